@@ -1,0 +1,47 @@
+"""What a node is told before it starts; everything else it learns by measuring and from messages."""
+
+import msgspec
+from msgspec import Struct
+
+from node_agent.wire import TensorForm
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """How long a node waits before it acts by itself [emulated s]."""
+
+    round_s: float = 0.25  # per stage, for the offers or reports of a round
+    ack_s: float = 2.0  # for a receiver to take a task over; longer on links that are slow themselves
+    result_s: float = 15.0  # for a result, before the device offers the task again
+    probe_s: float = 5.0  # for the first measurement of the links
+
+
+class NodeConfig(Struct, frozen=True, kw_only=True):
+    """One node: a device (stage 0) or a server (stage 1 to `stages`)."""
+
+    name: str
+    stage: int
+    stages: int
+    offloaders: tuple[str, ...]
+    receivers: tuple[str, ...]
+    rank: int  # place among the servers of its stage, which move their thresholds in turn
+    peers_in_stage: int
+    declared_rate_per_s: float  # device: arrival rate; server: service rate
+    slot_s: float
+    policy: str
+    parameters: dict[str, float | int | bool | str]
+    seed: int
+    input_form: TensorForm | None  # what this server's sub-model takes
+    onward_form: TensorForm | None  # what this node sends to its receivers
+    sample_every_s: float = 1.0
+    max_attempts: int = 5
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
+
+    @property
+    def is_device(self) -> bool:
+        """Whether this node offers tasks of its own."""
+        return self.stage == 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        """Whether every task ends here."""
+        return self.stage == self.stages

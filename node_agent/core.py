@@ -1,0 +1,211 @@
+"""The node state machine, without I/O: (event, now) in, effects out.
+
+It knows nothing of sockets, threads, clocks or torch, so the same code runs over ZeroMQ in a namespace, in virtual
+time, and in tests. Times are emulated seconds since the start of the run.
+"""
+
+import math
+
+from node_agent.config import NodeConfig
+from node_agent.device import DeviceTasks
+from node_agent.dtoee.thresholds import ExitTable
+from node_agent.errors import TestbedError
+from node_agent.events import (
+    ComputeFinished,
+    Effect,
+    Event,
+    LinksWanted,
+    Received,
+    RunStarted,
+    TaskArrived,
+    TimerFired,
+)
+from node_agent.outbox import Outbox
+from node_agent.probing import LinkProbes
+from node_agent.records import SampleRecord
+from node_agent.rounds import DeviceRounds, ServerRounds
+from node_agent.routing import Routing
+from node_agent.server import ServerTasks
+from node_agent.wire import Ack, Offer, Probe, ProbeAck, Report, Result, Task
+
+
+class UnexpectedEvent(TestbedError):
+    """An event that this node cannot meet in this state: a fault of the driver, not of a peer."""
+
+
+class DeviceCore:
+    """An end device: offers tasks to stage 1 and starts the rounds of every slot."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self._outbox = Outbox(config.name)
+        self.routing = Routing(config, self._outbox)
+        self.tasks = DeviceTasks(config, self.routing, self._outbox)
+        self.rounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
+        self._probes = LinkProbes(config, self.routing, self._outbox)
+        self._last = (0.0, 0, 0, 0)
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """What to do about `event`, which happened at `now_s`."""
+        self._outbox.now_s = now_s
+        match event:
+            case Received(peer, message):
+                self._receive(peer, message)
+            case TaskArrived():
+                self.tasks.arrive(event)
+            case TimerFired(("slot", slot)):
+                self._start_slot(int(slot))
+            case TimerFired(("sample",)):
+                self._sample()
+            case TimerFired(("reports",) as key):
+                self.rounds.timer(key)
+            case TimerFired(("ack" | "result", _) as key):
+                self.tasks.timer(key)
+            case TimerFired(("probe", *_) as key):
+                self._probes.timer(key)
+            case LinksWanted():
+                self._probes.start()
+            case RunStarted():
+                self._await_slot(max(0, math.ceil(now_s / self.config.slot_s - 1e-9)))
+                self._outbox.timer(("sample",), self.config.sample_every_s)
+            case _:
+                raise UnexpectedEvent(f"device {self.config.name} cannot handle {event!r}")
+        return self._outbox.drain()
+
+    def _receive(self, peer: str, message: object) -> None:
+        self.routing.heard(peer)
+        match message:
+            case Ack():
+                self.tasks.acknowledged(peer, message)
+            case Result():
+                self.tasks.result(message)
+            case Report():
+                self.rounds.report(peer, message)
+            case ProbeAck():
+                self._probes.answered(peer, message)
+            case _:
+                self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+
+    def _await_slot(self, slot: int) -> None:
+        self._outbox.timer(("slot", slot), slot * self.config.slot_s - self._outbox.now_s)
+
+    def _start_slot(self, slot: int) -> None:
+        self._await_slot(slot + 1)
+        self._probes.refresh()
+        self.rounds.start_slot(slot)
+
+    def _sample(self) -> None:
+        self._outbox.timer(("sample",), self.config.sample_every_s)
+        now = (self._outbox.now_s, self.tasks.arrived, self.tasks.completed, self.tasks.duplicates)
+        interval_s, arrived, completed, duplicates = (new - old for new, old in zip(now, self._last, strict=True))
+        self._last = now
+        self._outbox.publish(
+            SampleRecord(
+                time_s=self._outbox.now_s,
+                node=self.config.name,
+                stage=0,
+                queue_length=self.tasks.unfinished,
+                arrival_rate_per_s=arrived / max(interval_s, 1e-9),
+                utilisation=0.0,
+                arrived=int(arrived),
+                served=int(completed),
+                exits=0,
+                forwarded=int(arrived),
+                duplicates=int(duplicates),
+                overruns=0,
+                cpu_s=0.0,
+                threshold=None,
+            )
+        )
+
+
+class ServerCore:
+    """An edge server of stage 1 to H: queue, sub-model, early exit, next hop, and its part in the rounds."""
+
+    def __init__(self, config: NodeConfig, table: ExitTable) -> None:
+        self.config = config
+        self._outbox = Outbox(config.name)
+        self.routing = Routing(config, self._outbox)
+        self.tasks = ServerTasks(config, self.routing, self._outbox)
+        self.rounds = ServerRounds(config, self.routing, self.tasks, table, self._outbox)
+        self._probes = LinkProbes(config, self.routing, self._outbox)
+        self._refreshed_slot = -1
+        self._last = (0.0, 0.0, 0, 0, 0, 0, 0)
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """What to do about `event`, which happened at `now_s`."""
+        self._outbox.now_s = now_s
+        match event:
+            case Received():
+                self._receive(event)
+            case ComputeFinished():
+                self.tasks.finish(event)
+            case TimerFired(("sample",)):
+                self._sample()
+            case TimerFired(("offers" | "reports" | "settle",) as key):
+                self.rounds.timer(key)
+            case TimerFired(("ack", *_) as key):
+                self.tasks.timer(key)
+            case TimerFired(("probe", *_) as key):
+                self._probes.timer(key)
+            case LinksWanted():
+                self._probes.start()
+            case RunStarted():
+                self._outbox.timer(("sample",), self.config.sample_every_s)
+            case _:
+                raise UnexpectedEvent(f"server {self.config.name} cannot handle {event!r}")
+        return self._outbox.drain()
+
+    def _receive(self, event: Received) -> None:
+        peer, message = event.peer, event.message
+        self.routing.heard(peer)
+        match message:
+            case Task() if event.tensor is not None and event.tensor.form == self.config.input_form:
+                self.tasks.receive(peer, message, event.tensor)
+            case Ack():
+                self.tasks.acknowledged(peer, message)
+            case Offer():
+                if message.slot > self._refreshed_slot:
+                    self._refreshed_slot = message.slot
+                    self._probes.refresh()
+                self.rounds.offer(peer, message)
+            case Report():
+                self.rounds.report(peer, message)
+            case Probe():
+                self._outbox.send_data(peer, ProbeAck(message.sequence, self._outbox.now_s))
+            case ProbeAck():
+                self._probes.answered(peer, message)
+            case _:
+                self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+
+    def _sample(self) -> None:
+        self._outbox.timer(("sample",), self.config.sample_every_s)
+        tasks = self.tasks
+        now = (
+            self._outbox.now_s, tasks.busy_s(), tasks.arrived, tasks.served, tasks.exits, tasks.forwards, tasks.overruns
+        )
+        interval_s, busy_s, arrived, served, exits, forwards, overruns = (
+            new - old for new, old in zip(now, self._last, strict=True)
+        )
+        self._last = now
+        self._outbox.publish(
+            SampleRecord(
+                time_s=self._outbox.now_s,
+                node=self.config.name,
+                stage=self.config.stage,
+                queue_length=tasks.backlog,
+                arrival_rate_per_s=arrived / max(interval_s, 1e-9),
+                utilisation=min(1.0, busy_s / max(interval_s, 1e-9)),
+                arrived=int(arrived),
+                served=int(served),
+                exits=int(exits),
+                forwarded=int(forwards),
+                duplicates=0,
+                overruns=int(overruns),
+                cpu_s=0.0,
+                threshold=self.routing.threshold,
+            )
+        )
+
+
+NodeCore = DeviceCore | ServerCore

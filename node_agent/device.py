@@ -1,0 +1,144 @@
+"""The data plane of an end device: it owns each task until the result is back, and tells its end exactly once."""
+
+from dataclasses import dataclass
+
+from node_agent.config import NodeConfig
+from node_agent.estimators import ArrivalRate
+from node_agent.events import TaskArrived, TimerKey
+from node_agent.outbox import Outbox
+from node_agent.records import TaskRecord
+from node_agent.routing import Receiver, Routing
+from node_agent.wire import Ack, Result, Task, Tensor
+
+RATE_WINDOW_SLOTS = 4
+
+
+@dataclass(slots=True)
+class OwnedTask:
+    """A task on its way, as its device sees it."""
+
+    task_id: int
+    sample: int
+    created_s: float
+    lateness_s: float
+    tensor: Tensor
+    attempts: int = 0
+    receiver: Receiver | None = None
+    sent_s: float = 0.0
+    acknowledged: bool = False
+
+
+class DeviceTasks:
+    """Offers tasks, waits for results, offers again where a receiver or a result fails to answer."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._owned: dict[int, OwnedTask] = {}
+        self.rate = ArrivalRate(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
+        self.arrived = 0
+        self.completed = 0
+        self.duplicates = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Tasks without a result yet."""
+        return len(self._owned)
+
+    def arrive(self, event: TaskArrived) -> None:
+        """The workload wants a task."""
+        self.arrived += 1
+        self.rate.arrived()
+        lateness_s = self._outbox.now_s - event.created_s
+        task = OwnedTask(event.task_id, event.sample, event.created_s, lateness_s, event.tensor)
+        self._owned[task.task_id] = task
+        self._offer(task)
+
+    def acknowledged(self, peer: str, ack: Ack) -> None:
+        """A receiver has taken a task over."""
+        task = self._owned.get(ack.task_id)
+        if task is None or task.acknowledged or task.receiver is None or task.receiver.name != peer:
+            return
+        task.acknowledged = True
+        task.receiver.link.observe_task(ack.received_s - task.sent_s)
+        self._outbox.cancel(("ack", task.task_id))
+
+    def result(self, result: Result) -> None:
+        """A result has come back; the first one counts."""
+        task = self._owned.pop(result.task_id, None)
+        if task is None:
+            self.duplicates += 1
+            return
+        self.completed += 1
+        self._forget_timers(task)
+        self._outbox.publish(
+            TaskRecord(
+                id=task.task_id,
+                device=self._config.name,
+                sample=task.sample,
+                prediction=result.prediction,
+                exit_stage=result.exit_stage,
+                created_s=task.created_s,
+                completed_s=self._outbox.now_s,
+                status="completed",
+                reason=None,
+                attempts=task.attempts,
+                lateness_s=task.lateness_s,
+                forced_exit=result.forced,
+                hops=result.hops,
+            )
+        )
+
+    def timer(self, key: TimerKey) -> None:
+        """No acknowledgement, or no result, in time."""
+        task = self._owned.get(int(key[1]))
+        if task is None:
+            return
+        if key[0] == "ack" and task.receiver is not None:
+            self._routing.lost_contact(task.receiver, f"task {task.task_id} not acknowledged")
+        if task.attempts >= self._config.max_attempts:
+            self._lose(task)
+        else:
+            self._offer(task)
+
+    def _offer(self, task: OwnedTask) -> None:
+        avoid = {task.receiver.name} if task.receiver else set()
+        receiver = self._routing.choose(avoid) or self._routing.any_receiver()
+        task.receiver, task.sent_s, task.acknowledged = receiver, self._outbox.now_s, False
+        task.attempts += 1
+        message = Task(task.task_id, self._config.name, task.attempts, task.sent_s, (), task.tensor.form)
+        self._outbox.send_data(receiver.name, message, task.tensor)
+        self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
+        self._outbox.timer(("result", task.task_id), self._config.timeouts.result_s)
+
+    def _lose(self, task: OwnedTask) -> None:
+        del self._owned[task.task_id]
+        self._forget_timers(task)
+        waited_s = self._outbox.now_s - task.created_s
+        self._outbox.publish(
+            TaskRecord(
+                id=task.task_id,
+                device=self._config.name,
+                sample=task.sample,
+                prediction=None,
+                exit_stage=None,
+                created_s=task.created_s,
+                completed_s=None,
+                status="lost",
+                reason=f"no result after {task.attempts} attempts in {waited_s:.1f} s",
+                attempts=task.attempts,
+                lateness_s=task.lateness_s,
+                forced_exit=False,
+                hops=(),
+            )
+        )
+
+    def _forget_timers(self, task: OwnedTask) -> None:
+        self._outbox.cancel(("ack", task.task_id))
+        self._outbox.cancel(("result", task.task_id))
+
+
+def ack_wait_s(config: NodeConfig, receiver: Receiver) -> float:
+    """How long to wait for an acknowledgement: longer where the link itself is slow, so that it is not called dead."""
+    return max(config.timeouts.ack_s, 8 * receiver.link.transfer_s)

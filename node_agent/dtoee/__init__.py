@@ -1,0 +1,11 @@
+"""The mathematics of DTO-EE: pure functions on numpy arrays, which know nothing of messages, clocks or sockets.
+
+DTO-EE (Xie et al. 2024, arXiv 2412.08284) lets every node tune its offloading probabilities and its confidence
+threshold together. Only the idea and the names of its parts are taken from the paper; the equations are derived from
+Gallager's minimum-delay routing (1977) and its extension to service chains (Zhang and Yeh 2023, arXiv 2310.06141):
+
+- `queueing`: what a server's load costs, with derivatives and an exterior penalty for overload;
+- `receiver` (DTO-R): the marginal cost that a receiver reports to its offloaders;
+- `offloader` (DTO-O): how an offloader shifts its probabilities in answer;
+- `thresholds`: how a server weighs delay against accuracy when it moves its confidence threshold.
+"""

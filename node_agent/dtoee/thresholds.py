@@ -1,0 +1,225 @@
+"""How a server weighs delay against accuracy when it moves its confidence threshold.
+
+A validation table holds, for every held-out sample n and exit h, the confidence conf[n, h] and whether the exit was
+right, correct[n, h]. A task leaves at stage h when its confidence there reaches c_h, so which rows still travel, and
+with them remaining ratio and accuracy downstream, follow from the thresholds passed so far: this is the coupling
+between thresholds and flows. A server at stage h that moves c to c' shifts the rows M with confidence between the two:
+
+    dDelay = sign f phi sum_k p_k (t_k + D'_k + pen'_k + IM_k B_k) + 1/2 sum_k (phi f p_k)^2 R_k      [task]
+    dAcc   = sign f phi (sum_k p_k a_k - a_own)                                                       [task/s]
+    score  = dDelay - theta dAcc                                                                      [task]
+
+f is the weight of M, sign +1 if c rises (fewer exits), IM_k the share of M that would continue beyond receiver k, a_k
+its accuracy from k on, a_own its accuracy at this exit, theta the seconds of mean delay that one unit of accuracy is
+worth. The separate terms D'_k and B_k are used rather than Omega_k, because rows that just miss a threshold are easier
+than the average survivor. The move is taken when it lowers the objective by more than eps phi.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node_agent.dtoee.queueing import Array
+
+# (flow or probability, thresholds of the stages passed or still to come)
+Paths = Sequence[tuple[float, tuple[float, ...]]]
+
+NEVER = 1.01  # a threshold no confidence reaches
+MAX_PATHS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ExitTable:
+    """Held-out outcomes: `confidence` (N, H) in 0..1 and `correct` (N, H) as 0/1, a column per stage's exit."""
+
+    confidence: Array
+    correct: Array
+
+    @property
+    def stages(self) -> int:
+        """Number of exits H, the final one included."""
+        return int(self.confidence.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """What a server knows of its K receivers when it weighs a move; arrays of shape (K,), paths one entry each."""
+
+    row: Array  # offloading probabilities p
+    link_s: Array  # t
+    local_s: Array  # D' + pen'
+    onward_s: Array  # B
+    curvature_s2: Array  # R
+    paths: tuple[Paths, ...]  # thresholds from the receiver on, with their probabilities
+
+
+def grid(table: ExitTable, stage: int, steps: int = 20) -> Array:
+    """Thresholds to choose from at `stage`: quantiles of the exit's confidence, and never; ascending, without repeats.
+
+    Each step moves about 1/steps of all rows over the exit.
+    """
+    confidence = table.confidence[:, stage - 1]
+    inner = np.quantile(confidence, np.arange(steps) / steps)
+    return np.unique(np.append(inner, NEVER))
+
+
+def row_weights(table: ExitTable, paths: Paths) -> Array:
+    """Share of each row among the tasks that arrive over `paths`, shape (N,), sum one.
+
+    A path (flow, (c_1, ..., c_h)) carries its flow in equal parts on the rows whose confidence stayed below every c.
+    """
+    weights = np.zeros(len(table.confidence))
+    for flow, passed in paths:
+        alive = survivors(table, passed)
+        count = int(np.count_nonzero(alive))
+        if count:
+            weights[alive] += flow / count
+    total = weights.sum()
+    return np.asarray(weights / total) if total > 0 else np.full(len(weights), 1 / len(weights))
+
+
+def survivors(table: ExitTable, passed: tuple[float, ...]) -> NDArray[np.bool_]:
+    """Which rows are still travelling after stages with the thresholds `passed`, shape (N,)."""
+    if not passed:
+        return np.ones(len(table.confidence), dtype=np.bool_)
+    return np.asarray((table.confidence[:, : len(passed)] < np.asarray(passed)).all(axis=1))
+
+
+def remaining_ratio(table: ExitTable, stage: int, weights: Array, threshold: float) -> float:
+    """Share of the tasks at `stage` that do not exit there, I."""
+    return float(weights[table.confidence[:, stage - 1] < threshold].sum())
+
+
+def continue_paths(table: ExitTable, paths: Paths, threshold: float) -> list[tuple[float, tuple[float, ...]]]:
+    """The paths that leave a server with `threshold`, their flows reduced by what exits there.
+
+    Paths with the same thresholds are merged; of more than `MAX_PATHS` the largest flows are kept, scaled to the sum.
+    """
+    onward: dict[tuple[float, ...], float] = {}
+    for flow, passed in paths:
+        before = int(np.count_nonzero(survivors(table, passed)))
+        longer = (*passed, threshold)
+        after = int(np.count_nonzero(survivors(table, longer)))
+        if before and after:
+            onward[longer] = onward.get(longer, 0.0) + flow * after / before
+    return _bounded([(flow, passed) for passed, flow in onward.items()])
+
+
+def paths_from(threshold: float, row: Array, receivers: Sequence[Paths]) -> list[tuple[float, tuple[float, ...]]]:
+    """Thresholds a task finds from this server on: its own, then those of each receiver with its probability."""
+    merged: dict[tuple[float, ...], float] = {}
+    for probability, paths in zip(row, receivers, strict=True):
+        for share, thresholds in paths:
+            key = (threshold, *thresholds)
+            merged[key] = merged.get(key, 0.0) + float(probability) * share
+    return _bounded([(share, thresholds) for thresholds, share in merged.items() if share > 0])
+
+
+def _bounded(paths: list[tuple[float, tuple[float, ...]]]) -> list[tuple[float, tuple[float, ...]]]:
+    if len(paths) <= MAX_PATHS:
+        return paths
+    total = sum(share for share, _ in paths)
+    kept = sorted(paths, reverse=True)[:MAX_PATHS]
+    scale = total / sum(share for share, _ in kept)
+    return [(share * scale, thresholds) for share, thresholds in kept]
+
+
+def accuracy_onward(table: ExitTable, stage: int, weights: Array, paths: Paths) -> float:
+    """Accuracy of the rows weighted by `weights` (N,) when they go on from `stage`, which is given by its own number.
+
+    Each path states the thresholds of `stage` and the stages after it, except of the last stage, which has none.
+    """
+    total = weights.sum()
+    if total <= 0:
+        return 0.0
+    return float(
+        sum(share * (weights @ _outcome(table, stage, thresholds)) for share, thresholds in paths) / total
+    )
+
+
+def _outcome(table: ExitTable, stage: int, thresholds: tuple[float, ...]) -> Array:
+    """Correctness of every row at the exit it takes from `stage` on, shape (N,)."""
+    outcome = table.correct[:, -1].astype(np.float64)
+    for offset, threshold in reversed(list(enumerate(thresholds))):
+        column = stage - 1 + offset
+        leaves = table.confidence[:, column] >= threshold
+        outcome = np.where(leaves, table.correct[:, column], outcome)
+    return outcome
+
+
+def move_score(
+    table: ExitTable,
+    stage: int,
+    weights: Array,
+    arrival_per_s: float,
+    onward: Onward,
+    move: tuple[float, float],
+    theta_s: float,
+) -> float:
+    """Change of the objective [task] if the server at `stage` moves its threshold from move[0] to move[1].
+
+    Args:
+        weights: row shares at this server, shape (N,), from `row_weights`.
+        arrival_per_s: phi of this server.
+        onward: its receivers.
+        theta_s: seconds of mean delay that one unit (100 points) of accuracy is worth.
+    """
+    low, high = min(move), max(move)
+    confidence = table.confidence[:, stage - 1]
+    moved = np.where((confidence >= low) & (confidence < high), weights, 0.0)
+    fraction = float(moved.sum())
+    if fraction <= 0 or arrival_per_s <= 0:
+        return 0.0
+    sign = 1.0 if move[1] > move[0] else -1.0
+    continuing = np.array([_share_continuing(table, stage + 1, moved, paths) for paths in onward.paths])
+    accuracy = np.array([accuracy_onward(table, stage + 1, moved, paths) for paths in onward.paths])
+    own = float(moved @ table.correct[:, stage - 1]) / fraction
+    per_task = onward.link_s + onward.local_s + continuing * onward.onward_s
+    flow = arrival_per_s * fraction
+    delay = sign * flow * float(onward.row @ per_task)
+    delay += float(((flow * onward.row) ** 2) @ onward.curvature_s2) / 2
+    gain = sign * flow * (float(onward.row @ accuracy) - own)
+    return delay - theta_s * gain
+
+
+def _share_continuing(table: ExitTable, stage: int, weights: Array, paths: Paths) -> float:
+    """Share of `weights` that does not exit at `stage`, averaged over the thresholds the paths state for it."""
+    if stage >= table.stages:
+        return 0.0
+    return sum(
+        share * remaining_ratio(table, stage, weights, thresholds[0]) for share, thresholds in paths
+    ) / float(weights.sum())
+
+
+def best_move(
+    table: ExitTable,
+    stage: int,
+    paths: Paths,
+    arrival_per_s: float,
+    onward: Onward,
+    threshold: float,
+    *,
+    theta_s: float,
+    eps_s: float,
+) -> float:
+    """The threshold after one local move: a neighbouring grid point if that gains enough, else the same.
+
+    Args:
+        paths: flows that arrive here and the thresholds they have survived.
+        threshold: c now; it need not lie on the grid.
+        eps_s: hysteresis, seconds of mean delay that a move must at least gain.
+    """
+    points = grid(table, stage)
+    lower, higher = points[points < threshold - 1e-12], points[points > threshold + 1e-12]
+    candidates = [float(side) for side in (*lower[-1:], *higher[:1])]
+    weights = row_weights(table, paths)
+    scores = {
+        candidate: move_score(
+            table, stage, weights, arrival_per_s, onward, (threshold, candidate), theta_s
+        )
+        for candidate in candidates
+    }
+    best = min(scores, key=lambda candidate: scores[candidate], default=threshold)
+    return best if scores and scores[best] < -eps_s * arrival_per_s else threshold

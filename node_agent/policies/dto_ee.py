@@ -1,0 +1,84 @@
+"""DTO-EE: every node shifts its offloading probabilities and its confidence threshold by reported marginal costs."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from node_agent.dtoee import thresholds
+from node_agent.dtoee.offloader import RowState, StepRule, published, restrict, shift
+from node_agent.dtoee.queueing import Array
+from node_agent.dtoee.receiver import cost_to_go
+from node_agent.policies.base import Prospect, ThresholdView, proportional
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a topology may set; times in seconds."""
+
+    theta: Annotated[float, Meta(ge=0)] = 2.0  # seconds of mean delay that one unit (100 points) of accuracy is worth
+    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8  # where every server's threshold starts
+    adapt_thresholds: bool = True
+    most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
+    move_every: Annotated[int, Meta(ge=1, le=1000)] = 4
+    stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    hysteresis: Annotated[float, Meta(ge=0)] = 0.0005
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.8
+    first_step: Annotated[float, Meta(gt=0)] = 0.5
+    floor: Annotated[float, Meta(gt=0, lt=0.1)] = 1e-4
+
+
+class DtoEe:
+    """One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.first_threshold = parameters.threshold
+        self.most_rounds = parameters.most_rounds
+        self.move_every = parameters.move_every
+        self._rule = StepRule(
+            momentum=parameters.momentum, first_step=parameters.first_step, floor=parameters.floor
+        )
+        self._state: RowState | None = None
+
+    def start_slot(self) -> None:
+        """Keep the row, forget momentum and step: the prices may have jumped."""
+        if self._state is not None:
+            self._state = RowState.at_rest(self._state.row, self._rule)
+
+    def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row is part of the state
+        """One DTO-O step; the first one ever starts from rows in proportion to the receivers' speeds."""
+        if self._state is None:
+            start = proportional(prospect.service_per_s, prospect.alive)
+            self._state = RowState.at_rest(restrict(start, prospect.alive, self._rule.floor), self._rule)
+        else:
+            delta = prospect.link_s + prospect.marginal_s
+            self._state = shift(self._state, delta, prospect.alive, self._rule, stale=prospect.stale)
+        return self._state.row
+
+    def gap(self, row: Array, prospect: Prospect) -> float:
+        """(Omega - m) / Omega over the living receivers: the optimality certificate, local to each device."""
+        mean, best = cost_to_go(*prospect.living(row))
+        return (mean - best) / mean if mean > 0 else 0.0
+
+    def stop_gap(self) -> float:
+        """As configured."""
+        return self.parameters.stop_gap
+
+    def executed(self, row: Array) -> Array:
+        """The row without the receivers that only the probing floor keeps in it."""
+        return published(row, self._rule.floor)
+
+    def move_threshold(self, view: ThresholdView) -> float:
+        """One step on the threshold grid, if the linear prediction of the objective falls."""
+        if not self.parameters.adapt_thresholds:
+            return view.threshold
+        return thresholds.best_move(
+            view.table,
+            view.stage,
+            view.paths,
+            view.arrival_per_s,
+            view.onward,
+            view.threshold,
+            theta_s=self.parameters.theta,
+            eps_s=self.parameters.hysteresis,
+        )

@@ -1,0 +1,103 @@
+"""What a node tells the experiment: telemetry records, sent out of band so that watching does not load the links.
+
+Times are emulated seconds since the start of the run. The recorder writes them; the monitor shows them.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from node_agent.wire import Hop
+
+
+class TaskRecord(Struct, frozen=True, tag="task"):
+    """The end of one task, told by the device that owned it."""
+
+    id: int
+    device: str
+    sample: int
+    prediction: int | None
+    exit_stage: int | None
+    created_s: float  # when the trace wanted it, so that a late replay counts as delay
+    completed_s: float | None
+    status: Literal["completed", "lost"]
+    reason: str | None  # why it was lost
+    attempts: int
+    lateness_s: float  # how long after `created_s` the device really offered it
+    forced_exit: bool
+    hops: tuple[Hop, ...]
+
+
+class DecisionRecord(Struct, frozen=True, tag="decision"):
+    """One node's decision at the end of a slot's configuration phase."""
+
+    time_s: float
+    node: str
+    slot: int
+    rounds: int
+    offload: dict[str, float]  # receiver -> probability
+    threshold: float | None  # None for a device and for the last stage
+    prices: dict[str, float]  # receiver -> marginal cost including the link [s]
+    gap: float | None  # devices: certified share of the marginal cost that an ideal plan could save
+    arrival_rate_per_s: float
+    service_rate_per_s: float | None
+
+
+class SampleRecord(Struct, frozen=True, tag="sample"):
+    """One node's state, once a second; counts are since the last sample."""
+
+    time_s: float
+    node: str
+    stage: int
+    queue_length: int  # tasks waiting or in service (device: tasks without a result yet)
+    arrival_rate_per_s: float
+    utilisation: float  # share of the interval in service
+    arrived: int
+    served: int
+    exits: int
+    forwarded: int
+    duplicates: int
+    overruns: int
+    cpu_s: float  # CPU time of the agent's process in the interval
+    threshold: float | None
+
+
+class EventRecord(Struct, frozen=True, tag="event"):
+    """Something that was injected, or that went wrong."""
+
+    time_s: float
+    node: str | None
+    kind: str
+    detail: str
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    """The node has bound its sockets and measured its links."""
+
+    node: str
+    unreachable: tuple[str, ...]
+
+
+class Start(Struct, frozen=True, tag="start"):
+    """Command: the run's time zero on CLOCK_MONOTONIC [s]."""
+
+    epoch_monotonic_s: float
+
+
+class SetCapacity(Struct, frozen=True, tag="capacity"):
+    """Command: the server computes at this rate from now on."""
+
+    capacity_flop_per_s: float
+
+
+class Stop(Struct, frozen=True, tag="stop"):
+    """Command: send what is left to tell and end."""
+
+
+Record = TaskRecord | DecisionRecord | SampleRecord | EventRecord | Ready
+Command = Start | SetCapacity | Stop
+
+record_encoder = msgspec.msgpack.Encoder()
+record_decoder: msgspec.msgpack.Decoder[list[Record]] = msgspec.msgpack.Decoder(list[Record])
+command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

@@ -1,0 +1,348 @@
+"""The configuration phase of a slot: rounds of offers towards the last stage and reports back.
+
+In a round every device tells its receivers what flow it plans to send them; a server that has heard from all its
+offloaders knows its arrival rate and does the same for its own receivers; the last stage answers with marginal costs,
+and every node, once its receivers have reported, computes its own marginal cost (DTO-R), reports it, and updates its
+row (DTO-O). Devices start the next round until each has certified a small gap, or rounds or time are used up; their
+last offers say so. Nodes that do not answer are waited for once, then left out until they are heard again.
+"""
+
+from node_agent.config import NodeConfig
+from node_agent.device import DeviceTasks
+from node_agent.dtoee import receiver as dto_r
+from node_agent.dtoee import thresholds
+from node_agent.dtoee.thresholds import ExitTable
+from node_agent.events import TimerKey
+from node_agent.outbox import Outbox
+from node_agent.policies.base import Prospect, ThresholdView
+from node_agent.records import DecisionRecord
+from node_agent.routing import SILENT_AFTER, Routing
+from node_agent.server import ServerTasks
+from node_agent.wire import FlowPath, Offer, Report
+
+CONFIGURATION_SHARE = 0.8  # of a slot; what is not settled by then waits for the next one
+SETTLE_ROUNDS = 4  # a server that hears no further offer for this many waits takes the phase for ended
+
+Round = tuple[int, int]  # slot, round within the slot
+
+
+class Sweep:
+    """One round as an offloader sees it: offers to all receivers, and the reports still awaited."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._round: Round = (-1, -1)
+        self._awaited: set[str] = set()
+        self._answered = False
+        self.all_done = False
+        self.stale = False
+
+    def offer(self, number: Round, paths: list[FlowPath], *, done: bool, last: bool) -> bool:
+        """Send this round's offers; False if no receiver is alive, so that nothing will come back."""
+        self._round, self.all_done, self.stale, self._answered = number, True, False, False
+        self._awaited = {r.name for r in self._routing.receivers.values() if r.alive}
+        for name, share in zip(self._routing.receivers, self._routing.row.tolist(), strict=True):
+            split = tuple((flow * share, passed) for flow, passed in paths)
+            flow_per_s = sum(flow for flow, _ in split)
+            offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last)
+            self._outbox.send_control(name, offer)
+        stages_behind = 2 * self._config.stages - self._config.stage
+        self._outbox.timer(("reports",), self._config.timeouts.round_s * stages_behind)
+        return bool(self._awaited)
+
+    def report(self, peer: str, report: Report) -> bool:
+        """Note a report; True when it was the last one awaited."""
+        receiver = self._routing.receivers.get(peer)
+        if receiver is None or (report.slot, report.round) != self._round:
+            return False
+        receiver.report = report
+        receiver.link.observe_small(report.link_s)
+        self.all_done = self.all_done and report.done
+        self._answered = True
+        if peer not in self._awaited:
+            return False
+        self._awaited.discard(peer)
+        if self._awaited:
+            return False
+        self._outbox.cancel(("reports",))
+        return True
+
+    def give_up(self) -> None:
+        """Do not wait any longer in this round."""
+        for name in self._awaited:
+            self._routing.missed_round(name)
+        self.stale = any(self._routing.receivers[name].alive for name in self._awaited)
+        self._awaited.clear()
+
+    def abandon(self) -> None:
+        """A newer round has begun."""
+        self._round = (-1, -1)
+        self._awaited.clear()
+        self._outbox.cancel(("reports",))
+
+
+def decision(
+    config: NodeConfig, routing: Routing, outbox: Outbox, number: Round, *, arrival_per_s: float,
+    service_per_s: float | None, gap: float | None,
+) -> DecisionRecord:
+    """What a node has decided in this slot."""
+    return DecisionRecord(
+        time_s=outbox.now_s,
+        node=config.name,
+        slot=number[0],
+        rounds=number[1] + 1,
+        offload=routing.shares(),
+        threshold=routing.threshold,
+        prices=routing.prices(),
+        gap=gap,
+        arrival_rate_per_s=arrival_per_s,
+        service_rate_per_s=service_per_s,
+    )
+
+
+class DeviceRounds:
+    """A device's side of the configuration phase: it starts the rounds and ends them."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, tasks: DeviceTasks, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._tasks = tasks
+        self._outbox = outbox
+        self._sweep = Sweep(config, routing, outbox)
+        self._number: Round = (-1, -1)
+        self._deadline_s = 0.0
+        self._rate_per_s = config.declared_rate_per_s
+        self._done = False
+        self._last = False
+
+    def start_slot(self, slot: int) -> None:
+        """Begin a new configuration phase; one that is still going on is left."""
+        self._rate_per_s = self._tasks.rate.update(self._outbox.now_s)
+        self._deadline_s = self._outbox.now_s + CONFIGURATION_SHARE * self._config.slot_s
+        self._done = False
+        self._routing.policy.start_slot()
+        self._start_round((slot, 0), last=self._routing.policy.most_rounds == 1)
+
+    def _start_round(self, number: Round, *, last: bool) -> None:
+        self._number, self._last = number, last
+        if not self._sweep.offer(number, [(self._rate_per_s, ())], done=self._done, last=last):
+            self._outbox.cancel(("reports",))  # nobody to wait for: the next slot tries again
+
+    def report(self, peer: str, report: Report) -> None:
+        """A receiver has reported."""
+        if self._sweep.report(peer, report):
+            self._end_round()
+
+    def timer(self, _key: TimerKey) -> None:
+        """Some receiver has not."""
+        self._sweep.give_up()
+        self._end_round()
+
+    def _end_round(self) -> None:
+        policy = self._routing.policy
+        prospect = self._routing.end_round(stale=self._sweep.stale)
+        if prospect is None:
+            return
+        gap = policy.gap(self._routing.row, prospect)
+        if self._last:
+            self._outbox.publish(
+                decision(
+                    self._config, self._routing, self._outbox, self._number,
+                    arrival_per_s=self._rate_per_s, service_per_s=None, gap=gap,
+                )
+            )
+            return
+        slot, played = self._number[0], self._number[1] + 1
+        agreed = self._done and self._sweep.all_done and played >= policy.move_every
+        self._done = gap <= policy.stop_gap()
+        last = agreed or played + 1 >= policy.most_rounds or self._outbox.now_s >= self._deadline_s
+        self._start_round((slot, played), last=last)
+
+
+class ServerRounds:
+    """A server's side: it answers offers with reports, and moves its threshold when it is its turn."""
+
+    def __init__(
+        self, config: NodeConfig, routing: Routing, tasks: ServerTasks, table: ExitTable, outbox: Outbox
+    ) -> None:
+        self._config = config
+        self._routing = routing
+        self._tasks = tasks
+        self._table = table
+        self._outbox = outbox
+        self._sweep = Sweep(config, routing, outbox)
+        self._overload = dto_r.Overload()
+        self._number: Round = (-1, -1)
+        self._offers: dict[str, Offer] = {}
+        self._link_s: dict[str, float] = {}
+        self._awaited: set[str] = set()
+        self._missed = dict.fromkeys(config.offloaders, 0)
+        self._moved_in_round: Round = (-1, -1)
+        self._decided_slot = -1
+
+    @property
+    def arrival_per_s(self) -> float:
+        """Arrival rate that the offloaders have announced [task/s]."""
+        return sum(offer.flow_per_s for offer in self._offers.values())
+
+    def offer(self, peer: str, offer: Offer) -> None:
+        """An offloader has announced its flow for a round."""
+        number = (offer.slot, offer.round)
+        if peer not in self._missed or number < self._number:
+            return
+        self._missed[peer] = 0
+        self._link_s[peer] = self._outbox.now_s - offer.sent_s
+        if number > self._number:
+            self._begin(number)
+        self._offers[peer] = offer
+        if peer in self._awaited:
+            self._awaited.discard(peer)
+            if not self._awaited:
+                self._outbox.cancel(("offers",))
+                self._sweep_on()
+
+    def _begin(self, number: Round) -> None:
+        if number[0] > self._number[0]:
+            self._routing.policy.start_slot()
+            self._tasks.calibrate_if_idle()
+        self._number = number
+        self._sweep.abandon()
+        answering = (name for name, missed in self._missed.items() if missed < SILENT_AFTER)
+        self._awaited = {name for name in answering if not self._rests(name)}
+        self._outbox.timer(("offers",), self._config.timeouts.round_s * self._config.stage)
+        self._outbox.cancel(("settle",))
+
+    def _rests(self, name: str) -> bool:
+        """Whether an offloader has said that no further offer comes in this slot; its last one stands."""
+        offer = self._offers.get(name)
+        return offer is not None and offer.last and offer.slot == self._number[0] and offer.round < self._number[1]
+
+    def timer(self, key: TimerKey) -> None:
+        """Offers or reports are missing, or no further round has come."""
+        if key == ("offers",):
+            for name in self._awaited:
+                self._missed[name] += 1
+                if self._missed[name] >= SILENT_AFTER:
+                    self._offers.pop(name, None)
+            self._awaited.clear()
+            self._sweep_on()
+        elif key == ("reports",):
+            self._sweep.give_up()
+            self._end_round()
+        elif key == ("settle",):
+            self._decide()
+
+    def _paths(self) -> list[FlowPath]:
+        merged: dict[tuple[float, ...], float] = {}
+        for offer in self._offers.values():
+            for flow, passed in offer.paths:
+                if len(passed) == self._config.stage - 1:
+                    merged[passed] = merged.get(passed, 0.0) + flow
+        return [(flow, passed) for passed, flow in merged.items()]
+
+    def _sweep_on(self) -> None:
+        """All offers are in: pass the flow on, or, at the last stage, answer."""
+        if self._routing.threshold is None:
+            self._end_round()
+            return
+        onward = thresholds.continue_paths(self._table, self._paths(), self._routing.threshold)
+        offers = self._offers.values()
+        done = all(offer.done for offer in offers)
+        last = all(offer.last for offer in offers)
+        if not self._sweep.offer(self._number, onward, done=done, last=last):
+            self._outbox.cancel(("reports",))
+            self._end_round()
+
+    def report(self, peer: str, report: Report) -> None:
+        """A receiver of this server has reported."""
+        if self._sweep.report(peer, report):
+            self._end_round()
+
+    def _end_round(self) -> None:
+        paths = self._paths()
+        weights = thresholds.row_weights(self._table, paths)
+        threshold = self._routing.threshold
+        remaining = (
+            0.0 if threshold is None
+            else thresholds.remaining_ratio(self._table, self._config.stage, weights, threshold)
+        )
+        load = dto_r.Load(
+            self.arrival_per_s, self._tasks.service_rate_per_s, self._tasks.service.variability, remaining
+        )
+        prospect = None if threshold is None else self._routing.prospect(stale=self._sweep.stale)
+        if prospect is None:  # the last stage, or nobody to go on to: every task ends here
+            cost = dto_r.marginal_cost(load, self._overload, self._routing.row, None)
+        else:
+            cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
+        self._answer(load, cost, prospect)
+        if prospect is not None:
+            self._routing.end_round(stale=self._sweep.stale)
+            self._move_threshold(paths, load, prospect)
+        if all(offer.last for offer in self._offers.values()):
+            self._decide()
+        else:
+            waits = SETTLE_ROUNDS * 2 * self._config.stages
+            self._outbox.timer(("settle",), waits * self._config.timeouts.round_s)
+
+    def _answer(self, load: dto_r.Load, cost: dto_r.MarginalCost, prospect: Prospect | None) -> None:
+        threshold = self._routing.threshold
+        onward_paths: list[FlowPath] = [(1.0, ())]
+        if threshold is not None and prospect is not None:
+            onward_paths = thresholds.paths_from(threshold, self._routing.row, prospect.paths)
+        done = all(offer.done for offer in self._offers.values())
+        if prospect is not None:
+            done = done and self._sweep.all_done and not self._moved_lately()
+        for peer, offer in self._offers.items():
+            if (offer.slot, offer.round) != self._number:
+                continue
+            report = Report(
+                slot=self._number[0],
+                round=self._number[1],
+                marginal_s=cost.marginal_s,
+                best_s=cost.best_s,
+                local_s=cost.local_s,
+                onward_s=cost.onward_s,
+                curvature_s2=cost.curvature_s2,
+                arrival_rate_per_s=load.arrival_per_s,
+                service_rate_per_s=load.service_per_s,
+                variability=load.variability,
+                threshold=thresholds.NEVER if threshold is None else threshold,
+                remaining_ratio=min(1.0, load.remaining_ratio),
+                backlog=self._tasks.backlog,
+                onward_paths=tuple(onward_paths),
+                link_s=self._link_s[peer],
+                done=done,
+            )
+            self._outbox.send_control(peer, report)
+
+    def _moved_lately(self) -> bool:
+        slot, played = self._moved_in_round
+        return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
+
+    def _move_threshold(self, paths: list[FlowPath], load: dto_r.Load, prospect: Prospect) -> None:
+        """One server of each stage at a time may move: the gains are predicted with the others standing still."""
+        slot, played = self._number
+        every, threshold = self._routing.policy.move_every, self._routing.threshold
+        turn = (slot + played // every) % self._config.peers_in_stage
+        if threshold is None or (played + 1) % every or turn != self._config.rank:
+            return
+        view = ThresholdView(
+            self._table, self._config.stage, paths, load.arrival_per_s, prospect.onward(self._routing.row), threshold
+        )
+        self._routing.threshold = self._routing.policy.move_threshold(view)
+        if self._routing.threshold != threshold:
+            self._moved_in_round = self._number
+
+    def _decide(self) -> None:
+        self._outbox.cancel(("settle",))
+        if self._decided_slot == self._number[0]:
+            return
+        self._decided_slot = self._number[0]
+        self._outbox.publish(
+            decision(
+                self._config, self._routing, self._outbox, self._number,
+                arrival_per_s=self.arrival_per_s, service_per_s=self._tasks.service_rate_per_s, gap=None,
+            )
+        )

@@ -1,0 +1,181 @@
+"""The data plane of an edge server: a FIFO queue before one sub-model, an early exit, and the next hop."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from node_agent.config import NodeConfig
+from node_agent.device import ack_wait_s
+from node_agent.estimators import ServiceTime
+from node_agent.events import ComputeFinished, TimerKey
+from node_agent.outbox import Outbox
+from node_agent.routing import Receiver, Routing
+from node_agent.wire import Ack, Hop, Result, Task, Tensor
+
+
+@dataclass(slots=True)
+class QueuedTask:
+    """A task waiting for, or in, service."""
+
+    task: Task
+    tensor: Tensor
+    received_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServedTask:
+    """A task the sub-model has answered."""
+
+    task: Task
+    outcome: ComputeFinished
+    received_s: float
+    started_s: float
+    finished_s: float
+
+    def hop(self, node: str, sent_s: float) -> Hop:
+        """What the next node, or the device, is told about this one."""
+        return Hop(node, self.received_s, self.started_s, self.finished_s, sent_s)
+
+
+@dataclass(slots=True)
+class ForwardedTask:
+    """A task sent on and not yet acknowledged; the server keeps it until then."""
+
+    served: ServedTask
+    activation: Tensor
+    receiver: Receiver
+    sent_s: float = 0.0
+    tried: set[str] = field(default_factory=set)
+
+
+class ServerTasks:
+    """Serves tasks one at a time; lets the confident ones out and sends the others on."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._queue: deque[QueuedTask] = deque()
+        self._serving: QueuedTask | None = None
+        self._calibrating = False
+        self._started_s = 0.0
+        self._forwarded: dict[tuple[int, int], ForwardedTask] = {}
+        self._busy_s = 0.0
+        self.service = ServiceTime(config.declared_rate_per_s)
+        self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
+        self._served_at_last_calibration = 0
+
+    @property
+    def backlog(self) -> int:
+        """Tasks waiting or in service."""
+        return len(self._queue) + (self._serving is not None)
+
+    @property
+    def service_rate_per_s(self) -> float:
+        """Service rate as measured, a task in service for too long included."""
+        in_service_s = self._outbox.now_s - self._started_s if self._serving is not None else 0.0
+        return self.service.rate_per_s(in_service_s)
+
+    def busy_s(self) -> float:
+        """Time in service since the start."""
+        running = self._serving is not None or self._calibrating
+        return self._busy_s + (self._outbox.now_s - self._started_s if running else 0.0)
+
+    def receive(self, peer: str, task: Task, tensor: Tensor) -> None:
+        """Take a task over from an offloader."""
+        self.arrived += 1
+        now_s = self._outbox.now_s
+        self._queue.append(QueuedTask(task, tensor, now_s))
+        self._outbox.send_data(peer, Ack(task.task_id, task.attempt, now_s, self.backlog))
+        self._serve_next()
+
+    def calibrate_if_idle(self) -> None:
+        """Measure the own speed where no task has done so since the last call.
+
+        A server that others avoid because it was slow would otherwise never learn, nor tell, that it is fast again.
+        """
+        idle = self._serving is None and not self._calibrating and not self._queue
+        if idle and self.served == self._served_at_last_calibration and self._config.input_form is not None:
+            form = self._config.input_form
+            self._calibrating, self._started_s = True, self._outbox.now_s
+            self._outbox.compute(Tensor(form, bytes(form.byte_count)))
+        self._served_at_last_calibration = self.served
+
+    def finish(self, event: ComputeFinished) -> None:
+        """The sub-model has answered: exit here or go on."""
+        now_s = self._outbox.now_s
+        self.service.observe(now_s - self._started_s)
+        self._busy_s += now_s - self._started_s
+        self.overruns += event.overrun
+        if self._calibrating:
+            self._calibrating = False
+        elif self._serving is not None:
+            queued, self._serving = self._serving, None
+            self.served += 1
+            self._dispatch(ServedTask(queued.task, event, queued.received_s, self._started_s, now_s))
+        self._serve_next()
+
+    def _serve_next(self) -> None:
+        if self._serving is None and not self._calibrating and self._queue:
+            self._serving = self._queue.popleft()
+            self._started_s = self._outbox.now_s
+            self._outbox.compute(self._serving.tensor)
+
+    def _dispatch(self, served: ServedTask) -> None:
+        activation, threshold = served.outcome.activation, self._routing.threshold
+        if activation is None or threshold is None or served.outcome.confidence >= threshold:
+            self._exit(served)
+            return
+        receiver = self._routing.choose()
+        if receiver is None:
+            self._exit(served, forced=True)
+            return
+        self.forwards += 1
+        self._forward(ForwardedTask(served, activation, receiver), served.task.attempt)
+
+    def _exit(self, served: ServedTask, *, forced: bool = False) -> None:
+        self.exits += 1
+        if forced:
+            self._outbox.note("forced-exit", f"task {served.task.task_id}: no receiver answers")
+        result = Result(
+            task_id=served.task.task_id,
+            attempt=served.task.attempt,
+            prediction=served.outcome.prediction,
+            confidence=served.outcome.confidence,
+            exit_stage=self._config.stage,
+            forced=forced,
+            hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s)),
+        )
+        self._outbox.send_data(served.task.device, result)
+
+    def _forward(self, item: ForwardedTask, attempt: int) -> None:
+        task, now_s = item.served.task, self._outbox.now_s
+        hops = (*task.hops, item.served.hop(self._config.name, now_s))
+        message = Task(task.task_id, task.device, attempt, now_s, hops, item.activation.form)
+        item.sent_s = now_s
+        item.tried.add(item.receiver.name)
+        self._forwarded[task.task_id, attempt] = item
+        self._outbox.send_data(item.receiver.name, message, item.activation)
+        self._outbox.timer(("ack", task.task_id, attempt), ack_wait_s(self._config, item.receiver))
+
+    def acknowledged(self, peer: str, ack: Ack) -> None:
+        """The next stage has taken a task over: forget it."""
+        item = self._forwarded.get((ack.task_id, ack.attempt))
+        if item is None or item.receiver.name != peer:
+            return
+        del self._forwarded[ack.task_id, ack.attempt]
+        item.receiver.link.observe_task(ack.received_s - item.sent_s)
+        self._outbox.cancel(("ack", ack.task_id, ack.attempt))
+
+    def timer(self, key: TimerKey) -> None:
+        """A receiver has not acknowledged a task: try another, and answer with this stage's exit if there is none."""
+        task_id, attempt = int(key[1]), int(key[2])
+        item = self._forwarded.pop((task_id, attempt), None)
+        if item is None:
+            return
+        self._routing.lost_contact(item.receiver, f"task {task_id} not acknowledged")
+        receiver = self._routing.choose(avoid=item.tried)
+        if receiver is None:
+            self._exit(item.served, forced=True)
+            return
+        item.receiver = receiver
+        self._forward(item, attempt + 1)

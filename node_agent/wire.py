@@ -1,0 +1,209 @@
+"""What nodes say to each other: message types, their encoding, and the checks that foreign bytes fail.
+
+A message is one header frame (magic, version, MessagePack) and, for a task, one raw tensor frame whose type and
+shape stand in the header. Nothing is ever unpickled. Times are emulated seconds since the start of the run; every
+process on one machine shares CLOCK_MONOTONIC, so one-way times between nodes are exact.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from node_agent.errors import TestbedError
+
+MAGIC = b"DTOE"
+VERSION = 1
+PREFIX = MAGIC + bytes([VERSION])
+MAX_HEADER_BYTES = 64 * 1024
+MAX_TENSOR_BYTES = 64 * 1024 * 1024
+
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = float
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+Rate = Annotated[float, Meta(ge=0.0)]
+# A threshold above 1 means "never exit here".
+Threshold = Annotated[float, Meta(ge=0.0, le=2.0)]
+# Thresholds of the stages a flow has passed (or will pass), nearest to the devices first, with the flow's share.
+FlowPath = tuple[Rate, Annotated[tuple[Threshold, ...], Meta(max_length=16)]]
+FlowPaths = Annotated[tuple[FlowPath, ...], Meta(max_length=512)]
+
+_ITEM_BYTES = {"uint8": 1, "float16": 2, "float32": 4}
+
+
+class WireError(TestbedError):
+    """Bytes that are not a message of this protocol and version."""
+
+
+class TensorForm(Struct, frozen=True, array_like=True):
+    """Type and shape of the raw tensor frame that follows a header."""
+
+    dtype: Literal["uint8", "float16", "float32"]
+    shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(max_length=8)]
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes of the tensor frame."""
+        return _ITEM_BYTES[self.dtype] * math.prod(self.shape)
+
+
+class Tensor(Struct, frozen=True):
+    """A tensor in transit: its form and its bytes, which nobody on the way interprets."""
+
+    form: TensorForm
+    data: bytes | bytearray | memoryview
+
+
+class Hop(Struct, frozen=True, array_like=True):
+    """One server's handling of a task."""
+
+    node: Name
+    received_s: Seconds
+    started_s: Seconds
+    finished_s: Seconds
+    sent_s: Seconds
+
+
+class Task(Struct, frozen=True, tag="task"):
+    """An inference task on its way to a receiver; a tensor frame follows."""
+
+    task_id: Count
+    device: Name
+    attempt: Annotated[int, Meta(ge=1, le=1000)]
+    sent_s: Seconds
+    hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
+    tensor: TensorForm
+
+
+class Ack(Struct, frozen=True, tag="ack"):
+    """A receiver has taken a task over; `backlog` tasks, this one included, are now before or in service."""
+
+    task_id: Count
+    attempt: int
+    received_s: Seconds
+    backlog: Count
+
+
+class Result(Struct, frozen=True, tag="result"):
+    """The outcome of a task, sent by the server where it left to the device that owns it."""
+
+    task_id: Count
+    attempt: int
+    prediction: int
+    confidence: float
+    exit_stage: Annotated[int, Meta(ge=1)]
+    forced: bool  # left here because no receiver was reachable, not because it was confident
+    hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
+
+
+class Probe(Struct, frozen=True, tag="probe"):
+    """A measurement of a link: a tensor frame of the size a task would have follows."""
+
+    sequence: Count
+    sent_s: Seconds
+    tensor: TensorForm
+
+
+class ProbeAck(Struct, frozen=True, tag="probe-ack"):
+    """The answer to a probe: when it arrived, and (no tensor needed) how long the way back takes."""
+
+    sequence: Count
+    received_s: Seconds
+
+
+class Offer(Struct, frozen=True, tag="offer"):
+    """Forward sweep of a round: the flow an offloader plans to send to this receiver.
+
+    `paths` splits the flow [task/s] by the thresholds it has survived, which fixes how hard the surviving tasks are.
+    `done`: every device upstream has reached the stopping gap. `last`: no further offer comes in this slot.
+    """
+
+    slot: Count
+    round: Count
+    flow_per_s: Rate
+    paths: FlowPaths
+    sent_s: Seconds
+    done: bool
+    last: bool
+
+
+class Report(Struct, frozen=True, tag="report"):
+    """Backward sweep of a round: what one more task per second at this receiver would cost (DTO-R), and its state.
+
+    Costs are seconds of total delay per task: `marginal_s` of taking a task on (Omega), `best_s` the same if all
+    downstream rows were ideal (m), `local_s` the server's own share (D' and penalty), `onward_s` that of a task which
+    continues (B), `curvature_s2` a bound on the second derivative (R, s^2/task). `onward_paths` gives the thresholds
+    that a task finds from here on, this server's own first, with their probabilities.
+    """
+
+    slot: Count
+    round: Count
+    marginal_s: float
+    best_s: float
+    local_s: float
+    onward_s: float
+    curvature_s2: float
+    arrival_rate_per_s: Rate
+    service_rate_per_s: Rate
+    variability: Rate  # squared coefficient of variation of the service time
+    threshold: Threshold
+    remaining_ratio: Probability
+    backlog: Count
+    onward_paths: FlowPaths
+    link_s: Seconds  # one-way time of the offer this answers: a small message's
+    done: bool
+
+
+Message = Task | Ack | Result | Probe | ProbeAck | Offer | Report
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message, tensor: Tensor | None = None) -> list[bytes | bytearray | memoryview]:
+    """Frames of a message, the tensor's bytes uncopied.
+
+    The encoding of a `Task` or `Probe` names its tensor's form already, so the two must agree.
+    """
+    header = PREFIX + _encoder.encode(message)
+    return [header] if tensor is None else [header, tensor.data]
+
+
+def decode(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[Message, Tensor | None]:
+    """The message in `frames`, and its tensor if it has one.
+
+    Raises:
+        WireError: not this protocol, another version, malformed, out of bounds, or tensor bytes that do not fit.
+    """
+    if not frames or len(frames) > 2:
+        raise WireError(f"{len(frames)} frames where a message has one or two")
+    header = bytes(frames[0])
+    if len(header) > MAX_HEADER_BYTES:
+        raise WireError(f"a header of {len(header)} bytes, above the limit of {MAX_HEADER_BYTES}")
+    if header[: len(MAGIC)] != MAGIC:
+        raise WireError("bytes of another protocol")
+    if header[: len(PREFIX)] != PREFIX:
+        raise WireError(f"protocol version {header[len(MAGIC):len(PREFIX)].hex() or 'missing'}, not {VERSION}")
+    try:
+        message = _decoder.decode(memoryview(header)[len(PREFIX) :])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise WireError(f"malformed message: {error}") from error
+    if isinstance(message, Task | Probe):
+        return message, _tensor(message.tensor, frames)
+    if len(frames) != 1:
+        raise WireError("a tensor frame behind a message that has none")
+    return message, None
+
+
+def _tensor(form: TensorForm, frames: Sequence[bytes | bytearray | memoryview]) -> Tensor:
+    if len(frames) != 2:
+        raise WireError("a task without its tensor frame")
+    if form.byte_count > MAX_TENSOR_BYTES:
+        raise WireError(f"a tensor of {form.byte_count} bytes, above the limit of {MAX_TENSOR_BYTES}")
+    found = memoryview(frames[1]).nbytes
+    if found != form.byte_count:
+        raise WireError(f"{found} tensor bytes where {form.dtype}{list(form.shape)} has {form.byte_count}")
+    return Tensor(form, frames[1])

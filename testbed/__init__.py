@@ -1,0 +1,1 @@
+"""The experiment, seen from outside the nodes: topology, emulated network, run, record."""

@@ -1,0 +1,62 @@
+"""Questions about an undirected network that the topology checks and the resolver ask."""
+
+from collections.abc import Iterable, Iterator
+
+
+class Forest:
+    """Disjoint sets of names (union-find with path halving)."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._parent = {name: name for name in names}
+
+    def root(self, name: str) -> str:
+        """The name that stands for the set of `name`."""
+        parent = self._parent
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    def join(self, first: str, second: str) -> bool:
+        """Unite two sets; False if they were one already."""
+        first_root, second_root = self.root(first), self.root(second)
+        self._parent[second_root] = first_root
+        return first_root != second_root
+
+
+class Network:
+    """Nodes and switches with the links between them; only switches pass frames on."""
+
+    def __init__(
+        self, nodes: Iterable[str], switches: Iterable[str], links: Iterable[tuple[str, str]]
+    ) -> None:
+        in_order = tuple(switches)
+        self.switches = frozenset(in_order)
+        self.neighbours: dict[str, set[str]] = {name: set() for name in (*nodes, *in_order)}
+        self._links = tuple(links)
+        self._fabric = Forest(in_order)
+        self.looping: list[tuple[str, str]] = []  # links between switches that close a loop
+        for first, second in self._links:
+            self.neighbours[first].add(second)
+            self.neighbours[second].add(first)
+            both_switches = first in self.switches and second in self.switches
+            if both_switches and not self._fabric.join(first, second):
+                self.looping.append((first, second))
+        self._attached = {
+            name: {self._fabric.root(other) for other in others if other in self.switches}
+            for name, others in self.neighbours.items()
+        }
+
+    def joined(self, first: str, second: str) -> bool:
+        """Whether a path joins two nodes whose inner vertices are switches only."""
+        return second in self.neighbours[first] or not self._attached[first].isdisjoint(self._attached[second])
+
+    def islands(self) -> Iterator[list[str]]:
+        """The connected parts of the network, in the order in which their first members were stated."""
+        forest = Forest(self.neighbours)
+        for first, second in self._links:
+            forest.join(first, second)
+        parts: dict[str, list[str]] = {}
+        for name in self.neighbours:
+            parts.setdefault(forest.root(name), []).append(name)
+        yield from parts.values()

@@ -1,0 +1,197 @@
+"""Command lines for ip, tc and bridge: pure builders, and the one place that runs them.
+
+Builders return lines for `ip -batch`, `tc -batch` and `bridge -batch`, so that a namespace is set up by one process
+each. Rates are in Mbit/s of whole Ethernet frames, times in seconds of real time (time scale already applied).
+"""
+
+import math
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from node_agent.errors import TestbedError
+from testbed.scenario import LinkShape
+
+FRAME_BYTES = 1514  # a full frame as the queueing disciplines count it: 1500 bytes and the Ethernet header
+SMALLEST_FRAME_BYTES = 60
+# Decision: the token bucket holds what 2 ms bring in, at least four frames, because its timer may fire that late on a
+# busy machine and the rate must not suffer; rejected: one frame, exact on an idle machine only. A burst does no
+# harm: the middle of the link spaces frames out again at exactly the link's rate.
+BURST_S = 0.002
+BURST_FRAMES = 4
+
+
+class NetworkError(TestbedError):
+    """The emulated network could not be built, or did not hold."""
+
+
+def bit_per_s(shape: LinkShape) -> int:
+    """The link's rate in bit/s, at least one."""
+    return max(1, round(shape.rate_mbit_per_s * 1e6))
+
+
+def bucket_bytes(shape: LinkShape) -> int:
+    """Depth of the token bucket in bytes."""
+    return max(BURST_FRAMES * FRAME_BYTES, math.ceil(bit_per_s(shape) / 8 * BURST_S))
+
+
+def frames_in_flight(shape: LinkShape) -> int:
+    """An upper bound on the frames that the link itself holds: its delay (with four deviations) full of small ones."""
+    held_s = shape.delay_s + 4 * shape.jitter_s + BURST_S
+    return 1000 + math.ceil(held_s * bit_per_s(shape) / 8 / SMALLEST_FRAME_BYTES)
+
+
+def _htb_class(verb: str, interface: str, shape: LinkShape) -> str:
+    rate, bucket = bit_per_s(shape), bucket_bytes(shape)
+    return (
+        f"class {verb} dev {interface} parent 1: classid 1:1 htb rate {rate}bit ceil {rate}bit "
+        f"burst {bucket}b cburst {bucket}b quantum {FRAME_BYTES}"
+    )
+
+
+def rate_limit(interface: str, shape: LinkShape) -> tuple[str, ...]:
+    """tc lines that limit what leaves `interface` to the link's rate, with `queue_packets` frames of room."""
+    return (
+        f"qdisc add dev {interface} root handle 1: htb default 1",
+        _htb_class("add", interface, shape),
+        f"qdisc add dev {interface} parent 1:1 handle 10: pfifo limit {max(1, shape.queue_packets)}",
+    )
+
+
+def rate_limit_change(interface: str, shape: LinkShape) -> tuple[str, ...]:
+    """tc lines that change a rate limit in place: what waits in the queue stays there."""
+    return (
+        _htb_class("change", interface, shape),
+        f"qdisc change dev {interface} parent 1:1 handle 10: pfifo limit {max(1, shape.queue_packets)}",
+    )
+
+
+def _netem(verb: str, interface: str, shape: LinkShape) -> str:
+    # `rate` charges each frame its transmission time once, and keeps frames in order whatever the jitter.
+    words = [f"qdisc {verb} dev {interface} root handle 1: netem limit {frames_in_flight(shape)}"]
+    words.append(f"delay {shape.delay_s * 1e6:.3f}us")
+    if shape.jitter_s > 0:
+        words.append(f"{shape.jitter_s * 1e6:.3f}us distribution normal")
+    if shape.loss > 0:
+        words.append(f"loss {shape.loss * 100:.6f}%")
+    words.append(f"rate {bit_per_s(shape)}bit")
+    return " ".join(words)
+
+
+def netem_delay(interface: str, shape: LinkShape) -> str:
+    """The tc line that delays, jitters and loses what leaves `interface`."""
+    return _netem("add", interface, shape)
+
+
+def netem_change(interface: str, shape: LinkShape) -> str:
+    """The tc line that changes `netem_delay` in place: frames on their way keep their old due time and order."""
+    return _netem("change", interface, shape)
+
+
+def veth(near: str, near_mac: str, near_pid: int, far: str, far_mac: str, far_pid: int) -> str:
+    """The ip line that makes a veth pair with each end born inside its namespace, named by a process in it."""
+    return (
+        f"link add name {near} address {near_mac} netns {near_pid} type veth "
+        f"peer name {far} address {far_mac} netns {far_pid}"
+    )
+
+
+def interface_up(interface: str) -> str:
+    """The ip line that starts an interface; segments leave one by one, so that a rate limit sees real frames."""
+    return f"link set dev {interface} up gso_max_segs 1"
+
+
+NODE_SETTINGS = (
+    ("net/ipv6/conf/all/disable_ipv6", "1"),
+    ("net/ipv6/conf/default/disable_ipv6", "1"),
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv4/tcp_slow_start_after_idle", "0"),
+    # A new connection must not start from what an earlier one measured before a link changed.
+    ("net/ipv4/tcp_no_metrics_save", "1"),
+    ("net/bridge/bridge-nf-call-iptables", "0"),
+)
+
+
+def settings_script(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> str:
+    """Shell lines that write kernel settings of the namespace they run in; settings the kernel lacks are passed over."""
+    lines = [f"[ ! -e /proc/sys/{path} ] || echo {value} > /proc/sys/{path}" for path, value in settings]
+    lines.append("for f in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 > $f; done")
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(slots=True)
+class Batch:
+    """The commands that set up one namespace, in the order ip, bridge, tc."""
+
+    ip: list[str] = field(default_factory=list)
+    bridge: list[str] = field(default_factory=list)
+    tc: list[str] = field(default_factory=list)
+    settings: bool = False
+
+    def script(self) -> str:
+        """A shell script (for `sh -e`) that runs the batch; each tool starts at most once."""
+        parts = [settings_script()] if self.settings else []
+        for tool, lines in (("ip", self.ip), ("bridge", self.bridge), ("tc", self.tc)):
+            if lines:
+                parts.append(f"{tool} -batch - <<'END'\n" + "\n".join(lines) + "\nEND\n")
+        return "".join(parts)
+
+
+class Namespaced(Protocol):
+    """What can start a process inside its namespace: a Mininet node."""
+
+    name: str
+
+    def popen(self, *args: object, **kwargs: object) -> "subprocess.Popen[str]":
+        """As subprocess.Popen, inside the namespace."""
+
+
+def run(command: Sequence[str], *, text: str = "") -> str:
+    """Run a command in this namespace with `text` as its input; returns its output, raises NetworkError on failure."""
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NetworkError(failure_text(" ".join(command), done.stdout, done.stderr, text))
+    return done.stdout
+
+
+def failure_text(name: str, output: str, error: str, script: str) -> str:
+    """One line that says which command failed and why."""
+    lines = [line.strip() for line in (error or output).splitlines() if line.strip()]
+    failed = next((line for line in lines if line.startswith("Command failed -:")), "")
+    reason = "; ".join(line for line in lines if line != failed) or "no message"
+    where = ""
+    if failed:
+        # ip and tc count the lines of their own input; without the other tools' lines the number can be looked up.
+        number = int(failed.rsplit(":", 1)[1])
+        blocks = script.split("<<'END'\n")[1:] or [script]
+        found = [block.splitlines()[number - 1] for block in blocks if len(block.splitlines()) >= number]
+        where = f" (at line {number}: {' | '.join(found)})"
+    return f"{name} failed: {reason}{where}"
+
+
+def run_batches(batches: Sequence[tuple[Namespaced, Batch]], *, width: int = 8) -> None:
+    """Run one script in each namespace, `width` at a time; raises NetworkError naming the first that failed."""
+    for first in range(0, len(batches), width):
+        started = []
+        for node, batch in batches[first : first + width]:
+            script = batch.script()
+            process = node.popen(
+                ["sh", "-e", "-s"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append((node, script, process))
+        failures = []
+        for node, script, process in started:
+            output, error = process.communicate(script)
+            if process.returncode != 0:
+                failures.append(failure_text(f"set-up of {node.name}", output, error, script))
+        if failures:
+            raise NetworkError(failures[0])

@@ -1,0 +1,271 @@
+"""The two ways to delay frames in the middle of each link: by the kernel (netem) or by the relay process."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from node_agent.errors import EnvironmentLacking
+from testbed.ledger import Ledger
+from testbed.network.commands import (
+    Batch,
+    Namespaced,
+    NetworkError,
+    bit_per_s,
+    frames_in_flight,
+    netem_change,
+    run_batches,
+)
+from testbed.network.plan import PlannedLink
+from testbed.scenario import LinkShape
+
+BackendName = Literal["netem", "userspace"]
+ANSWER_TIMEOUT_S = 10.0
+RELAY_FILE = Path(__file__).with_name("relay.py")
+RELAY_LOG = "relay.log"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStatistics:
+    """What the middle of all links did so far.
+
+    `frames_late` were sent more than 1 ms after they were due, `worst_lateness_s` is the worst of them (both only
+    known, and only possible, with the user-space backend); `frames_lost` were lost as the topology asks, `frames_dropped`
+    against its will (a full queue in the middle); `relay_cpu_s` is the CPU time of the relay process.
+    """
+
+    backend: BackendName
+    frames_relayed: int
+    frames_late: int
+    worst_lateness_s: float
+    frames_lost: int
+    frames_dropped: int
+    relay_cpu_s: float
+    realtime_priority: bool
+
+
+class DelayBackend(Protocol):
+    """Delays the frames of every link in the middle namespace."""
+
+    name: BackendName
+
+    def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
+        """Begin; the middle's interfaces are up."""
+
+    def change(self, link: PlannedLink, shape: LinkShape) -> None:
+        """Give a link a new shape; nothing in flight is dropped or overtaken."""
+
+    def check(self) -> None:
+        """Raise NetworkError if frames are no longer delayed."""
+
+    def statistics(self) -> NetworkStatistics:
+        """What happened so far."""
+
+    def stop(self) -> None:
+        """End; may be called twice, and before start."""
+
+
+class NetemDelay:
+    """The kernel's own network emulator; the plan's batch has set it up."""
+
+    name: BackendName = "netem"
+
+    def __init__(self) -> None:
+        self._middle: Namespaced | None = None
+        self._links: tuple[PlannedLink, ...] = ()
+
+    def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
+        """Check that each discipline is really there (`tc` has been known to only warn)."""
+        del seed, ledger  # the kernel seeds itself, and makes nothing that would need clearing away
+        self._middle, self._links = middle, links
+        self.check()
+
+    def change(self, link: PlannedLink, shape: LinkShape) -> None:
+        """Both directions in one batch."""
+        assert self._middle is not None
+        run_batches([(self._middle, Batch(tc=[netem_change(port.middle, shape) for port in link.ports]))])
+
+    def check(self) -> None:
+        """Every middle interface must carry netem."""
+        present = {entry["dev"] for entry in self._disciplines()}
+        for link in self._links:
+            for port in link.ports:
+                if port.middle not in present:
+                    raise NetworkError(f"the link {link.ends[0]} - {link.ends[1]} has lost its delay (no netem)")
+
+    def statistics(self) -> NetworkStatistics:
+        """Sums of the kernel's counters; it does not tell wanted losses from drops when a queue is full."""
+        entries = self._disciplines()
+        return NetworkStatistics(
+            backend="netem",
+            frames_relayed=sum(int(entry["packets"]) for entry in entries),
+            frames_late=0,
+            worst_lateness_s=0.0,
+            frames_lost=sum(int(entry["drops"]) for entry in entries if self._loses(entry)),
+            frames_dropped=sum(int(entry["drops"]) for entry in entries if not self._loses(entry)),
+            relay_cpu_s=0.0,
+            realtime_priority=True,
+        )
+
+    def stop(self) -> None:
+        """Nothing: the disciplines disappear with the namespace."""
+
+    @staticmethod
+    def _loses(entry: dict[str, dict[str, object]]) -> bool:
+        return "loss-random" in entry.get("options", {})
+
+    def _disciplines(self) -> list[dict[str, Any]]:
+        assert self._middle is not None
+        process = self._middle.popen(
+            ["tc", "-s", "-j", "qdisc", "show"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        output, error = process.communicate()
+        if process.returncode != 0:
+            raise NetworkError(f"tc qdisc show failed: {error.strip()}")
+        return [entry for entry in json.loads(output) if entry.get("kind") == "netem"]
+
+
+class RelayDelay:
+    """The relay process (relay.py)."""
+
+    name: BackendName = "userspace"
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._control: socket.socket | None = None
+        self._log: Path | None = None
+        self._lock = threading.Lock()
+
+    def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
+        """Start the relay and tell it every line."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(ANSWER_TIMEOUT_S)
+        self._control, self._log = ours, ledger.directory / RELAY_LOG
+        with theirs, self._log.open("w", encoding="utf-8") as log:
+            # -I -S: nothing of the user's environment, and a start in 20 ms.
+            self._process = middle.popen(
+                [sys.executable, "-I", "-S", str(RELAY_FILE), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs.fileno(),),
+            )
+        ledger.add_process(self._process.pid)
+        self._receive()
+        for link in links:
+            for side in (0, 1):
+                into, out = link.ports[side].middle, link.ports[1 - side].middle
+                line_seed = (seed << 20) + 2 * link.index + side
+                self._ask({"verb": "add", "in": into, "out": out, "seed": line_seed, **_line_shape(link.shape)})
+
+    def change(self, link: PlannedLink, shape: LinkShape) -> None:
+        """Both directions, one after the other."""
+        for port in link.ports:
+            self._ask({"verb": "change", "in": port.middle, **_line_shape(shape)})
+
+    def check(self) -> None:
+        """The relay must live."""
+        if self._process is None or self._process.poll() is not None:
+            raise NetworkError("the relay process has died: links no longer carry frames", hint=self._last_words())
+
+    def statistics(self) -> NetworkStatistics:
+        """The relay's own counters."""
+        answer = self._ask({"verb": "statistics"})
+        return NetworkStatistics(
+            backend="userspace",
+            frames_relayed=int(answer["frames"]),
+            frames_late=int(answer["late"]),
+            worst_lateness_s=float(answer["worst_late_s"]),
+            frames_lost=int(answer["lost"]),
+            frames_dropped=int(answer["dropped"]),
+            relay_cpu_s=float(answer["cpu_s"]),
+            realtime_priority=bool(answer["realtime"]),
+        )
+
+    def stop(self) -> None:
+        """End the relay; it holds nothing that would need putting in order."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            # A forked child of this process may still hold the socket open, so that the relay would not notice.
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self, message: dict[str, object]) -> dict[str, Any]:
+        with self._lock:
+            self.check()
+            assert self._control is not None
+            try:
+                self._control.send(json.dumps(message).encode())
+            except OSError as error:
+                raise NetworkError(f"the relay cannot be reached: {error}", hint=self._last_words()) from error
+            return self._receive()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._control is not None
+        try:
+            answer = self._control.recv(1 << 16)
+        except OSError as error:
+            raise NetworkError(f"the relay does not answer: {error}", hint=self._last_words()) from error
+        if not answer:
+            raise NetworkError("the relay process ended at its start", hint=self._last_words())
+        parsed = json.loads(answer)
+        if "error" in parsed:
+            raise NetworkError(f"the relay refused: {parsed['error']}")
+        assert isinstance(parsed, dict)
+        return parsed
+
+    def _last_words(self) -> str:
+        if self._log is None or not self._log.exists():
+            return ""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def _line_shape(shape: LinkShape) -> dict[str, object]:
+    return {
+        "delay_ns": round(shape.delay_s * 1e9),
+        "jitter_ns": round(shape.jitter_s * 1e9),
+        "loss": shape.loss,
+        "ns_per_byte": 8e9 / bit_per_s(shape),
+        "limit": frames_in_flight(shape),
+    }
+
+
+def kernel_takes(discipline: str) -> str:
+    """Really add a queueing discipline in a throw-away namespace; returns why it failed, empty if it did not."""
+    script = f"ip link set lo up && exec tc qdisc add dev lo root {discipline}"
+    try:
+        done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unshare is missing (apt-get install util-linux)"
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+
+
+NETEM_TRIAL = "netem limit 10 delay 1ms 0.1ms distribution normal loss 1% rate 1mbit"
+
+
+def choose_backend(wanted: Literal["auto", "netem", "userspace"]) -> DelayBackend:
+    """The backend asked for, or for `auto` netem where the kernel has it and else the relay.
+
+    Raises EnvironmentLacking if netem is asked for and cannot be had.
+    """
+    if wanted == "userspace":
+        return RelayDelay()
+    trouble = kernel_takes(NETEM_TRIAL)
+    if not trouble:
+        return NetemDelay()
+    if wanted == "netem":
+        raise EnvironmentLacking(
+            f"netem cannot be used: {trouble}", hint="load the module sch_netem, or choose the userspace backend"
+        )
+    return RelayDelay()
+
+
+__all__ = ["DelayBackend", "NetemDelay", "NetworkStatistics", "RelayDelay", "choose_backend", "kernel_takes"]
+

@@ -1,0 +1,115 @@
+"""Shortest paths through a scenario's links, and the static tables that make frames follow them.
+
+The length of a link is its delay plus the time a full frame takes to transmit. Everything here is pure.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from testbed.scenario import LinkShape
+
+FRAME_BITS = 1500 * 8
+
+Neighbours = Mapping[str, Sequence[tuple[str, int]]]  # vertex -> (other end, index of the link)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """To reach `destination`, a node hands frames to `next_hop` over `links` (several if switches lie between)."""
+
+    destination: str
+    next_hop: str
+    links: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """On `switch`, frames for the node that link `enter` attaches to a switch leave through link `leave`."""
+
+    switch: str
+    enter: int
+    leave: int
+
+
+def length_s(shape: LinkShape) -> float:
+    """What a full frame needs for this link without waiting, in seconds."""
+    return shape.delay_s + FRAME_BITS / (shape.rate_mbit_per_s * 1e6)
+
+
+def neighbours(ends: Sequence[tuple[str, str]]) -> dict[str, list[tuple[str, int]]]:
+    """Adjacency lists of the graph whose link i joins `ends[i]`."""
+    table: dict[str, list[tuple[str, int]]] = {}
+    for index, (one, other) in enumerate(ends):
+        table.setdefault(one, []).append((other, index))
+        table.setdefault(other, []).append((one, index))
+    return table
+
+
+def tree_towards(
+    root: str, around: Neighbours, lengths_s: Sequence[float], only: Set[str] | None = None
+) -> dict[str, tuple[str, int]]:
+    """The shortest way to `root` from every vertex that has one: vertex -> (next vertex, link).
+
+    With `only`, the way passes through those vertices alone. Ties fall to the vertex reached first in the file's order,
+    so that the same scenario always yields the same tables.
+    """
+    towards: dict[str, tuple[str, int]] = {}
+    done: set[str] = set()
+    heap: list[tuple[float, int, str]] = [(0.0, 0, root)]
+    best = {root: 0.0}
+    order = 0
+    while heap:
+        distance_s, _, vertex = heapq.heappop(heap)
+        if vertex in done:
+            continue
+        done.add(vertex)
+        for other, link in around.get(vertex, ()):
+            candidate_s = distance_s + lengths_s[link]
+            allowed = only is None or other in only
+            if allowed and other not in done and candidate_s < best.get(other, float("inf")):
+                best[other] = candidate_s
+                towards[other] = (vertex, link)
+                order += 1
+                heapq.heappush(heap, (candidate_s, order, other))
+    return towards
+
+
+def routes(
+    nodes: Sequence[str], switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: Sequence[float]
+) -> dict[str, list[Route]]:
+    """Each node's routes to every other node that it can reach."""
+    around = neighbours(ends)
+    table: dict[str, list[Route]] = {node: [] for node in nodes}
+    for destination in nodes:
+        towards = tree_towards(destination, around, lengths_s)
+        for node in nodes:
+            if node not in towards:
+                continue
+            vertex, link = towards[node]
+            links = [link]
+            while vertex in switches:
+                vertex, link = towards[vertex]
+                links.append(link)
+            table[node].append(Route(destination, vertex, tuple(links)))
+    return table
+
+
+def forwarding(
+    switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: Sequence[float]
+) -> list[Forwarding]:
+    """Static switch tables: for every link between a node and a switch, how each switch reaches that node's end.
+
+    Decision: no learning, flooding or spanning tree, because switches may form rings and the first frame of a run must
+    not behave differently from the others; rejected: STP, which takes half a minute and ignores delays.
+    """
+    around = neighbours(ends)
+    table = []
+    for enter, pair in enumerate(ends):
+        for switch, node in (pair, pair[::-1]):
+            if switch not in switches or node in switches:
+                continue
+            table.append(Forwarding(switch, enter, enter))
+            ways = tree_towards(switch, around, lengths_s, only=switches)
+            table += [Forwarding(other, enter, link) for other, (_, link) in ways.items()]
+    return table

@@ -1,0 +1,136 @@
+"""A scenario: one topology file with every range drawn, every group expanded and every unit converted.
+
+`topology.py` makes it; the network, the launcher, the trace generator and the recorder read it. All quantities carry
+their unit in their name; times are emulated seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+ComputeMode = Literal["paced", "quota"]
+ArrivalProcess = Literal["poisson", "bursty"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkShape:
+    """How one link treats frames, the same in both directions."""
+
+    rate_mbit_per_s: float
+    delay_s: float  # one way, without queueing and transmission
+    jitter_s: float = 0.0  # standard deviation of the delay
+    loss: float = 0.0  # probability that a frame is dropped, 0..1
+    queue_packets: int = 1000  # frames that may wait for transmission
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An end device: offers tasks at a mean rate and owns them until their result is back."""
+
+    name: str
+    rate_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An edge server that hosts the sub-model of its stage (1 is nearest to the devices)."""
+
+    name: str
+    stage: int
+    capacity_flop_per_s: float
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link between two nodes or switches, named by its ends in the order of the file."""
+
+    ends: tuple[str, str]
+    shape: LinkShape
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """At `at_s` the link between `ends` takes the shape `shape` (already complete: unstated fields kept)."""
+
+    at_s: float
+    ends: tuple[str, str]
+    shape: LinkShape
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityChange:
+    """At `at_s` a server's compute capacity becomes `capacity_flop_per_s`."""
+
+    at_s: float
+    server: str
+    capacity_flop_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """At `at_s` a node's agent is killed (`up` false) or started anew (`up` true)."""
+
+    at_s: float
+    node: str
+    up: bool
+
+
+Event = LinkChange | CapacityChange | NodeChange
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which early-exit model, after which blocks it is cut into sub-models, and how activations travel."""
+
+    name: str
+    cut: tuple[int, ...]
+    activation: Literal["float32", "float16"] = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChoice:
+    """Which offloading policy, and its parameters as the policy itself names them."""
+
+    name: str
+    parameters: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything a run needs to know, with nothing left to chance but the workload trace.
+
+    `offload_to` maps every offloader (device, or server before the last stage) to its receivers in the next stage.
+    `events` are sorted by time.
+    """
+
+    name: str
+    seed: int
+    duration_s: float
+    warm_up_s: float
+    slot_s: float
+    time_scale: float
+    compute: ComputeMode
+    arrivals: ArrivalProcess
+    model: ModelChoice
+    policy: PolicyChoice
+    devices: tuple[Device, ...]
+    servers: tuple[Server, ...]
+    switches: tuple[str, ...]
+    links: tuple[Link, ...]
+    offload_to: Mapping[str, tuple[str, ...]]
+    events: tuple[Event, ...]
+
+    @property
+    def stages(self) -> int:
+        """Number of server stages H."""
+        return len(self.model.cut)
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """Devices, then servers, in the order of the file."""
+        return (*(device.name for device in self.devices), *(server.name for server in self.servers))
+
+    def servers_of_stage(self, stage: int) -> tuple[Server, ...]:
+        """The servers that host sub-model `stage` (1-based)."""
+        return tuple(server for server in self.servers if server.stage == stage)

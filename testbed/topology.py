@@ -1,0 +1,145 @@
+"""topology.yaml -> checked topology -> scenario; everything wrong with a file is reported at once, with its place."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node_agent.errors import InputError
+from testbed.places import MAX_BYTES, Problem, YamlError, read_yaml
+from testbed.scenario import PolicyChoice, Scenario
+from testbed.topology_compiler import Compiler
+from testbed.topology_document import TopologyDocument
+from testbed.topology_form import Draft, read_form
+from testbed.topology_model import policy_problem
+
+_MAX_SHOWN = 50
+
+
+class TopologyError(InputError):
+    """A topology that cannot be used; `problems` lists all that was found, in the order of the file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(
+            sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem.message))
+        )
+        if len(self.problems) == 1:
+            super().__init__(str(self.problems[0]), hint=self.problems[0].hint)
+            return
+        lines = [f"{len(self.problems)} problems in {self.problems[0].source}"]
+        for problem in self.problems[:_MAX_SHOWN]:
+            lines.append(f"{problem} ({problem.hint})" if problem.hint else str(problem))
+        if len(self.problems) > _MAX_SHOWN:
+            lines.append(f"… and {len(self.problems) - _MAX_SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A topology file that passed every check; `text` is the file as it was read."""
+
+    source: str
+    text: str
+    document: TopologyDocument
+    _draft: Draft
+
+    def resolve(
+        self, *, seed: int | None = None, duration_s: float | None = None, policy: str | None = None
+    ) -> Scenario:
+        """The scenario with every range drawn; the arguments take the place of what the file states.
+
+        Another policy than the file's starts with its own default parameters. Raises TopologyError where the file
+        does not suit the new duration (an event after the end), InputError for impossible arguments.
+        """
+        chosen = PolicyChoice(self.document.policy.name, dict(self.document.policy.parameters))
+        if policy is not None and policy != chosen.name:
+            chosen = PolicyChoice(policy)
+            if (found := policy_problem(chosen)) is not None:
+                raise InputError(found[1], hint=found[2])
+        if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+            raise InputError(f"the duration must be above zero, not {duration_s}", hint="for example 60 s")
+        if seed is not None and not 0 <= seed < 2**63:
+            raise InputError(f"the seed must be between 0 and 2^63 - 1, not {seed}", hint="for example 1")
+        scenario, problems = _compile(self._draft, self.source, seed=seed, duration_s=duration_s, policy=chosen)
+        if scenario is None:
+            raise TopologyError(problems)
+        return scenario
+
+
+def load_topology(path: Path | str) -> Topology:
+    """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}", hint="give the path of a topology.yaml") from error
+    if len(raw) > MAX_BYTES:
+        problem = Problem(str(path), 1, 1, f"longer than {MAX_BYTES >> 20} MiB", "use groups (count: 50)")
+        raise TopologyError([problem])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        raise TopologyError([Problem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
+    return load_topology_text(text, str(path))
+
+
+def load_topology_text(text: str, source: str = "topology.yaml") -> Topology:
+    """Check a topology's text; `source` names it in messages. Raises TopologyError with every problem."""
+    try:
+        data, place, duplicates = read_yaml(text, source)
+    except YamlError as error:
+        raise TopologyError([error.problem]) from None
+    draft = read_form(data, place, source)
+    problems = [*duplicates, *draft.problems]
+    if draft.document is not None:
+        _, found = _compile(draft, source)
+        problems += found
+    if problems or draft.document is None:
+        raise TopologyError(problems)
+    return Topology(source, text, draft.document, draft)
+
+
+def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:
+    """The scenario of a topology's text, with the file's own duration and policy."""
+    return load_topology_text(text, source).resolve(seed=seed)
+
+
+def topology_json_schema() -> dict[str, object]:
+    """JSON Schema (2020-12) of topology.yaml for editors; the checks of references are not part of it."""
+    schema = TopologyDocument.model_json_schema(by_alias=True)
+    # A policy without parameters may be its name alone; the reader turns that into the full form.
+    properties = schema["properties"]
+    properties["policy"] = {
+        "anyOf": [{"type": "string", "minLength": 1, "maxLength": 64}, properties["policy"]],
+        "description": "which offloading policy decides, by name or with parameters",
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def topology_json_schema_text() -> str:
+    """The JSON Schema as it is written to `topologies/topology.schema.json`."""
+    return json.dumps(topology_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _compile(
+    draft: Draft,
+    source: str,
+    *,
+    seed: int | None = None,
+    duration_s: float | None = None,
+    policy: PolicyChoice | None = None,
+) -> tuple[Scenario | None, list[Problem]]:
+    document = draft.document
+    assert document is not None
+    compiler = Compiler(
+        draft,
+        source,
+        seed=document.seed if seed is None else seed,
+        duration_s=document.duration if duration_s is None else duration_s,
+        policy=policy or PolicyChoice(document.policy.name, dict(document.policy.parameters)),
+    )
+    return compiler.compile(), compiler.problems

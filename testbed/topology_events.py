@@ -1,0 +1,126 @@
+"""The events of a topology in the order of their time, each with the complete state that it brings about."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from testbed import topology_document as form
+from testbed.scenario import CapacityChange, Event, Link, LinkChange, LinkShape, NodeChange
+
+if TYPE_CHECKING:
+    from testbed.topology_compiler import Compiler
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    at_s: float
+    index: int  # in the file
+    entry: form.ServerEvent | form.LinkEvent | form.NodeEvent
+
+
+def compile_events(compiler: "Compiler") -> tuple[Event, ...]:
+    """All events sorted by time (equal times in the order of the file); complains to `compiler` about misfits.
+
+    A link event changes what it states and keeps what earlier events have made of the rest; factors always refer to
+    the topology's own value.
+    """
+    shapes = {pair: link.shape for pair, link in compiler.links.items()}
+    up = dict.fromkeys(compiler.kinds, True)
+    events: list[Event] = []
+    for timed in _in_order(compiler):
+        if isinstance(timed.entry, form.ServerEvent):
+            events += _capacity_changes(compiler, timed, timed.entry)
+        elif isinstance(timed.entry, form.LinkEvent):
+            events += _link_changes(compiler, timed, timed.entry, shapes)
+        else:
+            events += _node_changes(compiler, timed, timed.entry, up)
+    return tuple(events)
+
+
+def _in_order(compiler: "Compiler") -> list[_Timed]:
+    duration_s = compiler.duration_s
+    timed = []
+    for index, entry in enumerate(compiler.document.events):
+        at_s = entry.at.seconds(duration_s)
+        if at_s >= duration_s:
+            compiler.complain(
+                ("events", index, "at"),
+                f"the event at {at_s:g} s does not lie before the end of the run ({duration_s:g} s)",
+                "lengthen the duration, or state the time in % of it",
+            )
+        timed.append(_Timed(at_s, index, entry))
+    return sorted(timed, key=lambda event: event.at_s)
+
+
+def _capacity_changes(compiler: "Compiler", timed: _Timed, entry: form.ServerEvent) -> list[Event]:
+    path = ("events", timed.index, "server")
+    changes: list[Event] = []
+    for name in compiler.members(entry.server, path, what="server"):
+        server = compiler.servers.get(name)
+        if server is None:
+            kind = compiler.kinds[name]
+            compiler.complain(path, f"{name!r} is a {kind}, not a server", "only servers have a capacity")
+            break
+        changes.append(CapacityChange(timed.at_s, name, entry.capacity.applied_to(server.capacity_flop_per_s)))
+    return changes
+
+
+def _link_changes(
+    compiler: "Compiler", timed: _Timed, entry: form.LinkEvent, shapes: dict[tuple[str, str], LinkShape]
+) -> list[Event]:
+    path = ("events", timed.index, "link")
+    ends = [compiler.members(name, (*path, position)) for position, name in enumerate(entry.link)]
+    pairs = [tuple(sorted((first, second))) for first in ends[0] for second in ends[1]]
+    found = [link for first, second in pairs if (link := compiler.links.get((first, second))) is not None]
+    if not found and all(ends) and compiler.intact("links", "devices", "servers", "switches"):
+        compiler.complain(path, f"no link joins {entry.link[0]!r} and {entry.link[1]!r}", "name the ends of a link")
+    changes: list[Event] = []
+    for link in found:
+        pair = min(link.ends), max(link.ends)
+        shape = shapes[pair] = _changed(shapes[pair], link, entry)
+        if fault := _fault(shape):
+            compiler.complain(("events", timed.index), f"the link {link.ends[0]} - {link.ends[1]}: {fault}")
+            break
+        changes.append(LinkChange(timed.at_s, link.ends, shape))
+    return changes
+
+
+def _changed(now: LinkShape, link: Link, entry: form.LinkEvent) -> LinkShape:
+    base = link.shape
+    if entry.rate is not None:
+        now = replace(now, rate_mbit_per_s=entry.rate.applied_to(base.rate_mbit_per_s))
+    if entry.delay is not None:
+        now = replace(now, delay_s=entry.delay.applied_to(base.delay_s))
+    if entry.jitter is not None:
+        now = replace(now, jitter_s=entry.jitter.applied_to(base.jitter_s))
+    if entry.loss is not None:
+        now = replace(now, loss=entry.loss.applied_to(base.loss))
+    if entry.queue is not None:
+        now = replace(now, queue_packets=entry.queue)
+    return now
+
+
+def _fault(shape: LinkShape) -> str:
+    if shape.jitter_s > shape.delay_s:
+        return f"the jitter ({shape.jitter_s * 1e3:g} ms) would exceed the delay ({shape.delay_s * 1e3:g} ms)"
+    if shape.loss >= 1:
+        return "it would lose everything; to cut a node off, state {node: …, state: down}"
+    return ""
+
+
+def _node_changes(compiler: "Compiler", timed: _Timed, entry: form.NodeEvent, up: dict[str, bool]) -> list[Event]:
+    path = ("events", timed.index, "node")
+    changes: list[Event] = []
+    for name in compiler.members(entry.node, path):
+        if compiler.kinds[name] == "switch":
+            compiler.complain(path, f"{name!r} is a switch and runs no agent", "name a device or a server")
+            break
+        if up[name] == (entry.state == "up"):
+            compiler.complain(
+                ("events", timed.index, "state"),
+                f"{name!r} is already {entry.state} at {timed.at_s:g} s",
+                "every node begins up; down and up take turns",
+            )
+            break
+        up[name] = entry.state == "up"
+        changes.append(NodeChange(timed.at_s, name, up[name]))
+    return changes

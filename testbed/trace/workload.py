@@ -1,0 +1,232 @@
+"""Workload traces: which device offers which sample when; read, check, write and generate.
+
+A trace is JSON lines sorted by time: `{"time_s": 0.123, "device": "cam-1", "sample": 17}`.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from node_agent.errors import InputError
+from testbed.scenario import ArrivalProcess, Scenario
+
+MAX_PROBLEMS = 20
+MAX_LINE_BYTES = 4096
+MAX_ARRIVALS = 10_000_000
+
+# Bursty arrivals: a two-state Markov-modulated Poisson process. A device spends BURST_SHARE of its time in bursts, in
+# which tasks come BURST_FACTOR times as fast as on average; between bursts they come at QUIET_FACTOR times the mean,
+# so that the mean rate is the stated one. For a device of m tasks/s the index of dispersion of long counts is
+# 1 + 3.2 s * m (Poisson: 1).
+BURST_FACTOR = 3.0
+BURST_SHARE = 0.2
+QUIET_FACTOR = (1 - BURST_SHARE * BURST_FACTOR) / (1 - BURST_SHARE)
+MEAN_BURST_S = 2.0
+MEAN_QUIET_S = MEAN_BURST_S * (1 - BURST_SHARE) / BURST_SHARE
+
+_TICKS_PER_S = 1_000_000  # times are whole microseconds, so that a written trace reads back equal
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A task that `device` offers `time_s` emulated seconds after the start: evaluation sample number `sample`."""
+
+    time_s: float
+    device: str
+    sample: int
+
+
+class TraceError(InputError):
+    """A workload trace that cannot be used; `problems` lists what was found, each as file:line: message."""
+
+    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        shown = list(self.problems[:MAX_PROBLEMS])
+        if len(self.problems) > MAX_PROBLEMS:
+            shown.append("… and more")
+        super().__init__("\n".join(shown), hint=hint)
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    time_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    device: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    sample: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+def read_trace(path: Path | str) -> list[Arrival]:
+    """Read a trace file. Raises TraceError with up to MAX_PROBLEMS problems, InputError if it cannot be opened."""
+    try:
+        with Path(path).open("rb") as file:
+            return _read_lines(file, str(path))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}", hint="make one: dtoee-testbed trace generate") from error
+
+
+def check_trace(
+    arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace"
+) -> None:
+    """Raise TraceError if the trace does not suit the scenario: devices, sample numbers (0-based) and duration."""
+    devices = {device.name for device in scenario.devices}
+    problems = [] if arrivals else [f"{source}:1: the trace offers no task"]
+    for number, arrival in enumerate(arrivals, start=1):
+        if arrival.device not in devices:
+            problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}")
+        if not 0 <= arrival.sample < sample_count:
+            problems.append(
+                f"{source}:{number}: sample {arrival.sample} does not exist; the model comes with {sample_count}"
+            )
+        if arrival.time_s > scenario.duration_s:
+            problems.append(
+                f"{source}:{number}: {arrival.time_s:g} s lies beyond the duration of {scenario.duration_s:g} s"
+            )
+        if len(problems) > MAX_PROBLEMS:
+            break
+    if problems:
+        raise TraceError(problems, hint="make one that suits: dtoee-testbed trace generate TOPOLOGY --out FILE")
+
+
+def write_trace(path: Path | str, arrivals: Iterable[Arrival]) -> None:
+    """Write a trace; a file of that name is replaced at once, when all is written. Raises InputError if it cannot be."""
+    target = Path(path)
+    encoder = msgspec.json.Encoder()
+    partial: str | None = None
+    try:
+        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(handle, "wb") as file:
+            for arrival in arrivals:
+                file.write(encoder.encode(arrival) + b"\n")
+            # mkstemp makes files that only their owner may read; a trace is meant to be shared.
+            os.fchmod(handle, 0o666 & ~_umask())
+        os.replace(partial, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be written: {reason}", hint="choose another --out") from error
+    finally:
+        if partial is not None and os.path.exists(partial):
+            os.unlink(partial)
+
+
+def generate(
+    scenario: Scenario,
+    *,
+    process: ArrivalProcess | None = None,
+    duration_s: float | None = None,
+    seed: int | None = None,
+    sample_count: int,
+) -> list[Arrival]:
+    """Draw a workload for the scenario's devices; process, duration and seed default to the scenario's.
+
+    Each device has its own random stream, keyed by its name, so adding a device leaves the arrivals of the others as
+    they were. Samples are dealt over all tasks from shuffled decks, so that each is used equally often (+-1).
+    Raises InputError for an impossible duration or more than MAX_ARRIVALS expected tasks.
+    """
+    process = scenario.arrivals if process is None else process
+    duration_s = scenario.duration_s if duration_s is None else duration_s
+    seed = scenario.seed if seed is None else seed
+    if not 0 < duration_s <= 1e9:
+        raise InputError(f"the duration must be above zero, not {duration_s}", hint="for example 60 s")
+    if sample_count < 1:
+        raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
+    expected = duration_s * sum(device.rate_per_s for device in scenario.devices)
+    if expected > MAX_ARRIVALS:
+        raise InputError(f"about {expected:.3g} tasks are too many", hint=f"the most is {MAX_ARRIVALS:,}")
+    arrive = _bursty if process == "bursty" else _poisson
+    offers: list[tuple[int, str]] = []
+    for device in scenario.devices:
+        times_s = arrive(_stream(seed, process, device.name), device.rate_per_s, duration_s)
+        ticks = np.floor(times_s * _TICKS_PER_S).astype(np.int64)
+        offers += [(tick, device.name) for tick in ticks.tolist()]
+    offers.sort()
+    samples = _deal(_stream(seed, "samples", ""), sample_count, len(offers))
+    return [
+        Arrival(tick / _TICKS_PER_S, device, sample) for (tick, device), sample in zip(offers, samples, strict=True)
+    ]
+
+
+def _read_lines(file: BinaryIO, source: str) -> list[Arrival]:
+    decoder = msgspec.json.Decoder(_Line)
+    arrivals: list[Arrival] = []
+    problems: list[str] = []
+    latest_s = 0.0
+    number = 0
+    while len(problems) <= MAX_PROBLEMS and (raw := file.readline(MAX_LINE_BYTES)):
+        number += 1
+        whole = raw.endswith(b"\n")
+        if not whole and len(raw) == MAX_LINE_BYTES:
+            # What follows cannot be told apart into lines without reading without bound.
+            problems.append(f"{source}:{number}: longer than {MAX_LINE_BYTES} bytes")
+            break
+        if not raw.strip():
+            problems.append(f"{source}:{number}: empty line")
+            continue
+        try:
+            line = decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            problems.append(f"{source}:{number}: {_lowered(str(error))}")
+            continue
+        except msgspec.DecodeError as error:
+            fault = "the last line is cut off" if not whole else f"not JSON: {_lowered(str(error))}"
+            problems.append(f"{source}:{number}: {fault}")
+            continue
+        except UnicodeDecodeError:
+            problems.append(f"{source}:{number}: not UTF-8 text")
+            continue
+        if line.time_s < latest_s:
+            problems.append(f"{source}:{number}: not sorted: {line.time_s:g} s follows {latest_s:g} s")
+        latest_s = max(latest_s, line.time_s)
+        arrivals.append(Arrival(line.time_s, line.device, line.sample))
+    if problems:
+        raise TraceError(problems, hint='a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time')
+    return arrivals
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _stream(seed: int, purpose: str, name: str) -> np.random.Generator:
+    digest = hashlib.blake2b(f"workload\0{purpose}\0{name}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int.from_bytes(digest)])))
+
+
+def _poisson(random: np.random.Generator, rate_per_s: float, duration_s: float) -> npt.NDArray[np.float64]:
+    """Arrival times (s) in [0, duration): a Poisson count, placed evenly."""
+    count = random.poisson(rate_per_s * duration_s)
+    return np.sort(random.uniform(0.0, duration_s, count))
+
+
+def _bursty(random: np.random.Generator, rate_per_s: float, duration_s: float) -> npt.NDArray[np.float64]:
+    """Arrival times (s) in [0, duration) of the two-state process above, begun in its stationary state."""
+    parts = [np.empty(0)]
+    begin_s = 0.0
+    burst = bool(random.random() < BURST_SHARE)
+    while begin_s < duration_s:
+        length_s = random.exponential(MEAN_BURST_S if burst else MEAN_QUIET_S)
+        within_s = min(length_s, duration_s - begin_s)
+        rate = rate_per_s * (BURST_FACTOR if burst else QUIET_FACTOR)
+        parts.append(begin_s + _poisson(random, rate, within_s))
+        begin_s += length_s
+        burst = not burst
+    times_s = np.concatenate(parts)
+    return times_s[times_s < duration_s]  # adding begin_s may round up to the very end
+
+
+def _deal(random: np.random.Generator, sample_count: int, tasks: int) -> list[int]:
+    """`tasks` samples, each shuffled deck of all samples used up before the next."""
+    decks = [random.permutation(sample_count) for _ in range(-(-tasks // sample_count))]
+    return [int(sample) for deck in decks for sample in deck.tolist()][:tasks]

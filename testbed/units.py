@@ -1,0 +1,247 @@
+"""Quantities as people write them: `20 Mbit/s`, `2..10 ms`, `0.4 GFLOP/s`, `1 %`, `x0.33`.
+
+A number alone is refused wherever a unit is needed: a topology that says `delay: 20` leaves the reader to guess.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from node_agent.errors import InputError
+
+_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
+_SPAN = re.compile(rf"({_NUMBER})(?:\.\.({_NUMBER}))?\s*(\S.*)?", re.ASCII)
+_LOOKS_NUMERIC = re.compile(r"[+-]?\.?\d", re.ASCII)
+_UNIT_TWICE = re.compile(rf"{_NUMBER}\s*\D+\.\.\s*{_NUMBER}\s*\D+", re.ASCII)
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)\b", re.IGNORECASE)
+_MAX_CHARACTERS = 64
+
+
+class QuantityError(InputError):
+    """A text that is not a quantity of the kind that is needed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A closed range of one quantity in its base unit; `low == high` where the text states a single value."""
+
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> "Span":
+        """The range with both ends multiplied by `factor` (>= 0)."""
+        return Span(self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """A kind of quantity: its name, its units as multiples of the base unit, and its bounds in the base unit."""
+
+    name: str
+    units: Mapping[str, float]
+    example: str
+    maximum: float
+    allow_zero: bool = False
+
+
+TIME = Dimension(
+    "a time",
+    {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0, "h": 3600.0},
+    "5 ms",
+    maximum=1e9,
+    allow_zero=True,
+)
+PERIOD = Dimension("a time", TIME.units, "5 s", maximum=1e9)
+BIT_RATE = Dimension(
+    "a bit rate",
+    {"Mbit/s": 1.0, "kbit/s": 1e-3, "bit/s": 1e-6, "Gbit/s": 1e3, "Tbit/s": 1e6},
+    "20 Mbit/s",
+    maximum=1e7,
+)
+COMPUTE_RATE = Dimension(
+    "a compute capacity",
+    {"FLOP/s": 1.0, "kFLOP/s": 1e3, "MFLOP/s": 1e6, "GFLOP/s": 1e9, "TFLOP/s": 1e12},
+    "0.4 GFLOP/s",
+    maximum=1e18,
+)
+MEMORY = Dimension(
+    "a memory size",
+    {
+        "B": 1.0,
+        "kB": 1e3,
+        "MB": 1e6,
+        "GB": 1e9,
+        "KiB": 2.0**10,
+        "MiB": 2.0**20,
+        "GiB": 2.0**30,
+    },
+    "512 MiB",
+    maximum=2.0**50,
+)
+TASK_RATE = Dimension("a task rate", {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}, "3 /s", maximum=1e6)
+SHARE = Dimension("a share", {"%": 0.01}, "1 %", maximum=1.0, allow_zero=True)
+
+DIMENSIONS = (TIME, BIT_RATE, COMPUTE_RATE, MEMORY, TASK_RATE, SHARE)
+
+
+def parse_span(text: object, dimension: Dimension) -> Span:
+    """Read a quantity or a range such as `2..10 ms`; both ends share the unit.
+
+    Returns the ends in the dimension's base unit (seconds, Mbit/s, FLOP/s, bytes, tasks per second, 0..1).
+    Raises QuantityError with a hint.
+    """
+    words = _as_text(text, dimension)
+    match = _SPAN.fullmatch(words)
+    if match is None:
+        raise _not_a_quantity(words, dimension)
+    low_text, high_text, unit = match.groups()
+    if unit is None:
+        raise _needs_unit(words, dimension)
+    factor = _factor(unit, dimension)
+    low = _bounded(float(low_text) * factor, words, dimension)
+    high = low if high_text is None else _bounded(float(high_text) * factor, words, dimension)
+    if low > high:
+        raise QuantityError(
+            f"the range {words!r} runs downwards", hint=f"write {high_text}..{low_text} {unit}"
+        )
+    return Span(low, high)
+
+
+def parse_quantity(text: object, dimension: Dimension) -> float:
+    """Read one quantity, not a range, into the dimension's base unit. Raises QuantityError with a hint."""
+    span = parse_span(text, dimension)
+    if isinstance(text, str) and ".." in text:
+        raise QuantityError(
+            f"a range ({text.strip()}) cannot stand here", hint=f"write one value, such as {dimension.example}"
+        )
+    return span.low
+
+
+def parse_factor(text: str) -> float:
+    """Read a factor such as `x0.33`, which multiplies the value that the topology states. Raises QuantityError."""
+    match = re.fullmatch(rf"[x×]\s*({_NUMBER})", text.strip(), re.ASCII)
+    value = float(match[1]) if match else math.nan
+    if not 0 < value <= 1e6:
+        raise QuantityError(
+            f"{_short(text)!r} is not a factor above zero and up to 1e6", hint="write a factor as x0.5"
+        )
+    return value
+
+
+def is_factor(text: object) -> bool:
+    """Whether `text` is meant as a factor (`x0.33`) rather than as a quantity."""
+    return isinstance(text, str) and text.strip().startswith(("x", "×"))
+
+
+def parse_parameter(value: object) -> float | int | bool | str:
+    """Read a policy's parameter: a number, a bool, a quantity with a unit (into its base unit), or any other text.
+
+    Text that begins with a number must be a quantity, so that `2 sec` is refused and not passed on as a word.
+    Raises QuantityError.
+    """
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise QuantityError("a parameter must be a finite number", hint="leave it out to use the default")
+        return value
+    if not isinstance(value, str):
+        raise QuantityError("a parameter must be a number, true, false or text", hint="for example theta: 2 s")
+    if not _LOOKS_NUMERIC.match(value.strip()):
+        return value
+    match = _SPAN.fullmatch(value.strip())
+    for dimension in DIMENSIONS:
+        if match is not None and match[3] in dimension.units:
+            return parse_quantity(value, dimension)
+    known = [unit for dimension in DIMENSIONS for unit in dimension.units]
+    raise QuantityError(
+        f"{_short(value)!r} begins with a number but is no quantity", hint="units are " + ", ".join(known)
+    )
+
+
+def format_quantity(value: float, dimension: Dimension) -> str:
+    """Write `value` (base unit) with the largest unit that keeps the number at or above one; reads back equal."""
+    units = sorted(dimension.units.items(), key=lambda item: -item[1])
+    for unit, factor in units:
+        number = value / factor
+        if number >= 1 and number * factor == value:
+            return f"{number!r} {unit}".replace(".0 ", " ")
+    base = next((unit for unit, factor in units if factor == 1.0), None)
+    if base is not None:
+        return f"{value!r} {base}".replace(".0 ", " ")
+    unit, factor = units[0]
+    return f"{value / factor!r} {unit}".replace(".0 ", " ")
+
+
+def quantity_pattern(dimension: Dimension, *, spans: bool = True) -> str:
+    """A regular expression (ECMA dialect, for the JSON Schema) of the texts that `parse_span` reads."""
+    units = "|".join(re.escape(unit) for unit in dimension.units)
+    span = rf"(\.\.{_NUMBER})?" if spans else ""
+    return rf"^\s*{_NUMBER}{span}\s*({units})\s*$"
+
+
+def _as_text(value: object, dimension: Dimension) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise QuantityError(f"{dimension.name} is needed here", hint=f"for example {dimension.example}")
+    if not isinstance(value, str):
+        if not math.isfinite(value):
+            raise QuantityError(
+                f"{dimension.name} must be a finite number", hint=f"for example {dimension.example}"
+            )
+        if value < 0:
+            raise QuantityError(
+                f"{dimension.name} must not be negative: {value}", hint=f"for example {dimension.example}"
+            )
+        raise _needs_unit(str(value), dimension)
+    return value.strip()
+
+
+def _not_a_quantity(words: str, dimension: Dimension) -> QuantityError:
+    hint = f"for example {dimension.example}"
+    shown = _short(words)
+    if _NOT_FINITE.match(words):
+        return QuantityError(f"{dimension.name} must be a finite number: {shown!r}", hint=hint)
+    if words.startswith(("-", "−")):
+        return QuantityError(f"{dimension.name} must not be negative: {shown!r}", hint=hint)
+    if len(words) <= _MAX_CHARACTERS and _UNIT_TWICE.fullmatch(words):
+        hint = "state the unit once, after the upper end: 2..10 ms"
+    return QuantityError(f"{shown!r} is not {dimension.name}", hint=hint)
+
+
+def _needs_unit(words: str, dimension: Dimension) -> QuantityError:
+    units = ", ".join(dimension.units)
+    return QuantityError(
+        f"{words} has no unit; {dimension.name} needs one",
+        hint=f"for example {dimension.example} (units: {units})",
+    )
+
+
+def _factor(unit: str, dimension: Dimension) -> float:
+    factor = dimension.units.get(unit)
+    if factor is not None:
+        return factor
+    same = [known for known in dimension.units if known.lower() == unit.lower()]
+    close = same or get_close_matches(unit, dimension.units, n=1, cutoff=0.6)
+    advice = f"did you mean {close[0]}?" if close else f"for example {dimension.example}"
+    raise QuantityError(
+        f"{_short(unit)!r} is not a unit of {dimension.name.removeprefix('a ')}",
+        hint=f"{advice} (units: {', '.join(dimension.units)})",
+    )
+
+
+def _bounded(value: float, words: str, dimension: Dimension) -> float:
+    shown = _short(words)
+    if not value <= dimension.maximum:
+        limit = format_quantity(dimension.maximum, dimension)
+        raise QuantityError(f"{shown!r} is too large for {dimension.name}", hint=f"the most is {limit}")
+    if value == 0 and not dimension.allow_zero:
+        raise QuantityError(
+            f"{dimension.name} must be above zero: {shown!r}", hint=f"for example {dimension.example}"
+        )
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from node_agent.models.cost import cpu_s_per_inference, profile
+from node_agent.models.network import CHANNELS, CLASSES, EXITS, STRIDES, EarlyExitNetwork, cut
+
+
+def conv_flop(inputs: int, outputs: int, kernel: int, side: int) -> int:
+    return 2 * inputs * outputs * kernel**2 * side**2
+
+
+def block_flop(block: int) -> int:
+    """Counted by hand: two 3x3 convolutions and, where the shape changes, a 1x1 shortcut; the stem belongs to block 1."""
+    inputs = CHANNELS[max(block - 2, 0)]
+    outputs, side = CHANNELS[block - 1], 32 // int(np.prod(STRIDES[:block]))
+    flop = conv_flop(inputs, outputs, 3, side) + conv_flop(outputs, outputs, 3, side)
+    if inputs != outputs or STRIDES[block - 1] != 1:
+        flop += conv_flop(inputs, outputs, 1, side)
+    return flop + (conv_flop(1, CHANNELS[0], 3, 32) if block == 1 else 0)
+
+
+@pytest.fixture(scope="module")
+def network() -> EarlyExitNetwork:
+    return EarlyExitNetwork().fold()
+
+
+def test_the_hand_count_itself_matches_known_figures():
+    assert [round(block_flop(block) / 1e6, 1) for block in range(1, 6)] == [9.7, 4.6, 8.7, 7.3, 18.5]
+
+
+@pytest.mark.parametrize("positions", [(5,), (2, 5), (2, 3, 5), (2, 3, 4, 5)])
+def test_measured_work_equals_the_hand_count(network, positions):
+    begin = 0
+    for cost, end in zip(profile(cut(network, positions)), positions, strict=True):
+        blocks = sum(block_flop(block) for block in range(begin + 1, end + 1))
+        assert cost.flop == blocks + 2 * CHANNELS[end - 1] * CLASSES
+        begin = end
+
+
+def test_bytes_are_those_of_the_tensors(network):
+    costs = profile(cut(network, (2, 3, 4, 5)))
+    assert [cost.stage for cost in costs] == [1, 2, 3, 4]
+    assert [cost.input_bytes for cost in costs] == [1024, 24 * 256 * 4, 32 * 256 * 4, 64 * 64 * 4]
+    assert [cost.output_bytes for cost in costs] == [24 * 256 * 4, 32 * 256 * 4, 64 * 64 * 4, 0]
+    halved = profile(cut(network, (2, 3, 4, 5)), "float16")
+    assert [cost.input_bytes for cost in halved] == [1024, 24 * 256 * 2, 32 * 256 * 2, 64 * 64 * 2]
+    assert [cost.flop for cost in halved] == [cost.flop for cost in costs]
+
+
+def test_parameter_bytes_add_up_to_the_whole_network(network):
+    whole = sum(tensor.nbytes for tensor in network.state_dict().values())
+    assert sum(cost.parameters_bytes for cost in profile(cut(network, EXITS))) == whole
+
+
+def test_processor_time_is_plausible_and_the_thread_setting_is_kept(network):
+    threads = torch.get_num_threads()
+    cheap, dear = (cpu_s_per_inference(cut(network, positions)[0], runs=50) for positions in ((2, 5), (5,)))
+    assert 1e-5 < cheap < dear < 0.1
+    assert torch.get_num_threads() == threads

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node_agent.errors import InputError
+from node_agent.models.network import (
+    CLASSES,
+    EXITS,
+    EarlyExitNetwork,
+    SubModel,
+    activation_shape,
+    cut,
+    exit_scores,
+)
+from node_agent.models.tables import check_cut
+
+CUTS = [(5,), (2, 5), (3, 5), (2, 3, 5), (2, 4, 5), (2, 3, 4, 5)]
+
+
+def lively_network(seed: int = 0) -> EarlyExitNetwork:
+    """A random network whose batch norms have seen data, as after training."""
+    torch.manual_seed(seed)
+    network = EarlyExitNetwork().train()
+    for _ in range(3):
+        network(torch.randint(0, 256, (16, 1, 32, 32), dtype=torch.uint8))
+    for block, temperature in zip(EXITS, (0.8, 0.9, 1.1, 1.3), strict=True):
+        network.head(block).temperature.fill_(temperature)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def network() -> EarlyExitNetwork:
+    return lively_network().fold()
+
+
+def pixels(count: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 1, 32, 32), dtype=np.uint8)
+
+
+def run_chain(sub_models: tuple[SubModel, ...], image: np.ndarray, activation="float32"):
+    outcomes, array = [], image
+    for sub_model in sub_models:
+        outcomes.append(sub_model.infer(array, activation))
+        array = outcomes[-1].activation
+    return outcomes
+
+
+def test_the_network_has_about_240_thousand_parameters():
+    assert 230_000 < sum(parameter.numel() for parameter in EarlyExitNetwork().parameters()) < 250_000
+
+
+def test_folding_the_batch_norms_changes_no_logit():
+    images = torch.from_numpy(pixels(8))
+    plain = lively_network()
+    with torch.inference_mode():
+        expected = plain(images)
+    folded = plain.fold()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    for ours, theirs in zip(folded(images), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_folded_weights_load_into_the_inference_form(network):
+    fresh = EarlyExitNetwork(folded=True).eval()
+    fresh.load_state_dict(network.state_dict())
+    images = torch.from_numpy(pixels(2))
+    for ours, theirs in zip(fresh(images), network(images), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("positions", CUTS)
+def test_cut_pieces_in_a_row_equal_the_whole_network(network, positions):
+    images = pixels(6)
+    confidence, prediction = exit_scores(network, images)
+    columns = [EXITS.index(block) for block in positions]
+    sub_models = cut(network, positions)
+    for row, image in enumerate(images):
+        outcomes = run_chain(sub_models, image[None])
+        assert [outcome.prediction for outcome in outcomes] == prediction[row, columns].tolist()
+        assert [outcome.confidence for outcome in outcomes] == pytest.approx(confidence[row, columns], abs=1e-5)
+        assert outcomes[-1].activation is None
+
+
+@pytest.mark.parametrize("positions", CUTS)
+def test_declared_shapes_are_the_real_ones(network, positions):
+    sub_models = cut(network, positions)
+    outcomes = run_chain(sub_models, pixels(1))
+    for outcome, block, following in zip(outcomes, positions, sub_models[1:], strict=False):
+        assert outcome.activation.shape == activation_shape(block) == following.input_shape
+        assert outcome.activation.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "positions", [(), (1, 5), (2, 3), (3, 2, 5), (2, 2, 5), (2, 3, 5, 5), (6,), (0, 5), (2.0, 5), (True, 5), ("2", 5)]
+)
+def test_impossible_cuts_are_refused_with_a_hint(network, positions):
+    with pytest.raises(InputError) as caught:
+        cut(network, positions)
+    assert "ends with 5" in caught.value.hint
+
+
+@given(st.lists(st.integers(0, 6), max_size=5))
+def test_a_cut_is_accepted_exactly_if_it_is_a_rising_choice_of_exits_ending_in_the_last(positions):
+    possible = positions == sorted(set(positions)) and set(positions) <= set(EXITS) and 5 in positions
+    if possible:
+        assert check_cut(positions, EXITS) == tuple(positions)
+    else:
+        with pytest.raises(InputError):
+            check_cut(positions, EXITS)
+
+
+def test_activations_travel_as_float16_and_come_back_as_float32(network):
+    first, second, _ = cut(network, (2, 3, 5))
+    exact, short = first.infer(pixels(1)), first.infer(pixels(1), "float16")
+    assert short.activation.dtype == np.float16
+    assert short.activation.nbytes * 2 == exact.activation.nbytes
+    np.testing.assert_allclose(short.activation, exact.activation, rtol=1e-3, atol=1e-4)
+    assert second.infer(short.activation).activation.dtype == np.float32
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_arrays_over_received_bytes_are_taken(network):
+    first, second, _ = cut(network, (2, 3, 5))
+    image = np.frombuffer(pixels(1).tobytes(), dtype=np.uint8).reshape(1, 1, 32, 32)
+    onward = first.infer(image).activation
+    received = np.frombuffer(onward.tobytes(), dtype=np.float32).reshape(onward.shape)
+    assert second.infer(received) .prediction == second.infer(onward).prediction
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_temperature_moves_the_confidence_but_no_prediction(scale):
+    network = lively_network().fold()
+    images = pixels(20)
+    confidence, prediction = exit_scores(network, images)
+    for block in EXITS:
+        network.head(block).temperature.mul_(scale)
+    rescaled, same = exit_scores(network, images)
+    assert (prediction == same).all()
+    assert ((rescaled < confidence) == (scale > 1)).all()
+    assert (rescaled > 1 / CLASSES).all()
+
+
+@pytest.mark.parametrize(
+    ("stage", "array"),
+    [
+        (1, np.zeros((1, 1, 28, 28), np.uint8)),
+        (1, np.zeros((2, 1, 32, 32), np.uint8)),
+        (1, np.zeros((1, 1, 32, 32), np.float32)),
+        (2, np.zeros((1, 24, 16, 16), np.float64)),
+        (2, np.zeros((1, 24, 16, 16), np.uint8)),
+        (2, np.zeros((1, 32, 16, 16), np.float32)),
+    ],
+)
+def test_arrays_a_sub_model_cannot_take_raise(network, stage, array):
+    with pytest.raises(ValueError, match=f"stage {stage} takes"):
+        cut(network, (2, 3, 5))[stage - 1].infer(array)
