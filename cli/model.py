@@ -151,7 +151,7 @@ def _measure(bundle: Bundle, cut: tuple[int, ...], activation: str) -> dict[str,
 
 @command.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the bundle.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of the split, the corruptions and the weights.")
+@click.option("--seed", type=click.IntRange(0, 2**31), help="Seed of the split, the corruptions and the weights.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.")
 def train(out: Path, seed: int | None, epochs: int | None) -> None:
     """Train the model "glyphs" anew: minutes of CPU; the defaults remake the shipped one.

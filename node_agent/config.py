@@ -29,6 +29,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     slot_s: float
     policy: str
     parameters: dict[str, float | int | bool | str]
+    theta_s: float
     seed: int
     input_form: TensorForm | None  # what this server's sub-model takes
     onward_form: TensorForm | None  # what this node sends to its receivers

@@ -37,7 +37,7 @@ class Routing:
     """The row of offloading probabilities of one node, its receivers, and the policy that joins the two."""
 
     def __init__(self, config: NodeConfig, outbox: Outbox) -> None:
-        self.policy = make_policy(config.policy, config.parameters)
+        self.policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
         self.threshold: float | None = (
             None if config.is_device or config.is_last_stage else self.policy.first_threshold
         )

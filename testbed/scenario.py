@@ -120,6 +120,7 @@ class Scenario:
     links: tuple[Link, ...]
     offload_to: Mapping[str, tuple[str, ...]]
     events: tuple[Event, ...]
+    theta_s: float = 2.0  # seconds of mean delay that one unit (100 points) of accuracy is worth
 
     @property
     def stages(self) -> int:

@@ -29,7 +29,7 @@ class TopologyError(InputError):
             return
         lines = [f"{len(self.problems)} problems in {self.problems[0].source}"]
         for problem in self.problems[:_MAX_SHOWN]:
-            lines.append(f"{problem} ({problem.hint})" if problem.hint else str(problem))
+            lines.append(f"{problem}\n    hint: {problem.hint}" if problem.hint else str(problem))
         if len(self.problems) > _MAX_SHOWN:
             lines.append(f"… and {len(self.problems) - _MAX_SHOWN} more")
         super().__init__("\n".join(lines))

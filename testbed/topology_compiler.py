@@ -62,6 +62,7 @@ class Compiler:
         self._place = draft.place
         self._damaged = set(draft.damaged)
         self._doubtful = set(draft.doubtful)
+        self._names_lost = draft.names_lost
         self._homes: dict[str, Path] = {}  # node -> the entry that makes it
 
     def complain(self, path: Path, message: str, hint: str = "", *, of_key: bool = False) -> None:
@@ -106,19 +107,21 @@ class Compiler:
             links=tuple(self.links.values()),
             offload_to=dict(self.offload_to),
             events=events,
+            theta_s=document.theta,
         )
 
-    def members(self, name: str, path: Path, *, what: str = "node") -> tuple[str, ...]:
+    def members(self, name: str, path: Path, *, what: str = "node", of_key: bool = False) -> tuple[str, ...]:
         """The nodes that `name` stands for; none, with a complaint at `path`, if there is no such name."""
         if name in self.groups:
             return self.groups[name]
         if name in self.kinds:
             return (name,)
-        if not any(name == group or name.startswith(f"{group}-") for group in self._doubtful):
+        doubtful = any(name == group or name.startswith(f"{group}-") for group in self._doubtful)
+        if not doubtful and not self._names_lost:
             known = [*self.groups, *(known for known in self.kinds if known not in self.groups)]
             close = get_close_matches(name, known, n=1, cutoff=0.7)
             hint = f"did you mean {close[0]}?" if close else f"known: {_some(list(self.groups))}"
-            self.complain(path, f"unknown {what} {name!r}", hint)
+            self.complain(path, f"unknown {what} {name!r}", hint, of_key=of_key)
         return ()
 
     def intact(self, *sections: str) -> bool:
@@ -345,39 +348,41 @@ class Compiler:
                         self.complain(path, f"{receiver!r} stands in this list twice", "name it once")
                         break
                     receivers[receiver] = None
-            for name in self.members(key, ("offload", key)):
+            told: set[int] = set()
+            for name in self.members(key, ("offload", key), of_key=True):
                 single = int(key == name)
                 if name in stated and stated[name][0] >= single:
                     continue  # the group's entry stands after the one of this very node, which wins
-                self._check_receivers(network, name, key, names, tuple(receivers))
+                self._check_receivers(network, name, key, tuple(receivers), told)
                 stated[name] = (single, tuple(receivers))
         return {name: receivers for name, (_, receivers) in stated.items()}
 
     def _check_receivers(
-        self, network: Network, name: str, key: str, stated: list[str], receivers: tuple[str, ...]
+        self, network: Network, name: str, key: str, receivers: tuple[str, ...], told: set[int]
     ) -> None:
+        """`told` collects the list positions complained about, so that a group's entry is not blamed per member."""
         path: Path = ("offload", key)
         stage = self._stage(name)
         if self.kinds[name] == "switch" or stage == len(self.document.model.cut):
             what = "a switch" if self.kinds[name] == "switch" else "a server of the last stage"
             self.complain(path, f"{name!r} is {what} and offloads to nobody", "remove it here", of_key=True)
             return
+        stated = self.document.offload[key]
         for receiver in receivers:
-            position = next(
-                index for index, said in enumerate(stated) if receiver in self.groups.get(said, (said,))
-            )
+            position = next(i for i, said in enumerate(stated) if receiver in self.groups.get(said, (said,)))
+            if position in told:
+                continue
             if self._stage(receiver) != stage + 1:
-                self.complain(
-                    (*path, position),
-                    f"{receiver!r} is no server of stage {stage + 1}, to which {name!r} offloads",
-                    f"stage {stage + 1}: {_some([s.name for s in self.servers.values() if s.stage == stage + 1])}",
-                )
+                fitting = [server.name for server in self.servers.values() if server.stage == stage + 1]
+                message = f"{receiver!r} is no server of stage {stage + 1}, to which {name!r} offloads"
+                hint = f"stage {stage + 1}: {_some(fitting)}"
             elif not network.joined(name, receiver):
-                self.complain(
-                    (*path, position),
-                    f"the network does not join {name!r} and {receiver!r}",
-                    "link them directly or through switches (servers do not pass frames on)",
-                )
+                message = f"the network does not join {name!r} and {receiver!r}"
+                hint = "link them directly or through switches (servers do not pass frames on)"
+            else:
+                continue
+            told.add(position)
+            self.complain((*path, position), message, hint)
 
     def _stage(self, name: str) -> int:
         """Stage of a node: 0 for a device, -1 for a switch."""

@@ -153,6 +153,7 @@ TaskRateSpan = Annotated[Span, _read_span(units.TASK_RATE), WithJsonSchema(_span
 ComputeSpan = Annotated[Span, _read_span(units.COMPUTE_RATE), WithJsonSchema(_span_schema(units.COMPUTE_RATE))]
 Memory = Annotated[float, _read_quantity(units.MEMORY), WithJsonSchema(_quantity_schema(units.MEMORY))]
 Period = Annotated[float, _read_quantity(units.PERIOD), WithJsonSchema(_quantity_schema(units.PERIOD))]
+Worth = Annotated[float, _read_quantity(units.TIME), WithJsonSchema(_quantity_schema(units.TIME))]
 At = Annotated[Instant, PlainValidator(_read_instant), WithJsonSchema(_INSTANT_SCHEMA)]
 Parameter = Annotated[
     float | int | bool | str, PlainValidator(_read_parameter), WithJsonSchema(_PARAMETER_SCHEMA)
@@ -305,6 +306,7 @@ class TopologyDocument(Entry):
     name: Annotated[Name, Field(description="names the run directory")]
     model: ModelEntry
     policy: Annotated[PolicyEntry, BeforeValidator(_as_policy)]
+    theta: Annotated[Worth, Field(description="mean delay that 100 points of accuracy are worth (default 2 s)")] = 2.0
     slot: Annotated[Period, Field(description="time between two decisions of the policy (default 5 s)")] = 5.0
     duration: Annotated[Period, Field(description="how long tasks arrive (default 60 s)")] = 60.0
     warm_up: Annotated[At, Field(description="tasks made before this count in no figure (default 10 %)")] = Instant(

@@ -57,7 +57,7 @@ class Draft:
     """A document as far as it could be read, and what was wrong with the rest.
 
     `damaged` names the top-level sections of which something is missing; `doubtful` the node groups whose members
-    are not known.
+    are not known; with `names_lost` there may be nodes of any other name.
     """
 
     document: form.TopologyDocument | None
@@ -65,6 +65,7 @@ class Draft:
     problems: list[Problem]
     damaged: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
+    names_lost: bool = False
 
 
 def read_form(data: object, place: Place, source: str) -> Draft:
@@ -142,7 +143,7 @@ def _unknown_key(path: Path, data: object) -> tuple[str, str]:
     key = str(path[-1])
     known = _known_keys(path[:-1], data)
     guess = _COMMON_MISTAKES.get(key)
-    close = [guess] if guess in known else get_close_matches(key, known, n=1, cutoff=0.6)
+    close = [guess] if guess in known else get_close_matches(key, known, n=1, cutoff=0.7)
     if key == "<<":
         return "merge keys (<<) are not supported", "state the values here, or use a group"
     if close:
@@ -210,14 +211,16 @@ def _mend(
             continue
         section = str(path[0])
         entries = data.get(section)
+        if section in ("devices", "servers", "switches"):
+            draft.names_lost |= len(path) == 1 or section == "switches" or error["loc"][-1] == "[key]"
         if len(path) == 1:
             _replace_section(data, section, error)
         elif section in _STAND_IN_ENTRY and isinstance(entries, dict):
             name = str(path[1])
             draft.doubtful.add(name)
-            entries.pop(name, None)
+            was = entries.pop(name, None)
             if error["loc"][-1] != "[key]":
-                entries[name] = dict(_STAND_IN_ENTRY[section])
+                entries[name] = {**_STAND_IN_ENTRY[section], **_count_of(was)}
         elif isinstance(entries, list) and isinstance(path[1], int):
             dropped.setdefault(section, set()).add(path[1])
         elif section == "offload" and isinstance(entries, dict):
@@ -226,6 +229,12 @@ def _mend(
             _replace_section(data, section, error)
     for section, indices in dropped.items():
         _drop(data, place, section, indices)
+
+
+def _count_of(entry: object) -> dict[str, int]:
+    """A group's `count` where that much of it is sound, so that its members' names are known."""
+    count = entry.get("count") if isinstance(entry, dict) else None
+    return {"count": count} if type(count) is int and 1 <= count <= form.MAX_COUNT else {}
 
 
 def _replace_section(data: dict[str, Any], section: str, error: ErrorDetails) -> None:

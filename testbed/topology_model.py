@@ -30,7 +30,7 @@ def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:
         if block not in exits:
             message = f"block {block} of model {model.name!r} carries no exit"
             problems.append((("model", "cut", index), message, f"its exits stand after blocks {shown}"))
-    if model.cut[-1] in exits[:-1]:
+    if model.cut[-1] in exits[:-1] and not problems:
         problems.append(
             (
                 ("model", "cut", len(model.cut) - 1),
@@ -48,6 +48,9 @@ def policy_problem(policy: PolicyChoice) -> tuple[Path, str, str] | None:
     try:
         make_policy(policy.name, policy.parameters)
     except InputError as error:
-        part = "parameters" if policy.name in policy_names() else "name"
-        return ("policy", part), str(error), error.hint
+        known = policy.name in policy_names()
+        hint = error.hint
+        if known and "theta" in policy.parameters:
+            hint = "theta belongs to the objective and not to a policy: state it at the top, theta: 2 s"
+        return ("policy", "parameters" if known else "name"), str(error), hint
     return None

@@ -14,7 +14,6 @@ from node_agent.errors import InputError
 _NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
 _SPAN = re.compile(rf"({_NUMBER})(?:\.\.({_NUMBER}))?\s*(\S.*)?", re.ASCII)
 _LOOKS_NUMERIC = re.compile(r"[+-]?\.?\d", re.ASCII)
-_UNIT_TWICE = re.compile(rf"{_NUMBER}\s*\D+\.\.\s*{_NUMBER}\s*\D+", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)\b", re.IGNORECASE)
 _MAX_CHARACTERS = 64
 
@@ -99,6 +98,10 @@ def parse_span(text: object, dimension: Dimension) -> Span:
     low_text, high_text, unit = match.groups()
     if unit is None:
         raise _needs_unit(words, dimension)
+    if ".." in unit:
+        raise QuantityError(
+            f"{_short(words)!r} is not {dimension.name}", hint="state the unit once, after the upper end: 2..10 ms"
+        )
     factor = _factor(unit, dimension)
     low = _bounded(float(low_text) * factor, words, dimension)
     high = low if high_text is None else _bounded(float(high_text) * factor, words, dimension)
@@ -155,9 +158,8 @@ def parse_parameter(value: object) -> float | int | bool | str:
     for dimension in DIMENSIONS:
         if match is not None and match[3] in dimension.units:
             return parse_quantity(value, dimension)
-    known = [unit for dimension in DIMENSIONS for unit in dimension.units]
     raise QuantityError(
-        f"{_short(value)!r} begins with a number but is no quantity", hint="units are " + ", ".join(known)
+        f"{_short(value)!r} begins with a number but is no quantity", hint="for example 2 s, 50 Mbit/s or 1 %"
     )
 
 
@@ -205,8 +207,6 @@ def _not_a_quantity(words: str, dimension: Dimension) -> QuantityError:
         return QuantityError(f"{dimension.name} must be a finite number: {shown!r}", hint=hint)
     if words.startswith(("-", "−")):
         return QuantityError(f"{dimension.name} must not be negative: {shown!r}", hint=hint)
-    if len(words) <= _MAX_CHARACTERS and _UNIT_TWICE.fullmatch(words):
-        hint = "state the unit once, after the upper end: 2..10 ms"
     return QuantityError(f"{shown!r} is not {dimension.name}", hint=hint)
 
 

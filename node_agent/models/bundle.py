@@ -85,6 +85,7 @@ class Bundle:
     def _whole_table(self) -> ExitTable:
         confidence, correct = self._arrays(TABLE, "conf", "correct")
         sound = confidence.ndim == 2 and confidence.shape == correct.shape and correct.dtype == np.bool_
+        sound = sound and confidence.dtype.kind == "f"
         if not (sound and confidence.shape[1] == len(self.exits) and len(confidence)):
             raise InputError(f"{self.folder / TABLE}: arrays of the wrong shape or type", hint=_REMAKE_HINT)
         table = ExitTable(confidence.astype(np.float64), correct)
@@ -157,10 +158,11 @@ def load_bundle(name_or_path: str) -> Bundle:
 
 def write_bundle(folder: Path, content: BundleContent) -> None:
     """Write a bundle into `folder`, which may exist; its files are replaced."""
-    from safetensors.torch import save_file  # noqa: PLC0415 - needs torch, which readers must not pay for
+    from safetensors.torch import save  # noqa: PLC0415 - needs torch, which readers must not pay for
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in content.weights.items()}, folder / WEIGHTS)
+    weights = save({name: tensor.contiguous() for name, tensor in content.weights.items()})
+    (folder / WEIGHTS).write_bytes(weights)
     samples, table = content.evaluation, content.table
     np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, severity=samples.severity)
     np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)

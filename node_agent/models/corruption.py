@@ -19,16 +19,16 @@ from node_agent.models.network import SIDE_PIXELS
 class Magnitudes:
     """The most that each effect does at severity 1; a random share of it is drawn for every image."""
 
-    rotation_rad: float = math.radians(45)
+    rotation_rad: float = math.radians(40)
     log_scale: float = math.log(1.5)
     shift_pixels: float = 5.0
     clutter_pieces: int = 3
-    clutter_chance: float = 0.7  # of each piece
+    clutter_chance: float = 0.6  # of each piece
     clutter_brightness: float = 0.9
-    occlusion_pixels: float = 14.0  # side of the square that hides the image
-    contrast_loss: float = 0.7
+    occlusion_pixels: float = 13.0  # side of the square that hides the image
+    contrast_loss: float = 0.65
     background: float = 0.4  # grey level, 0..1
-    noise_deviation: float = 0.2  # of grey levels 0..1
+    noise_deviation: float = 0.18  # of grey levels 0..1
 
 
 def corrupt(

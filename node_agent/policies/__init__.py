@@ -9,7 +9,7 @@ from node_agent.errors import InputError
 from node_agent.policies import bandwidth_first, computing_first, dto_ee
 from node_agent.policies.base import Policy
 
-_POLICIES: dict[str, tuple[Callable[[Any], Policy], type[msgspec.Struct]]] = {
+_POLICIES: dict[str, tuple[Callable[[Any, float], Policy], type[msgspec.Struct]]] = {
     "dto-ee": (dto_ee.DtoEe, dto_ee.Parameters),
     "computing-first": (computing_first.ComputingFirst, computing_first.Parameters),
     "bandwidth-first": (bandwidth_first.BandwidthFirst, bandwidth_first.Parameters),
@@ -21,8 +21,10 @@ def policy_names() -> tuple[str, ...]:
     return tuple(_POLICIES)
 
 
-def make_policy(name: str, parameters: Mapping[str, object] | None = None) -> Policy:
+def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, theta_s: float = 2.0) -> Policy:
     """A new instance of the policy `name`, for one node.
+
+    `theta_s` is the exchange rate of the objective: seconds of mean delay that one unit of accuracy is worth.
 
     Raises:
         InputError: unknown policy, unknown parameter or a value out of range.
@@ -39,4 +41,4 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None) -> Po
         converted = msgspec.convert(dict(parameters or {}), parameter_type, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(f"policy {name}: {error}") from error
-    return build(converted)
+    return build(converted, theta_s)

@@ -18,7 +18,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BandwidthFirst(ProportionalPolicy):
     """p_ij = r_ij / sum_k r_ik."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         super().__init__(parameters.threshold)
 
     def weights(self, prospect: Prospect) -> Array:

@@ -21,7 +21,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ComputingFirst(ProportionalPolicy):
     """p_ij = s_j / sum_k s_k."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         super().__init__(parameters.threshold)
 
     def weights(self, prospect: Prospect) -> Array:

@@ -15,7 +15,6 @@ from node_agent.policies.base import Prospect, ThresholdView, proportional
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a topology may set; times in seconds."""
 
-    theta: Annotated[float, Meta(ge=0)] = 2.0  # seconds of mean delay that one unit (100 points) of accuracy is worth
     threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8  # where every server's threshold starts
     adapt_thresholds: bool = True
     most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
@@ -30,8 +29,10 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DtoEe:
     """One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:
+        """`theta_s`: seconds of mean delay that one unit (100 points) of accuracy is worth."""
         self.parameters = parameters
+        self._theta_s = theta_s
         self.first_threshold = parameters.threshold
         self.most_rounds = parameters.most_rounds
         self.move_every = parameters.move_every
@@ -79,6 +80,6 @@ class DtoEe:
             view.arrival_per_s,
             view.onward,
             view.threshold,
-            theta_s=self.parameters.theta,
+            theta_s=self._theta_s,
             eps_s=self.parameters.hysteresis,
         )

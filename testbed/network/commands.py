@@ -118,9 +118,10 @@ NODE_SETTINGS = (
 
 
 def settings_script(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> str:
-    """Shell lines that write kernel settings of the namespace they run in; settings the kernel lacks are passed over."""
+    """Shell lines that write settings of the namespace they run in; those the kernel lacks are passed over."""
     lines = [f"[ ! -e /proc/sys/{path} ] || echo {value} > /proc/sys/{path}" for path, value in settings]
-    lines.append("for f in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 > $f; done")
+    conf = "/proc/sys/net/ipv4/conf"  # what exists already took the defaults of before
+    lines.append(f"for f in {conf}/*/rp_filter {conf}/*/send_redirects; do echo 0 > $f; done")
     return "\n".join(lines) + "\n"
 
 

@@ -34,8 +34,8 @@ class NetworkStatistics:
     """What the middle of all links did so far.
 
     `frames_late` were sent more than 1 ms after they were due, `worst_lateness_s` is the worst of them (both only
-    known, and only possible, with the user-space backend); `frames_lost` were lost as the topology asks, `frames_dropped`
-    against its will (a full queue in the middle); `relay_cpu_s` is the CPU time of the relay process.
+    known, and only possible, with the user-space backend); `frames_lost` were lost as the topology asks,
+    `frames_dropped` against its will (a full queue in the middle); `relay_cpu_s` is the CPU time of the relay process.
     """
 
     backend: BackendName
@@ -268,4 +268,3 @@ def choose_backend(wanted: Literal["auto", "netem", "userspace"]) -> DelayBacken
 
 
 __all__ = ["DelayBackend", "NetemDelay", "NetworkStatistics", "RelayDelay", "choose_backend", "kernel_takes"]
-

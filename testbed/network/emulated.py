@@ -10,13 +10,14 @@ from node_agent.errors import EnvironmentLacking
 from testbed.ledger import Ledger
 from testbed.network.commands import Batch, NetworkError, rate_limit_change, run, run_batches
 from testbed.network.delay import DelayBackend, NetworkStatistics, choose_backend
-from testbed.network.plan import MIDDLE, NetworkPlan, scaled
+from testbed.network.plan import MIDDLE, NetworkPlan, PlannedLink, scaled
 from testbed.network.probe import Adjacency, Probed, probe
 from testbed.scenario import LinkShape, Scenario
 
 if TYPE_CHECKING:
     from mininet.net import Mininet
 
+MininetNode = Any  # mininet has no types
 BackendChoice = Literal["auto", "netem", "userspace"]
 DESCRIPTORS_PER_NODE = 8
 PROBE_PATIENCE_S = 0.5
@@ -32,9 +33,7 @@ class EmulatedNetwork:
     thread that started it. `net` is the Mininet object underneath, its nodes under their short names.
     """
 
-    def __init__(
-        self, scenario: Scenario, *, run_id: str, ledger: Ledger, backend: BackendChoice = "auto"
-    ) -> None:
+    def __init__(self, scenario: Scenario, *, run_id: str, ledger: Ledger, backend: BackendChoice = "auto") -> None:
         """Plans the network; touches nothing. Raises InputError if the scenario's links make no sense."""
         self.run_id = run_id
         self.plan = NetworkPlan(scenario)
@@ -42,7 +41,7 @@ class EmulatedNetwork:
         self._ledger = ledger
         self._choice: BackendChoice = backend
         self._delay: DelayBackend | None = None
-        self._middle: Any = None
+        self._middle: MininetNode = None
         self._shapes = {link.index: link.shape for link in self.plan.links}
         self._lock = threading.Lock()
 
@@ -158,7 +157,7 @@ class EmulatedNetwork:
         """The node's network namespace as a path for setns(2), valid while the network runs."""
         return f"/proc/{self._node(node).pid}/ns/net"
 
-    def node(self, name: str) -> Any:
+    def node(self, name: str) -> MininetNode:
         """The Mininet node behind a node or switch of the scenario."""
         return self._node(name)
 
@@ -166,7 +165,7 @@ class EmulatedNetwork:
         """The link's shape at present, in real time (time scale applied)."""
         return self._shapes[self.plan.link_between(ends).index]
 
-    def _node(self, name: str) -> Any:
+    def _node(self, name: str) -> MininetNode:
         if self.net is None:
             raise NetworkError("the network does not run")
         try:
@@ -185,22 +184,21 @@ class EmulatedNetwork:
         link = self.plan.link_between(ends)
         real = scaled(shape, self.plan.time_scale)
         with self._lock:
-            assert self._delay is not None
-            # A slower link must be slow at its ends first, a faster one last, or its middle would fill in between.
-            changes = [
-                lambda: run_batches(
-                    [
-                        (self._node(port.owner), Batch(tc=list(rate_limit_change(port.interface, real))))
-                        for port in link.ports
-                    ]
-                ),
-                lambda: self._delay and self._delay.change(link, real),
-            ]
-            if real.rate_mbit_per_s > self._shapes[link.index].rate_mbit_per_s:
-                changes.reverse()
-            for change in changes:
-                change()
+            if self.net is None or self._delay is None:
+                raise NetworkError("the network does not run")
+            # A slower link becomes slow at its ends first, a faster one last: else its middle would fill up.
+            if real.rate_mbit_per_s <= self._shapes[link.index].rate_mbit_per_s:
+                self._limit_rate(link, real)
+                self._delay.change(link, real)
+            else:
+                self._delay.change(link, real)
+                self._limit_rate(link, real)
             self._shapes[link.index] = real
+
+    def _limit_rate(self, link: PlannedLink, shape: LinkShape) -> None:
+        run_batches(
+            [(self._node(port.owner), Batch(tc=list(rate_limit_change(port.interface, shape)))) for port in link.ports]
+        )
 
     # Watching it
 
@@ -262,6 +260,3 @@ class EmulatedNetwork:
                     lossy = any(shape.loss > 0 for shape in shapes)
                     found.append(Adjacency(node, route.next_hop, least_s, lossy))
         return found
-
-
-

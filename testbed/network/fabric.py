@@ -9,7 +9,6 @@ This module imports mininet: import it where a network is really built.
 
 import os
 import shutil
-from typing import Any
 
 from mininet.link import Intf, Link
 from mininet.log import setLogLevel
@@ -28,11 +27,11 @@ def _need_mnexec() -> None:
 class PlannedIntf(Intf):  # type: ignore[misc]  # mininet has no types
     """An interface whose address the plan sets."""
 
-    def config(self, **_params: Any) -> dict[str, object]:
+    def config(self, **_params: object) -> dict[str, object]:
         """Nothing: the plan's batch does it."""
         return {}
 
-    def setIP(self, ipstr: str, prefixLen: int | None = None) -> str:  # noqa: N802, N803
+    def setIP(self, ipstr: str, prefixLen: int | None = None) -> str:
         """Remember the address; the plan's batch sets it."""
         self.ip, self.prefixLen = ipstr, prefixLen if prefixLen is not None else 32
         return ""
@@ -48,7 +47,7 @@ class PlannedHost(Host):  # type: ignore[misc]
         """Only mnexec is needed (Mininet would also want ifconfig, and leaves the interpreter without it)."""
         _need_mnexec()
 
-    def config(self, **_params: Any) -> dict[str, object]:
+    def config(self, **_params: object) -> dict[str, object]:
         """Nothing: the plan's batch does it."""
         return {}
 
@@ -66,7 +65,7 @@ class PlannedBridge(LinuxBridge):  # type: ignore[misc]
     def start(self, _controllers: object) -> None:
         """Nothing: the plan's batch has made the bridge."""
 
-    def stop(self, deleteIntfs: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002, N803
+    def stop(self, deleteIntfs: bool = True) -> None:  # Mininet's signature
         """Nothing: `terminate` ends the namespace and all in it."""
 
 
@@ -74,7 +73,7 @@ class PlannedLink(Link):  # type: ignore[misc]
     """A veth pair that the plan makes."""
 
     @classmethod
-    def makeIntfPair(cls, *_args: Any, **_params: Any) -> None:  # noqa: N802
+    def makeIntfPair(cls, *_args: object, **_params: object) -> None:
         """Nothing: the plan's batch makes all pairs at once."""
 
     def stop(self) -> None:

@@ -1,8 +1,8 @@
 """Scenario -> names, addresses and command batches of its network. Pure: nothing here touches the system.
 
-Every link passes through a middle namespace, where it is delayed: end A - (near, middle) ... (middle, near) - end B. Rates
-are limited at the ends, where a real card would queue; delay, jitter, loss and the transmission time of each frame are
-applied in the middle, by the kernel (netem) or by a process (relay). So both backends give the same network.
+Every link is two veth pairs that meet in a middle namespace: end A = (port, middle) ... (middle, port) = end B.
+Rates are limited at the ends, where a real card would queue; delay, jitter, loss and the transmission time of each
+frame are applied in the middle, by the kernel (netem) or by a process (relay). Both backends give the same network.
 
 Everything lies in namespaces of its own, switches included: nothing is made in the machine's root namespace, and what
 was made disappears with the processes that hold the namespaces.
@@ -77,9 +77,7 @@ class NetworkPlan:
         self.short |= {name: f"s{index}" for index, name in enumerate(self.switches)}
         if int(FIRST_ADDRESS) + len(self.nodes) > int(LAST_ADDRESS):
             raise InputError("too many nodes for the address range 10.64.0.0/10")
-        self.address: Mapping[str, str] = {
-            name: str(FIRST_ADDRESS + index) for index, name in enumerate(self.nodes)
-        }
+        self.address: Mapping[str, str] = {name: str(FIRST_ADDRESS + index) for index, name in enumerate(self.nodes)}
         self.links = self._plan_links(scenario)
 
     def _plan_links(self, scenario: Scenario) -> tuple[PlannedLink, ...]:
@@ -171,9 +169,7 @@ class NetworkPlan:
                 attached = self.links[entry.enter]
                 owner = attached.ends[0] if attached.ends[1] in self.switches else attached.ends[1]
                 port = self.links[entry.leave].port_of(switch)
-                batch.bridge.append(
-                    f"fdb add {attached.port_of(owner).mac} dev {port.interface} master static"
-                )
+                batch.bridge.append(f"fdb add {attached.port_of(owner).mac} dev {port.interface} master static")
         return batch
 
     def _start_ports(self, owner: str, batch: Batch) -> None:

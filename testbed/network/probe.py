@@ -92,9 +92,7 @@ def probe(
     return [Probed(adjacency, best[i]) for i, adjacency in enumerate(adjacencies)]
 
 
-def _collect(
-    selector: selectors.BaseSelector, waiting: set[int], best: list[float | None], timeout_s: float
-) -> None:
+def _collect(selector: selectors.BaseSelector, waiting: set[int], best: list[float | None], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while waiting and (left_s := deadline - time.monotonic()) > 0:
         for key, _ in selector.select(left_s):

@@ -1,7 +1,8 @@
 """The delay line in user space: one process for all links of a network, for kernels without netem.
 
 It runs as a file inside the middle namespace (`python -I -S relay.py FD`), so it imports nothing but the standard
-library, and nothing slow of that. FD is a socket to the experiment: JSON messages, each answered; its end ends the relay.
+library, and nothing slow of that. FD is a socket to the experiment: JSON messages, each answered; when it closes, the
+relay ends.
 
 Frames arrive through one memory-mapped ring (PACKET_RX_RING) that hears every interface of the namespace: no system
 call per received frame, and the kernel's own arrival time on each, so that the relay may look late at what came in
@@ -16,6 +17,7 @@ Decision: one heap for all links rather than a queue per link and a search for t
 small. Rejected: a receive call per frame (twice the cost); NFQUEUE (holds the sender's socket buffer).
 """
 
+import contextlib
 import ctypes
 import gc
 import heapq
@@ -104,9 +106,7 @@ class Line:
         due_ns = arrival_ns + self.delay_ns
         if self.jitter_ns:
             due_ns = max(arrival_ns, due_ns + int(self.random.gauss(0.0, self.jitter_ns)))
-        if due_ns < self.last_due_ns:
-            due_ns = self.last_due_ns
-        due_ns += int(size_bytes * self.ns_per_byte)
+        due_ns = max(due_ns, self.last_due_ns) + int(size_bytes * self.ns_per_byte)
         self.last_due_ns = due_ns
         self.held += 1
         self.frames += 1
@@ -228,10 +228,9 @@ class Relay:
             except OSError:
                 self.send_failed += 1
             late_ns = now_ns - due_ns
-            if late_ns > self.worst_late_ns:
-                self.worst_late_ns = late_ns
             if late_ns > LATE_NS:
                 self.late += 1
+            self.worst_late_ns = max(self.worst_late_ns, late_ns)
             now_ns = clock()
             if not heap or heap[0][0] - now_ns > EARLY_NS:
                 return
@@ -321,10 +320,8 @@ def _become_punctual() -> bool:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     except OSError:
-        try:
+        with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, -20)
-        except OSError:
-            pass
         return False
     return True
 

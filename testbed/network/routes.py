@@ -95,9 +95,7 @@ def routes(
     return table
 
 
-def forwarding(
-    switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: Sequence[float]
-) -> list[Forwarding]:
+def forwarding(switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: Sequence[float]) -> list[Forwarding]:
     """Static switch tables: for every link between a node and a switch, how each switch reaches that node's end.
 
     Decision: no learning, flooding or spanning tree, because switches may form rings and the first frame of a run must

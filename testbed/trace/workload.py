@@ -21,6 +21,7 @@ from testbed.scenario import ArrivalProcess, Scenario
 MAX_PROBLEMS = 20
 MAX_LINE_BYTES = 4096
 MAX_ARRIVALS = 10_000_000
+MAX_DURATION_S = 1e7
 
 # Bursty arrivals: a two-state Markov-modulated Poisson process. A device spends BURST_SHARE of its time in bursts, in
 # which tasks come BURST_FACTOR times as fast as on average; between bursts they come at QUIET_FACTOR times the mean,
@@ -95,17 +96,18 @@ def check_trace(
 
 
 def write_trace(path: Path | str, arrivals: Iterable[Arrival]) -> None:
-    """Write a trace; a file of that name is replaced at once, when all is written. Raises InputError if it cannot be."""
-    target = Path(path)
+    """Write a trace; a file of that name is replaced at once, when all is written. Raises InputError if it fails."""
     encoder = msgspec.json.Encoder()
     partial: str | None = None
     try:
+        target = Path(path).resolve()  # a link keeps pointing at the new file
+        if target.exists() and not target.is_file():
+            raise InputError(f"{path}: not a regular file", hint="name a file that may be replaced")
         handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(handle, "wb") as file:
             for arrival in arrivals:
                 file.write(encoder.encode(arrival) + b"\n")
-            # mkstemp makes files that only their owner may read; a trace is meant to be shared.
-            os.fchmod(handle, 0o666 & ~_umask())
+            os.fchmod(file.fileno(), 0o644)  # mkstemp lets nobody else read it; a trace is meant to be shared
         os.replace(partial, target)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -132,14 +134,15 @@ def generate(
     process = scenario.arrivals if process is None else process
     duration_s = scenario.duration_s if duration_s is None else duration_s
     seed = scenario.seed if seed is None else seed
-    if not 0 < duration_s <= 1e9:
-        raise InputError(f"the duration must be above zero, not {duration_s}", hint="for example 60 s")
+    if not 0 < duration_s <= MAX_DURATION_S:
+        message = f"the duration must be above zero and up to {MAX_DURATION_S:.0g} s, not {duration_s}"
+        raise InputError(message, hint="for example 60 s")
     if sample_count < 1:
         raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
     expected = duration_s * sum(device.rate_per_s for device in scenario.devices)
     if expected > MAX_ARRIVALS:
         raise InputError(f"about {expected:.3g} tasks are too many", hint=f"the most is {MAX_ARRIVALS:,}")
-    arrive = _bursty if process == "bursty" else _poisson
+    arrive = {"poisson": _poisson, "bursty": _bursty}[process]
     offers: list[tuple[int, str]] = []
     for device in scenario.devices:
         times_s = arrive(_stream(seed, process, device.name), device.rate_per_s, duration_s)
@@ -191,12 +194,6 @@ def _read_lines(file: BinaryIO, source: str) -> list[Arrival]:
 
 def _lowered(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _stream(seed: int, purpose: str, name: str) -> np.random.Generator:

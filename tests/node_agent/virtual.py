@@ -50,6 +50,7 @@ class World:
     link_s: Callable[[str, str, bool], float] = lambda _a, _b, bulk: 0.01 if bulk else 0.005
     policy: str = "dto-ee"
     parameters: dict = field(default_factory=dict)
+    theta_s: float = 2.0
     slot_s: float = 3.0
     seed: int = 1
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -83,6 +84,7 @@ class World:
                     slot_s=self.slot_s,
                     policy=self.policy,
                     parameters=self.parameters,
+                    theta_s=self.theta_s,
                     seed=self.seed,
                     input_form=None if stage == 0 else (IMAGE if stage == 1 else ACTIVATION),
                     onward_form=IMAGE if stage == 0 else (ACTIVATION if stage < self.stages else None),

@@ -11,7 +11,7 @@ def conv_flop(inputs: int, outputs: int, kernel: int, side: int) -> int:
 
 
 def block_flop(block: int) -> int:
-    """Counted by hand: two 3x3 convolutions and, where the shape changes, a 1x1 shortcut; the stem belongs to block 1."""
+    """Counted by hand: two 3x3 convolutions and, where the shape changes, a 1x1 shortcut; the stem is in block 1."""
     inputs = CHANNELS[max(block - 2, 0)]
     outputs, side = CHANNELS[block - 1], 32 // int(np.prod(STRIDES[:block]))
     flop = conv_flop(inputs, outputs, 3, side) + conv_flop(outputs, outputs, 3, side)

@@ -126,7 +126,7 @@ def test_read_only_arrays_over_received_bytes_are_taken(network):
     image = np.frombuffer(pixels(1).tobytes(), dtype=np.uint8).reshape(1, 1, 32, 32)
     onward = first.infer(image).activation
     received = np.frombuffer(onward.tobytes(), dtype=np.float32).reshape(onward.shape)
-    assert second.infer(received) .prediction == second.infer(onward).prediction
+    assert second.infer(received).prediction == second.infer(onward).prediction
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])

@@ -1,0 +1,45 @@
+"""`doctor`: try everything that a run needs on this machine, and say how to get what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from testbed.doctor import Finding
+
+COLOURS = {"ok": "green", "fallback": "yellow", "missing": "red"}
+
+
+@click.command(name="doctor", short_help="Check what this machine offers for emulation.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> None:
+    """Try everything a run needs, for real: a throw-away network is built and its delay measured.
+
+    The exit code is 0 if a run is possible here, else 4. A `fallback` does not prevent a run.
+    """
+    from testbed.doctor import examine, require_possible
+
+    findings = examine()
+    if as_json:
+        possible = all(finding.state != "missing" for finding in findings)
+        report = {"schema": 1, "possible": possible, "findings": [asdict(finding) for finding in findings]}
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print(findings)
+    require_possible(findings)
+
+
+def _print(findings: list[Finding]) -> None:
+    import os
+
+    colour = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        state = click.style(f"{finding.state:<8}", fg=COLOURS[finding.state])
+        click.echo(f"{state}  {finding.name:<{width}}  {finding.detail}", color=colour)
+        if finding.remedy:
+            click.echo(f"{'':8}  {'':{width}}  -> {finding.remedy}")

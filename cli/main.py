@@ -1,0 +1,106 @@
+"""The `dtoee-testbed` command: finds the verb, loads only its module, and turns failures into one clear line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from node_agent.errors import TestbedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Each verb lives in the module of its name and is called `command` there. The help texts stand here so that --help
+# loads none of them.
+COMMANDS = {
+    "run": "Run an experiment from a topology file.",
+    "replay": "Run again what a run directory recorded.",
+    "topology": "Validate topology files, or print their JSON Schema.",
+    "trace": "Generate or inspect workload traces.",
+    "model": "List, profile or train early-exit models.",
+    "doctor": "Check what this machine offers for emulation.",
+    "clean": "Remove what an interrupted run left behind.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb's module when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        verb = args[0]
+        if verb not in COMMANDS and not verb.startswith("-"):
+            # Asked by name and not by module: click's own suggestion would import every verb.
+            from difflib import get_close_matches
+
+            close = get_close_matches(verb, COMMANDS, n=1)
+            advice = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"No such command {verb!r}.{advice}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    click.echo(f"dtoee-testbed {version('dtoee-testbed')}")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
+def commands() -> None:
+    """Emulate collaborative early-exit inference at the network edge.
+
+    Builds a network from a topology file, runs a real sub-model on every node and lets an offloading policy adapt
+    over live messages.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; ends the process with the command's exit code (see `TestbedError.exit_code`)."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result = commands.main(
+            args=None if arguments is None else list(arguments), prog_name="dtoee-testbed", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except TestbedError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left. Python would complain once more while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as if ended by SIGPIPE
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,102 @@
+"""`topology`: check topology files as `run` would, without touching the system, or print their JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from node_agent.errors import TestbedError
+    from testbed.scenario import Scenario
+
+
+@click.group(name="topology", short_help="Validate topology files, or print their JSON Schema.")
+def command() -> None:
+    """Check topology files, or print the JSON Schema that editors read."""
+
+
+@command.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def validate(files: tuple[str, ...], as_json: bool) -> int:
+    """Check topology files and summarise the good ones.
+
+    Every problem is reported as file:line:column on stderr; the exit code is 3 if there is any.
+    """
+    from node_agent.errors import InputError
+    from testbed.topology import load_topology
+
+    reports: list[dict[str, Any]] = []
+    exit_code = 0
+    for path in files:
+        try:
+            scenario = load_topology(path).resolve()
+        except InputError as error:
+            exit_code = error.exit_code
+            reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})
+            continue
+        reports.append({"file": path, "valid": True, **_describe(scenario)})
+        if not as_json:
+            click.echo(f"{path}: {_summary(scenario)}")
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "topologies": reports}, indent=2, ensure_ascii=False))
+    return exit_code
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of topology files."""
+    from testbed.topology import topology_json_schema_text
+
+    click.echo(topology_json_schema_text(), nl=False)
+
+
+def _report_problems(error: TestbedError, path: str) -> list[dict[str, Any]]:
+    from testbed.topology import TopologyError
+
+    if not isinstance(error, TopologyError):
+        click.echo(f"error: {error}\nhint: {error.hint}", err=True)
+        return [{"file": path, "message": str(error), "hint": error.hint}]
+    for problem in error.problems:
+        click.echo(str(problem), err=True)
+        if problem.hint:
+            click.echo(f"    hint: {problem.hint}", err=True)
+    return [
+        {
+            "file": problem.source,
+            "line": problem.line,
+            "column": problem.column,
+            "message": problem.message,
+            "hint": problem.hint,
+        }
+        for problem in error.problems
+    ]
+
+
+def _describe(scenario: Scenario) -> dict[str, Any]:
+    return {
+        "name": scenario.name,
+        "devices": len(scenario.devices),
+        "servers_per_stage": [len(scenario.servers_of_stage(stage)) for stage in range(1, scenario.stages + 1)],
+        "switches": len(scenario.switches),
+        "links": len(scenario.links),
+        "events": len(scenario.events),
+        "tasks_per_s": sum(device.rate_per_s for device in scenario.devices),
+        "duration_s": scenario.duration_s,
+    }
+
+
+def _summary(scenario: Scenario) -> str:
+    facts = _describe(scenario)
+    stages = "-".join(map(str, facts["servers_per_stage"]))
+    switches = f", {_counted(facts['switches'], 'switch', 'es')}" if facts["switches"] else ""
+    return (
+        f"{_counted(facts['devices'], 'device')}, {_counted(len(scenario.servers), 'server')} ({stages}){switches}, "
+        f"{_counted(facts['links'], 'link')}, {facts['tasks_per_s']:.1f} tasks/s for {scenario.duration_s:g} s"
+    )
+
+
+def _counted(number: int, what: str, plural: str = "s") -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}{plural}"

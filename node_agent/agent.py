@@ -1,0 +1,263 @@
+"""One node as a process: drives the node state machine with ZeroMQ, the sub-model and the real clock."""
+
+import heapq
+import itertools
+import time
+from collections import Counter
+
+import msgspec
+import zmq
+from msgspec import Struct
+
+from node_agent.compute import Executor, as_tensor
+from node_agent.config import NodeConfig
+from node_agent.core import NodeCore
+from node_agent.events import (
+    CancelTimer,
+    Channel,
+    Effect,
+    Event,
+    LinksWanted,
+    Publish,
+    Received,
+    RunStarted,
+    Send,
+    SetTimer,
+    StartCompute,
+    TaskArrived,
+    TimerFired,
+    TimerKey,
+)
+from node_agent.models.tables import ActivationFormat, Samples
+from node_agent.records import (
+    EventRecord,
+    Record,
+    SampleRecord,
+    SetCapacity,
+    Start,
+    Stop,
+    command_decoder,
+    record_encoder,
+)
+from node_agent.timer import DeadlineTimer
+from node_agent.transport import PORTS, Transport
+from node_agent.wire import WireError, decode, encode
+
+MESSAGES_PER_TURN = 64  # then due timers get their turn
+FLUSH_EVERY_S = 0.05  # telemetry travels in batches, real seconds
+LINGER_MS = 1000  # for the last telemetry when the agent ends
+
+
+class Arrival(Struct, frozen=True, array_like=True):
+    """A task the workload wants from this device."""
+
+    time_s: float
+    task_id: int
+    sample: int
+
+
+class AgentConfig(Struct, frozen=True, kw_only=True):
+    """What one agent's process is told: its node, where its peers are, how time runs, what to replay."""
+
+    node: NodeConfig
+    address: str
+    connect_data: dict[str, str]  # peer -> address
+    connect_control: dict[str, str]
+    answers_from: tuple[str, ...]  # device: servers that may send results without being its receivers
+    control_room: str  # where telemetry goes and commands come from (ZeroMQ endpoint)
+    time_scale: float
+    capacity_flop_per_s: float
+    work_flop: float
+    activation: ActivationFormat
+    quota_procs_path: str | None  # control group of the compute process; None: paced
+    arrivals: tuple[Arrival, ...] = ()
+
+
+class Agent:
+    """The poll loop of one node."""
+
+    def __init__(
+        self, config: AgentConfig, core: NodeCore, executor: Executor | None, samples: Samples | None
+    ) -> None:
+        """`executor` serves a server's sub-model; `samples` are what a device offers."""
+        self._config = config
+        self._core = core
+        self._executor = executor
+        self._samples = samples
+        self._epoch_s = 0.0
+        self._started = False
+        self._stopping = False
+        self._timers: list[tuple[float, int, TimerKey]] = []
+        self._timer_numbers: dict[TimerKey, int] = {}
+        self._count = itertools.count()
+        self._next_arrival = 0
+        self._records: list[Record] = []
+        self._flushed_s = 0.0
+        self._cpu_s = time.process_time()
+        self._noted: Counter[str] = Counter()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        connect: dict[Channel, dict[str, str]] = {"data": config.connect_data, "control": config.connect_control}
+        self._transport = Transport(self._context, config.node.name, config.address, connect)
+        self._peers = {*config.node.offloaders, *config.node.receivers, *config.connect_data, *config.answers_from}
+        self._room = self._context.socket(zmq.DEALER)
+        self._room.setsockopt_string(zmq.IDENTITY, config.node.name)
+        self._room.setsockopt(zmq.LINGER, LINGER_MS)
+        self._room.connect(config.control_room)
+        self._deadline = DeadlineTimer()
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        poller = zmq.Poller()
+        for socket in (*self._transport.sockets.values(), self._room):
+            poller.register(socket, zmq.POLLIN)
+        poller.register(self._deadline.fileno(), zmq.POLLIN)
+        executor_fd = self._executor.fileno() if self._executor else None
+        if executor_fd is not None:
+            poller.register(executor_fd, zmq.POLLIN)
+        self._give(LinksWanted())
+        while not self._stopping:
+            self._arm()
+            poller.poll()
+            self._fire_due()
+            self._receive_messages()
+            self._receive_commands()
+            self._flush()
+        self._flush(now=True)
+        self._close()
+
+    def _now_s(self) -> float:
+        """Emulated seconds since the start of the run; before the start, since the machine booted."""
+        return (time.monotonic() - self._epoch_s) / self._config.time_scale
+
+    def _arm(self) -> None:
+        due = [self._epoch_s + self._config.time_scale * due_s for due_s in self._due_times()]
+        if self._records:
+            due.append(self._flushed_s + FLUSH_EVERY_S)
+        self._deadline.arm(min(due, default=None))
+
+    def _due_times(self) -> list[float]:
+        while self._timers and self._timer_numbers.get(self._timers[0][2]) != self._timers[0][1]:
+            heapq.heappop(self._timers)
+        due = [self._timers[0][0]] if self._timers else []
+        if self._started and self._next_arrival < len(self._config.arrivals):
+            due.append(self._config.arrivals[self._next_arrival].time_s)
+        computed_s = self._executor.due_s() if self._executor else None
+        if computed_s is not None:
+            due.append(computed_s)
+        return due
+
+    def _fire_due(self) -> None:
+        now_s = self._now_s()
+        if self._executor is not None:
+            finished = self._executor.collect(now_s)
+            if finished is not None:
+                self._give(finished)
+        while self._timers and self._timers[0][0] <= now_s:
+            _, number, key = heapq.heappop(self._timers)
+            if self._timer_numbers.get(key) == number:
+                del self._timer_numbers[key]
+                self._give(TimerFired(key))
+        while self._started and self._next_arrival < len(self._config.arrivals):
+            arrival = self._config.arrivals[self._next_arrival]
+            if arrival.time_s > now_s:
+                break
+            self._next_arrival += 1
+            self._offer(arrival)
+
+    def _offer(self, arrival: Arrival) -> None:
+        if self._samples is None:
+            raise WireError(f"{self._config.node.name} is to offer tasks but has no samples")
+        image = self._samples.images[arrival.sample : arrival.sample + 1]
+        self._give(TaskArrived(arrival.task_id, arrival.sample, arrival.time_s, as_tensor(image)))
+
+    def _receive_messages(self) -> None:
+        for channel in PORTS:
+            for _ in range(MESSAGES_PER_TURN):
+                received = self._transport.receive(channel)
+                if received is None:
+                    break
+                peer, frames = received
+                if peer not in self._peers:
+                    self._note("foreign-message", f"from {peer!r}, who is no neighbour")
+                    continue
+                try:
+                    message, tensor = decode(frames)
+                except WireError as error:
+                    self._note("foreign-message", f"from {peer}: {error}")
+                    continue
+                self._give(Received(peer, message, tensor))
+
+    def _receive_commands(self) -> None:
+        while self._room.poll(0):
+            command = command_decoder.decode(self._room.recv())
+            match command:
+                case Start(epoch_monotonic_s):
+                    self._start(epoch_monotonic_s)
+                case SetCapacity(capacity_flop_per_s):
+                    if self._executor is not None:
+                        self._executor.set_capacity(capacity_flop_per_s, self._now_s())
+                case Stop():
+                    self._give(TimerFired(("sample",)))  # the last interval, too
+                    self._stopping = True
+
+    def _start(self, epoch_monotonic_s: float) -> None:
+        """Time zero is known: forget what was measured against another zero, skip what a late comer has missed."""
+        self._epoch_s = epoch_monotonic_s
+        self._timers.clear()
+        self._timer_numbers.clear()
+        now_s = self._now_s()
+        arrivals = self._config.arrivals
+        while self._next_arrival < len(arrivals) and arrivals[self._next_arrival].time_s < now_s:
+            self._next_arrival += 1
+        self._started = True
+        self._give(RunStarted())
+
+    def _give(self, event: Event) -> None:
+        for effect in self._core.handle(event, self._now_s()):
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send(peer, channel, message, tensor):
+                if not self._transport.send(peer, channel, encode(message, tensor)):
+                    self._note("unsent", f"{type(message).__name__} to {peer}: not connected, or too much is queued")
+            case StartCompute(tensor):
+                if self._executor is not None:
+                    self._executor.start(tensor, self._now_s())
+            case SetTimer(key, at_s):
+                number = next(self._count)
+                self._timer_numbers[key] = number
+                heapq.heappush(self._timers, (at_s, number, key))
+            case CancelTimer(key):
+                self._timer_numbers.pop(key, None)
+            case Publish(record):
+                self._publish(record)
+
+    def _publish(self, record: Record) -> None:
+        if isinstance(record, SampleRecord):
+            before, self._cpu_s = self._cpu_s, time.process_time()
+            record = msgspec.structs.replace(record, cpu_s=self._cpu_s - before)
+        self._records.append(record)
+
+    def _note(self, kind: str, detail: str) -> None:
+        """An event for the record, told for the 1st, 2nd, 4th, 8th, ... time only: a flood must not drown the rest."""
+        self._noted[kind] += 1
+        count = self._noted[kind]
+        if count & (count - 1) == 0:
+            times = f" ({count} times so far)" if count > 1 else ""
+            self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail + times))
+
+    def _flush(self, *, now: bool = False) -> None:
+        real_s = time.monotonic()
+        if self._records and (now or real_s >= self._flushed_s + FLUSH_EVERY_S):
+            self._room.send(record_encoder.encode(self._records))
+            self._records.clear()
+            self._flushed_s = real_s
+
+    def _close(self) -> None:
+        if self._executor is not None:
+            self._executor.close()
+        self._transport.close()
+        self._room.close()
+        self._deadline.close()
+        self._context.term()

@@ -1,0 +1,31 @@
+"""From what an agent is told to the agent itself."""
+
+from typing import TYPE_CHECKING
+
+from node_agent.agent import Agent, AgentConfig
+from node_agent.compute import Executor, PacedExecutor, QuotaExecutor, inference
+from node_agent.core import DeviceCore, ServerCore
+from node_agent.dtoee.thresholds import ExitTable
+from node_agent.models.tables import Samples
+
+if TYPE_CHECKING:
+    from node_agent.models.network import SubModel  # needs torch, which a device does without
+
+
+def make_device(config: AgentConfig, samples: Samples) -> Agent:
+    """The agent of an end device that offers `samples`."""
+    return Agent(config, DeviceCore(config.node), None, samples)
+
+
+def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) -> Agent:
+    """The agent of an edge server that hosts `sub_model`; forks once if its compute is limited by quota.
+
+    Must run before this process has threads.
+    """
+    infer = inference(sub_model, config.activation)
+    executor: Executor
+    if config.quota_procs_path is None:
+        executor = PacedExecutor(infer, config.work_flop, config.capacity_flop_per_s, config.time_scale)
+    else:
+        executor = QuotaExecutor(infer, config.quota_procs_path)
+    return Agent(config, ServerCore(config.node, table), executor, None)

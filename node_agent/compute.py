@@ -1,0 +1,173 @@
+"""Running a sub-model as slowly as the node it stands for.
+
+Paced: the real sub-model runs at once, and its answer is held until work / capacity has passed since service began.
+Quota: the real sub-model runs in a process of its own whose CPU time the kernel limits.
+Both run real work; both answer with `ComputeFinished`. Times are emulated seconds unless their name says otherwise.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection, Pipe
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from node_agent.events import ComputeFinished
+from node_agent.models.tables import ActivationFormat
+from node_agent.wire import Tensor, TensorForm
+
+if TYPE_CHECKING:
+    from node_agent.models.network import SubModel  # needs torch, which only the server's process pays for
+
+Infer = Callable[[Tensor], ComputeFinished]
+
+
+def inference(sub_model: "SubModel", activation: ActivationFormat) -> Infer:
+    """The sub-model as a function from tensor to answer; `activation` is the format of what it sends on."""
+
+    def infer(tensor: Tensor) -> ComputeFinished:
+        array = np.frombuffer(tensor.data, dtype=tensor.form.dtype).reshape(tensor.form.shape)
+        outcome = sub_model.infer(array, activation)
+        onward = None if outcome.activation is None else as_tensor(outcome.activation)
+        return ComputeFinished(outcome.prediction, outcome.confidence, onward, overrun=False)
+
+    return infer
+
+
+def as_tensor(array: npt.NDArray[np.generic]) -> Tensor:
+    """A numpy array as it travels, its bytes uncopied."""
+    form = msgspec.convert((array.dtype.name, array.shape), TensorForm)
+    return Tensor(form, np.ascontiguousarray(array).data.cast("B"))
+
+
+class Executor(Protocol):
+    """Serves one tensor at a time."""
+
+    def start(self, tensor: Tensor, now_s: float) -> None:
+        """Begin service."""
+
+    def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
+        """Compute at another rate from now on, the task in service included."""
+
+    def due_s(self) -> float | None:
+        """When to call `collect`, if that is known in advance."""
+
+    def fileno(self) -> int | None:
+        """What to poll for being able to `collect`, if there is such a thing."""
+
+    def collect(self, now_s: float) -> ComputeFinished | None:
+        """The answer, if service has ended."""
+
+    def close(self) -> None:
+        """End whatever was started."""
+
+
+class PacedExecutor:
+    """Service takes work / capacity, kept by an absolute timer; real work that takes longer is an overrun."""
+
+    def __init__(self, infer: Infer, work_flop: float, capacity_flop_per_s: float, time_scale: float) -> None:
+        self._infer = infer
+        self._work_flop = work_flop
+        self._capacity = capacity_flop_per_s
+        self._time_scale = time_scale
+        self._answer: ComputeFinished | None = None
+        self._due_s = 0.0
+
+    def start(self, tensor: Tensor, now_s: float) -> None:
+        began = time.monotonic()
+        answer = self._infer(tensor)
+        real_s = (time.monotonic() - began) / self._time_scale
+        paced_s = self._work_flop / self._capacity
+        self._answer = replace(answer, overrun=real_s > paced_s)
+        self._due_s = now_s + paced_s
+
+    def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
+        if self._answer is not None and self._due_s > now_s:
+            left_flop = (self._due_s - now_s) * self._capacity
+            self._due_s = now_s + left_flop / capacity_flop_per_s
+        self._capacity = capacity_flop_per_s
+
+    def due_s(self) -> float | None:
+        return None if self._answer is None else self._due_s
+
+    def fileno(self) -> int | None:
+        return None
+
+    def collect(self, now_s: float) -> ComputeFinished | None:
+        if self._answer is None or now_s < self._due_s:
+            return None
+        answer, self._answer = self._answer, None
+        return answer
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class QuotaExecutor:
+    """A child process runs the sub-model; the CPU limit is that of the control group whose file it writes itself into.
+
+    The agent's own messaging stays outside the limit. Capacity changes are the group's business, not this class's.
+    Must be made before the process has threads, since it forks.
+    """
+
+    def __init__(self, infer: Infer, procs_path: str) -> None:
+        self._pipe, child_pipe = Pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._pipe.close()
+            _serve(child_pipe, infer, procs_path)
+        child_pipe.close()
+
+    def start(self, tensor: Tensor, now_s: float) -> None:  # noqa: ARG002 - the kernel keeps the time
+        _put(self._pipe, tensor.form, tensor.data)
+
+    def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
+        """The control group's quota is changed from outside."""
+
+    def due_s(self) -> float | None:
+        return None
+
+    def fileno(self) -> int | None:
+        return self._pipe.fileno()
+
+    def collect(self, now_s: float) -> ComputeFinished | None:  # noqa: ARG002
+        if not self._pipe.poll():
+            return None
+        prediction, confidence, form = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Answer)
+        activation = None if form is None else Tensor(form, self._pipe.recv_bytes())
+        return ComputeFinished(prediction, confidence, activation, overrun=False)
+
+    def close(self) -> None:
+        self._pipe.close()
+        os.waitpid(self._pid, 0)
+
+
+_Answer = tuple[int, float, TensorForm | None]
+
+
+def _put(pipe: Connection, header: object, data: bytes | bytearray | memoryview | None) -> None:
+    pipe.send_bytes(msgspec.msgpack.encode(header))
+    if data is not None:
+        pipe.send_bytes(data)
+
+
+def _serve(pipe: Connection, infer: Infer, procs_path: str) -> None:
+    """The child: join the control group, then answer until the pipe closes."""
+    status = 1
+    try:
+        with open(procs_path, "w", encoding="ascii") as procs:
+            procs.write(str(os.getpid()))
+        while True:
+            tensor = Tensor(msgspec.msgpack.decode(pipe.recv_bytes(), type=TensorForm), pipe.recv_bytes())
+            answer = infer(tensor)
+            onward = answer.activation
+            form, data = (onward.form, onward.data) if onward else (None, None)
+            _put(pipe, (answer.prediction, answer.confidence, form), data)
+    except EOFError:
+        status = 0
+    finally:
+        os._exit(status)

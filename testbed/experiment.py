@@ -1,0 +1,255 @@
+"""One run from start to clean end: build the network, start the agents, let time pass, collect, tear down."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from node_agent.errors import EnvironmentLacking, InputError, TestbedError
+from node_agent.models.bundle import Bundle
+from node_agent.records import Stop
+from testbed.compute import CpuCgroup
+from testbed.control_room import ControlRoom
+from testbed.interrupts import Interrupts
+from testbed.launcher import Launcher
+from testbed.ledger import Ledger
+from testbed.live import LiveRun
+from testbed.network import EmulatedNetwork
+from testbed.network.emulated import BackendChoice
+from testbed.nursery import Warm
+from testbed.observer import RunObserver
+from testbed.recorder import Recorder
+from testbed.scenario import Scenario
+from testbed.summary import summarise
+from testbed.trace.workload import Arrival
+from testbed.wiring import agent_configs
+
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run, fully decided. `facts` go into the manifest: how the run was asked for."""
+
+    scenario: Scenario
+    topology_text: str
+    arrivals: Sequence[Arrival]
+    bundle: Bundle
+    run_directory: Path
+    run_id: str
+    backend: BackendChoice
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its directory, its figures, and completed or interrupted."""
+
+    run_directory: Path
+    summary: dict[str, object] | None
+    exit_reason: str
+
+
+def new_run_id() -> str:
+    """A short name that no other run on this machine has."""
+    return secrets.token_hex(4)
+
+
+class Experiment:
+    """Carries out a plan."""
+
+    def __init__(self, plan: Plan, observer: RunObserver) -> None:
+        self._plan = plan
+        self._observer = observer
+        self._began_s = time.monotonic()
+        self._setup_s: dict[str, float] = {}
+        self._live: LiveRun | None = None
+        self._fidelity: dict[str, object] = {}
+
+    def run(self) -> Outcome:
+        """Run to the end. Ctrl-C ends early and keeps what was recorded.
+
+        Raises:
+            TestbedError: the run failed; what was recorded until then is kept, and nothing is left behind.
+        """
+        plan = self._plan
+        with Interrupts() as interrupts, Ledger(plan.run_id) as ledger:
+            recorder = Recorder(
+                plan.run_directory,
+                topology_text=plan.topology_text,
+                arrivals=plan.arrivals,
+                labels=plan.bundle.evaluation.labels.tolist(),
+            )
+            recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
+            reason = "failed"
+            try:
+                reason = self._carry_out(ledger, recorder, interrupts)
+            except KeyboardInterrupt:
+                reason = "interrupted"
+            except TestbedError as error:
+                reason = f"failed: {error}"
+                raise
+            finally:
+                interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
+                summary = self._summary()
+                recorder.finish(summary, reason)
+        return Outcome(plan.run_directory, summary, reason)
+
+    def _carry_out(self, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
+        plan, scenario = self._plan, self._plan.scenario
+        with ExitStack() as stack:
+            # A signal while the stack unwinds must not leave half of it standing.
+            stack.callback(lambda: setattr(interrupts, "deferred", True))
+            launcher = Launcher(ledger)
+            stack.callback(launcher.stop)
+            launcher.begin(scenario.model)  # warms up while the network is being built
+            self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
+            network = stack.enter_context(
+                EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
+            )
+            self._lap("network")
+            self._observer.phase("loading the model")
+            warm = launcher.wait_warm()
+            self._lap("model")
+            cgroups = self._make_cgroups(warm, ledger)
+            for group in cgroups.values():
+                stack.callback(group.remove)
+            room = stack.enter_context(ControlRoom(ledger.directory))
+            configs = agent_configs(
+                scenario,
+                plan.arrivals,
+                warm,
+                address=network.address,
+                control_room=room.endpoint,
+                quota_procs_paths={server: str(group.procs_path) for server, group in cgroups.items()},
+            )
+            live = LiveRun(
+                scenario,
+                plan.arrivals,
+                network=network,
+                launcher=launcher,
+                room=room,
+                recorder=recorder,
+                observer=self._observer,
+                configs=configs,
+                cgroups=cgroups,
+                quota=lambda server, capacity: self._quota(warm, server, capacity),
+            )
+            self._live = live
+            self._observer.phase(f"starting {len(configs)} agents, measuring links")
+            launcher.spawn([(config, network.namespace_path(node)) for node, config in configs.items()])
+            live.wait_ready(READY_TIMEOUT_S)
+            self._lap("agents")
+            recorder.describe(
+                backends={"network": network.backend, "compute": scenario.compute},
+                sub_models=[
+                    {"stage": p.stage, "flop": p.flop, "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}
+                    for p in warm.profiles
+                ],
+                setup_s=self._setup_s,
+            )
+            interrupts.deferred = True
+            psutil.cpu_percent()
+            try:
+                reason = live.run(interrupts)
+            finally:
+                self._observer.phase("ending")
+                self._end(live, launcher, room, network, configs, interrupts)
+            return reason
+
+    def _end(
+        self,
+        live: LiveRun,
+        launcher: Launcher,
+        room: ControlRoom,
+        network: EmulatedNetwork,
+        configs: dict[str, Any],
+        interrupts: Interrupts,
+    ) -> None:
+        """Stop the agents, hear what they still have to tell, and close the accounts."""
+        host_cpu = psutil.cpu_percent() / 100
+        statistics = network.statistics()
+        for node in configs:
+            room.tell(node, Stop())
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        while not launcher.wait_ended(0.05) and time.monotonic() < deadline_s:
+            live.take_rest()
+        live.take_rest()
+        live.close_accounts(interrupted=interrupts.wanted)
+        lateness = [task["lateness_s"] for task in live.tasks if task["status"] == "completed"]
+        self._fidelity = {
+            "network_backend": statistics.backend,
+            "frames_relayed": statistics.frames_relayed,
+            "frames_late": statistics.frames_late,
+            "frames_dropped": statistics.frames_dropped,
+            "worst_frame_lateness_s": statistics.worst_lateness_s,
+            "relay_cpu_s": statistics.relay_cpu_s,
+            "agents_cpu_s": live.agents_cpu_s,
+            "host_cpu_share": host_cpu,
+            "compute_overruns": live.overruns,
+            "replay_lateness_p99_s": float(np.percentile(lateness, 99)) if lateness else None,
+        }
+
+    def _summary(self) -> dict[str, object] | None:
+        if self._live is None:
+            return None
+        scenario = self._plan.scenario
+        summary = summarise(
+            self._live.tasks,
+            policy=scenario.policy.name,
+            theta_s=scenario.theta_s,
+            warm_up_s=scenario.warm_up_s,
+            duplicates=self._live.duplicates,
+            stages=scenario.stages,
+            fidelity=self._fidelity,
+        )
+        return {**summary, "seed": scenario.seed, "topology": scenario.name, "setup_s": self._setup_s}
+
+    def _lap(self, what: str) -> None:
+        """Note how long the run has taken to get here [real s]."""
+        self._setup_s[what] = round(time.monotonic() - self._began_s, 3)
+
+    def _make_cgroups(self, warm: Warm, ledger: Ledger) -> dict[str, CpuCgroup]:
+        if self._plan.scenario.compute != "quota":
+            return {}
+        groups: dict[str, CpuCgroup] = {}
+        try:
+            for number, server in enumerate(self._plan.scenario.servers):
+                share = self._quota(warm, server.name, server.capacity_flop_per_s)
+                groups[server.name] = CpuCgroup.create(f"n{number}", share, ledger, memory_bytes=server.memory_bytes)
+        except BaseException:
+            for group in groups.values():
+                group.remove()
+            raise
+        return groups
+
+    def _quota(self, warm: Warm, server: str, capacity_flop_per_s: float) -> float:
+        """Share of one CPU in which this machine does what the server's capacity says, for its own sub-model."""
+        stage = next(s.stage for s in self._plan.scenario.servers if s.name == server)
+        host_flop_per_s = warm.profiles[stage - 1].flop / warm.cpu_s[stage - 1]
+        share = capacity_flop_per_s / host_flop_per_s / self._plan.scenario.time_scale
+        if share > 1:
+            raise InputError(
+                f"server {server}: {capacity_flop_per_s / 1e9:g} GFLOP/s is more than this machine's "
+                f"{host_flop_per_s / 1e9:.1f} GFLOP/s for the sub-model of stage {stage}",
+                hint="lower the capacity, raise time_scale, or use compute: paced",
+            )
+        return share
+
+
+def require_root() -> None:
+    """Raise EnvironmentLacking unless this process may make namespaces and interfaces."""
+    import os  # noqa: PLC0415 - only here
+
+    if os.geteuid() != 0:
+        raise EnvironmentLacking(
+            "building the network needs root: namespaces, interfaces and qdiscs are made",
+            hint="run the same command as root, for example with sudo",
+        )

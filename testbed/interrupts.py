@@ -1,0 +1,41 @@
+"""Ctrl-C: the first one asks for a clean end, the second leaves at once."""
+
+import os
+import signal
+import sys
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Interrupts:
+    """While in force, SIGINT and SIGTERM raise KeyboardInterrupt, or set `wanted` where `deferred` asks for that.
+
+    A second signal ends the process with 130 at once; `clean` removes what it leaves.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.deferred = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in self.SIGNALS:
+            self._before[number] = signal.signal(number, self._met)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
+
+    def _met(self, _number: int, _frame: FrameType | None) -> None:
+        if self.wanted:
+            sys.stderr.write("\nleft at once; `dtoee-testbed clean` removes what remains\n")
+            sys.stderr.flush()
+            os._exit(130)
+        self.wanted = True
+        if not self.deferred:
+            raise KeyboardInterrupt

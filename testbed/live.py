@@ -1,0 +1,225 @@
+"""The part of a run in which time passes: collect what agents tell, inject the scenario's events, count tasks."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from node_agent.agent import AgentConfig
+from node_agent.errors import TestbedError
+from node_agent.records import DecisionRecord, EventRecord, Ready, Record, SampleRecord, SetCapacity, Start, TaskRecord
+from testbed.compute import CpuCgroup
+from testbed.control_room import ControlRoom
+from testbed.interrupts import Interrupts
+from testbed.launcher import Launcher
+from testbed.network import EmulatedNetwork
+from testbed.observer import RunObserver
+from testbed.recorder import Recorder
+from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, Scenario
+from testbed.trace.workload import Arrival
+
+START_LEAD_S = 0.25  # real time between the command to start and time zero
+DRAIN_S = 90.0  # longest wait for results after the end of the workload: all attempts of a task fit in
+CHECK_EVERY_S = 1.0
+LISTEN_S = 0.05
+
+
+class RunFailed(TestbedError):
+    """The run could not go on."""
+
+
+class LiveRun:
+    """One run between its first message and its last."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        arrivals: Sequence[Arrival],
+        *,
+        network: EmulatedNetwork,
+        launcher: Launcher,
+        room: ControlRoom,
+        recorder: Recorder,
+        observer: RunObserver,
+        configs: dict[str, AgentConfig],
+        cgroups: dict[str, CpuCgroup],
+        quota: Callable[[str, float], float],
+    ) -> None:
+        """`quota` gives the share of a CPU that stands for a capacity of a server [FLOP/s]."""
+        self._scenario = scenario
+        self._arrivals = arrivals
+        self._network = network
+        self._launcher = launcher
+        self._room = room
+        self._recorder = recorder
+        self._observer = observer
+        self._configs = configs
+        self._cgroups = cgroups
+        self._quota = quota
+        self._events: deque[Event] = deque(scenario.events)
+        self._epoch_s: float | None = None
+        self._down: set[str] = set()
+        self._ended: set[int] = set()
+        self._ready: dict[str, tuple[str, ...]] = {}
+        self._checked_s = 0.0
+        self.tasks: list[dict[str, Any]] = []
+        self.duplicates = 0
+        self.overruns = 0
+        self.agents_cpu_s = 0.0
+
+    @property
+    def now_s(self) -> float:
+        """Emulated time; before the start, negative infinity."""
+        if self._epoch_s is None:
+            return float("-inf")
+        return (time.monotonic() - self._epoch_s) / self._scenario.time_scale
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Until every agent has measured its links.
+
+        Raises:
+            RunFailed: an agent ended or did not get ready, or its receivers did not answer.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while len(self._ready) < len(self._configs):
+            self._take(self._room.listen(LISTEN_S))
+            self._note_deaths()
+            if time.monotonic() > deadline_s:
+                missing = sorted(set(self._configs) - set(self._ready))
+                raise RunFailed(f"not ready within {timeout_s:.0f} s: {', '.join(missing)}", hint=self._launcher.why())
+        lost = [f"{node} -> {', '.join(peers)}" for node, peers in self._ready.items() if peers]
+        if lost:
+            raise RunFailed(f"no answer over the emulated network: {'; '.join(lost)}", hint="see events.jsonl")
+
+    def run(self, interrupts: Interrupts) -> str:
+        """Until all tasks have ended; returns why it ended: completed or interrupted."""
+        self._epoch_s = time.monotonic() + START_LEAD_S
+        for node in self._configs:
+            self._room.tell(node, Start(self._epoch_s))
+        self._observer.started(self._scenario, len(self._arrivals))
+        while not self._finished():
+            if interrupts.wanted:
+                return "interrupted"
+            self._take(self._room.listen(self._patience_s()))
+            self._inject_due()
+            self._note_deaths()
+            self._check_network()
+            self._observer.tick(self.now_s)
+        return "completed"
+
+    def take_rest(self) -> None:
+        """What agents tell while they end."""
+        self._take(self._room.listen(0.0))
+
+    def close_accounts(self, *, interrupted: bool) -> None:
+        """Tell the end of every task whose device has not: each offered task ends exactly once."""
+        until_s = self.now_s if interrupted else float("inf")
+        for task_id, arrival in enumerate(self._arrivals):
+            if task_id in self._ended or arrival.time_s > until_s:
+                continue
+            if arrival.device in self._down:
+                reason = "its device was down"
+            else:
+                reason = "the run was interrupted" if interrupted else "no word from its device"
+            self._end_task(_lost(task_id, arrival, reason))
+
+    def _finished(self) -> bool:
+        if self.now_s < self._scenario.duration_s:
+            return False
+        if self.now_s > self._scenario.duration_s + DRAIN_S:
+            return True
+        return all(
+            task_id in self._ended or arrival.device in self._down for task_id, arrival in enumerate(self._arrivals)
+        )
+
+    def _patience_s(self) -> float:
+        if not self._events:
+            return LISTEN_S
+        return min(LISTEN_S, max(0.0, (self._events[0].at_s - self.now_s) * self._scenario.time_scale))
+
+    def _take(self, records: list[Record]) -> None:
+        for record in records:
+            match record:
+                case TaskRecord():
+                    self._end_task(record)
+                case DecisionRecord():
+                    self._recorder.decision(record)
+                    self._observer.decision(record)
+                case SampleRecord():
+                    self.duplicates += record.duplicates
+                    self.overruns += record.overruns
+                    self.agents_cpu_s += record.cpu_s
+                    self._recorder.sample(record)
+                    self._observer.sample(record)
+                case EventRecord():
+                    self._note(record)
+                case Ready(node, unreachable):
+                    self._ready[node] = unreachable
+                    if self._epoch_s is not None:  # it came up during the run
+                        self._room.tell(node, Start(self._epoch_s))
+
+    def _end_task(self, record: TaskRecord) -> None:
+        if record.id in self._ended:
+            return
+        self._ended.add(record.id)
+        line = self._recorder.task(record)
+        self.tasks.append(line)
+        self._observer.task(line)
+
+    def _note(self, record: EventRecord) -> None:
+        self._recorder.event(record)
+        self._observer.event(record)
+
+    def _inject_due(self) -> None:
+        while self._events and self._events[0].at_s <= self.now_s:
+            event = self._events.popleft()
+            node, kind, detail = self._inject(event)
+            self._note(EventRecord(self.now_s, node, kind, detail))
+
+    def _inject(self, event: Event) -> tuple[str | None, str, str]:
+        match event:
+            case LinkChange(_, ends, shape):
+                self._network.change_link(ends, shape)
+                return None, "link-change", f"{' - '.join(ends)}: {shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s:g} s"
+            case CapacityChange(_, server, capacity):
+                if server in self._cgroups:
+                    self._cgroups[server].set_quota(self._quota(server, capacity))
+                self._room.tell(server, SetCapacity(capacity))
+                return server, "capacity-change", f"{capacity / 1e9:g} GFLOP/s"
+            case NodeChange(_, node, up):
+                if up and node in self._down:
+                    self._down.discard(node)
+                    self._launcher.spawn([(self._configs[node], self._network.namespace_path(node))])
+                elif not up and node not in self._down:
+                    self._down.add(node)
+                    self._launcher.kill(node)
+                return node, "node-up" if up else "node-down", "agent started" if up else "agent killed"
+
+    def _note_deaths(self) -> None:
+        for notice in self._launcher.ended():
+            why = self._launcher.why()
+            self._note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"status {notice.status} {why}"))
+            raise RunFailed(f"the agent of {notice.node} ended unexpectedly, status {notice.status}", hint=why)
+
+    def _check_network(self) -> None:
+        if time.monotonic() - self._checked_s > CHECK_EVERY_S:
+            self._checked_s = time.monotonic()
+            self._network.check()
+
+
+def _lost(task_id: int, arrival: Arrival, reason: str) -> TaskRecord:
+    return TaskRecord(
+        id=task_id,
+        device=arrival.device,
+        sample=arrival.sample,
+        prediction=None,
+        exit_stage=None,
+        created_s=arrival.time_s,
+        completed_s=None,
+        status="lost",
+        reason=reason,
+        attempts=0,
+        lateness_s=0.0,
+        forced_exit=False,
+        hops=(),
+    )

@@ -1,0 +1,219 @@
+"""The run directory: what is written during a run, and how it is read again. Other programs read these files too.
+
+    manifest.json     argv, versions, kernel, backends, seeds, input hashes, git commit, start, end, exit reason
+    topology.yaml     exactly what ran,
+    trace.jsonl       both of them
+    tasks.jsonl       a line per task
+    decisions.jsonl   a line per node and slot
+    timeseries.jsonl  a line per node and second
+    events.jsonl      what was injected or went wrong
+    summary.json      the result in figures
+
+Times are emulated seconds since the start of the run.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+
+from node_agent.errors import InputError, TestbedError
+from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
+from testbed.trace.workload import Arrival, write_trace
+
+MANIFEST, TOPOLOGY, TRACE = "manifest.json", "topology.yaml", "trace.jsonl"
+TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
+EVENTS, SUMMARY = "events.jsonl", "summary.json"
+SCHEMA = 1
+_LIBRARIES = ("torch", "numpy", "pyzmq", "mininet", "msgspec")
+
+
+def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str) -> Path:
+    """Make the folder of a new run: `out` itself, or a fresh one under `runs/` named by time, topology and policy.
+
+    Raises:
+        InputError: `out` holds files already, or cannot be made.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    path = out or Path("runs") / f"{stamp}-{topology}-{policy}-{run_id[-4:]}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = any(path.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot make the run directory {path}: {error.strerror}", hint="see --out") from error
+    if taken:
+        raise InputError(f"the run directory {path} is not empty", hint="choose another with --out, or remove it")
+    return path
+
+
+class Recorder:
+    """Writes one run directory while the run goes on, so that what was recorded survives however it ends."""
+
+    def __init__(self, path: Path, *, topology_text: str, arrivals: Sequence[Arrival], labels: Sequence[int]) -> None:
+        """`labels` are the true classes by sample."""
+        self.path = path
+        self._labels = labels
+        self._encode = msgspec.json.Encoder().encode
+        (path / TOPOLOGY).write_text(topology_text, encoding="utf-8")
+        write_trace(path / TRACE, arrivals)
+        self._streams: dict[str, IO[bytes]] = {
+            name: (path / name).open("wb") for name in (TASKS, DECISIONS, TIMESERIES, EVENTS)
+        }
+        self.manifest: dict[str, Any] = {
+            "schema": SCHEMA,
+            "started": _now(),
+            "ended": None,
+            "exit_reason": "running",
+            "versions": versions(),
+            "kernel": platform.release(),
+            "inputs_sha256": {name: file_sha256(path / name) for name in (TOPOLOGY, TRACE)},
+            "git_commit": git_commit(),
+        }
+
+    def describe(self, **facts: object) -> None:
+        """Add facts to the manifest, and write it."""
+        self.manifest.update(facts)
+        _write_json(self.path / MANIFEST, self.manifest)
+
+    def task(self, record: TaskRecord) -> dict[str, Any]:
+        """Write the end of a task; returns the line as written."""
+        label = int(self._labels[record.sample])
+        completed = record.completed_s is not None
+        line = {
+            "id": record.id,
+            "device": record.device,
+            "sample": record.sample,
+            "label": label,
+            "prediction": record.prediction,
+            "correct": record.prediction == label if completed else None,
+            "exit_stage": record.exit_stage,
+            "created_s": record.created_s,
+            "completed_s": record.completed_s,
+            "delay_s": record.completed_s - record.created_s if record.completed_s is not None else None,
+            "status": record.status,
+            "attempts": record.attempts,
+            "hops": [_fields(hop) for hop in record.hops],
+            "lateness_s": record.lateness_s,
+            "forced_exit": record.forced_exit,
+            "reason": record.reason,
+        }
+        self._line(TASKS, line)
+        return line
+
+    def decision(self, record: DecisionRecord) -> None:
+        """Write a node's decision of a slot."""
+        self._line(DECISIONS, _fields(record))
+
+    def sample(self, record: SampleRecord) -> None:
+        """Write a node's state."""
+        self._line(TIMESERIES, _fields(record))
+
+    def event(self, record: EventRecord) -> None:
+        """Write what was injected or went wrong."""
+        self._line(EVENTS, _fields(record))
+
+    def finish(self, summary: Mapping[str, object] | None, exit_reason: str) -> None:
+        """Close the files; write the summary if there is one."""
+        for stream in self._streams.values():
+            stream.close()
+        if summary is not None:
+            _write_json(self.path / SUMMARY, summary)
+        self.describe(ended=_now(), exit_reason=exit_reason)
+
+    def _line(self, name: str, line: Mapping[str, object]) -> None:
+        stream = self._streams[name]
+        stream.write(self._encode(line) + b"\n")
+        stream.flush()
+
+
+def _fields(record: msgspec.Struct) -> dict[str, object]:
+    """A record's fields by name (its wire tag and array form left out)."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write or replace a file as a whole: a reader never sees half of it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run directory.
+
+    Raises:
+        InputError: this is no run directory, or one of another schema.
+    """
+    file = path / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read: {error}", hint="give the directory of a recorded run") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise InputError(f"{file}: not a manifest of schema {SCHEMA}", hint="was it recorded by another version?")
+    return manifest
+
+
+def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Whether topology and trace are still what ran; raises InputError if they were changed since."""
+    for name, expected in manifest.get("inputs_sha256", {}).items():
+        try:
+            found = file_sha256(path / name)
+        except OSError as error:
+            raise InputError(f"{path / name}: cannot be read: {error.strerror}") from error
+        if found != expected:
+            raise InputError(
+                f"{path / name}: changed since it was recorded",
+                hint=f"to run changed inputs: run {path / TOPOLOGY} --trace {path / TRACE}",
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project, Python and the libraries that matter for a result."""
+    found = {"python": platform.python_version()}
+    for name in ("dtoee-testbed", *_LIBRARIES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit this project runs from, None outside a repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+class RecordingError(TestbedError):
+    """The run directory cannot be written."""

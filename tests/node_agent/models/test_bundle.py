@@ -1,0 +1,248 @@
+import fnmatch
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node_agent.errors import InputError
+from node_agent.models import Bundle, available_models, load_bundle
+from node_agent.models.network import EXITS, exit_scores
+from node_agent.models.tables import ExitTable
+
+SHIPPED_BYTES_AT_MOST = 6_000_000
+CUTS = [(2, 5), (2, 3, 5), (2, 3, 4, 5)]
+
+
+@pytest.fixture
+def copied(glyphs, tmp_path) -> Path:
+    return Path(shutil.copytree(glyphs.folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def live(glyphs) -> ExitTable:
+    """The exits' answers on the evaluation samples, computed here from the shipped weights."""
+    confidence, prediction = exit_scores(glyphs.network(), glyphs.evaluation.images)
+    return ExitTable(confidence, prediction == glyphs.evaluation.labels[:, None])
+
+
+def test_glyphs_is_shipped_and_whole(glyphs):
+    assert "glyphs" in available_models()
+    assert glyphs.name == "glyphs"
+    assert glyphs.exits == EXITS
+    samples = glyphs.evaluation
+    assert glyphs.sample_count == len(samples) >= 1900
+    assert samples.images.shape == (len(samples), 1, 32, 32)
+    assert (samples.images.dtype, samples.labels.dtype) == (np.uint8, np.int64)
+    assert set(samples.labels.tolist()) == set(range(20))
+    assert samples.severity.min() >= 0
+    assert samples.severity.max() <= 1
+    table = glyphs.exit_table((2, 3, 4, 5))
+    assert table.confidence.shape == table.correct.shape
+    assert table.confidence.shape[0] >= 1900
+    assert (table.confidence.dtype, table.correct.dtype) == (np.float64, np.bool_)
+
+
+def test_the_shipped_files_are_few_small_and_packaged(glyphs):
+    files = sorted(path.name for path in glyphs.folder.iterdir())
+    assert files == ["LICENSES.md", "card.json", "evaluation.npz", "exit_table.npz", "weights.safetensors"]
+    assert sum(path.stat().st_size for path in glyphs.folder.iterdir()) < SHIPPED_BYTES_AT_MOST
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["node_agent.models"]
+    assert all(any(fnmatch.fnmatch(f"glyphs/{file}", pattern) for pattern in patterns) for file in files)
+
+
+def test_the_notices_of_both_sources_travel_with_the_model(glyphs):
+    notices = (glyphs.folder / "LICENSES.md").read_text(encoding="utf-8")
+    assert "Copyright (c) 2025 SinaSR-6" in notices
+    assert "Copyright (c) 2014-2026, Sebastian Raschka" in notices
+
+
+def test_deeper_exits_are_clearly_better(glyphs):
+    accuracy = glyphs.exit_table(EXITS).correct.mean(axis=0)
+    assert accuracy[-1] >= 0.86
+    assert accuracy[1] - accuracy[0] > 0.1
+    assert accuracy[2] - accuracy[1] > 0.04
+    assert accuracy[3] > accuracy[2]
+
+
+def test_the_table_of_a_cut_holds_the_columns_of_its_exits(glyphs):
+    whole, chosen = glyphs.exit_table(EXITS), glyphs.exit_table((2, 4, 5))
+    np.testing.assert_array_equal(chosen.confidence, whole.confidence[:, [0, 2, 3]])
+    np.testing.assert_array_equal(chosen.correct, whole.correct[:, [0, 2, 3]])
+    with pytest.raises(InputError):
+        glyphs.exit_table((1, 5))
+
+
+@pytest.mark.parametrize("positions", CUTS)
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
+def test_live_sub_models_match_the_table_within_statistical_error(glyphs, live, positions, threshold):
+    columns = [EXITS.index(block) for block in positions]
+    thresholds = [threshold] * (len(positions) - 1)
+    table = glyphs.exit_table(positions)
+    share, accuracy = table.outcome(thresholds)
+    live_share, live_accuracy = ExitTable(live.confidence[:, columns], live.correct[:, columns]).outcome(thresholds)
+    # Two independent samples: 4 standard errors of the difference, which 18 comparisons miss by chance once in 900.
+    variance = 1 / len(table) + 1 / len(live)
+    for ours, theirs in zip([*share, accuracy], [*live_share, live_accuracy], strict=True):
+        assert abs(ours - theirs) < 4 * np.sqrt(max(theirs * (1 - theirs), 0.01) * variance)
+
+
+def test_sub_models_one_task_at_a_time_answer_as_the_whole_network(glyphs, live):
+    samples, sub_models = glyphs.evaluation, glyphs.sub_models((2, 3, 5))
+    rows = np.linspace(0, len(samples) - 1, 60).astype(int)
+    for row in rows:
+        array = samples.images[row : row + 1]
+        for column, sub_model in zip((0, 1, 3), sub_models, strict=True):
+            outcome = sub_model.infer(array)
+            assert (outcome.prediction == samples.labels[row]) == live.correct[row, column]
+            assert outcome.confidence == pytest.approx(live.confidence[row, column], abs=1e-4)
+            array = outcome.activation
+
+
+def test_float16_transport_changes_less_than_one_prediction_in_a_hundred(glyphs):
+    sub_models = glyphs.sub_models((2, 3, 5))
+    images = glyphs.evaluation.images[:400]
+    answers = {}
+    for activation in ("float32", "float16"):
+        answers[activation] = []
+        for image in images:
+            array = image[None]
+            for sub_model in sub_models:
+                outcome = sub_model.infer(array, activation)
+                array = outcome.activation
+            answers[activation].append(outcome.prediction)
+    changed = np.mean(np.array(answers["float32"]) != np.array(answers["float16"]))
+    assert changed < 0.01
+
+
+def test_confidence_means_the_probability_of_being_right(live):
+    gap = live.confidence.mean(axis=0) - live.correct.mean(axis=0)
+    # One temperature fits the scale, not the shape: the weakest exit stays modest, which only sends a few tasks deeper.
+    assert np.abs(gap).max() < 0.08
+    for column in range(len(EXITS)):
+        sure = live.confidence[:, column] > 0.8
+        assert abs(live.confidence[sure, column].mean() - live.correct[sure, column].mean()) < 0.05
+
+
+def test_severe_images_are_harder_for_every_exit(glyphs, live):
+    mild, severe = glyphs.evaluation.severity < 0.3, glyphs.evaluation.severity > 0.7
+    assert (live.correct[mild].mean(axis=0) > live.correct[severe].mean(axis=0) + 0.1).all()
+
+
+def test_reading_tables_and_samples_does_not_import_torch():
+    script = (
+        "import sys; from node_agent.models import load_bundle, available_models\n"
+        "bundle = load_bundle(available_models()[0])\n"
+        "bundle.exit_table((2, 3, 5)); bundle.evaluation; bundle.sample_count; bundle.exits\n"
+        "print([name for name in ('torch', 'scipy', 'safetensors') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "", "../models"])
+def test_unknown_models_are_refused_with_the_known_names(name):
+    with pytest.raises(InputError) as caught:
+        load_bundle(name or "''")
+    assert "glyphs" in caught.value.hint
+
+
+def test_a_bundle_loads_from_its_folder(copied, glyphs):
+    bundle = load_bundle(str(copied))
+    assert bundle.name == "copy"
+    np.testing.assert_array_equal(bundle.evaluation.images, glyphs.evaluation.images)
+    assert len(bundle.sub_models((2, 5))) == 2
+
+
+@pytest.mark.parametrize(
+    "card",
+    ["", "[1]", "{}", '{"exits": []}', '{"schema": 1, "exits": ["2"]}', '{"schema": 2, "exits": [2, 5]}', "\xff"],
+)
+def test_malformed_cards_are_refused(copied, card):
+    (copied / "card.json").write_bytes(card.encode("latin-1"))
+    with pytest.raises(InputError) as caught:
+        load_bundle(str(copied))
+    assert "model train" in caught.value.hint
+
+
+def use_table(bundle: Bundle) -> None:
+    bundle.exit_table((2, 5))
+
+
+def use_evaluation(bundle: Bundle) -> None:
+    assert bundle.evaluation
+
+
+def use_weights(bundle: Bundle) -> None:
+    bundle.sub_models((2, 5))
+
+
+USES = {"exit_table.npz": use_table, "evaluation.npz": use_evaluation, "weights.safetensors": use_weights}
+
+
+@pytest.mark.parametrize("file", USES)
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut short", "text"])
+def test_damaged_files_are_refused(copied, file, damage):
+    path = copied / file
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"empty": b"", "cut short": whole[: len(whole) // 2], "text": b"hello there\n" * 9}[damage])
+    with pytest.raises(InputError, match=file):
+        USES[file](load_bundle(str(copied)))
+
+
+def test_a_pickle_in_place_of_an_array_is_refused(copied):
+    (copied / "exit_table.npz").write_bytes(pickle.dumps({"conf": 1}))
+    with pytest.raises(InputError):
+        use_table(load_bundle(str(copied)))
+    np.savez(copied / "exit_table.npz", conf=np.array([{}], dtype=object), correct=np.array([True]))
+    with pytest.raises(InputError):
+        use_table(load_bundle(str(copied)))
+
+
+@pytest.mark.parametrize(
+    ("conf", "correct"),
+    [
+        (np.full((5, 3), 0.5), np.ones((5, 3), bool)),
+        (np.full((5, 4), 0.5), np.ones((4, 4), bool)),
+        (np.full((5, 4), 0.5), np.ones((5, 4), int)),
+        (np.full((5, 4), 1.5), np.ones((5, 4), bool)),
+        (np.full((5, 4), np.nan), np.ones((5, 4), bool)),
+        (np.full((0, 4), 0.5), np.ones((0, 4), bool)),
+        (np.full((5, 4), "x"), np.ones((5, 4), bool)),
+    ],
+)
+def test_tables_of_the_wrong_shape_type_or_range_are_refused(copied, conf, correct):
+    np.savez(copied / "exit_table.npz", conf=conf, correct=correct)
+    with pytest.raises(InputError):
+        use_table(load_bundle(str(copied)))
+
+
+def test_evaluation_arrays_that_do_not_fit_each_other_are_refused(copied, glyphs):
+    samples = glyphs.evaluation
+    np.savez(copied / "evaluation.npz", images=samples.images[:5], labels=samples.labels[:4], severity=np.zeros(5))
+    with pytest.raises(InputError):
+        use_evaluation(load_bundle(str(copied)))
+
+
+def test_weights_of_another_network_are_refused(copied):
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"something": torch.zeros(3)}, copied / "weights.safetensors")
+    with pytest.raises(InputError, match=r"weights\.safetensors"):
+        use_weights(load_bundle(str(copied)))
+
+
+def test_the_card_tells_the_accuracies_of_the_files_beside_it(glyphs, live):
+    stated = json.loads((glyphs.folder / "card.json").read_text())["accuracy"]
+    table = glyphs.exit_table(EXITS).correct.mean(axis=0)
+    assert list(stated["exit_table"].values()) == pytest.approx(table.tolist())
+    assert list(stated["evaluation"].values()) == pytest.approx(live.correct.mean(axis=0).tolist(), abs=0.002)

@@ -1,0 +1,106 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from node_agent.models import ExitTable, Samples, load_bundle
+from node_agent.models.bundle import BundleContent, write_bundle
+from node_agent.models.data import Originals, Split
+from node_agent.models.network import EXITS, EarlyExitNetwork, exit_scores
+from node_agent.models.train import TrainSettings, build_content, calibrate, draw, fit, measure_exits
+
+SMALL = TrainSettings(seed=3, epochs=1, batch=32, threads=1)
+
+
+def stripes(count: int) -> Originals:
+    """An easy stand-in for real images: class k is a pattern of its own, with noise."""
+    chance = np.random.default_rng(0)
+    labels = np.arange(count) % 20
+    patterns = chance.integers(0, 2, (20, 7, 7)) * 200
+    images = np.kron(patterns[labels], np.ones((1, 4, 4))) + chance.integers(0, 50, (count, 28, 28))
+    return Originals(images.astype(np.uint8), labels.astype(np.int64))
+
+
+def part(begin: int, end: int) -> np.ndarray:
+    return np.arange(begin, end, dtype=np.int64)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    originals = stripes(96)
+    first, again, other = (
+        fit(originals, part(0, 96), settings).state_dict() for settings in (SMALL, SMALL, replace(SMALL, seed=4))
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["heads.5.linear.weight"], other["heads.5.linear.weight"])
+
+
+def test_training_leaves_the_process_settings_alone():
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    build_content(stripes(80), Split(part(0, 40), part(40, 60), part(60, 80)), replace(SMALL, threads=2))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_drawing_is_deterministic_and_spreads_severity():
+    originals = stripes(200)
+    first, again = (draw(originals, part(0, 200), seed=1) for _ in range(2))
+    np.testing.assert_array_equal(first.images, again.images)
+    assert first.severity.min() < 0.1
+    assert first.severity.max() > 0.9
+    np.testing.assert_array_equal(first.labels, originals.labels)
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.8])
+def test_calibration_undoes_over_and_under_confidence(factor):
+    """Labels are drawn from the network's own softmax, so the right temperature is the factor its logits got."""
+    torch.manual_seed(0)
+    network = EarlyExitNetwork().fold()
+    drawn = draw(stripes(1000), part(0, 1000), seed=5)
+    for block in EXITS:
+        head = network.head(block)
+        head.linear.weight.mul_(40)
+    images = torch.from_numpy(drawn.images)
+    logits = network(images)[0]
+    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=torch.Generator().manual_seed(1)).flatten().numpy()
+    head = network.head(EXITS[0])
+    head.linear.weight.mul_(factor)
+    head.linear.bias.mul_(factor)
+    assert calibrate(network, drawn.images, labels)[0] == pytest.approx(factor, rel=0.15)
+
+
+def test_a_written_bundle_reads_back_the_same(tmp_path):
+    torch.manual_seed(1)
+    network = EarlyExitNetwork().fold()
+    drawn = draw(stripes(40), part(0, 40), seed=2)
+    table = measure_exits(network, drawn.images, drawn.labels)
+    samples = Samples(drawn.images, drawn.labels, drawn.severity)
+    card = {"schema": 1, "exits": list(EXITS)}
+    write_bundle(tmp_path / "new", BundleContent(network.state_dict(), table, samples, card))
+    bundle = load_bundle(str(tmp_path / "new"))
+    np.testing.assert_array_equal(bundle.exit_table(EXITS).confidence, table.confidence)
+    np.testing.assert_array_equal(bundle.evaluation.images, samples.images)
+    np.testing.assert_array_equal(
+        exit_scores(bundle.network(), samples.images)[0], exit_scores(network, samples.images)[0]
+    )
+    assert (tmp_path / "new" / "LICENSES.md").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_few_epochs_on_real_images_learn_and_make_a_working_bundle(originals, tmp_path):
+    losses = []
+    rows = np.random.default_rng(0).permutation(len(originals.labels))
+    split = Split(rows[:3000], rows[3000:3600], rows[3600:4000])
+    settings = TrainSettings(seed=1, epochs=3, batch=64)
+    content = build_content(originals, split, settings, lambda report: losses.append(report.loss))
+    assert len(losses) == 3
+    # Four exits that know nothing would each lose ln(20) = 3.0.
+    assert losses[2] < losses[1] < losses[0] < 13
+    assert losses[2] < 10.5
+    write_bundle(tmp_path, content)
+    bundle = load_bundle(str(tmp_path))
+    live = measure_exits(bundle.network(), bundle.evaluation.images, bundle.evaluation.labels)
+    assert live.correct.mean(axis=0)[-1] > 0.15
+    assert bundle.exit_table((2, 5)).confidence.shape == (300, 2)
+    assert isinstance(live, ExitTable)

@@ -1,0 +1,60 @@
+"""Fixtures for tests on the real kernel: both backends where they can be had, and proof that nothing stays behind."""
+
+import os
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+from testbed.ledger import RUN_ROOT, Ledger
+from testbed.network import EmulatedNetwork
+from testbed.network.delay import NETEM_TRIAL, kernel_takes
+
+
+def namespaces_in_use() -> set[int]:
+    """Inodes of the network namespaces that any process is in."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            found.add((process / "ns/net").stat().st_ino)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(params=["userspace", "netem"])
+def backend(request):
+    if request.param == "netem" and (trouble := kernel_takes(NETEM_TRIAL)):
+        if os.environ.get("DTOEE_REQUIRE_NETEM"):
+            pytest.fail(f"netem is required here: {trouble}")
+        pytest.skip(f"no netem in this kernel: {trouble}")
+    return request.param
+
+
+@pytest.fixture
+def build(backend):
+    """A function that starts a network for a scenario; afterwards it is stopped and nothing may be left of it."""
+    children = {process.pid for process in psutil.Process().children(recursive=True)}
+    interfaces = set(os.listdir("/sys/class/net"))
+    started, used = [], set()
+
+    def start(scenario):
+        ledger = Ledger(f"test-{uuid.uuid4().hex[:8]}")
+        network = EmulatedNetwork(scenario, run_id=ledger.run_id, ledger=ledger, backend=backend)
+        started.append((network, ledger))
+        network.start()
+        assert network.backend == backend
+        assert set(os.listdir("/sys/class/net")) <= interfaces, "something was made in the root namespace"
+        used.update(os.stat(network.namespace_path(name)).st_ino for name in network.plan.short)
+        return network
+
+    yield start
+    for network, ledger in started:
+        network.stop()
+        network.stop()
+        assert ledger.close() == [], "stop left this to the ledger"
+        assert not (RUN_ROOT / ledger.run_id).exists()
+    left = {process.pid for process in psutil.Process().children(recursive=True)} - children
+    assert not left
+    assert not used & namespaces_in_use()

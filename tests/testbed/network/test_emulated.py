@@ -1,0 +1,218 @@
+"""Networks on the real kernel. Bounds are wide enough for a busy machine, and judged by medians."""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from testbed.ledger import RUN_ROOT, live_runs, sweep
+from testbed.network import NetworkError
+from testbed.scenario import LinkShape
+
+from .conftest import namespaces_in_use
+from .scenarios import FAST, scenario
+from .traffic import round_trips_s, send_datagrams, tcp_mbit_per_s
+
+pytestmark = pytest.mark.root
+IN_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
+GOODPUT = 1448 / 1514  # TCP payload in each full frame
+
+
+def pair(shape, **changes):
+    return scenario(["a", "b"], {("a", "b"): shape}, **changes)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.002, 0.020])
+def test_ping_takes_twice_the_delay(build, delay_s):
+    network = build(pair(LinkShape(100.0, delay_s)))
+    times_s = round_trips_s(network, "a", "b")
+    assert len(times_s) == 40
+    assert statistics.median(times_s) == pytest.approx(2 * delay_s, abs=0.001)
+
+
+@pytest.mark.parametrize("rate", [5.0, 20.0, 50.0])
+def test_tcp_gets_the_rate_of_the_link(build, rate):
+    network = build(pair(LinkShape(rate, 0.005)))
+    tolerance = 0.15 if IN_UML else 0.05  # its one emulated processor is busy with 50 Mbit/s
+    assert tcp_mbit_per_s(network, "a", "b") == pytest.approx(rate * GOODPUT, rel=tolerance)
+
+
+def test_a_lone_frame_pays_its_transmission_time(build):
+    network = build(pair(LinkShape(2.0, 0.003)))
+    arrived = send_datagrams(network, "a", "b", count=20, gap_s=0.02, size=1400)
+    transmission_s = (1400 + 42) * 8 / 2e6
+    assert statistics.median(time_s for _, time_s, _ in arrived) == pytest.approx(0.003 + transmission_s, abs=0.0006)
+
+
+def test_a_short_queue_drops_what_does_not_fit(build):
+    network = build(pair(LinkShape(5.0, 0.001, queue_packets=10)))
+    arrived = send_datagrams(network, "a", "b", count=200, gap_s=0.0, size=1400)
+    assert 10 <= len(arrived) <= 45  # the queue, the bucket, and what left while the burst was sent
+
+
+def test_results_return_through_other_nodes(build):
+    links = {("a", "hub"): FAST, ("hub", "b"): FAST, ("a", "b"): LinkShape(100.0, 0.050)}
+    network = build(scenario(["a", "hub", "b"], links))
+    there = send_datagrams(network, "a", "b", count=5, gap_s=0.002)
+    back = send_datagrams(network, "b", "a", count=5, gap_s=0.002)
+    assert {address for _, _, address in there} == {network.address("a")}
+    assert {address for _, _, address in back} == {network.address("b")}
+    for _, time_s, _ in there + back:
+        assert 0.004 <= time_s < 0.020
+
+
+def test_switches_in_a_ring_carry_frames_once(build):
+    links = {("a", "s1"): FAST, ("b", "s2"): FAST, ("c", "s3"): FAST}
+    links |= {("s1", "s2"): FAST, ("s2", "s3"): FAST, ("s3", "s1"): FAST}
+    network = build(scenario(["a", "b", "c"], links, switches=["s1", "s2", "s3"]))
+    for source, target in (("a", "b"), ("b", "c"), ("c", "a")):
+        arrived = send_datagrams(network, source, target, count=10, gap_s=0.002, patience_s=0.1)
+        assert [number for number, _, _ in arrived] == list(range(10))
+        assert statistics.median(time_s for _, time_s, _ in arrived) == pytest.approx(0.006, abs=0.0015)
+    assert tcp_mbit_per_s(network, "a", "c", seconds=0.5) == pytest.approx(100 * GOODPUT, rel=0.1)
+
+
+def test_changes_during_a_transfer_lose_and_reorder_nothing(build):
+    network = build(pair(LinkShape(20.0, 0.020)))
+    shapes = [LinkShape(20.0, 0.005), LinkShape(8.0, 0.030), LinkShape(50.0, 0.001), LinkShape(20.0, 0.015)]
+
+    def change():
+        for shape in shapes:
+            time.sleep(0.2)
+            network.change_link(("b", "a"), shape)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    arrived = send_datagrams(network, "a", "b", count=1200, gap_s=0.001, size=500)
+    thread.join()
+    assert [number for number, _, _ in arrived] == list(range(1200))
+    settled = send_datagrams(network, "a", "b", count=40, gap_s=0.005, size=500)
+    assert statistics.median(time_s for _, time_s, _ in settled) == pytest.approx(0.015 + 542 * 8 / 20e6, abs=0.001)
+    assert network.statistics().frames_dropped == 0
+    assert tcp_mbit_per_s(network, "b", "a", seconds=0.5) == pytest.approx(20 * GOODPUT, rel=0.05)
+
+
+def test_loss_takes_its_share(build):
+    network = build(pair(LinkShape(100.0, 0.002, loss=0.1)))
+    arrived = send_datagrams(network, "a", "b", count=3000, gap_s=0.0001, patience_s=0.2)
+    assert 2700 - 85 < len(arrived) < 2700 + 85  # five deviations
+
+
+def test_jitter_varies_the_delay_and_keeps_the_order(build):
+    network = build(pair(LinkShape(100.0, 0.020, jitter_s=0.002)))
+    arrived = send_datagrams(network, "a", "b", count=250, gap_s=0.006)
+    assert [number for number, _, _ in arrived] == list(range(250))
+    times_s = [time_s for _, time_s, _ in arrived]
+    assert statistics.mean(times_s) == pytest.approx(0.020, abs=0.001)
+    assert 0.0014 < statistics.stdev(times_s) < 0.0027
+
+
+def test_time_scale_stretches_the_network(build):
+    network = build(pair(LinkShape(40.0, 0.004), time_scale=4.0))
+    assert statistics.median(round_trips_s(network, "a", "b", count=15)) == pytest.approx(0.032, abs=0.001)
+    network.change_link(("a", "b"), LinkShape(40.0, 0.002))
+    assert statistics.median(round_trips_s(network, "a", "b", count=15)) == pytest.approx(0.016, abs=0.001)
+    assert tcp_mbit_per_s(network, "a", "b", seconds=0.5) == pytest.approx(10 * GOODPUT, rel=0.05)
+
+
+def test_mininet_objects_stand_behind_it(build):
+    network = build(scenario(["a", "b"], {("a", "sw"): FAST, ("sw", "b"): FAST}, switches=["sw"]))
+    node = network.node("a")
+    assert type(network.net).__module__ == "mininet.net"
+    assert node.IP() == network.address("a")
+    assert node.cmd("ip -o -4 addr show dev lo scope global").split()[3] == f"{network.address('a')}/32"
+    assert "disable_ipv6 = 1" in node.cmd("sysctl net.ipv6.conf.all.disable_ipv6")
+    assert len(network.net.linksBetween(node, network.net["mid"])) == 1
+
+
+def test_a_delay_that_is_not_in_force_is_noticed(build):
+    network = build(pair(LinkShape(100.0, 0.020)))
+    index = network.plan.links[0].index
+    network._shapes[index] = LinkShape(100.0, 0.050)  # what was asked for, had the backend ignored it
+    with pytest.raises(NetworkError, match="the delay is not in force"):
+        network.check_delays()
+
+
+def test_the_death_of_the_delays_is_noticed(build, backend):
+    network = build(pair(FAST))
+    network.check()
+    if backend == "userspace":
+        relay = network._delay._process
+        relay.kill()
+        relay.wait()
+    else:
+        network._middle.cmd("tc qdisc del dev l0a root")
+    with pytest.raises(NetworkError):
+        network.check()
+
+
+def test_the_end_of_a_namespace_is_noticed(build):
+    network = build(pair(FAST))
+    network.node("b").shell.kill()
+    network.node("b").shell.wait()
+    with pytest.raises(NetworkError, match="the namespace of n1 has ended"):
+        network.check()
+
+
+def test_a_failed_start_leaves_nothing(build, tmp_path, monkeypatch):
+    for program in ("mnexec", "env", "bash", "stty", "ip", "sh", "bridge", "unshare"):  # but no tc
+        found = subprocess.run(["which", program], capture_output=True, text=True, check=True).stdout.strip()
+        (tmp_path / program).symlink_to(found)
+    (tmp_path / "tc").write_text('#!/bin/sh\n[ "$1" = qdisc ] && exec /sbin/tc "$@"\necho no luck >&2; exit 1\n')
+    (tmp_path / "tc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NetworkError, match="set-up of n0 failed: no luck"):
+        build(pair(FAST))
+
+
+def test_a_network_cannot_start_twice(build):
+    network = build(pair(FAST))
+    with pytest.raises(NetworkError, match="already"):
+        network.start()
+
+
+OWNER = """
+    import sys, time
+    from testbed.ledger import Ledger
+    from testbed.network import EmulatedNetwork
+    from tests.testbed.network.scenarios import FAST, scenario
+    ledger = Ledger(sys.argv[1])
+    network = EmulatedNetwork(
+        scenario(["a", "b"], {("a", "s"): FAST, ("s", "b"): FAST}, switches=["s"]),
+        run_id=sys.argv[1], ledger=ledger, backend=sys.argv[2])
+    network.start()
+    # An agent that outlives its owner, as one without a death signal would.
+    agent = network.node("a").popen(["sleep", "1000"])
+    ledger.add_process(agent.pid)
+    print(agent.pid, network.node("b").pid, flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_killed_run_is_swept_away(backend):
+    run_id = f"test-killed-{os.getpid()}-{backend}"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OWNER), run_id, backend], stdout=subprocess.PIPE, text=True
+    )
+    agent, node = map(int, owner.stdout.readline().split())
+    used = os.stat(f"/proc/{node}/ns/net").st_ino
+    assert run_id in live_runs()
+    assert run_id not in {removed.run_id for removed in sweep()}
+    assert Path(f"/proc/{agent}").exists()
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    assert ("process", str(agent)) in {(r.kind, r.name) for r in sweep() if r.run_id == run_id}
+    assert not (RUN_ROOT / run_id).exists()
+    deadline = time.monotonic() + 3  # the shells end by themselves when their terminal closes
+    while used in namespaces_in_use() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert used not in namespaces_in_use()
+    assert run_id not in {removed.run_id for removed in sweep()}

@@ -1,0 +1,71 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.network.routes import Forwarding, Route, forwarding, length_s, routes
+from testbed.scenario import LinkShape
+
+
+def by_destination(table):
+    return {route.destination: route for route in table}
+
+
+def test_length_is_delay_and_transmission_of_a_full_frame():
+    assert length_s(LinkShape(12.0, 0.005)) == pytest.approx(0.006)
+
+
+def test_the_quicker_of_two_ways_is_taken():
+    ends = [("a", "b"), ("b", "c"), ("a", "c")]
+    table = routes(["a", "b", "c"], set(), ends, [0.001, 0.001, 0.005])
+    assert by_destination(table["a"])["c"] == Route("c", "b", (0,))
+    assert by_destination(table["c"])["a"] == Route("a", "b", (1,))
+
+
+def test_switches_are_passed_through():
+    ends = [("a", "s"), ("s", "t"), ("t", "b"), ("b", "c")]
+    table = routes(["a", "b", "c"], {"s", "t"}, ends, [0.001] * 4)
+    assert by_destination(table["a"])["c"] == Route("c", "b", (0, 1, 2))
+    assert set(forwarding({"s", "t"}, ends, [0.001] * 4)) == {
+        Forwarding("s", 0, 0),
+        Forwarding("t", 0, 1),
+        Forwarding("t", 2, 2),
+        Forwarding("s", 2, 1),
+    }
+
+
+def test_what_cannot_be_reached_has_no_route():
+    table = routes(["a", "b", "c"], set(), [("a", "b")], [0.001])
+    assert table["c"] == []
+    assert [route.destination for route in table["a"]] == ["b"]
+
+
+@given(st.integers(0, 10_000))
+def test_frames_arrive_whatever_the_graph(seed):
+    """Follow routes and forwarding tables hop by hop in random graphs with rings of switches and nodes."""
+    draw = random.Random(seed)
+    nodes, switches = [f"n{i}" for i in range(5)], [f"s{i}" for i in range(4)]
+    vertices = nodes + switches
+    ends = [(vertices[i], draw.choice(vertices[:i])) for i in range(1, len(vertices))]
+    ends += [tuple(draw.sample(vertices, 2)) for _ in range(6)]
+    lengths = [draw.choice([0.001, 0.002, 0.01]) for _ in ends]
+    tables = routes(nodes, set(switches), ends, lengths)
+    bridge = {(entry.switch, entry.enter): entry.leave for entry in forwarding(set(switches), ends, lengths)}
+
+    def across(link, vertex):
+        return ends[link][1] if ends[link][0] == vertex else ends[link][0]
+
+    for source in nodes:
+        assert set(by_destination(tables[source])) == set(nodes) - {source}
+        for destination in set(nodes) - {source}:
+            at, steps = source, 0
+            while at != destination:
+                route = by_destination(tables[at])[destination]
+                vertex = across(route.links[0], at)
+                while vertex in switches:
+                    vertex = across(bridge[vertex, route.links[-1]], vertex)
+                    steps += 1
+                assert vertex == route.next_hop
+                at, steps = vertex, steps + 1
+                assert steps < 50, "a loop"

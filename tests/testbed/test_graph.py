@@ -1,0 +1,60 @@
+"""Questions about small networks whose answers are plain to see, and about random ones against plain search."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.graph import Network
+
+
+def test_switches_join_nodes_and_nodes_do_not() -> None:
+    network = Network(["a", "b", "c", "d"], ["s", "t"], [("a", "s"), ("s", "t"), ("t", "b"), ("b", "c"), ("c", "d")])
+    assert network.joined("a", "b")  # through s and t
+    assert network.joined("b", "c")  # directly
+    assert not network.joined("a", "c")  # b does not pass frames on
+    assert not network.joined("a", "d")
+    assert list(network.islands()) == [["a", "b", "c", "d", "s", "t"]]
+    assert network.looping == []
+
+
+def test_the_link_that_closes_a_loop_of_switches_is_named() -> None:
+    links = [("r", "s"), ("s", "t"), ("t", "r"), ("a", "r"), ("a", "s")]
+    network = Network(["a"], ["r", "s", "t"], links)
+    assert network.looping == [("t", "r")]  # a node with two links closes no loop: it does not pass frames on
+
+
+def test_islands_are_listed_in_the_order_of_the_file() -> None:
+    network = Network(["a", "b", "c", "d"], [], [("b", "d"), ("a", "c")])
+    assert list(network.islands()) == [["a", "c"], ["b", "d"]]
+
+
+_NODES = ["n0", "n1", "n2", "n3", "n4"]
+_SWITCHES = ["s0", "s1", "s2", "s3"]
+_PAIRS = [(a, b) for index, a in enumerate(_NODES + _SWITCHES) for b in (_NODES + _SWITCHES)[index + 1 :]]
+
+
+def _search(start: str, links: list[tuple[str, str]], through: set[str]) -> set[str]:
+    """Everything that can be reached from `start` when only `through` passes frames on."""
+    seen, frontier = {start}, [start]
+    while frontier:
+        here = frontier.pop()
+        for link in links:
+            if here in link:
+                other = link[1] if here == link[0] else link[0]
+                if other not in seen:
+                    seen.add(other)
+                    if other in through:
+                        frontier.append(other)
+    return seen
+
+
+@given(st.lists(st.sampled_from(_PAIRS), unique=True, max_size=14))
+def test_agrees_with_plain_search(links: list[tuple[str, str]]) -> None:
+    network = Network(_NODES, _SWITCHES, links)
+    for first in _NODES:
+        reached = _search(first, links, set(_SWITCHES))
+        for second in _NODES:
+            if first != second:
+                assert network.joined(first, second) == (second in reached)
+    everything = set(_NODES + _SWITCHES)
+    expected = {frozenset(_search(name, links, everything)) for name in everything}
+    assert {frozenset(island) for island in network.islands()} == expected

@@ -1,0 +1,143 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from node_agent.errors import TestbedError
+from testbed.ledger import LEDGER_NAME, Ledger, ProcessMark, Removed, live_runs, sweep
+
+
+def disown(directory):
+    """Make the ledger look as if its owner had died: a process id with another start time."""
+    path = directory / LEDGER_NAME
+    first, *rest = path.read_text().splitlines()
+    owner = json.loads(first) | {"start_ticks": 1}
+    path.write_text("\n".join([json.dumps(owner), *rest]) + "\n")
+
+
+@pytest.fixture
+def sleeper():
+    process = subprocess.Popen(["sleep", "100"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_closing_removes_what_is_left_and_the_ledger(tmp_path, sleeper):
+    extra = tmp_path / "extra"
+    ledger = Ledger("one", root=tmp_path / "runs")
+    ledger.add_directory(extra)
+    extra.mkdir()
+    (extra / "socket").touch()
+    ledger.add_process(sleeper.pid)
+    assert set(ledger.close()) == {Removed("one", "process", str(sleeper.pid)), Removed("one", "directory", str(extra))}
+    assert sleeper.wait(1) == -signal.SIGKILL
+    assert not extra.exists()
+    assert not ledger.directory.exists()
+    assert ledger.close() == []
+
+
+def test_a_live_run_is_left_alone(tmp_path, sleeper):
+    with Ledger("alive", root=tmp_path) as ledger:
+        ledger.add_process(sleeper.pid)
+        assert sweep(tmp_path) == []
+        assert live_runs(tmp_path) == ["alive"]
+        assert sleeper.poll() is None
+
+
+def test_a_dead_run_is_swept_once(tmp_path, sleeper):
+    ledger = Ledger("dead", root=tmp_path)
+    ledger.add_process(sleeper.pid)
+    disown(ledger.directory)
+    assert live_runs(tmp_path) == []
+    assert sweep(tmp_path) == [Removed("dead", "process", str(sleeper.pid))]
+    assert sleeper.wait(1) == -signal.SIGKILL
+    assert sweep(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_later_process_with_the_same_id_is_spared(tmp_path, sleeper):
+    ledger = Ledger("dead", root=tmp_path)
+    ledger._write({"kind": "process", "pid": sleeper.pid, "start_ticks": 12345})
+    disown(ledger.directory)
+    assert sweep(tmp_path) == []
+    assert sleeper.poll() is None
+
+
+def test_a_line_cut_short_by_a_kill_hides_nothing_else(tmp_path, sleeper):
+    ledger = Ledger("dead", root=tmp_path)
+    ledger.add_process(sleeper.pid)
+    disown(ledger.directory)
+    with (ledger.directory / LEDGER_NAME).open("a") as file:
+        file.write('{"kind": "dire')
+    assert sweep(tmp_path) == [Removed("dead", "process", str(sleeper.pid))]
+
+
+def test_a_run_that_is_just_starting_is_left_alone(tmp_path):
+    (tmp_path / "starting").mkdir()
+    assert sweep(tmp_path) == []
+    assert live_runs(tmp_path) == ["starting"]
+    os.utime(tmp_path / "starting", (1, 1))
+    assert live_runs(tmp_path) == []
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_and_short_paths_are_never_removed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (tmp_path / "link").symlink_to(precious)
+    ledger = Ledger("dead", root=tmp_path / "runs")
+    ledger.add_directory(tmp_path / "link")
+    ledger.add_directory(Path("/proc"))
+    assert ledger.close() == []
+    assert precious.is_dir()
+
+
+def test_two_runs_cannot_share_a_name(tmp_path):
+    with Ledger("same", root=tmp_path), pytest.raises(TestbedError, match="already there"):
+        Ledger("same", root=tmp_path)
+
+
+def test_a_thing_is_on_disk_before_it_is_made(tmp_path):
+    """Kill the owner right after it announced a directory: the sweep knows it."""
+    code = (
+        "import sys, os, signal; from pathlib import Path; from testbed.ledger import Ledger\n"
+        "ledger = Ledger('killed', root=Path(sys.argv[1]) / 'runs'); extra = Path(sys.argv[1]) / 'extra'\n"
+        "ledger.add_directory(extra); extra.mkdir(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert sweep(tmp_path / "runs") == [Removed("killed", "directory", str(tmp_path / "extra"))]
+
+
+def test_a_zombie_is_not_alive():
+    process = subprocess.Popen(["sleep", "100"])
+    mark = ProcessMark.of(process.pid)
+    assert mark.alive()
+    process.kill()
+    deadline = time.monotonic() + 2
+    while mark.alive() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert not mark.alive()
+    process.wait()
+
+
+@pytest.mark.root
+def test_an_interface_is_removed_by_its_exact_name(tmp_path):
+    name = f"dt{os.getpid() % 0x10000:04x}br0"
+    ledger = Ledger("dead", root=tmp_path)
+    ledger.add_interface(name)
+    ledger.add_interface(name + "x")
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    try:
+        disown(ledger.directory)
+        assert sweep(tmp_path) == [Removed("dead", "interface", name)]
+        assert not Path("/sys/class/net", name).exists()
+    finally:
+        subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
