@@ -100,7 +100,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left. Python would complain once more while flushing at exit.
+        # Whoever read our output has left. Python would complain once more while flushing at exit; the exit code
+        # is the one that click gives where it meets the same.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13  # as if ended by SIGPIPE
+        return 1
     return result if isinstance(result, int) else 0

@@ -83,7 +83,7 @@ class DeviceTasks:
                 completed_s=self._outbox.now_s,
                 status="completed",
                 reason=None,
-                attempts=task.attempts,
+                attempts=max(task.attempts, result.attempt),  # servers, too, may have offered it again
                 lateness_s=task.lateness_s,
                 forced_exit=result.forced,
                 hops=result.hops,

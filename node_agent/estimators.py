@@ -45,6 +45,10 @@ class ServiceTime:
         self._mean_s += self.WEIGHT * error
         self._variance_s2 = (1 - self.WEIGHT) * (self._variance_s2 + self.WEIGHT * error**2)
 
+    def reset(self, duration_s: float) -> None:
+        """A measurement that nothing disturbed: it takes the place of all before."""
+        self._mean_s, self._variance_s2 = duration_s, 0.0
+
     def rate_per_s(self, in_service_s: float = 0.0) -> float:
         """Service rate s [task/s]; a task that has been in service longer than the mean already counts as that long."""
         return 1 / max(self._mean_s, in_service_s, 1e-9)

@@ -288,7 +288,8 @@ class ServerRounds:
 
     def _answer(self, load: dto_r.Load, cost: dto_r.MarginalCost, prospect: Prospect | None) -> None:
         threshold = self._routing.threshold
-        onward_paths: list[FlowPath] = [(1.0, ())]
+        # With nobody to go on to, every task exits here, as if at threshold 0.
+        onward_paths: list[FlowPath] = [(1.0, (0.0,) * (self._config.stages - self._config.stage))]
         if threshold is not None and prospect is not None:
             onward_paths = thresholds.paths_from(threshold, self._routing.row, prospect.paths)
         done = all(offer.done for offer in self._offers.values())

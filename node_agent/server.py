@@ -103,13 +103,15 @@ class ServerTasks:
     def finish(self, event: ComputeFinished) -> None:
         """The sub-model has answered: exit here or go on."""
         now_s = self._outbox.now_s
-        self.service.observe(now_s - self._started_s)
-        self._busy_s += now_s - self._started_s
+        duration_s = now_s - self._started_s
+        self._busy_s += duration_s
         self.overruns += event.overrun
         if self._calibrating:
             self._calibrating = False
+            self.service.reset(duration_s)
         elif self._serving is not None:
             queued, self._serving = self._serving, None
+            self.service.observe(duration_s)
             self.served += 1
             self._dispatch(ServedTask(queued.task, event, queued.received_s, self._started_s, now_s))
         self._serve_next()

@@ -27,9 +27,7 @@ class Forest:
 class Network:
     """Nodes and switches with the links between them; only switches pass frames on."""
 
-    def __init__(
-        self, nodes: Iterable[str], switches: Iterable[str], links: Iterable[tuple[str, str]]
-    ) -> None:
+    def __init__(self, nodes: Iterable[str], switches: Iterable[str], links: Iterable[tuple[str, str]]) -> None:
         in_order = tuple(switches)
         self.switches = frozenset(in_order)
         self.neighbours: dict[str, set[str]] = {name: set() for name in (*nodes, *in_order)}

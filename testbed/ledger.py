@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from node_agent.errors import TestbedError
+from node_agent.errors import EnvironmentLacking, TestbedError
 
 RUN_ROOT = Path("/run/dtoee-testbed")
 LEDGER_NAME = "ledger.jsonl"
@@ -75,12 +75,14 @@ class Ledger:
     """
 
     def __init__(self, run_id: str, *, root: Path = RUN_ROOT) -> None:
-        """Raises TestbedError if a run of this name is already there."""
+        """Raises TestbedError if the run is already there, EnvironmentLacking without the right to make it."""
         self.run_id = run_id
         self.directory = root / run_id
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.directory.mkdir(mode=0o700)
+        except PermissionError:
+            raise EnvironmentLacking(f"cannot write to {root}", hint="run as root, for example with sudo") from None
         except FileExistsError:
             raise TestbedError(
                 f"a run named {run_id} is already there", hint="`dtoee-testbed clean` removes what dead runs left"

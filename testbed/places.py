@@ -231,7 +231,7 @@ def read_yaml(text: str, source: str) -> tuple[object, Place, list[Problem]]:
         for event in _events(text):
             reader.feed(event)
     except yaml.MarkedYAMLError as error:
-        raise YamlError(_syntax_problem(error, source)) from None
+        raise YamlError(_syntax_problem(error, text, source)) from None
     except RecursionError:
         raise YamlError(Problem(source, 1, 1, "nested too deep", "a topology needs about four levels")) from None
     if reader.root is None:
@@ -244,9 +244,12 @@ def _events(text: str) -> Iterator[yaml.Event]:
     return events
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError, source: str) -> Problem:
+def _syntax_problem(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+    lines = text.split("\n")
+    if line > len(lines):  # the C parser puts the end of the text one line below it
+        line, column = len(lines), len(lines[-1]) + 1
     said = (error.problem or "cannot be read").strip()
     context = f" ({error.context.strip()})" if error.context else ""
     hint = "indent with spaces, not tabs" if "\\t" in said else "check indentation, colons, brackets and quotes"

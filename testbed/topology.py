@@ -117,12 +117,33 @@ def topology_json_schema() -> dict[str, object]:
         "anyOf": [{"type": "string", "minLength": 1, "maxLength": 64}, properties["policy"]],
         "description": "which offloading policy decides, by name or with parameters",
     }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    tidy = _tidied(schema)
+    assert isinstance(tidy, dict)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy}
 
 
 def topology_json_schema_text() -> str:
     """The JSON Schema as it is written to `topologies/topology.schema.json`."""
     return json.dumps(topology_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _tidied(schema: object) -> object:
+    """Without pydantic's titles, without the null of keys that may be left out but not empty, and without defaults
+    in base units (a description states them as people write them)."""
+    if isinstance(schema, list):
+        return [_tidied(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidy = {key: _tidied(value) for key, value in schema.items() if key != "title"}
+    variants = tidy.get("anyOf")
+    if isinstance(variants, list) and {"type": "null"} in variants:
+        variants = [variant for variant in variants if variant != {"type": "null"}]
+        del tidy["anyOf"]
+        tidy = {**variants[0], **tidy} if len(variants) == 1 else {"anyOf": variants, **tidy}
+    is_quantity = tidy.get("type") == "string" and not isinstance(tidy.get("default"), str)
+    if "default" in tidy and (is_quantity or tidy["default"] is None):
+        del tidy["default"]
+    return tidy
 
 
 def _compile(

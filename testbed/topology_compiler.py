@@ -159,9 +159,7 @@ class Compiler:
         taken = [name for name in dict.fromkeys([group, *names]) if name in self._homes]
         if taken:
             line, _ = self._place.find(self._homes[taken[0]], of_key=True)
-            self.complain(
-                path, f"the name {taken[0]!r} is taken by line {line}", "rename one of them", of_key=True
-            )
+            self.complain(path, f"the name {taken[0]!r} is taken by line {line}", "rename one of them", of_key=True)
             return []
         for name in dict.fromkeys([group, *names]):
             self._homes[name] = path

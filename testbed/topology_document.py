@@ -155,15 +155,21 @@ Memory = Annotated[float, _read_quantity(units.MEMORY), WithJsonSchema(_quantity
 Period = Annotated[float, _read_quantity(units.PERIOD), WithJsonSchema(_quantity_schema(units.PERIOD))]
 Worth = Annotated[float, _read_quantity(units.TIME), WithJsonSchema(_quantity_schema(units.TIME))]
 At = Annotated[Instant, PlainValidator(_read_instant), WithJsonSchema(_INSTANT_SCHEMA)]
-Parameter = Annotated[
-    float | int | bool | str, PlainValidator(_read_parameter), WithJsonSchema(_PARAMETER_SCHEMA)
-]
+Parameter = Annotated[float | int | bool | str, PlainValidator(_read_parameter), WithJsonSchema(_PARAMETER_SCHEMA)]
 TimeChange = Annotated[Change, _read_change(units.TIME), WithJsonSchema(_change_schema(units.TIME))]
 BitRateChange = Annotated[Change, _read_change(units.BIT_RATE), WithJsonSchema(_change_schema(units.BIT_RATE))]
 ShareChange = Annotated[Change, _read_change(units.SHARE), WithJsonSchema(_change_schema(units.SHARE))]
-ComputeChange = Annotated[
-    Change, _read_change(units.COMPUTE_RATE), WithJsonSchema(_change_schema(units.COMPUTE_RATE))
-]
+ComputeChange = Annotated[Change, _read_change(units.COMPUTE_RATE), WithJsonSchema(_change_schema(units.COMPUTE_RATE))]
+
+
+def _stated(value: object) -> object:
+    """Refuse a key without a value: leaving it out is the one way to say nothing."""
+    if value is None:
+        raise complaint("it is empty", "state a value, or remove the key")
+    return value
+
+
+STATED = BeforeValidator(_stated)
 
 
 def _as_list(value: object) -> object:
@@ -182,6 +188,8 @@ Ends = Annotated[
 ]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT, description="makes NAME-1 .. NAME-count instead of NAME")]
 
+QueueLength = Annotated[int, Field(ge=1, le=1_000_000, description="frames that may wait for transmission")]
+
 
 class Entry(BaseModel):
     """What every entry of a topology shares: no unknown keys, no coercion, no change after reading."""
@@ -197,9 +205,9 @@ class ModelEntry(Entry):
         list[Annotated[int, Field(ge=1)]],
         Field(min_length=1, max_length=64, description="last block of each sub-model, rising; one per stage"),
     ]
-    activation: Annotated[
-        Literal["float32", "float16"], Field(description="how activations travel between stages")
-    ] = "float32"
+    activation: Annotated[Literal["float32", "float16"], Field(description="how activations travel between stages")] = (
+        "float32"
+    )
 
 
 class PolicyEntry(Entry):
@@ -214,17 +222,17 @@ class PolicyEntry(Entry):
 class DeviceEntry(Entry):
     """End devices: each offers tasks at its own mean rate."""
 
-    count: Count | None = None
+    count: Annotated[Count | None, STATED] = None
     rate: Annotated[TaskRateSpan, Field(description="mean task rate of one device; a range is drawn per device")]
 
 
 class ServerEntry(Entry):
     """Edge servers that host the sub-model of their stage; stage 1 is nearest to the devices."""
 
-    count: Count | None = None
+    count: Annotated[Count | None, STATED] = None
     stage: Annotated[int, Field(ge=1, le=64, description="which sub-model it hosts, from 1")]
     capacity: Annotated[ComputeSpan, Field(description="compute capacity of one server; a range is drawn per server")]
-    memory: Annotated[Memory | None, Field(description="memory limit of one server")] = None
+    memory: Annotated[Memory | None, STATED, Field(description="memory limit of one server")] = None
 
 
 class LinkEntry(Entry):
@@ -232,11 +240,11 @@ class LinkEntry(Entry):
 
     from_: Annotated[Ends, Field(alias="from", description="a node, a switch, a group, or a list of them")]
     to: Annotated[Ends, Field(description="a node, a switch, a group, or a list of them")]
-    rate: BitRateSpan
+    rate: Annotated[BitRateSpan, Field(description="what it carries each way")]
     delay: Annotated[TimeSpan, Field(description="one way, without queueing and transmission")]
     jitter: Annotated[TimeSpan, Field(description="standard deviation of the delay")] = Span(0.0, 0.0)
     loss: Annotated[ShareSpan, Field(description="share of frames dropped, below 100 %")] = Span(0.0, 0.0)
-    queue: Annotated[int, Field(ge=1, le=1_000_000, description="frames that may wait for transmission")] = 1000
+    queue: QueueLength = 1000
 
 
 class ServerEvent(Entry):
@@ -252,18 +260,16 @@ class LinkEvent(Entry):
 
     at: Annotated[At, Field(description="time since the start, or % of the duration")]
     link: Annotated[list[Name], Field(min_length=2, max_length=2, description="its two ends, nodes or groups")]
-    rate: BitRateChange | None = None
-    delay: TimeChange | None = None
-    jitter: TimeChange | None = None
-    loss: ShareChange | None = None
-    queue: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    rate: Annotated[BitRateChange | None, STATED] = None
+    delay: Annotated[TimeChange | None, STATED] = None
+    jitter: Annotated[TimeChange | None, STATED] = None
+    loss: Annotated[ShareChange | None, STATED] = None
+    queue: Annotated[QueueLength | None, STATED] = None
 
     @model_validator(mode="after")
     def _changes_something(self) -> "LinkEvent":
         if self.model_fields_set <= {"at", "link"}:
-            raise complaint(
-                "a link event states nothing that changes", "add rate, delay, jitter, loss or queue"
-            )
+            raise complaint("a link event states nothing that changes", "add rate, delay, jitter, loss or queue")
         return self
 
 

@@ -201,9 +201,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def _mend(
-    data: dict[str, Any], place: Place, errors: list[tuple[ErrorDetails, Path]], draft: Draft
-) -> None:
+def _mend(data: dict[str, Any], place: Place, errors: list[tuple[ErrorDetails, Path]], draft: Draft) -> None:
     """Make `data` valid enough for the next try: drop or replace what the errors point at."""
     dropped: dict[str, set[int]] = {}
     for error, path in errors:

@@ -106,9 +106,7 @@ def parse_span(text: object, dimension: Dimension) -> Span:
     low = _bounded(float(low_text) * factor, words, dimension)
     high = low if high_text is None else _bounded(float(high_text) * factor, words, dimension)
     if low > high:
-        raise QuantityError(
-            f"the range {words!r} runs downwards", hint=f"write {high_text}..{low_text} {unit}"
-        )
+        raise QuantityError(f"the range {words!r} runs downwards", hint=f"write {high_text}..{low_text} {unit}")
     return Span(low, high)
 
 
@@ -127,9 +125,7 @@ def parse_factor(text: str) -> float:
     match = re.fullmatch(rf"[x×]\s*({_NUMBER})", text.strip(), re.ASCII)
     value = float(match[1]) if match else math.nan
     if not 0 < value <= 1e6:
-        raise QuantityError(
-            f"{_short(text)!r} is not a factor above zero and up to 1e6", hint="write a factor as x0.5"
-        )
+        raise QuantityError(f"{_short(text)!r} is not a factor above zero and up to 1e6", hint="write a factor as x0.5")
     return value
 
 
@@ -189,9 +185,7 @@ def _as_text(value: object, dimension: Dimension) -> str:
         raise QuantityError(f"{dimension.name} is needed here", hint=f"for example {dimension.example}")
     if not isinstance(value, str):
         if not math.isfinite(value):
-            raise QuantityError(
-                f"{dimension.name} must be a finite number", hint=f"for example {dimension.example}"
-            )
+            raise QuantityError(f"{dimension.name} must be a finite number", hint=f"for example {dimension.example}")
         if value < 0:
             raise QuantityError(
                 f"{dimension.name} must not be negative: {value}", hint=f"for example {dimension.example}"
@@ -237,9 +231,7 @@ def _bounded(value: float, words: str, dimension: Dimension) -> float:
         limit = format_quantity(dimension.maximum, dimension)
         raise QuantityError(f"{shown!r} is too large for {dimension.name}", hint=f"the most is {limit}")
     if value == 0 and not dimension.allow_zero:
-        raise QuantityError(
-            f"{dimension.name} must be above zero: {shown!r}", hint=f"for example {dimension.example}"
-        )
+        raise QuantityError(f"{dimension.name} must be above zero: {shown!r}", hint=f"for example {dimension.example}")
     return value
 
 

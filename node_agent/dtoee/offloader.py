@@ -80,10 +80,12 @@ def shift(state: RowState, delta_s: Array, alive: Mask, rule: StepRule, *, stale
 def restrict(row: Array, alive: Mask, floor: float) -> Array:
     """The row with dead receivers at 0, living ones at `floor` or more, and sum one.
 
-    >>> restrict(np.array([0.5, 0.5, 0.0]), np.array([True, False, True]), 0.1).round(3).tolist()
-    [0.833, 0.0, 0.167]
+    >>> restrict(np.array([0.5, 0.5, 0.0]), np.array([True, False, True]), 0.25).round(3).tolist()
+    [0.8, 0.0, 0.2]
     """
-    kept = np.where(alive, np.maximum(row, floor), 0.0)
+    living = np.where(alive, row, 0.0)
+    total = living.sum()
+    kept = np.where(alive, np.maximum(living / total if total > 0 else living, floor), 0.0)
     return np.asarray(kept / kept.sum())
 
 

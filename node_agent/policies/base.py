@@ -40,8 +40,16 @@ class Prospect:
         )
 
     def onward(self, row: Array) -> Onward:
-        """The part that a threshold move reads."""
-        return Onward(row, self.link_s, self.local_s, self.onward_s, self.curvature_s2, self.paths)
+        """The part that a threshold move reads, of the living receivers."""
+        keep = self.alive
+        return Onward(
+            row[keep] / row[keep].sum(),
+            self.link_s[keep],
+            self.local_s[keep],
+            self.onward_s[keep],
+            self.curvature_s2[keep],
+            tuple(paths for paths, alive in zip(self.paths, keep, strict=True) if alive),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from node_agent.errors import TestbedError
+from node_agent.errors import EnvironmentLacking, TestbedError
 from testbed.scenario import LinkShape
 
 FRAME_BYTES = 1514  # a full frame as the queueing disciplines count it: 1500 bytes and the Ethernet header
@@ -153,8 +153,14 @@ class Namespaced(Protocol):
 
 
 def run(command: Sequence[str], *, text: str = "") -> str:
-    """Run a command in this namespace with `text` as its input; returns its output, raises NetworkError on failure."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    """Run a command in this namespace with `text` as its input; returns its output.
+
+    Raises NetworkError if it fails, EnvironmentLacking if there is no such program.
+    """
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise EnvironmentLacking(f"{command[0]} is missing", hint="`dtoee-testbed doctor` says how to get it") from None
     if done.returncode != 0:
         raise NetworkError(failure_text(" ".join(command), done.stdout, done.stderr, text))
     return done.stdout

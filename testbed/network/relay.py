@@ -14,7 +14,7 @@ which keeps the order and charges the transmission time once; then it is sent ou
 Checksums the sender left to its card travel along in the virtio header (PACKET_VNET_HDR).
 
 Decision: one heap for all links rather than a queue per link and a search for the earliest: heapq is C and the heap is
-small. Rejected: a receive call per frame (twice the cost); NFQUEUE (holds the sender's socket buffer).
+small. Rejected: a receive call per frame (a system call more for each); NFQUEUE (holds the sender's socket buffer).
 """
 
 import contextlib

@@ -51,9 +51,7 @@ def _row(times_s: npt.NDArray[np.float64], span_s: float, window_s: float) -> Ro
         counts, _ = np.histogram(times_s, bins=windows, range=(0.0, windows * window_s))
         if counts.any():
             dispersion = float(counts.var(ddof=1) / counts.mean())
-    return Row(
-        tasks=len(times_s), rate_per_s=len(times_s) / span_s if span_s > 0 else 0.0, dispersion=dispersion
-    )
+    return Row(tasks=len(times_s), rate_per_s=len(times_s) / span_s if span_s > 0 else 0.0, dispersion=dispersion)
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -72,9 +72,7 @@ def read_trace(path: Path | str) -> list[Arrival]:
         raise InputError(f"{path}: cannot be read: {reason}", hint="make one: dtoee-testbed trace generate") from error
 
 
-def check_trace(
-    arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace"
-) -> None:
+def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
     """Raise TraceError if the trace does not suit the scenario: devices, sample numbers (0-based) and duration."""
     devices = {device.name for device in scenario.devices}
     problems = [] if arrivals else [f"{source}:1: the trace offers no task"]

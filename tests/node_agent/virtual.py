@@ -54,6 +54,7 @@ class World:
     slot_s: float = 3.0
     seed: int = 1
     timeouts: Timeouts = field(default_factory=Timeouts)
+    plan: list[tuple[float, Callable[["World"], None]]] = field(default_factory=list)  # what happens when
 
     def __post_init__(self) -> None:
         self.stages = max(stage for stage, _ in self.servers.values())
@@ -63,6 +64,7 @@ class World:
         self.dead: set[str] = set()
         self.records: list = []
         self.nodes: dict[str, NodeCore] = {}
+        self._configs: dict[str, NodeConfig] = {}
         self._queue: list = []
         self._order = itertools.count()
         self._timers: dict[tuple[str, tuple], int] = {}
@@ -90,7 +92,12 @@ class World:
                     onward_form=IMAGE if stage == 0 else (ACTIVATION if stage < self.stages else None),
                     timeouts=self.timeouts,
                 )
-                self.nodes[name] = DeviceCore(config) if stage == 0 else ServerCore(config, self.table)
+                self._configs[name] = config
+                self.nodes[name] = self._core(name)
+
+    def _core(self, name: str) -> NodeCore:
+        config = self._configs[name]
+        return DeviceCore(config) if config.is_device else ServerCore(config, self.table)
 
     def at(self, time_s: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (time_s, next(self._order), action))
@@ -133,8 +140,19 @@ class World:
         correct = int(self.table.correct[row, stage - 1])
         return ComputeFinished(correct, float(self.table.confidence[row, stage - 1]), activation, overrun=False)
 
-    def kill(self, name: str) -> None:
-        self.dead.add(name)
+    def kill(self, *names: str) -> None:
+        self.dead.update(names)
+
+    def revive(self, name: str) -> None:
+        """As after a power cut: the process starts anew and remembers nothing."""
+        self.dead.discard(name)
+        self.nodes[name] = self._core(name)
+        self._timers = {key: number for key, number in self._timers.items() if key[0] != name}
+        self.give(name, LinksWanted())
+        self.give(name, RunStarted())
+
+    def set_speed(self, name: str, rate_per_s: float) -> None:
+        self.service_s[name] = 1 / rate_per_s
 
     def run(self, duration_s: float, *, drain_s: float = 200.0, tasks: bool = True) -> list[TaskRecord]:
         for name in self.nodes:
@@ -143,6 +161,8 @@ class World:
         assert {r.node for r in self.of(Ready) if not r.unreachable} == set(self.nodes) - self.dead
         self._queue.clear()
         self.now_s = 0.0
+        for at_s, action in self.plan:
+            self.at(at_s, lambda action=action: action(self))
         for name in self.nodes:
             self.give(name, RunStarted())
         for name, rate in self.devices.items() if tasks else ():

@@ -36,7 +36,7 @@ def test_this_machine_can_run(monkeypatch):
 @pytest.mark.root
 def test_without_tc_the_trial_is_not_even_tried(monkeypatch):
     monkeypatch.setattr(doctor, "_torch", lambda: Finding("torch", "ok", ""))
-    monkeypatch.setattr(doctor, "kernel_takes", lambda discipline: "no such thing")
+    monkeypatch.setattr(doctor, "kernel_takes", lambda _discipline: "no such thing")
     findings = {finding.name: finding for finding in examine()}
     assert findings["htb (link rates)"].state == "missing"
     assert findings["netem (link delays)"].state == "fallback"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.errors import TestbedError
+from node_agent.errors import EnvironmentLacking, TestbedError
 from testbed.ledger import LEDGER_NAME, Ledger, ProcessMark, Removed, live_runs, sweep
 
 
@@ -141,3 +141,19 @@ def test_an_interface_is_removed_by_its_exact_name(tmp_path):
         assert not Path("/sys/class/net", name).exists()
     finally:
         subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
+
+
+@pytest.mark.root
+def test_without_the_right_to_write_there_is_a_clear_error(tmp_path):
+    root = tmp_path / "runs"
+    root.mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    pid = os.fork()
+    if pid == 0:
+        os.seteuid(65534)
+        try:
+            Ledger("one", root=root)
+        except EnvironmentLacking as error:
+            os._exit(error.exit_code)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4

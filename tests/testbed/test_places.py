@@ -45,7 +45,7 @@ def test_an_alias_stands_for_its_value_and_has_its_own_place() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [1", "t:2:1: not YAML"),
+        ("a: [1", "t:1:6: not YAML"),
         ("a:\n\t- b\n", "t:2:1: not YAML"),
         ("a: b: c\n", "t:1:5: not YAML"),
         ("a: 'x\n", "not YAML"),
@@ -102,8 +102,9 @@ def test_reads_what_a_yaml_writer_writes(data: object) -> None:
 
 @given(st.text("ab:,-[]{}&*!|>'\"%@`#\n\t ?", max_size=60))
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
+    refused = None
     try:
         read_yaml(text, "t")
     except YamlError as error:
-        assert error.problem.line >= 1
-        assert error.problem.column >= 1
+        refused = error.problem
+    assert refused is None or (1 <= refused.line <= text.count("\n") + 1 and refused.column >= 1)

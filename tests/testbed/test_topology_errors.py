@@ -66,6 +66,7 @@ def test_the_good_text_is_good() -> None:
         ("count: 2, rate: 3", "count: true, rate: 3", ["6:16: `count` must be a whole number, not true"], ""),
         ("3 /s", "-3 /s", ["6:25: `rate`: a task rate must not be negative"], ""),
         ("3 /s", "3..1 /s", ["6:25: `rate`: the range '3..1 /s' runs downwards"], "1..3 /s"),
+        ("count: 2, rate: 3", "count: , rate: 3", ["6:16: `count`: it is empty"], "remove the key"),
         ("stage: 1", "stage: 0", ["8:17: `stage`"], ""),
         ("  cam: ", "  Cam: ", ["6:3: 'Cam' is not a name"], "a-z"),
         (", delay: 2 ms}\n  - {from: sw", "}\n  - {from: sw", ["12:5: `delay` is missing"], "delay: 5 ms"),
@@ -93,7 +94,12 @@ def test_the_good_text_is_good() -> None:
         ("  core:", "  cam:", ["9:3: the name 'cam' is taken by line 6", "14:22: unknown node 'core'"], ""),
         ("[sw]", "[sw, near]", ["10:16: the name 'near' is taken by line 8"], "rename"),
         ("[sw]", "[sw, sw]", ["10:16: the name 'sw' is taken by line 10"], "rename"),
-        ("  cam: ", "  cam-of-the-long-corridor-at-home: ", ["6:3: the name 'cam-of-the-long-corridor-at-home-2' is longer", "12:12: unknown"], ""),
+        (
+            "  cam: ",
+            "  cam-of-the-long-corridor-at-home: ",
+            ["6:3: the name 'cam-of-the-long-corridor-at-home-2' is longer", "12:12: unknown"],
+            "",
+        ),
         ("from: near, to", "from: naer, to", ["14:12: unknown node 'naer'"], "did you mean near?"),
         ("from: near, to", "from: near-3, to", ["14:12: unknown node 'near-3'"], "did you mean near-"),
         ("from: near, to", "from: [near, near-1], to", ["14:19: 'near-1' stands in this list twice"], ""),
@@ -135,9 +141,9 @@ def test_one_mistake(old: str, new: str, said: list[str], advised: str) -> None:
         ),
         ("  - {from: sw, to: cam, rate: 1 Mbit/s, delay: 1 ms}\n", "15:5: the link sw - cam-1 is already", ""),
         (
-            "  - {from: near-1, to: near-2, rate: 1 Mbit/s, delay: 1 ms}\n"
-            "  - {from: [near, core], to: near-2, rate: 1 Mbit/s, delay: 1 ms}\n",
-            "16:5: the link near-1 - near-2 is already stated in line 15",
+            "  - {from: near-1, to: core, rate: 1 Mbit/s, delay: 1 ms}\n"
+            "  - {from: near, to: core, rate: 1 Mbit/s, delay: 1 ms}\n",
+            "16:5: the link near-1 - core is already stated in line 15",
             "put the entry that names groups first",
         ),
         ("offload: {cam-9: [near]}\n", "15:11: unknown node 'cam-9'", "cam"),
@@ -180,10 +186,17 @@ def test_one_mistake_in_what_may_follow(extra: str, said: str, advised: str) -> 
 
 
 def test_a_network_in_pieces_cannot_return_results() -> None:
-    split = "  tv: {rate: 1 /s}\nservers:\n  lone: {stage: 1, capacity: 1 GFLOP/s}\n  far: {stage: 2, capacity: 1 GFLOP/s}\n"
-    text = GOOD.replace("servers:\n", split) + (
-        "  - {from: tv, to: lone, rate: 1 Mbit/s, delay: 1 ms}\n  - {from: lone, to: far, rate: 1 Mbit/s, delay: 1 ms}\n"
-    )
+    split = """\
+  tv: {rate: 1 /s}
+servers:
+  lone: {stage: 1, capacity: 1 GFLOP/s}
+  far: {stage: 2, capacity: 1 GFLOP/s}
+"""
+    links = """\
+  - {from: tv, to: lone, rate: 1 Mbit/s, delay: 1 ms}
+  - {from: lone, to: far, rate: 1 Mbit/s, delay: 1 ms}
+"""
+    text = GOOD.replace("servers:\n", split) + links
     ((said, hint),) = problems_of(text)
     assert said.startswith("7:3: no path joins 'tv' and 'cam-1', so results cannot return")
     assert "hold together" in hint
@@ -209,9 +222,11 @@ def test_stated_receivers_must_be_joined() -> None:
 
 
 def test_switches_in_a_loop_are_refused_at_the_link_that_closes_it() -> None:
-    text = GOOD.replace("[sw]", "[sw, sx, sy]") + (
-        "  - {from: sw, to: [sx, sy], rate: 1 Gbit/s, delay: 0 ms}\n  - {from: sx, to: sy, rate: 1 Gbit/s, delay: 0 ms}\n"
-    )
+    links = """\
+  - {from: sw, to: [sx, sy], rate: 1 Gbit/s, delay: 0 ms}
+  - {from: sx, to: sy, rate: 1 Gbit/s, delay: 0 ms}
+"""
+    text = GOOD.replace("[sw]", "[sw, sx, sy]") + links
     ((said, hint),) = problems_of(text)
     assert said == "16:5: the link sx - sy closes a loop of switches"
     assert "spanning tree" in hint
@@ -239,9 +254,8 @@ events:
   - {at: 1 s}
 """
     found = problems_of(text)
-    assert [said.split(": ", 1)[0] for said, _ in found] == [
-        "2:32", "3:16", "4:7", "5:10", "8:3", "8:31", "10:40", "13:33", "14:21", "15:5", "15:66", "17:10", "17:24", "18:5",
-    ]  # fmt: skip
+    places = "2:32 3:16 4:7 5:10 8:3 8:31 10:40 13:33 14:21 15:5 15:66 17:10 17:24 18:5"
+    assert [said.split(": ", 1)[0] for said, _ in found] == places.split()
     with pytest.raises(TopologyError) as caught:
         load_topology_text(text, "t")
     assert str(caught.value).startswith("14 problems in t\nt:2:32: the cut must rise")
@@ -265,9 +279,9 @@ def test_a_huge_mesh_is_refused_before_it_is_built() -> None:
     assert hint
 
 
-_ODD = st.sampled_from(
-    [None, True, 0, -1, 1.5, float("nan"), 10**30, "", "x", "cam", "near-1", "sw", "5 ms", "-1 /s", "x2", [], {}, [1], {"a": 1}]
-).map(copy.deepcopy)  # fmt: skip
+_ODD_NUMBERS = [None, True, 0, -1, 1.5, float("nan"), 10**30]
+_ODD_WORDS = ["", "x", "cam", "near-1", "sw", "5 ms", "-1 /s", "x2"]
+_ODD = st.sampled_from([*_ODD_NUMBERS, *_ODD_WORDS, [], {}, [1], {"a": 1}]).map(copy.deepcopy)
 
 
 def _damage(value: object, data: st.DataObject) -> None:
@@ -302,11 +316,12 @@ def test_damage_is_always_reported_as_problems_with_a_place(data: st.DataObject)
     for _ in range(data.draw(st.integers(1, 3))):
         _damage(document, data)
     text = yaml.safe_dump(document, sort_keys=False)
+    problems = None
     try:
         load_topology_text(text, "t")
     except TopologyError as error:
-        lines = text.split("\n")
-        assert error.problems
-        for problem in error.problems:
-            assert 1 <= problem.line <= len(lines)
-            assert re.match(r"t:\d+:\d+: \S", str(problem))
+        problems = error.problems
+    assert problems != ()
+    for problem in problems or ():
+        assert 1 <= problem.line <= text.count("\n") + 1
+        assert re.match(r"t:\d+:\d+: \S", str(problem))

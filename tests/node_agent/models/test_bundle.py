@@ -87,7 +87,7 @@ def test_live_sub_models_match_the_table_within_statistical_error(glyphs, live, 
     table = glyphs.exit_table(positions)
     share, accuracy = table.outcome(thresholds)
     live_share, live_accuracy = ExitTable(live.confidence[:, columns], live.correct[:, columns]).outcome(thresholds)
-    # Two independent samples: 4 standard errors of the difference, which 18 comparisons miss by chance once in 900.
+    # Two independent samples: 4 standard errors of the difference, which 36 comparisons miss by chance once in 400.
     variance = 1 / len(table) + 1 / len(live)
     for ours, theirs in zip([*share, accuracy], [*live_share, live_accuracy], strict=True):
         assert abs(ours - theirs) < 4 * np.sqrt(max(theirs * (1 - theirs), 0.01) * variance)

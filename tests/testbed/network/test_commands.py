@@ -1,5 +1,6 @@
 import pytest
 
+from node_agent.errors import EnvironmentLacking
 from testbed.network import commands
 from testbed.network.commands import Batch, NetworkError
 from testbed.scenario import LinkShape
@@ -67,6 +68,11 @@ def test_settings_missing_in_the_kernel_are_passed_over():
 def test_a_failed_command_raises_with_its_message():
     with pytest.raises(NetworkError, match="sh -c echo oops >&2; exit 3 failed: oops"):
         commands.run(["sh", "-c", "echo oops >&2; exit 3"])
+
+
+def test_a_missing_program_is_the_environments_fault():
+    with pytest.raises(EnvironmentLacking, match="no-such-program is missing"):
+        commands.run(["no-such-program"])
 
 
 def test_a_failed_batch_line_is_quoted():

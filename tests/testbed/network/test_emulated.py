@@ -65,7 +65,7 @@ def test_results_return_through_other_nodes(build):
     assert {address for _, _, address in there} == {network.address("a")}
     assert {address for _, _, address in back} == {network.address("b")}
     for _, time_s, _ in there + back:
-        assert 0.004 <= time_s < 0.020
+        assert 0.0038 <= time_s < 0.020  # the relay sends at most 60 us early, and there are two links
 
 
 def test_switches_in_a_ring_carry_frames_once(build):
@@ -103,6 +103,8 @@ def test_loss_takes_its_share(build):
     network = build(pair(LinkShape(100.0, 0.002, loss=0.1)))
     arrived = send_datagrams(network, "a", "b", count=3000, gap_s=0.0001, patience_s=0.2)
     assert 2700 - 85 < len(arrived) < 2700 + 85  # five deviations
+    assert network.statistics().frames_lost >= 3000 - len(arrived)
+    assert network.statistics().frames_dropped == 0
 
 
 def test_jitter_varies_the_delay_and_keeps_the_order(build):
@@ -178,6 +180,13 @@ def test_a_network_cannot_start_twice(build):
         network.start()
 
 
+def await_inside(pid, namespace):
+    """mnexec takes a moment between its start and joining the namespace."""
+    deadline = time.monotonic() + 5
+    while os.stat(f"/proc/{pid}/ns/net").st_ino != namespace and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 OWNER = """
     import sys, time
     from testbed.ledger import Ledger
@@ -203,6 +212,7 @@ def test_a_killed_run_is_swept_away(backend):
     )
     agent, node = map(int, owner.stdout.readline().split())
     used = os.stat(f"/proc/{node}/ns/net").st_ino
+    await_inside(agent, used)
     assert run_id in live_runs()
     assert run_id not in {removed.run_id for removed in sweep()}
     assert Path(f"/proc/{agent}").exists()

@@ -1,3 +1,4 @@
+import itertools
 import statistics
 
 import pytest
@@ -21,7 +22,7 @@ def test_a_frame_is_due_after_delay_and_transmission():
 def test_frames_that_arrive_together_leave_at_the_rate_of_the_link():
     slow = line(ns_per_byte=800.0)
     due = [slow.admit(0, 1000) for _ in range(5)]
-    assert [later - earlier for earlier, later in zip(due, due[1:], strict=False)] == [800_000] * 4
+    assert [later - earlier for earlier, later in itertools.pairwise(due)] == [800_000] * 4
 
 
 def test_frames_already_spaced_are_not_delayed_further():

@@ -1,0 +1,176 @@
+"""One picture of a run, made to fit the terminal."""
+
+from collections.abc import Callable, Sequence
+
+from cli.watch.lines import Frame, Line, beside, clock_text, crop, milliseconds, pad, percent, sparkline, width_of
+from cli.watch.nodes import full_height, least_height, node_table, table_width
+from cli.watch.state import WINDOW_S, Delays, ViewState
+
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+SPINNER_PER_S = 8
+TWO_COLUMNS_FROM = 60  # cells beside the node table that make a second column worth while
+LABEL = 20  # cells before a curve
+SCALE = 14  # cells after it
+Ends = tuple[str, str]  # of a scale
+EVENT_STYLES = {
+    "node-down": "bold red", "agent-died": "bold red", "node-up": "green", "receiver-back": "green",
+    "receiver-silent": "yellow", "forced-exit": "yellow", "link-change": "cyan", "capacity-change": "cyan",
+}
+
+
+def draw(state: ViewState, width: int, height: int) -> Frame:
+    """The state of a run in at most `height` lines of `width` cells."""
+    lines = _running(state, width, height) if state.scenario is not None else _setting_up(state)
+    return Frame([crop(line, width) for line in lines[:height]])
+
+
+def _setting_up(state: ViewState) -> list[Line]:
+    """What was done until now, and how long it took."""
+    lines: list[Line] = [[("dtoee-testbed", "bold"), (" is setting up", "")]]
+    ends = [phase.began_s for phase in state.phases[1:]]
+    for phase, end_s in zip(state.phases, [*ends, None], strict=False):
+        took_s = (state.clock() if end_s is None else end_s) - phase.began_s
+        mark = (_spinner(state), "cyan") if end_s is None else ("✓", "green")
+        lines.append([mark, (f" {phase.text}", ""), (f"  {took_s:.1f} s", "dim")])
+    return lines
+
+
+def _running(state: ViewState, width: int, height: int) -> list[Line]:
+    head = _head(state, width)
+    room = height - len(head)
+    table = node_table(state, width, room - 1)
+    side = width - table_width(table) - 3
+    if side >= TWO_COLUMNS_FROM:
+        return [*head, [], *beside(table, _figures_and_events(state, side, room - 1), table_width(table))]
+    # The figures need four lines at the least, events one; the nodes come next, then comfort.
+    least, full = least_height(state), full_height(state)
+    spare = room - least - 5
+    if spare < 0:
+        figures = 4 if room >= 12 else 0
+        table = node_table(state, width, room - figures - (1 if figures else 0))
+        return [*head, *table, *_figures(state, width, figures), *_events(state, width, room - len(table) - figures)]
+    gaps = min(3, spare)
+    spare -= gaps
+    events = 1 + min(3, spare)
+    spare -= events - 1
+    if spare >= full - least:
+        spare -= full - least
+        least = full
+    taller = min(2, spare // 3)
+    events += min(6, spare - taller * 3)
+    parts = [
+        node_table(state, width, least),
+        _figures(state, width, 4 + taller * 3),
+        _events(state, width, events),
+    ]
+    lines = [*head]
+    for number, part in enumerate(parts):
+        lines += [[], *part] if number < gaps else part
+    return lines
+
+
+def _figures_and_events(state: ViewState, width: int, height: int) -> list[Line]:
+    taller = max(0, min(3, (height - 12) // 3))
+    figures = _figures(state, width, 4 + 3 * taller)
+    return [*figures, [], *_events(state, width, height - len(figures) - 1)]
+
+
+def _head(state: ViewState, width: int) -> list[Line]:
+    scenario = state.scenario
+    assert scenario is not None
+    left: Line = [(scenario.name, "bold"), (f"  {scenario.policy.name}", "cyan")]
+    if scenario.time_scale != 1:
+        left.append((f"  {scenario.time_scale:g} s for each emulated one", "dim"))
+    match state.stage:
+        case "running":
+            slots = max(1, round(scenario.duration_s / scenario.slot_s))
+            note = f"slot {state.slot} of {slots}"
+        case "draining":
+            note = "waiting for the last results"
+        case _:
+            note = f"{_spinner(state)} {state.phases[-1].text if state.phases else ''}"
+    right: Line = [(f"{note}  ", "dim"), (f"{clock_text(state.now_s)} / {clock_text(scenario.duration_s)}", "bold")]
+    counts: Line = [
+        (f"{state.completed}", "bold"), (f" of {state.offered} tasks completed  ", ""),
+        (f"{state.lost} lost", "bold red" if state.lost else "dim"), (f"  {state.in_flight} under way  ", ""),
+    ]
+    return [_justified(left, right, width), [*counts, *_progress(state, width - width_of(counts))]]
+
+
+def _progress(state: ViewState, width: int) -> Line:
+    assert state.scenario is not None
+    if width < 5:
+        return []
+    done = round(min(1.0, state.now_s / state.scenario.duration_s) * width)
+    return [("━" * done, "green"), ("─" * (width - done), "dim")]
+
+
+def _figures(state: ViewState, width: int, height: int) -> list[Line]:
+    """Delay, accuracy and exits now, with their curves since the start, in 4 (or 4 + 3n) lines."""
+    if height < 4:
+        return []
+    now, curve = state.recent(), state.curve()
+    rows = 1 + (height - 4) // 3
+    cells = max(0, width - LABEL - SCALE)
+    points = curve[-cells:] if cells else []
+    slowest_s = max((point.p95_s for point in points if point.p95_s is not None), default=0.0)
+    worst = min((point.accuracy for point in points if point.accuracy is not None), default=1.0)
+    floor = int(min(worst, 0.9) * 10) / 10
+
+    def curve_of(
+        label: str, value: str, read: Callable[[Delays], float | None], low: float, high: float, ends: Ends, style: str
+    ) -> list[Line]:
+        drawn = sparkline([read(point) for point in points], low, high, rows)
+        lines: list[Line] = [[(" " * LABEL, ""), (text, style)] for text in drawn]
+        lines[0][0] = (f"{label:<9}{value:>9}  ", "")
+        if rows == 1:
+            lines[0].append((f" {ends[0]}..{ends[1]}", "dim"))
+        else:
+            lines[0].append((f" {ends[1]}", "dim"))
+            lines[-1].append((f" {ends[0]}", "dim"))
+        return lines
+
+    in_ms, in_percent = ("0", milliseconds(slowest_s)), (f"{floor * 100:.0f}", "100 %")
+    return [
+        *curve_of("delay p50", milliseconds(now.p50_s), lambda at: at.p50_s, 0.0, slowest_s, in_ms, "blue"),
+        *curve_of("delay p95", milliseconds(now.p95_s), lambda at: at.p95_s, 0.0, slowest_s, in_ms, "magenta"),
+        *curve_of("accuracy", percent(now.accuracy, ".1f"), lambda at: at.accuracy, floor, 1.0, in_percent, "green"),
+        _exit_shares(state, now, width),
+    ]
+
+
+def _exit_shares(state: ViewState, now: Delays, width: int) -> Line:
+    assert state.scenario is not None
+    line: Line = [(f"{'exits':<9}", "")]
+    for stage in range(1, state.scenario.stages + 1):
+        share = now.exit_share.get(stage, 0.0) if now.completed else None
+        line.append((f" stage {stage} ", "dim"))
+        line.append((f"{percent(share)} ", "bold"))
+    note = f"(figures: last {WINDOW_S:g} s; curves: {state.bin_s:g} s a column)"
+    return _justified(line, [(note, "dim")], width) if width_of(line) + len(note) < width else line
+
+
+def _events(state: ViewState, width: int, height: int) -> list[Line]:
+    """The latest events, the newest last."""
+    shown = list(state.events)[-height:] if height > 0 else []
+    return [
+        crop([
+            (f"{event.time_s:7.1f} s  ", "dim"), (event.kind, EVENT_STYLES.get(event.kind, "")),
+            (f"  {event.node}" if event.node else "", "bold"), (f"  {event.detail}", ""),
+        ], width)
+        for event in shown
+    ]
+
+
+def _justified(left: Line, right: Line, width: int) -> Line:
+    """Left and right at the two ends; the left one gives way on a narrow terminal."""
+    return [*pad(left, max(0, width - width_of(right) - 2)), ("  ", ""), *right]
+
+
+def _spinner(state: ViewState) -> str:
+    return SPINNER[int(state.clock() * SPINNER_PER_S) % len(SPINNER)]
+
+
+def texts(frame: Frame) -> Sequence[str]:
+    """The frame without its styles."""
+    return ["".join(text for text, _ in line) for line in frame.lines]

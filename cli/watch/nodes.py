@@ -1,0 +1,228 @@
+"""The table of nodes: a block per stage with load, queue, rates, threshold, and where each one sends its tasks."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cli.watch.lines import Line, bar, percent, width_of
+from cli.watch.state import NodeView, ViewState
+
+MOST_OF_A_NAME = 16
+CELL = 4  # narrowest column of a probability
+GAP = "  "
+LONG_QUEUE = 10  # tasks at one server that deserve a colour
+SHOWN_SHARE = 0.005  # smaller probabilities would be shown as 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a node, or several taken together."""
+
+    name: str
+    nodes: Sequence[NodeView]
+
+    @property
+    def up(self) -> Sequence[NodeView]:
+        """Those that are not down."""
+        return [node for node in self.nodes if node.up]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The rows of one stage (0: devices) and the servers they send to."""
+
+    stage: int
+    rows: Sequence[Row]
+    receivers: Sequence[str]
+
+    @property
+    def height(self) -> int:
+        """Lines, its heading included."""
+        return 1 + len(self.rows)
+
+
+def blocks(state: ViewState, height: int) -> list[Block]:
+    """All stages within `height` lines: devices are grouped, then rows put together, as far as that needs."""
+    found = [_block(state, stage, grouped=False) for stage in range(_stages(state) + 1)]
+    if _height(found) > height:
+        found[0] = _block(state, 0, grouped=True)
+    while _height(found) > height:
+        largest = max(range(len(found)), key=lambda index: len(found[index].rows))
+        if len(found[largest].rows) <= 1:
+            break
+        found[largest] = _shortened(found[largest])
+    return found
+
+
+def least_height(state: ViewState) -> int:
+    """Lines that show every server, devices grouped."""
+    return _height([_block(state, stage, grouped=stage == 0) for stage in range(_stages(state) + 1)])
+
+
+def full_height(state: ViewState) -> int:
+    """Lines that show every node."""
+    return len(state.nodes) + _stages(state) + 1
+
+
+def node_table(state: ViewState, width: int, height: int) -> list[Line]:
+    """The table within `width` cells and, if at all possible, `height` lines."""
+    shown = blocks(state, height)
+    columns = _Columns.fitting(shown, width)
+    lines: list[Line] = []
+    for block in shown:
+        lines.append(columns.heading(block))
+        lines += [columns.line(block, row, state) for row in block.rows]
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Widths of the columns, the same for all blocks so that figures stand in line."""
+
+    name: int
+    load: int
+    prefix: int  # room for what the names of a block's receivers have in common
+    cell: int
+    most_cells: int
+
+    @classmethod
+    def fitting(cls, shown: Sequence[Block], width: int) -> "_Columns":
+        name = min(MOST_OF_A_NAME, max(8, *(len(row.name) for block in shown for row in block.rows)))
+        longest = max((len(name) for block in shown for name in block.receivers), default=0)
+        most = max((len(block.receivers) for block in shown), default=0)
+        for load, whole_names in ((20, True), (14, True), (8, True), (8, False), (4, False)):
+            cell = max(CELL, longest) + 1 if whole_names else CELL
+            prefix = 0 if whole_names else max((len(_common(block.receivers)) for block in shown), default=0)
+            if not whole_names:
+                suffixes = (len(r) - len(_common(block.receivers)) for block in shown for r in block.receivers)
+                cell = max(CELL, max(suffixes, default=0) + 1)
+            columns = cls(name, load, prefix, cell, most)
+            if columns.width <= width:
+                return columns
+        fitting_cells = (width - columns.width) // cell + most  # the last and narrowest try did not fit
+        return cls(name, load, prefix, cell, max(0, fitting_cells))
+
+    @property
+    def width(self) -> int:
+        """Cells of a whole line."""
+        arrow = 3 + self.prefix if self.most_cells else 0
+        return self.left + arrow + self.most_cells * self.cell
+
+    @property
+    def left(self) -> int:
+        """Cells before the probabilities."""
+        return self.name + 2 + self.load + 6 + 7 + 10 + 7 + 6
+
+    def heading(self, block: Block) -> Line:
+        """What the columns of a block mean."""
+        if block.stage == 0:
+            title, load, queue, rate, leave, confidence = "devices", "", "open", "offers", "", ""
+        else:
+            title, load, queue, rate, leave, confidence = (
+                f"stage {block.stage}", "load", "queue", "arrives", "exits", "conf"
+            )
+        line: Line = [
+            (f"{title:<{self.name}}", "bold cyan"),
+            (f"{GAP}{load:<{self.load + 6}}{queue:>7}{rate:>10}{leave:>7}{confidence:>6}", "dim"),
+        ]
+        receivers = self._receivers(block)
+        if receivers:
+            common = _common(block.receivers) if self.prefix else ""
+            names = [name[len(common):] if name in block.receivers else name for name in receivers]
+            line.append((f" → {common:<{self.prefix}}" + "".join(f"{name:>{self.cell}}" for name in names), "dim"))
+        return line
+
+    def line(self, block: Block, row: Row, state: ViewState) -> Line:
+        """The figures of a row."""
+        name = row.name if len(row.name) <= self.name else row.name[: self.name - 1] + "…"
+        if not row.up:
+            return [(f"{name:<{self.name}}{GAP}down", "bold red")]
+        down = len(row.nodes) - len(row.up)
+        line: Line = [(f"{name:<{self.name}}{GAP}", "yellow" if down else "")]
+        if block.stage:
+            line += self._load(row, down)
+        else:
+            line.append(((f"{down} down" if down else "").ljust(self.load + 6), "red"))
+        queue = sum(node.queue_length for node in row.up)
+        rate = sum(node.arrival_rate_per_s for node in row.up)
+        long = block.stage > 0 and queue >= LONG_QUEUE * len(row.up)
+        line += [(f"{queue:>7}", "yellow" if long else ""), (f"{rate:>8.1f}/s", "")]
+        line.append((f"{_exits(row) if block.stage else '':>7}{_threshold(row) if block.stage else '':>6}", ""))
+        receivers = self._receivers(block)
+        if receivers:
+            line += [(" " * (3 + self.prefix), ""), *self._probabilities(block, receivers, row, state)]
+        return line
+
+    def _load(self, row: Row, down: int) -> Line:
+        share = sum(node.utilisation for node in row.up) / len(row.up)
+        style = "green" if share < 0.7 else "yellow" if share < 0.9 else "red"
+        return [(bar(share, self.load), style), (f"{percent(share):>6}", "red" if down else "")]
+
+    def _receivers(self, block: Block) -> Sequence[str]:
+        """Those with a column of their own; the others share the last one."""
+        if len(block.receivers) <= self.most_cells:
+            return block.receivers
+        own = self.most_cells - 1
+        return [*block.receivers[:own], f"+{len(block.receivers) - own}"] if own > 0 else []
+
+    def _probabilities(self, block: Block, receivers: Sequence[str], row: Row, state: ViewState) -> Line:
+        decided = [state.offload[node.name] for node in row.up if node.name in state.offload]
+        line: Line = []
+        for receiver in receivers:
+            names = [receiver] if receiver in block.receivers else block.receivers[self.most_cells - 1 :]
+            if not any(name in rows for rows in decided for name in names):  # no link, or nothing decided yet
+                line.append((" " * self.cell, ""))
+                continue
+            share = sum(rows.get(name, 0.0) for rows in decided for name in names) / len(decided)
+            text = "·" if share < SHOWN_SHARE else f"{share * 100:.0f}"
+            style = "bold green" if share >= 0.5 else "green" if share >= 0.2 else "" if share >= SHOWN_SHARE else "dim"
+            line.append((f"{text:>{self.cell}}", style))
+        return line
+
+
+def table_width(lines: Sequence[Line]) -> int:
+    """Cells of the widest line."""
+    return max((width_of(line) for line in lines), default=0)
+
+
+def _exits(row: Row) -> str:
+    served = sum(node.served for node in row.up)
+    exits = sum((node.exit_share or 0.0) * node.served for node in row.up)
+    return percent(exits / served if served else None)
+
+
+def _threshold(row: Row) -> str:
+    known = [node.threshold for node in row.up if node.threshold is not None]
+    return f"{sum(known) / len(known):.2f}" if known else "-"
+
+
+def _stages(state: ViewState) -> int:
+    return state.scenario.stages if state.scenario else 0
+
+
+def _block(state: ViewState, stage: int, *, grouped: bool) -> Block:
+    nodes = state.nodes_of_stage(stage)
+    receivers = [node.name for node in state.nodes_of_stage(stage + 1)]
+    if not grouped:
+        return Block(stage, [Row(node.name, [node]) for node in nodes], receivers)
+    groups: dict[str, list[NodeView]] = {}
+    for node in nodes:
+        groups.setdefault(re.sub(r"-\d+$", "", node.name), []).append(node)
+    rows = [Row(f"{name} ×{len(some)}" if len(some) > 1 else some[0].name, some) for name, some in groups.items()]
+    return Block(stage, rows, receivers)
+
+
+def _shortened(block: Block) -> Block:
+    """The block with its last two rows put together."""
+    last = [*block.rows[-2].nodes, *block.rows[-1].nodes]
+    return Block(block.stage, [*block.rows[:-2], Row(f"{len(last)} more", last)], block.receivers)
+
+
+def _height(found: Sequence[Block]) -> int:
+    return sum(block.height for block in found)
+
+
+def _common(names: Sequence[str]) -> str:
+    """What the names begin with, up to a dash: `mid-` of mid-1 and mid-2."""
+    heads = {name[: name.rfind("-") + 1] for name in names}
+    return heads.pop() if len(heads) == 1 and len(names) > 1 else ""

@@ -1,0 +1,81 @@
+"""A run as plain lines, for logs and pipes: one per set-up step and event, and one of figures every few seconds."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from cli.watch.state import ViewState
+from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.scenario import Scenario
+
+PROGRESS_EVERY_S = 5.0  # real time
+
+
+class PlainObserver:
+    """Writes lines of printable text to a stream."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives real time [s]."""
+        self._stream = stream
+        self._clock = clock
+        self._state = ViewState(clock)
+        self._began_s = clock()
+        self._next_s = 0.0
+
+    def phase(self, text: str) -> None:
+        """The set-up, or the end, has come to this."""
+        self._state.phase(text)
+        when_s = self._clock() - self._began_s if self._state.scenario is None else self._state.now_s
+        what = "set-up" if self._state.scenario is None else "end"
+        self._line(when_s, f"{what}: {self._state.phases[-1].text}")
+
+    def started(self, scenario: Scenario, offered: int) -> None:
+        """Time zero is set; `offered` tasks will be offered."""
+        self._state.started(scenario, offered)
+        self._next_s = self._clock() + PROGRESS_EVERY_S
+        self._line(
+            0.0,
+            f"start: {scenario.name} under {scenario.policy.name}, {len(scenario.node_names)} nodes, "
+            f"{scenario.duration_s:g} s, {offered} tasks",
+        )
+
+    def task(self, line: Mapping[str, Any]) -> None:
+        """A task has ended; `line` as in tasks.jsonl."""
+        self._state.task(line)
+
+    def decision(self, record: DecisionRecord) -> None:
+        """A node has decided: too much for lines."""
+
+    def sample(self, record: SampleRecord) -> None:
+        """A node has told its state: too much for lines."""
+
+    def event(self, record: EventRecord) -> None:
+        """Something was injected or went wrong."""
+        self._state.event(record)
+        told = self._state.events[-1]
+        where = f" {told.node}:" if told.node else ""
+        self._line(told.time_s, f"{told.kind}:{where} {told.detail}")
+
+    def tick(self, now_s: float) -> None:
+        """Emulated time goes on."""
+        self._state.tick(now_s)
+        if self._clock() >= self._next_s:
+            self._next_s += PROGRESS_EVERY_S
+            self._line(self._state.now_s, self._progress())
+
+    def _progress(self) -> str:
+        state, recent = self._state, self._state.recent()
+        parts = [f"{state.completed}/{state.offered} completed", f"{state.lost} lost"]
+        if recent.mean_s is not None and recent.p95_s is not None and recent.accuracy is not None:
+            parts += [
+                f"mean {recent.mean_s * 1e3:.0f} ms",
+                f"p95 {recent.p95_s * 1e3:.0f} ms",
+                f"accuracy {recent.accuracy * 100:.1f} %",
+            ]
+        else:
+            parts.append("none completed lately")
+        return ", ".join(parts)
+
+    def _line(self, time_s: float, text: str) -> None:
+        self._stream.write(f"{time_s:8.1f} s  {text}\n")
+        self._stream.flush()

@@ -1,0 +1,225 @@
+"""What a monitor knows about a run: fed by the experiment's callbacks, read by whoever draws. No terminal in here."""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.scenario import Scenario
+
+WINDOW_S = 10.0  # emulated time over which "now" is averaged
+BINS = 60  # points of a curve over the whole run
+EVENTS_KEPT = 50
+WINDOW_SAMPLES = 10  # a node tells its state once a second
+
+Stage = Literal["set-up", "running", "draining", "ending"]
+
+
+@dataclass(slots=True)
+class NodeView:
+    """One node as it last told: a device (stage 0) or a server. `samples` holds what came within the window."""
+
+    name: str
+    stage: int
+    up: bool = True
+    threshold: float | None = None
+    samples: deque[SampleRecord] = field(default_factory=lambda: deque(maxlen=WINDOW_SAMPLES))
+
+    @property
+    def queue_length(self) -> int:
+        """Tasks waiting or in service; for a device, tasks without a result yet."""
+        return self.samples[-1].queue_length if self.up and self.samples else 0
+
+    @property
+    def utilisation(self) -> float:
+        """Share of its last interval that the node spent in service."""
+        return self.samples[-1].utilisation if self.up and self.samples else 0.0
+
+    @property
+    def arrival_rate_per_s(self) -> float:
+        """Mean over the window."""
+        if not self.up or not self.samples:
+            return 0.0
+        return sum(sample.arrival_rate_per_s for sample in self.samples) / len(self.samples)
+
+    @property
+    def served(self) -> int:
+        """Tasks served within the window."""
+        return sum(sample.served for sample in self.samples)
+
+    @property
+    def exit_share(self) -> float | None:
+        """Share of the tasks served within the window that left here; None if none was served."""
+        served = self.served
+        return sum(sample.exits for sample in self.samples) / served if served else None
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Figures over some completed tasks; None where there was no task."""
+
+    completed: int
+    mean_s: float | None = None
+    p50_s: float | None = None
+    p95_s: float | None = None
+    accuracy: float | None = None
+    exit_share: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A completed task, as far as figures need it."""
+
+    completed_s: float
+    delay_s: float
+    correct: bool
+    exit_stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A step of the set-up and when it began [real s]."""
+
+    text: str
+    began_s: float
+
+
+def figures(tasks: Sequence[Finished]) -> Delays:
+    """Delay, accuracy and exits of these tasks."""
+    if not tasks:
+        return Delays(0)
+    delays = sorted(task.delay_s for task in tasks)
+    exits = Counter(task.exit_stage for task in tasks)
+    return Delays(
+        completed=len(tasks),
+        mean_s=sum(delays) / len(delays),
+        p50_s=_nearest_rank(delays, 0.50),
+        p95_s=_nearest_rank(delays, 0.95),
+        accuracy=sum(task.correct for task in tasks) / len(tasks),
+        exit_share={stage: count / len(tasks) for stage, count in sorted(exits.items())},
+    )
+
+
+class ViewState:
+    """A RunObserver that only remembers."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives real time [s], against which set-up is timed."""
+        self.clock = clock
+        self.scenario: Scenario | None = None
+        self.stage: Stage = "set-up"
+        self.phases: list[Phase] = []
+        self.offered = 0
+        self.now_s = 0.0
+        self.completed = 0
+        self.lost = 0
+        self.nodes: dict[str, NodeView] = {}
+        self.offload: dict[str, Mapping[str, float]] = {}
+        self.events: deque[EventRecord] = deque(maxlen=EVENTS_KEPT)
+        self._recent: deque[Finished] = deque()
+        self._bins: dict[int, list[Finished]] = {}
+        self._curve: dict[int, Delays] = {}
+
+    # What the experiment tells
+
+    def phase(self, text: str) -> None:
+        """The set-up, or the end, has come to this."""
+        self.phases.append(Phase(plain_text(text), self.clock()))
+        if self.scenario is not None:
+            self.stage = "ending"
+
+    def started(self, scenario: Scenario, offered: int) -> None:
+        """Time zero is set; `offered` tasks will be offered."""
+        self.scenario, self.offered, self.stage = scenario, offered, "running"
+        self.nodes = {device.name: NodeView(device.name, 0) for device in scenario.devices}
+        self.nodes |= {server.name: NodeView(server.name, server.stage) for server in scenario.servers}
+
+    def task(self, line: Mapping[str, Any]) -> None:
+        """A task has ended."""
+        if line["status"] != "completed":
+            self.lost += 1
+            return
+        self.completed += 1
+        task = Finished(line["completed_s"], line["delay_s"], bool(line["correct"]), line["exit_stage"])
+        self._recent.append(task)
+        number = int(task.completed_s / self.bin_s)
+        self._bins.setdefault(number, []).append(task)
+        self._curve.pop(number, None)
+
+    def decision(self, record: DecisionRecord) -> None:
+        """A node has decided."""
+        self.offload[record.node] = record.offload
+        if record.node in self.nodes:
+            self.nodes[record.node].threshold = record.threshold
+
+    def sample(self, record: SampleRecord) -> None:
+        """A node has told its state."""
+        node = self.nodes.setdefault(record.node, NodeView(record.node, record.stage))
+        node.samples.append(record)
+        node.threshold = record.threshold
+
+    def event(self, record: EventRecord) -> None:
+        """Something was injected or went wrong."""
+        self.events.append(EventRecord(record.time_s, record.node, record.kind, plain_text(record.detail)))
+        if record.node in self.nodes:
+            node = self.nodes[record.node]
+            if record.kind in {"node-down", "agent-died"}:
+                node.up = False
+                node.samples.clear()
+            elif record.kind == "node-up":
+                node.up = True
+
+    def tick(self, now_s: float) -> None:
+        """Emulated time goes on."""
+        self.now_s = max(0.0, now_s)
+        if self.scenario is not None and self.stage == "running" and now_s >= self.scenario.duration_s:
+            self.stage = "draining"
+
+    # What a view asks
+
+    @property
+    def slot(self) -> int:
+        """Number of the current slot, from 0."""
+        return int(self.now_s / self.scenario.slot_s) if self.scenario else 0
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks that devices still wait for."""
+        return sum(node.queue_length for node in self.nodes.values() if node.stage == 0)
+
+    @property
+    def bin_s(self) -> float:
+        """Emulated time for one point of the curves."""
+        return max(1.0, self.scenario.duration_s / BINS) if self.scenario else 1.0
+
+    def recent(self) -> Delays:
+        """Figures over the window that ends now."""
+        since_s = self.now_s - WINDOW_S
+        # In the order of their coming, which is the order of completion but for a few milliseconds.
+        while self._recent and self._recent[0].completed_s < since_s:
+            self._recent.popleft()
+        return figures(self._recent)
+
+    def curve(self) -> list[Delays]:
+        """Figures per `bin_s` since the start; the last entry is still growing."""
+        last = max(int(self.now_s / self.bin_s), max(self._bins, default=0))
+        for number in range(last + 1):
+            if number not in self._curve:
+                self._curve[number] = figures(self._bins.get(number, ()))
+        return [self._curve[number] for number in range(last + 1)]
+
+    def nodes_of_stage(self, stage: int) -> list[NodeView]:
+        """Nodes of a stage (0: devices) in the order of the topology."""
+        return [node for node in self.nodes.values() if node.stage == stage]
+
+
+def plain_text(text: str) -> str:
+    """Without control characters: what a node reports may hold what a stranger sent it."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _nearest_rank(ordered: Sequence[float], share: float) -> float:
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -1,0 +1,62 @@
+"""`topology validate` and `topology schema` as a user runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "topologies" / "quickstart.yaml")
+
+
+def exit_code_of(*arguments: str) -> int:
+    """Run the command here; returns its exit code."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_a_good_file_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of("topology", "validate", QUICKSTART) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{QUICKSTART}: 6 devices, 8 servers (3-3-2), 33 links, 18.0 tasks/s for 60 s\n"
+    assert said.err == ""
+
+
+def test_bad_files_do_not_hide_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(Path(QUICKSTART).read_text().replace("stage: 3, capacity: 0.28 GFLOP/s", "stage: 9, capacty: 0.28"))
+    absent = str(tmp_path / "absent.yaml")
+    assert exit_code_of("topology", "validate", str(bad), absent, QUICKSTART) == 3
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 1
+    assert f"{bad}:" in said.err
+    assert "unknown key `capacty`\n    hint: did you mean `capacity`?" in said.err
+    assert f"{absent}: cannot be read" in said.err
+
+
+def test_json_tells_a_program_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("name: x\n")
+    assert exit_code_of("topology", "validate", "--json", str(bad), QUICKSTART) == 3
+    report = json.loads(capsys.readouterr().out)
+    wrong, right = report["topologies"]
+    assert report["schema"] == 1
+    assert not wrong["valid"]
+    assert {"file": str(bad), "line": 1, "column": 1} == {
+        key: wrong["problems"][0][key] for key in ("file", "line", "column")
+    }
+    assert {problem["message"] for problem in wrong["problems"]} == {
+        f"`{section}` is missing" for section in ("model", "policy", "devices", "servers", "links")
+    }
+    assert right["valid"]
+    assert right["servers_per_stage"] == [3, 3, 2]
+    assert right["tasks_per_s"] == pytest.approx(18.0)
+
+
+def test_schema_prints_the_shipped_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of("topology", "schema") == 0
+    assert capsys.readouterr().out == (ROOT / "topologies" / "topology.schema.json").read_text(encoding="utf-8")

@@ -1,0 +1,188 @@
+"""A whole network of node cores in virtual time: the protocol's cases, one by one."""
+
+import numpy as np
+import pytest
+
+from node_agent.config import Timeouts
+from node_agent.core import UnexpectedEvent
+from node_agent.events import Publish, Received, StartCompute, TaskArrived
+from node_agent.wire import Ack, Probe, Result, Task, Tensor
+from tests.node_agent.virtual import DEAD, IMAGE, World, three_stages
+
+
+def last_shares(world: World, node: str) -> dict[str, float]:
+    return [d for d in world.decisions if d.node == node][-1].offload
+
+
+def test_every_task_ends_once_with_hops_in_order():
+    world = three_stages()
+    tasks = world.run(30)
+    assert len(tasks) > 500
+    assert len({t.id for t in tasks}) == len(tasks)
+    assert {t.status for t in tasks} == {"completed"}
+    assert {t.exit_stage for t in tasks} == {1, 2, 3}
+    for task in tasks:
+        assert len(task.hops) == task.exit_stage
+        before = task.created_s
+        for hop in task.hops:
+            assert before < hop.received_s <= hop.started_s < hop.finished_s <= hop.sent_s
+            before = hop.sent_s
+        assert before < task.completed_s
+    assert world.events == []
+
+
+def test_dto_ee_is_quicker_than_its_rivals_on_the_same_workload():
+    delay = {}
+    for policy in ("dto-ee", "computing-first", "bandwidth-first"):
+        parameters = {"adapt_thresholds": False} if policy == "dto-ee" else {}
+        world = three_stages(policy=policy, parameters=parameters)
+        world.run(60)
+        delay[policy] = world.mean_delay_s()
+    assert delay["dto-ee"] < 0.97 * delay["computing-first"]
+    assert delay["dto-ee"] < 0.9 * delay["bandwidth-first"]
+
+
+def test_rounds_stop_when_every_device_has_certified_a_small_gap():
+    world = three_stages()
+    world.run(29.9, tasks=False)
+    for device in world.devices:
+        decisions = [d for d in world.decisions if d.node == device]
+        assert [d.slot for d in decisions] == list(range(10))
+        assert decisions[-1].gap < 0.02
+        assert decisions[-1].rounds < 24
+    assert {d.slot for d in world.decisions if d.node == "c2"} == set(range(10))
+
+
+def test_thresholds_follow_the_exchange_rate():
+    ends = {}
+    for theta_s in (0.05, 20.0):
+        world = three_stages(theta_s=theta_s)
+        world.run(60)
+        ends[theta_s] = [d.threshold for d in world.decisions if d.threshold is not None][-1]
+    assert ends[0.05] < 0.75 < ends[20.0]
+
+
+def test_slowed_server_loses_traffic_and_wins_it_back():
+    world = three_stages(plan=[(30, lambda w: w.set_speed("a1", 10)), (60, lambda w: w.set_speed("a1", 30))])
+    world.run(90)
+    share = {d.slot: d.offload["a1"] for d in world.decisions if d.node == "d1"}
+    assert share[13] < 0.5 * share[9]
+    assert share[23] > 1.5 * share[19]
+
+
+def test_server_without_tasks_notices_that_it_is_fast_again():
+    world = three_stages()
+    world.run(0.1, tasks=False)
+    server = world.nodes["a1"]
+    server.tasks.service.observe(1.0)
+    slow = server.tasks.service_rate_per_s
+    world._run_until(60.0)
+    assert server.tasks.service_rate_per_s > 2 * slow
+    assert server.tasks.service_rate_per_s == pytest.approx(30.0, rel=0.01)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_killed_server_costs_no_task(stage):
+    victim = {1: "a1", 2: "b1", 3: "c1"}[stage]
+    world = three_stages(timeouts=Timeouts(ack_s=0.5, result_s=4.0), plan=[(10, lambda w: w.kill(victim))])
+    tasks = world.run(30)
+    assert {t.status for t in tasks} == {"completed"}
+    assert any(t.attempts > 1 for t in tasks)
+    offloader = {1: "d1", 2: "a1", 3: "b1"}[stage]
+    assert last_shares(world, offloader)[victim] == 0
+    assert {e.kind for e in world.events} >= {"receiver-silent"}
+
+
+def test_returning_server_is_used_again():
+    world = three_stages(
+        timeouts=Timeouts(ack_s=0.5, result_s=4.0),
+        plan=[(9.5, lambda w: w.kill("a1")), (20.5, lambda w: w.revive("a1"))],
+    )
+    tasks = world.run(60)
+    assert {t.status for t in tasks} == {"completed"}
+    assert last_shares(world, "d1")["a1"] > 0.2
+    assert "receiver-back" in {e.kind for e in world.events}
+
+
+def test_unreachable_next_stage_forces_an_exit():
+    world = three_stages(timeouts=Timeouts(ack_s=0.5, result_s=6.0), plan=[(9, lambda w: w.kill("c1", "c2"))])
+    tasks = world.run(30)
+    late = [t for t in tasks if t.created_s > 15]
+    assert {t.status for t in late} == {"completed"}
+    assert any(t.forced_exit for t in late)
+    assert {t.exit_stage for t in late} == {1, 2}
+
+
+def test_task_is_reported_lost_when_nobody_answers():
+    world = three_stages(timeouts=Timeouts(ack_s=0.5, result_s=2.0), plan=[(3, lambda w: w.kill("a1", "a2", "a3"))])
+    tasks = world.run(10)
+    lost = [t for t in tasks if t.status == "lost"]
+    assert lost
+    assert all("after 5 attempts" in t.reason for t in lost)
+    assert len(tasks) == len({t.id for t in tasks}) == len(world._row)
+
+
+def test_slow_link_is_measured_and_avoided():
+    world = three_stages(link_s=lambda a, b, bulk: 0.3 if bulk and "a1" in (a, b) else 0.005)
+    world.run(30)
+    assert last_shares(world, "d1")["a1"] < 0.2
+
+
+def test_lost_result_is_asked_for_again_and_duplicates_are_counted():
+    world = three_stages(timeouts=Timeouts(result_s=0.05))  # shorter than any service: every task is offered again
+    world.run(5)
+    assert {t.status for t in world.tasks} <= {"completed", "lost"}
+    world._run_until(world.now_s + 5)
+    duplicates = sum(world.nodes[d].tasks.duplicates for d in world.devices)
+    assert duplicates > 0
+    assert len({t.id for t in world.tasks}) == len(world.tasks)
+
+
+def test_silent_link_before_the_run_is_named():
+    servers = {"a1": (1, 30.0), "a2": (1, 30.0), "b1": (2, 30.0)}
+    world = World(servers, {"d1": 1.0}, link_s=lambda a, b, _bulk: DEAD if {a, b} == {"d1", "a2"} else 0.01)
+    with pytest.raises(AssertionError):
+        world.run(1)
+    world._run_until(20.0)
+    ready = {r.node: r.unreachable for r in world.records if hasattr(r, "unreachable")}
+    assert ready["d1"] == ("a2",)
+
+
+def test_messages_that_make_no_sense_here_are_noted_not_obeyed():
+    world = three_stages()
+    world.run(1, tasks=False)
+    server, device = world.nodes["a1"], world.nodes["d1"]
+    wrong_shape = Task(1, "d1", 1, 0.0, (), IMAGE)
+    activation = Tensor(world.nodes["b1"].config.input_form, b"")
+    effects = server.handle(Received("d1", wrong_shape, activation), 2.0)
+    assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
+    assert not any(isinstance(e, StartCompute) for e in effects)
+    effects = device.handle(Received("a1", Probe(1, 0.0, IMAGE), Tensor(IMAGE, bytes(64))), 2.0)
+    assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
+    assert device.handle(Received("a1", Ack(999, 1, 0.0, 1)), 2.0) == []  # an acknowledgement of nothing
+    device.handle(Received("a1", Result(999, 1, 3, 0.9, 1, False, ())), 2.0)
+    assert device.tasks.duplicates == 1
+
+
+def test_driver_faults_are_loud():
+    world = three_stages()
+    with pytest.raises(UnexpectedEvent, match="a1"):
+        world.nodes["a1"].handle(TaskArrived(1, 1, 0.0, Tensor(IMAGE, bytes(64))), 0.0)
+
+
+def test_link_probes_keep_idle_links_known():
+    world = three_stages(policy="computing-first")
+    world.run(30, tasks=False)
+    for receiver in world.nodes["a1"].routing.receivers.values():
+        assert receiver.link.transfer_s == pytest.approx(0.01, rel=1e-6)
+        assert receiver.link.byte_per_s(1000) == pytest.approx(1000 / 0.005, rel=1e-6)
+
+
+def test_same_seed_gives_the_same_run():
+    runs = []
+    for _ in range(2):
+        world = three_stages(seed=5)
+        world.run(10)
+        runs.append([(t.id, t.completed_s, t.exit_stage) for t in world.tasks])
+    assert runs[0] == runs[1]
+    assert np.isfinite([done for _, done, _ in runs[0]]).all()

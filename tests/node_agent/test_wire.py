@@ -1,0 +1,105 @@
+"""Encoding: what is sent is what is read, and nothing else is read."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node_agent.wire import (
+    MAX_HEADER_BYTES,
+    PREFIX,
+    Ack,
+    Hop,
+    Message,
+    Offer,
+    Probe,
+    Report,
+    Result,
+    Task,
+    Tensor,
+    TensorForm,
+    WireError,
+    decode,
+    encode,
+)
+
+times = st.floats(-1e6, 1e6)
+names = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
+hops = st.lists(st.builds(Hop, names, times, times, times, times), max_size=4).map(tuple)
+forms = st.builds(
+    TensorForm, st.sampled_from(["uint8", "float16", "float32"]), st.lists(st.integers(1, 5), max_size=4).map(tuple)
+)
+counts = st.integers(0, 2**53)
+paths = st.lists(
+    st.tuples(st.floats(0, 1e6), st.lists(st.floats(0, 2), max_size=4).map(tuple)), max_size=4
+).map(tuple)
+plain_messages = st.one_of(
+    st.builds(Ack, counts, st.integers(1, 9), times, counts),
+    st.builds(
+        Result, counts, st.integers(1, 9), st.integers(0, 1000), st.floats(0, 1), st.integers(1, 9), st.booleans(), hops
+    ),
+    st.builds(Offer, counts, counts, st.floats(0, 1e6), paths, times, st.booleans(), st.booleans()),
+)
+
+
+@given(plain_messages)
+def test_plain_messages_come_back(message):
+    assert decode([bytes(frame) for frame in encode(message)]) == (message, None)
+
+
+@given(st.builds(Task, counts, names, st.integers(1, 1000), times, hops, forms), st.randoms())
+def test_tasks_come_back_with_their_tensor(task, random):
+    data = random.randbytes(task.tensor.byte_count)
+    message, tensor = decode([bytes(frame) for frame in encode(task, Tensor(task.tensor, data))])
+    assert message == task
+    assert tensor == Tensor(task.tensor, data)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=3))
+def test_foreign_bytes_are_refused(frames):
+    with pytest.raises(WireError):
+        decode(frames)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_behind_our_prefix_are_refused_or_a_message(body):
+    try:
+        message, _ = decode([PREFIX + body])
+    except WireError:
+        return
+    assert isinstance(message, Message)
+
+
+def task_frames(form: TensorForm, data: bytes) -> list[bytes]:
+    task = Task(1, "cam-1", 1, 0.0, (), form)
+    return [bytes(frame) for frame in encode(task, Tensor(form, data))]
+
+
+@pytest.mark.parametrize(
+    ("frames", "complaint"),
+    [
+        ([b"GET / HTTP/1.1"], "another protocol"),
+        ([b"DTOE\x63" + b"\x80"], "version 63"),
+        ([PREFIX + b"x" * MAX_HEADER_BYTES], "above the limit"),
+        ([PREFIX + msgspec.msgpack.encode({"type": "wish"})], "malformed"),
+        (task_frames(TensorForm("uint8", (2, 2)), b"123"), "3 tensor bytes where uint8\\[2, 2\\] has 4"),
+        (task_frames(TensorForm("uint8", (2, 2)), b"1234")[:1], "without its tensor"),
+        ([*(bytes(f) for f in encode(Ack(1, 1, 0.0, 0))), b"more"], "a tensor frame behind"),
+        (task_frames(TensorForm("float32", (4096, 4096, 2)), b""), "above the limit"),
+    ],
+)
+def test_refusals_say_why(frames, complaint):
+    with pytest.raises(WireError, match=complaint):
+        decode(frames)
+
+
+def test_out_of_bounds_values_are_refused():
+    header = bytes(encode(Offer(1, 1, 1.0, ((1.0, (0.5,)),), 0.0, False, False))[0])
+    bad = {**msgspec.msgpack.decode(header[len(PREFIX) :]), "flow_per_s": -1.0}
+    with pytest.raises(WireError, match="flow_per_s"):
+        decode([PREFIX + msgspec.msgpack.encode(bad)])
+
+
+def test_every_message_has_its_own_tag():
+    tags = [kind.__struct_config__.tag for kind in (Task, Ack, Result, Probe, Offer, Report)]
+    assert len(set(tags)) == len(tags)

@@ -1,0 +1,264 @@
+"""Workload traces: files good and bad, and the statistics of generated ones."""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node_agent.errors import InputError
+from testbed.scenario import Scenario
+from testbed.topology import load_topology, resolve_text
+from testbed.trace.summary import summarise
+from testbed.trace.workload import (
+    MAX_PROBLEMS,
+    Arrival,
+    TraceError,
+    check_trace,
+    generate,
+    read_trace,
+    write_trace,
+)
+
+ROOT = Path(__file__).parents[3]
+
+
+def scenario_of(devices: str = "cam: {count: 4, rate: 3 /s}", *, arrivals: str = "poisson") -> Scenario:
+    """A scenario with these devices in front of one server."""
+    names = [part.split(":")[0].strip() for part in devices.split("},")]
+    return resolve_text(
+        f"""
+name: one
+model: {{name: glyphs, cut: [5]}}
+policy: dto-ee
+seed: 11
+arrivals: {arrivals}
+devices: {{{devices}}}
+servers: {{server: {{stage: 1, capacity: 1 GFLOP/s}}}}
+links: [{{from: [{", ".join(names)}], to: server, rate: 1 Gbit/s, delay: 1 ms}}]
+"""
+    )
+
+
+GOOD_LINE = '{"time_s": 0.5, "device": "cam-1", "sample": 17}\n'
+
+
+def problems_of(path: Path, text: str | bytes) -> tuple[str, ...]:
+    """Problems of a trace file with this text, without the folder."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(TraceError) as caught:
+        read_trace(path)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint
+    return tuple(problem.removeprefix(f"{path.parent}/") for problem in caught.value.problems)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1e6), st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.integers(0, 10**6)),
+        max_size=30,
+    )
+)
+@settings(deadline=None)
+def test_what_is_written_reads_back(rows: list[tuple[float, str, int]]) -> None:
+    arrivals = [Arrival(*row) for row in sorted(rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "t.jsonl")
+        write_trace(path, arrivals)
+        assert read_trace(path) == arrivals
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD_LINE + GOOD_LINE[:20], "t.jsonl:2: the last line is cut off"),
+        (GOOD_LINE + "oops\n", "t.jsonl:2: not JSON"),
+        (GOOD_LINE + "\n" + GOOD_LINE, "t.jsonl:2: empty line"),
+        ('{"time_s": 0.5, "device": "cam-1"}\n', "t.jsonl:1: object missing required field `sample`"),
+        (GOOD_LINE.replace("}", ', "label": 1}'), "t.jsonl:1: object contains unknown field `label`"),
+        (GOOD_LINE.replace("0.5", "-0.5"), "t.jsonl:1: expected `float` >= 0"),
+        (GOOD_LINE.replace("0.5", "1e999"), "t.jsonl:1: "),
+        (GOOD_LINE.replace("0.5", "NaN"), "t.jsonl:1: not JSON"),
+        (GOOD_LINE.replace("0.5", '"0.5"'), "t.jsonl:1: expected `float`, got `str`"),
+        (GOOD_LINE.replace("17", "1.5"), "t.jsonl:1: expected `int`, got `float`"),
+        (GOOD_LINE.replace("17", "-1"), "t.jsonl:1: expected `int` >= 0"),
+        (GOOD_LINE.replace("17", "9" * 400), "t.jsonl:1: "),
+        (GOOD_LINE.replace('"cam-1"', "3"), "t.jsonl:1: expected `str`, got `int`"),
+        (GOOD_LINE.replace("0.5", "0.6") + GOOD_LINE, "t.jsonl:2: not sorted: 0.5 s follows 0.6 s"),
+        ("[1]\n", "t.jsonl:1: expected `object`, got `array`"),
+        ("x" * 10_000, "t.jsonl:1: longer than 4096 bytes"),
+        (b'{"time_s": 0.5, "device": "\xff", "sample": 1}\n', "t.jsonl:1: "),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
+    (problem,) = problems_of(tmp_path / "t.jsonl", text)
+    assert problem.startswith(said)
+
+
+def test_all_bad_lines_are_reported_up_to_a_limit(tmp_path: Path) -> None:
+    text = "oops\n" + GOOD_LINE + "{}\n"
+    assert [problem.split(": ")[0] for problem in problems_of(tmp_path / "t", text)] == ["t:1", "t:3"]
+    assert len(problems_of(tmp_path / "t", "oops\n" * 10_000)) == MAX_PROBLEMS + 1
+    with pytest.raises(TraceError, match="… and more"):
+        read_trace(tmp_path / "t")
+
+
+def test_a_last_line_without_a_line_feed_counts(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(GOOD_LINE.rstrip("\n"))
+    assert read_trace(tmp_path / "t") == [Arrival(0.5, "cam-1", 17)]
+
+
+def test_an_unreadable_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_trace(tmp_path / "absent")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_trace(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write_trace(path, [Arrival(0.0, "a", 1)])
+
+    def broken() -> "list[Arrival]":
+        raise RuntimeError("no more")
+        yield  # type: ignore[unreachable]
+
+    with pytest.raises(RuntimeError):
+        write_trace(path, broken())
+    assert read_trace(path) == [Arrival(0.0, "a", 1)]
+    assert os.listdir(tmp_path) == ["t"]
+    assert path.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(InputError, match="cannot be written"):
+        write_trace(tmp_path / "absent" / "t", [])
+    with pytest.raises(InputError, match="not a regular file"):
+        write_trace("/dev/null", [])
+
+
+def test_a_trace_must_suit_the_scenario() -> None:
+    scenario = scenario_of()
+    check_trace([Arrival(0.0, "cam-1", 0), Arrival(60.0, "cam-4", 9)], scenario, 10)
+    with pytest.raises(TraceError) as caught:
+        check_trace(
+            [Arrival(0.0, "cam-5", 0), Arrival(1.0, "cam-1", 10), Arrival(61.0, "cam-1", 1)], scenario, 10, source="t"
+        )
+    assert caught.value.problems == (
+        "t:1: the topology has no device 'cam-5'",
+        "t:2: sample 10 does not exist; the model comes with 10",
+        "t:3: 61 s lies beyond the duration of 60 s",
+    )
+    with pytest.raises(TraceError, match="offers no task"):
+        check_trace([], scenario, 10)
+    with pytest.raises(TraceError) as caught:
+        check_trace([Arrival(0.0, "x", 0)] * 10_000, scenario, 10)
+    assert len(caught.value.problems) == MAX_PROBLEMS + 1
+
+
+def times_of(arrivals: list[Arrival], device: str) -> np.ndarray:
+    return np.array([arrival.time_s for arrival in arrivals if arrival.device == device])
+
+
+@pytest.mark.parametrize("process", ["poisson", "bursty"])
+def test_arrivals_are_sorted_inside_the_duration_and_repeatable(process: str) -> None:
+    scenario = scenario_of(arrivals=process)
+    arrivals = generate(scenario, sample_count=100)
+    assert arrivals == generate(scenario, process=process, duration_s=60.0, seed=11, sample_count=100)
+    assert arrivals != generate(scenario, seed=12, sample_count=100)
+    times = [arrival.time_s for arrival in arrivals]
+    assert times == sorted(times)
+    assert min(times) >= 0
+    assert max(times) < 60
+    check_trace(arrivals, scenario, 100)
+
+
+@pytest.mark.parametrize("process", ["poisson", "bursty"])
+def test_a_device_keeps_its_arrivals_when_others_come_or_go(process: str) -> None:
+    alone = generate(scenario_of("cam: {count: 2, rate: 3 /s}"), process=process, sample_count=50)
+    crowd = generate(scenario_of("tv: {rate: 9 /s}, cam: {count: 5, rate: 3 /s}"), process=process, sample_count=50)
+    for device in ("cam-1", "cam-2"):
+        assert (times_of(alone, device) == times_of(crowd, device)).all()
+    assert len(times_of(crowd, "cam-1")) > 100
+    assert (times_of(crowd, "cam-1")[:50] != times_of(crowd, "cam-2")[:50]).all()
+
+
+def test_every_sample_is_used_equally_often_and_in_a_new_order() -> None:
+    arrivals = generate(scenario_of(), sample_count=100)
+    uses = Counter(arrival.sample for arrival in arrivals)
+    assert set(uses) == set(range(100))
+    assert max(uses.values()) - min(uses.values()) <= 1
+    decks = [[arrival.sample for arrival in arrivals[start : start + 100]] for start in (0, 100)]
+    assert sorted(decks[0]) == sorted(decks[1]) == list(range(100))
+    assert decks[0] != decks[1]
+
+
+def test_poisson_arrivals_have_the_stated_rate_and_exponential_gaps() -> None:
+    from scipy import stats
+
+    arrivals = generate(scenario_of("cam: {count: 1, rate: 3 /s}"), duration_s=5000.0, sample_count=10)
+    times = times_of(arrivals, "cam-1")
+    assert len(times) == pytest.approx(15_000, abs=4 * 15_000**0.5)
+    assert stats.kstest(np.diff(times), "expon", args=(0, 1 / 3)).pvalue > 1e-3
+    # Independent gaps: the correlation of neighbours is normal around 0 with deviation 1/sqrt(n).
+    gaps = np.diff(times)
+    assert abs(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]) < 4 / len(gaps) ** 0.5
+    dispersion = summarise(arrivals, window_s=2.0)["all"]["dispersion"]
+    assert dispersion == pytest.approx(1.0, abs=4 * (2 / 2500) ** 0.5)
+
+
+def test_bursty_arrivals_have_the_stated_mean_and_dispersion() -> None:
+    from scipy import stats
+
+    duration_s, rate = 40_000.0, 3.0
+    arrivals = generate(
+        scenario_of("cam: {count: 1, rate: 3 /s}"), process="bursty", duration_s=duration_s, sample_count=10
+    )
+    limit = 1 + 3.2 * rate  # as documented beside the parameters
+    expected = duration_s * rate
+    assert len(arrivals) == pytest.approx(expected, abs=4 * (expected * limit) ** 0.5)
+    # In windows of t the excess is 3.2 rate (1 - (1 - exp(-r t)) / (r t)) with r = 1/2 s + 1/8 s = 0.625 /s.
+    window_s = 20.0
+    turned = 0.625 * window_s
+    in_window = 1 + 3.2 * rate * (1 - (1 - np.exp(-turned)) / turned)
+    dispersion = summarise(arrivals, window_s=window_s)["all"]["dispersion"]
+    assert dispersion == pytest.approx(in_window, rel=0.15)
+    gaps = np.diff(times_of(arrivals, "cam-1"))
+    assert stats.kstest(gaps, "expon", args=(0, 1 / rate)).pvalue < 1e-6
+
+
+def test_impossible_wishes_are_refused() -> None:
+    scenario = scenario_of()
+    for wish in ({"duration_s": 0.0}, {"duration_s": float("nan")}, {"duration_s": 1e8}, {"sample_count": 0}):
+        with pytest.raises(InputError):
+            generate(scenario, **{"sample_count": 10, **wish})
+    with pytest.raises(InputError, match="tasks are too many"):
+        generate(scenario, duration_s=1e7, sample_count=10)
+
+
+def test_a_summary_counts_by_hand() -> None:
+    arrivals = [Arrival(0.1, "b-10", 1), Arrival(0.2, "b-2", 1), Arrival(1.5, "b-2", 2), Arrival(4.0, "b-2", 3)]
+    summary = summarise(arrivals, window_s=1.0)
+    assert list(summary["devices"]) == ["b-2", "b-10"]
+    assert (summary["span_s"], summary["samples"]) == (4.0, 3)
+    assert summary["devices"]["b-2"]["tasks"] == 3
+    assert summary["devices"]["b-2"]["rate_per_s"] == 0.75
+    # b-2's counts in the four seconds: 1, 1, 0, 1 (the last window holds its end): mean 3/4, variance 1/4.
+    assert summary["devices"]["b-2"]["dispersion"] == pytest.approx(1 / 3)
+    assert summarise([], window_s=1.0)["all"] == {"tasks": 0, "rate_per_s": 0.0, "dispersion": None}
+    assert summarise(arrivals[:2], window_s=1.0)["all"]["dispersion"] is None
+
+
+@pytest.mark.parametrize("process", ["poisson", "bursty"])
+def test_the_shipped_traces_are_what_the_command_makes(process: str) -> None:
+    from node_agent.models import load_bundle
+
+    scenario = load_topology(ROOT / "topologies" / "quickstart.yaml").resolve()
+    shipped = read_trace(ROOT / "traces" / f"quickstart-{process}.jsonl")
+    count = load_bundle(scenario.model.name).sample_count
+    check_trace(shipped, scenario, count)
+    assert shipped == generate(scenario, process=process, duration_s=60.0, sample_count=count)
+    first = (ROOT / "traces" / f"quickstart-{process}.jsonl").read_text().splitlines()[0]
+    assert list(json.loads(first)) == ["time_s", "device", "sample"]
