@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -33,8 +32,8 @@ class Interrupts:
 
     def _met(self, _number: int, _frame: FrameType | None) -> None:
         if self.wanted:
-            sys.stderr.write("\nleft at once; `dtoee-testbed clean` removes what remains\n")
-            sys.stderr.flush()
+            # Past sys.stderr, which a live view may have taken over, and which this signal may have interrupted.
+            os.write(2, b"\nleft at once; `dtoee-testbed clean` removes what remains\n")
             os._exit(130)
         self.wanted = True
         if not self.deferred:

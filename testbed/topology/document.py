@@ -1,4 +1,4 @@
-"""The form of topology.yaml: one pydantic model per entry; what an entry refers to is checked in `topology_compiler`.
+"""The form of topology.yaml: one pydantic model per entry; what an entry refers to is checked in `compiler`.
 
 Unknown keys are errors everywhere, and nothing is coerced: `count: "6"` is refused.
 """

@@ -1,9 +1,9 @@
 """Checks of a topology against what the node software offers: models with their exits, and policies."""
 
 from node_agent.errors import InputError
-from testbed.places import Path
 from testbed.scenario import PolicyChoice
-from testbed.topology_document import ModelEntry
+from testbed.topology.document import ModelEntry
+from testbed.topology.places import Path
 
 
 def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:

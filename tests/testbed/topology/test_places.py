@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import places
-from testbed.places import YamlError, read_yaml
+from testbed.topology import places
+from testbed.topology.places import YamlError, read_yaml
 
 
 def test_knows_the_place_of_every_key_and_value() -> None:

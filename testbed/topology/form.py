@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from testbed import topology_document as form
-from testbed.places import Path, Place, Problem
+from testbed.topology import document as form
+from testbed.topology.places import Path, Place, Problem
 
 _WORDING = {
     "int_type": "must be a whole number",

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from testbed import topology_document as form
 from testbed.scenario import CapacityChange, Event, Link, LinkChange, LinkShape, NodeChange
+from testbed.topology import document as form
 
 if TYPE_CHECKING:
-    from testbed.topology_compiler import Compiler
+    from testbed.topology.compiler import Compiler
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from testbed import topology_document as form
-from testbed.graph import Network
-from testbed.places import Path, Problem
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
-from testbed.topology_events import compile_events
-from testbed.topology_form import Draft
-from testbed.topology_model import cut_problems, policy_problem
+from testbed.topology import document as form
+from testbed.topology.choices import cut_problems, policy_problem
+from testbed.topology.events import compile_events
+from testbed.topology.form import Draft
+from testbed.topology.graph import Network
+from testbed.topology.places import Path, Problem
 from testbed.units import Span
 
 MAX_NODES = 20_000

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.graph import Network
+from testbed.topology.graph import Network
 
 
 def test_switches_join_nodes_and_nodes_do_not() -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node_agent.errors import InputError
-from testbed.places import MAX_BYTES, Problem, YamlError, read_yaml
 from testbed.scenario import PolicyChoice, Scenario
-from testbed.topology_compiler import Compiler
-from testbed.topology_document import TopologyDocument
-from testbed.topology_form import Draft, read_form
-from testbed.topology_model import policy_problem
+from testbed.topology.choices import policy_problem
+from testbed.topology.compiler import Compiler
+from testbed.topology.document import TopologyDocument
+from testbed.topology.form import Draft, read_form
+from testbed.topology.places import MAX_BYTES, Problem, YamlError, read_yaml
 
 _MAX_SHOWN = 50
 

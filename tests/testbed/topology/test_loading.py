@@ -20,7 +20,7 @@ from testbed.topology import (
     topology_json_schema_text,
 )
 
-TOPOLOGIES = Path(__file__).parents[2] / "topologies"
+TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 
 SMALL = """\
 name: small
