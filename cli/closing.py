@@ -77,7 +77,8 @@ def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
     backend = fidelity.get("network_backend", "-")
     relayed, late = fidelity.get("frames_relayed") or 0, fidelity.get("frames_late") or 0
     dropped = fidelity.get("frames_dropped") or 0
-    yield f"network ({backend}): {dropped or 'no'} {'frame' if dropped == 1 else 'frames'} dropped unasked"
+    loss = f"{dropped} frames lost that should not have been" if dropped else "no unwanted loss of frames"
+    yield f"network ({backend}): {loss}"
     if relayed:
         worst_ms = _number(fidelity.get("worst_frame_lateness_s"), ".1f", 1e3)
         share = _percent(late / relayed, ".2%")

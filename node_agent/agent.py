@@ -69,7 +69,7 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     capacity_flop_per_s: float
     work_flop: float
     activation: ActivationFormat
-    quota_procs_path: str | None  # control group of the compute process; None: paced
+    quota_procs_paths: tuple[str, ...]  # control groups of the compute process; none: paced
     arrivals: tuple[Arrival, ...] = ()
 
 

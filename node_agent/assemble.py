@@ -24,8 +24,8 @@ def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) ->
     """
     infer = inference(sub_model, config.activation)
     executor: Executor
-    if config.quota_procs_path is None:
+    if not config.quota_procs_paths:
         executor = PacedExecutor(infer, config.work_flop, config.capacity_flop_per_s, config.time_scale)
     else:
-        executor = QuotaExecutor(infer, config.quota_procs_path)
+        executor = QuotaExecutor(infer, config.quota_procs_paths)
     return Agent(config, ServerCore(config.node, table), executor, None)

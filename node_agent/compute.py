@@ -7,7 +7,7 @@ Both run real work; both answer with `ComputeFinished`. Times are emulated secon
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Protocol
@@ -108,18 +108,19 @@ class PacedExecutor:
 
 
 class QuotaExecutor:
-    """A child process runs the sub-model; the CPU limit is that of the control group whose file it writes itself into.
+    """A child process runs the sub-model, under the CPU limit of the control groups it has joined.
 
     The agent's own messaging stays outside the limit. Capacity changes are the group's business, not this class's.
     Must be made before the process has threads, since it forks.
     """
 
-    def __init__(self, infer: Infer, procs_path: str) -> None:
+    def __init__(self, infer: Infer, procs_paths: Sequence[str]) -> None:
+        """`procs_paths`: the files of the control groups that a process joins by writing its id."""
         self._pipe, child_pipe = Pipe()
         self._pid = os.fork()
         if self._pid == 0:
             self._pipe.close()
-            _serve(child_pipe, infer, procs_path)
+            _serve(child_pipe, infer, procs_paths)
         child_pipe.close()
 
     def start(self, tensor: Tensor, now_s: float) -> None:  # noqa: ARG002 - the kernel keeps the time
@@ -155,12 +156,13 @@ def _put(pipe: Connection, header: object, data: bytes | bytearray | memoryview 
         pipe.send_bytes(data)
 
 
-def _serve(pipe: Connection, infer: Infer, procs_path: str) -> None:
-    """The child: join the control group, then answer until the pipe closes."""
+def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str]) -> None:
+    """The child: join the control groups, then answer until the pipe closes."""
     status = 1
     try:
-        with open(procs_path, "w", encoding="ascii") as procs:
-            procs.write(str(os.getpid()))
+        for path in procs_paths:
+            with open(path, "w", encoding="ascii") as procs:
+                procs.write("0")  # the writer itself
         while True:
             tensor = Tensor(msgspec.msgpack.decode(pipe.recv_bytes(), type=TensorForm), pipe.recv_bytes())
             answer = infer(tensor)

@@ -128,7 +128,9 @@ class Experiment:
                 warm,
                 address=network.address,
                 control_room=room.endpoint,
-                quota_procs_paths={server: str(group.procs_path) for server, group in cgroups.items()},
+                quota_procs_paths={
+                    server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
+                },
             )
             live = LiveRun(
                 scenario,

@@ -19,7 +19,7 @@ def agent_configs(
     *,
     address: Callable[[str], str],
     control_room: str,
-    quota_procs_paths: Mapping[str, str],
+    quota_procs_paths: Mapping[str, tuple[str, ...]],
 ) -> dict[str, AgentConfig]:
     """One configuration per node, by name.
 
@@ -76,7 +76,7 @@ def agent_configs(
             capacity_flop_per_s=capacity_of.get(name, UNREACHED_FLOP_PER_S),
             work_flop=work_flop,
             activation=scenario.model.activation,
-            quota_procs_path=quota_procs_paths.get(name),
+            quota_procs_paths=quota_procs_paths.get(name, ()),
             arrivals=tuple(shares[name]),
         )
     return configs

@@ -83,8 +83,7 @@ def _head(state: ViewState, width: int) -> list[Line]:
         left.append((f"  {scenario.time_scale:g} s for each emulated one", "dim"))
     match state.stage:
         case "running":
-            slots = max(1, round(scenario.duration_s / scenario.slot_s))
-            note = f"slot {state.slot} of {slots}"
+            note = f"slot {state.slot} ({scenario.slot_s:g} s each)"
         case "draining":
             note = "waiting for the last results"
         case _:
@@ -112,7 +111,9 @@ def _figures(state: ViewState, width: int, height: int) -> list[Line]:
     now, curve = state.recent(), state.curve()
     rows = 1 + (height - 4) // 3
     cells = max(0, width - LABEL - SCALE)
-    points = curve[-cells:] if cells else []
+    steps = max(len(curve), state.steps)
+    stretch = max(1, cells // steps)  # columns for a step, so that a short run does not stay in a corner
+    points = [point for point in curve for _ in range(stretch)][-cells:] if cells else []
     slowest_s = max((point.p95_s for point in points if point.p95_s is not None), default=0.0)
     worst = min((point.accuracy for point in points if point.accuracy is not None), default=1.0)
     floor = int(min(worst, 0.9) * 10) / 10
@@ -146,7 +147,7 @@ def _exit_shares(state: ViewState, now: Delays, width: int) -> Line:
         share = now.exit_share.get(stage, 0.0) if now.completed else None
         line.append((f" stage {stage} ", "dim"))
         line.append((f"{percent(share)} ", "bold"))
-    note = f"(figures: last {WINDOW_S:g} s; curves: {state.bin_s:g} s a column)"
+    note = f"(figures: last {WINDOW_S:g} s; curves: {state.bin_s:g} s a step)"
     return _justified(line, [(note, "dim")], width) if width_of(line) + len(note) < width else line
 
 

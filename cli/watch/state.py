@@ -195,6 +195,11 @@ class ViewState:
         """Emulated time for one point of the curves."""
         return max(1.0, self.scenario.duration_s / BINS) if self.scenario else 1.0
 
+    @property
+    def steps(self) -> int:
+        """Points that the curves have at the end of the workload."""
+        return math.ceil(self.scenario.duration_s / self.bin_s) if self.scenario else 1
+
     def recent(self) -> Delays:
         """Figures over the window that ends now."""
         since_s = self.now_s - WINDOW_S

@@ -57,6 +57,7 @@ STATUS_USER = 1
 LONGEST_REST_NS = 5_000_000
 # Below this a rest is not worth a timer: wake for every arrival instead.
 SHORTEST_REST_NS = 200_000
+ETHERNET_BYTES = 14  # ride free: a link's rate is that of its IP packets
 # Frames due within this time are sent at once: a timer cannot be had more precisely.
 EARLY_NS = 60_000
 WAKE_NS = 40_000  # a timer is asked to fire that much before the frame is due
@@ -106,7 +107,7 @@ class Line:
         due_ns = arrival_ns + self.delay_ns
         if self.jitter_ns:
             due_ns = max(arrival_ns, due_ns + int(self.random.gauss(0.0, self.jitter_ns)))
-        due_ns = max(due_ns, self.last_due_ns) + int(size_bytes * self.ns_per_byte)
+        due_ns = max(due_ns, self.last_due_ns) + int((size_bytes - ETHERNET_BYTES) * self.ns_per_byte)
         self.last_due_ns = due_ns
         self.held += 1
         self.frames += 1

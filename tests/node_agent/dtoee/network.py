@@ -1,6 +1,7 @@
 """A whole staged network evaluated in one place: the reference that the distributed recursion is held against."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class StagedNetwork:
             speed = rng.uniform(1, 3, size)
             service.append(speed * flow / (load * speed.sum()))
             flow *= share
-        link_s = [rng.uniform(0.002, 0.03, (a, b)) for a, b in zip(sizes, sizes[1:], strict=False)]
+        link_s = [rng.uniform(0.002, 0.03, (a, b)) for a, b in pairwise(sizes)]
         return cls(device_rate, service, variability, remaining, link_s, Overload(rho_max, kappa_s2))
 
     def speed_rows(self) -> list[np.ndarray]:

@@ -90,7 +90,10 @@ class TestMarginalCost:
             assert (costs[0] - 2 * costs[1] + costs[2]) / step**2 <= bound * 1.01
 
 
-def iterate(network: StagedNetwork, rounds: int, rule: StepRule = StepRule()):
+RULE = StepRule()
+
+
+def iterate(network: StagedNetwork, rounds: int, rule: StepRule = RULE):
     """Synchronous sweeps of DTO-R and DTO-O; yields cost and certified gap (both in tasks) of every round."""
     states = [[RowState.at_rest(row, rule) for row in rows] for rows in network.speed_rows()]
     for _ in range(rounds):

@@ -22,7 +22,7 @@ from .traffic import round_trips_s, send_datagrams, tcp_mbit_per_s
 
 pytestmark = pytest.mark.root
 IN_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
-GOODPUT = 1448 / 1514  # TCP payload in each full frame
+GOODPUT = 1448 / 1500  # TCP payload in each full packet
 
 
 def pair(shape, **changes):

@@ -28,7 +28,7 @@ def test_a_node_is_set_up_by_these_lines():
         "route add 10.64.0.2/32 via 10.64.0.2 dev n0-eth0 onlink src 10.64.0.1",
         "route add 10.64.0.3/32 via 10.64.0.2 dev n0-eth0 onlink src 10.64.0.1",
     ]
-    assert batch.tc[0] == "qdisc add dev n0-eth0 root handle 1: htb default 1"
+    assert batch.tc[0] == "qdisc add dev n0-eth0 root handle 1: stab overhead -14 linklayer ethernet htb default 1"
     assert batch.settings
 
 

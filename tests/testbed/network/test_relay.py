@@ -3,9 +3,10 @@ import statistics
 
 import pytest
 
-from testbed.network.relay import Line
+from testbed.network.relay import ETHERNET_BYTES, Line
 
 MS = 1_000_000
+FRAME = 1000 + ETHERNET_BYTES  # an IP packet of 1000 bytes
 
 
 def line(**changes):
@@ -16,18 +17,18 @@ def line(**changes):
 
 
 def test_a_frame_is_due_after_delay_and_transmission():
-    assert line(ns_per_byte=800.0).admit(5 * MS, 1000) == 15 * MS + 800_000  # 10 Mbit/s
+    assert line(ns_per_byte=800.0).admit(5 * MS, FRAME) == 15 * MS + 800_000  # 10 Mbit/s
 
 
 def test_frames_that_arrive_together_leave_at_the_rate_of_the_link():
     slow = line(ns_per_byte=800.0)
-    due = [slow.admit(0, 1000) for _ in range(5)]
+    due = [slow.admit(0, FRAME) for _ in range(5)]
     assert [later - earlier for earlier, later in itertools.pairwise(due)] == [800_000] * 4
 
 
 def test_frames_already_spaced_are_not_delayed_further():
     spaced = line(ns_per_byte=800.0)
-    assert [spaced.admit(i * 800_000, 1000) - i * 800_000 for i in range(5)] == [10 * MS + 800_000] * 5
+    assert [spaced.admit(i * 800_000, FRAME) - i * 800_000 for i in range(5)] == [10 * MS + 800_000] * 5
 
 
 def test_jitter_has_its_deviation_and_keeps_the_order():

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from cli.closing import print_summary, render_summary
+from testbed.summary import summarise
+
+RUN = Path("runs/20260101T000000Z-demo-dto-ee-1a2b")
+FIDELITY = {
+    "network_backend": "userspace", "frames_relayed": 20000, "frames_late": 3, "frames_dropped": 5,
+    "worst_frame_lateness_s": 0.0041, "relay_cpu_s": 4.1, "agents_cpu_s": 12.3, "host_cpu_share": 0.5,
+    "compute_overruns": 0, "replay_lateness_p99_s": 0.0009,
+}  # fmt: skip
+
+
+def task(created_s, delay_s, *, correct=True, exit_stage=1, attempts=1, reason=None):
+    return {
+        "status": "lost" if reason else "completed", "created_s": created_s, "delay_s": delay_s, "correct": correct,
+        "exit_stage": exit_stage, "attempts": attempts, "forced_exit": False, "reason": reason,
+    }  # fmt: skip
+
+
+def summary_of(tasks, fidelity):
+    figures = summarise(
+        tasks, policy="dto-ee", theta_s=2.0, warm_up_s=6.0, duplicates=0, stages=3, fidelity=fidelity
+    )
+    return {**figures, "seed": 7, "topology": "demo", "setup_s": {"network": 1.04, "agents": 4.4}}
+
+
+@pytest.fixture
+def summary():
+    tasks = [task(1.0, 9.0), task(8.0, 0.1), task(9.0, 0.3, correct=False, exit_stage=3, attempts=2)]
+    return summary_of([*tasks, task(10.0, None, reason="its device was down")], FIDELITY)
+
+
+def test_it_says_what_happened(summary):
+    text = render_summary(summary, RUN)
+    for expected in (
+        "Run        demo under dto-ee, seed 7",
+        "Tasks      4 offered, 3 completed, 1 lost\n           lost: 1 because its device was down",
+        "sent again: 1 (at most 2 attempts)",
+        "Delay      mean 200 ms   p50 200 ms   p95 290 ms   p99 298 ms",
+        "Accuracy   50.0 %",
+        "Exits      stage 1 50.0 %   stage 2 0.0 %   stage 3 50.0 %",
+        "Utility    0.800 s = 2 s x accuracy - mean delay",
+        "over the 2 tasks completed of those offered after 6 s",
+        "network (userspace): 5 frames lost that should not have been",
+        "frames over 1 ms late: 3 of 20000 (0.01 %); the worst 4.1 ms",
+        "compute: every task was served in its emulated time",
+        "Set-up     network after 1.0 s, agents after 4.4 s",
+        f"Files      {RUN}",
+    ):
+        assert expected in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_figures_over_no_task_are_dashes():
+    text = render_summary(summary_of([], {}), RUN)
+    for expected in ("mean -   p50 -", "Accuracy   -", "stage 3 -", "Utility    - ="):
+        assert expected in text
+    assert "Fidelity" not in text
+
+
+def test_a_run_that_ended_before_its_fidelity_was_known_can_be_told():
+    assert "this machine: - busy" in render_summary(summary_of([], {"network_backend": None, "frames_late": None}), RUN)
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.5, False), (0.99, True)])
+def test_a_machine_without_reserves_is_called_so(share, warned):
+    text = render_summary(summary_of([], {**FIDELITY, "host_cpu_share": share}), RUN)
+    assert ("too busy" in text) is warned
+
+
+def test_piped_it_is_the_same_text_without_colour(summary, capsys):
+    print_summary(summary, RUN)
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed == render_summary(summary, RUN).splitlines()

@@ -1,0 +1,135 @@
+import re
+
+import pytest
+from rich.console import Console
+
+from cli.watch.frame import draw
+from cli.watch.lines import bar, clock_text, sparkline
+from cli.watch.state import ViewState
+from tests.cli.watched import big_scenario, decision, event, play, scenario
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+def rendered(state, width, height):
+    """The lines as they reach a terminal of this size, which cuts what is too wide."""
+    console = Console(width=width, height=height, force_terminal=True, color_system=None, _environ={})
+    with console.capture() as capture:
+        console.print(draw(state, width, height), no_wrap=True)
+    return capture.get().rstrip("\n").split("\n")
+
+
+def played(what):
+    state = ViewState(clock=lambda: 0.0)
+    play(state, what)
+    return state
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("what", [scenario(), big_scenario()], ids=["small", "big"])
+def test_everything_that_matters_fits(what, width, height):
+    lines = rendered(played(what), width, height)
+    text = "\n".join(lines)
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= width
+    assert "demo  dto-ee" in lines[0]
+    assert "slot 6" in lines[0]
+    assert lines[0].endswith("0:20 / 1:00")
+    assert "200 of 1080 tasks completed  0 lost" in lines[1]
+    for label in ("devices", "stage 1", "stage 2", "stage 3", "delay p50   200 ms", "accuracy    90.0 %"):
+        assert label in text
+    assert "stage 1 40 %  stage 2 30 %  stage 3 30 %" in text
+    assert re.search(r"near-2 +down", text)
+    assert re.search(r"core-1 .* 50 % +2 +6.0/s +50 % +0.75", text)
+    assert "15.0 s  capacity-change  near-1  0.09 GFLOP/s" in text
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_probabilities_stand_below_their_receivers(width, height):
+    state = ViewState(clock=lambda: 0.0)
+    play(state, scenario())
+    state.decision(decision("near-1", {"mid-1": 0.07, "mid-2": 0.93, "mid-3": 0.0}))
+    lines = rendered(state, width, height)
+    heading = next(line for line in lines if line.startswith("stage 1"))
+    row = next(line for line in lines if line.startswith("near-1"))
+    shown = {name: row[: heading.index(name) + len(name)].split()[-1] for name in ("mid-1", "mid-2", "mid-3")}
+    assert shown == {"mid-1": "7", "mid-2": "93", "mid-3": "·"}
+
+
+def test_devices_stand_alone_where_there_is_room_and_in_groups_elsewhere():
+    state = ViewState(clock=lambda: 0.0)
+    play(state, scenario(tuple(f"west-{n}" for n in range(1, 4)) + tuple(f"east-{n}" for n in range(1, 4))))
+    assert any(re.match(r"east-3 +1 +3.0/s", line) for line in rendered(state, 120, 40))
+    small = rendered(state, 80, 24)
+    assert not any(line.startswith("east-3") for line in small)
+    assert any(re.match(r"east ×3 +3 +9.0/s", line) for line in small)
+
+
+def test_a_low_terminal_puts_servers_together_and_keeps_their_sums():
+    lines = rendered(played(big_scenario()), 80, 24)
+    together = [re.match(r"(\d) more .* (\d+) +(\d+\.\d)/s", line) for line in lines]
+    assert any(together)
+    for found in filter(None, together):
+        count, queue, rate = int(found[1]), int(found[2]), float(found[3])
+        up = queue / 2  # each server has two tasks
+        assert up <= count
+        assert rate == pytest.approx(6.0 * up)
+
+
+def test_receivers_without_a_column_share_the_last_one():
+    lines = rendered(played(big_scenario()), 80, 24)
+    assert lines[2].split("→")[1].split() == ["near-", "1", "2", "3", "4", "+2"]
+    assert lines[3].split()[-5:] == ["60", "8", "8", "8", "16"]
+
+
+@pytest.mark.parametrize("width", [1, 10, 20, 40, 60])
+@pytest.mark.parametrize("height", [1, 2, 5, 10, 15])
+@pytest.mark.parametrize("what", [scenario(), big_scenario()], ids=["small", "big"])
+def test_tiny_terminals_get_what_fits(what, width, height):
+    state = played(what)
+    frame = draw(state, width, height)
+    assert 0 < len(frame.lines) <= height
+    assert all(sum(len(text) for text, _ in line) <= width for line in frame.lines)
+
+
+def test_before_the_start_the_steps_of_the_set_up_are_shown():
+    now_s = 0.0
+    state = ViewState(clock=lambda: now_s)
+    state.phase("building the network")
+    now_s = 1.5
+    state.phase("loading the model")
+    now_s = 2.0
+    lines = rendered(state, 80, 24)
+    assert lines[1].split() == ["✓", "building", "the", "network", "1.5", "s"]
+    assert lines[2].endswith("loading the model  0.5 s")
+
+
+def test_a_run_that_has_told_nothing_yet_can_be_drawn():
+    state = ViewState(clock=lambda: 0.0)
+    state.started(scenario(time_scale=2.0), 0)
+    lines = rendered(state, 80, 24)
+    assert "2 s for each emulated one" in lines[0]
+    assert any(line.split()[:3] == ["delay", "p50", "-"] for line in lines)
+
+
+def test_a_node_that_is_down_is_red():
+    state = ViewState(clock=lambda: 0.0)
+    play(state, scenario())
+    state.event(event("node-down", "core-1"))
+    styles = {style for line in draw(state, 80, 24).lines for text, style in line if text.startswith("core-1")}
+    assert "bold red" in styles
+
+
+@pytest.mark.parametrize(("share", "drawn"), [(0, "    "), (1, "████"), (0.5, "██  "), (0.625, "██▌ "), (7, "████")])
+def test_bar(share, drawn):
+    assert bar(share, 4) == drawn
+
+
+def test_sparkline_grows_from_below_and_leaves_gaps():
+    assert sparkline([0.0, None, 1.0, 0.5], 0.0, 1.0) == ["▁ █▄"]
+    assert sparkline([0.5, 1.0, 0.75], 0.0, 1.0, rows=2) == [" █▄", "███"]
+    assert sparkline([3.0], 3.0, 3.0) == ["▁"]
+
+
+def test_clock():
+    assert [clock_text(seconds) for seconds in (0.0, 59.9, 60.0, 3601.0)] == ["0:00", "0:59", "1:00", "60:01"]

@@ -1,0 +1,81 @@
+"""A made-up run for the tests of the monitors: what an experiment would tell, without an experiment."""
+
+from itertools import pairwise
+
+from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.observer import RunObserver
+from testbed.scenario import Device, ModelChoice, PolicyChoice, Scenario, Server
+
+
+def scenario(devices=("west-1", "west-2", "east-1"), servers=(3, 3, 2), duration_s=60.0, **changes):
+    """`servers` are numbers by stage; the stages are called near, mid and core."""
+    stages = [
+        [f"{name}-{number}" for number in range(1, count + 1)]
+        for name, count in zip(("near", "mid", "core"), servers, strict=True)
+    ]
+    offload_to = dict.fromkeys(devices, tuple(stages[0]))
+    for offloaders, receivers in pairwise(stages):
+        offload_to |= dict.fromkeys(offloaders, tuple(receivers))
+    values = {
+        "name": "demo", "seed": 1, "duration_s": duration_s, "warm_up_s": 6.0, "slot_s": 3.0, "time_scale": 1.0,
+        "compute": "paced", "arrivals": "poisson", "model": ModelChoice("glyphs", (2, 3, 5)),
+        "policy": PolicyChoice("dto-ee"), "devices": tuple(Device(name, 3.0) for name in devices),
+        "servers": tuple(Server(name, stage, 1e9) for stage, names in enumerate(stages, 1) for name in names),
+        "switches": (), "links": (), "offload_to": offload_to, "events": (),
+    }  # fmt: skip
+    return Scenario(**{**values, **changes})
+
+
+def big_scenario():
+    """50 devices and 15 servers."""
+    return scenario(tuple(f"camera-{number}" for number in range(1, 51)), (6, 5, 4))
+
+
+def completed(number, at_s, delay_s=0.2, *, correct=True, exit_stage=1):
+    return {
+        "id": number, "status": "completed", "completed_s": at_s, "delay_s": delay_s, "correct": correct,
+        "exit_stage": exit_stage,
+    }  # fmt: skip
+
+
+def lost(number):
+    return {
+        "id": number, "status": "lost", "completed_s": None, "delay_s": None, "correct": None, "exit_stage": None,
+    }  # fmt: skip
+
+
+def sample(node, stage, at_s=1.0, **changes):
+    values = {
+        "queue_length": 2, "arrival_rate_per_s": 6.0, "utilisation": 0.5, "arrived": 6, "served": 6, "exits": 3,
+        "forwarded": 3, "duplicates": 0, "overruns": 0, "cpu_s": 0.01, "threshold": 0.75 if stage else None,
+    }  # fmt: skip
+    return SampleRecord(at_s, node, stage, **{**values, **changes})
+
+
+def decision(node, offload, at_s=2.5, threshold=0.75):
+    return DecisionRecord(at_s, node, 0, 20, offload, threshold, {}, None, 6.0, 9.0)
+
+
+def event(kind, node=None, detail="", at_s=1.0):
+    return EventRecord(at_s, node, kind, detail)
+
+
+def play(observer: RunObserver, what: Scenario, seconds: int = 20) -> None:
+    """Everything an experiment tells in the first `seconds` of a run, all nodes alike."""
+    observer.phase("building the network")
+    observer.phase("loading the model")
+    observer.started(what, 1080)
+    for node, receivers in what.offload_to.items():
+        first, *others = receivers
+        rest = {name: 0.4 / len(others) for name in others}
+        observer.decision(decision(node, {first: 0.6, **rest}))
+    for now in range(1, seconds + 1):
+        for device in what.devices:
+            observer.sample(sample(device.name, 0, now, queue_length=1, arrival_rate_per_s=3.0))
+        for server in what.servers:
+            observer.sample(sample(server.name, server.stage, now))
+        for number in range(10):
+            observer.task(completed(10 * now + number, now, correct=number > 0, exit_stage=number % 3 + 1))
+        observer.tick(float(now))
+    observer.event(event("node-down", "near-2", "agent killed", 12.0))
+    observer.event(event("capacity-change", "near-1", "0.09 GFLOP/s", 15.0))
