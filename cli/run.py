@@ -26,7 +26,7 @@ def run_options(function: Callable[..., int]) -> Callable[..., int]:
         click.option("--out", type=_PATH, metavar="DIR", help="Run directory.  [default: a new one under runs/]"),
         click.option(
             "--monitor", type=click.Choice(["auto", "rich", "plain", "off"]), default="auto", show_default=True,
-            help="How to watch: full screen, plain lines, or not at all.",
+            help="How to watch: live view, plain lines, or not at all.",
         ),
         click.option(
             "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import time
-from collections import Counter
+from collections import Counter, deque
 
 import msgspec
 import zmq
@@ -37,11 +37,12 @@ from node_agent.records import (
     Start,
     Stop,
     command_decoder,
+    lost_task,
     record_encoder,
 )
 from node_agent.timer import DeadlineTimer
-from node_agent.transport import PORTS, Transport
-from node_agent.wire import WireError, decode, encode
+from node_agent.transport import PORTS, QUEUED_MESSAGES, Transport
+from node_agent.wire import Probe, ProbeAck, WireError, decode, encode
 
 MESSAGES_PER_TURN = 64  # then due timers get their turn
 FLUSH_EVERY_S = 0.05  # telemetry travels in batches, real seconds
@@ -71,6 +72,7 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     activation: ActivationFormat
     quota_procs_paths: tuple[str, ...]  # control groups of the compute process; none: paced
     arrivals: tuple[Arrival, ...] = ()
+    epoch_monotonic_s: float | None = None  # the run's time zero, for an agent that comes up while it goes on
 
 
 class Agent:
@@ -84,9 +86,11 @@ class Agent:
         self._core = core
         self._executor = executor
         self._samples = samples
-        self._epoch_s = 0.0
+        # Before the start, times count from the boot of the machine: the same zero for all who measure their links.
+        self._epoch_s = config.epoch_monotonic_s or 0.0
         self._started = False
         self._stopping = False
+        self._held: deque[Received] = deque(maxlen=QUEUED_MESSAGES)
         self._timers: list[tuple[float, int, TimerKey]] = []
         self._timer_numbers: dict[TimerKey, int] = {}
         self._count = itertools.count()
@@ -185,7 +189,10 @@ class Agent:
                 except WireError as error:
                     self._note("foreign-message", f"from {peer}: {error}")
                     continue
-                self._give(Received(peer, message, tensor))
+                if self._started or isinstance(message, Probe | ProbeAck):
+                    self._give(Received(peer, message, tensor))
+                else:  # tasks and prices have no meaning before time zero is known
+                    self._held.append(Received(peer, message, tensor))
 
     def _receive_commands(self) -> None:
         while self._room.poll(0):
@@ -201,16 +208,24 @@ class Agent:
                     self._stopping = True
 
     def _start(self, epoch_monotonic_s: float) -> None:
-        """Time zero is known: forget what was measured against another zero, skip what a late comer has missed."""
+        """Time zero is known: forget what was measured against another zero; a late comer has missed some tasks.
+
+        It may call tasks lost that it ended before it went down: the first word on a task is the one that counts.
+        """
         self._epoch_s = epoch_monotonic_s
         self._timers.clear()
         self._timer_numbers.clear()
         now_s = self._now_s()
         arrivals = self._config.arrivals
         while self._next_arrival < len(arrivals) and arrivals[self._next_arrival].time_s < now_s:
+            missed = arrivals[self._next_arrival]
+            name, reason = self._config.node.name, "its device was down"
+            self._publish(lost_task(missed.task_id, name, missed.sample, missed.time_s, reason))
             self._next_arrival += 1
         self._started = True
         self._give(RunStarted())
+        while self._held:
+            self._give(self._held.popleft())
 
     def _give(self, event: Event) -> None:
         for effect in self._core.handle(event, self._now_s()):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from node_agent.agent import Agent, AgentConfig
 from node_agent.compute import Executor, PacedExecutor, QuotaExecutor, inference
 from node_agent.core import DeviceCore, ServerCore
-from node_agent.dtoee.thresholds import ExitTable
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models.tables import Samples
 
 if TYPE_CHECKING:

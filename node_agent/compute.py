@@ -6,7 +6,9 @@ Both run real work; both answer with `ComputeFinished`. Times are emulated secon
 """
 
 import os
+import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe
@@ -16,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from node_agent.errors import TestbedError
 from node_agent.events import ComputeFinished
 from node_agent.models.tables import ActivationFormat
 from node_agent.wire import Tensor, TensorForm
@@ -138,8 +141,12 @@ class QuotaExecutor:
     def collect(self, now_s: float) -> ComputeFinished | None:  # noqa: ARG002
         if not self._pipe.poll():
             return None
-        prediction, confidence, form = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Answer)
-        activation = None if form is None else Tensor(form, self._pipe.recv_bytes())
+        try:
+            prediction, confidence, form = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Answer)
+            activation = None if form is None else Tensor(form, self._pipe.recv_bytes())
+        except (EOFError, ConnectionError) as error:
+            hint = "it may have exceeded its memory limit"
+            raise TestbedError("the process of the sub-model has ended unexpectedly", hint=hint) from error
         return ComputeFinished(prediction, confidence, activation, overrun=False)
 
     def close(self) -> None:
@@ -169,7 +176,10 @@ def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str]) -> None:
             onward = answer.activation
             form, data = (onward.form, onward.data) if onward else (None, None)
             _put(pipe, (answer.prediction, answer.confidence, form), data)
-    except EOFError:
+    except (EOFError, BrokenPipeError):
         status = 0
+    except Exception:
+        traceback.print_exc()  # into the agents' log: the agent itself sees only that its child is gone
     finally:
+        sys.stderr.flush()
         os._exit(status)

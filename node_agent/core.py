@@ -8,7 +8,7 @@ import math
 
 from node_agent.config import NodeConfig
 from node_agent.device import DeviceTasks
-from node_agent.dtoee.thresholds import ExitTable
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import TestbedError
 from node_agent.events import (
     ComputeFinished,
@@ -66,6 +66,8 @@ class DeviceCore:
             case LinksWanted():
                 self._probes.start()
             case RunStarted():
+                self.tasks.rate.begin(max(0.0, now_s))
+                self._last = (max(0.0, now_s), *self._last[1:])
                 self._await_slot(max(0, math.ceil(now_s / self.config.slot_s - 1e-9)))
                 self._outbox.timer(("sample",), self.config.sample_every_s)
             case _:
@@ -151,6 +153,7 @@ class ServerCore:
             case LinksWanted():
                 self._probes.start()
             case RunStarted():
+                self._last = (max(0.0, now_s), *self._last[1:])
                 self._outbox.timer(("sample",), self.config.sample_every_s)
             case _:
                 raise UnexpectedEvent(f"server {self.config.name} cannot handle {event!r}")

@@ -6,7 +6,7 @@ from node_agent.config import NodeConfig
 from node_agent.estimators import ArrivalRate
 from node_agent.events import TaskArrived, TimerKey
 from node_agent.outbox import Outbox
-from node_agent.records import TaskRecord
+from node_agent.records import TaskRecord, lost_task
 from node_agent.routing import Receiver, Routing
 from node_agent.wire import Ack, Result, Task, Tensor
 
@@ -117,20 +117,14 @@ class DeviceTasks:
         self._forget_timers(task)
         waited_s = self._outbox.now_s - task.created_s
         self._outbox.publish(
-            TaskRecord(
-                id=task.task_id,
-                device=self._config.name,
-                sample=task.sample,
-                prediction=None,
-                exit_stage=None,
-                created_s=task.created_s,
-                completed_s=None,
-                status="lost",
-                reason=f"no result after {task.attempts} attempts in {waited_s:.1f} s",
+            lost_task(
+                task.task_id,
+                self._config.name,
+                task.sample,
+                task.created_s,
+                f"no result after {task.attempts} attempts in {waited_s:.1f} s",
                 attempts=task.attempts,
                 lateness_s=task.lateness_s,
-                forced_exit=False,
-                hops=(),
             )
         )
 

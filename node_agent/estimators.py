@@ -12,6 +12,10 @@ class ArrivalRate:
         self._count = 0
         self._since_s = 0.0
 
+    def begin(self, now_s: float) -> None:
+        """Count from now on: a device that comes up during the run has not been idle before."""
+        self._count, self._since_s = 0, now_s
+
     def arrived(self) -> None:
         """One task has arrived."""
         self._count += 1

@@ -29,6 +29,27 @@ class TaskRecord(Struct, frozen=True, tag="task"):
     hops: tuple[Hop, ...]
 
 
+def lost_task(
+    task_id: int, device: str, sample: int, created_s: float, reason: str, *, attempts: int = 0, lateness_s: float = 0.0
+) -> TaskRecord:
+    """The record of a task that ended without a result."""
+    return TaskRecord(
+        id=task_id,
+        device=device,
+        sample=sample,
+        prediction=None,
+        exit_stage=None,
+        created_s=created_s,
+        completed_s=None,
+        status="lost",
+        reason=reason,
+        attempts=attempts,
+        lateness_s=lateness_s,
+        forced_exit=False,
+        hops=(),
+    )
+
+
 class DecisionRecord(Struct, frozen=True, tag="decision"):
     """One node's decision at the end of a slot's configuration phase."""
 

@@ -11,7 +11,8 @@ from node_agent.config import NodeConfig
 from node_agent.device import DeviceTasks
 from node_agent.dtoee import receiver as dto_r
 from node_agent.dtoee import thresholds
-from node_agent.dtoee.thresholds import ExitTable
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import queue_cost
 from node_agent.events import TimerKey
 from node_agent.outbox import Outbox
 from node_agent.policies.base import Prospect, ThresholdView
@@ -21,6 +22,7 @@ from node_agent.server import ServerTasks
 from node_agent.wire import FlowPath, Offer, Report
 
 CONFIGURATION_SHARE = 0.8  # of a slot; what is not settled by then waits for the next one
+USUAL_BACKLOG = 2.0  # times the mean (and one task) that a queue often is by chance
 SETTLE_ROUNDS = 4  # a server that hears no further offer for this many waits takes the phase for ended
 
 Round = tuple[int, int]  # slot, round within the slot
@@ -181,6 +183,7 @@ class ServerRounds:
         self._missed = dict.fromkeys(config.offloaders, 0)
         self._moved_in_round: Round = (-1, -1)
         self._decided_slot = -1
+        self._backlog = 0  # at the start of the slot: it must not change, or the rounds would not settle
 
     @property
     def arrival_per_s(self) -> float:
@@ -207,6 +210,7 @@ class ServerRounds:
         if number[0] > self._number[0]:
             self._routing.policy.start_slot()
             self._tasks.calibrate_if_idle()
+            self._backlog = self._tasks.backlog
         self._number = number
         self._sweep.abandon()
         answering = (name for name, missed in self._missed.items() if missed < SILENT_AFTER)
@@ -233,6 +237,19 @@ class ServerRounds:
             self._end_round()
         elif key == ("settle",):
             self._decide()
+
+    def _load(self, remaining_ratio: float) -> dto_r.Load:
+        """What this server is priced at: the announced flow, and the work that has piled up beyond it.
+
+        Decision: a backlog above what the flow explains is work to be done in this slot, so it counts as arrivals at
+        the rate that clears it within the slot. Without it, a server that was overloaded for a moment is priced as
+        if its queue were gone, and the tasks sent there wait behind it.
+        """
+        service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
+        expected = float(queue_cost(self.arrival_per_s, service_per_s, variability).tasks)
+        piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
+        arrival_per_s = self.arrival_per_s + piled_up / self._config.slot_s
+        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio)
 
     def _paths(self) -> list[FlowPath]:
         merged: dict[tuple[float, ...], float] = {}
@@ -268,9 +285,7 @@ class ServerRounds:
             0.0 if threshold is None
             else thresholds.remaining_ratio(self._table, self._config.stage, weights, threshold)
         )
-        load = dto_r.Load(
-            self.arrival_per_s, self._tasks.service_rate_per_s, self._tasks.service.variability, remaining
-        )
+        load = self._load(remaining)
         prospect = None if threshold is None else self._routing.prospect(stale=self._sweep.stale)
         if prospect is None:  # the last stage, or nobody to go on to: every task ends here
             cost = dto_r.marginal_cost(load, self._overload, self._routing.row, None)
@@ -279,7 +294,7 @@ class ServerRounds:
         self._answer(load, cost, prospect)
         if prospect is not None:
             self._routing.end_round(stale=self._sweep.stale)
-            self._move_threshold(paths, load, prospect)
+            self._move_threshold(paths, prospect)
         if all(offer.last for offer in self._offers.values()):
             self._decide()
         else:
@@ -306,7 +321,7 @@ class ServerRounds:
                 local_s=cost.local_s,
                 onward_s=cost.onward_s,
                 curvature_s2=cost.curvature_s2,
-                arrival_rate_per_s=load.arrival_per_s,
+                arrival_rate_per_s=self.arrival_per_s,
                 service_rate_per_s=load.service_per_s,
                 variability=load.variability,
                 threshold=thresholds.NEVER if threshold is None else threshold,
@@ -322,7 +337,7 @@ class ServerRounds:
         slot, played = self._moved_in_round
         return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
 
-    def _move_threshold(self, paths: list[FlowPath], load: dto_r.Load, prospect: Prospect) -> None:
+    def _move_threshold(self, paths: list[FlowPath], prospect: Prospect) -> None:
         """One server of each stage at a time may move: the gains are predicted with the others standing still."""
         slot, played = self._number
         every, threshold = self._routing.policy.move_every, self._routing.threshold
@@ -330,7 +345,7 @@ class ServerRounds:
         if threshold is None or (played + 1) % every or turn != self._config.rank:
             return
         view = ThresholdView(
-            self._table, self._config.stage, paths, load.arrival_per_s, prospect.onward(self._routing.row), threshold
+            self._table, self._config.stage, paths, self.arrival_per_s, prospect.onward(self._routing.row), threshold
         )
         self._routing.threshold = self._routing.policy.move_threshold(view)
         if self._routing.threshold != threshold:

@@ -22,9 +22,11 @@ MAX_TENSOR_BYTES = 64 * 1024 * 1024
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-Seconds = float
+# Bounds that every honest figure keeps, and that NaN and infinity, which would spread from node to node, do not.
+Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Seconds = Finite
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
-Rate = Annotated[float, Meta(ge=0.0)]
+Rate = Annotated[float, Meta(ge=0.0, le=1e300)]
 # A threshold above 1 means "never exit here".
 Threshold = Annotated[float, Meta(ge=0.0, le=2.0)]
 # Thresholds of the stages a flow has passed (or will pass), nearest to the devices first, with the flow's share.
@@ -141,11 +143,11 @@ class Report(Struct, frozen=True, tag="report"):
 
     slot: Count
     round: Count
-    marginal_s: float
-    best_s: float
-    local_s: float
-    onward_s: float
-    curvature_s2: float
+    marginal_s: Seconds
+    best_s: Seconds
+    local_s: Seconds
+    onward_s: Seconds
+    curvature_s2: Rate
     arrival_rate_per_s: Rate
     service_rate_per_s: Rate
     variability: Rate  # squared coefficient of variation of the service time
@@ -189,7 +191,7 @@ def decode(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[Message, T
         raise WireError(f"protocol version {header[len(MAGIC):len(PREFIX)].hex() or 'missing'}, not {VERSION}")
     try:
         message = _decoder.decode(memoryview(header)[len(PREFIX) :])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"malformed message: {error}") from error
     if isinstance(message, Task | Probe):
         return message, _tensor(message.tensor, frames)

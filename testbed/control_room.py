@@ -55,6 +55,6 @@ class ControlRoom:
                 raise TestbedError(f"an agent sent something that is no telemetry: {error}") from error
             try:
                 records += record_decoder.decode(batch)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 name = node.decode(errors="replace")
                 records.append(EventRecord(0.0, name, "foreign-telemetry", str(error)))

@@ -156,6 +156,10 @@ class Experiment:
                     for p in warm.profiles
                 ],
                 setup_s=self._setup_s,
+                nodes={
+                    node: {"address": network.address(node), "namespace": network.namespace_path(node)}
+                    for node in configs
+                },
             )
             interrupts.deferred = True
             psutil.cpu_percent()

@@ -5,9 +5,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from node_agent.agent import AgentConfig
 from node_agent.errors import TestbedError
-from node_agent.records import DecisionRecord, EventRecord, Ready, Record, SampleRecord, SetCapacity, Start, TaskRecord
+from node_agent.records import (
+    DecisionRecord,
+    EventRecord,
+    Ready,
+    Record,
+    SampleRecord,
+    SetCapacity,
+    Start,
+    TaskRecord,
+    lost_task,
+)
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
 from testbed.interrupts import Interrupts
@@ -121,7 +133,7 @@ class LiveRun:
                 reason = "its device was down"
             else:
                 reason = "the run was interrupted" if interrupted else "no word from its device"
-            self._end_task(_lost(task_id, arrival, reason))
+            self._end_task(lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, reason))
 
     def _finished(self) -> bool:
         if self.now_s < self._scenario.duration_s:
@@ -189,7 +201,8 @@ class LiveRun:
             case NodeChange(_, node, up):
                 if up and node in self._down:
                     self._down.discard(node)
-                    self._launcher.spawn([(self._configs[node], self._network.namespace_path(node))])
+                    config = msgspec.structs.replace(self._configs[node], epoch_monotonic_s=self._epoch_s)
+                    self._launcher.spawn([(config, self._network.namespace_path(node))])
                 elif not up and node not in self._down:
                     self._down.add(node)
                     self._launcher.kill(node)
@@ -206,20 +219,3 @@ class LiveRun:
             self._checked_s = time.monotonic()
             self._network.check()
 
-
-def _lost(task_id: int, arrival: Arrival, reason: str) -> TaskRecord:
-    return TaskRecord(
-        id=task_id,
-        device=arrival.device,
-        sample=arrival.sample,
-        prediction=None,
-        exit_stage=None,
-        created_s=arrival.time_s,
-        completed_s=None,
-        status="lost",
-        reason=reason,
-        attempts=0,
-        lateness_s=0.0,
-        forced_exit=False,
-        hops=(),
-    )

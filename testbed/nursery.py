@@ -197,16 +197,13 @@ class Nursery:
 
     def _run_agent(self, config: AgentConfig) -> None:
         from node_agent.assemble import make_device, make_server  # noqa: PLC0415 - loads ZeroMQ
-        from node_agent.dtoee.thresholds import ExitTable  # noqa: PLC0415
 
         if self._bundle is None:
             raise TestbedError("an agent was asked for before its model")
         if config.node.is_device:
             agent = make_device(config, self._bundle.evaluation)
         else:
-            table = self._bundle.exit_table(self._cut)
-            rows = ExitTable(table.confidence, table.correct.astype(float))
-            agent = make_server(config, self._sub_models[config.node.stage - 1], rows)
+            agent = make_server(config, self._sub_models[config.node.stage - 1], self._bundle.exit_table(self._cut))
         agent.run()
 
 

@@ -50,7 +50,8 @@ def plan_replay(
     """
     manifest = read_manifest(recorded)
     check_inputs(recorded, manifest)
-    asked = dict(manifest.get("asked") or {})
+    said = manifest.get("asked")
+    asked = dict(said) if isinstance(said, dict) else {}
     missing = {"seed", "duration_s", "policy_override"} - set(asked)
     if missing:
         raise InputError(f"{recorded}: the manifest does not say {', '.join(sorted(missing))}")

@@ -175,7 +175,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
     """Whether topology and trace are still what ran; raises InputError if they were changed since."""
-    for name, expected in manifest.get("inputs_sha256", {}).items():
+    hashes = manifest.get("inputs_sha256")
+    for name in (TOPOLOGY, TRACE):
+        expected = hashes.get(name) if isinstance(hashes, dict) else None
+        if expected is None:
+            raise InputError(f"{path / MANIFEST}: does not say what {name} was", hint="record the run anew")
         try:
             found = file_sha256(path / name)
         except OSError as error:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array
 
 # (flow or probability, thresholds of the stages passed or still to come)
@@ -28,19 +29,6 @@ Paths = Sequence[tuple[float, tuple[float, ...]]]
 
 NEVER = 1.01  # a threshold no confidence reaches
 MAX_PATHS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class ExitTable:
-    """Held-out outcomes: `confidence` (N, H) in 0..1 and `correct` (N, H) as 0/1, a column per stage's exit."""
-
-    confidence: Array
-    correct: Array
-
-    @property
-    def stages(self) -> int:
-        """Number of exits H, the final one included."""
-        return int(self.confidence.shape[1])
 
 
 @dataclass(frozen=True, slots=True)

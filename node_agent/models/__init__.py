@@ -4,7 +4,8 @@ What a device or the topology check needs (samples, exit tables, which exits exi
 itself loads when sub-models are asked for.
 """
 
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models.bundle import Bundle, available_models, load_bundle
-from node_agent.models.tables import ExitTable, Inference, Samples
+from node_agent.models.tables import Inference, Samples
 
 __all__ = ["Bundle", "ExitTable", "Inference", "Samples", "available_models", "load_bundle"]

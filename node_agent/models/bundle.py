@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.tables import ExitTable, Samples, check_cut
+from node_agent.models.tables import Samples, check_cut
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -50,30 +50,6 @@ class Samples:
         return len(self.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class ExitTable:
-    """Held-out validation rows: how sure each exit was, and whether it was right; one column per stage."""
-
-    confidence: npt.NDArray[np.float64]  # [N, H], 0..1
-    correct: npt.NDArray[np.bool_]  # [N, H]
-
-    def __len__(self) -> int:
-        return len(self.correct)
-
-    def outcome(self, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.float64], float]:
-        """Share of rows that leave at each stage [H] and overall accuracy under one threshold per early exit [H - 1].
-
-        A row leaves at the first stage whose confidence reaches the threshold; the last stage keeps what is left.
-        """
-        if len(thresholds) != self.confidence.shape[1] - 1:
-            raise ValueError(f"{self.confidence.shape[1] - 1} thresholds needed, got {len(thresholds)}")
-        leaves: npt.NDArray[np.bool_] = np.ones(self.correct.shape, dtype=np.bool_)
-        leaves[:, :-1] = self.confidence[:, :-1] >= np.asarray(thresholds, dtype=np.float64)
-        taken = leaves.argmax(axis=1)
-        share = np.bincount(taken, minlength=leaves.shape[1]) / len(taken)
-        return share, float(self.correct[np.arange(len(taken)), taken].mean())
-
-
 def check_cut(cut: Sequence[int], exits: Sequence[int]) -> tuple[int, ...]:
     """The cut as a tuple, if a model with these exits can be cut so; InputError otherwise.
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models import data
 from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.corruption import Magnitudes, corrupt
 from node_agent.models.network import CHANNELS, CLASSES, EXITS, EarlyExitNetwork, exit_scores
-from node_agent.models.tables import ExitTable, Samples
+from node_agent.models.tables import Samples
 
 DEFAULT_SEED = 7
 DEFAULT_EPOCHS = 28

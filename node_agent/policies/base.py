@@ -5,9 +5,10 @@ from typing import Protocol
 
 import numpy as np
 
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array, Mask
 from node_agent.dtoee.receiver import Downstream
-from node_agent.dtoee.thresholds import ExitTable, Onward, Paths
+from node_agent.dtoee.thresholds import Onward, Paths
 
 
 @dataclass(frozen=True)

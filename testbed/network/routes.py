@@ -1,6 +1,10 @@
 """Shortest paths through a scenario's links, and the static tables that make frames follow them.
 
-The length of a link is its delay plus the time a full frame takes to transmit. Everything here is pure.
+A path is the better the fewer nodes it passes through, and among equals the shorter; the length of a link is its delay
+plus the time a full frame takes to transmit. Everything here is pure.
+
+Decision: fewest nodes first, so that what two neighbours send each other takes their own link, as the topology says;
+rejected: shortest alone, which leads around a slow link through other people's servers.
 """
 
 import heapq
@@ -47,31 +51,37 @@ def neighbours(ends: Sequence[tuple[str, str]]) -> dict[str, list[tuple[str, int
 
 
 def tree_towards(
-    root: str, around: Neighbours, lengths_s: Sequence[float], only: Set[str] | None = None
+    root: str,
+    around: Neighbours,
+    lengths_s: Sequence[float],
+    switches: Set[str],
+    *,
+    only_switches: bool = False,
 ) -> dict[str, tuple[str, int]]:
-    """The shortest way to `root` from every vertex that has one: vertex -> (next vertex, link).
+    """The best way to `root` from every vertex that has one: vertex -> (next vertex, link).
 
-    With `only`, the way passes through those vertices alone. Ties fall to the vertex reached first in the file's order,
-    so that the same scenario always yields the same tables.
+    With `only_switches`, the way passes through switches alone. Ties fall to the vertex reached first in the file's
+    order, so that the same scenario always yields the same tables.
     """
     towards: dict[str, tuple[str, int]] = {}
     done: set[str] = set()
-    heap: list[tuple[float, int, str]] = [(0.0, 0, root)]
-    best = {root: 0.0}
+    heap: list[tuple[int, float, int, str]] = [(0, 0.0, 0, root)]
+    best = {root: (0, 0.0)}
     order = 0
     while heap:
-        distance_s, _, vertex = heapq.heappop(heap)
+        passed, distance_s, _, vertex = heapq.heappop(heap)
         if vertex in done:
             continue
         done.add(vertex)
+        passed += vertex != root and vertex not in switches
         for other, link in around.get(vertex, ()):
-            candidate_s = distance_s + lengths_s[link]
-            allowed = only is None or other in only
-            if allowed and other not in done and candidate_s < best.get(other, float("inf")):
-                best[other] = candidate_s
+            candidate = (passed, distance_s + lengths_s[link])
+            allowed = not only_switches or other in switches
+            if allowed and other not in done and (other not in best or candidate < best[other]):
+                best[other] = candidate
                 towards[other] = (vertex, link)
                 order += 1
-                heapq.heappush(heap, (candidate_s, order, other))
+                heapq.heappush(heap, (*candidate, order, other))
     return towards
 
 
@@ -82,7 +92,7 @@ def routes(
     around = neighbours(ends)
     table: dict[str, list[Route]] = {node: [] for node in nodes}
     for destination in nodes:
-        towards = tree_towards(destination, around, lengths_s)
+        towards = tree_towards(destination, around, lengths_s, switches)
         for node in nodes:
             if node not in towards:
                 continue
@@ -108,6 +118,6 @@ def forwarding(switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: S
             if switch not in switches or node in switches:
                 continue
             table.append(Forwarding(switch, enter, enter))
-            ways = tree_towards(switch, around, lengths_s, only=switches)
+            ways = tree_towards(switch, around, lengths_s, switches, only_switches=True)
             table += [Forwarding(other, enter, link) for other, (_, link) in ways.items()]
     return table

@@ -100,6 +100,32 @@ def test_out_of_bounds_values_are_refused():
         decode([PREFIX + msgspec.msgpack.encode(bad)])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("field", ["flow_per_s", "sent_s"])
+def test_figures_that_would_spread_from_node_to_node_are_refused(field, value):
+    header = bytes(encode(Offer(1, 1, 1.0, ((1.0, (0.5,)),), 0.0, False, False))[0])
+    bad = {**msgspec.msgpack.decode(header[len(PREFIX) :]), field: value}
+    with pytest.raises(WireError, match=field):
+        decode([PREFIX + msgspec.msgpack.encode(bad)])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["marginal_s", "best_s", "curvature_s2", "service_rate_per_s", "link_s"])
+def test_prices_are_finite(field, value):
+    report = Report(1, 1, 0.1, 0.1, 0.1, 0.0, 0.1, 1.0, 2.0, 0.0, 0.8, 0.5, 0, ((1.0, ()),), 0.01, False)
+    header = bytes(encode(report)[0])
+    assert decode([header]) == (report, None)
+    bad = {**msgspec.msgpack.decode(header[len(PREFIX) :]), field: value}
+    with pytest.raises(WireError, match=field):
+        decode([PREFIX + msgspec.msgpack.encode(bad)])
+
+
+def test_names_that_are_no_text_are_refused():
+    header = task_frames(TensorForm("uint8", (4,)), b"1234")[0]
+    with pytest.raises(WireError, match="malformed"):
+        decode([header.replace(b"cam-1", b"\xff\xfe\xfd-1"), b"1234"])
+
+
 def test_every_message_has_its_own_tag():
     tags = [kind.__struct_config__.tag for kind in (Task, Ack, Result, Probe, Offer, Report)]
     assert len(set(tags)) == len(tags)

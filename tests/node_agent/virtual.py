@@ -10,7 +10,7 @@ import numpy as np
 
 from node_agent.config import NodeConfig, Timeouts
 from node_agent.core import DeviceCore, NodeCore, ServerCore
-from node_agent.dtoee.thresholds import ExitTable
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.events import (
     CancelTimer,
     ComputeFinished,
@@ -37,7 +37,7 @@ def synthetic_table(stages: int, rows: int = 400, seed: int = 3) -> ExitTable:
     rng = np.random.default_rng(seed)
     ease = rng.uniform(0, 1, (rows, 1)) + np.linspace(-0.1, 0.35, stages)
     confidence = np.clip(ease + rng.normal(0, 0.05, (rows, stages)), 0.05, 0.999)
-    correct = (rng.uniform(size=(rows, stages)) < np.clip(ease, 0.1, 0.98)).astype(float)
+    correct = rng.uniform(size=(rows, stages)) < np.clip(ease, 0.1, 0.98)
     return ExitTable(confidence, correct)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import Bundle, available_models, load_bundle
 from node_agent.models.network import EXITS, exit_scores
-from node_agent.models.tables import ExitTable
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
 CUTS = [(2, 5), (2, 3, 5), (2, 3, 4, 5)]

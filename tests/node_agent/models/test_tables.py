@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.models import ExitTable
+from node_agent.dtoee.exit_table import ExitTable
 
 TABLE = ExitTable(
     np.array([[0.9, 0.9, 1.0], [0.4, 0.9, 1.0], [0.4, 0.3, 1.0], [0.8, 0.1, 1.0]]),

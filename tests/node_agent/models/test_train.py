@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from node_agent.models import ExitTable, Samples, load_bundle
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.models import Samples, load_bundle
 from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.data import Originals, Split
 from node_agent.models.network import EXITS, EarlyExitNetwork, exit_scores

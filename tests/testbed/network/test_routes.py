@@ -16,11 +16,23 @@ def test_length_is_delay_and_transmission_of_a_full_frame():
     assert length_s(LinkShape(12.0, 0.005)) == pytest.approx(0.006)
 
 
-def test_the_quicker_of_two_ways_is_taken():
+def test_neighbours_use_their_own_link_even_where_a_detour_is_quicker():
     ends = [("a", "b"), ("b", "c"), ("a", "c")]
     table = routes(["a", "b", "c"], set(), ends, [0.001, 0.001, 0.005])
-    assert by_destination(table["a"])["c"] == Route("c", "b", (0,))
-    assert by_destination(table["c"])["a"] == Route("a", "b", (1,))
+    assert by_destination(table["a"])["c"] == Route("c", "c", (2,))
+    assert by_destination(table["c"])["a"] == Route("a", "a", (2,))
+
+
+def test_the_quicker_of_two_ways_through_as_many_nodes_is_taken():
+    ends = [("a", "b"), ("b", "d"), ("a", "c"), ("c", "d")]
+    table = routes(["a", "b", "c", "d"], set(), ends, [0.001, 0.003, 0.001, 0.002])
+    assert by_destination(table["a"])["d"] == Route("d", "c", (2,))
+
+
+def test_switches_cost_time_but_count_as_no_node():
+    ends = [("a", "s"), ("s", "t"), ("t", "c"), ("a", "b"), ("b", "c")]
+    table = routes(["a", "b", "c"], {"s", "t"}, ends, [0.01, 0.01, 0.01, 0.001, 0.001])
+    assert by_destination(table["a"])["c"] == Route("c", "c", (0, 1, 2))
 
 
 def test_switches_are_passed_through():

@@ -1,0 +1,36 @@
+"""The exit table: how sure every exit was of held-out samples, and whether it was right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class ExitTable:
+    """Held-out rows n = 1..N, one column per stage h = 1..H; the last column is the final exit."""
+
+    confidence: npt.NDArray[np.float64]  # (N, H), 0..1
+    correct: npt.NDArray[np.bool_]  # (N, H)
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    @property
+    def stages(self) -> int:
+        """Number of exits H, the final one included."""
+        return int(self.confidence.shape[1])
+
+    def outcome(self, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.float64], float]:
+        """Share of rows that leave at each stage (H,) and overall accuracy under one threshold per early exit (H - 1).
+
+        A row leaves at the first stage whose confidence reaches the threshold; the last stage keeps what is left.
+        """
+        if len(thresholds) != self.stages - 1:
+            raise ValueError(f"{self.stages - 1} thresholds needed, got {len(thresholds)}")
+        leaves = np.ones(self.correct.shape, dtype=np.bool_)
+        leaves[:, :-1] = self.confidence[:, :-1] >= np.asarray(thresholds, dtype=np.float64)
+        taken = leaves.argmax(axis=1)
+        share = np.bincount(taken, minlength=self.stages) / len(taken)
+        return share, float(self.correct[np.arange(len(taken)), taken].mean())

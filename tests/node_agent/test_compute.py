@@ -1,0 +1,276 @@
+"""Executors: how long service takes, and that the answer is the sub-model's own."""
+
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import ValidationError
+
+from node_agent.compute import PacedExecutor, QuotaExecutor, as_tensor, inference
+from node_agent.errors import TestbedError
+from node_agent.events import ComputeFinished
+from node_agent.wire import Tensor, TensorForm
+
+IMAGE = Tensor(TensorForm("uint8", (2, 3)), bytes(range(6)))
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    from node_agent.models import load_bundle
+
+    return load_bundle("glyphs")
+
+
+def answer(tensor: Tensor, *, activation: Tensor | None = None) -> ComputeFinished:
+    """An answer from which one can see what it was made of."""
+    return ComputeFinished(sum(bytes(tensor.data)), 0.5, activation, overrun=False)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("shape", [(1,), (1, 3, 4, 4), (2, 5)])
+def test_arrays_travel_unchanged(dtype, shape):
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    tensor = as_tensor(array)
+    assert tensor.form == TensorForm(dtype, shape)
+    assert tensor.form.byte_count == len(tensor.data)
+    back = np.frombuffer(bytes(tensor.data), dtype=dtype).reshape(shape)
+    assert (back == array).all()
+
+
+def test_an_array_in_another_order_is_put_in_order():
+    array = np.arange(12, dtype=np.float32).reshape(3, 4).T[::2]
+    assert bytes(as_tensor(array).data) == np.array([[0, 4, 8], [2, 6, 10]], dtype=np.float32).tobytes()
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((2, 0), dtype=np.uint8)], ids=["float64", "empty"])
+def test_what_the_wire_does_not_know_is_refused(array):
+    with pytest.raises(ValidationError):
+        as_tensor(array)
+
+
+@pytest.mark.parametrize("activation", ["float32", "float16"])
+def test_inference_answers_as_the_sub_model_itself(glyphs, activation):
+    first, last = glyphs.sub_models((2, 5))
+    image = glyphs.evaluation.images[7:8]
+    expected = first.infer(image, activation)
+    found = inference(first, activation)(as_tensor(image))
+    assert (found.prediction, found.confidence, found.overrun) == (expected.prediction, expected.confidence, False)
+    assert found.activation.form == TensorForm(activation, expected.activation.shape)
+    assert bytes(found.activation.data) == expected.activation.tobytes()
+
+    expected_last = last.infer(expected.activation, activation)
+    received = Tensor(found.activation.form, bytes(found.activation.data))  # read-only, as it comes from a socket
+    found_last = inference(last, activation)(received)
+    assert found_last == ComputeFinished(expected_last.prediction, expected_last.confidence, None, overrun=False)
+
+
+def paced(*, work=1e6, capacity=1e7, time_scale=1.0, real_s=0.0) -> PacedExecutor:
+    """Service takes 0.1 s unless told otherwise; the real work takes `real_s`."""
+
+    def infer(tensor: Tensor) -> ComputeFinished:
+        time.sleep(real_s)
+        return answer(tensor)
+
+    return PacedExecutor(infer, work, capacity, time_scale)
+
+
+def test_service_takes_work_over_capacity():
+    executor = paced()
+    assert executor.due_s() is None
+    assert executor.collect(1e9) is None
+    assert executor.fileno() is None
+    executor.start(IMAGE, 5.0)
+    assert executor.due_s() == pytest.approx(5.1)
+    assert executor.collect(5.0999) is None
+    assert executor.collect(5.1) == ComputeFinished(15, 0.5, None, overrun=False)
+    assert executor.due_s() is None
+    assert executor.collect(6.0) is None
+    executor.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "due_s"),
+    [
+        ([(5.04, 2e7)], 5.07),  # 60 ms of work left, at twice the speed
+        ([(5.04, 1e6)], 5.64),
+        ([(5.05, 5e6), (5.10, 2.5e7)], 5.11),  # half of the work, then a quarter in the next 50 ms, then the rest
+        ([(5.0, 1e7)], 5.1),
+        ([(5.1, 1e6)], 5.1),  # too late: service has ended
+    ],
+)
+def test_a_change_of_capacity_in_service_conserves_the_work_left(changes, due_s):
+    executor = paced()
+    executor.start(IMAGE, 5.0)
+    for now_s, capacity in changes:
+        executor.set_capacity(capacity, now_s)
+    assert executor.due_s() == pytest.approx(due_s)
+    assert executor.collect(executor.due_s()) is not None
+    executor.start(IMAGE, 9.0)
+    assert executor.due_s() == pytest.approx(9.0 + 1e6 / changes[-1][1])
+
+
+def test_a_change_of_capacity_while_idle_counts_from_the_next_task_on():
+    executor = paced()
+    executor.set_capacity(1e6, 3.0)
+    assert executor.due_s() is None
+    executor.start(IMAGE, 5.0)
+    assert executor.due_s() == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("work", "time_scale", "overrun"),
+    [
+        (1e5, 1.0, True),  # 10 ms where the real work takes 30
+        (5e6, 1.0, False),
+        (1e5, 10.0, False),  # 10 emulated ms are 100 real ones
+        (1e5, 2.0, True),
+    ],
+)
+def test_real_work_that_takes_longer_than_it_should_is_an_overrun(work, time_scale, overrun):
+    executor = paced(work=work, time_scale=time_scale, real_s=0.03)
+    executor.start(IMAGE, 0.0)
+    assert executor.collect(1.0).overrun is overrun
+
+
+def collect(executor, timeout_s=5.0) -> ComputeFinished:
+    """The answer of a process, once it can be read."""
+    assert select.select([executor.fileno()], [], [], timeout_s)[0]
+    found = executor.collect(0.0)
+    assert found is not None
+    return found
+
+
+def child_of(executor) -> int:
+    return executor._pid
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_a_process_of_its_own_gets_and_gives_tensors(dtype):
+    def doubled(tensor: Tensor) -> ComputeFinished:
+        array = np.frombuffer(tensor.data, dtype=tensor.form.dtype).reshape(tensor.form.shape)
+        return ComputeFinished(os.getpid(), float(array.max()), as_tensor(array + array), overrun=False)
+
+    executor = QuotaExecutor(doubled, ())
+    try:
+        for seed in range(3):
+            array = np.random.default_rng(seed).integers(0, 100, (1, 24, 16, 16)).astype(dtype)
+            assert executor.due_s() is None
+            executor.start(as_tensor(array), 0.0)
+            found = collect(executor)
+            assert found.prediction == child_of(executor) != os.getpid()
+            assert found.confidence == array.max()
+            assert found.activation.form == TensorForm(dtype, array.shape)
+            assert bytes(found.activation.data) == (array + array).tobytes()
+            assert executor.collect(0.0) is None
+    finally:
+        executor.close()
+
+
+def test_a_process_without_an_activation_to_send_on():
+    executor = QuotaExecutor(answer, ())
+    executor.start(IMAGE, 0.0)
+    assert collect(executor) == ComputeFinished(15, 0.5, None, overrun=False)
+    executor.set_capacity(1.0, 0.0)  # the control group's business
+    executor.close()
+
+
+def test_an_answer_is_not_waited_for():
+    def slow(tensor: Tensor) -> ComputeFinished:
+        time.sleep(0.2)
+        return answer(tensor)
+
+    executor = QuotaExecutor(slow, ())
+    began_s = time.monotonic()
+    executor.start(IMAGE, 0.0)
+    assert executor.collect(0.0) is None
+    assert time.monotonic() - began_s < 0.1
+    assert collect(executor).prediction == 15
+    assert time.monotonic() - began_s >= 0.2
+    executor.close()
+
+
+def test_closing_ends_the_process():
+    executor = QuotaExecutor(answer, ())
+    pid = child_of(executor)
+    assert Path(f"/proc/{pid}").exists()
+    executor.close()
+    assert not Path(f"/proc/{pid}").exists()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def test_closing_while_it_computes_ends_the_process(capfd):
+    executor = QuotaExecutor(lambda tensor: answer(tensor, activation=as_tensor(np.zeros(10**6, np.float32))), ())
+    executor.start(IMAGE, 0.0)  # its answer does not fit into the pipe
+    executor.close()
+    assert not Path(f"/proc/{child_of(executor)}").exists()
+    assert capfd.readouterr().err == ""
+
+
+def test_the_process_joins_its_groups_first(tmp_path):
+    files = [tmp_path / "cpu.procs", tmp_path / "memory.procs"]
+    executor = QuotaExecutor(answer, [str(file) for file in files])
+    executor.start(IMAGE, 0.0)
+    collect(executor)
+    executor.close()
+    assert [file.read_text() for file in files] == ["0", "0"]
+
+
+@pytest.mark.root
+def test_a_control_group_slows_the_process_and_not_its_parent(tmp_path):
+    from testbed.compute import CpuCgroup, detect
+    from testbed.ledger import Ledger
+
+    if detect() is None:
+        pytest.skip("no control groups for the CPU here")
+
+    def burn(tensor: Tensor) -> ComputeFinished:
+        end_s = time.process_time() + 0.02
+        while time.process_time() < end_s:
+            pass
+        return answer(tensor)
+
+    def median_s(executor: QuotaExecutor) -> float:
+        times_s = []
+        for _ in range(9):
+            time.sleep(0.02)  # the quota of the last job is forgotten
+            began_s = time.monotonic()
+            executor.start(IMAGE, 0.0)
+            collect(executor)
+            times_s.append(time.monotonic() - began_s)
+        return sorted(times_s)[4]
+
+    with Ledger(f"test-quota-{os.getpid()}", root=tmp_path) as ledger:
+        group = CpuCgroup.create("server", 0.2, ledger)
+        executor = QuotaExecutor(burn, [str(path) for path in group.procs_paths])
+        executor.start(IMAGE, 0.0)
+        collect(executor)
+        assert group.procs_path.read_text().split() == [str(child_of(executor))]
+        assert 0.07 < median_s(executor) < 0.2  # 20 ms of work at a fifth of a CPU
+        group.set_quota(0.5)
+        assert 0.03 < median_s(executor) < 0.075
+        executor.close()
+        assert group.procs_path.read_text() == ""
+        group.remove()
+
+
+def test_a_process_that_has_died_is_an_error_not_a_silence():
+    executor = QuotaExecutor(answer, ())
+    os.kill(child_of(executor), signal.SIGKILL)
+    assert select.select([executor.fileno()], [], [], 5.0)[0]
+    with pytest.raises(TestbedError, match="the sub-model has ended unexpectedly"):
+        executor.collect(0.0)
+    executor.close()
+
+
+def test_a_process_that_cannot_join_its_group_says_why(tmp_path, capfd):
+    executor = QuotaExecutor(answer, [str(tmp_path / "absent" / "cgroup.procs")])
+    assert select.select([executor.fileno()], [], [], 5.0)[0]
+    with pytest.raises(TestbedError):
+        executor.collect(0.0)
+    executor.close()
+    assert "absent/cgroup.procs" in capfd.readouterr().err

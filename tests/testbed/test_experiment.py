@@ -1,0 +1,227 @@
+"""Whole runs on the real kernel: Mininet network, agents with real sub-models, a trace, and what is left of it all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node_agent.errors import TestbedError
+from testbed.compute import detect
+from testbed.experiment import Experiment
+from testbed.ledger import RUN_ROOT, sweep
+from testbed.observer import SilentObserver
+from testbed.planning import plan_replay, plan_run
+from testbed.recorder import read_manifest
+from testbed.trace.workload import read_trace
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
+ROOT = Path(__file__).parents[2]
+
+SMALL = """
+name: small
+model: {name: glyphs, cut: [3, 5]}
+policy: dto-ee
+slot: 2 s
+duration: 8 s
+warm_up: 2 s
+devices:
+  cam: {count: 2, rate: 5 /s}
+servers:
+  near-1: {stage: 1, capacity: 0.5 GFLOP/s}
+  near-2: {stage: 1, capacity: 0.3 GFLOP/s}
+  core: {stage: 2, capacity: 0.6 GFLOP/s}
+links:
+  - {from: cam, to: near-1, rate: 20 Mbit/s, delay: 10 ms}
+  - {from: cam, to: near-2, rate: 20 Mbit/s, delay: 3 ms}
+  - {from: [near-1, near-2], to: core, rate: 30 Mbit/s, delay: 5 ms}
+"""
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(tmp_path: Path, text: str = SMALL, **options):
+    topology = tmp_path / "topology.yaml"
+    topology.write_text(text)
+    plan = plan_run(topology, out=tmp_path / "run", **options)
+    return Experiment(plan, SilentObserver()).run()
+
+
+def test_a_run_records_every_task_once_and_replays_the_same(tmp_path):
+    outcome = run(tmp_path, seed=3)
+    directory, summary = outcome.run_directory, outcome.summary
+    assert outcome.exit_reason == "completed"
+    assert summary["tasks"]["lost"] == 0
+    assert summary["tasks"]["completed"] == summary["tasks"]["offered"] > 50
+    assert summary == json.loads((directory / "summary.json").read_text())
+
+    tasks, trace = lines(directory / "tasks.jsonl"), read_trace(directory / "trace.jsonl")
+    assert sorted(task["id"] for task in tasks) == list(range(len(trace)))
+    for task in tasks:
+        arrival = trace[task["id"]]
+        assert (task["device"], task["sample"], task["created_s"]) == (arrival.device, arrival.sample, arrival.time_s)
+        moments = [task["created_s"]]
+        for hop in task["hops"]:
+            moments += [hop["received_s"], hop["started_s"], hop["finished_s"], hop["sent_s"]]
+        moments.append(task["completed_s"])
+        assert moments == sorted(moments)
+        assert len(task["hops"]) == task["exit_stage"]
+        assert task["correct"] == (task["prediction"] == task["label"])
+        first = task["hops"][0]
+        link_s = {"near-1": 0.010, "near-2": 0.003}[first["node"]]
+        assert first["received_s"] - task["created_s"] >= link_s
+        work_s = 23.0e6 / {"near-1": 0.5e9, "near-2": 0.3e9}[first["node"]]
+        assert first["finished_s"] - first["started_s"] >= work_s * 0.999
+    assert np.mean([task["correct"] for task in tasks]) > 0.7
+
+    decisions = lines(directory / "decisions.jsonl")
+    assert {d["node"] for d in decisions} == {"cam-1", "cam-2", "near-1", "near-2", "core"}
+    assert all(sum(d["offload"].values()) == pytest.approx(1) for d in decisions if d["offload"])
+    assert {s["node"] for s in lines(directory / "timeseries.jsonl")} == {d["node"] for d in decisions}
+    manifest = read_manifest(directory)
+    assert manifest["exit_reason"] == "completed"
+    assert manifest["backends"]["network"] in ("netem", "userspace")
+    assert manifest["seed"] == 3
+
+    again = Experiment(plan_replay(directory, out=tmp_path / "again", policy="computing-first"), SilentObserver()).run()
+    assert (again.run_directory / "trace.jsonl").read_bytes() == (directory / "trace.jsonl").read_bytes()
+    assert again.summary["tasks"]["completed"] == summary["tasks"]["completed"]
+    assert again.summary["policy"] == "computing-first"
+
+
+EVENTS = (
+    SMALL.replace("duration: 8 s", "duration: 16 s")
+    + """
+events:
+  - {at: 3 s, server: near-1, capacity: x0.25}
+  - {at: 5 s, link: [cam-1, near-2], rate: 1 Mbit/s, delay: 60 ms}
+  - {at: 6 s, server: near-1, capacity: x1}
+  - {at: 7 s, node: near-2, state: down}
+  - {at: 10 s, node: near-2, state: up}
+  - {at: 11 s, node: cam-2, state: down}
+  - {at: 14 s, node: cam-2, state: up}
+"""
+)
+
+
+def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
+    outcome = run(tmp_path, EVENTS)
+    tasks, events = lines(outcome.run_directory / "tasks.jsonl"), lines(outcome.run_directory / "events.jsonl")
+    kinds = Counter(event["kind"] for event in events)
+    assert kinds["capacity-change"] == 2
+    assert kinds["node-down"] == kinds["node-up"] == 2
+    assert kinds["link-change"] == 1
+    lost = [task for task in tasks if task["status"] == "lost"]
+    # A device that is down offers nothing; all else gets through, also what the dead server had in its queue.
+    assert {task["device"] for task in lost} <= {"cam-2"}
+    assert all(8.0 < task["created_s"] < 14.5 for task in lost)
+    assert {task["reason"] for task in lost} == {"its device was down"}
+    late = [task for task in tasks if task["device"] == "cam-2" and task["created_s"] > 14.5]
+    assert any(task["status"] == "completed" for task in late)
+    slow = [h["finished_s"] - h["started_s"] for t in tasks for h in t["hops"]
+            if h["node"] == "near-1" and 3.3 < h["started_s"] < 5.8]  # fmt: skip
+    assert np.median(slow) == pytest.approx(4 * 23.0e6 / 0.5e9, rel=0.05)
+    served = [h for t in tasks for h in t["hops"] if h["node"] == "near-2"]
+    assert not [h for h in served if 7.1 < h["received_s"] < 10]
+    far = [t["hops"][0]["received_s"] - t["created_s"] for t in tasks if t["device"] == "cam-1" and t["attempts"] == 1
+           and t["hops"][0]["node"] == "near-2" and t["created_s"] > 5.2]  # fmt: skip
+    assert all(delay_s >= 0.06 for delay_s in far)
+
+
+def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
+    began = time.monotonic()
+    outcome = run(tmp_path, SMALL.replace("duration: 8 s", "duration: 5 s\ntime_scale: 2"))
+    assert time.monotonic() - began > 10
+    assert outcome.summary["tasks"]["lost"] == 0
+    hops = [hop for task in lines(outcome.run_directory / "tasks.jsonl") for hop in task["hops"]]
+    near = [hop["finished_s"] - hop["started_s"] for hop in hops if hop["node"] == "near-1"]
+    assert np.median(near) == pytest.approx(23.0e6 / 0.5e9, rel=0.05)
+
+
+@pytest.mark.skipif(detect() is None, reason="no cgroup CPU controller on this machine")
+def test_quota_slows_real_work(tmp_path):
+    outcome = run(tmp_path, SMALL.replace("duration: 8 s", "duration: 4 s\ncompute: quota"))
+    assert outcome.summary["tasks"]["lost"] == 0
+    assert read_manifest(outcome.run_directory)["backends"]["compute"] == "quota"
+
+
+def test_quota_above_what_the_machine_has_is_refused(tmp_path):
+    text = SMALL.replace("0.5 GFLOP/s", "50000 GFLOP/s").replace("duration: 8 s", "duration: 4 s\ncompute: quota")
+    with pytest.raises(TestbedError, match="more than this machine's"):
+        run(tmp_path, text)
+    assert read_manifest(tmp_path / "run")["exit_reason"].startswith("failed")
+
+
+def start_command(tmp_path: Path, *words: str) -> "subprocess.Popen[str]":
+    topology = tmp_path / "topology.yaml"
+    topology.write_text(SMALL)
+    command = [sys.executable, "-c", "from cli.main import main; main()", "run", str(topology), "--duration", "30"]
+    return subprocess.Popen(
+        [*command, "--monitor", "plain", "--out", str(tmp_path / "run"), *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def await_task(tmp_path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        path = tmp_path / "run" / "tasks.jsonl"
+        if path.exists() and path.stat().st_size:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no task was answered within 30 s")
+
+
+def test_interrupt_ends_cleanly_and_keeps_what_was_recorded(tmp_path):
+    process = start_command(tmp_path)
+    await_task(tmp_path)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["tasks"]["offered"] == len(lines(tmp_path / "run" / "tasks.jsonl")) > 0
+    assert read_manifest(tmp_path / "run")["exit_reason"] == "interrupted"
+    assert "Delay" in output
+
+
+@pytest.mark.parametrize("after_s", [0.4, 1.2, 2.0])
+def test_interrupt_during_set_up_leaves_nothing(tmp_path, after_s):
+    process = start_command(tmp_path)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+
+
+def test_killed_run_is_cleaned_and_another_works(tmp_path):
+    process = start_command(tmp_path)
+    await_task(tmp_path)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    runs = {path.name for path in RUN_ROOT.iterdir()}
+    removed = sweep()
+    assert {item.run_id for item in removed} <= runs
+    (tmp_path / "second").mkdir()
+    assert run(tmp_path / "second", duration_s=3.0).summary["tasks"]["lost"] == 0
+
+
+def test_dead_agent_fails_the_run_with_one_clear_error(tmp_path):
+    process = start_command(tmp_path)
+    await_task(tmp_path)
+    run_id = read_manifest(tmp_path / "run")["run_id"]
+    ledger = [json.loads(line) for line in (RUN_ROOT / run_id / "ledger.jsonl").read_text().splitlines()]
+    os.kill(ledger[-1]["pid"], signal.SIGKILL)  # the agent that was started last
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "error: the agent of core ended unexpectedly" in errors
+    assert (tmp_path / "run" / "summary.json").exists()

@@ -1,0 +1,187 @@
+"""From a topology, or a recorded run, to a plan; no root is needed to plan."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from node_agent.errors import InputError
+from testbed.planning import plan_replay, plan_run
+from testbed.recorder import Recorder
+from testbed.trace.workload import Arrival, TraceError, write_trace
+
+QUICKSTART = Path(__file__).parents[2] / "topologies" / "quickstart.yaml"
+
+
+def record(plan) -> Path:
+    """A recorded run of this plan, in which nothing happened."""
+    labels = plan.bundle.evaluation.labels.tolist()
+    recorder = Recorder(plan.run_directory, topology_text=plan.topology_text, arrivals=plan.arrivals, labels=labels)
+    recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
+    recorder.finish(None, "completed")
+    return plan.run_directory
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "first"
+    return plan_run(QUICKSTART, duration_s=30.0, seed=5, policy="computing-first", out=out)
+
+
+@pytest.fixture(scope="module")
+def original(planned):
+    return record(planned)
+
+
+@pytest.fixture
+def recorded(original, tmp_path):
+    """A copy of the recorded run, to spoil."""
+    return Path(shutil.copytree(original, tmp_path / "recorded"))
+
+
+def edit_manifest(directory, **changes):
+    path = directory / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_plan_holds_what_was_asked_for(planned):
+    scenario = planned.scenario
+    assert (scenario.name, scenario.seed, scenario.duration_s) == ("quickstart", 5, 30.0)
+    assert scenario.policy.name == "computing-first"
+    assert planned.topology_text == QUICKSTART.read_text()
+    assert planned.facts["asked"] == {"seed": 5, "duration_s": 30.0, "policy_override": "computing-first"}
+    assert (planned.facts["workload"], planned.facts["seed"]) == ("generated", 5)
+    assert 0 <= planned.arrivals[0].time_s <= planned.arrivals[-1].time_s < 30
+    assert len(planned.arrivals) == pytest.approx(18 * 30, rel=0.25)
+    assert planned.run_directory.is_dir()
+
+
+def test_nothing_asked_for_leaves_what_the_file_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plans = [plan_run(QUICKSTART) for _ in range(2)]
+    assert plans[0].scenario == plans[1].scenario
+    assert (plans[0].scenario.seed, plans[0].scenario.duration_s, plans[0].scenario.policy.name) == (1, 60.0, "dto-ee")
+    assert plans[0].arrivals == plans[1].arrivals
+    assert plans[0].run_id != plans[1].run_id
+    assert [plan.run_directory.parent for plan in plans] == [Path("runs")] * 2
+    assert all(plan.run_directory.is_dir() for plan in plans)
+
+
+def test_a_trace_is_taken_as_it_is(tmp_path):
+    arrivals = [Arrival(1.0, "west-1", 3), Arrival(2.0, "east-3", 4)]
+    write_trace(tmp_path / "t.jsonl", arrivals)
+    plan = plan_run(QUICKSTART, trace_path=tmp_path / "t.jsonl", out=tmp_path / "run")
+    assert plan.arrivals == arrivals
+    assert plan.facts["workload"] == str(tmp_path / "t.jsonl")
+
+
+def test_a_replay_is_the_same_run(planned, original, tmp_path):
+    replayed = plan_replay(original, out=tmp_path / "again")
+    assert replayed.scenario == planned.scenario
+    assert replayed.arrivals == planned.arrivals
+    assert replayed.topology_text == planned.topology_text
+    assert replayed.facts["asked"] == planned.facts["asked"]
+    assert replayed.facts["workload"] == f"replay of {original}"
+    twice = plan_replay(record(replayed), out=tmp_path / "and-again")
+    assert (twice.scenario, twice.arrivals) == (planned.scenario, planned.arrivals)
+
+
+def test_a_replay_may_change_the_policy_and_nothing_else(planned, original, tmp_path):
+    replayed = plan_replay(original, policy="bandwidth-first", out=tmp_path / "again")
+    assert replayed.scenario.policy.name == "bandwidth-first"
+    assert replayed.arrivals == planned.arrivals
+    assert (replayed.scenario.servers, replayed.scenario.links) == (planned.scenario.servers, planned.scenario.links)
+    with pytest.raises(InputError, match="no-such"):
+        plan_replay(original, policy="no-such", out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["topology.yaml", "trace.jsonl"])
+def test_changed_inputs_are_not_replayed(recorded, tmp_path, name):
+    path = recorded / name
+    path.write_text(path.read_text().replace("0.27", "0.28").replace('"sample":1', '"sample":2'))
+    with pytest.raises(InputError, match=f"{name}: changed since it was recorded"):
+        plan_replay(recorded, out=tmp_path / "again")
+    path.unlink()
+    with pytest.raises(InputError, match=f"{name}: cannot be read"):
+        plan_replay(recorded, out=tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_foreign_directory_is_not_replayed(tmp_path):
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        plan_replay(tmp_path)
+    assert caught.value.hint == "give the directory of a recorded run"
+    with pytest.raises(InputError, match="cannot be read"):
+        plan_replay(tmp_path / "absent")
+    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(InputError, match="not a manifest"):
+        plan_replay(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"asked": None}, "does not say duration_s, policy_override, seed"),
+        ({"asked": {"seed": 1, "duration_s": None}}, "does not say policy_override"),
+        ({"asked": "everything"}, "does not say"),
+        ({"asked": 5}, "does not say"),
+        ({"asked": ["seed"]}, "does not say"),
+        ({"inputs_sha256": None}, "does not say"),
+        ({"inputs_sha256": "abc"}, "does not say"),
+        ({"inputs_sha256": {}}, "does not say"),
+        ({"inputs_sha256": {"topology.yaml": "0" * 64}}, "topology.yaml: changed"),
+        ({"schema": 99}, "not a manifest of schema 1"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_manifest_that_lacks_something_is_not_replayed(recorded, tmp_path, changes, said):
+    edit_manifest(recorded, **changes)
+    with pytest.raises(InputError, match=said):
+        plan_replay(recorded, out=tmp_path / "again")
+
+
+def test_a_directory_in_use_is_refused(original, tmp_path):
+    (tmp_path / "kept").write_text("precious")
+    for plan in (lambda: plan_run(QUICKSTART, out=tmp_path), lambda: plan_replay(original, out=tmp_path)):
+        with pytest.raises(InputError, match="is not empty") as caught:
+            plan()
+        assert "--out" in caught.value.hint
+    with pytest.raises(InputError, match="is not empty"):
+        plan_replay(original, out=original)  # a run never replaces the one it repeats
+    assert (tmp_path / "kept").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "said"),
+    [
+        ([Arrival(1.0, "north-1", 3)], "no device 'north-1'"),
+        ([Arrival(1.0, "west-1", 10**6)], "does not exist"),
+        ([Arrival(61.0, "west-1", 0)], "beyond the duration"),
+        ([], "offers no task"),
+    ],
+)
+def test_a_trace_that_does_not_suit_is_refused_before_anything_is_made(tmp_path, arrivals, said):
+    write_trace(tmp_path / "t.jsonl", arrivals)
+    with pytest.raises(TraceError, match=said):
+        plan_run(QUICKSTART, trace_path=tmp_path / "t.jsonl", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"policy": "best"}, "best"),
+        ({"duration_s": 0.0}, "duration"),
+        ({"duration_s": float("nan")}, "duration"),
+        ({"duration_s": 5.0}, "event"),  # its events come later
+    ],
+)
+def test_impossible_wishes_are_refused_before_anything_is_made(tmp_path, options, said):
+    # Events in per cent of the duration move with it: here is one at a fixed time.
+    text = QUICKSTART.read_text().replace("at: 50 %", "at: 30 s")
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        plan_run(tmp_path / "t.yaml", **options, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
