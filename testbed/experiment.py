@@ -25,7 +25,7 @@ from testbed.network.emulated import BackendChoice
 from testbed.nursery import Warm
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
-from testbed.scenario import Scenario
+from testbed.scenario import CapacityChange, Scenario
 from testbed.summary import summarise
 from testbed.trace.workload import Arrival
 from testbed.wiring import agent_configs
@@ -118,6 +118,7 @@ class Experiment:
             self._observer.phase("loading the model")
             warm = launcher.wait_warm()
             self._lap("model")
+            self._check_servers(warm)
             cgroups = self._make_cgroups(warm, ledger)
             for group in cgroups.values():
                 stack.callback(group.remove)
@@ -221,6 +222,24 @@ class Experiment:
     def _lap(self, what: str) -> None:
         """Note how long the run has taken to get here [real s]."""
         self._setup_s[what] = round(time.monotonic() - self._began_s, 3)
+
+    def _check_servers(self, warm: Warm) -> None:
+        """Raise InputError for a server that cannot host its sub-model, or is to compute faster than this machine."""
+        scenario = self._plan.scenario
+        for server in scenario.servers:
+            profile = warm.profiles[server.stage - 1]
+            needed_bytes = profile.parameters_bytes + profile.input_bytes + profile.output_bytes
+            if server.memory_bytes is not None and server.memory_bytes < needed_bytes:
+                raise InputError(
+                    f"server {server.name}: its sub-model needs {needed_bytes} bytes of memory, and the topology "
+                    f"gives it {server.memory_bytes}",
+                    hint="give it more memory, or cut the model elsewhere",
+                )
+            if scenario.compute == "quota":
+                self._quota(warm, server.name, server.capacity_flop_per_s)
+        for event in scenario.events:
+            if scenario.compute == "quota" and isinstance(event, CapacityChange):
+                self._quota(warm, event.server, event.capacity_flop_per_s)
 
     def _make_cgroups(self, warm: Warm, ledger: Ledger) -> dict[str, CpuCgroup]:
         if self._plan.scenario.compute != "quota":

@@ -26,7 +26,7 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from node_agent.errors import InputError, TestbedError
+from node_agent.errors import InputError
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from testbed.trace.workload import Arrival, write_trace
 
@@ -217,7 +217,3 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()
-
-
-class RecordingError(TestbedError):
-    """The run directory cannot be written."""

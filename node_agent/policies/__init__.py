@@ -7,12 +7,12 @@ import msgspec
 
 from node_agent.errors import InputError
 from node_agent.policies import bandwidth_first, computing_first, dto_ee
-from node_agent.policies.base import Policy
+from node_agent.policies.base import FixedThreshold, Policy
 
 _POLICIES: dict[str, tuple[Callable[[Any, float], Policy], type[msgspec.Struct]]] = {
     "dto-ee": (dto_ee.DtoEe, dto_ee.Parameters),
-    "computing-first": (computing_first.ComputingFirst, computing_first.Parameters),
-    "bandwidth-first": (bandwidth_first.BandwidthFirst, bandwidth_first.Parameters),
+    "computing-first": (computing_first.ComputingFirst, FixedThreshold),
+    "bandwidth-first": (bandwidth_first.BandwidthFirst, FixedThreshold),
 }
 
 

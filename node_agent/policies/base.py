@@ -1,9 +1,11 @@
 """What a policy is: how an offloader spreads its tasks, and whether a server moves its threshold."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array, Mask
@@ -95,14 +97,20 @@ class Policy(Protocol):
         """The threshold from the next round on."""
 
 
+class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of a policy that leaves thresholds alone."""
+
+    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+
+
 class ProportionalPolicy:
     """Base of policies that set their row once a slot, in proportion to something, at a fixed threshold."""
 
     most_rounds = 1
     move_every = 1
 
-    def __init__(self, threshold: float) -> None:
-        self.first_threshold = threshold
+    def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
+        self.first_threshold = parameters.threshold
 
     def start_slot(self) -> None:
         """Nothing is kept between slots."""

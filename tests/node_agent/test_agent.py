@@ -46,7 +46,7 @@ links:
 """
 TASKS, LATE_TASKS = 20, 6
 CHANGE_S = 1.9  # the near server slows to half its speed
-LATENESS_S = 0.015  # of a thread on a machine shared with others, at worst; the median is held to a fifth of it
+LATENESS_S = 0.03  # of a thread on a machine shared with others, at worst; the median is held to a tenth of it
 
 
 def wait_for(room, wanted, records, timeout_s=10.0):
@@ -206,7 +206,7 @@ def assert_paced(played, server, service_s, counts):
     ]
     assert len(durations_s) > 3
     assert min(durations_s) >= service_s - 1e-6
-    assert statistics.median(durations_s) < service_s + LATENESS_S / 5
+    assert statistics.median(durations_s) < service_s + LATENESS_S / 10
     assert max(durations_s) < service_s + LATENESS_S
 
 
@@ -483,7 +483,7 @@ def test_what_comes_before_time_zero_is_known_waits_for_it(stage):
     for result in results:
         (hop,) = result.hops
         assert 40 <= hop.received_s <= hop.started_s < hop.finished_s <= time.monotonic() - epoch_s
-        assert hop.finished_s - hop.started_s == pytest.approx(0.05, abs=LATENESS_S)
+        assert 0.05 - 1e-6 <= hop.finished_s - hop.started_s < 0.05 + LATENESS_S
 
 
 def test_an_agent_that_comes_up_during_the_run_measures_its_links_by_the_clock_of_the_run(stage):
@@ -518,10 +518,10 @@ def test_a_server_serves_one_task_after_the_other_at_its_pace(stage, time_scale)
         (0, 0, 1), (1, 1, 1), (2, 2, 1)
     ]
     hops = [result.hops[-1] for result in results]
-    assert [hop.finished_s - hop.started_s for hop in hops] == pytest.approx([0.05] * 3, abs=LATENESS_S)
+    assert all(0.05 - 1e-6 <= hop.finished_s - hop.started_s < 0.05 + LATENESS_S for hop in hops)
     assert hops[1].started_s >= hops[0].finished_s
     assert hops[2].started_s >= hops[1].finished_s
-    assert real_s == pytest.approx(0.15 * time_scale, abs=3 * LATENESS_S * time_scale)
+    assert 0.15 * time_scale <= real_s < 0.15 * time_scale + 3 * LATENESS_S
 
 
 def test_a_change_of_capacity_reaches_the_task_in_service(stage):
@@ -537,7 +537,7 @@ def test_a_change_of_capacity_reaches_the_task_in_service(stage):
     stage.tell("server", SetCapacity(1e10))
     cam.hear(Result)
     # 0.1 s at 1 GFLOP/s leave 1.9 GFLOP, which take 0.19 s at ten times the speed.
-    assert time.monotonic() - began_s == pytest.approx(0.29, abs=3 * LATENESS_S)
+    assert 0.28 < time.monotonic() - began_s < 0.29 + 3 * LATENESS_S
 
 
 def test_an_answer_that_cannot_be_sent_is_noted(stage):

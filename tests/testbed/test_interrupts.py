@@ -28,8 +28,8 @@ def last(seconds):
 
 with Interrupts() as interrupts:
     interrupts.deferred = sys.argv[1] == "deferred"
-    say("ready")
     try:
+        say("ready")
         last(20 if sys.argv[1] == "raising" else 0.4)
     except KeyboardInterrupt:
         say("raised")

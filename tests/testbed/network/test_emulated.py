@@ -58,14 +58,19 @@ def test_a_short_queue_drops_what_does_not_fit(build):
 
 
 def test_results_return_through_other_nodes(build):
-    links = {("a", "hub"): FAST, ("hub", "b"): FAST, ("a", "b"): LinkShape(100.0, 0.050)}
-    network = build(scenario(["a", "hub", "b"], links))
+    network = build(scenario(["a", "hub", "b"], {("a", "hub"): FAST, ("hub", "b"): FAST}))
     there = send_datagrams(network, "a", "b", count=5, gap_s=0.002)
     back = send_datagrams(network, "b", "a", count=5, gap_s=0.002)
     assert {address for _, _, address in there} == {network.address("a")}
     assert {address for _, _, address in back} == {network.address("b")}
     for _, time_s, _ in there + back:
         assert 0.0038 <= time_s < 0.020  # the relay sends at most 60 us early, and there are two links
+
+
+def test_neighbours_talk_over_their_own_link(build):
+    links = {("a", "hub"): FAST, ("hub", "b"): FAST, ("a", "b"): LinkShape(100.0, 0.050)}
+    network = build(scenario(["a", "hub", "b"], links))
+    assert all(0.0499 <= time_s < 0.060 for _, time_s, _ in send_datagrams(network, "a", "b", count=5, gap_s=0.002))
 
 
 def test_switches_in_a_ring_carry_frames_once(build):
