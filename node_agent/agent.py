@@ -46,6 +46,7 @@ from node_agent.wire import Probe, ProbeAck, WireError, decode, encode
 
 MESSAGES_PER_TURN = 64  # then due timers get their turn
 FLUSH_EVERY_S = 0.05  # telemetry travels in batches, real seconds
+EVENTS_TOLD = 8  # of each kind, before they are thinned out
 LINGER_MS = 1000  # for the last telemetry when the agent ends
 
 
@@ -208,16 +209,18 @@ class Agent:
                     self._stopping = True
 
     def _start(self, epoch_monotonic_s: float) -> None:
-        """Time zero is known: forget what was measured against another zero; a late comer has missed some tasks.
+        """Time zero is known: forget what was measured against another zero.
 
-        It may call tasks lost that it ended before it went down: the first word on a task is the one that counts.
+        An agent that comes up while the run goes on has missed some tasks. It may call tasks lost that it ended before
+        it went down: the first word on a task is the one that counts.
         """
         self._epoch_s = epoch_monotonic_s
         self._timers.clear()
         self._timer_numbers.clear()
         now_s = self._now_s()
         arrivals = self._config.arrivals
-        while self._next_arrival < len(arrivals) and arrivals[self._next_arrival].time_s < now_s:
+        came_late = self._config.epoch_monotonic_s is not None
+        while came_late and self._next_arrival < len(arrivals) and arrivals[self._next_arrival].time_s < now_s:
             missed = arrivals[self._next_arrival]
             name, reason = self._config.node.name, "its device was down"
             self._publish(lost_task(missed.task_id, name, missed.sample, missed.time_s, reason))
@@ -248,19 +251,27 @@ class Agent:
             case Publish(record):
                 self._publish(record)
 
-    def _publish(self, record: Record) -> None:
+    def _publish(self, record: Record | None) -> None:
         if isinstance(record, SampleRecord):
             before, self._cpu_s = self._cpu_s, time.process_time()
             record = msgspec.structs.replace(record, cpu_s=self._cpu_s - before)
-        self._records.append(record)
+        elif isinstance(record, EventRecord):
+            record = self._thinned(record)
+        if record is not None:
+            self._records.append(record)
 
     def _note(self, kind: str, detail: str) -> None:
-        """An event for the record, told for the 1st, 2nd, 4th, 8th, ... time only: a flood must not drown the rest."""
-        self._noted[kind] += 1
-        count = self._noted[kind]
-        if count & (count - 1) == 0:
-            times = f" ({count} times so far)" if count > 1 else ""
-            self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail + times))
+        self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail))
+
+    def _thinned(self, event: EventRecord) -> EventRecord | None:
+        """Of each kind of event the first few, then the 16th, 32nd, 64th, ...: a flood must not drown the rest."""
+        self._noted[event.kind] += 1
+        count = self._noted[event.kind]
+        if count > EVENTS_TOLD and count & (count - 1):
+            return None
+        times = f" ({count} times so far)" if count > EVENTS_TOLD else ""
+        time_s = event.time_s if self._started else 0.0  # before the start there is no emulated time
+        return msgspec.structs.replace(event, time_s=time_s, detail=event.detail + times)
 
     def _flush(self, *, now: bool = False) -> None:
         real_s = time.monotonic()

@@ -75,7 +75,8 @@ class DeviceCore:
         return self._outbox.drain()
 
     def _receive(self, peer: str, message: object) -> None:
-        self.routing.heard(peer)
+        if self.routing.heard(peer):
+            self._probes.forget(peer)
         match message:
             case Ack():
                 self.tasks.acknowledged(peer, message)
@@ -161,7 +162,8 @@ class ServerCore:
 
     def _receive(self, event: Received) -> None:
         peer, message = event.peer, event.message
-        self.routing.heard(peer)
+        if self.routing.heard(peer):
+            self._probes.forget(peer)
         match message:
             case Task() if event.tensor is not None and event.tensor.form == self.config.input_form:
                 self.tasks.receive(peer, message, event.tensor)

@@ -11,6 +11,8 @@ from node_agent.routing import Receiver, Routing
 from node_agent.wire import Ack, Result, Task, Tensor
 
 RATE_WINDOW_SLOTS = 4
+DELAY_WEIGHT = 0.1  # of a new result in the usual delay
+RESULT_PATIENCE = 4.0  # times the usual delay
 
 
 @dataclass(slots=True)
@@ -25,7 +27,6 @@ class OwnedTask:
     attempts: int = 0
     receiver: Receiver | None = None
     sent_s: float = 0.0
-    acknowledged: bool = False
 
 
 class DeviceTasks:
@@ -37,6 +38,8 @@ class DeviceTasks:
         self._outbox = outbox
         self._owned: dict[int, OwnedTask] = {}
         self.rate = ArrivalRate(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
+        self._completed: set[int] = set()
+        self._usual_delay_s = 0.0
         self.arrived = 0
         self.completed = 0
         self.duplicates = 0
@@ -58,9 +61,8 @@ class DeviceTasks:
     def acknowledged(self, peer: str, ack: Ack) -> None:
         """A receiver has taken a task over."""
         task = self._owned.get(ack.task_id)
-        if task is None or task.acknowledged or task.receiver is None or task.receiver.name != peer:
-            return
-        task.acknowledged = True
+        if task is None or task.receiver is None or (peer, ack.attempt) != (task.receiver.name, task.attempts):
+            return  # nothing waits for it, or it is about an earlier attempt, whose time of sending is forgotten
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
         self._outbox.cancel(("ack", task.task_id))
 
@@ -68,9 +70,11 @@ class DeviceTasks:
         """A result has come back; the first one counts."""
         task = self._owned.pop(result.task_id, None)
         if task is None:
-            self.duplicates += 1
+            self.duplicates += result.task_id in self._completed
             return
         self.completed += 1
+        self._completed.add(result.task_id)
+        self._usual_delay_s += DELAY_WEIGHT * (self._outbox.now_s - task.created_s - self._usual_delay_s)
         self._forget_timers(task)
         self._outbox.publish(
             TaskRecord(
@@ -105,12 +109,16 @@ class DeviceTasks:
     def _offer(self, task: OwnedTask) -> None:
         avoid = {task.receiver.name} if task.receiver else set()
         receiver = self._routing.choose(avoid) or self._routing.any_receiver()
-        task.receiver, task.sent_s, task.acknowledged = receiver, self._outbox.now_s, False
+        task.receiver, task.sent_s = receiver, self._outbox.now_s
         task.attempts += 1
         message = Task(task.task_id, self._config.name, task.attempts, task.sent_s, (), task.tensor.form)
         self._outbox.send_data(receiver.name, message, task.tensor)
         self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
-        self._outbox.timer(("result", task.task_id), self._config.timeouts.result_s)
+        self._outbox.timer(("result", task.task_id), self._result_wait_s())
+
+    def _result_wait_s(self) -> float:
+        """How long to wait for a result: longer where results are slow, or overload would feed itself with repeats."""
+        return max(self._config.timeouts.result_s, RESULT_PATIENCE * self._usual_delay_s)
 
     def _lose(self, task: OwnedTask) -> None:
         del self._owned[task.task_id]

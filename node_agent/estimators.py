@@ -64,38 +64,47 @@ class ServiceTime:
 
 
 class LinkTime:
-    """How long a task, and how long a small message, takes to a receiver."""
+    """How long a task, and how long a small message, takes to a receiver, and at what rate the link carries bytes."""
 
     WEIGHT = 0.2
+    RATE_WEIGHT = 0.3
 
     def __init__(self) -> None:
         self._task_s: float | None = None
         self._small_s: float | None = None
-        self.fresh = False  # a task-sized transfer was measured since the flag was last cleared
+        self._byte_per_s: float | None = None
+        self.fresh = False  # a task was measured since the flag was last cleared
 
     def observe_task(self, link_s: float) -> None:
-        """A task, or a probe of its size, took this long from offered to received."""
-        self._task_s = _smooth(self._task_s, link_s, self.WEIGHT)
+        """A task took this long from offered to received."""
+        self._task_s = _smooth(self._task_s, max(0.0, link_s), self.WEIGHT)
         self.fresh = True
 
     def reset_task(self, link_s: float) -> None:
-        """Forget older measurements of task-sized transfers: they were taken while the connection was starting."""
-        self._task_s = link_s
-        self.fresh = True
+        """A probe of a task's size over an idle link took this long: older measurements tell of other times."""
+        self._task_s = max(0.0, link_s)
 
     def observe_small(self, link_s: float) -> None:
         """A control message took this long."""
-        self._small_s = _smooth(self._small_s, link_s, self.WEIGHT)
+        self._small_s = _smooth(self._small_s, max(0.0, link_s), self.WEIGHT)
+
+    def observe_rate(self, byte_per_s: float) -> None:
+        """The link carried bytes at this rate, its delay left out."""
+        self._byte_per_s = _smooth(self._byte_per_s, byte_per_s, self.RATE_WEIGHT)
+
+    def reset_rate(self, byte_per_s: float) -> None:
+        """As `observe_rate`, where older measurements were taken while the connection was starting."""
+        self._byte_per_s = byte_per_s
 
     @property
     def transfer_s(self) -> float:
         """Transfer time of a task, t; of a small message while no task has been measured."""
         return self._task_s if self._task_s is not None else (self._small_s or 0.0)
 
-    def byte_per_s(self, task_bytes: int) -> float:
-        """Rate of the link as the two times show it [B/s]."""
-        transmission_s = self.transfer_s - (self._small_s or 0.0)
-        return task_bytes / max(transmission_s, 1e-4)
+    @property
+    def byte_per_s(self) -> float:
+        """Rate of the link [B/s], 0 while it has not been measured."""
+        return self._byte_per_s or 0.0
 
 
 def _smooth(old: float | None, new: float, weight: float) -> float:

@@ -1,13 +1,29 @@
-"""How an offloader measures its links: probes of a task's size, before the run and where no task has gone lately."""
+"""How an offloader measures its links: probes of a task's size, before the run and where no task has gone lately.
+
+A policy that asks for link rates gets them from a second probe, `BULK_BYTES` larger, right behind the first: the rate
+is the added bytes over the added time, so that the link's delay drops out. A task alone may be too small to tell.
+"""
+
+from dataclasses import dataclass
 
 from node_agent.config import NodeConfig
 from node_agent.events import TimerKey
 from node_agent.outbox import Outbox
 from node_agent.records import Ready
-from node_agent.routing import Routing
-from node_agent.wire import Probe, ProbeAck, Tensor
+from node_agent.routing import Receiver, Routing
+from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm
 
 FIRST_PROBES = 3  # the first ones also open the connection's congestion window, so the last one counts
+BULK_BYTES = 32 * 1024
+FASTEST_BYTE_PER_S = 1.25e9  # a shorter time than at 10 Gbit/s is an error of measurement
+
+
+@dataclass(frozen=True, slots=True)
+class SentProbe:
+    """A probe on its way; `task_s` is what the small one before it took, None if this is the small one."""
+
+    sent_s: float
+    task_s: float | None
 
 
 class LinkProbes:
@@ -18,8 +34,8 @@ class LinkProbes:
         self._routing = routing
         self._outbox = outbox
         self._sequence = 0
-        self._sent: dict[tuple[str, int], float] = {}
-        self._wanted: dict[str, int] = {}  # before the run: probes still to be answered
+        self._sent: dict[tuple[str, int], SentProbe] = {}
+        self._wanted: dict[str, int] = {}  # before the run: measurements still to be made
         self._starting = False
 
     def start(self) -> None:
@@ -32,24 +48,46 @@ class LinkProbes:
         self._ready_if_complete()
 
     def refresh(self) -> None:
-        """Probe the links over which no task has gone since the last call."""
+        """Probe the links over which no task has gone since the last call; all of them for a policy that wants rates.
+
+        Receivers that do not answer are left out: what waits for them would be old when they come back.
+        """
         self._sent.clear()
         for receiver in self._routing.receivers.values():
-            if not receiver.link.fresh:
+            if receiver.alive and (self._routing.policy.wants_link_rates or not receiver.link.fresh):
                 self._send(receiver.name)
             receiver.link.fresh = False
 
+    def forget(self, peer: str) -> None:
+        """A receiver is back: probes that waited for it tell of its absence, not of the link."""
+        self._sent = {key: sent for key, sent in self._sent.items() if key[0] != peer}
+
     def answered(self, peer: str, ack: ProbeAck) -> None:
         """A probe has arrived at the other end."""
-        sent_s = self._sent.pop((peer, ack.sequence), None)
-        if sent_s is None:
+        sent = self._sent.pop((peer, ack.sequence), None)
+        if sent is None:
             return
-        link = self._routing.receivers[peer].link
-        link_s = ack.received_s - sent_s
-        if not self._starting:
-            link.observe_task(link_s)
-            return
-        link.reset_task(link_s)
+        receiver = self._routing.receivers[peer]
+        link_s = ack.received_s - sent.sent_s
+        if sent.task_s is None:
+            if self._starting or not receiver.link.fresh:
+                receiver.link.reset_task(link_s)
+            if self._routing.policy.wants_link_rates:
+                self._send(peer, after_task_s=link_s)
+                return
+        else:
+            self._note_rate(receiver, link_s - sent.task_s)
+        if self._starting:
+            self._measured(peer)
+
+    def _note_rate(self, receiver: Receiver, added_s: float) -> None:
+        byte_per_s = BULK_BYTES / max(added_s, BULK_BYTES / FASTEST_BYTE_PER_S)
+        if self._starting:
+            receiver.link.reset_rate(byte_per_s)
+        else:
+            receiver.link.observe_rate(byte_per_s)
+
+    def _measured(self, peer: str) -> None:
         self._wanted[peer] -= 1
         if self._wanted[peer] > 0:
             self._send(peer)
@@ -69,11 +107,13 @@ class LinkProbes:
         self._starting = False
         self._outbox.publish(Ready(self._config.name, unreachable))
 
-    def _send(self, name: str) -> None:
+    def _send(self, name: str, *, after_task_s: float | None = None) -> None:
         form = self._config.onward_form
         if form is None:
             return
+        if after_task_s is not None:
+            form = TensorForm("uint8", (form.byte_count + BULK_BYTES,))
         self._sequence += 1
-        self._sent[name, self._sequence] = self._outbox.now_s
+        self._sent[name, self._sequence] = SentProbe(self._outbox.now_s, after_task_s)
         tensor = Tensor(form, bytes(form.byte_count))
-        self._outbox.send_data(name, Probe(self._sequence, self._outbox.now_s, form), tensor)
+        self._outbox.send_data(name, Probe(self._sequence, form), tensor)

@@ -21,7 +21,7 @@ from node_agent.routing import SILENT_AFTER, Routing
 from node_agent.server import ServerTasks
 from node_agent.wire import FlowPath, Offer, Report
 
-CONFIGURATION_SHARE = 0.8  # of a slot; what is not settled by then waits for the next one
+ROUNDS_LEFT = 1.5  # a round is the last one if no more than this many like the one before fit into the slot
 USUAL_BACKLOG = 2.0  # times the mean (and one task) that a queue often is by chance
 SETTLE_ROUNDS = 4  # a server that hears no further offer for this many waits takes the phase for ended
 
@@ -37,15 +37,19 @@ class Sweep:
         self._outbox = outbox
         self._round: Round = (-1, -1)
         self._awaited: set[str] = set()
-        self._answered = False
         self.all_done = False
         self.stale = False
 
     def offer(self, number: Round, paths: list[FlowPath], *, done: bool, last: bool) -> bool:
-        """Send this round's offers; False if no receiver is alive, so that nothing will come back."""
-        self._round, self.all_done, self.stale, self._answered = number, True, False, False
+        """Send this round's offers; False if no receiver is alive, so that nothing will come back.
+
+        A receiver that does not answer is asked once a slot whether it is back: more would only queue up for it.
+        """
+        self._round, self.all_done, self.stale = number, True, False
         self._awaited = {r.name for r in self._routing.receivers.values() if r.alive}
         for name, share in zip(self._routing.receivers, self._routing.row.tolist(), strict=True):
+            if name not in self._awaited and number[1] > 0:
+                continue
             split = tuple((flow * share, passed) for flow, passed in paths)
             flow_per_s = sum(flow for flow, _ in split)
             offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last)
@@ -59,10 +63,13 @@ class Sweep:
         receiver = self._routing.receivers.get(peer)
         if receiver is None or (report.slot, report.round) != self._round:
             return False
+        thresholds_left = self._config.stages - self._config.stage - 1  # from the receiver on
+        if not report.onward_paths or any(len(passed) != thresholds_left for _, passed in report.onward_paths):
+            self._outbox.note("unexpected-message", f"Report from {peer} with thresholds of another model")
+            return False
         receiver.report = report
         receiver.link.observe_small(report.link_s)
         self.all_done = self.all_done and report.done
-        self._answered = True
         if peer not in self._awaited:
             return False
         self._awaited.discard(peer)
@@ -114,21 +121,26 @@ class DeviceRounds:
         self._outbox = outbox
         self._sweep = Sweep(config, routing, outbox)
         self._number: Round = (-1, -1)
-        self._deadline_s = 0.0
+        self._slot_end_s = 0.0
+        self._round_began_s = 0.0
         self._rate_per_s = config.declared_rate_per_s
+        self._gap: float | None = None
+        self._decided = True
         self._done = False
         self._last = False
 
     def start_slot(self, slot: int) -> None:
-        """Begin a new configuration phase; one that is still going on is left."""
+        """Begin a new configuration phase; one that is still going on ends with what it has reached."""
+        if not self._decided:
+            self._decide()
         self._rate_per_s = self._tasks.rate.update(self._outbox.now_s)
-        self._deadline_s = self._outbox.now_s + CONFIGURATION_SHARE * self._config.slot_s
-        self._done = False
+        self._slot_end_s = (slot + 1) * self._config.slot_s
+        self._gap, self._decided, self._done = None, False, False
         self._routing.policy.start_slot()
         self._start_round((slot, 0), last=self._routing.policy.most_rounds == 1)
 
     def _start_round(self, number: Round, *, last: bool) -> None:
-        self._number, self._last = number, last
+        self._number, self._last, self._round_began_s = number, last, self._outbox.now_s
         if not self._sweep.offer(number, [(self._rate_per_s, ())], done=self._done, last=last):
             self._outbox.cancel(("reports",))  # nobody to wait for: the next slot tries again
 
@@ -143,24 +155,30 @@ class DeviceRounds:
         self._end_round()
 
     def _end_round(self) -> None:
-        policy = self._routing.policy
-        prospect = self._routing.end_round(stale=self._sweep.stale)
+        policy, slot, played = self._routing.policy, self._number[0], self._number[1] + 1
+        prospect = self._routing.prospect(stale=self._sweep.stale)
         if prospect is None:
-            return
-        gap = policy.gap(self._routing.row, prospect)
+            return  # nobody answers: the next slot tries again
+        self._gap = policy.gap(self._routing.row, prospect)  # of the row that has just been priced
+        if not self._last or policy.most_rounds == 1:
+            self._routing.update_row(prospect)
         if self._last:
-            self._outbox.publish(
-                decision(
-                    self._config, self._routing, self._outbox, self._number,
-                    arrival_per_s=self._rate_per_s, service_per_s=None, gap=gap,
-                )
-            )
+            self._decide()
             return
-        slot, played = self._number[0], self._number[1] + 1
         agreed = self._done and self._sweep.all_done and played >= policy.move_every
-        self._done = gap <= policy.stop_gap()
-        last = agreed or played + 1 >= policy.most_rounds or self._outbox.now_s >= self._deadline_s
-        self._start_round((slot, played), last=last)
+        self._done = self._gap <= policy.stop_gap()
+        round_s = self._outbox.now_s - self._round_began_s
+        late = self._outbox.now_s + ROUNDS_LEFT * round_s >= self._slot_end_s
+        self._start_round((slot, played), last=agreed or late or played + 1 >= policy.most_rounds)
+
+    def _decide(self) -> None:
+        self._decided = True
+        self._outbox.publish(
+            decision(
+                self._config, self._routing, self._outbox, self._number,
+                arrival_per_s=self._rate_per_s, service_per_s=None, gap=self._gap,
+            )
+        )
 
 
 class ServerRounds:
@@ -208,6 +226,8 @@ class ServerRounds:
 
     def _begin(self, number: Round) -> None:
         if number[0] > self._number[0]:
+            if self._number[0] >= 0:
+                self._decide()  # unless the last slot came to its own end
             self._routing.policy.start_slot()
             self._tasks.calibrate_if_idle()
             self._backlog = self._tasks.backlog
@@ -291,11 +311,14 @@ class ServerRounds:
             cost = dto_r.marginal_cost(load, self._overload, self._routing.row, None)
         else:
             cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
-        self._answer(load, cost, prospect)
-        if prospect is not None:
-            self._routing.end_round(stale=self._sweep.stale)
+        last = all(offer.last for offer in self._offers.values())
+        if prospect is not None and not last:
             self._move_threshold(paths, prospect)
-        if all(offer.last for offer in self._offers.values()):
+        self._answer(load, cost, prospect)
+        # The row of the last round has been priced and certified: it stays. A policy of one round has nothing else.
+        if prospect is not None and (not last or self._routing.policy.most_rounds == 1):
+            self._routing.update_row(prospect)
+        if last:
             self._decide()
         else:
             waits = SETTLE_ROUNDS * 2 * self._config.stages
@@ -338,7 +361,11 @@ class ServerRounds:
         return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
 
     def _move_threshold(self, paths: list[FlowPath], prospect: Prospect) -> None:
-        """One server of each stage at a time may move: the gains are predicted with the others standing still."""
+        """One server of each stage at a time may move: the gains are predicted with the others standing still.
+
+        Decision: a move is trusted if it is predicted to gain more than the hysteresis; rejected: measuring it in the
+        next round and taking it back, which mistakes the other nodes' steps for the move's effect.
+        """
         slot, played = self._number
         every, threshold = self._routing.policy.move_every, self._routing.threshold
         turn = (slot + played // every) % self._config.peers_in_stage

@@ -46,7 +46,6 @@ class Routing:
         count = len(self._order)
         self.row: Array = np.full(count, 1 / count) if count else np.zeros(0)
         self._outbox = outbox
-        self._task_bytes = config.onward_form.byte_count if config.onward_form else 0
         self._random = random.Random(f"{config.seed}/{config.name}")
 
     @property
@@ -68,14 +67,16 @@ class Routing:
         """Any receiver, for a task that has nowhere better to go."""
         return self._random.choice(self._order)
 
-    def heard(self, name: str) -> None:
-        """A receiver has given a sign of life."""
+    def heard(self, name: str) -> bool:
+        """A receiver has given a sign of life; True if it had been given up."""
         receiver = self.receivers.get(name)
         if receiver is None:
-            return
-        if not receiver.alive:
+            return False
+        back = not receiver.alive
+        if back:
             self._outbox.note("receiver-back", f"{name} answers again")
         receiver.missed, receiver.suspect = 0, False
+        return back
 
     def lost_contact(self, receiver: Receiver, why: str) -> None:
         """A receiver left a task unacknowledged: nothing is sent there until it is heard again."""
@@ -90,12 +91,9 @@ class Routing:
         if receiver.missed == SILENT_AFTER and not receiver.suspect:
             self._outbox.note("receiver-silent", f"{name}: no report in {SILENT_AFTER} rounds")
 
-    def end_round(self, *, stale: bool) -> Prospect | None:
-        """Let the policy update the row from the reports of this round; None if no receiver can be planned with."""
-        prospect = self.prospect(stale=stale)
-        if prospect is not None:
-            self.row = self.policy.update_row(self.row, prospect)
-        return prospect
+    def update_row(self, prospect: Prospect) -> None:
+        """Let the policy move the row in answer to the reports of a round."""
+        self.row = self.policy.update_row(self.row, prospect)
 
     def prospect(self, *, stale: bool) -> Prospect | None:
         """What is known of the receivers now; None if none of them can be planned with."""
@@ -113,7 +111,7 @@ class Routing:
             alive=alive,
             stale=stale,
             link_s=np.array([r.link.transfer_s for r in self._order]),
-            link_byte_per_s=np.array([r.link.byte_per_s(self._task_bytes) for r in self._order]),
+            link_byte_per_s=np.array([r.link.byte_per_s for r in self._order]),
             marginal_s=column("marginal_s"),
             best_s=column("best_s"),
             local_s=column("local_s"),

@@ -55,6 +55,7 @@ class ServerTasks:
         self._routing = routing
         self._outbox = outbox
         self._queue: deque[QueuedTask] = deque()
+        self._held: set[tuple[str, int]] = set()  # tasks waiting or in service
         self._serving: QueuedTask | None = None
         self._calibrating = False
         self._started_s = 0.0
@@ -76,15 +77,16 @@ class ServerTasks:
         return self.service.rate_per_s(in_service_s)
 
     def busy_s(self) -> float:
-        """Time in service since the start."""
-        running = self._serving is not None or self._calibrating
-        return self._busy_s + (self._outbox.now_s - self._started_s if running else 0.0)
+        """Time spent on tasks since the start."""
+        return self._busy_s + (self._outbox.now_s - self._started_s if self._serving is not None else 0.0)
 
     def receive(self, peer: str, task: Task, tensor: Tensor) -> None:
         """Take a task over from an offloader."""
-        self.arrived += 1
         now_s = self._outbox.now_s
-        self._queue.append(QueuedTask(task, tensor, now_s))
+        if (task.device, task.task_id) not in self._held:  # offered again while it waits here: once is enough
+            self.arrived += 1
+            self._held.add((task.device, task.task_id))
+            self._queue.append(QueuedTask(task, tensor, now_s))
         self._outbox.send_data(peer, Ack(task.task_id, task.attempt, now_s, self.backlog))
         self._serve_next()
 
@@ -104,13 +106,14 @@ class ServerTasks:
         """The sub-model has answered: exit here or go on."""
         now_s = self._outbox.now_s
         duration_s = now_s - self._started_s
-        self._busy_s += duration_s
         self.overruns += event.overrun
         if self._calibrating:
             self._calibrating = False
             self.service.reset(duration_s)
         elif self._serving is not None:
             queued, self._serving = self._serving, None
+            self._held.discard((queued.task.device, queued.task.task_id))
+            self._busy_s += duration_s
             self.service.observe(duration_s)
             self.served += 1
             self._dispatch(ServedTask(queued.task, event, queued.received_s, self._started_s, now_s))

@@ -102,10 +102,9 @@ class Result(Struct, frozen=True, tag="result"):
 
 
 class Probe(Struct, frozen=True, tag="probe"):
-    """A measurement of a link: a tensor frame of the size a task would have follows."""
+    """A measurement of a link: a tensor frame of the size to be measured follows."""
 
     sequence: Count
-    sent_s: Seconds
     tensor: TensorForm
 
 

@@ -1,8 +1,9 @@
 """One run from start to clean end: build the network, start the agents, let time pass, collect, tear down."""
 
+import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,10 @@ from node_agent.records import Stop
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
 from testbed.interrupts import Interrupts
-from testbed.launcher import Launcher
+from testbed.launcher import Launcher, LaunchError
 from testbed.ledger import Ledger
 from testbed.live import LiveRun
-from testbed.network import EmulatedNetwork
+from testbed.network import EmulatedNetwork, NetworkError
 from testbed.network.emulated import BackendChoice
 from testbed.nursery import Warm
 from testbed.observer import RunObserver
@@ -28,7 +29,7 @@ from testbed.recorder import Recorder
 from testbed.scenario import CapacityChange, Scenario
 from testbed.summary import summarise
 from testbed.trace.workload import Arrival
-from testbed.wiring import agent_configs
+from testbed.wiring import agent_configs, timeouts
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 3.0
@@ -103,105 +104,115 @@ class Experiment:
         return Outcome(plan.run_directory, summary, reason)
 
     def _carry_out(self, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
-        plan, scenario = self._plan, self._plan.scenario
         with ExitStack() as stack:
-            # A signal while the stack unwinds must not leave half of it standing.
-            stack.callback(lambda: setattr(interrupts, "deferred", True))
-            launcher = Launcher(ledger)
-            stack.callback(launcher.stop)
-            launcher.begin(scenario.model)  # warms up while the network is being built
-            self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
-            network = stack.enter_context(
-                EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
-            )
-            self._lap("network")
-            self._observer.phase("loading the model")
-            warm = launcher.wait_warm()
-            self._lap("model")
-            self._check_servers(warm)
-            cgroups = self._make_cgroups(warm, ledger)
-            for group in cgroups.values():
-                stack.callback(group.remove)
-            room = stack.enter_context(ControlRoom(ledger.directory))
-            configs = agent_configs(
-                scenario,
-                plan.arrivals,
-                warm,
-                address=network.address,
-                control_room=room.endpoint,
-                quota_procs_paths={
-                    server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
-                },
-            )
-            live = LiveRun(
-                scenario,
-                plan.arrivals,
-                network=network,
-                launcher=launcher,
-                room=room,
-                recorder=recorder,
-                observer=self._observer,
-                configs=configs,
-                cgroups=cgroups,
-                quota=lambda server, capacity: self._quota(warm, server, capacity),
-            )
-            self._live = live
-            self._observer.phase(f"starting {len(configs)} agents, measuring links")
-            launcher.spawn([(config, network.namespace_path(node)) for node, config in configs.items()])
-            live.wait_ready(READY_TIMEOUT_S)
-            self._lap("agents")
-            recorder.describe(
-                backends={"network": network.backend, "compute": scenario.compute},
-                sub_models=[
-                    {"stage": p.stage, "flop": p.flop, "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}
-                    for p in warm.profiles
-                ],
-                setup_s=self._setup_s,
-                nodes={
-                    node: {"address": network.address(node), "namespace": network.namespace_path(node)}
-                    for node in configs
-                },
-            )
-            interrupts.deferred = True
-            psutil.cpu_percent()
             try:
-                reason = live.run(interrupts)
+                return self._build_and_run(stack, ledger, recorder, interrupts)
             finally:
-                self._observer.phase("ending")
-                self._end(live, launcher, room, network, configs, interrupts)
-            return reason
+                interrupts.deferred = True  # a signal while the stack unwinds must not leave half of it standing
+
+    def _build_and_run(self, stack: ExitStack, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
+        plan, scenario = self._plan, self._plan.scenario
+        launcher = Launcher(ledger, plan.run_directory / "agents.log")
+        stack.callback(launcher.stop)
+        launcher.begin(scenario.model)  # warms up while the network is being built
+        self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
+        network = stack.enter_context(
+            EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
+        )
+        self._lap("network")
+        self._observer.phase("loading the model")
+        warm = launcher.wait_warm()
+        self._lap("model")
+        self._check_servers(warm)
+        cgroups = self._make_cgroups(warm, ledger)
+        for group in cgroups.values():
+            stack.callback(group.remove)
+        room = stack.enter_context(ControlRoom(ledger.directory))
+        configs = agent_configs(
+            scenario,
+            plan.arrivals,
+            warm,
+            address=network.address,
+            control_room=room.endpoint,
+            quota_procs_paths={
+                server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
+            },
+        )
+        live = LiveRun(
+            scenario,
+            plan.arrivals,
+            network=network,
+            launcher=launcher,
+            room=room,
+            recorder=recorder,
+            observer=self._observer,
+            configs=configs,
+            cgroups=cgroups,
+            quota=lambda server, capacity: self._quota(warm, server, capacity),
+        )
+        self._live = live
+        self._observer.phase(f"starting {len(configs)} agents, measuring links")
+        launcher.spawn([(config, network.namespace_path(node)) for node, config in configs.items()])
+        live.wait_ready(READY_TIMEOUT_S + scenario.time_scale * timeouts(scenario, warm).probe_s)
+        self._lap("agents")
+        recorder.describe(
+            backends={"network": network.backend, "compute": scenario.compute},
+            sub_models=[
+                {"stage": p.stage, "flop": p.flop, "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}
+                for p in warm.profiles
+            ],
+            setup_s=self._setup_s,
+            nodes={
+                node: {"address": network.address(node), "namespace": network.namespace_path(node)}
+                for node in configs
+            },
+        )
+        interrupts.deferred = True
+        psutil.cpu_percent()
+        try:
+            return live.run(interrupts)
+        finally:
+            self._observer.phase("ending")
+            self._end(live, launcher, room, network, configs)
 
     def _end(
-        self,
-        live: LiveRun,
-        launcher: Launcher,
-        room: ControlRoom,
-        network: EmulatedNetwork,
-        configs: dict[str, Any],
-        interrupts: Interrupts,
+        self, live: LiveRun, launcher: Launcher, room: ControlRoom, network: EmulatedNetwork, configs: Iterable[str]
     ) -> None:
-        """Stop the agents, hear what they still have to tell, and close the accounts."""
+        """Stop the agents, hear what they still have to tell, and close the accounts, whatever has failed."""
         host_cpu = psutil.cpu_percent() / 100
-        statistics = network.statistics()
         for node in configs:
             room.tell(node, Stop())
-        deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        while not launcher.wait_ended(0.05) and time.monotonic() < deadline_s:
+        try:
+            deadline_s = time.monotonic() + STOP_TIMEOUT_S
+            while not launcher.wait_ended(0.05) and time.monotonic() < deadline_s:
+                live.take_rest()
             live.take_rest()
-        live.take_rest()
-        live.close_accounts(interrupted=interrupts.wanted)
+        except LaunchError:
+            pass  # the agents' parent is gone, and the agents with it: the run has failed already
+        finally:
+            live.close_accounts()
+            self._fidelity = self._measure_fidelity(live, network, host_cpu)
+
+    def _measure_fidelity(self, live: LiveRun, network: EmulatedNetwork, host_cpu: float) -> dict[str, object]:
         lateness = [task["lateness_s"] for task in live.tasks if task["status"] == "completed"]
-        self._fidelity = {
+        fidelity: dict[str, object] = {
+            "agents_cpu_s": live.agents_cpu_s,
+            "host_cpu_share": host_cpu,
+            "compute_overruns": live.overruns,
+            "replay_lateness_p99_s": float(np.percentile(lateness, 99)) if lateness else None,
+        }
+        try:
+            statistics = network.statistics()
+        except NetworkError:
+            return fidelity  # it has died, which the run's end tells
+        return {
             "network_backend": statistics.backend,
             "frames_relayed": statistics.frames_relayed,
             "frames_late": statistics.frames_late,
             "frames_dropped": statistics.frames_dropped,
             "worst_frame_lateness_s": statistics.worst_lateness_s,
             "relay_cpu_s": statistics.relay_cpu_s,
-            "agents_cpu_s": live.agents_cpu_s,
-            "host_cpu_share": host_cpu,
-            "compute_overruns": live.overruns,
-            "replay_lateness_p99_s": float(np.percentile(lateness, 99)) if lateness else None,
+            **fidelity,
         }
 
     def _summary(self) -> dict[str, object] | None:
@@ -271,8 +282,6 @@ class Experiment:
 
 def require_root() -> None:
     """Raise EnvironmentLacking unless this process may make namespaces and interfaces."""
-    import os  # noqa: PLC0415 - only here
-
     if os.geteuid() != 0:
         raise EnvironmentLacking(
             "building the network needs root: namespaces, interfaces and qdiscs are made",

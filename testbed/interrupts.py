@@ -7,12 +7,13 @@ from typing import Self
 
 
 class Interrupts:
-    """While in force, SIGINT and SIGTERM raise KeyboardInterrupt, or set `wanted` where `deferred` asks for that.
+    """While in force, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, or set `wanted` where `deferred` is set.
 
-    A second signal ends the process with 130 at once; `clean` removes what it leaves.
+    One that is ignored stays so (nohup). A second signal ends the process with 130 at once; `clean` removes what it
+    leaves.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.wanted = False
@@ -21,7 +22,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         for number in self.SIGNALS:
-            self._before[number] = signal.signal(number, self._met)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._met)
         return self
 
     def __exit__(

@@ -27,9 +27,10 @@ class LaunchError(TestbedError):
 class Launcher:
     """The agents' parent as the experiment sees it. Begin early: it warms up while the network is being built."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, log_path: Path) -> None:
+        """What agents write to their standard error goes to `log_path`: nothing, unless something went wrong."""
         self._ledger = ledger
-        self.log_path = ledger.directory / "agents.log"
+        self.log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._pids: dict[str, int] = {}
@@ -107,6 +108,11 @@ class Launcher:
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
+    def where(self) -> str:
+        """Where to read on, and how the log ends."""
+        why = self.why()
+        return f"{why} (more in {self.log_path})" if why else f"what was recorded is in {self.log_path.parent}"
+
     def wait_ended(self, timeout_s: float) -> bool:
         """Whether all agents have ended by themselves in time."""
         deadline_s = time.monotonic() + timeout_s
@@ -128,6 +134,8 @@ class Launcher:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        if self.log_path.exists() and not self.log_path.stat().st_size:
+            self.log_path.unlink()
         self._pids.clear()
 
     def _ask(self, request: Request) -> None:
@@ -138,7 +146,7 @@ class Launcher:
     def _answer(self, timeout_s: float) -> Answer:
         try:
             if self._connection is None or not self._connection.poll(timeout_s):
-                raise LaunchError(f"the agents' parent did not answer within {timeout_s:.0f} s", hint=self.why())
+                raise LaunchError(f"the agents' parent did not answer within {timeout_s:.0f} s", hint=self.where())
             return answer_decoder.decode(self._connection.recv_bytes())
         except (EOFError, ConnectionError) as error:
-            raise LaunchError("the agents' parent has ended unexpectedly", hint=self.why()) from error
+            raise LaunchError("the agents' parent has ended unexpectedly", hint=self.where()) from error

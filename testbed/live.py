@@ -1,5 +1,6 @@
 """The part of a run in which time passes: collect what agents tell, inject the scenario's events, count tasks."""
 
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,10 +29,12 @@ from testbed.network import EmulatedNetwork
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, Scenario
+from testbed.summary import COUNTED_FIELDS
 from testbed.trace.workload import Arrival
 
 START_LEAD_S = 0.25  # real time between the command to start and time zero
-DRAIN_S = 90.0  # longest wait for results after the end of the workload: all attempts of a task fit in
+DRAIN_S = 90.0  # how long results are waited for after the end of the workload, and on while some still come
+STILL_S = 30.0  # without any end of a task
 CHECK_EVERY_S = 1.0
 LISTEN_S = 0.05
 
@@ -74,6 +77,8 @@ class LiveRun:
         self._ended: set[int] = set()
         self._ready: dict[str, tuple[str, ...]] = {}
         self._checked_s = 0.0
+        self._last_end_s = 0.0
+        self._stopped_s = float("inf")
         self.tasks: list[dict[str, Any]] = []
         self.duplicates = 0
         self.overruns = 0
@@ -98,7 +103,8 @@ class LiveRun:
             self._note_deaths()
             if time.monotonic() > deadline_s:
                 missing = sorted(set(self._configs) - set(self._ready))
-                raise RunFailed(f"not ready within {timeout_s:.0f} s: {', '.join(missing)}", hint=self._launcher.why())
+                message = f"not ready within {timeout_s:.0f} s: {', '.join(missing)}"
+                raise RunFailed(message, hint=self._launcher.where())
         lost = [f"{node} -> {', '.join(peers)}" for node, peers in self._ready.items() if peers]
         if lost:
             raise RunFailed(f"no answer over the emulated network: {'; '.join(lost)}", hint="see events.jsonl")
@@ -109,38 +115,49 @@ class LiveRun:
         for node in self._configs:
             self._room.tell(node, Start(self._epoch_s))
         self._observer.started(self._scenario, len(self._arrivals))
-        while not self._finished():
-            if interrupts.wanted:
-                return "interrupted"
-            self._take(self._room.listen(self._patience_s()))
-            self._inject_due()
-            self._note_deaths()
-            self._check_network()
-            self._observer.tick(self.now_s)
+        try:
+            while not self._finished():
+                if interrupts.wanted:
+                    self._stopped_s = self.now_s
+                    return "interrupted"
+                self._take(self._room.listen(self._patience_s()))
+                self._inject_due()
+                self._note_deaths()
+                self._check_network()
+                self._observer.tick(self.now_s)
+        except TestbedError:
+            self._stopped_s = self.now_s
+            raise
         return "completed"
 
     def take_rest(self) -> None:
         """What agents tell while they end."""
         self._take(self._room.listen(0.0))
 
-    def close_accounts(self, *, interrupted: bool) -> None:
-        """Tell the end of every task whose device has not: each offered task ends exactly once."""
-        until_s = self.now_s if interrupted else float("inf")
+    def close_accounts(self) -> None:
+        """Tell the end of every task whose device has not: each offered task ends exactly once.
+
+        What a run that was cut short had not come to was never offered.
+        """
         for task_id, arrival in enumerate(self._arrivals):
-            if task_id in self._ended or arrival.time_s > until_s:
+            if task_id in self._ended or arrival.time_s > self._stopped_s:
                 continue
             if arrival.device in self._down:
                 reason = "its device was down"
+            elif self._stopped_s < float("inf"):
+                reason = "the run was cut short"
             else:
-                reason = "the run was interrupted" if interrupted else "no word from its device"
+                reason = "still under way when the run ended"
             self._end_task(lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, reason))
 
     def _finished(self) -> bool:
         if self.now_s < self._scenario.duration_s:
             return False
-        if self.now_s > self._scenario.duration_s + DRAIN_S:
+        if len(self._ended) == len(self._arrivals):
             return True
-        return all(
+        if self.now_s > max(self._scenario.duration_s + DRAIN_S, self._last_end_s + STILL_S):
+            return True
+        return bool(self._down) and all(
             task_id in self._ended or arrival.device in self._down for task_id, arrival in enumerate(self._arrivals)
         )
 
@@ -174,8 +191,9 @@ class LiveRun:
         if record.id in self._ended:
             return
         self._ended.add(record.id)
+        self._last_end_s = self.now_s
         line = self._recorder.task(record)
-        self.tasks.append(line)
+        self.tasks.append({name: line[name] for name in COUNTED_FIELDS})
         self._observer.task(line)
 
     def _note(self, record: EventRecord) -> None:
@@ -196,6 +214,9 @@ class LiveRun:
             case CapacityChange(_, server, capacity):
                 if server in self._cgroups:
                     self._cgroups[server].set_quota(self._quota(server, capacity))
+                # A server that is down, or goes down, comes back with the capacity it would have by then.
+                changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity)
+                self._configs[server] = changed
                 self._room.tell(server, SetCapacity(capacity))
                 return server, "capacity-change", f"{capacity / 1e9:g} GFLOP/s"
             case NodeChange(_, node, up):
@@ -211,8 +232,9 @@ class LiveRun:
     def _note_deaths(self) -> None:
         for notice in self._launcher.ended():
             why = self._launcher.why()
-            self._note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"status {notice.status} {why}"))
-            raise RunFailed(f"the agent of {notice.node} ended unexpectedly, status {notice.status}", hint=why)
+            how = f"by {signal.Signals(-notice.status).name}" if notice.status < 0 else f"with status {notice.status}"
+            self._note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"{how} {why}".strip()))
+            raise RunFailed(f"the agent of {notice.node} ended unexpectedly, {how}", hint=self._launcher.where())
 
     def _check_network(self) -> None:
         if time.monotonic() - self._checked_s > CHECK_EVERY_S:

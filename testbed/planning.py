@@ -12,6 +12,7 @@ from testbed.network.emulated import BackendChoice
 from testbed.recorder import TOPOLOGY, TRACE, check_inputs, new_run_directory, read_manifest
 from testbed.topology import Topology, load_topology
 from testbed.trace.workload import Arrival, check_trace, generate, read_trace
+from testbed.wiring import longest_hop_s
 
 
 def plan_run(
@@ -73,6 +74,13 @@ def _plan(
     scenario = topology.resolve(
         seed=asked["seed"], duration_s=asked["duration_s"], policy=asked["policy_override"]
     )
+    round_s = 2 * scenario.stages * longest_hop_s(scenario)
+    if scenario.slot_s <= round_s:
+        raise InputError(
+            f"{topology.source}: a slot of {scenario.slot_s:g} s is too short: one round of messages there and back "
+            f"takes up to {round_s:g} s on these links",
+            hint=f"state a slot of {10 * round_s:.2g} s or more",
+        )
     bundle = load_bundle(scenario.model.name)
     if arrivals is None:
         arrivals = generate(scenario, sample_count=bundle.sample_count)

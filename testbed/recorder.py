@@ -26,7 +26,7 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from node_agent.errors import InputError
+from node_agent.errors import InputError, TestbedError
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from testbed.trace.workload import Arrival, write_trace
 
@@ -53,6 +53,10 @@ def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str)
     if taken:
         raise InputError(f"the run directory {path} is not empty", hint="choose another with --out, or remove it")
     return path
+
+
+class RecordingError(TestbedError):
+    """The run directory cannot be written, for want of space for example."""
 
 
 class Recorder:
@@ -131,8 +135,11 @@ class Recorder:
 
     def _line(self, name: str, line: Mapping[str, object]) -> None:
         stream = self._streams[name]
-        stream.write(self._encode(line) + b"\n")
-        stream.flush()
+        try:
+            stream.write(self._encode(line) + b"\n")
+            stream.flush()
+        except OSError as error:
+            raise RecordingError(f"{self.path / name}: cannot be written: {error.strerror}") from error
 
 
 def _fields(record: msgspec.Struct) -> dict[str, object]:

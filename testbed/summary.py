@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 
 SUMMARY_SCHEMA = 1
+# What of a task's line the figures below need; a long run keeps no more than this in memory.
+COUNTED_FIELDS = (
+    "status", "created_s", "delay_s", "correct", "exit_stage", "attempts", "forced_exit", "reason", "lateness_s",
+)  # fmt: skip
 
 
 def summarise(
@@ -22,7 +26,7 @@ def summarise(
     """The content of summary.json.
 
     Args:
-        tasks: lines of tasks.jsonl, one per offered task.
+        tasks: lines of tasks.jsonl, one per offered task; of each at least COUNTED_FIELDS.
         theta_s: seconds of mean delay that one unit of accuracy is worth; utility = theta * accuracy - mean delay [s].
         warm_up_s: delays, accuracy, exits and utility count tasks created at or after this time.
         duplicates: results that came a second time.

@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from node_agent.agent import AgentConfig, Arrival
-from node_agent.config import NodeConfig
+from node_agent.config import NodeConfig, Timeouts
+from node_agent.probing import BULK_BYTES, FIRST_PROBES
 from testbed.nursery import Warm
-from testbed.scenario import Scenario
+from testbed.scenario import LinkChange, Scenario
 from testbed.trace import workload
 
-UNREACHED_FLOP_PER_S = 1e9  # stands for "not computing": devices only
+ROUND_PATIENCE = 4.0  # a round waits this many times as long as the slowest link needs, per stage
+PROBE_PATIENCE = 4.0  # probes of neighbours share links, and find their connections starting
 
 
 def agent_configs(
@@ -62,9 +64,10 @@ def agent_configs(
             seed=scenario.seed,
             input_form=warm.input_forms[stage - 1] if stage else None,
             onward_form=warm.input_forms[stage] if stage < scenario.stages else None,
+            timeouts=timeouts(scenario, warm),
         )
         # A server answers devices over the connection their tasks came by, or, deeper in, over one of its own.
-        answers = [] if stage == 0 else [d.name for d in scenario.devices if d.name not in offloaders[name]]
+        answers = [device.name for device in scenario.devices] if stage > 1 else []
         configs[name] = AgentConfig(
             node=node,
             address=address(name),
@@ -73,10 +76,30 @@ def agent_configs(
             answers_from=() if stage else tuple(server.name for server in scenario.servers),
             control_room=control_room,
             time_scale=scenario.time_scale,
-            capacity_flop_per_s=capacity_of.get(name, UNREACHED_FLOP_PER_S),
+            capacity_flop_per_s=capacity_of.get(name, 0.0),
             work_flop=work_flop,
             activation=scenario.model.activation,
             quota_procs_paths=quota_procs_paths.get(name, ()),
             arrivals=tuple(shares[name]),
         )
     return configs
+
+
+def longest_hop_s(scenario: Scenario) -> float:
+    """What a small message takes at most from one stage to the next, whatever the events do to the links [s]."""
+    shapes = [link.shape for link in scenario.links]
+    shapes += [event.shape for event in scenario.events if isinstance(event, LinkChange)]
+    slowest_s = max((shape.delay_s + 4 * shape.jitter_s for shape in shapes), default=0.0)
+    return slowest_s * (1 + min(len(scenario.switches), 2))
+
+
+def timeouts(scenario: Scenario, warm: Warm) -> Timeouts:
+    """How patient nodes must be on this scenario's links."""
+    usual = Timeouts()
+    largest_bytes = max(form.byte_count for form in warm.input_forms) + BULK_BYTES
+    slowest_mbit_per_s = min((link.shape.rate_mbit_per_s for link in scenario.links), default=1.0)
+    probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
+    return Timeouts(
+        round_s=max(usual.round_s, ROUND_PATIENCE * longest_hop_s(scenario)),
+        probe_s=max(usual.probe_s, PROBE_PATIENCE * 2 * FIRST_PROBES * probe_s),
+    )

@@ -29,7 +29,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """The exterior penalty's parameters: the utilisation kept from outside, and its weight [s^2/task]."""
+    """The exterior penalty's parameters: the utilisation kept from outside, and its weight [s^2/task].
+
+    Decision: the weight stays fixed; a violation that it leaves is absorbed by the distance between `rho_max` and
+    instability. Rejected: growing it in outer steps, each of which makes all prices jump.
+    """
 
     rho_max: float = 0.9
     kappa_s2: float = 10.0

@@ -7,6 +7,8 @@ from node_agent.policies.base import ProportionalPolicy, Prospect
 class BandwidthFirst(ProportionalPolicy):
     """p_ij = r_ij / sum_k r_ik."""
 
+    wants_link_rates = True
+
     def weights(self, prospect: Prospect) -> Array:
         """Link rates as the offloader measures them [B/s]."""
         return prospect.link_byte_per_s

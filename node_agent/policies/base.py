@@ -77,6 +77,7 @@ class Policy(Protocol):
     first_threshold: float
     most_rounds: int
     move_every: int
+    wants_link_rates: bool  # whether `Prospect.link_byte_per_s` is needed, which costs larger probes
 
     def start_slot(self) -> None:
         """A new slot begins: prices may have jumped since the last one."""
@@ -108,6 +109,7 @@ class ProportionalPolicy:
 
     most_rounds = 1
     move_every = 1
+    wants_link_rates = False
 
     def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         self.first_threshold = parameters.threshold

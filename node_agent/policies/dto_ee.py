@@ -11,6 +11,8 @@ from node_agent.dtoee.queueing import Array
 from node_agent.dtoee.receiver import cost_to_go
 from node_agent.policies.base import Prospect, ThresholdView, proportional
 
+_RULE = StepRule()
+
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a topology may set; times in seconds."""
@@ -21,16 +23,15 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     move_every: Annotated[int, Meta(ge=1, le=1000)] = 4
     stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02
     hysteresis: Annotated[float, Meta(ge=0)] = 0.0005
-    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.8
-    first_step: Annotated[float, Meta(gt=0)] = 1.0
-    # Decision: a floor of 0.2 %, because a receiver that has fallen to the floor and becomes cheap needs a round for
-    # every factor of about two on its way back; rejected: 0.01 %, a little nearer to the optimum while nothing
-    # changes, and several hundred milliseconds of mean delay worse in the seconds after a server slows down.
-    floor: Annotated[float, Meta(gt=0, lt=0.1)] = 2e-3
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = _RULE.momentum
+    first_step: Annotated[float, Meta(gt=0)] = _RULE.first_step
+    floor: Annotated[float, Meta(gt=0, lt=0.1)] = _RULE.floor
 
 
 class DtoEe:
     """One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics."""
+
+    wants_link_rates = False
 
     def __init__(self, parameters: Parameters, theta_s: float) -> None:
         """`theta_s`: seconds of mean delay that one unit (100 points) of accuracy is worth."""

@@ -5,7 +5,7 @@ import pytest
 
 from node_agent.config import Timeouts
 from node_agent.core import UnexpectedEvent
-from node_agent.events import Publish, Received, StartCompute, TaskArrived
+from node_agent.events import Publish, Received, StartCompute, TaskArrived, TimerFired
 from node_agent.wire import Ack, Probe, Result, Task, Tensor
 from tests.node_agent.virtual import DEAD, IMAGE, World, three_stages
 
@@ -123,7 +123,7 @@ def test_task_is_reported_lost_when_nobody_answers():
 
 
 def test_slow_link_is_measured_and_avoided():
-    world = three_stages(link_s=lambda a, b, bulk: 0.3 if bulk and "a1" in (a, b) else 0.005)
+    world = three_stages(link_s=lambda a, b, size: 0.3 if size and "a1" in (a, b) else 0.005)
     world.run(30)
     assert last_shares(world, "d1")["a1"] < 0.2
 
@@ -140,7 +140,7 @@ def test_lost_result_is_asked_for_again_and_duplicates_are_counted():
 
 def test_silent_link_before_the_run_is_named():
     servers = {"a1": (1, 30.0), "a2": (1, 30.0), "b1": (2, 30.0)}
-    world = World(servers, {"d1": 1.0}, link_s=lambda a, b, _bulk: DEAD if {a, b} == {"d1", "a2"} else 0.01)
+    world = World(servers, {"d1": 1.0}, link_s=lambda a, b, _size: DEAD if {a, b} == {"d1", "a2"} else 0.01)
     with pytest.raises(AssertionError):
         world.run(1)
     world._run_until(20.0)
@@ -157,11 +157,20 @@ def test_messages_that_make_no_sense_here_are_noted_not_obeyed():
     effects = server.handle(Received("d1", wrong_shape, activation), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
     assert not any(isinstance(e, StartCompute) for e in effects)
-    effects = device.handle(Received("a1", Probe(1, 0.0, IMAGE), Tensor(IMAGE, bytes(64))), 2.0)
+    effects = device.handle(Received("a1", Probe(1, IMAGE), Tensor(IMAGE, bytes(64))), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
     assert device.handle(Received("a1", Ack(999, 1, 0.0, 1)), 2.0) == []  # an acknowledgement of nothing
     device.handle(Received("a1", Result(999, 1, 3, 0.9, 1, False, ())), 2.0)
+    assert device.tasks.duplicates == 0  # a result of nothing either
+
+
+def test_second_result_of_a_task_counts_as_a_duplicate():
+    world = three_stages()
+    done = world.run(5)[0]
+    device = world.nodes[done.device]
+    device.handle(Received("a1", Result(done.id, 1, 3, 0.9, 1, False, ())), world.now_s)
     assert device.tasks.duplicates == 1
+    assert len([t for t in world.tasks if t.id == done.id]) == 1
 
 
 def test_driver_faults_are_loud():
@@ -170,12 +179,75 @@ def test_driver_faults_are_loud():
         world.nodes["a1"].handle(TaskArrived(1, 1, 0.0, Tensor(IMAGE, bytes(64))), 0.0)
 
 
-def test_link_probes_keep_idle_links_known():
-    world = three_stages(policy="computing-first")
+@pytest.mark.parametrize(("policy", "rate"), [("computing-first", 0.0), ("bandwidth-first", 4e6)])
+def test_probes_keep_idle_links_known(policy, rate):
+    """A small message takes 5 ms, a task 10 ms; the larger probe shows the rate to the policy that asks for it."""
+    world = three_stages(policy=policy, link_s=lambda _a, _b, size: 0.005 + (0.005 if size else 0) + size / 4e6)
     world.run(30, tasks=False)
     for receiver in world.nodes["a1"].routing.receivers.values():
-        assert receiver.link.transfer_s == pytest.approx(0.01, rel=1e-6)
-        assert receiver.link.byte_per_s(1000) == pytest.approx(1000 / 0.005, rel=1e-6)
+        assert receiver.link.transfer_s == pytest.approx(0.01 + 1024 / 4e6, rel=1e-6)
+        assert receiver.link.byte_per_s == pytest.approx(rate, rel=1e-6)
+
+
+def test_bandwidth_first_follows_the_rates_of_links_that_differ_only_in_rate():
+    slow = {"a2"}
+    world = three_stages(
+        policy="bandwidth-first", link_s=lambda a, b, size: 0.01 + size / (1e6 if slow & {a, b} else 3e6)
+    )
+    world.run(10)
+    assert last_shares(world, "d1") == pytest.approx({"a1": 3 / 7, "a2": 1 / 7, "a3": 3 / 7}, rel=0.01)
+
+
+def test_link_that_recovers_is_used_again():
+    state = {"slow": False}
+
+    def link_s(a, b, size):
+        return 0.5 if state["slow"] and "a1" in (a, b) and size else 0.01
+
+    world = three_stages(
+        link_s=link_s,
+        plan=[(12, lambda _w: state.update(slow=True)), (24, lambda _w: state.update(slow=False))],
+    )
+    world.run(60)
+    share = {d.slot: d.offload["a1"] for d in world.decisions if d.node == "d1"}
+    assert share[3] > 0.3
+    assert share[7] < 0.05
+    assert share[12] > 0.3  # twelve seconds after it recovered
+
+
+def test_late_acknowledgement_of_an_earlier_attempt_measures_nothing():
+    world = World({"a1": (1, 30.0), "b1": (2, 30.0)}, {"d1": 2.0}, timeouts=Timeouts(ack_s=0.5))
+    world.run(0.1, tasks=False)
+    device = world.nodes["d1"]
+    sends = device.handle(TaskArrived(7, 0, 1.0, Tensor(IMAGE, bytes(64))), 1.0)
+    assert any(isinstance(getattr(e, "message", None), Task) for e in sends)
+    device.handle(TimerFired(("ack", 7)), 1.5)  # offered again, to the only receiver there is
+    before = device.routing.receivers["a1"].link.transfer_s
+    device.handle(Received("a1", Ack(7, 1, 1.01, 1)), 1.6)
+    assert device.routing.receivers["a1"].link.transfer_s == before
+    device.handle(Received("a1", Ack(7, 2, 1.53, 1)), 1.7)
+    assert device.routing.receivers["a1"].link.transfer_s > 0
+
+
+@pytest.mark.parametrize(("delay_s", "slot_s"), [(0.1, 3.0), (0.035, 1.0), (0.3, 3.0)])
+def test_every_node_decides_in_every_slot_however_slow_the_rounds(delay_s, slot_s):
+    world = three_stages(
+        link_s=lambda _a, _b, _size: delay_s, slot_s=slot_s, timeouts=Timeouts(round_s=max(0.25, 4 * delay_s))
+    )
+    world.run(8 * slot_s - 0.1)
+    for node in world.nodes:
+        slots = [d.slot for d in world.decisions if d.node == node]
+        assert sorted(set(slots)) == slots
+        assert set(slots) >= set(range(7))
+
+
+def test_overload_does_not_feed_itself_with_repeats():
+    world = World(
+        {"a1": (1, 6.0), "b1": (2, 50.0)}, {"d1": 9.0}, policy="computing-first", timeouts=Timeouts(result_s=5.0)
+    )
+    tasks = world.run(60)
+    assert {t.status for t in tasks} == {"completed"}
+    assert world.nodes["d1"].tasks.duplicates < 0.1 * len(tasks)
 
 
 def test_same_seed_gives_the_same_run():

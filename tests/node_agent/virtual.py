@@ -25,7 +25,7 @@ from node_agent.events import (
     TimerFired,
 )
 from node_agent.records import DecisionRecord, EventRecord, Ready, TaskRecord
-from node_agent.wire import Probe, Result, Task, Tensor, TensorForm, decode, encode
+from node_agent.wire import Result, Tensor, TensorForm, decode, encode
 
 IMAGE = TensorForm("uint8", (1, 8, 8))
 ACTIVATION = TensorForm("float32", (1, 4, 8, 8))
@@ -47,7 +47,7 @@ class World:
 
     servers: dict[str, tuple[int, float]]  # name -> stage, service rate
     devices: dict[str, float]  # name -> arrival rate
-    link_s: Callable[[str, str, bool], float] = lambda _a, _b, bulk: 0.01 if bulk else 0.005
+    link_s: Callable[[str, str, int], float] = lambda _a, _b, size: 0.01 if size else 0.005  # by tensor bytes
     policy: str = "dto-ee"
     parameters: dict = field(default_factory=dict)
     theta_s: float = 2.0
@@ -111,9 +111,9 @@ class World:
     def _perform(self, name: str, effect) -> None:
         match effect:
             case Send(peer, _, message, tensor):
-                bulk = isinstance(message, Task | Probe)
+                size = tensor.form.byte_count if tensor is not None else 0
                 frames = [bytes(frame) for frame in encode(message, tensor)]
-                delay_s = self.link_s(name, peer, bulk)
+                delay_s = self.link_s(name, peer, size)
                 if delay_s < DEAD:
                     self.at(self.now_s + delay_s, lambda: self.give(peer, Received(name, *decode(frames))))
             case SetTimer(key, at_s):
@@ -157,7 +157,7 @@ class World:
     def run(self, duration_s: float, *, drain_s: float = 200.0, tasks: bool = True) -> list[TaskRecord]:
         for name in self.nodes:
             self.give(name, LinksWanted())
-        self._run_until(1.0)
+        self._run_until(4.0)
         assert {r.node for r in self.of(Ready) if not r.unreachable} == set(self.nodes) - self.dead
         self._queue.clear()
         self.now_s = 0.0

@@ -104,13 +104,13 @@ def test_receivers_and_offloaders_mirror_each_other(configs):
     }
 
 
-def test_servers_connect_to_the_devices_whose_tasks_do_not_come_straight_to_them(configs):
+def test_servers_behind_the_first_stage_connect_to_all_devices(configs):
     data = {name: set(config.connect_data) for name, config in configs.items()}
     assert data == {
         "cam-1": {"near-1", "near-2"},
         "cam-2": {"near-1", "near-2"},
         "tv": {"near-2"},
-        "near-1": {"mid-1", "tv"},
+        "near-1": {"mid-1"},
         "near-2": {"mid-1", "mid-2"},
         "mid-1": {"core", "cam-1", "cam-2", "tv"},
         "mid-2": {"core", "cam-1", "cam-2", "tv"},
