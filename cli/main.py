@@ -104,4 +104,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         # is the one that click gives where it meets the same.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)  # a full disk, a file that cannot be read: no fault of the program
+        return 1
     return result if isinstance(result, int) else 0

@@ -145,7 +145,7 @@ class ServerTasks:
             task_id=served.task.task_id,
             attempt=served.task.attempt,
             prediction=served.outcome.prediction,
-            confidence=served.outcome.confidence,
+            confidence=min(1.0, served.outcome.confidence),  # a float32 softmax may round above one
             exit_stage=self._config.stage,
             forced=forced,
             hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s)),

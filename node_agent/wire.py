@@ -25,6 +25,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 # Bounds that every honest figure keeps, and that NaN and infinity, which would spread from node to node, do not.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Seconds = Finite
+Attempt = Annotated[int, Meta(ge=1, le=1000)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Rate = Annotated[float, Meta(ge=0.0, le=1e300)]
 # A threshold above 1 means "never exit here".
@@ -74,7 +75,7 @@ class Task(Struct, frozen=True, tag="task"):
 
     task_id: Count
     device: Name
-    attempt: Annotated[int, Meta(ge=1, le=1000)]
+    attempt: Attempt
     sent_s: Seconds
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
     tensor: TensorForm
@@ -84,7 +85,7 @@ class Ack(Struct, frozen=True, tag="ack"):
     """A receiver has taken a task over; `backlog` tasks, this one included, are now before or in service."""
 
     task_id: Count
-    attempt: int
+    attempt: Attempt
     received_s: Seconds
     backlog: Count
 
@@ -93,10 +94,10 @@ class Result(Struct, frozen=True, tag="result"):
     """The outcome of a task, sent by the server where it left to the device that owns it."""
 
     task_id: Count
-    attempt: int
-    prediction: int
-    confidence: float
-    exit_stage: Annotated[int, Meta(ge=1)]
+    attempt: Attempt
+    prediction: Count
+    confidence: Probability
+    exit_stage: Annotated[int, Meta(ge=1, le=64)]
     forced: bool  # left here because no receiver was reachable, not because it was confident
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
 
