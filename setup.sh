@@ -38,6 +38,11 @@ python=$(command -v python3)
     echo "error: Python 3.11 or later is needed, this is $("$python" --version)" >&2
     exit 4
 }
+[ -w . ] || {
+    echo "error: $(pwd) cannot be written by $(id -un): .venv/ goes there" >&2
+    echo "hint: run this as the owner of the directory, or as root" >&2
+    exit 4
+}
 wanted=$(cat pyproject.toml constraints.txt setup.sh | sha256sum | cut -d' ' -f1)
 stamp=".venv/.installed$extra"
 if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 BUSY_HOST = 0.85  # above this share of all CPUs in use, waiting may come from this machine and not from the emulation
+WRONG_SPEED = 0.05  # a median service time off by more than this share is told
 LABEL_WIDTH = 11
 
 
@@ -87,6 +88,9 @@ def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
 
 def _compute(fidelity: Mapping[str, Any]) -> str:
     overruns = fidelity.get("compute_overruns") or 0
+    ratio = fidelity.get("service_time_ratio_p50")
+    if ratio is not None and abs(ratio - 1) > WRONG_SPEED:
+        return f"compute: services took {ratio:.2f} times as long as the stated capacities say (median)"
     if not overruns:
         return "compute: every task was served in its emulated time"
     return f"compute: {overruns} {'tasks' if overruns > 1 else 'task'} took longer than emulated (overruns)"

@@ -6,6 +6,7 @@ Both run real work; both answer with `ComputeFinished`. Times are emulated secon
 """
 
 import os
+import statistics
 import sys
 import time
 import traceback
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from node_agent.models.network import SubModel  # needs torch, which only the server's process pays for
 
 Infer = Callable[[Tensor], ComputeFinished]
+PAUSE_S = 0.02
 
 
 def inference(sub_model: "SubModel", activation: ActivationFormat) -> Infer:
@@ -45,6 +47,21 @@ def as_tensor(array: npt.NDArray[np.generic]) -> Tensor:
     """A numpy array as it travels, its bytes uncopied."""
     form = msgspec.convert((array.dtype.name, array.shape), TensorForm)
     return Tensor(form, np.ascontiguousarray(array).data.cast("B"))
+
+
+def cpu_s_of_lone_task(infer: Infer, form: TensorForm, runs: int = 12) -> float:
+    """Processor time of one task that comes after a pause, as most tasks do [s]; the median of `runs`.
+
+    With cold caches a small sub-model takes several times what it takes in a loop.
+    """
+    tensor = Tensor(form, bytes(form.byte_count))
+    spent_s = []
+    for _ in range(runs):
+        time.sleep(PAUSE_S)
+        began_s = time.thread_time()
+        infer(tensor)
+        spent_s.append(time.thread_time() - began_s)
+    return statistics.median(spent_s)
 
 
 class Executor(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from node_agent.errors import EnvironmentLacking, InputError, TestbedError
+from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models.bundle import Bundle
 from node_agent.records import Stop
 from testbed.compute import CpuCgroup
@@ -94,8 +94,8 @@ class Experiment:
                 reason = self._carry_out(ledger, recorder, interrupts)
             except KeyboardInterrupt:
                 reason = "interrupted"
-            except TestbedError as error:
-                reason = f"failed: {error}"
+            except Exception as error:
+                reason = f"failed: {error or type(error).__name__}"
                 raise
             finally:
                 interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
@@ -114,7 +114,8 @@ class Experiment:
         plan, scenario = self._plan, self._plan.scenario
         launcher = Launcher(ledger, plan.run_directory / "agents.log")
         stack.callback(launcher.stop)
-        launcher.begin(scenario.model)  # warms up while the network is being built
+        # It warms up while the network is being built.
+        launcher.begin(scenario.model, measure_cpu=scenario.compute == "quota")
         self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
         network = stack.enter_context(
             EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
@@ -172,7 +173,7 @@ class Experiment:
         try:
             return live.run(interrupts)
         finally:
-            self._observer.phase("ending")
+            self._observer.phase("ending: agents stop, the network is taken down")
             self._end(live, launcher, room, network, configs)
 
     def _end(
@@ -199,6 +200,7 @@ class Experiment:
             "agents_cpu_s": live.agents_cpu_s,
             "host_cpu_share": host_cpu,
             "compute_overruns": live.overruns,
+            "service_time_ratio_p50": float(np.median(live.slowness)) if live.slowness else None,
             "replay_lateness_p99_s": float(np.percentile(lateness, 99)) if lateness else None,
         }
         try:

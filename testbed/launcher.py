@@ -36,8 +36,8 @@ class Launcher:
         self._pids: dict[str, int] = {}
         self._exited: list[Exited] = []
 
-    def begin(self, model: ModelChoice) -> None:
-        """Start the parent and have it load the model."""
+    def begin(self, model: ModelChoice, *, measure_cpu: bool) -> None:
+        """Start the parent and have it load the model, and measure its processor time if that is needed."""
         self._connection, child = Pipe()
         # One thread each: the parent must not have more when it forks, and the agents share two cores anyway.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -54,7 +54,7 @@ class Launcher:
             )
         self._ledger.add_process(self._process.pid)
         child.close()
-        self._ask(LoadModel(model.name, model.cut, model.activation))
+        self._ask(LoadModel(model.name, model.cut, model.activation, measure_cpu))
 
     def wait_warm(self) -> Warm:
         """What the sub-models cost, once they are loaded.

@@ -138,6 +138,7 @@ def sweep(root: Path = RUN_ROOT) -> list[Removed]:
     for directory in _run_directories(root):
         if not _owner_alive(directory):
             removed += _remove_run(directory)
+            removed.append(Removed(directory.name, "directory", str(directory)))
     return removed
 
 

@@ -71,6 +71,7 @@ class LiveRun:
         self._configs = configs
         self._cgroups = cgroups
         self._quota = quota
+        self._corrections: dict[str, float] = {}  # of a server's share of the CPU, by what it measures
         self._events: deque[Event] = deque(scenario.events)
         self._epoch_s: float | None = None
         self._down: set[str] = set()
@@ -82,6 +83,7 @@ class LiveRun:
         self.tasks: list[dict[str, Any]] = []
         self.duplicates = 0
         self.overruns = 0
+        self.slowness: list[float] = []  # measured service time over the stated one, by server and slot
         self.agents_cpu_s = 0.0
 
     @property
@@ -131,8 +133,9 @@ class LiveRun:
         return "completed"
 
     def take_rest(self) -> None:
-        """What agents tell while they end."""
-        self._take(self._room.listen(0.0))
+        """What agents tell while they end; that they miss one another by then is no news."""
+        records = self._room.listen(0.0)
+        self._take([record for record in records if not isinstance(record, EventRecord)])
 
     def close_accounts(self) -> None:
         """Tell the end of every task whose device has not: each offered task ends exactly once.
@@ -172,6 +175,7 @@ class LiveRun:
                 case TaskRecord():
                     self._end_task(record)
                 case DecisionRecord():
+                    self._note_speed(record)
                     self._recorder.decision(record)
                     self._observer.decision(record)
                 case SampleRecord():
@@ -186,6 +190,26 @@ class LiveRun:
                     self._ready[node] = unreachable
                     if self._epoch_s is not None:  # it came up during the run
                         self._room.tell(node, Start(self._epoch_s))
+
+    def _note_speed(self, record: DecisionRecord) -> None:
+        """Compare a server's measured speed with the stated one; under quota, correct its share of the CPU by it.
+
+        What a task costs this machine depends on caches and on how the kernel slices the quota, so that a share fixed
+        before the run is off by a factor of about two.
+        """
+        config = self._configs[record.node]
+        if not record.service_rate_per_s:
+            return
+        ratio = config.capacity_flop_per_s / config.work_flop / record.service_rate_per_s
+        self.slowness.append(ratio)
+        if record.node in self._cgroups:
+            corrected = self._corrections.get(record.node, 1.0) * min(2.0, max(0.5, ratio))
+            self._corrections[record.node] = min(8.0, max(0.125, corrected))
+            self._set_quota(record.node, config.capacity_flop_per_s)
+
+    def _set_quota(self, server: str, capacity_flop_per_s: float) -> None:
+        share = self._quota(server, capacity_flop_per_s) * self._corrections.get(server, 1.0)
+        self._cgroups[server].set_quota(min(1.0, share))
 
     def _end_task(self, record: TaskRecord) -> None:
         if record.id in self._ended:
@@ -210,10 +234,11 @@ class LiveRun:
         match event:
             case LinkChange(_, ends, shape):
                 self._network.change_link(ends, shape)
-                return None, "link-change", f"{' - '.join(ends)}: {shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s:g} s"
+                what = f"{shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s * 1e3:g} ms"
+                return None, "link-change", f"{' - '.join(ends)}: {what}"
             case CapacityChange(_, server, capacity):
                 if server in self._cgroups:
-                    self._cgroups[server].set_quota(self._quota(server, capacity))
+                    self._set_quota(server, capacity)
                 # A server that is down, or goes down, comes back with the capacity it would have by then.
                 changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity)
                 self._configs[server] = changed

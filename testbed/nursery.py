@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from node_agent.agent import AgentConfig
 from node_agent.errors import TestbedError
-from node_agent.models.tables import SubModelProfile
+from node_agent.models.tables import ActivationFormat, SubModelProfile
 from node_agent.wire import TensorForm
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class LoadModel(Struct, frozen=True, tag="load"):
 
     model: str
     cut: tuple[int, ...]
-    activation: str
+    activation: ActivationFormat
+    measure_cpu: bool  # whether `Warm.cpu_s` is needed
 
 
 class Spawn(Struct, frozen=True, tag="spawn"):
@@ -52,7 +53,7 @@ class Warm(Struct, frozen=True, tag="warm"):
 
     profiles: tuple[SubModelProfile, ...]
     input_forms: tuple[TensorForm, ...]
-    cpu_s: tuple[float, ...]  # processor time of one inference, per stage
+    cpu_s: tuple[float, ...]  # processor time of a lone task, per stage, if asked for
 
 
 class Failed(Struct, frozen=True, tag="failed"):
@@ -147,19 +148,23 @@ class Nursery:
     def _load(self, request: LoadModel) -> Warm:
         import torch  # noqa: PLC0415 - not for importers of the message types
 
+        from node_agent.compute import cpu_s_of_lone_task, inference  # noqa: PLC0415
         from node_agent.models.bundle import load_bundle  # noqa: PLC0415
-        from node_agent.models.cost import cpu_s_per_inference, profile  # noqa: PLC0415
+        from node_agent.models.cost import profile  # noqa: PLC0415
 
         torch.set_num_threads(1)
         self._bundle = load_bundle(request.model)
         self._cut = request.cut
         self._sub_models = self._bundle.sub_models(request.cut)
-        profiles = profile(self._sub_models, "float16" if request.activation == "float16" else "float32")
-        cpu_s = tuple(cpu_s_per_inference(sub_model, runs=30) for sub_model in self._sub_models)
+        profiles = profile(self._sub_models, request.activation)
         forms = []
         for sub_model in self._sub_models:
             dtype = "uint8" if sub_model.stage == 1 else request.activation
             forms.append(msgspec.convert((dtype, sub_model.input_shape), TensorForm))
+        cpu_s: tuple[float, ...] = ()
+        if request.measure_cpu:
+            infers = [inference(sub_model, request.activation) for sub_model in self._sub_models]
+            cpu_s = tuple(cpu_s_of_lone_task(infer, form) for infer, form in zip(infers, forms, strict=True))
         self._bundle.evaluation  # noqa: B018 - read once here, shared by all devices
         gc.collect()
         gc.freeze()

@@ -174,7 +174,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read: {error}", hint="give the directory of a recorded run") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{file}: cannot be read: {reason}", hint="give the directory of a recorded run") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise InputError(f"{file}: not a manifest of schema {SCHEMA}", hint="was it recorded by another version?")
     return manifest
@@ -190,7 +191,9 @@ def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
         try:
             found = file_sha256(path / name)
         except OSError as error:
-            raise InputError(f"{path / name}: cannot be read: {error.strerror}") from error
+            raise InputError(
+                f"{path / name}: cannot be read: {error.strerror}", hint="a replay needs the whole run directory"
+            ) from error
         if found != expected:
             raise InputError(
                 f"{path / name}: changed since it was recorded",

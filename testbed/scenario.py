@@ -16,7 +16,7 @@ ArrivalProcess = Literal["poisson", "bursty"]
 class LinkShape:
     """How one link treats frames, the same in both directions."""
 
-    rate_mbit_per_s: float
+    rate_mbit_per_s: float  # what a TCP transfer gets
     delay_s: float  # one way, without queueing and transmission
     jitter_s: float = 0.0  # standard deviation of the delay
     loss: float = 0.0  # probability that a frame is dropped, 0..1

@@ -21,13 +21,14 @@ class PlainObserver:
         self._state = ViewState(clock)
         self._began_s = clock()
         self._next_s = 0.0
+        self._reader_left = False
 
     def phase(self, text: str) -> None:
         """The set-up, or the end, has come to this."""
         self._state.phase(text)
         when_s = self._clock() - self._began_s if self._state.scenario is None else self._state.now_s
-        what = "set-up" if self._state.scenario is None else "end"
-        self._line(when_s, f"{what}: {self._state.phases[-1].text}")
+        what = "set-up: " if self._state.scenario is None else ""
+        self._line(when_s, f"{what}{self._state.phases[-1].text}")
 
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""
@@ -77,5 +78,10 @@ class PlainObserver:
         return ", ".join(parts)
 
     def _line(self, time_s: float, text: str) -> None:
-        self._stream.write(f"{time_s:8.1f} s  {text}\n")
-        self._stream.flush()
+        if self._reader_left:
+            return
+        try:
+            self._stream.write(f"{time_s:8.1f} s  {text}\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            self._reader_left = True  # the run is worth more than its log

@@ -75,7 +75,7 @@ def test_plain_lines_tell_set_up_events_and_progress():
         "     0.0 s  start: demo under dto-ee, 11 nodes, 60 s, 1080 tasks",
         "     3.2 s  node-down: near-2: agent killed",
         "     5.0 s  2/1080 completed, 1 lost, mean 200 ms, p95 300 ms, accuracy 50.0 %",
-        "     5.1 s  end: ending",
+        "     5.1 s  ending",
     ]
 
 

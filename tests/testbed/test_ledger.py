@@ -50,12 +50,17 @@ def test_a_live_run_is_left_alone(tmp_path, sleeper):
         assert sleeper.poll() is None
 
 
+def folder(root, run_id):
+    """A run's own folder, which goes last."""
+    return Removed(run_id, "directory", str(root / run_id))
+
+
 def test_a_dead_run_is_swept_once(tmp_path, sleeper):
     ledger = Ledger("dead", root=tmp_path)
     ledger.add_process(sleeper.pid)
     disown(ledger.directory)
     assert live_runs(tmp_path) == []
-    assert sweep(tmp_path) == [Removed("dead", "process", str(sleeper.pid))]
+    assert sweep(tmp_path) == [Removed("dead", "process", str(sleeper.pid)), folder(tmp_path, "dead")]
     assert sleeper.wait(1) == -signal.SIGKILL
     assert sweep(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
@@ -65,7 +70,7 @@ def test_a_later_process_with_the_same_id_is_spared(tmp_path, sleeper):
     ledger = Ledger("dead", root=tmp_path)
     ledger._write({"kind": "process", "pid": sleeper.pid, "start_ticks": 12345})
     disown(ledger.directory)
-    assert sweep(tmp_path) == []
+    assert sweep(tmp_path) == [folder(tmp_path, "dead")]
     assert sleeper.poll() is None
 
 
@@ -75,7 +80,7 @@ def test_a_line_cut_short_by_a_kill_hides_nothing_else(tmp_path, sleeper):
     disown(ledger.directory)
     with (ledger.directory / LEDGER_NAME).open("a") as file:
         file.write('{"kind": "dire')
-    assert sweep(tmp_path) == [Removed("dead", "process", str(sleeper.pid))]
+    assert sweep(tmp_path) == [Removed("dead", "process", str(sleeper.pid)), folder(tmp_path, "dead")]
 
 
 def test_a_run_that_is_just_starting_is_left_alone(tmp_path):
@@ -113,7 +118,9 @@ def test_a_thing_is_on_disk_before_it_is_made(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert sweep(tmp_path / "runs") == [Removed("killed", "directory", str(tmp_path / "extra"))]
+    assert sweep(tmp_path / "runs") == [
+        Removed("killed", "directory", str(tmp_path / "extra")), folder(tmp_path / "runs", "killed")
+    ]  # fmt: skip
 
 
 def test_a_zombie_is_not_alive():
@@ -137,7 +144,7 @@ def test_an_interface_is_removed_by_its_exact_name(tmp_path):
     subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
     try:
         disown(ledger.directory)
-        assert sweep(tmp_path) == [Removed("dead", "interface", name)]
+        assert sweep(tmp_path) == [Removed("dead", "interface", name), folder(tmp_path, "dead")]
         assert not Path("/sys/class/net", name).exists()
     finally:
         subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)

@@ -9,20 +9,20 @@ from testbed.scenario import LinkShape
 def test_rate_limit_lines():
     assert commands.rate_limit("n0-eth0", LinkShape(20.0, 0.01, queue_packets=50)) == (
         "qdisc add dev n0-eth0 root handle 1: stab overhead -14 linklayer ethernet htb default 1",
-        "class add dev n0-eth0 parent 1: classid 1:1 htb rate 20000000bit ceil 20000000bit "
+        "class add dev n0-eth0 parent 1: classid 1:1 htb rate 20718232bit ceil 20718232bit "
         "burst 6056b cburst 6056b quantum 1514",
         "qdisc add dev n0-eth0 parent 1:1 handle 10: pfifo limit 50",
     )
 
 
 def test_a_fast_link_has_a_bucket_of_two_milliseconds():
-    assert commands.bucket_bytes(LinkShape(100.0, 0.0)) == 25_000
+    assert commands.bucket_bytes(LinkShape(100.0, 0.0)) == 25_898
 
 
 def test_a_rate_change_touches_no_root_qdisc():
     lines = commands.rate_limit_change("n0-eth0", LinkShape(0.5, 0.01))
     assert lines == (
-        "class change dev n0-eth0 parent 1: classid 1:1 htb rate 500000bit ceil 500000bit "
+        "class change dev n0-eth0 parent 1: classid 1:1 htb rate 517956bit ceil 517956bit "
         "burst 6056b cburst 6056b quantum 1514",
         "qdisc change dev n0-eth0 parent 1:1 handle 10: pfifo limit 1000",
     )
@@ -33,14 +33,14 @@ def test_a_rate_change_touches_no_root_qdisc():
     [
         (
             LinkShape(10.0, 0.02),
-            "qdisc add dev l0a root handle 1: netem limit 1459 delay 20000.000us rate 10000000bit -14",
+            "qdisc add dev l0a root handle 1: netem limit 1475 delay 20000.000us rate 10359116bit -14",
         ),
         (
             LinkShape(10.0, 0.02, jitter_s=0.0005, loss=0.015),
-            "qdisc add dev l0a root handle 1: netem limit 1500 delay 20000.000us 500.000us distribution normal "
-            "loss 1.500000% rate 10000000bit -14",
+            "qdisc add dev l0a root handle 1: netem limit 1518 delay 20000.000us 500.000us distribution normal "
+            "loss 1.500000% rate 10359116bit -14",
         ),
-        (LinkShape(8.0, 0.0), "qdisc add dev l0a root handle 1: netem limit 1034 delay 0.000us rate 8000000bit -14"),
+        (LinkShape(8.0, 0.0), "qdisc add dev l0a root handle 1: netem limit 1035 delay 0.000us rate 8287293bit -14"),
     ],
 )
 def test_netem_lines(shape, line):
