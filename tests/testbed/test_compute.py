@@ -128,7 +128,7 @@ def test_a_killed_run_leaves_no_group(ledger, tmp_path):
     group.add(process.pid)
     disown(ledger.directory)
     kinds = [removed.kind for removed in sweep(tmp_path)]
-    assert kinds == ["cgroup", "cgroup"]
+    assert kinds == ["cgroup", "cgroup", "directory"]
     assert process.wait(1) == -9
     assert not group.procs_path.parent.parent.exists()
 
