@@ -43,6 +43,7 @@ def agent_configs(
     stage_of = {device.name: 0 for device in scenario.devices} | {s.name: s.stage for s in scenario.servers}
     rate_of = {device.name: device.rate_per_s for device in scenario.devices}
     capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
+    patience = timeouts(scenario, warm)
     configs = {}
     for name, stage in stage_of.items():
         peers = [other for other, its_stage in stage_of.items() if its_stage == stage]
@@ -64,7 +65,7 @@ def agent_configs(
             seed=scenario.seed,
             input_form=warm.input_forms[stage - 1] if stage else None,
             onward_form=warm.input_forms[stage] if stage < scenario.stages else None,
-            timeouts=timeouts(scenario, warm),
+            timeouts=patience,
         )
         # A server answers devices over the connection their tasks came by, or, deeper in, over one of its own.
         answers = [device.name for device in scenario.devices] if stage > 1 else []
