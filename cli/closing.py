@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ LABEL_WIDTH = 11
 
 
 def print_summary(summary: Mapping[str, Any], run_directory: Path) -> None:
-    """Print it to standard output: bold labels on a terminal, the same text without them elsewhere."""
+    """Print it to standard output."""
+    print_lines(summary_lines(summary, run_directory))
+
+
+def print_lines(lines: Iterable[tuple[str, str]]) -> None:
+    """(label, text) by line to standard output: bold labels on a terminal, the same text without them elsewhere."""
     import os
 
     import click
 
     colour = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
-    for label, text in summary_lines(summary, run_directory):
+    for label, text in lines:
         click.echo(click.style(f"{label:<{LABEL_WIDTH}}", bold=True) + text, color=colour)
 
 
@@ -69,6 +74,9 @@ def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not fidelity:
         return
     label = "Fidelity"
+    if fidelity.get("simulated"):
+        yield label, "simulated: links and service times are computed, answers were measured before; no delay is real"
+        return
     for text in (*_network(fidelity), _compute(fidelity), _replay(fidelity), *_host(fidelity)):
         yield label, text
         label = ""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "Run an experiment from a topology file.",
     "replay": "Run again what a run directory recorded.",
+    "simulate": "Run the same nodes in virtual time, without root.",
+    "compare": "Run several policies on the same workloads and compare them.",
+    "optimum": "Compute the best plan for a topology, and a bound on any.",
     "topology": "Validate topology files, or print their JSON Schema.",
     "trace": "Generate or inspect workload traces.",
     "model": "List, profile or train early-exit models.",

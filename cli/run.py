@@ -13,38 +13,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cli.watch import MonitorChoice
-    from testbed.experiment import Plan
+    from testbed.experiment import Outcome, Plan
     from testbed.network.emulated import BackendChoice
 
 _PATH = click.Path(path_type=Path)
 
 
-def run_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Options that `run` and `replay` share."""
-    options = [
-        click.option("--policy", metavar="NAME", help="Offloading policy.  [default: the topology's]"),
-        click.option("--out", type=_PATH, metavar="DIR", help="Run directory.  [default: a new one under runs/]"),
-        click.option(
-            "--monitor", type=click.Choice(["auto", "rich", "plain", "off"]), default="auto", show_default=True,
-            help="How to watch: live view, plain lines, or not at all.",
-        ),
-        click.option(
-            "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,
-            help="What delays frames.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+def _together(*options: Callable[[Callable[..., int]], Callable[..., int]]) -> Callable[..., Callable[..., int]]:
+    """One decorator for several options, which --help shows in this order."""
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+workload_options = _together(
+    click.option("--trace", type=_PATH, metavar="FILE", help="Workload trace.  [default: drawn from rates and seed]"),
+    click.option(
+        "--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]"
+    ),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]"),
+)
+common_options = _together(
+    click.option(
+        "--policy", metavar="NAME[:KEY=VALUE,...]",
+        help="Offloading policy, or file.py:Class for one of your own.  [default: the topology's]",
+    ),
+    click.option("--out", type=_PATH, metavar="DIR", help="Run directory.  [default: a new one under runs/]"),
+    click.option(
+        "--monitor", type=click.Choice(["auto", "rich", "plain", "off"]), default="auto", show_default=True,
+        help="How to watch: live view, plain lines, or not at all.",
+    ),
+    click.option("--optimum", "with_optimum", is_flag=True, help="Print the best plan's figures beside the result."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+)  # fmt: skip
+backend_option = click.option(
+    "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,
+    help="What delays frames.",
+)  # fmt: skip
 
 
 @click.command(name="run", short_help="Run an experiment from a topology file.")
 @click.argument("topology", type=_PATH)
-@click.option("--trace", type=_PATH, metavar="FILE", help="Workload trace.  [default: drawn from rates and seed]")
-@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
-@run_options
+@workload_options
+@common_options
+@backend_option
 def command(
     topology: Path,
     trace: Path | None,
@@ -54,6 +70,7 @@ def command(
     out: Path | None,
     monitor: MonitorChoice,
     backend: BackendChoice,
+    with_optimum: bool,
     as_json: bool,
 ) -> int:
     """Run an experiment: build the network of TOPOLOGY, start an agent per node, replay a workload.
@@ -67,24 +84,41 @@ def command(
     plan = plan_run(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out, backend=backend
     )
-    return carry_out(plan, monitor, as_json=as_json)
+    return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 
 
-def carry_out(plan: Plan, monitor: MonitorChoice, *, as_json: bool) -> int:
+def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json: bool) -> int:
     """Run a plan under a monitor and print its summary; returns the exit code."""
-    import json
-
-    from cli.closing import print_summary
     from cli.watch import make_observer
     from testbed.experiment import Experiment
 
     with make_observer(monitor) as observer:
         outcome = Experiment(plan, observer).run()
+    return finish(outcome, with_optimum=with_optimum, as_json=as_json)
+
+
+def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool) -> int:
+    """Print the summary of a run that has ended; returns the exit code."""
+    import json
+
+    from cli.closing import print_lines, print_summary
+    from cli.optimum import optimum_lines, run_beside
+
     if outcome.summary is not None:
+        optimum = None
+        if with_optimum:
+            from testbed.optimum import bound_for_run
+
+            optimum, _ = bound_for_run(outcome.run_directory)
         if as_json:
-            click.echo(json.dumps({**outcome.summary, "run_directory": str(outcome.run_directory)}, indent=2))
+            content = {**outcome.summary, "run_directory": str(outcome.run_directory)}
+            if optimum is not None:
+                content["optimum"] = {**optimum.as_dict(), "run": run_beside(optimum, outcome.summary)}
+            click.echo(json.dumps(content, indent=2))
         else:
             print_summary(outcome.summary, outcome.run_directory)
+            if optimum is not None:
+                print_lines(optimum_lines(optimum, outcome.summary))
     if outcome.exit_reason == "interrupted":
         click.echo(f"interrupted; what was recorded is in {outcome.run_directory}", err=True)
         return 130

@@ -37,7 +37,8 @@ def generate(topology: str, process: ArrivalProcess | None, duration: float | No
     from testbed.trace.workload import generate as draw
     from testbed.trace.workload import write_trace
 
-    scenario = load_topology(topology).resolve()
+    # Events that the topology states in % of the duration move with it, as they do in a run of this duration.
+    scenario = load_topology(topology).resolve(duration_s=duration)
     arrivals = draw(
         scenario,
         process=process,

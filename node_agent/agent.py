@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import time
-from collections import Counter, deque
+from collections import deque
 
 import msgspec
 import zmq
@@ -24,11 +24,14 @@ from node_agent.events import (
     Send,
     SetTimer,
     StartCompute,
+    StartPlanning,
     TaskArrived,
     TimerFired,
     TimerKey,
 )
 from node_agent.models.tables import ActivationFormat, Samples
+from node_agent.notes import EventThinner
+from node_agent.planner import Planner
 from node_agent.records import (
     EventRecord,
     Record,
@@ -46,7 +49,6 @@ from node_agent.wire import Probe, ProbeAck, WireError, decode, encode
 
 MESSAGES_PER_TURN = 64  # then due timers get their turn
 FLUSH_EVERY_S = 0.05  # telemetry travels in batches, real seconds
-EVENTS_TOLD = 8  # of each kind, before they are thinned out
 LINGER_MS = 1000  # for the last telemetry when the agent ends
 
 
@@ -80,13 +82,20 @@ class Agent:
     """The poll loop of one node."""
 
     def __init__(
-        self, config: AgentConfig, core: NodeCore, executor: Executor | None, samples: Samples | None
+        self,
+        config: AgentConfig,
+        core: NodeCore,
+        *,
+        executor: Executor | None = None,
+        samples: Samples | None = None,
+        planner: Planner | None = None,
     ) -> None:
-        """`executor` serves a server's sub-model; `samples` are what a device offers."""
+        """`executor` serves a server's sub-model; `samples` are what a device offers; `planner`, if it coordinates."""
         self._config = config
         self._core = core
         self._executor = executor
         self._samples = samples
+        self._planner = planner
         # Before the start, times count from the boot of the machine: the same zero for all who measure their links.
         self._epoch_s = config.epoch_monotonic_s or 0.0
         self._started = False
@@ -99,11 +108,14 @@ class Agent:
         self._records: list[Record] = []
         self._flushed_s = 0.0
         self._cpu_s = time.process_time()
-        self._noted: Counter[str] = Counter()
+        self._thinner = EventThinner()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         connect: dict[Channel, dict[str, str]] = {"data": config.connect_data, "control": config.connect_control}
         self._transport = Transport(self._context, config.node.name, config.address, connect)
-        self._peers = {*config.node.offloaders, *config.node.receivers, *config.connect_data, *config.answers_from}
+        self._peers = {
+            *config.node.offloaders, *config.connect_data, *config.connect_control, *config.answers_from,
+            *config.node.places,
+        }  # fmt: skip
         self._room = self._context.socket(zmq.DEALER)
         self._room.setsockopt_string(zmq.IDENTITY, config.node.name)
         self._room.setsockopt(zmq.LINGER, LINGER_MS)
@@ -119,6 +131,8 @@ class Agent:
         executor_fd = self._executor.fileno() if self._executor else None
         if executor_fd is not None:
             poller.register(executor_fd, zmq.POLLIN)
+        if self._planner is not None:
+            poller.register(self._planner.fileno(), zmq.POLLIN)
         self._give(LinksWanted())
         while not self._stopping:
             self._arm()
@@ -147,8 +161,8 @@ class Agent:
         if self._started and self._next_arrival < len(self._config.arrivals):
             due.append(self._config.arrivals[self._next_arrival].time_s)
         computed_s = self._executor.due_s() if self._executor else None
-        if computed_s is not None:
-            due.append(computed_s)
+        planned_s = self._planner.due_s() if self._planner else None
+        due += [due_s for due_s in (computed_s, planned_s) if due_s is not None]
         return due
 
     def _fire_due(self) -> None:
@@ -157,6 +171,10 @@ class Agent:
             finished = self._executor.collect(now_s)
             if finished is not None:
                 self._give(finished)
+        if self._planner is not None:
+            planned = self._planner.collect(now_s)
+            if planned is not None:
+                self._give(planned)
         while self._timers and self._timers[0][0] <= now_s:
             _, number, key = heapq.heappop(self._timers)
             if self._timer_numbers.get(key) == number:
@@ -242,6 +260,9 @@ class Agent:
             case StartCompute(tensor):
                 if self._executor is not None:
                     self._executor.start(tensor, self._now_s())
+            case StartPlanning(problem):
+                if self._planner is not None:
+                    self._planner.start(problem, self._now_s())
             case SetTimer(key, at_s):
                 number = next(self._count)
                 self._timer_numbers[key] = number
@@ -264,14 +285,10 @@ class Agent:
         self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail))
 
     def _thinned(self, event: EventRecord) -> EventRecord | None:
-        """Of each kind of event the first few, then the 16th, 32nd, 64th, ...: a flood must not drown the rest."""
-        self._noted[event.kind] += 1
-        count = self._noted[event.kind]
-        if count > EVENTS_TOLD and count & (count - 1):
-            return None
-        times = f" ({count} times so far)" if count > EVENTS_TOLD else ""
-        time_s = event.time_s if self._started else 0.0  # before the start there is no emulated time
-        return msgspec.structs.replace(event, time_s=time_s, detail=event.detail + times)
+        thinned = self._thinner.thinned(event)
+        if thinned is None or self._started:
+            return thinned
+        return msgspec.structs.replace(thinned, time_s=0.0)  # before the start there is no emulated time
 
     def _flush(self, *, now: bool = False) -> None:
         real_s = time.monotonic()
@@ -283,6 +300,8 @@ class Agent:
     def _close(self) -> None:
         if self._executor is not None:
             self._executor.close()
+        if self._planner is not None:
+            self._planner.close()
         self._transport.close()
         self._room.close()
         self._deadline.close()

@@ -7,6 +7,7 @@ from node_agent.compute import Executor, PacedExecutor, QuotaExecutor, inference
 from node_agent.core import DeviceCore, ServerCore
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models.tables import Samples
+from node_agent.planner import Planner
 
 if TYPE_CHECKING:
     from node_agent.models.network import SubModel  # needs torch, which a device does without
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
 def make_device(config: AgentConfig, samples: Samples) -> Agent:
     """The agent of an end device that offers `samples`."""
-    return Agent(config, DeviceCore(config.node), None, samples)
+    return Agent(config, DeviceCore(config.node), samples=samples)
 
 
 def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) -> Agent:
-    """The agent of an edge server that hosts `sub_model`; forks once if its compute is limited by quota.
+    """The agent of an edge server that hosts `sub_model`; forks if its compute is limited by quota, or it coordinates.
 
     Must run before this process has threads.
     """
@@ -28,4 +29,7 @@ def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) ->
         executor = PacedExecutor(infer, config.work_flop, config.capacity_flop_per_s, config.time_scale)
     else:
         executor = QuotaExecutor(infer, config.quota_procs_paths)
-    return Agent(config, ServerCore(config.node, table), executor, None)
+    core = ServerCore(config.node, table)
+    coordinates = config.node.coordinator == config.node.name
+    planner = Planner(core.routing.policy, table) if coordinates else None
+    return Agent(config, core, executor=executor, planner=planner)

@@ -11,7 +11,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Protocol
 
@@ -102,7 +101,7 @@ class PacedExecutor:
         answer = self._infer(tensor)
         real_s = (time.monotonic() - began) / self._time_scale
         paced_s = self._work_flop / self._capacity
-        self._answer = replace(answer, overrun=real_s > paced_s)
+        self._answer = msgspec.structs.replace(answer, overrun=real_s > paced_s)
         self._due_s = now_s + paced_s
 
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 from msgspec import Struct
 
+from node_agent.problem import Place
 from node_agent.wire import TensorForm
 
 
@@ -33,6 +34,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     seed: int
     input_form: TensorForm | None  # what this server's sub-model takes
     onward_form: TensorForm | None  # what this node sends to its receivers
+    coordinator: str | None = None  # the node that plans for all, where the policy is central
+    places: dict[str, Place] = msgspec.field(default_factory=dict)  # the coordinator's: all nodes, itself included
     sample_every_s: float = 1.0
     max_attempts: int = 5
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)

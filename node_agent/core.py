@@ -6,6 +6,7 @@ time, and in tests. Times are emulated seconds since the start of the run.
 
 import math
 
+from node_agent.central import Coordinator, Member
 from node_agent.config import NodeConfig
 from node_agent.device import DeviceTasks
 from node_agent.dtoee.exit_table import ExitTable
@@ -15,6 +16,7 @@ from node_agent.events import (
     Effect,
     Event,
     LinksWanted,
+    PlanningFinished,
     Received,
     RunStarted,
     TaskArrived,
@@ -26,7 +28,7 @@ from node_agent.records import SampleRecord
 from node_agent.rounds import DeviceRounds, ServerRounds
 from node_agent.routing import Routing
 from node_agent.server import ServerTasks
-from node_agent.wire import Ack, Offer, Probe, ProbeAck, Report, Result, Task
+from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task
 
 
 class UnexpectedEvent(TestbedError):
@@ -43,14 +45,15 @@ class DeviceCore:
         self.tasks = DeviceTasks(config, self.routing, self._outbox)
         self.rounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
         self._probes = LinkProbes(config, self.routing, self._outbox)
+        self._member = Member(config, self.routing, self._outbox)
         self._last = (0.0, 0, 0, 0)
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
         """What to do about `event`, which happened at `now_s`."""
         self._outbox.now_s = now_s
         match event:
-            case Received(peer, message):
-                self._receive(peer, message)
+            case Received():
+                self._receive(event.peer, event.message)
             case TaskArrived():
                 self.tasks.arrive(event)
             case TimerFired(("slot", slot)):
@@ -86,6 +89,10 @@ class DeviceCore:
                 self.rounds.report(peer, message)
             case ProbeAck():
                 self._probes.answered(peer, message)
+            case Status(backlog):
+                self.routing.told_backlog(peer, backlog)
+            case Assignment():
+                self._member.assigned(peer, message)
             case _:
                 self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
 
@@ -96,6 +103,7 @@ class DeviceCore:
         self._await_slot(slot + 1)
         self._probes.refresh()
         self.rounds.start_slot(slot)
+        self._member.tell(slot, self.tasks.rate.per_s, 0.0)
 
     def _sample(self) -> None:
         self._outbox.timer(("sample",), self.config.sample_every_s)
@@ -132,7 +140,9 @@ class ServerCore:
         self.tasks = ServerTasks(config, self.routing, self._outbox)
         self.rounds = ServerRounds(config, self.routing, self.tasks, table, self._outbox)
         self._probes = LinkProbes(config, self.routing, self._outbox)
-        self._refreshed_slot = -1
+        self._member = Member(config, self.routing, self._outbox)
+        self._coordinator = Coordinator(config, self.routing, self._outbox)
+        self._slot = -1
         self._last = (0.0, 0.0, 0, 0, 0, 0, 0)
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
@@ -143,8 +153,14 @@ class ServerCore:
                 self._receive(event)
             case ComputeFinished():
                 self.tasks.finish(event)
+            case PlanningFinished(assignments):
+                self._coordinator.planned(assignments)
             case TimerFired(("sample",)):
                 self._sample()
+            case TimerFired(("status",)):
+                self._tell_status()
+            case TimerFired(("plan",)):
+                self._coordinator.timer()
             case TimerFired(("offers" | "reports" | "settle",) as key):
                 self.rounds.timer(key)
             case TimerFired(("ack", *_) as key):
@@ -156,6 +172,7 @@ class ServerCore:
             case RunStarted():
                 self._last = (max(0.0, now_s), *self._last[1:])
                 self._outbox.timer(("sample",), self.config.sample_every_s)
+                self._await_status()
             case _:
                 raise UnexpectedEvent(f"server {self.config.name} cannot handle {event!r}")
         return self._outbox.drain()
@@ -170,9 +187,8 @@ class ServerCore:
             case Ack():
                 self.tasks.acknowledged(peer, message)
             case Offer():
-                if message.slot > self._refreshed_slot:
-                    self._refreshed_slot = message.slot
-                    self._probes.refresh()
+                if message.slot > self._slot:
+                    self._start_slot(message.slot)
                 self.rounds.offer(peer, message)
             case Report():
                 self.rounds.report(peer, message)
@@ -180,8 +196,32 @@ class ServerCore:
                 self._outbox.send_data(peer, ProbeAck(message.sequence, self._outbox.now_s))
             case ProbeAck():
                 self._probes.answered(peer, message)
+            case Status(backlog):
+                self.routing.told_backlog(peer, backlog)
+            case State():
+                self._coordinator.state(peer, message)
+            case Assignment():
+                self._member.assigned(peer, message)
             case _:
                 self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+
+    def _start_slot(self, slot: int) -> None:
+        """An offloader's first offer tells that a new slot has begun."""
+        self._slot = slot
+        self._probes.refresh()
+        tasks = self.tasks
+        own_state = self._member.tell(slot, tasks.service_rate_per_s, tasks.service.variability)
+        if own_state is not None:
+            self._coordinator.state(self.config.name, own_state)
+
+    def _await_status(self) -> None:
+        if self.routing.policy.status_every_s is not None:
+            self._outbox.timer(("status",), self.routing.policy.status_every_s)
+
+    def _tell_status(self) -> None:
+        for offloader in self.config.offloaders:
+            self._outbox.send_control(offloader, Status(self.tasks.backlog))
+        self._await_status()
 
     def _sample(self) -> None:
         self._outbox.timer(("sample",), self.config.sample_every_s)

@@ -64,6 +64,7 @@ class DeviceTasks:
         if task is None or task.receiver is None or (peer, ack.attempt) != (task.receiver.name, task.attempts):
             return  # nothing waits for it, or it is about an earlier attempt, whose time of sending is forgotten
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
+        task.receiver.backlog = ack.backlog
         self._outbox.cancel(("ack", task.task_id))
 
     def result(self, result: Result) -> None:

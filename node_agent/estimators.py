@@ -102,6 +102,11 @@ class LinkTime:
         return self._task_s if self._task_s is not None else (self._small_s or 0.0)
 
     @property
+    def small_s(self) -> float:
+        """Time of a small message: a task's while none has been measured, and never longer than that."""
+        return min(self.transfer_s, self.transfer_s if self._small_s is None else self._small_s)
+
+    @property
     def byte_per_s(self) -> float:
         """Rate of the link [B/s], 0 while it has not been measured."""
         return self._byte_per_s or 0.0

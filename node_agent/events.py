@@ -1,17 +1,21 @@
-"""What enters and leaves the node state machine: events in, effects out. Neither knows of sockets or clocks."""
+"""What enters and leaves the node state machine: events in, effects out. Neither knows of sockets or clocks.
 
-from dataclasses import dataclass
+They are structs, not dataclasses, because a simulation makes millions of them and a frozen dataclass is slow to make.
+"""
+
 from typing import Literal
 
+from msgspec import Struct
+
+from node_agent.problem import Problem
 from node_agent.records import Record
-from node_agent.wire import Message, Tensor
+from node_agent.wire import Assignment, Message, Tensor
 
 Channel = Literal["data", "control"]
 TimerKey = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A message from a peer has arrived."""
 
     peer: str
@@ -19,8 +23,7 @@ class Received:
     tensor: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskArrived:
+class TaskArrived(Struct, frozen=True):
     """The device's workload wants a task now (`created_s` is when the trace wanted it)."""
 
     task_id: int
@@ -29,8 +32,7 @@ class TaskArrived:
     tensor: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class ComputeFinished:
+class ComputeFinished(Struct, frozen=True):
     """The sub-model has answered. `activation` is None after the last stage."""
 
     prediction: int
@@ -39,28 +41,30 @@ class ComputeFinished:
     overrun: bool  # real work took longer than the time it should have taken
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class PlanningFinished(Struct, frozen=True):
+    """The planner of a central policy has answered: what each node is to do."""
+
+    assignments: dict[str, Assignment]
+
+
+class TimerFired(Struct, frozen=True):
     """A timer set by an earlier effect is due."""
 
     key: TimerKey
 
 
-@dataclass(frozen=True, slots=True)
-class LinksWanted:
+class LinksWanted(Struct, frozen=True):
     """Measure the links to all receivers now, before the run starts."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True):
     """Emulated time has been set; slots and telemetry begin at or after zero."""
 
 
-Event = Received | TaskArrived | ComputeFinished | TimerFired | LinksWanted | RunStarted
+Event = Received | TaskArrived | ComputeFinished | PlanningFinished | TimerFired | LinksWanted | RunStarted
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send a message to a peer; bulk tensors and control messages take different connections."""
 
     peer: str
@@ -69,33 +73,35 @@ class Send:
     tensor: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StartCompute:
+class StartCompute(Struct, frozen=True):
     """Run the sub-model on this tensor; one at a time."""
 
     tensor: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class StartPlanning(Struct, frozen=True):
+    """Have a central policy plan, beside all else; one at a time."""
+
+    problem: Problem
+
+
+class SetTimer(Struct, frozen=True):
     """Fire `key` at `at_s`; an older timer of the same key is replaced."""
 
     key: TimerKey
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(Struct, frozen=True):
     """Forget the timer `key`."""
 
     key: TimerKey
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Struct, frozen=True):
     """Tell the experiment."""
 
     record: Record
 
 
-Effect = Send | StartCompute | SetTimer | CancelTimer | Publish
+Effect = Send | StartCompute | StartPlanning | SetTimer | CancelTimer | Publish

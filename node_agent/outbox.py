@@ -1,6 +1,16 @@
 """Where the parts of a node put their effects while one event is handled."""
 
-from node_agent.events import CancelTimer, Channel, Effect, Publish, Send, SetTimer, StartCompute, TimerKey
+from node_agent.events import (
+    CancelTimer,
+    Effect,
+    Publish,
+    Send,
+    SetTimer,
+    StartCompute,
+    StartPlanning,
+    TimerKey,
+)
+from node_agent.problem import Problem
 from node_agent.records import EventRecord, Record
 from node_agent.wire import Message, Tensor
 
@@ -15,18 +25,19 @@ class Outbox:
 
     def send_data(self, peer: str, message: Message, tensor: Tensor | None = None) -> None:
         """Send on the connection for tasks."""
-        self._send(peer, "data", message, tensor)
+        self._effects.append(Send(peer, "data", message, tensor))
 
     def send_control(self, peer: str, message: Message) -> None:
         """Send on the connection for prices."""
-        self._send(peer, "control", message, None)
-
-    def _send(self, peer: str, channel: Channel, message: Message, tensor: Tensor | None) -> None:
-        self._effects.append(Send(peer, channel, message, tensor))
+        self._effects.append(Send(peer, "control", message))
 
     def compute(self, tensor: Tensor) -> None:
         """Start the sub-model on a tensor."""
         self._effects.append(StartCompute(tensor))
+
+    def plan(self, problem: Problem) -> None:
+        """Have the planner of a central policy plan."""
+        self._effects.append(StartPlanning(problem))
 
     def timer(self, key: TimerKey, after_s: float) -> None:
         """Set (or move) a timer `after_s` from now."""

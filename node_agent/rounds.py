@@ -47,11 +47,12 @@ class Sweep:
         """
         self._round, self.all_done, self.stale = number, True, False
         self._awaited = {r.name for r in self._routing.receivers.values() if r.alive}
+        self._routing.leaving_per_s = sum(flow for flow, _ in paths)
         for name, share in zip(self._routing.receivers, self._routing.row.tolist(), strict=True):
             if name not in self._awaited and number[1] > 0:
                 continue
-            split = tuple((flow * share, passed) for flow, passed in paths)
-            flow_per_s = sum(flow for flow, _ in split)
+            split = tuple([(flow * share, passed) for flow, passed in paths])
+            flow_per_s = sum([flow for flow, _ in split])
             offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last)
             self._outbox.send_control(name, offer)
         stages_behind = 2 * self._config.stages - self._config.stage
@@ -64,11 +65,13 @@ class Sweep:
         if receiver is None or (report.slot, report.round) != self._round:
             return False
         thresholds_left = self._config.stages - self._config.stage - 1  # from the receiver on
-        if not report.onward_paths or any(len(passed) != thresholds_left for _, passed in report.onward_paths):
+        lengths = [len(passed) for _, passed in report.onward_paths]
+        if lengths.count(thresholds_left) != len(lengths) or not lengths:
             self._outbox.note("unexpected-message", f"Report from {peer} with thresholds of another model")
             return False
         receiver.report = report
         receiver.link.observe_small(report.link_s)
+        receiver.backlog = report.backlog
         self.all_done = self.all_done and report.done
         if peer not in self._awaited:
             return False
@@ -136,7 +139,7 @@ class DeviceRounds:
         self._rate_per_s = self._tasks.rate.update(self._outbox.now_s)
         self._slot_end_s = (slot + 1) * self._config.slot_s
         self._gap, self._decided, self._done = None, False, False
-        self._routing.policy.start_slot()
+        self._routing.start_slot()
         self._start_round((slot, 0), last=self._routing.policy.most_rounds == 1)
 
     def _start_round(self, number: Round, *, last: bool) -> None:
@@ -228,7 +231,7 @@ class ServerRounds:
         if number[0] > self._number[0]:
             if self._number[0] >= 0:
                 self._decide()  # unless the last slot came to its own end
-            self._routing.policy.start_slot()
+            self._routing.start_slot()
             self._tasks.calibrate_if_idle()
             self._backlog = self._tasks.backlog
         self._number = number
@@ -331,8 +334,11 @@ class ServerRounds:
         if threshold is not None and prospect is not None:
             onward_paths = thresholds.paths_from(threshold, self._routing.row, prospect.paths)
         done = all(offer.done for offer in self._offers.values())
+        onward_delay_s = 0.0
         if prospect is not None:
             done = done and self._sweep.all_done and not self._moved_lately()
+            onward_delay_s = load.remaining_ratio * prospect.mean_delay_s(self._routing.row)
+        arrival_per_s, backlog, found_onward = self.arrival_per_s, self._tasks.backlog, tuple(onward_paths)
         for peer, offer in self._offers.items():
             if (offer.slot, offer.round) != self._number:
                 continue
@@ -343,14 +349,16 @@ class ServerRounds:
                 best_s=cost.best_s,
                 local_s=cost.local_s,
                 onward_s=cost.onward_s,
+                onward_delay_s=onward_delay_s,
                 curvature_s2=cost.curvature_s2,
-                arrival_rate_per_s=self.arrival_per_s,
+                offloaders=len(self._offers),
+                arrival_rate_per_s=arrival_per_s,
                 service_rate_per_s=load.service_per_s,
                 variability=load.variability,
                 threshold=thresholds.NEVER if threshold is None else threshold,
                 remaining_ratio=min(1.0, load.remaining_ratio),
-                backlog=self._tasks.backlog,
-                onward_paths=tuple(onward_paths),
+                backlog=backlog,
+                onward_paths=found_onward,
                 link_s=self._link_s[peer],
                 done=done,
             )
@@ -361,19 +369,21 @@ class ServerRounds:
         return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
 
     def _move_threshold(self, paths: list[FlowPath], prospect: Prospect) -> None:
-        """One server of each stage at a time may move: the gains are predicted with the others standing still.
+        """A few servers of each stage at a time may move: the gains are predicted with the others standing still.
 
         Decision: a move is trusted if it is predicted to gain more than the hysteresis; rejected: measuring it in the
         next round and taking it back, which mistakes the other nodes' steps for the move's effect.
         """
         slot, played = self._number
-        every, threshold = self._routing.policy.move_every, self._routing.threshold
-        turn = (slot + played // every) % self._config.peers_in_stage
-        if threshold is None or (played + 1) % every or turn != self._config.rank:
+        policy, threshold, peers = self._routing.policy, self._routing.threshold, self._config.peers_in_stage
+        turns = min(policy.move_turns, peers)
+        turn = (slot + played // policy.move_every) % turns
+        if threshold is None or (played + 1) % policy.move_every or self._config.rank % turns != turn:
             return
         view = ThresholdView(
-            self._table, self._config.stage, paths, self.arrival_per_s, prospect.onward(self._routing.row), threshold
-        )
+            self._table, self._config.stage, paths, self.arrival_per_s, prospect.onward(self._routing.row), threshold,
+            movers=-(-peers // turns),
+        )  # fmt: skip
         self._routing.threshold = self._routing.policy.move_threshold(view)
         if self._routing.threshold != threshold:
             self._moved_in_round = self._number

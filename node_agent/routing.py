@@ -3,18 +3,33 @@
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter
 
 import numpy as np
 
 from node_agent.config import NodeConfig
+from node_agent.dtoee import queueing
 from node_agent.dtoee.queueing import Array, Mask
 from node_agent.estimators import LinkTime
 from node_agent.outbox import Outbox
 from node_agent.policies import make_policy
-from node_agent.policies.base import Prospect
-from node_agent.wire import Report
+from node_agent.policies.base import Candidate, Prospect
+from node_agent.wire import Assignment, Report
 
 SILENT_AFTER = 2  # rounds without an answer
+_FIGURES = attrgetter(
+    "marginal_s", "best_s", "local_s", "onward_s", "onward_delay_s", "curvature_s2", "arrival_rate_per_s",
+    "service_rate_per_s", "variability", "offloaders",
+)  # fmt: skip
+
+
+# Stands for a receiver that has not reported yet; what it says is not used.
+UNHEARD = Report(
+    slot=0, round=0, marginal_s=0.0, best_s=0.0, local_s=0.0, onward_s=0.0, onward_delay_s=0.0, curvature_s2=0.0,
+    offloaders=1, arrival_rate_per_s=0.0, service_rate_per_s=1.0, variability=0.0, threshold=0.0, remaining_ratio=0.0,
+    backlog=0, onward_paths=((1.0, ()),), link_s=0.0, done=False,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -26,6 +41,8 @@ class Receiver:
     report: Report | None = None
     missed: int = 0  # rounds in a row it did not answer
     suspect: bool = False  # it left a task unacknowledged and has not been heard since
+    backlog: int = 0  # tasks there as last told, and those sent there since
+    sent: int = 0  # tasks sent there since the start of the slot
 
     @property
     def alive(self) -> bool:
@@ -45,8 +62,13 @@ class Routing:
         self._order = tuple(self.receivers.values())
         count = len(self._order)
         self.row: Array = np.full(count, 1 / count) if count else np.zeros(0)
+        self.leaving_per_s = 0.0  # w, rate of the tasks that leave this node, as announced in this round
+        self._slot_s = config.slot_s
+        self._sent = np.zeros(count)  # tasks by receiver in the slot before
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
+        self._drawn_from: tuple[Array, list[bool]] | None = None  # what `_cumulative` was made of
+        self._cumulative: list[float] = []
 
     @property
     def alive(self) -> Mask:
@@ -54,14 +76,55 @@ class Routing:
         return np.array([r.alive and r.report is not None for r in self._order], dtype=np.bool_)
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
-        """Draw a receiver for one task from the row; None if all living ones are to be avoided."""
+        """A receiver for one task, as the policy has it; None if all living ones are to be avoided."""
         usable = [r.alive and r.name not in avoid for r in self._order]
-        weights = np.where(usable, self.policy.executed(self.row), 0.0)
-        if weights.sum() <= 0:
-            weights = np.array(usable, dtype=np.float64)
-        if weights.sum() <= 0:
+        if not any(usable):
             return None
-        return self._random.choices(self._order, weights.tolist())[0]
+        if self.policy.status_every_s is None:
+            chosen = self._draw(usable)
+        else:
+            chosen = self._pick([r for r, usable_now in zip(self._order, usable, strict=True) if usable_now])
+        chosen.sent += 1
+        chosen.backlog += 1
+        return chosen
+
+    def _draw(self, usable: list[bool]) -> Receiver:
+        """One of the usable receivers, by the row as it is executed; by chance where the row has none of them."""
+        if self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable:
+            weights = np.where(usable, self.policy.executed(self.row), 0.0)
+            if weights.sum() <= 0:
+                weights = np.array(usable, dtype=np.float64)
+            self._cumulative = list(accumulate(weights.tolist()))
+            self._drawn_from = (self.row, usable)
+        return self._random.choices(self._order, cum_weights=self._cumulative)[0]
+
+    def _pick(self, usable: list[Receiver]) -> Receiver:
+        """One of the usable receivers, by the state of their queues."""
+        shares = dict(zip(self.receivers, self.policy.executed(self.row).tolist(), strict=True))
+        candidates = [
+            Candidate(
+                share=shares[r.name],
+                link_s=r.link.transfer_s,
+                backlog=r.backlog,
+                service_per_s=r.report.service_rate_per_s if r.report else 1.0,
+                onward_delay_s=r.report.onward_delay_s if r.report else 0.0,
+            )
+            for r in usable
+        ]
+        return usable[self.policy.pick(candidates, self._random)]
+
+    def told_backlog(self, name: str, backlog: int) -> None:
+        """A receiver has said how many tasks are before it or in service."""
+        receiver = self.receivers.get(name)
+        if receiver is not None:
+            receiver.backlog = backlog
+
+    def start_slot(self) -> None:
+        """A new slot begins: what was sent in the last one is known now."""
+        self._sent = np.array([r.sent for r in self._order], dtype=np.float64)
+        for receiver in self._order:
+            receiver.sent = 0
+        self.policy.start_slot()
 
     def any_receiver(self) -> Receiver:
         """Any receiver, for a task that has nowhere better to go."""
@@ -70,7 +133,7 @@ class Routing:
     def heard(self, name: str) -> bool:
         """A receiver has given a sign of life; True if it had been given up."""
         receiver = self.receivers.get(name)
-        if receiver is None:
+        if receiver is None or (receiver.missed == 0 and not receiver.suspect):
             return False
         back = not receiver.alive
         if back:
@@ -91,6 +154,14 @@ class Routing:
         if receiver.missed == SILENT_AFTER and not receiver.suspect:
             self._outbox.note("receiver-silent", f"{name}: no report in {SILENT_AFTER} rounds")
 
+    def follow(self, assignment: Assignment) -> None:
+        """Do as the coordinator of a central policy has decided."""
+        row = np.array([assignment.shares.get(name, 0.0) for name in self.receivers])
+        if row.sum() > 0:
+            self.row = row / row.sum()
+        if self.threshold is not None and assignment.threshold is not None:
+            self.threshold = assignment.threshold
+
     def update_row(self, prospect: Prospect) -> None:
         """Let the policy move the row in answer to the reports of a round."""
         self.row = self.policy.update_row(self.row, prospect)
@@ -100,26 +171,45 @@ class Routing:
         alive = self.alive
         if not alive.any():
             return None
-        reports = [r.report for r in self._order]
+        reports = [r.report or UNHEARD for r in self._order]
         self._restrict_row(alive)
-
-        def column(name: str) -> Array:
-            return np.array([getattr(report, name) if report else 0.0 for report in reports])
-
+        # One array for all figures: a dozen small ones take several times as long to make.
+        reported = np.array([_FIGURES(report) for report in reports], dtype=np.float64).T.copy()
+        marginal_s, best_s, local_s, onward_s, onward_delay_s, curvature_s2, *others = reported
+        arrival_per_s, service_per_s, variability, offloaders = others
+        small_s, task_s, byte_per_s = np.array(
+            [(r.link.small_s, r.link.transfer_s, r.link.byte_per_s) for r in self._order], dtype=np.float64
+        ).T.copy()
         return Prospect(
             names=tuple(self.receivers),
             alive=alive,
             stale=stale,
-            link_s=np.array([r.link.transfer_s for r in self._order]),
-            link_byte_per_s=np.array([r.link.byte_per_s for r in self._order]),
-            marginal_s=column("marginal_s"),
-            best_s=column("best_s"),
-            local_s=column("local_s"),
-            onward_s=column("onward_s"),
-            curvature_s2=column("curvature_s2"),
-            service_per_s=column("service_rate_per_s"),
-            paths=tuple(report.onward_paths if report else ((1.0, ()),) for report in reports),
+            leaving_per_s=self.leaving_per_s,
+            link_s=task_s,
+            link_marginal_s=self._link_marginal_s(small_s, task_s),
+            link_byte_per_s=byte_per_s,
+            marginal_s=marginal_s,
+            best_s=best_s,
+            local_s=local_s,
+            onward_s=onward_s,
+            onward_delay_s=onward_delay_s,
+            curvature_s2=curvature_s2,
+            offloaders=offloaders,
+            arrival_per_s=arrival_per_s,
+            service_per_s=service_per_s,
+            variability=variability,
+            sent=self._sent,
+            paths=tuple(report.onward_paths for report in reports),
         )
+
+    def _link_marginal_s(self, small_s: Array, task_s: Array) -> Array:
+        """What one more task per second adds to the time on each link, at the planned flow: t' of a queued link.
+
+        The part of a task's time that a small message does not need is transmission, and waiting for earlier tasks
+        at the flow that was sent; without the waiting, the flow that is planned can be priced.
+        """
+        transmission_s = queueing.transmission_s(task_s, small_s, self._sent / self._slot_s)
+        return queueing.link_marginal_s(small_s, transmission_s, self.leaving_per_s * self.row)
 
     def _restrict_row(self, alive: Mask) -> None:
         kept = np.where(alive, self.row, 0.0)

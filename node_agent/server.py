@@ -169,6 +169,7 @@ class ServerTasks:
             return
         del self._forwarded[ack.task_id, ack.attempt]
         item.receiver.link.observe_task(ack.received_s - item.sent_s)
+        item.receiver.backlog = ack.backlog
         self._outbox.cancel(("ack", ack.task_id, ack.attempt))
 
     def timer(self, key: TimerKey) -> None:

@@ -14,6 +14,7 @@ from node_agent.wire import MAX_TENSOR_BYTES
 PORTS: dict[Channel, int] = {"data": 5700, "control": 5701}
 HEARTBEAT_MS = 2000
 QUEUED_MESSAGES = 2000
+LOW_DELAY = 0x10  # type of service; Linux sends such frames before others that wait for the same interface
 
 Frames = Sequence[bytes | bytearray | memoryview]
 
@@ -47,6 +48,8 @@ class Transport:
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt_string(zmq.IDENTITY, name)
         socket.setsockopt(zmq.LINGER, 0)
+        if channel == "control":
+            socket.setsockopt(zmq.TOS, LOW_DELAY)  # or a link that is full of tensors would silence its prices
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a message that cannot be delivered is an error, not a loss
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a peer that was started anew takes its name over
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_TENSOR_BYTES)

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from node_agent.errors import TestbedError
 
 MAGIC = b"DTOE"
-VERSION = 1
+VERSION = 2
 PREFIX = MAGIC + bytes([VERSION])
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
@@ -137,8 +137,10 @@ class Report(Struct, frozen=True, tag="report"):
 
     Costs are seconds of total delay per task: `marginal_s` of taking a task on (Omega), `best_s` the same if all
     downstream rows were ideal (m), `local_s` the server's own share (D' and penalty), `onward_s` that of a task which
-    continues (B), `curvature_s2` a bound on the second derivative (R, s^2/task). `onward_paths` gives the thresholds
-    that a task finds from here on, this server's own first, with their probabilities.
+    continues (B), `curvature_s2` a bound on the second derivative (R, s^2/task). `onward_delay_s` is no marginal but
+    the mean time that a task still needs once it has left this server, 0 for those that exit there. `onward_paths`
+    gives the thresholds that a task finds from here on, this server's own first, with their probabilities.
+    `offloaders` is how many announced a flow in this round: all of them may move at once.
     """
 
     slot: Count
@@ -147,7 +149,9 @@ class Report(Struct, frozen=True, tag="report"):
     best_s: Seconds
     local_s: Seconds
     onward_s: Seconds
+    onward_delay_s: Seconds
     curvature_s2: Rate
+    offloaders: Count
     arrival_rate_per_s: Rate
     service_rate_per_s: Rate
     variability: Rate  # squared coefficient of variation of the service time
@@ -159,7 +163,33 @@ class Report(Struct, frozen=True, tag="report"):
     done: bool
 
 
-Message = Task | Ack | Result | Probe | ProbeAck | Offer | Report
+class Status(Struct, frozen=True, tag="status"):
+    """Between rounds, for policies that choose by the state of queues: tasks before or in service at a receiver."""
+
+    backlog: Count
+
+
+class State(Struct, frozen=True, tag="state"):
+    """What a node tells the coordinator of a central policy once a slot: its own rate, and its links as measured.
+
+    `rate_per_s` is a device's arrival rate or a server's service rate; `link_s` the transfer time by receiver.
+    """
+
+    slot: Count
+    rate_per_s: Rate
+    variability: Rate
+    link_s: Annotated[dict[Name, Seconds], Meta(max_length=4096)]
+
+
+class Assignment(Struct, frozen=True, tag="assignment"):
+    """What the coordinator tells a node to do from now on."""
+
+    slot: Count
+    shares: Annotated[dict[Name, Probability], Meta(max_length=4096)]
+    threshold: Threshold | None
+
+
+Message = Task | Ack | Result | Probe | ProbeAck | Offer | Report | Status | State | Assignment
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

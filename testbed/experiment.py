@@ -14,7 +14,9 @@ import psutil
 
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models.bundle import Bundle
+from node_agent.policies.loading import is_file
 from node_agent.records import Stop
+from testbed.accounts import Accounts
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
 from testbed.interrupts import Interrupts
@@ -27,7 +29,6 @@ from testbed.nursery import Warm
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
 from testbed.scenario import CapacityChange, Scenario
-from testbed.summary import summarise
 from testbed.trace.workload import Arrival
 from testbed.wiring import agent_configs, timeouts
 
@@ -47,6 +48,12 @@ class Plan:
     run_id: str
     backend: BackendChoice
     facts: dict[str, Any]
+
+    @property
+    def policy_file(self) -> Path | None:
+        """Where the policy comes from, if it is the user's own."""
+        name = self.scenario.policy.name
+        return Path(name.rpartition(":")[0]) if is_file(name) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class Experiment:
         self._observer = observer
         self._began_s = time.monotonic()
         self._setup_s: dict[str, float] = {}
-        self._live: LiveRun | None = None
+        self._accounts: Accounts | None = None
         self._fidelity: dict[str, object] = {}
 
     def run(self) -> Outcome:
@@ -87,6 +94,7 @@ class Experiment:
                 topology_text=plan.topology_text,
                 arrivals=plan.arrivals,
                 labels=plan.bundle.evaluation.labels.tolist(),
+                policy_file=plan.policy_file,
             )
             recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
             reason = "failed"
@@ -139,22 +147,22 @@ class Experiment:
                 server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
             },
         )
+        self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
         live = LiveRun(
             scenario,
-            plan.arrivals,
+            offered=len(plan.arrivals),
             network=network,
             launcher=launcher,
             room=room,
-            recorder=recorder,
+            accounts=self._accounts,
             observer=self._observer,
             configs=configs,
             cgroups=cgroups,
             quota=lambda server, capacity: self._quota(warm, server, capacity),
         )
-        self._live = live
         self._observer.phase(f"starting {len(configs)} agents, measuring links")
         launcher.spawn([(config, network.namespace_path(node)) for node, config in configs.items()])
-        live.wait_ready(READY_TIMEOUT_S + scenario.time_scale * timeouts(scenario, warm).probe_s)
+        live.wait_ready(READY_TIMEOUT_S + scenario.time_scale * timeouts(scenario, warm.input_forms).probe_s)
         self._lap("agents")
         recorder.describe(
             backends={"network": network.backend, "compute": scenario.compute},
@@ -174,10 +182,11 @@ class Experiment:
             return live.run(interrupts)
         finally:
             self._observer.phase("ending: agents stop, the network is taken down")
-            self._end(live, launcher, room, network, configs)
+            self._end(live, self._accounts, launcher, room, network, configs)
 
     def _end(
-        self, live: LiveRun, launcher: Launcher, room: ControlRoom, network: EmulatedNetwork, configs: Iterable[str]
+        self, live: LiveRun, accounts: Accounts, launcher: Launcher, room: ControlRoom, network: EmulatedNetwork,
+        configs: Iterable[str],
     ) -> None:
         """Stop the agents, hear what they still have to tell, and close the accounts, whatever has failed."""
         host_cpu = psutil.cpu_percent() / 100
@@ -191,15 +200,17 @@ class Experiment:
         except LaunchError:
             pass  # the agents' parent is gone, and the agents with it: the run has failed already
         finally:
-            live.close_accounts()
-            self._fidelity = self._measure_fidelity(live, network, host_cpu)
+            accounts.close(live.now_s)
+            self._fidelity = self._measure_fidelity(live, accounts, network, host_cpu)
 
-    def _measure_fidelity(self, live: LiveRun, network: EmulatedNetwork, host_cpu: float) -> dict[str, object]:
-        lateness = [task["lateness_s"] for task in live.tasks if task["status"] == "completed"]
+    def _measure_fidelity(
+        self, live: LiveRun, accounts: Accounts, network: EmulatedNetwork, host_cpu: float
+    ) -> dict[str, object]:
+        lateness = [task["lateness_s"] for task in accounts.tasks if task["status"] == "completed"]
         fidelity: dict[str, object] = {
-            "agents_cpu_s": live.agents_cpu_s,
+            "agents_cpu_s": accounts.agents_cpu_s,
             "host_cpu_share": host_cpu,
-            "compute_overruns": live.overruns,
+            "compute_overruns": accounts.overruns,
             "service_time_ratio_p50": float(np.median(live.slowness)) if live.slowness else None,
             "replay_lateness_p99_s": float(np.percentile(lateness, 99)) if lateness else None,
         }
@@ -218,19 +229,7 @@ class Experiment:
         }
 
     def _summary(self) -> dict[str, object] | None:
-        if self._live is None:
-            return None
-        scenario = self._plan.scenario
-        summary = summarise(
-            self._live.tasks,
-            policy=scenario.policy.name,
-            theta_s=scenario.theta_s,
-            warm_up_s=scenario.warm_up_s,
-            duplicates=self._live.duplicates,
-            stages=scenario.stages,
-            fidelity=self._fidelity,
-        )
-        return {**summary, "seed": scenario.seed, "topology": scenario.name, "setup_s": self._setup_s}
+        return None if self._accounts is None else self._accounts.summary(self._fidelity, self._setup_s)
 
     def _lap(self, what: str) -> None:
         """Note how long the run has taken to get here [real s]."""

@@ -3,8 +3,7 @@
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
@@ -15,26 +14,19 @@ from node_agent.records import (
     EventRecord,
     Ready,
     Record,
-    SampleRecord,
     SetCapacity,
     Start,
-    TaskRecord,
-    lost_task,
 )
+from testbed.accounts import Accounts, told_of
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
 from testbed.interrupts import Interrupts
 from testbed.launcher import Launcher
 from testbed.network import EmulatedNetwork
 from testbed.observer import RunObserver
-from testbed.recorder import Recorder
-from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, Scenario
-from testbed.summary import COUNTED_FIELDS
-from testbed.trace.workload import Arrival
+from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
 
 START_LEAD_S = 0.25  # real time between the command to start and time zero
-DRAIN_S = 90.0  # how long results are waited for after the end of the workload, and on while some still come
-STILL_S = 30.0  # without any end of a task
 CHECK_EVERY_S = 1.0
 LISTEN_S = 0.05
 
@@ -49,24 +41,24 @@ class LiveRun:
     def __init__(
         self,
         scenario: Scenario,
-        arrivals: Sequence[Arrival],
         *,
+        offered: int,
         network: EmulatedNetwork,
         launcher: Launcher,
         room: ControlRoom,
-        recorder: Recorder,
+        accounts: Accounts,
         observer: RunObserver,
         configs: dict[str, AgentConfig],
         cgroups: dict[str, CpuCgroup],
         quota: Callable[[str, float], float],
     ) -> None:
-        """`quota` gives the share of a CPU that stands for a capacity of a server [FLOP/s]."""
+        """`offered` tasks will come; `quota` gives the share of a CPU for a capacity of a server [FLOP/s]."""
         self._scenario = scenario
-        self._arrivals = arrivals
+        self._offered = offered
         self._network = network
         self._launcher = launcher
         self._room = room
-        self._recorder = recorder
+        self._accounts = accounts
         self._observer = observer
         self._configs = configs
         self._cgroups = cgroups
@@ -74,17 +66,9 @@ class LiveRun:
         self._corrections: dict[str, float] = {}  # of a server's share of the CPU, by what it measures
         self._events: deque[Event] = deque(scenario.events)
         self._epoch_s: float | None = None
-        self._down: set[str] = set()
-        self._ended: set[int] = set()
         self._ready: dict[str, tuple[str, ...]] = {}
         self._checked_s = 0.0
-        self._last_end_s = 0.0
-        self._stopped_s = float("inf")
-        self.tasks: list[dict[str, Any]] = []
-        self.duplicates = 0
-        self.overruns = 0
         self.slowness: list[float] = []  # measured service time over the stated one, by server and slot
-        self.agents_cpu_s = 0.0
 
     @property
     def now_s(self) -> float:
@@ -116,11 +100,11 @@ class LiveRun:
         self._epoch_s = time.monotonic() + START_LEAD_S
         for node in self._configs:
             self._room.tell(node, Start(self._epoch_s))
-        self._observer.started(self._scenario, len(self._arrivals))
+        self._observer.started(self._scenario, self._offered)
         try:
-            while not self._finished():
+            while not self._accounts.finished(self.now_s):
                 if interrupts.wanted:
-                    self._stopped_s = self.now_s
+                    self._accounts.stopped_s = self.now_s
                     return "interrupted"
                 self._take(self._room.listen(self._patience_s()))
                 self._inject_due()
@@ -128,7 +112,7 @@ class LiveRun:
                 self._check_network()
                 self._observer.tick(self.now_s)
         except TestbedError:
-            self._stopped_s = self.now_s
+            self._accounts.stopped_s = self.now_s
             raise
         return "completed"
 
@@ -137,33 +121,6 @@ class LiveRun:
         records = self._room.listen(0.0)
         self._take([record for record in records if not isinstance(record, EventRecord)])
 
-    def close_accounts(self) -> None:
-        """Tell the end of every task whose device has not: each offered task ends exactly once.
-
-        What a run that was cut short had not come to was never offered.
-        """
-        for task_id, arrival in enumerate(self._arrivals):
-            if task_id in self._ended or arrival.time_s > self._stopped_s:
-                continue
-            if arrival.device in self._down:
-                reason = "its device was down"
-            elif self._stopped_s < float("inf"):
-                reason = "the run was cut short"
-            else:
-                reason = "still under way when the run ended"
-            self._end_task(lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, reason))
-
-    def _finished(self) -> bool:
-        if self.now_s < self._scenario.duration_s:
-            return False
-        if len(self._ended) == len(self._arrivals):
-            return True
-        if self.now_s > max(self._scenario.duration_s + DRAIN_S, self._last_end_s + STILL_S):
-            return True
-        return bool(self._down) and all(
-            task_id in self._ended or arrival.device in self._down for task_id, arrival in enumerate(self._arrivals)
-        )
-
     def _patience_s(self) -> float:
         if not self._events:
             return LISTEN_S
@@ -171,21 +128,10 @@ class LiveRun:
 
     def _take(self, records: list[Record]) -> None:
         for record in records:
+            self._accounts.take(record, self.now_s)
             match record:
-                case TaskRecord():
-                    self._end_task(record)
                 case DecisionRecord():
                     self._note_speed(record)
-                    self._recorder.decision(record)
-                    self._observer.decision(record)
-                case SampleRecord():
-                    self.duplicates += record.duplicates
-                    self.overruns += record.overruns
-                    self.agents_cpu_s += record.cpu_s
-                    self._recorder.sample(record)
-                    self._observer.sample(record)
-                case EventRecord():
-                    self._note(record)
                 case Ready(node, unreachable):
                     self._ready[node] = unreachable
                     if self._epoch_s is not None:  # it came up during the run
@@ -211,31 +157,16 @@ class LiveRun:
         share = self._quota(server, capacity_flop_per_s) * self._corrections.get(server, 1.0)
         self._cgroups[server].set_quota(min(1.0, share))
 
-    def _end_task(self, record: TaskRecord) -> None:
-        if record.id in self._ended:
-            return
-        self._ended.add(record.id)
-        self._last_end_s = self.now_s
-        line = self._recorder.task(record)
-        self.tasks.append({name: line[name] for name in COUNTED_FIELDS})
-        self._observer.task(line)
-
-    def _note(self, record: EventRecord) -> None:
-        self._recorder.event(record)
-        self._observer.event(record)
-
     def _inject_due(self) -> None:
         while self._events and self._events[0].at_s <= self.now_s:
             event = self._events.popleft()
-            node, kind, detail = self._inject(event)
-            self._note(EventRecord(self.now_s, node, kind, detail))
+            self._inject(event)
+            self._accounts.note(EventRecord(self.now_s, *told_of(event)))
 
-    def _inject(self, event: Event) -> tuple[str | None, str, str]:
+    def _inject(self, event: Event) -> None:
         match event:
             case LinkChange(_, ends, shape):
                 self._network.change_link(ends, shape)
-                what = f"{shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s * 1e3:g} ms"
-                return None, "link-change", f"{' - '.join(ends)}: {what}"
             case CapacityChange(_, server, capacity):
                 if server in self._cgroups:
                     self._set_quota(server, capacity)
@@ -243,22 +174,23 @@ class LiveRun:
                 changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity)
                 self._configs[server] = changed
                 self._room.tell(server, SetCapacity(capacity))
-                return server, "capacity-change", f"{capacity / 1e9:g} GFLOP/s"
+            case RateChange():
+                pass  # the arrivals of the trace hold it
             case NodeChange(_, node, up):
-                if up and node in self._down:
-                    self._down.discard(node)
+                down = self._accounts.down
+                if up and node in down:
+                    down.discard(node)
                     config = msgspec.structs.replace(self._configs[node], epoch_monotonic_s=self._epoch_s)
                     self._launcher.spawn([(config, self._network.namespace_path(node))])
-                elif not up and node not in self._down:
-                    self._down.add(node)
+                elif not up and node not in down:
+                    down.add(node)
                     self._launcher.kill(node)
-                return node, "node-up" if up else "node-down", "agent started" if up else "agent killed"
 
     def _note_deaths(self) -> None:
         for notice in self._launcher.ended():
             why = self._launcher.why()
             how = f"by {signal.Signals(-notice.status).name}" if notice.status < 0 else f"with status {notice.status}"
-            self._note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"{how} {why}".strip()))
+            self._accounts.note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"{how} {why}".strip()))
             raise RunFailed(f"the agent of {notice.node} ended unexpectedly, {how}", hint=self._launcher.where())
 
     def _check_network(self) -> None:

@@ -1,7 +1,8 @@
 """From what a person asked for to a plan: a topology and a trace, or the directory of a recorded run."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from node_agent.errors import InputError
 from node_agent.models import load_bundle
 from testbed.experiment import Plan, new_run_id
 from testbed.network.emulated import BackendChoice
-from testbed.recorder import TOPOLOGY, TRACE, check_inputs, new_run_directory, read_manifest
+from testbed.recorder import POLICY, TOPOLOGY, TRACE, check_inputs, new_run_directory, read_manifest
 from testbed.topology import Topology, load_topology
+from testbed.topology.choices import anchored
 from testbed.trace.workload import Arrival, check_trace, generate, read_trace
 from testbed.wiring import longest_hop_s
 
@@ -31,6 +33,7 @@ def plan_run(
         InputError: topology, trace or options cannot be used.
     """
     topology = load_topology(topology_path)
+    policy = None if policy is None else anchored(policy, os.getcwd())
     arrivals = read_trace(trace_path) if trace_path is not None else None
     asked: dict[str, Any] = {"seed": seed, "duration_s": duration_s, "policy_override": policy}
     source = str(trace_path) if trace_path is not None else "generated"
@@ -57,9 +60,22 @@ def plan_replay(
     if missing:
         raise InputError(f"{recorded}: the manifest does not say {', '.join(sorted(missing))}")
     if policy is not None:
-        asked["policy_override"] = policy
-    topology = load_topology(recorded / TOPOLOGY)
+        asked["policy_override"] = anchored(policy, os.getcwd())
+    elif (recorded / POLICY).exists():  # the copy, whatever has become of the original
+        asked["policy_override"] = _recorded_policy(recorded, manifest)
+    # Paths in the recorded copy still mean what they meant in the original.
+    folder = manifest.get("topology_folder")
+    topology = load_topology(recorded / TOPOLOGY, folder=folder if isinstance(folder, str) else None)
     return _plan(topology, read_trace(recorded / TRACE), asked, f"replay of {recorded}", out=out, backend=backend)
+
+
+def _recorded_policy(recorded: Path, manifest: Mapping[str, Any]) -> str:
+    """The text of a recorded policy from a file: the copy's path, the class, and the parameters it ran with."""
+    name = f"{(recorded / POLICY).resolve()}:{str(manifest.get('policy')).rpartition(':')[2]}"
+    parameters = manifest.get("policy_parameters")
+    stated = parameters.items() if isinstance(parameters, dict) else ()
+    values = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in stated]
+    return f"{name}:{','.join(values)}" if values else name
 
 
 def _plan(
@@ -91,8 +107,15 @@ def _plan(
         topology_text=topology.text,
         arrivals=arrivals,
         bundle=bundle,
-        run_directory=new_run_directory(out, scenario.name, scenario.policy.name, run_id),
+        run_directory=new_run_directory(out, scenario.name, scenario.policy.label, run_id),
         run_id=run_id,
         backend=backend,
-        facts={"argv": sys.argv, "asked": asked, "seed": scenario.seed, "workload": source},
+        facts={
+            "argv": sys.argv,
+            "asked": asked,
+            "topology_folder": topology.folder,
+            "policy_parameters": dict(scenario.policy.parameters),
+            "seed": scenario.seed,
+            "workload": source,
+        },
     )

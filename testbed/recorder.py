@@ -3,6 +3,7 @@
     manifest.json     argv, versions, kernel, backends, seeds, input hashes, git commit, start, end, exit reason
     topology.yaml     exactly what ran,
     trace.jsonl       both of them
+    policy.py         only for a policy from a file: that file
     tasks.jsonl       a line per task
     decisions.jsonl   a line per node and slot
     timeseries.jsonl  a line per node and second
@@ -16,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,7 +32,7 @@ from node_agent.errors import InputError, TestbedError
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from testbed.trace.workload import Arrival, write_trace
 
-MANIFEST, TOPOLOGY, TRACE = "manifest.json", "topology.yaml", "trace.jsonl"
+MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
 EVENTS, SUMMARY = "events.jsonl", "summary.json"
 SCHEMA = 1
@@ -62,13 +64,27 @@ class RecordingError(TestbedError):
 class Recorder:
     """Writes one run directory while the run goes on, so that what was recorded survives however it ends."""
 
-    def __init__(self, path: Path, *, topology_text: str, arrivals: Sequence[Arrival], labels: Sequence[int]) -> None:
-        """`labels` are the true classes by sample."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        topology_text: str,
+        arrivals: Sequence[Arrival],
+        labels: Sequence[int],
+        policy_file: Path | None = None,
+        flush_lines: bool = True,
+    ) -> None:
+        """`labels` are the true classes by sample; without `flush_lines`, lines reach their files some at a time."""
+        self._flush_lines = flush_lines
         self.path = path
         self._labels = labels
         self._encode = msgspec.json.Encoder().encode
         (path / TOPOLOGY).write_text(topology_text, encoding="utf-8")
         write_trace(path / TRACE, arrivals)
+        inputs = [TOPOLOGY, TRACE]
+        if policy_file is not None:
+            shutil.copyfile(policy_file, path / POLICY)
+            inputs.append(POLICY)
         self._streams: dict[str, IO[bytes]] = {
             name: (path / name).open("wb") for name in (TASKS, DECISIONS, TIMESERIES, EVENTS)
         }
@@ -79,7 +95,7 @@ class Recorder:
             "exit_reason": "running",
             "versions": versions(),
             "kernel": platform.release(),
-            "inputs_sha256": {name: file_sha256(path / name) for name in (TOPOLOGY, TRACE)},
+            "inputs_sha256": {name: file_sha256(path / name) for name in inputs},
             "git_commit": git_commit(),
         }
 
@@ -137,7 +153,8 @@ class Recorder:
         stream = self._streams[name]
         try:
             stream.write(self._encode(line) + b"\n")
-            stream.flush()
+            if self._flush_lines:
+                stream.flush()
         except OSError as error:
             raise RecordingError(f"{self.path / name}: cannot be written: {error.strerror}") from error
 
@@ -182,10 +199,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Whether topology and trace are still what ran; raises InputError if they were changed since."""
-    hashes = manifest.get("inputs_sha256")
-    for name in (TOPOLOGY, TRACE):
-        expected = hashes.get(name) if isinstance(hashes, dict) else None
+    """Whether topology, trace and policy file are still what ran; raises InputError if they were changed since."""
+    said = manifest.get("inputs_sha256")
+    hashes = said if isinstance(said, dict) else {}
+    for name in (TOPOLOGY, TRACE, *([POLICY] if POLICY in hashes else [])):
+        expected = hashes.get(name)
         if expected is None:
             raise InputError(f"{path / MANIFEST}: does not say what {name} was", hint="record the run anew")
         try:

@@ -10,6 +10,7 @@ from typing import Literal
 
 ComputeMode = Literal["paced", "quota"]
 ArrivalProcess = Literal["poisson", "bursty"]
+Parameter = float | int | bool | str  # of a policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,19 @@ class NodeChange:
     up: bool
 
 
-Event = LinkChange | CapacityChange | NodeChange
+@dataclass(frozen=True, slots=True)
+class RateChange:
+    """From `at_s` on, `device` offers tasks at a mean rate of `rate_per_s`.
+
+    The workload generator draws by it. A trace that is given holds its arrivals already: there it only says so.
+    """
+
+    at_s: float
+    device: str
+    rate_per_s: float
+
+
+Event = LinkChange | CapacityChange | NodeChange | RateChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +103,18 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChoice:
-    """Which offloading policy, and its parameters as the policy itself names them."""
+    """Which offloading policy, and its parameters as the policy itself names them.
+
+    `name` is one of the policies that come with the nodes, or /absolute/path/to/file.py:Class.
+    """
 
     name: str
-    parameters: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name without the folders of a policy file: fit for the name of a run directory."""
+        return self.name.rpartition("/")[2].replace(".py:", "-")
 
 
 @dataclass(frozen=True, slots=True)

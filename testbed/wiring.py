@@ -1,11 +1,15 @@
 """What each agent is told: its place in the scenario, its peers' addresses, its share of the workload."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from node_agent.agent import AgentConfig, Arrival
 from node_agent.config import NodeConfig, Timeouts
+from node_agent.models.tables import ActivationFormat, SubModelProfile
+from node_agent.policies import make_policy
 from node_agent.probing import BULK_BYTES, FIRST_PROBES
+from node_agent.problem import Place
+from node_agent.wire import TensorForm
 from testbed.nursery import Warm
 from testbed.scenario import LinkChange, Scenario
 from testbed.trace import workload
@@ -32,49 +36,23 @@ def agent_configs(
         control_room: ZeroMQ endpoint of the experiment.
         quota_procs_paths: control group files by server, where compute is limited by quota.
     """
-    offloaders: dict[str, list[str]] = defaultdict(list)
-    for offloader, receivers in scenario.offload_to.items():
-        for receiver in receivers:
-            offloaders[receiver].append(offloader)
     shares: dict[str, list[Arrival]] = defaultdict(list)
     for task_id, arrival in enumerate(arrivals):
         shares[arrival.device].append(Arrival(arrival.time_s, task_id, arrival.sample))
 
-    stage_of = {device.name: 0 for device in scenario.devices} | {s.name: s.stage for s in scenario.servers}
-    rate_of = {device.name: device.rate_per_s for device in scenario.devices}
     capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
-    patience = timeouts(scenario, warm)
     configs = {}
-    for name, stage in stage_of.items():
-        peers = [other for other, its_stage in stage_of.items() if its_stage == stage]
-        work_flop = float(warm.profiles[stage - 1].flop) if stage else 0.0
-        receivers = tuple(scenario.offload_to.get(name, ()))
-        node = NodeConfig(
-            name=name,
-            stage=stage,
-            stages=scenario.stages,
-            offloaders=tuple(offloaders[name]),
-            receivers=receivers,
-            rank=peers.index(name),
-            peers_in_stage=len(peers),
-            declared_rate_per_s=capacity_of[name] / work_flop if stage else rate_of[name],
-            slot_s=scenario.slot_s,
-            policy=scenario.policy.name,
-            parameters=dict(scenario.policy.parameters),
-            theta_s=scenario.theta_s,
-            seed=scenario.seed,
-            input_form=warm.input_forms[stage - 1] if stage else None,
-            onward_form=warm.input_forms[stage] if stage < scenario.stages else None,
-            timeouts=patience,
-        )
+    for name, node in node_configs(scenario, warm.profiles, warm.input_forms).items():
+        work_flop = 0.0 if node.is_device else float(warm.profiles[node.stage - 1].flop)
         # A server answers devices over the connection their tasks came by, or, deeper in, over one of its own.
-        answers = [device.name for device in scenario.devices] if stage > 1 else []
+        answers = [device.name for device in scenario.devices] if node.stage > 1 else []
+        coordinators = [node.coordinator] if node.coordinator else []
         configs[name] = AgentConfig(
             node=node,
             address=address(name),
-            connect_data={peer: address(peer) for peer in (*receivers, *answers)},
-            connect_control={peer: address(peer) for peer in receivers},
-            answers_from=() if stage else tuple(server.name for server in scenario.servers),
+            connect_data={peer: address(peer) for peer in (*node.receivers, *answers)},
+            connect_control={peer: address(peer) for peer in (*node.receivers, *coordinators) if peer != name},
+            answers_from=tuple(server.name for server in scenario.servers) if node.is_device else (),
             control_room=control_room,
             time_scale=scenario.time_scale,
             capacity_flop_per_s=capacity_of.get(name, 0.0),
@@ -86,6 +64,71 @@ def agent_configs(
     return configs
 
 
+def node_configs(
+    scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm]
+) -> dict[str, NodeConfig]:
+    """What every node is told of itself and its peers, by name; devices first.
+
+    Args:
+        profiles: what the sub-model of each stage costs.
+        forms: what the sub-model of each stage takes.
+    """
+    offloaders: dict[str, list[str]] = defaultdict(list)
+    for offloader, receivers in scenario.offload_to.items():
+        for receiver in receivers:
+            offloaders[receiver].append(offloader)
+    declared = {device.name: (0, device.rate_per_s) for device in scenario.devices}
+    declared |= {s.name: (s.stage, s.capacity_flop_per_s / profiles[s.stage - 1].flop) for s in scenario.servers}
+    in_stage = Counter(stage for stage, _ in declared.values())
+    next_rank = dict.fromkeys(in_stage, 0)
+    patience = timeouts(scenario, forms)
+    parameters = dict(scenario.policy.parameters)
+    coordinator = coordinator_of(scenario)
+    places = {
+        name: Place(stage, tuple(scenario.offload_to.get(name, ()))) for name, (stage, _) in declared.items()
+    }  # fmt: skip
+    configs = {}
+    for name, (stage, rate_per_s) in declared.items():
+        configs[name] = NodeConfig(
+            name=name,
+            stage=stage,
+            stages=scenario.stages,
+            offloaders=tuple(offloaders[name]),
+            receivers=tuple(scenario.offload_to.get(name, ())),
+            rank=next_rank[stage],
+            peers_in_stage=in_stage[stage],
+            declared_rate_per_s=rate_per_s,
+            slot_s=scenario.slot_s,
+            policy=scenario.policy.name,
+            parameters=parameters,
+            theta_s=scenario.theta_s,
+            seed=scenario.seed,
+            input_form=forms[stage - 1] if stage else None,
+            onward_form=forms[stage] if stage < scenario.stages else None,
+            coordinator=coordinator,
+            places=places if name == coordinator else {},
+            timeouts=patience,
+        )
+        next_rank[stage] += 1
+    return configs
+
+
+def tensor_forms(shapes: Sequence[tuple[int, ...]], activation: ActivationFormat) -> tuple[TensorForm, ...]:
+    """What the sub-models of each stage take: an image in bytes, then activations in the format they travel in."""
+    return tuple(
+        TensorForm("uint8" if stage == 0 else activation, tuple(shape)) for stage, shape in enumerate(shapes)
+    )
+
+
+def coordinator_of(scenario: Scenario) -> str | None:
+    """The node that plans for all, where the policy is central: the strongest server of the last stage."""
+    policy = make_policy(scenario.policy.name, scenario.policy.parameters, theta_s=scenario.theta_s)
+    if not policy.central:
+        return None
+    last = scenario.servers_of_stage(scenario.stages)
+    return max(last, key=lambda server: server.capacity_flop_per_s).name
+
+
 def longest_hop_s(scenario: Scenario) -> float:
     """What a small message takes at most from one stage to the next, whatever the events do to the links [s]."""
     shapes = [link.shape for link in scenario.links]
@@ -94,10 +137,10 @@ def longest_hop_s(scenario: Scenario) -> float:
     return slowest_s * (1 + min(len(scenario.switches), 2))
 
 
-def timeouts(scenario: Scenario, warm: Warm) -> Timeouts:
-    """How patient nodes must be on this scenario's links."""
+def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
+    """How patient nodes must be on this scenario's links; `forms` is what the stages take."""
     usual = Timeouts()
-    largest_bytes = max(form.byte_count for form in warm.input_forms) + BULK_BYTES
+    largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
     slowest_mbit_per_s = min((link.shape.rate_mbit_per_s for link in scenario.links), default=1.0)
     probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
     return Timeouts(

@@ -15,6 +15,7 @@ Ends = tuple[str, str]  # of a scale
 EVENT_STYLES = {
     "node-down": "bold red", "agent-died": "bold red", "node-up": "green", "receiver-back": "green",
     "receiver-silent": "yellow", "forced-exit": "yellow", "link-change": "cyan", "capacity-change": "cyan",
+    "rate-change": "cyan",
 }
 
 
@@ -78,7 +79,7 @@ def _figures_and_events(state: ViewState, width: int, height: int) -> list[Line]
 def _head(state: ViewState, width: int) -> list[Line]:
     scenario = state.scenario
     assert scenario is not None
-    left: Line = [(scenario.name, "bold"), (f"  {scenario.policy.name}", "cyan")]
+    left: Line = [(scenario.name, "bold"), (f"  {scenario.policy.label}", "cyan")]
     if scenario.time_scale != 1:
         left.append((f"  {scenario.time_scale:g} s for each emulated one", "dim"))
     match state.stage:

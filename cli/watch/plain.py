@@ -36,7 +36,7 @@ class PlainObserver:
         self._next_s = self._clock() + PROGRESS_EVERY_S
         self._line(
             0.0,
-            f"start: {scenario.name} under {scenario.policy.name}, {len(scenario.node_names)} nodes, "
+            f"start: {scenario.name} under {scenario.policy.label}, {len(scenario.node_names)} nodes, "
             f"{scenario.duration_s:g} s, {offered} tasks",
         )
 

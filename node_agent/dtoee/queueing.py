@@ -1,4 +1,4 @@
-"""The cost of load at one server: mean number of tasks in the system, its derivatives, and the overload penalty.
+"""The cost of load at servers and on links: mean number of tasks, its derivatives, and the overload penalty.
 
 Pollaczek-Khinchine for a single worker with squared coefficient of variation v of the service time, as a function of
 the arrival rate phi at service rate s:
@@ -9,6 +9,15 @@ the arrival rate phi at service rate s:
 
 v = 0 is M/D/1, v = 1 is M/M/1. Above `RHO_EXTENSION` * s the function goes on as the parabola with the same value,
 slope and curvature, so that every plan, also an infeasible one, has a finite convex cost.
+
+A link that queues sends one task in x = b/r seconds. Its tasks arrive roughly at random and take the same time each:
+M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow f,
+
+    D(f)   = t f + rho^2 / (2 (1-rho))              [task]
+    D'(f)  = t + x rho (2-rho) / (2 (1-rho)^2)      [s]
+    D''(f) = x^2 / (1-rho)^3                        [s^2/task]
+
+with the same extension above `RHO_EXTENSION`. A link whose rate is infinite does not queue: D(f) = t f.
 """
 
 from dataclasses import dataclass
@@ -68,3 +77,72 @@ def overload_penalty(
     phi, s = (np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s))
     excess = np.maximum(0.0, phi - rho_max * s)
     return QueueCost(kappa_s2 / 2 * excess**2, kappa_s2 * excess, np.where(excess > 0, kappa_s2, 0.0))
+
+
+def sojourn_s(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0) -> Array:
+    """Mean time in the system T = D(phi) / phi [s], 1/s at phi = 0; arguments as in `queue_cost`.
+
+    >>> round(float(sojourn_s(0.0, 10.0)), 6), float(sojourn_s(5.0, 10.0, 1.0))
+    (0.1, 0.2)
+    """
+    phi, s = (np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s))
+    some = np.maximum(phi, 1e-9 * s)
+    return np.asarray(queue_cost(some, s, variability).tasks / some)
+
+
+def link_cost(flow_per_s: ArrayLike, transfer_s: ArrayLike, rate_per_s: ArrayLike = np.inf) -> QueueCost:
+    """Cost of flow on a link; see the module's formulas.
+
+    Args:
+        flow_per_s: f >= 0 [task/s].
+        transfer_s: t = d + b/r, the time of a task that does not wait [s].
+        rate_per_s: r/b > 0 [task/s]; infinite where the link does not queue.
+
+    >>> float(link_cost(5.0, 0.1, 10.0).tasks), float(link_cost(5.0, 0.1).tasks)
+    (0.75, 0.5)
+    """
+    flow, transfer = np.asarray(flow_per_s, dtype=np.float64), np.asarray(transfer_s, dtype=np.float64)
+    waiting = _link_waiting(flow, 1 / np.asarray(rate_per_s, dtype=np.float64))
+    return QueueCost(transfer * flow + waiting.tasks, transfer + waiting.slope_s, waiting.curvature_s2)
+
+
+def _link_waiting(flow_per_s: Array, transmission_s: Array) -> QueueCost:
+    load = flow_per_s * transmission_s
+    inside = np.minimum(load, RHO_EXTENSION)
+    beyond, slack = load - inside, 1 - inside
+    slope, curvature = inside * (2 - inside) / (2 * slack**2), slack**-3
+    return QueueCost(
+        inside**2 / (2 * slack) + (slope + curvature * beyond / 2) * beyond,
+        transmission_s * (slope + curvature * beyond),
+        transmission_s**2 * curvature,
+    )
+
+
+def transmission_s(task_s: ArrayLike, small_s: ArrayLike, flow_per_s: ArrayLike) -> Array:
+    """Time x = b/r that a task occupies its link, from what a live node can measure.
+
+    What a task needs beyond a small message, y = task_s - small_s, is its transmission and its waiting behind others:
+    y f = rho (2 - rho) / (2 (1 - rho)), hence rho = 1 + y f - sqrt(1 + (y f)^2) and x = rho / f, computed in a form
+    that also holds at f = 0 (x = y). Never negative.
+
+    Args:
+        task_s: mean time of a task over the link while `flow_per_s` crossed it, waiting included [s].
+        small_s: mean time of a message too small to count, d [s].
+        flow_per_s: the measured flow f [task/s], not the planned one.
+
+    >>> round(float(transmission_s(0.16, 0.01, 5.0)), 6)  # rho = 1/2: x = 0.1, and 0.05 of waiting
+    0.1
+    """
+    task, small, flow = (np.asarray(x, dtype=np.float64) for x in (task_s, small_s, flow_per_s))
+    extra = np.maximum(task - small, 0.0)
+    return np.asarray(2 * extra / (1 + extra * flow + np.sqrt(1 + (extra * flow) ** 2)))
+
+
+def link_marginal_s(small_s: ArrayLike, transmission_s: ArrayLike, flow_per_s: ArrayLike) -> Array:
+    """Marginal link time D'(f) = d + x + waiting part [s] at the planned flow f [task/s], for x from `transmission_s`.
+
+    >>> round(float(link_marginal_s(0.01, 0.1, 5.0)), 6)  # 0.11 + 0.1 * 0.5 * 1.5 / (2 * 0.25)
+    0.26
+    """
+    small, busy, flow = (np.asarray(x, dtype=np.float64) for x in (small_s, transmission_s, flow_per_s))
+    return np.asarray(small + busy + _link_waiting(flow, busy).slope_s)

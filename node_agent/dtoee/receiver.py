@@ -1,30 +1,49 @@
 """DTO-R: the marginal cost a receiver reports, one step of the backward recursion.
 
-    B_j  = sum_k p_jk (t_jk + Omega_k)                 cost-to-go of a task that continues       [s]
-    Omega_j = D'_j + pen'_j + I_j B_j                  marginal cost of one more task at j       [s]
-    m_j  = D'_j + pen'_j + I_j min_k (t_jk + m_k)      the same if all rows downstream were ideal [s]
-    R_j  = D''_j + I_j^2 (sum_k p_jk sqrt(R_k))^2      bound on the second derivative     [s^2/task]
+    B_j  = sum_k p_jk (D'_jk + Omega_k)                   cost-to-go of a task that continues          [s]
+    Omega_j = D'_j + pen'_j + (1-I_j) ret_j + I_j B_j     marginal cost of one more task at j          [s]
+    m_j  = D'_j + pen'_j + (1-I_j) ret_j + I_j min_k (D'_jk + m_k)   the same under ideal rows downstream [s]
+    R_j  = D''_j + pen''_j + I_j^2 (sum_k p_jk sqrt(D''_jk + R_k))^2   bound on the second derivative  [s^2/task]
+    Y_j  = T_j + (1-I_j) ret_j + I_j sum_k p_jk (T_jk + Y_k)   mean delay still ahead of a task, nothing marginal [s]
 
-with t_jk the transfer time of the link and I_j the remaining ratio (0 at the last stage). Gallager (1977); the
-service-chain form is Zhang and Yeh (2023). The gradient of the total delay with respect to p_ij is then
-w_i (t_ij + Omega_j), and sum_i phi_i (Omega_i - m_i) over the devices bounds how far a plan is from the optimum.
+D'_jk is the marginal time of the link, which is its transfer time t_jk where it does not queue; ret_j the time in which
+a result returns, I_j the remaining ratio (0 at the last stage). Gallager (1977); the service-chain form is Zhang and
+Yeh (2023). The gradient of the total delay with respect to p_ij is then w_i (D'_ij + Omega_j), that with respect to I_j
+is phi_j (B_j - ret_j), and sum_i phi_i (Omega_i - m_i) over the devices bounds how far a plan is from the optimum.
+
+`marginal_cost` is one node's step, on floats and arrays (K,); `stage_cost` the same for many nodes at once.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from node_agent.dtoee.queueing import Array, overload_penalty, queue_cost
+from node_agent.dtoee.queueing import Array, Mask, overload_penalty, queue_cost, sojourn_s
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A server's own state: arrival rate [task/s], service rate [task/s], variability of service, remaining ratio."""
+    """A server's own state: arrival rate [task/s], service rate [task/s], variability of service, remaining ratio.
+
+    `return_s`: how long a result is on its way from here to the device [s].
+    """
 
     arrival_per_s: float
     service_per_s: float
     variability: float
     remaining_ratio: float
+    return_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StageLoad:
+    """The `Load` of many servers: arrays of one shape (n,), or any shape."""
+
+    arrival_per_s: Array
+    service_per_s: Array
+    variability: Array
+    remaining_ratio: Array
+    return_s: Array | float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +60,14 @@ class Overload:
 
 @dataclass(frozen=True, slots=True)
 class Downstream:
-    """What an offloader knows of its K receivers; every field has shape (K,)."""
+    """What offloaders know of their K receivers; every field has shape (K,), or (n, K) for n offloaders."""
 
-    link_s: Array  # t, transfer time of a task
+    link_s: Array  # D'_jk, marginal time of the link; its transfer time where it does not queue
     marginal_s: Array  # Omega
     best_s: Array  # m
     curvature_s2: Array  # R
+    link_curvature_s2: Array | float = 0.0  # D''_jk
+    exists: Mask | None = None  # False where a padded entry stands for no receiver; None: all exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +81,17 @@ class MarginalCost:
     curvature_s2: float
 
 
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """The `MarginalCost` of many servers: arrays of their shape (n,)."""
+
+    marginal_s: Array
+    best_s: Array
+    local_s: Array
+    onward_s: Array
+    curvature_s2: Array
+
+
 def marginal_cost(load: Load, overload: Overload, row: Array, downstream: Downstream | None) -> MarginalCost:
     """One step of the recursion above.
 
@@ -69,26 +101,77 @@ def marginal_cost(load: Load, overload: Overload, row: Array, downstream: Downst
         row: offloading probabilities p, shape (K,); ignored at the last stage.
         downstream: its receivers, or None at the last stage.
     """
+    arrays = (load.arrival_per_s, load.service_per_s, load.variability, load.remaining_ratio, load.return_s)
+    cost = stage_cost(StageLoad(*(np.asarray(x, dtype=np.float64) for x in arrays)), overload, row, downstream)
+    return MarginalCost(
+        marginal_s=float(cost.marginal_s),
+        best_s=float(cost.best_s),
+        local_s=float(cost.local_s),
+        onward_s=float(cost.onward_s),
+        curvature_s2=float(cost.curvature_s2),
+    )
+
+
+def stage_cost(load: StageLoad, overload: Overload, rows: Array, downstream: Downstream | None) -> StageCost:
+    """`marginal_cost` of n servers at once: `load` of shape (n,), rows and downstream of shape (n, K)."""
     queue = queue_cost(load.arrival_per_s, load.service_per_s, load.variability)
     penalty = overload_penalty(load.arrival_per_s, load.service_per_s, overload.rho_max, overload.kappa_s2)
-    local = float(queue.slope_s + penalty.slope_s)
-    curvature = float(queue.curvature_s2 + penalty.curvature_s2)
+    local, curvature = queue.slope_s + penalty.slope_s, queue.curvature_s2 + penalty.curvature_s2
     if downstream is None:
-        return MarginalCost(local, local, local, 0.0, curvature)
-    onward, best_onward = cost_to_go(row, downstream)
+        own = local + load.return_s
+        return StageCost(own, own, local, np.zeros_like(local), curvature)
+    onward, best_onward = costs_to_go(rows, downstream)
     remaining = load.remaining_ratio
-    return MarginalCost(
-        marginal_s=local + remaining * onward,
-        best_s=local + remaining * best_onward,
+    own = local + (1 - remaining) * load.return_s
+    spread = (rows * np.sqrt(downstream.link_curvature_s2 + downstream.curvature_s2)).sum(-1)
+    return StageCost(
+        marginal_s=own + remaining * onward,
+        best_s=own + remaining * best_onward,
         local_s=local,
         onward_s=onward,
-        curvature_s2=curvature + (remaining * float(row @ np.sqrt(downstream.curvature_s2))) ** 2,
+        curvature_s2=curvature + (remaining * spread) ** 2,
     )
 
 
 def cost_to_go(row: Array, downstream: Downstream) -> tuple[float, float]:
     """B under the row p, and the least cost-to-go that any row could have under ideal plans downstream [s]."""
-    return (
-        float(row @ (downstream.link_s + downstream.marginal_s)),
-        float(np.min(downstream.link_s + downstream.best_s)),
-    )
+    onward, best = costs_to_go(row, downstream)
+    return float(onward), float(best)
+
+
+def costs_to_go(rows: Array, downstream: Downstream) -> tuple[Array, Array]:
+    """`cost_to_go` of many rows (n, K) at once, each result of shape (n,); rows hold 0 where no receiver exists."""
+    delta, best = downstream.link_s + downstream.marginal_s, downstream.link_s + downstream.best_s
+    if downstream.exists is not None:
+        delta, best = np.where(downstream.exists, delta, 0.0), np.where(downstream.exists, best, np.inf)
+    return (rows * delta).sum(-1), best.min(-1)
+
+
+def delay_to_go(load: Load, row: Array, transfer_s: Array, delay_s: Array) -> float:
+    """Y_j, the mean delay [s] that a task which arrives here still has ahead of it, nothing marginal about it.
+
+    This is what a selfish offloader needs of its receivers: it minimises its own mean delay, not everybody's.
+
+    Args:
+        load: the server's own load.
+        row: offloading probabilities, shape (K,); K = 0 at the last stage.
+        transfer_s: mean times of the links [s], their waiting included, shape (K,).
+        delay_s: Y of the receivers [s], shape (K,).
+    """
+    own = float(sojourn_s(load.arrival_per_s, load.service_per_s, load.variability))
+    onward = float((row * (transfer_s + delay_s)).sum())
+    return own + (1 - load.remaining_ratio) * load.return_s + load.remaining_ratio * onward
+
+
+def what_if(load: Load, overload: Overload, change_per_s: float) -> float:
+    """D(phi + change) - D(phi) with the penalty [task]: a receiver's exact answer to a probe of a flow change [task/s].
+
+    Where a whole stage moves together, marginal costs alone mispredict; a probe asks every receiver on the way down.
+    """
+    before = load.arrival_per_s
+    total = 0.0
+    for arrival, sign in ((max(0.0, before + change_per_s), 1.0), (before, -1.0)):
+        queue = queue_cost(arrival, load.service_per_s, load.variability)
+        penalty = overload_penalty(arrival, load.service_per_s, overload.rho_max, overload.kappa_s2)
+        total += sign * float(queue.tasks + penalty.tasks)
+    return total

@@ -13,6 +13,10 @@ f is the weight of M, sign +1 if c rises (fewer exits), IM_k the share of M that
 its accuracy from k on, a_own its accuracy at this exit, theta the seconds of mean delay that one unit of accuracy is
 worth. The separate terms D'_k and B_k are used rather than Omega_k, because rows that just miss a threshold are easier
 than the average survivor. The move is taken when it lowers the objective by more than eps phi.
+
+Summed over the rows sorted by confidence, the same prediction holds for every grid point at once (`scores`): a local
+rule in closed form, "exit where what going on still gains, times theta, is below what it costs downstream". `best_move`
+goes to the better neighbour on the grid, `best_jump` to the best point of all, or some steps towards it.
 """
 
 from collections.abc import Sequence
@@ -29,6 +33,9 @@ Paths = Sequence[tuple[float, tuple[float, ...]]]
 
 NEVER = 1.01  # a threshold no confidence reaches
 MAX_PATHS = 256
+# Decision: three grid points at once, because one at a time takes about half as many rounds again and stops in worse
+# places at high load; rejected: straight to the best point, whose price is a guess the further away it lies.
+MOST_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +218,85 @@ def best_move(
     }
     best = min(scores, key=lambda candidate: scores[candidate], default=threshold)
     return best if scores and scores[best] < -eps_s * arrival_per_s else threshold
+
+
+def scores(
+    confidence: Array, value: Array, weights: Array, points: Array, threshold: float, arrival_per_s: float,
+    curvature_s2: float,
+) -> Array:  # fmt: skip
+    """Change of the objective [task] for a move from `threshold` to every one of `points`, shape (G,).
+
+        score(c) = phi (L(c) - L(c_now)) + 1/2 phi^2 (F(c) - F(c_now))^2 sum_k p_k^2 R_k
+        L(c) = sum over rows with confidence < c of weight value,   F(c) = sum of their weights
+
+    Args:
+        confidence: of this exit, shape (N,).
+        value: what a row that goes on costs, less theta times the accuracy it gains [s], shape (N,).
+        weights: row shares at this server, shape (N,), sum one.
+        points: candidates, shape (G,).
+        threshold: c now.
+        arrival_per_s: phi [task/s].
+        curvature_s2: sum_k p_k^2 R_k [s^2/task].
+    """
+    order = np.argsort(confidence)
+    below = np.searchsorted(confidence[order], np.append(points, threshold), side="left")
+    linear, flow = (
+        arrival_per_s * np.concatenate([[0.0], np.cumsum(part[order])])[below] for part in (weights * value, weights)
+    )
+    moved = flow[:-1] - flow[-1]
+    return np.asarray(linear[:-1] - linear[-1] + moved**2 * curvature_s2 / 2)
+
+
+def best_jump(
+    table: ExitTable,
+    stage: int,
+    paths: Paths,
+    arrival_per_s: float,
+    onward: Onward,
+    threshold: float,
+    *,
+    theta_s: float,
+    eps_s: float,
+    most_steps: int | None = MOST_STEPS,
+) -> float:
+    """The threshold after one local jump towards the best point of the grid; arguments as in `best_move`.
+
+    Args:
+        most_steps: go at most that many grid points towards the best one; None: all the way.
+    """
+    points = grid(table, stage)
+    cost = np.full(len(table), float(onward.row @ (onward.link_s + onward.local_s)))
+    gain = -table.correct[:, stage - 1].astype(np.float64)
+    for thresholds, share, price_s in _merged(onward):
+        if thresholds:
+            cost += np.where(table.confidence[:, stage] < thresholds[0], price_s, 0.0)
+        gain += share * _outcome(table, stage + 1, thresholds)
+    found = scores(
+        table.confidence[:, stage - 1], cost - theta_s * gain, row_weights(table, paths), points, threshold,
+        arrival_per_s, float(onward.row**2 @ onward.curvature_s2),
+    )  # fmt: skip
+    return chosen(points, found, threshold, eps_s * arrival_per_s, most_steps)
+
+
+def chosen(points: Array, found: Array, threshold: float, least_gain: float, most_steps: int | None = None) -> float:
+    """The point of the best score in `found`, `most_steps` at most away, or `threshold` if it gains too little."""
+    allowed = points
+    if most_steps is not None:
+        lower, higher = points[points < threshold - 1e-12], points[points > threshold + 1e-12]
+        allowed = np.concatenate([lower[len(lower) - min(len(lower), most_steps) :], higher[:most_steps]])
+    within = np.isin(points, allowed)
+    if not within.any():
+        return threshold
+    best = int(np.where(within, found, np.inf).argmin())
+    return float(points[best]) if found[best] < -least_gain else threshold
+
+
+def _merged(onward: Onward) -> list[tuple[tuple[float, ...], float, float]]:
+    """Distinct thresholds still to come, with their probability and the part of B that rows going on there pay."""
+    merged: dict[tuple[float, ...], tuple[float, float]] = {}
+    for probability, onward_s, paths in zip(onward.row, onward.onward_s, onward.paths, strict=True):
+        for share, thresholds in paths:
+            before = merged.get(thresholds, (0.0, 0.0))
+            part = float(probability) * share
+            merged[thresholds] = (before[0] + part, before[1] + part * float(onward_s))
+    return [(thresholds, share, price_s) for thresholds, (share, price_s) in merged.items()]

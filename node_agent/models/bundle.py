@@ -1,23 +1,26 @@
-"""A trained model on disk: weights, exit table, evaluation samples and a card saying how it was made.
+"""A trained model on disk: weights, exit table, evaluation samples with the exits' answers, and a card.
 
 A bundle is a folder. Nothing in it is a pickle, so an untrusted one can be wrong but cannot run code.
 """
 
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.tables import Samples, check_cut
+from node_agent.models.tables import ActivationFormat, ExitScores, Samples, SubModelProfile, check_cut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,9 +28,35 @@ if TYPE_CHECKING:
     from node_agent.models.network import EarlyExitNetwork, SubModel
 
 WEIGHTS, EVALUATION, TABLE, CARD = "weights.safetensors", "evaluation.npz", "exit_table.npz", "card.json"
+SCORES = "evaluation_scores.npz"
 LICENSES = "LICENSES.md"
 _SHIPPED = Path(__file__).parent
 _REMAKE_HINT = "make a new bundle with: dtoee-testbed model train --out DIR"
+
+
+Amount = Annotated[int, Meta(ge=0, le=2**53)]
+Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(min_length=1, max_length=8)]
+
+
+class PartCost(msgspec.Struct, frozen=True):
+    """One exit head: work per task, bytes of its parameters."""
+
+    flop: Amount
+    parameters_bytes: Amount
+
+
+class BlockCost(PartCost, frozen=True):
+    """One block, and the shape of what leaves it."""
+
+    output_shape: Shape
+
+
+class ModelParts(msgspec.Struct, frozen=True):
+    """The costs in a card, part by part; the stem belongs to the first block."""
+
+    input_shape: Shape
+    blocks: tuple[BlockCost, ...]
+    exits: dict[str, PartCost]  # by the number of the block they stand behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +66,7 @@ class BundleContent:
     weights: "Mapping[str, Tensor]"  # of the folded network, temperatures included
     table: ExitTable  # one column per exit of the model
     evaluation: Samples
+    scores: ExitScores  # of the evaluation samples, one column per exit of the model
     card: Mapping[str, object]
 
 
@@ -98,6 +128,72 @@ class Bundle:
         """Held-out validation rows with one column per sub-model of `cut`; InputError where the cut is impossible."""
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
         return ExitTable(self._whole_table.confidence[:, columns], self._whole_table.correct[:, columns])
+
+    @cached_property
+    def _whole_scores(self) -> ExitScores:
+        if not (self.folder / SCORES).exists():  # a bundle of an earlier version
+            from node_agent.models.network import exit_scores  # noqa: PLC0415 - as in `network`
+
+            return ExitScores(*exit_scores(self.network(), self.evaluation.images))
+        confidence, prediction = self._arrays(SCORES, "conf", "prediction")
+        sound = confidence.shape == prediction.shape == (self.sample_count, len(self.exits))
+        sound = sound and confidence.dtype.kind == "f" and prediction.dtype.kind in "iu"
+        if not sound:
+            raise InputError(f"{self.folder / SCORES}: arrays of the wrong shape or type", hint=_REMAKE_HINT)
+        if not (((confidence >= 0) & (confidence <= 1)).all() and (prediction >= 0).all()):
+            raise InputError(f"{self.folder / SCORES}: confidences outside 0..1, or no classes", hint=_REMAKE_HINT)
+        return ExitScores(confidence.astype(np.float64), prediction.astype(np.int64))
+
+    def scores(self, cut: Sequence[int]) -> ExitScores:
+        """What the sub-models of `cut` answer on the evaluation samples, activations travelling in float32 (N, stages).
+
+        InputError where the cut is impossible. Loads torch only for bundles that do not hold these answers.
+        """
+        columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
+        return ExitScores(self._whole_scores.confidence[:, columns], self._whole_scores.prediction[:, columns])
+
+    def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
+        """What the sub-models of `cut` cost; loads torch only for bundles whose card does not say.
+
+        InputError where the cut is impossible.
+        """
+        ends = check_cut(cut, self.exits)
+        shapes = self.input_shapes(cut)
+        item_bytes = 2 if activation == "float16" else 4
+        sizes = [math.prod(shape) * (1 if stage == 0 else item_bytes) for stage, shape in enumerate(shapes)]
+        found = []
+        for index, (begin, end) in enumerate(zip((0, *ends), ends, strict=False)):
+            parts = [*self._parts.blocks[begin:end], self._parts.exits[str(end)]]
+            found.append(
+                SubModelProfile(
+                    stage=index + 1,
+                    flop=sum(part.flop for part in parts),
+                    input_bytes=sizes[index],
+                    output_bytes=sizes[index + 1] if index + 1 < len(ends) else 0,
+                    parameters_bytes=sum(part.parameters_bytes for part in parts),
+                )
+            )
+        return tuple(found)
+
+    def input_shapes(self, cut: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors that the sub-models of `cut` take: an image first, then activations."""
+        ends = check_cut(cut, self.exits)
+        return (self._parts.input_shape, *(self._parts.blocks[end - 1].output_shape for end in ends[:-1]))
+
+    @cached_property
+    def _parts(self) -> "ModelParts":
+        stated = self.card.get("costs")
+        if stated is None:  # a bundle of an earlier version
+            from node_agent.models.cost import measure_parts  # noqa: PLC0415 - as in `network`
+
+            stated = measure_parts(self.network())
+        try:
+            parts = msgspec.convert(stated, ModelParts)
+        except msgspec.ValidationError as error:
+            raise InputError(f"{self.folder / CARD}: costs: {error}", hint=_REMAKE_HINT) from error
+        if len(parts.blocks) != self.exits[-1] or set(parts.exits) != set(map(str, self.exits)):
+            raise InputError(f"{self.folder / CARD}: costs of other blocks or exits", hint=_REMAKE_HINT)
+        return parts
 
     def network(self) -> "EarlyExitNetwork":
         """The whole model in its inference form; loads torch."""
@@ -167,6 +263,10 @@ def write_bundle(folder: Path, content: BundleContent) -> None:
     samples, table = content.evaluation, content.table
     np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, severity=samples.severity)
     np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)
+    scores = content.scores
+    # Classes in one byte, confidences as the network computes them.
+    confidence, prediction = scores.confidence.astype(np.float32), scores.prediction.astype(np.uint8)
+    np.savez_compressed(folder / SCORES, conf=confidence, prediction=prediction)
     notices = _SHIPPED / "glyphs" / LICENSES
     if notices.resolve() != (folder / LICENSES).resolve():
         shutil.copyfile(notices, folder / LICENSES)  # the samples derive from the sources: their notices travel along

@@ -5,12 +5,13 @@ import time
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from node_agent.models.network import SubModel
+from node_agent.models.network import CHANNELS, EXITS, SIDE_PIXELS, EarlyExitNetwork, SubModel, activation_shape
 from node_agent.models.tables import ActivationFormat, SubModelProfile
 
-__all__ = ["SubModelProfile", "cpu_s_per_inference", "profile"]
+__all__ = ["SubModelProfile", "cpu_s_per_inference", "measure_parts", "profile"]
 
 
 def profile(sub_models: Sequence[SubModel], activation: ActivationFormat = "float32") -> tuple[SubModelProfile, ...]:
@@ -30,6 +31,32 @@ def _profile_one(sub_model: SubModel, activation: ActivationFormat) -> SubModelP
         output_bytes=0 if onward is None else onward.nbytes,
         parameters_bytes=sum(tensor.nbytes for tensor in sub_model.state_dict().values()),
     )
+
+
+def measure_parts(network: EarlyExitNetwork) -> dict[str, object]:
+    """Work, bytes and shapes of every block and every exit head, for a bundle's card: a cut costs what its parts cost.
+
+    The stem counts with the first block. JSON: {"input_shape", "blocks": [{"flop", "parameters_bytes",
+    "output_shape"}], "exits": {block: {"flop", "parameters_bytes"}}}.
+    """
+    blocks: list[dict[str, object]] = []
+    x = torch.zeros((1, 1, SIDE_PIXELS, SIDE_PIXELS), dtype=torch.uint8)
+    input_shape = list(x.shape)
+    exits: dict[str, dict[str, object]] = {}
+    for number, block in enumerate(network.blocks[: len(CHANNELS)], start=1):
+        part = nn.Sequential(network.stem, block) if number == 1 else block
+        measured, x = _measure_part(part, x)
+        blocks.append({**measured, "output_shape": list(activation_shape(number))})
+        if number in EXITS:
+            exits[str(number)], _ = _measure_part(network.head(number), x)
+    return {"input_shape": input_shape, "blocks": blocks, "exits": exits}
+
+
+def _measure_part(part: nn.Module, x: torch.Tensor) -> tuple[dict[str, object], torch.Tensor]:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        y = part(x)
+    parameters_bytes = sum(tensor.nbytes for tensor in part.state_dict().values())
+    return {"flop": int(counter.get_total_flops()), "parameters_bytes": parameters_bytes}, y
 
 
 def cpu_s_per_inference(sub_model: SubModel, runs: int = 200) -> float:

@@ -39,6 +39,14 @@ class SubModelProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitScores:
+    """What each exit says of each evaluation sample: one row per sample, one column per exit."""
+
+    confidence: npt.NDArray[np.float64]  # [N, exits], 0..1
+    prediction: npt.NDArray[np.int64]  # [N, exits], class
+
+
+@dataclass(frozen=True, slots=True)
 class Samples:
     """Labelled images that devices offer as tasks: they took no part in training, calibration or the exit table."""
 

@@ -16,8 +16,9 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models import data
 from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.corruption import Magnitudes, corrupt
+from node_agent.models.cost import measure_parts
 from node_agent.models.network import CHANNELS, CLASSES, EXITS, EarlyExitNetwork, exit_scores
-from node_agent.models.tables import Samples
+from node_agent.models.tables import ExitScores, Samples
 
 DEFAULT_SEED = 7
 DEFAULT_EPOCHS = 28
@@ -83,10 +84,11 @@ def build_content(
         calibration, held_out = order[: len(order) // 2], np.sort(order[len(order) // 2 :])
         calibrate(network, validation.images[calibration], validation.labels[calibration])
         table = measure_exits(network, validation.images[held_out], validation.labels[held_out])
-        accuracy = measure_exits(network, evaluation.images, evaluation.labels).correct.mean(axis=0)
+        scores = ExitScores(*exit_scores(network, evaluation.images))
+    accuracy = (scores.prediction == evaluation.labels[:, None]).mean(axis=0)
     samples = Samples(evaluation.images, evaluation.labels, evaluation.severity)
     card = _card(settings, network, table, accuracy, split)
-    return BundleContent(network.state_dict(), table, samples, card)
+    return BundleContent(network.state_dict(), table, samples, scores, card)
 
 
 @contextmanager
@@ -194,13 +196,14 @@ def _card(
     evaluation_accuracy: npt.NDArray[np.float64],
     split: data.Split,
 ) -> dict[str, object]:
-    """How the bundle was made, for people; nothing reads it back but the exits and the class names."""
+    """How the bundle was made, for people; programs read the exits, the costs and the class names."""
     by_exit = [str(block) for block in EXITS]
     return {
         "schema": 1,
         "exits": list(EXITS),
         "channels": list(CHANNELS),
         "classes": list(data.CLASS_NAMES[:CLASSES]),
+        "costs": measure_parts(network),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "training": asdict(settings),
         "corruption_at_severity_1": asdict(Magnitudes()),

@@ -1,44 +1,114 @@
 """Offloading policies by name; each has its own file and its own parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from node_agent.errors import InputError
-from node_agent.policies import bandwidth_first, computing_first, dto_ee
-from node_agent.policies.base import FixedThreshold, Policy
+from node_agent.policies.bandwidth_first import BandwidthFirst
+from node_agent.policies.base import Policy
+from node_agent.policies.computing_first import ComputingFirst
+from node_agent.policies.dto_ee import DtoEe
+from node_agent.policies.dto_ee_2c import DtoEe2c
+from node_agent.policies.first_exit import FirstExit
+from node_agent.policies.fixed_threshold import FixedThresholdDtoEe
+from node_agent.policies.ga import Ga
+from node_agent.policies.join_shortest_queue import JoinShortestQueue
+from node_agent.policies.loading import is_file, load_policy
+from node_agent.policies.ngto import Ngto
+from node_agent.policies.no_early_exit import NoEarlyExit
+from node_agent.policies.shortest_expected_delay import ShortestExpectedDelay
+from node_agent.policies.two_choices import TwoChoices
+from node_agent.policies.uniform import Uniform
 
-_POLICIES: dict[str, tuple[Callable[[Any, float], Policy], type[msgspec.Struct]]] = {
-    "dto-ee": (dto_ee.DtoEe, dto_ee.Parameters),
-    "computing-first": (computing_first.ComputingFirst, FixedThreshold),
-    "bandwidth-first": (bandwidth_first.BandwidthFirst, FixedThreshold),
+_POLICIES: dict[str, type[Any]] = {
+    "dto-ee": DtoEe,
+    "dto-ee-2c": DtoEe2c,
+    "computing-first": ComputingFirst,
+    "bandwidth-first": BandwidthFirst,
+    "uniform": Uniform,
+    "ngto": Ngto,
+    "ga": Ga,
+    "shortest-expected-delay": ShortestExpectedDelay,
+    "join-shortest-queue": JoinShortestQueue,
+    "two-choices": TwoChoices,
+    "fixed-threshold": FixedThresholdDtoEe,
+    "no-early-exit": NoEarlyExit,
+    "first-exit": FirstExit,
 }
 
 
 def policy_names() -> tuple[str, ...]:
-    """Names that `make_policy` knows."""
+    """Names that `make_policy` knows, besides files."""
     return tuple(_POLICIES)
 
 
 def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, theta_s: float = 2.0) -> Policy:
-    """A new instance of the policy `name`, for one node.
+    """A new instance of a policy, for one node.
 
-    `theta_s` is the exchange rate of the objective: seconds of mean delay that one unit of accuracy is worth.
+    Args:
+        name: one of `policy_names`, or `path/to/file.py:Class`.
+        parameters: as the policy's `parameters_type` names them.
+        theta_s: exchange rate of the objective: seconds of mean delay that one unit of accuracy is worth.
 
     Raises:
         InputError: unknown policy, unknown parameter or a value out of range.
     """
-    if name not in _POLICIES:
-        raise InputError(f"there is no policy {name!r}", hint=f"choose one of {', '.join(_POLICIES)}")
-    build, parameter_type = _POLICIES[name]
-    known = parameter_type.__struct_fields__
+    if is_file(name):
+        build = load_policy(name)
+    elif name in _POLICIES:
+        build = _POLICIES[name]
+    else:
+        raise InputError(
+            f"there is no policy {name!r}", hint=f"choose one of {', '.join(_POLICIES)}, or state file.py:Class"
+        )
+    known = build.parameters_type.__struct_fields__
     for key in parameters or {}:
         if key not in known:
-            raise InputError(f"policy {name} has no parameter {key!r}", hint=f"it has {', '.join(known)}")
+            hint = f"it has {', '.join(known)}" if known else "it has none"
+            raise InputError(f"policy {name} has no parameter {key!r}", hint=hint)
     try:
         # Not strict: a whole number is welcome where seconds are wanted.
-        converted = msgspec.convert(dict(parameters or {}), parameter_type, strict=False)
+        converted = msgspec.convert(dict(parameters or {}), build.parameters_type, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(f"policy {name}: {error}") from error
-    return build(converted, theta_s)
+    try:
+        policy: Policy = build(converted, theta_s)
+    except TypeError as error:  # a user's own class
+        raise InputError(f"policy {name} cannot be made: {error}", hint="it takes parameters and theta_s") from error
+    return policy
+
+
+def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
+    """Name and parameters of a policy as people write it: `name`, `name:key=value,key=value` or `file.py:Class:...`.
+
+    >>> parse_policy("fixed-threshold:threshold=0.7")
+    ('fixed-threshold', {'threshold': 0.7})
+
+    Raises:
+        InputError: a parameter is not of the form key=value.
+    """
+    name, _, rest = text.strip().partition(":")
+    if name.endswith(".py"):
+        policy_class, _, rest = rest.partition(":")
+        name = f"{name}:{policy_class}"
+    parameters: dict[str, float | int | bool | str] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not (key.strip() and equals and value.strip()):
+            hint = "as in dto-ee:threshold=0.7"
+            raise InputError(f"policy {text!r}: {item!r} is not of the form key=value", hint=hint)
+        parameters[key.strip()] = _value(value.strip())
+    return name, parameters
+
+
+def _value(text: str) -> float | int | bool | str:
+    if text in {"true", "false"}:
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,5 +1,7 @@
 """What a policy is: how an offloader spreads its tasks, and whether a server moves its threshold."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -8,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.dtoee.queueing import Array, Mask
+from node_agent.dtoee.queueing import Array, Mask, sojourn_s
 from node_agent.dtoee.receiver import Downstream
 from node_agent.dtoee.thresholds import Onward, Paths
 
@@ -24,22 +26,44 @@ class Prospect:
     names: tuple[str, ...]
     alive: Mask
     stale: bool
-    link_s: Array  # transfer time of a task
-    link_byte_per_s: Array  # rate of the link as measured
+    leaving_per_s: float  # w, rate of the tasks that this offloader spreads over them, as announced in this round
+    link_s: Array  # transfer time of a task as measured, waiting for the link included
+    link_marginal_s: Array  # what one more task per second adds to the time on the link
+    link_byte_per_s: Array  # rate of the link as measured, where the policy wants it
     marginal_s: Array
     best_s: Array
     local_s: Array
     onward_s: Array
+    onward_delay_s: Array  # mean time a task still needs after the receiver
     curvature_s2: Array
+    offloaders: Array  # how many share each receiver
+    arrival_per_s: Array  # phi, of all offloaders together
     service_per_s: Array
+    variability: Array
+    sent: Array  # tasks sent there in the slot before
     paths: tuple[Paths, ...]
+
+    @property
+    def sojourn_s(self) -> Array:
+        """T, mean time of a task at each receiver, in queue and in service (Pollaczek-Khinchine)."""
+        return sojourn_s(self.arrival_per_s, self.service_per_s, self.variability)
+
+    def mean_delay_s(self, row: Array) -> float:
+        """Mean time until the result of a task that is spread by `row`: sum_k p_k (t_k + T_k + onward_k)."""
+        kept = np.where(self.alive, row, 0.0)
+        return float(kept @ (self.link_s + self.sojourn_s + self.onward_delay_s) / kept.sum())
+
+    @property
+    def delta_s(self) -> Array:
+        """Marginal cost of each receiver, its link included: t' + Omega."""
+        return np.asarray(self.link_marginal_s + self.marginal_s)
 
     def living(self, row: Array) -> tuple[Array, Downstream]:
         """The part of a row and of the receivers' costs that the marginal-cost recursion reads: the living ones'."""
         keep = self.alive
         kept = row[keep]
         return kept / kept.sum(), Downstream(
-            self.link_s[keep], self.marginal_s[keep], self.best_s[keep], self.curvature_s2[keep]
+            self.link_marginal_s[keep], self.marginal_s[keep], self.best_s[keep], self.curvature_s2[keep]
         )
 
     def onward(self, row: Array) -> Onward:
@@ -47,7 +71,7 @@ class Prospect:
         keep = self.alive
         return Onward(
             row[keep] / row[keep].sum(),
-            self.link_s[keep],
+            self.link_marginal_s[keep],
             self.local_s[keep],
             self.onward_s[keep],
             self.curvature_s2[keep],
@@ -65,6 +89,23 @@ class ThresholdView:
     arrival_per_s: float
     onward: Onward
     threshold: float
+    movers: int = 1  # servers of this stage that weigh a move at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A living receiver at the moment when one task is to be sent."""
+
+    share: float  # of the executed row
+    link_s: float  # transfer time of a task
+    backlog: float  # tasks there as last told, and those sent there since
+    service_per_s: float
+    onward_delay_s: float  # mean time a task still needs after it
+
+    @property
+    def expected_delay_s(self) -> float:
+        """Transfer, and the service of all tasks before this one and of itself: t + (q + 1) / s."""
+        return self.link_s + (self.backlog + 1) / self.service_per_s
 
 
 class Policy(Protocol):
@@ -74,10 +115,14 @@ class Policy(Protocol):
     `move_every` after how many rounds one server of each stage may move its threshold.
     """
 
+    parameters_type: type[msgspec.Struct]  # what `make_policy` makes of a topology's parameters
     first_threshold: float
     most_rounds: int
     move_every: int
+    move_turns: int  # in how many groups, one after the other, the servers of a stage do so
     wants_link_rates: bool  # whether `Prospect.link_byte_per_s` is needed, which costs larger probes
+    status_every_s: float | None  # how often receivers tell their backlog; None: tasks are drawn from the row
+    central: bool  # whether one node, the coordinator, plans for all: see `CentralPolicy`
 
     def start_slot(self) -> None:
         """A new slot begins: prices may have jumped since the last one."""
@@ -97,6 +142,9 @@ class Policy(Protocol):
     def move_threshold(self, view: ThresholdView) -> float:
         """The threshold from the next round on."""
 
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
+        """Which candidate gets this task; asked only where `status_every_s` is set."""
+
 
 class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of a policy that leaves thresholds alone."""
@@ -104,12 +152,16 @@ class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
 
 
-class ProportionalPolicy:
-    """Base of policies that set their row once a slot, in proportion to something, at a fixed threshold."""
+class PlainPolicy:
+    """Base of policies: what each member is for one that has no use for it. One round a slot, a fixed threshold."""
 
+    parameters_type: type[msgspec.Struct] = FixedThreshold
     most_rounds = 1
     move_every = 1
+    move_turns = 1
     wants_link_rates = False
+    status_every_s: float | None = None
+    central = False
 
     def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         self.first_threshold = parameters.threshold
@@ -117,13 +169,9 @@ class ProportionalPolicy:
     def start_slot(self) -> None:
         """Nothing is kept between slots."""
 
-    def weights(self, prospect: Prospect) -> Array:
-        """What the row is proportional to, (K,)."""
-        raise NotImplementedError
-
-    def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row before does not matter here
-        """Living receivers in proportion to `weights`."""
-        return proportional(self.weights(prospect), prospect.alive)
+    def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002
+        """The same."""
+        return row
 
     def gap(self, row: Array, prospect: Prospect) -> float:  # noqa: ARG002
         """Nothing to iterate on."""
@@ -140,6 +188,42 @@ class ProportionalPolicy:
     def move_threshold(self, view: ThresholdView) -> float:
         """The same."""
         return view.threshold
+
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
+        """A draw from the row."""
+        return random.choices(range(len(candidates)), [candidate.share for candidate in candidates])[0]
+
+
+class ProportionalPolicy(PlainPolicy):
+    """Base of policies that set their row once a slot, in proportion to something."""
+
+    def weights(self, prospect: Prospect) -> Array:
+        """What the row is proportional to, (K,)."""
+        raise NotImplementedError
+
+    def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row before does not matter here
+        """Living receivers in proportion to `weights`."""
+        return proportional(self.weights(prospect), prospect.alive)
+
+
+class Backlogs(FixedThreshold, frozen=True):
+    """Parameters of a policy that looks at queues."""
+
+    report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.1  # s; so a report is up to this old, plus its way
+
+
+class QueuePolicy(PlainPolicy):
+    """Base of policies that choose anew for every task, by what receivers tell of their queues."""
+
+    parameters_type = Backlogs
+
+    def __init__(self, parameters: Backlogs, theta_s: float) -> None:
+        super().__init__(parameters, theta_s)
+        self.status_every_s = parameters.report_every
+
+    def update_row(self, row: Array, prospect: Prospect) -> Array:
+        """Where the tasks of the slot before went: this is not planned, but the receivers want to know their load."""
+        return proportional(prospect.sent, prospect.alive) if prospect.sent.any() else row
 
 
 def proportional(weights: Array, alive: Mask) -> Array:

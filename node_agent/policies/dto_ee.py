@@ -1,15 +1,16 @@
 """DTO-EE: every node shifts its offloading probabilities and its confidence threshold by reported marginal costs."""
 
+import dataclasses
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from node_agent.dtoee import thresholds
-from node_agent.dtoee.offloader import RowState, StepRule, published, restrict, shift
+from node_agent.dtoee.offloader import RowState, Scale, StepRule, Update, published, restrict, shift
 from node_agent.dtoee.queueing import Array
 from node_agent.dtoee.receiver import cost_to_go
-from node_agent.policies.base import Prospect, ThresholdView, proportional
+from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
 
 _RULE = StepRule()
 
@@ -19,19 +20,22 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8  # where every server's threshold starts
     adapt_thresholds: bool = True
+    threshold_steps: Annotated[int, Meta(ge=1, le=100)] = thresholds.MOST_STEPS  # grid points in one move
+    move_turns: Annotated[int, Meta(ge=1, le=1000)] = 3  # groups in which the servers of a stage move in turn
     most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
-    move_every: Annotated[int, Meta(ge=1, le=1000)] = 4
+    move_every: Annotated[int, Meta(ge=1, le=1000)] = 2
     stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02
     hysteresis: Annotated[float, Meta(ge=0)] = 0.0005
+    update: Update = _RULE.update  # of the rows: with momentum, or Gallager's
     momentum: Annotated[float, Meta(ge=0, lt=1)] = _RULE.momentum
     first_step: Annotated[float, Meta(gt=0)] = _RULE.first_step
     floor: Annotated[float, Meta(gt=0, lt=0.1)] = _RULE.floor
 
 
-class DtoEe:
+class DtoEe(PlainPolicy):
     """One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics."""
 
-    wants_link_rates = False
+    parameters_type: type[msgspec.Struct] = Parameters
 
     def __init__(self, parameters: Parameters, theta_s: float) -> None:
         """`theta_s`: seconds of mean delay that one unit (100 points) of accuracy is worth."""
@@ -40,8 +44,13 @@ class DtoEe:
         self.first_threshold = parameters.threshold
         self.most_rounds = parameters.most_rounds
         self.move_every = parameters.move_every
+        self.move_turns = parameters.move_turns
         self._rule = StepRule(
-            momentum=parameters.momentum, first_step=parameters.first_step, floor=parameters.floor
+            momentum=parameters.momentum,
+            # Gallager's step is scaled by curvature: one is the whole way.
+            first_step=parameters.first_step if parameters.update == "momentum" else 1.0,
+            floor=parameters.floor,
+            update=parameters.update,
         )
         self._state: RowState | None = None
 
@@ -56,8 +65,10 @@ class DtoEe:
             start = proportional(prospect.service_per_s, prospect.alive)
             self._state = RowState.at_rest(restrict(start, prospect.alive, self._rule.floor), self._rule)
         else:
-            delta = prospect.link_s + prospect.marginal_s
-            self._state = shift(self._state, delta, prospect.alive, self._rule, stale=prospect.stale)
+            scale = Scale(prospect.leaving_per_s, prospect.offloaders * prospect.curvature_s2)
+            self._state = shift(
+                self._state, prospect.delta_s, prospect.alive, self._rule, stale=prospect.stale, scale=scale
+            )
         return self._state.row
 
     def gap(self, row: Array, prospect: Prospect) -> float:
@@ -74,16 +85,17 @@ class DtoEe:
         return published(row, self._rule.floor)
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """One step on the threshold grid, if the linear prediction of the objective falls."""
+        """Some steps on the threshold grid, if the objective is predicted to fall."""
         if not self.parameters.adapt_thresholds:
             return view.threshold
-        return thresholds.best_move(
+        return thresholds.best_jump(
             view.table,
             view.stage,
             view.paths,
             view.arrival_per_s,
-            view.onward,
+            dataclasses.replace(view.onward, curvature_s2=view.onward.curvature_s2 * view.movers),
             view.threshold,
             theta_s=self._theta_s,
             eps_s=self.parameters.hysteresis,
+            most_steps=self.parameters.threshold_steps,
         )

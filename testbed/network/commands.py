@@ -58,20 +58,26 @@ def _htb_class(verb: str, interface: str, shape: LinkShape) -> str:
 
 
 def rate_limit(interface: str, shape: LinkShape) -> tuple[str, ...]:
-    """tc lines that limit what leaves `interface` to the link's rate, with `queue_packets` frames of room."""
+    """tc lines that limit what leaves `interface` to the link's rate.
+
+    What waits for the rate waits as on any Linux machine, in pfifo_fast: connections that ask for low delay, as the
+    nodes' prices do, go before the others. Each of its bands has room for as many frames as `queue_room` gives it.
+    """
     return (
         f"qdisc add dev {interface} root handle 1: stab overhead -{ETHERNET_BYTES} linklayer ethernet htb default 1",
         _htb_class("add", interface, shape),
-        f"qdisc add dev {interface} parent 1:1 handle 10: pfifo limit {max(1, shape.queue_packets)}",
+        f"qdisc add dev {interface} parent 1:1 handle 10: pfifo_fast",
     )
 
 
-def rate_limit_change(interface: str, shape: LinkShape) -> tuple[str, ...]:
-    """tc lines that change a rate limit in place: what waits in the queue stays there."""
-    return (
-        _htb_class("change", interface, shape),
-        f"qdisc change dev {interface} parent 1:1 handle 10: pfifo limit {max(1, shape.queue_packets)}",
-    )
+def queue_room(interface: str, shape: LinkShape) -> str:
+    """The ip line that gives an interface's queue its room, before `rate_limit` or at any later time."""
+    return f"link set dev {interface} txqueuelen {max(1, shape.queue_packets)}"
+
+
+def rate_limit_change(interface: str, shape: LinkShape) -> str:
+    """The tc line that changes a rate limit in place: what waits in the queue stays there."""
+    return _htb_class("change", interface, shape)
 
 
 def _netem(verb: str, interface: str, shape: LinkShape) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from node_agent.errors import EnvironmentLacking
 from testbed.ledger import Ledger
-from testbed.network.commands import Batch, NetworkError, rate_limit_change, run, run_batches
+from testbed.network.commands import Batch, NetworkError, queue_room, rate_limit_change, run, run_batches
 from testbed.network.delay import DelayBackend, NetworkStatistics, choose_backend
 from testbed.network.plan import MIDDLE, NetworkPlan, PlannedLink, scaled
 from testbed.network.probe import Adjacency, Probed, probe
@@ -197,7 +197,13 @@ class EmulatedNetwork:
 
     def _limit_rate(self, link: PlannedLink, shape: LinkShape) -> None:
         run_batches(
-            [(self._node(port.owner), Batch(tc=list(rate_limit_change(port.interface, shape)))) for port in link.ports]
+            [
+                (
+                    self._node(port.owner),
+                    Batch(ip=[queue_room(port.interface, shape)], tc=[rate_limit_change(port.interface, shape)]),
+                )
+                for port in link.ports
+            ]
         )
 
     # Watching it

@@ -18,6 +18,7 @@ from testbed.network.commands import (
     Batch,
     interface_up,
     netem_delay,
+    queue_room,
     rate_limit,
     veth,
 )
@@ -176,7 +177,7 @@ class NetworkPlan:
         for link in self.links:
             if owner in link.ends:
                 name = link.port_of(owner).interface
-                batch.ip.append(interface_up(name))
+                batch.ip += [queue_room(name, link.shape), interface_up(name)]
                 batch.tc += rate_limit(name, link.shape)
 
     def middle_batch(self, *, netem: bool) -> Batch:

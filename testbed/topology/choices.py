@@ -1,9 +1,12 @@
 """Checks of a topology against what the node software offers: models with their exits, and policies."""
 
+import os
+
 from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice
 from testbed.topology.document import ModelEntry
 from testbed.topology.places import Path
+from testbed.units import parse_parameter
 
 
 def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:
@@ -41,16 +44,49 @@ def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:
     return problems
 
 
+def read_policy(text: str, folder: str) -> PolicyChoice:
+    """A policy as people write it: name, name:key=value,key=value or file.py:Class:key=value.
+
+    A file's path is relative to `folder`. Parameters may be quantities with a unit.
+
+    Raises:
+        InputError: the text does not have this form. Whether there is such a policy, `policy_problem` tells.
+    """
+    from node_agent.policies import parse_policy  # noqa: PLC0415 - loads numpy
+
+    name, parameters = parse_policy(text)
+    return PolicyChoice(anchored(name, folder), {key: parse_parameter(value) for key, value in parameters.items()})
+
+
+def anchored(text: str, folder: str) -> str:
+    """A policy's name or text, with the path of a policy file made absolute from `folder`."""
+    path, colon, rest = text.strip().partition(":")
+    return f"{os.path.abspath(os.path.join(folder, path))}{colon}{rest}" if path.endswith(".py") else text
+
+
 def policy_problem(policy: PolicyChoice) -> tuple[Path, str, str] | None:
     """What is wrong with a policy's name or parameters: path, message and hint; None if nothing is."""
-    from node_agent.policies import make_policy, policy_names  # noqa: PLC0415 - loads numpy
+    from node_agent.policies import make_policy  # noqa: PLC0415 - loads numpy
 
     try:
         make_policy(policy.name, policy.parameters)
     except InputError as error:
-        known = policy.name in policy_names()
+        known = _is_policy(policy.name)
         hint = error.hint
         if known and "theta" in policy.parameters:
             hint = "theta belongs to the objective and not to a policy: state it at the top, theta: 2 s"
         return ("policy", "parameters" if known else "name"), str(error), hint
     return None
+
+
+def _is_policy(name: str) -> bool:
+    from node_agent.policies import policy_names  # noqa: PLC0415
+    from node_agent.policies.loading import is_file, load_policy  # noqa: PLC0415
+
+    if not is_file(name):
+        return name in policy_names()
+    try:
+        load_policy(name)
+    except InputError:
+        return False
+    return True

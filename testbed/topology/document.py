@@ -19,12 +19,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from node_agent.errors import InputError
 from testbed import units
 from testbed.scenario import ArrivalProcess, ComputeMode
 from testbed.units import Dimension, QuantityError, Span
 
 MAX_COUNT = 5000
 MAX_NAME_CHARACTERS = 32
+MAX_POLICY_CHARACTERS = 512
 NAME_PATTERN = rf"^[a-z][a-z0-9-]{{0,{MAX_NAME_CHARACTERS - 1}}}$"
 
 
@@ -159,6 +161,7 @@ Parameter = Annotated[float | int | bool | str, PlainValidator(_read_parameter),
 TimeChange = Annotated[Change, _read_change(units.TIME), WithJsonSchema(_change_schema(units.TIME))]
 BitRateChange = Annotated[Change, _read_change(units.BIT_RATE), WithJsonSchema(_change_schema(units.BIT_RATE))]
 ShareChange = Annotated[Change, _read_change(units.SHARE), WithJsonSchema(_change_schema(units.SHARE))]
+TaskRateChange = Annotated[Change, _read_change(units.TASK_RATE), WithJsonSchema(_change_schema(units.TASK_RATE))]
 ComputeChange = Annotated[Change, _read_change(units.COMPUTE_RATE), WithJsonSchema(_change_schema(units.COMPUTE_RATE))]
 
 
@@ -177,7 +180,15 @@ def _as_list(value: object) -> object:
 
 
 def _as_policy(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    from node_agent.policies import parse_policy  # noqa: PLC0415 - loads numpy
+
+    try:
+        name, parameters = parse_policy(value)
+    except InputError as error:
+        raise complaint(str(error), error.hint) from None
+    return {"name": name, "parameters": parameters}
 
 
 NameList = Annotated[list[Name], Field(min_length=1)]
@@ -213,7 +224,10 @@ class ModelEntry(Entry):
 class PolicyEntry(Entry):
     """Which offloading policy decides, with its parameters."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_POLICY_CHARACTERS, description="a name, or file.py:Class from this folder"),
+    ]
     parameters: Annotated[
         dict[str, Parameter], Field(description="numbers, true or false, words, or quantities such as 2 s")
     ] = Field(default_factory=dict)
@@ -255,6 +269,17 @@ class ServerEvent(Entry):
     capacity: Annotated[ComputeChange, Field(description="absolute, or x0.33 of what the topology states")]
 
 
+class DeviceEvent(Entry):
+    """From `at` on, a device (or every device of a group) offers tasks at another mean rate.
+
+    The generated workload follows it; a trace that is given stays as it is.
+    """
+
+    at: Annotated[At, Field(description="time since the start, or % of the duration")]
+    device: Name
+    rate: Annotated[TaskRateChange, Field(description="absolute, or x2 of what the topology states")]
+
+
 class LinkEvent(Entry):
     """At `at` a link changes; what is not stated stays as it was just before."""
 
@@ -288,19 +313,20 @@ def event_kind(value: Any) -> str | None:  # noqa: ANN401 - pydantic hands in th
     """
     if isinstance(value, BaseModel):
         return f"({type(value).__name__})"
-    kinds = {"server": "(ServerEvent)", "link": "(LinkEvent)", "node": "(NodeEvent)"}
+    kinds = {"device": "(DeviceEvent)", "server": "(ServerEvent)", "link": "(LinkEvent)", "node": "(NodeEvent)"}
     stated = [kind for key, kind in kinds.items() if isinstance(value, dict) and key in value]
     return stated[0] if len(stated) == 1 else None
 
 
 EventEntry = Annotated[
-    Annotated[ServerEvent, Tag("(ServerEvent)")]
+    Annotated[DeviceEvent, Tag("(DeviceEvent)")]
+    | Annotated[ServerEvent, Tag("(ServerEvent)")]
     | Annotated[LinkEvent, Tag("(LinkEvent)")]
     | Annotated[NodeEvent, Tag("(NodeEvent)")],
     Discriminator(
         event_kind,
         custom_error_type="topology",
-        custom_error_message="an event is about exactly one of server, link and node",
+        custom_error_message="an event is about exactly one of device, server, link and node",
         custom_error_context={"hint": "for example {at: 50 %, server: near-1, capacity: x0.5}"},
     ),
 ]

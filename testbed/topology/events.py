@@ -1,9 +1,10 @@
 """The events of a topology in the order of their time, each with the complete state that it brings about."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from testbed.scenario import CapacityChange, Event, Link, LinkChange, LinkShape, NodeChange
+from testbed.scenario import CapacityChange, Event, Link, LinkChange, LinkShape, NodeChange, RateChange
 from testbed.topology import document as form
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class _Timed:
     at_s: float
     index: int  # in the file
-    entry: form.ServerEvent | form.LinkEvent | form.NodeEvent
+    entry: form.DeviceEvent | form.ServerEvent | form.LinkEvent | form.NodeEvent
 
 
 def compile_events(compiler: "Compiler") -> tuple[Event, ...]:
@@ -24,11 +25,14 @@ def compile_events(compiler: "Compiler") -> tuple[Event, ...]:
     the topology's own value.
     """
     shapes = {pair: link.shape for pair, link in compiler.links.items()}
+    rates = {device.name: device.rate_per_s for device in compiler.devices}
     up = dict.fromkeys(compiler.kinds, True)
     events: list[Event] = []
     for timed in _in_order(compiler):
         if isinstance(timed.entry, form.ServerEvent):
             events += _capacity_changes(compiler, timed, timed.entry)
+        elif isinstance(timed.entry, form.DeviceEvent):
+            events += _rate_changes(compiler, timed, timed.entry, rates)
         elif isinstance(timed.entry, form.LinkEvent):
             events += _link_changes(compiler, timed, timed.entry, shapes)
         else:
@@ -61,6 +65,20 @@ def _capacity_changes(compiler: "Compiler", timed: _Timed, entry: form.ServerEve
             compiler.complain(path, f"{name!r} is a {kind}, not a server", "only servers have a capacity")
             break
         changes.append(CapacityChange(timed.at_s, name, entry.capacity.applied_to(server.capacity_flop_per_s)))
+    return changes
+
+
+def _rate_changes(
+    compiler: "Compiler", timed: _Timed, entry: form.DeviceEvent, rates: Mapping[str, float]
+) -> list[Event]:
+    path = ("events", timed.index, "device")
+    changes: list[Event] = []
+    for name in compiler.members(entry.device, path, what="device"):
+        if name not in rates:
+            kind = compiler.kinds[name]
+            compiler.complain(path, f"{name!r} is a {kind}, not a device", "only devices offer tasks")
+            break
+        changes.append(RateChange(timed.at_s, name, entry.rate.applied_to(rates[name])))
     return changes
 
 

@@ -49,7 +49,7 @@ _ENTRY_FORMS: dict[str, type[BaseModel]] = {
     "servers": form.ServerEntry,
     "links": form.LinkEntry,
 }
-_EVENT_FORMS = {cls.__name__: cls for cls in (form.ServerEvent, form.LinkEvent, form.NodeEvent)}
+_EVENT_FORMS = {cls.__name__: cls for cls in (form.DeviceEvent, form.ServerEvent, form.LinkEvent, form.NodeEvent)}
 
 
 @dataclass(slots=True)
@@ -177,7 +177,7 @@ def _example(path: Path) -> str:
         "state": "state: down or state: up",
     }
     if path[-1] == "rate":
-        return "for example rate: 3 /s" if path[0] == "devices" else "for example rate: 20 Mbit/s"
+        return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"
     return examples.get(str(path[-1]), "") if len(path) == 1 or path[-1] != "name" else "add name: …"
 
 

@@ -2,15 +2,16 @@
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice, Scenario
-from testbed.topology.choices import policy_problem
+from testbed.topology.choices import anchored, policy_problem, read_policy
 from testbed.topology.compiler import Compiler
-from testbed.topology.document import TopologyDocument
+from testbed.topology.document import MAX_POLICY_CHARACTERS, TopologyDocument
 from testbed.topology.form import Draft, read_form
 from testbed.topology.places import MAX_BYTES, Problem, YamlError, read_yaml
 
@@ -37,10 +38,14 @@ class TopologyError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A topology file that passed every check; `text` is the file as it was read."""
+    """A topology file that passed every check; `text` is the file as it was read.
+
+    Paths in it are relative to `folder`.
+    """
 
     source: str
     text: str
+    folder: str
     document: TopologyDocument
     _draft: Draft
 
@@ -49,26 +54,33 @@ class Topology:
     ) -> Scenario:
         """The scenario with every range drawn; the arguments take the place of what the file states.
 
-        Another policy than the file's starts with its own default parameters. Raises TopologyError where the file
-        does not suit the new duration (an event after the end), InputError for impossible arguments.
+        `policy` is a text as `choices.read_policy` takes it; a file's path in it is relative to the working directory.
+        The file's parameters hold only for the file's own policy, and only if `policy` states none. Raises
+        TopologyError where the file does not suit the new duration (an event after the end), InputError for impossible
+        arguments.
         """
-        chosen = PolicyChoice(self.document.policy.name, dict(self.document.policy.parameters))
-        if policy is not None and policy != chosen.name:
-            chosen = PolicyChoice(policy)
+        chosen = _stated_policy(self.document, self.folder)
+        if policy is not None:
+            asked = read_policy(policy, os.getcwd())
+            if asked.parameters or asked.name != chosen.name:
+                chosen = asked
             if (found := policy_problem(chosen)) is not None:
                 raise InputError(found[1], hint=found[2])
         if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
             raise InputError(f"the duration must be above zero, not {duration_s}", hint="for example 60 s")
         if seed is not None and not 0 <= seed < 2**63:
             raise InputError(f"the seed must be between 0 and 2^63 - 1, not {seed}", hint="for example 1")
-        scenario, problems = _compile(self._draft, self.source, seed=seed, duration_s=duration_s, policy=chosen)
+        scenario, problems = _compile(self._draft, self.source, chosen, seed=seed, duration_s=duration_s)
         if scenario is None:
             raise TopologyError(problems)
         return scenario
 
 
-def load_topology(path: Path | str) -> Topology:
-    """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read."""
+def load_topology(path: Path | str, *, folder: str | None = None) -> Topology:
+    """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read.
+
+    Paths in the file are relative to its own folder, or to `folder`.
+    """
     try:
         with Path(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -84,11 +96,16 @@ def load_topology(path: Path | str) -> Topology:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
         raise TopologyError([Problem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
-    return load_topology_text(text, str(path))
+    own_folder = os.path.dirname(os.path.abspath(path))
+    return load_topology_text(text, str(path), folder=own_folder if folder is None else folder)
 
 
-def load_topology_text(text: str, source: str = "topology.yaml") -> Topology:
-    """Check a topology's text; `source` names it in messages. Raises TopologyError with every problem."""
+def load_topology_text(text: str, source: str = "topology.yaml", *, folder: str = "") -> Topology:
+    """Check a topology's text; `source` names it in messages. Raises TopologyError with every problem.
+
+    Paths in the text are relative to `folder`, or to the working directory.
+    """
+    folder = os.path.abspath(folder)
     try:
         data, place, duplicates = read_yaml(text, source)
     except YamlError as error:
@@ -96,11 +113,11 @@ def load_topology_text(text: str, source: str = "topology.yaml") -> Topology:
     draft = read_form(data, place, source)
     problems = [*duplicates, *draft.problems]
     if draft.document is not None:
-        _, found = _compile(draft, source)
+        _, found = _compile(draft, source, _stated_policy(draft.document, folder))
         problems += found
     if problems or draft.document is None:
         raise TopologyError(problems)
-    return Topology(source, text, draft.document, draft)
+    return Topology(source, text, folder, draft.document, draft)
 
 
 def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:
@@ -111,11 +128,11 @@ def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None =
 def topology_json_schema() -> dict[str, object]:
     """JSON Schema (2020-12) of topology.yaml for editors; the checks of references are not part of it."""
     schema = TopologyDocument.model_json_schema(by_alias=True)
-    # A policy without parameters may be its name alone; the reader turns that into the full form.
+    # A policy may be one text; the reader turns that into the full form.
     properties = schema["properties"]
     properties["policy"] = {
-        "anyOf": [{"type": "string", "minLength": 1, "maxLength": 64}, properties["policy"]],
-        "description": "which offloading policy decides, by name or with parameters",
+        "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS}, properties["policy"]],
+        "description": "which offloading policy decides: a name, name:key=value,key=value, or file.py:Class",
     }
     tidy = _tidied(schema)
     assert isinstance(tidy, dict)
@@ -146,13 +163,17 @@ def _tidied(schema: object) -> object:
     return tidy
 
 
+def _stated_policy(document: TopologyDocument, folder: str) -> PolicyChoice:
+    return PolicyChoice(anchored(document.policy.name, folder), dict(document.policy.parameters))
+
+
 def _compile(
     draft: Draft,
     source: str,
+    policy: PolicyChoice,
     *,
     seed: int | None = None,
     duration_s: float | None = None,
-    policy: PolicyChoice | None = None,
 ) -> tuple[Scenario | None, list[Problem]]:
     document = draft.document
     assert document is not None
@@ -161,6 +182,6 @@ def _compile(
         source,
         seed=document.seed if seed is None else seed,
         duration_s=document.duration if duration_s is None else duration_s,
-        policy=policy or PolicyChoice(document.policy.name, dict(document.policy.parameters)),
+        policy=policy,
     )
     return compiler.compile(), compiler.problems

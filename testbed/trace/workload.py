@@ -6,7 +6,7 @@ A trace is JSON lines sorted by time: `{"time_s": 0.123, "device": "cam-1", "sam
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
-from testbed.scenario import ArrivalProcess, Scenario
+from testbed.scenario import ArrivalProcess, RateChange, Scenario
 
 MAX_PROBLEMS = 20
 MAX_LINE_BYTES = 4096
@@ -125,8 +125,10 @@ def generate(
 ) -> list[Arrival]:
     """Draw a workload for the scenario's devices; process, duration and seed default to the scenario's.
 
-    Each device has its own random stream, keyed by its name, so adding a device leaves the arrivals of the others as
-    they were. Samples are dealt over all tasks from shuffled decks, so that each is used equally often (+-1).
+    Rates follow the scenario's rate changes, as far as they lie inside the duration. Each device has its own random
+    stream, keyed by its name, so adding a device, or changing its rate, leaves the arrivals of the others as they
+    were; and what its rate changes to does not touch its arrivals before. Samples are dealt over all tasks from
+    shuffled decks, so that each is used equally often (+-1).
     Raises InputError for an impossible duration or more than MAX_ARRIVALS expected tasks.
     """
     process = scenario.arrivals if process is None else process
@@ -137,15 +139,18 @@ def generate(
         raise InputError(message, hint="for example 60 s")
     if sample_count < 1:
         raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
-    expected = duration_s * sum(device.rate_per_s for device in scenario.devices)
+    rates = _rates(scenario)
+    expected = sum(
+        piece.rate_per_s * piece.length_s for changes in rates.values() for piece in _pieces(changes, 0.0, duration_s)
+    )
     if expected > MAX_ARRIVALS:
         raise InputError(f"about {expected:.3g} tasks are too many", hint=f"the most is {MAX_ARRIVALS:,}")
     arrive = {"poisson": _poisson, "bursty": _bursty}[process]
     offers: list[tuple[int, str]] = []
-    for device in scenario.devices:
-        times_s = arrive(_stream(seed, process, device.name), device.rate_per_s, duration_s)
+    for name, changes in rates.items():
+        times_s = arrive(_stream(seed, process, name), changes, duration_s)
         ticks = np.floor(times_s * _TICKS_PER_S).astype(np.int64)
-        offers += [(tick, device.name) for tick in ticks.tolist()]
+        offers += [(tick, name) for tick in ticks.tolist()]
     offers.sort()
     samples = _deal(_stream(seed, "samples", ""), sample_count, len(offers))
     return [
@@ -199,26 +204,73 @@ def _stream(seed: int, purpose: str, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int.from_bytes(digest)])))
 
 
-def _poisson(random: np.random.Generator, rate_per_s: float, duration_s: float) -> npt.NDArray[np.float64]:
-    """Arrival times (s) in [0, duration): a Poisson count, placed evenly."""
-    count = random.poisson(rate_per_s * duration_s)
-    return np.sort(random.uniform(0.0, duration_s, count))
+_Changes = Sequence[tuple[float, float]]  # (from when on [s], rate [task/s]) in the order of time, the first at 0 s
 
 
-def _bursty(random: np.random.Generator, rate_per_s: float, duration_s: float) -> npt.NDArray[np.float64]:
-    """Arrival times (s) in [0, duration) of the two-state process above, begun in its stationary state."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch of time with one rate."""
+
+    begin_s: float
+    length_s: float
+    rate_per_s: float
+
+
+def _rates(scenario: Scenario) -> dict[str, _Changes]:
+    rates = {device.name: [(0.0, device.rate_per_s)] for device in scenario.devices}
+    for event in scenario.events:
+        if isinstance(event, RateChange):
+            rates[event.device].append((event.at_s, event.rate_per_s))
+    return dict(rates)
+
+
+def _pieces(changes: _Changes, begin_s: float, length_s: float) -> Iterator[_Piece]:
+    """The time from `begin_s` on, cut where the rate changes.
+
+    Without a change inside, the one piece has exactly this begin and length: the arrivals that are drawn for it are
+    those of a device without events, to the last bit.
+    """
+    end_s = begin_s + length_s
+    rate_per_s = 0.0
+    for at_s, new_rate_per_s in changes:
+        if at_s >= end_s:
+            break
+        if at_s > begin_s:
+            yield _Piece(begin_s, at_s - begin_s, rate_per_s)
+            begin_s, length_s = at_s, end_s - at_s
+        rate_per_s = new_rate_per_s
+    yield _Piece(begin_s, length_s, rate_per_s)
+
+
+def _poisson(random: np.random.Generator, changes: _Changes, duration_s: float) -> npt.NDArray[np.float64]:
+    """Arrival times (s) in [0, duration): in every piece a Poisson count, placed evenly."""
+    times_s = np.concatenate([_even(random, piece) for piece in _pieces(changes, 0.0, duration_s)])
+    return times_s[times_s < duration_s]  # adding a piece's begin may round up to the very end
+
+
+def _bursty(random: np.random.Generator, changes: _Changes, duration_s: float) -> npt.NDArray[np.float64]:
+    """Arrival times (s) in [0, duration) of the two-state process above, begun in its stationary state.
+
+    A change of the rate scales both states' rates and leaves the times of the bursts alone.
+    """
     parts = [np.empty(0)]
     begin_s = 0.0
     burst = bool(random.random() < BURST_SHARE)
     while begin_s < duration_s:
         length_s = random.exponential(MEAN_BURST_S if burst else MEAN_QUIET_S)
-        within_s = min(length_s, duration_s - begin_s)
-        rate = rate_per_s * (BURST_FACTOR if burst else QUIET_FACTOR)
-        parts.append(begin_s + _poisson(random, rate, within_s))
+        factor = BURST_FACTOR if burst else QUIET_FACTOR
+        pieces = _pieces(changes, begin_s, min(length_s, duration_s - begin_s))
+        parts += [_even(random, piece, factor) for piece in pieces]
         begin_s += length_s
         burst = not burst
     times_s = np.concatenate(parts)
     return times_s[times_s < duration_s]  # adding begin_s may round up to the very end
+
+
+def _even(random: np.random.Generator, piece: _Piece, factor: float = 1.0) -> npt.NDArray[np.float64]:
+    """Sorted arrival times (s) of a Poisson process with `factor` times the piece's rate."""
+    count = random.poisson(piece.rate_per_s * factor * piece.length_s)
+    return np.asarray(piece.begin_s + np.sort(random.uniform(0.0, piece.length_s, count)))
 
 
 def _deal(random: np.random.Generator, sample_count: int, tasks: int) -> list[int]:

@@ -57,6 +57,15 @@ def test_a_bare_duration_counts_as_seconds(tmp_path: Path) -> None:
     assert read_trace(paths[0]) == read_trace(paths[1])
 
 
+def test_rate_changes_in_percent_move_with_the_duration(tmp_path: Path) -> None:
+    surge = str(ROOT / "topologies" / "surge.yaml")
+    assert exit_code_of("trace", "generate", surge, "--duration", "400 s", "--out", str(tmp_path / "t")) == 0
+    times = [arrival.time_s for arrival in read_trace(tmp_path / "t")]
+    for begin_s, end_s, rate_per_s in ((0, 140, 16), (140, 280, 32), (280, 400, 16)):
+        mean = rate_per_s * (end_s - begin_s)
+        assert sum(begin_s <= time < end_s for time in times) == pytest.approx(mean, abs=4 * mean**0.5)
+
+
 def test_a_broken_trace_is_reported_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "t"
     path.write_text('{"time_s": 1}\n{"time_s": 0.5, "dev')

@@ -283,7 +283,7 @@ class Stage:
         config = self._config(node, fresh_address(), {p: peer.address for p, peer in receivers.items()}, arrivals)
         config = msgspec.structs.replace(config, epoch_monotonic_s=epoch_s)
         samples = samples_of(4)
-        return self._start(config, Agent(config, DeviceCore(node), None, samples))
+        return self._start(config, Agent(config, DeviceCore(node), samples=samples))
 
     def server(self, name, offloaders, *, address, work_flop=5e7, time_scale=1.0):
         """A last-stage server at 1 GFLOP/s that takes tasks from these offloaders."""
@@ -294,7 +294,7 @@ class Stage:
             return ComputeFinished(tensor.data[0], 0.9, None, overrun=False)
 
         executor = PacedExecutor(infer, config.work_flop, config.capacity_flop_per_s, config.time_scale)
-        return self._start(config, Agent(config, ServerCore(node, synthetic_table(1)), executor, None))
+        return self._start(config, Agent(config, ServerCore(node, synthetic_table(1)), executor=executor))
 
     def _config(self, node, address, connect, arrivals, *, work_flop=5e7, time_scale=1.0):
         return AgentConfig(

@@ -42,6 +42,17 @@ def test_dto_ee_is_quicker_than_its_rivals_on_the_same_workload():
     assert delay["dto-ee"] < 0.9 * delay["bandwidth-first"]
 
 
+def test_gallagers_update_finds_the_same_plan():
+    plans = []
+    for update in ("momentum", "gallager"):
+        parameters = {"update": update, "most_rounds": 300, "stop_gap": 0.0, "adapt_thresholds": False}
+        world = three_stages(parameters=parameters, slot_s=60.0)
+        world.run(58.0, tasks=False)
+        plans.append({d.node: d.offload for d in world.decisions})
+    for node, shares in plans[0].items():
+        assert plans[1][node] == pytest.approx(shares, abs=0.06)
+
+
 def test_rounds_stop_when_every_device_has_certified_a_small_gap():
     world = three_stages()
     world.run(29.9, tasks=False)

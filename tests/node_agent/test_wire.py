@@ -112,7 +112,7 @@ def test_figures_that_would_spread_from_node_to_node_are_refused(field, value):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("field", ["marginal_s", "best_s", "curvature_s2", "service_rate_per_s", "link_s"])
 def test_prices_are_finite(field, value):
-    report = Report(1, 1, 0.1, 0.1, 0.1, 0.0, 0.1, 1.0, 2.0, 0.0, 0.8, 0.5, 0, ((1.0, ()),), 0.01, False)
+    report = Report(1, 1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.1, 3, 1.0, 2.0, 0.0, 0.8, 0.5, 0, ((1.0, ()),), 0.01, False)
     header = bytes(encode(report)[0])
     assert decode([header]) == (report, None)
     bad = {**msgspec.msgpack.decode(header[len(PREFIX) :]), field: value}

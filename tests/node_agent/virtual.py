@@ -15,15 +15,19 @@ from node_agent.events import (
     CancelTimer,
     ComputeFinished,
     LinksWanted,
+    PlanningFinished,
     Publish,
     Received,
     RunStarted,
     Send,
     SetTimer,
     StartCompute,
+    StartPlanning,
     TaskArrived,
     TimerFired,
 )
+from node_agent.policies import make_policy
+from node_agent.problem import Place
 from node_agent.records import DecisionRecord, EventRecord, Ready, TaskRecord
 from node_agent.wire import Result, Tensor, TensorForm, decode, encode
 
@@ -71,7 +75,11 @@ class World:
         self._row: dict[int, int] = {}  # task -> table row
         self._random = random.Random(self.seed)
         by_stage = [list(self.devices)]
+        central = make_policy(self.policy, self.parameters, theta_s=self.theta_s).central
         by_stage += [[n for n, (s, _) in self.servers.items() if s == h] for h in range(1, self.stages + 1)]
+        onward = [*(tuple(names) for names in by_stage[1:]), ()]
+        places = {name: Place(stage, onward[stage]) for stage, names in enumerate(by_stage) for name in names}
+        coordinator = by_stage[-1][0] if central else None
         for stage, names in enumerate(by_stage):
             for rank, name in enumerate(names):
                 config = NodeConfig(
@@ -90,6 +98,8 @@ class World:
                     seed=self.seed,
                     input_form=None if stage == 0 else (IMAGE if stage == 1 else ACTIVATION),
                     onward_form=IMAGE if stage == 0 else (ACTIVATION if stage < self.stages else None),
+                    coordinator=coordinator,
+                    places=places if name == coordinator else {},
                     timeouts=self.timeouts,
                 )
                 self._configs[name] = config
@@ -124,6 +134,10 @@ class World:
                 self._timers.pop((name, key), None)
             case StartCompute(tensor):
                 self.at(self.now_s + self.service_s[name], lambda: self.give(name, self._answer(name)))
+            case StartPlanning(problem):
+                planner = self.nodes[name].routing.policy
+                answer = PlanningFinished(planner.plan(problem, self.table))
+                self.at(self.now_s + planner.planning_s(problem), lambda: self.give(name, answer))
             case Publish(record):
                 self.records.append(record)
 

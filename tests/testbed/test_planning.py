@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ QUICKSTART = Path(__file__).parents[2] / "topologies" / "quickstart.yaml"
 def record(plan) -> Path:
     """A recorded run of this plan, in which nothing happened."""
     labels = plan.bundle.evaluation.labels.tolist()
-    recorder = Recorder(plan.run_directory, topology_text=plan.topology_text, arrivals=plan.arrivals, labels=labels)
+    recorder = Recorder(
+        plan.run_directory, topology_text=plan.topology_text, arrivals=plan.arrivals, labels=labels,
+        policy_file=plan.policy_file,
+    )  # fmt: skip
     recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
     recorder.finish(None, "completed")
     return plan.run_directory
@@ -95,6 +99,40 @@ def test_a_replay_may_change_the_policy_and_nothing_else(planned, original, tmp_
     with pytest.raises(InputError, match="no-such"):
         plan_replay(original, policy="no-such", out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+OWN_POLICY = "from node_agent.policies.base import PlainPolicy\n\nclass Mine(PlainPolicy):\n    pass\n"
+
+
+@pytest.mark.parametrize("how", ["topology", "asked"])
+def test_a_replay_runs_the_policy_file_that_ran(tmp_path, monkeypatch, how):
+    (tmp_path / "mine.py").write_text(OWN_POLICY)
+    text = QUICKSTART.read_text()
+    if how == "topology":
+        text = text.replace("policy: dto-ee", "policy: mine.py:Mine:threshold=0.7")
+    (tmp_path / "t.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    first = plan_run(Path("t.yaml"), policy=None if how == "topology" else "mine.py:Mine:threshold=0.7")
+    assert first.scenario.policy.name == f"{tmp_path}/mine.py:Mine"
+    assert dict(first.scenario.policy.parameters) == {"threshold": 0.7}
+    assert first.run_directory.parent == Path("runs")
+    assert "-mine-Mine-" in first.run_directory.name
+    recorded = record(first).resolve()
+    monkeypatch.chdir("/")
+    (tmp_path / "mine.py").write_text(OWN_POLICY + "    most_rounds = 7\n")  # what ran was another one
+    if how == "asked":
+        (tmp_path / "mine.py").unlink()
+    again = plan_replay(recorded, out=tmp_path / "again")
+    assert again.scenario.policy.name == f"{recorded}/policy.py:Mine"
+    assert (recorded / "policy.py").read_text() == OWN_POLICY
+    twice = plan_replay(record(again), out=tmp_path / "and-again")
+    for replayed in (again, twice):
+        assert replace(replayed.scenario, policy=first.scenario.policy) == first.scenario
+        assert replayed.scenario.policy.parameters == first.scenario.policy.parameters
+    assert plan_replay(recorded, policy="uniform", out=tmp_path / "other").scenario.policy.name == "uniform"
+    (recorded / "policy.py").write_text("changed")
+    with pytest.raises(InputError, match=r"policy\.py: changed since it was recorded"):
+        plan_replay(recorded, out=tmp_path / "changed")
 
 
 @pytest.mark.parametrize("name", ["topology.yaml", "trace.jsonl"])

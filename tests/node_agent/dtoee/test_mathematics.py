@@ -1,17 +1,23 @@
-"""The mathematics against its definitions: derivatives, optimality, accounting of exits."""
+"""Single nodes: the cost of a queue, a row's step, a threshold's move."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import LinearConstraint, minimize
 
 from node_agent.dtoee import thresholds
-from node_agent.dtoee.offloader import RowState, StepRule, published, restrict, shift
-from node_agent.dtoee.queueing import RHO_EXTENSION, overload_penalty, queue_cost
-from node_agent.dtoee.receiver import cost_to_go
-from tests.node_agent.dtoee.network import StagedNetwork
-from tests.node_agent.virtual import synthetic_table
+from node_agent.dtoee.offloader import RowState, Scale, StepRule, published, restrict, shift
+from node_agent.dtoee.queueing import (
+    RHO_EXTENSION,
+    link_cost,
+    link_marginal_s,
+    overload_penalty,
+    queue_cost,
+    sojourn_s,
+    transmission_s,
+)
+from node_agent.dtoee.receiver import Load, Overload, delay_to_go, what_if
+from tests.node_agent.dtoee.network import exit_table
 
 
 class TestQueueCost:
@@ -42,132 +48,51 @@ class TestQueueCost:
         assert overload_penalty(9.5, 10.0, 0.9, 10.0).slope_s == pytest.approx(5.0)
 
 
-class TestMarginalCost:
-    @pytest.mark.parametrize("load", [0.6, 0.9, 1.1])
-    @pytest.mark.parametrize("variability", [0.0, 1.0])
-    @pytest.mark.parametrize("seed", range(3))
-    def test_gradient_equals_finite_differences(self, load, variability, seed):
-        network = StagedNetwork.random(seed, load=load, variability=variability)
-        rows, step = network.speed_rows(), 1e-6
-        reports, arrivals = network.backward(rows), network.arrivals(rows)
-        leaving = network.device_rate
-        for h, row in enumerate(rows):
-            for i in (0, row.shape[0] - 1):
-                for j in (0, row.shape[1] - 1):
-                    moved = [r.copy() for r in rows]
-                    moved[h][i, j] += step
-                    higher = network.cost(moved)
-                    moved[h][i, j] -= 2 * step
-                    found = (higher - network.cost(moved)) / (2 * step)
-                    expected = leaving[i] * (network.link_s[h][i, j] + reports[h][j].marginal_s)
-                    assert found == pytest.approx(expected, rel=1e-5)
-            leaving = arrivals[h] * network.remaining[h]
+class TestLinkCost:
+    def test_a_link_that_does_not_queue_costs_its_transfer_time(self):
+        cost = link_cost(np.array([0.0, 7.0]), 0.1)
+        assert cost.tasks.tolist() == pytest.approx([0, 0.7])
+        assert cost.slope_s.tolist() == [0.1, 0.1]
+        assert cost.curvature_s2.tolist() == [0, 0]
 
-    def test_cost_of_remaining_is_the_onward_cost(self):
-        network = StagedNetwork.random(4, load=0.7, variability=1.0)
-        rows, step = network.speed_rows(), 1e-6
-        reports, arrivals = network.backward(rows), network.arrivals(rows)
-        higher, lower = list(network.remaining), list(network.remaining)
-        higher[0] += step
-        lower[0] -= step
-        found = (network.cost(rows, higher) - network.cost(rows, lower)) / (2 * step)
-        expected = sum(phi * report.onward_s for phi, report in zip(arrivals[0], reports[0], strict=True))
-        assert found == pytest.approx(expected, rel=1e-5)
+    @given(st.floats(0, 1.4), st.floats(0.5, 50), st.floats(0, 0.1))
+    def test_a_queueing_link_is_a_deterministic_server_behind_a_delay(self, load, rate, propagation):
+        link, queue = link_cost(load * rate, propagation + 1 / rate, rate), queue_cost(load * rate, rate, 0.0)
+        assert float(link.tasks) == pytest.approx(float(queue.tasks) + propagation * load * rate)
+        assert float(link.slope_s) == pytest.approx(float(queue.slope_s) + propagation)
+        assert float(link.curvature_s2) == pytest.approx(float(queue.curvature_s2))
 
-    def test_curvature_bounds_the_second_derivative_along_a_row(self):
-        for seed in range(10):
-            network = StagedNetwork.random(seed, load=0.7, variability=1.0, kappa_s2=0.0)
-            rows, step = network.speed_rows(), 1e-3
-            bound = network.backward(rows)[0][0].curvature_s2
-            before = network.device_rate.copy()
-            costs = []
-            for change in (-step, 0.0, step):
-                # All of the change arrives at server 0 of stage 1.
-                network.device_rate = before
-                moved = [r.copy() for r in rows]
-                moved[0][0, 0] += change / before[0]
-                costs.append(network.cost(moved))
-            assert (costs[0] - 2 * costs[1] + costs[2]) / step**2 <= bound * 1.01
+    @given(st.floats(0, 0.95), st.floats(0.5, 50), st.floats(0, 0.1))
+    def test_transmission_is_recovered_from_what_a_node_measures(self, load, rate, propagation):
+        flow = load * rate
+        measured = propagation + float(sojourn_s(flow, rate, 0.0))
+        found = transmission_s(measured, propagation, flow)
+        assert float(found) == pytest.approx(1 / rate, rel=1e-6)
+        planned = 1.3 * flow
+        marginal = float(link_cost(planned, propagation + 1 / rate, rate).slope_s)
+        assert float(link_marginal_s(propagation, found, planned)) == pytest.approx(marginal, rel=1e-3)
+
+    def test_a_task_faster_than_a_small_message_takes_no_time(self):
+        assert transmission_s([0.01, 0.02], 0.02, 5.0).tolist() == [0, 0]
+        assert link_marginal_s(0.02, 0.0, 5.0) == 0.02
 
 
-RULE = StepRule(floor=1e-4)  # near the optimum itself; the default floor costs up to 0.4 %
+class TestReceiver:
+    def test_delay_to_go_is_the_mean_time_of_a_path(self):
+        """Half of the tasks exit here, the others go on over 0.1 s to a receiver 0.3 s from the end."""
+        load = Load(arrival_per_s=5.0, service_per_s=10.0, variability=1.0, remaining_ratio=0.5, return_s=0.04)
+        found = delay_to_go(load, np.array([1.0]), np.array([0.1]), np.array([0.3]))
+        assert found == pytest.approx(0.2 + 0.5 * 0.04 + 0.5 * 0.4)
 
-
-def iterate(network: StagedNetwork, rounds: int, rule: StepRule = RULE):
-    """Synchronous sweeps of DTO-R and DTO-O; yields cost and certified gap (both in tasks) of every round."""
-    states = [[RowState.at_rest(row, rule) for row in rows] for rows in network.speed_rows()]
-    for _ in range(rounds):
-        rows = [np.array([state.row for state in stage]) for stage in states]
-        reports = network.backward(rows)
-        gap = 0.0
-        for h, stage in enumerate(states):
-            for i, state in enumerate(stage):
-                downstream = network.downstream(h, i, reports[h])
-                if h == 0:
-                    mean, best = cost_to_go(state.row, downstream)
-                    gap += network.device_rate[i] * (mean - best)
-                alive = np.ones(len(state.row), dtype=bool)
-                stage[i] = shift(state, downstream.link_s + downstream.marginal_s, alive, rule)
-        yield network.cost(rows), gap
-
-
-def optimum(network: StagedNetwork) -> float:
-    """The least cost over link flows, by a general solver that knows nothing of the recursion."""
-    shapes = [link.shape for link in network.link_s]
-    sizes = [a * b for a, b in shapes]
-    total = sum(sizes)
-    matrix, target = [], []
-    for h, (a, _) in enumerate(shapes):
-        for i in range(a):
-            line = np.zeros(total)
-            line[sum(sizes[:h]) + i * shapes[h][1] : sum(sizes[:h]) + (i + 1) * shapes[h][1]] = 1
-            if h:
-                into = np.arange(shapes[h - 1][0]) * shapes[h - 1][1] + i
-                line[sum(sizes[: h - 1]) + into] = -network.remaining[h - 1]
-            matrix.append(line)
-            target.append(network.device_rate[i] if h == 0 else 0.0)
-
-    def evaluate(x):
-        cost, gradient = 0.0, np.empty(total)
-        for h, (a, b) in enumerate(shapes):
-            flow = x[sum(sizes[:h]) : sum(sizes[: h + 1])].reshape(a, b)
-            queue = queue_cost(flow.sum(0), network.service[h], network.variability)
-            penalty = overload_penalty(
-                flow.sum(0), network.service[h], network.overload.rho_max, network.overload.kappa_s2
-            )
-            cost += queue.tasks.sum() + penalty.tasks.sum() + (flow * network.link_s[h]).sum()
-            slope = network.link_s[h] + queue.slope_s + penalty.slope_s
-            gradient[sum(sizes[:h]) : sum(sizes[: h + 1])] = slope.ravel()
-        return cost, gradient
-
-    rows, leaving, start = network.speed_rows(), network.device_rate, []
-    for h, row in enumerate(rows):
-        start.append((leaving[:, None] * row).ravel())
-        leaving = (leaving @ row) * network.remaining[h]
-    result = minimize(
-        evaluate, np.concatenate(start), jac=True, method="SLSQP", bounds=[(0, None)] * total,
-        constraints=LinearConstraint(np.array(matrix), target, target), options={"maxiter": 400, "ftol": 1e-10},
-    )
-    assert result.success, result.message
-    return float(result.fun)
+    def test_what_if_tells_more_than_the_slope(self):
+        load, overload = Load(8.0, 10.0, 1.0, 0.0), Overload(0.9, 10.0)
+        slope = float(queue_cost(8.0, 10.0, 1.0).slope_s)
+        assert what_if(load, overload, 1e-6) == pytest.approx(1e-6 * slope, rel=1e-4)
+        assert what_if(load, overload, 1.0) == pytest.approx(9.0 - 4.0)  # rho / (1 - rho)
+        assert what_if(load, overload, 1.0) > slope
 
 
 class TestOffloader:
-    @pytest.mark.parametrize("seed", range(4))
-    @pytest.mark.parametrize("load", [0.4, 0.7])
-    def test_distributed_sweeps_reach_the_centralised_optimum(self, seed, load):
-        network = StagedNetwork.random(seed, load=load, variability=0.0, sizes=(8, 4, 3, 3))
-        cost, gap = list(iterate(network, 800))[-1]
-        best = optimum(network)
-        assert cost <= best * 1.001
-        assert cost - best <= gap + 1e-6 * best  # the certificate is never violated
-
-    def test_certificate_bounds_every_round(self):
-        network = StagedNetwork.random(9, load=0.7, variability=1.0, sizes=(8, 4, 3, 3))
-        best = optimum(network)
-        for cost, gap in iterate(network, 60):
-            assert cost - best <= gap + 1e-6 * best
-
     @given(
         st.lists(st.floats(0.01, 10), min_size=2, max_size=8), st.integers(0, 2**32 - 1), st.booleans()
     )
@@ -197,13 +122,45 @@ class TestOffloader:
         assert abs(stale.row[0] - 0.5) < abs(fresh.row[0] - 0.5) or stale.row[0] < 0.5
         assert np.abs(stale.velocity).max() <= rule.stale_step / 3 + 1e-9
 
+    def test_a_batch_of_rows_steps_as_each_row_alone(self):
+        rng = np.random.default_rng(5)
+        rows, alive = rng.dirichlet(np.ones(4), 6), rng.uniform(size=(6, 4)) < 0.8
+        alive[:, 0] = True
+        stale = np.array([False, True] * 3)
+        for kind in ("momentum", "gallager"):
+            rule = StepRule(update=kind)
+            batch = RowState.at_rest(rows, rule)
+            single = [RowState.at_rest(row, rule) for row in rows]
+            for _ in range(12):
+                delta, curvature, leaving = rng.uniform(0.1, 1, (6, 4)), rng.uniform(0, 1, (6, 4)), rng.uniform(0, 3, 6)
+                batch = shift(batch, delta, alive, rule, stale=stale, scale=Scale(leaving, curvature))
+                for i, state in enumerate(single):
+                    scale = Scale(float(leaving[i]), curvature[i])
+                    single[i] = shift(state, delta[i], alive[i], rule, stale=bool(stale[i]), scale=scale)
+            assert batch.row.tolist() == [pytest.approx(state.row.tolist()) for state in single]
+            assert published(batch.row, 0.05).tolist() == [
+                pytest.approx(published(state.row, 0.05).tolist()) for state in single
+            ]
+
+    def test_gallager_moves_to_the_cheapest_by_what_curvature_allows(self):
+        rule = StepRule(update="gallager", first_step=1.0, floor=1e-6)
+        state = RowState.at_rest(np.array([0.5, 0.3, 0.2]), rule)
+        scale = Scale(2.0, np.array([1.0, 1.0, 4.0]))
+        after = shift(state, np.array([1.0, 1.4, 3.0]), np.ones(3, bool), rule, scale=scale)
+        assert after.row.tolist() == pytest.approx([0.5 + 0.1 + 0.2, 0.3 - 0.4 / 4, 0.0], abs=1e-5)
+
+    def test_gallager_needs_a_scale(self):
+        state = RowState.at_rest(np.array([0.5, 0.5]), StepRule())
+        with pytest.raises(ValueError, match="scale"):
+            shift(state, np.ones(2), np.ones(2, bool), StepRule(update="gallager"))
+
     def test_published_row_drops_what_only_the_floor_keeps(self):
         row = restrict(np.array([0.7, 0.3, 0.0]), np.array([True, True, True]), 1e-4)
         assert published(row, 1e-4).tolist() == pytest.approx([0.7, 0.3, 0.0], abs=1e-6)
 
 
 class TestThresholds:
-    table = synthetic_table(3)
+    table = exit_table(3)
 
     def exact(self, c1: float, c2: float) -> tuple[float, float, float]:
         """Remaining ratio of stages 1 and 2, and accuracy, counted task by task."""
@@ -247,12 +204,34 @@ class TestThresholds:
 
         assert score == pytest.approx(objective(moved) - objective(c), rel=1e-9)
 
+    def test_scores_of_the_whole_grid_equal_those_of_single_moves(self):
+        onward = thresholds.Onward(
+            np.array([0.3, 0.7]), np.array([0.02, 0.03]), np.array([0.05, 0.04]), np.array([0.2, 0.3]),
+            np.array([0.01, 0.02]), (((0.5, (0.8,)), (0.5, (0.6,))), ((1.0, (0.8,)),)),
+        )  # fmt: skip
+        weights, points = thresholds.row_weights(self.table, [(4.0, ())]), thresholds.grid(self.table, 1)
+        single = {
+            float(c): thresholds.move_score(self.table, 1, weights, 4.0, onward, (0.7, float(c)), 2.0) for c in points
+        }
+        best = min(single, key=lambda c: single[c])
+
+        def jump(steps: int | None, eps: float = 0.0) -> float:
+            return thresholds.best_jump(
+                self.table, 1, [(4.0, ())], 4.0, onward, 0.7, theta_s=2.0, eps_s=eps, most_steps=steps
+            )
+
+        assert jump(None) == best
+        assert jump(None, eps=-single[best] / 4.0 * 1.01) == 0.7
+        assert jump(1) == thresholds.best_move(
+            self.table, 1, [(4.0, ())], 4.0, onward, 0.7, theta_s=2.0, eps_s=0.0
+        )
+
     def test_paths_of_receivers_are_mixed(self):
         mixed = thresholds.paths_from(0.5, np.array([0.25, 0.75]), [[(1.0, (0.8,))], [(1.0, (0.9,))]])
         assert sorted(mixed) == [(0.25, (0.5, 0.8)), (0.75, (0.5, 0.9))]
 
     def test_best_move_follows_the_exchange_rate(self):
-        table = synthetic_table(3, rows=20_000)  # enough rows for a grid step to show its trend
+        table = exit_table(3, rows=20_000)  # enough rows for a grid step to show its trend
         onward = thresholds.Onward(
             np.array([1.0]), np.array([0.05]), np.array([0.05]), np.array([0.0]), np.array([0.0]), (((1.0, ()),),)
         )

@@ -13,6 +13,7 @@ import pytest
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import Bundle, available_models, load_bundle
+from node_agent.models.cost import profile
 from node_agent.models.network import EXITS, exit_scores
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
@@ -50,7 +51,9 @@ def test_glyphs_is_shipped_and_whole(glyphs):
 
 def test_the_shipped_files_are_few_small_and_packaged(glyphs):
     files = sorted(path.name for path in glyphs.folder.iterdir())
-    assert files == ["LICENSES.md", "card.json", "evaluation.npz", "exit_table.npz", "weights.safetensors"]
+    assert files == [
+        "LICENSES.md", "card.json", "evaluation.npz", "evaluation_scores.npz", "exit_table.npz", "weights.safetensors"
+    ]  # fmt: skip
     assert sum(path.stat().st_size for path in glyphs.folder.iterdir()) < SHIPPED_BYTES_AT_MOST
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["node_agent.models"]
@@ -105,6 +108,52 @@ def test_sub_models_one_task_at_a_time_answer_as_the_whole_network(glyphs, live)
             array = outcome.activation
 
 
+def test_the_stored_scores_are_the_answers_of_the_weights(glyphs):
+    confidence, prediction = exit_scores(glyphs.network(), glyphs.evaluation.images)
+    stored = glyphs.scores(EXITS)
+    np.testing.assert_allclose(stored.confidence, confidence, atol=1e-5)
+    assert (stored.prediction != prediction).sum() <= 1  # a tie may fall otherwise on another processor
+    chosen = glyphs.scores((2, 4, 5))
+    np.testing.assert_array_equal(chosen.prediction, stored.prediction[:, [0, 2, 3]])
+    np.testing.assert_array_equal(chosen.confidence, stored.confidence[:, [0, 2, 3]])
+    with pytest.raises(InputError):
+        glyphs.scores((1, 5))
+
+
+@pytest.mark.parametrize("positions", [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize("activation", ["float32", "float16"])
+def test_the_costs_in_the_card_are_those_of_the_sub_models(glyphs, positions, activation):
+    sub_models = glyphs.sub_models(positions)
+    assert glyphs.profiles(positions, activation) == profile(sub_models, activation)
+    assert glyphs.input_shapes(positions) == tuple(sub_model.input_shape for sub_model in sub_models)
+
+
+def test_a_bundle_without_scores_and_costs_reckons_them(copied, glyphs):
+    (copied / "evaluation_scores.npz").unlink()
+    card = json.loads((copied / "card.json").read_text())
+    del card["costs"]
+    (copied / "card.json").write_text(json.dumps(card))
+    older = load_bundle(str(copied))
+    assert older.profiles((2, 3, 5), "float16") == glyphs.profiles((2, 3, 5), "float16")
+    np.testing.assert_allclose(older.scores((2, 3, 5)).confidence, glyphs.scores((2, 3, 5)).confidence, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        [], {}, {"blocks": []},
+        {"input_shape": [1, 1, 32, 32], "blocks": [], "exits": {}},
+        {"input_shape": [1, -1], "blocks": [], "exits": {}},
+        {"input_shape": [1], "blocks": [{"flop": -1, "parameters_bytes": 0, "output_shape": [1]}], "exits": {}},
+    ],
+)  # fmt: skip
+def test_costs_that_do_not_fit_the_model_are_refused(copied, costs):
+    card = json.loads((copied / "card.json").read_text())
+    (copied / "card.json").write_text(json.dumps(card | {"costs": costs}))
+    with pytest.raises(InputError, match=r"card\.json: costs"):
+        load_bundle(str(copied)).profiles((2, 5), "float32")
+
+
 def test_float16_transport_changes_less_than_one_prediction_in_a_hundred(glyphs):
     sub_models = glyphs.sub_models((2, 3, 5))
     images = glyphs.evaluation.images[:400]
@@ -139,6 +188,7 @@ def test_reading_tables_and_samples_does_not_import_torch():
     script = (
         "import sys; from node_agent.models import load_bundle, available_models\n"
         "bundle = load_bundle(available_models()[0])\n"
+        "bundle.scores((2, 3, 5)); bundle.profiles((2, 5), 'float16'); bundle.input_shapes((2, 5))\n"
         "bundle.exit_table((2, 3, 5)); bundle.evaluation; bundle.sample_count; bundle.exits\n"
         "print([name for name in ('torch', 'scipy', 'safetensors') if name in sys.modules])"
     )
@@ -183,12 +233,21 @@ def use_weights(bundle: Bundle) -> None:
     bundle.sub_models((2, 5))
 
 
-USES = {"exit_table.npz": use_table, "evaluation.npz": use_evaluation, "weights.safetensors": use_weights}
+def use_scores(bundle: Bundle) -> None:
+    bundle.scores((2, 5))
+
+
+USES = {
+    "exit_table.npz": use_table, "evaluation.npz": use_evaluation, "weights.safetensors": use_weights,
+    "evaluation_scores.npz": use_scores,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("file", USES)
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut short", "text"])
 def test_damaged_files_are_refused(copied, file, damage):
+    if (file, damage) == ("evaluation_scores.npz", "missing"):
+        return  # as in bundles of an earlier version
     path = copied / file
     whole = path.read_bytes()
     path.unlink()
@@ -223,6 +282,23 @@ def test_tables_of_the_wrong_shape_type_or_range_are_refused(copied, conf, corre
     np.savez(copied / "exit_table.npz", conf=conf, correct=correct)
     with pytest.raises(InputError):
         use_table(load_bundle(str(copied)))
+
+
+@pytest.mark.parametrize(
+    ("conf", "prediction"),
+    [
+        (np.full((5, 4), 0.5), np.ones((5, 4), int)),
+        (np.full((2000, 3), 0.5), np.ones((2000, 3), int)),
+        (np.full((2000, 4), 0.5), np.full((2000, 4), 0.5)),
+        (np.full((2000, 4), 1.5), np.ones((2000, 4), int)),
+        (np.full((2000, 4), np.nan), np.ones((2000, 4), int)),
+        (np.full((2000, 4), 0.5), np.full((2000, 4), -1)),
+    ],
+)
+def test_scores_of_the_wrong_shape_type_or_range_are_refused(copied, conf, prediction):
+    np.savez(copied / "evaluation_scores.npz", conf=conf, prediction=prediction)
+    with pytest.raises(InputError, match=r"evaluation_scores\.npz"):
+        use_scores(load_bundle(str(copied)))
 
 
 def test_evaluation_arrays_that_do_not_fit_each_other_are_refused(copied, glyphs):

@@ -9,6 +9,7 @@ from node_agent.models import Samples, load_bundle
 from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.data import Originals, Split
 from node_agent.models.network import EXITS, EarlyExitNetwork, exit_scores
+from node_agent.models.tables import ExitScores
 from node_agent.models.train import TrainSettings, build_content, calibrate, draw, fit, measure_exits
 
 SMALL = TrainSettings(seed=3, epochs=1, batch=32, threads=1)
@@ -78,10 +79,13 @@ def test_a_written_bundle_reads_back_the_same(tmp_path):
     table = measure_exits(network, drawn.images, drawn.labels)
     samples = Samples(drawn.images, drawn.labels, drawn.severity)
     card = {"schema": 1, "exits": list(EXITS)}
-    write_bundle(tmp_path / "new", BundleContent(network.state_dict(), table, samples, card))
+    scores = ExitScores(*exit_scores(network, samples.images))
+    write_bundle(tmp_path / "new", BundleContent(network.state_dict(), table, samples, scores, card))
     bundle = load_bundle(str(tmp_path / "new"))
     np.testing.assert_array_equal(bundle.exit_table(EXITS).confidence, table.confidence)
     np.testing.assert_array_equal(bundle.evaluation.images, samples.images)
+    np.testing.assert_array_equal(bundle.scores(EXITS).confidence, scores.confidence)
+    np.testing.assert_array_equal(bundle.scores(EXITS).prediction, scores.prediction)
     np.testing.assert_array_equal(
         exit_scores(bundle.network(), samples.images)[0], exit_scores(network, samples.images)[0]
     )

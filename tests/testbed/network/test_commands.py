@@ -11,8 +11,14 @@ def test_rate_limit_lines():
         "qdisc add dev n0-eth0 root handle 1: stab overhead -14 linklayer ethernet htb default 1",
         "class add dev n0-eth0 parent 1: classid 1:1 htb rate 20718232bit ceil 20718232bit "
         "burst 6056b cburst 6056b quantum 1514",
-        "qdisc add dev n0-eth0 parent 1:1 handle 10: pfifo limit 50",
+        "qdisc add dev n0-eth0 parent 1:1 handle 10: pfifo_fast",
     )
+
+
+def test_the_room_of_a_queue_is_its_interfaces():
+    shape = LinkShape(20.0, 0.01, queue_packets=50)
+    assert commands.queue_room("n0-eth0", shape) == "link set dev n0-eth0 txqueuelen 50"
+    assert commands.queue_room("x", LinkShape(20.0, 0.01, queue_packets=0)).endswith(" 1")
 
 
 def test_a_fast_link_has_a_bucket_of_two_milliseconds():
@@ -20,11 +26,10 @@ def test_a_fast_link_has_a_bucket_of_two_milliseconds():
 
 
 def test_a_rate_change_touches_no_root_qdisc():
-    lines = commands.rate_limit_change("n0-eth0", LinkShape(0.5, 0.01))
-    assert lines == (
+    line = commands.rate_limit_change("n0-eth0", LinkShape(0.5, 0.01))
+    assert line == (
         "class change dev n0-eth0 parent 1: classid 1:1 htb rate 517956bit ceil 517956bit "
-        "burst 6056b cburst 6056b quantum 1514",
-        "qdisc change dev n0-eth0 parent 1:1 handle 10: pfifo limit 1000",
+        "burst 6056b cburst 6056b quantum 1514"
     )
 
 

@@ -57,6 +57,16 @@ def test_a_short_queue_drops_what_does_not_fit(build):
     assert 10 <= len(arrived) <= 45  # the queue, the bucket, and what left while the burst was sent
 
 
+def test_prices_do_not_wait_behind_tensors(build):
+    network = build(pair(LinkShape(5.0, 0.001)))
+    arrived = send_datagrams(network, "a", "b", count=101, gap_s=0.0, size=1400, low_delay={100})
+    assert len(arrived) == 101
+    ranks = {number: rank for rank, (number, _, _) in enumerate(arrived)}
+    assert ranks[100] < 40  # what was in the bucket, and what left while the burst was sent
+    others = [number for number, _, _ in arrived if number != 100]
+    assert others == sorted(others)
+
+
 def test_results_return_through_other_nodes(build):
     network = build(scenario(["a", "hub", "b"], {("a", "hub"): FAST, ("hub", "b"): FAST}))
     there = send_datagrams(network, "a", "b", count=5, gap_s=0.002)

@@ -23,6 +23,7 @@ def test_a_node_is_set_up_by_these_lines():
     assert batch.ip == [
         "link set dev lo up",
         "address add 10.64.0.1/32 dev lo",
+        "link set dev n0-eth0 txqueuelen 1000",
         "link set dev n0-eth0 up gso_max_segs 1",
         "neighbour add 10.64.0.2 lladdr 02:64:00:00:00:01 dev n0-eth0 nud permanent",
         "route add 10.64.0.2/32 via 10.64.0.2 dev n0-eth0 onlink src 10.64.0.1",

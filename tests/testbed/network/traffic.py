@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 
+from node_agent.transport import LOW_DELAY
 from testbed.network.probe import sockets_in
 
 NUMBER = struct.Struct("=Iq")
@@ -21,8 +22,11 @@ def datagram_sockets(network, source, target):
     return sender, receiver
 
 
-def send_datagrams(network, source, target, *, count, gap_s, size=100, patience_s=0.5):
-    """Send numbered datagrams; returns [(number, one-way seconds, address of the sender)] in order of arrival."""
+def send_datagrams(network, source, target, *, count, gap_s, size=100, patience_s=0.5, low_delay=()):
+    """Send numbered datagrams; returns [(number, one-way seconds, address of the sender)] in order of arrival.
+
+    The numbers in `low_delay` are sent with the type of service of that name.
+    """
     sender, receiver = datagram_sockets(network, source, target)
     arrived = []
 
@@ -43,6 +47,7 @@ def send_datagrams(network, source, target, *, count, gap_s, size=100, patience_
         begin = time.monotonic()
         for number in range(count):
             time.sleep(max(0.0, begin + number * gap_s - time.monotonic()))
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, LOW_DELAY if number in low_delay else 0)
             text = NUMBER.pack(number, time.monotonic_ns()).ljust(size, b"\0")
             sender.sendto(text, (network.address(target), PORT))
         thread.join()

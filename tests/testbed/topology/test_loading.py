@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
-from testbed.scenario import CapacityChange, Device, LinkChange, LinkShape, NodeChange, Scenario
+from testbed.scenario import CapacityChange, Device, LinkChange, LinkShape, NodeChange, RateChange, Scenario
 from testbed.topology import (
     TopologyError,
     load_topology,
@@ -183,6 +183,110 @@ def test_events_are_sorted_and_complete() -> None:
     )
 
 
+def test_rate_events_refer_to_what_the_topology_states() -> None:
+    text = SMALL + (
+        "events:\n"
+        "  - {at: 50 %, device: cam, rate: x2}\n"
+        "  - {at: 20 s, device: cam-2, rate: 30 /min}\n"
+        "  - {at: 40 s, device: cam, rate: x1}\n"
+    )
+    scenario = resolve_text(text)
+    first, second, third = (device.rate_per_s for device in scenario.devices)
+    assert len({first, second, third}) == 3
+    assert scenario.events == (
+        RateChange(20.0, "cam-2", 0.5),
+        *(RateChange(30.0, f"cam-{number}", 2 * rate) for number, rate in ((1, first), (2, second), (3, third))),
+        *(RateChange(40.0, f"cam-{number}", rate) for number, rate in ((1, first), (2, second), (3, third))),
+    )
+
+
+OWN_POLICY = """\
+import msgspec
+from node_agent.policies.base import PlainPolicy
+
+
+class Taste(msgspec.Struct, frozen=True):
+    sweet: float = 0.5
+    threshold: float = 0.8
+
+
+class Mine(PlainPolicy):
+    parameters_type = Taste
+
+
+class NotOne:
+    pass
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with a policy file, and a topology beside it that names it."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "mine.py").write_text(OWN_POLICY)
+    stated = SMALL.replace("policy: dto-ee", "policy: policies/mine.py:Mine:sweet=25 %")
+    (tmp_path / "own.yaml").write_text(stated)
+    return tmp_path
+
+
+def test_a_policy_may_be_one_text_with_parameters() -> None:
+    for text in ("'dto-ee:threshold=0.5,adapt_thresholds=false'", "'dto-ee: threshold = 50 %, adapt_thresholds=false'"):
+        policy = resolve_text(SMALL.replace("policy: dto-ee", f"policy: {text}")).policy
+        assert (policy.name, policy.label) == ("dto-ee", "dto-ee")
+        assert policy.parameters == {"threshold": 0.5, "adapt_thresholds": False}
+
+
+def test_a_policy_file_is_sought_beside_the_topology(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    policy = load_topology(own / "own.yaml").resolve().policy
+    assert policy.name == f"{own}/policies/mine.py:Mine"
+    assert policy.parameters == {"sweet": 0.25}
+    assert policy.label == "mine-Mine"
+    # A relative path of the topology itself, and a copy elsewhere that is told where it came from.
+    monkeypatch.chdir(own / "policies")
+    assert load_topology("../own.yaml").resolve().policy == policy
+    (own / "policies" / "copy.yaml").write_text((own / "own.yaml").read_text())
+    assert load_topology("copy.yaml", folder=str(own)).resolve().policy == policy
+    with pytest.raises(TopologyError, match=r"copy.yaml:3:9: there is no policy file /.*/policies/policies/mine.py"):
+        load_topology("copy.yaml")
+
+
+def test_a_policy_file_asked_for_is_sought_in_the_working_directory(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    topology = load_topology_text(SMALL)
+    monkeypatch.chdir(own / "policies")
+    policy = topology.resolve(policy="mine.py:Mine:sweet=1").policy
+    assert (policy.name, dict(policy.parameters)) == (f"{own}/policies/mine.py:Mine", {"sweet": 1})
+    for asked, said in (
+        ("policies/mine.py:Mine", "there is no policy file"),
+        ("mine.py:NotOne", "is no policy"),
+        ("mine.py:Nobody", "has no class 'Nobody'"),
+        ("mine.py", "has no class ''"),
+        ("mine.py:Mine:sour=1", "has no parameter 'sour'"),
+        ("mine.py:Mine:sweet=very", "float"),
+        ("mine.py:Mine:sweet", "not of the form key=value"),
+    ):
+        with pytest.raises(InputError, match=said):
+            topology.resolve(policy=asked)
+
+
+def test_the_files_parameters_hold_for_the_files_policy_alone(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    topology = load_topology("own.yaml")
+    stated = {"sweet": 0.25}
+    assert topology.resolve().policy.parameters == stated
+    assert topology.resolve(policy="policies/mine.py:Mine").policy.parameters == stated
+    assert topology.resolve(policy=f"{own}/policies/mine.py:Mine").policy.parameters == stated
+    assert topology.resolve(policy="policies/mine.py:Mine:threshold=0.6").policy.parameters == {"threshold": 0.6}
+    assert topology.resolve(policy="dto-ee").policy.parameters == {}
+    assert topology.resolve(policy="dto-ee:threshold=0.6").policy.parameters == {"threshold": 0.6}
+
+
+def test_wrong_parameters_of_a_policy_file_are_placed(own: Path) -> None:
+    text = SMALL.replace("dto-ee", "{name: 'policies/mine.py:Mine', parameters: {sour: 1}}")
+    with pytest.raises(TopologyError, match=r"^topology.yaml:3:53: policy .*mine.py:Mine has no parameter 'sour'"):
+        load_topology_text(text, folder=str(own))
+
+
 def test_arguments_take_the_place_of_what_the_file_states() -> None:
     topology = load_topology_text(
         SMALL.replace("policy: dto-ee", "policy: {name: dto-ee, parameters: {threshold: 0.7}}")
@@ -240,6 +344,70 @@ def test_quickstart_is_the_scenario_that_it_says_it_is() -> None:
         capacities = [server.capacity_flop_per_s for server in scenario.servers_of_stage(stage)]
         assert max(capacities) <= 3 * min(capacities)
         assert 0.35 < offered * share[stage - 1] * work_flop[stage - 1] / sum(capacities) < 0.6
+
+
+GLYPHS_FLOP = (14.35e6, 8.65e6, 25.83e6)  # a task of the model cut after blocks 2, 3 and 5
+REACH = (1.0, 0.783, 0.369)  # share of the tasks that reach a stage with thresholds of 0.8
+
+
+def busiest(scenario: Scenario, at_s: float) -> float:
+    """Work over capacity of the busiest stage, at thresholds of 0.8, after the events up to `at_s`."""
+    rates = {device.name: device.rate_per_s for device in scenario.devices}
+    capacities = {server.name: server.capacity_flop_per_s for server in scenario.servers}
+    for event in scenario.events:
+        if event.at_s <= at_s and isinstance(event, RateChange):
+            rates[event.device] = event.rate_per_s
+        elif event.at_s <= at_s and isinstance(event, CapacityChange):
+            capacities[event.server] = event.capacity_flop_per_s
+    offered = sum(rates.values())
+    return max(
+        offered
+        * REACH[stage]
+        * GLYPHS_FLOP[stage]
+        / sum(capacities[server.name] for server in scenario.servers_of_stage(stage + 1))
+        for stage in range(3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "during"), [("surge", (0.74, 0.78)), ("slowdown", (0.6, 0.67)), ("linkdrop", (0.37, 0.40))]
+)
+def test_the_dynamic_topologies_are_busy_as_they_say(name: str, during: tuple[float, float]) -> None:
+    for seed in (None, 2, 3):
+        scenario = load_topology(TOPOLOGIES / f"{name}.yaml").resolve(seed=seed)
+        times = sorted({event.at_s for event in scenario.events})
+        assert len(times) == 2
+        for at_s in (0.0, times[1]):
+            assert 0.36 < busiest(scenario, at_s) < 0.42
+        assert during[0] < busiest(scenario, times[0]) < during[1]
+        assert 6 <= len(scenario.devices) <= 10
+        assert 90 <= scenario.duration_s <= 120
+
+
+def test_the_links_of_linkdrop_fall_to_a_tenth_and_come_back() -> None:
+    scenario = load_topology(TOPOLOGIES / "linkdrop.yaml").resolve()
+    rates = {link.ends: link.shape.rate_mbit_per_s for link in scenario.links}
+    changes = [event for event in scenario.events if isinstance(event, LinkChange)]
+    assert len(changes) == len(scenario.events) == 10
+    for change, factor in zip(changes, [0.1] * 5 + [1.0] * 5, strict=True):
+        assert "island" in change.ends
+        assert change.shape.rate_mbit_per_s == pytest.approx(factor * rates[change.ends])
+
+
+@pytest.mark.parametrize("seed", [None, *range(2, 12)])
+def test_city_is_the_scenario_that_it_says_it_is(seed: int | None) -> None:
+    scenario = load_topology(TOPOLOGIES / "city.yaml").resolve(seed=seed)
+    assert len(scenario.devices) == 50
+    assert [len(scenario.servers_of_stage(stage)) for stage in (1, 2, 3)] == [6, 5, 4]
+    assert len(scenario.links) == 50 * 6 + 6 * 5 + 5 * 4
+    assert 40 <= sum(device.rate_per_s for device in scenario.devices) <= 60
+    assert 0.4 < busiest(scenario, 0.0) < 0.45
+    for stage in (1, 2, 3):
+        capacities = {server.capacity_flop_per_s for server in scenario.servers_of_stage(stage)}
+        assert len(capacities) == 3
+        assert max(capacities) <= 3.001 * min(capacities)
+    assert all(0.002 <= link.shape.delay_s <= 0.06 for link in scenario.links)
+    assert all(5 <= link.shape.rate_mbit_per_s <= 100 for link in scenario.links)
 
 
 def test_the_schema_file_is_up_to_date() -> None:

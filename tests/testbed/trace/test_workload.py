@@ -28,7 +28,9 @@ from testbed.trace.workload import (
 ROOT = Path(__file__).parents[3]
 
 
-def scenario_of(devices: str = "cam: {count: 4, rate: 3 /s}", *, arrivals: str = "poisson") -> Scenario:
+def scenario_of(
+    devices: str = "cam: {count: 4, rate: 3 /s}", *, arrivals: str = "poisson", events: str = "", duration: str = "60 s"
+) -> Scenario:
     """A scenario with these devices in front of one server."""
     names = [part.split(":")[0].strip() for part in devices.split("},")]
     return resolve_text(
@@ -41,6 +43,8 @@ arrivals: {arrivals}
 devices: {{{devices}}}
 servers: {{server: {{stage: 1, capacity: 1 GFLOP/s}}}}
 links: [{{from: [{", ".join(names)}], to: server, rate: 1 Gbit/s, delay: 1 ms}}]
+duration: {duration}
+events: [{events}]
 """
     )
 
@@ -227,6 +231,78 @@ def test_bursty_arrivals_have_the_stated_mean_and_dispersion() -> None:
     assert dispersion == pytest.approx(in_window, rel=0.15)
     gaps = np.diff(times_of(arrivals, "cam-1"))
     assert stats.kstest(gaps, "expon", args=(0, 1 / rate)).pvalue < 1e-6
+
+
+SURGE = (
+    "{at: 40 %, device: cam, rate: x3}, {at: 45 %, server: server, capacity: x2}, {at: 70 %, device: cam, rate: 1 /s}"
+)
+
+
+@pytest.mark.parametrize("process", ["poisson", "bursty"])
+def test_rates_follow_the_rate_changes(process: str) -> None:
+    scenario = scenario_of(
+        "cam: {count: 1, rate: 2 /s}, tv: {rate: 2 /s}", arrivals=process, events=SURGE, duration="10000 s"
+    )
+    arrivals = generate(scenario, sample_count=10)
+    for begin_s, end_s, rate in ((0, 4000, 2.0), (4000, 7000, 6.0), (7000, 10_000, 1.0)):
+        for device, expected in (("cam-1", rate), ("tv", 2.0)):
+            times = times_of(arrivals, device)
+            count = int(((times >= begin_s) & (times < end_s)).sum())
+            mean = expected * (end_s - begin_s)
+            dispersion = 1.0 if process == "poisson" else 1 + 3.2 * expected
+            assert count == pytest.approx(mean, abs=4 * (mean * dispersion) ** 0.5), (device, begin_s)
+
+
+def test_every_piece_of_a_changing_poisson_stream_is_poisson() -> None:
+    from scipy import stats
+
+    scenario = scenario_of("cam: {count: 1, rate: 3 /s}", events=SURGE, duration="5000 s")
+    times = times_of(generate(scenario, sample_count=10), "cam-1")
+    for begin_s, end_s, rate in ((0, 2000, 3.0), (2000, 3500, 9.0), (3500, 5000, 1.0)):
+        gaps = np.diff(times[(times >= begin_s) & (times < end_s)])
+        assert stats.kstest(gaps, "expon", args=(0, 1 / rate)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("process", ["poisson", "bursty"])
+def test_a_rate_change_touches_nothing_else(process: str) -> None:
+    devices = "cam: {count: 2, rate: 3 /s}, tv: {rate: 9 /s}"
+    calm = generate(scenario_of(devices), process=process, sample_count=50)
+    double, triple = (
+        generate(scenario_of(devices, arrivals=process, events=event), sample_count=50)
+        for event in ("{at: 40 s, device: cam-1, rate: x2}", "{at: 40 s, device: cam-1, rate: 9 /s}")
+    )
+    # To the last bit: other devices keep their arrivals, and the device itself those that do not hang on the factor.
+    for device in ("cam-2", "tv"):
+        assert (times_of(calm, device) == times_of(double, device)).all()
+    before = [times[times < 40] for times in (times_of(double, "cam-1"), times_of(triple, "cam-1"))]
+    assert len(before[0]) > 50
+    assert (before[0] == before[1]).all()
+    assert len(times_of(triple, "cam-1")) > len(times_of(double, "cam-1")) > len(times_of(calm, "cam-1"))
+
+
+@pytest.mark.parametrize("process", ["poisson", "bursty"])
+def test_rate_changes_outside_the_duration_do_not_count(process: str) -> None:
+    changing = scenario_of("cam: {count: 1, rate: 3 /s}", events="{at: 50 s, device: cam, rate: x5}")
+    calm = scenario_of("cam: {count: 1, rate: 3 /s}")
+    shorter = [generate(scenario, process=process, duration_s=50.0, sample_count=10) for scenario in (changing, calm)]
+    assert shorter[0] == shorter[1]
+    # The last rate holds on in a longer workload.
+    times = times_of(generate(changing, process=process, duration_s=5000.0, sample_count=10), "cam-1")
+    dispersion = 1.0 if process == "poisson" else 1 + 3.2 * 15
+    assert (times >= 60).sum() == pytest.approx(15 * 4940, abs=4 * (15 * 4940 * dispersion) ** 0.5)
+
+
+def test_a_change_at_the_very_start_sets_the_rate() -> None:
+    scenario = scenario_of("cam: {count: 1, rate: 1 /s}", events="{at: 0 %, device: cam, rate: 20 /s}")
+    assert len(generate(scenario, sample_count=10)) == pytest.approx(1200, abs=4 * 1200**0.5)
+
+
+def test_the_expected_number_of_tasks_counts_rate_changes() -> None:
+    flood = "{at: 50 %, device: cam-1, rate: 1e6 /s}"
+    with pytest.raises(InputError, match=r"about 3e\+07 tasks are too many"):
+        generate(scenario_of(events=flood), sample_count=10)
+    ebb = "{at: 0 s, device: cam, rate: 1 /s}"
+    assert len(generate(scenario_of("cam: {count: 1, rate: 1e6 /s}", events=ebb), sample_count=10)) < 120
 
 
 def test_impossible_wishes_are_refused() -> None:

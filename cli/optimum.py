@@ -1,0 +1,225 @@
+"""`optimum`: the best plan for a topology, or for what a recorded run was offered, and a bound on any plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.quantity import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
+
+    from testbed.optimum import Figures, Optimum, SegmentOptimum
+
+DEVICES_SHOWN = 12
+
+
+def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...] | None:
+    if value == "search":
+        return None
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        message = f"{value!r} is neither search nor numbers such as 0.8 or 0.8,0.7"
+        raise click.BadParameter(message, ctx, param) from None
+
+
+@click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any.")
+@click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
+@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
+@click.option(
+    "--thresholds", metavar="search|C[,C...]", callback=_thresholds, default="search", show_default=True,
+    help="Confidence thresholds: the best ones, or one for all stages, or one for each stage before the last.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    source: Path, seed: int | None, duration: float | None, thresholds: Sequence[float] | None, as_json: bool
+) -> None:
+    """Compute the centralised optimum: the plans of a solver that knows everything, and a certified bound on any plan.
+
+    Between events the scenario is taken to be in steady state, its queues those of a formula (a few per cent above true
+    ones): the bound holds for plans, fixed shares and thresholds, in this model. The plans are also played against the
+    tasks themselves; that is the figure to hold a run against. For a run's directory rates are counted in its trace,
+    and the run's figures are printed beside.
+    """
+    from node_agent.models import load_bundle
+    from testbed.optimum import bound_for, bound_for_run
+    from testbed.topology import load_topology
+
+    summary: Mapping[str, Any] | None = None
+    if source.is_dir():
+        if seed is not None or duration is not None:
+            raise click.UsageError("--seed and --duration belong to topologies: a run directory holds its trace")
+        optimum, recorded = bound_for_run(source, thresholds=thresholds)
+        summary = recorded.summary
+    else:
+        scenario = load_topology(source).resolve(seed=seed, duration_s=duration)
+        optimum = bound_for(scenario, load_bundle(scenario.model.name), thresholds=thresholds)
+    if as_json:
+        content = optimum.as_dict()
+        if summary is not None:
+            content["run"] = run_beside(optimum, summary)
+        click.echo(json.dumps(content, indent=2))
+        return
+    _print(optimum, summary)
+
+
+def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
+    """(label, text) by line, as `cli.closing` prints them; `summary` is that of a run of the same scenario."""
+    if optimum.overall is None:
+        yield "Optimum", "none: no plan can serve what is offered"
+    else:
+        best = optimum.overall
+        yield "Optimum", (
+            f"mean delay {_ms(best.mean_delay_s)} at accuracy {_percent(best.accuracy)}, "
+            f"utility {best.utility_s:.3f} s (model: no plan above {best.utility_bound_s:.3f} s)"
+        )
+    if (played := optimum.played) is not None:
+        yield "", (
+            f"played: mean delay {_ms(played.mean_delay_s)} at accuracy {_percent(played.accuracy)}, "
+            f"utility {played.utility_s:.3f} s"
+        )
+    for segment in optimum.unserved:
+        yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
+    if summary is None:
+        return
+    beside = run_beside(optimum, summary)
+    if beside["delay_over_played"] is not None:
+        less_s = beside["utility_below_played_s"]
+        yield "", (
+            f"this run: utility {abs(less_s):.3f} s {'below' if less_s >= 0 else 'above'} that, "
+            f"delay {beside['delay_over_played']:.2f} times as long"
+        )
+    if beside["delay_over_least"] is not None:
+        yield "", (
+            f"its delay is {beside['delay_over_least']:.2f} times the least of any plan as accurate "
+            f"(model: {_ms(beside['least_delay_s'])})"
+        )
+
+
+def run_beside(optimum: Optimum, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's figures beside the bound; None where there is nothing to compare.
+
+    `least_delay_s` is the model's lower bound on the mean delay of plans with at least the run's accuracy; `played`
+    are the best plans against the same tasks.
+    """
+    delay_s, accuracy, utility_s = summary["delay_s"]["mean"], summary["accuracy"], summary["utility"]
+    best, played = optimum.overall, optimum.played
+    least_s = optimum.least_delay_s(accuracy) if accuracy is not None else None
+    return {
+        "policy": summary["policy"],
+        "mean_delay_s": delay_s,
+        "accuracy": accuracy,
+        "utility_s": utility_s,
+        "least_delay_s": least_s,
+        "delay_over_least": delay_s / least_s if delay_s is not None and least_s else None,
+        "delay_over_played": delay_s / played.mean_delay_s if delay_s is not None and played else None,
+        "utility_below_played_s": played.utility_s - utility_s if utility_s is not None and played else None,
+        "utility_below_bound_s": best.utility_bound_s - utility_s if utility_s is not None and best else None,
+    }
+
+
+def _print(optimum: Optimum, summary: Mapping[str, Any] | None) -> None:
+    from cli.closing import print_lines
+
+    console = _console()
+    how = "thresholds searched for" if optimum.searched else "thresholds given"
+    console.print(f"{optimum.topology}: theta {optimum.theta_s:g} s, {how}", highlight=False)
+    _print_figures(console, optimum, summary)
+    for segment in optimum.segments:
+        if segment.figures is not None and segment.weight > 0:
+            _print_plan(console, segment)
+    print_lines(optimum_lines(optimum, summary))
+
+
+def _print_figures(console: Console, optimum: Optimum, summary: Mapping[str, Any] | None) -> None:
+    rows = []
+    for segment in optimum.segments:
+        span = f"{segment.begin_s:g}-{segment.end_s:g} s"
+        rows.append((span, f"{segment.weight:.0f}", *_cells(segment.figures), _state(segment)))
+    whole = sum(segment.weight for segment in optimum.segments if segment.figures is not None)
+    left = f"without {len(optimum.unserved)} of {len(optimum.segments)}" if optimum.unserved else ""
+    rows.append(("overall", f"{whole:.0f}", *_cells(optimum.overall), left))
+    if (played := optimum.played) is not None:
+        figures = (_ms(played.mean_delay_s), "", _percent(played.accuracy), _s(played.utility_s), "")
+        rows.append(("played", f"{played.tasks}", *figures, f"{played.times} times"))
+    if summary is not None:
+        figures = (_ms(summary["delay_s"]["mean"]), "", _percent(summary["accuracy"]), _s(summary["utility"]), "")
+        counted = summary["tasks"].get("counted", summary["tasks"]["completed"])
+        rows.append((f"run: {summary['policy']}", f"{counted}", *figures, ""))
+    header = ("segment", "tasks", "delay", "at least", "accuracy", "utility", "at most", "")
+    _table(console, header, rows, left={"segment", ""})
+
+
+def _cells(figures: Figures | None) -> tuple[str, ...]:
+    if figures is None:
+        return ("-",) * 5
+    return (
+        _ms(figures.mean_delay_s), _ms(figures.lower_bound_s), _percent(figures.accuracy),
+        _s(figures.utility_s), _s(figures.utility_bound_s),
+    )  # fmt: skip
+
+
+def _state(segment: SegmentOptimum) -> str:
+    if segment.figures is None:
+        return segment.trouble
+    exits = " / ".join(f"{share:.0%}" for share in segment.exit_share)
+    return f"exits {exits}"
+
+
+def _print_plan(console: Console, segment: SegmentOptimum) -> None:
+    console.print(f"plan for {segment.begin_s:g}-{segment.end_s:g} s", highlight=False)
+    devices = [name for name in segment.plan if name not in segment.utilisation]
+    rows = [(name, "", "", _shares(segment.plan[name])) for name in devices[:DEVICES_SHOWN]]
+    if len(devices) > DEVICES_SHOWN:
+        rows.append((f"({len(devices) - DEVICES_SHOWN} more)", "", "", "--json shows them"))
+    for name, utilisation in segment.utilisation.items():
+        threshold = f"{segment.thresholds[name]:.3f}" if name in segment.thresholds else ""
+        rows.append((name, f"{utilisation:.0%}", threshold, _shares(segment.plan.get(name, {}))))
+    _table(console, ("node", "busy", "threshold", "offloads to"), rows, left={"node", "offloads to"})
+
+
+def _shares(row: Mapping[str, float]) -> str:
+    ordered = sorted(row.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {share:.1%}" for name, share in ordered)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Piped into a file or another program there is no window to fit: nothing may be cut off.
+    width = None if sys.stdout.isatty() else 200
+    return Console(width=width, no_color=bool(os.environ.get("NO_COLOR")) or None)
+
+
+def _table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: set[str]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    for title in header:
+        table.add_column(title, justify="left" if title in left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, highlight=False)
+
+
+def _ms(value_s: float | None) -> str:
+    return "-" if value_s is None else f"{value_s * 1e3:.1f} ms"
+
+
+def _s(value_s: float | None) -> str:
+    return "-" if value_s is None else f"{value_s:.3f} s"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.1f} %"

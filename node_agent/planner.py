@@ -1,0 +1,87 @@
+"""The planner of a central policy, in a process of its own: the coordinator's other work goes on meanwhile."""
+
+import os
+import sys
+import traceback
+from multiprocessing.connection import Connection, Pipe
+from typing import cast
+
+import msgspec
+
+from node_agent.central import CentralPolicy
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import TestbedError
+from node_agent.events import PlanningFinished
+from node_agent.policies.base import Policy
+from node_agent.problem import Problem
+from node_agent.wire import Assignment
+
+NICENESS = 10  # a plan may come a little later; a task in service may not
+
+_Answer = dict[str, Assignment]
+
+
+class Planner:
+    """Plans one problem at a time; like paced compute, the answer is held until its stated time has passed.
+
+    Must be made before the process has threads, since it forks.
+    """
+
+    def __init__(self, policy: Policy, table: ExitTable) -> None:
+        """`policy` is a central one."""
+        self._policy = cast("CentralPolicy", policy)
+        self._answer: _Answer | None = None
+        self._due_s = 0.0
+        self._pipe, child_pipe = Pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._pipe.close()
+            _serve(child_pipe, self._policy, table)
+        child_pipe.close()
+
+    def start(self, problem: Problem, now_s: float) -> None:
+        """Begin to plan."""
+        self._due_s = now_s + self._policy.planning_s(problem)
+        self._pipe.send_bytes(msgspec.msgpack.encode(problem))
+
+    def due_s(self) -> float | None:
+        """When to call `collect` at the latest, if an answer is being held."""
+        return None if self._answer is None else self._due_s
+
+    def fileno(self) -> int:
+        """What to poll for an answer."""
+        return self._pipe.fileno()
+
+    def collect(self, now_s: float) -> PlanningFinished | None:
+        """The plan, once it is made and due."""
+        if self._pipe.poll():
+            try:
+                self._answer = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Answer)
+            except (EOFError, ConnectionError) as error:
+                raise TestbedError("the process of the planner has ended unexpectedly") from error
+        if self._answer is None or now_s < self._due_s:
+            return None
+        answer, self._answer = self._answer, None
+        return PlanningFinished(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        os.waitpid(self._pid, 0)
+
+
+def _serve(pipe: Connection, policy: CentralPolicy, table: ExitTable) -> None:
+    """The child: plan until the pipe closes."""
+    status = 1
+    try:
+        os.nice(NICENESS)
+        while True:
+            problem = msgspec.msgpack.decode(pipe.recv_bytes(), type=Problem)
+            pipe.send_bytes(msgspec.msgpack.encode(policy.plan(problem, table)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        status = 0
+    except Exception:
+        traceback.print_exc()  # into the agents' log
+    finally:
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,34 @@
+"""DTO-EE with two choices: the plan says where tasks should go on average, the queues where this one goes."""
+
+import random
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta
+
+from node_agent.policies import dto_ee
+from node_agent.policies.base import Candidate
+
+
+class Parameters(dto_ee.Parameters, frozen=True):
+    """As DTO-EE, and how often receivers tell their backlog."""
+
+    report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.1  # s
+
+
+class DtoEe2c(dto_ee.DtoEe):
+    """Draws two receivers from the row and takes the one with less expected delay."""
+
+    parameters_type = Parameters
+
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:
+        super().__init__(parameters, theta_s)
+        self.status_every_s = parameters.report_every
+
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
+        """The better of two draws; both may fall on the same receiver, which keeps the plan's proportions."""
+        shares = [candidate.share for candidate in candidates]
+        if sum(shares) <= 0:
+            return random.randrange(len(candidates))
+        pair = random.choices(range(len(candidates)), shares, k=2)
+        return min(pair, key=lambda k: candidates[k].expected_delay_s + candidates[k].onward_delay_s)

@@ -1,0 +1,19 @@
+"""Always the first exit: every task is answered by stage 1; only the offloading adapts."""
+
+import msgspec
+
+from node_agent.policies.fixed_threshold import FixedThresholdDtoEe
+from node_agent.policies.fixed_threshold import Parameters as FixedParameters
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """None."""
+
+
+class FirstExit(FixedThresholdDtoEe):
+    """The least delay that the model can have, at the accuracy of its first exit."""
+
+    parameters_type = Parameters
+
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:  # noqa: ARG002
+        super().__init__(FixedParameters(threshold=0.0), theta_s)

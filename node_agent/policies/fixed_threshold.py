@@ -1,0 +1,28 @@
+"""DTO-EE's offloading at a fixed confidence threshold: what it gains without early exits that adapt."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from node_agent.policies import dto_ee
+from node_agent.policies.base import ThresholdView
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Only the threshold."""
+
+    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+
+
+class FixedThresholdDtoEe(dto_ee.DtoEe):
+    """DTO-O and DTO-R as ever; every server keeps `threshold`."""
+
+    parameters_type: type[msgspec.Struct] = Parameters
+
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:
+        super().__init__(dto_ee.Parameters(threshold=parameters.threshold), theta_s)
+
+    def move_threshold(self, view: ThresholdView) -> float:
+        """The same."""
+        return view.threshold

@@ -1,0 +1,243 @@
+"""GA: a genetic algorithm on one node plans the offloading and the thresholds of all.
+
+A genome holds every offloader's weights over its receivers (a row is proportional to them) and the index of one
+threshold per early stage. Fitness is the objective, mean delay minus theta times accuracy, under the queueing model
+that DTO-EE uses, with the rates and links that the nodes told. The whole population is evaluated at once in arrays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import Array, overload_penalty, queue_cost
+from node_agent.dtoee.receiver import Overload
+from node_agent.dtoee.thresholds import grid
+from node_agent.policies.base import PlainPolicy
+from node_agent.problem import Problem
+from node_agent.wire import Assignment
+
+TOURNAMENT = 3
+ELITE = 2
+MUTATED_SHARE, MUTATION_SIZE = 0.1, 0.15  # of the genes, and the standard deviation of what is added to each
+THRESHOLD_MUTATION = 0.2  # probability that a threshold moves one step on its grid
+BLEND = 0.25  # children lie up to this share beyond their parents
+# Time the planner is charged per weight of a genome, generation and member of the population, as measured on one core
+# of a small server. A constant, so that simulations repeat.
+SECONDS_PER_GENE = 60e-9
+LEAST_PLANNING_S = 0.02
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a topology may set."""
+
+    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8  # until the first plan arrives, and where it may not move
+    adapt_thresholds: bool = True
+    population: Annotated[int, Meta(ge=4, le=1000)] = 50
+    generations: Annotated[int, Meta(ge=1, le=10000)] = 100
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The network as dense matrices: stage h has n_h nodes, stage 0 are the devices."""
+
+    names: list[list[str]]  # per stage 0..H
+    arrival_per_s: Array  # (n_0,)
+    service_per_s: list[Array]  # per stage 1..H
+    variability: list[Array]
+    exists: list[NDArray[np.bool_]]  # (n_(h-1), n_h)
+    link_s: list[Array]  # (n_(h-1), n_h)
+
+
+@dataclass(slots=True)
+class Population:
+    """Weights per tier (P, n_(h-1), n_h), not negative, and threshold indices (P, H - 1)."""
+
+    weights: list[Array]
+    indices: NDArray[np.int64]
+
+    def take(self, chosen: NDArray[np.int64]) -> "Population":
+        """These members, in this order."""
+        return Population([tier[chosen] for tier in self.weights], self.indices[chosen])
+
+
+class Ga(PlainPolicy):
+    """Plans once a slot from the states collected; the best genome of a slot starts the next one's population."""
+
+    parameters_type = Parameters
+    central = True
+
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:
+        self.parameters = parameters
+        self.first_threshold = parameters.threshold
+        self._theta_s = theta_s
+        self._best: Population | None = None
+
+    def planning_s(self, problem: Problem) -> float:
+        """In proportion to the work: genes times population times generations."""
+        genes = sum(len(place.receivers) for place in problem.places.values())
+        work = genes * self.parameters.population * self.parameters.generations
+        return max(LEAST_PLANNING_S, SECONDS_PER_GENE * work)
+
+    def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
+        """The best genome's rows and thresholds."""
+        layers = layers_of(problem)
+        if layers is None:
+            return {}
+        search = Search(layers, table, self.parameters, self._theta_s, seed=problem.slot)
+        self._best = search.run(self._best)
+        return search.assignments(self._best, problem.slot)
+
+
+def layers_of(problem: Problem) -> Layers | None:
+    """The part of the network that has told its state; None while some stage has nobody."""
+    names = [
+        [name for name, place in problem.places.items() if place.stage == stage and name in problem.states]
+        for stage in range(problem.stages + 1)
+    ]
+    if not all(names):
+        return None
+    exists, link_s = [], []
+    for upper, lower in pairwise(names):
+        links = np.full((len(upper), len(lower)), np.nan)
+        for i, offloader in enumerate(upper):
+            for j, receiver in enumerate(lower):
+                if receiver in problem.places[offloader].receivers:
+                    links[i, j] = problem.states[offloader].link_s.get(receiver, 0.0)
+        exists.append(~np.isnan(links))
+        link_s.append(np.nan_to_num(links))
+
+    def column(stage: int, field: str) -> Array:
+        return np.array([getattr(problem.states[name], field) for name in names[stage]], dtype=np.float64)
+
+    servers = range(1, problem.stages + 1)
+    return Layers(
+        names,
+        column(0, "rate_per_s"),
+        [np.maximum(column(stage, "rate_per_s"), 1e-6) for stage in servers],
+        [column(stage, "variability") for stage in servers],
+        exists,
+        link_s,
+    )
+
+
+class Search:
+    """One run of the genetic algorithm."""
+
+    def __init__(self, layers: Layers, table: ExitTable, parameters: Parameters, theta_s: float, *, seed: int) -> None:
+        self._layers = layers
+        self._table = table
+        self._parameters = parameters
+        self._theta_s = theta_s
+        self._random = np.random.default_rng([parameters.seed, seed])
+        self._grids = [grid(table, stage) for stage in range(1, table.stages)]
+        if not parameters.adapt_thresholds:
+            self._grids = [np.array([parameters.threshold]) for _ in self._grids]
+        self._overload = Overload()
+        self._outcomes: dict[tuple[int, ...], tuple[list[float], float]] = {}
+
+    def run(self, best: Population | None) -> Population:
+        """The best member found, as a population of one."""
+        population = self._first(best)
+        cost = self.cost(population)
+        for _ in range(self._parameters.generations):
+            children = self._children(population, cost)
+            order = np.argsort(cost)[:ELITE]
+            for mine, theirs in zip(children.weights, population.weights, strict=True):
+                mine[:ELITE] = theirs[order]
+            children.indices[:ELITE] = population.indices[order]
+            population, cost = children, self.cost(children)
+        return population.take(np.argsort(cost)[:1])
+
+    def cost(self, population: Population) -> Array:
+        """Mean delay, penalty included, minus theta times accuracy [s], shape (P,)."""
+        outcomes = [self._outcome(tuple(row)) for row in population.indices.tolist()]
+        remaining = np.array([ratios for ratios, _ in outcomes])  # (P, H)
+        accuracy = np.array([share for _, share in outcomes])
+        layers = self._layers
+        leaving = np.broadcast_to(layers.arrival_per_s, (len(accuracy), len(layers.arrival_per_s)))
+        total = np.zeros(len(accuracy))
+        for h, row in enumerate(self.rows(population)):
+            flow = leaving[:, :, None] * row
+            phi = flow.sum(axis=1)
+            queue = queue_cost(phi, layers.service_per_s[h], layers.variability[h])
+            penalty = overload_penalty(phi, layers.service_per_s[h], self._overload.rho_max, self._overload.kappa_s2)
+            total += (flow * layers.link_s[h]).sum(axis=(1, 2)) + (queue.tasks + penalty.tasks).sum(axis=1)
+            leaving = phi * remaining[:, h, None]
+        return np.asarray(total / max(layers.arrival_per_s.sum(), 1e-9) - self._theta_s * accuracy)
+
+    def rows(self, population: Population) -> list[Array]:
+        """Offloading probabilities per tier (P, n_(h-1), n_h); an offloader without living receivers has none."""
+        rows = []
+        for weights, exists in zip(population.weights, self._layers.exists, strict=True):
+            kept = np.where(exists, np.maximum(weights, 1e-9), 0.0)
+            total = kept.sum(axis=2, keepdims=True)
+            rows.append(kept / np.where(total > 0, total, 1.0))
+        return rows
+
+    def _outcome(self, indices: tuple[int, ...]) -> tuple[list[float], float]:
+        """Remaining ratio per stage and accuracy under one threshold per early stage."""
+        if indices not in self._outcomes:
+            chosen = [float(points[index]) for points, index in zip(self._grids, indices, strict=True)]
+            share, accuracy = self._table.outcome(chosen)
+            alive = 1 - np.concatenate([[0.0], np.cumsum(share)])
+            ratios = [float(after / before) if before > 1e-12 else 0.0 for before, after in pairwise(alive)]
+            self._outcomes[indices] = (ratios, accuracy)
+        return self._outcomes[indices]
+
+    def _first(self, best: Population | None) -> Population:
+        """Random weights and thresholds, one member in proportion to the servers' speeds, and the last slot's best."""
+        size, layers = self._parameters.population, self._layers
+        weights = [self._random.random((size, *exists.shape)) for exists in layers.exists]
+        indices = np.column_stack([self._random.integers(0, len(points), size) for points in self._grids])
+        for tier, service in zip(weights, layers.service_per_s, strict=True):
+            tier[0] = service / service.sum()
+        indices[0] = self._nearest(self._parameters.threshold)
+        if best is not None and [tier.shape[1:] for tier in best.weights] == [tier.shape[1:] for tier in weights]:
+            for tier, kept in zip(weights, best.weights, strict=True):
+                tier[1] = kept[0]
+            indices[1] = best.indices[0]
+        return Population(weights, indices)
+
+    def _nearest(self, threshold: float) -> list[int]:
+        return [int(np.abs(points - threshold).argmin()) for points in self._grids]
+
+    def _children(self, population: Population, cost: Array) -> Population:
+        """A new generation: parents by tournament, blended, mutated."""
+        size, random = self._parameters.population, self._random
+        entrants = random.integers(0, size, (2 * size, TOURNAMENT))
+        winners = entrants[np.arange(2 * size), cost[entrants].argmin(axis=1)]
+        mother, father = population.take(winners[:size]), population.take(winners[size:])
+        weights = []
+        for ours, theirs in zip(mother.weights, father.weights, strict=True):
+            share = random.uniform(-BLEND, 1 + BLEND, ours.shape)
+            child = ours + share * (theirs - ours)
+            mutated = random.random(child.shape) < MUTATED_SHARE
+            child[mutated] += random.normal(0.0, MUTATION_SIZE, int(mutated.sum()))
+            weights.append(np.maximum(child, 0.0))
+        indices = np.where(random.random(mother.indices.shape) < 0.5, mother.indices, father.indices)
+        moves = random.integers(-1, 2, indices.shape) * (random.random(indices.shape) < THRESHOLD_MUTATION)
+        most = np.array([len(points) - 1 for points in self._grids])
+        return Population(weights, np.clip(indices + moves, 0, most))
+
+    def assignments(self, best: Population, slot: int) -> dict[str, Assignment]:
+        """The first member's plan in the form in which nodes are told."""
+        layers, told = self._layers, {}
+        thresholds: Sequence[float | None] = [
+            None, *(float(points[i]) for points, i in zip(self._grids, best.indices[0], strict=True)), None
+        ]
+        rows = [tier[0] for tier in self.rows(best)]
+        for stage, names in enumerate(layers.names):
+            for i, name in enumerate(names):
+                row = rows[stage][i].tolist() if stage < len(rows) else []
+                shares = {other: min(1.0, p) for other, p in zip(layers.names[stage + 1], row, strict=True) if p > 0} \
+                    if row else {}  # fmt: skip
+                told[name] = Assignment(slot, shares, thresholds[stage])
+        return told

@@ -1,0 +1,84 @@
+"""NGTO: a game in which every offloader shifts its tasks to where they themselves, and nobody else, fare best.
+
+Offloader i minimises its own mean delay sum_j p_ij (t_ij + T_j(phi_j) + Y_j), T_j the sojourn time at receiver j under
+everybody's load phi_j and Y_j the mean time after it. With x_ij = w_i p_ij its own part of that load, the slope is
+
+    u_ij = t_ij + T_j + x_ij T'_j + Y_j ,    T'_j = (D'_j - T_j) / phi_j
+
+which differs from DTO-EE's marginal cost in that the delay inflicted on others is missing. Where all u_ij on the
+support of every row are equal and least, no offloader gains by moving alone: a Nash equilibrium.
+
+Decision: the row moves by the multiplicative step with momentum and step control that DTO-EE uses, because it settles
+within a slot's rounds; rejected: simultaneous best responses, which swing into overload, and best responses one player
+at a time, which need a round per player.
+"""
+
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from node_agent.dtoee.offloader import RowState, StepRule, published, restrict, shift
+from node_agent.dtoee.queueing import Array, queue_cost
+from node_agent.policies.base import PlainPolicy, Prospect, proportional
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a topology may set."""
+
+    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
+    stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02
+
+
+class Ngto(PlainPolicy):
+    """One player of the game."""
+
+    parameters_type = Parameters
+
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
+        self.first_threshold = parameters.threshold
+        self.most_rounds = parameters.most_rounds
+        self._stop_gap = parameters.stop_gap
+        self._rule = StepRule()
+        self._state: RowState | None = None
+
+    def start_slot(self) -> None:
+        """Keep the row, forget momentum and step."""
+        if self._state is not None:
+            self._state = RowState.at_rest(self._state.row, self._rule)
+
+    def update_row(self, row: Array, prospect: Prospect) -> Array:
+        """One step towards the receivers where the own tasks would be done sooner."""
+        if self._state is None:
+            start = proportional(prospect.service_per_s, prospect.alive)
+            self._state = RowState.at_rest(restrict(start, prospect.alive, self._rule.floor), self._rule)
+        else:
+            slope_s = own_marginal_s(row, prospect)
+            self._state = shift(self._state, slope_s, prospect.alive, self._rule, stale=prospect.stale)
+        return self._state.row
+
+    def gap(self, row: Array, prospect: Prospect) -> float:
+        """What the offloader could still gain by moving alone, as a share of its mean slope."""
+        slope_s = own_marginal_s(row, prospect)[prospect.alive]
+        kept = row[prospect.alive]
+        mean_s = float(kept @ slope_s / kept.sum())
+        return (mean_s - float(slope_s.min())) / mean_s if mean_s > 0 else 0.0
+
+    def stop_gap(self) -> float:
+        """As configured."""
+        return self._stop_gap
+
+    def executed(self, row: Array) -> Array:
+        """The row without the receivers that only the probing floor keeps in it."""
+        return published(row, self._rule.floor)
+
+
+def own_marginal_s(row: Array, prospect: Prospect) -> Array:
+    """u_ij above: slope of the own mean delay in the own flow to each receiver [s], shape (K,)."""
+    phi = np.maximum(prospect.arrival_per_s, 1e-9)
+    sojourn_s = prospect.sojourn_s
+    slope_s = queue_cost(phi, prospect.service_per_s, prospect.variability).slope_s
+    own_part = np.clip(prospect.leaving_per_s * row / phi, 0.0, 1.0)
+    return np.asarray(prospect.link_s + sojourn_s + own_part * (slope_s - sojourn_s) + prospect.onward_delay_s)

@@ -1,0 +1,14 @@
+"""Shortest expected delay: every task goes where it would be served first, as far as this node was told."""
+
+import random
+from collections.abc import Sequence
+
+from node_agent.policies.base import Candidate, QueuePolicy
+
+
+class ShortestExpectedDelay(QueuePolicy):
+    """argmin_j t_ij + (q_j + 1) / s_j: greedy, and blind to what the others choose at the same time."""
+
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:  # noqa: ARG002 - ties are rare
+        """The candidate with the least transfer, waiting and service time."""
+        return min(range(len(candidates)), key=lambda k: candidates[k].expected_delay_s)

@@ -1,0 +1,15 @@
+"""Two choices: of two receivers drawn at random, the one with the smaller queue (Mitzenmacher 2001)."""
+
+import random
+from collections.abc import Sequence
+
+from node_agent.policies.base import Candidate, QueuePolicy
+
+
+class TwoChoices(QueuePolicy):
+    """Most of what the shortest queue gains, without everybody running to the same one on old news."""
+
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
+        """The candidate with the smaller backlog of two drawn at random."""
+        pair = random.sample(range(len(candidates)), min(2, len(candidates)))
+        return min(pair, key=lambda k: candidates[k].backlog)

@@ -1,0 +1,123 @@
+"""What a run keeps account of, live or simulated: the ends of its tasks, and what its nodes tell."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from node_agent.records import DecisionRecord, EventRecord, Record, SampleRecord, TaskRecord, lost_task
+from testbed.observer import RunObserver
+from testbed.recorder import Recorder
+from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
+from testbed.summary import COUNTED_FIELDS, summarise
+from testbed.trace.workload import Arrival
+
+DRAIN_S = 90.0  # how long results are waited for after the end of the workload, and on while some still come
+STILL_S = 30.0  # without any end of a task
+
+
+def told_of(event: Event) -> tuple[str | None, str, str]:
+    """How an event that the scenario injects is told: node, kind and detail."""
+    match event:
+        case LinkChange(_, ends, shape):
+            what = f"{shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s * 1e3:g} ms"
+            return None, "link-change", f"{' - '.join(ends)}: {what}"
+        case CapacityChange(_, server, capacity):
+            return server, "capacity-change", f"{capacity / 1e9:g} GFLOP/s"
+        case RateChange(_, device, rate_per_s):
+            return device, "rate-change", f"offers {rate_per_s:g} tasks/s"
+        case NodeChange(_, node, up):
+            return node, "node-up" if up else "node-down", "agent started" if up else "agent killed"
+
+
+class Accounts:
+    """Every offered task ends here exactly once; recorder and observer hear of all that is told."""
+
+    def __init__(
+        self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Recorder, observer: RunObserver
+    ) -> None:
+        """`arrivals` is the whole workload; a task's id is its place in it."""
+        self._scenario = scenario
+        self._arrivals = arrivals
+        self._recorder = recorder
+        self._observer = observer
+        self._ended: set[int] = set()
+        self._last_end_s = 0.0
+        self.down: set[str] = set()  # nodes whose agent has been killed
+        self.stopped_s = float("inf")  # when the run was cut short
+        self.tasks: list[dict[str, Any]] = []
+        self.duplicates = 0
+        self.overruns = 0
+        self.agents_cpu_s = 0.0
+
+    def take(self, record: Record, now_s: float) -> None:
+        """What a node has told; `Ready` is not for the books."""
+        match record:
+            case TaskRecord():
+                self.end_task(record, now_s)
+            case DecisionRecord():
+                self._recorder.decision(record)
+                self._observer.decision(record)
+            case SampleRecord():
+                self.duplicates += record.duplicates
+                self.overruns += record.overruns
+                self.agents_cpu_s += record.cpu_s
+                self._recorder.sample(record)
+                self._observer.sample(record)
+            case EventRecord():
+                self.note(record)
+
+    def end_task(self, record: TaskRecord, now_s: float) -> None:
+        """A task has ended; the first word on it counts."""
+        if record.id in self._ended:
+            return
+        self._ended.add(record.id)
+        self._last_end_s = now_s
+        line = self._recorder.task(record)
+        self.tasks.append({name: line[name] for name in COUNTED_FIELDS})
+        self._observer.task(line)
+
+    def note(self, record: EventRecord) -> None:
+        """Something was injected or went wrong."""
+        self._recorder.event(record)
+        self._observer.event(record)
+
+    def finished(self, now_s: float) -> bool:
+        """Whether there is nothing left to wait for."""
+        if now_s < self._scenario.duration_s:
+            return False
+        if len(self._ended) == len(self._arrivals):
+            return True
+        if now_s > max(self._scenario.duration_s + DRAIN_S, self._last_end_s + STILL_S):
+            return True
+        return bool(self.down) and all(
+            task_id in self._ended or arrival.device in self.down for task_id, arrival in enumerate(self._arrivals)
+        )
+
+    def close(self, now_s: float) -> None:
+        """Tell the end of every task whose device has not: each offered task ends exactly once.
+
+        What a run that was cut short had not come to was never offered.
+        """
+        for task_id, arrival in enumerate(self._arrivals):
+            if task_id in self._ended or arrival.time_s > self.stopped_s:
+                continue
+            if arrival.device in self.down:
+                reason = "its device was down"
+            elif self.stopped_s < float("inf"):
+                reason = "the run was cut short"
+            else:
+                reason = "still under way when the run ended"
+            self.end_task(lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, reason), now_s)
+
+    def summary(self, fidelity: Mapping[str, object], setup_s: Mapping[str, float]) -> dict[str, object]:
+        """The content of summary.json."""
+        scenario = self._scenario
+        figures = summarise(
+            self.tasks,
+            policy=scenario.policy.label,
+            theta_s=scenario.theta_s,
+            warm_up_s=scenario.warm_up_s,
+            duplicates=self.duplicates,
+            stages=scenario.stages,
+            fidelity=fidelity,
+        )
+        return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}

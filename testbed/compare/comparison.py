@@ -1,0 +1,297 @@
+"""Policies against each other on the same workloads: `compare` runs what is missing and gives the figures of all."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from node_agent.errors import InputError, TestbedError
+from testbed.compare.runs import (
+    Ask,
+    Cell,
+    CompareObserver,
+    Unobserved,
+    cells_of,
+    default_jobs,
+    is_complete,
+    manifests,
+    read_summary,
+    run_live,
+    run_simulated,
+)
+from testbed.compare.specs import PolicySpec, read_specs
+from testbed.compare.table import PolicyFigures, Row, aggregate, row_of
+from testbed.compare.writing import COMPARE_JSON, read_marker, write_files, write_marker
+from testbed.experiment import Plan, new_run_id, require_root
+from testbed.interrupts import Interrupts
+from testbed.network.emulated import BackendChoice
+from testbed.planning import plan_run
+from testbed.recorder import TOPOLOGY
+from testbed.recovery import Recovery, Tasks, pooled, read_tasks, recoveries
+from testbed.scenario import Scenario
+
+MAX_RUNS = 10_000
+FEW_REPEATS = 5  # below this, bootstrap intervals come out too narrow
+
+
+class CompareInterrupted(TestbedError):
+    """Ctrl-C ended the comparison; `directory` holds what is complete, and takes the rest when asked again."""
+
+    exit_code = 130
+
+    def __init__(self, message: str, *, directory: Path) -> None:
+        super().__init__(message)
+        self.directory = directory
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecoveries:
+    """How a policy's delay answered to each event, over the tasks of all its runs together.
+
+    Where one of them was `overloaded`, levels only tell how long the runs were, and recovery means nothing.
+    """
+
+    policy: str
+    overloaded: bool
+    events: tuple[Recovery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Policies on the same workloads. `table[0]` is the policy that the others are held against.
+
+    `rows` stand in the order of policies, then repeats. `complete` is false where runs are still missing.
+    """
+
+    directory: Path
+    topology: str
+    topology_sha256: str
+    mode: str
+    duration_s: float
+    warm_up_s: float
+    theta_s: float
+    seeds: tuple[int, ...]
+    policies: tuple[str, ...]
+    complete: bool
+    rows: tuple[Row, ...]
+    table: tuple[PolicyFigures, ...]
+    recoveries: tuple[PolicyRecoveries, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def compare(
+    topology: Path,
+    policies: Sequence[str],
+    *,
+    repeats: int,
+    simulate: bool = False,
+    duration_s: float | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+    jobs: int | None = None,
+    backend: BackendChoice = "auto",
+    observer: CompareObserver | None = None,
+) -> Comparison:
+    """Run every policy on the same `repeats` workloads; the first policy is the one to hold the others against.
+
+    Repeat r uses the seed `seed` + r (None: the topology's) for all policies, hence the same drawn network, arrivals,
+    samples and events. Runs that the directory `out` holds complete are kept. Files are written there: a run directory
+    per policy and seed, compare.json, compare.csv, compare-summary.csv and compare.png.
+
+    Args:
+        policies: each `name`, `name:key=value,key=value` or `file.py:Class`.
+        simulate: in virtual time, up to `jobs` at a time (None: as many as there are cores); else live, as root.
+        out: None makes a new directory under runs/.
+
+    Raises:
+        InputError: topology, policies or options cannot be used, or `out` holds something else. Nothing has run.
+        EnvironmentLacking: a live comparison without root.
+        CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
+        TestbedError: a run failed. What is complete stays, and a second call does the rest.
+    """
+    observer = observer or Unobserved()
+    if not simulate:
+        require_root()
+    specs = read_specs(policies)
+    if repeats < 1 or repeats * len(specs) > MAX_RUNS:
+        raise InputError(f"{repeats} repeats of {len(specs)} policies cannot be run", hint=f"1 to {MAX_RUNS} runs")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
+    jobs = (jobs or default_jobs()) if simulate else 1
+    first = _check(topology, specs, duration_s, seed)
+    digest = sha256(first.topology_text.encode()).hexdigest()
+    directory = out or _new_directory(first)
+    with _own(directory, first.topology_text):
+        ask = Ask(topology, digest, first.scenario.duration_s, simulate, backend)
+        seeds = tuple(range(first.scenario.seed, first.scenario.seed + repeats))
+        cells = cells_of(specs, seeds, directory)
+        missing = [cell for cell in cells if not is_complete(cell, ask)]
+        observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
+        try:
+            completed = _run(missing, ask, jobs, observer)
+        finally:  # the figures of what is complete, however it ends
+            present = [cell for cell in cells if is_complete(cell, ask)]
+            comparison = _gather(directory, first.scenario, ask, specs, seeds, present)
+            write_files(comparison)
+    if not completed:
+        message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
+        raise CompareInterrupted(message, directory=directory)
+    return comparison
+
+
+def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver) -> bool:
+    """Carry out the missing runs; returns whether all came to their end."""
+    if not missing:
+        return True
+    with Interrupts() as interrupts:
+        try:
+            if ask.simulate:
+                return run_simulated(missing, ask, jobs, observer)
+            return run_live(missing, ask, observer)
+        except KeyboardInterrupt:
+            return False
+        finally:
+            interrupts.deferred = True
+
+
+def _check(topology: Path, specs: Sequence[PolicySpec], duration_s: float | None, seed: int | None) -> Plan:
+    """Plan each policy once on nothing, so that whatever is wrong shows before the first run; the first one's plan."""
+    with tempfile.TemporaryDirectory(prefix="dtoee-compare-") as scratch:
+        plans = [
+            plan_run(topology, duration_s=duration_s, seed=seed, policy=spec.text, out=Path(scratch, spec.folder))
+            for spec in specs
+        ]
+    return plans[0]
+
+
+def _new_directory(plan: Plan) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return Path("runs") / f"{stamp}-{plan.scenario.name}-compare-{new_run_id()[-4:]}"
+
+
+@contextmanager
+def _own(directory: Path, topology_text: str) -> Iterator[None]:
+    """Make the comparison's directory, or take one of the same topology up again; it is ours alone meanwhile.
+
+    Raises:
+        InputError: it cannot be made, holds something else, or another comparison uses it right now.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InputError(f"cannot make the directory {directory}: {error.strerror}", hint="see --out") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"another comparison is using {directory} right now", hint="wait for it, or choose another with --out"
+            ) from None
+        _take_up(directory, topology_text)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take_up(directory: Path, topology_text: str) -> None:
+    copy = directory / TOPOLOGY
+    if not any(directory.iterdir()):
+        write_marker(directory)  # first: whatever else lies here from now on is ours
+    elif not read_marker(directory):
+        raise InputError(
+            f"{directory} is not empty and holds no comparison ({COMPARE_JSON})",
+            hint="choose another with --out, or remove it",
+        )
+    elif copy.exists() and copy.read_text(encoding="utf-8") != topology_text:
+        raise InputError(f"{directory} holds a comparison on another topology.yaml", hint="choose another with --out")
+    copy.write_text(topology_text, encoding="utf-8")
+
+
+def _gather(
+    directory: Path,
+    scenario: Scenario,
+    ask: Ask,
+    specs: Sequence[PolicySpec],
+    seeds: tuple[int, ...],
+    present: Sequence[Cell],
+) -> Comparison:
+    """The figures of the runs that are there."""
+    found = dict(manifests(present))
+    _check_pairs(found)
+    names = tuple(spec.text for spec in specs)
+    rows: list[Row] = []
+    recovered: dict[str, tuple[Recovery, ...]] = {}
+    for name in names:
+        runs: list[Tasks] = []
+        for cell in sorted((cell for cell in present if cell.spec.text == name), key=lambda cell: cell.repeat):
+            tasks = read_tasks(cell.path)
+            rows.append(
+                row_of(
+                    read_summary(cell),
+                    tasks,
+                    policy=name,
+                    repeat=cell.repeat,
+                    seed=cell.seed,
+                    run_directory=str(cell.path.relative_to(directory)),
+                    duration_s=scenario.duration_s,
+                )
+            )
+            if scenario.events:
+                runs.append(tasks)
+        if runs:
+            recovered[name] = recoveries(pooled(runs), scenario)
+    table = aggregate(rows, names)
+    return Comparison(
+        directory=directory,
+        topology=scenario.name,
+        topology_sha256=ask.topology_sha256,
+        mode=ask.mode,
+        duration_s=scenario.duration_s,
+        warm_up_s=scenario.warm_up_s,
+        theta_s=scenario.theta_s,
+        seeds=seeds,
+        policies=names,
+        complete=len(present) == len(specs) * len(seeds),
+        rows=tuple(rows),
+        table=table,
+        recoveries=tuple(
+            PolicyRecoveries(one.policy, one.overloaded, recovered[one.policy])
+            for one in table
+            if one.policy in recovered
+        ),
+        notes=tuple(_notes(table, len(seeds), list(found.values()))),
+    )
+
+
+def _check_pairs(found: Mapping[Cell, Mapping[str, Any]]) -> None:
+    """Raise TestbedError unless all policies met the same trace in each repeat."""
+    traces: dict[int, str] = {}
+    for cell, manifest in found.items():
+        trace = manifest["inputs_sha256"]["trace.jsonl"]
+        if traces.setdefault(cell.seed, trace) != trace:
+            raise TestbedError(
+                f"{cell.path}: its trace is not the one of the other policies with seed {cell.seed}",
+                hint="were the runs made by different versions? compare again in a new directory",
+            )
+
+
+def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What a reader of the figures must know."""
+    if repeats == 1:
+        yield "one repeat only: no intervals"
+    elif repeats < FEW_REPEATS:
+        yield f"intervals from {repeats} repeats are rough, and rather too narrow"
+    over = [f"{one.policy} ({one.overloaded_runs} of {one.runs} runs)" for one in table if one.overloaded]
+    if over:
+        yield f"overloaded, and kept out of averages and differences: {', '.join(over)}"
+    if table[0].overloaded and len(table) > 1:
+        yield f"no differences: {table[0].policy}, which the others are held against, is overloaded"
+    if len({str((manifest.get("git_commit"), manifest.get("versions"))) for manifest in manifests}) > 1:
+        yield "the runs were made by different versions of this program or its libraries"

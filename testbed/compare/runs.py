@@ -1,0 +1,350 @@
+"""The runs of a comparison: which there are, which are there already, and carrying out the rest."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+from node_agent.errors import InputError, TestbedError
+from testbed.compare.specs import PolicySpec
+from testbed.network.emulated import BackendChoice
+from testbed.observer import SilentObserver
+from testbed.planning import plan_run
+from testbed.recorder import MANIFEST, SUMMARY, check_inputs, read_manifest
+from testbed.scenario import Scenario
+
+TELL_EVERY_S = 0.25  # real time between two words of a simulation on how far it is
+END_TIMEOUT_S = 10.0  # real time that a simulation gets to end cleanly
+_FIRST_FILES = {"topology.yaml", "trace.jsonl", "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl", "events.jsonl"}
+
+
+class CellFailed(TestbedError):
+    """One of the runs failed; `exit_code` is what its own failure would have given."""
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What all runs of a comparison share. The topology's text must not change meanwhile."""
+
+    topology: Path
+    topology_sha256: str
+    duration_s: float
+    simulate: bool
+    backend: BackendChoice
+
+    @property
+    def mode(self) -> str:
+        """`simulated` or `live`."""
+        return "simulated" if self.simulate else "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run: a policy on the workload of a seed, in a directory of its own."""
+
+    spec: PolicySpec
+    repeat: int
+    seed: int
+    path: Path
+
+    def facts(self, ask: Ask) -> dict[str, object]:
+        """What its manifest says of its place in the comparison: a run of other facts is another run."""
+        return {
+            "policy": self.spec.text,
+            "policy_file_sha256": self.spec.file_sha256,
+            "seed": self.seed,
+            "duration_s": ask.duration_s,
+            "mode": ask.mode,
+            "topology_sha256": ask.topology_sha256,
+        }
+
+
+class CompareObserver(Protocol):
+    """Told how a comparison goes on, in its own thread."""
+
+    def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
+        """So many runs in all, of which `kept` are there already; up to `jobs` at a time."""
+
+    def begun(self, cell: Cell) -> None:
+        """A run begins."""
+
+    def advanced(self, cell: Cell, share: float) -> None:
+        """`share` (0..1) of a run's workload is over."""
+
+    def ended(self, cell: Cell) -> None:
+        """A run is complete."""
+
+
+class Unobserved:
+    """Watches nothing."""
+
+    def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None: ...
+
+    def begun(self, cell: Cell) -> None: ...
+
+    def advanced(self, cell: Cell, share: float) -> None: ...
+
+    def ended(self, cell: Cell) -> None: ...
+
+
+def cells_of(specs: Sequence[PolicySpec], seeds: Sequence[int], directory: Path) -> tuple[Cell, ...]:
+    """All runs in the order in which they are carried out.
+
+    The order of the policies rotates from repeat to repeat, so that a machine which slows down or warms up with time
+    favours none of them.
+    """
+    return tuple(
+        Cell(spec, repeat, seed, directory / spec.folder / f"seed-{seed}")
+        for repeat, seed in enumerate(seeds)
+        for spec in (*specs[repeat % len(specs) :], *specs[: repeat % len(specs)])
+    )
+
+
+def is_complete(cell: Cell, ask: Ask) -> bool:
+    """Whether the run is there, complete and untouched.
+
+    Raises:
+        InputError: the directory holds something else: another run, changed inputs, or files that are not ours.
+    """
+    if cell.path.is_symlink() or (cell.path.exists() and not cell.path.is_dir()):
+        raise InputError(f"{cell.path} is not a directory of our own", hint=_HINT)
+    if not cell.path.exists() or not any(cell.path.iterdir()):
+        return False
+    if not (cell.path / MANIFEST).exists():
+        if foreign := {entry.name for entry in cell.path.iterdir() if not _early(entry.name)}:
+            raise InputError(f"{cell.path} holds files of another origin: {', '.join(sorted(foreign)[:3])}", hint=_HINT)
+        return False
+    manifest = read_manifest(cell.path)
+    if manifest.get("comparison") != cell.facts(ask):
+        raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell.facts(ask))}", hint=_HINT)
+    if manifest.get("exit_reason") != "completed" or not (cell.path / SUMMARY).exists():
+        return False
+    check_inputs(cell.path, manifest)
+    return True
+
+
+_HINT = "choose another directory with --out, or remove this one"
+
+
+def _early(name: str) -> bool:
+    """May a run that was killed before its manifest was written have left this file?"""
+    return name in _FIRST_FILES or name.startswith(".trace.jsonl.") or name == "manifest.tmp"
+
+
+def _difference(manifest: Mapping[str, Any], facts: Mapping[str, object]) -> str:
+    found = manifest.get("comparison")
+    if not isinstance(found, dict):
+        return "its own, and none of a comparison"
+    for name, wanted in facts.items():
+        if found.get(name) != wanted:
+            what = name.replace("_sha256", "").replace("_s", "").replace("_", " ")
+            shown = "another one" if name.endswith("sha256") else f"{found.get(name)} and not {wanted}"
+            return f"another {what}: {shown}"
+    return "another comparison"
+
+
+def clear_unfinished(cell: Cell) -> None:
+    """Remove what an interrupted run has left in a directory that `is_complete` has found to be ours."""
+    if cell.path.exists():
+        shutil.rmtree(cell.path)
+
+
+def run_live(cells: Sequence[Cell], ask: Ask, observer: CompareObserver) -> bool:
+    """One run after the other on the emulated network; returns whether all came to their end (no Ctrl-C).
+
+    Raises:
+        TestbedError: a run failed.
+    """
+    for cell in cells:
+        observer.begun(cell)
+        if _carry_out(cell, ask, _Watch(cell, observer)) == "interrupted":
+            return False
+        observer.ended(cell)
+    return True
+
+
+def run_simulated(cells: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver) -> bool:
+    """Up to `jobs` runs at a time, a process for each; returns whether all came to their end (no Ctrl-C).
+
+    Raises:
+        CellFailed: a run failed; the others under way are ended.
+    """
+    # Forked from a small server process, which has loaded what they all need and has neither threads nor open files.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["testbed.simulator"])
+    waiting = list(reversed(cells))
+    under_way: dict[Connection, tuple[Cell, BaseProcess]] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < jobs:
+                cell = waiting.pop()
+                ours, theirs = context.Pipe(duplex=False)
+                process: BaseProcess = context.Process(target=_simulate, args=(cell, ask, theirs), daemon=True)
+                process.start()
+                theirs.close()
+                under_way[ours] = cell, process
+                observer.begun(cell)
+            for channel in wait(list(under_way)):
+                assert isinstance(channel, Connection)
+                cell, process = under_way[channel]
+                said = _hear(channel, process)
+                if isinstance(said, float):
+                    observer.advanced(cell, said)
+                    continue
+                del under_way[channel]
+                process.join()
+                if isinstance(said, CellFailed):
+                    raise CellFailed(f"{_name(cell)}: {said}", hint=said.hint, exit_code=said.exit_code)
+                if said == "interrupted":
+                    return False
+                observer.ended(cell)
+    finally:
+        _end([process for _, process in under_way.values()])
+    return True
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.spec.text}, seed {cell.seed}"
+
+
+def _hear(channel: Connection, process: BaseProcess) -> float | str | CellFailed:
+    """The next word of a simulation: how far it is, why it ended, or how it failed."""
+    try:
+        said: float | str | tuple[str, str, int] = channel.recv()
+    except EOFError:
+        process.join()
+        return CellFailed(f"its process ended with status {process.exitcode}", hint="", exit_code=1)
+    if isinstance(said, tuple):
+        return CellFailed(said[0], hint=said[1], exit_code=said[2])
+    return said
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    for process in processes:
+        process.join(max(0.0, deadline_s - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _simulate(cell: Cell, ask: Ask, channel: Connection) -> None:
+    """The body of a simulation's process."""
+    # A Ctrl-C reaches the whole process group; the parent alone acts on it, and tells us by SIGTERM.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        channel.send(_carry_out(cell, ask, _Teller(channel)))
+    except KeyboardInterrupt:
+        pass
+    except TestbedError as error:
+        channel.send((str(error), error.hint, error.exit_code))
+    except BrokenPipeError:
+        pass  # the parent is gone
+
+
+def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
+    """Carry out one run; returns why it ended."""
+    clear_unfinished(cell)
+    plan = plan_run(
+        ask.topology,
+        duration_s=ask.duration_s,
+        seed=cell.seed,
+        policy=cell.spec.text,
+        out=cell.path,
+        backend=ask.backend,
+    )
+    if sha256(plan.topology_text.encode()).hexdigest() != ask.topology_sha256:
+        raise InputError(f"{ask.topology} has changed since the comparison began", hint="put it back, or begin anew")
+    plan = replace(plan, facts={**plan.facts, "comparison": cell.facts(ask)})
+    if ask.simulate:
+        from testbed.simulator import Simulation  # noqa: PLC0415 - each engine loads what the other does not need
+
+        return Simulation(plan, observer).run().exit_reason
+    from testbed.experiment import Experiment  # noqa: PLC0415
+
+    return Experiment(plan, observer).run().exit_reason
+
+
+class _Progress(SilentObserver):
+    """Follows how far a run is."""
+
+    def __init__(self) -> None:
+        self._duration_s = float("inf")
+        self._next_s = 0.0
+
+    def started(self, scenario: Scenario, offered: int) -> None:  # noqa: ARG002 - the observer's signature
+        self._duration_s = scenario.duration_s
+
+    def tick(self, now_s: float) -> None:
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + TELL_EVERY_S
+            self._told(min(1.0, max(0.0, now_s / self._duration_s)))
+
+    def _told(self, share: float) -> None:
+        raise NotImplementedError
+
+
+class _Watch(_Progress):
+    """Passes a live run's progress on."""
+
+    def __init__(self, cell: Cell, observer: CompareObserver) -> None:
+        super().__init__()
+        self._cell = cell
+        self._observer = observer
+
+    def _told(self, share: float) -> None:
+        self._observer.advanced(self._cell, share)
+
+
+class _Teller(_Progress):
+    """Tells the parent process; ends the run when the parent is gone."""
+
+    def __init__(self, channel: Connection) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def _told(self, share: float) -> None:
+        try:
+            self._channel.send(share)
+        except BrokenPipeError:
+            raise KeyboardInterrupt from None
+
+
+def default_jobs() -> int:
+    """As many simulations at a time as this process may use cores."""
+    return len(os.sched_getaffinity(0))
+
+
+def manifests(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Mapping[str, Any]]]:
+    """The manifests of complete runs."""
+    for cell in cells:
+        yield cell, read_manifest(cell.path)
+
+
+def read_summary(cell: Cell) -> Mapping[str, Any]:
+    """The summary.json of a complete run."""
+    file = cell.path / SUMMARY
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        hint = "remove its run directory and compare again"
+        raise InputError(f"{file}: cannot be read: {error}", hint=hint) from error
+    assert isinstance(summary, dict)
+    return summary

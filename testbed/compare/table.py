@@ -1,0 +1,194 @@
+"""From runs to figures: a row per run, and per policy means with intervals and what the first policy is ahead."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from testbed.compare.intervals import Estimate, estimate
+from testbed.recovery import Tasks
+
+OVERLOAD_SHARE = 0.025  # of the duration
+OVERLOAD_GROWTH = 1.5  # of the backlog, since a quarter of the duration
+DEVICE_DOWN = "its device was down"  # a reason for a loss that no policy can help
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run in figures; those over no task at all are None. `run_directory` is relative to the comparison's."""
+
+    policy: str
+    repeat: int
+    seed: int
+    run_directory: str
+    overloaded: bool
+    outstanding_s: float
+    offered: int
+    completed: int
+    lost: int
+    counted: int
+    delay_mean_s: float | None
+    delay_p50_s: float | None
+    delay_p95_s: float | None
+    delay_p99_s: float | None
+    accuracy: float | None
+    exit_share: tuple[float | None, ...]  # by stage
+    utility_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Advantage:
+    """What the first policy is ahead of another on the same workloads: means of the differences in each repeat.
+
+    `delay_reduction` is 1 - (mean delay of the first) / (mean delay of the other); `accuracy_gain` (a share, 0.01 is
+    one point) and `utility_gain_s` are first minus other. Positive is better for the first throughout.
+    """
+
+    delay_reduction: Estimate
+    accuracy_gain: Estimate
+    utility_gain_s: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFigures:
+    """A policy over all its runs. With a single overloaded run, the figures are None: an average of those runs alone
+    that held would flatter it."""
+
+    policy: str
+    runs: int
+    overloaded_runs: int
+    offered: int
+    lost: int
+    delay_mean_s: Estimate | None
+    delay_p95_s: Estimate | None
+    accuracy: Estimate | None
+    utility_s: Estimate | None
+    exit_share: tuple[Estimate | None, ...]  # by stage
+    first_ahead_by: Advantage | None  # None for the first itself, and where one of the two is overloaded
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether any of its runs was."""
+        return self.overloaded_runs > 0
+
+
+def backlog(tasks: Tasks, at_s: float) -> int:
+    """Tasks created by `at_s` and without a result by then, lost ones included; not those whose device was down."""
+    waiting = (tasks.created_s <= at_s) & (tasks.completed_s > at_s)
+    return sum(tasks.reasons[index] != DEVICE_DOWN for index in np.nonzero(waiting)[0].tolist())
+
+
+def overload(tasks: Tasks, duration_s: float) -> tuple[bool, float]:
+    """Whether a run was overloaded, and its outstanding work when the workload ends [s of arrivals].
+
+    The backlog (see `backlog`) divided by the run's arrival rate is how many seconds of arrivals are outstanding. In a
+    stable network that is its mean delay however long it runs (J. Little, 1961); in an overloaded one it grows with
+    time. So a run is overloaded when what is outstanding at the end exceeds its median delay by more than 2.5 % of the
+    duration, and the backlog is half as large again as after a quarter of the duration. Seconds are held against
+    seconds, so that neither the size of the network nor its time scale matters. The median, unlike the mean, does not
+    rise where one of many servers floods; the growth keeps out short runs, in which few tasks make large shares, and
+    those that have come over a bad start. Tasks that never came back stay in the backlog.
+    """
+    offered = tasks.created_s.size
+    if not offered:
+        return False, 0.0
+    # As long as it has taken by then: a task that hangs must not make the ordinary one look slow.
+    ordinary_s = float(np.median(np.minimum(tasks.completed_s, duration_s) - tasks.created_s))
+    at_end, early = backlog(tasks, duration_s), backlog(tasks, duration_s / 4)
+    outstanding_s = at_end / (offered / duration_s)
+    piled_up = outstanding_s - ordinary_s > OVERLOAD_SHARE * duration_s
+    return piled_up and at_end >= OVERLOAD_GROWTH * early, outstanding_s
+
+
+def row_of(
+    summary: Mapping[str, Any],
+    tasks: Tasks,
+    *,
+    policy: str,
+    repeat: int,
+    seed: int,
+    run_directory: str,
+    duration_s: float,
+) -> Row:
+    """A run's row from its summary.json and its tasks."""
+    overloaded, outstanding_s = overload(tasks, duration_s)
+    counts, delay = summary["tasks"], summary["delay_s"]
+    return Row(
+        policy=policy,
+        repeat=repeat,
+        seed=seed,
+        run_directory=run_directory,
+        overloaded=overloaded,
+        outstanding_s=outstanding_s,
+        offered=counts["offered"],
+        completed=counts["completed"],
+        lost=counts["lost"],
+        counted=counts["counted"],
+        delay_mean_s=delay["mean"],
+        delay_p50_s=delay["p50"],
+        delay_p95_s=delay["p95"],
+        delay_p99_s=delay["p99"],
+        accuracy=summary["accuracy"],
+        exit_share=tuple(summary["exit_share"].values()),
+        utility_s=summary["utility"],
+    )
+
+
+def aggregate(rows: Sequence[Row], policies: Sequence[str]) -> tuple[PolicyFigures, ...]:
+    """The figures of each policy, in the order given; the first is the one that the others are held against.
+
+    Differences are taken within a repeat, so that what all policies meet alike (the drawn network, the workload)
+    leaves them. They count the repeats that both policies have run.
+    """
+    by_policy = {policy: [row for row in rows if row.policy == policy] for policy in policies}
+    return tuple(_figures(policy, by_policy[policy], by_policy[policies[0]]) for policy in policies)
+
+
+def _figures(policy: str, rows: Sequence[Row], first: Sequence[Row]) -> PolicyFigures:
+    overloaded = sum(row.overloaded for row in rows)
+    held = [] if overloaded else rows
+    stages = len(rows[0].exit_share) if rows else 0
+    return PolicyFigures(
+        policy=policy,
+        runs=len(rows),
+        overloaded_runs=overloaded,
+        offered=sum(row.offered for row in rows),
+        lost=sum(row.lost for row in rows),
+        delay_mean_s=_mean(held, lambda row: row.delay_mean_s),
+        delay_p95_s=_mean(held, lambda row: row.delay_p95_s),
+        accuracy=_mean(held, lambda row: row.accuracy),
+        utility_s=_mean(held, lambda row: row.utility_s),
+        exit_share=tuple(_mean_share(held, stage) for stage in range(stages)),
+        first_ahead_by=None if rows is first or any(row.overloaded for row in first) else _advantage(first, held),
+    )
+
+
+def _mean(rows: Sequence[Row], figure: Callable[[Row], float | None]) -> Estimate | None:
+    values = [value for row in rows if (value := figure(row)) is not None]
+    return estimate(values) if values and len(values) == len(rows) else None
+
+
+def _mean_share(rows: Sequence[Row], stage: int) -> Estimate | None:
+    return _mean(rows, lambda row: row.exit_share[stage])
+
+
+def _advantage(first: Sequence[Row], rows: Sequence[Row]) -> Advantage | None:
+    ours = {row.seed: row for row in first}
+    reductions, accuracies, utilities = [], [], []
+    for theirs in rows:
+        mine = ours.get(theirs.seed)
+        if mine is None:
+            continue
+        if not mine.delay_mean_s or not theirs.delay_mean_s:
+            return None
+        assert mine.accuracy is not None
+        assert theirs.accuracy is not None
+        assert mine.utility_s is not None
+        assert theirs.utility_s is not None
+        reductions.append(1 - mine.delay_mean_s / theirs.delay_mean_s)
+        accuracies.append(mine.accuracy - theirs.accuracy)
+        utilities.append(mine.utility_s - theirs.utility_s)
+    if not reductions:
+        return None
+    return Advantage(estimate(reductions), estimate(accuracies), estimate(utilities))

@@ -1,0 +1,123 @@
+"""A comparison's files: compare.json for programs, two tables as CSV, and the picture.
+
+    compare.json          everything
+    compare.csv           a row per policy and repeat
+    compare-summary.csv   a row per policy: means, their intervals, and what the first policy is ahead
+    compare.png           delay against accuracy
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from node_agent.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from testbed.compare.comparison import Comparison
+    from testbed.compare.intervals import Estimate
+    from testbed.compare.table import PolicyFigures, Row
+
+SCHEMA = 1
+KIND = "dtoee-comparison"
+COMPARE_JSON, ROWS_CSV, SUMMARY_CSV, PICTURE = "compare.json", "compare.csv", "compare-summary.csv", "compare.png"
+
+
+def write_files(comparison: Comparison) -> None:
+    """Write or replace all files of a comparison; the picture only if there is a run to show."""
+    from testbed.compare.picture import draw  # noqa: PLC0415 - loads matplotlib
+
+    directory = comparison.directory
+    _write_json(directory / COMPARE_JSON, as_json(comparison))
+    _write_csv(directory / ROWS_CSV, [_row_fields(row) for row in comparison.rows])
+    _write_csv(directory / SUMMARY_CSV, [_summary_fields(figures) for figures in comparison.table])
+    draw(comparison, directory / PICTURE)
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The content of compare.json."""
+    content = asdict(comparison)
+    del content["directory"]
+    for figures, entry in zip(comparison.table, content["table"], strict=True):
+        entry["overloaded"] = figures.overloaded
+    return {"schema": SCHEMA, "kind": KIND, **content}
+
+
+def write_marker(directory: Path) -> None:
+    """A first compare.json, by which a later comparison knows the directory as one of a comparison."""
+    _write_json(directory / COMPARE_JSON, {"schema": SCHEMA, "kind": KIND, "complete": False})
+
+
+def read_marker(directory: Path) -> bool:
+    """Whether the directory is one of a comparison.
+
+    Raises:
+        InputError: it is, but of another schema.
+    """
+    try:
+        content = json.loads((directory / COMPARE_JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        return False
+    if content.get("schema") != SCHEMA:
+        raise InputError(f"{directory / COMPARE_JSON}: not of schema {SCHEMA}", hint="choose another with --out")
+    return True
+
+
+def _row_fields(row: Row) -> dict[str, object]:
+    fields = asdict(row)
+    shares = fields.pop("exit_share")
+    return fields | {f"exit_share_{stage}": share for stage, share in enumerate(shares, start=1)}
+
+
+def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
+    ahead = figures.first_ahead_by
+    estimates: dict[str, Estimate | None] = {
+        "delay_mean_s": figures.delay_mean_s,
+        "delay_p95_s": figures.delay_p95_s,
+        "accuracy": figures.accuracy,
+        "utility_s": figures.utility_s,
+        **{f"exit_share_{stage}": share for stage, share in enumerate(figures.exit_share, start=1)},
+        "first_delay_reduction": ahead.delay_reduction if ahead else None,
+        "first_accuracy_gain": ahead.accuracy_gain if ahead else None,
+        "first_utility_gain_s": ahead.utility_gain_s if ahead else None,
+    }
+    return {
+        "policy": figures.policy,
+        "runs": figures.runs,
+        "overloaded_runs": figures.overloaded_runs,
+        "offered": figures.offered,
+        "lost": figures.lost,
+        **dict(_spread(estimates)),
+    }
+
+
+def _spread(estimates: Mapping[str, Estimate | None]) -> Iterator[tuple[str, float | None]]:
+    for name, one in estimates.items():
+        yield name, one.mean if one else None
+        yield f"{name}_low", one.low if one else None
+        yield f"{name}_high", one.high if one else None
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Figures that do not exist are empty cells."""
+    columns = list({name: None for row in rows for name in row})
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

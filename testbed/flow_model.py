@@ -1,0 +1,313 @@
+"""A scenario as a queueing network on paper: what the centralised bound is computed from.
+
+Devices offer tasks at their mean rates; a server serves one task at a time in exactly work / capacity seconds (paced
+service does not vary); a task on its way to a receiver needs the delays of all links of its route, its bytes at the
+rate of the slowest, and, at every other link, one more segment: TCP sends on while it receives. The result's way back
+to the device is counted the same way.
+
+Decision: an offloader's tasks queue for the slowest link of their route, one queue per pair of offloader and receiver.
+Where several pairs share a link (an uplink behind a switch) the waiting for each other is left out, so that the delay
+of the model stays below the true one; rejected: one queue per link, which couples receivers that the distributed
+algorithm prices apart.
+Decision: results queue nowhere, since they are small, and neither do control messages and acknowledgements.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import Array, Mask
+from node_agent.dtoee.receiver import Overload
+from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Tier
+from node_agent.errors import TestbedError
+from node_agent.models import Bundle
+from node_agent.models.tables import SubModelProfile
+from node_agent.wire import Hop, Message, Result, Task, TensorForm, encode
+from testbed.network.commands import SEGMENT_BYTES
+from testbed.network.routes import length_s, neighbours, tree_towards
+from testbed.scenario import (
+    CapacityChange,
+    Event,
+    LinkChange,
+    LinkShape,
+    NodeChange,
+    RateChange,
+    Scenario,
+)
+from testbed.trace.workload import Arrival
+
+FRAMING_BYTES = 20  # ZeroMQ's lengths and flags of a message with a tensor frame
+BITS_PER_MBIT = 1e6
+
+# Decision: no penalty above a utilisation, unlike what the nodes add to their prices: the bound must not exceed the
+# delay of any plan, and a utilisation of 95 % is allowed to a plan that bears the queue.
+NO_PENALTY = Overload(rho_max=1.0, kappa_s2=0.0)
+
+
+class CutOff(TestbedError):
+    """A device reaches no living chain of servers: its tasks cannot end."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the run in which nothing changes: `scenario` as it then is, and which nodes are down."""
+
+    begin_s: float
+    end_s: float
+    scenario: Scenario
+    down: frozenset[str] = frozenset()
+
+
+def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> tuple[Segment, ...]:
+    """The scenario over time, cut where events change links, capacities, rates, or which nodes are up.
+
+    Args:
+        arrivals: a trace; with it, every device's rate is what it offers in the segment, and not what is stated.
+    """
+    times_s = sorted({0.0, *(event.at_s for event in scenario.events if event.at_s < scenario.duration_s)})
+    found = []
+    now, down = replace(scenario, events=()), frozenset[str]()
+    for begin_s, end_s in zip(times_s, (*times_s[1:], scenario.duration_s), strict=True):
+        changes = [event for event in scenario.events if event.at_s == begin_s]
+        now, down = _changed(now, changes), _down(down, changes)
+        offered = now if arrivals is None else _counted(now, arrivals, begin_s, end_s)
+        found.append(Segment(begin_s, end_s, offered, down))
+    return tuple(found)
+
+
+def _changed(scenario: Scenario, events: Sequence[Event]) -> Scenario:
+    shapes = {frozenset(event.ends): event.shape for event in events if isinstance(event, LinkChange)}
+    capacities = {event.server: event.capacity_flop_per_s for event in events if isinstance(event, CapacityChange)}
+    rates = {event.device: event.rate_per_s for event in events if isinstance(event, RateChange)}
+    return replace(
+        scenario,
+        links=tuple(replace(link, shape=shapes.get(frozenset(link.ends), link.shape)) for link in scenario.links),
+        servers=tuple(
+            replace(server, capacity_flop_per_s=capacities.get(server.name, server.capacity_flop_per_s))
+            for server in scenario.servers
+        ),
+        devices=tuple(
+            replace(device, rate_per_s=rates.get(device.name, device.rate_per_s)) for device in scenario.devices
+        ),
+    )
+
+
+def _down(down: frozenset[str], events: Sequence[Event]) -> frozenset[str]:
+    for event in events:
+        if isinstance(event, NodeChange):
+            down = down - {event.node} if event.up else down | {event.node}
+    return down
+
+
+def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, end_s: float) -> Scenario:
+    """The scenario with rates as counted between the two times; the last moment belongs to the last segment."""
+    last = end_s >= scenario.duration_s
+    counts = dict.fromkeys((device.name for device in scenario.devices), 0)
+    for arrival in arrivals:
+        if begin_s <= arrival.time_s < end_s or (last and arrival.time_s >= end_s):
+            counts[arrival.device] += 1
+    devices = (replace(device, rate_per_s=counts[device.name] / (end_s - begin_s)) for device in scenario.devices)
+    return replace(scenario, devices=tuple(devices))
+
+
+class Ways:
+    """The links between every node and every server, along the routes that the network gives them at its start.
+
+    Routes are static: a link that changes later does not change them. A result takes its task's kind of way back.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._around = neighbours([link.ends for link in scenario.links])
+        self._lengths_s = [length_s(link.shape) for link in scenario.links]
+        self._switches = frozenset(scenario.switches)
+        self._trees: dict[str, dict[str, tuple[str, int]]] = {}
+
+    def links(self, node: str, server: str) -> tuple[int, ...]:
+        """Indices of the links from `node` to `server`, nearest to `node` first; they must be connected."""
+        if server not in self._trees:
+            self._trees[server] = tree_towards(server, self._around, self._lengths_s, self._switches)
+        towards, found, vertex = self._trees[server], [], node
+        while vertex != server:
+            vertex, link = towards[vertex]
+            found.append(link)
+        return tuple(found)
+
+
+def transfer_s(shapes: Sequence[LinkShape], byte_count: int) -> float:
+    """What a message needs over these links in a row when nothing waits [s]."""
+    rates = [shape.rate_mbit_per_s * BITS_PER_MBIT / 8 for shape in shapes]  # byte/s
+    slowest = min(rates)
+    segment_bytes = min(byte_count, SEGMENT_BYTES)
+    relayed_s = sum(segment_bytes / rate for rate in rates) - segment_bytes / slowest
+    return sum(shape.delay_s for shape in shapes) + byte_count / slowest + relayed_s
+
+
+def slowest_byte_per_s(shapes: Sequence[LinkShape]) -> float:
+    """Rate of the slowest of some links [byte/s]."""
+    return min(shape.rate_mbit_per_s for shape in shapes) * BITS_PER_MBIT / 8
+
+
+def task_bytes(stage: int, tensor_bytes: int) -> int:
+    """Bytes of a task that is sent to a server of `stage`: its tensor, and header and framing as nodes send them."""
+    form = TensorForm("uint8", (tensor_bytes,))
+    return tensor_bytes + _message_bytes(Task(10_000, "device-1", 1, 100.1, _hops(stage - 1), form))
+
+
+def result_bytes(stage: int) -> int:
+    """Bytes of the result that a server of `stage` sends to the device."""
+    return _message_bytes(Result(10_000, 1, 3, 0.9, stage, False, _hops(stage)))
+
+
+def _hops(count: int) -> tuple[Hop, ...]:
+    return (Hop("server-1", 100.1, 100.2, 100.3, 100.4),) * count
+
+
+def _message_bytes(message: Message) -> int:
+    return sum(len(frame) for frame in encode(message)) + FRAMING_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class FlowModel:
+    """A scenario's flows: the network of queues, who is who in it, and how long results take back.
+
+    `names` are those of the devices, then of the servers stage by stage, in the order of the network's arrays; nodes
+    that are down, offer nothing, or lead nowhere are left out. The network itself counts no way back.
+    """
+
+    network: StagedNetwork
+    names: tuple[tuple[str, ...], ...]
+    return_s: tuple[Array, ...]  # per stage (n_h, D): a result's time from each server to each device
+
+    def with_returns(self, flows: Flows, rows: Rows) -> StagedNetwork:
+        """The network with the results' way back, as it is for these flows and the rows that cause them.
+
+        A task of device i that enters server j of stage 1 pays (1 - I_j) ret_ji, as part of its transfer; deeper
+        servers pay the mean of their tasks. The cost of just these flows is exact; where it is taken at others, the mix
+        of devices at the deeper servers is that of these.
+        """
+        first, first_ratio = self.network.tiers[0], flows.remaining[0]
+        device = np.arange(len(first.receivers))[:, None]
+        back = (1 - first_ratio[first.receivers]) * self.return_s[0][first.receivers, device]
+        tiers = (replace(first, transfer_s=first.transfer_s + back), *self.network.tiers[1:])
+        mixes = self.origins(flows, rows)
+        means = [(mix * ret).sum(-1) / mix.sum(-1) for mix, ret in zip(mixes, self.return_s, strict=True)]
+        return replace(self.network, tiers=tiers, return_s=(np.zeros(len(first_ratio)), *means[1:]))
+
+    def origins(self, flows: Flows, rows: Rows) -> tuple[Array, ...]:
+        """Whose tasks arrive at every server, per stage (n_h, D) [task/s]; idle servers get the mix of all devices.
+
+        Exact where the servers of a stage share one threshold; elsewhere all devices' tasks count as equally hard.
+        """
+        rates = self.network.device_rate_per_s
+        found, sent = [], np.diag(rates)
+        for stage, (tier, row) in enumerate(zip(self.network.tiers, rows, strict=True)):
+            arrived = tier.carry(row, sent, len(self.names[stage + 1]))
+            found.append(np.where(arrived.sum(-1, keepdims=True) > 0, arrived, 1e-12 * rates))
+            sent = arrived * flows.remaining[stage][:, None]
+        return tuple(found)
+
+
+def flow_model(
+    scenario: Scenario,
+    profiles: Sequence[SubModelProfile],
+    table: ExitTable,
+    *,
+    down: frozenset[str] = frozenset(),
+    ways: Ways | None = None,
+) -> FlowModel:
+    """The flow model of a scenario as it stands, without its events.
+
+    Args:
+        profiles: costs of the sub-models, one per stage.
+        table: the exit table, one column per stage.
+        down: nodes that do not run.
+        ways: routes of the scenario as it started, if it has changed since.
+
+    Raises:
+        CutOff: a device that offers tasks reaches no living chain of servers.
+    """
+    ways = ways or Ways(scenario)
+    names, receivers = _living(scenario, down)
+    shapes = [link.shape for link in scenario.links]
+    capacity = {server.name: server.capacity_flop_per_s for server in scenario.servers}
+    rate = {device.name: device.rate_per_s for device in scenario.devices}
+    tiers = tuple(
+        _tier(names[h], names[h + 1], receivers, ways, shapes, task_bytes(h + 1, profiles[h].input_bytes))
+        for h in range(scenario.stages)
+    )
+    network = StagedNetwork(
+        device_rate_per_s=np.array([rate[name] for name in names[0]]),
+        tiers=tiers,
+        service_per_s=tuple(
+            np.array([capacity[name] / profiles[h].flop for name in names[h + 1]]) for h in range(scenario.stages)
+        ),
+        variability=tuple(np.zeros(len(stage)) for stage in names[1:]),
+        overload=NO_PENALTY,
+        table=table,
+    )
+
+    def back_s(device: str, server: str, stage: int) -> float:
+        return transfer_s([shapes[link] for link in ways.links(device, server)], result_bytes(stage))
+
+    return_s = tuple(
+        np.array([[back_s(device, server, h) for device in names[0]] for server in names[h]])
+        for h in range(1, scenario.stages + 1)
+    )
+    return FlowModel(network, names, return_s)
+
+
+def staged_network(scenario: Scenario, bundle: Bundle) -> StagedNetwork:
+    """The network of queues of a scenario as it starts; raises as `flow_model` and the bundle do."""
+    table = bundle.exit_table(scenario.model.cut)
+    return flow_model(scenario, bundle.profiles(scenario.model.cut, scenario.model.activation), table).network
+
+
+def _living(
+    scenario: Scenario, down: frozenset[str]
+) -> tuple[tuple[tuple[str, ...], ...], Mapping[str, tuple[str, ...]]]:
+    """Names by stage, and receivers by name, of the nodes from which tasks can get to the end."""
+    stages = [[server.name for server in scenario.servers_of_stage(h) if server.name not in down]
+              for h in range(1, scenario.stages + 1)]  # fmt: skip
+    offering = [device.name for device in scenario.devices if device.rate_per_s > 0 and device.name not in down]
+    alive = set(stages[-1])
+    receivers: dict[str, tuple[str, ...]] = {}
+    for h in range(scenario.stages - 2, -2, -1):
+        here = stages[h] if h >= 0 else offering
+        for name in here:
+            receivers[name] = tuple(other for other in scenario.offload_to[name] if other in alive)
+        alive = {name for name in here if receivers[name]}
+        if h >= 0:
+            stages[h] = [name for name in here if name in alive]
+    lost = [name for name in offering if not receivers[name]]
+    if lost:
+        raise CutOff(f"{lost[0]!r} reaches no living chain of servers", hint="another server must stay up")
+    if not offering:
+        raise CutOff("no device offers a task", hint="give a device a rate above zero")
+    return (tuple(offering), *(tuple(stage) for stage in stages)), receivers
+
+
+def _tier(
+    offloaders: Sequence[str],
+    servers: Sequence[str],
+    receivers: Mapping[str, tuple[str, ...]],
+    ways: Ways,
+    shapes: Sequence[LinkShape],
+    byte_count: int,
+) -> Tier:
+    index = {name: number for number, name in enumerate(servers)}
+    chosen = [[name for name in receivers[offloader] if name in index] for offloader in offloaders]
+    size = (len(offloaders), max(len(names) for names in chosen))
+    place = np.zeros(size, dtype=np.int64)
+    exists: Mask = np.zeros(size, dtype=np.bool_)
+    needs_s, rate_per_s = np.zeros(size), np.full(size, np.inf)
+    for i, (offloader, names) in enumerate(zip(offloaders, chosen, strict=True)):
+        for k, name in enumerate(names):
+            route = [shapes[link] for link in ways.links(offloader, name)]
+            place[i, k], exists[i, k] = index[name], True
+            needs_s[i, k] = transfer_s(route, byte_count)
+            rate_per_s[i, k] = slowest_byte_per_s(route) / byte_count
+    return Tier(receivers=place, exists=exists, transfer_s=needs_s, link_rate_per_s=rate_per_s)

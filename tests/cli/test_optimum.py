@@ -1,0 +1,95 @@
+"""`optimum` as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from cli.optimum import optimum_lines, run_beside
+from node_agent.models import load_bundle
+from testbed.observer import SilentObserver
+from testbed.optimum import bound_for
+from testbed.planning import plan_run
+from testbed.simulator import Simulation
+from testbed.topology import load_topology
+
+QUICKSTART = str(Path(__file__).parents[2] / "topologies" / "quickstart.yaml")
+
+
+def exit_code_of(*arguments: str) -> int:
+    """Run the command here; returns its exit code."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.fixture(scope="module")
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = plan_run(Path(QUICKSTART), policy="computing-first", out=tmp_path_factory.mktemp("runs") / "cf")
+    return Simulation(plan, SilentObserver()).run().run_directory
+
+
+def test_a_topology(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of("optimum", QUICKSTART) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    for word in ("quickstart: theta 3 s, thresholds searched for", "30-45 s", "plan for 0-30 s", "core-2", "west-3"):
+        assert word in said.out
+    assert said.out.splitlines()[-2].startswith("Optimum    mean delay ")
+    assert "\x1b" not in said.out
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of("optimum", QUICKSTART, "--thresholds", "0.8,0.7", "--duration", "40 s", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["topology"], found["searched"]) == (1, "quickstart", False)
+    assert [segment["end_s"] for segment in found["segments"]] == [20, 30, 40]
+    assert found["segments"][0]["stage_thresholds"] == [0.8, 0.7]
+    assert found["overall"]["lower_bound_s"] <= found["overall"]["mean_delay_s"]
+    assert sum(found["segments"][0]["plan"]["mid-1"].values()) == pytest.approx(1)
+    assert "run" not in found
+
+
+def test_a_run_beside_its_bound(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of("optimum", str(run_directory)) == 0
+    said = capsys.readouterr().out
+    assert "run: computing-first" in said
+    assert "played" in said
+    assert "below that, delay 1." in said
+    assert "times the least" in said
+    assert exit_code_of("optimum", str(run_directory), "--json") == 0
+    beside = json.loads(capsys.readouterr().out)["run"]
+    assert beside["policy"] == "computing-first"
+    assert beside["delay_over_least"] == pytest.approx(beside["mean_delay_s"] / beside["least_delay_s"])
+    assert beside["delay_over_least"] > 1
+    assert beside["delay_over_played"] > 1
+    assert beside["utility_below_played_s"] > 0
+    assert beside["utility_below_bound_s"] > 0
+
+
+def test_a_run_without_tasks_has_nothing_to_compare() -> None:
+    scenario = load_topology(QUICKSTART).resolve()
+    optimum = bound_for(scenario, load_bundle("glyphs"), thresholds=[0.8])
+    summary = {"policy": "uniform", "delay_s": {"mean": None}, "accuracy": None, "utility": None}
+    assert set(run_beside(optimum, summary).values()) == {"uniform", None}
+    assert len(list(optimum_lines(optimum, summary))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((QUICKSTART, "--thresholds", "high"), 2, "neither search nor numbers"),
+        ((QUICKSTART, "--thresholds", "0.5,0.6,0.7"), 3, "3 thresholds for 2 early stages"),
+        ((QUICKSTART, "--thresholds", "3"), 3, "outside 0..2"),
+        (("no-such.yaml",), 3, "no-such.yaml"),
+        ((str(Path(__file__).parent),), 3, "manifest.json: cannot be read"),
+        ((str(Path(__file__).parent), "--seed", "1"), 2, "belong to topologies"),
+    ],
+)
+def test_bad_input(
+    arguments: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code_of("optimum", *arguments) == code
+    assert said in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,82 @@
+"""How policies are written, and where their runs lie."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node_agent.errors import InputError
+from testbed.compare.specs import MAX_FOLDER_CHARACTERS, read_specs, split_policies
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dto-ee", ["dto-ee"]),
+        ("dto-ee,ngto", ["dto-ee", "ngto"]),
+        (" dto-ee , ngto ", ["dto-ee", "ngto"]),
+        ("a:k=1,l=2,b", ["a:k=1,l=2", "b"]),
+        ("a,b:k=1, l=2", ["a", "b:k=1,l=2"]),
+        ("mine/p.py:Own,a", ["mine/p.py:Own", "a"]),
+        ("p.py:Own:k=1,l=2,q.py:Other", ["p.py:Own:k=1,l=2", "q.py:Other"]),
+        ("a:k=1,a:k=2", ["a:k=1", "a:k=2"]),
+        ("a,k=1", ["a", "k=1"]),  # no policy with parameters before it: an unknown policy, and told as one
+        ("a,,b", ["a", "", "b"]),
+    ],
+)
+def test_a_list_is_taken_apart(text, expected):
+    assert split_policies(text) == expected
+
+
+def folders(*texts):
+    return [spec.folder for spec in read_specs(texts)]
+
+
+def test_folders_can_be_read():
+    assert folders("dto-ee", "fixed-threshold:threshold=0.7") == ["dto-ee", "fixed-threshold-threshold=0.7"]
+
+
+def test_a_file_is_known_by_its_content(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("class Own: ...\n")
+    (spec,) = read_specs([f"{file}:Own"])
+    assert spec.folder == "mine-Own"
+    assert spec.file_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.py").write_text("class Own: ...\n")
+    same, different = folders(f"{file}:Own", f"{other / 'mine.py'}:Own")
+    assert same == "mine-Own"
+    assert different.startswith("mine-Own-")
+
+
+@given(st.lists(st.text(st.characters(blacklist_characters="=:"), min_size=1, max_size=200), min_size=1, unique=True))
+def test_folders_are_safe_and_distinct(texts):
+    texts = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if not texts:
+        return
+    found = folders(*texts)
+    assert len(set(found)) == len(found)
+    for folder in found:
+        assert 0 < len(folder) <= MAX_FOLDER_CHARACTERS + 7
+        assert "/" not in folder
+        assert folder.isascii()
+        assert not folder.startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([], "no policy to compare"),
+        ([""], "empty place"),
+        (["a", " "], "empty place"),
+        (["a", "b", "a "], "policy a is listed twice"),
+        (["/no/such/file.py:Own"], "cannot be read: No such file"),
+        (["a:k"], "not of the form key=value"),
+    ],
+)
+def test_bad_lists_are_refused(texts, said):
+    with pytest.raises(InputError, match=said) as caught:
+        read_specs(texts)
+    assert caught.value.hint

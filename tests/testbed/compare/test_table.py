@@ -1,0 +1,138 @@
+"""Figures from rows and tasks, against figures worked out by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from testbed.compare.table import Row, aggregate, backlog, overload
+from testbed.recovery import Tasks
+
+ROW = Row(
+    policy="ours", repeat=0, seed=1, run_directory="ours/seed-1", overloaded=False, outstanding_s=0.2, offered=100,
+    completed=99, lost=1, counted=90, delay_mean_s=0.2, delay_p50_s=0.15, delay_p95_s=0.5, delay_p99_s=0.7,
+    accuracy=0.9, exit_share=(0.5, 0.5), utility_s=1.6,
+)  # fmt: skip
+
+
+def row(policy, seed, delay_s, accuracy=0.9, **fields):
+    changes = {"delay_mean_s": delay_s, "accuracy": accuracy, "utility_s": 2 * accuracy - delay_s}
+    return dataclasses.replace(ROW, policy=policy, seed=seed, **changes | fields)
+
+
+def test_means_and_paired_differences_by_hand():
+    rows = [
+        row("ours", 1, 0.2, 0.90), row("ours", 2, 0.3, 0.88),
+        row("theirs", 1, 0.4, 0.91), row("theirs", 2, 0.4, 0.90, lost=3),
+    ]  # fmt: skip
+    ours, theirs = aggregate(rows, ["ours", "theirs"])
+    assert ours.first_ahead_by is None
+    assert (ours.runs, ours.lost, ours.offered, theirs.lost) == (2, 2, 200, 4)
+    assert ours.delay_mean_s.mean == pytest.approx(0.25)
+    assert (ours.delay_mean_s.low, ours.delay_mean_s.high) == pytest.approx((0.2, 0.3))
+    assert [share.mean for share in ours.exit_share] == [0.5, 0.5]
+    ahead = theirs.first_ahead_by
+    assert ahead.delay_reduction.mean == pytest.approx((0.5 + 0.25) / 2)
+    assert (ahead.delay_reduction.low, ahead.delay_reduction.high) == pytest.approx((0.25, 0.5))
+    assert ahead.accuracy_gain.mean == pytest.approx(-0.015)
+    assert ahead.utility_gain_s.mean == pytest.approx(((1.6 - 1.42) + (1.46 - 1.4)) / 2)
+
+
+def test_pairing_takes_out_what_all_policies_meet_alike():
+    """Workloads differ tenfold, policies by 20 % each time: the difference is known exactly, the means are not."""
+    rows = [row("ours", seed, 0.1 * seed) for seed in range(1, 11)]
+    rows += [row("theirs", seed, 0.125 * seed) for seed in range(1, 11)]
+    ours, theirs = aggregate(rows, ["ours", "theirs"])
+    reduction = theirs.first_ahead_by.delay_reduction
+    assert (reduction.mean, reduction.low, reduction.high) == pytest.approx((0.2, 0.2, 0.2))
+    assert ours.delay_mean_s.high > theirs.delay_mean_s.low
+
+
+def test_one_repeat_has_no_interval():
+    ours, theirs = aggregate([row("ours", 1, 0.2), row("theirs", 1, 0.4)], ["ours", "theirs"])
+    for one in (ours.delay_mean_s, ours.accuracy, theirs.first_ahead_by.delay_reduction):
+        assert one.low is one.high is None
+
+
+def test_an_overloaded_run_keeps_its_policy_out():
+    rows = [row("ours", 1, 0.2), row("ours", 2, 0.2), row("theirs", 1, 0.4), row("theirs", 2, 9.0, overloaded=True)]
+    ours, theirs = aggregate(rows, ["ours", "theirs"])
+    assert theirs.overloaded
+    assert (theirs.runs, theirs.overloaded_runs) == (2, 1)
+    assert theirs.delay_mean_s is theirs.accuracy is theirs.utility_s is theirs.first_ahead_by is None
+    assert ours.delay_mean_s.mean == 0.2
+    turned = aggregate(rows, ["theirs", "ours"])
+    assert turned[1].first_ahead_by is None
+    assert turned[1].delay_mean_s.mean == 0.2
+
+
+def test_runs_that_are_missing_and_runs_without_figures():
+    ours, theirs, none = aggregate([row("ours", 1, 0.2), row("theirs", 2, 0.4)], ["ours", "theirs", "none"])
+    assert theirs.first_ahead_by is None  # no repeat in common
+    assert (none.runs, none.delay_mean_s, none.exit_share) == (0, None, ())
+    empty = row("ours", 1, 0.2, delay_mean_s=None, accuracy=0.0, exit_share=(None, None))
+    (ours,) = aggregate([empty], ["ours"])
+    assert ours.delay_mean_s is None
+    assert ours.exit_share == (None, None)
+
+
+def queue(load, *, rate_per_s=20.0, duration_s=60.0, share=1.0, seed=1, lost=0.0):
+    """Tasks of which `share` go through a queue of this load, and the others straight through."""
+    random = np.random.default_rng(seed)
+    created_s = np.sort(random.uniform(0, duration_s, random.poisson(rate_per_s * duration_s)))
+    service_s = load / (rate_per_s * share)
+    completed_s = created_s + 0.05
+    free_s = 0.0
+    for index in np.nonzero(random.random(created_s.size) < share)[0]:
+        free_s = max(free_s, created_s[index]) + random.exponential(service_s)
+        completed_s[index] = free_s
+    gone = random.random(created_s.size) < lost
+    completed_s[gone] = np.inf
+    return Tasks(created_s, completed_s, ["no result" if one else None for one in gone])
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("scale", [1.0, 30.0])  # of network and time: the same answer
+def test_overload_is_told_from_load_at_any_scale(seed, scale):
+    def overloaded(load, **options):
+        tasks = queue(load, rate_per_s=20 * scale, seed=seed, **options)
+        slow = Tasks(tasks.created_s * scale, tasks.completed_s * scale, tasks.reasons)
+        assert overload(slow, 60.0 * scale)[0] == overload(tasks, 60.0)[0]
+        return overload(tasks, 60.0)[0]
+
+    assert overloaded(1.4)
+    assert overloaded(1.4, share=0.3)  # one of several servers floods; most tasks are as quick as ever
+    assert not overloaded(0.3)
+    assert not overloaded(0.7)
+    assert not overloaded(0.7, share=0.3)
+
+
+def test_outstanding_work_is_in_seconds_of_arrivals():
+    created_s = np.arange(0, 10, 0.1)
+    tasks = Tasks(created_s, np.where(created_s < 5, created_s + 0.3, 20.0), [None] * 100)
+    assert backlog(tasks, 10.0) == 50
+    assert overload(tasks, 10.0) == (True, pytest.approx(5.0))
+
+
+@pytest.mark.parametrize("since_s", [1.0, 20.0, 50.0])
+def test_a_network_that_stands_still_is_overloaded_however_late_it_began(since_s):
+    created_s = np.arange(0, 60, 0.05)
+    completed_s = np.where(created_s < since_s, created_s + 0.3, 80.0)
+    assert overload(Tasks(created_s, completed_s, [None] * created_s.size), 60.0)[0]
+
+
+def test_lost_tasks_pile_up_but_not_those_of_a_dead_device():
+    assert overload(queue(0.3, lost=0.1), 60.0)[0]
+    quiet = queue(0.3, lost=0.1)
+    down = Tasks(quiet.created_s, quiet.completed_s, ["its device was down" if one else None for one in quiet.reasons])
+    assert not overload(down, 60.0)[0]
+
+
+def test_a_run_that_has_come_over_a_bad_start_is_not_overloaded():
+    created_s = np.arange(0, 60, 0.05)
+    delay_s = np.where(created_s < 10, 40.0 - created_s, 2.0)
+    assert not overload(Tasks(created_s, created_s + delay_s, [None] * created_s.size), 60.0)[0]
+
+
+def test_no_task_is_no_overload():
+    assert overload(Tasks(np.empty(0), np.empty(0), []), 60.0) == (False, 0.0)

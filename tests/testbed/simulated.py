@@ -1,0 +1,30 @@
+"""Whole simulated runs for tests: from a topology's text to the files of its run directory."""
+
+import json
+from pathlib import Path
+
+from testbed.experiment import Outcome, Plan
+from testbed.observer import SilentObserver
+from testbed.planning import plan_run
+from testbed.simulation.compute import paced
+from testbed.simulator import Simulation
+
+QUICKSTART = Path(__file__).parents[2] / "topologies" / "quickstart.yaml"
+
+
+def plan(folder: Path, text: str, **options) -> Plan:
+    """A plan of a topology's text, with its run directory inside `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    topology = folder / "topology.yaml"
+    topology.write_text(text)
+    return plan_run(topology, out=folder / "run", **options)
+
+
+def simulate(folder: Path, text: str, service_time=paced, observer=None, **options) -> Outcome:
+    """Simulate it."""
+    return Simulation(plan(folder, text, **options), observer or SilentObserver(), service_time=service_time).run()
+
+
+def lines(outcome: Outcome, name: str) -> list[dict]:
+    """The lines of one of a run's files."""
+    return [json.loads(line) for line in (outcome.run_directory / name).read_text().splitlines()]

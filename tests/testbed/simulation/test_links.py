@@ -1,0 +1,223 @@
+"""Links in virtual time, against times worked out by hand. At 8 Mbit/s a link carries 1,000 bytes in a millisecond."""
+
+import statistics
+
+import pytest
+
+from node_agent.errors import InputError
+from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.simulation.agenda import Agenda
+from testbed.simulation.links import REPEAT_S, SEGMENT_BYTES, Links
+
+MS = 1e-3
+EIGHT = 8.0  # Mbit/s
+
+
+class Wire:
+    """Links, and what arrives over them."""
+
+    def __init__(self, *links: tuple[str, str, LinkShape], switches=(), changing=(), seed=1):
+        names = {end for one, other, _ in links for end in (one, other)} - set(switches)
+        self.agenda = Agenda()
+        self.arrived: list[tuple[str, float]] = []
+        scenario = Scenario(
+            name="wire", seed=seed, duration_s=10, warm_up_s=0, slot_s=1, time_scale=1, compute="paced",
+            arrivals="poisson", model=ModelChoice("glyphs", (5,)), policy=PolicyChoice("uniform"),
+            devices=tuple(Device(name, 1) for name in sorted(names) if name.startswith("d")),
+            servers=tuple(Server(name, 1, 1e9) for name in sorted(names) if not name.startswith("d")),
+            switches=tuple(switches), links=tuple(Link((a, b), shape) for a, b, shape in links), offload_to={},
+            events=(),
+        )  # fmt: skip
+        self.links = Links(scenario, self.agenda, [frozenset(pair) for pair in changing])
+
+    def connect(self, sender: str, receiver: str, **options):
+        note = lambda name: self.arrived.append((name, self.agenda.now_s))  # noqa: E731
+        return self.links.connect(sender, receiver, note, **options)
+
+    def at(self, time_s: float, action) -> None:
+        self.agenda.at(time_s, lambda _: action(), None)
+
+    def run(self) -> dict[str, float]:
+        assert self.agenda.run(100.0, 1_000_000)
+        assert len(dict(self.arrived)) == len(self.arrived), "something arrived twice"
+        return dict(self.arrived)
+
+
+def shape(delay_ms: float = 0.0, rate: float = EIGHT, **rest) -> LinkShape:
+    return LinkShape(rate, delay_ms * MS, **rest)
+
+
+@pytest.mark.parametrize("changing", [(), [("d", "s")]], ids=["fixed", "changing"])
+def test_messages_queue_for_the_transmitter_and_then_take_the_delay(changing):
+    wire = Wire(("d", "s", shape(5)), changing=changing)
+    there, back = wire.connect("d", "s"), wire.connect("s", "d")
+    for name, size in (("first", 1000), ("second", 2000), ("third", 500)):
+        wire.links.send(there, size, name)
+    wire.links.send(back, 1000, "back")  # the other direction has its own transmitter
+    wire.at(0.1, lambda: wire.links.send(there, 1000, "later"))
+    assert wire.run() == pytest.approx(
+        {"first": 6 * MS, "second": 8 * MS, "third": 8.5 * MS, "back": 6 * MS, "later": 106 * MS}
+    )
+    assert [name for name, _ in wire.arrived] == ["first", "back", "second", "third", "later"]
+
+
+def test_the_channels_of_two_nodes_share_the_link():
+    wire = Wire(("d", "s", shape(5)))
+    data, control = wire.connect("d", "s"), wire.connect("d", "s")
+    wire.links.send(data, 10_000, "tensor")
+    wire.links.send(control, 100, "price")
+    assert wire.run() == pytest.approx({"tensor": 15 * MS, "price": 15.1 * MS})
+
+
+@pytest.mark.parametrize("changing", [(), [("d", "s")]], ids=["fixed", "changing"])
+def test_urgent_messages_wait_for_one_frame_and_not_for_the_queue(changing):
+    wire = Wire(("d", "s", shape(5)), changing=changing)
+    data, control = wire.connect("d", "s"), wire.connect("d", "s", urgent=True)
+    for name in ("one", "two"):
+        wire.links.send(data, 10_000, name)
+    wire.at(4 * MS, lambda: wire.links.send(control, 100, "price"))
+    wire.at(4 * MS, lambda: wire.links.send(control, 100, "another"))
+    wire.at(6 * MS, lambda: wire.links.send(data, 10_000, "three"))
+    arrived = wire.run()
+    frame_s = SEGMENT_BYTES / 1e6
+    assert arrived["price"] == pytest.approx(4 * MS + frame_s + 0.1 * MS + 5 * MS)
+    assert arrived["another"] == pytest.approx(arrived["price"] + 0.1 * MS)
+    assert arrived["three"] == pytest.approx(30.2 * MS + 5 * MS)  # the link has carried all bytes by then, and no more
+
+
+def test_jitter_spreads_the_delay_as_stated_and_keeps_the_order():
+    wire = Wire(("d", "s", shape(20, jitter_s=2 * MS)))
+    connection = wire.connect("d", "s")
+    for number in range(2000):
+        wire.at(number * 0.05, lambda number=number: wire.links.send(connection, 1000, number))
+    delays = [arrived_s - number * 0.05 for number, arrived_s in wire.run().items()]
+    assert statistics.mean(delays) == pytest.approx(21 * MS, abs=0.2 * MS)
+    assert statistics.stdev(delays) == pytest.approx(2 * MS, rel=0.1)
+
+    dense = Wire(("d", "s", shape(20, jitter_s=5 * MS)))
+    connection = dense.connect("d", "s")
+    for number in range(500):
+        dense.at(number * MS, lambda number=number: dense.links.send(connection, 10, number))
+    dense.run()
+    assert [number for number, _ in dense.arrived] == list(range(500))
+    times = [time_s for _, time_s in dense.arrived]
+    assert times == sorted(times)
+
+
+def test_jitter_is_the_same_for_the_same_seed():
+    def times(seed):
+        wire = Wire(("d", "s", shape(20, jitter_s=2 * MS)), seed=seed)
+        connection = wire.connect("d", "s")
+        for number in range(20):
+            wire.links.send(connection, 1000, number)
+        return wire.run()
+
+    assert times(1) == times(1) != times(2)
+
+
+def test_what_is_lost_is_repeated_and_holds_up_what_is_behind_it():
+    wire = Wire(("d", "s", shape(10, loss=0.3)), seed=4)
+    connection = wire.connect("d", "s")
+    for number in range(1000):
+        wire.at(number * 0.09, lambda number=number: wire.links.send(connection, 1000, number))
+    arrived = wire.run()
+    assert len(arrived) == 1000
+    assert [number for number, _ in wire.arrived] == list(range(1000))
+    late = [at_s - number * 0.09 > 11.001 * MS for number, at_s in arrived.items()]
+    # 30 % are lost themselves; a message after a lost one waits for it, as 0.24 s is more than the 0.09 s between two.
+    assert 0.3 < statistics.mean(late) < 0.9
+    first_late = next(number for number, at_s in arrived.items() if at_s - number * 0.09 > 11.001 * MS)
+    waited_s = arrived[first_late] - first_late * 0.09 - 11 * MS
+    assert waited_s >= 4 * 10 * MS + REPEAT_S - 1e-9
+
+
+def test_a_switch_passes_on_segments_and_not_whole_messages():
+    wire = Wire(("d", "sw", shape(1)), ("sw", "s", shape(2)), switches=["sw"])
+    wire.links.send(wire.connect("d", "s"), 100 * SEGMENT_BYTES, "tensor")
+    # All but the last segment cross the second link while others still cross the first.
+    assert wire.run()["tensor"] == pytest.approx(101 * SEGMENT_BYTES / 1e6 + 3 * MS)
+
+
+@pytest.mark.parametrize(("first", "second"), [(8.0, 80.0), (80.0, 8.0)])
+def test_the_slower_of_two_links_sets_the_pace(first, second):
+    wire = Wire(("d", "sw", shape(1, first)), ("sw", "s", shape(2, second)), switches=["sw"])
+    wire.links.send(wire.connect("d", "s"), 100 * SEGMENT_BYTES, "tensor")
+    assert wire.run()["tensor"] == pytest.approx(100.1 * SEGMENT_BYTES / 1e6 + 3 * MS)
+
+
+def test_flows_meet_at_the_link_that_they_share():
+    wire = Wire(
+        ("d1", "sw", shape(0, 80.0)), ("d2", "sw", shape(0, 80.0)), ("sw", "s", shape(0)), switches=["sw"]
+    )  # fmt: skip
+    for name in ("d1", "d2"):
+        wire.links.send(wire.connect(name, "s"), 14_480, name)
+    arrived = wire.run()
+    assert arrived["d1"] == pytest.approx(14_480 / 1e6 + SEGMENT_BYTES / 1e7)
+    assert arrived["d2"] == pytest.approx(2 * 14_480 / 1e6 + SEGMENT_BYTES / 1e7)
+
+
+def test_results_find_their_way_over_other_nodes():
+    wire = Wire(("d", "near", shape(1)), ("near", "mid", shape(2)), ("mid", "core", shape(4)))
+    wire.links.send(wire.connect("core", "d"), 1000, "result")
+    wire.links.send(wire.connect("d", "core"), 1000, "task")
+    assert wire.run() == pytest.approx({"result": 10 * MS, "task": 10 * MS})
+
+
+def test_fewest_nodes_count_before_length():
+    links = (("d", "s", shape(90)), ("d", "x", shape(1)), ("x", "s", shape(1)))
+    wire = Wire(*links)
+    wire.links.send(wire.connect("d", "s"), 1000, "own link")
+    assert wire.run() == pytest.approx({"own link": 91 * MS})
+
+
+def test_without_a_way_there_is_a_clear_error():
+    wire = Wire(("d", "s", shape(1)), ("d2", "s2", shape(1)))
+    with pytest.raises(InputError, match="no links lead from d to s2"):
+        wire.connect("d", "s2")
+
+
+def changed_at(time_s, new, *, sizes=(1000, 1000, 1000), old=None, links=None):
+    wire = Wire(*(links or [("d", "s", old or shape(5))]), changing=[("d", "s")])
+    connection = wire.connect("d", "s")
+    for number, size in enumerate(sizes):
+        wire.links.send(connection, size, number)
+    wire.at(time_s, lambda: wire.links.change(("s", "d"), new))
+    return wire, connection
+
+
+def test_a_slower_rate_meets_the_message_in_the_transmitter_and_those_behind_it():
+    wire, _ = changed_at(1.5 * MS, shape(5, EIGHT / 10))
+    # The first has left the transmitter. Half of the second is left: 5 ms more; the third takes 10 ms.
+    assert wire.run() == pytest.approx({0: 6 * MS, 1: (1.5 + 5 + 5) * MS, 2: (1.5 + 5 + 10 + 5) * MS})
+
+
+def test_a_faster_rate_does_so_too():
+    wire, _ = changed_at(1.5 * MS, shape(5, EIGHT * 10))
+    assert wire.run() == pytest.approx({0: 6 * MS, 1: (1.5 + 0.05 + 5) * MS, 2: (1.5 + 0.05 + 0.1 + 5) * MS})
+
+
+def test_a_shorter_delay_overtakes_nothing_on_its_way():
+    wire, connection = changed_at(2.5 * MS, shape(0.1), old=shape(50))
+    wire.at(4 * MS, lambda: wire.links.send(connection, 1000, "late"))
+    arrived = wire.run()
+    # Two have left the transmitter and keep their 50 ms; TCP hands over what comes behind only after them.
+    assert arrived == pytest.approx({0: 51 * MS, 1: 52 * MS, 2: 52 * MS, "late": 52 * MS})
+    assert [name for name, _ in wire.arrived] == [0, 1, 2, "late"]
+
+
+def test_a_change_that_changes_nothing_is_not_felt():
+    wire, _ = changed_at(1.5 * MS, shape(5))
+    assert wire.run() == pytest.approx({0: 6 * MS, 1: 7 * MS, 2: 8 * MS})
+
+
+def test_a_change_on_the_way_through_a_switch():
+    links = [("d", "s", shape(1)), ("s", "core", shape(1))]
+    wire, _ = changed_at(1.0 * MS, shape(1, EIGHT / 10), links=links)
+    relayed = Wire(("d", "s", shape(1)), ("s", "core", shape(1)), changing=[("d", "s")])
+    connection = relayed.connect("d", "core")
+    for number in range(3):
+        relayed.links.send(connection, 1000, number)
+    relayed.at(1.0 * MS, lambda: relayed.links.change(("d", "s"), shape(1, EIGHT / 10)))
+    # One segment each: the first is through; the others take 10 ms on the first link and one on the second.
+    assert relayed.run() == pytest.approx({0: 4 * MS, 1: (1 + 10 + 1 + 1 + 1) * MS, 2: (1 + 20 + 1 + 1 + 1) * MS})
+    assert wire.run()[2] == pytest.approx((1 + 20 + 1) * MS)

@@ -1,0 +1,303 @@
+"""Whole runs in virtual time: what they record, what events do to them, how they end."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from testbed.observer import SilentObserver
+from testbed.planning import plan_replay
+from testbed.recorder import read_manifest
+from testbed.scenario import LinkShape
+from testbed.simulator import Simulation, SimulationFailed
+from testbed.trace.workload import read_trace
+from tests.testbed.simulated import QUICKSTART, lines, plan, simulate
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ("tasks.jsonl", "decisions.jsonl", "timeseries.jsonl", "events.jsonl", "summary.json")
+MS = 1e-3
+
+SMALL = """
+name: small
+model: {name: glyphs, cut: [3, 5]}
+policy: dto-ee
+slot: 2 s
+duration: 20 s
+warm_up: 2 s
+devices:
+  cam: {count: 2, rate: 5 /s}
+servers:
+  near-1: {stage: 1, capacity: 0.5 GFLOP/s}
+  near-2: {stage: 1, capacity: 0.3 GFLOP/s}
+  core: {stage: 2, capacity: 0.6 GFLOP/s}
+links:
+  - {from: cam, to: near-1, rate: 20 Mbit/s, delay: 10 ms}
+  - {from: cam, to: near-2, rate: 20 Mbit/s, delay: 3 ms}
+  - {from: [near-1, near-2], to: core, rate: 30 Mbit/s, delay: 5 ms}
+"""
+ALONE = """
+name: alone
+model: {name: glyphs, cut: [5]}
+policy: uniform
+slot: 100 s
+duration: 100 s
+warm_up: 0 s
+devices: {cam: {rate: 1 /s}}
+servers: {only: {stage: 1, capacity: 488281600 FLOP/s}}
+links: [{from: cam, to: only, rate: 8 Mbit/s, delay: 10 ms}]
+"""
+SERVICE_S = 0.1  # of ALONE: 48,828,160 FLOP
+
+
+def offer(tmp_path: Path, *times_s: float) -> Path:
+    """A trace of ALONE's device."""
+    path = tmp_path / "trace.jsonl"
+    path.write_text("".join(f'{{"time_s": {time_s}, "device": "cam", "sample": 0}}\n' for time_s in times_s))
+    return path
+
+
+def test_a_run_records_every_task_once_in_the_order_of_time(tmp_path):
+    outcome = simulate(tmp_path, SMALL, seed=3)
+    directory, summary = outcome.run_directory, outcome.summary
+    assert outcome.exit_reason == "completed"
+    assert summary == json.loads((directory / "summary.json").read_text())
+    tasks, trace = lines(outcome, "tasks.jsonl"), read_trace(directory / "trace.jsonl")
+    assert sorted(task["id"] for task in tasks) == list(range(len(trace)))
+    assert summary["tasks"] == {
+        "offered": len(trace), "completed": len(trace), "lost": 0, "duplicates": 0,
+        "counted": sum(arrival.time_s >= 2 for arrival in trace),
+    }  # fmt: skip
+    for task in tasks:
+        arrival = trace[task["id"]]
+        assert (task["device"], task["sample"], task["created_s"]) == (arrival.device, arrival.sample, arrival.time_s)
+        assert task["lateness_s"] == 0
+        moments = [task["created_s"]]
+        for hop in task["hops"]:
+            moments += [hop["received_s"], hop["started_s"], hop["finished_s"], hop["sent_s"]]
+        assert [*moments, task["completed_s"]] == sorted([*moments, task["completed_s"]])
+        assert len(task["hops"]) == task["exit_stage"]
+        assert task["correct"] == (task["prediction"] == task["label"])
+        first = task["hops"][0]
+        assert first["received_s"] - task["created_s"] >= {"near-1": 0.010, "near-2": 0.003}[first["node"]]
+        work_s = 23.0e6 / {"near-1": 0.5e9, "near-2": 0.3e9}[first["node"]]
+        assert first["finished_s"] - first["started_s"] == pytest.approx(work_s, rel=1e-3)
+    assert np.mean([task["correct"] for task in tasks]) > 0.7
+    nodes = {"cam-1", "cam-2", "near-1", "near-2", "core"}
+    assert {d["node"] for d in lines(outcome, "decisions.jsonl")} == nodes
+    samples = lines(outcome, "timeseries.jsonl")
+    assert {sample["node"] for sample in samples} == nodes
+    assert sum(sample["arrived"] for sample in samples if sample["stage"] == 0) == len(trace)
+    manifest = read_manifest(directory)
+    assert manifest["backends"] == {"network": "simulated", "compute": "simulated"}
+    assert (manifest["exit_reason"], manifest["seed"]) == ("completed", 3)
+    assert summary["fidelity"]["simulated"] is True
+
+
+def test_the_same_plan_gives_the_same_files_and_a_replay_does_too(tmp_path):
+    first, again = (simulate(tmp_path / name, SMALL, seed=3) for name in ("first", "again"))
+    replayed = Simulation(plan_replay(first.run_directory, out=tmp_path / "replayed"), SilentObserver()).run()
+    other = simulate(tmp_path / "other", SMALL, seed=4)
+    for name in RECORDS:
+        original = (first.run_directory / name).read_bytes()
+        assert (again.run_directory / name).read_bytes() == original
+        assert (replayed.run_directory / name).read_bytes() == original
+        assert (other.run_directory / name).read_bytes() != original or name == "events.jsonl"
+
+
+def test_one_task_takes_what_one_reckons(tmp_path):
+    outcome = simulate(tmp_path, ALONE, trace_path=offer(tmp_path, 1.0, 50.0, 50.01))
+    first, second, third = lines(outcome, "tasks.jsonl")
+    hop = first["hops"][0]
+    # 1,024 bytes of image and a header of some 60 at a byte per microsecond, then 10 ms.
+    assert hop["received_s"] - 1.0 == pytest.approx(11.1 * MS, abs=0.05 * MS)
+    assert hop["finished_s"] - hop["started_s"] == pytest.approx(SERVICE_S)
+    assert first["completed_s"] - hop["sent_s"] == pytest.approx(10.1 * MS, abs=0.06 * MS)
+    assert second["delay_s"] == pytest.approx(first["delay_s"], abs=1e-4)
+    assert third["delay_s"] == pytest.approx(second["delay_s"] + SERVICE_S - 0.01, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("event", "more_s", "rate_factor"),
+    [
+        ("{at: 50.05 s, server: only, capacity: x0.5}", 61.1 * MS, 1),  # so much of the service was left
+        ("{at: 50.05 s, server: only, capacity: x2}", -61.1 * MS / 2, 1),
+        ("{at: 50.005 s, link: [cam, only], delay: 110 ms}", 0.1, 1),  # the task is under way, its result is not
+        ("{at: 49 s, link: [cam, only], delay: 110 ms}", 0.2, 1),
+        ("{at: 49 s, link: [cam, only], rate: 0.8 Mbit/s}", 0.0, 10),
+    ],
+)
+def test_changes_meet_what_is_under_way(tmp_path, event, more_s, rate_factor):
+    trace_path = offer(tmp_path, 50.0, 70.0)
+    usual_s = lines(simulate(tmp_path / "usual", ALONE, trace_path=trace_path), "tasks.jsonl")[0]["delay_s"]
+    outcome = simulate(tmp_path / "changed", ALONE + f"events: [{event}]\n", trace_path=trace_path)
+    transmissions_s = usual_s - SERVICE_S - 2 * 10 * MS
+    changed_s = SERVICE_S + 2 * 10 * MS + rate_factor * transmissions_s + more_s
+    assert lines(outcome, "tasks.jsonl")[0]["delay_s"] == pytest.approx(changed_s, abs=0.1 * MS)
+    assert lines(outcome, "events.jsonl")[0]["kind"].endswith("-change")
+
+
+def test_a_server_that_goes_down_loses_its_tasks_and_devices_turn_to_another(tmp_path):
+    events = "events: [{at: 6 s, node: near-1, state: down}, {at: 14 s, node: near-1, state: up}]\n"
+    outcome = simulate(tmp_path, SMALL + events, seed=2)
+    assert outcome.summary["tasks"]["lost"] == 0
+    tasks = lines(outcome, "tasks.jsonl")
+    at_near_1 = [hop["finished_s"] for task in tasks for hop in task["hops"] if hop["node"] == "near-1"]
+    assert any(time_s < 6 for time_s in at_near_1)
+    assert not any(6 < time_s < 14 for time_s in at_near_1)
+    assert any(time_s > 14 for time_s in at_near_1), "it is never used again"
+    assert max(task["attempts"] for task in tasks) > 1
+    kinds = {event["kind"] for event in lines(outcome, "events.jsonl")}
+    assert {"node-down", "node-up", "receiver-silent", "receiver-back"} <= kinds
+
+
+def test_tasks_of_a_device_that_is_down_are_lost_with_their_reason(tmp_path):
+    events = "events: [{at: 5 s, node: cam-2, state: down}, {at: 10 s, node: cam-2, state: up}]\n"
+    outcome = simulate(tmp_path, SMALL + events, seed=2)
+    tasks = lines(outcome, "tasks.jsonl")
+    lost = [task for task in tasks if task["status"] == "lost"]
+    missed = [task for task in tasks if task["device"] == "cam-2" and 5 < task["created_s"] < 10]
+    assert len(missed) > 5
+    assert all(task["status"] == "lost" and task["reason"] == "its device was down" for task in missed)
+    # Those that were under way when it went down have no owner any more.
+    orphans = [task for task in lost if task not in missed]
+    assert all(task["created_s"] < 5 and task["device"] == "cam-2" for task in orphans)
+    assert all("still under way" in task["reason"] for task in orphans)
+    assert len(tasks) == outcome.summary["tasks"]["offered"]
+
+
+def test_a_device_that_stays_down_does_not_keep_the_run_waiting(tmp_path):
+    outcome = simulate(tmp_path, SMALL + "events: [{at: 15 s, node: cam-2, state: down}]\n", seed=2)
+    assert outcome.exit_reason == "completed"
+    reasons = {task["reason"] for task in lines(outcome, "tasks.jsonl") if task["status"] == "lost"}
+    assert reasons == {"its device was down"}
+    assert max(sample["time_s"] for sample in lines(outcome, "timeseries.jsonl")) < 25
+
+
+def test_a_run_without_any_server_ends_by_itself(tmp_path):
+    events = "events: [{at: 5 s, node: only, state: down}]\n"
+    outcome = simulate(tmp_path, ALONE + events, trace_path=offer(tmp_path, 1.0, 20.0, 99.0))
+    done, *lost = lines(outcome, "tasks.jsonl")
+    assert done["status"] == "completed"
+    assert len(lost) == 2
+    assert all(task["status"] == "lost" for task in lost)
+    assert {event["kind"] for event in lines(outcome, "events.jsonl")} >= {"node-down", "receiver-silent"}
+
+
+def test_what_waits_for_a_server_is_sent_when_it_is_back(tmp_path):
+    events = "events: [{at: 5 s, node: only, state: down}, {at: 10 s, node: only, state: up}]\n"
+    outcome = simulate(tmp_path, ALONE + events, trace_path=offer(tmp_path, 9.5))
+    task = lines(outcome, "tasks.jsonl")[0]
+    assert task["status"] == "completed"
+    assert 10.1 < task["completed_s"] < 10.5
+
+
+@pytest.mark.parametrize("policy", ["computing-first", "bandwidth-first", "uniform"])
+def test_other_policies_run_too(tmp_path, policy):
+    outcome = simulate(tmp_path, QUICKSTART.read_text(), policy=policy, duration_s=20.0)
+    assert outcome.summary["tasks"]["lost"] == 0
+    assert outcome.summary["policy"] == policy
+
+
+def test_results_come_back_through_switches(tmp_path):
+    text = SMALL.replace("links:", "switches: [hub]\nlinks:").split("links:")[0] + (
+        "links:\n"
+        "  - {from: cam, to: [near-1, near-2], rate: 20 Mbit/s, delay: 3 ms}\n"
+        "  - {from: [near-1, near-2, core], to: hub, rate: 30 Mbit/s, delay: 4 ms}\n"
+        "offload: {near-1: [core], near-2: [core]}\n"
+    )
+    outcome = simulate(tmp_path, text, seed=2)
+    assert outcome.summary["tasks"]["lost"] == 0
+    deep = [task for task in lines(outcome, "tasks.jsonl") if task["exit_stage"] == 2]
+    assert deep
+    for task in deep:
+        assert task["completed_s"] - task["hops"][1]["sent_s"] >= 11 * MS
+
+
+def test_every_record_is_told_to_the_observer(tmp_path):
+    class Counter(SilentObserver):
+        def __init__(self):
+            self.told = {"task": 0, "decision": 0, "sample": 0, "event": 0, "started": 0, "phase": 0}
+
+        def __getattribute__(self, name):
+            told = object.__getattribute__(self, "__dict__").get("told", {})
+            if name in told:
+                told[name] += 1
+            return object.__getattribute__(self, name)
+
+    observer = Counter()
+    outcome = simulate(tmp_path, SMALL, observer=observer, seed=3)
+    for name, file in (("task", "tasks"), ("decision", "decisions"), ("sample", "timeseries"), ("event", "events")):
+        assert observer.told[name] == len(lines(outcome, f"{file}.jsonl"))
+    assert (observer.told["started"], observer.told["phase"]) == (1, 1)
+
+
+def test_nodes_that_cannot_reach_each_other_fail_the_run(tmp_path):
+    wanted = plan(tmp_path, ALONE)
+    (link,) = wanted.scenario.links
+    broken = replace(link, shape=LinkShape(8.0, 0.01, loss=0.99))
+    dead = replace(wanted, scenario=replace(wanted.scenario, links=(broken,)))
+    with pytest.raises(SimulationFailed, match="no answer over the simulated network: cam -> only"):
+        Simulation(dead, SilentObserver()).run()
+    manifest = read_manifest(wanted.run_directory)
+    assert manifest["exit_reason"].startswith("failed: no answer")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from cli.main import main; main()", *arguments]
+
+
+def test_the_command_needs_neither_root_nor_torch_nor_much_time(tmp_path):
+    script = (
+        "import os, sys; os.geteuid = lambda: 1000; from cli.main import _run\n"
+        f"code = _run(['simulate', {str(QUICKSTART)!r}, '--duration', '10 s', '--out', {str(tmp_path / 'run')!r}])\n"
+        "print([name for name in ('torch', 'scipy', 'mininet', 'matplotlib') if name in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert "simulated" in done.stdout
+    assert "0 lost" in done.stdout
+
+
+def test_interrupt_keeps_what_was_recorded(tmp_path):
+    (tmp_path / "t.yaml").write_text(SMALL.replace("duration: 20 s", "duration: 2000 s"))
+    process = subprocess.Popen(
+        command("simulate", str(tmp_path / "t.yaml"), "--out", str(tmp_path / "run")),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    tasks = tmp_path / "run" / "tasks.jsonl"
+    deadline = time.monotonic() + 30
+    while not (tasks.exists() and tasks.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "interrupted; what was recorded is in" in errors
+    assert "Delay" in output
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest["exit_reason"] == "interrupted"
+    recorded = [json.loads(line) for line in tasks.read_text().splitlines()]
+    last_s = max(task["created_s"] for task in recorded)
+    arrivals = read_trace(tmp_path / "run" / "trace.jsonl")
+    assert 0 < len(recorded) < len(arrivals)
+    assert len(recorded) == sum(arrival.time_s <= last_s for arrival in arrivals)
+    assert all(task["reason"] in (None, "the run was cut short") for task in recorded)
+
+
+def test_a_recorded_run_is_simulated_again_by_the_command(tmp_path):
+    first = simulate(tmp_path, SMALL, seed=3)
+    again = tmp_path / "again"
+    done = subprocess.run(
+        command("replay", str(first.run_directory), "--simulate", "--json", "--monitor", "off", "--out", str(again)),
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    printed = json.loads(done.stdout)
+    assert printed.pop("run_directory") == str(again)
+    assert printed == first.summary
+    assert (again / "tasks.jsonl").read_bytes() == (first.run_directory / "tasks.jsonl").read_bytes()
