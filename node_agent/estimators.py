@@ -72,7 +72,7 @@ class LinkTime:
     def __init__(self) -> None:
         self._task_s: float | None = None
         self._small_s: float | None = None
-        self._byte_per_s: float | None = None
+        self._s_per_byte: float | None = None
         self.fresh = False  # a task was measured since the flag was last cleared
 
     def observe_task(self, link_s: float) -> None:
@@ -89,12 +89,12 @@ class LinkTime:
         self._small_s = _smooth(self._small_s, max(0.0, link_s), self.WEIGHT)
 
     def observe_rate(self, byte_per_s: float) -> None:
-        """The link carried bytes at this rate, its delay left out."""
-        self._byte_per_s = _smooth(self._byte_per_s, byte_per_s, self.RATE_WEIGHT)
+        """The link carried bytes at this rate, its delay left out; times are averaged, as one is never far off."""
+        self._s_per_byte = _smooth(self._s_per_byte, 1 / byte_per_s, self.RATE_WEIGHT)
 
     def reset_rate(self, byte_per_s: float) -> None:
         """As `observe_rate`, where older measurements were taken while the connection was starting."""
-        self._byte_per_s = byte_per_s
+        self._s_per_byte = 1 / byte_per_s
 
     @property
     def transfer_s(self) -> float:
@@ -109,7 +109,7 @@ class LinkTime:
     @property
     def byte_per_s(self) -> float:
         """Rate of the link [B/s], 0 while it has not been measured."""
-        return self._byte_per_s or 0.0
+        return 1 / self._s_per_byte if self._s_per_byte else 0.0
 
 
 def _smooth(old: float | None, new: float, weight: float) -> float:

@@ -1,7 +1,9 @@
 """How an offloader measures its links: probes of a task's size, before the run and where no task has gone lately.
 
-A policy that asks for link rates gets them from a second probe, `BULK_BYTES` larger, right behind the first: the rate
-is the added bytes over the added time, so that the link's delay drops out. A task alone may be too small to tell.
+A policy that asks for link rates gets them from further probes, `BULK_BYTES` larger, right behind the first: the rate
+is the added bytes over the added time, so that the link's delay drops out. A task alone may be too small to tell. The
+first of two such probes only opens TCP's congestion window: on a long link it waits for acknowledgements half-way, and
+would make the link look slower the longer it is.
 """
 
 from dataclasses import dataclass
@@ -20,10 +22,14 @@ FASTEST_BYTE_PER_S = 1.25e9  # a shorter time than at 10 Gbit/s is an error of m
 
 @dataclass(frozen=True, slots=True)
 class SentProbe:
-    """A probe on its way; `task_s` is what the small one before it took, None if this is the small one."""
+    """A probe on its way; `task_s` is what the small one before it took, None if this is the small one.
+
+    `opening`: it only opens the congestion window for the one behind it.
+    """
 
     sent_s: float
     task_s: float | None
+    opening: bool = False
 
 
 class LinkProbes:
@@ -73,8 +79,11 @@ class LinkProbes:
             if self._starting or not receiver.link.fresh:
                 receiver.link.reset_task(link_s)
             if self._routing.policy.wants_link_rates:
-                self._send(peer, after_task_s=link_s)
+                self._send(peer, after_task_s=link_s, opening=True)
                 return
+        elif sent.opening:
+            self._send(peer, after_task_s=sent.task_s)
+            return
         else:
             self._note_rate(receiver, link_s - sent.task_s)
         if self._starting:
@@ -107,13 +116,13 @@ class LinkProbes:
         self._starting = False
         self._outbox.publish(Ready(self._config.name, unreachable))
 
-    def _send(self, name: str, *, after_task_s: float | None = None) -> None:
+    def _send(self, name: str, *, after_task_s: float | None = None, opening: bool = False) -> None:
         form = self._config.onward_form
         if form is None:
             return
         if after_task_s is not None:
             form = TensorForm("uint8", (form.byte_count + BULK_BYTES,))
         self._sequence += 1
-        self._sent[name, self._sequence] = SentProbe(self._outbox.now_s, after_task_s)
+        self._sent[name, self._sequence] = SentProbe(self._outbox.now_s, after_task_s, opening)
         tensor = Tensor(form, bytes(form.byte_count))
         self._outbox.send_data(name, Probe(self._sequence, form), tensor)

@@ -145,5 +145,5 @@ def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
     probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
     return Timeouts(
         round_s=max(usual.round_s, ROUND_PATIENCE * longest_hop_s(scenario)),
-        probe_s=max(usual.probe_s, PROBE_PATIENCE * 2 * FIRST_PROBES * probe_s),
+        probe_s=max(usual.probe_s, PROBE_PATIENCE * 3 * FIRST_PROBES * probe_s),
     )

@@ -133,6 +133,10 @@ NODE_SETTINGS = (
 def settings_script(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> str:
     """Shell lines that write settings of the namespace they run in; those the kernel lacks are passed over."""
     lines = [f"[ ! -e /proc/sys/{path} ] || echo {value} > /proc/sys/{path}" for path, value in settings]
+    # BBR, the default on some machines, paces what it sends at the rate of earlier messages, so that a link that is
+    # seldom used looks slow. Cubic is what most machines use; Reno, which every kernel has, behaves alike here.
+    control = "/proc/sys/net/ipv4/tcp_congestion_control"
+    lines.append(f"echo cubic > {control} 2>/dev/null || echo reno > {control}")
     conf = "/proc/sys/net/ipv4/conf"  # what exists already took the defaults of before
     lines.append(f"for f in {conf}/*/rp_filter {conf}/*/send_redirects; do echo 0 > $f; done")
     return "\n".join(lines) + "\n"
