@@ -57,7 +57,7 @@ def read_specs(texts: Sequence[str]) -> tuple[PolicySpec, ...]:
             raise InputError(f"policy {text} is listed twice", hint="state each policy once")
         folder = _folder(text)
         if folder in folders:
-            folder = f"{folder}-{sha256(text.encode()).hexdigest()[:6]}"
+            folder = f"{folder}-{_mark(text)}"
         folders.add(folder)
         specs.append(PolicySpec(text, folder, _file_hash(text)))
     return tuple(specs)
@@ -69,7 +69,12 @@ def _folder(text: str) -> str:
     safe = _UNSAFE.sub("-", short).strip(".-")
     if safe and len(safe) <= MAX_FOLDER_CHARACTERS:
         return safe
-    return f"{safe[: MAX_FOLDER_CHARACTERS - 7]}-{sha256(text.encode()).hexdigest()[:6]}".lstrip("-")
+    return f"{safe[: MAX_FOLDER_CHARACTERS - 7]}-{_mark(text)}".lstrip("-")
+
+
+def _mark(text: str) -> str:
+    """A few characters that tell two texts apart, whatever they hold."""
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:6]
 
 
 def _file_hash(text: str) -> str | None:
