@@ -28,7 +28,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--simulate", is_flag=True, help="In virtual time instead of live: no root, and much faster.")
 @click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
 @click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N",
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
     help="Random seed of the first repeat; they count up.  [default: the topology's]",
 )
 @click.option("--out", type=_PATH, metavar="DIR", help="Where runs and results go.  [default: a new one under runs/]")

@@ -91,7 +91,7 @@ class PlainProgress:
 
     def begun(self, cell: Cell) -> None:
         """A run begins."""
-        self._line(f"begins: {_name(cell)}")
+        self._line(f"begins: {cell.name}")
 
     def advanced(self, cell: Cell, share: float) -> None:
         """`share` of a run is over."""
@@ -101,7 +101,7 @@ class PlainProgress:
         """A run is complete."""
         self._tally.end(cell)
         left = self._tally.left()
-        self._line(f"{self._tally.complete} of {self._tally.runs}: {_name(cell)} complete{left and ', '}{left}")
+        self._line(f"{self._tally.complete} of {self._tally.runs}: {cell.name} complete{left and ', '}{left}")
 
     def _line(self, text: str) -> None:
         try:
@@ -148,7 +148,7 @@ class BarProgress:
 
         if self._task is None:
             return
-        what = f": {_name(self._under_way[0])}" if self._under_way else ""
+        what = f": {self._under_way[0].name}" if self._under_way else ""
         more = f" and {len(self._under_way) - 1} more" if len(self._under_way) > 1 else ""
         text = escape(f"{self._tally.complete} of {self._tally.runs} runs{what}{more}")
         self._progress.update(
@@ -160,10 +160,6 @@ def _plan_in_words(directory: Path, runs: int, kept: int, jobs: int) -> str:
     there = f", {kept} of them complete already" if kept else ""
     beside = f", {jobs} at a time" if jobs > 1 else ""
     return f"{runs} run{'s'[: runs > 1]} in {directory}{there}{beside}"
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.spec.text}, seed {cell.seed}"
 
 
 def _duration(seconds: float) -> str:

@@ -59,8 +59,7 @@ def command(
     if source.is_dir():
         if seed is not None or duration is not None:
             raise click.UsageError("--seed and --duration belong to topologies: a run directory holds its trace")
-        optimum, recorded = bound_for_run(source, thresholds=thresholds)
-        summary = recorded.summary
+        optimum, summary = bound_for_run(source, thresholds=thresholds)
     else:
         scenario = load_topology(source).resolve(seed=seed, duration_s=duration)
         optimum = bound_for(scenario, load_bundle(scenario.model.name), thresholds=thresholds)
@@ -68,7 +67,7 @@ def command(
         content = optimum.as_dict()
         if summary is not None:
             content["run"] = run_beside(optimum, summary)
-        click.echo(json.dumps(content, indent=2))
+        click.echo(json.dumps(content, indent=2, allow_nan=False))
         return
     _print(optimum, summary)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.quantity import seconds
+from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cli.watch import MonitorChoice
     from testbed.experiment import Outcome, Plan
     from testbed.network.emulated import BackendChoice
+    from testbed.optimum import Optimum
 
 _PATH = click.Path(path_type=Path)
 
@@ -98,28 +100,53 @@ def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json
 
 
 def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool) -> int:
-    """Print the summary of a run that has ended; returns the exit code."""
-    import json
+    """Print the summary of a run that has ended; returns the exit code.
 
+    The bound is beside the point of the run: where there is none, that is told, and the summary stands.
+    """
     from cli.closing import print_lines, print_summary
-    from cli.optimum import optimum_lines, run_beside
+    from cli.optimum import optimum_lines
 
     if outcome.summary is not None:
-        optimum = None
-        if with_optimum:
-            from testbed.optimum import bound_for_run
-
-            optimum, _ = bound_for_run(outcome.run_directory)
         if as_json:
-            content = {**outcome.summary, "run_directory": str(outcome.run_directory)}
-            if optimum is not None:
-                content["optimum"] = {**optimum.as_dict(), "run": run_beside(optimum, outcome.summary)}
-            click.echo(json.dumps(content, indent=2))
+            _print_json(outcome, outcome.summary, with_optimum=with_optimum)
         else:
             print_summary(outcome.summary, outcome.run_directory)
+            optimum, _ = _bound(outcome) if with_optimum else (None, "")
             if optimum is not None:
                 print_lines(optimum_lines(optimum, outcome.summary))
     if outcome.exit_reason == "interrupted":
         click.echo(f"interrupted; what was recorded is in {outcome.run_directory}", err=True)
         return 130
     return 0
+
+
+def _print_json(outcome: Outcome, summary: Mapping[str, Any], *, with_optimum: bool) -> None:
+    import json
+
+    from cli.optimum import run_beside
+
+    content: dict[str, Any] = {**summary, "run_directory": str(outcome.run_directory)}
+    if with_optimum:
+        optimum, reason = _bound(outcome)
+        if optimum is None:
+            content |= {"optimum": None, "optimum_missing": reason}
+        else:
+            content["optimum"] = {**optimum.as_dict(), "run": run_beside(optimum, summary)}
+    click.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def _bound(outcome: Outcome) -> tuple[Optimum | None, str]:
+    """The optimum for what a run was offered; None and the reason, which is told on stderr, where there is none."""
+    if outcome.exit_reason != "completed":
+        reason = f"the run was {outcome.exit_reason}: not all of its trace was offered"
+        click.echo(f"note: no optimum: {reason}", err=True)
+        return None, reason
+    from testbed.optimum import bound_for_run
+
+    try:
+        return bound_for_run(outcome.run_directory)[0], ""
+    except Exception as error:  # even a fault of the solver must not cost the summary
+        reason = str(error) if isinstance(error, TestbedError) else f"{type(error).__name__}: {error}"
+        click.echo(f"warning: no optimum: {reason}", err=True)
+        return None, reason

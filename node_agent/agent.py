@@ -33,6 +33,7 @@ from node_agent.models.tables import ActivationFormat, Samples
 from node_agent.notes import EventThinner
 from node_agent.planner import Planner
 from node_agent.records import (
+    DEVICE_DOWN,
     EventRecord,
     Record,
     SampleRecord,
@@ -240,7 +241,7 @@ class Agent:
         came_late = self._config.epoch_monotonic_s is not None
         while came_late and self._next_arrival < len(arrivals) and arrivals[self._next_arrival].time_s < now_s:
             missed = arrivals[self._next_arrival]
-            name, reason = self._config.node.name, "its device was down"
+            name, reason = self._config.node.name, DEVICE_DOWN
             self._publish(lost_task(missed.task_id, name, missed.sample, missed.time_s, reason))
             self._next_arrival += 1
         self._started = True

@@ -71,12 +71,18 @@ class Coordinator:
         """A node has told its state."""
         if peer not in self._config.places:
             return
-        self._states[peer] = state
+        if state.slot > self._outbox.now_s / self._config.slot_s + 1:
+            self._outbox.note("unexpected-message", f"State from {peer} of slot {state.slot}, which is far off")
+            return
         if state.slot > self._slot:
+            # Who told in the slot before is waited for; at first everybody.
+            self._awaited = {name for name, told in self._states.items() if told.slot == self._slot} or {
+                *self._config.places
+            }
             self._slot = state.slot
-            self._awaited = set(self._config.places)
             rounds_s = self._config.timeouts.round_s * 2 * self._config.stages
-            self._outbox.timer(("plan",), COLLECT_PATIENCE * rounds_s)
+            self._outbox.timer(("plan",), min(COLLECT_PATIENCE * rounds_s, self._config.slot_s / 2))
+        self._states[peer] = state
         if state.slot == self._slot and peer in self._awaited:
             self._awaited.discard(peer)
             if not self._awaited:
@@ -84,7 +90,8 @@ class Coordinator:
                 self._plan()
 
     def timer(self) -> None:
-        """Some states are missing: plan with those that are there; what a silent node told last still stands."""
+        """Some states are missing: plan without them."""
+        self._awaited.clear()
         self._plan()
 
     def _plan(self) -> None:
@@ -93,7 +100,9 @@ class Coordinator:
             return
         self._planning = True
         config = self._config
-        self._outbox.plan(Problem(self._slot, config.stages, config.places, dict(self._states), config.theta_s))
+        # A node that was late once is still there; one that has been silent for longer is not planned with.
+        fresh = {name: told for name, told in self._states.items() if told.slot >= self._slot - 1}
+        self._outbox.plan(Problem(self._slot, config.stages, config.places, fresh, config.theta_s))
 
     def planned(self, assignments: Mapping[str, Assignment]) -> None:
         """The planner has answered."""

@@ -6,6 +6,7 @@ Both run real work; both answer with `ComputeFinished`. Times are emulated secon
 """
 
 import os
+import signal
 import statistics
 import sys
 import time
@@ -167,6 +168,7 @@ class QuotaExecutor:
 
     def close(self) -> None:
         self._pipe.close()
+        os.kill(self._pid, signal.SIGKILL)  # another child may hold the pipe's other end open
         os.waitpid(self._pid, 0)
 
 

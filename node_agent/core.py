@@ -78,7 +78,8 @@ class DeviceCore:
         return self._outbox.drain()
 
     def _receive(self, peer: str, message: object) -> None:
-        if self.routing.heard(peer):
+        # A receiver that only tells its queue may still leave tasks unanswered.
+        if not isinstance(message, Status) and self.routing.heard(peer):
             self._probes.forget(peer)
         match message:
             case Ack():
@@ -179,14 +180,14 @@ class ServerCore:
 
     def _receive(self, event: Received) -> None:
         peer, message = event.peer, event.message
-        if self.routing.heard(peer):
+        if not isinstance(message, Status) and self.routing.heard(peer):
             self._probes.forget(peer)
         match message:
             case Task() if event.tensor is not None and event.tensor.form == self.config.input_form:
                 self.tasks.receive(peer, message, event.tensor)
             case Ack():
                 self.tasks.acknowledged(peer, message)
-            case Offer():
+            case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
                 if message.slot > self._slot:
                     self._start_slot(message.slot)
                 self.rounds.offer(peer, message)
@@ -204,6 +205,10 @@ class ServerCore:
                 self._member.assigned(peer, message)
             case _:
                 self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+
+    def _is_near(self, slot: int) -> bool:
+        """Whether it can be that slot's time, clocks of neighbours being a little apart at the most."""
+        return slot <= self._outbox.now_s / self.config.slot_s + 1
 
     def _start_slot(self, slot: int) -> None:
         """An offloader's first offer tells that a new slot has begun."""

@@ -26,6 +26,7 @@ class OwnedTask:
     tensor: Tensor
     attempts: int = 0
     receiver: Receiver | None = None
+    taken_over: bool = True  # by `receiver`, or given up there
     sent_s: float = 0.0
 
 
@@ -64,7 +65,7 @@ class DeviceTasks:
         if task is None or task.receiver is None or (peer, ack.attempt) != (task.receiver.name, task.attempts):
             return  # nothing waits for it, or it is about an earlier attempt, whose time of sending is forgotten
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
-        task.receiver.backlog = ack.backlog
+        self._settle(task, ack.backlog)
         self._outbox.cancel(("ack", task.task_id))
 
     def result(self, result: Result) -> None:
@@ -74,6 +75,7 @@ class DeviceTasks:
             self.duplicates += result.task_id in self._completed
             return
         self.completed += 1
+        self._settle(task)
         self._completed.add(result.task_id)
         self._usual_delay_s += DELAY_WEIGHT * (self._outbox.now_s - task.created_s - self._usual_delay_s)
         self._forget_timers(task)
@@ -100,6 +102,7 @@ class DeviceTasks:
         task = self._owned.get(int(key[1]))
         if task is None:
             return
+        self._settle(task)
         if key[0] == "ack" and task.receiver is not None:
             self._routing.lost_contact(task.receiver, f"task {task.task_id} not acknowledged")
         if task.attempts >= self._config.max_attempts:
@@ -110,12 +113,20 @@ class DeviceTasks:
     def _offer(self, task: OwnedTask) -> None:
         avoid = {task.receiver.name} if task.receiver else set()
         receiver = self._routing.choose(avoid) or self._routing.any_receiver()
-        task.receiver, task.sent_s = receiver, self._outbox.now_s
+        task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
+        receiver.sent += 1
+        receiver.unacked += 1
         task.attempts += 1
         message = Task(task.task_id, self._config.name, task.attempts, task.sent_s, (), task.tensor.form)
         self._outbox.send_data(receiver.name, message, task.tensor)
         self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
         self._outbox.timer(("result", task.task_id), self._result_wait_s())
+
+    def _settle(self, task: OwnedTask, told: int | None = None) -> None:
+        """The task is no longer on its way to its receiver."""
+        if task.receiver is not None and not task.taken_over:
+            task.taken_over = True
+            task.receiver.settle(told)
 
     def _result_wait_s(self) -> float:
         """How long to wait for a result: longer where results are slow, or overload would feed itself with repeats."""

@@ -1,6 +1,7 @@
 """The planner of a central policy, in a process of its own: the coordinator's other work goes on meanwhile."""
 
 import os
+import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection, Pipe
@@ -65,8 +66,9 @@ class Planner:
         return PlanningFinished(answer)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it is doing: it keeps nothing."""
         self._pipe.close()
+        os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
 
 

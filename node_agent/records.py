@@ -29,6 +29,9 @@ class TaskRecord(Struct, frozen=True, tag="task"):
     hops: tuple[Hop, ...]
 
 
+DEVICE_DOWN = "its device was down"  # the reason for a loss that no policy can help
+
+
 def lost_task(
     task_id: int, device: str, sample: int, created_s: float, reason: str, *, attempts: int = 0, lateness_s: float = 0.0
 ) -> TaskRecord:

@@ -11,13 +11,16 @@ import numpy as np
 from node_agent.config import NodeConfig
 from node_agent.dtoee import queueing
 from node_agent.dtoee.queueing import Array, Mask
+from node_agent.errors import TestbedError
 from node_agent.estimators import LinkTime
 from node_agent.outbox import Outbox
 from node_agent.policies import make_policy
-from node_agent.policies.base import Candidate, Prospect
+from node_agent.policies.base import Candidate, Prospect, ThresholdView
 from node_agent.wire import Assignment, Report
 
 SILENT_AFTER = 2  # rounds without an answer
+ROW_TOLERANCE = 1e-6
+MOST_THRESHOLD = 2.0  # as messages bound it
 _FIGURES = attrgetter(
     "marginal_s", "best_s", "local_s", "onward_s", "onward_delay_s", "curvature_s2", "arrival_rate_per_s",
     "service_rate_per_s", "variability", "offloaders",
@@ -41,8 +44,20 @@ class Receiver:
     report: Report | None = None
     missed: int = 0  # rounds in a row it did not answer
     suspect: bool = False  # it left a task unacknowledged and has not been heard since
-    backlog: int = 0  # tasks there as last told, and those sent there since
+    told: int = 0  # tasks before it or in service, as it last said
+    unacked: int = 0  # tasks sent there that it has not taken over yet
     sent: int = 0  # tasks sent there since the start of the slot
+
+    @property
+    def backlog(self) -> int:
+        """Tasks there as last told, and those on their way."""
+        return self.told + self.unacked
+
+    def settle(self, told: int | None = None) -> None:
+        """A task on its way has been taken over (and the receiver `told` its queue) or is given up."""
+        self.unacked = max(0, self.unacked - 1)
+        if told is not None:
+            self.told = told
 
     @property
     def alive(self) -> bool:
@@ -69,6 +84,7 @@ class Routing:
         self._random = random.Random(f"{config.seed}/{config.name}")
         self._drawn_from: tuple[Array, list[bool]] | None = None  # what `_cumulative` was made of
         self._cumulative: list[float] = []
+        self._priced: Prospect | None = None  # the last one
 
     @property
     def alive(self) -> Mask:
@@ -84,8 +100,6 @@ class Routing:
             chosen = self._draw(usable)
         else:
             chosen = self._pick([r for r, usable_now in zip(self._order, usable, strict=True) if usable_now])
-        chosen.sent += 1
-        chosen.backlog += 1
         return chosen
 
     def _draw(self, usable: list[bool]) -> Receiver:
@@ -111,13 +125,19 @@ class Routing:
             )
             for r in usable
         ]
-        return usable[self.policy.pick(candidates, self._random)]
+        chosen = self.policy.pick(candidates, self._random)
+        if not 0 <= chosen < len(usable):
+            raise TestbedError(
+                f"policy {type(self.policy).__name__}: pick gave {chosen}",
+                hint=f"it must give the number of one of the {len(usable)} candidates, counted from 0",
+            )
+        return usable[chosen]
 
     def told_backlog(self, name: str, backlog: int) -> None:
         """A receiver has said how many tasks are before it or in service."""
         receiver = self.receivers.get(name)
         if receiver is not None:
-            receiver.backlog = backlog
+            receiver.told = backlog
 
     def start_slot(self) -> None:
         """A new slot begins: what was sent in the last one is known now."""
@@ -138,6 +158,7 @@ class Routing:
         back = not receiver.alive
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
+            receiver.told = receiver.unacked = 0
         receiver.missed, receiver.suspect = 0, False
         return back
 
@@ -154,6 +175,21 @@ class Routing:
         if receiver.missed == SILENT_AFTER and not receiver.suspect:
             self._outbox.note("receiver-silent", f"{name}: no report in {SILENT_AFTER} rounds")
 
+    def move_threshold(self, view: ThresholdView) -> bool:
+        """Let the policy move the threshold; True if it has.
+
+        Raises:
+            TestbedError: the policy, one of the user's own, answers with something that is no threshold.
+        """
+        moved = float(self.policy.move_threshold(view))
+        if not 0 <= moved <= MOST_THRESHOLD:
+            raise TestbedError(
+                f"policy {type(self.policy).__name__}: move_threshold gave {moved}",
+                hint=f"a threshold lies in 0..{MOST_THRESHOLD:g}; above 1 it means never",
+            )
+        self.threshold = moved
+        return moved != view.threshold
+
     def follow(self, assignment: Assignment) -> None:
         """Do as the coordinator of a central policy has decided."""
         row = np.array([assignment.shares.get(name, 0.0) for name in self.receivers])
@@ -163,8 +199,18 @@ class Routing:
             self.threshold = assignment.threshold
 
     def update_row(self, prospect: Prospect) -> None:
-        """Let the policy move the row in answer to the reports of a round."""
-        self.row = self.policy.update_row(self.row, prospect)
+        """Let the policy move the row in answer to the reports of a round.
+
+        Raises:
+            TestbedError: the policy, one of the user's own, answers with something that is no row.
+        """
+        row = np.asarray(self.policy.update_row(self.row, prospect), dtype=np.float64)
+        if not (row.shape == self.row.shape and row.min() >= 0 and abs(row.sum() - 1) < ROW_TOLERANCE):
+            raise TestbedError(
+                f"policy {type(self.policy).__name__}: update_row gave {row.tolist()}",
+                hint=f"it must give {len(self.row)} probabilities that sum to one",
+            )
+        self.row = row
 
     def prospect(self, *, stale: bool) -> Prospect | None:
         """What is known of the receivers now; None if none of them can be planned with."""
@@ -180,7 +226,7 @@ class Routing:
         small_s, task_s, byte_per_s = np.array(
             [(r.link.small_s, r.link.transfer_s, r.link.byte_per_s) for r in self._order], dtype=np.float64
         ).T.copy()
-        return Prospect(
+        self._priced = Prospect(
             names=tuple(self.receivers),
             alive=alive,
             stale=stale,
@@ -201,6 +247,7 @@ class Routing:
             sent=self._sent,
             paths=tuple(report.onward_paths for report in reports),
         )
+        return self._priced
 
     def _link_marginal_s(self, small_s: Array, task_s: Array) -> Array:
         """What one more task per second adds to the time on each link, at the planned flow: t' of a queued link.
@@ -221,7 +268,8 @@ class Routing:
         return {name: float(p) for name, p in zip(self.receivers, row, strict=True)}
 
     def prices(self) -> dict[str, float]:
-        """Marginal cost of each receiver that has reported, its link included [s]."""
-        return {
-            r.name: r.link.transfer_s + r.report.marginal_s for r in self._order if r.report is not None
-        }
+        """Marginal cost of each living receiver when the row was last weighed, its link included [s]."""
+        if self._priced is None:
+            return {}
+        priced = zip(self._priced.names, self._priced.alive.tolist(), self._priced.delta_s.tolist(), strict=True)
+        return {name: delta_s for name, alive, delta_s in priced if alive}

@@ -158,6 +158,8 @@ class ServerTasks:
         message = Task(task.task_id, task.device, attempt, now_s, hops, item.activation.form)
         item.sent_s = now_s
         item.tried.add(item.receiver.name)
+        item.receiver.sent += 1
+        item.receiver.unacked += 1
         self._forwarded[task.task_id, attempt] = item
         self._outbox.send_data(item.receiver.name, message, item.activation)
         self._outbox.timer(("ack", task.task_id, attempt), ack_wait_s(self._config, item.receiver))
@@ -169,7 +171,7 @@ class ServerTasks:
             return
         del self._forwarded[ack.task_id, ack.attempt]
         item.receiver.link.observe_task(ack.received_s - item.sent_s)
-        item.receiver.backlog = ack.backlog
+        item.receiver.settle(ack.backlog)
         self._outbox.cancel(("ack", ack.task_id, ack.attempt))
 
     def timer(self, key: TimerKey) -> None:
@@ -178,6 +180,7 @@ class ServerTasks:
         item = self._forwarded.pop((task_id, attempt), None)
         if item is None:
             return
+        item.receiver.settle()
         self._routing.lost_contact(item.receiver, f"task {task_id} not acknowledged")
         receiver = self._routing.choose(avoid=item.tried)
         if receiver is None:

@@ -27,7 +27,11 @@ Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Seconds = Finite
 Attempt = Annotated[int, Meta(ge=1, le=1000)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
-Rate = Annotated[float, Meta(ge=0.0, le=1e300)]
+Rate = Annotated[float, Meta(ge=0.0, le=1e12)]
+# What nodes compute with: far beyond anything honest, and near enough that no sum or product of them overflows.
+Cost = Annotated[float, Meta(ge=0.0, le=1e12)]
+LinkTime = Annotated[float, Meta(ge=-1e9, le=1e9)]
+ServiceRate = Annotated[float, Meta(ge=1e-9, le=1e12)]
 # A threshold above 1 means "never exit here".
 Threshold = Annotated[float, Meta(ge=0.0, le=2.0)]
 # Thresholds of the stages a flow has passed (or will pass), nearest to the devices first, with the flow's share.
@@ -145,21 +149,21 @@ class Report(Struct, frozen=True, tag="report"):
 
     slot: Count
     round: Count
-    marginal_s: Seconds
-    best_s: Seconds
-    local_s: Seconds
-    onward_s: Seconds
-    onward_delay_s: Seconds
-    curvature_s2: Rate
+    marginal_s: Cost
+    best_s: Cost
+    local_s: Cost
+    onward_s: Cost
+    onward_delay_s: Cost
+    curvature_s2: Cost
     offloaders: Count
     arrival_rate_per_s: Rate
-    service_rate_per_s: Rate
-    variability: Rate  # squared coefficient of variation of the service time
+    service_rate_per_s: ServiceRate
+    variability: Cost  # squared coefficient of variation of the service time
     threshold: Threshold
     remaining_ratio: Probability
     backlog: Count
     onward_paths: FlowPaths
-    link_s: Seconds  # one-way time of the offer this answers: a small message's
+    link_s: LinkTime  # one-way time of the offer this answers: a small message's
     done: bool
 
 
@@ -177,8 +181,8 @@ class State(Struct, frozen=True, tag="state"):
 
     slot: Count
     rate_per_s: Rate
-    variability: Rate
-    link_s: Annotated[dict[Name, Seconds], Meta(max_length=4096)]
+    variability: Cost
+    link_s: Annotated[dict[Name, Cost], Meta(max_length=4096)]
 
 
 class Assignment(Struct, frozen=True, tag="assignment"):

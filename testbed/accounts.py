@@ -1,9 +1,9 @@
 """What a run keeps account of, live or simulated: the ends of its tasks, and what its nodes tell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from node_agent.records import DecisionRecord, EventRecord, Record, SampleRecord, TaskRecord, lost_task
+from node_agent.records import DEVICE_DOWN, DecisionRecord, EventRecord, Record, SampleRecord, TaskRecord, lost_task
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
@@ -41,7 +41,8 @@ class Accounts:
         self._observer = observer
         self._ended: set[int] = set()
         self._last_end_s = 0.0
-        self.down: set[str] = set()  # nodes whose agent has been killed
+        self._down: set[str] = set()  # nodes whose agent has been killed
+        self._all_offered = False
         self.stopped_s = float("inf")  # when the run was cut short
         self.tasks: list[dict[str, Any]] = []
         self.duplicates = 0
@@ -80,17 +81,43 @@ class Accounts:
         self._recorder.event(record)
         self._observer.event(record)
 
+    def is_down(self, node: str) -> bool:
+        """Whether the node's agent has been killed and not started again."""
+        return node in self._down
+
+    def went_down(self, node: str, now_s: float) -> None:
+        """A node's agent has been killed; a device's tasks die with it, for nobody else would know their results."""
+        self._down.add(node)
+        self._lose_tasks_of({node}, now_s)
+
+    def came_up(self, node: str) -> None:
+        """A node's agent has been started again; a device will tell which tasks it has missed."""
+        self._down.discard(node)
+
     def finished(self, now_s: float) -> bool:
-        """Whether there is nothing left to wait for."""
+        """Whether there is nothing left to wait for.
+
+        Once the workload is over, this ends the tasks of devices that are still down.
+        """
         if now_s < self._scenario.duration_s:
             return False
+        if not self._all_offered:
+            self._all_offered = True
+            self._lose_tasks_of(self._down, now_s)
         if len(self._ended) == len(self._arrivals):
             return True
-        if now_s > max(self._scenario.duration_s + DRAIN_S, self._last_end_s + STILL_S):
-            return True
-        return bool(self.down) and all(
-            task_id in self._ended or arrival.device in self.down for task_id, arrival in enumerate(self._arrivals)
-        )
+        return now_s > max(self._scenario.duration_s + DRAIN_S, self._last_end_s + STILL_S)
+
+    def _lose_tasks_of(self, devices: Set[str], now_s: float) -> None:
+        """End what these devices have been offered until now and what has not ended."""
+        if not devices:
+            return
+        for task_id, arrival in enumerate(self._arrivals):
+            if arrival.time_s > now_s:
+                return
+            if arrival.device in devices and task_id not in self._ended:
+                lost = lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, DEVICE_DOWN)
+                self.end_task(lost, now_s)
 
     def close(self, now_s: float) -> None:
         """Tell the end of every task whose device has not: each offered task ends exactly once.
@@ -100,8 +127,8 @@ class Accounts:
         for task_id, arrival in enumerate(self._arrivals):
             if task_id in self._ended or arrival.time_s > self.stopped_s:
                 continue
-            if arrival.device in self.down:
-                reason = "its device was down"
+            if arrival.device in self._down:
+                reason = DEVICE_DOWN
             elif self.stopped_s < float("inf"):
                 reason = "the run was cut short"
             else:

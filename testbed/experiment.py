@@ -27,7 +27,7 @@ from testbed.network import EmulatedNetwork, NetworkError
 from testbed.network.emulated import BackendChoice
 from testbed.nursery import Warm
 from testbed.observer import RunObserver
-from testbed.recorder import Recorder
+from testbed.recorder import Recorder, sub_model_facts
 from testbed.scenario import CapacityChange, Scenario
 from testbed.trace.workload import Arrival
 from testbed.wiring import agent_configs, timeouts
@@ -166,10 +166,7 @@ class Experiment:
         self._lap("agents")
         recorder.describe(
             backends={"network": network.backend, "compute": scenario.compute},
-            sub_models=[
-                {"stage": p.stage, "flop": p.flop, "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}
-                for p in warm.profiles
-            ],
+            sub_models=sub_model_facts(warm.profiles),
             setup_s=self._setup_s,
             nodes={
                 node: {"address": network.address(node), "namespace": network.namespace_path(node)}
@@ -236,21 +233,14 @@ class Experiment:
         self._setup_s[what] = round(time.monotonic() - self._began_s, 3)
 
     def _check_servers(self, warm: Warm) -> None:
-        """Raise InputError for a server that cannot host its sub-model, or is to compute faster than this machine."""
+        """Raise InputError for a server that is to compute faster than this machine does."""
         scenario = self._plan.scenario
+        if scenario.compute != "quota":
+            return
         for server in scenario.servers:
-            profile = warm.profiles[server.stage - 1]
-            needed_bytes = profile.parameters_bytes + profile.input_bytes + profile.output_bytes
-            if server.memory_bytes is not None and server.memory_bytes < needed_bytes:
-                raise InputError(
-                    f"server {server.name}: its sub-model needs {needed_bytes} bytes of memory, and the topology "
-                    f"gives it {server.memory_bytes}",
-                    hint="give it more memory, or cut the model elsewhere",
-                )
-            if scenario.compute == "quota":
-                self._quota(warm, server.name, server.capacity_flop_per_s)
+            self._quota(warm, server.name, server.capacity_flop_per_s)
         for event in scenario.events:
-            if scenario.compute == "quota" and isinstance(event, CapacityChange):
+            if isinstance(event, CapacityChange):
                 self._quota(warm, event.server, event.capacity_flop_per_s)
 
     def _make_cgroups(self, warm: Warm, ledger: Ledger) -> dict[str, CpuCgroup]:

@@ -26,7 +26,7 @@ from node_agent.models import Bundle
 from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Hop, Message, Result, Task, TensorForm, encode
 from testbed.network.commands import SEGMENT_BYTES
-from testbed.network.routes import length_s, neighbours, tree_towards
+from testbed.network.routes import Ways
 from testbed.scenario import (
     CapacityChange,
     Event,
@@ -112,29 +112,6 @@ def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, en
             counts[arrival.device] += 1
     devices = (replace(device, rate_per_s=counts[device.name] / (end_s - begin_s)) for device in scenario.devices)
     return replace(scenario, devices=tuple(devices))
-
-
-class Ways:
-    """The links between every node and every server, along the routes that the network gives them at its start.
-
-    Routes are static: a link that changes later does not change them. A result takes its task's kind of way back.
-    """
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._around = neighbours([link.ends for link in scenario.links])
-        self._lengths_s = [length_s(link.shape) for link in scenario.links]
-        self._switches = frozenset(scenario.switches)
-        self._trees: dict[str, dict[str, tuple[str, int]]] = {}
-
-    def links(self, node: str, server: str) -> tuple[int, ...]:
-        """Indices of the links from `node` to `server`, nearest to `node` first; they must be connected."""
-        if server not in self._trees:
-            self._trees[server] = tree_towards(server, self._around, self._lengths_s, self._switches)
-        towards, found, vertex = self._trees[server], [], node
-        while vertex != server:
-            vertex, link = towards[vertex]
-            found.append(link)
-        return tuple(found)
 
 
 def transfer_s(shapes: Sequence[LinkShape], byte_count: int) -> float:

@@ -10,7 +10,7 @@ class Interrupts:
     """While in force, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, or set `wanted` where `deferred` is set.
 
     One that is ignored stays so (nohup). A second signal ends the process with 130 at once; `clean` removes what it
-    leaves.
+    leaves. Where one stands inside another, the outer one hears at the end of the inner one what the inner one met.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -31,6 +31,9 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
+            outer = getattr(handler, "__self__", None)
+            if self.wanted and isinstance(outer, Interrupts):
+                outer.wanted = True
 
     def _met(self, _number: int, _frame: FrameType | None) -> None:
         if self.wanted:

@@ -177,14 +177,15 @@ class LiveRun:
             case RateChange():
                 pass  # the arrivals of the trace hold it
             case NodeChange(_, node, up):
-                down = self._accounts.down
-                if up and node in down:
-                    down.discard(node)
+                down = self._accounts.is_down(node)
+                if up and down:
+                    self._accounts.came_up(node)
                     config = msgspec.structs.replace(self._configs[node], epoch_monotonic_s=self._epoch_s)
                     self._launcher.spawn([(config, self._network.namespace_path(node))])
-                elif not up and node not in down:
-                    down.add(node)
+                elif not up and not down:
                     self._launcher.kill(node)
+                    self._take(self._room.listen(0.0))  # what it had told counts
+                    self._accounts.went_down(node, self.now_s)
 
     def _note_deaths(self) -> None:
         for notice in self._launcher.ended():

@@ -19,7 +19,7 @@ of a run know only the validation table, so the bound also contains what hindsig
 from are those that the nodes choose from.
 """
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,15 +32,16 @@ from node_agent.dtoee.staged import Rows
 from node_agent.errors import InputError
 from node_agent.models import Bundle, load_bundle
 from node_agent.models.tables import SubModelProfile
-from testbed.flow_model import CutOff, FlowModel, Segment, Ways, flow_model, segments
+from testbed.flow_model import CutOff, FlowModel, Segment, flow_model, segments
+from testbed.network.routes import Ways
 from testbed.playback import Played, play
-from testbed.recorder import SUMMARY, TOPOLOGY, TRACE, check_inputs, read_manifest
+from testbed.recorded import read_recorded
 from testbed.scenario import Scenario
 from testbed.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
-from testbed.topology import load_topology
-from testbed.trace.workload import Arrival, generate, read_trace
+from testbed.trace.workload import Arrival, generate
 
 SCHEMA = 1
+ROUNDING = 1e-9  # of a mean delay, below which a difference says nothing
 SHOWN_SHARE = 1e-4  # a plan's entries below are the solver's zeros
 PRICES_S = np.array([0.0, *np.geomspace(1e-2, 1e3, 101)])  # exchange rates tried to bound the delay at a given accuracy
 
@@ -63,13 +64,16 @@ class Figures:
     @classmethod
     def of(cls, mean_delay_s: float, accuracy: float, objective_bound_s: float, theta_s: float) -> "Figures":
         """From the bound on mean delay - theta * accuracy."""
+        objective_s = mean_delay_s - theta_s * accuracy
+        if 0 < objective_bound_s - objective_s < ROUNDING * max(1.0, mean_delay_s):
+            objective_bound_s = objective_s  # the plan meets the bound to the last digits
         lower_s = objective_bound_s + theta_s * accuracy
         return cls(
             mean_delay_s=float(mean_delay_s),
             lower_bound_s=float(lower_s),
-            gap_s=float(mean_delay_s - lower_s),
+            gap_s=float(objective_s - objective_bound_s),
             accuracy=float(accuracy),
-            utility_s=float(theta_s * accuracy - mean_delay_s),
+            utility_s=float(-objective_s),
             utility_bound_s=float(-objective_bound_s),
         )
 
@@ -128,11 +132,21 @@ class Optimum:
         return None if found.argmax() == len(found) - 1 else max(0.0, float(found.max()))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON, which knows no infinity: a figure that is not finite is None."""
         listed = [asdict(segment) for segment in self.segments]
         for segment in listed:
             del segment["delay_bounds_s"]
-        return {"schema": SCHEMA, **asdict(replace(self, segments=())), "segments": listed}
+        found = _finite({"schema": SCHEMA, **asdict(replace(self, segments=())), "segments": listed})
+        assert isinstance(found, dict)
+        return found
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def bound_for(
@@ -286,39 +300,17 @@ def _unserved(trouble: str) -> SegmentOptimum:
     return SegmentOptimum(0.0, 0.0, 0.0, trouble, None, (), {}, (), {}, {}, 0.0, 0.0, ())
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What a run directory says of a run: the scenario, the tasks offered, and the figures it ended with."""
-
-    scenario: Scenario
-    arrivals: Sequence[Arrival]
-    summary: Mapping[str, Any]
-
-
-def read_run(path: Path) -> Recorded:
-    """A finished run, from its directory.
+def bound_for_run(
+    path: Path, *, thresholds: Sequence[float] | None = None
+) -> tuple[Optimum, Mapping[str, Any]]:
+    """The optimum for what a recorded run was offered, and the run's summary.
 
     Raises:
-        InputError: not a run directory, one without a summary, or its inputs were changed since.
+        InputError: not the directory of a run that came to its end, its inputs or its model were changed since, or as
+            `bound_for`.
     """
-    manifest = read_manifest(path)
-    check_inputs(path, manifest)
-    try:
-        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path / SUMMARY}: cannot be read: {error}", hint="only a finished run has one") from error
-    asked = manifest.get("asked")
-    if not isinstance(asked, dict) or not isinstance(summary, dict):
-        raise InputError(f"{path}: does not say how it was run", hint="record the run anew")
-    topology = load_topology(path / TOPOLOGY)
-    scenario = topology.resolve(
-        seed=asked.get("seed"), duration_s=asked.get("duration_s"), policy=asked.get("policy_override")
-    )
-    return Recorded(scenario, read_trace(path / TRACE), summary)
-
-
-def bound_for_run(path: Path, *, thresholds: Sequence[float] | None = None) -> tuple[Optimum, Recorded]:
-    """The optimum for what a recorded run was offered, and the run; raises as `read_run` and `bound_for` do."""
-    recorded = read_run(path)
-    bundle = load_bundle(recorded.scenario.model.name)
-    return bound_for(recorded.scenario, bundle, arrivals=recorded.arrivals, thresholds=thresholds), recorded
+    recorded = read_recorded(path)
+    summary, scenario = recorded.summary(), recorded.scenario()
+    bundle = load_bundle(scenario.model.name)
+    recorded.check_model(bundle)
+    return bound_for(scenario, bundle, arrivals=recorded.arrivals(), thresholds=thresholds), summary

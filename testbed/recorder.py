@@ -17,9 +17,9 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 
 from node_agent.errors import InputError, TestbedError
+from node_agent.models.tables import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from testbed.trace.workload import Arrival, write_trace
 
@@ -74,20 +75,27 @@ class Recorder:
         policy_file: Path | None = None,
         flush_lines: bool = True,
     ) -> None:
-        """`labels` are the true classes by sample; without `flush_lines`, lines reach their files some at a time."""
+        """`labels` are the true classes by sample; without `flush_lines`, lines reach their files some at a time.
+
+        Raises:
+            RecordingError: the files cannot be written.
+        """
         self._flush_lines = flush_lines
         self.path = path
         self._labels = labels
         self._encode = msgspec.json.Encoder().encode
-        (path / TOPOLOGY).write_text(topology_text, encoding="utf-8")
+        replace_file(path / TOPOLOGY, topology_text.encode())
         write_trace(path / TRACE, arrivals)
         inputs = [TOPOLOGY, TRACE]
         if policy_file is not None:
-            shutil.copyfile(policy_file, path / POLICY)
+            replace_file(path / POLICY, policy_file.read_bytes())
             inputs.append(POLICY)
-        self._streams: dict[str, IO[bytes]] = {
-            name: (path / name).open("wb") for name in (TASKS, DECISIONS, TIMESERIES, EVENTS)
-        }
+        self._streams: dict[str, IO[bytes]] = {}
+        for name in (TASKS, DECISIONS, TIMESERIES, EVENTS):
+            try:
+                self._streams[name] = (path / name).open("wb")
+            except OSError as error:
+                raise _unwritten(path / name, error) from error
         self.manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "started": _now(),
@@ -102,7 +110,7 @@ class Recorder:
     def describe(self, **facts: object) -> None:
         """Add facts to the manifest, and write it."""
         self.manifest.update(facts)
-        _write_json(self.path / MANIFEST, self.manifest)
+        write_json(self.path / MANIFEST, self.manifest)
 
     def task(self, record: TaskRecord) -> dict[str, Any]:
         """Write the end of a task; returns the line as written."""
@@ -142,12 +150,30 @@ class Recorder:
         self._line(EVENTS, _fields(record))
 
     def finish(self, summary: Mapping[str, object] | None, exit_reason: str) -> None:
-        """Close the files; write the summary if there is one."""
-        for stream in self._streams.values():
-            stream.close()
-        if summary is not None:
-            _write_json(self.path / SUMMARY, summary)
-        self.describe(ended=_now(), exit_reason=exit_reason)
+        """Close the files; write the summary if there is one.
+
+        Raises:
+            RecordingError: one of them cannot be written; the others are, and the manifest says so if it can.
+        """
+        failure: RecordingError | None = None
+        for name, stream in self._streams.items():
+            try:
+                stream.close()
+            except OSError as error:  # closed all the same, but some of it is missing
+                failure = failure or _unwritten(self.path / name, error)
+        try:
+            if summary is not None:
+                write_json(self.path / SUMMARY, summary)
+        except RecordingError as error:
+            failure = failure or error
+        if failure is not None and not exit_reason.startswith("failed"):
+            exit_reason = f"failed: {failure}"
+        try:
+            self.describe(ended=_now(), exit_reason=exit_reason)
+        except RecordingError as error:
+            failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _line(self, name: str, line: Mapping[str, object]) -> None:
         stream = self._streams[name]
@@ -156,7 +182,7 @@ class Recorder:
             if self._flush_lines:
                 stream.flush()
         except OSError as error:
-            raise RecordingError(f"{self.path / name}: cannot be written: {error.strerror}") from error
+            raise _unwritten(self.path / name, error) from error
 
 
 def _fields(record: msgspec.Struct) -> dict[str, object]:
@@ -168,11 +194,38 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write or replace a file as a whole: a reader never sees half of it."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Write or replace a file as a whole: a reader never sees half of it.
+
+    Raises:
+        RecordingError: it cannot be written; what was there before is.
+    """
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise _unwritten(path, error) from error
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write or replace a JSON file as a whole; raises as `replace_file`."""
+    replace_file(path, (json.dumps(content, indent=2, default=_plain) + "\n").encode())
+
+
+def _unwritten(path: Path, error: OSError) -> RecordingError:
+    hint = "free some space, or choose another directory with --out"
+    return RecordingError(f"{path}: cannot be written: {error.strerror or error}", hint=hint)
+
+
+def sub_model_facts(profiles: Sequence[SubModelProfile]) -> list[dict[str, int]]:
+    """What the manifest says of the sub-models, stage by stage."""
+    return [
+        {"stage": p.stage, "flop": p.flop, "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}
+        for p in profiles
+    ]
 
 
 def _plain(value: object) -> object:

@@ -5,20 +5,19 @@ belongs to the instant at which it was created.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
-from testbed.recorder import TASKS, TOPOLOGY, read_manifest
+from testbed.recorded import read_recorded
+from testbed.recorder import TASKS
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
-from testbed.topology import load_topology
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,15 +98,9 @@ def recoveries_of_run(path: Path) -> tuple[Recovery, ...]:
     """The recoveries of a recorded run, one per instant with events, in order.
 
     Raises:
-        InputError: not a run directory, or it cannot be read.
+        InputError: not a run directory, it cannot be read, or its inputs were changed since.
     """
-    manifest = read_manifest(path)
-    asked = manifest.get("asked")
-    said: Mapping[str, Any] = asked if isinstance(asked, dict) else {}
-    folder = manifest.get("topology_folder")  # paths in the copy mean what they meant in the original
-    topology = load_topology(path / TOPOLOGY, folder=folder if isinstance(folder, str) else None)
-    scenario = topology.resolve(seed=said.get("seed"), duration_s=said.get("duration_s"))
-    return recoveries(read_course(path), scenario)
+    return recoveries(read_course(path), read_recorded(path).scenario())
 
 
 def recoveries(course: Course, scenario: Scenario) -> tuple[Recovery, ...]:

@@ -9,16 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from node_agent.errors import TestbedError
 from node_agent.records import EventRecord, Ready, Record, TaskRecord
 from testbed.accounts import Accounts, told_of
 from testbed.experiment import Outcome, Plan
 from testbed.interrupts import Interrupts
 from testbed.observer import RunObserver
-from testbed.recorder import Recorder
+from testbed.recorder import Recorder, sub_model_facts
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.compute import Answers, Processor, ServiceTime, paced
+from testbed.simulation.failure import SimulationFailed
 from testbed.simulation.links import Links
 from testbed.simulation.nodes import SimulatedNode, World
 from testbed.wiring import node_configs, tensor_forms
@@ -26,10 +26,6 @@ from testbed.wiring import node_configs, tensor_forms
 ACTIONS_AT_ONCE = 2000  # between looks at Ctrl-C and at the clock
 LOOK_EVERY_S = 0.5  # emulated time between looks at whether the run is over
 TELL_EVERY_S = 0.1  # real time
-
-
-class SimulationFailed(TestbedError):
-    """The simulated nodes cannot reach each other."""
 
 
 class Simulation:
@@ -73,7 +69,7 @@ class Simulation:
                 if self._accounts is not None:
                     fidelity = {"simulated": True, "network_backend": "simulated", "actions": self._agenda.entered}
                     summary = self._accounts.summary(fidelity, {})
-                recorder.describe(simulated_in_s=round(time.monotonic() - began_s, 3))
+                recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
         return Outcome(plan.run_directory, summary, reason)
 
@@ -83,10 +79,7 @@ class Simulation:
         profiles = plan.bundle.profiles(scenario.model.cut, scenario.model.activation)
         recorder.describe(
             backends={"network": "simulated", "compute": "simulated"},
-            sub_models=[
-                {"stage": p.stage, "flop": p.flop, "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}
-                for p in profiles
-            ],
+            sub_models=sub_model_facts(profiles),
         )
         accounts = self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
         course = Course(plan, self._agenda, accounts, self._service_time)
@@ -216,11 +209,11 @@ class Course:
     def _switch(self, name: str, *, up: bool) -> None:
         node = self.nodes[name]
         if up and not node.up:
-            self._accounts.down.discard(name)
+            self._accounts.came_up(name)
             node.come_up()
         elif not up and node.up:
-            self._accounts.down.add(name)
             node.go_down()
+            self._accounts.went_down(name, self._agenda.now_s)
 
 
 @contextmanager

@@ -144,10 +144,11 @@ def best_flows(
         else:
             rows = solve(network, thresholds, rows=best.rows, relative_gap=RELATIVE_GAP).rows
         found = evaluate(model, thresholds, rows)
-        found = replace(found, solver_gap_s=network.gap_s(found.flows, network.prices(found.rows, found.flows)))
         if found.mean_delay_s >= best.mean_delay_s and turn:
             break
-        best = min(best, found, key=lambda plan: plan.mean_delay_s)
+        kept = min(best, found, key=lambda plan: plan.mean_delay_s)  # the start, where there is nothing better
+        gap_s = network.gap_s(kept.flows, network.prices(kept.rows, kept.flows))
+        best = replace(kept, solver_gap_s=max(0.0, gap_s))
     return best
 
 

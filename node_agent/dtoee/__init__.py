@@ -13,5 +13,6 @@ The same on a whole network at once, for simulation, bounds and tests:
 
 - `staged`: flows, exact exits, cost and prices of all nodes;
 - `sweeps`: synchronous rounds, and a solver to a certified gap;
-- `joint`: thresholds and rows together.
+- `joint`: the reference for thresholds and rows together, used by tests alone: a search over one threshold per stage,
+  and per-server moves as the nodes play them, against which the nodes' rule was chosen.
 """

@@ -20,23 +20,28 @@ move at once.
 
 Decision: multiplicative steps with Nesterov's momentum. Rounds from computing-first rows to within 5 % (1 %) of the
 optimum at loads 0.5, 0.7, 0.8, medians of eight networks of 50 devices and 6-5-4 servers (`tests.bench.convergence`):
-11, 16, 13 (18.5, 46.5, 130). Rejected as default: the heavy ball p exp(v) with momentum 0.8, which forgets it when
-gradients oppose, 10, 24, 15.5 (20, 78, 257); Gallager's rule, 13, 39, 4 (36, 201, beyond 400).
+11, 16, 13 (18.5, 46.5, 130) with a floor of 0.01 %, and 11, 16, 13 (18.5, 48, 134) with the default one. Rejected as
+default, floor 0.01 %: the heavy ball p exp(v) with momentum 0.8, which forgets it when gradients oppose, 10, 24, 15.5
+(20, 78, 257); Gallager's rule, 13, 39, 4 (36, 201, beyond 400).
 
 Rows may have leading axes: (K,) is one offloader, (n, K) are n of them, each with a step of its own.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from node_agent.dtoee.queueing import Array, Mask
 
 # Decision: a floor of 0.2 %, because a receiver that has fallen to the floor and becomes cheap needs a round for every
-# factor of about two on its way back; rejected: 0.01 %, up to 0.4 % nearer to the optimum while nothing changes, and
-# several hundred milliseconds of mean delay worse in the seconds after a server slows down.
+# factor of about two on its way back; rejected: 0.01 %, about 0.1 % nearer to the optimum while nothing changes, but
+# half as many rounds again until a plan is good again after a server has slowed down (`tests.bench.convergence`).
 FLOOR = 2e-3  # keeps every receiver probed, so that one which has become cheap is noticed
+
+MOST_ON_FLOORS = 0.1  # of a row, however many receivers it has: see `restrict`
+LEAST_MEAN_S = 1e-12  # of a row's price: where all are free there is no direction, but no division by zero either
+TINY = 1e-300  # instead of zero in a divisor
 
 Update = Literal["momentum", "gallager"]
 
@@ -51,7 +56,7 @@ class StepRule:
     first_step: float = 0.3  # eta
     least_step: float = 0.01
     largest_step: float = 3.0
-    stale_step: float = 0.1  # at 0.15 and load 0.8, prices one round old let the cost swing to several times itself
+    stale_step: float = 0.1  # at 0.15 and load 0.8, the cost swings on prices one round old (`tests.bench.convergence`)
     floor: float = FLOOR
     look_ahead: bool = True  # Nesterov's momentum; without it, the heavy ball's: p exp(v)
     update: Update = "momentum"
@@ -95,42 +100,72 @@ def shift(
         scale: needed by the update "gallager" only.
 
     Returns:
-        The rows after; they sum to one and hold at least `rule.floor` (before renormalising) at every living receiver.
+        The rows after; they sum to one, and every living receiver holds its least share, as in `restrict`.
     """
-    row = restrict(state.row, alive, rule.floor)
-    delta = np.where(alive, delta_s, 0.0)
-    mean = (row * delta).sum(-1, keepdims=True)
-    gradient = np.where(alive, (delta - mean) / mean, 0.0)
-    agreement = (row * gradient * state.gradient).sum(-1)
-    opposed, grown = agreement < 0, state.gradient.any(-1)
-    step = np.asarray(state.step, dtype=np.float64)
-    step = np.where(
-        opposed,
-        np.maximum(rule.least_step, step * rule.shrink),
-        np.where(grown, np.minimum(rule.largest_step, step * 1.1), step),
-    )
-    outdated = np.asarray(stale)
-    taken = np.where(outdated, np.minimum(step, rule.stale_step), step)[..., None]
+    living = None if alive.all() else alive
+    row = _lifted(state.row, living, rule.floor)
+    delta = delta_s if living is None else np.where(living, delta_s, 0.0)
+    mean = np.maximum(np.add.reduce(row * delta, -1, keepdims=True), LEAST_MEAN_S)
+    gradient = delta - mean
+    gradient /= mean
+    if living is not None:
+        gradient = np.where(living, gradient, 0.0)
+    pace = _pace(state, np.add.reduce(row * gradient * state.gradient, -1), stale, rule)
+    push = pace.taken * gradient
     if rule.update == "gallager":
         if scale is None:
             raise ValueError("the update 'gallager' needs a scale")
-        moved, velocity = _to_the_cheapest(row, delta, alive, taken, scale), np.zeros_like(row)
+        moved, velocity = _to_the_cheapest(row, delta, alive, pace.taken, scale), np.zeros_like(row)
     else:
-        momentum = np.where(outdated, 0.0, rule.momentum)[..., None]
-        velocity = np.where(opposed[..., None], np.minimum(rule.kept, momentum), momentum) * state.velocity
-        velocity -= taken * gradient
-        ahead = momentum * velocity - taken * gradient if rule.look_ahead else velocity
-        moved = row * np.exp(np.clip(ahead, -1.0, 1.0))
-    return RowState(restrict(moved, alive, rule.floor), velocity, gradient, step)
+        velocity = pace.kept * state.velocity
+        velocity -= push
+        ahead = pace.momentum * velocity - push if rule.look_ahead else velocity
+        moved = row * np.exp(np.minimum(np.maximum(ahead, -1.0), 1.0))  # np.clip takes longer
+    return RowState(_lifted(moved, living, rule.floor), velocity, gradient, pace.step)
 
 
-def _to_the_cheapest(row: Array, delta: Array, alive: Mask, step: Array, scale: Scale) -> Array:
+class _Pace(NamedTuple):
+    """How fast rows go; all but `step` have a last axis to multiply rows (..., K) with, or are plain numbers."""
+
+    step: Array | float  # eta, (...)
+    taken: Array | float  # the step of this round: shorter where prices are stale
+    momentum: Array | float  # beta, or 0 where prices are stale
+    kept: Array | float  # share of the velocity that stays
+
+
+def _pace(state: RowState, agreement: Array, stale: bool | Mask, rule: StepRule) -> _Pace:
+    """Steps and momentum of this round, given how successive gradients agree (...)."""
+    if state.row.ndim == 1:  # one offloader, as in every live node: numbers take a fraction of the time of arrays
+        step = float(state.step)
+        if agreement < 0:
+            step = max(rule.least_step, step * rule.shrink)
+        elif agreement > 0 or state.gradient.any():
+            step = min(rule.largest_step, step * 1.1)
+        taken, momentum = (min(step, rule.stale_step), 0.0) if stale else (step, rule.momentum)
+        return _Pace(step, taken, momentum, min(rule.kept, momentum) if agreement < 0 else momentum)
+    opposed, grown = agreement < 0, state.gradient.any(-1)
+    steps = np.where(
+        opposed,
+        np.maximum(rule.least_step, state.step * rule.shrink),
+        np.where(grown, np.minimum(rule.largest_step, state.step * 1.1), state.step),
+    )
+    outdated = np.asarray(stale)
+    momenta = np.where(outdated, 0.0, rule.momentum)
+    return _Pace(
+        steps,
+        np.where(outdated, np.minimum(steps, rule.stale_step), steps)[..., None],
+        momenta[..., None],
+        np.where(opposed, np.minimum(rule.kept, momenta), momenta)[..., None],
+    )
+
+
+def _to_the_cheapest(row: Array, delta: Array, alive: Mask, step: Array | float, scale: Scale) -> Array:
     """Gallager's move before the floor: every row's mass goes from dearer receivers to the cheapest."""
     least = np.where(alive, delta, np.inf).argmin(-1)[..., None]
     excess = np.where(alive, delta - np.take_along_axis(delta, least, -1), 0.0)
     curvature = scale.curvature_s2 + np.take_along_axis(scale.curvature_s2, least, -1)
     leaving = np.asarray(scale.leaving_per_s, dtype=np.float64)[..., None]
-    reach = step * excess / np.maximum(leaving * curvature, 1e-300)
+    reach = step * excess / np.maximum(leaving * curvature, TINY)
     moved = np.minimum(row, reach)
     after = row - moved
     gained = np.take_along_axis(after, least, -1) + moved.sum(-1, keepdims=True)
@@ -139,22 +174,44 @@ def _to_the_cheapest(row: Array, delta: Array, alive: Mask, step: Array, scale: 
 
 
 def restrict(row: Array, alive: Mask, floor: float) -> Array:
-    """Rows (..., K) with dead receivers at 0, living ones at `floor` or more, and sum one.
+    """Rows (..., K) with dead receivers at 0 and sum one; before renormalising, every living one holds its least share.
 
-    >>> restrict(np.array([0.5, 0.5, 0.0]), np.array([True, False, True]), 0.25).round(3).tolist()
-    [0.8, 0.0, 0.2]
+    That share is `floor`, or, of so many receivers that floors alone would distort the row, an equal part of
+    `MOST_ON_FLOORS`: min(floor, 0.1 / number of living receivers).
+
+    >>> restrict(np.array([0.5, 0.5, 0.0]), np.array([True, False, True]), 0.02).round(3).tolist()
+    [0.98, 0.0, 0.02]
     """
-    living = np.where(alive, row, 0.0)
-    total = living.sum(-1, keepdims=True)
-    kept = np.where(alive, np.maximum(living / np.where(total > 0, total, 1.0), floor), 0.0)
-    return np.asarray(kept / kept.sum(-1, keepdims=True))
+    return _lifted(row, None if alive.all() else alive, floor)
 
 
 def published(row: Array, floor: float) -> Array:
     """Rows (..., K) as they are executed: entries that only the floor keeps alive become 0.
 
-    A factor of two above the floor still counts as the floor, since renormalising moves it a little.
+    The floor is the least share that `restrict` gives to as many receivers as the row has entries above 0. A factor of
+    two above it still counts as the floor, since renormalising moves it a little.
     """
-    kept = np.where(row <= 2 * floor, 0.0, row)
-    total = kept.sum(-1, keepdims=True)
-    return np.where(total > 0, kept / np.where(total > 0, total, 1.0), row)
+    kept = np.where(row <= 2 * _least_share(row > 0, row, floor), 0.0, row)
+    return np.asarray(kept / np.maximum(np.add.reduce(kept, -1, keepdims=True), TINY))
+
+
+def _lifted(row: Array, alive: Mask | None, floor: float) -> Array:
+    """`restrict`, with None where all are alive: the usual case, in which nothing need be masked."""
+    living = row if alive is None else np.where(alive, row, 0.0)
+    kept = living / np.maximum(np.add.reduce(living, -1, keepdims=True), TINY)
+    kept = np.maximum(kept, _least_share(alive, row, floor))
+    if alive is not None:
+        kept = np.where(alive, kept, 0.0)
+    kept /= np.add.reduce(kept, -1, keepdims=True)
+    return np.asarray(kept)
+
+
+def _least_share(alive: Mask | None, row: Array, floor: float) -> Array | float:
+    """What every living receiver of rows (..., K) keeps: one number, or one per row, (..., 1)."""
+    width: int = row.shape[-1]
+    if floor * width <= MOST_ON_FLOORS:
+        return floor
+    if alive is None:
+        return MOST_ON_FLOORS / width
+    receivers = np.maximum(alive.sum(-1, keepdims=True), 1)
+    return np.asarray(np.minimum(floor, MOST_ON_FLOORS / receivers), dtype=np.float64)

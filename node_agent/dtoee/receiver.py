@@ -4,7 +4,6 @@
     Omega_j = D'_j + pen'_j + (1-I_j) ret_j + I_j B_j     marginal cost of one more task at j          [s]
     m_j  = D'_j + pen'_j + (1-I_j) ret_j + I_j min_k (D'_jk + m_k)   the same under ideal rows downstream [s]
     R_j  = D''_j + pen''_j + I_j^2 (sum_k p_jk sqrt(D''_jk + R_k))^2   bound on the second derivative  [s^2/task]
-    Y_j  = T_j + (1-I_j) ret_j + I_j sum_k p_jk (T_jk + Y_k)   mean delay still ahead of a task, nothing marginal [s]
 
 D'_jk is the marginal time of the link, which is its transfer time t_jk where it does not queue; ret_j the time in which
 a result returns, I_j the remaining ratio (0 at the last stage). Gallager (1977); the service-chain form is Zhang and
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node_agent.dtoee.queueing import Array, Mask, overload_penalty, queue_cost, sojourn_s
+from node_agent.dtoee.queueing import Array, Mask, overload_penalty, queue_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,33 +144,3 @@ def costs_to_go(rows: Array, downstream: Downstream) -> tuple[Array, Array]:
     if downstream.exists is not None:
         delta, best = np.where(downstream.exists, delta, 0.0), np.where(downstream.exists, best, np.inf)
     return (rows * delta).sum(-1), best.min(-1)
-
-
-def delay_to_go(load: Load, row: Array, transfer_s: Array, delay_s: Array) -> float:
-    """Y_j, the mean delay [s] that a task which arrives here still has ahead of it, nothing marginal about it.
-
-    This is what a selfish offloader needs of its receivers: it minimises its own mean delay, not everybody's.
-
-    Args:
-        load: the server's own load.
-        row: offloading probabilities, shape (K,); K = 0 at the last stage.
-        transfer_s: mean times of the links [s], their waiting included, shape (K,).
-        delay_s: Y of the receivers [s], shape (K,).
-    """
-    own = float(sojourn_s(load.arrival_per_s, load.service_per_s, load.variability))
-    onward = float((row * (transfer_s + delay_s)).sum())
-    return own + (1 - load.remaining_ratio) * load.return_s + load.remaining_ratio * onward
-
-
-def what_if(load: Load, overload: Overload, change_per_s: float) -> float:
-    """D(phi + change) - D(phi) with the penalty [task]: a receiver's exact answer to a probe of a flow change [task/s].
-
-    Where a whole stage moves together, marginal costs alone mispredict; a probe asks every receiver on the way down.
-    """
-    before = load.arrival_per_s
-    total = 0.0
-    for arrival, sign in ((max(0.0, before + change_per_s), 1.0), (before, -1.0)):
-        queue = queue_cost(arrival, load.service_per_s, load.variability)
-        penalty = overload_penalty(arrival, load.service_per_s, overload.rho_max, overload.kappa_s2)
-        total += sign * float(queue.tasks + penalty.tasks)
-    return total

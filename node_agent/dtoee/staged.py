@@ -169,10 +169,6 @@ class StagedNetwork:
             for tier, service in zip(self.tiers, self.service_per_s, strict=True)
         )
 
-    def uniform_rows(self) -> Rows:
-        """Everyone to all receivers alike."""
-        return tuple(_normalised(tier.exists.astype(np.float64)) for tier in self.tiers)
-
     def flows(self, rows: Rows, thresholds: Thresholds, cells: ExitCells | None = None) -> Flows:
         """Flows, remaining ratios and accuracy of a plan.
 
@@ -253,13 +249,18 @@ class StagedNetwork:
         marginal, least = costs_to_go(rows[0], downstream)
         return Prices(tuple(stages), tuple(delta), tuple(best), tuple(curvatures), marginal, least)
 
-    def gap_s(self, flows: Flows, prices: Prices) -> float:  # noqa: ARG002 - the prices already hold the flows' effect
+    def gap_s(self, flows: Flows, prices: Prices) -> float:
         """Certificate: Tbar is at most this far above the least one [s], for one threshold per stage.
 
         (1/Phi) sum_i phi_i (Omega_i - m_i) over the devices, the Frank-Wolfe gap of the convex programme in the flows.
+
+        Args:
+            flows: of the plan; phi is what the devices send in it.
+            prices: of the same plan.
         """
         saving = prices.device_marginal_s - prices.device_best_s
-        return float(self.device_rate_per_s @ saving) / self.total_rate_per_s
+        sent = flows.link_per_s[0].sum(-1)
+        return float(sent @ saving / sent.sum())
 
     def _load(self, stage: int, flows: Flows) -> StageLoad:
         return StageLoad(
@@ -269,13 +270,6 @@ class StagedNetwork:
             flows.remaining[stage],
             0.0 if self.return_s is None else self.return_s[stage],
         )
-
-
-def complete_tier(transfer_s: Array, link_rate_per_s: Array | None = None) -> Tier:
-    """Every node linked to every receiver: transfer times (n, K) [s] and, if the links queue, their rates [task/s]."""
-    count, receivers = transfer_s.shape
-    rate = np.full(transfer_s.shape, np.inf) if link_rate_per_s is None else link_rate_per_s
-    return Tier(np.tile(np.arange(receivers), (count, 1)), np.ones((count, receivers), np.bool_), transfer_s, rate)
 
 
 def _normalised(rows: Array) -> Array:

@@ -27,6 +27,9 @@ from node_agent.dtoee.staged import (
 )
 
 EXACT_FLOOR = 1e-9  # of the solver: it looks at every receiver in every round, so that none needs probing
+# Receivers of a stage up to which the solver asks how a row's answer to one changes the load of the others; beyond,
+# the linear equations would cost more than the steps that they save.
+MOST_COUPLED = 2000
 
 
 class Sweeps:
@@ -127,7 +130,7 @@ class Solution:
     prices: Prices
     delay_s: float  # mean delay, penalty included
     gap_s: float  # the optimum is at most this much below `delay_s`, for one threshold per stage
-    rounds: int
+    found_in_round: int  # the later rounds, if there were any, found nothing better
 
 
 def solve(
@@ -179,10 +182,12 @@ def _anticipating(network: StagedNetwork, plan: Solution, h: int, step: float) -
     target = (share * delta).sum(-1, keepdims=True)
     curvature = plan.prices.stages[h].curvature_s2
     pull = tier.collect(weight * (delta - target), size)
-    at = np.arange(size)
-    coupling = -tier.carry(share, tier.spread(weight, size), size).T if size <= 2000 else np.zeros((size, size))
-    coupling[at, at] += tier.collect(weight, size)
-    change = np.linalg.solve(np.eye(size) + coupling * curvature, -pull)
+    diagonal = tier.collect(weight, size)
+    if size <= MOST_COUPLED:
+        coupling = np.diag(diagonal) - tier.carry(share, tier.spread(weight, size), size).T
+        change = np.linalg.solve(np.eye(size) + coupling * curvature, -pull)
+    else:
+        change = -pull / (1 + diagonal * curvature)
     expected = delta + (curvature * change)[tier.receivers]
     gradient = expected - (share * expected).sum(-1, keepdims=True)
     factor = step / (mean * (1 + step * flow * plan.prices.link_curvature_s2[h] / mean))

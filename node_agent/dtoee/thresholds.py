@@ -15,8 +15,8 @@ worth. The separate terms D'_k and B_k are used rather than Omega_k, because row
 than the average survivor. The move is taken when it lowers the objective by more than eps phi.
 
 Summed over the rows sorted by confidence, the same prediction holds for every grid point at once (`scores`): a local
-rule in closed form, "exit where what going on still gains, times theta, is below what it costs downstream". `best_move`
-goes to the better neighbour on the grid, `best_jump` to the best point of all, or some steps towards it.
+rule in closed form, "exit where what going on still gains, times theta, is below what it costs downstream". `best_jump`
+goes to the best point of the grid, or some steps towards it.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ Paths = Sequence[tuple[float, tuple[float, ...]]]
 
 NEVER = 1.01  # a threshold no confidence reaches
 MAX_PATHS = 256
-# Decision: three grid points at once, because one at a time takes about half as many rounds again and stops in worse
-# places at high load; rejected: straight to the best point, whose price is a guess the further away it lies.
+# Decision: three grid points at once, because one at a time gets to good places later and stops in worse ones
+# (`test_joint`); rejected: straight to the best point, whose price is a guess the further away it lies.
 MOST_STEPS = 3
 
 
@@ -121,19 +121,6 @@ def _bounded(paths: list[tuple[float, tuple[float, ...]]]) -> list[tuple[float, 
     return [(share * scale, thresholds) for share, thresholds in kept]
 
 
-def accuracy_onward(table: ExitTable, stage: int, weights: Array, paths: Paths) -> float:
-    """Accuracy of the rows weighted by `weights` (N,) when they go on from `stage`, which is given by its own number.
-
-    Each path states the thresholds of `stage` and the stages after it, except of the last stage, which has none.
-    """
-    total = weights.sum()
-    if total <= 0:
-        return 0.0
-    return float(
-        sum(share * (weights @ _outcome(table, stage, thresholds)) for share, thresholds in paths) / total
-    )
-
-
 def _outcome(table: ExitTable, stage: int, thresholds: tuple[float, ...]) -> Array:
     """Correctness of every row at the exit it takes from `stage` on, shape (N,)."""
     outcome = table.correct[:, -1].astype(np.float64)
@@ -142,82 +129,6 @@ def _outcome(table: ExitTable, stage: int, thresholds: tuple[float, ...]) -> Arr
         leaves = table.confidence[:, column] >= threshold
         outcome = np.where(leaves, table.correct[:, column], outcome)
     return outcome
-
-
-def move_score(
-    table: ExitTable,
-    stage: int,
-    weights: Array,
-    arrival_per_s: float,
-    onward: Onward,
-    move: tuple[float, float],
-    theta_s: float,
-) -> float:
-    """Change of the objective [task] if the server at `stage` moves its threshold from move[0] to move[1].
-
-    Args:
-        weights: row shares at this server, shape (N,), from `row_weights`.
-        arrival_per_s: phi of this server.
-        onward: its receivers.
-        theta_s: seconds of mean delay that one unit (100 points) of accuracy is worth.
-    """
-    low, high = min(move), max(move)
-    confidence = table.confidence[:, stage - 1]
-    moved = np.where((confidence >= low) & (confidence < high), weights, 0.0)
-    fraction = float(moved.sum())
-    if fraction <= 0 or arrival_per_s <= 0:
-        return 0.0
-    sign = 1.0 if move[1] > move[0] else -1.0
-    continuing = np.array([_share_continuing(table, stage + 1, moved, paths) for paths in onward.paths])
-    accuracy = np.array([accuracy_onward(table, stage + 1, moved, paths) for paths in onward.paths])
-    own = float(moved @ table.correct[:, stage - 1]) / fraction
-    per_task = onward.link_s + onward.local_s + continuing * onward.onward_s
-    flow = arrival_per_s * fraction
-    delay = sign * flow * float(onward.row @ per_task)
-    delay += float(((flow * onward.row) ** 2) @ onward.curvature_s2) / 2
-    gain = sign * flow * (float(onward.row @ accuracy) - own)
-    return delay - theta_s * gain
-
-
-def _share_continuing(table: ExitTable, stage: int, weights: Array, paths: Paths) -> float:
-    """Share of `weights` that does not exit at `stage`, averaged over the thresholds the paths state for it."""
-    if stage >= table.stages:
-        return 0.0
-    return sum(
-        share * remaining_ratio(table, stage, weights, thresholds[0]) for share, thresholds in paths
-    ) / float(weights.sum())
-
-
-def best_move(
-    table: ExitTable,
-    stage: int,
-    paths: Paths,
-    arrival_per_s: float,
-    onward: Onward,
-    threshold: float,
-    *,
-    theta_s: float,
-    eps_s: float,
-) -> float:
-    """The threshold after one local move: a neighbouring grid point if that gains enough, else the same.
-
-    Args:
-        paths: flows that arrive here and the thresholds they have survived.
-        threshold: c now; it need not lie on the grid.
-        eps_s: hysteresis, seconds of mean delay that a move must at least gain.
-    """
-    points = grid(table, stage)
-    lower, higher = points[points < threshold - 1e-12], points[points > threshold + 1e-12]
-    candidates = [float(side) for side in (*lower[-1:], *higher[:1])]
-    weights = row_weights(table, paths)
-    scores = {
-        candidate: move_score(
-            table, stage, weights, arrival_per_s, onward, (threshold, candidate), theta_s
-        )
-        for candidate in candidates
-    }
-    best = min(scores, key=lambda candidate: scores[candidate], default=threshold)
-    return best if scores and scores[best] < -eps_s * arrival_per_s else threshold
 
 
 def scores(
@@ -259,9 +170,15 @@ def best_jump(
     eps_s: float,
     most_steps: int | None = MOST_STEPS,
 ) -> float:
-    """The threshold after one local jump towards the best point of the grid; arguments as in `best_move`.
+    """The threshold after one local jump towards the best point of the grid, or the same if it gains too little.
 
     Args:
+        paths: flows that arrive here and the thresholds they have survived.
+        arrival_per_s: phi of this server.
+        onward: its receivers.
+        threshold: c now; it need not lie on the grid.
+        theta_s: seconds of mean delay that one unit (100 points) of accuracy is worth.
+        eps_s: hysteresis, seconds of mean delay that a move must at least gain.
         most_steps: go at most that many grid points towards the best one; None: all the way.
     """
     points = grid(table, stage)

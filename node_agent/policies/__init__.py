@@ -55,6 +55,7 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
     Raises:
         InputError: unknown policy, unknown parameter or a value out of range.
     """
+    name = name.removesuffix(":")  # an empty list of parameters
     if is_file(name):
         build = load_policy(name)
     elif name in _POLICIES:
@@ -75,8 +76,9 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
         raise InputError(f"policy {name}: {error}") from error
     try:
         policy: Policy = build(converted, theta_s)
-    except TypeError as error:  # a user's own class
-        raise InputError(f"policy {name} cannot be made: {error}", hint="it takes parameters and theta_s") from error
+    except Exception as error:  # whatever a user's own class raises
+        message = f"policy {name} cannot be made: {type(error).__name__}: {error}"
+        raise InputError(message, hint="its class is called with its parameters and theta_s") from error
     return policy
 
 

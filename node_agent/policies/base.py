@@ -222,7 +222,7 @@ class QueuePolicy(PlainPolicy):
         self.status_every_s = parameters.report_every
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """Where the tasks of the slot before went: this is not planned, but the receivers want to know their load."""
+        """Where tasks went lately: nothing is planned, but the receivers want to know their load."""
         return proportional(prospect.sent, prospect.alive) if prospect.sent.any() else row
 
 

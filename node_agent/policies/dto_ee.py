@@ -10,6 +10,7 @@ from node_agent.dtoee import thresholds
 from node_agent.dtoee.offloader import RowState, Scale, StepRule, Update, published, restrict, shift
 from node_agent.dtoee.queueing import Array
 from node_agent.dtoee.receiver import cost_to_go
+from node_agent.errors import InputError
 from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
 
 _RULE = StepRule()
@@ -25,10 +26,10 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
     move_every: Annotated[int, Meta(ge=1, le=1000)] = 2
     stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02
-    hysteresis: Annotated[float, Meta(ge=0)] = 0.0005
+    hysteresis: Annotated[float, Meta(ge=0, le=1e6)] = 0.0005
     update: Update = _RULE.update  # of the rows: with momentum, or Gallager's
     momentum: Annotated[float, Meta(ge=0, lt=1)] = _RULE.momentum
-    first_step: Annotated[float, Meta(gt=0)] = _RULE.first_step
+    first_step: Annotated[float, Meta(gt=0, le=10)] = _RULE.first_step
     floor: Annotated[float, Meta(gt=0, lt=0.1)] = _RULE.floor
 
 
@@ -39,6 +40,12 @@ class DtoEe(PlainPolicy):
 
     def __init__(self, parameters: Parameters, theta_s: float) -> None:
         """`theta_s`: seconds of mean delay that one unit (100 points) of accuracy is worth."""
+        momentum = (parameters.momentum, parameters.first_step) != (_RULE.momentum, _RULE.first_step)
+        if parameters.update == "gallager" and momentum:
+            raise InputError(
+                "policy dto-ee: momentum and first_step have no meaning for update: gallager",
+                hint="its step is scaled by curvature: leave them out",
+            )
         self.parameters = parameters
         self._theta_s = theta_s
         self.first_threshold = parameters.threshold
@@ -65,6 +72,7 @@ class DtoEe(PlainPolicy):
             start = proportional(prospect.service_per_s, prospect.alive)
             self._state = RowState.at_rest(restrict(start, prospect.alive, self._rule.floor), self._rule)
         else:
+            # The links' own curvature is left out: small beside the servers' unless a link is nearly full.
             scale = Scale(prospect.leaving_per_s, prospect.offloaders * prospect.curvature_s2)
             self._state = shift(
                 self._state, prospect.delta_s, prospect.alive, self._rule, stale=prospect.stale, scale=scale

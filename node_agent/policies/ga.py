@@ -78,7 +78,7 @@ class Ga(PlainPolicy):
         self.parameters = parameters
         self.first_threshold = parameters.threshold
         self._theta_s = theta_s
-        self._best: Population | None = None
+        self._best: tuple[list[list[str]], Population] | None = None  # and the nodes it was for
 
     def planning_s(self, problem: Problem) -> float:
         """In proportion to the work: genes times population times generations."""
@@ -92,8 +92,10 @@ class Ga(PlainPolicy):
         if layers is None:
             return {}
         search = Search(layers, table, self.parameters, self._theta_s, seed=problem.slot)
-        self._best = search.run(self._best)
-        return search.assignments(self._best, problem.slot)
+        known = self._best is not None and self._best[0] == layers.names
+        best = search.run(self._best[1] if self._best is not None and known else None)
+        self._best = layers.names, best
+        return search.assignments(best, problem.slot)
 
 
 def layers_of(problem: Problem) -> Layers | None:
@@ -174,7 +176,7 @@ class Search:
         return np.asarray(total / max(layers.arrival_per_s.sum(), 1e-9) - self._theta_s * accuracy)
 
     def rows(self, population: Population) -> list[Array]:
-        """Offloading probabilities per tier (P, n_(h-1), n_h); an offloader without living receivers has none."""
+        """Offloading probabilities per tier (P, n_(h-1), n_h); zero where none of an offloader's receivers is known."""
         rows = []
         for weights, exists in zip(population.weights, self._layers.exists, strict=True):
             kept = np.where(exists, np.maximum(weights, 1e-9), 0.0)
@@ -200,7 +202,7 @@ class Search:
         for tier, service in zip(weights, layers.service_per_s, strict=True):
             tier[0] = service / service.sum()
         indices[0] = self._nearest(self._parameters.threshold)
-        if best is not None and [tier.shape[1:] for tier in best.weights] == [tier.shape[1:] for tier in weights]:
+        if best is not None:
             for tier, kept in zip(weights, best.weights, strict=True):
                 tier[1] = kept[0]
             indices[1] = best.indices[0]

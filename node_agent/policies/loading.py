@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -15,23 +16,24 @@ _HINT = "derive it from a class of node_agent.policies.base, for example PlainPo
 
 
 def is_file(name: str) -> bool:
-    """Whether a policy's name says file.py:Class."""
-    return ".py:" in name
+    """Whether a policy's name says file.py:Class, or would if the class were not missing."""
+    return ".py:" in name or name.endswith(".py")
 
 
 def load_policy(name: str) -> type[Any]:
     """The class that `path/to/file.py:Class` names; every call in one process gives the same.
 
     Raises:
-        InputError: the file cannot be read or fails, has no such class, or the class is no policy.
+        InputError: the name has no class, the file cannot be read or fails, has no such class, or it is no policy.
     """
-    path, _, class_name = name.rpartition(":")
-    found: Any = getattr(_module(path), class_name, None)
+    path, class_name = split_name(name)
+    module = _module(path)
+    if not class_name:
+        raise InputError(f"policy {path} names no class: state it as file.py:Class", hint=_listing(module))
+    found: Any = getattr(module, class_name, None)
     if not isinstance(found, type):
-        raise InputError(f"{path} has no class {class_name!r}", hint="state file.py:Class")
-    # `first_threshold` may be set when an instance is made.
-    missing = [member for member in MEMBERS if member != "first_threshold" and not hasattr(found, member)]
-    if missing:
+        raise InputError(f"{path} has no class {class_name!r}", hint=_listing(module) or "state file.py:Class")
+    if missing := _missing(found):
         raise InputError(f"{name} is no policy: it lacks {', '.join(missing)}", hint=_HINT)
     parameters = getattr(found, "parameters_type", None)
     if not (isinstance(parameters, type) and issubclass(parameters, msgspec.Struct)):
@@ -39,8 +41,29 @@ def load_policy(name: str) -> type[Any]:
     return found
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """The path and the class of `path/to/file.py:Class`; the class is empty where it is missing."""
+    path, colon, class_name = name.rpartition(":")
+    return (path, class_name) if colon else (name, "")
+
+
+def _missing(found: type[Any]) -> list[str]:
+    """What a class lacks to be a policy."""
+    # `first_threshold` may be set when an instance is made.
+    needed = [member for member in MEMBERS if member != "first_threshold"]
+    needed += ["plan", "planning_s"] if getattr(found, "central", False) else []
+    return [member for member in needed if not hasattr(found, member)]
+
+
+def _listing(module: ModuleType) -> str:
+    """The policies that a file holds, in words; those that it imports left out."""
+    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    names = [each.__name__ for each in own if not _missing(each)]
+    return f"it holds {', '.join(names)}" if names else ""
+
+
 @functools.cache
-def _module(path: str) -> object:
+def _module(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"there is no policy file {path}", hint="state file.py:Class, with the path of the file")
@@ -50,6 +73,6 @@ def _module(path: str) -> object:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
     return module

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,11 +31,12 @@ from testbed.experiment import Plan, new_run_id, require_root
 from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
 from testbed.planning import plan_run
-from testbed.recorder import TOPOLOGY
+from testbed.recorder import TOPOLOGY, TRACE, replace_file
 from testbed.recovery import Recovery, Tasks, pooled, read_tasks, recoveries
 from testbed.scenario import Scenario
 
 MAX_RUNS = 10_000
+MAX_SEED = 2**63 - 1
 FEW_REPEATS = 5  # below this, bootstrap intervals come out too narrow
 
 
@@ -124,50 +124,57 @@ def compare(
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
     jobs = (jobs or default_jobs()) if simulate else 1
-    first = _check(topology, specs, duration_s, seed)
-    digest = sha256(first.topology_text.encode()).hexdigest()
-    directory = out or _new_directory(first)
-    with _own(directory, first.topology_text):
-        ask = Ask(topology, digest, first.scenario.duration_s, simulate, backend)
-        seeds = tuple(range(first.scenario.seed, first.scenario.seed + repeats))
-        cells = cells_of(specs, seeds, directory)
-        missing = [cell for cell in cells if not is_complete(cell, ask)]
-        observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
-        try:
-            completed = _run(missing, ask, jobs, observer)
-        finally:  # the figures of what is complete, however it ends
-            present = [cell for cell in cells if is_complete(cell, ask)]
-            comparison = _gather(directory, first.scenario, ask, specs, seeds, present)
-            write_files(comparison)
-    if not completed:
-        message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
-        raise CompareInterrupted(message, directory=directory)
+    with Interrupts() as interrupts:
+        first = _check(topology, specs, duration_s, seed)
+        seeds = _seeds(first.scenario.seed, repeats)
+        digest = sha256(first.topology_text.encode()).hexdigest()
+        directory = out or _new_directory(first)
+        with _own(directory, first.topology_text):
+            ask = Ask(topology, digest, first.scenario.duration_s, simulate, backend)
+            cells = cells_of(specs, seeds, directory)
+            missing = [cell for cell in cells if not is_complete(cell, ask)]
+            observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
+            try:
+                completed = _run(missing, ask, jobs, observer, interrupts)
+            finally:  # the figures of what is complete, however it ends
+                present = [cell for cell in cells if is_complete(cell, ask)]
+                comparison = _gather(directory, first.scenario, ask, specs, seeds, present)
+                write_files(comparison)
+        if interrupts.wanted or not completed:
+            message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
+            raise CompareInterrupted(message, directory=directory)
     return comparison
 
 
-def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver) -> bool:
-    """Carry out the missing runs; returns whether all came to their end."""
-    if not missing:
-        return True
-    with Interrupts() as interrupts:
-        try:
-            if ask.simulate:
-                return run_simulated(missing, ask, jobs, observer)
-            return run_live(missing, ask, observer)
-        except KeyboardInterrupt:
-            return False
-        finally:
-            interrupts.deferred = True
+def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver, interrupts: Interrupts) -> bool:
+    """Carry out the missing runs; returns whether all came to their end. From then on, interrupts are deferred."""
+    try:
+        if not missing:
+            return True
+        if ask.simulate:
+            return run_simulated(missing, ask, jobs, observer, interrupts)
+        return run_live(missing, ask, observer, interrupts)
+    except KeyboardInterrupt:
+        return False
+    finally:
+        interrupts.deferred = True
 
 
 def _check(topology: Path, specs: Sequence[PolicySpec], duration_s: float | None, seed: int | None) -> Plan:
     """Plan each policy once on nothing, so that whatever is wrong shows before the first run; the first one's plan."""
-    with tempfile.TemporaryDirectory(prefix="dtoee-compare-") as scratch:
-        plans = [
-            plan_run(topology, duration_s=duration_s, seed=seed, policy=spec.text, out=Path(scratch, spec.folder))
-            for spec in specs
-        ]
+    plans = [
+        plan_run(topology, duration_s=duration_s, seed=seed, policy=spec.text, make_directory=False)
+        for spec in specs
+    ]
     return plans[0]
+
+
+def _seeds(first: int, repeats: int) -> tuple[int, ...]:
+    if first + repeats - 1 > MAX_SEED:
+        raise InputError(
+            f"seeds from {first} on leave no room for {repeats} repeats", hint="the greatest seed is 2^63 - 1"
+        )
+    return tuple(range(first, first + repeats))
 
 
 def _new_directory(plan: Plan) -> Path:
@@ -211,7 +218,8 @@ def _take_up(directory: Path, topology_text: str) -> None:
         )
     elif copy.exists() and copy.read_text(encoding="utf-8") != topology_text:
         raise InputError(f"{directory} holds a comparison on another topology.yaml", hint="choose another with --out")
-    copy.write_text(topology_text, encoding="utf-8")
+    if not copy.exists():
+        replace_file(copy, topology_text.encode())
 
 
 def _gather(
@@ -274,7 +282,7 @@ def _check_pairs(found: Mapping[Cell, Mapping[str, Any]]) -> None:
     """Raise TestbedError unless all policies met the same trace in each repeat."""
     traces: dict[int, str] = {}
     for cell, manifest in found.items():
-        trace = manifest["inputs_sha256"]["trace.jsonl"]
+        trace = manifest["inputs_sha256"][TRACE]
         if traces.setdefault(cell.seed, trace) != trace:
             raise TestbedError(
                 f"{cell.path}: its trace is not the one of the other policies with seed {cell.seed}",

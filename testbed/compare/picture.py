@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import io
 from typing import TYPE_CHECKING
+
+from testbed.recorder import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,9 +49,9 @@ def draw(comparison: Comparison, path: Path) -> None:
     bars = "mean and 95 % interval" if repeats > 1 else "one repeat, no interval"
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, frameon=False,
                 title=bars, alignment="left", fontsize="small", title_fontsize="small")  # fmt: skip
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
+    replace_file(path, content.getvalue())
 
 
 def _draw_points(axes: Axes, table: Sequence[PolicyFigures]) -> list[Artist]:

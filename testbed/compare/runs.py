@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from multiprocessing.connection import Connection, wait
@@ -16,15 +17,28 @@ from typing import Any, Protocol
 
 from node_agent.errors import InputError, TestbedError
 from testbed.compare.specs import PolicySpec
+from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
 from testbed.observer import SilentObserver
 from testbed.planning import plan_run
-from testbed.recorder import MANIFEST, SUMMARY, check_inputs, read_manifest
+from testbed.recorder import (
+    DECISIONS,
+    EVENTS,
+    MANIFEST,
+    POLICY,
+    SUMMARY,
+    TASKS,
+    TIMESERIES,
+    TOPOLOGY,
+    TRACE,
+    check_inputs,
+    read_manifest,
+)
 from testbed.scenario import Scenario
 
 TELL_EVERY_S = 0.25  # real time between two words of a simulation on how far it is
 END_TIMEOUT_S = 10.0  # real time that a simulation gets to end cleanly
-_FIRST_FILES = {"topology.yaml", "trace.jsonl", "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl", "events.jsonl"}
+_FIRST_FILES = {TOPOLOGY, TRACE, POLICY, TASKS, DECISIONS, TIMESERIES, EVENTS}
 
 
 class CellFailed(TestbedError):
@@ -59,6 +73,11 @@ class Cell:
     repeat: int
     seed: int
     path: Path
+
+    @property
+    def name(self) -> str:
+        """The run in words."""
+        return f"{self.spec.text}, seed {self.seed}"
 
     def facts(self, ask: Ask) -> dict[str, object]:
         """What its manifest says of its place in the comparison: a run of other facts is another run."""
@@ -130,7 +149,7 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
     manifest = read_manifest(cell.path)
     if manifest.get("comparison") != cell.facts(ask):
         raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell.facts(ask))}", hint=_HINT)
-    if manifest.get("exit_reason") != "completed" or not (cell.path / SUMMARY).exists():
+    if manifest.get("exit_reason") != "completed" or not all((cell.path / name).exists() for name in (SUMMARY, TASKS)):
         return False
     check_inputs(cell.path, manifest)
     return True
@@ -141,7 +160,8 @@ _HINT = "choose another directory with --out, or remove this one"
 
 def _early(name: str) -> bool:
     """May a run that was killed before its manifest was written have left this file?"""
-    return name in _FIRST_FILES or name.startswith(".trace.jsonl.") or name == "manifest.tmp"
+    unfinished = {Path(file).with_suffix(".tmp").name for file in (MANIFEST, TOPOLOGY, POLICY)}
+    return name in _FIRST_FILES or name.startswith(f".{TRACE}.") or name in unfinished
 
 
 def _difference(manifest: Mapping[str, Any], facts: Mapping[str, object]) -> str:
@@ -162,13 +182,15 @@ def clear_unfinished(cell: Cell) -> None:
         shutil.rmtree(cell.path)
 
 
-def run_live(cells: Sequence[Cell], ask: Ask, observer: CompareObserver) -> bool:
+def run_live(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, interrupts: Interrupts) -> bool:
     """One run after the other on the emulated network; returns whether all came to their end (no Ctrl-C).
 
     Raises:
         TestbedError: a run failed.
     """
     for cell in cells:
+        if interrupts.wanted:  # while the last run was being taken down
+            return False
         observer.begun(cell)
         if _carry_out(cell, ask, _Watch(cell, observer)) == "interrupted":
             return False
@@ -176,7 +198,9 @@ def run_live(cells: Sequence[Cell], ask: Ask, observer: CompareObserver) -> bool
     return True
 
 
-def run_simulated(cells: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver) -> bool:
+def run_simulated(
+    cells: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver, interrupts: Interrupts
+) -> bool:
     """Up to `jobs` runs at a time, a process for each; returns whether all came to their end (no Ctrl-C).
 
     Raises:
@@ -193,9 +217,13 @@ def run_simulated(cells: Sequence[Cell], ask: Ask, jobs: int, observer: CompareO
                 cell = waiting.pop()
                 ours, theirs = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(target=_simulate, args=(cell, ask, theirs), daemon=True)
+                interrupts.deferred = True  # a child that is told only half of what it is to do would complain
                 process.start()
+                interrupts.deferred = False
                 theirs.close()
                 under_way[ours] = cell, process
+                if interrupts.wanted:
+                    return False
                 observer.begun(cell)
             for channel in wait(list(under_way)):
                 assert isinstance(channel, Connection)
@@ -207,17 +235,13 @@ def run_simulated(cells: Sequence[Cell], ask: Ask, jobs: int, observer: CompareO
                 del under_way[channel]
                 process.join()
                 if isinstance(said, CellFailed):
-                    raise CellFailed(f"{_name(cell)}: {said}", hint=said.hint, exit_code=said.exit_code)
+                    raise CellFailed(f"{cell.name}: {said}", hint=said.hint, exit_code=said.exit_code)
                 if said == "interrupted":
                     return False
                 observer.ended(cell)
     finally:
         _end([process for _, process in under_way.values()])
     return True
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.spec.text}, seed {cell.seed}"
 
 
 def _hear(channel: Connection, process: BaseProcess) -> float | str | CellFailed:
@@ -249,14 +273,19 @@ def _simulate(cell: Cell, ask: Ask, channel: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt, BrokenPipeError):  # it wants no answer, or is gone
+        channel.send(_last_word(cell, ask, channel))
+
+
+def _last_word(cell: Cell, ask: Ask, channel: Connection) -> str | tuple[str, str, int]:
+    """Carry out a run; why it ended, or message, hint and exit code of its failure."""
     try:
-        channel.send(_carry_out(cell, ask, _Teller(channel)))
-    except KeyboardInterrupt:
-        pass
+        return _carry_out(cell, ask, _Teller(channel))
     except TestbedError as error:
-        channel.send((str(error), error.hint, error.exit_code))
-    except BrokenPipeError:
-        pass  # the parent is gone
+        return str(error), error.hint, error.exit_code
+    except (Exception, SystemExit) as error:
+        what = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        return what, "", TestbedError.exit_code
 
 
 def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:

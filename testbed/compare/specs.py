@@ -50,17 +50,30 @@ def read_specs(texts: Sequence[str]) -> tuple[PolicySpec, ...]:
         raise InputError("there is no policy to compare", hint="for example --policies dto-ee,computing-first")
     specs: list[PolicySpec] = []
     folders: set[str] = set()
+    meanings: dict[tuple[object, ...], str] = {}  # and the text that has it
     for text in map(str.strip, texts):
         if not text:
             raise InputError("the list of policies has an empty place", hint="as in --policies dto-ee,computing-first")
-        if any(spec.text == text for spec in specs):
-            raise InputError(f"policy {text} is listed twice", hint="state each policy once")
+        said = _meaning(text)
+        if said in meanings:
+            again = f" (as {meanings[said]})" if meanings[said] != text else ""
+            raise InputError(f"policy {text} is listed twice{again}", hint="state each policy once")
+        meanings[said] = text
         folder = _folder(text)
         if folder in folders:
             folder = f"{folder}-{_mark(text)}"
         folders.add(folder)
         specs.append(PolicySpec(text, folder, _file_hash(text)))
     return tuple(specs)
+
+
+def _meaning(text: str) -> tuple[object, ...]:
+    """The policy and its parameters, however they are written."""
+    name, parameters = parse_policy(text)
+    if is_file(name):
+        path, _, class_name = name.rpartition(":")
+        name = f"{Path(path).resolve()}:{class_name}"
+    return name, frozenset(parameters.items())
 
 
 def _folder(text: str) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from node_agent.records import DEVICE_DOWN
 from testbed.compare.intervals import Estimate, estimate
 from testbed.recovery import Tasks
 
 OVERLOAD_SHARE = 0.025  # of the duration
 OVERLOAD_GROWTH = 1.5  # of the backlog, since a quarter of the duration
-DEVICE_DOWN = "its device was down"  # a reason for a loss that no policy can help
 
 
 @dataclass(frozen=True, slots=True)

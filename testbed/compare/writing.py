@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from node_agent.errors import InputError
+from testbed.recorder import replace_file, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,11 +31,15 @@ COMPARE_JSON, ROWS_CSV, SUMMARY_CSV, PICTURE = "compare.json", "compare.csv", "c
 
 
 def write_files(comparison: Comparison) -> None:
-    """Write or replace all files of a comparison; the picture only if there is a run to show."""
+    """Write or replace all files of a comparison; the picture only if there is a run to show.
+
+    Raises:
+        RecordingError: one cannot be written.
+    """
     from testbed.compare.picture import draw  # noqa: PLC0415 - loads matplotlib
 
     directory = comparison.directory
-    _write_json(directory / COMPARE_JSON, as_json(comparison))
+    write_json(directory / COMPARE_JSON, as_json(comparison))
     _write_csv(directory / ROWS_CSV, [_row_fields(row) for row in comparison.rows])
     _write_csv(directory / SUMMARY_CSV, [_summary_fields(figures) for figures in comparison.table])
     draw(comparison, directory / PICTURE)
@@ -51,7 +56,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def write_marker(directory: Path) -> None:
     """A first compare.json, by which a later comparison knows the directory as one of a comparison."""
-    _write_json(directory / COMPARE_JSON, {"schema": SCHEMA, "kind": KIND, "complete": False})
+    write_json(directory / COMPARE_JSON, {"schema": SCHEMA, "kind": KIND, "complete": False})
 
 
 def read_marker(directory: Path) -> bool:
@@ -109,15 +114,8 @@ def _spread(estimates: Mapping[str, Estimate | None]) -> Iterator[tuple[str, flo
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Figures that do not exist are empty cells."""
     columns = list({name: None for row in rows for name in row})
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
-
-
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, text.getvalue().encode())

@@ -11,7 +11,8 @@ import heapq
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from testbed.scenario import LinkShape
+from node_agent.errors import InputError
+from testbed.scenario import LinkShape, Scenario
 
 FRAME_BITS = 1500 * 8
 
@@ -83,6 +84,44 @@ def tree_towards(
                 order += 1
                 heapq.heappush(heap, (*candidate, order, other))
     return towards
+
+
+class Ways:
+    """The ways between nodes and servers, as the network has them at its start: links that change do not change them.
+
+    Lengths are the same both ways, so one tree per server serves what it sends and what it is sent: there are many
+    more devices, and a tree is expensive.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._around = neighbours([link.ends for link in scenario.links])
+        self._lengths_s = [length_s(link.shape) for link in scenario.links]
+        self._switches = frozenset(scenario.switches)
+        self._servers = frozenset(server.name for server in scenario.servers)
+        self._trees: dict[str, dict[str, tuple[str, int]]] = {}
+
+    def hops(self, sender: str, receiver: str) -> list[tuple[str, int]]:
+        """(vertex, index of the link on which it sends) from sender to receiver, of whom one is a server.
+
+        Raises:
+            InputError: no way leads there.
+        """
+        backwards = receiver not in self._servers
+        root, vertex = (sender, receiver) if backwards else (receiver, sender)
+        if root not in self._trees:
+            self._trees[root] = tree_towards(root, self._around, self._lengths_s, self._switches)
+        tree, way = self._trees[root], []
+        while vertex != root:
+            if vertex not in tree:
+                raise InputError(f"no links lead from {sender} to {receiver}")
+            following, link = tree[vertex]
+            way.append((following if backwards else vertex, link))
+            vertex = following
+        return way[::-1] if backwards else way
+
+    def links(self, sender: str, receiver: str) -> tuple[int, ...]:
+        """Indices of the links from sender to receiver, of whom one is a server; raises as `hops`."""
+        return tuple(link for _, link in self.hops(sender, receiver))
 
 
 def routes(

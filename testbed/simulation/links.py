@@ -18,12 +18,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from node_agent.errors import InputError
-from testbed.network.routes import length_s, neighbours, tree_towards
+from testbed.network.commands import SEGMENT_BYTES
+from testbed.network.routes import Ways
 from testbed.scenario import LinkShape, Scenario
 from testbed.simulation.agenda import Action, Agenda, Entry
 
-SEGMENT_BYTES = 1448  # of a TCP segment in a full Ethernet frame, time stamps on
 REPEAT_S = 0.2  # Linux's least time before it repeats the only segment under way
 
 
@@ -100,21 +99,15 @@ class Links:
         self._agenda = agenda
         self._random = random.Random(f"{scenario.seed}/links")
         self._normal = _standard_normal(scenario.seed).__next__
-        self._switches = set(scenario.switches)
-        self._servers = {server.name for server in scenario.servers}
-        ends = [link.ends for link in scenario.links]
-        self._around = neighbours(ends)
-        self._lengths_s = [length_s(link.shape) for link in scenario.links]
-        self._trees: dict[str, dict[str, tuple[str, int]]] = {}
-        marked = set(changing)
+        self._ways = Ways(scenario)
+        marked, switches = set(changing), set(scenario.switches)
         self._directions: dict[tuple[int, str], Direction] = {
-            (index, end): Direction(
-                link.shape, changes=frozenset(link.ends) in marked, ranks=end not in self._switches
-            )
+            (index, end): Direction(link.shape, changes=frozenset(link.ends) in marked, ranks=end not in switches)
             for index, link in enumerate(scenario.links)
             for end in link.ends
         }
-        self._number = {frozenset(pair): index for index, pair in reversed(list(enumerate(ends)))}
+        numbered = list(enumerate(scenario.links))
+        self._number = {frozenset(link.ends): index for index, link in reversed(numbered)}
 
     def connect(self, sender: str, receiver: str, arrived: Action, *, urgent: bool = False) -> Connection:
         """A connection along the route that the emulated network would take; `urgent` messages overtake others.
@@ -122,27 +115,8 @@ class Links:
         Raises:
             InputError: no way leads there.
         """
-        legs = tuple(self._directions[link, vertex] for vertex, link in self._route(sender, receiver))
+        legs = tuple(self._directions[link, vertex] for vertex, link in self._ways.hops(sender, receiver))
         return Connection(sender, legs, arrived, urgent=urgent)
-
-    def _route(self, sender: str, receiver: str) -> list[tuple[str, int]]:
-        """(vertex, the link on which it sends) from sender to receiver.
-
-        Lengths are the same both ways, so one tree per server serves what it sends and what it is sent: there are
-        many more devices, and a tree is expensive.
-        """
-        backwards = receiver not in self._servers
-        root, vertex = (sender, receiver) if backwards else (receiver, sender)
-        if root not in self._trees:
-            self._trees[root] = tree_towards(root, self._around, self._lengths_s, self._switches)
-        tree, way = self._trees[root], []
-        while vertex != root:
-            if vertex not in tree:
-                raise InputError(f"no links lead from {sender} to {receiver}")
-            following, link = tree[vertex]
-            way.append((following if backwards else vertex, link))
-            vertex = following
-        return way[::-1] if backwards else way
 
     def send(self, connection: Connection, size_bytes: int, message: object) -> None:
         """Send a message of so many bytes now."""
@@ -168,15 +142,16 @@ class Links:
         leg = transit.connection.legs[transit.leg]
         transit.spread_s = self._spread_s(leg, transit.size_bytes)
         now_s = self._agenda.now_s
-        if transit.connection.urgent and leg.ranks and leg.free_s > now_s:
-            self._overtake(leg, transit)
-            return
         if leg.changes:
             while leg.transits and leg.transits[0].arrival_s <= now_s:
                 leg.transits.popleft()
             leg.transits.append(transit)
+        if transit.connection.urgent and leg.ranks and leg.free_s > now_s:
+            self._overtake(leg, transit)
+            return
         transit.begin_s = max(leg.free_s, now_s)
         self._transmit(leg, transit, transit.begin_s, transit.size_bytes)
+        leg.free_s = transit.end_s
 
     def _overtake(self, leg: Direction, transit: Transit) -> None:
         """An urgent message goes next, once the frame in the transmitter is out."""
@@ -191,7 +166,7 @@ class Links:
         """From `from_s` on, `left_bytes` of the message are still to be transmitted."""
         if transit.entry is not None:
             self._agenda.strike(transit.entry)  # a change moves it
-        leg.free_s = transit.end_s = from_s + left_bytes / leg.byte_per_s
+        transit.end_s = from_s + left_bytes / leg.byte_per_s
         delay_s = max(0.0, leg.delay_s + transit.spread_s)
         transit.arrival_s = transit.end_s + delay_s
         if transit.last_leg:
@@ -224,25 +199,27 @@ class Links:
             self._change(self._directions[link, end], shape)
 
     def _change(self, leg: Direction, shape: LinkShape) -> None:
-        now_s = self._agenda.now_s
+        """What is still to be sent keeps its order and its gaps, counted in bytes."""
+        now_s, old_byte_per_s = self._agenda.now_s, leg.byte_per_s
         waiting = [transit for transit in leg.transits if transit.end_s > now_s]
         on_their_way = [transit for transit in leg.transits if now_s >= transit.end_s]
-        old_byte_per_s = leg.byte_per_s
         leg.take(shape)
-        leg.free_s = now_s
+        stretch = old_byte_per_s / leg.byte_per_s
+        leg.free_s = now_s + max(0.0, leg.free_s - now_s) * stretch
+        leg.urgent_free_s = now_s + max(0.0, leg.urgent_free_s - now_s) * stretch
         for transit in waiting:  # their time of arrival no longer holds what comes behind
             if transit.last_leg:
                 transit.connection.last_s = float("-inf")
         for transit in on_their_way:
             if transit.last_leg:
                 transit.connection.last_s = max(transit.connection.last_s, transit.arrival_s)
-        for transit in waiting:
-            if transit.begin_s < now_s:  # in the transmitter
-                left_bytes = (transit.end_s - now_s) * old_byte_per_s
-                self._transmit(leg, transit, now_s, left_bytes)
-            else:
-                transit.begin_s = leg.free_s
-                self._transmit(leg, transit, leg.free_s, transit.size_bytes)
+        for transit in sorted(waiting, key=lambda transit: transit.end_s):
+            from_s = max(transit.begin_s, now_s)
+            left_bytes = (transit.end_s - from_s) * old_byte_per_s
+            from_s = now_s + (from_s - now_s) * stretch
+            if transit.begin_s >= now_s:  # not in the transmitter yet
+                transit.begin_s = from_s
+            self._transmit(leg, transit, from_s, left_bytes)
 
     def _spread_s(self, leg: Direction, size_bytes: int) -> float:
         """What jitter adds to the delay (or takes off it), and what repetitions add."""

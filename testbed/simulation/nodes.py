@@ -28,10 +28,11 @@ from node_agent.events import (
     TimerKey,
 )
 from node_agent.notes import EventThinner
-from node_agent.records import EventRecord, Record, lost_task
+from node_agent.records import DEVICE_DOWN, EventRecord, Record, lost_task
 from node_agent.wire import PREFIX, Probe, ProbeAck
 from testbed.simulation.agenda import Agenda, Entry
 from testbed.simulation.compute import Answers, Processor
+from testbed.simulation.failure import SimulationFailed, node_failed
 from testbed.simulation.links import Connection, Links
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -82,11 +83,19 @@ class SimulatedNode:
     # Coming and going
 
     def come_up(self) -> None:
-        """The agent starts: it knows nothing, and measures its links."""
+        """The agent starts: it knows nothing, and measures its links.
+
+        Raises:
+            SimulationFailed: the node's own code raises, which a policy of the user's own may do; so do `start`,
+                `offer` and whatever the agenda holds for this node.
+        """
         self.up, self.started = True, False
         self._thinner = EventThinner()
         config = self.config
-        self._core = DeviceCore(config) if config.is_device else ServerCore(config, self._world.table)
+        try:
+            self._core = DeviceCore(config) if config.is_device else ServerCore(config, self._world.table)
+        except (Exception, SystemExit) as error:
+            raise self._failed(error) from error
         unsent, self.unsent = self.unsent, []
         for connection, size_bytes, message in unsent:
             self._links.send(connection, size_bytes, message)
@@ -97,7 +106,7 @@ class SimulatedNode:
         self._forget_timers()
         self.started = True
         for task_id, sample, created_s in self._missed:
-            lost = lost_task(task_id, self.config.name, sample, created_s, "its device was down")
+            lost = lost_task(task_id, self.config.name, sample, created_s, DEVICE_DOWN)
             self._world.listener.told(lost)
         self._missed.clear()
         self._handle(RunStarted())
@@ -115,6 +124,8 @@ class SimulatedNode:
             self.processor.abandon()
         self._forget_timers()
         self._held.clear()
+        for other in self._world.nodes.values():  # what it wanted to send them was kept in its own memory
+            other.unsent = [kept for kept in other.unsent if kept[0].sender != self.config.name]
 
     def end(self) -> None:
         """Tell the last interval, too."""
@@ -154,7 +165,11 @@ class SimulatedNode:
     def _handle(self, event: Event) -> None:
         core = self._core
         assert core is not None
-        for effect in core.handle(event, self._agenda.now_s):
+        try:
+            effects = core.handle(event, self._agenda.now_s)
+        except (Exception, SystemExit) as error:
+            raise self._failed(error) from error
+        for effect in effects:
             # In the order of their frequency.
             if isinstance(effect, Send):
                 self._send(effect)
@@ -216,6 +231,12 @@ class SimulatedNode:
     def _plan(self, effect: StartPlanning) -> None:
         assert self._core is not None
         policy = cast("CentralPolicy", self._core.routing.policy)
-        plan = PlanningFinished(policy.plan(effect.problem, self._world.table))
-        due_s = self._agenda.now_s + policy.planning_s(effect.problem)
+        try:
+            plan = PlanningFinished(policy.plan(effect.problem, self._world.table))
+            due_s = self._agenda.now_s + policy.planning_s(effect.problem)
+        except (Exception, SystemExit) as error:
+            raise self._failed(error) from error
         self._planning = self._agenda.at(due_s, self._handle, plan)
+
+    def _failed(self, error: BaseException) -> SimulationFailed:
+        return node_failed(self.config.name, self.config.policy, error)

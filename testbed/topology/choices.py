@@ -4,7 +4,7 @@ import os
 
 from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice
-from testbed.topology.document import ModelEntry
+from testbed.topology.document import ModelEntry, TopologyDocument
 from testbed.topology.places import Path
 from testbed.units import parse_parameter
 
@@ -44,6 +44,33 @@ def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:
     return problems
 
 
+def memory_problems(document: TopologyDocument) -> list[tuple[Path, str, str]]:
+    """Servers with less memory than their sub-model needs: path, message and hint of each.
+
+    The cut and the servers' stages must have been found sound.
+    """
+    if all(server.memory is None for server in document.servers.values()):
+        return []
+    from node_agent.models.bundle import load_bundle  # noqa: PLC0415 - as above
+
+    model = document.model
+    try:
+        profiles = load_bundle(model.name).profiles(model.cut, model.activation)
+    except InputError as error:
+        return [(("model", "name"), str(error), error.hint)]
+    needed_bytes = [profile.parameters_bytes + profile.input_bytes + profile.output_bytes for profile in profiles]
+    return [
+        (
+            ("servers", group, "memory"),
+            f"server {group}: its sub-model needs {needed_bytes[server.stage - 1]} bytes of memory, and the topology "
+            f"gives it {round(server.memory)}",
+            "give it more memory, or cut the model elsewhere",
+        )
+        for group, server in document.servers.items()
+        if server.memory is not None and round(server.memory) < needed_bytes[server.stage - 1]
+    ]
+
+
 def read_policy(text: str, folder: str) -> PolicyChoice:
     """A policy as people write it: name, name:key=value,key=value or file.py:Class:key=value.
 
@@ -60,7 +87,8 @@ def read_policy(text: str, folder: str) -> PolicyChoice:
 
 def anchored(text: str, folder: str) -> str:
     """A policy's name or text, with the path of a policy file made absolute from `folder`."""
-    path, colon, rest = text.strip().partition(":")
+    text = text.strip().removesuffix(":")  # an empty list of parameters
+    path, colon, rest = text.partition(":")
     return f"{os.path.abspath(os.path.join(folder, path))}{colon}{rest}" if path.endswith(".py") else text
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.topology import document as form
-from testbed.topology.choices import cut_problems, policy_problem
+from testbed.topology.choices import cut_problems, memory_problems, policy_problem
 from testbed.topology.events import compile_events
 from testbed.topology.form import Draft
 from testbed.topology.graph import Network
@@ -193,6 +193,9 @@ class Compiler:
                     f"no server hosts stage {stage} of {stages}",
                     f"add a server with stage: {stage}, or cut the model less often",
                 )
+        if self.intact("model", "servers"):
+            for path, message, hint in memory_problems(self.document):
+                self.complain(path, message, hint)
 
     # Links ------------------------------------------------------------------------------------------------------
 

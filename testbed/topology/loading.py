@@ -48,6 +48,7 @@ class Topology:
     folder: str
     document: TopologyDocument
     _draft: Draft
+    _policy: PolicyChoice  # the one it was checked with
 
     def resolve(
         self, *, seed: int | None = None, duration_s: float | None = None, policy: str | None = None
@@ -59,13 +60,7 @@ class Topology:
         TopologyError where the file does not suit the new duration (an event after the end), InputError for impossible
         arguments.
         """
-        chosen = _stated_policy(self.document, self.folder)
-        if policy is not None:
-            asked = read_policy(policy, os.getcwd())
-            if asked.parameters or asked.name != chosen.name:
-                chosen = asked
-            if (found := policy_problem(chosen)) is not None:
-                raise InputError(found[1], hint=found[2])
+        chosen = self._policy if policy is None else _asked_policy(policy, self.document, self.folder)
         if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
             raise InputError(f"the duration must be above zero, not {duration_s}", hint="for example 60 s")
         if seed is not None and not 0 <= seed < 2**63:
@@ -76,10 +71,11 @@ class Topology:
         return scenario
 
 
-def load_topology(path: Path | str, *, folder: str | None = None) -> Topology:
+def load_topology(path: Path | str, *, folder: str | None = None, policy: str | None = None) -> Topology:
     """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read.
 
-    Paths in the file are relative to its own folder, or to `folder`.
+    Paths in the file are relative to its own folder, or to `folder`. `policy` takes the place of the file's own, as in
+    `Topology.resolve`: that one is then neither checked nor loaded.
     """
     try:
         with Path(path).open("rb") as file:
@@ -97,13 +93,15 @@ def load_topology(path: Path | str, *, folder: str | None = None) -> Topology:
         line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
         raise TopologyError([Problem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
     own_folder = os.path.dirname(os.path.abspath(path))
-    return load_topology_text(text, str(path), folder=own_folder if folder is None else folder)
+    return load_topology_text(text, str(path), folder=own_folder if folder is None else folder, policy=policy)
 
 
-def load_topology_text(text: str, source: str = "topology.yaml", *, folder: str = "") -> Topology:
+def load_topology_text(
+    text: str, source: str = "topology.yaml", *, folder: str = "", policy: str | None = None
+) -> Topology:
     """Check a topology's text; `source` names it in messages. Raises TopologyError with every problem.
 
-    Paths in the text are relative to `folder`, or to the working directory.
+    Paths in the text are relative to `folder`, or to the working directory; `policy` as in `load_topology`.
     """
     folder = os.path.abspath(folder)
     try:
@@ -112,12 +110,15 @@ def load_topology_text(text: str, source: str = "topology.yaml", *, folder: str 
         raise TopologyError([error.problem]) from None
     draft = read_form(data, place, source)
     problems = [*duplicates, *draft.problems]
-    if draft.document is not None:
-        _, found = _compile(draft, source, _stated_policy(draft.document, folder))
-        problems += found
-    if problems or draft.document is None:
+    if draft.document is None:
         raise TopologyError(problems)
-    return Topology(source, text, folder, draft.document, draft)
+    document = draft.document
+    chosen = _stated_policy(document, folder) if policy is None else _asked_policy(policy, document, folder)
+    _, found = _compile(draft, source, chosen)
+    problems += found
+    if problems:
+        raise TopologyError(problems)
+    return Topology(source, text, folder, document, draft, chosen)
 
 
 def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:
@@ -165,6 +166,19 @@ def _tidied(schema: object) -> object:
 
 def _stated_policy(document: TopologyDocument, folder: str) -> PolicyChoice:
     return PolicyChoice(anchored(document.policy.name, folder), dict(document.policy.parameters))
+
+
+def _asked_policy(text: str, document: TopologyDocument, folder: str) -> PolicyChoice:
+    """The policy that `text` asks for, with the file's parameters where it asks for the file's policy and for none.
+
+    Raises:
+        InputError: there is no such policy, or it does not take these parameters.
+    """
+    asked, stated = read_policy(text, os.getcwd()), _stated_policy(document, folder)
+    chosen = asked if asked.parameters or asked.name != stated.name else stated
+    if (found := policy_problem(chosen)) is not None:
+        raise InputError(found[1], hint=found[2])
+    return chosen
 
 
 def _compile(

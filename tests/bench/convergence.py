@@ -4,6 +4,9 @@ Eight random networks of 50 devices and 6-5-4 servers for every load, servers wi
 links of 2 to 30 ms, M/D/1. Counted are the rounds until the cost first lies within 5 % or 1 % of the optimum, which
 `solve` certifies. Cold starts are computing-first rows; warm starts the optimum before every device's rate changed by
 up to 20 % and every server's speed by up to 15 %. Rows with a `rival` hold another update on the same networks.
+
+Two more measurements stand behind constants of `offloader`: a server that slows down (the floor), and prices one round
+old (the step that is taken on them).
 """
 
 import argparse
@@ -131,6 +134,48 @@ def warm() -> list[dict]:
     return found
 
 
+def slowed() -> list[dict]:
+    """From a steady plan, then the fastest server of stage 1 slows to two fifths: rounds to 5 %, by floor."""
+    found = []
+    for floor in (1e-4, StepRule().floor):
+        counts, steady = [], []
+        for seed in range(INSTANCES):
+            network, thresholds = random_network(seed, load=0.65, sizes=SIZES, spread=4)
+            speeds = network.service_per_s[0].copy()
+            speeds[speeds.argmax()] *= 0.4
+            after = replace(network, service_per_s=(speeds, *network.service_per_s[1:]))
+            best = solve(network, thresholds)
+            sweeps = Sweeps(network, best.rows, thresholds, StepRule(floor=floor))
+            for _ in range(30):
+                sweeps.round()
+            steady.append(sweeps.delay_s / best.delay_s - 1)
+            sweeps.enter(after)
+            counts.append(rounds_to(sweeps, solve(after, thresholds).delay_s, (0.05,), Sweeps.round)[0])
+        found += [
+            row(f"a server slows down, floor {floor:g}, above the optimum before", statistics.median(steady), "of it"),
+            row(f"a server slows down, floor {floor:g}, to 5 %, median", statistics.median(counts), "rounds"),
+        ]
+    return found
+
+
+def swings() -> list[dict]:
+    """On prices one round old at load 0.8: the highest cost in 300 rounds, by the step that rows take on them."""
+    found = []
+    for step in (StepRule().stale_step, 0.15):
+        most = []
+        for seed in range(INSTANCES):
+            network, thresholds = random_network(seed, load=0.8, sizes=SIZES, spread=4)
+            sweeps = Sweeps(network, network.speed_rows(), thresholds, StepRule(stale_step=step))
+            play, delays = prices_one_round_old(), [sweeps.delay_s]
+            for _ in range(300):
+                play(sweeps)
+                delays.append(sweeps.delay_s)
+            most.append(max(delays) / delays[0])
+        name = f"prices one round old, step {step:g}, highest cost, median"
+        found.append(row(name, statistics.median(most), "of the first"))
+    return found
+
+
 def large() -> list[dict]:
     network, thresholds = random_network(1, load=0.7, sizes=LARGE, links=8, rows=4000)
     sweeps = Sweeps(network, network.speed_rows(), thresholds)
@@ -145,7 +190,7 @@ def large() -> list[dict]:
 
 def rows() -> list[dict]:
     """Every measurement of this bench."""
-    return cold() + warm() + large()
+    return cold() + warm() + slowed() + swings() + large()
 
 
 def main() -> None:

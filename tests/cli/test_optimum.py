@@ -1,13 +1,16 @@
 """`optimum` as a user runs it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli.main import main
 from cli.optimum import optimum_lines, run_beside
+from cli.run import finish
 from node_agent.models import load_bundle
+from testbed.experiment import Outcome
 from testbed.observer import SilentObserver
 from testbed.optimum import bound_for
 from testbed.planning import plan_run
@@ -93,3 +96,59 @@ def test_bad_input(
 ) -> None:
     assert exit_code_of("optimum", *arguments) == code
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_json_holds_no_infinity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(QUICKSTART).read_text().replace("rate: 3 /s", "rate: 0.1 /s")
+    (tmp_path / "idle.yaml").write_text(text)
+    assert exit_code_of("optimum", str(tmp_path / "idle.yaml"), "--json") == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert all(segment["solver_gap_s"] >= 0 and segment["figures"]["gap_s"] >= 0 for segment in found["segments"])
+
+
+SIMULATE = ("simulate", QUICKSTART, "--duration", "20 s", "--monitor", "off")
+
+
+def test_the_bound_beside_a_simulation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(*SIMULATE, "--out", str(tmp_path / "run"), "--optimum", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["optimum"]["run"]["policy"] == found["policy"] == "dto-ee"
+    assert exit_code_of("replay", str(tmp_path / "run"), "--simulate", "--out", str(tmp_path / "again"),
+                        "--monitor", "off", "--optimum") == 0  # fmt: skip
+    said = capsys.readouterr().out
+    assert -1 < said.index("Files ") < said.index("Optimum ")
+
+
+def ended(path: Path, exit_reason: str) -> Outcome:
+    """A simulated run whose directory is then spoilt: no bound can be computed for it."""
+    outcome = Simulation(plan_run(Path(QUICKSTART), duration_s=20.0, out=path), SilentObserver()).run()
+    (path / "trace.jsonl").write_text("")
+    return replace(outcome, exit_reason=exit_reason)
+
+
+@pytest.mark.parametrize(
+    ("exit_reason", "code", "told", "reason"),
+    [
+        ("completed", 0, "warning: no optimum: ", "trace.jsonl: changed since it was recorded"),
+        ("interrupted", 130, "note: no optimum: ", "the run was interrupted"),
+    ],
+)
+def test_a_run_without_a_bound_keeps_its_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], exit_reason: str, code: int, told: str, reason: str
+) -> None:
+    outcome = ended(tmp_path / "run", exit_reason)
+    assert finish(outcome, with_optimum=True, as_json=False) == code
+    said = capsys.readouterr()
+    assert "Accuracy" in said.out
+    assert "Optimum" not in said.out
+    assert told in said.err
+    assert reason in said.err
+    assert finish(outcome, with_optimum=True, as_json=True) == code
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["tasks"]["completed"] > 0
+    assert found["optimum"] is None
+    assert reason in found["optimum_missing"]
+    assert told in said.err
+    assert finish(outcome, with_optimum=False, as_json=True) == code
+    assert "optimum" not in json.loads(capsys.readouterr().out)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from node_agent.dtoee.thresholds import Onward
 from node_agent.errors import InputError
-from node_agent.policies import make_policy, policy_names
-from node_agent.policies.base import Prospect, ThresholdView, proportional
+from node_agent.policies import make_policy, parse_policy, policy_names
+from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
 from tests.node_agent.virtual import synthetic_table
 
 PROPORTIONAL = ("computing-first", "bandwidth-first")
@@ -214,3 +214,41 @@ def test_thresholds_move_by_what_accuracy_is_worth():
     assert still.move_threshold(view()) == 0.8
     sluggish = make_policy("dto-ee", {"hysteresis": 1000.0}, theta_s=100.0)
     assert sluggish.move_threshold(view()) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('the moon is full')", "ValueError: the moon is full"),
+        ("return {}['no such key']", "KeyError: 'no such key'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise TypeError", "TypeError: "),
+    ],
+)
+def test_a_constructor_that_fails_is_told(tmp_path, body, said):
+    base = "from node_agent.policies.base import PlainPolicy\n\n\nclass Mine(PlainPolicy):\n"
+    (tmp_path / "mine.py").write_text(f"{base}    def __init__(self, parameters, theta_s):\n        {body}\n")
+    with pytest.raises(InputError) as caught:
+        make_policy(f"{tmp_path}/mine.py:Mine")
+    assert str(caught.value) == f"policy {tmp_path}/mine.py:Mine cannot be made: {said}"
+
+
+def test_a_policy_file_without_a_class_is_told_which_it_holds(tmp_path):
+    base = "from node_agent.policies.base import PlainPolicy\n\n\nclass Other:\n    pass\n"
+    (tmp_path / "mine.py").write_text(base + "class Near(PlainPolicy):\n    pass\nclass Far(Near):\n    pass\n")
+    for name in ("mine.py", "mine.py:"):
+        with pytest.raises(InputError, match=r"mine\.py names no class: state it as file\.py:Class") as caught:
+            make_policy(f"{tmp_path}/{name}")
+        assert caught.value.hint == "it holds Near, Far"
+    with pytest.raises(InputError, match="has no class 'Fra'") as caught:
+        make_policy(f"{tmp_path}/mine.py:Fra")
+    assert caught.value.hint == "it holds Near, Far"
+    assert isinstance(make_policy(f"{tmp_path}/mine.py:Near"), PlainPolicy)
+    (tmp_path / "gone.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(InputError, match=r"gone\.py fails: SystemExit: 3"):
+        make_policy(f"{tmp_path}/gone.py:Mine")
+
+
+def test_an_empty_list_of_parameters_is_none():
+    assert parse_policy("dto-ee:") == parse_policy("dto-ee") == ("dto-ee", {})
+    assert type(make_policy("dto-ee:")) is type(make_policy("dto-ee"))

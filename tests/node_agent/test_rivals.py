@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from node_agent.dtoee.thresholds import NEVER
-from node_agent.errors import InputError
+from node_agent.errors import InputError, TestbedError
+from node_agent.events import Received, StartPlanning
 from node_agent.policies import make_policy, parse_policy, policy_names
 from node_agent.policies.base import Candidate
 from node_agent.policies.ga import Ga, Parameters, Search, layers_of
 from node_agent.problem import Place, Problem
-from node_agent.wire import Assignment, State
+from node_agent.wire import Assignment, Offer, State
 from tests.node_agent.virtual import World, synthetic_table, three_stages
 
 FAST_FAR = Candidate(share=0.5, link_s=0.08, backlog=3, service_per_s=40.0, onward_delay_s=0.0)  # 180 ms
@@ -168,7 +169,7 @@ def test_the_genetic_algorithm_finds_what_a_grid_search_finds():
     assert told["a1"].threshold == told["a2"].threshold
     layers = layers_of(problem())
     search = Search(layers, table, Parameters(), 2.0, seed=0)
-    found = search.cost(ga._best)[0]
+    found = search.cost(ga._best[1])[0]
     best = np.inf
     population = search._first(None).take(np.zeros(1, dtype=np.int64))
     for p in np.linspace(0.5, 1, 26):
@@ -190,7 +191,7 @@ def test_the_genetic_algorithm_keeps_its_best_and_repeats_itself():
     costs = []
     for slot in range(8):
         ga.plan(problem(slot), table)
-        costs.append(search.cost(ga._best)[0])
+        costs.append(search.cost(ga._best[1])[0])
     assert costs == sorted(costs, reverse=True)
 
 
@@ -211,6 +212,60 @@ def test_a_central_plan_is_collected_charged_and_told():
     assert planner._best is not None
     thresholds = {d.threshold for d in world.decisions if d.node.startswith("a")}
     assert thresholds != {0.8}
+
+
+@pytest.mark.parametrize("silent", ["a2", "d5"])
+def test_plans_go_on_without_a_node_that_has_gone(silent):
+    plans = []
+    world = three_stages(policy="ga", parameters={"generations": 5}, seed=9, plan=[(10.0, lambda w: w.kill(silent))])
+    original = world._perform
+
+    def perform(name, effect):
+        if isinstance(effect, StartPlanning):
+            plans.append((world.now_s, set(effect.problem.states)))
+        original(name, effect)
+
+    world._perform = perform
+    world.run(40.0, drain_s=20.0)
+    assert [sum(3 * slot <= at_s < 3 * (slot + 1) for at_s, _ in plans) for slot in range(14)] == [1] * 14
+    assert all(silent in names for at_s, names in plans if at_s < 10)
+    assert all(silent not in names for at_s, names in plans if at_s > 16)
+
+
+def test_a_slot_of_the_far_future_is_refused():
+    world = three_stages(policy="ga", parameters={"generations": 5}, seed=9)
+    offer = Offer(2**53, 0, 1.0, ((1.0, ()),), 0.0, False, False)
+    state = State(2**53, 1.0, 0.0, {})
+    world.plan = [
+        (5.0, lambda w: w.give("a1", Received("d1", offer))),
+        (5.0, lambda w: w.give("b1", Received("d1", offer))),  # no offloader of its
+        (5.0, lambda w: w.give("c1", Received("d1", state))),
+        (5.0, lambda w: w.give("d1", Received("d2", Assignment(1, {"a1": 1.0}, None)))),  # no coordinator
+    ]
+    world.run(15.0)
+    assert {e.kind for e in world.events} == {"unexpected-message"}
+    assert {d.slot for d in world.decisions} >= {0, 1, 2, 3, 4}
+    assert max(d.slot for d in world.decisions) < 10
+    assert world.nodes["d1"].routing.row.max() < 1
+
+
+def test_tasks_on_their_way_count_as_backlog():
+    """Over a link of 0.4 s, what has been sent is not there yet when receivers tell their queues."""
+    world = World(
+        {"s1": (1, 30.0), "s2": (1, 30.0)}, {"d1": 20.0}, policy="join-shortest-queue", seed=3,
+        link_s=lambda _a, _b, size: 0.4 if size else 0.005,
+    )  # fmt: skip
+    seen = []
+
+    def look(world):
+        receivers = world.nodes["d1"].routing.receivers.values()
+        seen.append((sum(r.backlog for r in receivers), world.nodes["d1"].tasks.unfinished))
+
+    world.plan = [(t / 10, look) for t in range(50, 300)]
+    world.run(30.0)
+    told, open_tasks = np.mean(seen, axis=0)
+    assert told == pytest.approx(open_tasks, rel=0.15)
+    assert all(r.unacked == 0 for r in world.nodes["d1"].routing.receivers.values())
 
 
 def test_a_silent_node_does_not_stop_the_plan():
@@ -280,3 +335,21 @@ def test_what_is_wrong_with_a_users_policy_is_said(tmp_path, text, name, said):
     assert said in str(caught.value)
     with pytest.raises(InputError, match="there is no policy file"):
         make_policy(f"{tmp_path}/nothing.py:Mine")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("def update_row(self, row, prospect): return row * 0", "update_row gave"),
+        ("def update_row(self, row, prospect): return row[1:]", "update_row gave"),
+        ("def update_row(self, row, prospect): return row - row.min() * 2", "update_row gave"),
+        ("def update_row(self, row, prospect): return row * float('nan')", "update_row gave"),
+        ("status_every_s = 1.0\n    def pick(self, candidates, random): return 7", "pick gave 7"),
+        ("most_rounds = 9\n    def move_threshold(self, view): return float('nan')", "move_threshold gave nan"),
+    ],
+)
+def test_answers_of_a_users_policy_are_checked(tmp_path, body, said):
+    file = tmp_path / "own.py"
+    file.write_text(f"from node_agent.policies.base import PlainPolicy\n\nclass Mine(PlainPolicy):\n    {body}\n")
+    with pytest.raises(TestbedError, match=f"policy Mine: {said}"):
+        three_stages(policy=f"{file}:Mine", seed=1).run(5.0)

@@ -3,7 +3,7 @@
 import pytest
 
 from node_agent.records import EventRecord, SampleRecord, TaskRecord, lost_task
-from testbed.accounts import DRAIN_S, STILL_S, Accounts, told_of
+from testbed.accounts import DEVICE_DOWN, DRAIN_S, STILL_S, Accounts, told_of
 from testbed.observer import SilentObserver
 from testbed.recorder import Recorder
 from testbed.scenario import CapacityChange, LinkChange, LinkShape, NodeChange, RateChange
@@ -36,7 +36,7 @@ def by_reason(accounts) -> list[tuple[float, str | None]]:
 
 def test_the_first_word_on_a_task_counts(accounts):
     accounts.take(done(0, 1.5), 1.5)
-    accounts.take(lost_task(0, "west-1", 0, 1.0, "its device was down"), 4.0)
+    accounts.take(lost_task(0, "west-1", 0, 1.0, DEVICE_DOWN), 4.0)
     assert [(task["status"], task["correct"], task["delay_s"]) for task in accounts.tasks] == [("completed", True, 0.5)]
 
 
@@ -63,10 +63,42 @@ def test_results_are_waited_for_while_some_still_come(accounts):
 def test_nothing_is_waited_for_from_devices_that_are_down(accounts):
     accounts.take(done(1, 5.0), 5.0)
     assert not accounts.finished(END_S)
-    accounts.down.add("west-1")
+    accounts.went_down("west-1", END_S)
     assert accounts.finished(END_S)
     accounts.close(END_S)
-    assert by_reason(accounts)[1:] == [(1.0, "its device was down"), (3.0, "its device was down")]
+    assert by_reason(accounts)[1:] == [(1.0, DEVICE_DOWN), (3.0, DEVICE_DOWN)]
+
+
+def test_a_device_that_goes_down_takes_its_tasks_with_it(accounts):
+    accounts.went_down("west-1", 2.5)
+    assert accounts.is_down("west-1")
+    assert by_reason(accounts) == [(1.0, DEVICE_DOWN)]  # its other one has not been offered yet
+    accounts.came_up("west-1")
+    assert not accounts.is_down("west-1")
+    accounts.take(done(0, 4.0), 4.0)  # heard too late
+    accounts.take(done(2, 5.0), 5.0)
+    accounts.take(done(1, 6.0), 6.0)
+    assert accounts.finished(END_S)
+    accounts.close(END_S)
+    assert by_reason(accounts) == [(1.0, DEVICE_DOWN), (3.0, None), (2.0, None)]
+
+
+def test_tasks_whose_time_comes_while_their_device_is_down_are_lost_at_the_end(accounts):
+    accounts.went_down("west-1", 0.5)
+    accounts.take(done(1, 6.0), 6.0)
+    assert not accounts.finished(END_S - 0.001)
+    assert by_reason(accounts) == [(2.0, None)]
+    assert accounts.finished(END_S)
+    accounts.came_up("west-1")
+    accounts.take(lost_task(0, "west-1", 0, 1.0, DEVICE_DOWN), END_S)  # the device tells it, too
+    assert by_reason(accounts)[1:] == [(1.0, DEVICE_DOWN), (3.0, DEVICE_DOWN)]
+
+
+def test_a_run_cut_short_while_a_device_is_down(accounts):
+    accounts.went_down("west-1", 0.5)
+    accounts.stopped_s = 2.5
+    accounts.close(2.5)
+    assert by_reason(accounts) == [(1.0, DEVICE_DOWN), (2.0, "the run was cut short")]
 
 
 def test_what_a_cut_run_had_not_come_to_was_never_offered(accounts):

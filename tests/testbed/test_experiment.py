@@ -153,6 +153,34 @@ def test_quota_slows_real_work(tmp_path):
     assert read_manifest(outcome.run_directory)["backends"]["compute"] == "quota"
 
 
+OWN_POLICY = """
+from node_agent.policies.base import PlainPolicy
+
+class Last(PlainPolicy):
+    status_every_s = 0.5
+
+    def pick(self, candidates, random):
+        return len(candidates) - 1
+"""
+
+
+@pytest.mark.parametrize(("policy", "compute"), [("ga", "quota"), ("dto-ee-2c", "paced"), ("own", "paced")])
+def test_every_kind_of_policy_runs_live(tmp_path, policy, compute):
+    """Central, by rows and queues, and from a file; a coordinator whose compute is limited has two child processes."""
+    (tmp_path / "own.py").write_text(OWN_POLICY)
+    text = SMALL.replace("duration: 8 s", f"duration: 5 s\ncompute: {compute}")
+    outcome = run(tmp_path, text, policy=f"{tmp_path}/own.py:Last" if policy == "own" else policy, seed=2)
+    assert outcome.exit_reason == "completed"
+    assert outcome.summary["tasks"]["lost"] == 0
+    assert not lines(outcome.run_directory / "events.jsonl")
+    decisions = lines(outcome.run_directory / "decisions.jsonl")
+    if policy == "ga":  # thresholds and rows are the coordinator's
+        assert {d["threshold"] for d in decisions if d["node"] == "near-1"} != {0.8}
+    if policy == "own":
+        assert {task["hops"][0]["node"] for task in lines(outcome.run_directory / "tasks.jsonl")} == {"near-2"}
+        assert (outcome.run_directory / "policy.py").read_text() == OWN_POLICY
+
+
 def test_quota_above_what_the_machine_has_is_refused(tmp_path):
     text = SMALL.replace("0.5 GFLOP/s", "50000 GFLOP/s").replace("duration: 8 s", "duration: 4 s\ncompute: quota")
     with pytest.raises(TestbedError, match="more than this machine's"):

@@ -11,7 +11,6 @@ from node_agent.models import load_bundle
 from node_agent.wire import Hop, Task, Tensor, TensorForm, encode
 from testbed.flow_model import (
     CutOff,
-    Ways,
     flow_model,
     result_bytes,
     segments,
@@ -19,6 +18,7 @@ from testbed.flow_model import (
     task_bytes,
     transfer_s,
 )
+from testbed.network.routes import Ways
 from testbed.scenario import CapacityChange, Link, LinkChange, LinkShape, NodeChange, RateChange
 from testbed.topology import load_topology
 from testbed.trace.workload import Arrival

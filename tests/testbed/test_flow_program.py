@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from node_agent.dtoee.staged import StagedNetwork, complete_tier
+from node_agent.dtoee.staged import StagedNetwork
 from testbed.flow_model import NO_PENALTY, FlowModel
 from testbed.flow_program import FlowProgramme
 from testbed.threshold_search import (
@@ -17,6 +17,7 @@ from testbed.threshold_search import (
     is_overloaded,
     threshold_choices,
 )
+from tests.node_agent.dtoee.network import complete_tier, uniform_rows
 from tests.node_agent.virtual import synthetic_table
 from tests.testbed.flow_models import random_model, random_rows
 
@@ -64,7 +65,7 @@ class TestProgramme:
             table=synthetic_table(2),
         )
         thresholds = network.uniform_thresholds(0.6)
-        start = network.uniform_rows()
+        start = uniform_rows(network)
         flows = network.flows(start, thresholds)
         rows = FlowProgramme(network, flows.remaining).solve(flows, start)
         found = network.mean_delay_s(network.flows(rows, thresholds))

@@ -122,3 +122,17 @@ def test_a_signal_raises_here_too():
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
         os.kill(os.getpid(), signal.SIGTERM)
     assert interrupts.wanted
+
+
+def test_the_outer_one_hears_what_the_inner_one_met():
+    with Interrupts() as outer:
+        outer.deferred = True
+        with Interrupts() as inner:
+            inner.deferred = True
+            os.kill(os.getpid(), signal.SIGINT)
+        assert inner.wanted
+        assert outer.wanted
+        outer.wanted = False  # the next signal would end this process
+        with Interrupts():
+            pass
+        assert not outer.wanted

@@ -1,6 +1,7 @@
 """The bound of whole scenarios: segments, overload, runs on record."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from node_agent.errors import InputError
 from node_agent.models import load_bundle
+from node_agent.policies.loading import _module
 from testbed.observer import SilentObserver
-from testbed.optimum import bound_for, bound_for_run, offered_table, read_run
+from testbed.optimum import Figures, bound_for, bound_for_run, offered_table
 from testbed.planning import plan_run
+from testbed.recovery import recoveries_of_run
 from testbed.scenario import CapacityChange, NodeChange, RateChange
 from testbed.simulator import Simulation
 from testbed.topology import load_topology
@@ -158,22 +161,22 @@ def test_offered_samples(scenario):
 
 
 def test_a_recorded_run_lies_above_its_bound(run_directory):
-    optimum, recorded = bound_for_run(run_directory)
-    assert recorded.summary["policy"] == "computing-first"
-    assert sum(s.weight for s in optimum.segments) == pytest.approx(recorded.summary["tasks"]["counted"], rel=0.02)
-    assert recorded.summary["utility"] < optimum.overall.utility_bound_s
-    assert optimum.played.tasks == recorded.summary["tasks"]["counted"]
-    assert recorded.summary["utility"] < optimum.played.utility_s - 0.02
-    assert recorded.summary["delay_s"]["mean"] > 1.05 * optimum.played.mean_delay_s
-    assert recorded.summary["delay_s"]["mean"] > 1.05 * optimum.least_delay_s(recorded.summary["accuracy"])
+    optimum, summary = bound_for_run(run_directory)
+    assert summary["policy"] == "computing-first"
+    assert sum(s.weight for s in optimum.segments) == pytest.approx(summary["tasks"]["counted"], rel=0.02)
+    assert summary["utility"] < optimum.overall.utility_bound_s
+    assert optimum.played.tasks == summary["tasks"]["counted"]
+    assert summary["utility"] < optimum.played.utility_s - 0.02
+    assert summary["delay_s"]["mean"] > 1.05 * optimum.played.mean_delay_s
+    assert summary["delay_s"]["mean"] > 1.05 * optimum.least_delay_s(summary["accuracy"])
 
 
 def test_the_model_agrees_with_simulation(run_directory):
     """At the thresholds that ran, accuracy is exact, and no simulated policy has much less delay than the best plan."""
-    optimum, recorded = bound_for_run(run_directory, thresholds=[0.8])
-    assert optimum.overall.accuracy == pytest.approx(recorded.summary["accuracy"], abs=0.003)
-    assert optimum.overall.mean_delay_s < recorded.summary["delay_s"]["mean"]
-    shares = recorded.summary["exit_share"]
+    optimum, summary = bound_for_run(run_directory, thresholds=[0.8])
+    assert optimum.overall.accuracy == pytest.approx(summary["accuracy"], abs=0.003)
+    assert optimum.overall.mean_delay_s < summary["delay_s"]["mean"]
+    shares = summary["exit_share"]
     assert optimum.segments[0].exit_share == pytest.approx([shares["1"], shares["2"], shares["3"]], abs=0.003)
 
 
@@ -185,13 +188,59 @@ def test_what_the_model_leaves_out_is_some_per_cent(searched):
 
 def test_directories_that_hold_no_finished_run(run_directory, tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        read_run(tmp_path)
-    for path in run_directory.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+        bound_for_run(tmp_path)
+    shutil.copytree(run_directory, tmp_path, dirs_exist_ok=True)
+    whole = (tmp_path / "manifest.json").read_text()
+    (tmp_path / "manifest.json").write_text(whole.replace('"completed"', '"interrupted"'))
+    with pytest.raises(InputError, match=r"the run did not come to its end \(interrupted\)") as caught:
+        bound_for_run(tmp_path)
+    assert f"replay {tmp_path}" in caught.value.hint
+    (tmp_path / "manifest.json").write_text(whole)
+    (tmp_path / "summary.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"summary\.json: not a summary"):
+        bound_for_run(tmp_path)
     (tmp_path / "summary.json").unlink()
     with pytest.raises(InputError, match=r"summary\.json: cannot be read") as caught:
-        read_run(tmp_path)
+        bound_for_run(tmp_path)
     assert "finished" in caught.value.hint
     (tmp_path / "topology.yaml").write_text("name: other\n")
     with pytest.raises(InputError, match="changed since"):
-        read_run(tmp_path)
+        bound_for_run(tmp_path)
+
+
+OWN_POLICY = "from node_agent.policies.base import PlainPolicy\n\nclass Nearest(PlainPolicy):\n    pass\n"
+
+
+def test_a_run_of_a_policy_that_its_topology_names_by_a_relative_path(tmp_path, monkeypatch):
+    (tmp_path / "pol").mkdir()
+    (tmp_path / "pol" / "mine.py").write_text(OWN_POLICY)
+    text = QUICKSTART.read_text().replace("policy: dto-ee", "policy: pol/mine.py:Nearest")
+    (tmp_path / "t.yaml").write_text(text)
+    plan = plan_run(tmp_path / "t.yaml", duration_s=20.0, out=tmp_path / "run")
+    Simulation(plan, SilentObserver()).run()
+    monkeypatch.chdir("/")
+    (tmp_path / "pol" / "mine.py").unlink()
+    _module.cache_clear()  # as in a new process
+    optimum, summary = bound_for_run(tmp_path / "run", thresholds=[0.8])
+    assert summary["policy"] == "mine-Nearest"
+    assert optimum.played.tasks == summary["tasks"]["counted"]
+    assert len(recoveries_of_run(tmp_path / "run")) == 2
+
+
+def test_the_gap_is_that_of_the_plan_kept(scenario):
+    """Where there is one way only, rounds find nothing better than the start; every figure is finite all the same."""
+    only = {name: receivers[:1] for name, receivers in scenario.offload_to.items()}
+    light = tuple(replace(device, rate_per_s=0.2) for device in scenario.devices)
+    found = bound_for(replace(scenario, offload_to=only, devices=light, events=()), BUNDLE)
+    assert found.segments[0].solver_gap_s == pytest.approx(0, abs=1e-9)
+    for segment in found.segments:
+        assert segment.figures.gap_s >= 0
+        assert segment.solver_gap_s >= 0
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["segments"][0]["solver_gap_s"] >= 0
+
+
+def test_a_bound_that_rounding_lifts_above_the_plan_is_the_plan():
+    figures = Figures.of(0.2, 0.9, 0.2 - 2 * 0.9 + 1e-13, 2.0)
+    assert figures.gap_s == 0
+    assert figures.utility_bound_s == figures.utility_s
+    assert Figures.of(0.2, 0.9, -1.59, 2.0).gap_s == pytest.approx(-0.01)  # a true contradiction stays visible

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from node_agent.errors import InputError
+from node_agent.models import Bundle
+from node_agent.policies.loading import _module
 from testbed.planning import plan_replay, plan_run
+from testbed.recorded import model_sha256
 from testbed.recorder import Recorder
 from testbed.trace.workload import Arrival, TraceError, write_trace
 
@@ -135,6 +138,65 @@ def test_a_replay_runs_the_policy_file_that_ran(tmp_path, monkeypatch, how):
         plan_replay(recorded, out=tmp_path / "changed")
 
 
+def test_another_policy_needs_nothing_of_the_one_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "pol").mkdir()
+    (tmp_path / "pol" / "mine.py").write_text(OWN_POLICY)
+    (tmp_path / "t.yaml").write_text(QUICKSTART.read_text().replace("policy: dto-ee", "policy: pol/mine.py:Mine"))
+    recorded = record(plan_run(tmp_path / "t.yaml", out=tmp_path / "first"))
+    monkeypatch.chdir("/")
+    (tmp_path / "pol" / "mine.py").unlink()
+    _module.cache_clear()  # as in a new process
+    assert plan_replay(recorded, out=tmp_path / "again").scenario.policy.name == f"{recorded}/policy.py:Mine"
+    assert plan_replay(recorded, policy="uniform", out=tmp_path / "other").scenario.policy.name == "uniform"
+    assert plan_run(tmp_path / "t.yaml", policy="uniform", out=tmp_path / "new").scenario.policy.name == "uniform"
+    with pytest.raises(InputError, match="there is no policy file"):
+        plan_run(tmp_path / "t.yaml", out=tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_run_of_another_model_is_not_replayed(planned, recorded, tmp_path):
+    said = json.loads((recorded / "manifest.json").read_text())["model_sha256"]
+    assert said == model_sha256(planned.bundle)
+    folder = Path(shutil.copytree(planned.bundle.folder, tmp_path / "model"))
+    assert model_sha256(Bundle("model", folder)) == said
+    for name in ("card.json", "weights.safetensors", "exit_table.npz", "evaluation.npz", "evaluation_scores.npz"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-1] + b"\x7f")
+        assert model_sha256(Bundle("model", folder)) != said
+        (folder / name).write_bytes(whole)
+    edit_manifest(recorded, model_sha256="0" * 64)
+    with pytest.raises(InputError, match="the model glyphs has changed since the run was recorded") as caught:
+        plan_replay(recorded, out=tmp_path / "again")
+    assert "--trace" in caught.value.hint
+    assert not (tmp_path / "again").exists()
+    edit_manifest(recorded, model_sha256=None)  # a run of an earlier version
+    assert plan_replay(recorded, out=tmp_path / "again").arrivals == planned.arrivals
+
+
+def test_a_server_without_memory_for_its_sub_model_is_refused(planned, tmp_path):
+    profile = planned.bundle.profiles(planned.scenario.model.cut, "float16")[0]
+    needed = profile.parameters_bytes + profile.input_bytes + profile.output_bytes
+    text = QUICKSTART.read_text()
+    assert planned.scenario.model.activation == "float16"
+    (tmp_path / "t.yaml").write_text(text.replace("memory: 512 MiB", f"memory: {needed} B", 1))
+    plan_run(tmp_path / "t.yaml", out=tmp_path / "enough")
+    (tmp_path / "t.yaml").write_text(text.replace("memory: 512 MiB", f"memory: {needed - 1} B", 1))
+    said = rf"server near-1: its sub-model needs {needed} bytes of memory, and the topology gives it {needed - 1}$"
+    with pytest.raises(InputError, match=rf"t\.yaml:\d+:\d+: {said}") as caught:
+        plan_run(tmp_path / "t.yaml", out=tmp_path / "run")
+    assert caught.value.exit_code == 3
+    assert "give it more memory" in caught.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_check_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = plan_run(QUICKSTART, make_directory=False)
+    assert (plan.run_directory.parent, list(tmp_path.iterdir())) == (Path("runs"), [])
+    assert plan_run(QUICKSTART, out=Path("there"), make_directory=False).run_directory == Path("there")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["topology.yaml", "trace.jsonl"])
 def test_changed_inputs_are_not_replayed(recorded, tmp_path, name):
     path = recorded / name
@@ -161,8 +223,14 @@ def test_a_foreign_directory_is_not_replayed(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"asked": None}, "does not say duration_s, policy_override, seed"),
-        ({"asked": {"seed": 1, "duration_s": None}}, "does not say policy_override"),
+        ({"asked": None}, r"does not say how it was run: .* - at `\$.asked`"),
+        ({"asked": {"seed": 1, "duration_s": None}}, "does not say .* missing required field `policy_override`"),
+        ({"asked": {"seed": "one", "duration_s": None, "policy_override": None}}, r"`\$.asked.seed`"),
+        ({"asked": {"seed": 1, "duration_s": "long", "policy_override": None}}, r"`\$.asked.duration_s`"),
+        ({"asked": {"seed": 1, "duration_s": None, "policy_override": 3}}, r"`\$.asked.policy_override`"),
+        ({"topology_folder": 7}, "topology_folder"),
+        ({"policy_parameters": [1]}, "policy_parameters"),
+        ({"exit_reason": None}, "exit_reason"),
         ({"asked": "everything"}, "does not say"),
         ({"asked": 5}, "does not say"),
         ({"asked": ["seed"]}, "does not say"),

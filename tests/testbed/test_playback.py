@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.dtoee.staged import StagedNetwork, complete_tier
+from node_agent.dtoee.staged import StagedNetwork
 from testbed.flow_model import NO_PENALTY, FlowModel
 from testbed.playback import play
 from testbed.threshold_search import evaluate
 from testbed.trace.workload import Arrival
+from tests.node_agent.dtoee.network import complete_tier
 
 ANSWERS = ExitTable(np.array([[0.9, 0.9], [0.1, 0.9]]), np.array([[True, False], [False, True]]))
 WISH = {"warm_up_s": 0.0, "theta_s": 2.0, "seed": 1}

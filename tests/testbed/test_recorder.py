@@ -15,7 +15,7 @@ from node_agent.errors import InputError
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from node_agent.wire import Hop
 from testbed import recorder as recording
-from testbed.recorder import Recorder, check_inputs, new_run_directory, read_manifest
+from testbed.recorder import Recorder, RecordingError, check_inputs, new_run_directory, read_manifest, replace_file
 from testbed.trace.workload import Arrival, read_trace
 
 ARRIVALS = [Arrival(0.5, "cam", 2), Arrival(0.75, "cam", 0)]
@@ -201,6 +201,41 @@ def test_a_failed_write_leaves_the_old_manifest(recorder, tmp_path):
         recorder.describe(odd=object())
     assert "odd" not in read_manifest(tmp_path)
     del recorder.manifest["odd"]
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_of_a_file(tmp_path):
+    """/dev/full takes nothing, as a full disk does."""
+    replace_file(tmp_path / "a.json", b"old")
+    (tmp_path / "a.tmp").symlink_to("/dev/full")
+    with pytest.raises(RecordingError, match=r"a\.json: cannot be written: No space left") as caught:
+        replace_file(tmp_path / "a.json", b"new")
+    assert "free some space" in caught.value.hint
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("reason", ["completed", "failed: something else"])
+def test_a_stream_that_cannot_be_written_leaves_all_else_in_order(tmp_path, reason):
+    (tmp_path / "tasks.jsonl").symlink_to("/dev/full")
+    recorder = Recorder(tmp_path, topology_text="", arrivals=ARRIVALS, labels=LABELS, flush_lines=False)
+    recorder.task(DONE)
+    recorder.event(EventRecord(2.0, None, "link-change", "x"))
+    with pytest.raises(RecordingError, match=r"tasks\.jsonl: cannot be written: No space left") as caught:
+        recorder.finish({"accuracy": 0.5}, reason)
+    assert caught.value.hint
+    assert len(lines(tmp_path, "events.jsonl")) == 1
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"accuracy": 0.5}
+    expected = f"failed: {caught.value}" if reason == "completed" else reason
+    assert read_manifest(tmp_path)["exit_reason"] == expected
+    recorder.finish(None, reason)  # nothing is left open
+
+
+def test_a_summary_that_cannot_be_written_is_told_in_the_manifest(recorder, tmp_path):
+    (tmp_path / "summary.tmp").symlink_to("/dev/full")
+    with pytest.raises(RecordingError, match=r"summary\.json: cannot be written"):
+        recorder.finish({"accuracy": 0.5}, "completed")
+    assert read_manifest(tmp_path)["exit_reason"].startswith("failed: ")
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_the_commit_is_none_outside_a_repository(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from testbed.accounts import DEVICE_DOWN
 from testbed.observer import SilentObserver
 from testbed.planning import plan_replay
 from testbed.recorder import read_manifest
@@ -157,18 +158,22 @@ def test_a_server_that_goes_down_loses_its_tasks_and_devices_turn_to_another(tmp
 
 
 def test_tasks_of_a_device_that_is_down_are_lost_with_their_reason(tmp_path):
-    events = "events: [{at: 5 s, node: cam-2, state: down}, {at: 10 s, node: cam-2, state: up}]\n"
+    usual = lines(simulate(tmp_path / "usual", SMALL, seed=2), "tasks.jsonl")
+    down_s = next(task["created_s"] for task in usual if task["device"] == "cam-2" and task["created_s"] > 5) + 0.005
+    events = f"events: [{{at: {down_s} s, node: cam-2, state: down}}, {{at: 11 s, node: cam-2, state: up}}]\n"
     outcome = simulate(tmp_path, SMALL + events, seed=2)
     tasks = lines(outcome, "tasks.jsonl")
     lost = [task for task in tasks if task["status"] == "lost"]
-    missed = [task for task in tasks if task["device"] == "cam-2" and 5 < task["created_s"] < 10]
+    missed = [task for task in tasks if task["device"] == "cam-2" and down_s < task["created_s"] < 11]
     assert len(missed) > 5
     assert all(task["status"] == "lost" and task["reason"] == "its device was down" for task in missed)
     # Those that were under way when it went down have no owner any more.
     orphans = [task for task in lost if task not in missed]
-    assert all(task["created_s"] < 5 and task["device"] == "cam-2" for task in orphans)
-    assert all("still under way" in task["reason"] for task in orphans)
+    assert orphans
+    assert all(down_s - 5 < task["created_s"] < down_s and task["device"] == "cam-2" for task in orphans)
+    assert outcome.summary["lost_reasons"] == {DEVICE_DOWN: len(lost)}
     assert len(tasks) == outcome.summary["tasks"]["offered"]
+    assert max(sample["time_s"] for sample in lines(outcome, "timeseries.jsonl")) < 25, "it waited for them"
 
 
 def test_a_device_that_stays_down_does_not_keep_the_run_waiting(tmp_path):
@@ -202,6 +207,75 @@ def test_other_policies_run_too(tmp_path, policy):
     outcome = simulate(tmp_path, QUICKSTART.read_text(), policy=policy, duration_s=20.0)
     assert outcome.summary["tasks"]["lost"] == 0
     assert outcome.summary["policy"] == policy
+
+
+RAISING = """
+from node_agent.policies.uniform import Uniform
+
+class Own(Uniform):
+    seen = 0
+
+    def update_row(self, row, prospect):
+        self.seen += 1
+        if self.seen > 3:
+            {what}
+        return super().update_row(row, prospect)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("raise ValueError('no such thing')", "ValueError: no such thing"),
+        ("return [][7]", "IndexError: list index out of range"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("import sys; sys.exit('enough')", "SystemExit: enough"),
+        ("self.update_row(row, prospect)", "RecursionError: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_policy_that_raises_fails_the_run_with_one_clear_line(tmp_path, what, said):
+    (tmp_path / "own.py").write_text(RAISING.format(what=what))
+    wanted = plan(tmp_path, SMALL, policy=f"{tmp_path / 'own.py'}:Own")
+    with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: {said}") as caught:
+        Simulation(wanted, SilentObserver()).run()
+    assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 10"
+    assert caught.value.exit_code == 1
+    manifest = read_manifest(wanted.run_directory)
+    assert manifest["exit_reason"].startswith(f"failed: {caught.value}")
+    assert (wanted.run_directory / "summary.json").exists()
+
+
+def test_an_error_of_another_origin_names_the_node_and_no_policy_file(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("node_agent.core.DeviceCore._start_slot", broken)
+    with pytest.raises(SimulationFailed, match=r"^node cam-1: RuntimeError: broken$") as caught:
+        simulate(tmp_path, SMALL)
+    assert caught.value.hint == ""
+
+
+def test_ctrl_c_inside_a_node_is_no_failure_of_it(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("node_agent.core.DeviceCore._start_slot", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path, SMALL)
+
+
+def test_what_a_dead_node_had_not_sent_is_lost_with_it(tmp_path):
+    """The task waits at `cam` for `only`; `cam` dies first, so that nothing comes when `only` is back."""
+    events = (
+        "events: [{at: 5 s, node: only, state: down}, {at: 10 s, node: cam, state: down}, "
+        "{at: 12 s, node: only, state: up}, {at: 14 s, node: cam, state: up}]\n"
+    )
+    outcome = simulate(tmp_path, ALONE + events, trace_path=offer(tmp_path, 9.5, 30.0))
+    orphan, late = lines(outcome, "tasks.jsonl")
+    assert orphan["reason"] == DEVICE_DOWN
+    assert late["status"] == "completed"
+    samples = lines(outcome, "timeseries.jsonl")
+    assert sum(sample["arrived"] for sample in samples if sample["node"] == "only") == 1
 
 
 def test_results_come_back_through_switches(tmp_path):

@@ -57,6 +57,18 @@ def random_network(
     return network, network.uniform_thresholds(*values)
 
 
+def complete_tier(transfer_s, link_rate_per_s=None) -> Tier:
+    """Every node linked to every receiver: transfer times (n, K) [s] and, if the links queue, their rates [task/s]."""
+    count, receivers = transfer_s.shape
+    rate = np.full(transfer_s.shape, np.inf) if link_rate_per_s is None else link_rate_per_s
+    return Tier(np.tile(np.arange(receivers), (count, 1)), np.ones((count, receivers), bool), transfer_s, rate)
+
+
+def uniform_rows(network: StagedNetwork):
+    """Everyone to all receivers alike."""
+    return tuple(tier.exists / tier.exists.sum(-1, keepdims=True) for tier in network.tiers)
+
+
 def spread_thresholds(network: StagedNetwork, seed: int):
     """A threshold of its own for every server."""
     rng = np.random.default_rng(seed)

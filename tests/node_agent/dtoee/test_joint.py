@@ -77,3 +77,23 @@ def test_per_server_moves_do_at_least_as_well_as_the_best_pair():
     for _ in range(100):
         sweeps.round()
     assert network.objective_s(sweeps.flows, THETA_S) <= uniform.objective_s + 0.01
+
+
+@pytest.mark.parametrize("load", [0.5, 0.8])
+def test_some_steps_at_once_get_further_than_single_ones(load):
+    """Mean objective over the rounds and at their end, with moves of one grid point and of several."""
+
+    def played(most_steps: int) -> list[float]:
+        network, _ = random_network(2, load=load, sizes=(20, 5, 4, 4), rows=1000)
+        sweeps = Sweeps(network, network.speed_rows(), network.uniform_thresholds(0.8, 0.8))
+        found = []
+        for number in range(80):
+            sweeps.round()
+            sweeps.round()
+            found.append(network.objective_s(sweeps.flows, THETA_S))
+            move(sweeps, number, MoveRule(THETA_S, most_steps=most_steps))
+        return found
+
+    single, several = played(1), played(local.MOST_STEPS)
+    assert np.mean(several) < np.mean(single) - 0.005
+    assert several[-1] < single[-1] - 0.005

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_agent.dtoee import thresholds
-from node_agent.dtoee.offloader import RowState, Scale, StepRule, published, restrict, shift
+from node_agent.dtoee.offloader import FLOOR, MOST_ON_FLOORS, RowState, Scale, StepRule, published, restrict, shift
 from node_agent.dtoee.queueing import (
     RHO_EXTENSION,
     link_cost,
@@ -16,7 +16,7 @@ from node_agent.dtoee.queueing import (
     sojourn_s,
     transmission_s,
 )
-from node_agent.dtoee.receiver import Load, Overload, delay_to_go, what_if
+from tests.node_agent.dtoee.moves import accuracy_onward, best_move, move_score
 from tests.node_agent.dtoee.network import exit_table
 
 
@@ -75,21 +75,6 @@ class TestLinkCost:
     def test_a_task_faster_than_a_small_message_takes_no_time(self):
         assert transmission_s([0.01, 0.02], 0.02, 5.0).tolist() == [0, 0]
         assert link_marginal_s(0.02, 0.0, 5.0) == 0.02
-
-
-class TestReceiver:
-    def test_delay_to_go_is_the_mean_time_of_a_path(self):
-        """Half of the tasks exit here, the others go on over 0.1 s to a receiver 0.3 s from the end."""
-        load = Load(arrival_per_s=5.0, service_per_s=10.0, variability=1.0, remaining_ratio=0.5, return_s=0.04)
-        found = delay_to_go(load, np.array([1.0]), np.array([0.1]), np.array([0.3]))
-        assert found == pytest.approx(0.2 + 0.5 * 0.04 + 0.5 * 0.4)
-
-    def test_what_if_tells_more_than_the_slope(self):
-        load, overload = Load(8.0, 10.0, 1.0, 0.0), Overload(0.9, 10.0)
-        slope = float(queue_cost(8.0, 10.0, 1.0).slope_s)
-        assert what_if(load, overload, 1e-6) == pytest.approx(1e-6 * slope, rel=1e-4)
-        assert what_if(load, overload, 1.0) == pytest.approx(9.0 - 4.0)  # rho / (1 - rho)
-        assert what_if(load, overload, 1.0) > slope
 
 
 class TestOffloader:
@@ -154,6 +139,33 @@ class TestOffloader:
         with pytest.raises(ValueError, match="scale"):
             shift(state, np.ones(2), np.ones(2, bool), StepRule(update="gallager"))
 
+    def test_floors_take_a_tenth_of_a_row_at_most(self):
+        """Rows of 240 receivers, which floors of 0.2 % alone would fill by half."""
+        rows = np.random.default_rng(1).dirichlet(np.full(240, 0.1), 20)
+        kept = restrict(rows, np.ones(rows.shape, bool), FLOOR)
+        assert (np.abs(kept - rows).sum(-1) / 2 < MOST_ON_FLOORS).all()
+        assert kept.min() > MOST_ON_FLOORS / 240 / (1 + MOST_ON_FLOORS) - 1e-9
+        rows = np.random.default_rng(1).dirichlet(np.ones(240), 20)
+        assert (np.abs(published(rows, FLOOR) - rows).sum(-1) / 2 < 0.04).all()
+
+    def test_only_living_receivers_share_the_floors(self):
+        rows = np.random.default_rng(2).dirichlet(np.full(240, 0.1), 2)
+        alive = np.zeros(rows.shape, bool)
+        alive[0, ::60], alive[1, ::2] = True, True
+        kept = restrict(rows, alive, FLOOR)
+        for row, mask, one in zip(rows, alive, kept, strict=True):
+            assert one[mask].tolist() == restrict(row[mask], np.ones(mask.sum(), bool), FLOOR).tolist()
+            found, expected = published(one, FLOOR), published(one[mask], FLOOR)
+            assert found[mask].tolist() == pytest.approx(expected.tolist())
+            assert (found[~mask] == 0).all()
+
+    def test_receivers_without_a_price_leave_the_row_as_it_is(self):
+        for rows in (np.array([0.7, 0.3]), np.array([[0.7, 0.3], [0.5, 0.5]])):
+            state = RowState.at_rest(rows, StepRule())
+            for _ in range(3):
+                state = shift(state, np.zeros(rows.shape), np.ones(rows.shape, bool), StepRule())
+            assert state.row == pytest.approx(rows)
+
     def test_published_row_drops_what_only_the_floor_keeps(self):
         row = restrict(np.array([0.7, 0.3, 0.0]), np.array([True, True, True]), 1e-4)
         assert published(row, 1e-4).tolist() == pytest.approx([0.7, 0.3, 0.0], abs=1e-6)
@@ -186,7 +198,7 @@ class TestThresholds:
         assert sum(flow for flow, _ in onward) == pytest.approx(3 * first)
         weights = thresholds.row_weights(self.table, onward)
         assert thresholds.remaining_ratio(self.table, 2, weights, c2) == pytest.approx(second)
-        assert thresholds.accuracy_onward(self.table, 1, everything, [(1.0, (c1, c2))]) == pytest.approx(accuracy)
+        assert accuracy_onward(self.table, 1, everything, [(1.0, (c1, c2))]) == pytest.approx(accuracy)
 
     def test_move_score_equals_the_exact_change_when_costs_are_linear(self):
         """With price-taking receivers the prediction must be the difference of the objective itself."""
@@ -196,7 +208,7 @@ class TestThresholds:
             np.array([1.0]), link, local, onward_cost, np.array([0.0]), (((1.0, (c2,)),),)
         )
         weights = thresholds.row_weights(self.table, [(phi, ())])
-        score = thresholds.move_score(self.table, 1, weights, phi, onward, (c, moved), theta)
+        score = move_score(self.table, 1, weights, phi, onward, (c, moved), theta)
 
         def objective(c1: float) -> float:
             first, second, accuracy = self.exact(c1, c2)
@@ -211,7 +223,7 @@ class TestThresholds:
         )  # fmt: skip
         weights, points = thresholds.row_weights(self.table, [(4.0, ())]), thresholds.grid(self.table, 1)
         single = {
-            float(c): thresholds.move_score(self.table, 1, weights, 4.0, onward, (0.7, float(c)), 2.0) for c in points
+            float(c): move_score(self.table, 1, weights, 4.0, onward, (0.7, float(c)), 2.0) for c in points
         }
         best = min(single, key=lambda c: single[c])
 
@@ -222,24 +234,39 @@ class TestThresholds:
 
         assert jump(None) == best
         assert jump(None, eps=-single[best] / 4.0 * 1.01) == 0.7
-        assert jump(1) == thresholds.best_move(
-            self.table, 1, [(4.0, ())], 4.0, onward, 0.7, theta_s=2.0, eps_s=0.0
+        assert jump(1) == best_move(self.table, 1, [(4.0, ())], 4.0, onward, 0.7, theta_s=2.0, eps_s=0.0)
+
+    @given(st.integers(0, 2**32 - 1))
+    @settings(max_examples=30)
+    def test_a_jump_of_one_step_is_the_better_neighbour(self, seed):
+        rng = np.random.default_rng(seed)
+        stage = int(rng.integers(1, 3))
+        points = [thresholds.grid(self.table, h) for h in (1, 2)]
+        last = [((1.0, ()),)] * 3
+        paths = [tuple((0.5, (float(c),)) for c in rng.choice(points[1], 2, replace=False)) for _ in range(3)]
+        onward = thresholds.Onward(
+            rng.dirichlet(np.ones(3)), *rng.uniform(0.01, 0.3, (3, 3)), rng.uniform(0, 0.1, 3),
+            tuple(paths if stage == 1 else last),
+        )  # fmt: skip
+        arriving = [(4.0, tuple(float(rng.choice(points[0])) for _ in range(stage - 1)))]
+        now, theta, eps = float(rng.choice(points[stage - 1])), float(rng.uniform(0, 3)), float(rng.choice([0, 5e-4]))
+        found = thresholds.best_jump(
+            self.table, stage, arriving, 4.0, onward, now, theta_s=theta, eps_s=eps, most_steps=1
         )
+        assert found == best_move(self.table, stage, arriving, 4.0, onward, now, theta_s=theta, eps_s=eps)
 
     def test_paths_of_receivers_are_mixed(self):
         mixed = thresholds.paths_from(0.5, np.array([0.25, 0.75]), [[(1.0, (0.8,))], [(1.0, (0.9,))]])
         assert sorted(mixed) == [(0.25, (0.5, 0.8)), (0.75, (0.5, 0.9))]
 
-    def test_best_move_follows_the_exchange_rate(self):
+    def test_a_move_follows_the_exchange_rate(self):
         table = exit_table(3, rows=20_000)  # enough rows for a grid step to show its trend
         onward = thresholds.Onward(
             np.array([1.0]), np.array([0.05]), np.array([0.05]), np.array([0.0]), np.array([0.0]), (((1.0, ()),),)
         )
 
         def move(theta: float) -> float:
-            return thresholds.best_move(
-                table, 2, [(4.0, (0.9,))], 4.0, onward, 0.8, theta_s=theta, eps_s=1e-4
-            )
+            return thresholds.best_jump(table, 2, [(4.0, (0.9,))], 4.0, onward, 0.8, theta_s=theta, eps_s=1e-4)
 
         assert move(0.0) < 0.8  # accuracy is worth nothing: let more out
         assert move(100.0) > 0.8

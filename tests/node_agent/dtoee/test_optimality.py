@@ -8,12 +8,13 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, minimize
 from scipy.sparse import csc_matrix
 
+from node_agent.dtoee import sweeps as sweeping
 from node_agent.dtoee.offloader import StepRule
 from node_agent.dtoee.queueing import link_cost, overload_penalty, queue_cost
 from node_agent.dtoee.sweeps import Sweeps, solve
-from tests.node_agent.dtoee.network import random_network, random_rows
+from tests.node_agent.dtoee.network import random_network, random_rows, uniform_rows
 
-RULE = StepRule(floor=1e-6)  # near the optimum itself; the default floor costs up to 0.4 %
+RULE = StepRule(floor=1e-6)  # to come near the optimum itself: the default floor keeps rows a little away
 
 
 class FlowProgramme:
@@ -105,6 +106,16 @@ def test_rounds_reach_the_optimum_on_sixty_networks(seed, load, queued):
     check_against_trust_constr(seed, load, queued)
 
 
+def test_the_solver_needs_no_coupling_between_receivers(monkeypatch):
+    """As it goes about stages of more than `MOST_COUPLED` receivers."""
+    network, thresholds = random_network(6, load=0.6)
+    best = solve(network, thresholds, relative_gap=1e-4)
+    monkeypatch.setattr(sweeping, "MOST_COUPLED", 0)
+    found = solve(network, thresholds, relative_gap=1e-3)
+    assert found.gap_s <= 1e-3 * found.delay_s
+    assert found.delay_s == pytest.approx(best.delay_s, rel=1.1e-3)
+
+
 class TestConvexity:
     def costs_of_midpoints(self, in_flows: bool) -> int:
         """How often the cost between two plans lies above the mean of their costs, of 300 pairs."""
@@ -160,7 +171,7 @@ class TestUpdates:
     @pytest.mark.parametrize("load", [0.9, 1.1])
     def test_overload_stays_finite_and_improves(self, load):
         network, thresholds = random_network(4, load=load)
-        sweeps = Sweeps(network, network.uniform_rows(), thresholds)
+        sweeps = Sweeps(network, uniform_rows(network), thresholds)
         start = sweeps.delay_s
         for _ in range(100):
             sweeps.round()

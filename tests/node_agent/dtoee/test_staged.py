@@ -14,6 +14,7 @@ from tests.node_agent.dtoee.network import (
     random_network,
     random_rows,
     spread_thresholds,
+    uniform_rows,
     with_missing_links,
 )
 
@@ -212,7 +213,7 @@ class TestNodesAndNetwork:
     def test_missing_links_carry_nothing(self):
         network, thresholds = random_network(6, load=0.5)
         network = with_missing_links(network, 6)
-        sweeps = Sweeps(network, network.uniform_rows(), thresholds)
+        sweeps = Sweeps(network, uniform_rows(network), thresholds)
         for _ in range(30):
             sweeps.round()
         for row, tier in zip(sweeps.rows, network.tiers, strict=True):

@@ -16,7 +16,7 @@ import pytest
 from node_agent.errors import InputError, TestbedError
 from testbed.compare import as_json, compare
 from testbed.compare.runs import Unobserved
-from testbed.recorder import read_manifest
+from testbed.recorder import RecordingError, read_manifest
 from tests.testbed.compare.topology import SMALL, write
 
 ROOT = Path(__file__).parents[3]
@@ -155,7 +155,7 @@ def test_what_is_complete_is_kept_and_the_rest_done(tmp_path):
     assert more.rows[0] == first.rows[0]
 
 
-@pytest.mark.parametrize("how", ["interrupted", "killed", "killed early", "no summary"])
+@pytest.mark.parametrize("how", ["interrupted", "killed", "killed early", "no summary", "no tasks"])
 def test_a_half_run_is_done_again(tmp_path, how):
     first, _ = small(tmp_path, policies=POLICIES[:1])
     half = tmp_path / "out" / FOLDERS[0] / "seed-7"
@@ -166,7 +166,7 @@ def test_a_half_run_is_done_again(tmp_path, how):
         (half / "manifest.json").write_text(json.dumps(manifest | {"exit_reason": "running"}))
     elif how == "killed early":
         (half / "manifest.json").unlink()
-    (half / "summary.json").unlink()
+    (half / ("tasks.jsonl" if how == "no tasks" else "summary.json")).unlink()
     again, begun = small(tmp_path, policies=POLICIES[:1])
     assert begun.cells == [(POLICIES[0], 7)]
     assert again == first
@@ -227,6 +227,7 @@ def test_a_live_comparison_does_not_go_on_with_simulated_runs(tmp_path):
         ({"jobs": 0}, "none"),
         ({"duration_s": -1.0}, "duration must be above zero"),
         ({"seed": -1}, "seed must be between"),
+        ({"seed": 2**63 - 1}, "no room for 2 repeats"),
     ],
 )
 def test_bad_input_is_told_before_anything_runs(tmp_path, options, said):
@@ -315,6 +316,74 @@ def assert_gone(processes):
     assert not [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
+def test_a_policy_that_raises_is_told_in_one_line(tmp_path, capfd):
+    (tmp_path / "own.py").write_text(
+        "from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform):\n"
+        "    def update_row(self, row, prospect):\n        raise ValueError('oh')\n"
+    )
+    with pytest.raises(TestbedError, match=r"own\.py:Own, seed 7: node [\w-]+: ValueError: oh") as caught:
+        small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
+    assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 5"
+    assert caught.value.exit_code == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_run_that_fails_by_a_fault_of_the_program_sends_the_cause(tmp_path, capfd):
+    """A policy file that spoils the program, but only where a simulation runs."""
+    (tmp_path / "own.py").write_text(
+        "import multiprocessing\n\nfrom node_agent.policies.uniform import Uniform\n"
+        "from testbed.accounts import Accounts\n\nclass Own(Uniform): ...\n\n"
+        "if multiprocessing.parent_process() is not None:\n    Accounts.finished = lambda *_: 1 / 0\n"
+    )
+    with pytest.raises(TestbedError, match=r"own\.py:Own, seed 7: ZeroDivisionError: division by zero"):
+        small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_topology_is_written_once_and_again_where_it_is_missing(tmp_path):
+    small(tmp_path, policies=POLICIES[:1], repeats=1)
+    copy = tmp_path / "out" / "topology.yaml"
+    before = copy.stat()
+    small(tmp_path, policies=POLICIES[:1], repeats=1)
+    assert (copy.stat().st_ino, copy.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    copy.unlink()
+    small(tmp_path, policies=POLICIES[:1], repeats=1)
+    assert copy.read_text() == SMALL
+
+
+@pytest.mark.parametrize("name", ["compare.tmp", "topology.tmp"])
+def test_a_full_disk_is_told(tmp_path, name):
+    small(tmp_path, policies=POLICIES[:1], repeats=1)
+    (tmp_path / "out" / "topology.yaml").unlink()
+    (tmp_path / "out" / name).symlink_to("/dev/full")
+    with pytest.raises(RecordingError, match="No space left"):
+        small(tmp_path, policies=POLICIES[:1], repeats=1)
+    assert not list((tmp_path / "out").glob("*.tmp"))
+
+
+def test_sigterm_during_the_check_leaves_nothing(tmp_path):
+    """Many policies to check; the signal comes while they are."""
+    policies = ",".join(f"fixed-threshold:threshold=0.{number}" for number in range(1000, 2000))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    code = (
+        "import testbed.compare.comparison as c, sys; from cli.main import main\n"
+        "plain = c.plan_run\n"
+        "def planned(*a, **k):\n    print('checking', file=sys.stderr, flush=True)\n    return plain(*a, **k)\n"
+        "c.plan_run = planned; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "compare", str(write(tmp_path)), "-p", policies, "-n", "1", "--simulate"],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)},
+    )  # fmt: skip
+    assert process.stderr.readline() == "checking\n"
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert list(scratch.iterdir()) == []
+
+
 @pytest.mark.parametrize("to_group", [True, False])
 def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path, to_group):
     path, out = write(tmp_path), tmp_path / "out"
@@ -328,7 +397,7 @@ def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path, to_group)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stdout == ""
-    assert "Traceback" not in stderr
+    assert "Traceback" not in stderr, stderr
     assert "left at once" not in stderr
     assert "of 120 runs are complete" in stderr
     assert f"give the same command with --out {out}" in stderr

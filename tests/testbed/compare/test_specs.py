@@ -72,6 +72,8 @@ def test_folders_are_safe_and_distinct(texts):
         ([""], "empty place"),
         (["a", " "], "empty place"),
         (["a", "b", "a "], "policy a is listed twice"),
+        (["a:k=1,l=2", "a:l=2,k=1.0"], r"policy a:l=2,k=1.0 is listed twice \(as a:k=1,l=2\)"),
+        (["a", "a:"], r"policy a: is listed twice \(as a\)"),
         (["/no/such/file.py:Own"], "cannot be read: No such file"),
         (["a:k"], "not of the form key=value"),
     ],

@@ -1,11 +1,14 @@
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.network.routes import Forwarding, Route, forwarding, length_s, routes
-from testbed.scenario import LinkShape
+from node_agent.errors import InputError
+from testbed.network.routes import Forwarding, Route, Ways, forwarding, length_s, routes
+from testbed.scenario import Link, LinkShape
+from tests.cli.watched import scenario
 
 
 def by_destination(table):
@@ -81,3 +84,16 @@ def test_frames_arrive_whatever_the_graph(seed):
                 assert vertex == route.next_hop
                 at, steps = vertex, steps + 1
                 assert steps < 50, "a loop"
+
+
+def test_ways_are_the_same_there_and_back():
+    shape = LinkShape(10.0, 0.001)
+    names = scenario()
+    device, server, other = names.devices[0].name, names.servers[0].name, names.servers[1].name
+    links = (Link((device, server), shape), Link((other, server), shape))
+    ways = Ways(replace(names, links=links, switches=()))
+    assert ways.hops(device, other) == [(device, 0), (server, 1)]
+    assert ways.hops(other, device) == [(other, 1), (server, 0)]
+    assert (ways.links(device, other), ways.links(other, device)) == ((0, 1), (1, 0))
+    with pytest.raises(InputError, match="no links lead from nobody"):
+        ways.hops("nobody", server)

@@ -5,9 +5,10 @@ import statistics
 import pytest
 
 from node_agent.errors import InputError
+from testbed.network.commands import SEGMENT_BYTES
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.simulation.agenda import Agenda
-from testbed.simulation.links import REPEAT_S, SEGMENT_BYTES, Links
+from testbed.simulation.links import REPEAT_S, Links
 
 MS = 1e-3
 EIGHT = 8.0  # Mbit/s
@@ -221,3 +222,44 @@ def test_a_change_on_the_way_through_a_switch():
     # One segment each: the first is through; the others take 10 ms on the first link and one on the second.
     assert relayed.run() == pytest.approx({0: 4 * MS, 1: (1 + 10 + 1 + 1 + 1) * MS, 2: (1 + 20 + 1 + 1 + 1) * MS})
     assert wire.run()[2] == pytest.approx((1 + 20 + 1) * MS)
+
+
+def overtaken(change_s=None, new=None):
+    """Ten milliseconds of data, and two urgent messages that overtake from 4 ms on."""
+    wire = Wire(("d", "s", shape(5)), changing=[("d", "s")])
+    data, control = wire.connect("d", "s"), wire.connect("d", "s", urgent=True)
+    for name in ("one", "two"):
+        wire.links.send(data, 5_000, name)
+    for name in ("price", "another"):
+        wire.at(4 * MS, lambda name=name: wire.links.send(control, 100, name))
+    if change_s is not None:
+        wire.at(change_s, lambda: wire.links.change(("d", "s"), new))
+    wire.at(15 * MS, lambda: wire.links.send(data, 1000, "last"))
+    return wire.run()
+
+
+@pytest.mark.parametrize("change_ms", [3.9, 4.0, 4.5, 5.05, 5.15, 6.0, 10.1])
+def test_a_change_that_changes_nothing_is_not_felt_by_what_overtakes(change_ms):
+    assert overtaken(change_ms * MS, shape(5)) == pytest.approx(overtaken())
+
+
+def test_a_change_meets_what_overtakes_too():
+    arrived = overtaken(4.5 * MS, shape(5, EIGHT / 10))
+    # "one" ends at 5 ms; half a millisecond of it and so much of the frame before "price" take ten times as long.
+    assert arrived["price"] == pytest.approx(4.5 * MS + 10 * (overtaken()["price"] - 5 * MS - 4.5 * MS) + 5 * MS)
+    assert arrived["another"] == pytest.approx(arrived["price"] + 1 * MS)
+    assert arrived["one"] == pytest.approx((4.5 + 5 + 5) * MS)
+    assert arrived["last"] == pytest.approx((4.5 + 10 * (10.2 - 4.5) + 10 + 5) * MS)
+
+
+def test_a_shorter_delay_does_not_let_a_message_pass_an_urgent_one_of_its_connection():
+    """The first has overtaken and is under way when the link changes; the second is in the transmitter."""
+    wire = Wire(("d", "s", shape(50)), changing=[("d", "s")])
+    data, control = wire.connect("d", "s"), wire.connect("d", "s", urgent=True)
+    wire.links.send(data, 20_000, "tensor")
+    wire.at(1 * MS, lambda: wire.links.send(control, 100, "first"))
+    wire.at(30 * MS, lambda: wire.links.send(control, 1000, "second"))
+    wire.at(30.5 * MS, lambda: wire.links.change(("d", "s"), shape(0.1)))
+    arrived = wire.run()
+    assert arrived["first"] == pytest.approx(1 * MS + SEGMENT_BYTES / 1e6 + 0.1 * MS + 50 * MS)
+    assert arrived["second"] >= arrived["first"]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
+from node_agent.policies.loading import _module
 from testbed.scenario import CapacityChange, Device, LinkChange, LinkShape, NodeChange, RateChange, Scenario
 from testbed.topology import (
     TopologyError,
@@ -260,7 +261,8 @@ def test_a_policy_file_asked_for_is_sought_in_the_working_directory(own: Path, m
         ("policies/mine.py:Mine", "there is no policy file"),
         ("mine.py:NotOne", "is no policy"),
         ("mine.py:Nobody", "has no class 'Nobody'"),
-        ("mine.py", "has no class ''"),
+        ("mine.py", "names no class: state it as file.py:Class"),
+        ("mine.py:", "names no class: state it as file.py:Class"),
         ("mine.py:Mine:sour=1", "has no parameter 'sour'"),
         ("mine.py:Mine:sweet=very", "float"),
         ("mine.py:Mine:sweet", "not of the form key=value"),
@@ -279,6 +281,29 @@ def test_the_files_parameters_hold_for_the_files_policy_alone(own: Path, monkeyp
     assert topology.resolve(policy="policies/mine.py:Mine:threshold=0.6").policy.parameters == {"threshold": 0.6}
     assert topology.resolve(policy="dto-ee").policy.parameters == {}
     assert topology.resolve(policy="dto-ee:threshold=0.6").policy.parameters == {"threshold": 0.6}
+
+
+def test_another_policy_takes_the_place_of_one_that_is_missing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    stated = {"sweet": 0.25}
+    assert load_topology("own.yaml", policy="policies/mine.py:Mine").resolve().policy.parameters == stated
+    (own / "policies" / "mine.py").write_text("raise RuntimeError('loaded')\n")
+    _module.cache_clear()  # as in a new process
+    assert load_topology("own.yaml", policy="uniform").resolve().policy.name == "uniform"
+    (own / "policies" / "mine.py").unlink()
+    topology = load_topology("own.yaml", policy="uniform:")
+    assert (topology.resolve().policy.name, topology.resolve(policy="dto-ee").policy.name) == ("uniform", "dto-ee")
+    for asked in (None, "policies/mine.py:Mine"):
+        with pytest.raises(InputError, match="there is no policy file"):
+            load_topology("own.yaml", policy=asked)
+
+
+def test_an_empty_list_of_parameters_changes_nothing() -> None:
+    text = SMALL.replace("policy: dto-ee", "policy: {name: dto-ee, parameters: {threshold: 0.7}}")
+    plain, empty = (load_topology_text(text).resolve(policy=asked).policy for asked in ("dto-ee", "dto-ee:"))
+    assert plain == empty
+    assert empty.parameters == {"threshold": 0.7}
+    assert resolve_text(SMALL.replace("policy: dto-ee", "policy: {name: 'dto-ee:'}")).policy.label == "dto-ee"
 
 
 def test_wrong_parameters_of_a_policy_file_are_placed(own: Path) -> None:
