@@ -9,19 +9,17 @@ Two more measurements stand behind constants of `offloader`: a server that slows
 old (the step that is taken on them).
 """
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from node_agent.dtoee.offloader import StepRule
 from node_agent.dtoee.staged import StagedNetwork
 from node_agent.dtoee.sweeps import Sweeps, solve
+from tests.bench.table import main, row
 from tests.node_agent.dtoee.network import random_network
 
 SIZES = (50, 6, 5, 4)
@@ -73,19 +71,14 @@ def changed(network: StagedNetwork, seed: int) -> StagedNetwork:
     )
 
 
-def row(name: str, value: float, unit: str, goal: float | None = None, rival: str | None = None) -> dict:
-    ok = None if goal is None else bool(value <= goal)
-    return {"name": name, "value": value, "unit": unit, "goal": goal, "ok": ok, "rival": rival}
-
-
 def counted(name: str, counts: list[list[int]], goal: int | None, rival: str | None = None) -> list[dict]:
     """Median and maximum over instances, to 5 % and to 1 %."""
     to5, to1 = zip(*counts, strict=True)
     return [
-        row(f"{name}, to 5 %, median", statistics.median(to5), "rounds", goal, rival),
-        row(f"{name}, to 5 %, most", max(to5), "rounds", None, rival),
-        row(f"{name}, to 1 %, median", statistics.median(to1), "rounds", None, rival),
-        row(f"{name}, to 1 %, most", max(to1), "rounds", None, rival),
+        row(f"{name}, to 5 %, median", statistics.median(to5), "rounds", most=goal, rival=rival),
+        row(f"{name}, to 5 %, most", max(to5), "rounds", rival=rival),
+        row(f"{name}, to 1 %, median", statistics.median(to1), "rounds", rival=rival),
+        row(f"{name}, to 1 %, most", max(to1), "rounds", rival=rival),
     ]
 
 
@@ -128,7 +121,7 @@ def warm() -> list[dict]:
         name = f"warm start, rates +-20 %, speeds +-15 %, floor {floor:g}"
         found += [
             row(f"{name}, cost of the old plan, median", statistics.median(kept), "of the optimum"),
-            row(f"{name}, to 1 %, median", statistics.median(counts), "rounds", goal),
+            row(f"{name}, to 1 %, median", statistics.median(counts), "rounds", most=goal),
             row(f"{name}, to 1 %, most", max(counts), "rounds"),
         ]
     return found
@@ -185,25 +178,14 @@ def large() -> list[dict]:
         began = time.perf_counter()
         sweeps.round()
         times.append(time.perf_counter() - began)
-    return [row("one round on 100,000 nodes", statistics.median(times), "s", 1.0)]
+    return [row("one round on 100,000 nodes", statistics.median(times), "s", most=1.0)]
 
 
-def rows() -> list[dict]:
+def rows() -> Iterator[dict]:
     """Every measurement of this bench."""
-    return cold() + warm() + slowed() + swings() + large()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    measured = rows()
-    for one in measured:
-        goal = "" if one["goal"] is None else f"goal {one['goal']:g}: {'met' if one['ok'] else 'MISSED'}"
-        print(f"{one['name']:<76} {one['value']:>8.3g} {one['unit']:<15} {one['rival'] or '':<26} {goal}")
-    if options.json:
-        options.json.write_text(json.dumps(measured, indent=2) + "\n")
+    for measure in (cold, warm, slowed, swings, large):
+        yield from measure()
 
 
 if __name__ == "__main__":
-    main()
+    main(rows, __doc__)

@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Meet Ctrl-C also where whoever started the tests had it ignored, as shells do for what runs in the background.
+
+    An ignored signal is inherited by every program that the tests start, and none of them could be interrupted.
+    """
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
