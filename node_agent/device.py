@@ -114,8 +114,7 @@ class DeviceTasks:
         avoid = {task.receiver.name} if task.receiver else set()
         receiver = self._routing.choose(avoid) or self._routing.any_receiver()
         task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
-        receiver.sent += 1
-        receiver.unacked += 1
+        receiver.set_out()
         task.attempts += 1
         message = Task(task.task_id, self._config.name, task.attempts, task.sent_s, (), task.tensor.form)
         self._outbox.send_data(receiver.name, message, task.tensor)

@@ -16,18 +16,17 @@ from node_agent.estimators import LinkTime
 from node_agent.outbox import Outbox
 from node_agent.policies import make_policy
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
-from node_agent.wire import Assignment, Report
+from node_agent.wire import MOST_THRESHOLD, Assignment, Report
 
 SILENT_AFTER = 2  # rounds without an answer
 ROW_TOLERANCE = 1e-6
-MOST_THRESHOLD = 2.0  # as messages bound it
 _FIGURES = attrgetter(
     "marginal_s", "best_s", "local_s", "onward_s", "onward_delay_s", "curvature_s2", "arrival_rate_per_s",
     "service_rate_per_s", "variability", "offloaders",
 )  # fmt: skip
 
 
-# Stands for a receiver that has not reported yet; what it says is not used.
+# Stands for a receiver that has not reported yet: plans leave it out, a choice for a single task takes it as it is.
 UNHEARD = Report(
     slot=0, round=0, marginal_s=0.0, best_s=0.0, local_s=0.0, onward_s=0.0, onward_delay_s=0.0, curvature_s2=0.0,
     offloaders=1, arrival_rate_per_s=0.0, service_rate_per_s=1.0, variability=0.0, threshold=0.0, remaining_ratio=0.0,
@@ -52,6 +51,11 @@ class Receiver:
     def backlog(self) -> int:
         """Tasks there as last told, and those on their way."""
         return self.told + self.unacked
+
+    def set_out(self) -> None:
+        """A task is on its way there."""
+        self.sent += 1
+        self.unacked += 1
 
     def settle(self, told: int | None = None) -> None:
         """A task on its way has been taken over (and the receiver `told` its queue) or is given up."""
@@ -120,8 +124,8 @@ class Routing:
                 share=shares[r.name],
                 link_s=r.link.transfer_s,
                 backlog=r.backlog,
-                service_per_s=r.report.service_rate_per_s if r.report else 1.0,
-                onward_delay_s=r.report.onward_delay_s if r.report else 0.0,
+                service_per_s=(r.report or UNHEARD).service_rate_per_s,
+                onward_delay_s=(r.report or UNHEARD).onward_delay_s,
             )
             for r in usable
         ]

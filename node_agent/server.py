@@ -158,8 +158,7 @@ class ServerTasks:
         message = Task(task.task_id, task.device, attempt, now_s, hops, item.activation.form)
         item.sent_s = now_s
         item.tried.add(item.receiver.name)
-        item.receiver.sent += 1
-        item.receiver.unacked += 1
+        item.receiver.set_out()
         self._forwarded[task.task_id, attempt] = item
         self._outbox.send_data(item.receiver.name, message, item.activation)
         self._outbox.timer(("ack", task.task_id, attempt), ack_wait_s(self._config, item.receiver))

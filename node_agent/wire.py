@@ -32,8 +32,9 @@ Rate = Annotated[float, Meta(ge=0.0, le=1e12)]
 Cost = Annotated[float, Meta(ge=0.0, le=1e12)]
 LinkTime = Annotated[float, Meta(ge=-1e9, le=1e9)]
 ServiceRate = Annotated[float, Meta(ge=1e-9, le=1e12)]
+MOST_THRESHOLD = 2.0
 # A threshold above 1 means "never exit here".
-Threshold = Annotated[float, Meta(ge=0.0, le=2.0)]
+Threshold = Annotated[float, Meta(ge=0.0, le=MOST_THRESHOLD)]
 # Thresholds of the stages a flow has passed (or will pass), nearest to the devices first, with the flow's share.
 FlowPath = tuple[Rate, Annotated[tuple[Threshold, ...], Meta(max_length=16)]]
 FlowPaths = Annotated[tuple[FlowPath, ...], Meta(max_length=512)]

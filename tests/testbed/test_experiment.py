@@ -20,35 +20,17 @@ from testbed.observer import SilentObserver
 from testbed.planning import plan_replay, plan_run
 from testbed.recorder import read_manifest
 from testbed.trace.workload import read_trace
+from tests.testbed import small
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 ROOT = Path(__file__).parents[2]
-
-SMALL = """
-name: small
-model: {name: glyphs, cut: [3, 5]}
-policy: dto-ee
-slot: 2 s
-duration: 8 s
-warm_up: 2 s
-devices:
-  cam: {count: 2, rate: 5 /s}
-servers:
-  near-1: {stage: 1, capacity: 0.5 GFLOP/s}
-  near-2: {stage: 1, capacity: 0.3 GFLOP/s}
-  core: {stage: 2, capacity: 0.6 GFLOP/s}
-links:
-  - {from: cam, to: near-1, rate: 20 Mbit/s, delay: 10 ms}
-  - {from: cam, to: near-2, rate: 20 Mbit/s, delay: 3 ms}
-  - {from: [near-1, near-2], to: core, rate: 30 Mbit/s, delay: 5 ms}
-"""
 
 
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def run(tmp_path: Path, text: str = SMALL, **options):
+def run(tmp_path: Path, text: str = small.SMALL, **options):
     topology = tmp_path / "topology.yaml"
     topology.write_text(text)
     plan = plan_run(topology, out=tmp_path / "run", **options)
@@ -98,7 +80,7 @@ def test_a_run_records_every_task_once_and_replays_the_same(tmp_path):
 
 
 EVENTS = (
-    SMALL.replace("duration: 8 s", "duration: 16 s")
+    small.SMALL.replace("duration: 8 s", "duration: 16 s")
     + """
 events:
   - {at: 3 s, server: near-1, capacity: x0.25}
@@ -138,7 +120,7 @@ def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
 
 def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
     began = time.monotonic()
-    outcome = run(tmp_path, SMALL.replace("duration: 8 s", "duration: 5 s\ntime_scale: 2"))
+    outcome = run(tmp_path, small.SMALL.replace("duration: 8 s", "duration: 5 s\ntime_scale: 2"))
     assert time.monotonic() - began > 10
     assert outcome.summary["tasks"]["lost"] == 0
     hops = [hop for task in lines(outcome.run_directory / "tasks.jsonl") for hop in task["hops"]]
@@ -148,7 +130,7 @@ def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
 
 @pytest.mark.skipif(detect() is None, reason="no cgroup CPU controller on this machine")
 def test_quota_slows_real_work(tmp_path):
-    outcome = run(tmp_path, SMALL.replace("duration: 8 s", "duration: 4 s\ncompute: quota"))
+    outcome = run(tmp_path, small.SMALL.replace("duration: 8 s", "duration: 4 s\ncompute: quota"))
     assert outcome.summary["tasks"]["lost"] == 0
     assert read_manifest(outcome.run_directory)["backends"]["compute"] == "quota"
 
@@ -168,7 +150,7 @@ class Last(PlainPolicy):
 def test_every_kind_of_policy_runs_live(tmp_path, policy, compute):
     """Central, by rows and queues, and from a file; a coordinator whose compute is limited has two child processes."""
     (tmp_path / "own.py").write_text(OWN_POLICY)
-    text = SMALL.replace("duration: 8 s", f"duration: 5 s\ncompute: {compute}")
+    text = small.SMALL.replace("duration: 8 s", f"duration: 5 s\ncompute: {compute}")
     outcome = run(tmp_path, text, policy=f"{tmp_path}/own.py:Last" if policy == "own" else policy, seed=2)
     assert outcome.exit_reason == "completed"
     assert outcome.summary["tasks"]["lost"] == 0
@@ -182,7 +164,7 @@ def test_every_kind_of_policy_runs_live(tmp_path, policy, compute):
 
 
 def test_quota_above_what_the_machine_has_is_refused(tmp_path):
-    text = SMALL.replace("0.5 GFLOP/s", "50000 GFLOP/s").replace("duration: 8 s", "duration: 4 s\ncompute: quota")
+    text = small.SMALL.replace("0.5 GFLOP/s", "50000 GFLOP/s").replace("duration: 8 s", "duration: 4 s\ncompute: quota")
     with pytest.raises(TestbedError, match="more than this machine's"):
         run(tmp_path, text)
     assert read_manifest(tmp_path / "run")["exit_reason"].startswith("failed")
@@ -190,7 +172,7 @@ def test_quota_above_what_the_machine_has_is_refused(tmp_path):
 
 def start_command(tmp_path: Path, *words: str) -> "subprocess.Popen[str]":
     topology = tmp_path / "topology.yaml"
-    topology.write_text(SMALL)
+    topology.write_text(small.SMALL)
     command = [sys.executable, "-c", "from cli.main import main; main()", "run", str(topology), "--duration", "30"]
     return subprocess.Popen(
         [*command, "--monitor", "plain", "--out", str(tmp_path / "run"), *words],

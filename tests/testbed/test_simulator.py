@@ -18,30 +18,14 @@ from testbed.recorder import read_manifest
 from testbed.scenario import LinkShape
 from testbed.simulator import Simulation, SimulationFailed
 from testbed.trace.workload import read_trace
+from tests.testbed import small
 from tests.testbed.simulated import QUICKSTART, lines, plan, simulate
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ("tasks.jsonl", "decisions.jsonl", "timeseries.jsonl", "events.jsonl", "summary.json")
 MS = 1e-3
 
-SMALL = """
-name: small
-model: {name: glyphs, cut: [3, 5]}
-policy: dto-ee
-slot: 2 s
-duration: 20 s
-warm_up: 2 s
-devices:
-  cam: {count: 2, rate: 5 /s}
-servers:
-  near-1: {stage: 1, capacity: 0.5 GFLOP/s}
-  near-2: {stage: 1, capacity: 0.3 GFLOP/s}
-  core: {stage: 2, capacity: 0.6 GFLOP/s}
-links:
-  - {from: cam, to: near-1, rate: 20 Mbit/s, delay: 10 ms}
-  - {from: cam, to: near-2, rate: 20 Mbit/s, delay: 3 ms}
-  - {from: [near-1, near-2], to: core, rate: 30 Mbit/s, delay: 5 ms}
-"""
+SMALL = small.SMALL.replace("duration: 8 s", "duration: 20 s")
 ALONE = """
 name: alone
 model: {name: glyphs, cut: [5]}
