@@ -13,24 +13,28 @@ import click
 def command(as_json: bool) -> None:
     """Remove the processes, interfaces, control groups and directories of runs whose owner is dead.
 
-    Only what such a run wrote into its ledger is touched; runs that still live are left alone. Safe to repeat.
+    Only what such a run wrote into its ledger is touched; runs that still live are left alone. Run directories stay;
+    their manifests then say that the run was killed. Safe to repeat. Root's runs are root's to clean; an ordinary user
+    cleans up after runs of their own.
     """
-    import os
+    from testbed.ledger import close_killed, live_runs, sweep
 
-    from node_agent.errors import EnvironmentLacking
-    from testbed.ledger import live_runs, sweep
-
-    if os.geteuid() != 0:
-        raise EnvironmentLacking("clean needs root, as the runs did", hint="run as root, for example with sudo")
+    closed = close_killed()
     removed = sweep()
     live = live_runs()
     if as_json:
-        click.echo(
-            json.dumps({"schema": 1, "removed": [asdict(each) for each in removed], "live_runs": live}, indent=2)
-        )
+        report = {
+            "schema": 1,
+            "removed": [asdict(each) for each in removed],
+            "closed": [str(path) for path in closed],
+            "live_runs": live,
+        }
+        click.echo(json.dumps(report, indent=2))
         return
     for each in removed:
         click.echo(f"removed {each.kind} {each.name} (run {each.run_id})")
+    for path in closed:
+        click.echo(f"closed {path}: its run was killed")
     for run_id in live:
         click.echo(f"left alone: run {run_id} still lives", err=True)
     if not removed:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-BUSY_HOST = 0.85  # above this share of all CPUs in use, waiting may come from this machine and not from the emulation
 WRONG_SPEED = 0.05  # a median service time off by more than this share is told
 LABEL_WIDTH = 11
+TEXT_WIDTH = 80 - LABEL_WIDTH
+UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def print_summary(summary: Mapping[str, Any], run_directory: Path) -> None:
@@ -70,16 +71,31 @@ def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Whether the emulation held, in words."""
+    """Whether the emulation held, in words: the verdict, its reasons, and what it rests on."""
     if not fidelity:
         return
     label = "Fidelity"
     if fidelity.get("simulated"):
         yield label, "simulated: links and service times are computed, answers were measured before; no delay is real"
         return
-    for text in (*_network(fidelity), _compute(fidelity), _replay(fidelity), *_host(fidelity)):
+    parts = (
+        _verdict(fidelity), _network(fidelity), _paths(fidelity), _changes(fidelity), _compute(fidelity),
+        _tasks_touched(fidelity),
+    )  # fmt: skip
+    for text in (*(text for part in parts for text in part), *_host(fidelity)):
         yield label, text
         label = ""
+
+
+def _verdict(fidelity: Mapping[str, Any]) -> Iterator[str]:
+    from textwrap import wrap
+
+    if (verdict := fidelity.get("verdict")) is None:
+        return  # recorded by an earlier version
+    reasons: list[str] = fidelity.get("reasons") or []
+    for text in (f"{verdict}: {reasons[0]}" if reasons else verdict, *reasons[1:]):
+        for line in wrap(text.replace(" %", UNBROKEN_PERCENT), TEXT_WIDTH):
+            yield line.replace(UNBROKEN_PERCENT, " %")
 
 
 def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
@@ -88,33 +104,68 @@ def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
     dropped = fidelity.get("frames_dropped") or 0
     loss = f"{dropped} frames lost that should not have been" if dropped else "no unwanted loss of frames"
     yield f"network ({backend}): {loss}"
-    if relayed:
+    if relayed and backend != "netem":  # which does not tell
         worst_ms = _number(fidelity.get("worst_frame_lateness_s"), ".1f", 1e3)
         share = _percent(late / relayed, ".2%")
         yield f"frames over 1 ms late: {late} of {relayed} ({share}); the worst {worst_ms} ms"
 
 
-def _compute(fidelity: Mapping[str, Any]) -> str:
+def _paths(fidelity: Mapping[str, Any]) -> Iterator[str]:
+    """The path that was worst before the run, and the one that was worst during it."""
+    paths = fidelity.get("paths") or []
+    before = [(abs(p["measured_delay_s"] - p["delay_s"]), p) for p in paths if p["measured_delay_s"] is not None]
+    if before:
+        _, path = max(before, key=lambda pair: pair[0])
+        found_ms, asked_ms = (path[key] * 1e3 for key in ("measured_delay_s", "delay_s"))
+        yield f"worst path before: {_ends(path)}, {found_ms:.2f} ms for {asked_ms:g} ms"
+    during = [(path["excess_p10_s"], path) for path in paths if path["excess_p10_s"] is not None]
+    if during:
+        excess_s, path = max(during, key=lambda pair: abs(pair[0]))
+        yield f"worst path during: {_ends(path)}, {excess_s * 1e3:+.2f} ms"
+
+
+def _changes(fidelity: Mapping[str, Any]) -> Iterator[str]:
+    """How late what the scenario changes was changed, if it changes anything."""
+    if not (injected := (changes := fidelity.get("changes") or {}).get("injected")):
+        return
+    late_ms, worst_ms = (_number(changes.get(key), ".1f", 1e3) for key in ("lateness_p99_s", "worst_lateness_s"))
+    skipped = f", {changes['skipped']} steps of traces left out" if changes.get("skipped") else ""
+    yield f"changes injected: {injected}, 99 % at most {late_ms} ms late, the worst {worst_ms} ms{skipped}"
+
+
+def _ends(path: Mapping[str, Any]) -> str:
+    return f"{path['path'][0]} - {path['path'][-1]}"
+
+
+def _compute(fidelity: Mapping[str, Any]) -> Iterator[str]:
     overruns = fidelity.get("compute_overruns") or 0
     ratio = fidelity.get("service_time_ratio_p50")
     if ratio is not None and abs(ratio - 1) > WRONG_SPEED:
-        return f"compute: services took {ratio:.2f} times as long as the stated capacities say (median)"
-    if not overruns:
-        return "compute: every task was served in its emulated time"
-    return f"compute: {overruns} {'tasks' if overruns > 1 else 'task'} took longer than emulated (overruns)"
+        yield f"compute: services took {ratio:.2f} times as long as the stated capacities say (median)"
+    elif not overruns:
+        yield "compute: every task was served in its emulated time"
+    else:
+        yield f"compute: {overruns} {'tasks' if overruns > 1 else 'task'} took longer than emulated (overruns)"
+    if timers := fidelity.get("timers"):
+        late, worst_ms = fidelity.get("timers_late") or 0, _number(fidelity.get("worst_timer_lateness_s"), ".1f", 1e3)
+        share = _percent(late / timers, ".2%")
+        yield f"timers over 1 ms late: {late} of {timers} ({share}); the worst {worst_ms} ms"
 
 
-def _replay(fidelity: Mapping[str, Any]) -> str:
+def _tasks_touched(fidelity: Mapping[str, Any]) -> Iterator[str]:
     late_ms = _number(fidelity.get("replay_lateness_p99_s"), ".1f", 1e3)
-    return f"workload: 99 % of the tasks were offered at most {late_ms} ms late"
+    yield f"workload: 99 % of the tasks were offered at most {late_ms} ms late"
+    if (share := fidelity.get("tasks_touched_share")) is not None:
+        yield f"tasks that this machine delayed: {_percent(share)}"
 
 
 def _host(fidelity: Mapping[str, Any]) -> Iterator[str]:
     share = fidelity.get("host_cpu_share")
     agents_s, relay_s = (_number(fidelity.get(name), ".1f") for name in ("agents_cpu_s", "relay_cpu_s"))
     yield f"this machine: {_percent(share, '.0%')} busy; CPU time: agents {agents_s} s, network {relay_s} s"
-    if share is not None and share > BUSY_HOST:
-        yield "too busy: part of the delays may come from this machine"
+    pressure = (fidelity.get("host") or {}).get("pressure_some_share")
+    if pressure is not None:
+        yield f"processes waited for a processor {_percent(pressure, '.0%')} of the time"
 
 
 def _number(value: float | None, form: str, factor: float = 1.0) -> str:

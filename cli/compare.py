@@ -40,6 +40,9 @@ _PATH = click.Path(path_type=Path)
     "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,
     help="What delays frames in live runs.",
 )
+@click.option(
+    "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation broke in any of the live runs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the content of compare.json.")
 def command(
     topology: Path,
@@ -51,6 +54,7 @@ def command(
     out: Path | None,
     jobs: int | None,
     backend: BackendChoice,
+    require_fidelity: bool,
     as_json: bool,
 ) -> int:
     """Run several policies on the same workloads of TOPOLOGY and compare delay, accuracy and utility.
@@ -66,13 +70,19 @@ def command(
     """
     import json
 
+    if jobs is not None and not simulate:
+        raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
+    if simulate and require_fidelity:
+        raise click.UsageError("--require-fidelity needs live runs: a simulation emulates nothing")
+    if not simulate:
+        from testbed.rootless import ensure_root
+
+        ensure_root()  # before anything heavy is loaded
     from cli.comparing import make_progress, print_comparison
     from testbed.compare import CompareInterrupted, compare, split_policies
     from testbed.compare import as_json as content_of
 
     policies = [policy for text in lists for policy in split_policies(text)]
-    if jobs is not None and not simulate:
-        raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
     try:
         with make_progress() as progress:
             comparison = compare(
@@ -95,4 +105,10 @@ def command(
         click.echo(json.dumps(content_of(comparison), indent=2))
     else:
         print_comparison(comparison)
+    broken = [row.run_directory for row in comparison.rows if row.fidelity == "broken"]
+    if require_fidelity and broken:
+        from testbed.fidelity import EmulationBroken
+
+        what = f"in {len(broken)} of {len(comparison.rows)} runs"
+        raise EmulationBroken(f"the emulation did not hold {what}: {broken[0]}", hint="see the fidelity in its summary")
     return 0

@@ -17,13 +17,17 @@ COLOURS = {"ok": "green", "fallback": "yellow", "missing": "red"}
 @click.command(name="doctor", short_help="Check what this machine offers for emulation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
-    """Try everything a run needs, for real: a throw-away network is built and its delay measured.
+    """Try everything a run can use, for real: a throw-away network is built, its delay and rate measured.
 
-    The exit code is 0 if a run is possible here, else 4. A `fallback` does not prevent a run.
+    The exit code is 0 if a run is possible here, else 4. A `fallback` does not prevent a run: something else takes its
+    place. Without root, what is possible in a user namespace is tried.
     """
+    from testbed.rootless import enter_if_possible
+
+    refused = enter_if_possible()  # before anything heavy is loaded
     from testbed.doctor import examine, require_possible
 
-    findings = examine()
+    findings = examine(refused)
     if as_json:
         possible = all(finding.state != "missing" for finding in findings)
         report = {"schema": 1, "possible": possible, "findings": [asdict(finding) for finding in findings]}
@@ -41,5 +45,6 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         state = click.style(f"{finding.state:<8}", fg=COLOURS[finding.state])
         click.echo(f"{state}  {finding.name:<{width}}  {finding.detail}", color=colour)
-        if finding.remedy:
-            click.echo(f"{'':8}  {'':{width}}  -> {finding.remedy}")
+        for mark, text in (("=>", finding.means), ("->", finding.remedy)):
+            if text:
+                click.echo(f"{'':8}  {'':{width}}  {mark} {text}")

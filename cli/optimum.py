@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from testbed.optimum import Figures, Optimum, SegmentOptimum
 
+PLANS_SHOWN = 8  # events are few, but where links follow traces, there is a plan for every slot
 DEVICES_SHOWN = 12
 
 
@@ -134,9 +135,11 @@ def _print(optimum: Optimum, summary: Mapping[str, Any] | None) -> None:
     how = "thresholds searched for" if optimum.searched else "thresholds given"
     console.print(f"{optimum.topology}: theta {optimum.theta_s:g} s, {how}", highlight=False)
     _print_figures(console, optimum, summary)
-    for segment in optimum.segments:
-        if segment.figures is not None and segment.weight > 0:
-            _print_plan(console, segment)
+    planned = [segment for segment in optimum.segments if segment.figures is not None and segment.weight > 0]
+    for segment in planned[:PLANS_SHOWN]:
+        _print_plan(console, segment)
+    if len(planned) > PLANS_SHOWN:
+        console.print(f"({len(planned) - PLANS_SHOWN} more plans: --json shows them)", highlight=False)
     print_lines(optimum_lines(optimum, summary))
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from testbed.units import Dimension
 
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Callback of an option that takes a time above zero: `60 s`, `2 min`, or a bare number of seconds."""
-    from testbed.units import PERIOD, QuantityError, parse_quantity
+    from testbed.units import PERIOD
 
     if value is None:
         return None
@@ -17,7 +22,27 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
         text = value
     else:
         text = f"{value} s"
+    return _read(text, PERIOD, ctx, param)
+
+
+def bit_rate(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Callback of an option that takes a bit rate, such as `8 Mbit/s`; gives Mbit/s."""
+    from testbed.units import BIT_RATE
+
+    return _read(value, BIT_RATE, ctx, param)
+
+
+def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Callback of an option that takes a share, such as `5 %`; gives 0..1."""
+    from testbed.units import SHARE
+
+    return _read(value, SHARE, ctx, param)
+
+
+def _read(text: str, dimension: Dimension, ctx: click.Context, param: click.Parameter) -> float:
+    from testbed.units import QuantityError, parse_quantity
+
     try:
-        return parse_quantity(text, PERIOD)
+        return parse_quantity(text, dimension)
     except QuantityError as error:
         raise click.BadParameter(f"{error}; {error.hint}", ctx, param) from None

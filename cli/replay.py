@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.run import backend_option, carry_out, common_options
+from cli.run import carry_out, common_options, live_options
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("run_directory", type=click.Path(path_type=Path, file_okay=False), metavar="RUN_DIR")
 @click.option("--simulate", is_flag=True, help="In virtual time, without root.")
 @common_options
-@backend_option
+@live_options
 def command(
     run_directory: Path,
     simulate: bool,
@@ -26,18 +26,25 @@ def command(
     out: Path | None,
     monitor: MonitorChoice,
     backend: BackendChoice,
+    require_fidelity: bool,
     with_optimum: bool,
     as_json: bool,
 ) -> int:
     """Run again what RUN_DIR recorded: same arrivals, samples and events, optionally under another policy."""
-    from testbed.experiment import require_root
+    if simulate and require_fidelity:
+        raise click.UsageError("--require-fidelity needs a live run: a simulation emulates nothing")
+    if not simulate:
+        from testbed.rootless import ensure_root
+
+        ensure_root()  # before anything heavy is loaded
+    from dataclasses import replace
+
     from testbed.planning import plan_replay
 
-    if not simulate:
-        require_root()
     plan = plan_replay(run_directory, policy=policy, out=out, backend=backend)
     if simulate:
         from cli.simulate import carry_out as simulate_plan
 
         return simulate_plan(plan, monitor, with_optimum=with_optimum, as_json=as_json)
+    plan = replace(plan, require_fidelity=require_fidelity)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)

@@ -52,9 +52,14 @@ common_options = _together(
     click.option("--optimum", "with_optimum", is_flag=True, help="Print the best plan's figures beside the result."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 )  # fmt: skip
-backend_option = click.option(
-    "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,
-    help="What delays frames.",
+live_options = _together(
+    click.option(
+        "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,
+        help="What delays frames.",
+    ),
+    click.option(
+        "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation breaks (see its verdict)."
+    ),
 )  # fmt: skip
 
 
@@ -62,7 +67,7 @@ backend_option = click.option(
 @click.argument("topology", type=_PATH)
 @workload_options
 @common_options
-@backend_option
+@live_options
 def command(
     topology: Path,
     trace: Path | None,
@@ -72,6 +77,7 @@ def command(
     out: Path | None,
     monitor: MonitorChoice,
     backend: BackendChoice,
+    require_fidelity: bool,
     with_optimum: bool,
     as_json: bool,
 ) -> int:
@@ -79,13 +85,17 @@ def command(
 
     Ctrl-C ends the run early and keeps what was recorded.
     """
-    from testbed.experiment import require_root
+    from testbed.rootless import ensure_root
+
+    ensure_root()  # before anything heavy is loaded
+    from dataclasses import replace
+
     from testbed.planning import plan_run
 
-    require_root()
     plan = plan_run(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out, backend=backend
     )
+    plan = replace(plan, require_fidelity=require_fidelity)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 
 
@@ -96,13 +106,16 @@ def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json
 
     with make_observer(monitor) as observer:
         outcome = Experiment(plan, observer).run()
-    return finish(outcome, with_optimum=with_optimum, as_json=as_json)
+    return finish(outcome, with_optimum=with_optimum, as_json=as_json, require_fidelity=plan.require_fidelity)
 
 
-def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool) -> int:
+def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidelity: bool = False) -> int:
     """Print the summary of a run that has ended; returns the exit code.
 
     The bound is beside the point of the run: where there is none, that is told, and the summary stands.
+
+    Raises:
+        EmulationBroken: the emulation had to hold and did not; the summary has been printed.
     """
     from cli.closing import print_lines, print_summary
     from cli.optimum import optimum_lines
@@ -118,6 +131,10 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool) -> int:
     if outcome.exit_reason == "interrupted":
         click.echo(f"interrupted; what was recorded is in {outcome.run_directory}", err=True)
         return 130
+    if require_fidelity and outcome.report is not None:
+        from testbed.fidelity import refuse_broken
+
+        refuse_broken(outcome.report)
     return 0
 
 

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from node_agent.errors import TestbedError
     from testbed.scenario import Scenario
 
+_TOO_LIVELY = (
+    "    warning: {:.0f} changes of links a second take CPU time that a live run needs elsewhere\n"
+    "    hint: state longer steps for the traces (every: 500 ms)"
+)
+
 
 @click.group(name="topology", short_help="Validate topology files, or print their JSON Schema.")
 def command() -> None:
@@ -27,6 +32,7 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     """
     from node_agent.errors import InputError
     from testbed.topology import load_topology
+    from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
 
     reports: list[dict[str, Any]] = []
     exit_code = 0
@@ -40,6 +46,8 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
         reports.append({"file": path, "valid": True, **_describe(scenario)})
         if not as_json:
             click.echo(f"{path}: {_summary(scenario)}")
+            if scenario.link_changes_per_s / scenario.time_scale > SENSIBLE_CHANGES_PER_S:
+                click.echo(_TOO_LIVELY.format(scenario.link_changes_per_s), err=True)
     if as_json:
         click.echo(json.dumps({"schema": 1, "topologies": reports}, indent=2, ensure_ascii=False))
     return exit_code
@@ -82,7 +90,9 @@ def _describe(scenario: Scenario) -> dict[str, Any]:
         "servers_per_stage": [len(scenario.servers_of_stage(stage)) for stage in range(1, scenario.stages + 1)],
         "switches": len(scenario.switches),
         "links": len(scenario.links),
-        "events": len(scenario.events),
+        "events": len(scenario.incidents),
+        "network_traces": {file: len(links) for file, links in scenario.followers.items()},
+        "link_changes_per_s": scenario.link_changes_per_s,
         "tasks_per_s": sum(device.rate_per_s for device in scenario.devices),
         "duration_s": scenario.duration_s,
     }
@@ -92,9 +102,15 @@ def _summary(scenario: Scenario) -> str:
     facts = _describe(scenario)
     stages = "-".join(map(str, facts["servers_per_stage"]))
     switches = f", {_counted(facts['switches'], 'switch', 'es')}" if facts["switches"] else ""
+    follow = ""
+    if scenario.followers:
+        following = sum(facts["network_traces"].values())
+        verb = "follows" if following == 1 else "follow"
+        follow = f"; {_counted(following, 'link')} {verb} {', '.join(scenario.followers)}"
+        follow += f" ({scenario.link_changes_per_s:.1f} changes/s)"
     return (
         f"{_counted(facts['devices'], 'device')}, {_counted(len(scenario.servers), 'server')} ({stages}){switches}, "
-        f"{_counted(facts['links'], 'link')}, {facts['tasks_per_s']:.1f} tasks/s for {scenario.duration_s:g} s"
+        f"{_counted(facts['links'], 'link')}, {facts['tasks_per_s']:.1f} tasks/s for {scenario.duration_s:g} s{follow}"
     )
 
 

@@ -1,24 +1,32 @@
-"""`trace`: make workload traces for a topology, or show what is in one."""
+"""`trace`: make, convert and show traces: of workloads, and of links (network traces)."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import bit_rate, seconds, share
 
 if TYPE_CHECKING:
     from testbed.scenario import ArrivalProcess
+    from testbed.trace.link_trace import LinkTrace, TraceFormat
 
 COUNTING_WINDOW_S = 1.0
+_FORMATS = click.Choice(["csv", "mahimahi"])
+_EVERY = "Length of the steps that it is averaged over.  [default: 100 ms for mahimahi, else its rows]"
 
 
-@click.group(name="trace", short_help="Generate or inspect workload traces.")
+@click.group(name="trace", short_help="Generate, convert or inspect traces of workloads and of links.")
 def command() -> None:
-    """Generate or inspect workload traces (JSON lines: time_s, device, sample)."""
+    """Generate, convert or inspect traces.
+
+    A workload trace (JSON lines: time_s, device, sample) says which tasks are offered. A network trace says what a link
+    carries over time, as mahimahi packet deliveries or as a time series (CSV); links of a topology follow it.
+    """
 
 
 @command.command()
@@ -52,16 +60,31 @@ def generate(topology: str, process: ArrivalProcess | None, duration: float | No
 
 @command.command()
 @click.argument("file")
+@click.option("--every", metavar="TIME", callback=seconds, help=f"{_EVERY}  (network traces)")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(file: str, as_json: bool) -> None:
-    """Show how many tasks a trace offers, at which rates and how bursty."""
+def inspect(file: str, every: float | None, as_json: bool) -> None:
+    """Show what is in a trace.
+
+    Of a workload trace, how many tasks it offers, at which rates and how bursty; of a network trace, which rates and
+    delays it takes a link through.
+    """
+    from testbed.trace.link_trace import is_workload
+
+    if not is_workload(file):
+        _inspect_link(file, every, as_json)
+    elif every is not None:
+        raise click.UsageError("--every is for network traces, and this is one of a workload")
+    else:
+        _inspect_workload(file, as_json)
+
+
+def _inspect_workload(file: str, as_json: bool) -> None:
     from testbed.trace.summary import summarise
     from testbed.trace.workload import read_trace
 
     summary = summarise(read_trace(file), window_s=COUNTING_WINDOW_S)
     if as_json:
-        json.dump({"schema": 1, "file": file, **summary}, sys.stdout, indent=2)
-        click.echo()
+        _print_json(file, summary)
         return
     whole = summary["all"]
     click.echo(
@@ -74,6 +97,115 @@ def inspect(file: str, as_json: bool) -> None:
     click.echo(
         f"burstiness: variance over mean of the number of tasks in {COUNTING_WINDOW_S:g} s (1 for Poisson arrivals)"
     )
+
+
+def _inspect_link(file: str, every: float | None, as_json: bool) -> None:
+    from testbed.trace.link_trace import read_link_trace
+    from testbed.trace.link_writing import figures
+
+    found = figures(read_link_trace(file, every_s=every))
+    if as_json:
+        _print_json(file, found)
+        return
+    click.echo(f"network trace of {found['duration_s']:g} s in {found['steps']} steps")
+    if found["mean_rate_mbit_per_s"] is not None:
+        click.echo(
+            f"rate    mean {found['mean_rate_mbit_per_s']:.3f} Mbit/s, "
+            f"{found['least_rate_mbit_per_s']:.3f} to {found['greatest_rate_mbit_per_s']:.3f}"
+        )
+        click.echo(f"outage  {found['outage_share']:.1%} of the time, {found['longest_outage_s']:g} s at most")
+    if found["mean_delay_s"] is not None and found["greatest_delay_s"] is not None:
+        greatest_ms = found["greatest_delay_s"] * 1e3
+        click.echo(f"delay   mean {found['mean_delay_s'] * 1e3:.1f} ms, {greatest_ms:.1f} ms at most")
+    if found["mean_loss"] is not None:
+        click.echo(f"loss    mean {found['mean_loss']:.2%}")
+
+
+@command.command()
+@click.argument("file")
+@click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
+@click.option("--format", "form", type=_FORMATS, help="Format to write.  [default: the other one]")
+@click.option("--every", metavar="TIME", callback=seconds, help=_EVERY)
+def convert(file: str, out: str, form: TraceFormat | None, every: float | None) -> None:
+    """Convert a network trace: mahimahi packet deliveries to a time series (CSV), or the other way round."""
+    from testbed.trace.link_trace import guess_format, parse_link_trace, read_bytes
+
+    content = read_bytes(file)
+    source_form = guess_format(content, file)
+    trace = parse_link_trace(content, file, source_form, every_s=every)
+    _write_link(out, trace, form or ("csv" if source_form == "mahimahi" else "mahimahi"))
+
+
+@command.command(name="generate-link")
+@click.option("--rate", default="8 Mbit/s", show_default=True, callback=bit_rate, help="Mean rate outside outages.")
+@click.option(
+    "--variability",
+    type=click.FloatRange(0, 5),
+    default=0.5,
+    show_default=True,
+    help="Standard deviation of the rate over its mean.",
+)
+@click.option(
+    "--coherence",
+    metavar="TIME",
+    default="5 s",
+    show_default=True,
+    callback=seconds,
+    help="How long the rate resembles itself.",
+)
+@click.option(
+    "--outages",
+    metavar="SHARE",
+    default="2 %",
+    show_default=True,
+    callback=share,
+    help="Share of the time without any rate.",
+)
+@click.option(
+    "--outage", metavar="TIME", default="500 ms", show_default=True, callback=seconds, help="Mean length of an outage."
+)
+@click.option("--delay", metavar="TIME", callback=seconds, help="Mean one-way delay.  [default: left to the topology]")
+@click.option("--duration", metavar="TIME", default="120 s", show_default=True, callback=seconds, help="Its length.")
+@click.option("--every", metavar="TIME", default="100 ms", show_default=True, callback=seconds, help="Step length.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Random seed.")
+@click.option("--format", "form", type=_FORMATS, help="Format to write.  [default: by the name of --out, else csv]")
+@click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
+def generate_link(
+    rate: float, variability: float, coherence: float, outages: float, outage: float, delay: float | None,
+    duration: float, every: float, seed: int, form: TraceFormat | None, out: str,
+) -> None:  # fmt: skip
+    """Make up a network trace of a cellular link, whose rate wanders and now and then fails."""
+    from testbed.trace.link_synthesis import Fading, synthesise
+    from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, format_of_name, whole_step_s
+
+    fading = Fading(
+        rate, variability=variability, coherence_s=coherence, outage_share=outages, outage_s=outage, delay_s=delay
+    )
+    trace = synthesise(fading, duration_s=duration, every_s=whole_step_s(every), seed=seed)
+    _write_link(out, trace, form or format_of_name(out) or "csv")
+    cut_off = [
+        f"{most:g} {unit}"
+        for series, most, unit in (
+            (trace.rate_mbit_per_s, MOST_MBIT_PER_S, "Mbit/s"), (trace.delay_s, MOST_DELAY_S, "s of delay")
+        )
+        if series is not None and max(series) >= most
+    ]  # fmt: skip
+    if cut_off:
+        click.echo(f"note: cut off at {' and '.join(cut_off)}, so its mean is below the one asked for", err=True)
+
+
+def _write_link(out: str, trace: LinkTrace, form: TraceFormat) -> None:
+    from testbed.trace.link_writing import left_out, write_link_trace
+
+    write_link_trace(out, trace, form)
+    lost = left_out(trace, form)
+    without = f", without its {' and '.join(lost)}" if lost else ""
+    click.echo(f"{out}: {trace.length_s:g} s, {form}{without}", err=True)
+
+
+def _print_json(file: str, found: Mapping[str, object]) -> None:
+    json.dump({"schema": 1, "file": file, **found}, sys.stdout, indent=2)
+    click.echo()
 
 
 def _number(value: float | None) -> str:

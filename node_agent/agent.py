@@ -32,6 +32,7 @@ from node_agent.events import (
 from node_agent.models.tables import ActivationFormat, Samples
 from node_agent.notes import EventThinner
 from node_agent.planner import Planner
+from node_agent.punctual import MESSENGER_PRIORITY, REAL_TIME, Deadlines, Priority
 from node_agent.records import (
     DEVICE_DOWN,
     EventRecord,
@@ -45,7 +46,7 @@ from node_agent.records import (
     record_encoder,
 )
 from node_agent.timer import DeadlineTimer
-from node_agent.transport import PORTS, QUEUED_MESSAGES, Transport
+from node_agent.transport import QUEUED_MESSAGES, Transport
 from node_agent.wire import Probe, ProbeAck, WireError, decode, encode
 
 MESSAGES_PER_TURN = 64  # then due timers get their turn
@@ -86,14 +87,19 @@ class Agent:
         self,
         config: AgentConfig,
         core: NodeCore,
+        priority: Priority,
         *,
         executor: Executor | None = None,
         samples: Samples | None = None,
         planner: Planner | None = None,
     ) -> None:
-        """`executor` serves a server's sub-model; `samples` are what a device offers; `planner`, if it coordinates."""
+        """`priority` is taken by the thread that calls `run`; `executor` serves a server's sub-model.
+
+        `samples` are what a device offers; `planner`, if it coordinates.
+        """
         self._config = config
         self._core = core
+        self._priority = priority
         self._executor = executor
         self._samples = samples
         self._planner = planner
@@ -109,8 +115,13 @@ class Agent:
         self._records: list[Record] = []
         self._flushed_s = 0.0
         self._cpu_s = time.process_time()
+        self._compute_cpu_s = 0.0
+        self._deadlines = Deadlines(config.time_scale)
         self._thinner = EventThinner()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        if Priority.is_allowed():  # also for ZeroMQ's own thread, through which every message goes
+            self._context.set(zmq.THREAD_SCHED_POLICY, REAL_TIME)
+            self._context.set(zmq.THREAD_PRIORITY, MESSENGER_PRIORITY)
         connect: dict[Channel, dict[str, str]] = {"data": config.connect_data, "control": config.connect_control}
         self._transport = Transport(self._context, config.node.name, config.address, connect)
         self._peers = {
@@ -134,14 +145,20 @@ class Agent:
             poller.register(executor_fd, zmq.POLLIN)
         if self._planner is not None:
             poller.register(self._planner.fileno(), zmq.POLLIN)
+        self._priority.take()
         self._give(LinksWanted())
         while not self._stopping:
             self._arm()
-            poller.poll()
+            readable = {source for source, _ in poller.poll()}
             self._fire_due()
-            self._receive_messages()
-            self._receive_commands()
+            # Asking a socket that has nothing costs as much as a message: forty nodes do little else.
+            for channel, socket in self._transport.sockets.items():
+                if socket in readable:
+                    self._receive_messages(channel)
+            if self._room in readable:
+                self._receive_commands()
             self._flush()
+        self._priority.give_up()
         self._flush(now=True)
         self._close()
 
@@ -167,26 +184,39 @@ class Agent:
         return due
 
     def _fire_due(self) -> None:
+        self._collect_answers()
         now_s = self._now_s()
-        if self._executor is not None:
-            finished = self._executor.collect(now_s)
-            if finished is not None:
-                self._give(finished)
-        if self._planner is not None:
-            planned = self._planner.collect(now_s)
-            if planned is not None:
-                self._give(planned)
         while self._timers and self._timers[0][0] <= now_s:
-            _, number, key = heapq.heappop(self._timers)
+            due_s, number, key = heapq.heappop(self._timers)
             if self._timer_numbers.get(key) == number:
                 del self._timer_numbers[key]
+                self._met(due_s)
                 self._give(TimerFired(key))
         while self._started and self._next_arrival < len(self._config.arrivals):
             arrival = self._config.arrivals[self._next_arrival]
             if arrival.time_s > now_s:
                 break
             self._next_arrival += 1
+            self._met(arrival.time_s)
             self._offer(arrival)
+
+    def _collect_answers(self) -> None:
+        """Of the sub-model, and of the planner."""
+        if self._executor is not None:
+            due_s, now_s = self._executor.due_s(), self._now_s()
+            finished = self._executor.collect(now_s)
+            if finished is not None:
+                if due_s is not None:
+                    self._met(due_s)
+                self._give(finished, now_s)
+        if self._planner is not None:
+            planned = self._planner.collect(self._now_s())
+            if planned is not None:
+                self._give(planned)
+
+    def _met(self, due_s: float) -> None:
+        """Keep account of a deadline that is met now."""
+        self._deadlines.meet((self._now_s() - due_s) * self._config.time_scale)
 
     def _offer(self, arrival: Arrival) -> None:
         if self._samples is None:
@@ -194,25 +224,24 @@ class Agent:
         image = self._samples.images[arrival.sample : arrival.sample + 1]
         self._give(TaskArrived(arrival.task_id, arrival.sample, arrival.time_s, as_tensor(image)))
 
-    def _receive_messages(self) -> None:
-        for channel in PORTS:
-            for _ in range(MESSAGES_PER_TURN):
-                received = self._transport.receive(channel)
-                if received is None:
-                    break
-                peer, frames = received
-                if peer not in self._peers:
-                    self._note("foreign-message", f"from {peer!r}, who is no neighbour")
-                    continue
-                try:
-                    message, tensor = decode(frames)
-                except WireError as error:
-                    self._note("foreign-message", f"from {peer}: {error}")
-                    continue
-                if self._started or isinstance(message, Probe | ProbeAck):
-                    self._give(Received(peer, message, tensor))
-                else:  # tasks and prices have no meaning before time zero is known
-                    self._held.append(Received(peer, message, tensor))
+    def _receive_messages(self, channel: Channel) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            received = self._transport.receive(channel)
+            if received is None:
+                break
+            peer, frames = received
+            if peer not in self._peers:
+                self._note("foreign-message", f"from {peer!r}, who is no neighbour")
+                continue
+            try:
+                message, tensor = decode(frames)
+            except WireError as error:
+                self._note("foreign-message", f"from {peer}: {error}")
+                continue
+            if self._started or isinstance(message, Probe | ProbeAck):
+                self._give(Received(peer, message, tensor))
+            else:  # tasks and prices have no meaning before time zero is known
+                self._held.append(Received(peer, message, tensor))
 
     def _receive_commands(self) -> None:
         while self._room.poll(0):
@@ -249,21 +278,24 @@ class Agent:
         while self._held:
             self._give(self._held.popleft())
 
-    def _give(self, event: Event) -> None:
-        for effect in self._core.handle(event, self._now_s()):
-            self._perform(effect)
+    def _give(self, event: Event, now_s: float | None = None) -> None:
+        """Have the node act on an event of this moment, or of the one given."""
+        now_s = self._now_s() if now_s is None else now_s
+        for effect in self._core.handle(event, now_s):
+            self._perform(effect, now_s)
 
-    def _perform(self, effect: Effect) -> None:
+    def _perform(self, effect: Effect, now_s: float) -> None:
+        """`now_s` is when the node wanted it: what it times begins then, not after the effects before it."""
         match effect:
             case Send(peer, channel, message, tensor):
                 if not self._transport.send(peer, channel, encode(message, tensor)):
                     self._note("unsent", f"{type(message).__name__} to {peer}: not connected, or too much is queued")
             case StartCompute(tensor):
                 if self._executor is not None:
-                    self._executor.start(tensor, self._now_s())
+                    self._executor.start(tensor, now_s)
             case StartPlanning(problem):
                 if self._planner is not None:
-                    self._planner.start(problem, self._now_s())
+                    self._planner.start(problem, now_s)
             case SetTimer(key, at_s):
                 number = next(self._count)
                 self._timer_numbers[key] = number
@@ -275,12 +307,27 @@ class Agent:
 
     def _publish(self, record: Record | None) -> None:
         if isinstance(record, SampleRecord):
-            before, self._cpu_s = self._cpu_s, time.process_time()
-            record = msgspec.structs.replace(record, cpu_s=self._cpu_s - before)
+            record = self._measured(record)
         elif isinstance(record, EventRecord):
             record = self._thinned(record)
         if record is not None:
             self._records.append(record)
+
+    def _measured(self, record: SampleRecord) -> SampleRecord:
+        """The sample with what only the process itself knows, since the one before."""
+        before_s, self._cpu_s = self._cpu_s, time.process_time()
+        compute_before_s = self._compute_cpu_s
+        if self._executor is not None:
+            self._compute_cpu_s = self._executor.cpu_s
+        deadlines, late_timers, worst_s = self._deadlines.take()
+        return msgspec.structs.replace(
+            record,
+            cpu_s=self._cpu_s - before_s,
+            compute_cpu_s=self._compute_cpu_s - compute_before_s,
+            deadlines=deadlines,
+            late_timers=late_timers,
+            worst_timer_s=worst_s / self._config.time_scale,
+        )
 
     def _note(self, kind: str, detail: str) -> None:
         self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail))

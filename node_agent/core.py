@@ -127,6 +127,7 @@ class DeviceCore:
                 overruns=0,
                 cpu_s=0.0,
                 threshold=None,
+                busy_s=0.0,
             )
         )
 
@@ -254,6 +255,7 @@ class ServerCore:
                 overruns=int(overruns),
                 cpu_s=0.0,
                 threshold=self.routing.threshold,
+                busy_s=busy_s,
             )
         )
 

@@ -39,6 +39,7 @@ class ComputeFinished(Struct, frozen=True):
     confidence: float
     activation: Tensor | None
     overrun: bool  # real work took longer than the time it should have taken
+    late_s: float = 0.0  # by how much service took longer than it should have, for this reason or a late timer
 
 
 class PlanningFinished(Struct, frozen=True):

@@ -69,7 +69,10 @@ class DecisionRecord(Struct, frozen=True, tag="decision"):
 
 
 class SampleRecord(Struct, frozen=True, tag="sample"):
-    """One node's state, once a second; counts are since the last sample."""
+    """One node's state, once a second; counts and sums are since the last sample.
+
+    The last figures are of the machine that stands for the node, measured by what drives it; none in a simulation.
+    """
 
     time_s: float
     node: str
@@ -85,6 +88,11 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     overruns: int
     cpu_s: float  # CPU time of the agent's process in the interval
     threshold: float | None
+    busy_s: float  # emulated time in service in the interval
+    compute_cpu_s: float = 0.0  # CPU time spent inside the sub-model
+    deadlines: int = 0  # timers fired, ends of service and arrivals included
+    late_timers: int = 0  # deadlines met more than 1 ms late, of real or emulated time, whichever is longer
+    worst_timer_s: float = 0.0  # how late the worst of them was, emulated
 
 
 class EventRecord(Struct, frozen=True, tag="event"):

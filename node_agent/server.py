@@ -33,7 +33,7 @@ class ServedTask:
 
     def hop(self, node: str, sent_s: float) -> Hop:
         """What the next node, or the device, is told about this one."""
-        return Hop(node, self.received_s, self.started_s, self.finished_s, sent_s)
+        return Hop(node, self.received_s, self.started_s, self.finished_s, sent_s, self.outcome.late_s)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from node_agent.errors import TestbedError
 
 MAGIC = b"DTOE"
-VERSION = 2
+VERSION = 3
 PREFIX = MAGIC + bytes([VERSION])
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
@@ -66,13 +66,18 @@ class Tensor(Struct, frozen=True):
 
 
 class Hop(Struct, frozen=True, array_like=True):
-    """One server's handling of a task."""
+    """One server's handling of a task.
+
+    `late_s` is by how much the service took longer than the stated capacity says because the machine that stands for
+    the server was slow: real work that took longer, or a late timer. It is 0 under quota and in simulation.
+    """
 
     node: Name
     received_s: Seconds
     started_s: Seconds
     finished_s: Seconds
     sent_s: Seconds
+    late_s: Annotated[float, Meta(ge=0.0, le=1e300)]
 
 
 class Task(Struct, frozen=True, tag="task"):

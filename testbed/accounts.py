@@ -44,9 +44,8 @@ class Accounts:
         self._down: set[str] = set()  # nodes whose agent has been killed
         self._all_offered = False
         self.stopped_s = float("inf")  # when the run was cut short
-        self.tasks: list[dict[str, Any]] = []
+        self.tasks: list[dict[str, Any]] = []  # COUNTED_FIELDS of each, and how late this machine served it [s]
         self.duplicates = 0
-        self.overruns = 0
         self.agents_cpu_s = 0.0
 
     def take(self, record: Record, now_s: float) -> None:
@@ -59,7 +58,6 @@ class Accounts:
                 self._observer.decision(record)
             case SampleRecord():
                 self.duplicates += record.duplicates
-                self.overruns += record.overruns
                 self.agents_cpu_s += record.cpu_s
                 self._recorder.sample(record)
                 self._observer.sample(record)
@@ -73,8 +71,21 @@ class Accounts:
         self._ended.add(record.id)
         self._last_end_s = now_s
         line = self._recorder.task(record)
-        self.tasks.append({name: line[name] for name in COUNTED_FIELDS})
+        lateness_s = sum(hop.late_s for hop in record.hops)
+        self.tasks.append({name: line[name] for name in COUNTED_FIELDS} | {"service_lateness_s": lateness_s})
         self._observer.task(line)
+
+    def tell_traces(self) -> None:
+        """At time zero: which links follow which network traces."""
+        for file, links in self._scenario.followers.items():
+            first, more = " - ".join(links[0]), len(links) - 1
+            which = f"{first} and {more} more follow" if more else f"{first} follows"
+            self.note(EventRecord(0.0, None, "link-trace", f"{which} {file}"))
+
+    def injected(self, event: Event, now_s: float) -> None:
+        """An event of the scenario has taken place. The steps of network traces are too many to be told one by one."""
+        if not (isinstance(event, LinkChange) and event.traced):
+            self.note(EventRecord(now_s, *told_of(event)))
 
     def note(self, record: EventRecord) -> None:
         """Something was injected or went wrong."""

@@ -3,34 +3,36 @@
 import os
 import secrets
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import psutil
 
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models.bundle import Bundle
 from node_agent.policies.loading import is_file
-from node_agent.records import Stop
+from node_agent.records import EventRecord, Stop
 from testbed.accounts import Accounts
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
+from testbed.evidence import Evidence
+from testbed.fidelity import Report, assess, refuse_broken
 from testbed.interrupts import Interrupts
 from testbed.launcher import Launcher, LaunchError
 from testbed.ledger import Ledger
 from testbed.live import LiveRun
-from testbed.network import EmulatedNetwork, NetworkError
+from testbed.network import EmulatedNetwork, MeasuredPath
 from testbed.network.emulated import BackendChoice
 from testbed.nursery import Warm
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder, sub_model_facts
+from testbed.rootless import refuse_quota
 from testbed.scenario import CapacityChange, Scenario
 from testbed.trace.workload import Arrival
 from testbed.wiring import agent_configs, timeouts
+from testbed.witness import Witness
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 3.0
@@ -38,7 +40,11 @@ STOP_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run, fully decided. `facts` go into the manifest: how the run was asked for."""
+    """What to run, fully decided. `facts` go into the manifest: how the run was asked for.
+
+    With `require_fidelity`, a network that does not hold before the run ends it there. `link_traces` are the contents
+    of the network traces' files, by path as the topology states it.
+    """
 
     scenario: Scenario
     topology_text: str
@@ -48,6 +54,16 @@ class Plan:
     run_id: str
     backend: BackendChoice
     facts: dict[str, Any]
+    require_fidelity: bool = False
+    link_traces: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def topology_sha256(self) -> str:
+        """What tells this topology, with its network traces, from any other (SHA-256 in hex)."""
+        digest = sha256(self.topology_text.encode())
+        for name in sorted(self.link_traces):
+            digest.update(name.encode() + b"\0" + sha256(self.link_traces[name]).digest())
+        return digest.hexdigest()
 
     @property
     def policy_file(self) -> Path | None:
@@ -58,11 +74,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its directory, its figures, and completed or interrupted."""
+    """How a run ended: its directory, its figures, completed or interrupted, and whether the emulation held."""
 
     run_directory: Path
     summary: dict[str, object] | None
     exit_reason: str
+    report: Report | None = None  # None for a simulation
 
 
 def new_run_id() -> str:
@@ -79,7 +96,7 @@ class Experiment:
         self._began_s = time.monotonic()
         self._setup_s: dict[str, float] = {}
         self._accounts: Accounts | None = None
-        self._fidelity: dict[str, object] = {}
+        self._report: Report | None = None
 
     def run(self) -> Outcome:
         """Run to the end. Ctrl-C ends early and keeps what was recorded.
@@ -88,13 +105,22 @@ class Experiment:
             TestbedError: the run failed; what was recorded until then is kept, and nothing is left behind.
         """
         plan = self._plan
+        if plan.scenario.compute == "quota":
+            try:
+                refuse_quota()
+            except EnvironmentLacking:
+                with suppress(OSError):
+                    plan.run_directory.rmdir()  # which planning has made
+                raise
         with Interrupts() as interrupts, Ledger(plan.run_id) as ledger:
+            ledger.add_run(plan.run_directory)
             recorder = Recorder(
                 plan.run_directory,
                 topology_text=plan.topology_text,
                 arrivals=plan.arrivals,
                 labels=plan.bundle.evaluation.labels.tolist(),
                 policy_file=plan.policy_file,
+                link_traces=plan.link_traces,
             )
             recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
             reason = "failed"
@@ -109,7 +135,7 @@ class Experiment:
                 interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
                 summary = self._summary()
                 recorder.finish(summary, reason)
-        return Outcome(plan.run_directory, summary, reason)
+        return Outcome(plan.run_directory, summary, reason, self._report)
 
     def _carry_out(self, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
         with ExitStack() as stack:
@@ -148,6 +174,8 @@ class Experiment:
             },
         )
         self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
+        witness = Witness(scenario, network, self._accounts, self._check_links(network, self._accounts))
+        stack.callback(witness.stop)
         live = LiveRun(
             scenario,
             offered=len(plan.arrivals),
@@ -155,6 +183,7 @@ class Experiment:
             launcher=launcher,
             room=room,
             accounts=self._accounts,
+            witness=witness,
             observer=self._observer,
             configs=configs,
             cgroups=cgroups,
@@ -174,19 +203,38 @@ class Experiment:
             },
         )
         interrupts.deferred = True
-        psutil.cpu_percent()
         try:
             return live.run(interrupts)
         finally:
             self._observer.phase("ending: agents stop, the network is taken down")
-            self._end(live, self._accounts, launcher, room, network, configs)
+            self._end(live, self._accounts, witness, launcher, room, configs)
+
+    def _check_links(self, network: EmulatedNetwork, accounts: Accounts) -> Sequence[MeasuredPath]:
+        """What the links measured before the run; told at once where it is wrong.
+
+        Raises:
+            EmulationBroken: it is so wrong that the run is not worth beginning, for a user who wants it right.
+        """
+        def report_on(paths: Sequence[MeasuredPath]) -> Report:
+            return assess(Evidence(time_scale=self._plan.scenario.time_scale, measured=paths))
+
+        measured: Sequence[MeasuredPath] = network.measured
+        report = report_on(measured)
+        if report.verdict != "held":  # the model was loading meanwhile: once more, without that
+            measured = network.measure_links()
+            report = report_on(measured)
+        self._report = report
+        for reason in report.reasons:
+            accounts.note(EventRecord(0.0, None, f"links-{report.verdict}", reason))
+        if self._plan.require_fidelity:
+            refuse_broken(report)
+        return measured
 
     def _end(
-        self, live: LiveRun, accounts: Accounts, launcher: Launcher, room: ControlRoom, network: EmulatedNetwork,
+        self, live: LiveRun, accounts: Accounts, witness: Witness, launcher: Launcher, room: ControlRoom,
         configs: Iterable[str],
     ) -> None:
         """Stop the agents, hear what they still have to tell, and close the accounts, whatever has failed."""
-        host_cpu = psutil.cpu_percent() / 100
         for node in configs:
             room.tell(node, Stop())
         try:
@@ -198,35 +246,12 @@ class Experiment:
             pass  # the agents' parent is gone, and the agents with it: the run has failed already
         finally:
             accounts.close(live.now_s)
-            self._fidelity = self._measure_fidelity(live, accounts, network, host_cpu)
-
-    def _measure_fidelity(
-        self, live: LiveRun, accounts: Accounts, network: EmulatedNetwork, host_cpu: float
-    ) -> dict[str, object]:
-        lateness = [task["lateness_s"] for task in accounts.tasks if task["status"] == "completed"]
-        fidelity: dict[str, object] = {
-            "agents_cpu_s": accounts.agents_cpu_s,
-            "host_cpu_share": host_cpu,
-            "compute_overruns": accounts.overruns,
-            "service_time_ratio_p50": float(np.median(live.slowness)) if live.slowness else None,
-            "replay_lateness_p99_s": float(np.percentile(lateness, 99)) if lateness else None,
-        }
-        try:
-            statistics = network.statistics()
-        except NetworkError:
-            return fidelity  # it has died, which the run's end tells
-        return {
-            "network_backend": statistics.backend,
-            "frames_relayed": statistics.frames_relayed,
-            "frames_late": statistics.frames_late,
-            "frames_dropped": statistics.frames_dropped,
-            "worst_frame_lateness_s": statistics.worst_lateness_s,
-            "relay_cpu_s": statistics.relay_cpu_s,
-            **fidelity,
-        }
+            self._report = witness.report()
 
     def _summary(self) -> dict[str, object] | None:
-        return None if self._accounts is None else self._accounts.summary(self._fidelity, self._setup_s)
+        if self._accounts is None:
+            return None
+        return self._accounts.summary(self._report.as_dict() if self._report else {}, self._setup_s)
 
     def _lap(self, what: str) -> None:
         """Note how long the run has taken to get here [real s]."""

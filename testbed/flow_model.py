@@ -12,6 +12,7 @@ algorithm prices apart.
 Decision: results queue nowhere, since they are small, and neither do control messages and acknowledgements.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -36,10 +37,12 @@ from testbed.scenario import (
     RateChange,
     Scenario,
 )
+from testbed.trace.following import mean_shape, traced_courses
 from testbed.trace.workload import Arrival
 
 FRAMING_BYTES = 20  # ZeroMQ's lengths and flags of a message with a tensor frame
 BITS_PER_MBIT = 1e6
+MOST_TRACED_SEGMENTS = 30  # a segment takes 0.1 to 0.5 s to solve
 
 # Decision: no penalty above a utilisation, unlike what the nodes add to their prices: the bound must not exceed the
 # delay of any plan, and a utilisation of 95 % is allowed to a plan that bears the queue.
@@ -65,22 +68,37 @@ class Segment:
 def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> tuple[Segment, ...]:
     """The scenario over time, cut where events change links, capacities, rates, or which nodes are up.
 
+    Where links follow network traces, whose steps are too many to be solved one by one, it is also cut from slot to
+    slot (in a long run every few slots), and such a link has its mean rate and delay of the stretch. What happens
+    within one, a fade and the queue that it leaves, is neglected, so that the delay of the model stays below the true.
+
     Args:
         arrivals: a trace; with it, every device's rate is what it offers in the segment, and not what is stated.
     """
-    times_s = sorted({0.0, *(event.at_s for event in scenario.events if event.at_s < scenario.duration_s)})
+    courses, incidents = traced_courses(scenario), scenario.incidents
+    cuts_s = _slots_s(scenario) if courses else ()
+    times_s = sorted({0.0, *cuts_s, *(event.at_s for event in incidents if event.at_s < scenario.duration_s)})
     found = []
     now, down = replace(scenario, events=()), frozenset[str]()
     for begin_s, end_s in zip(times_s, (*times_s[1:], scenario.duration_s), strict=True):
-        changes = [event for event in scenario.events if event.at_s == begin_s]
-        now, down = _changed(now, changes), _down(down, changes)
+        changes = [event for event in incidents if event.at_s == begin_s]
+        means = {ends: mean_shape(course, begin_s, end_s) for ends, course in courses.items()}
+        now, down = _changed(now, changes, means), _down(down, changes)
         offered = now if arrivals is None else _counted(now, arrivals, begin_s, end_s)
         found.append(Segment(begin_s, end_s, offered, down))
     return tuple(found)
 
 
-def _changed(scenario: Scenario, events: Sequence[Event]) -> Scenario:
-    shapes = {frozenset(event.ends): event.shape for event in events if isinstance(event, LinkChange)}
+def _slots_s(scenario: Scenario) -> tuple[float, ...]:
+    """When the slots of a run begin, or, in a long run, every second, third, ... of them [s]."""
+    slots = math.ceil(scenario.duration_s / scenario.slot_s - 1e-9)
+    together = math.ceil(slots / MOST_TRACED_SEGMENTS)
+    return tuple(number * scenario.slot_s for number in range(0, slots, together))
+
+
+def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[frozenset[str], LinkShape]) -> Scenario:
+    """`means` are the shapes of links that follow a trace, by their ends."""
+    shapes = {frozenset(event.ends): event.shape for event in events if isinstance(event, LinkChange)} | dict(means)
     capacities = {event.server: event.capacity_flop_per_s for event in events if isinstance(event, CapacityChange)}
     rates = {event.device: event.rate_per_s for event in events if isinstance(event, RateChange)}
     return replace(
@@ -140,7 +158,7 @@ def result_bytes(stage: int) -> int:
 
 
 def _hops(count: int) -> tuple[Hop, ...]:
-    return (Hop("server-1", 100.1, 100.2, 100.3, 100.4),) * count
+    return (Hop("server-1", 100.1, 100.2, 100.3, 100.4, 0.0),) * count
 
 
 def _message_bytes(message: Message) -> int:

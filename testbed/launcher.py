@@ -41,6 +41,8 @@ class Launcher:
         self._connection, child = Pipe()
         # One thread each: the parent must not have more when it forks, and the agents share two cores anyway.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        # torch makes a folder for its caches, else under /tmp, where nobody would ever remove it.
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(self._ledger.directory / "torch")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "testbed.nursery", str(child.fileno())],

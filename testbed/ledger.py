@@ -1,32 +1,49 @@
 """What a run has made on this machine, kept on disk so that `clean` can remove exactly that after a crash.
 
-One folder a run, `/run/dtoee-testbed/<run_id>/`, holds `ledger.jsonl` and whatever small files the run needs (sockets,
-logs). The first line names the owner by process id and start time; every further line names one thing, and is on disk
-before the thing exists. A process has no id before it exists: it is written right after, and the two kinds we start
-end by themselves in that gap (a Mininet shell when its terminal closes, the others by PR_SET_PDEATHSIG).
+One folder a run, `/run/dtoee-testbed/<run_id>/` for root and `/tmp/dtoee-testbed-<user id>/<run_id>/` for all others,
+holds `ledger.jsonl` and whatever small files the run needs (sockets, logs). The first line names the owner by process
+id and start time; every further line names one thing, and is on disk before the thing exists. A process has no id
+before it exists: it is written right after, and the kinds we start end by themselves in that gap (a Mininet shell when
+its terminal closes, the others by PR_SET_PDEATHSIG or when their pipe closes).
+
+The owner holds a lock on the file while it lives. Process ids mean something only in the process namespace they were
+written in; in any other one the lock alone tells whether the run lives, and the processes are passed over: they ended
+with their namespace.
+
+Decision: a user's ledgers lie under /tmp, always; rejected: XDG_RUNTIME_DIR, which depends on how the user has logged
+in, so that `clean` would look elsewhere than the run did.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import IO, Literal, Self
 
 from node_agent.errors import EnvironmentLacking, TestbedError
+from testbed.rootless import outer_uid
 
 RUN_ROOT = Path("/run/dtoee-testbed")
 LEDGER_NAME = "ledger.jsonl"
 DEATH_TIMEOUT_S = 5.0
 
 Kind = Literal["process", "interface", "cgroup", "directory"]
+
+
+def ledger_root() -> Path:
+    """Where this user's ledgers lie; also inside a user namespace, where an ordinary user is root."""
+    uid = outer_uid()
+    return RUN_ROOT if uid == 0 else Path(f"/tmp/dtoee-testbed-{uid}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +91,41 @@ class Ledger:
     A context manager. `directory` is the run's own folder for sockets and logs (mode 0700).
     """
 
-    def __init__(self, run_id: str, *, root: Path = RUN_ROOT) -> None:
-        """Raises TestbedError if the run is already there, EnvironmentLacking without the right to make it."""
+    def __init__(self, run_id: str, *, root: Path | None = None) -> None:
+        """`root`: where ledgers lie (None: `ledger_root()`).
+
+        Raises TestbedError if the run is already there, EnvironmentLacking without the right to make it.
+        """
         self.run_id = run_id
+        root = root or ledger_root()
         self.directory = root / run_id
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.directory.mkdir(mode=0o700)
+            with contextlib.suppress(FileExistsError):  # something else than a directory: told below
+                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(root)
+            self._file = self._claim()
         except PermissionError:
             raise EnvironmentLacking(f"cannot write to {root}", hint="run as root, for example with sudo") from None
         except FileExistsError:
             raise TestbedError(
                 f"a run named {run_id} is already there", hint="`dtoee-testbed clean` removes what dead runs left"
             ) from None
-        self._file = (self.directory / LEDGER_NAME).open("a", encoding="utf-8")
         owner = ProcessMark.of(os.getpid())
-        self._write({"owner": owner.pid, "start_ticks": owner.start_ticks})
+        self._write({"owner": owner.pid, "start_ticks": owner.start_ticks, "pid_namespace": _pid_namespace()})
+
+    def _claim(self) -> IO[str]:
+        """Make the run's folder and the locked file in it; a sweep that takes them for a dead run's costs a retry."""
+        while True:
+            self.directory.mkdir(mode=0o700)
+            path = self.directory / LEDGER_NAME
+            try:
+                file = path.open("a", encoding="utf-8")
+            except FileNotFoundError:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):
+                return file
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -117,39 +153,81 @@ class Ledger:
         """Name a temporary directory outside the run's own; call before it is made."""
         self._write({"kind": "directory", "name": str(path)})
 
+    def add_run(self, path: Path) -> None:
+        """Name the run directory; call before its manifest is written. It is never removed: see `close_killed`."""
+        self._write({"kind": "run", "name": str(path.resolve())})
+
     def close(self) -> list[Removed]:
         """Remove whatever is left of the things named, then the ledger; may be called twice."""
         if self._file.closed:
             return []
-        self._file.close()
-        return _remove_run(self.directory)
+        try:
+            return _remove_run(self.directory)
+        finally:
+            self._file.close()  # last: until here the run lives
 
     def _write(self, entry: dict[str, object]) -> None:
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
 
-def sweep(root: Path = RUN_ROOT) -> list[Removed]:
-    """Remove what dead runs left behind, all of it and nothing else; live runs stay untouched.
+def sweep(root: Path | None = None) -> list[Removed]:
+    """Remove what dead runs left behind, all of it and nothing else; live runs and run directories stay untouched.
 
     Safe to repeat; a thing that is already gone is not reported.
     """
     removed: list[Removed] = []
-    for directory in _run_directories(root):
-        if not _owner_alive(directory):
-            removed += _remove_run(directory)
+    for directory in _run_directories(root or ledger_root()):
+        with contextlib.suppress(OSError):
+            # Empty: its owner was killed before it named anything. One that only just starts makes the folder again.
+            directory.rmdir()
             removed.append(Removed(directory.name, "directory", str(directory)))
+            continue
+        with _lock_if_dead(directory) as dead:
+            if dead:
+                removed += _remove_run(directory)
+                removed.append(Removed(directory.name, "directory", str(directory)))
     return removed
 
 
-def live_runs(root: Path = RUN_ROOT) -> list[str]:
+def close_killed(root: Path | None = None) -> list[Path]:
+    """Give the manifests that dead runs left at "running" the exit reason "killed"; returns their run directories.
+
+    To be called before `sweep`, which forgets where they are.
+    """
+    from testbed.recorder import close_manifest  # noqa: PLC0415 - loads NumPy, and is seldom needed
+
+    closed = []
+    for directory in _run_directories(root or ledger_root()):
+        with _lock_if_dead(directory) as dead:
+            named = [Path(str(e["name"])) for e in _entries(directory) if dead and e.get("kind") == "run"]
+            closed += [path for path in named if close_manifest(path, directory.name)]
+    return closed
+
+
+def live_runs(root: Path | None = None) -> list[str]:
     """The ids of the runs whose owner still lives: those that `sweep` leaves alone."""
-    return [directory.name for directory in _run_directories(root) if _owner_alive(directory)]
+    found = []
+    for directory in _run_directories(root or ledger_root()):
+        with _lock_if_dead(directory) as dead:
+            if not dead and (directory / LEDGER_NAME).exists():
+                found.append(directory.name)
+    return found
+
+
+def _check_private(root: Path) -> None:
+    """Raise EnvironmentLacking unless nobody else can have put anything there: /tmp is everybody's."""
+    info = root.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
+        raise EnvironmentLacking(
+            f"{root} is not a directory of this user alone", hint="remove it, or have whoever made it do so"
+        )
 
 
 def _run_directories(root: Path) -> list[Path]:
-    if not root.is_dir():
+    if not os.path.lexists(root):
         return []
+    _check_private(root)
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 
@@ -168,15 +246,41 @@ def _entries(directory: Path) -> Iterator[dict[str, object]]:
             yield entry
 
 
-def _owner_alive(directory: Path) -> bool:
-    for entry in _entries(directory):
-        if "owner" in entry:
-            return ProcessMark(_integer(entry["owner"]), _integer(entry["start_ticks"])).alive()
-    # No owner yet: either a run that starts at this very moment, or one killed before it made anything.
+@contextlib.contextmanager
+def _lock_if_dead(directory: Path) -> Iterator[bool]:
+    """Whether there is a ledger whose owner is dead; if so, nobody else may think about it meanwhile."""
     try:
-        return time.time() - directory.stat().st_mtime < DEATH_TIMEOUT_S
+        file = (directory / LEDGER_NAME).open("rb")
     except OSError:
+        yield False  # a run that is just starting, or gone
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield _is_at(file, directory / LEDGER_NAME) and not _owner_marked_alive(directory)
+
+
+def _is_at(file: IO[str] | IO[bytes], path: Path) -> bool:
+    """Is the open file still the one at this path? Another sweep may have removed it before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
         return False
+
+
+def _owner_marked_alive(directory: Path) -> bool:
+    """Does the process that the ledger names as its owner live, as far as its id means anything here?"""
+    for entry in _entries(directory):
+        if "owner" in entry and entry.get("pid_namespace", _pid_namespace()) == _pid_namespace():
+            return ProcessMark(_integer(entry["owner"]), _integer(entry.get("start_ticks"))).alive()
+    return False
+
+
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
 
 
 def _integer(value: object) -> int:
@@ -186,10 +290,11 @@ def _integer(value: object) -> int:
 def _remove_run(directory: Path) -> list[Removed]:
     entries = list(_entries(directory))
     run_id = directory.name
+    ids_mean_something = all(e.get("pid_namespace", _pid_namespace()) == _pid_namespace() for e in entries)
     marks = [
         ProcessMark(_integer(entry.get("pid")), _integer(entry.get("start_ticks")))
         for entry in entries
-        if entry.get("kind") == "process"
+        if entry.get("kind") == "process" and ids_mean_something
     ]
 
     def named(kind: Kind) -> list[str]:
@@ -199,8 +304,20 @@ def _remove_run(directory: Path) -> list[Removed]:
     removed += [Removed(run_id, "interface", name) for name in named("interface") if _remove_interface(name)]
     removed += [Removed(run_id, "cgroup", name) for name in named("cgroup") if remove_cgroup(Path(name))]
     removed += [Removed(run_id, "directory", name) for name in named("directory") if _remove_directory(Path(name))]
-    shutil.rmtree(directory, ignore_errors=True)
+    _remove_folder(directory)
     return removed
+
+
+def _remove_folder(directory: Path) -> None:
+    """The run's own folder, its ledger last: a folder without one is always empty."""
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != LEDGER_NAME:
+            entry.unlink(missing_ok=True)
+    (directory / LEDGER_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def _end_processes(marks: list[ProcessMark]) -> list[int]:

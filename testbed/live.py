@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -14,21 +13,26 @@ from node_agent.records import (
     EventRecord,
     Ready,
     Record,
+    SampleRecord,
     SetCapacity,
     Start,
 )
-from testbed.accounts import Accounts, told_of
-from testbed.compute import CpuCgroup
+from testbed.accounts import Accounts
+from testbed.agenda import Agenda
+from testbed.compute import CpuCgroup, QuotaGovernor
 from testbed.control_room import ControlRoom
 from testbed.interrupts import Interrupts
 from testbed.launcher import Launcher
 from testbed.network import EmulatedNetwork
 from testbed.observer import RunObserver
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
+from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
+from testbed.witness import Witness
 
 START_LEAD_S = 0.25  # real time between the command to start and time zero
 CHECK_EVERY_S = 1.0
 LISTEN_S = 0.05
+INJECT_S = 0.02  # real time for changes at a time: then telemetry, Ctrl-C and dead agents get their turn
 
 
 class RunFailed(TestbedError):
@@ -47,6 +51,7 @@ class LiveRun:
         launcher: Launcher,
         room: ControlRoom,
         accounts: Accounts,
+        witness: Witness,
         observer: RunObserver,
         configs: dict[str, AgentConfig],
         cgroups: dict[str, CpuCgroup],
@@ -59,16 +64,19 @@ class LiveRun:
         self._launcher = launcher
         self._room = room
         self._accounts = accounts
+        self._witness = witness
         self._observer = observer
         self._configs = configs
-        self._cgroups = cgroups
-        self._quota = quota
-        self._corrections: dict[str, float] = {}  # of a server's share of the CPU, by what it measures
-        self._events: deque[Event] = deque(scenario.events)
+        self._governor = QuotaGovernor(
+            cgroups,
+            quota,
+            {server: configs[server].work_flop for server in cgroups},
+            {server: configs[server].capacity_flop_per_s for server in cgroups},
+        )
+        self._agenda = Agenda(scenario.events, witness.skipped)
         self._epoch_s: float | None = None
         self._ready: dict[str, tuple[str, ...]] = {}
         self._checked_s = 0.0
-        self.slowness: list[float] = []  # measured service time over the stated one, by server and slot
 
     @property
     def now_s(self) -> float:
@@ -97,10 +105,13 @@ class LiveRun:
 
     def run(self, interrupts: Interrupts) -> str:
         """Until all tasks have ended; returns why it ended: completed or interrupted."""
+        self._witness.start()
         self._epoch_s = time.monotonic() + START_LEAD_S
         for node in self._configs:
             self._room.tell(node, Start(self._epoch_s))
         self._observer.started(self._scenario, self._offered)
+        self._accounts.tell_traces()
+        self._warn_of_changes()
         try:
             while not self._accounts.finished(self.now_s):
                 if interrupts.wanted:
@@ -110,10 +121,14 @@ class LiveRun:
                 self._inject_due()
                 self._note_deaths()
                 self._check_network()
+                if (state := self._witness.beat(self.now_s)) is not None:
+                    self._observer.fidelity(state)
                 self._observer.tick(self.now_s)
         except TestbedError:
             self._accounts.stopped_s = self.now_s
             raise
+        finally:
+            self._witness.stop()
         return "completed"
 
     def take_rest(self) -> None:
@@ -122,9 +137,9 @@ class LiveRun:
         self._take([record for record in records if not isinstance(record, EventRecord)])
 
     def _patience_s(self) -> float:
-        if not self._events:
+        if (at_s := self._agenda.next_at_s()) is None:
             return LISTEN_S
-        return min(LISTEN_S, max(0.0, (self._events[0].at_s - self.now_s) * self._scenario.time_scale))
+        return min(LISTEN_S, max(0.0, (at_s - self.now_s) * self._scenario.time_scale))
 
     def _take(self, records: list[Record]) -> None:
         for record in records:
@@ -132,47 +147,49 @@ class LiveRun:
             match record:
                 case DecisionRecord():
                     self._note_speed(record)
+                case SampleRecord(node=node):
+                    self._governor.observe(record)
+                    self._witness.sampled(record, work_flop=self._configs[node].work_flop)
                 case Ready(node, unreachable):
                     self._ready[node] = unreachable
                     if self._epoch_s is not None:  # it came up during the run
                         self._room.tell(node, Start(self._epoch_s))
+                        self._witness.came_up(node, self.now_s)
 
     def _note_speed(self, record: DecisionRecord) -> None:
-        """Compare a server's measured speed with the stated one; under quota, correct its share of the CPU by it.
-
-        What a task costs this machine depends on caches and on how the kernel slices the quota, so that a share fixed
-        before the run is off by a factor of about two.
-        """
+        """Compare a server's measured speed with the stated one."""
         config = self._configs[record.node]
         if not record.service_rate_per_s:
             return
         ratio = config.capacity_flop_per_s / config.work_flop / record.service_rate_per_s
-        self.slowness.append(ratio)
-        if record.node in self._cgroups:
-            corrected = self._corrections.get(record.node, 1.0) * min(2.0, max(0.5, ratio))
-            self._corrections[record.node] = min(8.0, max(0.125, corrected))
-            self._set_quota(record.node, config.capacity_flop_per_s)
-
-    def _set_quota(self, server: str, capacity_flop_per_s: float) -> None:
-        share = self._quota(server, capacity_flop_per_s) * self._corrections.get(server, 1.0)
-        self._cgroups[server].set_quota(min(1.0, share))
+        self._witness.decided(ratio)
 
     def _inject_due(self) -> None:
-        while self._events and self._events[0].at_s <= self.now_s:
-            event = self._events.popleft()
+        enough_s = time.monotonic() + INJECT_S
+        while time.monotonic() < enough_s and (event := self._agenda.take(self.now_s)) is not None:
             self._inject(event)
-            self._accounts.note(EventRecord(self.now_s, *told_of(event)))
+            self._witness.injected(event, self.now_s)
+            self._accounts.injected(event, self.now_s)
+
+    def _warn_of_changes(self) -> None:
+        per_s = self._scenario.link_changes_per_s / self._scenario.time_scale
+        if per_s > SENSIBLE_CHANGES_PER_S:
+            detail = (
+                f"{per_s:.0f} changes of links a second are more than the {SENSIBLE_CHANGES_PER_S:.0f} that a machine "
+                "makes in time; state longer steps for the traces (every: 500 ms)"
+            )
+            self._accounts.note(EventRecord(0.0, None, "too-lively", detail))
 
     def _inject(self, event: Event) -> None:
         match event:
             case LinkChange(_, ends, shape):
                 self._network.change_link(ends, shape)
             case CapacityChange(_, server, capacity):
-                if server in self._cgroups:
-                    self._set_quota(server, capacity)
+                self._governor.set_capacity(server, capacity, self.now_s)
                 # A server that is down, or goes down, comes back with the capacity it would have by then.
                 changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity)
                 self._configs[server] = changed
+                self._witness.capacity_changed(server, self.now_s, capacity)
                 self._room.tell(server, SetCapacity(capacity))
             case RateChange():
                 pass  # the arrivals of the trace hold it
@@ -186,6 +203,7 @@ class LiveRun:
                     self._launcher.kill(node)
                     self._take(self._room.listen(0.0))  # what it had told counts
                     self._accounts.went_down(node, self.now_s)
+                    self._witness.went_down(node)
 
     def _note_deaths(self) -> None:
         for notice in self._launcher.ended():

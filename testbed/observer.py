@@ -1,10 +1,13 @@
 """Who may watch a run: the experiment reports its progress here, and only the command line draws it."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.scenario import Scenario
+
+if TYPE_CHECKING:
+    from testbed.fidelity import FidelityState  # brings the network's modules along, which a simulation does without
 
 
 class RunObserver(Protocol):
@@ -28,6 +31,9 @@ class RunObserver(Protocol):
     def event(self, record: EventRecord) -> None:
         """Something was injected or went wrong."""
 
+    def fidelity(self, state: "FidelityState") -> None:
+        """How the emulation stands; told about once a second, and never in a simulation."""
+
     def tick(self, now_s: float) -> None:
         """Emulated time goes on; called several times a second."""
 
@@ -46,5 +52,7 @@ class SilentObserver:
     def sample(self, record: SampleRecord) -> None: ...
 
     def event(self, record: EventRecord) -> None: ...
+
+    def fidelity(self, state: "FidelityState") -> None: ...
 
     def tick(self, now_s: float) -> None: ...

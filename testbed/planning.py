@@ -107,6 +107,7 @@ def _plan(
         run_directory=run_directory,
         run_id=run_id,
         backend=backend,
+        link_traces=topology.traces,
         facts={
             "argv": sys.argv,
             "asked": msgspec.to_builtins(asked),

@@ -12,7 +12,7 @@ import msgspec
 from node_agent.errors import InputError
 from node_agent.models import Bundle
 from node_agent.models.bundle import CARD, EVALUATION, SCORES, TABLE, WEIGHTS
-from testbed.recorder import MANIFEST, POLICY, SUMMARY, TOPOLOGY, TRACE, check_inputs, read_manifest
+from testbed.recorder import MANIFEST, POLICY, SUMMARY, TOPOLOGY, TRACE, check_inputs, is_copy, read_manifest
 from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.trace.workload import Arrival, read_trace
@@ -38,6 +38,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     policy_parameters: dict[str, bool | int | float | str] = {}
     topology_folder: str | None = None
     model_sha256: str | None = None  # runs of earlier versions do not say
+    link_traces: dict[str, str] = {}  # name of its copy, by path as the topology states it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,12 @@ class RecordedRun:
         """The topology under another policy, or under the one that ran. Raises InputError where it cannot be used."""
         # Paths in the recorded copy still mean what they meant in the original.
         folder = self.manifest.topology_folder
-        return load_topology(self.path / TOPOLOGY, folder=folder, policy=self.policy if policy is None else policy)
+        policy = self.policy if policy is None else policy
+        copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
+        topology = load_topology(self.path / TOPOLOGY, folder=folder, policy=policy, traces=copies)
+        if missing := topology.traces.keys() - copies.keys():
+            raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)
+        return topology
 
     def scenario(self) -> Scenario:
         """The scenario that ran. Raises InputError where it cannot be made again."""
@@ -115,9 +121,13 @@ def read_recorded(path: Path) -> RecordedRun:
     manifest = read_manifest(path)
     check_inputs(path, manifest)
     try:
-        return RecordedRun(path, msgspec.convert(manifest, _Manifest))
+        run = RecordedRun(path, msgspec.convert(manifest, _Manifest))
     except msgspec.ValidationError as error:
         raise InputError(f"{path / MANIFEST}: does not say how it was run: {error}", hint=_ANEW) from error
+    for name in run.manifest.link_traces.values():
+        if not (is_copy(name) and name in manifest["inputs_sha256"]):
+            raise InputError(f"{path / MANIFEST}: does not say what {name} was", hint=_ANEW)
+    return run
 
 
 def model_sha256(bundle: Bundle) -> str:

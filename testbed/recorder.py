@@ -4,6 +4,7 @@
     topology.yaml     exactly what ran,
     trace.jsonl       both of them
     policy.py         only for a policy from a file: that file
+    link-trace-1.csv  only where links follow network traces: their files, which the manifest names
     tasks.jsonl       a line per task
     decisions.jsonl   a line per node and slot
     timeseries.jsonl  a line per node and second
@@ -34,6 +35,7 @@ from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRe
 from testbed.trace.workload import Arrival, write_trace
 
 MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
+LINK_TRACE = "link-trace-"  # how the copies of network traces begin
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
 EVENTS, SUMMARY = "events.jsonl", "summary.json"
 SCHEMA = 1
@@ -73,9 +75,12 @@ class Recorder:
         arrivals: Sequence[Arrival],
         labels: Sequence[int],
         policy_file: Path | None = None,
+        link_traces: Mapping[str, bytes] | None = None,
         flush_lines: bool = True,
     ) -> None:
         """`labels` are the true classes by sample; without `flush_lines`, lines reach their files some at a time.
+
+        `link_traces` are the contents of network traces, by path as the topology states it.
 
         Raises:
             RecordingError: the files cannot be written.
@@ -90,6 +95,10 @@ class Recorder:
         if policy_file is not None:
             replace_file(path / POLICY, policy_file.read_bytes())
             inputs.append(POLICY)
+        copies = {stated: _copy_name(number, stated) for number, stated in enumerate(link_traces or {}, start=1)}
+        for stated, content in (link_traces or {}).items():
+            replace_file(path / copies[stated], content)
+        inputs += copies.values()
         self._streams: dict[str, IO[bytes]] = {}
         for name in (TASKS, DECISIONS, TIMESERIES, EVENTS):
             try:
@@ -105,6 +114,7 @@ class Recorder:
             "kernel": platform.release(),
             "inputs_sha256": {name: file_sha256(path / name) for name in inputs},
             "git_commit": git_commit(),
+            **({"link_traces": copies} if copies else {}),
         }
 
     def describe(self, **facts: object) -> None:
@@ -251,11 +261,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def close_manifest(path: Path, run_id: str) -> bool:
+    """End the manifest of a run that was killed, if it is there and still says "running"; returns whether it did.
+
+    The end is when the run last wrote a line. Never raises: what cannot be mended stays as it is.
+    """
+    try:
+        manifest = read_manifest(path)
+        if manifest.get("run_id") != run_id or manifest.get("exit_reason") != "running":
+            return False
+        last_s = max((path / name).stat().st_mtime for name in (MANIFEST, TASKS, DECISIONS, TIMESERIES, EVENTS))
+        ended = datetime.fromtimestamp(last_s, UTC).isoformat(timespec="milliseconds")
+        write_json(path / MANIFEST, {**manifest, "ended": ended, "exit_reason": "killed"})
+        (path / SUMMARY).with_suffix(".tmp").unlink(missing_ok=True)  # half a file, if that is what it was killed at
+        return True
+    except (OSError, TestbedError):
+        return False
+
+
 def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Whether topology, trace and policy file are still what ran; raises InputError if they were changed since."""
+    """Whether topology, trace and what they refer to are still what ran; raises InputError if not."""
     said = manifest.get("inputs_sha256")
     hashes = said if isinstance(said, dict) else {}
-    for name in (TOPOLOGY, TRACE, *([POLICY] if POLICY in hashes else [])):
+    for name in (TOPOLOGY, TRACE, *(name for name in hashes if name == POLICY or is_copy(name))):
         expected = hashes.get(name)
         if expected is None:
             raise InputError(f"{path / MANIFEST}: does not say what {name} was", hint="record the run anew")
@@ -270,6 +298,17 @@ def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
                 f"{path / name}: changed since it was recorded",
                 hint=f"to run changed inputs: run {path / TOPOLOGY} --trace {path / TRACE}",
             )
+
+
+def _copy_name(number: int, stated: str) -> str:
+    """The name of a network trace's copy; its suffix may tell the format."""
+    suffix = Path(stated).suffix
+    return f"{LINK_TRACE}{number}{suffix if suffix[1:].isalnum() and len(suffix) <= 12 else ''}"
+
+
+def is_copy(name: object) -> bool:
+    """Whether this is the name of a network trace's copy in a run directory, and no way out of it."""
+    return isinstance(name, str) and name.startswith(LINK_TRACE) and Path(name).name == name
 
 
 def file_sha256(path: Path) -> str:

@@ -104,8 +104,8 @@ def recoveries_of_run(path: Path) -> tuple[Recovery, ...]:
 
 
 def recoveries(course: Course, scenario: Scenario) -> tuple[Recovery, ...]:
-    """The recoveries after the scenario's events, one per instant, in order."""
-    return measure(course, happenings(scenario.events), begin_s=scenario.warm_up_s, end_s=scenario.duration_s)
+    """The recoveries after the scenario's events, one per instant, in order; steps of network traces are none."""
+    return measure(course, happenings(scenario.incidents), begin_s=scenario.warm_up_s, end_s=scenario.duration_s)
 
 
 def read_course(path: Path) -> Course:

@@ -44,19 +44,27 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link between two nodes or switches, named by its ends in the order of the file."""
+    """A link between two nodes or switches, named by its ends in the order of the file.
+
+    `trace` is the file of the network trace that it follows, as the topology states it; `shape` is then the first one.
+    """
 
     ends: tuple[str, str]
     shape: LinkShape
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """At `at_s` the link between `ends` takes the shape `shape` (already complete: unstated fields kept)."""
+    """At `at_s` the link between `ends` takes the shape `shape` (already complete: unstated fields kept).
+
+    `traced` marks a step of a recorded network trace: how this link always is, and no incident to recover from.
+    """
 
     at_s: float
     ends: tuple[str, str]
     shape: LinkShape
+    traced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +160,25 @@ class Scenario:
     def node_names(self) -> tuple[str, ...]:
         """Devices, then servers, in the order of the file."""
         return (*(device.name for device in self.devices), *(server.name for server in self.servers))
+
+    @property
+    def incidents(self) -> tuple[Event, ...]:
+        """The events without the steps of network traces: what a policy has to recover from."""
+        return tuple(event for event in self.events if not (isinstance(event, LinkChange) and event.traced))
+
+    @property
+    def link_changes_per_s(self) -> float:
+        """How many steps of network traces come in a second of the run, over all links."""
+        return (len(self.events) - len(self.incidents)) / self.duration_s
+
+    @property
+    def followers(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+        """The links that follow each network trace, by its file."""
+        found: dict[str, tuple[tuple[str, str], ...]] = {}
+        for link in self.links:
+            if link.trace is not None:
+                found[link.trace] = (*found.get(link.trace, ()), link.ends)
+        return found
 
     def servers_of_stage(self, stage: int) -> tuple[Server, ...]:
         """The servers that host sub-model `stage` (1-based)."""

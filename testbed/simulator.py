@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from node_agent.records import EventRecord, Ready, Record, TaskRecord
-from testbed.accounts import Accounts, told_of
+from node_agent.records import Ready, Record, TaskRecord
+from testbed.accounts import Accounts
 from testbed.experiment import Outcome, Plan
 from testbed.interrupts import Interrupts
 from testbed.observer import RunObserver
@@ -55,6 +55,7 @@ class Simulation:
                 arrivals=plan.arrivals,
                 labels=plan.bundle.evaluation.labels.tolist(),
                 policy_file=plan.policy_file,
+                link_traces=plan.link_traces,
                 flush_lines=False,
             )
             recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
@@ -86,6 +87,7 @@ class Simulation:
         with _without_collections():
             course.measure_links()
             self._observer.started(scenario, len(plan.arrivals))
+            accounts.tell_traces()
             course.start()
             try:
                 completed = self._pass_time(accounts, interrupts)
@@ -204,7 +206,7 @@ class Course:
                 self._switch(name, up=up)
             case RateChange():
                 pass  # the arrivals of the trace hold it
-        self._accounts.note(EventRecord(self._agenda.now_s, *told_of(event)))
+        self._accounts.injected(event, self._agenda.now_s)
 
     def _switch(self, name: str, *, up: bool) -> None:
         node = self.nodes[name]

@@ -13,6 +13,7 @@ from node_agent.wire import TensorForm
 from testbed.nursery import Warm
 from testbed.scenario import LinkChange, Scenario
 from testbed.trace import workload
+from testbed.trace.following import traced_courses, usual_delay_s
 
 ROUND_PATIENCE = 4.0  # a round waits this many times as long as the slowest link needs, per stage
 PROBE_PATIENCE = 4.0  # probes of neighbours share links, and find their connections starting
@@ -130,10 +131,15 @@ def coordinator_of(scenario: Scenario) -> str | None:
 
 
 def longest_hop_s(scenario: Scenario) -> float:
-    """What a small message takes at most from one stage to the next, whatever the events do to the links [s]."""
-    shapes = [link.shape for link in scenario.links]
-    shapes += [event.shape for event in scenario.events if isinstance(event, LinkChange)]
-    slowest_s = max((shape.delay_s + 4 * shape.jitter_s for shape in shapes), default=0.0)
+    """What a small message takes at most from one stage to the next, whatever the events do to the links [s].
+
+    A link that follows a network trace counts as it is for most of the time: see `usual_delay_s`.
+    """
+    shapes = [link.shape for link in scenario.links if link.trace is None]
+    shapes += [event.shape for event in scenario.incidents if isinstance(event, LinkChange)]
+    delays_s = [shape.delay_s + 4 * shape.jitter_s for shape in shapes]
+    delays_s += [usual_delay_s(course, scenario.duration_s) for course in traced_courses(scenario).values()]
+    slowest_s = max(delays_s, default=0.0)
     return slowest_s * (1 + min(len(scenario.switches), 2))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from cli.watch.emulation import emulation_lines
 from cli.watch.lines import Frame, Line, beside, clock_text, crop, milliseconds, pad, percent, sparkline, width_of
 from cli.watch.nodes import full_height, least_height, node_table, table_width
 from cli.watch.state import WINDOW_S, Delays, ViewState
@@ -15,7 +16,7 @@ Ends = tuple[str, str]  # of a scale
 EVENT_STYLES = {
     "node-down": "bold red", "agent-died": "bold red", "node-up": "green", "receiver-back": "green",
     "receiver-silent": "yellow", "forced-exit": "yellow", "link-change": "cyan", "capacity-change": "cyan",
-    "rate-change": "cyan",
+    "rate-change": "cyan", "links-strained": "yellow", "links-broken": "bold red",
 }
 
 
@@ -37,7 +38,7 @@ def _setting_up(state: ViewState) -> list[Line]:
 
 
 def _running(state: ViewState, width: int, height: int) -> list[Line]:
-    head = _head(state, width)
+    head = [*_head(state, width), *emulation_lines(state, width, height)]
     room = height - len(head)
     table = node_table(state, width, room - 1)
     side = width - table_width(table) - 3

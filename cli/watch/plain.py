@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from cli.watch.lines import percent
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.scenario import Scenario
+
+if TYPE_CHECKING:
+    from testbed.fidelity import FidelityState
 
 PROGRESS_EVERY_S = 5.0  # real time
 
@@ -57,6 +61,14 @@ class PlainObserver:
         where = f" {told.node}:" if told.node else ""
         self._line(told.time_s, f"{told.kind}:{where} {told.detail}")
 
+    def fidelity(self, state: "FidelityState") -> None:
+        """How the emulation stands: a line only when the verdict has changed."""
+        before = self._state.emulation
+        self._state.fidelity(state)
+        if state.report.verdict != (before.report.verdict if before else "held"):
+            reasons = "; ".join(state.report.reasons)
+            self._line(self._state.now_s, f"emulation {state.report.verdict}{reasons and ': '}{reasons}")
+
     def tick(self, now_s: float) -> None:
         """Emulated time goes on."""
         self._state.tick(now_s)
@@ -75,6 +87,9 @@ class PlainObserver:
             ]
         else:
             parts.append("none completed lately")
+        if state.emulation is not None:
+            host = state.emulation.host
+            parts.append(f"emulation {state.emulation.report.verdict}, machine {percent(host.cpu_share)} busy")
         return ", ".join(parts)
 
     def _line(self, time_s: float, text: str) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.control import Control
@@ -17,6 +17,9 @@ from cli.watch.lines import Frame
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.scenario import Scenario
+
+if TYPE_CHECKING:
+    from testbed.fidelity import FidelityState
 
 REFRESH_EVERY_S = 0.25
 CPU_SHARE = 0.04  # drawing gives way before it takes more than this of one core
@@ -92,6 +95,11 @@ class ScreenObserver:
         """Something was injected or went wrong."""
         with self._lock:
             self._state.event(record)
+
+    def fidelity(self, state: FidelityState) -> None:
+        """How the emulation stands."""
+        with self._lock:
+            self._state.fidelity(state)
 
     def tick(self, now_s: float) -> None:
         """Emulated time goes on."""

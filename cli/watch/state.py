@@ -5,10 +5,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.scenario import Scenario
+
+if TYPE_CHECKING:
+    from testbed.fidelity import FidelityState
 
 WINDOW_S = 10.0  # emulated time over which "now" is averaged
 BINS = 60  # points of a curve over the whole run
@@ -119,6 +122,7 @@ class ViewState:
         self.nodes: dict[str, NodeView] = {}
         self.offload: dict[str, Mapping[str, float]] = {}
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_KEPT)
+        self.emulation: FidelityState | None = None  # as last told
         self._recent: deque[Finished] = deque()
         self._bins: dict[int, list[Finished]] = {}
         self._curve: dict[int, Delays] = {}
@@ -171,6 +175,10 @@ class ViewState:
                 node.samples.clear()
             elif record.kind == "node-up":
                 node.up = True
+
+    def fidelity(self, state: "FidelityState") -> None:
+        """How the emulation stands."""
+        self.emulation = state
 
     def tick(self, now_s: float) -> None:
         """Emulated time goes on."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from testbed.compare.runs import (
     run_simulated,
 )
 from testbed.compare.specs import PolicySpec, read_specs
-from testbed.compare.table import PolicyFigures, Row, aggregate, row_of
+from testbed.compare.table import PolicyFigures, Row, aggregate, fidelity_notes, row_of
 from testbed.compare.writing import COMPARE_JSON, read_marker, write_files, write_marker
 from testbed.experiment import Plan, new_run_id, require_root
 from testbed.interrupts import Interrupts
@@ -127,10 +126,9 @@ def compare(
     with Interrupts() as interrupts:
         first = _check(topology, specs, duration_s, seed)
         seeds = _seeds(first.scenario.seed, repeats)
-        digest = sha256(first.topology_text.encode()).hexdigest()
         directory = out or _new_directory(first)
         with _own(directory, first.topology_text):
-            ask = Ask(topology, digest, first.scenario.duration_s, simulate, backend)
+            ask = Ask(topology, first.topology_sha256, first.scenario.duration_s, simulate, backend)
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
@@ -251,7 +249,7 @@ def _gather(
                     duration_s=scenario.duration_s,
                 )
             )
-            if scenario.events:
+            if scenario.incidents:
                 runs.append(tasks)
         if runs:
             recovered[name] = recoveries(pooled(runs), scenario)
@@ -274,7 +272,7 @@ def _gather(
             for one in table
             if one.policy in recovered
         ),
-        notes=tuple(_notes(table, len(seeds), list(found.values()))),
+        notes=(*_notes(table, len(seeds), list(found.values())), *fidelity_notes(rows, names)),
     )
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,6 +23,7 @@ from testbed.planning import plan_run
 from testbed.recorder import (
     DECISIONS,
     EVENTS,
+    LINK_TRACE,
     MANIFEST,
     POLICY,
     SUMMARY,
@@ -161,7 +161,7 @@ _HINT = "choose another directory with --out, or remove this one"
 def _early(name: str) -> bool:
     """May a run that was killed before its manifest was written have left this file?"""
     unfinished = {Path(file).with_suffix(".tmp").name for file in (MANIFEST, TOPOLOGY, POLICY)}
-    return name in _FIRST_FILES or name.startswith(f".{TRACE}.") or name in unfinished
+    return name in _FIRST_FILES or name.startswith(LINK_TRACE) or name.startswith(f".{TRACE}.") or name in unfinished
 
 
 def _difference(manifest: Mapping[str, Any], facts: Mapping[str, object]) -> str:
@@ -299,8 +299,9 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         out=cell.path,
         backend=ask.backend,
     )
-    if sha256(plan.topology_text.encode()).hexdigest() != ask.topology_sha256:
-        raise InputError(f"{ask.topology} has changed since the comparison began", hint="put it back, or begin anew")
+    if plan.topology_sha256 != ask.topology_sha256:
+        what = f"{ask.topology} or a trace that its links follow has changed since the comparison began"
+        raise InputError(what, hint="put it back, or begin anew")
     plan = replace(plan, facts={**plan.facts, "comparison": cell.facts(ask)})
     if ask.simulate:
         from testbed.simulator import Simulation  # noqa: PLC0415 - each engine loads what the other does not need

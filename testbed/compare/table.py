@@ -1,6 +1,6 @@
 """From runs to figures: a row per run, and per policy means with intervals and what the first policy is ahead."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,10 @@ OVERLOAD_GROWTH = 1.5  # of the backlog, since a quarter of the duration
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run in figures; those over no task at all are None. `run_directory` is relative to the comparison's."""
+    """One run in figures; those over no task at all are None. `run_directory` is relative to the comparison's.
+
+    `fidelity` is the verdict on its emulation: held, strained, broken; None for a simulation.
+    """
 
     policy: str
     repeat: int
@@ -35,6 +38,7 @@ class Row:
     accuracy: float | None
     exit_share: tuple[float | None, ...]  # by stage
     utility_s: float | None
+    fidelity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ def row_of(
         accuracy=summary["accuracy"],
         exit_share=tuple(summary["exit_share"].values()),
         utility_s=summary["utility"],
+        fidelity=summary.get("fidelity", {}).get("verdict"),
     )
 
 
@@ -192,3 +197,17 @@ def _advantage(first: Sequence[Row], rows: Sequence[Row]) -> Advantage | None:
     if not reductions:
         return None
     return Advantage(estimate(reductions), estimate(accuracies), estimate(utilities))
+
+
+def fidelity_notes(rows: Sequence[Row], policies: Sequence[str]) -> Iterator[str]:
+    """Which live runs the machine had a part in: their figures stay in the table, and mean less.
+
+    Decision: named and not left out, since those are the runs in which a policy asks most of the
+    machine: means of the others would not be of the same workloads.
+    """
+    for verdict, what in (("broken", "did not hold"), ("strained", "was strained")):
+        counts = {policy: sum(row.policy == policy and row.fidelity == verdict for row in rows) for policy in policies}
+        told = [f"{policy} ({count} of {sum(row.policy == policy for row in rows)} runs)"
+                for policy, count in counts.items() if count]  # fmt: skip
+        if told:
+            yield f"the emulation {what}, see the fidelity in each summary.json: {', '.join(told)}"

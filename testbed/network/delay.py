@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,15 +13,14 @@ from typing import Any, Literal, Protocol
 from node_agent.errors import EnvironmentLacking
 from testbed.ledger import Ledger
 from testbed.network.commands import (
-    Batch,
     Namespaced,
     NetworkError,
     bit_per_s,
     frames_in_flight,
-    netem_change,
-    run_batches,
 )
 from testbed.network.plan import PlannedLink
+from testbed.network.relay import LATENESS_SHIFT
+from testbed.network.rtnetlink import KernelLinks
 from testbed.scenario import LinkShape
 
 BackendName = Literal["netem", "userspace"]
@@ -30,8 +30,29 @@ RELAY_LOG = "relay.log"
 
 
 @dataclass(frozen=True, slots=True)
+class LinkStatistics:
+    """What one direction of one link did so far, in its middle; `ends` are the sending and the receiving end.
+
+    `lost` frames were lost as the topology asks, `dropped` ones against its will; `late` ones were sent more than 1 ms
+    after they were due. Lateness is in real seconds, and that of a frame sent early (the relay does so by up to 60 us)
+    counts as none. It is counted in octaves from 4 us on, so that a quantile may be off by a factor of two, or by 4 us;
+    the worst is exact. Lateness is None with netem, which does not tell, and before the first frame.
+    """
+
+    ends: tuple[str, str]
+    frames: int
+    bytes: int
+    lost: int
+    dropped: int
+    late: int | None
+    lateness_p50_s: float | None
+    lateness_p99_s: float | None
+    worst_lateness_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkStatistics:
-    """What the middle of all links did so far.
+    """What the middle of all links did so far; lateness: since `forget_lateness`.
 
     `frames_late` were sent more than 1 ms after they were due, `worst_lateness_s` is the worst of them (both only
     known, and only possible, with the user-space backend); `frames_lost` were lost as the topology asks,
@@ -46,6 +67,7 @@ class NetworkStatistics:
     frames_dropped: int
     relay_cpu_s: float
     realtime_priority: bool
+    links: tuple[LinkStatistics, ...] = ()
 
 
 class DelayBackend(Protocol):
@@ -65,8 +87,31 @@ class DelayBackend(Protocol):
     def statistics(self) -> NetworkStatistics:
         """What happened so far."""
 
+    def forget_lateness(self) -> None:
+        """Count late frames, and how late they are, anew."""
+
     def stop(self) -> None:
         """End; may be called twice, and before start."""
+
+
+@dataclass(slots=True)
+class DropCount:
+    """What became of a netem's drops: while its shape loses frames they count as lost, else as dropped."""
+
+    loses: bool
+    booked: int = 0  # the kernel's counter when that changed last
+    lost: int = 0
+    dropped: int = 0
+
+    def book(self, drops: int, *, loses: bool) -> None:
+        """The kernel counts so many drops by now; from here on the shape loses frames, or does not."""
+        self.lost, self.dropped = self.so_far(drops)
+        self.booked, self.loses = drops, loses
+
+    def so_far(self, drops: int) -> tuple[int, int]:
+        """Frames lost and dropped, when the kernel counts so many drops."""
+        new = (drops - self.booked) % (1 << 32)
+        return (self.lost + new, self.dropped) if self.loses else (self.lost, self.dropped + new)
 
 
 class NetemDelay:
@@ -76,18 +121,30 @@ class NetemDelay:
 
     def __init__(self) -> None:
         self._middle: Namespaced | None = None
+        self._kernel: KernelLinks | None = None
         self._links: tuple[PlannedLink, ...] = ()
+        self._seed = self._changes = 0
+        self._drops: dict[str, DropCount] = {}  # by interface
 
     def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
         """Check that each discipline is really there (`tc` has been known to only warn)."""
-        del seed, ledger  # the kernel seeds itself, and makes nothing that would need clearing away
-        self._middle, self._links = middle, links
+        del ledger  # the kernel makes nothing that would need clearing away
+        self._middle, self._links, self._seed = middle, links, seed
+        self._drops = {port.middle: DropCount(link.shape.loss > 0) for link in links for port in link.ports}
         self.check()
+        self._kernel = KernelLinks(f"/proc/{middle.pid}/ns/net")
+        for link in links:
+            if link.shape.loss > 0 or link.shape.jitter_s > 0:
+                self.change(link, link.shape)  # seeds it, which not every `tc` can
 
     def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Both directions in one batch."""
-        assert self._middle is not None
-        run_batches([(self._middle, Batch(tc=[netem_change(port.middle, shape) for port in link.ports]))])
+        """Both directions, each with random numbers of its own (the kernel begins a new series at every change)."""
+        assert self._kernel is not None
+        for port in link.ports:
+            self._changes += 1
+            self._kernel.change_netem(port.middle, shape, (self._seed << 32) + self._changes)
+            if self._drops[port.middle].loses != (shape.loss > 0):
+                self._drops[port.middle].book(self._kernel.drops(port.middle), loses=shape.loss > 0)
 
     def check(self) -> None:
         """Every middle interface must carry netem."""
@@ -98,25 +155,51 @@ class NetemDelay:
                     raise NetworkError(f"the link {link.ends[0]} - {link.ends[1]} has lost its delay (no netem)")
 
     def statistics(self) -> NetworkStatistics:
-        """Sums of the kernel's counters; it does not tell wanted losses from drops when a queue is full."""
+        """Sums of the kernel's counters.
+
+        It does not tell wanted losses from drops when a queue is full: while a link loses frames, all count as lost.
+        """
         entries = self._disciplines()
+        links = tuple(self._links_statistics(entries))
         return NetworkStatistics(
             backend="netem",
             frames_relayed=sum(int(entry["packets"]) for entry in entries),
             frames_late=0,
             worst_lateness_s=0.0,
-            frames_lost=sum(int(entry["drops"]) for entry in entries if self._loses(entry)),
-            frames_dropped=sum(int(entry["drops"]) for entry in entries if not self._loses(entry)),
+            frames_lost=sum(link.lost for link in links),
+            frames_dropped=sum(link.dropped for link in links),
             relay_cpu_s=0.0,
             realtime_priority=True,
+            links=links,
         )
 
-    def stop(self) -> None:
-        """Nothing: the disciplines disappear with the namespace."""
+    def forget_lateness(self) -> None:
+        """The kernel counts none."""
 
-    @staticmethod
-    def _loses(entry: dict[str, dict[str, object]]) -> bool:
-        return "loss-random" in entry.get("options", {})
+    def _links_statistics(self, entries: list[dict[str, Any]]) -> Iterator[LinkStatistics]:
+        found = {entry["dev"]: entry for entry in entries}
+        for link in self._links:
+            for side in (0, 1):
+                # What leaves the middle towards an end is what the other end sent.
+                entry = found[link.ports[1 - side].middle]
+                lost, dropped = self._drops[entry["dev"]].so_far(int(entry["drops"]))
+                yield LinkStatistics(
+                    ends=link.ends if side == 0 else link.ends[::-1],
+                    frames=int(entry["packets"]),
+                    bytes=int(entry["bytes"]),
+                    lost=lost,
+                    dropped=dropped,
+                    late=None,
+                    lateness_p50_s=None,
+                    lateness_p99_s=None,
+                    worst_lateness_s=None,
+                )
+
+    def stop(self) -> None:
+        """The disciplines disappear with the namespace."""
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
 
     def _disciplines(self) -> list[dict[str, Any]]:
         assert self._middle is not None
@@ -138,21 +221,21 @@ class RelayDelay:
         self._process: subprocess.Popen[str] | None = None
         self._control: socket.socket | None = None
         self._log: Path | None = None
+        self._links: tuple[PlannedLink, ...] = ()
         self._lock = threading.Lock()
 
     def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
         """Start the relay and tell it every line."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(ANSWER_TIMEOUT_S)
-        self._control, self._log = ours, ledger.directory / RELAY_LOG
+        self._control, self._log, self._links = ours, ledger.directory / RELAY_LOG, links
         with theirs, self._log.open("w", encoding="utf-8") as log:
             # -I -S: nothing of the user's environment, and a start in 20 ms.
             self._process = middle.popen(
-                [sys.executable, "-I", "-S", str(RELAY_FILE), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-I", "-S", str(RELAY_FILE)],
+                stdin=theirs,  # its number stays low however many files are open here
                 stdout=log,
                 stderr=log,
-                pass_fds=(theirs.fileno(),),
             )
         ledger.add_process(self._process.pid)
         self._receive()
@@ -163,7 +246,7 @@ class RelayDelay:
                 self._ask({"verb": "add", "in": into, "out": out, "seed": line_seed, **_line_shape(link.shape)})
 
     def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Both directions, one after the other."""
+        """Both directions, one after the other; in force when this returns."""
         for port in link.ports:
             self._ask({"verb": "change", "in": port.middle, **_line_shape(shape)})
 
@@ -184,7 +267,34 @@ class RelayDelay:
             frames_dropped=int(answer["dropped"]),
             relay_cpu_s=float(answer["cpu_s"]),
             realtime_priority=bool(answer["realtime"]),
+            links=tuple(self._links_statistics()),
         )
+
+    def forget_lateness(self) -> None:
+        """From here on all quantiles and counts of lateness are about what is sent later."""
+        self._ask({"verb": "forget"})
+
+    def _links_statistics(self) -> Iterator[LinkStatistics]:
+        directions = [direction for link in self._links for direction in (link.ends, link.ends[::-1])]
+        told: list[list[Any]] = []
+        while len(told) < len(directions):  # page by page, so that no answer keeps the relay from its frames
+            page = self._ask({"verb": "lines", "first": len(told)})["lines"]
+            if not page:
+                raise NetworkError("the relay does not know all links")
+            told += page
+        for ends, (frames, size, lost, dropped, late, worst_ns, octaves) in zip(directions, told, strict=True):
+            counts = {int(octave): int(count) for octave, count in octaves.items()}
+            yield LinkStatistics(
+                ends=ends,
+                frames=frames,
+                bytes=size,
+                lost=lost,
+                dropped=dropped,
+                late=late,
+                lateness_p50_s=quantile_s(counts, 0.5, worst_ns * 1e-9),
+                lateness_p99_s=quantile_s(counts, 0.99, worst_ns * 1e-9),
+                worst_lateness_s=worst_ns * 1e-9 if counts else None,
+            )
 
     def stop(self) -> None:
         """End the relay; it holds nothing that would need putting in order."""
@@ -235,6 +345,21 @@ def _line_shape(shape: LinkShape) -> dict[str, object]:
         "ns_per_byte": 8e9 / bit_per_s(shape),
         "limit": frames_in_flight(shape),
     }
+
+
+def quantile_s(counts: Mapping[int, int], share: float, most_s: float) -> float | None:
+    """The lateness that this share of frames does not exceed, from counts by octave; None without frames.
+
+    Within an octave frames are taken as spread evenly; no more than `most_s`, the worst seen.
+    """
+    wanted, below = share * sum(counts.values()), 0
+    for octave in sorted(counts):
+        if below + counts[octave] >= wanted:
+            high_ns = 1 << (LATENESS_SHIFT + octave)
+            low_ns = high_ns >> 1 if octave else 0
+            return min(most_s, (low_ns + (high_ns - low_ns) * (wanted - below) / counts[octave]) * 1e-9)
+        below += counts[octave]
+    return None
 
 
 def kernel_takes(discipline: str) -> str:

@@ -3,16 +3,22 @@
 import contextlib
 import resource
 import threading
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from node_agent.errors import EnvironmentLacking
 from testbed.ledger import Ledger
-from testbed.network.commands import Batch, NetworkError, queue_room, rate_limit_change, run, run_batches
+from testbed.network.commands import NetworkError, queue_places, run, run_batches
 from testbed.network.delay import DelayBackend, NetworkStatistics, choose_backend
+from testbed.network.measure import MeasuredPath, measure, silence_is_chance
+from testbed.network.paths import Path, covering, neighbour_paths
 from testbed.network.plan import MIDDLE, NetworkPlan, PlannedLink, scaled
-from testbed.network.probe import Adjacency, Probed, probe
+from testbed.network.probe import Prober
+from testbed.network.rtnetlink import KernelLinks
+from testbed.network.watch import DelayWatch
 from testbed.scenario import LinkShape, Scenario
+from testbed.wakefulness import Wakefulness
 
 if TYPE_CHECKING:
     from mininet.net import Mininet
@@ -20,7 +26,6 @@ if TYPE_CHECKING:
 MininetNode = Any  # mininet has no types
 BackendChoice = Literal["auto", "netem", "userspace"]
 DESCRIPTORS_PER_NODE = 8
-PROBE_PATIENCE_S = 0.5
 # A delay counts as missing when a probe arrives this much too early: clocks and rounding explain less.
 EARLY_SHARE = 0.1
 EARLY_S = 0.0002
@@ -43,7 +48,10 @@ class EmulatedNetwork:
         self._delay: DelayBackend | None = None
         self._middle: MininetNode = None
         self._shapes = {link.index: link.shape for link in self.plan.links}
+        self._kernel: dict[str, KernelLinks] = {}  # by the name of a node or switch
+        self.measured: list[MeasuredPath] = []  # by `start`
         self._lock = threading.Lock()
+        self.wakefulness = Wakefulness()
 
     def __enter__(self) -> Self:
         try:
@@ -69,6 +77,7 @@ class EmulatedNetwork:
         if self.net is not None:
             raise NetworkError("the network has been started already")
         self._raise_descriptor_limit()
+        self.wakefulness.begin()
         self._delay = choose_backend(self._choice)
         self._make_nodes()
         self._make_links()
@@ -77,8 +86,11 @@ class EmulatedNetwork:
 
     def stop(self) -> None:
         """End everything; may be called twice, and after a start that failed half-way."""
+        self.wakefulness.end()
         if self._delay is not None:
             self._delay.stop()
+        while self._kernel:
+            self._kernel.popitem()[1].close()
         net, self.net, self._middle = self.net, None, None
         if net is None:
             return
@@ -101,8 +113,9 @@ class EmulatedNetwork:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
     def _make_nodes(self) -> None:
-        from testbed.network.fabric import empty_network  # noqa: PLC0415  # mininet loads where it is needed
+        from testbed.network.fabric import empty_network, need_namespaces  # noqa: PLC0415  # mininet loads here
 
+        need_namespaces()
         self.net = net = empty_network()
         for name in self.plan.nodes:
             node = net.addHost(self.plan.short[name], ip=self.plan.address[name])
@@ -179,7 +192,9 @@ class EmulatedNetwork:
         """Give the link between `ends` (in either order) a new shape, in emulated units, while it carries frames.
 
         Nothing in flight is dropped, nor does anything overtake it: frames that are on their way arrive when they would
-        have, later ones behind them. Routes stay as they are. Safe to call from any thread.
+        have, later ones behind them. It is in force when this returns, also for what waits at the link's ends: a queue
+        that is made shorter keeps what waits in it, and takes more when that has shrunk to its new room. Routes stay as
+        they are. Safe to call from any thread.
         """
         link = self.plan.link_between(ends)
         real = scaled(shape, self.plan.time_scale)
@@ -196,15 +211,17 @@ class EmulatedNetwork:
             self._shapes[link.index] = real
 
     def _limit_rate(self, link: PlannedLink, shape: LinkShape) -> None:
-        run_batches(
-            [
-                (
-                    self._node(port.owner),
-                    Batch(ip=[queue_room(port.interface, shape)], tc=[rate_limit_change(port.interface, shape)]),
-                )
-                for port in link.ports
-            ]
-        )
+        before = self._shapes[link.index]
+        segments, places = link.segments(shape), queue_places(shape, link.segments(shape))
+        for port in link.ports:
+            kernel = self._kernel.get(port.owner)
+            if kernel is None:
+                kernel = self._kernel[port.owner] = KernelLinks(self.namespace_path(port.owner))
+            kernel.change_rate(port.interface, shape)
+            if segments != link.segments(before):
+                kernel.change_segments(port.interface, segments)
+            if places != queue_places(before, link.segments(before)):
+                kernel.change_room(port.interface, places)
 
     # Watching it
 
@@ -223,46 +240,49 @@ class EmulatedNetwork:
             raise NetworkError("the network does not run")
         return self._delay.statistics()
 
-    def measure_delays(self, *, rounds: int = 3) -> list[Probed]:
-        """Send small probes between all neighbours, both ways at once; the quickest of `rounds` counts.
+    def forget_lateness(self) -> None:
+        """Count late frames, and how late they are, anew: `statistics` then tells of what follows only."""
+        if self._delay is None:
+            raise NetworkError("the network does not run")
+        self._delay.forget_lateness()
 
-        `adjacency.least_s` is what the links should take; times are real seconds.
+    @cached_property
+    def _paths(self) -> list[Path]:
+        return covering(neighbour_paths(self.plan))
+
+    def _prober(self) -> Prober:
+        names = list(dict.fromkeys(end for path in self._paths for end in (path.ends[0], path.ends[-1])))
+        return Prober({name: self.namespace_path(name) for name in names}, {name: self.address(name) for name in names})
+
+    def measure_links(self) -> list[MeasuredPath]:
+        """Probe delay and rate of paths that cover each link in use both ways; for a network that is otherwise idle.
+
+        Times are real seconds. It takes the longest delay, and some 5 ms a link and direction for the rates.
         """
-        adjacencies = self._adjacencies()
-        if not adjacencies:
+        self.check()
+        if not self._paths:
             return []
-        longest_s = max(adjacency.least_s for adjacency in adjacencies)
-        longest_s += 5 * sum(sorted((shape.jitter_s for shape in self._shapes.values()), reverse=True)[:4])
-        names = {end for adjacency in adjacencies for end in (adjacency.source, adjacency.target)}
-        return probe(
-            adjacencies,
-            {name: self.namespace_path(name) for name in names},
-            {name: self.address(name) for name in names},
-            timeout_s=longest_s + PROBE_PATIENCE_S,
-            rounds=rounds,
-        )
+        with self._prober() as prober:
+            return measure(self._paths, self._shapes, prober)
+
+    def watch(self) -> DelayWatch:
+        """A watch over the delays of the same paths while the network is in use; its `close` ends it."""
+        return DelayWatch(self._paths, self._shapes, self._prober())
 
     def check_delays(self) -> None:
-        """Raise NetworkError unless every link in use carries frames, and not before their delay has passed."""
-        self.check()
-        for probed in self.measure_delays():
-            between = f"between {probed.adjacency.source} and {probed.adjacency.target}"
-            if probed.one_way_s is None:
-                if not probed.adjacency.lossy:
-                    raise NetworkError(f"no frame gets through {between}")
-            elif probed.one_way_s < probed.adjacency.least_s * (1 - EARLY_SHARE) - EARLY_S:
-                raise NetworkError(
-                    f"frames {between} take {probed.one_way_s * 1e3:.3f} ms instead of at least "
-                    f"{probed.adjacency.least_s * 1e3:.3f} ms: the delay is not in force"
-                )
+        """Measure; raise NetworkError unless every link in use carries frames, and not before their delay has passed.
 
-    def _adjacencies(self) -> list[Adjacency]:
-        found = []
-        for node, table in self.plan.routes.items():
-            for route in table:
-                if route.destination == route.next_hop:
-                    shapes = [self._shapes[link] for link in route.links]
-                    least_s = sum(max(0.0, shape.delay_s - 5 * shape.jitter_s) for shape in shapes)
-                    lossy = any(shape.loss > 0 for shape in shapes)
-                    found.append(Adjacency(node, route.next_hop, least_s, lossy))
-        return found
+        What was found is kept as `measured`.
+        """
+        self.measured = self.measure_links()
+        for way, path in zip(self._paths, self.measured, strict=True):
+            between = f"between {path.path[0]} and {path.path[-1]}"
+            least_s = max(0.0, path.delay_s - 5 * path.jitter_s)
+            if path.measured_delay_s is None:
+                if not silence_is_chance(way, self._shapes):
+                    raise NetworkError(f"no frame gets through {between}")
+            elif path.measured_delay_s < least_s * (1 - EARLY_SHARE) - EARLY_S:
+                raise NetworkError(
+                    f"frames {between} take {path.measured_delay_s * 1e3:.3f} ms instead of at least "
+                    f"{least_s * 1e3:.3f} ms: the delay is not in force"
+                )

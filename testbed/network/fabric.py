@@ -9,6 +9,7 @@ This module imports mininet: import it where a network is really built.
 
 import os
 import shutil
+import subprocess
 
 from mininet.link import Intf, Link
 from mininet.log import setLogLevel
@@ -17,11 +18,24 @@ from mininet.node import Host
 from mininet.nodelib import LinuxBridge
 
 from node_agent.errors import EnvironmentLacking
+from testbed.rootless import CONTAINER
 
 
 def _need_mnexec() -> None:
     if shutil.which("mnexec") is None:
         raise EnvironmentLacking("mnexec is missing", hint="apt-get install mininet")
+
+
+def need_namespaces() -> None:
+    """Raise EnvironmentLacking unless a node's shell can be started.
+
+    Mininet waits without end for one that mnexec does not start.
+    """
+    _need_mnexec()
+    done = subprocess.run(["mnexec", "-n", "mnexec", "-v"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        trouble = done.stderr.strip() or f"exit status {done.returncode}"
+        raise EnvironmentLacking(f"mnexec cannot make a namespace: {trouble}", hint=f"in a container: {CONTAINER}")
 
 
 class PlannedIntf(Intf):  # type: ignore[misc]  # mininet has no types

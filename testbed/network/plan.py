@@ -4,6 +4,11 @@ Every link is two veth pairs that meet in a middle namespace: end A = (port, mid
 Rates are limited at the ends, where a real card would queue; delay, jitter, loss and the transmission time of each
 frame are applied in the middle, by the kernel (netem) or by a process (relay). Both backends give the same network.
 
+Decision: a veth pair for each link also where many links make a bipartite overlay, rather than classes of one access
+link per node, as tests/bench/access.py measures: 300 links start in 1.0 s, and at best 0.4 s sooner as classes (most
+of the time goes into nodes, settings and commands that both need), with rates as exact (0.2 % and 0.05 %). For that,
+each frame would pass a list of filters, and the relay would have to look into frames to know their link.
+
 Everything lies in namespaces of its own, switches included: nothing is made in the machine's root namespace, and what
 was made disappears with the processes that hold the namespaces.
 """
@@ -18,8 +23,8 @@ from testbed.network.commands import (
     Batch,
     interface_up,
     netem_delay,
-    queue_room,
     rate_limit,
+    segments_at_once,
     veth,
 )
 from testbed.network.routes import Forwarding, Route, forwarding, length_s, routes
@@ -59,6 +64,15 @@ class PlannedLink:
     ends: tuple[str, str]
     ports: tuple[Port, Port]
     shape: LinkShape
+    direct: bool  # no switch at either end
+
+    def segments(self, shape: LinkShape) -> int:
+        """How many segments may travel together as one superframe while the link has this shape.
+
+        Decision: one where there is a switch: it passes each frame on as soon as it has it, and a superframe only when
+        all of it has come, up to 1 ms later.
+        """
+        return segments_at_once(shape) if self.direct else 1
 
     def port_of(self, owner: str) -> Port:
         """The port at the end named `owner`."""
@@ -97,7 +111,8 @@ class NetworkPlan:
                 ports.append(Port(owner, name, mac.format("00"), f"l{index}{'ab'[side]}", mac.format("01")))
                 used[owner] += 1
             shape = scaled(link.shape, self.time_scale)
-            planned.append(PlannedLink(index, link.ends, (ports[0], ports[1]), shape))
+            direct = not set(link.ends) & set(self.switches)
+            planned.append(PlannedLink(index, link.ends, (ports[0], ports[1]), shape, direct))
         return tuple(planned)
 
     def link_between(self, ends: tuple[str, str]) -> PlannedLink:
@@ -177,8 +192,9 @@ class NetworkPlan:
         for link in self.links:
             if owner in link.ends:
                 name = link.port_of(owner).interface
-                batch.ip += [queue_room(name, link.shape), interface_up(name)]
-                batch.tc += rate_limit(name, link.shape)
+                segments = link.segments(link.shape)
+                batch.ip.append(interface_up(name, segments))
+                batch.tc += rate_limit(name, link.shape, segments)
 
     def middle_batch(self, *, netem: bool) -> Batch:
         """The middle namespace: its interfaces, and with `netem` a two-port bridge and the delays of each link."""
@@ -190,7 +206,7 @@ class NetworkPlan:
                 if netem:
                     batch.ip.append(f"link set dev {port.middle} master b{link.index}")
                     batch.tc.append(netem_delay(port.middle, link.shape))
-                batch.ip.append(interface_up(port.middle))
+                batch.ip.append(f"link set dev {port.middle} up")
             if netem:
                 batch.ip.append(f"link set dev b{link.index} up")
         return batch

@@ -3,8 +3,8 @@
 - The rate is what a TCP transfer gets, as in `LinkShape`: a message occupies the transmitter for its bytes / rate.
 - The delay is drawn anew for every message (normal, by the jitter), but messages of one connection keep their order.
 - Loss costs time, not messages: TCP repeats what was lost, and what comes behind on the same connection waits for it.
-- Control messages overtake what waits at a node, as the emulated network lets them; a switch makes no difference. They
-  wait for the frame in the transmitter, and what they overtake is sent later by their own time if it comes after them.
+- Control messages overtake what waits at a node or a switch, as the emulated network lets them. They wait for the frame
+  in the transmitter, and what they overtake is sent later by their own time if it comes after them.
 - Over several links a message travels in segments: the next link starts on the first while the last are still coming.
 - A change of rate or delay meets what waits for the transmitter or is in it; what has left it is under way already.
 
@@ -61,16 +61,15 @@ class Transit:
 
 
 class Direction:
-    """One direction of a link. `changes`: its shape will change during the run; `ranks`: urgent messages go first."""
+    """One direction of a link. `changes`: its shape will change during the run."""
 
     __slots__ = (
-        "byte_per_s", "changes", "delay_s", "free_s", "jitter_s", "loss", "ranks", "spreads", "transits",
+        "byte_per_s", "changes", "delay_s", "free_s", "jitter_s", "loss", "spreads", "transits",
         "urgent_free_s",
     )  # fmt: skip
 
-    def __init__(self, shape: LinkShape, *, changes: bool, ranks: bool) -> None:
+    def __init__(self, shape: LinkShape, *, changes: bool) -> None:
         self.changes = changes
-        self.ranks = ranks
         self.free_s = self.urgent_free_s = float("-inf")
         self.transits: deque[Transit] = deque()  # kept only where there are changes to meet them
         self.take(shape)
@@ -100,9 +99,9 @@ class Links:
         self._random = random.Random(f"{scenario.seed}/links")
         self._normal = _standard_normal(scenario.seed).__next__
         self._ways = Ways(scenario)
-        marked, switches = set(changing), set(scenario.switches)
+        marked = set(changing)
         self._directions: dict[tuple[int, str], Direction] = {
-            (index, end): Direction(link.shape, changes=frozenset(link.ends) in marked, ranks=end not in switches)
+            (index, end): Direction(link.shape, changes=frozenset(link.ends) in marked)
             for index, link in enumerate(scenario.links)
             for end in link.ends
         }
@@ -146,7 +145,7 @@ class Links:
             while leg.transits and leg.transits[0].arrival_s <= now_s:
                 leg.transits.popleft()
             leg.transits.append(transit)
-        if transit.connection.urgent and leg.ranks and leg.free_s > now_s:
+        if transit.connection.urgent and leg.free_s > now_s:
             self._overtake(leg, transit)
             return
         transit.begin_s = max(leg.free_s, now_s)

@@ -4,48 +4,29 @@ Every range is drawn from a number that hangs on the seed, the name of the node 
 adding a node leaves the values of all others as they were.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from difflib import get_close_matches
 
-import numpy as np
-
-from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
-from testbed.topology import document as form
+from testbed.scenario import Device, Link, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.topology.choices import cut_problems, memory_problems, policy_problem
+from testbed.topology.drawing import draw
 from testbed.topology.events import compile_events
 from testbed.topology.form import Draft
 from testbed.topology.graph import Network
+from testbed.topology.links import expand_links
 from testbed.topology.places import Path, Problem
-from testbed.units import Span
+from testbed.topology.traces import Follower, TraceFiles
+from testbed.topology.values import MAX_NAME_CHARACTERS
 
 MAX_NODES = 20_000
-MAX_LINKS = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """Which `links` entry describes a pair, and how many of its two ends that entry names one by one."""
-
-    index: int
-    ends: tuple[str, str]
-    single_ends: int
-
-
-def draw(span: Span, seed: int, *key: str) -> float:
-    """A value drawn evenly from `span`, the same for the same seed and key on every machine."""
-    if span.low == span.high:
-        return span.low
-    digest = hashlib.blake2b("\0".join(key).encode(), digest_size=16).digest()
-    words = np.random.SeedSequence([seed, int.from_bytes(digest)]).generate_state(1, np.uint64)
-    return span.low + (span.high - span.low) * (int(words[0]) / 2**64)
 
 
 class Compiler:
     """One pass over a document; collects problems and builds the scenario if there are none."""
 
-    def __init__(self, draft: Draft, source: str, *, seed: int, duration_s: float, policy: PolicyChoice) -> None:
+    def __init__(
+        self, draft: Draft, source: str, files: TraceFiles, *, seed: int, duration_s: float, policy: PolicyChoice
+    ) -> None:
         assert draft.document is not None
         self.document = draft.document
         self.source = source
@@ -58,8 +39,10 @@ class Compiler:
         self.devices: list[Device] = []
         self.servers: dict[str, Server] = {}
         self.links: dict[tuple[str, str], Link] = {}  # sorted ends -> link
+        self.followers: dict[tuple[str, str], tuple[int, Follower]] = {}  # sorted ends -> entry, and what it follows
         self.offload_to: dict[str, tuple[str, ...]] = {}
-        self._place = draft.place
+        self.files = files
+        self.place = draft.place
         self._damaged = set(draft.damaged)
         self._doubtful = set(draft.doubtful)
         self._names_lost = draft.names_lost
@@ -67,7 +50,7 @@ class Compiler:
 
     def complain(self, path: Path, message: str, hint: str = "", *, of_key: bool = False) -> None:
         """Note a problem at `path`, and that its section cannot be relied on."""
-        line, column = self._place.find(path, of_key=of_key)
+        line, column = self.place.find(path, of_key=of_key)
         self.problems.append(Problem(self.source, line, column, message, hint))
         if path:
             self._damaged.add(str(path[0]))
@@ -77,7 +60,7 @@ class Compiler:
         document = self.document
         self._expand_nodes()
         self._check_model()
-        self._expand_links()
+        expand_links(self)
         if not self._damaged & {"model", "devices", "servers", "switches", "links", "offload"}:
             self._route()
         events = compile_events(self)
@@ -145,10 +128,10 @@ class Compiler:
 
     def _claim(self, path: Path, group: str, count: int | None, kind: str) -> list[str]:
         names = [group] if count is None else [f"{group}-{number}" for number in range(1, count + 1)]
-        if len(names[-1]) > form.MAX_NAME_CHARACTERS:
+        if len(names[-1]) > MAX_NAME_CHARACTERS:
             self.complain(
                 path,
-                f"the name {names[-1]!r} is longer than {form.MAX_NAME_CHARACTERS} characters",
+                f"the name {names[-1]!r} is longer than {MAX_NAME_CHARACTERS} characters",
                 "shorten the group's name",
                 of_key=True,
             )
@@ -158,7 +141,7 @@ class Compiler:
             return []
         taken = [name for name in dict.fromkeys([group, *names]) if name in self._homes]
         if taken:
-            line, _ = self._place.find(self._homes[taken[0]], of_key=True)
+            line, _ = self.place.find(self._homes[taken[0]], of_key=True)
             self.complain(path, f"the name {taken[0]!r} is taken by line {line}", "rename one of them", of_key=True)
             return []
         for name in dict.fromkeys([group, *names]):
@@ -196,89 +179,6 @@ class Compiler:
         if self.intact("model", "servers"):
             for path, message, hint in memory_problems(self.document):
                 self.complain(path, message, hint)
-
-    # Links ------------------------------------------------------------------------------------------------------
-
-    def _expand_links(self) -> None:
-        chosen: dict[tuple[str, str], Statement] = {}
-        for index, entry in enumerate(self.document.links):
-            self._check_shape(index, entry)
-            told: set[str] = set()  # one complaint of a kind per entry, not one per pair
-            for statement in self._pairs(index, entry, told):
-                pair = _sorted(statement.ends)
-                earlier = chosen.get(pair)
-                if earlier is not None and statement.single_ends <= earlier.single_ends:
-                    if "twice" not in told:
-                        self._complain_of_pair(statement, earlier)
-                    told.add("twice")
-                    continue
-                chosen[pair] = statement
-            if len(chosen) > MAX_LINKS:
-                self.complain(("links", index), f"more than {MAX_LINKS} links in all", "link through a switch")
-                return
-        for pair, statement in chosen.items():
-            self.links[pair] = Link(statement.ends, self._draw_shape(statement))
-
-    def _pairs(self, index: int, entry: form.LinkEntry, told: set[str]) -> Iterator[Statement]:
-        ends = [self._end(index, "from", entry.from_), self._end(index, "to", entry.to)]
-        if len(ends[0]) * len(ends[1]) > MAX_LINKS:
-            self.complain(("links", index), f"more than {MAX_LINKS} links in all", "link through a switch")
-            return
-        for first, first_single in ends[0].items():
-            for second, second_single in ends[1].items():
-                if first != second:
-                    yield Statement(index, (first, second), first_single + second_single)
-                elif "self" not in told:
-                    told.add("self")
-                    self.complain(("links", index), f"links {first!r} to itself", "name two different nodes")
-
-    def _end(self, index: int, key: str, names: list[str]) -> dict[str, int]:
-        """The nodes at one end of an entry, each with 1 if it is named singly and 0 if it comes from a group."""
-        members: dict[str, int] = {}
-        for position, name in enumerate(names):
-            path: Path = ("links", index, key, position)
-            found = self.members(name, path)
-            for member in found:
-                if member in members:
-                    self.complain(path, f"{member!r} stands in this list twice", "name it once")
-                    break
-                members[member] = int(name == member)
-        return members
-
-    def _complain_of_pair(self, statement: Statement, earlier: Statement) -> None:
-        first, second = statement.ends
-        path: Path = ("links", statement.index)
-        if statement.index == earlier.index:
-            self.complain(path, f"states the link {first} - {second} twice", "each pair once")
-            return
-        line, _ = self._place.find(("links", earlier.index))
-        hint = "keep one; an entry that names nodes one by one may follow one that names groups"
-        if statement.single_ends < earlier.single_ends:
-            hint = "put the entry that names groups first: later, more specific entries override it"
-        self.complain(path, f"the link {first} - {second} is already stated in line {line}", hint)
-
-    def _check_shape(self, index: int, entry: form.LinkEntry) -> None:
-        if entry.jitter.high > entry.delay.low:
-            self.complain(
-                ("links", index, "jitter"),
-                f"the jitter ({entry.jitter.high * 1e3:g} ms) can exceed the delay ({entry.delay.low * 1e3:g} ms)",
-                "lower the jitter or raise the lower end of the delay",
-            )
-        if entry.loss.high >= 1:
-            self.complain(
-                ("links", index, "loss"), "a link that loses everything is no link", "lower it, or remove the link"
-            )
-
-    def _draw_shape(self, statement: Statement) -> LinkShape:
-        entry = self.document.links[statement.index]
-        key = ("link", *_sorted(statement.ends))
-        return LinkShape(
-            rate_mbit_per_s=draw(entry.rate, self.seed, *key, "rate"),
-            delay_s=draw(entry.delay, self.seed, *key, "delay"),
-            jitter_s=draw(entry.jitter, self.seed, *key, "jitter"),
-            loss=draw(entry.loss, self.seed, *key, "loss"),
-            queue_packets=entry.queue,
-        )
 
     # Who may offload to whom ------------------------------------------------------------------------------------
 
@@ -390,10 +290,6 @@ class Compiler:
         if name in self.servers:
             return self.servers[name].stage
         return 0 if self.kinds[name] == "device" else -1
-
-
-def _sorted(ends: tuple[str, str]) -> tuple[str, str]:
-    return ends if ends[0] <= ends[1] else (ends[1], ends[0])
 
 
 def _some(names: list[str], most: int = 8) -> str:

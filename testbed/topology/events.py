@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from testbed.scenario import CapacityChange, Event, Link, LinkChange, LinkShape, NodeChange, RateChange
 from testbed.topology import document as form
+from testbed.topology.places import Path
+from testbed.topology.shapes import shape_fault
+from testbed.topology.traces import compile_steps
 
 if TYPE_CHECKING:
     from testbed.topology.compiler import Compiler
@@ -22,12 +25,12 @@ def compile_events(compiler: "Compiler") -> tuple[Event, ...]:
     """All events sorted by time (equal times in the order of the file); complains to `compiler` about misfits.
 
     A link event changes what it states and keeps what earlier events have made of the rest; factors always refer to
-    the topology's own value.
+    the topology's own value. The steps of network traces are merged in; at one instant they come first.
     """
     shapes = {pair: link.shape for pair, link in compiler.links.items()}
     rates = {device.name: device.rate_per_s for device in compiler.devices}
     up = dict.fromkeys(compiler.kinds, True)
-    events: list[Event] = []
+    events: list[Event] = [*compile_steps(compiler)]
     for timed in _in_order(compiler):
         if isinstance(timed.entry, form.ServerEvent):
             events += _capacity_changes(compiler, timed, timed.entry)
@@ -37,7 +40,7 @@ def compile_events(compiler: "Compiler") -> tuple[Event, ...]:
             events += _link_changes(compiler, timed, timed.entry, shapes)
         else:
             events += _node_changes(compiler, timed, timed.entry, up)
-    return tuple(events)
+    return tuple(sorted(events, key=lambda event: event.at_s))
 
 
 def _in_order(compiler: "Compiler") -> list[_Timed]:
@@ -94,9 +97,15 @@ def _link_changes(
     changes: list[Event] = []
     for link in found:
         pair = min(link.ends), max(link.ends)
+        if link.trace is not None:
+            # Decision: refused; rejected: a factor on top, which would say the same as `scale` and a second trace.
+            message = f"the link {link.ends[0]} - {link.ends[1]} follows {link.trace}: events do not change it"
+            compiler.complain(path, message, "put the change into the trace, or state the link without one")
+            break
         shape = shapes[pair] = _changed(shapes[pair], link, entry)
-        if fault := _fault(shape):
-            compiler.complain(("events", timed.index), f"the link {link.ends[0]} - {link.ends[1]}: {fault}")
+        if fault := shape_fault(shape, compiler.document.time_scale):
+            where: Path = ("events", timed.index, fault.key) if fault.key in entry.model_fields_set else path[:2]
+            compiler.complain(where, f"the link {link.ends[0]} - {link.ends[1]}: {fault.message}", fault.hint)
             break
         changes.append(LinkChange(timed.at_s, link.ends, shape))
     return changes
@@ -115,14 +124,6 @@ def _changed(now: LinkShape, link: Link, entry: form.LinkEvent) -> LinkShape:
     if entry.queue is not None:
         now = replace(now, queue_packets=entry.queue)
     return now
-
-
-def _fault(shape: LinkShape) -> str:
-    if shape.jitter_s > shape.delay_s:
-        return f"the jitter ({shape.jitter_s * 1e3:g} ms) would exceed the delay ({shape.delay_s * 1e3:g} ms)"
-    if shape.loss >= 1:
-        return "it would lose everything; to cut a node off, state {node: …, state: down}"
-    return ""
 
 
 def _node_changes(compiler: "Compiler", timed: _Timed, entry: form.NodeEvent, up: dict[str, bool]) -> list[Event]:

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.topology import document as form
+from testbed.topology.link_forms import TracedLinkEntry, TraceEntry
 from testbed.topology.places import Path, Place, Problem
+from testbed.topology.values import MAX_COUNT
 
 _WORDING = {
     "int_type": "must be a whole number",
@@ -36,7 +38,7 @@ _STAND_INS: dict[str, Any] = {
     "policy": "unknown",
     "devices": {"stand-in-device": {"rate": "1 /s"}},
     "servers": {"stand-in-server": {"stage": 1, "capacity": "1 FLOP/s"}},
-    "links": [{"from": "stand-in-device", "to": "stand-in-server", "rate": "1 bit/s", "delay": "0 s"}],
+    "links": [{"from": "stand-in-device", "to": "stand-in-server", "rate": "1 Mbit/s", "delay": "0 s"}],
 }
 _STAND_IN_ENTRY: dict[str, Any] = {
     "devices": {"rate": "1 /s"},
@@ -47,7 +49,7 @@ _ENTRY_FORMS: dict[str, type[BaseModel]] = {
     "policy": form.PolicyEntry,
     "devices": form.DeviceEntry,
     "servers": form.ServerEntry,
-    "links": form.LinkEntry,
+    "links": TracedLinkEntry,
 }
 _EVENT_FORMS = {cls.__name__: cls for cls in (form.DeviceEvent, form.ServerEvent, form.LinkEvent, form.NodeEvent)}
 
@@ -156,6 +158,8 @@ def _known_keys(path: Path, data: object) -> list[str]:
     if path and path[0] == "events":
         kind = form.event_kind(_value_at(data, path)) or "(ServerEvent)"
         cls = _EVENT_FORMS[kind.strip("()")]
+    elif path[:1] == ("links",) and path[-1] == "trace":
+        cls = TraceEntry
     elif path:
         cls = _ENTRY_FORMS.get(str(path[0]), form.TopologyDocument)
     return [info.alias or name for name, info in cls.model_fields.items()]
@@ -175,6 +179,7 @@ def _example(path: Path) -> str:
         "cut": "for example cut: [2, 3, 5]",
         "at": "for example at: 50 %",
         "state": "state: down or state: up",
+        "file": "for example file: drive.csv",
     }
     if path[-1] == "rate":
         return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"
@@ -232,7 +237,7 @@ def _mend(data: dict[str, Any], place: Place, errors: list[tuple[ErrorDetails, P
 def _count_of(entry: object) -> dict[str, int]:
     """A group's `count` where that much of it is sound, so that its members' names are known."""
     count = entry.get("count") if isinstance(entry, dict) else None
-    return {"count": count} if type(count) is int and 1 <= count <= form.MAX_COUNT else {}
+    return {"count": count} if type(count) is int and 1 <= count <= MAX_COUNT else {}
 
 
 def _replace_section(data: dict[str, Any], section: str, error: ErrorDetails) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,12 @@ from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice, Scenario
 from testbed.topology.choices import anchored, policy_problem, read_policy
 from testbed.topology.compiler import Compiler
-from testbed.topology.document import MAX_POLICY_CHARACTERS, TopologyDocument
+from testbed.topology.document import TopologyDocument
 from testbed.topology.form import Draft, read_form
 from testbed.topology.places import MAX_BYTES, Problem, YamlError, read_yaml
+from testbed.topology.traces import TraceFiles
+from testbed.topology.values import MAX_PATH_CHARACTERS, MAX_POLICY_CHARACTERS
+from testbed.trace.files import nameable
 
 _MAX_SHOWN = 50
 
@@ -49,6 +52,12 @@ class Topology:
     document: TopologyDocument
     _draft: Draft
     _policy: PolicyChoice  # the one it was checked with
+    _files: TraceFiles
+
+    @property
+    def traces(self) -> Mapping[str, bytes]:
+        """What stood in the files of the network traces, by their path as the topology states it."""
+        return dict(self._files.contents)
 
     def resolve(
         self, *, seed: int | None = None, duration_s: float | None = None, policy: str | None = None
@@ -65,20 +74,27 @@ class Topology:
             raise InputError(f"the duration must be above zero, not {duration_s}", hint="for example 60 s")
         if seed is not None and not 0 <= seed < 2**63:
             raise InputError(f"the seed must be between 0 and 2^63 - 1, not {seed}", hint="for example 1")
-        scenario, problems = _compile(self._draft, self.source, chosen, seed=seed, duration_s=duration_s)
+        scenario, problems = _compile(self._draft, self.source, self._files, chosen, seed=seed, duration_s=duration_s)
         if scenario is None:
             raise TopologyError(problems)
         return scenario
 
 
-def load_topology(path: Path | str, *, folder: str | None = None, policy: str | None = None) -> Topology:
+def load_topology(
+    path: Path | str,
+    *,
+    folder: str | None = None,
+    policy: str | None = None,
+    traces: Mapping[str, Path] | None = None,
+) -> Topology:
     """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read.
 
     Paths in the file are relative to its own folder, or to `folder`. `policy` takes the place of the file's own, as in
-    `Topology.resolve`: that one is then neither checked nor loaded.
+    `Topology.resolve`: that one is then neither checked nor loaded. `traces` are files to read in place of network
+    traces, by path as the topology states it.
     """
     try:
-        with Path(path).open("rb") as file:
+        with nameable(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -93,15 +109,21 @@ def load_topology(path: Path | str, *, folder: str | None = None, policy: str | 
         line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
         raise TopologyError([Problem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
     own_folder = os.path.dirname(os.path.abspath(path))
-    return load_topology_text(text, str(path), folder=own_folder if folder is None else folder, policy=policy)
+    folder = own_folder if folder is None else folder
+    return load_topology_text(text, str(path), folder=folder, policy=policy, traces=traces)
 
 
 def load_topology_text(
-    text: str, source: str = "topology.yaml", *, folder: str = "", policy: str | None = None
+    text: str,
+    source: str = "topology.yaml",
+    *,
+    folder: str = "",
+    policy: str | None = None,
+    traces: Mapping[str, Path] | None = None,
 ) -> Topology:
     """Check a topology's text; `source` names it in messages. Raises TopologyError with every problem.
 
-    Paths in the text are relative to `folder`, or to the working directory; `policy` as in `load_topology`.
+    Paths in the text are relative to `folder`, or to the working directory; the rest is as in `load_topology`.
     """
     folder = os.path.abspath(folder)
     try:
@@ -114,11 +136,12 @@ def load_topology_text(
         raise TopologyError(problems)
     document = draft.document
     chosen = _stated_policy(document, folder) if policy is None else _asked_policy(policy, document, folder)
-    _, found = _compile(draft, source, chosen)
+    files = TraceFiles(folder, traces or {})
+    _, found = _compile(draft, source, files, chosen)
     problems += found
     if problems:
         raise TopologyError(problems)
-    return Topology(source, text, folder, document, draft, chosen)
+    return Topology(source, text, folder, document, draft, chosen, files)
 
 
 def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:
@@ -134,6 +157,11 @@ def topology_json_schema() -> dict[str, object]:
     properties["policy"] = {
         "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS}, properties["policy"]],
         "description": "which offloading policy decides: a name, name:key=value,key=value, or file.py:Class",
+    }
+    traced = schema["$defs"]["TracedLinkEntry"]["properties"]  # a file alone may stand for the whole entry, too
+    traced["trace"] = {
+        "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_PATH_CHARACTERS}, {"$ref": "#/$defs/TraceEntry"}],
+        "description": traced["trace"]["description"],
     }
     tidy = _tidied(schema)
     assert isinstance(tidy, dict)
@@ -184,6 +212,7 @@ def _asked_policy(text: str, document: TopologyDocument, folder: str) -> PolicyC
 def _compile(
     draft: Draft,
     source: str,
+    files: TraceFiles,
     policy: PolicyChoice,
     *,
     seed: int | None = None,
@@ -194,6 +223,7 @@ def _compile(
     compiler = Compiler(
         draft,
         source,
+        files,
         seed=document.seed if seed is None else seed,
         duration_s=document.duration if duration_s is None else duration_s,
         policy=policy,

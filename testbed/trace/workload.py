@@ -4,8 +4,6 @@ A trace is JSON lines sorted by time: `{"time_s": 0.123, "device": "cam-1", "sam
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy.typing as npt
 
 from node_agent.errors import InputError
 from testbed.scenario import ArrivalProcess, RateChange, Scenario
+from testbed.trace.files import BYTE_ORDER_MARK, nameable, replacing
 
 MAX_PROBLEMS = 20
 MAX_LINE_BYTES = 4096
@@ -46,7 +45,7 @@ class Arrival:
 
 
 class TraceError(InputError):
-    """A workload trace that cannot be used; `problems` lists what was found, each as file:line: message."""
+    """A trace, of a workload or of a link, that cannot be used; `problems` lists what was found, file:line: message."""
 
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)
@@ -65,7 +64,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 def read_trace(path: Path | str) -> list[Arrival]:
     """Read a trace file. Raises TraceError with up to MAX_PROBLEMS problems, InputError if it cannot be opened."""
     try:
-        with Path(path).open("rb") as file:
+        with nameable(path).open("rb") as file:
             return _read_lines(file, str(path))
     except OSError as error:
         reason = error.strerror or str(error)
@@ -96,23 +95,9 @@ def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: i
 def write_trace(path: Path | str, arrivals: Iterable[Arrival]) -> None:
     """Write a trace; a file of that name is replaced at once, when all is written. Raises InputError if it fails."""
     encoder = msgspec.json.Encoder()
-    partial: str | None = None
-    try:
-        target = Path(path).resolve()  # a link keeps pointing at the new file
-        if target.exists() and not target.is_file():
-            raise InputError(f"{path}: not a regular file", hint="name a file that may be replaced")
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as file:
-            for arrival in arrivals:
-                file.write(encoder.encode(arrival) + b"\n")
-            os.fchmod(file.fileno(), 0o644)  # mkstemp lets nobody else read it; a trace is meant to be shared
-        os.replace(partial, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be written: {reason}", hint="choose another --out") from error
-    finally:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)
+    with replacing(path) as file:
+        for arrival in arrivals:
+            file.write(encoder.encode(arrival) + b"\n")
 
 
 def generate(
@@ -166,6 +151,8 @@ def _read_lines(file: BinaryIO, source: str) -> list[Arrival]:
     number = 0
     while len(problems) <= MAX_PROBLEMS and (raw := file.readline(MAX_LINE_BYTES)):
         number += 1
+        if number == 1:
+            raw = raw.removeprefix(BYTE_ORDER_MARK)
         whole = raw.endswith(b"\n")
         if not whole and len(raw) == MAX_LINE_BYTES:
             # What follows cannot be told apart into lines without reading without bound.

@@ -65,10 +65,60 @@ def test_a_run_that_ended_before_its_fidelity_was_known_can_be_told():
     assert "this machine: - busy" in render_summary(summary_of([], {"network_backend": None, "frames_late": None}), RUN)
 
 
-@pytest.mark.parametrize(("share", "warned"), [(0.5, False), (0.99, True)])
-def test_a_machine_without_reserves_is_called_so(share, warned):
-    text = render_summary(summary_of([], {**FIDELITY, "host_cpu_share": share}), RUN)
-    assert ("too busy" in text) is warned
+def fidelity_lines(**changes):
+    text = render_summary(summary_of([], FIDELITY | changes), RUN)
+    lines = [line[11:] for line in text.splitlines()]
+    return lines[next(n for n, line in enumerate(text.splitlines()) if line.startswith("Fidelity")) :]
+
+
+def test_the_verdict_comes_first_with_its_reasons():
+    assert fidelity_lines(verdict="held", reasons=[])[0] == "held"
+    reasons = [
+        "12 % of the tasks were delayed by this machine (bound 5 %)",
+        "this machine is the likely cause: 99 % of its processors' time was in use, processes waited for one 80 % of "
+        "the time",
+    ]
+    lines = fidelity_lines(verdict="strained", reasons=reasons)
+    assert " ".join(lines[:4]).startswith(f"strained: {reasons[0]} {reasons[1]} network (userspace):")
+    assert max(map(len, lines)) <= 69
+    assert not any(line.startswith("%") for line in lines)  # no number is parted from its unit
+
+
+def test_the_worst_paths_are_named():
+    def path(name, measured_s, excess_s):
+        return {"path": [name, "switch", "near"], "delay_s": 0.01, "measured_delay_s": measured_s,
+                "excess_p10_s": excess_s}  # fmt: skip
+
+    paths = [path("a", 0.0101, 0.0002), path("b", 0.0095, -0.0001), path("c", None, None)]
+    lines = fidelity_lines(paths=paths)
+    assert "worst path before: b - near, 9.50 ms for 10 ms" in lines
+    assert "worst path during: a - near, +0.20 ms" in lines
+    early = path("d", 0.01, -0.03)
+    assert "worst path during: d - near, -30.00 ms" in fidelity_lines(paths=[*paths, early])
+    assert not any("worst path" in line for line in fidelity_lines(paths=paths[2:]))
+
+
+def test_lateness_of_changes_is_told_if_there_were_any():
+    told = {"injected": 581, "skipped": 0, "lateness_p99_s": 0.0061, "worst_lateness_s": 0.0116}
+    line = "changes injected: 581, 99 % at most 6.1 ms late, the worst 11.6 ms"
+    assert line in fidelity_lines(changes=told)
+    assert f"{line}, 7 steps of traces left out" in fidelity_lines(changes=told | {"skipped": 7})
+    none = {"injected": 0, "skipped": 0, "lateness_p99_s": None, "worst_lateness_s": None}
+    assert not any("changes" in line for line in (*fidelity_lines(changes=none), *fidelity_lines()))
+
+
+def test_timers_touched_tasks_and_pressure_are_told_where_they_are_known():
+    lines = fidelity_lines(
+        timers=400, timers_late=2, worst_timer_lateness_s=0.0042, tasks_touched_share=0.031,
+        host={"pressure_some_share": 0.25},
+    )  # fmt: skip
+    assert "timers over 1 ms late: 2 of 400 (0.50 %); the worst 4.2 ms" in lines
+    assert "tasks that this machine delayed: 3.1 %" in lines
+    assert "processes waited for a processor 25 % of the time" in lines
+
+
+def test_netem_does_not_tell_how_late_frames_were():
+    assert not any("1 ms late" in line for line in fidelity_lines(network_backend="netem"))
 
 
 def test_piped_it_is_the_same_text_without_colour(summary, capsys):

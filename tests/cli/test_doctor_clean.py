@@ -24,7 +24,11 @@ def test_doctor_reports_as_json():
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert report["possible"] is True
-    assert {"root", "torch", "trial network"} <= {finding["name"] for finding in report["findings"]}
+    assert report["schema"] == 1
+    findings = {finding["name"]: finding for finding in report["findings"]}
+    assert {"root", "torch", "trial network"} <= set(findings)
+    assert all(set(each) >= {"name", "state", "detail", "remedy", "means", "figures"} for each in findings.values())
+    assert findings["trial network"]["figures"]["rate_mbit_per_s"] > 0
 
 
 def test_doctor_ends_with_4_where_no_run_is_possible(tmp_path):

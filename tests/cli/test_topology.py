@@ -60,3 +60,21 @@ def test_json_tells_a_program_the_same(tmp_path: Path, capsys: pytest.CaptureFix
 def test_schema_prints_the_shipped_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of("topology", "schema") == 0
     assert capsys.readouterr().out == (ROOT / "topologies" / "topology.schema.json").read_text(encoding="utf-8")
+
+
+def test_links_that_follow_traces_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commute = str(ROOT / "topologies" / "commute.yaml")
+    assert exit_code_of("topology", "validate", commute) == 0
+    said = capsys.readouterr()
+    assert "; 12 links follow ../traces/links/bus.mahi, ../traces/links/tram.csv (" in said.out
+    assert said.err == ""
+    assert exit_code_of("topology", "validate", "--json", commute) == 0
+    found = json.loads(capsys.readouterr().out)["topologies"][0]
+    assert (found["events"], set(found["network_traces"].values())) == (0, {6})
+    assert found["link_changes_per_s"] > 20
+
+    lively = tmp_path / "lively.yaml"
+    text = Path(commute).read_text().replace("../traces", str(ROOT / "traces")).replace("every: 250 ms", "every: 10 ms")
+    lively.write_text(text.replace("count: 6", "count: 12"))
+    assert exit_code_of("topology", "validate", str(lively)) == 0
+    assert "changes of links a second take CPU time" in capsys.readouterr().err

@@ -1,6 +1,8 @@
-"""`trace generate` and `trace inspect` as a user runs them."""
+"""`trace generate`, `inspect`, `convert` and `generate-link` as a user runs them."""
 
 import json
+import shlex
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,100 @@ def test_a_broken_trace_is_reported_line_by_line(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().err
     assert f"{path}:1: " in said
     assert f"{path}:2: the last line is cut off" in said
+
+
+def test_a_link_is_made_up_shown_and_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    series, packets, back = (str(tmp_path / name) for name in ("a.csv", "b.down", "c.csv"))
+    wish = ("--rate", "4 Mbit/s", "--outages", "10 %", "--delay", "30 ms", "--duration", "60", "--seed", "2")
+    assert exit_code_of("trace", "generate-link", *wish, "--out", series) == 0
+    assert capsys.readouterr().err == f"{series}: 60 s, csv\n"
+    assert exit_code_of("trace", "convert", series, "--out", packets) == 0
+    assert capsys.readouterr().err == f"{packets}: 60 s, mahimahi, without its delay\n"
+    assert exit_code_of("trace", "convert", packets, "--out", back, "--every", "1 s") == 0
+    capsys.readouterr()
+    rates = []
+    for path, steps in ((series, 600), (packets, 600), (back, 60)):
+        assert exit_code_of("trace", "inspect", "--json", path) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["file"], found["duration_s"], found["steps"]) == (path, 60, steps)
+        rates.append(found["mean_rate_mbit_per_s"])
+    assert rates[1:] == pytest.approx([rates[0]] * 2, rel=1e-3)
+    assert exit_code_of("trace", "inspect", series) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("network trace of 60 s in 600 steps\nrate    mean ")
+    assert "% of the time" in said
+    assert "\ndelay   mean " in said
+    assert (tmp_path / "b.down").read_text().split()[-1] == "60000"
+
+
+@pytest.mark.parametrize(
+    ("wish", "noted"),
+    [
+        (("--rate", "100000 Mbit/s", "--variability", "5"), "cut off at 100000 Mbit/s, so its mean is below"),
+        (("--delay", "30 s", "--variability", "5"), "cut off at 60 s of delay, so its mean is below"),
+        ((), ""),
+    ],
+)
+def test_what_is_made_up_can_be_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wish: tuple[str, ...], noted: str
+) -> None:
+    assert exit_code_of("trace", "generate-link", *wish, "--out", str(tmp_path / "t")) == 0
+    said = capsys.readouterr().err
+    assert noted in said
+    assert said.count("note:") == bool(noted)
+    assert exit_code_of("trace", "inspect", str(tmp_path / "t")) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (("inspect", "bad.csv"), 3, "error: bad.csv:2: rate_mbit_per_s must not be negative: '-1'\nhint: "),
+        (("convert", "bad.csv", "--out", "x"), 3, "error: bad.csv:2: "),
+        (("convert", "load.jsonl", "--out", "x"), 3, "error: load.jsonl:1: a workload trace"),
+        (("convert", "absent", "--out", "x"), 3, "error: absent: cannot be read"),
+        (("convert", "good.csv", "--out", "no/x"), 3, "error: no/x: cannot be written"),
+        (("convert", "good.csv", "--out", "x", "--every", "5 ms"), 3, "error: a step takes a whole number of milli"),
+        (("convert", "good.csv", "--out", "x", "--format", "pcap"), 2, "Invalid value for '--format'"),
+        (
+            ("inspect", "absent"),
+            3,
+            "hint: give the path of a trace; `trace generate` and `trace generate-link` make some",
+        ),
+        (("inspect", "page"), 3, "error: page:1: neither mahimahi packet deliveries nor a time series"),
+        (("inspect", "delays"), 3, "error: delays:1: there is no column time_s"),
+        (("generate-link", "--out", "x", "--rate", "200 Gbit/s"), 3, "error: a mean rate of 200000 Mbit/s is more"),
+        (("generate-link", "--out", "x", "--delay", "61 s"), 3, "error: a mean delay of 61 s is more"),
+        (
+            ("generate-link", "--out", "x", "--duration", "1e9 s", "--every", "1e6 s", "--outage", "1e7 s"),
+            3,
+            "error: a trace of 1e+09 s is too long\nhint: ",
+        ),
+        (("inspect", "load.jsonl", "--every", "1 s"), 2, "--every is for network traces"),
+        (("generate-link", "--out", "x", "--rate", "5"), 2, "has no unit"),
+        (("generate-link", "--out", "x", "--outages", "150 %"), 2, "too large for a share"),
+        (("generate-link", "--out", "x", "--duration", "0 s"), 2, "must be above zero"),
+        (("generate-link", "--out", "x", "--duration", "1000 h"), 3, "steps"),
+    ],
+)
+def test_wrong_network_traces_and_wishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...], exit_code: int, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.csv").write_text("time_s,rate_mbit_per_s\n0,1\n1,2\n")
+    (tmp_path / "bad.csv").write_text("time_s,rate_mbit_per_s\n0,-1\n")
+    (tmp_path / "page").write_text("<html>\n")
+    (tmp_path / "delays").write_text("delay_ms,rate_mbit_per_s\n1,2\n")
+    (tmp_path / "load.jsonl").write_text('{"time_s": 0.1, "device": "cam", "sample": 1}\n')
+    assert exit_code_of("trace", *arguments) == exit_code
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_example_traces_are_those_that_the_topology_tells(tmp_path: Path) -> None:
+    lines = (ROOT / "topologies" / "commute.yaml").read_text().split("links:\n")[1].splitlines()
+    comments = [line.strip().removeprefix("# ") if "# --" in line else "" for line in lines]
+    wishes = [shlex.split(" ".join(part)) for is_wish, part in groupby(comments, key=bool) if is_wish]
+    for name, wish in zip(("bus.mahi", "tram.csv"), wishes, strict=True):
+        assert exit_code_of("trace", "generate-link", *wish, "--out", str(tmp_path / name)) == 0
+        assert (tmp_path / name).read_bytes() == (ROOT / "traces" / "links" / name).read_bytes()

@@ -3,7 +3,11 @@
 from itertools import pairwise
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.evidence import Evidence, NodeLoad
+from testbed.fidelity import FidelityState, Report, Verdict
+from testbed.network import NetworkStatistics, WatchedPath
 from testbed.observer import RunObserver
+from testbed.pressure import HostUse
 from testbed.scenario import Device, ModelChoice, PolicyChoice, Scenario, Server
 
 
@@ -48,6 +52,7 @@ def sample(node, stage, at_s=1.0, **changes):
     values = {
         "queue_length": 2, "arrival_rate_per_s": 6.0, "utilisation": 0.5, "arrived": 6, "served": 6, "exits": 3,
         "forwarded": 3, "duplicates": 0, "overruns": 0, "cpu_s": 0.01, "threshold": 0.75 if stage else None,
+        "busy_s": 0.5 if stage else 0.0,
     }  # fmt: skip
     return SampleRecord(at_s, node, stage, **{**values, **changes})
 
@@ -58,6 +63,18 @@ def decision(node, offload, at_s=2.5, threshold=0.75):
 
 def event(kind, node=None, detail="", at_s=1.0):
     return EventRecord(at_s, node, kind, detail)
+
+
+def emulation(verdict: Verdict = "held", *reasons: str, network: bool = True, time_scale: float = 1.0) -> FidelityState:
+    """How an emulation may stand; without `network`, its counters are not known yet."""
+    watched = [WatchedPath((end, "switch", "near-1"), 20, 0, excess_s, None) for end, excess_s in
+               (("west-1", 0.0001), ("west-2", 0.0004), ("east-1", None))]  # fmt: skip
+    counters = NetworkStatistics("userspace", 20_000, 30, 0.004, 0, 0, 1.0, realtime_priority=True)
+    evidence = Evidence(
+        time_scale=time_scale, servers={"near-1": NodeLoad(deadlines=1000, late_timers=4)}, watched=watched,
+        network=counters if network else None,
+    )  # fmt: skip
+    return FidelityState(Report(verdict, reasons, evidence), HostUse(0.63, 0.0, 0.12, 0.0))
 
 
 def play(observer: RunObserver, what: Scenario, seconds: int = 20) -> None:

@@ -3,6 +3,8 @@
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from msgspec import ValidationError
 from node_agent.compute import PacedExecutor, QuotaExecutor, as_tensor, inference
 from node_agent.errors import TestbedError
 from node_agent.events import ComputeFinished
+from node_agent.punctual import Priority
 from node_agent.wire import Tensor, TensorForm
 
+ROOT = Path(__file__).parents[2]
 IMAGE = Tensor(TensorForm("uint8", (2, 3)), bytes(range(6)))
 
 
@@ -75,7 +79,7 @@ def paced(*, work=1e6, capacity=1e7, time_scale=1.0, real_s=0.0) -> PacedExecuto
         time.sleep(real_s)
         return answer(tensor)
 
-    return PacedExecutor(infer, work, capacity, time_scale)
+    return PacedExecutor(infer, work, capacity, time_scale, Priority())
 
 
 def test_service_takes_work_over_capacity():
@@ -89,6 +93,42 @@ def test_service_takes_work_over_capacity():
     assert executor.collect(5.1) == ComputeFinished(15, 0.5, None, overrun=False)
     assert executor.due_s() is None
     assert executor.collect(6.0) is None
+    executor.close()
+
+
+def test_a_late_end_of_service_is_told():
+    executor = paced()
+    executor.start(IMAGE, 5.0)
+    assert executor.collect(5.125).late_s == pytest.approx(0.025)
+    executor.start(IMAGE, 6.0)
+    executor.set_capacity(2e7, 6.0)
+    assert executor.collect(6.25).late_s == pytest.approx(0.2)
+
+
+def burnt(tensor: Tensor) -> ComputeFinished:
+    """An answer after 20 ms of CPU time."""
+    end_s = time.thread_time() + 0.02
+    while time.thread_time() < end_s:
+        pass
+    return answer(tensor)
+
+
+def test_the_cpu_time_of_the_sub_model_is_counted():
+    executor = PacedExecutor(burnt, 1e6, 1e7, 1.0, Priority())
+    assert executor.cpu_s == 0
+    for _ in range(2):
+        executor.start(IMAGE, 0.0)
+        executor.collect(1.0)
+    assert 0.04 <= executor.cpu_s < 0.045
+    assert paced(real_s=0.03).cpu_s < 0.01
+
+
+def test_a_process_of_its_own_tells_the_cpu_time_of_its_sub_model():
+    executor = QuotaExecutor(burnt, ())
+    for _ in range(2):
+        executor.start(IMAGE, 0.0)
+        assert collect(executor).late_s == 0
+    assert 0.04 <= executor.cpu_s < 0.045
     executor.close()
 
 
@@ -203,6 +243,23 @@ def test_closing_ends_the_process():
         os.waitpid(pid, 0)
 
 
+def test_the_process_ends_with_a_killed_agent_even_if_others_hold_its_pipe():
+    """A sibling forked later inherits the pipe's other end; it lives until the test lets go of its input."""
+    code = (
+        "import os, sys; from node_agent.compute import QuotaExecutor\n"
+        "executor = QuotaExecutor(lambda tensor: None, ())\n"
+        "if os.fork(): print(executor._pid, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as agent:
+        watched = os.pidfd_open(int(agent.stdout.readline()))
+        agent.kill()
+        ended = select.select([watched], [], [], 10)[0]
+        os.close(watched)
+    assert ended
+
+
 def test_closing_while_it_computes_ends_the_process(capfd):
     executor = QuotaExecutor(lambda tensor: answer(tensor, activation=as_tensor(np.zeros(10**6, np.float32))), ())
     executor.start(IMAGE, 0.0)  # its answer does not fit into the pipe
@@ -255,6 +312,28 @@ def test_a_control_group_slows_the_process_and_not_its_parent(tmp_path):
         assert 0.03 < median_s(executor) < 0.075
         executor.close()
         assert group.procs_path.read_text() == ""
+        group.remove()
+
+
+@pytest.mark.root
+def test_a_sub_model_above_its_memory_limit_ends_and_the_error_says_so(tmp_path):
+    from testbed.compute import CpuCgroup, hierarchies
+    from testbed.ledger import Ledger
+
+    if (found := hierarchies()) is None or found.memory is None:
+        pytest.skip("no memory controller here")
+    with Ledger(f"test-memory-{os.getpid()}", root=tmp_path) as ledger:
+        group = CpuCgroup.create("server", 1.0, ledger, memory_bytes=32 << 20)
+        executor = QuotaExecutor(
+            lambda tensor: answer(tensor, activation=as_tensor(np.ones(50 << 20, np.uint8))),
+            [str(path) for path in group.procs_paths],
+        )
+        executor.start(IMAGE, 0.0)
+        assert select.select([executor.fileno()], [], [], 10.0)[0]
+        with pytest.raises(TestbedError) as caught:
+            executor.collect(0.0)
+        assert "memory limit" in caught.value.hint
+        executor.close()
         group.remove()
 
 

@@ -25,7 +25,7 @@ from node_agent.wire import (
 
 times = st.floats(-1e6, 1e6)
 names = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
-hops = st.lists(st.builds(Hop, names, times, times, times, times), max_size=4).map(tuple)
+hops = st.lists(st.builds(Hop, names, times, times, times, times, st.floats(0, 1e6)), max_size=4).map(tuple)
 forms = st.builds(
     TensorForm, st.sampled_from(["uint8", "float16", "float32"]), st.lists(st.integers(1, 5), max_size=4).map(tuple)
 )

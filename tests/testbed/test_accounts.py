@@ -111,12 +111,12 @@ def test_what_a_cut_run_had_not_come_to_was_never_offered(accounts):
 def test_samples_are_summed_up_and_the_summary_tells_them(accounts):
     values = {
         "queue_length": 0, "arrival_rate_per_s": 0.0, "utilisation": 0.0, "arrived": 1, "served": 1, "exits": 0,
-        "forwarded": 1, "overruns": 2, "cpu_s": 0.25, "threshold": None,
+        "forwarded": 1, "overruns": 2, "cpu_s": 0.25, "threshold": None, "busy_s": 0.0,
     }  # fmt: skip
     for duplicates in (1, 2):
         accounts.take(SampleRecord(1.0, "west-1", 0, duplicates=duplicates, **values), 1.0)
     accounts.take(EventRecord(1.0, None, "something", "odd"), 1.0)
-    assert (accounts.duplicates, accounts.overruns, accounts.agents_cpu_s) == (3, 4, 0.5)
+    assert (accounts.duplicates, accounts.agents_cpu_s) == (3, 0.5)
     summary = accounts.summary({"simulated": True}, {"network": 0.5})
     assert summary["tasks"]["duplicates"] == 3
     assert (summary["topology"], summary["seed"], summary["policy"]) == ("demo", 1, "dto-ee")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from testbed.observer import SilentObserver
 from testbed.planning import plan_replay, plan_run
 from testbed.recorder import read_manifest
 from testbed.trace.workload import read_trace
+from tests.hogs import hogs
 from tests.testbed import small
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
@@ -35,6 +37,31 @@ def run(tmp_path: Path, text: str = small.SMALL, **options):
     topology.write_text(text)
     plan = plan_run(topology, out=tmp_path / "run", **options)
     return Experiment(plan, SilentObserver()).run()
+
+
+def check_fidelity(outcome) -> None:
+    """It covers every link and server."""
+    fidelity = outcome.summary["fidelity"]
+    assert fidelity["verdict"] == outcome.report.verdict
+    ways = {("cam-1", "near-1"), ("cam-1", "near-2"), ("cam-2", "near-1"), ("cam-2", "near-2"), ("near-1", "core"),
+            ("near-2", "core")}  # fmt: skip
+    ways |= {(b, a) for a, b in ways}
+    assert {tuple(link["ends"]) for link in fidelity["links"]} == ways
+    assert {tuple(path["path"]) for path in fidelity["paths"]} == ways
+    assert all(path["measured_delay_s"] >= path["delay_s"] * 0.9 for path in fidelity["paths"])
+    assert all(path["probes_during"] >= 4 for path in fidelity["paths"])
+    assert fidelity["frames_relayed"] > 500  # read a moment before those of the links, while frames still come
+    assert sum(link["frames"] for link in fidelity["links"]) == pytest.approx(fidelity["frames_relayed"], rel=0.05)
+    tasks = lines(outcome.run_directory / "tasks.jsonl")
+    for name, capacity in (("near-1", 0.5e9), ("near-2", 0.3e9), ("core", 0.6e9)):
+        node = fidelity["nodes"][name]
+        assert node["capacity_flop_per_s"] == pytest.approx(capacity)
+        assert node["served"] <= sum(hop["node"] == name for task in tasks for hop in task["hops"])
+        if node["served"]:
+            assert node["served_flop_per_s"] <= capacity * 1.05
+            assert node["host_flop_per_s"] > capacity  # real work: the machine is faster, and not infinitely so
+            assert node["host_flop_per_s"] < 1e12
+    assert 0 < fidelity["host"]["cpu_share"] <= 1
 
 
 def test_a_run_records_every_task_once_and_replays_the_same(tmp_path):
@@ -72,6 +99,8 @@ def test_a_run_records_every_task_once_and_replays_the_same(tmp_path):
     assert manifest["exit_reason"] == "completed"
     assert manifest["backends"]["network"] in ("netem", "userspace")
     assert manifest["seed"] == 3
+
+    check_fidelity(outcome)
 
     again = Experiment(plan_replay(directory, out=tmp_path / "again", policy="computing-first"), SilentObserver()).run()
     assert (again.run_directory / "trace.jsonl").read_bytes() == (directory / "trace.jsonl").read_bytes()
@@ -126,6 +155,67 @@ def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
     hops = [hop for task in lines(outcome.run_directory / "tasks.jsonl") for hop in task["hops"]]
     near = [hop["finished_s"] - hop["started_s"] for hop in hops if hop["node"] == "near-1"]
     assert np.median(near) == pytest.approx(23.0e6 / 0.5e9, rel=0.05)
+
+
+class Troublemaker(SilentObserver):
+    """Overloads the machine from the start of the run to the end of the `with` block."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Troublemaker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def started(self, scenario, offered) -> None:  # noqa: ARG002 - the observer's signature
+        processors = os.cpu_count() or 1
+        self._stack.enter_context(hogs(4 * processors, realtime=processors))
+
+
+def test_an_overloaded_machine_is_recognised(tmp_path):
+    """Four busy loops a processor at normal priority, and one that comes before everything else.
+
+    The first alone do not touch a small network: relay and agents have real-time priority.
+    """
+    topology = tmp_path / "topology.yaml"
+    topology.write_text(small.SMALL)
+    plan = plan_run(topology, out=tmp_path / "run", duration_s=5.0)
+    with Troublemaker() as observer:
+        outcome = Experiment(plan, observer).run()
+    assert outcome.report.verdict != "held"
+    reasons = outcome.summary["fidelity"]["reasons"]
+    assert any(what in reason for reason in reasons for what in ("tasks", "frames", "timers")), reasons
+    assert any("likely cause" in reason for reason in reasons), reasons
+
+
+class Freezer(SilentObserver):
+    """Stops the agent that was started last for four seconds in the middle of the run."""
+
+    def __init__(self, run_id: str) -> None:
+        self._ledger = RUN_ROOT / run_id / "ledger.jsonl"
+        self._frozen: int | None = None
+
+    def tick(self, now_s: float) -> None:
+        if self._frozen is None and now_s > 1.0:
+            self._frozen = json.loads(self._ledger.read_text().splitlines()[-1])["pid"]
+            os.kill(self._frozen, signal.SIGSTOP)
+        elif self._frozen and now_s > 5.0:
+            os.kill(self._frozen, signal.SIGCONT)
+            self._frozen = 0
+
+
+def test_a_frozen_agent_is_recognised(tmp_path):
+    topology = tmp_path / "topology.yaml"
+    topology.write_text(small.SMALL)
+    plan = plan_run(topology, out=tmp_path / "run", duration_s=6.0)
+    outcome = Experiment(plan, Freezer(plan.run_id)).run()
+    assert outcome.report.verdict != "held"
+    fidelity = outcome.summary["fidelity"]
+    assert any("the agent of core told nothing for " in reason for reason in fidelity["reasons"]), fidelity["reasons"]
+    assert 3.9 < fidelity["longest_silence_s"] < 7.0
+    assert fidelity["nodes"]["core"]["longest_silence_s"] == fidelity["longest_silence_s"]
 
 
 @pytest.mark.skipif(detect() is None, reason="no cgroup CPU controller on this machine")

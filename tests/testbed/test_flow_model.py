@@ -56,7 +56,7 @@ class TestTransfer:
             assert transfer_s(order, 14_480) == pytest.approx(0.03 + 0.02896 + 0.001448 + 0.000724)
 
     def test_bytes_are_those_of_real_messages(self):
-        hops = (Hop("near-1", 12.345678, 12.5, 12.6, 12.7),)
+        hops = (Hop("near-1", 12.345678, 12.5, 12.6, 12.7, 0.001),)
         form = TensorForm("float16", (1, 24, 16, 16))
         task = Task(421, "west-1", 1, 12.7, hops, form)
         sent = sum(len(frame) for frame in encode(task, Tensor(form, bytes(form.byte_count))))

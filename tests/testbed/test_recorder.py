@@ -20,7 +20,7 @@ from testbed.trace.workload import Arrival, read_trace
 
 ARRIVALS = [Arrival(0.5, "cam", 2), Arrival(0.75, "cam", 0)]
 LABELS = np.array([4, 5, 6])
-HOP = Hop("near", 0.51, 0.52, 0.6, 0.61)
+HOP = Hop("near", 0.51, 0.52, 0.6, 0.61, 0.0)
 DONE = TaskRecord(
     id=0, device="cam", sample=2, prediction=6, exit_stage=1, created_s=0.5, completed_s=0.625, status="completed",
     reason=None, attempts=1, lateness_s=0.001, forced_exit=False, hops=(HOP,),
@@ -56,7 +56,8 @@ def test_a_completed_task_and_a_lost_one(recorder, tmp_path):
     assert completed == {
         "id": 0, "device": "cam", "sample": 2, "label": 6, "prediction": 6, "correct": True, "exit_stage": 1,
         "created_s": 0.5, "completed_s": 0.625, "delay_s": 0.125, "status": "completed", "attempts": 1,
-        "hops": [{"node": "near", "received_s": 0.51, "started_s": 0.52, "finished_s": 0.6, "sent_s": 0.61}],
+        "hops": [{"node": "near", "received_s": 0.51, "started_s": 0.52, "finished_s": 0.6, "sent_s": 0.61,
+                  "late_s": 0.0}],
         "lateness_s": 0.001, "forced_exit": False, "reason": None,
     }
     assert (lost["status"], lost["reason"], lost["label"]) == ("lost", "no result", 4)
@@ -82,6 +83,7 @@ def test_the_other_streams(recorder, tmp_path):
         SampleRecord(
             time_s=1.0, node="near", stage=1, queue_length=2, arrival_rate_per_s=3.0, utilisation=0.5, arrived=3,
             served=2, exits=1, forwarded=1, duplicates=0, overruns=0, cpu_s=0.01, threshold=0.8,
+            busy_s=0.5, compute_cpu_s=0.005, deadlines=9, late_timers=1, worst_timer_s=0.002,
         )
     )
     recorder.event(EventRecord(2.0, None, "link-change", "cam - near: 5 Mbit/s"))

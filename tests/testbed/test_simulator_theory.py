@@ -20,7 +20,7 @@ warm_up: 20 s
 seed: 5
 devices: {{cam: {{count: 5, rate: {device_rate} /s}}}}
 servers: {{only: {{stage: 1, capacity: {capacity} FLOP/s}}}}
-links: [{{from: cam, to: only, rate: 10000 Gbit/s, delay: 0 ms}}]
+links: [{{from: cam, to: only, rate: 100 Gbit/s, delay: 0 ms}}]
 """
 SERVICE_PER_S = 100.0
 
@@ -51,7 +51,7 @@ def test_exponential_service_is_an_m_m_1_queue(tmp_path, load):
 def test_a_link_is_a_queue_too(tmp_path):
     """1 KiB and its header over 1 Mbit/s: another M/D/1 queue, whose service is the transmission."""
     text = ONE_QUEUE.format(duration=800, device_rate=60, capacity=1e6 * WORK_FLOP).replace("count: 5", "count: 1")
-    outcome = simulate(tmp_path, text.replace("10000 Gbit/s, delay: 0 ms", "1 Mbit/s, delay: 3 ms"))
+    outcome = simulate(tmp_path, text.replace("100 Gbit/s, delay: 0 ms", "1 Mbit/s, delay: 3 ms"))
     tasks = lines(outcome, "tasks.jsonl")
     there_s = np.array([task["hops"][0]["received_s"] - task["created_s"] for task in tasks])
     shortest_s = there_s.min() - 0.003
@@ -77,9 +77,9 @@ servers:
   core-1: {stage: 3, capacity: 0.20 GFLOP/s}
   core-2: {stage: 3, capacity: 0.12 GFLOP/s}
 links:
-  - {from: cam, to: [near-1, near-2], rate: 10000 Gbit/s, delay: 0 ms}
-  - {from: [near-1, near-2], to: [mid-1, mid-2], rate: 10000 Gbit/s, delay: 0 ms}
-  - {from: [mid-1, mid-2], to: [core-1, core-2], rate: 10000 Gbit/s, delay: 0 ms}
+  - {from: cam, to: [near-1, near-2], rate: 100 Gbit/s, delay: 0 ms}
+  - {from: [near-1, near-2], to: [mid-1, mid-2], rate: 100 Gbit/s, delay: 0 ms}
+  - {from: [mid-1, mid-2], to: [core-1, core-2], rate: 100 Gbit/s, delay: 0 ms}
 """
 
 

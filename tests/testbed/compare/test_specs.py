@@ -54,6 +54,7 @@ def test_a_file_is_known_by_its_content(tmp_path):
 @given(st.lists(st.text(st.characters(blacklist_characters="=:"), min_size=1, max_size=200), min_size=1, unique=True))
 def test_folders_are_safe_and_distinct(texts):
     texts = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    texts = [text for text in texts if not text.endswith(".py")]  # names a file, which is read
     if not texts:
         return
     found = folders(*texts)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from testbed.compare.table import Row, aggregate, backlog, overload
+from testbed.compare.table import Row, aggregate, backlog, fidelity_notes, overload
 from testbed.recovery import Tasks
 
 ROW = Row(
@@ -136,3 +136,16 @@ def test_a_run_that_has_come_over_a_bad_start_is_not_overloaded():
 
 def test_no_task_is_no_overload():
     assert overload(Tasks(np.empty(0), np.empty(0), []), 60.0) == (False, 0.0)
+
+
+def test_runs_whose_emulation_did_not_hold_are_named():
+    rows = [
+        row("ours", 1, 0.2, fidelity="broken"), row("ours", 2, 0.2, fidelity="held"),
+        row("theirs", 1, 0.4, fidelity="broken"), row("theirs", 2, 0.4, fidelity="strained"),
+    ]  # fmt: skip
+    where = "see the fidelity in each summary.json"
+    assert list(fidelity_notes(rows, ["ours", "theirs"])) == [
+        f"the emulation did not hold, {where}: ours (1 of 2 runs), theirs (1 of 2 runs)",
+        f"the emulation was strained, {where}: theirs (1 of 2 runs)",
+    ]
+    assert not list(fidelity_notes([row("ours", 1, 0.2), row("theirs", 1, 0.3, fidelity="held")], ["ours", "theirs"]))

@@ -1,36 +1,64 @@
 import pytest
 
 from node_agent.errors import EnvironmentLacking
+from node_agent.transport import LOW_DELAY
 from testbed.network import commands
 from testbed.network.commands import Batch, NetworkError
 from testbed.scenario import LinkShape
 
 
 def test_rate_limit_lines():
-    assert commands.rate_limit("n0-eth0", LinkShape(20.0, 0.01, queue_packets=50)) == (
-        "qdisc add dev n0-eth0 root handle 1: stab overhead -14 linklayer ethernet htb default 1",
-        "class add dev n0-eth0 parent 1: classid 1:1 htb rate 20718232bit ceil 20718232bit "
+    assert commands.rate_limit("n0-eth0", LinkShape(20.0, 0.01, queue_packets=50), 1) == (
+        "qdisc add dev n0-eth0 root handle 1: htb default 3",
+        "class add dev n0-eth0 parent 1: classid 1:1 htb rate 20911602bit ceil 20911602bit "
         "burst 6056b cburst 6056b quantum 1514",
-        "qdisc add dev n0-eth0 parent 1:1 handle 10: pfifo_fast",
+        "class add dev n0-eth0 parent 1:1 classid 1:2 htb prio 0 rate 8bit ceil 32gbit burst 1b cburst 64000b "
+        "quantum 1514",
+        "qdisc add dev n0-eth0 parent 1:2 handle 20: pfifo limit 50",
+        "class add dev n0-eth0 parent 1:1 classid 1:3 htb prio 1 rate 8bit ceil 32gbit burst 1b cburst 64000b "
+        "quantum 1514",
+        "qdisc add dev n0-eth0 parent 1:3 handle 30: pfifo limit 50",
+        "filter add dev n0-eth0 parent 1: protocol ip prio 1 u32 match u8 0x10 0x10 at 1 flowid 1:2",
     )
 
 
-def test_the_room_of_a_queue_is_its_interfaces():
-    shape = LinkShape(20.0, 0.01, queue_packets=50)
-    assert commands.queue_room("n0-eth0", shape) == "link set dev n0-eth0 txqueuelen 50"
-    assert commands.queue_room("x", LinkShape(20.0, 0.01, queue_packets=0)).endswith(" 1")
+def test_a_queue_of_superframes_has_fewer_places():
+    assert commands.queue_places(LinkShape(100.0, 0.01, queue_packets=1000), 8) == 125
+    assert commands.queue_places(LinkShape(100.0, 0.01, queue_packets=1001), 8) == 126
+    assert commands.queue_places(LinkShape(20.0, 0.01, queue_packets=0), 1) == 1
+
+
+def test_the_filter_takes_what_asks_for_low_delay():
+    value, mask = (int(word, 16) for word in commands.LOW_DELAY_MATCH.split()[1:3])
+    assert LOW_DELAY & mask == value
+    assert not 0 & mask
+
+
+@pytest.mark.parametrize("bit_per_s", [1.0, 40.0, 176.0, 1e4])
+def test_the_bucket_of_a_very_slow_link_is_a_time_the_kernel_can_express(bit_per_s):
+    shape = LinkShape(bit_per_s * 1e-6, 0.0)
+    assert commands.bucket_bytes(shape) >= 1
+    assert commands.bucket_bytes(shape) / (commands.bit_per_s(shape) / 8) * 1e9 / 64 < 2**32
+
+
+@pytest.mark.parametrize(
+    ("shape", "segments"),
+    [
+        (LinkShape(20.0, 0.01), 1),
+        (LinkShape(50.0, 0.01), 4),
+        (LinkShape(100.0, 0.01), 8),
+        (LinkShape(1000.0, 0.01), commands.MOST_SEGMENTS),
+        (LinkShape(100.0, 0.01, loss=0.01), 1),
+        (LinkShape(100.0, 0.01, jitter_s=0.001), 1),
+        (LinkShape(100.0, 0.01, queue_packets=20), 1),
+    ],
+)
+def test_superframes_are_a_millisecond_long_where_frames_need_not_be_single(shape, segments):
+    assert commands.segments_at_once(shape) == segments
 
 
 def test_a_fast_link_has_a_bucket_of_two_milliseconds():
-    assert commands.bucket_bytes(LinkShape(100.0, 0.0)) == 25_898
-
-
-def test_a_rate_change_touches_no_root_qdisc():
-    line = commands.rate_limit_change("n0-eth0", LinkShape(0.5, 0.01))
-    assert line == (
-        "class change dev n0-eth0 parent 1: classid 1:1 htb rate 517956bit ceil 517956bit "
-        "burst 6056b cburst 6056b quantum 1514"
-    )
+    assert commands.bucket_bytes(LinkShape(100.0, 0.0)) == 26_140
 
 
 @pytest.mark.parametrize(
@@ -38,19 +66,18 @@ def test_a_rate_change_touches_no_root_qdisc():
     [
         (
             LinkShape(10.0, 0.02),
-            "qdisc add dev l0a root handle 1: netem limit 1475 delay 20000.000us rate 10359116bit -14",
+            "qdisc add dev l0a root handle 1: netem limit 1480 delay 20000.000us rate 10455801bit",
         ),
         (
             LinkShape(10.0, 0.02, jitter_s=0.0005, loss=0.015),
-            "qdisc add dev l0a root handle 1: netem limit 1518 delay 20000.000us 500.000us distribution normal "
-            "loss 1.500000% rate 10359116bit -14",
+            "qdisc add dev l0a root handle 1: netem limit 1523 delay 20000.000us 500.000us distribution normal "
+            "loss 1.500000% rate 10455801bit",
         ),
-        (LinkShape(8.0, 0.0), "qdisc add dev l0a root handle 1: netem limit 1035 delay 0.000us rate 8287293bit -14"),
+        (LinkShape(8.0, 0.0), "qdisc add dev l0a root handle 1: netem limit 1035 delay 0.000us rate 8364641bit"),
     ],
 )
 def test_netem_lines(shape, line):
     assert commands.netem_delay("l0a", shape) == line
-    assert commands.netem_change("l0a", shape) == line.replace("qdisc add", "qdisc change")
 
 
 def test_veth_ends_are_born_in_their_namespaces():

@@ -1,6 +1,7 @@
 """Networks on the real kernel. Bounds are wide enough for a busy machine, and judged by medians."""
 
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -22,7 +23,6 @@ from .traffic import round_trips_s, send_datagrams, tcp_mbit_per_s
 
 pytestmark = pytest.mark.root
 IN_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
-
 
 
 def pair(shape, **changes):
@@ -54,7 +54,8 @@ def test_a_lone_frame_pays_its_transmission_time(build):
 def test_a_short_queue_drops_what_does_not_fit(build):
     network = build(pair(LinkShape(5.0, 0.001, queue_packets=10)))
     arrived = send_datagrams(network, "a", "b", count=200, gap_s=0.0, size=1400)
-    assert 10 <= len(arrived) <= 45  # the queue, the bucket, and what left while the burst was sent
+    # The queue, the bucket, and what left while the burst was sent: more on a slow processor.
+    assert 10 <= len(arrived) <= (120 if IN_UML else 45)
 
 
 def test_prices_do_not_wait_behind_tensors(build):
@@ -65,6 +66,44 @@ def test_prices_do_not_wait_behind_tensors(build):
     assert ranks[100] < 40  # what was in the bucket, and what left while the burst was sent
     others = [number for number, _, _ in arrived if number != 100]
     assert others == sorted(others)
+
+
+def test_prices_do_not_wait_behind_tensors_at_a_switch(build):
+    links = {("a", "sw"): LinkShape(100.0, 0.001), ("sw", "b"): LinkShape(5.0, 0.001)}
+    network = build(scenario(["a", "b"], links, switches=["sw"]))
+    # Spread, so that the switch has the backlog and not the node.
+    arrived = send_datagrams(network, "a", "b", count=121, gap_s=0.0005, size=1400, low_delay={100})
+    assert len(arrived) == 121
+    times_s = {number: time_s for number, time_s, _ in arrived}
+    assert times_s[99] > 0.1  # so long do the others wait
+    assert times_s[100] < times_s[99] / 2
+    others = [number for number, _, _ in arrived if number != 100]
+    assert others == sorted(others)
+
+
+def test_a_shorter_queue_drops_nothing_that_waits_and_then_holds(build):
+    shape, short = LinkShape(5.0, 0.001), LinkShape(5.0, 0.001, queue_packets=10)
+    network = build(pair(shape))
+    thread = threading.Timer(0.1, network.change_link, (("a", "b"), short))
+    thread.start()
+    arrived = send_datagrams(network, "a", "b", count=150, gap_s=0.0, size=1400)  # 0.34 s of the link's time
+    thread.join()
+    assert [number for number, _, _ in arrived] == list(range(150))
+    assert 10 <= len(send_datagrams(network, "a", "b", count=200, gap_s=0.0, size=1400)) <= (120 if IN_UML else 45)
+    network.change_link(("a", "b"), shape)
+    assert len(send_datagrams(network, "a", "b", count=200, gap_s=0.0, size=1400)) == 200
+
+
+def test_a_process_with_many_open_files_can_have_a_network(build):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(4096, before[0]), before[1]))
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1030)]
+    try:
+        build(pair(FAST)).measure_links()
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_results_return_through_other_nodes(build):
@@ -91,7 +130,7 @@ def test_switches_in_a_ring_carry_frames_once(build):
         arrived = send_datagrams(network, source, target, count=10, gap_s=0.002, patience_s=0.1)
         assert [number for number, _, _ in arrived] == list(range(10))
         assert statistics.median(time_s for _, time_s, _ in arrived) == pytest.approx(0.006, abs=0.0015)
-    assert tcp_mbit_per_s(network, "a", "c", seconds=0.5) == pytest.approx(100, rel=0.1)
+    assert tcp_mbit_per_s(network, "a", "c", seconds=0.5) == pytest.approx(100, rel=0.7 if IN_UML else 0.1)
 
 
 def test_changes_during_a_transfer_lose_and_reorder_nothing(build):
@@ -118,8 +157,11 @@ def test_loss_takes_its_share(build):
     network = build(pair(LinkShape(100.0, 0.002, loss=0.1)))
     arrived = send_datagrams(network, "a", "b", count=3000, gap_s=0.0001, patience_s=0.2)
     assert 2700 - 85 < len(arrived) < 2700 + 85  # five deviations
-    assert network.statistics().frames_lost >= 3000 - len(arrived)
+    lost = network.statistics().frames_lost
+    assert lost >= 3000 - len(arrived)
     assert network.statistics().frames_dropped == 0
+    network.change_link(("a", "b"), LinkShape(100.0, 0.002))  # what was lost before stays so
+    assert (network.statistics().frames_lost, network.statistics().frames_dropped) == (lost, 0)
 
 
 def test_jitter_varies_the_delay_and_keeps_the_order(build):
@@ -241,3 +283,38 @@ def test_a_killed_run_is_swept_away(backend):
         time.sleep(0.02)
     assert used not in namespaces_in_use()
     assert run_id not in {removed.run_id for removed in sweep()}
+
+
+ROOTLESS = """
+    import os
+    from testbed.ledger import Ledger
+    from testbed.network import EmulatedNetwork
+    from testbed.scenario import LinkShape
+    from tests.testbed.network.scenarios import scenario
+    from tests.testbed.network.traffic import send_datagrams
+    links = {("a", "sw"): LinkShape(100.0, 0.001), ("sw", "b"): LinkShape(10.0, 0.001)}
+    links[("a", "c")] = LinkShape(100.0, 0.001)
+    planned = scenario(["a", "b", "c"], links, switches=["sw"])
+    with Ledger(f"test-rootless-{os.getpid()}") as ledger:
+        with EmulatedNetwork(planned, run_id=ledger.run_id, ledger=ledger, backend="userspace") as network:
+            network.forget_lateness()
+            arrived = send_datagrams(network, "a", "b", count=300, gap_s=0.0003, size=1400)
+            assert [number for number, _, _ in arrived] == list(range(300)), len(arrived)
+            counted = network.statistics()
+            assert counted.frames_dropped == 0
+            (towards_the_queue,) = [link for link in counted.links if link.ends == ("a", "sw")]
+            print(towards_the_queue.late)
+"""
+
+
+@pytest.mark.skipif(IN_UML, reason="a kernel of its own, too slow for this")
+def test_a_full_send_buffer_delays_frames_and_drops_none():
+    """Root of a user namespace may not enlarge it; a queue behind a switch keeps some ninety frames in it."""
+    inside = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]
+    script = [sys.executable, "-c", textwrap.dedent(ROOTLESS)]
+    done = subprocess.run([*inside, "--mount-proc", *script], capture_output=True, text=True, timeout=60, check=False)
+    if done.stderr.startswith(("unshare:", "mount:")):
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    if int(Path("/proc/sys/net/core/wmem_max").read_text()) < 300_000:
+        assert int(done.stdout) > 0  # frames did wait for room

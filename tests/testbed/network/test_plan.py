@@ -23,13 +23,12 @@ def test_a_node_is_set_up_by_these_lines():
     assert batch.ip == [
         "link set dev lo up",
         "address add 10.64.0.1/32 dev lo",
-        "link set dev n0-eth0 txqueuelen 1000",
         "link set dev n0-eth0 up gso_max_segs 1",
         "neighbour add 10.64.0.2 lladdr 02:64:00:00:00:01 dev n0-eth0 nud permanent",
         "route add 10.64.0.2/32 via 10.64.0.2 dev n0-eth0 onlink src 10.64.0.1",
         "route add 10.64.0.3/32 via 10.64.0.2 dev n0-eth0 onlink src 10.64.0.1",
     ]
-    assert batch.tc[0] == "qdisc add dev n0-eth0 root handle 1: stab overhead -14 linklayer ethernet htb default 1"
+    assert batch.tc[0] == "qdisc add dev n0-eth0 root handle 1: htb default 3"
     assert batch.settings
 
 
@@ -41,6 +40,17 @@ def test_a_switch_knows_where_every_node_is():
         "fdb add 02:64:00:01:00:01 dev s0-eth1 master static",
     ]
     assert "link set dev s0-eth0 type bridge_slave learning off flood off mcast_flood off" in batch.ip
+
+
+def test_superframes_travel_only_between_nodes():
+    links = {("a", "b"): FAST, ("a", "sw"): FAST, ("sw", "b"): FAST}
+    plan = NetworkPlan(scenario(["a", "b"], links, switches=["sw"]))
+    assert [link.segments(FAST) for link in plan.links] == [8, 1, 1]
+    batch = plan.node_batch("a")
+    assert "link set dev n0-eth0 up gso_max_segs 8" in batch.ip
+    assert "qdisc add dev n0-eth0 parent 1:3 handle 30: pfifo limit 125" in batch.tc
+    assert "link set dev n0-eth1 up gso_max_segs 1" in batch.ip
+    assert "qdisc add dev n0-eth1 parent 1:3 handle 30: pfifo limit 1000" in batch.tc
 
 
 def test_the_middle_differs_by_backend():

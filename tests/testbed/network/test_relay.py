@@ -1,12 +1,14 @@
 import itertools
 import statistics
+import struct
 
 import pytest
 
-from testbed.network.relay import ETHERNET_BYTES, Line
+from testbed.network.delay import quantile_s
+from testbed.network.relay import LATE_NS, VNET_HEADER_BYTES, Line, on_the_wire
 
 MS = 1_000_000
-FRAME = 1000 + ETHERNET_BYTES  # an IP packet of 1000 bytes
+FRAME = 1000
 
 
 def line(**changes):
@@ -70,3 +72,67 @@ def test_the_same_seed_draws_the_same_delays():
         return [made.admit(i * 50 * MS, 100) for i in range(100)]
 
     assert draws(1) == draws(1) != draws(2)
+
+
+def test_lateness_is_forgotten_and_nothing_else():
+    slow = line()
+    for late_ns in (0, 3 * MS):
+        slow.admit(0, 100)
+        slow.sent(late_ns)
+    slow.forget_lateness()
+    assert slow.counters() == [2, 200, 0, 0, 0, 0, {}]
+    slow.admit(0, 100)
+    slow.sent(5_000)
+    assert slow.counters() == [3, 300, 0, 0, 0, 5_000, {1: 1}]
+
+
+def superframe(segments, segment_bytes=1448, last_bytes=1448):
+    """A virtio header and what it stands for: Ethernet, IP, TCP with time stamps, and the segments' data."""
+    tcp = bytearray(32)
+    tcp[12] = 8 << 4
+    data = bytes(14 + 20) + bytes(tcp) + bytes((segments - 1) * segment_bytes + last_bytes)
+    return struct.pack("=BBHHHH", 1, 1, 999, segment_bytes, 34, 16) + data
+
+
+@pytest.mark.parametrize(("segments", "last_bytes"), [(2, 1448), (8, 1448), (8, 1), (10, 700)])
+def test_a_superframe_counts_as_the_frames_it_stands_for(segments, last_bytes):
+    text = superframe(segments, last_bytes=last_bytes)
+    expected = (segments - 1) * 1514 + 66 + last_bytes, segments
+    assert on_the_wire(text, VNET_HEADER_BYTES, len(text) - VNET_HEADER_BYTES) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (1 | 0x80, (3 * 1514, 3)),  # TCP with congestion notification
+        (4, (3 * 1514, 3)),
+        (5, (14 + 20 + 32 + 3 * 1448 + 3 * 42, 4)),  # UDP: 8 bytes of header, so 24 more of data
+        (3, (14 + 20 + 32 + 3 * 1448, 1)),
+    ],
+)
+def test_superframes_are_told_apart_by_their_kind(kind, expected):
+    text = bytearray(superframe(3))
+    text[1] = kind
+    assert on_the_wire(bytes(text), VNET_HEADER_BYTES, len(text) - VNET_HEADER_BYTES) == expected
+
+
+def test_a_superframe_is_due_with_its_last_segment():
+    one_by_one, together = line(ns_per_byte=800.0), line(ns_per_byte=800.0)
+    last = [one_by_one.admit(0, 1514) for _ in range(8)][-1]
+    assert together.admit(0, 8 * 1514, 8) == last
+    assert (together.frames, together.bytes) == (one_by_one.frames, one_by_one.bytes) == (8, 8 * 1514)
+
+
+def test_lateness_is_counted_in_octaves():
+    slow = line()
+    for late_ns in (-50_000, 0, 3_000, 5_000, LATE_NS + 1, 3 * MS, 10**12):
+        slow.admit(0, 100)
+        slow.sent(late_ns)
+    frames, _, _, _, late, worst_ns, octaves = slow.counters()
+    assert (frames, late, worst_ns, sum(octaves.values())) == (7, 3, 10**12, 7)
+    assert octaves[0] == 3
+    assert slow.held == 0
+    for share, true_ns in ((0.1, 0), (0.55, 5_000), (0.8, 3 * MS)):
+        found_s = quantile_s(octaves, share, worst_ns * 1e-9)
+        assert true_ns / 2 <= found_s * 1e9 <= max(4096, 2 * true_ns)
+    assert quantile_s({}, 0.5, 0.0) is None

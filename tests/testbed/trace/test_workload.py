@@ -117,6 +117,11 @@ def test_a_last_line_without_a_line_feed_counts(tmp_path: Path) -> None:
     assert read_trace(tmp_path / "t") == [Arrival(0.5, "cam-1", 17)]
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "t").write_bytes(b'\xef\xbb\xbf{"time_s": 0.5, "device": "cam-1", "sample": 17}\n')
+    assert read_trace(tmp_path / "t") == [Arrival(0.5, "cam-1", 17)]
+
+
 def test_an_unreadable_file_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_trace(tmp_path / "absent")

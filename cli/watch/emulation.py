@@ -1,0 +1,61 @@
+"""Whether the emulation holds, in one line of figures and, where it does not, one for the reason."""
+
+from typing import TYPE_CHECKING
+
+from cli.watch.lines import Line, crop, percent, width_of
+from cli.watch.state import ViewState
+
+if TYPE_CHECKING:
+    from testbed.evidence import Evidence
+    from testbed.fidelity import FidelityState
+    from testbed.network import WatchedPath
+
+STYLES = {"held": "green", "strained": "bold yellow", "broken": "bold red"}
+REASON_FROM = 20  # lines of the terminal that leave room for a reason
+
+
+def emulation_lines(state: ViewState, width: int, height: int) -> list[Line]:
+    """Empty where nothing is told: before the first second has passed, and in simulations."""
+    told = state.emulation
+    if told is None:
+        return []
+    verdict, reasons = told.report.verdict, told.report.reasons
+    line: Line = [("emulation ", ""), (verdict, STYLES[verdict])]
+    for name, figure in _figures(told):
+        part: Line = [(f"  {name} ", "dim"), (figure, "")]
+        if width_of(line) + width_of(part) <= width:
+            line += part
+    if not reasons or height < REASON_FROM:
+        return [line]
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return [line, [*crop([(f"  {reasons[0]}", "yellow")], width - len(more)), (more, "dim")]]
+
+
+def _figures(told: "FidelityState") -> list[tuple[str, str]]:
+    """What and how much, the most telling first: what does not fit on the line is left out."""
+    evidence, host = told.report.evidence, told.host
+    found = [
+        ("machine", f"{percent(host.cpu_share)} busy"),
+        ("waits", percent(host.pressure_some_share)),
+        ("late timers", f"{_share(evidence.late_timers, evidence.deadlines)}, frames {_late_frames(evidence)}"),
+    ]
+    worst = _worst_path(evidence)
+    if worst is not None and worst.excess_p10_s is not None:
+        # A probe of the quickest tenth has met none of the run's own traffic: what it lost, it lost to this machine.
+        excess_ms = worst.excess_p10_s / evidence.time_scale * 1e3
+        found += [("worst path", f"{excess_ms:+.1f} ms"), (worst.path[0], f"- {worst.path[-1]}")]
+    return found
+
+
+def _late_frames(evidence: "Evidence") -> str:
+    network = evidence.network
+    return "-" if network is None else _share(network.frames_late, network.frames_relayed)
+
+
+def _worst_path(evidence: "Evidence") -> "WatchedPath | None":
+    told = [path for path in evidence.watched if path.excess_p10_s is not None]
+    return max(told, key=lambda path: abs(path.excess_p10_s or 0.0), default=None)
+
+
+def _share(part: int, whole: int) -> str:
+    return percent(part / whole if whole else None, ".1f")

@@ -1,0 +1,103 @@
+"""Being on time: real-time priority for a node's messages and timers, and an account of how late its deadlines were.
+
+Forty nodes on two processors are late for each other: while one computes, another's timer has passed. Waiting and
+passing messages takes microseconds and goes first; computing, which takes milliseconds, is the one thing that can
+wait.
+
+Decision: timers at real-time priority 2, ZeroMQ's threads at 1, the sub-model at normal priority. Of 40 agents that
+used half of two processors, 99 % of services then ended within 0.29 ms of their time, and 90 % of messages took 0.8 ms
+over the loopback. Rejected: all at normal priority (2.5 to 3.9 ms; 2.2 ms), ZeroMQ's threads at normal priority
+(0.36 ms, but 2.2 ms for messages) or at the timers' (0.94 ms). A sub-model at real-time priority would hold up timers
+for as long as it runs, and the rest of the machine with them when too much is asked for. What an overload costs:
+sub-models wait behind messages, which shows as overruns. The collector of garbage never ran in these agents.
+
+That holds for code whose turns are known to be short. A policy of the user's own decides within the poll loop and may
+take as long as it likes, so an agent with one runs its whole poll loop at normal priority; only ZeroMQ's threads, which
+run none of it, keep theirs.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Low among the real-time priorities: whatever carries the emulated links' frames goes before.
+PRIORITY = 2
+MESSENGER_PRIORITY = 1
+LATE_S = 0.001
+_PR_SET_TIMERSLACK = 29
+_LEAST_SLACK_NS = 1
+REAL_TIME = os.SCHED_FIFO
+
+
+class Priority:
+    """The calling thread's priority: real-time from `take` on, where that is allowed, except while it is `lowered`.
+
+    Children and later threads do not inherit it.
+    """
+
+    def __init__(self, *, real_time: bool = True) -> None:
+        """Without `real_time`, `take` never asks for more than exact timers."""
+        self.granted = False
+        self._real_time = real_time
+
+    @classmethod
+    def is_allowed(cls) -> bool:
+        """Whether this process may have it."""
+        return cls._set(REAL_TIME, PRIORITY) and cls._set(os.SCHED_OTHER, 0)
+
+    def take(self) -> bool:
+        """Ask for it; False, and nothing has changed but the timers' slack, where it is not wanted or not allowed."""
+        # Without real-time priority the kernel may put a timer off by 50 us to save wake-ups.
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, _LEAST_SLACK_NS)
+        self.granted = self._real_time and self._set(REAL_TIME, PRIORITY)
+        return self.granted
+
+    def give_up(self) -> None:
+        """Back to normal."""
+        if self.granted:
+            self._set(os.SCHED_OTHER, 0)
+            self.granted = False
+
+    @contextmanager
+    def lowered(self) -> Iterator[None]:
+        """Normal priority for what takes long."""
+        if not self.granted:
+            yield
+            return
+        self._set(os.SCHED_OTHER, 0)
+        try:
+            yield
+        finally:
+            self._set(REAL_TIME, PRIORITY)
+
+    @staticmethod
+    def _set(policy: int, priority: int) -> bool:
+        try:
+            os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+        except OSError:
+            return False
+        return True
+
+
+class Deadlines:
+    """How many deadlines there were, how many were met late, and how late the worst was [real s]."""
+
+    def __init__(self, time_scale: float = 1.0) -> None:
+        """Late is what misses by over a millisecond that the run can notice: an emulated one at scales above 1."""
+        self._late_s = LATE_S * max(1.0, time_scale)
+        self._met = self._late = 0
+        self._worst_s = 0.0
+
+    def meet(self, late_s: float) -> None:
+        """One deadline was met, so late."""
+        self._met += 1
+        self._late += late_s > self._late_s
+        self._worst_s = max(self._worst_s, late_s)
+
+    def take(self) -> tuple[int, int, float]:
+        """The three figures since the last call."""
+        figures = self._met, self._late, self._worst_s
+        self._met = self._late = 0
+        self._worst_s = 0.0
+        return figures

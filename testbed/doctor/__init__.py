@@ -1,0 +1,6 @@
+"""What this machine offers for emulation: every part is really tried, in throw-away namespaces and groups."""
+
+from testbed.doctor.examination import examine, require_possible
+from testbed.doctor.finding import Finding, State
+
+__all__ = ["Finding", "State", "examine", "require_possible"]

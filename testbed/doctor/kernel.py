@@ -1,0 +1,263 @@
+"""What the kernel allows: each thing is tried for real, in namespaces and groups that are thrown away."""
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from node_agent.errors import EnvironmentLacking, TestbedError
+from testbed.compute import CpuCgroup, hierarchies
+from testbed.doctor.finding import Finding, needed, useful
+from testbed.ledger import Ledger
+from testbed.network.commands import LOW_DELAY_MATCH
+from testbed.network.delay import NETEM_TRIAL, kernel_takes
+from testbed.network.relay import PR_SET_TIMERSLACK, Ring, sending_socket
+from testbed.rootless import CONTAINER, WITHOUT_RIGHTS, forbidding_switches, is_rootless, outer_uid, refusal_for
+from testbed.wakefulness import LATENCY_FILE, Wakefulness
+
+PR_GET_TIMERSLACK = 30
+NOBODY = 65534
+TRIAL_PRIORITY = 10
+NO_NETWORK = "no network can be built"
+CONGESTION = "TCP congestion control"
+# What ip, tc, mnexec and the kernel say of a thing that is not there, and of one that may not be had.
+ABSENT = ("unknown", "not supported", "no such")
+FORBIDDEN = ("not permitted", "permission denied")
+
+
+def root(refused: EnvironmentLacking | None) -> Finding:
+    """Who runs this; `refused` is why this process can neither make namespaces nor have a user namespace."""
+    if refused is not None:
+        return Finding("root", "missing", str(refused), refused.hint, "no `run`; `simulate` works")
+    if is_rootless():
+        return Finding(
+            "root",
+            "fallback",
+            f"{f'user {outer_uid()}' if outer_uid() else WITHOUT_RIGHTS}, in a user namespace",
+            _full_root(),
+            "runs work, in namespaces that end with the command; compute: quota does not",
+        )
+    return Finding("root", "ok", "running as root")
+
+
+def _full_root() -> str:
+    """How to become root with all rights, from inside a user namespace."""
+    return "run as root, for example with sudo" if outer_uid() else CONTAINER
+
+
+def user_namespaces() -> Finding:
+    """Could an ordinary user run here? Tried as user `nobody`; only for root."""
+    refused = refusal_for(NOBODY)
+    remedies = [remedy for _, remedy in forbidding_switches()]
+    return useful(
+        "runs without root",
+        str(refused) if refused else "",
+        "ordinary users may make user namespaces",
+        remedy="; ".join(remedies) or "a kernel or container that allows user namespaces",
+        means="ordinary users need sudo for `run`",
+    )
+
+
+def _module(name: str, package: str = "") -> str:
+    """How to get a kernel module."""
+    if not Path("/lib/modules", platform.release()).is_dir():
+        return f"a kernel with {name} built in (this one loads no modules)"
+    more = f" (apt-get install {package})" if package else ""
+    return f"modprobe {name}{more}, or a kernel that has it"
+
+
+def _where_absent(finding: Finding) -> Finding:
+    """The finding without the advice to get a module, unless that is what lacks."""
+    trouble = finding.detail.lower()
+    if finding.state == "ok" or any(words in trouble for words in ABSENT):
+        return finding
+    forbidden = any(words in trouble for words in FORBIDDEN)
+    return replace(finding, remedy=f"the right to do so (containers: {CONTAINER})" if forbidden else "")
+
+
+def in_new_namespace(script: str) -> str:
+    """Run a script in a new network namespace; returns why it failed, empty if it did not."""
+    try:
+        done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unshare is missing"
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+
+
+def network() -> list[Finding]:
+    """What links and switches are made of."""
+    modules = [
+        needed(
+            "namespaces and veth",
+            in_new_namespace("mnexec -n mnexec -v; ip link add name one type veth peer name other; ip link set one up"),
+            "works",
+            remedy=_module("veth"),
+            means=NO_NETWORK,
+        ),
+        needed(
+            "Linux bridge (switches)",
+            in_new_namespace("ip link add bridge0 type bridge stp_state 0 mcast_snooping 0"),
+            "works",
+            remedy=_module("bridge"),
+            means=NO_NETWORK,
+        ),
+        needed(
+            "htb (link rates)", kernel_takes("htb default 1"), "works", remedy=_module("sch_htb"), means=NO_NETWORK
+        ),
+        needed("pfifo (queues)", kernel_takes("pfifo limit 10"), "works", remedy=_module("sch_fifo"), means=NO_NETWORK),
+        needed(
+            "u32 filter (control first)",
+            in_new_namespace(
+                "ip link set lo up; tc qdisc add dev lo root handle 1: htb default 1; "
+                f"tc filter add dev lo parent 1: protocol ip prio 1 u32 match {LOW_DELAY_MATCH} flowid 1:1"
+            ),
+            "works",
+            remedy=_module("cls_u32"),
+            means=NO_NETWORK,
+        ),
+        _netem(),
+    ]
+    return [*map(_where_absent, modules), _packet_ring(), _congestion_control()]
+
+
+def _netem() -> Finding:
+    # Whether the relay works as well is shown by the packet ring, and by the trial network.
+    return useful(
+        "netem (link delays)",
+        kernel_takes(NETEM_TRIAL),
+        "works",
+        remedy=_module("sch_netem", f"linux-modules-extra-{platform.release()}"),
+        means="delays run in user space: as exact on an idle machine, at some CPU time per frame",
+    )
+
+
+def _packet_ring() -> Finding:
+    """What the user-space backend stands on: with netem it is not needed."""
+    name, buffer_bytes = "packet ring (user-space delays)", 0
+    try:
+        ring, out = Ring(), sending_socket()
+        buffer_bytes = int(Path("/proc/sys/net/core/wmem_max").read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        lacks = "only netem can delay frames: where that is missing too, no run is possible"
+        return _where_absent(Finding(name, "fallback", f"AF_PACKET: {error}", _module("af_packet"), lacks))
+    ring.socket.close()  # its memory goes with the last reference
+    out.close()
+    little = is_rootless() and buffer_bytes < (4 << 20)
+    return useful(
+        name,
+        f"works, with at most {buffer_bytes >> 10} KiB of frames waiting behind switches" if little else "",
+        "works",
+        remedy="sudo sysctl net.core.wmem_max=4194304",
+        means="frames may be late behind a busy switch; the fidelity report counts them",
+    )
+
+
+def _congestion_control() -> Finding:
+    """Writes the setting as every node's namespace does."""
+    control = "/proc/sys/net/ipv4/tcp_congestion_control"
+    if not in_new_namespace(f"echo cubic > {control}"):
+        return Finding(CONGESTION, "ok", "cubic")
+    if not in_new_namespace(f"echo reno > {control}"):
+        return Finding(
+            CONGESTION,
+            "fallback",
+            "cubic is refused: reno takes its place",
+            "sudo modprobe tcp_cubic; sudo sysctl net.ipv4.tcp_allowed_congestion_control='reno cubic'",
+            "little: on short emulated links both behave alike",
+        )
+    return Finding(CONGESTION, "missing", "neither cubic nor reno can be set", "mount /proc/sys writable", NO_NETWORK)
+
+
+def quota() -> list[Finding]:
+    """CPU quota and memory limit of control groups."""
+    cpu, memory = "cgroup CPU quota", "cgroup memory limit"
+    paced = "no `compute: quota`; `compute: paced` (the usual) works without"
+    if is_rootless():
+        return [
+            Finding(cpu, "fallback", "control groups belong to root", _full_root(), paced),
+            Finding(memory, "fallback", "control groups belong to root", "", "no memory limits"),
+        ]
+    where = hierarchies()
+    try:
+        with Ledger(f"doctor-cgroup-{os.getpid()}") as ledger:
+            group = CpuCgroup.create("trial", 0.2, ledger)
+            process = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(10)"])
+            try:
+                group.add(process.pid)
+            finally:
+                process.kill()
+                process.wait()
+            group.remove()
+    except (TestbedError, OSError) as error:
+        return [
+            Finding(cpu, "fallback", str(error), getattr(error, "hint", ""), paced),
+            Finding(memory, "fallback", "not tried", "", "no memory limits"),
+        ]
+    limited = where is not None and where.memory is not None
+    return [
+        Finding(cpu, "ok", f"works ({where.version if where else ''})"),
+        useful(
+            memory,
+            "" if limited else "no memory controller",
+            "works",
+            remedy="echo +memory > /sys/fs/cgroup/cgroup.subtree_control, or boot with cgroup_enable=memory",
+            means="a topology that states a memory limit for a server is refused under compute: quota",
+        ),
+    ]
+
+
+def punctuality() -> list[Finding]:
+    """Real-time priority and exact timers, tried in a child."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            libc = ctypes.CDLL(None)
+            libc.prctl(PR_SET_TIMERSLACK, 1)
+            exact = libc.prctl(PR_GET_TIMERSLACK) == 1
+            try:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(TRIAL_PRIORITY))
+                trouble = ""
+            except OSError as error:
+                trouble = f"SCHED_FIFO: {error.strerror}"
+            os.write(writer, f"{int(exact)}{trouble}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    limits = "a line like `name - rtprio 20` in /etc/security/limits.conf, then log in anew"
+    return [
+        useful(
+            "real-time priority",
+            text[1:] if text else "the trial died",
+            "works",
+            remedy=limits if is_rootless() else "outside a container, or in one with --cap-add SYS_NICE",
+            means="frames and timers are late when other programs use the processors; the fidelity report counts it",
+        ),
+        useful(
+            "exact timers (timer slack)",
+            "" if text[:1] == "1" else "PR_SET_TIMERSLACK is refused",
+            "works",
+            remedy="",
+            means="timers are up to 50 us late",
+        ),
+        _wakefulness(),
+    ]
+
+
+def _wakefulness() -> Finding:
+    wish = Wakefulness()
+    granted = wish.begin()
+    wish.end()
+    return useful(
+        "processors kept awake",
+        "" if granted else f"{LATENCY_FILE} cannot be written",
+        "works",
+        remedy="run as root" if is_rootless() else "a kernel with CONFIG_CPU_IDLE",
+        means="on a quiet machine frames and timers are some 0.1 ms later; on a virtual one sometimes milliseconds",
+    )

@@ -1,0 +1,136 @@
+"""A watch over the delays of a running network: about one small probe a second and path."""
+
+import bisect
+import time
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from testbed.network.paths import Path
+from testbed.network.probe import SMALLEST_PACKET_BYTES, Prober
+from testbed.scenario import LinkShape
+
+EVERY_S = 1.0
+PATIENCE_S = 2.0  # beyond what the links ask: then a probe counts as lost
+MOST_AT_ONCE = 200
+MOST_KEPT = 1024  # times of a path: a quarter of an hour
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedPath:
+    """What the watch saw on a path, in one direction: one-way time above what its links asked at that moment.
+
+    The tenth of a hundred probes shows the links, as it met little else; the median also shows what the run's own
+    traffic costs. None before any probe came back. `lost` counts also what the topology wants lost.
+    """
+
+    path: tuple[str, ...]
+    probes: int
+    lost: int
+    excess_p10_s: float | None
+    excess_p50_s: float | None
+
+
+class Times:
+    """Quantiles of ever more times from bounded memory: kept in order, and when there are too many, every other one.
+
+    From then on only every second (fourth, and so on) new one is kept, so that all times weigh the same.
+    """
+
+    __slots__ = ("_kept", "_stride", "count")
+
+    def __init__(self) -> None:
+        self.count = 0  # times added
+        self._kept = array("f")
+        self._stride = 1
+
+    def add(self, time_s: float) -> None:
+        """One more."""
+        if self.count % self._stride == 0:
+            bisect.insort(self._kept, time_s)
+            if len(self._kept) >= MOST_KEPT:
+                self._kept = self._kept[::2]
+                self._stride *= 2
+        self.count += 1
+
+    def quantile(self, tenths: int) -> float | None:
+        """The time that so many tenths of them lie below; None without times."""
+        return self._kept[len(self._kept) * tenths // 10] if self._kept else None
+
+
+class DelayWatch:
+    """Sends and takes probes whenever its `beat` is called; made by `EmulatedNetwork.watch`."""
+
+    def __init__(self, paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober) -> None:
+        """`shapes` is read at every probe: it shows the links as they are then."""
+        self._paths, self._shapes, self._prober = paths, shapes, prober
+        self._begin_s = time.monotonic()
+        self._sent = 0  # of all paths, which take turns
+        self._asked: dict[tuple[int, int], tuple[float, float]] = {}  # on their way: when sent, what the links ask
+        self._excess_s = [Times() for _ in paths]
+        self._probes = [0] * len(paths)
+        self._closed = False
+
+    def beat(self) -> None:
+        """Send what is due and take what has arrived; never blocks. Meant to be called some twenty times a second."""
+        if self._closed or not self._paths:
+            return
+        now_s = time.monotonic()
+        self._take()
+        due = int((now_s - self._begin_s) / EVERY_S * len(self._paths)) + 1
+        self._sent = max(self._sent, due - min(MOST_AT_ONCE, len(self._paths)))  # a long pause is not made up for
+        for turn in range(self._sent, due):
+            number, index = divmod(turn, len(self._paths))
+            path = self._paths[index]
+            ask_s = path.delay_s(self._shapes) + path.transmission_s(SMALLEST_PACKET_BYTES, self._shapes)
+            self._asked[index, number] = now_s, ask_s
+            self._probes[index] += 1
+            self._prober.send(
+                path.ends[0], path.ends[-1], path=index, number=number, packet_bytes=SMALLEST_PACKET_BYTES
+            )
+        self._sent = due
+
+    def watched(self) -> list[WatchedPath]:
+        """What was seen so far; probes that may still arrive count neither as sent nor as lost."""
+        if not self._closed:
+            self._take()
+        now_s = time.monotonic()
+        hoped = [0] * len(self._paths)
+        for (index, _), (sent_s, ask_s) in self._asked.items():
+            hoped[index] += not self._closed and now_s - sent_s < ask_s + PATIENCE_S
+        found = []
+        for index, path in enumerate(self._paths):
+            probes, seen = self._probes[index] - hoped[index], self._excess_s[index]
+            found.append(
+                WatchedPath(
+                    path.ends,
+                    probes,
+                    probes - seen.count,
+                    seen.quantile(1),
+                    seen.quantile(5),
+                )
+            )
+        return found
+
+    def close(self) -> None:
+        """Take what has arrived and end; `watched` goes on telling what was seen. May be called twice."""
+        if not self._closed:
+            self._take()
+            now_s = time.monotonic()
+            for (index, _), (sent_s, ask_s) in self._asked.items():
+                self._probes[index] -= now_s - sent_s < ask_s + PATIENCE_S
+            self._asked.clear()
+            self._closed = True
+            self._prober.close()
+
+    def _take(self) -> None:
+        for arrival in self._prober.arrivals(0):
+            asked = self._asked.pop((arrival.path, arrival.number), None)
+            if asked is not None:
+                self._excess_s[arrival.path].add(arrival.one_way_s - asked[1])
+        now_s = time.monotonic()
+        while self._asked:  # in the order of sending
+            key, (sent_s, ask_s) = next(iter(self._asked.items()))
+            if now_s - sent_s < ask_s + 2 * PATIENCE_S:
+                return
+            del self._asked[key]

@@ -1,0 +1,16 @@
+"""Drawing the ranges of a topology, each from a number of its own."""
+
+import hashlib
+
+import numpy as np
+
+from testbed.units import Span
+
+
+def draw(span: Span, seed: int, *key: str) -> float:
+    """A value drawn evenly from `span`, the same for the same seed and key on every machine."""
+    if span.low == span.high:
+        return span.low
+    digest = hashlib.blake2b("\0".join(key).encode(), digest_size=16).digest()
+    words = np.random.SeedSequence([seed, int.from_bytes(digest)]).generate_state(1, np.uint64)
+    return span.low + (span.high - span.low) * (int(words[0]) / 2**64)

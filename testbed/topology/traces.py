@@ -1,0 +1,163 @@
+"""Links that follow network traces: the files of a topology, and from their steps to the changes of a run."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from node_agent.errors import InputError
+from testbed.scenario import LinkChange, LinkShape
+from testbed.topology.link_forms import TracedLinkEntry, TraceEntry
+from testbed.topology.shapes import shape_fault
+from testbed.trace.link_trace import LinkTrace, outage_rate_mbit_per_s, parse_link_trace, read_bytes
+from testbed.trace.workload import TraceError
+
+if TYPE_CHECKING:
+    from testbed.topology.compiler import Compiler
+
+MAX_TOTAL_BYTES = 64 << 20
+MAX_CHANGES = 500_000  # in a run, over all links
+SENSIBLE_CHANGES_PER_S = 500.0  # in real time, over all links: with the relay a change costs 0.1 ms of CPU time
+MICROSECOND_S = 1e-6  # times of a run are told to the microsecond
+_TOLD = {"rate": "rate_mbit_per_s", "delay": "delay_s", "jitter": "jitter_s", "loss": "loss"}
+
+
+@dataclass(slots=True)
+class TraceFiles:
+    """The trace files of one topology, each read once: a run is of what was read, whatever becomes of the file.
+
+    `folder` is what paths are relative to; `copies` are files to read instead, by path as the topology states it.
+    `contents` are those read so far.
+    """
+
+    folder: str
+    copies: Mapping[str, Path] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    _parsed: dict[tuple[str, str | None, float | None], LinkTrace] = field(default_factory=dict)
+
+    def trace(self, entry: TraceEntry) -> LinkTrace:
+        """The trace that an entry means. Raises InputError if it cannot be used."""
+        key = (entry.file, entry.format, entry.every)
+        if key not in self._parsed:
+            if entry.file not in self.contents:
+                path = self.copies.get(entry.file, Path(os.path.join(self.folder, entry.file)))
+                content = read_bytes(path)
+                if sum(map(len, self.contents.values())) + len(content) > MAX_TOTAL_BYTES:
+                    message = f"{entry.file}: more than {MAX_TOTAL_BYTES >> 20} MiB of traces in all"
+                    raise TraceError([message], hint="take parts of them")
+                self.contents[entry.file] = content
+            content = self.contents[entry.file]
+            self._parsed[key] = parse_link_trace(content, entry.file, entry.format, every_s=entry.every)
+        return self._parsed[key]
+
+
+def followed_trace(compiler: "Compiler", index: int) -> LinkTrace | None:
+    """The trace that a link entry follows; None, perhaps with a complaint to `compiler`, if there is none."""
+    entry = compiler.document.links[index]
+    if not isinstance(entry, TracedLinkEntry):
+        return None
+    path = ("links", index, "trace")
+    try:
+        trace = compiler.files.trace(entry.trace)
+    except InputError as error:
+        compiler.complain(path, f"network trace {error}", error.hint)
+        return None
+    sound = True
+    for key, series in _TOLD.items():
+        told, stated = getattr(trace, series) is not None, key in entry.model_fields_set
+        if told and stated:
+            compiler.complain(("links", index, key), f"`{key}` is what the trace tells", "remove it", of_key=True)
+        elif not told and not stated and key in {"rate", "delay"}:
+            compiler.complain(("links", index), f"`{key}` is missing: the trace tells none", f"state the link's {key}")
+        else:
+            continue
+        sound = False
+    if not entry.trace.repeat and entry.trace.offset.high >= trace.length_s:
+        message = f"the offset may lie beyond the trace's end ({trace.length_s:g} s)"
+        compiler.complain((*path, "offset"), message, "lower it, or let the trace repeat")
+        sound = False
+    return trace if sound else None
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A link that follows a trace: `base` is its shape but for what the trace tells, `offset_s` where it begins."""
+
+    trace: LinkTrace
+    entry: TraceEntry
+    base: LinkShape
+    offset_s: float
+
+    def shapes(self, duration_s: float) -> Iterator[tuple[float, LinkShape]]:
+        """(from when on [s], shape) in the order of time, the first at 0 s; each differs from the one before."""
+        last = None
+        shapes: dict[int, LinkShape] = {}
+        for step, at_s in self._steps():
+            if at_s >= duration_s:
+                return
+            shape = shapes.get(step)
+            if shape is None:
+                shape = shapes[step] = self._shape(step, self.trace.length_of_s(step))
+            if shape != last:
+                yield at_s, shape
+            last = shape
+
+    def steps_within(self, duration_s: float) -> int:
+        """How many steps of the trace come in a run, the one at its start included."""
+        trace, begin_s = self.trace, self._begin_s
+        laps, end_s = divmod(begin_s + duration_s, trace.length_s) if self.entry.repeat else (0.0, begin_s + duration_s)
+        return int(laps) * len(trace.starts_s) + trace.at(end_s) - trace.at(begin_s) + 1
+
+    @property
+    def _begin_s(self) -> float:
+        """Where in the trace's first lap the link begins; a microsecond before a step is that step."""
+        if not self.entry.repeat:
+            return self.offset_s + MICROSECOND_S
+        return (self.offset_s + MICROSECOND_S) % self.trace.length_s
+
+    def _steps(self) -> Iterator[tuple[int, float]]:
+        """(number of the step, when it begins in the run [s]), from the one at the offset on."""
+        trace, begin_s = self.trace, self._begin_s
+        first = trace.at(begin_s)
+        yield first, 0.0
+        for lap in count() if self.entry.repeat else (0,):
+            for step in range(first + 1 if lap == 0 else 0, len(trace.starts_s)):
+                yield step, round(lap * trace.length_s + trace.starts_s[step] - begin_s + MICROSECOND_S, 6)
+
+    def _shape(self, step: int, length_s: float) -> LinkShape:
+        trace, shape = self.trace, self.base
+        if trace.rate_mbit_per_s is not None:
+            rate = max(trace.rate_mbit_per_s[step] * self.entry.scale, outage_rate_mbit_per_s(length_s))
+            shape = replace(shape, rate_mbit_per_s=rate)
+        if trace.delay_s is not None:
+            shape = replace(shape, delay_s=trace.delay_s[step])
+        if trace.jitter_s is not None:
+            shape = replace(shape, jitter_s=trace.jitter_s[step])
+        if trace.loss is not None:
+            shape = replace(shape, loss=trace.loss[step])
+        return shape
+
+
+def compile_steps(compiler: "Compiler") -> list[LinkChange]:
+    """The changes of all links that follow a trace, in no order, but for their first shapes."""
+    steps = sum(follower.steps_within(compiler.duration_s) for _, follower in compiler.followers.values())
+    if steps > MAX_CHANGES:
+        message = f"the links' traces make up to {steps} changes, and {MAX_CHANGES} are possible"
+        path = ("links", min(index for index, _ in compiler.followers.values()), "trace")
+        compiler.complain(path, message, "state longer steps (every: 1 s), or a shorter duration")
+        return []
+    changes: list[LinkChange] = []
+    for pair, (index, follower) in compiler.followers.items():
+        ends = compiler.links[pair].ends
+        for at_s, shape in follower.shapes(compiler.duration_s):
+            if compiler.intact("links") and (fault := shape_fault(shape, compiler.document.time_scale)):
+                where = f"the link {ends[0]} - {ends[1]} at {at_s:g} s"
+                compiler.complain(
+                    ("links", index, "trace"), f"{where}: {fault.message}", f"mend the trace, or {fault.hint}"
+                )
+                break
+            if at_s > 0:
+                changes.append(LinkChange(at_s, ends, shape, traced=True))
+    return changes

@@ -1,0 +1,62 @@
+"""How links that follow a network trace are over a run: their shapes in time, means of them, and what is usual."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from testbed.scenario import LinkChange, LinkShape, Scenario
+
+Ends = frozenset[str]
+Course = Sequence[tuple[float, LinkShape]]  # (from when on [s], shape) in the order of time, the first at 0 s
+
+USUAL_SHARE = 0.95  # of the time
+
+
+def traced_courses(scenario: Scenario) -> Mapping[Ends, Course]:
+    """The course of every link that follows a trace, by its ends."""
+    courses = {frozenset(link.ends): [(0.0, link.shape)] for link in scenario.links if link.trace is not None}
+    for event in scenario.events:
+        if isinstance(event, LinkChange) and event.traced:
+            courses[frozenset(event.ends)].append((event.at_s, event.shape))
+    return dict(courses)
+
+
+def mean_shape(course: Course, begin_s: float, end_s: float) -> LinkShape:
+    """The means over [begin, end) of a course, weighed by time.
+
+    Decision: the mean rate is the arithmetic one, the volume that the link can carry in that time, so that a queueing
+    model at this rate has no more delay than the true link; rejected: the harmonic mean (mean time per byte), which a
+    fade of a second pulls down by so much that links count as overloaded which carry their load with ease.
+    """
+    edges_s = [at_s for at_s, _ in course[1:]]
+    parts = [
+        (min(until_s, end_s) - max(at_s, begin_s), shape)
+        for (at_s, shape), until_s in zip(course, (*edges_s, math.inf), strict=True)
+        if at_s < end_s and until_s > begin_s
+    ]
+
+    def mean(name: str) -> float:
+        return math.fsum(length_s * getattr(shape, name) for length_s, shape in parts) / (end_s - begin_s)
+
+    queue_packets = course[0][1].queue_packets
+    return LinkShape(mean("rate_mbit_per_s"), mean("delay_s"), mean("jitter_s"), mean("loss"), queue_packets)
+
+
+def usual_delay_s(course: Course, duration_s: float) -> float:
+    """What a frame needs over the link for 95 % of the time [s], with four deviations of jitter, transmission apart.
+
+    Decision: not the longest delay. A trace of a moving phone has seconds-long spikes; waiting for those in every round
+    would slow all rounds down, and no topology with such a trace would have slots long enough. A round that meets a
+    spike goes on without the node behind it, as it does without any silent node.
+    """
+    times_s = (*(at_s for at_s, _ in course), duration_s)
+    found = sorted(
+        (shape.delay_s + 4 * shape.jitter_s, end_s - begin_s)
+        for (begin_s, end_s), (_, shape) in zip(pairwise(times_s), course, strict=True)
+    )
+    passed_s = 0.0
+    for delay_s, length_s in found:
+        passed_s += length_s
+        if passed_s >= USUAL_SHARE * duration_s:
+            return delay_s
+    return found[-1][0]

@@ -1,0 +1,388 @@
+"""Network traces: what a link's rate and delay were over time, as recorded; read, check, average.
+
+Two formats are read:
+
+- mahimahi packet deliveries: a line is the whole millisecond at which one packet of 1500 bytes can be delivered; times
+  do not fall, several packets in one millisecond are several lines, and the trace repeats after its last time.
+- A time series (CSV): a header, then rows of numbers. `time_s`, and at least one of `rate_mbit_per_s`, `delay_ms` (or
+  `delay_s`), `jitter_ms` (or `jitter_s`) and `loss` (0..1). A row holds until the next one, the last for as long as
+  the one before it. Times rise and count from the first row's.
+
+Rates are those of a topology's links: what a TCP transfer gets. A mahimahi opportunity is a whole IP packet, of which
+1448 bytes are TCP's payload (see `testbed.network.commands`), so it counts as those.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from node_agent.errors import InputError
+from testbed.network.commands import SEGMENT_BYTES
+from testbed.trace.files import BYTE_ORDER_MARK, nameable
+from testbed.trace.workload import TraceError
+
+TraceFormat = Literal["mahimahi", "csv"]
+
+MAX_BYTES = 16 << 20
+MAX_STEPS = 200_000
+MAX_LINE_BYTES = 4096
+MAX_TIME_S = 1e7
+MOST_MBIT_PER_S = 1e5
+MOST_DELAY_S = 60.0
+EVERY_S = 0.1
+LEAST_STEP_MS = 10
+SEGMENT_MBIT = SEGMENT_BYTES * 8e-6
+
+_SUFFIXES: Mapping[str, TraceFormat] = {
+    ".csv": "csv", ".mahi": "mahimahi", ".mahimahi": "mahimahi", ".up": "mahimahi", ".down": "mahimahi",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a time series: into which field of a trace it goes, times what, and what may stand there at most."""
+
+    name: str
+    field: str
+    factor: float
+    most: float
+
+
+_COLUMNS: Mapping[str, _Column] = {
+    column.name: column
+    for column in (
+        _Column("time_s", "time_s", 1.0, 1e12),  # seconds since 1970, and more
+        _Column("rate_mbit_per_s", "rate_mbit_per_s", 1.0, MOST_MBIT_PER_S),
+        _Column("delay_ms", "delay_s", 1e-3, MOST_DELAY_S * 1e3),
+        _Column("delay_s", "delay_s", 1.0, MOST_DELAY_S),
+        _Column("jitter_ms", "jitter_s", 1e-3, MOST_DELAY_S * 1e3),
+        _Column("jitter_s", "jitter_s", 1.0, MOST_DELAY_S),
+        _Column("loss", "loss", 1.0, 0.99),
+    )
+}
+_CSV_HINT = "a header such as time_s,rate_mbit_per_s,delay_ms; then rows of numbers whose times rise"
+_MAHIMAHI_HINT = "a line is the millisecond at which a packet can be delivered; they do not fall"
+
+Series = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTrace:
+    """A link over time, as a step function that ends, or begins anew, after `length_s`.
+
+    `starts_s` (n,) rises from 0; the others have a value for each step, or None where the trace does not tell. A rate
+    may be zero: an outage.
+    """
+
+    starts_s: Series
+    length_s: float
+    rate_mbit_per_s: Series | None = None
+    delay_s: Series | None = None
+    jitter_s: Series | None = None
+    loss: Series | None = None
+
+    def lengths_s(self) -> Series:
+        """How long each step holds, (n,)."""
+        return tuple(end - begin for begin, end in pairwise((*self.starts_s, self.length_s)))
+
+    def length_of_s(self, step: int) -> float:
+        """How long one step holds."""
+        last = step + 1 == len(self.starts_s)
+        return (self.length_s if last else self.starts_s[step + 1]) - self.starts_s[step]
+
+    def at(self, time_s: float) -> int:
+        """The number of the step that holds at a time within the trace."""
+        return max(0, bisect_right(self.starts_s, time_s) - 1)
+
+    def averaged(self, every_s: float) -> "LinkTrace":
+        """The trace in steps of `every_s`, the last perhaps shorter, each the mean over its time: volume is kept."""
+        count = max(1, math.ceil(self.length_s / every_s - 1e-9))
+        starts_s = tuple(_exact(number * every_s) for number in range(count))
+        edges_s = (*starts_s, self.length_s)
+
+        def means(series: Series | None) -> Series | None:
+            return None if series is None else tuple(_means(series, (*self.starts_s, self.length_s), edges_s))
+
+        return LinkTrace(
+            starts_s, self.length_s, means(self.rate_mbit_per_s), means(self.delay_s), means(self.jitter_s),
+            means(self.loss),
+        )  # fmt: skip
+
+
+def whole_step_s(every_s: float) -> float:
+    """A length of steps, to the millisecond. Raises InputError if it is none, or below LEAST_STEP_MS."""
+    step_ms = every_s * 1000
+    if not step_ms >= LEAST_STEP_MS or abs(step_ms - round(step_ms)) > 1e-6:
+        message = f"a step takes a whole number of milliseconds, {LEAST_STEP_MS} or more, and not {step_ms:g}"
+        raise InputError(message, hint="for example 100 ms")
+    return round(step_ms) / 1000
+
+
+def outage_rate_mbit_per_s(length_s: float) -> float:
+    """The rate [Mbit/s] that stands for none in a step of this length: a packet per step, 0.1 to 1 s taken for it.
+
+    Decision: an emulated link always has a rate, because a frame that the transmitter has begun on keeps the time it
+    needs at the rate of then: at a lower rate it would block the link for longer than the outage lasts.
+    """
+    return SEGMENT_MBIT / min(1.0, max(0.1, length_s))
+
+
+def read_link_trace(path: Path | str, form: TraceFormat | None = None, *, every_s: float | None = None) -> LinkTrace:
+    """Read a network trace. Raises TraceError with the first problem as file:line, InputError if it cannot be read.
+
+    Args:
+        form: None tells by the file's name or content.
+        every_s: length of the steps, a whole number of milliseconds: None means 0.1 s for mahimahi, and the rows as
+            they are for a time series.
+    """
+    return parse_link_trace(read_bytes(path), str(path), form, every_s=every_s)
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """A trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
+    try:
+        with nameable(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}", hint="give the path of a network trace") from error
+    if len(content) > MAX_BYTES:
+        raise TraceError([f"{path}: longer than {MAX_BYTES >> 20} MiB"], hint="take a part of it")
+    return content
+
+
+def parse_link_trace(
+    content: bytes, source: str, form: TraceFormat | None = None, *, every_s: float | None = None
+) -> LinkTrace:
+    """The trace in a file's content; `source` names it in messages. Otherwise as `read_link_trace`."""
+    every_s = None if every_s is None else whole_step_s(every_s)
+    if form is None:
+        form = guess_format(content, source)
+    if form == "mahimahi":
+        return _read_mahimahi(content, source, EVERY_S if every_s is None else every_s)
+    trace = _read_csv(content, source)
+    if every_s is None:
+        return trace
+    if trace.length_s / every_s > MAX_STEPS:
+        raise _too_many_steps(source, len(trace.starts_s))
+    return trace.averaged(every_s)
+
+
+def is_workload(path: Path | str) -> bool:
+    """Whether a file looks like a workload trace rather than like a network trace.
+
+    Raises InputError if it cannot be read.
+    """
+    if format_of_name(str(path)) is not None:
+        return False
+    try:
+        with nameable(path).open("rb") as file:
+            first = _first_line(file.read(MAX_LINE_BYTES))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = "give the path of a trace; `trace generate` and `trace generate-link` make some"
+        raise InputError(f"{path}: cannot be read: {reason}", hint=hint) from error
+    return not first or first.startswith(b"{") or str(path).endswith(".jsonl")
+
+
+def format_of_name(name: str) -> TraceFormat | None:
+    """The format that a file's name tells, if any."""
+    return _SUFFIXES.get(Path(name).suffix.lower())
+
+
+def guess_format(content: bytes, source: str) -> TraceFormat:
+    """The format of a file, by its name or its content. Raises TraceError where neither tells."""
+    named = format_of_name(source)
+    if named is not None:
+        return named
+    first = _first_line(content)
+    if first.isdigit():
+        return "mahimahi"
+    if _is_header(first):
+        return "csv"
+    if first[:1] == b"{":
+        raise TraceError([f"{source}:1: a workload trace, and not one of a network"], hint="trace inspect shows it")
+    raise TraceError(
+        [f"{source}:1: neither mahimahi packet deliveries nor a time series"] if first else [f"{source}:1: empty"],
+        hint=f"{_MAHIMAHI_HINT}; a time series begins with time_s,rate_mbit_per_s, and a workload trace with {{",
+    )
+
+
+def _first_line(content: bytes) -> bytes:
+    return content.removeprefix(BYTE_ORDER_MARK).lstrip()[:MAX_LINE_BYTES].split(b"\n", 1)[0].strip()
+
+
+def _is_header(line: bytes) -> bool:
+    """Whether this is the first line of a time series: it names a column, the one of the times or another."""
+    return any(cell.strip().decode(errors="replace") in _COLUMNS for cell in line.split(b","))
+
+
+def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
+    """Packets counted per interval (begin, end], a packet at 0 ms in the first: the last one ends the trace."""
+    every_ms = round(every_s * 1000)
+    counts: list[int] = []
+    last_ms = 0
+    for number, word in _lines(content, source):
+        if not word.isdigit():
+            message = f"{source}:{number}: not a whole number of milliseconds: {_shown(word)}"
+            raise TraceError([message], hint=_MAHIMAHI_HINT)
+        at_ms = int(word) if len(word) <= 12 else 10**12
+        if at_ms > MAX_TIME_S * 1000:
+            message = f"{source}:{number}: {_shown(word)} ms is beyond {MAX_TIME_S:.0e} s"
+            raise TraceError([message], hint=_MAHIMAHI_HINT)
+        if at_ms < last_ms:
+            message = f"{source}:{number}: times fall: {at_ms} ms follows {last_ms} ms{_cut_off(content, number)}"
+            raise TraceError([message], hint=_MAHIMAHI_HINT)
+        last_ms = at_ms
+        interval = max(0, -(-at_ms // every_ms) - 1)
+        if interval >= MAX_STEPS:
+            raise _too_many_steps(source, number)
+        counts += [0] * (interval + 1 - len(counts))
+        counts[interval] += 1
+    if not counts:
+        raise TraceError([f"{source}:1: empty"], hint=_MAHIMAHI_HINT)
+    if last_ms == 0:
+        raise TraceError([f"{source}:1: lasts no time: all packets come at 0 ms"], hint=_MAHIMAHI_HINT)
+    starts_ms = [index * every_ms for index in range(len(counts))]
+    rates = [
+        count * SEGMENT_MBIT / ((min(begin_ms + every_ms, last_ms) - begin_ms) / 1000)
+        for begin_ms, count in zip(starts_ms, counts, strict=True)
+    ]
+    return LinkTrace(tuple(start / 1000 for start in starts_ms), last_ms / 1000, tuple(rates))
+
+
+def _read_csv(content: bytes, source: str) -> LinkTrace:
+    lines = _lines(content, source)
+    number, header = next(lines, (1, b""))
+    if not header:
+        raise TraceError([f"{source}:1: empty"], hint=_CSV_HINT)
+    columns = _columns([cell.strip().decode(errors="replace") for cell in header.split(b",")], f"{source}:{number}")
+    series: dict[str, list[float]] = {field: [] for field in columns}
+    times_s = series["time_s"]
+    for number, line in lines:
+        where = f"{source}:{number}"
+        cells = line.split(b",")
+        if len(cells) != len(columns):
+            message = f"{where}: {len(cells)} values for {len(columns)} columns{_cut_off(content, number)}"
+            raise TraceError([message], hint=_CSV_HINT)
+        named = zip(columns.values(), cells, strict=True)
+        row = {column.field: _number(column, cell, where) for column, cell in named}
+        if times_s and not row["time_s"] > times_s[-1]:
+            message = f"{where}: times must rise: {row['time_s']:g} s follows {times_s[-1]:g} s"
+            raise TraceError([message], hint=_CSV_HINT)
+        if row.get("jitter_s", 0.0) > row.get("delay_s", math.inf):
+            message = f"{where}: the jitter ({row['jitter_s']:g} s) exceeds the delay ({row['delay_s']:g} s)"
+            raise TraceError([message], hint="lower the jitter")
+        for field, value in row.items():
+            series[field].append(value)
+        if len(times_s) > MAX_STEPS:
+            raise _too_many_steps(source, number)
+    if len(times_s) < 2:
+        what = "no row" if not times_s else "one row only, so it is not known how long it holds"
+        raise TraceError([f"{source}:{number}: {what}"], hint=_CSV_HINT)
+    starts_s = tuple(_exact(time_s - times_s[0]) for time_s in times_s)
+    if any(later <= earlier for earlier, later in pairwise(starts_s)) or starts_s[-1] > MAX_TIME_S:
+        message = f"{source}:{number}: steps of less than a nanosecond, or a trace of more than {MAX_TIME_S:.0e} s"
+        raise TraceError([message], hint=_CSV_HINT)
+    told = {field: tuple(values) for field, values in series.items() if field != "time_s"}
+    return LinkTrace(starts_s, _exact(2 * starts_s[-1] - starts_s[-2]), **told)
+
+
+def _columns(names: Sequence[str], where: str) -> dict[str, _Column]:
+    """The columns of a header in order, by the field that they tell."""
+    columns: dict[str, _Column] = {}
+    for name in names:
+        column = _COLUMNS.get(name)
+        if column is None:
+            shown = name[:40] if name.isprintable() else "unprintable"
+            raise TraceError([f"{where}: unknown column {shown!r}"], hint=f"known are {', '.join(_COLUMNS)}")
+        if column.field in columns:
+            raise TraceError([f"{where}: two columns tell {column.field}"], hint="keep one of them")
+        columns[column.field] = column
+    if "time_s" not in columns or len(columns) == 1:
+        missing = "rate_mbit_per_s" if "time_s" in columns else "time_s"
+        raise TraceError([f"{where}: there is no column {missing}"], hint=_CSV_HINT)
+    return columns
+
+
+def _number(column: _Column, cell: bytes, where: str) -> float:
+    """A cell's value in the base unit."""
+    text = cell.strip()
+    try:
+        # Python's float also reads underscores and infinity, which nobody means.
+        value = math.nan if b"_" in text else float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise TraceError([f"{where}: {column.name} must be a number, not {_shown(text)}"], hint=_CSV_HINT)
+    if value < 0 and column.field != "time_s":
+        raise TraceError([f"{where}: {column.name} must not be negative: {_shown(text)}"], hint=_CSV_HINT)
+    if abs(value) > column.most:
+        raise TraceError([f"{where}: {column.name} may be {column.most:g} at most, not {_shown(text)}"], hint=_CSV_HINT)
+    return value * column.factor
+
+
+def _cut_off(content: bytes, line: int) -> str:
+    """What to add to a complaint about the given line if it is a last one without an end."""
+    last = content.count(b"\n") + 1
+    return " (the file is cut off)" if line == last and not content.endswith(b"\n") else ""
+
+
+def _lines(content: bytes, source: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers, stripped; empty ones may stand at the end only."""
+    empty = 0
+    begin = 0
+    number = 0
+    content = content.removeprefix(BYTE_ORDER_MARK)
+    while begin < len(content):
+        number += 1
+        end = content.find(b"\n", begin)
+        end = len(content) if end < 0 else end
+        if end - begin > MAX_LINE_BYTES:
+            raise TraceError([f"{source}:{number}: longer than {MAX_LINE_BYTES} bytes"], hint="is it a text file?")
+        line = content[begin:end].strip()
+        begin = end + 1
+        if b"\0" in line:
+            raise TraceError([f"{source}:{number}: not text"], hint="a network trace is a text file")
+        if not line:
+            empty = empty or number
+            continue
+        if empty:
+            raise TraceError([f"{source}:{empty}: empty line"], hint="remove it")
+        yield number, line
+
+
+def _means(series: Series, edges_s: Series, wanted_s: Series) -> Iterator[float]:
+    """Means of a step function between wanted edges, which begin and end with it."""
+    step = 0
+    for begin_s, end_s in pairwise(wanted_s):
+        total = 0.0
+        at_s = begin_s
+        while True:
+            until_s = min(end_s, edges_s[step + 1])
+            total += max(0.0, until_s - at_s) * series[step]
+            at_s = max(at_s, until_s)
+            if edges_s[step + 1] >= end_s or step + 1 == len(series):
+                break
+            step += 1
+        yield total / (end_s - begin_s)
+
+
+def _exact(time_s: float) -> float:
+    """Without what subtraction leaves of the last digits: 0.30000000000000004 -> 0.3."""
+    return round(time_s, 9)
+
+
+def _too_many_steps(source: str, line: int) -> TraceError:
+    hint = "take longer steps (every 1 s), or a part of it"
+    return TraceError([f"{source}:{line}: more than {MAX_STEPS} steps"], hint=hint)
+
+
+def _shown(word: bytes) -> str:
+    text = word.decode(errors="replace")
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return repr(text if len(text) <= 40 else text[:39] + "…")

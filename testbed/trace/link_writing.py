@@ -1,0 +1,157 @@
+"""Writing network traces in the formats that `link_trace` reads, and their figures."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import TypedDict
+
+from node_agent.errors import InputError
+from testbed.trace.files import replacing
+from testbed.trace.link_trace import (
+    EVERY_S,
+    MAX_BYTES,
+    MAX_STEPS,
+    SEGMENT_MBIT,
+    LinkTrace,
+    TraceFormat,
+    outage_rate_mbit_per_s,
+    parse_link_trace,
+)
+
+MOST_PACKETS = MAX_BYTES // 8
+
+
+class Figures(TypedDict):
+    """A link trace in numbers; rates and delays are None where it does not tell them.
+
+    `mean_rate_mbit_per_s` and `mean_delay_s` weigh by time; `outage_share` is the share of the time in which not even
+    the least rate that is emulated is reached.
+    """
+
+    duration_s: float
+    steps: int
+    mean_rate_mbit_per_s: float | None
+    least_rate_mbit_per_s: float | None
+    greatest_rate_mbit_per_s: float | None
+    outage_share: float | None
+    longest_outage_s: float | None
+    mean_delay_s: float | None
+    greatest_delay_s: float | None
+    mean_loss: float | None
+
+
+def figures(trace: LinkTrace) -> Figures:
+    """What `trace inspect` tells of a link trace."""
+    lengths_s = trace.lengths_s()
+
+    def mean(series: tuple[float, ...] | None) -> float | None:
+        if series is None:
+            return None
+        return math.fsum(value * length_s for value, length_s in zip(series, lengths_s, strict=True)) / trace.length_s
+
+    rates, delays = trace.rate_mbit_per_s, trace.delay_s
+    outages = None if rates is None else list(_outages_s(trace, rates))
+    return Figures(
+        duration_s=trace.length_s,
+        steps=len(trace.starts_s),
+        mean_rate_mbit_per_s=mean(rates),
+        least_rate_mbit_per_s=None if rates is None else min(rates),
+        greatest_rate_mbit_per_s=None if rates is None else max(rates),
+        outage_share=None if outages is None else math.fsum(outages) / trace.length_s,
+        longest_outage_s=None if outages is None else max(outages, default=0.0),
+        mean_delay_s=mean(delays),
+        greatest_delay_s=None if delays is None else max(delays),
+        mean_loss=mean(trace.loss),
+    )
+
+
+def _outages_s(trace: LinkTrace, rates: tuple[float, ...]) -> Iterator[float]:
+    """How long each outage lasts."""
+    lasted_s = 0.0
+    for rate, length_s in zip(rates, trace.lengths_s(), strict=True):
+        if rate < outage_rate_mbit_per_s(length_s):
+            lasted_s += length_s
+        elif lasted_s:
+            yield lasted_s
+            lasted_s = 0.0
+    if lasted_s:
+        yield lasted_s
+
+
+def write_link_trace(path: Path | str, trace: LinkTrace, form: TraceFormat) -> None:
+    """Write a trace; a file of that name is replaced at once, when all is written.
+
+    As a time series nothing is lost. As mahimahi packet deliveries only the rate is kept, its volume up to one packet:
+    what remains of a packet at the end counts as one, and the trace always ends with a packet, since mahimahi knows
+    its length from that.
+
+    Raises:
+        InputError: it cannot be written, or not in this format, or could not be read again.
+    """
+    content = b"".join(_csv_lines(trace) if form == "csv" else _mahimahi_lines(trace))
+    _check_readable(content, str(path), form, trace.length_s)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _check_readable(content: bytes, source: str, form: TraceFormat, length_s: float) -> None:
+    """Decision: what the reader says is heard before the file is touched; rejected: the reader's bounds once more here,
+    which would drift from it. It doubles the time, 1 s for the longest traces."""
+    hint = "take longer steps, a part of it, or lower rates and delays"
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{source}: not written: it would be longer than {MAX_BYTES >> 20} MiB", hint=hint)
+    every_s = math.ceil(max(EVERY_S, length_s / MAX_STEPS) * 1000) / 1000 if form == "mahimahi" else None
+    try:
+        parse_link_trace(content, source, form, every_s=every_s)
+    except InputError as error:
+        raise InputError(f"not written, since it could not be read again: {error}", hint=hint) from error
+
+
+def left_out(trace: LinkTrace, form: TraceFormat) -> tuple[str, ...]:
+    """What of a trace a format does not keep, in words."""
+    if form == "csv":
+        return ()
+    told = {"delay": trace.delay_s, "jitter": trace.jitter_s, "loss": trace.loss}
+    return tuple(name for name, series in told.items() if series is not None)
+
+
+def _csv_lines(trace: LinkTrace) -> Iterator[bytes]:
+    names = ("rate_mbit_per_s", "delay_s", "jitter_s", "loss")
+    told = [name for name in names if getattr(trace, name) is not None]
+    columns: list[tuple[float, ...]] = [getattr(trace, name) for name in told]
+    starts_s, rows = list(trace.starts_s), list(zip(*columns, strict=True))
+    last_s = trace.length_s - starts_s[-1]
+    if len(starts_s) == 1 or not math.isclose(last_s, starts_s[-1] - starts_s[-2], rel_tol=1e-9):
+        # A reader takes the last row to hold as long as the one before: two halves tell its true length.
+        starts_s.append(starts_s[-1] + last_s / 2)
+        rows.append(rows[-1])
+    yield (",".join(("time_s", *told)) + "\n").encode()
+    for start_s, row in zip(starts_s, rows, strict=True):
+        yield (",".join(f"{value!r}" for value in (start_s, *row)) + "\n").encode()
+
+
+def _mahimahi_lines(trace: LinkTrace) -> Iterator[bytes]:
+    rates = trace.rate_mbit_per_s
+    if rates is None:
+        raise InputError("a trace without rates has no mahimahi form", hint="write a time series: --format csv")
+    volumes = [rate * length_s / SEGMENT_MBIT for rate, length_s in zip(rates, trace.lengths_s(), strict=True)]
+    until = [0.0, *accumulate(volumes)]  # packets deliverable by the begin of each step, and by the end
+    packets = math.ceil(until[-1] - 1e-6)
+    if packets > MOST_PACKETS:
+        raise InputError(
+            f"{packets} packets are too many for a mahimahi trace", hint=f"at most {MOST_PACKETS}: take a part of it"
+        )
+    length_ms = max(1, math.ceil(trace.length_s * 1000 - 1e-6))
+    last_ms = 0
+    for packet in range(1, packets + 1):
+        step = min(len(rates), bisect_left(until, packet - 1e-9)) - 1
+        rate_per_s = rates[step] / SEGMENT_MBIT
+        at_s = trace.starts_s[step] + (packet - until[step]) / rate_per_s if rate_per_s else trace.length_s
+        last_ms = max(last_ms, min(length_ms, math.ceil(at_s * 1000 - 1e-6)))
+        if packet == packets and until[-1] < packets - 1e-6:
+            last_ms = length_ms
+        yield b"%d\n" % last_ms
+    if last_ms < length_ms:
+        yield b"%d\n" % length_ms

@@ -1,0 +1,48 @@
+"""Processes that take the processors away, for the tests and benches that want a machine in trouble."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+BURST_S = 0.020  # of a process above all others: long enough to be late, short enough for the machine to live on
+REALTIME_PRIORITY = 50  # above the relay's and the agents'
+
+
+@contextmanager
+def hogs(count: int, *, realtime: int = 0) -> Iterator[None]:
+    """`count` busy loops at normal priority for the time of the `with` block, and `realtime` ones above everything.
+
+    Those (root only) go round the processors, and leave theirs every other BURST_S, so that it can still be used.
+    """
+    kinds = [-1] * count + list(range(realtime))
+    # A program of their own: a fork would hold whatever the caller has open.
+    loops = [subprocess.Popen([sys.executable, "-I", "-S", __file__, str(kind)]) for kind in kinds]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+        for loop in loops:
+            loop.wait()
+
+
+def main() -> None:
+    """One busy loop, until its parent is gone; the argument is its number among the real-time ones, or -1."""
+    parent, number = os.getppid(), int(sys.argv[1])
+    if number >= 0:
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[number % len(processors)]})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
+    while os.getppid() == parent:
+        until_s = time.monotonic() + BURST_S
+        while time.monotonic() < until_s:
+            pass
+        if number >= 0:
+            time.sleep(BURST_S)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Priority and deadlines of an agent's thread."""
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import pytest
+
+from node_agent.punctual import MESSENGER_PRIORITY, PRIORITY, REAL_TIME, Deadlines, Priority
+
+UNPRIVILEGED = """
+import os, resource
+from node_agent.punctual import Priority  # read while it still can be
+resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+if os.getuid() == 0:
+    os.setgid(65534), os.setuid(65534)
+priority = Priority()
+print(Priority.is_allowed(), priority.take(), priority.granted)
+with priority.lowered():
+    print(os.sched_getscheduler(0))
+priority.give_up()
+"""
+
+
+def in_a_thread(work):
+    """What `work` returns in a thread of its own: priorities belong to threads, and this one's must stay."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def policy():
+    return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority
+
+
+def test_deadlines_are_counted_since_the_last_look():
+    deadlines = Deadlines()
+    for late_s in (0.0, 0.0009, 0.0011, 0.02, -0.001):
+        deadlines.meet(late_s)
+    assert deadlines.take() == (5, 2, 0.02)
+    assert deadlines.take() == (0, 0, 0.0)
+
+
+def test_at_a_larger_time_scale_late_means_by_an_emulated_millisecond():
+    for time_scale, late in ((3.0, 1), (0.5, 2)):
+        deadlines = Deadlines(time_scale)
+        for late_s in (0.0009, 0.0029, 0.0031):
+            deadlines.meet(late_s)
+        assert deadlines.take() == (3, late, 0.0031)
+
+
+def test_where_it_is_not_allowed_nothing_changes():
+    answer = subprocess.run([sys.executable, "-c", UNPRIVILEGED], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines() == ["False False False", str(os.SCHED_OTHER)]
+
+
+@pytest.mark.root
+def test_computing_is_the_one_thing_at_normal_priority():
+    def work():
+        priority = Priority()
+        allowed, before = Priority.is_allowed(), policy()
+        taken = priority.take(), policy()
+        with priority.lowered():
+            computing = policy()
+        after = policy()
+        priority.give_up()
+        return allowed, before, taken, computing, after, policy()
+
+    normal, real_time = (os.SCHED_OTHER, 0), (REAL_TIME, PRIORITY)
+    assert in_a_thread(work) == (True, normal, (True, real_time), normal, real_time, normal)
+    assert MESSENGER_PRIORITY < PRIORITY
+
+
+@pytest.mark.root
+def test_an_error_while_computing_gives_the_priority_back():
+    def work():
+        priority = Priority()
+        priority.take()
+        with suppress(ZeroDivisionError), priority.lowered():
+            raise ZeroDivisionError
+        return policy()
+
+    assert in_a_thread(work) == (REAL_TIME, PRIORITY)
+
+
+@pytest.mark.root
+def test_children_do_not_inherit_it():
+    def work():
+        Priority().take()
+        code = "import os; print(os.sched_getscheduler(0))"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert in_a_thread(work) == str(os.SCHED_OTHER)

@@ -1,0 +1,184 @@
+"""Runs whose links follow network traces: simulated and live, replayed, compared, bounded; traced steps as no news."""
+
+import json
+import shutil
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from node_agent.errors import InputError
+from testbed.experiment import Experiment
+from testbed.flow_model import MOST_TRACED_SEGMENTS, segments
+from testbed.observer import SilentObserver
+from testbed.optimum import bound_for_run
+from testbed.planning import plan_replay
+from testbed.recorded import read_recorded
+from testbed.recovery import recoveries_of_run
+from testbed.simulator import Simulation
+from testbed.topology import load_topology
+from tests.testbed import simulated
+
+COMMUTE = Path(__file__).parents[2] / "topologies" / "commute.yaml"
+WAVE = "time_s,rate_mbit_per_s,delay_ms\n0,20,10\n2,20,110\n"  # 4 s
+TEXT = """
+name: wave
+model: {name: glyphs, cut: [3, 5]}
+policy: fixed-threshold:threshold=0.7
+slot: 2 s
+duration: 8 s
+warm_up: 0 s
+devices:
+  cam: {count: 2, rate: 8 /s}
+servers:
+  near: {stage: 1, capacity: 1 GFLOP/s}
+  core: {stage: 2, capacity: 1 GFLOP/s}
+links:
+  - {from: cam, to: near, trace: wave.csv}
+  - {from: near, to: core, rate: 30 Mbit/s, delay: 5 ms}
+"""
+INCIDENT = "events: [{at: 4 s, server: core, capacity: x0.5}]\n"
+
+
+def first_hops_s(tasks: list[dict]) -> tuple[list[float], list[float]]:
+    """How long tasks took to stage 1 while the trace's delay was short, and while it was long; edges left out."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for task in tasks:
+        within_s = task["created_s"] % 4
+        if 0.2 < within_s < 1.9 or 2.0 < within_s < 3.9:
+            found[within_s > 2].append(task["hops"][0]["received_s"] - task["created_s"])
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    (tmp_path / "wave.csv").write_text(WAVE)
+    return simulated.simulate(tmp_path, TEXT + INCIDENT)
+
+
+def test_a_simulation_follows_the_trace(run) -> None:
+    short, long = first_hops_s(simulated.lines(run, "tasks.jsonl"))
+    assert len(short) > 20
+    assert len(long) > 20
+    # 1 KiB at 20 Mbit/s takes half a millisecond; what waits behind another task, a bit more.
+    assert 0.010 < min(short) <= median(short) < 0.012
+    assert 0.110 < min(long) <= median(long) < 0.112
+
+
+def test_steps_of_a_trace_are_told_once_and_are_no_incidents(run) -> None:
+    told = [(event["time_s"], event["kind"], event["detail"]) for event in simulated.lines(run, "events.jsonl")]
+    assert told == [
+        (0.0, "link-trace", "cam-1 - near and 1 more follow wave.csv"),
+        (4.0, "capacity-change", "0.5 GFLOP/s"),
+    ]
+    assert [recovery.at_s for recovery in recoveries_of_run(run.run_directory)] == [4.0]
+
+
+def test_a_replay_follows_the_copy_whatever_became_of_the_file(run, tmp_path: Path) -> None:
+    directory = run.run_directory
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["link_traces"] == {"wave.csv": "link-trace-1.csv"}
+    assert "link-trace-1.csv" in manifest["inputs_sha256"]
+    assert (directory / "link-trace-1.csv").read_text() == WAVE
+    scenario = read_recorded(directory).scenario()
+    for change in (lambda file: file.write_text(WAVE.replace("110", "50")), Path.unlink):
+        change(tmp_path / "wave.csv")
+        again = plan_replay(directory, out=tmp_path / f"again-{change.__name__}")
+        assert again.scenario == scenario
+        outcome = Simulation(again, SilentObserver()).run()
+        assert outcome.summary == run.summary
+    moved = Path(shutil.copytree(outcome.run_directory, tmp_path / "moved"))  # a replay can be replayed, elsewhere
+    assert read_recorded(moved).scenario() == scenario
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run, _: (run / "link-trace-1.csv").write_text(WAVE + "4,1,1\n"), "changed since it was recorded"),
+        (lambda run, _: (run / "link-trace-1.csv").unlink(), "link-trace-1.csv: cannot be read"),
+        (lambda _, manifest: manifest.pop("link_traces"), "names no copy of wave.csv"),
+        (lambda _, manifest: manifest["link_traces"].update({"wave.csv": "../wave.csv"}), "what ../wave.csv was"),
+        (lambda _, manifest: manifest["link_traces"].update({"wave.csv": "link-trace-9"}), "what link-trace-9 was"),
+        (lambda _, manifest: manifest["inputs_sha256"].pop("link-trace-1.csv"), "what link-trace-1.csv was"),
+        (lambda _, manifest: manifest.update(link_traces=3), "does not say how it was run"),
+    ],
+)
+def test_a_replay_refuses_what_was_changed(run, change, said: str) -> None:
+    path = run.run_directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(run.run_directory, manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=said):
+        read_recorded(run.run_directory).scenario()
+
+
+def test_a_comparison_would_notice_another_trace(tmp_path: Path) -> None:
+    digests = set()
+    for wave in (WAVE, WAVE, WAVE.replace("110", "50")):
+        (tmp_path / "wave.csv").write_text(wave)
+        digests.add(simulated.plan(tmp_path, TEXT, make_directory=False).topology_sha256)
+    assert len(digests) == 2
+    text = TEXT.replace("trace: wave.csv", "rate: 9 Mbit/s, delay: 9 ms")
+    plain = simulated.plan(tmp_path, text, make_directory=False)
+    assert plain.topology_sha256 == sha256(plain.topology_text.encode()).hexdigest()  # as earlier versions made it
+
+
+def test_the_optimum_takes_means_over_slots(run, tmp_path: Path) -> None:
+    (tmp_path / "wave.csv").write_text(WAVE)
+    scenario = read_recorded(run.run_directory).scenario()
+    found = segments(replace(scenario, slot_s=3.0))
+    assert [(segment.begin_s, segment.end_s) for segment in found] == [(0, 3), (3, 4), (4, 6), (6, 8)]
+    delays_s = [segment.scenario.links[0].shape.delay_s for segment in found]
+    assert delays_s == pytest.approx([(2 * 0.01 + 0.11) / 3, 0.11, 0.01, 0.11])
+    capacities = [segment.scenario.servers[1].capacity_flop_per_s for segment in found]
+    assert capacities == [1e9, 1e9, 5e8, 5e8]
+    long = load_topology(COMMUTE).resolve(duration_s=600.0)
+    assert len(segments(long)) == MOST_TRACED_SEGMENTS
+    optimum, _ = bound_for_run(run.run_directory, thresholds=[0.7])
+    assert optimum.played is not None
+    # There is but one way to go here, so the plan is the run's own; the model neglects control messages and segments.
+    assert optimum.played.mean_delay_s == pytest.approx(run.summary["delay_s"]["mean"], rel=0.1)
+
+
+def test_phones_of_the_example_do_not_fade_in_step() -> None:
+    scenario = load_topology(COMMUTE).resolve()
+    rates = [link.shape.rate_mbit_per_s for link in scenario.links if link.trace is not None]
+    assert len(rates) == len(set(rates)) == 12
+    assert 20 < scenario.link_changes_per_s < 50
+    assert set(scenario.followers) == {"../traces/links/bus.mahi", "../traces/links/tram.csv"}
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_live_run_follows_the_trace(tmp_path: Path) -> None:
+    (tmp_path / "wave.csv").write_text(WAVE)
+    outcome = Experiment(simulated.plan(tmp_path, TEXT, duration_s=4.0), SilentObserver()).run()
+    assert outcome.summary is not None
+    assert outcome.summary["tasks"]["lost"] == 0
+    short, long = first_hops_s(simulated.lines(outcome, "tasks.jsonl"))
+    assert 0.010 < min(short) < 0.100  # a busy machine may hold some up, but not all
+    assert min(long) > 0.110
+    assert [event["kind"] for event in simulated.lines(outcome, "events.jsonl")].count("link-trace") == 1
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_live_run_that_cannot_keep_up_with_its_traces_says_so(tmp_path: Path) -> None:
+    """25 links and a step every millisecond: 25,000 changes a second, of which each is four calls of the kernel."""
+    steps = "".join(f"{step * 0.001:g},{10 + step % 7},{20 + step % 5}\n" for step in range(100))
+    (tmp_path / "wave.csv").write_text("time_s,rate_mbit_per_s,delay_ms\n" + steps)
+    text = TEXT.replace("count: 2, rate: 8 /s", "count: 5, rate: 2 /s").replace("near: {", "near: {count: 5, ")
+    plan = simulated.plan(tmp_path, text, duration_s=2.0)
+    outcome = Experiment(plan, SilentObserver()).run()
+    assert outcome.summary is not None
+    told = [event["detail"] for event in simulated.lines(outcome, "events.jsonl") if event["kind"] == "too-lively"]
+    assert len(told) == 1
+    assert "changes of links a second are more than the 500" in told[0]
+    changes = outcome.summary["fidelity"]["changes"]
+    assert changes["skipped"] > changes["injected"] > 100
+    assert 0 <= len(plan.scenario.events) - changes["injected"] - changes["skipped"] <= 25  # none is forgotten
+    assert outcome.summary["tasks"]["completed"] > 0
+    assert outcome.report is not None
+    assert outcome.report.verdict != "held"

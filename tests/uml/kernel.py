@@ -1,0 +1,179 @@
+"""Run commands in a second kernel: user-mode Linux, which has netem and both versions of control groups.
+
+Debian's package user-mode-linux is a kernel (6.1) that is an ordinary program. Booted here, it sees this machine's
+files, read-only below a layer in memory, so that nothing done inside remains; only one directory is shared. It is up
+after about three seconds. It has one processor and ticks at 100 Hz, and a program takes several times as long to start
+as outside: what is tested there should not be speed.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+MODULES = Path("/usr/lib/uml/modules")
+MEMORY_BYTES = 2 << 30
+BOOT_AND_HALT_S = 60.0  # allowed beyond the command's own time, on a busy machine
+BARE = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+SHOWN_LINES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command did inside; `returncode` is None if the kernel ended before the command did (see `console`)."""
+
+    returncode: int | None
+    output: str  # stdout and stderr
+    console: str  # the kernel's own messages
+
+    def __str__(self) -> str:
+        """The ends of both, for a message of failure."""
+        lines = [f"exit status {self.returncode} under user-mode Linux"]
+        for title, text in (("output", self.output), ("console", self.console)):
+            lines += [f"--- end of the {title}", *text.splitlines()[-SHOWN_LINES:]]
+        return "\n".join(lines)
+
+
+def lacking() -> str:
+    """What prevents a boot on this machine; empty if nothing does."""
+    needed = {"linux.uml": "user-mode-linux", "modprobe": "kmod", "cc": "gcc libc6-dev", "unshare": "util-linux"}
+    packages = [package for program, package in needed.items() if shutil.which(program) is None]
+    if packages:
+        return f"user-mode Linux cannot be booted here: apt-get install {' '.join(packages)}"
+    if not any(MODULES.glob("*/kernel")):
+        return f"user-mode Linux has no modules in {MODULES}"
+    return "" if os.geteuid() == 0 else "only root can do in user-mode Linux what root does there"
+
+
+class Kernel:
+    """A kernel that boots, runs one command in the project's directory, and halts, while the caller goes on.
+
+    `shared` is a directory of this machine, there under its own name, and the only one that keeps what is written
+    inside; it must exist and be the caller's to fill. After `timeout_s` the command is ended (exit status 124). The
+    environment inside is a bare one plus `environment`. `punctual` gives the kernel real-time priority here, where that
+    is allowed, for what measures time inside. Leaving the context ends the kernel and all that runs in it.
+    The thread that enters must live as long: the end of that thread, too, ends the kernel.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        shared: Path,
+        *,
+        timeout_s: float,
+        cgroup: Literal["v1", "v2"] = "v2",
+        environment: Mapping[str, str] | None = None,
+        punctual: bool = False,
+    ) -> None:
+        """Nothing happens before the context is entered."""
+        self.shared = shared.resolve()
+        self._command = command
+        self._timeout_s = timeout_s
+        self._cgroup = cgroup
+        self._environment = {**BARE, **(environment or {})}
+        self._punctual = punctual
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Boot."""
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in self._environment.items()]
+        lines += [f"cd {shlex.quote(str(ROOT))} || exit", f"exec {shlex.join(self._command)}", ""]
+        (self.shared / "command").write_text("\n".join(lines))
+        outside = {**os.environ, "TMPDIR": str(_place_for_memory()), "LD_PRELOAD": str(_shim(self.shared))}
+        with (self.shared / "console").open("wb") as console:
+            self._process = subprocess.Popen(
+                self._boot(), stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=outside,
+                start_new_session=True,
+            )  # fmt: skip
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the kernel if it still runs."""
+        self._end()
+
+    def wait(self) -> Completed:
+        """Wait until the kernel has halted, and say what the command did; may be called again."""
+        assert self._process is not None, "enter the context first"
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(self._timeout_s + BOOT_AND_HALT_S)
+        self._end()
+        status, output = self.shared / "status", self.shared / "output"
+        said = status.read_text() if status.exists() else ""  # empty if the kernel ended between making and writing it
+        return Completed(
+            int(said) if said.strip() else None,
+            output.read_text(errors="replace") if output.exists() else "",
+            (self.shared / "console").read_text(errors="replace"),
+        )
+
+    def _boot(self) -> list[str]:
+        return [
+            # If the caller is killed, so is unshare, and with it the first process of a namespace of processes, the
+            # kernel, and with that all others there: helpers of the kernel would outlive it.
+            *_prefix(self._punctual), "setpriv", "--pdeathsig", "KILL",
+            "unshare", "--pid", "--fork", "--kill-child", "linux.uml",
+            f"mem={MEMORY_BYTES >> 20}M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
+            f"uml_dir={self.shared}", "con=null", "con0=null,fd:1", "con1=null", "ssl=null",
+            f"init={HERE / 'init.sh'}", "--", str(self.shared), self._cgroup, str(self._timeout_s),
+        ]  # fmt: skip
+
+    def _end(self) -> None:
+        """End what still runs: see _boot."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def run_inside(
+    command: Sequence[str],
+    shared: Path,
+    *,
+    timeout_s: float,
+    cgroup: Literal["v1", "v2"] = "v2",
+    environment: Mapping[str, str] | None = None,
+    punctual: bool = False,
+) -> Completed:
+    """Boot, run a command, halt: see Kernel."""
+    with Kernel(
+        command, shared, timeout_s=timeout_s, cgroup=cgroup, environment=environment, punctual=punctual
+    ) as kernel:
+        return kernel.wait()
+
+
+def _prefix(punctual: bool) -> list[str]:
+    """Decision: among other programs, with ordinary priority, netem's 99th percentile there was 5 to 15 ms, not 1."""
+    prefix = ["chrt", "--fifo", "1"]
+    allowed = punctual and subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return prefix if allowed else []
+
+
+def _shim(directory: Path) -> Path:
+    """The compiled xsave_shim.c: see there."""
+    shim = directory / "xsave_shim.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", shim, HERE / "xsave_shim.c"], check=True)
+    return shim
+
+
+def _place_for_memory() -> Path:
+    """Where the file goes that is the kernel's memory (deleted as soon as it is open): on a tmpfs if one is there."""
+    shm = Path("/dev/shm")
+    if shm.is_dir():
+        found = os.statvfs(shm)
+        if found.f_bavail * found.f_frsize > MEMORY_BYTES and not found.f_flag & os.ST_NOEXEC:
+            return shm
+    return Path(tempfile.gettempdir())
