@@ -75,7 +75,7 @@ def test_a_failure_is_one_line_and_a_hint() -> None:
     assert result.returncode == 3
     assert result.stderr.splitlines() == [
         "error: /no/such/file: cannot be read: No such file or directory",
-        "hint: make one: dtoee-testbed trace generate",
+        "hint: give the path of a trace; `trace generate` and `trace generate-link` make some",
     ]
     assert result.stdout == ""
 
