@@ -23,7 +23,7 @@ COMMANDS = {
     "compare": "Run several policies on the same workloads and compare them.",
     "optimum": "Compute the best plan for a topology, and a bound on any.",
     "topology": "Validate topology files, or print their JSON Schema.",
-    "trace": "Generate or inspect workload traces.",
+    "trace": "Generate, convert or inspect traces of workloads and of links.",
     "model": "List, profile or train early-exit models.",
     "doctor": "Check what this machine offers for emulation.",
     "clean": "Remove what an interrupted run left behind.",
