@@ -5,7 +5,6 @@ Quota: the real sub-model runs in a process of its own whose CPU time the kernel
 Both run real work; both answer with `ComputeFinished`. Times are emulated seconds unless their name says otherwise.
 """
 
-import ctypes
 import os
 import signal
 import statistics
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from node_agent.errors import TestbedError
 from node_agent.events import ComputeFinished
+from node_agent.lifeline import die_with_parent
 from node_agent.models.tables import ActivationFormat
 from node_agent.punctual import Priority
 from node_agent.wire import Tensor, TensorForm
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Infer = Callable[[Tensor], ComputeFinished]
 PAUSE_S = 0.02
-_PR_SET_PDEATHSIG = 1
 
 
 def inference(sub_model: "SubModel", activation: ActivationFormat) -> Infer:
@@ -163,7 +162,7 @@ class QuotaExecutor:
         self._pid = os.fork()
         if self._pid == 0:
             # The pipe's end tells only a child that reads, and no other may hold it open.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            die_with_parent()
             if os.getppid() != parent:
                 os._exit(1)  # it died before the line above, which therefore came too late
             self._pipe.close()

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from node_agent.agent import AgentConfig
 from node_agent.errors import TestbedError
+from node_agent.lifeline import die_with_parent
 from node_agent.models.tables import ActivationFormat, SubModelProfile
 from node_agent.wire import TensorForm
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from node_agent.models.bundle import Bundle
     from node_agent.models.network import SubModel
 
-_PR_SET_PDEATHSIG = 1
 _CLONE_NEWNET = 0x40000000
 
 
@@ -221,11 +221,6 @@ def join_namespace(path: str) -> None:
             raise OSError(ctypes.get_errno(), f"cannot enter the namespace {path}")
     finally:
         os.close(fd)
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however that happens."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:

@@ -24,10 +24,11 @@ import sys
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking
+from node_agent.lifeline import die_with_parent
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_SET_DUMPABLE = 4
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 SYS = Path("/proc/sys")
@@ -182,8 +183,7 @@ def _enter() -> None:
         os.close(reader)
         _attend(child)
     os.close(writer)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if select.select([reader], [], [], 0)[0]:
         os._exit(1)  # the parent died before the line above, which therefore came too late
     os.close(reader)

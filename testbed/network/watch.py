@@ -94,10 +94,7 @@ class DelayWatch:
         """What was seen so far; probes that may still arrive count neither as sent nor as lost."""
         if not self._closed:
             self._take()
-        now_s = time.monotonic()
-        hoped = [0] * len(self._paths)
-        for (index, _), (sent_s, ask_s) in self._asked.items():
-            hoped[index] += not self._closed and now_s - sent_s < ask_s + PATIENCE_S
+        hoped = self._hoped()
         found = []
         for index, path in enumerate(self._paths):
             probes, seen = self._probes[index] - hoped[index], self._excess_s[index]
@@ -116,12 +113,18 @@ class DelayWatch:
         """Take what has arrived and end; `watched` goes on telling what was seen. May be called twice."""
         if not self._closed:
             self._take()
-            now_s = time.monotonic()
-            for (index, _), (sent_s, ask_s) in self._asked.items():
-                self._probes[index] -= now_s - sent_s < ask_s + PATIENCE_S
+            self._probes = [sent - hoped for sent, hoped in zip(self._probes, self._hoped(), strict=True)]
             self._asked.clear()
             self._closed = True
             self._prober.close()
+
+    def _hoped(self) -> list[int]:
+        """How many probes of each path may still arrive."""
+        now_s = time.monotonic()
+        hoped = [0] * len(self._paths)
+        for (index, _), (sent_s, ask_s) in self._asked.items():
+            hoped[index] += now_s - sent_s < ask_s + PATIENCE_S
+        return hoped
 
     def _take(self) -> None:
         for arrival in self._prober.arrivals(0):

@@ -16,7 +16,7 @@ from testbed.topology.form import Draft, read_form
 from testbed.topology.places import MAX_BYTES, Problem, YamlError, read_yaml
 from testbed.topology.traces import TraceFiles
 from testbed.topology.values import MAX_PATH_CHARACTERS, MAX_POLICY_CHARACTERS
-from testbed.trace.files import nameable
+from testbed.trace.files import opened
 
 _MAX_SHOWN = 50
 
@@ -93,12 +93,8 @@ def load_topology(
     `Topology.resolve`: that one is then neither checked nor loaded. `traces` are files to read in place of network
     traces, by path as the topology states it.
     """
-    try:
-        with nameable(path).open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be read: {reason}", hint="give the path of a topology.yaml") from error
+    with opened(path, hint="give the path of a topology.yaml") as file:
+        raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         problem = Problem(str(path), 1, 1, f"longer than {MAX_BYTES >> 20} MiB", "use groups (count: 50)")
         raise TopologyError([problem])

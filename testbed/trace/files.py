@@ -1,4 +1,4 @@
-"""Writing a file as a whole, for traces of every kind."""
+"""Opening the files that a user names, to read them or to replace them as a whole."""
 
 import os
 import tempfile
@@ -18,6 +18,17 @@ def nameable(path: Path | str) -> Path:
         message = f"{str(path)!r} cannot be read or written: no file has a null byte in its name"
         raise InputError(message, hint="give the path of a file")
     return Path(path)
+
+
+@contextmanager
+def opened(path: Path | str, *, hint: str) -> Iterator[BinaryIO]:
+    """A file to read from. Raises InputError with the hint if it cannot be opened or read."""
+    try:
+        with nameable(path).open("rb") as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}", hint=hint) from error
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import Literal
 
 from node_agent.errors import InputError
 from testbed.network.commands import SEGMENT_BYTES
-from testbed.trace.files import BYTE_ORDER_MARK, nameable
+from testbed.trace.files import BYTE_ORDER_MARK, opened
 from testbed.trace.workload import TraceError
 
 TraceFormat = Literal["mahimahi", "csv"]
@@ -144,12 +144,8 @@ def read_link_trace(path: Path | str, form: TraceFormat | None = None, *, every_
 
 def read_bytes(path: Path | str) -> bytes:
     """A trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
-    try:
-        with nameable(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be read: {reason}", hint="give the path of a network trace") from error
+    with opened(path, hint="give the path of a network trace") as file:
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise TraceError([f"{path}: longer than {MAX_BYTES >> 20} MiB"], hint="take a part of it")
     return content
@@ -179,13 +175,8 @@ def is_workload(path: Path | str) -> bool:
     """
     if format_of_name(str(path)) is not None:
         return False
-    try:
-        with nameable(path).open("rb") as file:
-            first = _first_line(file.read(MAX_LINE_BYTES))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        hint = "give the path of a trace; `trace generate` and `trace generate-link` make some"
-        raise InputError(f"{path}: cannot be read: {reason}", hint=hint) from error
+    with opened(path, hint="give the path of a trace; `trace generate` and `trace generate-link` make some") as file:
+        first = _first_line(file.read(MAX_LINE_BYTES))
     return not first or first.startswith(b"{") or str(path).endswith(".jsonl")
 
 

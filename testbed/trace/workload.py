@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from node_agent.errors import InputError
 from testbed.scenario import ArrivalProcess, RateChange, Scenario
-from testbed.trace.files import BYTE_ORDER_MARK, nameable, replacing
+from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
 
 MAX_PROBLEMS = 20
 MAX_LINE_BYTES = 4096
@@ -63,12 +63,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 def read_trace(path: Path | str) -> list[Arrival]:
     """Read a trace file. Raises TraceError with up to MAX_PROBLEMS problems, InputError if it cannot be opened."""
-    try:
-        with nameable(path).open("rb") as file:
-            return _read_lines(file, str(path))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be read: {reason}", hint="make one: dtoee-testbed trace generate") from error
+    with opened(path, hint="make one: dtoee-testbed trace generate") as file:
+        return _read_lines(file, str(path))
 
 
 def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
