@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,18 +150,22 @@ def _measure(bundle: Bundle, cut: tuple[int, ...], activation: str) -> dict[str,
 
 
 @command.command()
+@click.argument("name", default="glyphs")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the bundle.")
 @click.option("--seed", type=click.IntRange(0, 2**31), help="Seed of the split, the corruptions and the weights.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.")
-def train(out: Path, seed: int | None, epochs: int | None) -> None:
-    """Train the model "glyphs" anew: minutes of CPU; the defaults remake the shipped one.
+def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:
+    """Train the model NAME anew: minutes of CPU; the defaults remake the shipped one.
 
     The source images come from two packages, of which only the files are read; the error message says how to install
     them.
     """
     from node_agent.errors import InputError
     from node_agent.models import data, load_bundle
+    from node_agent.models.train import RECIPES, train_model
 
+    if name not in RECIPES:
+        raise InputError(f"no recipe for a model {name!r}", hint=f"models: {', '.join(RECIPES)}")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty", hint="name a new folder: a bundle's files would be mixed with others")
     data.check_sources()
@@ -169,10 +173,9 @@ def train(out: Path, seed: int | None, epochs: int | None) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from node_agent.models.train import DEFAULT_EPOCHS, DEFAULT_SEED, TrainSettings, train_model
-
-    settings = TrainSettings(
-        seed=DEFAULT_SEED if seed is None else seed, epochs=DEFAULT_EPOCHS if epochs is None else epochs
+    recipe = RECIPES[name]
+    settings = replace(
+        recipe, seed=recipe.seed if seed is None else seed, epochs=recipe.epochs if epochs is None else epochs
     )
     console = Console(stderr=True)
     columns = (

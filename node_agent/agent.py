@@ -1,13 +1,13 @@
 """One node as a process: drives the node state machine with ZeroMQ, the sub-model and the real clock."""
 
-import heapq
-import itertools
+import select
 import time
 from collections import deque
 
 import msgspec
 import zmq
 from msgspec import Struct
+from zmq.backend import zmq_poll
 
 from node_agent.compute import Executor, as_tensor
 from node_agent.config import NodeConfig
@@ -27,7 +27,6 @@ from node_agent.events import (
     StartPlanning,
     TaskArrived,
     TimerFired,
-    TimerKey,
 )
 from node_agent.models.tables import ActivationFormat, Samples
 from node_agent.notes import EventThinner
@@ -41,16 +40,18 @@ from node_agent.records import (
     SetCapacity,
     Start,
     Stop,
+    TaskRecord,
     command_decoder,
     lost_task,
     record_encoder,
 )
-from node_agent.timer import DeadlineTimer
+from node_agent.timer import DeadlineTimer, Timers
 from node_agent.transport import QUEUED_MESSAGES, Transport
-from node_agent.wire import Probe, ProbeAck, WireError, decode, encode
+from node_agent.wire import Offer, Probe, ProbeAck, Task, Tensor, WireError, as_sent, decode, encode
 
 MESSAGES_PER_TURN = 64  # then due timers get their turn
-FLUSH_EVERY_S = 0.05  # telemetry travels in batches, real seconds
+FEW = 8  # descriptors of a poll loop, at most
+FLUSH_EVERY_S = 0.25  # telemetry travels in batches, real seconds; after a pause at once
 LINGER_MS = 1000  # for the last telemetry when the agent ends
 
 
@@ -103,14 +104,14 @@ class Agent:
         self._executor = executor
         self._samples = samples
         self._planner = planner
+        self._answering = tuple(source for source in (executor, planner) if source is not None)
+        self._wanted: tuple[Tensor, float] | None = None  # what the sub-model is to run on, and since when
         # Before the start, times count from the boot of the machine: the same zero for all who measure their links.
         self._epoch_s = config.epoch_monotonic_s or 0.0
         self._started = False
         self._stopping = False
         self._held: deque[Received] = deque(maxlen=QUEUED_MESSAGES)
-        self._timers: list[tuple[float, int, TimerKey]] = []
-        self._timer_numbers: dict[TimerKey, int] = {}
-        self._count = itertools.count()
+        self._timers = Timers()
         self._next_arrival = 0
         self._records: list[Record] = []
         self._flushed_s = 0.0
@@ -122,8 +123,7 @@ class Agent:
         if Priority.is_allowed():  # also for ZeroMQ's own thread, through which every message goes
             self._context.set(zmq.THREAD_SCHED_POLICY, REAL_TIME)
             self._context.set(zmq.THREAD_PRIORITY, MESSENGER_PRIORITY)
-        connect: dict[Channel, dict[str, str]] = {"data": config.connect_data, "control": config.connect_control}
-        self._transport = Transport(self._context, config.node.name, config.address, connect)
+        self._transport = Transport(self._context, config.node.name, config.address, {}, time_scale=config.time_scale)
         self._peers = {
             *config.node.offloaders, *config.connect_data, *config.connect_control, *config.answers_from,
             *config.node.places,
@@ -132,32 +132,34 @@ class Agent:
         self._room.setsockopt_string(zmq.IDENTITY, config.node.name)
         self._room.setsockopt(zmq.LINGER, LINGER_MS)
         self._room.connect(config.control_room)
+        self._room_asked = [(self._room, int(zmq.POLLIN))]
         self._deadline = DeadlineTimer()
+        self._epoll = select.epoll()
 
     def run(self) -> None:
-        """Serve until told to stop."""
-        poller = zmq.Poller()
-        for socket in (*self._transport.sockets.values(), self._room):
-            poller.register(socket, zmq.POLLIN)
-        poller.register(self._deadline.fileno(), zmq.POLLIN)
-        executor_fd = self._executor.fileno() if self._executor else None
-        if executor_fd is not None:
-            poller.register(executor_fd, zmq.POLLIN)
-        if self._planner is not None:
-            poller.register(self._planner.fileno(), zmq.POLLIN)
+        """Serve until told to stop.
+
+        Peers are connected to only now: where all agents exist before the first of them runs, none is turned away.
+        """
+        transport = self._transport
+        answer_fds = {fd for source in self._answering if (fd := source.fileno()) is not None}
+        room_fd = int(self._room.getsockopt(zmq.FD))
+        for fd in (*transport.filenos, *answer_fds, room_fd, self._deadline.fileno()):
+            self._epoll.register(fd, select.EPOLLIN)
         self._priority.take()
+        self._transport.connect({"data": self._config.connect_data, "control": self._config.connect_control})
         self._give(LinksWanted())
+        self._receive_commands()
         while not self._stopping:
-            self._arm()
-            readable = {source for source, _ in poller.poll()}
+            woken_by = self._woken_by(may_sleep=transport.may_sleep())
+            woken_s = self._now_s()
+            self._collect_answers(signalled=not answer_fds.isdisjoint(woken_by))
             self._fire_due()
-            # Asking a socket that has nothing costs as much as a message: forty nodes do little else.
-            for channel, socket in self._transport.sockets.items():
-                if socket in readable:
-                    self._receive_messages(channel)
-            if self._room in readable:
+            for channel in transport.to_ask(woken_by):
+                self._receive_messages(channel, woken_s)
+            if self._flush() or room_fd in woken_by:
                 self._receive_commands()
-            self._flush()
+            self._compute()
         self._priority.give_up()
         self._flush(now=True)
         self._close()
@@ -166,32 +168,31 @@ class Agent:
         """Emulated seconds since the start of the run; before the start, since the machine booted."""
         return (time.monotonic() - self._epoch_s) / self._config.time_scale
 
-    def _arm(self) -> None:
-        due = [self._epoch_s + self._config.time_scale * due_s for due_s in self._due_times()]
+    def _woken_by(self, *, may_sleep: bool) -> set[int]:
+        """The descriptors that have something to tell; sleeps until there is one, or something is due."""
+        due_s = self._due_monotonic_s()
+        if due_s is not None and due_s <= time.monotonic():
+            may_sleep = False  # setting a timer that has passed would take longer than all of this turn
+        if may_sleep:
+            self._deadline.arm(due_s)
+        return {fd for fd, _ in self._epoll.poll(None if may_sleep else 0, FEW)}
+
+    def _due_monotonic_s(self) -> float | None:
+        """When there is something to do although nothing has come in, on CLOCK_MONOTONIC."""
+        due_s = [self._timers.next_s(), *[source.due_s() for source in self._answering]]
+        if self._started and self._next_arrival < len(self._config.arrivals):
+            due_s.append(self._config.arrivals[self._next_arrival].time_s)
+        due = [self._epoch_s + self._config.time_scale * at_s for at_s in due_s if at_s is not None]
         if self._records:
             due.append(self._flushed_s + FLUSH_EVERY_S)
-        self._deadline.arm(min(due, default=None))
-
-    def _due_times(self) -> list[float]:
-        while self._timers and self._timer_numbers.get(self._timers[0][2]) != self._timers[0][1]:
-            heapq.heappop(self._timers)
-        due = [self._timers[0][0]] if self._timers else []
-        if self._started and self._next_arrival < len(self._config.arrivals):
-            due.append(self._config.arrivals[self._next_arrival].time_s)
-        computed_s = self._executor.due_s() if self._executor else None
-        planned_s = self._planner.due_s() if self._planner else None
-        due += [due_s for due_s in (computed_s, planned_s) if due_s is not None]
-        return due
+        return min(due, default=None)
 
     def _fire_due(self) -> None:
-        self._collect_answers()
         now_s = self._now_s()
-        while self._timers and self._timers[0][0] <= now_s:
-            due_s, number, key = heapq.heappop(self._timers)
-            if self._timer_numbers.get(key) == number:
-                del self._timer_numbers[key]
-                self._met(due_s)
-                self._give(TimerFired(key))
+        while (fired := self._timers.pop(now_s)) is not None:
+            due_s, key = fired
+            self._met(due_s)
+            self._give(TimerFired(key))
         while self._started and self._next_arrival < len(self._config.arrivals):
             arrival = self._config.arrivals[self._next_arrival]
             if arrival.time_s > now_s:
@@ -200,19 +201,22 @@ class Agent:
             self._met(arrival.time_s)
             self._offer(arrival)
 
-    def _collect_answers(self) -> None:
-        """Of the sub-model, and of the planner."""
-        if self._executor is not None:
-            due_s, now_s = self._executor.due_s(), self._now_s()
-            finished = self._executor.collect(now_s)
-            if finished is not None:
-                if due_s is not None:
-                    self._met(due_s)
-                self._give(finished, now_s)
-        if self._planner is not None:
-            planned = self._planner.collect(self._now_s())
-            if planned is not None:
-                self._give(planned)
+    def _collect_answers(self, *, signalled: bool) -> None:
+        """Of the sub-model, and of the planner, if one of them has signalled or is due."""
+        for source in self._answering:
+            due_s, now_s = source.due_s(), self._now_s()
+            if signalled or (due_s is not None and due_s <= now_s):
+                answer = source.collect(now_s)
+                if answer is not None:
+                    if due_s is not None:
+                        self._met(due_s)
+                    self._give(answer, now_s)
+
+    def _compute(self) -> None:
+        """Start the sub-model last: all that was waiting has been answered before this thread is busy with it."""
+        if self._wanted is not None and self._executor is not None:
+            (tensor, wanted_s), self._wanted = self._wanted, None
+            self._executor.start(tensor, wanted_s, self._now_s())
 
     def _met(self, due_s: float) -> None:
         """Keep account of a deadline that is met now."""
@@ -224,27 +228,33 @@ class Agent:
         image = self._samples.images[arrival.sample : arrival.sample + 1]
         self._give(TaskArrived(arrival.task_id, arrival.sample, arrival.time_s, as_tensor(image)))
 
-    def _receive_messages(self, channel: Channel) -> None:
-        for _ in range(MESSAGES_PER_TURN):
-            received = self._transport.receive(channel)
-            if received is None:
-                break
-            peer, frames = received
-            if peer not in self._peers:
-                self._note("foreign-message", f"from {peer!r}, who is no neighbour")
-                continue
-            try:
-                message, tensor = decode(frames)
-            except WireError as error:
-                self._note("foreign-message", f"from {peer}: {error}")
-                continue
-            if self._started or isinstance(message, Probe | ProbeAck):
-                self._give(Received(peer, message, tensor))
-            else:  # tasks and prices have no meaning before time zero is known
-                self._held.append(Received(peer, message, tensor))
+    def _receive_messages(self, channel: Channel, woken_s: float) -> None:
+        """A turn's worth; the loop comes back for what is left, or has come meanwhile.
+
+        They count as received when the loop woke for them, whatever it has done first.
+        """
+        for peer, frames in self._transport.receive_all(channel, MESSAGES_PER_TURN):
+            self._meet(peer, frames, woken_s)
+
+    def _meet(self, peer: str, frames: list[bytes], received_s: float) -> None:
+        """A message that was there at `received_s`, or bytes that are none."""
+        if peer not in self._peers:
+            self._note("foreign-message", f"from {peer!r}, who is no neighbour")
+            return
+        try:
+            message, tensor = decode(frames)
+        except WireError as error:
+            self._note("foreign-message", f"from {peer}: {error}")
+            return
+        if isinstance(message, (Task, Offer)):
+            received_s = min(max(received_s, message.sent_s), self._now_s())  # it may have come since the loop woke
+        if self._started or isinstance(message, (Probe, ProbeAck)):
+            self._give(Received(peer, message, tensor, received_s))
+        else:  # tasks and prices have no meaning before time zero is known
+            self._held.append(Received(peer, message, tensor))
 
     def _receive_commands(self) -> None:
-        while self._room.poll(0):
+        while zmq_poll(self._room_asked, 0):
             command = command_decoder.decode(self._room.recv())
             match command:
                 case Start(epoch_monotonic_s):
@@ -264,7 +274,6 @@ class Agent:
         """
         self._epoch_s = epoch_monotonic_s
         self._timers.clear()
-        self._timer_numbers.clear()
         now_s = self._now_s()
         arrivals = self._config.arrivals
         came_late = self._config.epoch_monotonic_s is not None
@@ -288,20 +297,17 @@ class Agent:
         """`now_s` is when the node wanted it: what it times begins then, not after the effects before it."""
         match effect:
             case Send(peer, channel, message, tensor):
-                if not self._transport.send(peer, channel, encode(message, tensor)):
+                if not self._transport.send(peer, channel, encode(as_sent(message, self._now_s()), tensor)):
                     self._note("unsent", f"{type(message).__name__} to {peer}: not connected, or too much is queued")
             case StartCompute(tensor):
-                if self._executor is not None:
-                    self._executor.start(tensor, now_s)
+                self._wanted = tensor, now_s
             case StartPlanning(problem):
                 if self._planner is not None:
                     self._planner.start(problem, now_s)
             case SetTimer(key, at_s):
-                number = next(self._count)
-                self._timer_numbers[key] = number
-                heapq.heappush(self._timers, (at_s, number, key))
+                self._timers.set(key, at_s)
             case CancelTimer(key):
-                self._timer_numbers.pop(key, None)
+                self._timers.cancel(key)
             case Publish(record):
                 self._publish(record)
 
@@ -338,12 +344,19 @@ class Agent:
             return thinned
         return msgspec.structs.replace(thinned, time_s=0.0)  # before the start there is no emulated time
 
-    def _flush(self, *, now: bool = False) -> None:
+    def _flush(self, *, now: bool = False) -> bool:
+        """Tell what there is to tell, if it is time; whether it was."""
+        if not self._records:
+            return False
         real_s = time.monotonic()
-        if self._records and (now or real_s >= self._flushed_s + FLUSH_EVERY_S):
-            self._room.send(record_encoder.encode(self._records))
-            self._records.clear()
-            self._flushed_s = real_s
+        # The end of a task does not wait: whoever kills this agent must not unmake it.
+        now = now or any(isinstance(record, TaskRecord) for record in self._records)
+        if not now and real_s < self._flushed_s + FLUSH_EVERY_S:
+            return False
+        self._room.send(record_encoder.encode(self._records))
+        self._records.clear()
+        self._flushed_s = real_s
+        return True
 
     def _close(self) -> None:
         if self._executor is not None:
@@ -353,4 +366,5 @@ class Agent:
         self._transport.close()
         self._room.close()
         self._deadline.close()
+        self._epoll.close()
         self._context.term()

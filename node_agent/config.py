@@ -6,6 +6,9 @@ from msgspec import Struct
 from node_agent.problem import Place
 from node_agent.wire import TensorForm
 
+SLOT_STEP_S = 0.001  # between the devices that begin a slot, and
+SLOT_SPREAD = 0.01  # of the slot, in which the last of them has begun
+
 
 class Timeouts(Struct, frozen=True, kw_only=True):
     """How long a node waits before it acts by itself [emulated s]."""
@@ -24,7 +27,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     stages: int
     offloaders: tuple[str, ...]
     receivers: tuple[str, ...]
-    rank: int  # place among the servers of its stage, which move their thresholds in turn
+    rank: int  # place among the nodes of its stage; its servers move their thresholds in turn
     peers_in_stage: int
     declared_rate_per_s: float  # device: arrival rate; server: service rate
     slot_s: float
@@ -44,6 +47,21 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     def is_device(self) -> bool:
         """Whether this node offers tasks of its own."""
         return self.stage == 0
+
+    @property
+    def slot_phase_s(self) -> float:
+        """By how much this device's slots begin later than the first device's.
+
+        Decision: devices start their rounds one after the other; clocks of real ones would agree no better. Rejected:
+        all in the same instant, in which fifty agents on two processors keep one another, and the tasks among them,
+        waiting for 20 ms.
+        """
+        return self.rank * min(SLOT_STEP_S, SLOT_SPREAD * self.slot_s / self.peers_in_stage)
+
+    @property
+    def first_sample_s(self) -> float:
+        """When this node tells its state first: the nodes of a stage do so one after the other, not all at once."""
+        return self.sample_every_s * (self.rank + 1) / self.peers_in_stage
 
     @property
     def is_last_stage(self) -> bool:

@@ -8,9 +8,10 @@ import math
 
 from node_agent.central import Coordinator, Member
 from node_agent.config import NodeConfig
-from node_agent.device import DeviceTasks
+from node_agent.device import RATE_WINDOW_SLOTS, DeviceTasks
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import TestbedError
+from node_agent.estimators import Stillness
 from node_agent.events import (
     ComputeFinished,
     Effect,
@@ -44,6 +45,7 @@ class DeviceCore:
         self.routing = Routing(config, self._outbox)
         self.tasks = DeviceTasks(config, self.routing, self._outbox)
         self.rounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
+        self._stillness = Stillness(RATE_WINDOW_SLOTS * config.slot_s)
         self._probes = LinkProbes(config, self.routing, self._outbox)
         self._member = Member(config, self.routing, self._outbox)
         self._last = (0.0, 0, 0, 0)
@@ -72,7 +74,7 @@ class DeviceCore:
                 self.tasks.rate.begin(max(0.0, now_s))
                 self._last = (max(0.0, now_s), *self._last[1:])
                 self._await_slot(max(0, math.ceil(now_s / self.config.slot_s - 1e-9)))
-                self._outbox.timer(("sample",), self.config.sample_every_s)
+                self._outbox.timer(("sample",), self.config.first_sample_s)
             case _:
                 raise UnexpectedEvent(f"device {self.config.name} cannot handle {event!r}")
         return self._outbox.drain()
@@ -98,12 +100,14 @@ class DeviceCore:
                 self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
 
     def _await_slot(self, slot: int) -> None:
-        self._outbox.timer(("slot", slot), slot * self.config.slot_s - self._outbox.now_s)
+        self._outbox.timer(("slot", slot), slot * self.config.slot_s + self.config.slot_phase_s - self._outbox.now_s)
 
     def _start_slot(self, slot: int) -> None:
         self._await_slot(slot + 1)
-        self._probes.refresh()
-        self.rounds.start_slot(slot)
+        at_rest = self._stillness.at_rest(self.tasks.arrived, self.tasks.rate.per_s, self._outbox.now_s)
+        if not at_rest:  # it has nothing to send soon, and measures again before it will
+            self._probes.refresh()
+        self.rounds.start_slot(slot, at_rest=at_rest)
         self._member.tell(slot, self.tasks.rate.per_s, 0.0)
 
     def _sample(self) -> None:
@@ -173,7 +177,7 @@ class ServerCore:
                 self._probes.start()
             case RunStarted():
                 self._last = (max(0.0, now_s), *self._last[1:])
-                self._outbox.timer(("sample",), self.config.sample_every_s)
+                self._outbox.timer(("sample",), self.config.first_sample_s)
                 self._await_status()
             case _:
                 raise UnexpectedEvent(f"server {self.config.name} cannot handle {event!r}")
@@ -181,21 +185,22 @@ class ServerCore:
 
     def _receive(self, event: Received) -> None:
         peer, message = event.peer, event.message
+        received_s = self._outbox.now_s if event.received_s is None else event.received_s
         if not isinstance(message, Status) and self.routing.heard(peer):
             self._probes.forget(peer)
         match message:
             case Task() if event.tensor is not None and event.tensor.form == self.config.input_form:
-                self.tasks.receive(peer, message, event.tensor)
+                self.tasks.receive(peer, message, event.tensor, received_s)
             case Ack():
                 self.tasks.acknowledged(peer, message)
             case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
                 if message.slot > self._slot:
                     self._start_slot(message.slot)
-                self.rounds.offer(peer, message)
+                self.rounds.offer(peer, message, received_s)
             case Report():
                 self.rounds.report(peer, message)
             case Probe():
-                self._outbox.send_data(peer, ProbeAck(message.sequence, self._outbox.now_s))
+                self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
             case ProbeAck():
                 self._probes.answered(peer, message)
             case Status(backlog):

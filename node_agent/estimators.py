@@ -30,6 +30,31 @@ class ArrivalRate:
         return self.per_s
 
 
+class Stillness:
+    """Whether tasks have stopped coming to a device, looked at once a slot.
+
+    A device that seldom has a task is not still just because none came for some slots: so many must be missing at the
+    rate before that a Poisson stream makes such a pause with probability exp(-10). Bursts have longer pauses than that;
+    therefore it also takes some slots.
+    """
+
+    MISSED_TASKS = 10.0
+
+    def __init__(self, window_s: float) -> None:
+        """A pause is at least `window_s` long."""
+        self._window_s = window_s
+        self._arrived = -1  # tasks, when it was looked at last
+        self._since_s = 0.0
+        self._rate_per_s = 0.0  # before the pause
+
+    def at_rest(self, arrived: int, rate_per_s: float, now_s: float) -> bool:
+        """`arrived` tasks have come until now, of late at this rate: whether none has for so long that none will."""
+        if arrived != self._arrived:
+            self._arrived, self._rate_per_s, self._since_s = arrived, rate_per_s, now_s
+        pause_s = now_s - self._since_s
+        return pause_s >= self._window_s and self._rate_per_s * pause_s >= self.MISSED_TASKS
+
+
 class ServiceTime:
     """Mean and variability of the service time, exponentially weighted: a slowed server is noticed in a few tasks.
 

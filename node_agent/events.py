@@ -16,11 +16,12 @@ TimerKey = tuple[str | int, ...]
 
 
 class Received(Struct, frozen=True):
-    """A message from a peer has arrived."""
+    """A message from a peer has arrived: at `received_s`, if that is not now."""
 
     peer: str
     message: Message
     tensor: Tensor | None = None
+    received_s: float | None = None
 
 
 class TaskArrived(Struct, frozen=True):

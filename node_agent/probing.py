@@ -17,6 +17,7 @@ from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm
 
 FIRST_PROBES = 3  # the first ones also open the connection's congestion window, so the last one counts
 BULK_BYTES = 32 * 1024
+STARTING_TRIES = 4  # before the run: how often probes that nobody answers are sent
 FASTEST_BYTE_PER_S = 1.25e9  # a shorter time than at 10 Gbit/s is an error of measurement
 
 
@@ -43,14 +44,16 @@ class LinkProbes:
         self._sent: dict[tuple[str, int], SentProbe] = {}
         self._wanted: dict[str, int] = {}  # before the run: measurements still to be made
         self._starting = False
+        self._tries_left = 0
+        self._unheard: set[str] = set()  # before the run: who has answered nothing since the last try
 
     def start(self) -> None:
         """Measure all links; `Ready` is published when that is done, or some do not answer in time."""
         self._starting = True
+        self._tries_left = STARTING_TRIES
         self._wanted = dict.fromkeys(self._routing.receivers, FIRST_PROBES)
-        for name in self._wanted:
-            self._send(name)
-        self._outbox.timer(("probe",), self._config.timeouts.probe_s)
+        self._unheard = set(self._wanted)
+        self._try_unheard()
         self._ready_if_complete()
 
     def refresh(self) -> None:
@@ -73,6 +76,7 @@ class LinkProbes:
         sent = self._sent.pop((peer, ack.sequence), None)
         if sent is None:
             return
+        self._unheard.discard(peer)
         receiver = self._routing.receivers[peer]
         link_s = ack.received_s - sent.sent_s
         if sent.task_s is None:
@@ -103,9 +107,23 @@ class LinkProbes:
         self._ready_if_complete()
 
     def timer(self, _key: TimerKey) -> None:
-        """Some receiver has not answered before the run."""
-        if self._starting:
-            self._ready(tuple(name for name, left in self._wanted.items() if left > 0))
+        """Some receiver has not answered before the run: a connection that breaks takes what was sent along."""
+        if not self._starting:
+            return
+        missing = tuple(name for name, left in self._wanted.items() if left > 0)
+        if self._tries_left:
+            self._try_unheard()
+            self._unheard = set(missing)
+        else:
+            self._ready(missing)
+
+    def _try_unheard(self) -> None:
+        """Probe those that have answered nothing since the last try; what they may yet answer to that is void."""
+        self._tries_left -= 1
+        for name in self._unheard:
+            self.forget(name)
+            self._send(name)
+        self._outbox.timer(("probe",), self._config.timeouts.probe_s / STARTING_TRIES)
 
     def _ready_if_complete(self) -> None:
         if not any(left > 0 for left in self._wanted.values()):

@@ -3,16 +3,21 @@
 In a round every device tells its receivers what flow it plans to send them; a server that has heard from all its
 offloaders knows its arrival rate and does the same for its own receivers; the last stage answers with marginal costs,
 and every node, once its receivers have reported, computes its own marginal cost (DTO-R), reports it, and updates its
-row (DTO-O). Devices start the next round until each has certified a small gap, or rounds or time are used up; their
-last offers say so. Nodes that do not answer are waited for once, then left out until they are heard again.
+row (DTO-O). Devices start the next round until each has certified a small gap, or one that falls no further, or rounds
+or time are used up; their last offers say so. Nodes that do not answer are waited for once, then left out until they
+are heard again.
 """
+
+from typing import NamedTuple
+
+import msgspec
 
 from node_agent.config import NodeConfig
 from node_agent.device import DeviceTasks
 from node_agent.dtoee import receiver as dto_r
 from node_agent.dtoee import thresholds
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.dtoee.queueing import queue_cost
+from node_agent.dtoee.queueing import server_cost
 from node_agent.events import TimerKey
 from node_agent.outbox import Outbox
 from node_agent.policies.base import Prospect, ThresholdView
@@ -39,20 +44,24 @@ class DeviceRounds:
         self._slot_end_s = 0.0
         self._round_began_s = 0.0
         self._rate_per_s = config.declared_rate_per_s
-        self._gap: float | None = None
+        self._gaps: list[float] = []  # after each round of this slot
         self._decided = True
         self._done = False
         self._last = False
 
-    def start_slot(self, slot: int) -> None:
-        """Begin a new configuration phase; one that is still going on ends with what it has reached."""
+    def start_slot(self, slot: int, *, at_rest: bool) -> None:
+        """Begin a new configuration phase; one that is still going on ends with what it has reached.
+
+        At rest, without tasks, there is nothing to gain: one round tells the servers how little will come, and that
+        they need not wait for this device. It takes part again from the first slot after a task.
+        """
         if not self._decided:
             self._decide()
         self._rate_per_s = self._tasks.rate.update(self._outbox.now_s)
         self._slot_end_s = (slot + 1) * self._config.slot_s
-        self._gap, self._decided, self._done = None, False, False
+        self._gaps, self._decided, self._done = [], False, at_rest
         self._routing.start_slot()
-        self._start_round((slot, 0), last=self._routing.policy.most_rounds == 1)
+        self._start_round((slot, 0), last=at_rest or self._routing.policy.most_rounds == 1)
 
     def _start_round(self, number: Round, *, last: bool) -> None:
         self._number, self._last, self._round_began_s = number, last, self._outbox.now_s
@@ -74,14 +83,14 @@ class DeviceRounds:
         prospect = self._routing.prospect(stale=self._sweep.stale)
         if prospect is None:
             return  # nobody answers: the next slot tries again
-        self._gap = policy.gap(self._routing.row, prospect)  # of the row that has just been priced
+        self._gaps.append(policy.gap(self._routing.row, prospect))  # of the row that has just been priced
         if not self._last or policy.most_rounds == 1:
             self._routing.update_row(prospect)
         if self._last:
             self._decide()
             return
         agreed = self._done and self._sweep.all_done and played >= policy.move_every
-        self._done = self._gap <= policy.stop_gap()
+        self._done = policy.settled(self._gaps)
         round_s = self._outbox.now_s - self._round_began_s
         late = self._outbox.now_s + ROUNDS_LEFT * round_s >= self._slot_end_s
         self._start_round((slot, played), last=agreed or late or played + 1 >= policy.most_rounds)
@@ -91,9 +100,18 @@ class DeviceRounds:
         self._outbox.publish(
             decision(
                 self._config, self._routing, self._outbox, self._number,
-                arrival_per_s=self._rate_per_s, service_per_s=None, gap=self._gap,
+                arrival_per_s=self._rate_per_s, service_per_s=None, gap=self._gaps[-1] if self._gaps else None,
             )
         )
+
+
+class Inflow(NamedTuple):
+    """What a server's offloaders have announced, taken together."""
+
+    arrival_per_s: float
+    paths: tuple[FlowPath, ...]  # thresholds passed on the way here, with the flow that has passed them
+    done: bool
+    last: bool
 
 
 class ServerRounds:
@@ -111,6 +129,7 @@ class ServerRounds:
         self._overload = dto_r.Overload()
         self._number: Round = (-1, -1)
         self._offers: dict[str, Offer] = {}
+        self._inflow: Inflow | None = None  # of these offers, once it has been asked for
         self._link_s: dict[str, float] = {}
         self._awaited: set[str] = set()
         self._missed = dict.fromkeys(config.offloaders, 0)
@@ -121,18 +140,33 @@ class ServerRounds:
     @property
     def arrival_per_s(self) -> float:
         """Arrival rate that the offloaders have announced [task/s]."""
-        return sum(offer.flow_per_s for offer in self._offers.values())
+        return self._announced.arrival_per_s
 
-    def offer(self, peer: str, offer: Offer) -> None:
-        """An offloader has announced its flow for a round."""
+    @property
+    def _announced(self) -> Inflow:
+        if self._inflow is None:
+            arrival_per_s, done, last = 0.0, True, True
+            merged: dict[tuple[float, ...], float] = {}
+            for offer in self._offers.values():
+                arrival_per_s += offer.flow_per_s
+                done, last = done and offer.done, last and offer.last
+                for flow, passed in offer.paths:
+                    if len(passed) == self._config.stage - 1:
+                        merged[passed] = merged.get(passed, 0.0) + flow
+            paths = tuple([(flow, passed) for passed, flow in merged.items()])
+            self._inflow = Inflow(arrival_per_s, paths, done, last)
+        return self._inflow
+
+    def offer(self, peer: str, offer: Offer, received_s: float) -> None:
+        """An offloader has announced its flow for a round; it came in at `received_s`."""
         number = (offer.slot, offer.round)
         if peer not in self._missed or number < self._number:
             return
         self._missed[peer] = 0
-        self._link_s[peer] = self._outbox.now_s - offer.sent_s
+        self._link_s[peer] = received_s - offer.sent_s
         if number > self._number:
             self._begin(number)
-        self._offers[peer] = offer
+        self._offers[peer], self._inflow = offer, None
         if peer in self._awaited:
             self._awaited.discard(peer)
             if not self._awaited:
@@ -165,6 +199,7 @@ class ServerRounds:
                 self._missed[name] += 1
                 if self._missed[name] >= SILENT_AFTER:
                     self._offers.pop(name, None)
+                    self._inflow = None
             self._awaited.clear()
             self._sweep_on()
         elif key == ("reports",):
@@ -181,29 +216,20 @@ class ServerRounds:
         if its queue were gone, and the tasks sent there wait behind it.
         """
         service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
-        expected = float(queue_cost(self.arrival_per_s, service_per_s, variability).tasks)
+        announced_per_s = self.arrival_per_s
+        expected = server_cost(announced_per_s, service_per_s, variability).tasks
         piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
-        arrival_per_s = self.arrival_per_s + piled_up / self._config.slot_s
+        arrival_per_s = announced_per_s + piled_up / self._config.slot_s
         return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio)
-
-    def _paths(self) -> list[FlowPath]:
-        merged: dict[tuple[float, ...], float] = {}
-        for offer in self._offers.values():
-            for flow, passed in offer.paths:
-                if len(passed) == self._config.stage - 1:
-                    merged[passed] = merged.get(passed, 0.0) + flow
-        return [(flow, passed) for passed, flow in merged.items()]
 
     def _sweep_on(self) -> None:
         """All offers are in: pass the flow on, or, at the last stage, answer."""
         if self._routing.threshold is None:
             self._end_round()
             return
-        onward = thresholds.continue_paths(self._table, self._paths(), self._routing.threshold)
-        offers = self._offers.values()
-        done = all(offer.done for offer in offers)
-        last = all(offer.last for offer in offers)
-        if not self._sweep.offer(self._number, onward, done=done, last=last):
+        inflow = self._announced
+        onward = thresholds.continue_paths(self._table, inflow.paths, self._routing.threshold)
+        if not self._sweep.offer(self._number, onward, done=inflow.done, last=inflow.last):
             self._outbox.cancel(("reports",))
             self._end_round()
 
@@ -213,73 +239,66 @@ class ServerRounds:
             self._end_round()
 
     def _end_round(self) -> None:
-        paths = self._paths()
-        weights = thresholds.row_weights(self._table, paths)
-        threshold = self._routing.threshold
+        inflow, threshold = self._announced, self._routing.threshold
         prospect = None if threshold is None else self._routing.prospect(stale=self._sweep.stale)
-        remaining = 0.0  # at the last stage, and with nobody to go on to, every task ends here
-        if threshold is not None and prospect is not None:
-            remaining = thresholds.remaining_ratio(self._table, self._config.stage, weights, threshold)
-        load = self._load(remaining)
-        if prospect is None:  # the last stage, or nobody to go on to: every task ends here
-            cost = dto_r.marginal_cost(load, self._overload, self._routing.row, None)
+        if threshold is None or prospect is None:  # the last stage, or nobody to go on to: every task ends here
+            load = self._load(0.0)
+            cost = dto_r.marginal_cost(load, self._overload, (), None)
         else:
+            remaining = thresholds.remaining_ratio(self._table, self._config.stage, inflow.paths, threshold)
+            load = self._load(remaining)
             cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
-        last = all(offer.last for offer in self._offers.values())
-        if prospect is not None and not last:
-            self._move_threshold(paths, prospect)
+            if not inflow.last:
+                self._move_threshold(inflow.paths, prospect)
         self._answer(load, cost, prospect)
         # The row of the last round has been priced and certified: it stays. A policy of one round has nothing else.
-        if prospect is not None and (not last or self._routing.policy.most_rounds == 1):
+        if prospect is not None and (not inflow.last or self._routing.policy.most_rounds == 1):
             self._routing.update_row(prospect)
-        if last:
+        if inflow.last:
             self._decide()
         else:
             waits = SETTLE_ROUNDS * 2 * self._config.stages
             self._outbox.timer(("settle",), waits * self._config.timeouts.round_s)
 
-    def _answer(self, load: dto_r.Load, cost: dto_r.MarginalCost, prospect: Prospect | None) -> None:
-        threshold = self._routing.threshold
+    def _answer(self, load: dto_r.Load, cost: dto_r.MarginalCost[float], prospect: Prospect | None) -> None:
+        threshold, row = self._routing.threshold, self._routing.row
         # With nobody to go on to, every task exits here, as if at threshold 0.
         onward_paths: list[FlowPath] = [(1.0, (0.0,) * (self._config.stages - self._config.stage))]
+        inflow = self._announced
+        done, onward_delay_s = inflow.done, 0.0
         if threshold is not None and prospect is not None:
-            onward_paths = thresholds.paths_from(threshold, self._routing.row, prospect.paths)
-        done = all(offer.done for offer in self._offers.values())
-        onward_delay_s = 0.0
-        if prospect is not None:
+            onward_paths = thresholds.paths_from(threshold, row.tolist(), [r.onward_paths for r in prospect.reports])
             done = done and self._sweep.all_done and not self._moved_lately()
-            onward_delay_s = load.remaining_ratio * prospect.mean_delay_s(self._routing.row)
-        arrival_per_s, backlog, found_onward = self.arrival_per_s, self._tasks.backlog, tuple(onward_paths)
+            onward_delay_s = load.remaining_ratio * prospect.mean_delay_s(row)
+        report = Report(
+            slot=self._number[0],
+            round=self._number[1],
+            marginal_s=cost.marginal_s,
+            best_s=cost.best_s,
+            local_s=cost.local_s,
+            onward_s=cost.onward_s,
+            onward_delay_s=onward_delay_s,
+            curvature_s2=cost.curvature_s2,
+            offloaders=len(self._offers),
+            arrival_rate_per_s=inflow.arrival_per_s,
+            service_rate_per_s=load.service_per_s,
+            variability=load.variability,
+            threshold=thresholds.NEVER if threshold is None else threshold,
+            remaining_ratio=min(1.0, load.remaining_ratio),
+            backlog=self._tasks.backlog,
+            onward_paths=tuple(onward_paths),
+            link_s=0.0,  # the only thing that is not the same for all
+            done=done,
+        )
         for peer, offer in self._offers.items():
-            if (offer.slot, offer.round) != self._number:
-                continue
-            report = Report(
-                slot=self._number[0],
-                round=self._number[1],
-                marginal_s=cost.marginal_s,
-                best_s=cost.best_s,
-                local_s=cost.local_s,
-                onward_s=cost.onward_s,
-                onward_delay_s=onward_delay_s,
-                curvature_s2=cost.curvature_s2,
-                offloaders=len(self._offers),
-                arrival_rate_per_s=arrival_per_s,
-                service_rate_per_s=load.service_per_s,
-                variability=load.variability,
-                threshold=thresholds.NEVER if threshold is None else threshold,
-                remaining_ratio=min(1.0, load.remaining_ratio),
-                backlog=backlog,
-                onward_paths=found_onward,
-                link_s=self._link_s[peer],
-                done=done,
-            )
-            self._outbox.send_control(peer, report)
+            if (offer.slot, offer.round) == self._number:
+                self._outbox.send_control(peer, msgspec.structs.replace(report, link_s=self._link_s[peer]))
 
     def _moved_lately(self) -> bool:
         slot, played = self._moved_in_round
         return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
 
-    def _move_threshold(self, paths: list[FlowPath], prospect: Prospect) -> None:
+    def _move_threshold(self, paths: tuple[FlowPath, ...], prospect: Prospect) -> None:
         """A few servers of each stage at a time may move: the gains are predicted with the others standing still.
 
         Decision: a move is trusted if it is predicted to gain more than the hysteresis; rejected: measuring it in the

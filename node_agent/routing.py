@@ -4,13 +4,11 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import accumulate
-from operator import attrgetter
 
 import numpy as np
 
 from node_agent.config import NodeConfig
-from node_agent.dtoee import queueing
-from node_agent.dtoee.queueing import Array, Mask
+from node_agent.dtoee.queueing import Array, link_price_s
 from node_agent.errors import TestbedError
 from node_agent.estimators import LinkTime
 from node_agent.outbox import Outbox
@@ -20,11 +18,6 @@ from node_agent.wire import MOST_THRESHOLD, Assignment, Report
 
 SILENT_AFTER = 2  # rounds without an answer
 ROW_TOLERANCE = 1e-6
-_FIGURES = attrgetter(
-    "marginal_s", "best_s", "local_s", "onward_s", "onward_delay_s", "curvature_s2", "arrival_rate_per_s",
-    "service_rate_per_s", "variability", "offloaders",
-)  # fmt: skip
-
 
 # Stands for a receiver that has not reported yet: plans leave it out, a choice for a single task takes it as it is.
 UNHEARD = Report(
@@ -89,11 +82,6 @@ class Routing:
         self._drawn_from: tuple[Array, list[bool]] | None = None  # what `_cumulative` was made of
         self._cumulative: list[float] = []
         self._priced: Prospect | None = None  # the last one
-
-    @property
-    def alive(self) -> Mask:
-        """Which receivers can be planned with: they answer, and have reported at least once; shape (K,)."""
-        return np.array([r.alive and r.report is not None for r in self._order], dtype=np.bool_)
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
         """A receiver for one task, as the policy has it; None if all living ones are to be avoided."""
@@ -209,62 +197,49 @@ class Routing:
             TestbedError: the policy, one of the user's own, answers with something that is no row.
         """
         row = np.asarray(self.policy.update_row(self.row, prospect), dtype=np.float64)
-        if not (row.shape == self.row.shape and row.min() >= 0 and abs(row.sum() - 1) < ROW_TOLERANCE):
+        shares = row.tolist()  # arrays of a few numbers take longer to check than lists
+        if not (row.shape == self.row.shape and min(shares) >= 0 and abs(sum(shares) - 1) < ROW_TOLERANCE):
             raise TestbedError(
-                f"policy {type(self.policy).__name__}: update_row gave {row.tolist()}",
+                f"policy {type(self.policy).__name__}: update_row gave {shares}",
                 hint=f"it must give {len(self.row)} probabilities that sum to one",
             )
         self.row = row
 
     def prospect(self, *, stale: bool) -> Prospect | None:
-        """What is known of the receivers now; None if none of them can be planned with."""
-        alive = self.alive
-        if not alive.any():
-            return None
-        reports = [r.report or UNHEARD for r in self._order]
-        self._restrict_row(alive)
-        # One array for all figures: a dozen small ones take several times as long to make.
-        reported = np.array([_FIGURES(report) for report in reports], dtype=np.float64).T.copy()
-        marginal_s, best_s, local_s, onward_s, onward_delay_s, curvature_s2, *others = reported
-        arrival_per_s, service_per_s, variability, offloaders = others
-        small_s, task_s, byte_per_s = np.array(
-            [(r.link.small_s, r.link.transfer_s, r.link.byte_per_s) for r in self._order], dtype=np.float64
-        ).T.copy()
+        """What is known of the receivers now; None if none of them can be planned with.
+
+        Those can that answer and have reported at least once; the row is restricted to them.
+        """
+        lives = [r.alive and r.report is not None for r in self._order]
+        if not all(lives):
+            if not any(lives):
+                return None
+            kept = np.where(lives, self.row, 0.0)
+            self.row = kept / kept.sum() if kept.sum() > 0 else np.array(lives) / sum(lives)
+        link_times_s = [r.link.transfer_s for r in self._order]
         self._priced = Prospect(
             names=tuple(self.receivers),
-            alive=alive,
+            lives=lives,
             stale=stale,
             leaving_per_s=self.leaving_per_s,
-            link_s=task_s,
-            link_marginal_s=self._link_marginal_s(small_s, task_s),
-            link_byte_per_s=byte_per_s,
-            marginal_s=marginal_s,
-            best_s=best_s,
-            local_s=local_s,
-            onward_s=onward_s,
-            onward_delay_s=onward_delay_s,
-            curvature_s2=curvature_s2,
-            offloaders=offloaders,
-            arrival_per_s=arrival_per_s,
-            service_per_s=service_per_s,
-            variability=variability,
+            reports=[r.report or UNHEARD for r in self._order],
+            link_times_s=link_times_s,
+            link_prices_s=self._link_prices_s(link_times_s),
+            link_rates_byte_per_s=[r.link.byte_per_s for r in self._order],
             sent=self._sent,
-            paths=tuple(report.onward_paths for report in reports),
         )
         return self._priced
 
-    def _link_marginal_s(self, small_s: Array, task_s: Array) -> Array:
+    def _link_prices_s(self, times_s: list[float]) -> list[float]:
         """What one more task per second adds to the time on each link, at the planned flow: t' of a queued link.
 
         The part of a task's time that a small message does not need is transmission, and waiting for earlier tasks
         at the flow that was sent; without the waiting, the flow that is planned can be priced.
         """
-        transmission_s = queueing.transmission_s(task_s, small_s, self._sent / self._slot_s)
-        return queueing.link_marginal_s(small_s, transmission_s, self.leaving_per_s * self.row)
-
-    def _restrict_row(self, alive: Mask) -> None:
-        kept = np.where(alive, self.row, 0.0)
-        self.row = kept / kept.sum() if kept.sum() > 0 else alive / alive.sum()
+        return [
+            link_price_s(time_s, r.link.small_s, sent / self._slot_s, self.leaving_per_s * p)
+            for r, time_s, sent, p in zip(self._order, times_s, self._sent.tolist(), self.row.tolist(), strict=True)
+        ]
 
     def shares(self) -> dict[str, float]:
         """The row as it is executed, by receiver."""
@@ -275,5 +250,5 @@ class Routing:
         """Marginal cost of each living receiver when the row was last weighed, its link included [s]."""
         if self._priced is None:
             return {}
-        priced = zip(self._priced.names, self._priced.alive.tolist(), self._priced.delta_s.tolist(), strict=True)
-        return {name: delta_s for name, alive, delta_s in priced if alive}
+        priced = zip(self._priced.names, self._priced.lives, self._priced.deltas_s, strict=True)
+        return {name: delta_s for name, lives, delta_s in priced if lives}

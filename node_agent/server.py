@@ -80,14 +80,13 @@ class ServerTasks:
         """Time spent on tasks since the start."""
         return self._busy_s + (self._outbox.now_s - self._started_s if self._serving is not None else 0.0)
 
-    def receive(self, peer: str, task: Task, tensor: Tensor) -> None:
-        """Take a task over from an offloader."""
-        now_s = self._outbox.now_s
+    def receive(self, peer: str, task: Task, tensor: Tensor, received_s: float) -> None:
+        """Take over a task from an offloader that came in at `received_s`."""
         if (task.device, task.task_id) not in self._held:  # offered again while it waits here: once is enough
             self.arrived += 1
             self._held.add((task.device, task.task_id))
-            self._queue.append(QueuedTask(task, tensor, now_s))
-        self._outbox.send_data(peer, Ack(task.task_id, task.attempt, now_s, self.backlog))
+            self._queue.append(QueuedTask(task, tensor, received_s))
+        self._outbox.send_data(peer, Ack(task.task_id, task.attempt, received_s, self.backlog))
         self._serve_next()
 
     def calibrate_if_idle(self) -> None:

@@ -46,8 +46,7 @@ class Sweep:
         if receiver is None or (report.slot, report.round) != self._round:
             return False
         thresholds_left = self._config.stages - self._config.stage - 1  # from the receiver on
-        lengths = [len(passed) for _, passed in report.onward_paths]
-        if lengths.count(thresholds_left) != len(lengths) or not lengths:
+        if {len(passed) for _, passed in report.onward_paths} != {thresholds_left}:
             self._outbox.note("unexpected-message", f"Report from {peer} with thresholds of another model")
             return False
         receiver.report = report

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from node_agent.errors import TestbedError
 
@@ -130,7 +131,7 @@ class Offer(Struct, frozen=True, tag="offer"):
     """Forward sweep of a round: the flow an offloader plans to send to this receiver.
 
     `paths` splits the flow [task/s] by the thresholds it has survived, which fixes how hard the surviving tasks are.
-    `done`: every device upstream has reached the stopping gap. `last`: no further offer comes in this slot.
+    `done`: every device upstream needs no further round. `last`: no further offer comes in this slot.
     """
 
     slot: Count
@@ -205,6 +206,22 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
+def as_sent(message: Message, now_s: float) -> Message:
+    """The message with the time at which it goes, where it tells one; its sender handled it as of a moment ago.
+
+    Whoever sends a task or a result on has added the last of its hops.
+    """
+    match message:
+        case Offer() | Task(hops=()):
+            return replace(message, sent_s=now_s)
+        case Task(hops=(*before, last)):
+            return replace(message, sent_s=now_s, hops=(*before, replace(last, sent_s=now_s)))
+        case Result(hops=(*before, last)):
+            return replace(message, hops=(*before, replace(last, sent_s=now_s)))
+        case _:
+            return message
+
+
 def encode(message: Message, tensor: Tensor | None = None) -> list[bytes | bytearray | memoryview]:
     """Frames of a message, the tensor's bytes uncopied.
 
@@ -233,7 +250,7 @@ def decode(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[Message, T
         message = _decoder.decode(memoryview(header)[len(PREFIX) :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"malformed message: {error}") from error
-    if isinstance(message, Task | Probe):
+    if isinstance(message, (Task, Probe)):
         return message, _tensor(message.tensor, frames)
     if len(frames) != 1:
         raise WireError("a tensor frame behind a message that has none")

@@ -31,7 +31,7 @@ from testbed.recorder import Recorder, sub_model_facts
 from testbed.rootless import refuse_quota
 from testbed.scenario import CapacityChange, Scenario
 from testbed.trace.workload import Arrival
-from testbed.wiring import agent_configs, timeouts
+from testbed.wiring import agent_configs, stated_costs, timeouts
 from testbed.witness import Witness
 
 READY_TIMEOUT_S = 30.0
@@ -151,13 +151,11 @@ class Experiment:
         # It warms up while the network is being built.
         launcher.begin(scenario.model, measure_cpu=scenario.compute == "quota")
         self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
-        network = stack.enter_context(
-            EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
-        )
+        network = EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
+        stack.callback(network.stop)
+        network.build(self._observer.progress)
         self._lap("network")
-        self._observer.phase("loading the model")
-        warm = launcher.wait_warm()
-        self._lap("model")
+        warm = self._costs(launcher)
         self._check_servers(warm)
         cgroups = self._make_cgroups(warm, ledger)
         for group in cgroups.values():
@@ -173,8 +171,16 @@ class Experiment:
                 server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
             },
         )
+        # Agents are forked, and the model goes on loading, while the links are measured: nobody uses those before.
+        self._observer.phase(f"measuring {len(scenario.links)} links, forking {len(configs)} agents")
+        launcher.spawn(((config, network.namespace_path(node)) for node, config in configs.items()), wait=True)
+        network.check_delays(self._observer.progress)
+        self._lap("links")
+        self._observer.phase("loading the model, forking agents")
+        launcher.wait_spawned(lambda done: self._observer.progress("agents forked", done, len(configs)))
         self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
         witness = Witness(scenario, network, self._accounts, self._check_links(network, self._accounts))
+        self._lap("model")
         stack.callback(witness.stop)
         live = LiveRun(
             scenario,
@@ -189,8 +195,8 @@ class Experiment:
             cgroups=cgroups,
             quota=lambda server, capacity: self._quota(warm, server, capacity),
         )
-        self._observer.phase(f"starting {len(configs)} agents, measuring links")
-        launcher.spawn([(config, network.namespace_path(node)) for node, config in configs.items()])
+        self._observer.phase(f"starting {len(configs)} agents")
+        launcher.open_gate()
         live.wait_ready(READY_TIMEOUT_S + scenario.time_scale * timeouts(scenario, warm.input_forms).probe_s)
         self._lap("agents")
         recorder.describe(
@@ -209,6 +215,14 @@ class Experiment:
             self._observer.phase("ending: agents stop, the network is taken down")
             self._end(live, self._accounts, witness, launcher, room, configs)
 
+    def _costs(self, launcher: Launcher) -> Warm:
+        """What the sub-models cost: at once, or when they are loaded where a quota needs their processor time, too."""
+        scenario = self._plan.scenario
+        if scenario.compute != "quota":
+            return stated_costs(self._plan.bundle, scenario.model)
+        self._observer.phase("loading the model")
+        return launcher.wait_warm()
+
     def _check_links(self, network: EmulatedNetwork, accounts: Accounts) -> Sequence[MeasuredPath]:
         """What the links measured before the run; told at once where it is wrong.
 
@@ -221,7 +235,8 @@ class Experiment:
         measured: Sequence[MeasuredPath] = network.measured
         report = report_on(measured)
         if report.verdict != "held":  # the model was loading meanwhile: once more, without that
-            measured = network.measure_links()
+            self._observer.phase("measuring the links once more")
+            measured = network.measure_links(self._observer.progress)
             report = report_on(measured)
         self._report = report
         for reason in report.reasons:

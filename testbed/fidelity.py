@@ -39,8 +39,9 @@ PATH_DELAY: Bounds = (0.05, 0.25)
 PATH_DELAY_S: Bounds = (0.0005, 0.002)
 JITTER_ALLOWANCE = 3.0  # standard deviations by which the median of few probes may be off on a link with jitter
 PATH_RATE: Bounds = (0.10, 0.30)  # shaping keeps 3 %, and a short burst measures it to a few per cent more
-# With fewer watched probes than this, a quantile says nothing. Those that came too early are judged by more: the
-# quickest tenth of a few is the very quickest, for which a link may have changed while it was on its way.
+# With fewer watched probes of a path than this, a quantile says nothing; with fewer of all paths, neither does a share
+# of losses. Those that came too early are judged by more: the quickest tenth of a few is the very quickest, for which a
+# link may have changed while it was on its way.
 FEWEST_PROBES = 5
 FEWEST_EARLY_PROBES = 10
 # Of normal values, the quickest tenth lies so many standard deviations below the mean, and is known from n of them to
@@ -48,7 +49,7 @@ FEWEST_EARLY_PROBES = 10
 TENTH_OF_JITTER = 1.28
 TENTH_IS_OFF_BY = 1.71
 PROBES_LOST: Bounds = (0.10, 0.50)  # on links that should lose none
-FEWEST_LOST = 2  # before the run: of five probes, one is chance
+FEWEST_LOST = 2  # of few probes, one is chance
 # Frames that left over a millisecond (real) late, of all: they are counted on links where the latest hundredth is late
 # by more than this part of the link's delay, or so much (emulated). One stall of 10 ms in a short run makes 1 %.
 LATE_FRAMES: Bounds = (0.02, 0.20)
@@ -240,14 +241,11 @@ def _off_s(path: WatchedPath, jitter_s: float, *, changes: bool) -> float:
 
 
 def _lost_during(evidence: Evidence) -> Iterator[_Finding]:
+    """All paths together: a large network sends few probes over each, many over all."""
     lossy = {path.path for path in evidence.measured if path.lossy}
-    sound = [
-        path
-        for path in evidence.watched
-        if path.probes >= FEWEST_PROBES and path.path not in lossy and not evidence.outlook.loses(path.path)
-    ]
+    sound = [path for path in evidence.watched if path.path not in lossy and not evidence.outlook.loses(path.path)]
     lost, sent = sum(path.lost for path in sound), sum(path.probes for path in sound)
-    if sent and (level := _level(lost / sent, PROBES_LOST)):
+    if sent >= FEWEST_PROBES and lost >= FEWEST_LOST and (level := _level(lost / sent, PROBES_LOST)):
         share = _percent(lost / sent)
         yield _Finding(level, f"{share} of the probes during the run were lost ({_bound(level, PROBES_LOST)})")
 

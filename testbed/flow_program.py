@@ -98,7 +98,7 @@ class FlowProgramme:
         assert found.fun is not None  # the programme is feasible and bounded: u may be any number
         return float(found.fun)
 
-    def _costs(self, flow_per_s: Array) -> tuple[QueueCost, QueueCost]:
+    def _costs(self, flow_per_s: Array) -> tuple[QueueCost[Array], QueueCost[Array]]:
         """Costs of all servers (penalty included) and of all links."""
         network = self.network
         phi, service = self._arrivals @ flow_per_s, np.concatenate(network.service_per_s)

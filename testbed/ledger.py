@@ -3,8 +3,8 @@
 One folder a run, `/run/dtoee-testbed/<run_id>/` for root and `/tmp/dtoee-testbed-<user id>/<run_id>/` for all others,
 holds `ledger.jsonl` and whatever small files the run needs (sockets, logs). The first line names the owner by process
 id and start time; every further line names one thing, and is on disk before the thing exists. A process has no id
-before it exists: it is written right after, and the kinds we start end by themselves in that gap (a Mininet shell when
-its terminal closes, the others by PR_SET_PDEATHSIG or when their pipe closes).
+before it exists: it is written as soon as that is known, and the kinds we start end by themselves in that gap (a
+Mininet shell when its terminal closes, the others by PR_SET_PDEATHSIG or when their pipe closes).
 
 The owner holds a lock on the file while it lives. Process ids mean something only in the process namespace they were
 written in; in any other one the lock alone tells whether the run lives, and the processes are passed over: they ended

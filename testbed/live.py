@@ -29,9 +29,14 @@ from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, Rate
 from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
 from testbed.witness import Witness
 
-START_LEAD_S = 0.25  # real time between the command to start and time zero
+# Real time between the command to start and time zero, which must not have passed when the last agent hears of it.
+START_LEAD_S = 0.1
+START_LEAD_EACH_S = 0.001  # for each agent
 CHECK_EVERY_S = 1.0
 LISTEN_S = 0.05
+# Decision: what agents tell is taken ten times a second, whenever it came; rejected: at once, which woke this process
+# for each of 65 agents apart.
+BEAT_S = 0.1
 INJECT_S = 0.02  # real time for changes at a time: then telemetry, Ctrl-C and dead agents get their turn
 
 
@@ -94,6 +99,7 @@ class LiveRun:
         deadline_s = time.monotonic() + timeout_s
         while len(self._ready) < len(self._configs):
             self._take(self._room.listen(LISTEN_S))
+            self._observer.progress("agents ready", len(self._ready), len(self._configs))
             self._note_deaths()
             if time.monotonic() > deadline_s:
                 missing = sorted(set(self._configs) - set(self._ready))
@@ -106,7 +112,7 @@ class LiveRun:
     def run(self, interrupts: Interrupts) -> str:
         """Until all tasks have ended; returns why it ended: completed or interrupted."""
         self._witness.start()
-        self._epoch_s = time.monotonic() + START_LEAD_S
+        self._epoch_s = time.monotonic() + START_LEAD_S + START_LEAD_EACH_S * len(self._configs)
         for node in self._configs:
             self._room.tell(node, Start(self._epoch_s))
         self._observer.started(self._scenario, self._offered)
@@ -117,8 +123,9 @@ class LiveRun:
                 if interrupts.wanted:
                     self._accounts.stopped_s = self.now_s
                     return "interrupted"
-                self._take(self._room.listen(self._patience_s()))
-                self._inject_due()
+                time.sleep(self._patience_s())
+                self._inject_due()  # first: what has been told meanwhile may take a while
+                self._take(self._room.listen(0.0))
                 self._note_deaths()
                 self._check_network()
                 if (state := self._witness.beat(self.now_s)) is not None:
@@ -138,8 +145,8 @@ class LiveRun:
 
     def _patience_s(self) -> float:
         if (at_s := self._agenda.next_at_s()) is None:
-            return LISTEN_S
-        return min(LISTEN_S, max(0.0, (at_s - self.now_s) * self._scenario.time_scale))
+            return BEAT_S
+        return min(BEAT_S, max(0.0, (at_s - self.now_s) * self._scenario.time_scale))
 
     def _take(self, records: list[Record]) -> None:
         for record in records:

@@ -1,35 +1,43 @@
-"""The warmed-up parent of all agents: it loads torch and the model once, then forks each agent into its namespace.
+"""The warmed-up parents of all agents, one of devices and one of servers, which fork each into its namespace.
 
-Run as `python -m testbed.nursery FD`, with FD one end of a socket over which the launcher speaks. A forked agent shares
-the parent's memory and answers in tens of milliseconds, where a fresh interpreter needs a second and 150 MiB.
-The parent must have a single thread when it forks: torch is limited to one, and ZeroMQ's threads start in the child.
+Run as `python -m testbed.nursery FD FD`, each one end of a socket over which the launcher speaks: to the parent of
+devices over the first, to that of servers over the second. A forked agent shares the parent's memory and answers in
+tens of milliseconds, where a fresh interpreter needs a second and 150 MiB. A parent must have a single thread when it
+forks: torch is limited to one, and ZeroMQ's threads start in the child.
+
+Decision: two parents, the servers' forked from the devices', because devices need no torch: they can be forked while it
+loads, and forking one takes 1 ms instead of 6, for there is less memory to hand on. Agents may be forked before their
+time: they bind their addresses and wait at a gate, which is a pipe in which each of them finds one byte when it opens.
+One that finds its end instead has lost its parent; rejected: closing the pipe to open the gate, which a parent that is
+killed does, too; and binding behind the gate, where 160 agents that all connected at once turned each other away.
 """
 
-import ctypes
+import contextlib
 import gc
 import os
+import resource
 import selectors
 import signal
 import socket
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
-from node_agent.agent import AgentConfig
+from node_agent.agent import Agent, AgentConfig
 from node_agent.errors import TestbedError
 from node_agent.lifeline import die_with_parent
+from node_agent.models.bundle import load_bundle
 from node_agent.models.tables import ActivationFormat, SubModelProfile
-from node_agent.wire import TensorForm
+from node_agent.wire import Tensor, TensorForm
+from testbed.namespaces import join_namespace
 
 if TYPE_CHECKING:
-    from node_agent.models.bundle import Bundle
     from node_agent.models.network import SubModel
-
-_CLONE_NEWNET = 0x40000000
 
 
 class LoadModel(Struct, frozen=True, tag="load"):
@@ -42,14 +50,19 @@ class LoadModel(Struct, frozen=True, tag="load"):
 
 
 class Spawn(Struct, frozen=True, tag="spawn"):
-    """Request: fork an agent into the network namespace at this path."""
+    """Request: fork an agent into the network namespace at this path; with `wait`, it begins when the gate opens."""
 
     config: AgentConfig
     namespace_path: str
+    wait: bool = False
+
+
+class OpenGate(Struct, frozen=True, tag="open"):
+    """Request: let all agents that wait begin."""
 
 
 class Warm(Struct, frozen=True, tag="warm"):
-    """Answer: the model is ready; what each stage costs and takes."""
+    """Answer: the model is ready for servers; what each stage costs and takes."""
 
     profiles: tuple[SubModelProfile, ...]
     input_forms: tuple[TensorForm, ...]
@@ -62,6 +75,12 @@ class Failed(Struct, frozen=True, tag="failed"):
     message: str
     hint: str
     exit_code: int
+
+
+class Running(Struct, frozen=True, tag="running"):
+    """Notice: the servers' parent is this process."""
+
+    pid: int
 
 
 class Spawned(Struct, frozen=True, tag="spawned"):
@@ -79,22 +98,22 @@ class Exited(Struct, frozen=True, tag="exited"):
     status: int
 
 
-Request = LoadModel | Spawn
-Answer = Warm | Failed | Spawned | Exited
+Request = LoadModel | Spawn | OpenGate
+Answer = Warm | Failed | Running | Spawned | Exited
 
 request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 answer_decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
-class Nursery:
-    """The parent process: answers requests and tells of children that have ended."""
+class Nursery(ABC):
+    """A parent process: answers requests and tells of children that have ended."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._children: dict[int, str] = {}
-        self._bundle: Bundle | None = None
-        self._sub_models: tuple[SubModel, ...] = ()
-        self._cut: tuple[int, ...] = ()
+        self._gate: tuple[int, int] | None = os.pipe()
+        self._waiting = 0  # agents at the gate
+        self._failed = False
         # A signal makes the wake-up socket readable, so that the loop below can wait for both.
         self._wake, write = socket.socketpair()
         for end in (self._wake, write):
@@ -102,6 +121,19 @@ class Nursery:
         self._write = write
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+
+    @abstractmethod
+    def load(self, request: LoadModel) -> Warm | None:
+        """Get ready to make agents; what the launcher is told of it."""
+
+    @abstractmethod
+    def make(self, config: AgentConfig) -> Agent:
+        """In a child: the agent."""
+
+    def tell(self, answer: Answer) -> None:
+        """Answer the launcher; one that has gone is noticed by `serve`."""
+        with contextlib.suppress(ConnectionError):
+            self._connection.send_bytes(msgspec.msgpack.encode(answer))
 
     def serve(self) -> None:
         """Until the launcher closes its end."""
@@ -116,118 +148,158 @@ class Nursery:
             except BlockingIOError:
                 pass
             self._reap()
-            while self._connection.poll():
-                try:
-                    request = request_decoder.decode(self._connection.recv_bytes())
-                except EOFError:
-                    return
-                self._meet(request)
-
-    def _tell(self, answer: Answer) -> None:
-        self._connection.send_bytes(msgspec.msgpack.encode(answer))
+            try:
+                while self._connection.poll():
+                    self._meet(request_decoder.decode(self._connection.recv_bytes()))
+            except (EOFError, ConnectionError):  # the latter, if the launcher has left answers unread
+                signal.set_wakeup_fd(-1)  # the socket goes now, and children end later
+                return
 
     def _reap(self) -> None:
-        while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            node = self._children.pop(pid, None)
-            if node is not None:
-                self._tell(Exited(node, pid, os.waitstatus_to_exitcode(status)))
+        """Tell of agents that have ended. Other children keep their process ids until who made them asks."""
+        for pid, node in tuple(self._children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self._children[pid]
+                self.tell(Exited(node, pid, os.waitstatus_to_exitcode(status)))
 
     def _meet(self, request: Request) -> None:
         match request:
             case LoadModel():
                 try:
-                    self._tell(self._load(request))
+                    answer = self.load(request)
                 except TestbedError as error:
-                    self._tell(Failed(str(error), error.hint, error.exit_code))
-            case Spawn(config, namespace_path):
-                self._tell(Spawned(config.node.name, self._fork(config, namespace_path)))
+                    self._failed = True
+                    self.tell(Failed(str(error), error.hint, error.exit_code))
+                    return
+                gc.enable()
+                gc.collect()
+                gc.freeze()
+                if answer is not None:
+                    self.tell(answer)
+            case Spawn() if not self._failed:  # else the launcher, which asks ahead, is about to give up
+                self.tell(Spawned(request.config.node.name, self._fork(request)))
+            case OpenGate() if self._gate is not None:
+                os.write(self._gate[1], bytes(self._waiting))
+                for end in self._gate:
+                    os.close(end)
+                self._gate = None
 
-    def _load(self, request: LoadModel) -> Warm:
-        import torch  # noqa: PLC0415 - not for importers of the message types
-
-        from node_agent.compute import cpu_s_of_lone_task, inference  # noqa: PLC0415
-        from node_agent.models.bundle import load_bundle  # noqa: PLC0415
-        from node_agent.models.cost import profile  # noqa: PLC0415
-
-        torch.set_num_threads(1)
-        self._bundle = load_bundle(request.model)
-        self._cut = request.cut
-        self._sub_models = self._bundle.sub_models(request.cut)
-        profiles = profile(self._sub_models, request.activation)
-        forms = []
-        for sub_model in self._sub_models:
-            dtype = "uint8" if sub_model.stage == 1 else request.activation
-            forms.append(msgspec.convert((dtype, sub_model.input_shape), TensorForm))
-        cpu_s: tuple[float, ...] = ()
-        if request.measure_cpu:
-            infers = [inference(sub_model, request.activation) for sub_model in self._sub_models]
-            cpu_s = tuple(cpu_s_of_lone_task(infer, form) for infer, form in zip(infers, forms, strict=True))
-        self._bundle.evaluation  # noqa: B018 - read once here, shared by all devices
-        gc.collect()
-        gc.freeze()
-        return Warm(profiles, tuple(forms), cpu_s)
-
-    def _fork(self, config: AgentConfig, namespace_path: str) -> int:
+    def _fork(self, request: Spawn) -> int:
         threads = os.listdir("/proc/self/task")
         if len(threads) != 1:
             raise TestbedError(f"the agents' parent has {len(threads)} threads; forking now could block its children")
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_agent(config, namespace_path)
-        self._children[pid] = config.node.name
+            self._become_agent(request, parent)
+        self._children[pid] = request.config.node.name
+        self._waiting += request.wait
         return pid
 
-    def _become_agent(self, config: AgentConfig, namespace_path: str) -> None:
+    def _become_agent(self, request: Spawn, parent: int) -> None:
         """In the child: never returns."""
         status = 1
         try:
-            die_with_parent()
+            end_with(parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._connection.close()
             self._wake.close()
             self._write.close()
-            join_namespace(namespace_path)
-            self._run_agent(config)
+            join_namespace(request.namespace_path)
+            if self._gate is not None:
+                os.close(self._gate[1])  # or no agent would find the end of the pipe
+            agent = self.make(request.config)
+            if self._gate is not None:
+                if request.wait and not os.read(self._gate[0], 1):
+                    os._exit(0)  # the parent has ended
+                os.close(self._gate[0])
+            agent.run()
             status = 0
         except BaseException:
-            print(f"--- {config.node.name}", file=sys.stderr)
+            print(f"--- {request.config.node.name}", file=sys.stderr)
             traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
 
-    def _run_agent(self, config: AgentConfig) -> None:
-        from node_agent.assemble import make_device, make_server  # noqa: PLC0415 - loads ZeroMQ
 
-        if self._bundle is None:
-            raise TestbedError("an agent was asked for before its model")
-        if config.node.is_device:
-            agent = make_device(config, self._bundle.evaluation)
-        else:
-            agent = make_server(config, self._sub_models[config.node.stage - 1], self._bundle.exit_table(self._cut))
-        agent.run()
+class DeviceNursery(Nursery):
+    """The parent of devices, which hold the samples that they offer."""
+
+    def load(self, request: LoadModel) -> None:
+        """Read the samples, once for all."""
+        self._samples = load_bundle(request.model).evaluation
+
+    def make(self, config: AgentConfig) -> Agent:
+        """A device."""
+        from node_agent.assemble import make_device  # noqa: PLC0415 - not for importers of the message types
+
+        return make_device(config, self._samples)
 
 
-def join_namespace(path: str) -> None:
-    """Move this process into the network namespace at `path`; OSError if that is not allowed or it is gone."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.setns(fd, _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), f"cannot enter the namespace {path}")
-    finally:
-        os.close(fd)
+class ServerNursery(Nursery):
+    """The parent of servers, which hold the sub-model of their stage."""
+
+    def load(self, request: LoadModel) -> Warm:
+        """Load torch and the sub-models, and measure their processor time if that is asked for."""
+        import torch  # noqa: PLC0415 - not for importers of the message types, nor for devices
+
+        from node_agent.compute import cpu_s_of_lone_task, inference  # noqa: PLC0415
+
+        torch.set_num_threads(1)
+        bundle = load_bundle(request.model)
+        self._sub_models: tuple[SubModel, ...] = bundle.sub_models(request.cut)
+        self._table = bundle.exit_table(request.cut)
+        forms, cpu_s = [], []
+        for sub_model in self._sub_models:
+            dtype = "uint8" if sub_model.stage == 1 else request.activation
+            form = msgspec.convert((dtype, sub_model.input_shape), TensorForm)
+            infer = inference(sub_model, request.activation)
+            infer(Tensor(form, bytes(form.byte_count)))  # the first one makes what all later ones share
+            forms.append(form)
+            if request.measure_cpu:
+                cpu_s.append(cpu_s_of_lone_task(infer, form))
+        return Warm(bundle.profiles(request.cut, request.activation), tuple(forms), tuple(cpu_s))
+
+    def make(self, config: AgentConfig) -> Agent:
+        """A server."""
+        from node_agent.assemble import make_server  # noqa: PLC0415 - as for devices
+
+        return make_server(config, self._sub_models[config.node.stage - 1], self._table)
+
+
+def end_with(parent: int) -> None:
+    """For a process just forked by the process `parent`: end with it, or now if it has ended already."""
+    die_with_parent()
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def main() -> None:
     """Entry point of the child interpreter."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the experiment decides when to end
-    Nursery(Connection(int(sys.argv[1]))).serve()
+    devices, servers = (Connection(int(number)) for number in sys.argv[1:3])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a server holds connections to every device
+    gc.disable()  # until all is loaded: it would look through torch's modules again and again
+    import node_agent.assemble  # noqa: F401, PLC0415 - once for all
+
+    parent = os.getpid()
+    servers_pid = os.fork()
+    if servers_pid == 0:
+        end_with(parent)
+        devices.close()
+        nursery = ServerNursery(servers)
+        nursery.tell(Running(os.getpid()))
+        nursery.serve()
+        return
+    servers.close()
+    DeviceNursery(devices).serve()
+    os.kill(servers_pid, signal.SIGKILL)  # which may be loading for a while yet; its agents end with it
+    os.waitpid(servers_pid, 0)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ class RunObserver(Protocol):
     def phase(self, text: str) -> None:
         """The set-up, or the end, has come to this."""
 
+    def progress(self, what: str, done: int, total: int) -> None:
+        """How far the phase is, where it takes long: so many of so many."""
+
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""
 
@@ -42,6 +45,8 @@ class SilentObserver:
     """Watches nothing."""
 
     def phase(self, text: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
 
     def started(self, scenario: Scenario, offered: int) -> None: ...
 

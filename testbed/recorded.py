@@ -134,7 +134,7 @@ def model_sha256(bundle: Bundle) -> str:
     """SHA-256, in hex, of all that a model's folder contributes to a run. Raises InputError if it cannot be read."""
     digest = hashlib.sha256()
     for name in MODEL_FILES:
-        file = bundle.folder / name
+        file = bundle.file(name)
         try:
             content = file.read_bytes() if file.exists() else b""
         except OSError as error:

@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from node_agent.agent import AgentConfig, Arrival
 from node_agent.config import NodeConfig, Timeouts
+from node_agent.models.bundle import Bundle
 from node_agent.models.tables import ActivationFormat, SubModelProfile
 from node_agent.policies import make_policy
 from node_agent.probing import BULK_BYTES, FIRST_PROBES
 from node_agent.problem import Place
 from node_agent.wire import TensorForm
 from testbed.nursery import Warm
-from testbed.scenario import LinkChange, Scenario
+from testbed.scenario import LinkChange, ModelChoice, Scenario
 from testbed.trace import workload
 from testbed.trace.following import traced_courses, usual_delay_s
 
 ROUND_PATIENCE = 4.0  # a round waits this many times as long as the slowest link needs, per stage
 PROBE_PATIENCE = 4.0  # probes of neighbours share links, and find their connections starting
+CONNECT_S = 0.05  # for the connections over each link, all of which are made at the same time [real s]
 
 
 def agent_configs(
@@ -63,6 +65,12 @@ def agent_configs(
             arrivals=tuple(shares[name]),
         )
     return configs
+
+
+def stated_costs(bundle: Bundle, model: ModelChoice) -> Warm:
+    """What the sub-models cost and take as the bundle's card tells it: no model has to be loaded for that."""
+    forms = tensor_forms(bundle.input_shapes(model.cut), model.activation)
+    return Warm(bundle.profiles(model.cut, model.activation), forms, cpu_s=())
 
 
 def node_configs(
@@ -149,7 +157,8 @@ def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
     largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
     slowest_mbit_per_s = min((link.shape.rate_mbit_per_s for link in scenario.links), default=1.0)
     probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
+    connect_s = CONNECT_S * len(scenario.links) / scenario.time_scale
     return Timeouts(
         round_s=max(usual.round_s, ROUND_PATIENCE * longest_hop_s(scenario)),
-        probe_s=max(usual.probe_s, PROBE_PATIENCE * 3 * FIRST_PROBES * probe_s),
+        probe_s=max(usual.probe_s, PROBE_PATIENCE * 3 * FIRST_PROBES * probe_s, connect_s),
     )

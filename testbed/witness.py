@@ -14,8 +14,10 @@ from testbed.pressure import HostMeter, HostUse
 from testbed.scenario import Event, RateChange, Scenario
 
 STATE_EVERY_S = 1.0  # real time between two states
+STATE_CPU_SHARE = 0.002  # of one core: with some hundred links a state takes milliseconds, and comes less often
+RAREST_STATE_S = 5.0
 UNSTEADY_S = 2.5  # emulated time after a change in which a node's next samples tell of both capacities
-COUNTERS_EVERY_S = 5.0  # asking for the network's counters costs the relay a moment, or a call of tc
+COUNTERS_EVERY_S = 10.0  # asking for the network's counters costs the relay a moment, or a call of tc
 
 
 class Witness:
@@ -70,7 +72,7 @@ class Witness:
                 watch.close()
 
     def beat(self, now_s: float) -> FidelityState | None:
-        """Let time pass, several times a second; how the emulation stands, about once a second.
+        """Let time pass, several times a second; how the emulation stands, once a second (less often if it costs much).
 
         All that nodes had told by `now_s` has been taken: who has not been heard of is silent.
         """
@@ -80,14 +82,17 @@ class Witness:
         real_s = time.monotonic()
         if real_s < self._next_state_s:
             return None
-        self._next_state_s = real_s + STATE_EVERY_S
+        began_cpu_s = time.thread_time()
         counters = real_s >= self._next_counters_s
         if counters:
             self._next_counters_s = real_s + COUNTERS_EVERY_S
         for node in self._heard_s:
             self._note_silence(node, now_s)
         self._look(self._watch, counters=counters)
-        return FidelityState(self.report(), self._meter.lately())
+        state = FidelityState(self.report(), self._meter.lately())
+        enough_s = (time.thread_time() - began_cpu_s) / STATE_CPU_SHARE
+        self._next_state_s = real_s + min(max(STATE_EVERY_S, enough_s), RAREST_STATE_S)
+        return state
 
     def sampled(self, record: SampleRecord, *, work_flop: float) -> None:
         """A node has told its state; one task is so much work for it.

@@ -22,18 +22,21 @@ EVENT_STYLES = {
 
 def draw(state: ViewState, width: int, height: int) -> Frame:
     """The state of a run in at most `height` lines of `width` cells."""
-    lines = _running(state, width, height) if state.scenario is not None else _setting_up(state)
+    lines = _running(state, width, height) if state.scenario is not None else _setting_up(state, width)
     return Frame([crop(line, width) for line in lines[:height]])
 
 
-def _setting_up(state: ViewState) -> list[Line]:
-    """What was done until now, and how long it took."""
+def _setting_up(state: ViewState, width: int) -> list[Line]:
+    """What was done until now, and how long it took; on a narrow terminal the words give way to the time."""
     lines: list[Line] = [[("dtoee-testbed", "bold"), (" is setting up", "")]]
     ends = [phase.began_s for phase in state.phases[1:]]
     for phase, end_s in zip(state.phases, [*ends, None], strict=False):
         took_s = (state.clock() if end_s is None else end_s) - phase.began_s
         mark = (_spinner(state), "cyan") if end_s is None else ("✓", "green")
-        lines.append([mark, (f" {phase.text}", ""), (f"  {took_s:.1f} s", "dim")])
+        progress = f"  {phase.progress}" if phase.progress and end_s is None else ""
+        time_text = f"  {took_s:.1f} s"
+        words = crop([mark, (f" {phase.text}", ""), (progress, "")], max(0, width - len(time_text)))
+        lines.append([*words, (time_text, "dim")])
     return lines
 
 

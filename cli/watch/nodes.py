@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cli.watch.lines import Line, bar, percent, width_of
 from cli.watch.state import NodeView, ViewState
@@ -42,7 +42,10 @@ class Block:
 
 
 def blocks(state: ViewState, height: int) -> list[Block]:
-    """All stages within `height` lines: devices are grouped, then rows put together, as far as that needs."""
+    """All stages within `height` lines, as far as possible.
+
+    Where there are more, devices are grouped; then rows are put together, of servers those with the least load.
+    """
     found = [_block(state, stage, grouped=False) for stage in range(_stages(state) + 1)]
     if _height(found) > height:
         found[0] = _block(state, 0, grouped=True)
@@ -50,6 +53,8 @@ def blocks(state: ViewState, height: int) -> list[Block]:
         largest = max(range(len(found)), key=lambda index: len(found[index].rows))
         if len(found[largest].rows) <= 1:
             break
+        if largest and len(found[largest].rows) == len(state.nodes_of_stage(largest)):
+            found[largest] = _busiest_first(found[largest])
         found[largest] = _shortened(found[largest])
     return found
 
@@ -84,6 +89,7 @@ class _Columns:
     prefix: int  # room for what the names of a block's receivers have in common
     cell: int
     most_cells: int
+    short_names: bool  # of receivers, in the headings
 
     @classmethod
     def fitting(cls, shown: Sequence[Block], width: int) -> "_Columns":
@@ -91,16 +97,16 @@ class _Columns:
         longest = max((len(name) for block in shown for name in block.receivers), default=0)
         most = max((len(block.receivers) for block in shown), default=0)
         for load, whole_names in ((20, True), (14, True), (8, True), (8, False), (4, False)):
-            cell = max(CELL, longest) + 1 if whole_names else CELL
+            cell = max(CELL, longest) + 1
             prefix = 0 if whole_names else max((len(_common(block.receivers)) for block in shown), default=0)
             if not whole_names:
-                suffixes = (len(r) - len(_common(block.receivers)) for block in shown for r in block.receivers)
-                cell = max(CELL, max(suffixes, default=0) + 1)
-            columns = cls(name, load, prefix, cell, most)
+                labels = (label for block in shown for label in _short_names(block.receivers).values())
+                cell = max(CELL, max(map(len, labels), default=0) + 1)
+            columns = cls(name, load, prefix, cell, most, short_names=not whole_names)
             if columns.width <= width:
                 return columns
         fitting_cells = (width - columns.width) // cell + most  # the last and narrowest try did not fit
-        return cls(name, load, prefix, cell, max(0, fitting_cells))
+        return cls(name, load, prefix, cell, max(0, fitting_cells), short_names=True)
 
     @property
     def width(self) -> int:
@@ -128,7 +134,8 @@ class _Columns:
         receivers = self._receivers(block)
         if receivers:
             common = _common(block.receivers) if self.prefix else ""
-            names = [name[len(common):] if name in block.receivers else name for name in receivers]
+            short = _short_names(block.receivers) if self.short_names else {}
+            names = [short.get(name, name) for name in receivers]
             line.append((f" → {common:<{self.prefix}}" + "".join(f"{name:>{self.cell}}" for name in names), "dim"))
         return line
 
@@ -212,10 +219,24 @@ def _block(state: ViewState, stage: int, *, grouped: bool) -> Block:
     return Block(stage, rows, receivers)
 
 
+def _busiest_first(block: Block) -> Block:
+    """The block with the rows first that one looks for when there is not room for all: what is down, then by load."""
+    # In steps, so that rows do not change places all the time.
+    return replace(block, rows=sorted(block.rows, key=lambda row: -round(10 * _mean_load(row))))
+
+
+def _mean_load(row: Row) -> float:
+    """Over the window; more than any load where a node is down."""
+    if len(row.up) < len(row.nodes):
+        return 2.0
+    loads = [sample.utilisation for node in row.nodes for sample in node.samples]
+    return sum(loads) / len(loads) if loads else 0.0
+
+
 def _shortened(block: Block) -> Block:
     """The block with its last two rows put together."""
     last = [*block.rows[-2].nodes, *block.rows[-1].nodes]
-    return Block(block.stage, [*block.rows[:-2], Row(f"{len(last)} more", last)], block.receivers)
+    return replace(block, rows=[*block.rows[:-2], Row(f"{len(last)} more", last)])
 
 
 def _height(found: Sequence[Block]) -> int:
@@ -226,3 +247,11 @@ def _common(names: Sequence[str]) -> str:
     """What the names begin with, up to a dash: `mid-` of mid-1 and mid-2."""
     heads = {name[: name.rfind("-") + 1] for name in names}
     return heads.pop() if len(heads) == 1 and len(names) > 1 else ""
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """Names without what they have in common, else their initials: `ns1` of near-small-1; as they are if none tells."""
+    if common := _common(names):
+        return {name: name[len(common) :] for name in names}
+    initials = {name: "".join(part if part.isdigit() else part[:1] for part in name.split("-")) for name in names}
+    return initials if len(set(initials.values())) == len(names) else {name: name for name in names}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from testbed.fidelity import FidelityState
 
 PROGRESS_EVERY_S = 5.0  # real time
+PHASE_EVERY_S = 1.0
 
 
 class PlainObserver:
@@ -30,9 +31,20 @@ class PlainObserver:
     def phase(self, text: str) -> None:
         """The set-up, or the end, has come to this."""
         self._state.phase(text)
+        self._phase_line()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """How far the phase is: a line a second at most, none in a phase that is over by then."""
+        self._state.progress(what, done, total)
+        if self._clock() >= self._next_s:
+            self._phase_line()
+
+    def _phase_line(self) -> None:
+        self._next_s = self._clock() + PHASE_EVERY_S
         when_s = self._clock() - self._began_s if self._state.scenario is None else self._state.now_s
         what = "set-up: " if self._state.scenario is None else ""
-        self._line(when_s, f"{what}{self._state.phases[-1].text}")
+        phase = self._state.phases[-1]
+        self._line(when_s, f"{what}{phase.text}{phase.progress and ': '}{phase.progress}")
 
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""

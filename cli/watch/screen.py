@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from testbed.fidelity import FidelityState
 
 REFRESH_EVERY_S = 0.25
-CPU_SHARE = 0.04  # drawing gives way before it takes more than this of one core
+REST_EVERY_S = 1.0  # where only the clock goes on: four pictures a second of a city at rest took 1 % of a core
+CPU_SHARE = 0.01  # drawing gives way before it takes more than this of one core: two to four pictures a second
 STOP_TIMEOUT_S = 2.0
 
 
@@ -53,6 +54,7 @@ class ScreenObserver:
         self._live = live
         self._state = ViewState()
         self._lock = threading.Lock()
+        self._news = True  # since the last picture
         self._ended = threading.Event()
         self._size = (0, 0)
         self._thread = threading.Thread(target=self._keep_drawing, name="monitor", daemon=True)
@@ -70,21 +72,31 @@ class ScreenObserver:
         """The set-up, or the end, has come to this."""
         with self._lock:
             self._state.phase(text)
+            self._news = True
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """How far the phase is: so many of so many."""
+        with self._lock:
+            self._state.progress(what, done, total)
+            self._news = True
 
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""
         with self._lock:
             self._state.started(scenario, offered)
+            self._news = True
 
     def task(self, line: Mapping[str, Any]) -> None:
         """A task has ended; `line` as in tasks.jsonl."""
         with self._lock:
             self._state.task(line)
+            self._news = True
 
     def decision(self, record: DecisionRecord) -> None:
         """A node has decided."""
         with self._lock:
             self._state.decision(record)
+            self._news = True
 
     def sample(self, record: SampleRecord) -> None:
         """A node has told its state."""
@@ -95,6 +107,7 @@ class ScreenObserver:
         """Something was injected or went wrong."""
         with self._lock:
             self._state.event(record)
+            self._news = True
 
     def fidelity(self, state: FidelityState) -> None:
         """How the emulation stands."""
@@ -107,8 +120,13 @@ class ScreenObserver:
             self._state.tick(now_s)
 
     def _keep_drawing(self) -> None:
-        pause_s = 0.0
+        pause_s, next_s = 0.0, 0.0
         while not self._ended.wait(pause_s):
+            # Samples are no news: each node tells one every second, whether anything happens or not.
+            if not self._news and time.monotonic() < next_s:
+                pause_s = REFRESH_EVERY_S
+                continue
+            next_s = time.monotonic() + REST_EVERY_S
             began_s = time.thread_time()
             try:
                 self._draw()
@@ -125,6 +143,8 @@ class ScreenObserver:
             console.control(Control.clear(), Control.home())
         self._size = size
         with self._lock:
+            # The set-up and the end have a wheel that turns.
+            self._news = self._state.stage in {"set-up", "ending"}
             lines = draw(self._state, width, height - 1).lines
         # The cursor rests below the picture: should the process be killed, what is printed next begins a line.
         self._live.update(Frame([*lines, [(" ", "")]]), refresh=True)

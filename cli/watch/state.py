@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
@@ -88,6 +88,7 @@ class Phase:
 
     text: str
     began_s: float
+    progress: str = ""  # how far it is, as last told
 
 
 def figures(tasks: Sequence[Finished]) -> Delays:
@@ -134,6 +135,11 @@ class ViewState:
         self.phases.append(Phase(plain_text(text), self.clock()))
         if self.scenario is not None:
             self.stage = "ending"
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """How far the phase is: so many of so many."""
+        if self.phases:
+            self.phases[-1] = replace(self.phases[-1], progress=f"{what}: {done} of {total}")
 
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""

@@ -6,7 +6,7 @@ Gallager's minimum-delay routing (1977) and its extension to service chains (Zha
 
 - `queueing`: what load costs a server or a link, with derivatives and an exterior penalty for overload;
 - `receiver` (DTO-R): the marginal cost that a receiver reports to its offloaders;
-- `offloader` (DTO-O): how an offloader shifts its probabilities in answer;
+- `offloader` (DTO-O): how an offloader shifts its probabilities in answer; `one_row`: the same as a node runs it;
 - `thresholds`: how a server weighs delay against accuracy when it moves its confidence threshold.
 
 The same on a whole network at once, for simulation, bounds and tests:

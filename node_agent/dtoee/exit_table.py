@@ -7,9 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class ExitTable:
-    """Held-out rows n = 1..N, one column per stage h = 1..H; the last column is the final exit."""
+    """Held-out rows n = 1..N, one column per stage h = 1..H; the last column is the final exit.
+
+    A table equals itself alone, so that what follows from it can be kept by it (`thresholds`).
+    """
 
     confidence: npt.NDArray[np.float64]  # (N, H), 0..1
     correct: npt.NDArray[np.bool_]  # (N, H)

@@ -58,7 +58,7 @@ def server_scores(
         weights = (flows.weights[stage][j] / max(phi, 1e-300) / row_share)[cell]
         found.append(
             local.scores(
-                table.confidence[:, stage], cost - theta_s * gain, weights, points,
+                local.ranked(table, stage + 1), cost - theta_s * gain, weights, points,
                 float(sweeps.thresholds[stage][j]), phi, float(p**2 @ below.curvature_s2[k]),
             )
         )

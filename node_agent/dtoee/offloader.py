@@ -24,7 +24,8 @@ optimum at loads 0.5, 0.7, 0.8, medians of eight networks of 50 devices and 6-5-
 default, floor 0.01 %: the heavy ball p exp(v) with momentum 0.8, which forgets it when gradients oppose, 10, 24, 15.5
 (20, 78, 257); Gallager's rule, 13, 39, 4 (36, 201, beyond 400).
 
-Rows may have leading axes: (K,) is one offloader, (n, K) are n of them, each with a step of its own.
+This module is the definition of the update, for the rows of n offloaders at once, (n, K), each with a step of its own.
+Nodes, which have one row, play the same on plain numbers: `one_row` has these names once more.
 """
 
 from dataclasses import dataclass
@@ -64,25 +65,25 @@ class StepRule:
 
 @dataclass(frozen=True, slots=True)
 class RowState:
-    """Rows on their way: probabilities p, velocity v and last gradient g, each (..., K), and the steps eta, (...)."""
+    """Rows on their way: probabilities p, velocity v and last gradient g, each (n, K), and the steps eta, (n,)."""
 
     row: Array
     velocity: Array
     gradient: Array
-    step: Array | float
+    step: Array
 
     @classmethod
     def at_rest(cls, row: Array, rule: StepRule) -> "RowState":
-        """A row without momentum, as at the start of a slot, when all prices have jumped: a warm start."""
-        return cls(row, np.zeros_like(row), np.zeros_like(row), np.full(row.shape[:-1], rule.first_step))
+        """Rows without momentum, as at the start of a slot, when all prices have jumped: a warm start."""
+        return cls(row, np.zeros_like(row), np.zeros_like(row), np.full(len(row), rule.first_step))
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What Gallager's update needs besides prices."""
 
-    leaving_per_s: Array | float  # w, tasks that leave the offloader [task/s], (...)
-    curvature_s2: Array  # K_j = n_j (R_j + D''_j) [s^2/task], (..., K)
+    leaving_per_s: Array  # w, tasks that leave each offloader [task/s], (n,)
+    curvature_s2: Array  # K_j = n_j (R_j + D''_j) [s^2/task], (n, K)
 
 
 def shift(
@@ -93,10 +94,10 @@ def shift(
 
     Args:
         state: the rows before.
-        delta_s: marginal costs D'_j + Omega_j [s], shape (..., K); entries of dead receivers are ignored.
-        alive: shape (..., K), bool; the others get probability 0. At least one in every row must be alive.
+        delta_s: marginal costs D'_j + Omega_j [s], shape (n, K); entries of dead receivers are ignored.
+        alive: shape (n, K), bool; the others get probability 0. At least one in every row must be alive.
         rule: constants of the update.
-        stale: a price is older than one round; one truth, or one per row (...).
+        stale: a price is older than one round; one truth, or one per row (n,).
         scale: needed by the update "gallager" only.
 
     Returns:
@@ -125,24 +126,16 @@ def shift(
 
 
 class _Pace(NamedTuple):
-    """How fast rows go; all but `step` have a last axis to multiply rows (..., K) with, or are plain numbers."""
+    """How fast rows go; all but `step` have a last axis to multiply rows (n, K) with."""
 
-    step: Array | float  # eta, (...)
-    taken: Array | float  # the step of this round: shorter where prices are stale
-    momentum: Array | float  # beta, or 0 where prices are stale
-    kept: Array | float  # share of the velocity that stays
+    step: Array  # eta, (n,)
+    taken: Array  # the step of this round: shorter where prices are stale
+    momentum: Array  # beta, or 0 where prices are stale
+    kept: Array  # share of the velocity that stays
 
 
 def _pace(state: RowState, agreement: Array, stale: bool | Mask, rule: StepRule) -> _Pace:
-    """Steps and momentum of this round, given how successive gradients agree (...)."""
-    if state.row.ndim == 1:  # one offloader, as in every live node: numbers take a fraction of the time of arrays
-        step = float(state.step)
-        if agreement < 0:
-            step = max(rule.least_step, step * rule.shrink)
-        elif agreement > 0 or state.gradient.any():
-            step = min(rule.largest_step, step * 1.1)
-        taken, momentum = (min(step, rule.stale_step), 0.0) if stale else (step, rule.momentum)
-        return _Pace(step, taken, momentum, min(rule.kept, momentum) if agreement < 0 else momentum)
+    """Steps and momentum of this round, given how successive gradients agree (n,)."""
     opposed, grown = agreement < 0, state.gradient.any(-1)
     steps = np.where(
         opposed,
@@ -164,7 +157,7 @@ def _to_the_cheapest(row: Array, delta: Array, alive: Mask, step: Array | float,
     least = np.where(alive, delta, np.inf).argmin(-1)[..., None]
     excess = np.where(alive, delta - np.take_along_axis(delta, least, -1), 0.0)
     curvature = scale.curvature_s2 + np.take_along_axis(scale.curvature_s2, least, -1)
-    leaving = np.asarray(scale.leaving_per_s, dtype=np.float64)[..., None]
+    leaving = scale.leaving_per_s[..., None]
     reach = step * excess / np.maximum(leaving * curvature, TINY)
     moved = np.minimum(row, reach)
     after = row - moved

@@ -18,9 +18,14 @@ M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow 
     D''(f) = x^2 / (1-rho)^3                        [s^2/task]
 
 with the same extension above `RHO_EXTENSION`. A link whose rate is infinite does not queue: D(f) = t f.
+
+Every formula stands here once and holds for numbers as for arrays; `server_cost`, `server_sojourn_s` and `link_price_s`
+apply them to one server or link on plain numbers, as nodes do in every round: an array of one takes thirty times as
+long.
 """
 
-from dataclasses import dataclass
+import math
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,19 +33,23 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+Number = TypeVar("Number", float, Array)
+
 RHO_EXTENSION = 0.96
+LEAST_SHARE = 1e-9  # of the service rate: the flow that stands for none where a mean over it is asked for
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCost:
-    """Cost of load and its first two derivatives; each an array of the broadcast shape of the arguments."""
+class QueueCost(NamedTuple, Generic[Number]):
+    """Cost of load and its first two derivatives: numbers, or arrays of the broadcast shape of the arguments."""
 
-    tasks: Array  # D [task]
-    slope_s: Array  # D' [s]
-    curvature_s2: Array  # D'' [s^2/task]
+    tasks: Number  # D [task]
+    slope_s: Number  # D' [s]
+    curvature_s2: Number  # D'' [s^2/task]
 
 
-def queue_cost(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0) -> QueueCost:
+def queue_cost(
+    arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0
+) -> QueueCost[Array]:
     """Pollaczek-Khinchine cost with the quadratic extension beyond `RHO_EXTENSION`.
 
     Args:
@@ -52,14 +61,23 @@ def queue_cost(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: 
     0.75
     """
     phi, s, v = (np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s, variability))
-    inside = np.minimum(phi, RHO_EXTENSION * s)
+    return _pollaczek_khinchine(phi, s, v, np.minimum(phi, RHO_EXTENSION * s))
+
+
+def server_cost(arrival_per_s: float, service_per_s: float, variability: float = 0.0) -> QueueCost[float]:
+    """`queue_cost` of one server, in plain numbers."""
+    inside = min(arrival_per_s, RHO_EXTENSION * service_per_s)
+    return _pollaczek_khinchine(arrival_per_s, service_per_s, variability, inside)
+
+
+def _pollaczek_khinchine(phi: Number, s: Number, v: Number, inside: Number) -> QueueCost[Number]:
     beyond = phi - inside
     slack = s - inside
-    tasks = inside / s + (1 + v) * inside**2 / (2 * s * slack)
-    slope = 1 / s + (1 + v) * inside * (2 * s - inside) / (2 * s * slack**2)
-    curvature = (1 + v) * s / slack**3
+    tasks = inside / s + (1 + v) * inside * inside / (2 * s * slack)
+    slope = 1 / s + (1 + v) * inside * (2 * s - inside) / (2 * s * slack * slack)
+    curvature = (1 + v) * s / (slack * slack * slack)
     return QueueCost(
-        tasks + slope * beyond + curvature * beyond**2 / 2,
+        tasks + slope * beyond + curvature * beyond * beyond / 2,
         slope + curvature * beyond,
         curvature + 0 * beyond,
     )
@@ -67,7 +85,7 @@ def queue_cost(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: 
 
 def overload_penalty(
     arrival_per_s: ArrayLike, service_per_s: ArrayLike, rho_max: float, kappa_s2: float
-) -> QueueCost:
+) -> QueueCost[Array]:
     """Exterior-point penalty kappa/2 * max(0, phi - rho_max s)^2, with its derivatives.
 
     Args:
@@ -86,11 +104,17 @@ def sojourn_s(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: A
     (0.1, 0.2)
     """
     phi, s = (np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s))
-    some = np.maximum(phi, 1e-9 * s)
+    some = np.maximum(phi, LEAST_SHARE * s)
     return np.asarray(queue_cost(some, s, variability).tasks / some)
 
 
-def link_cost(flow_per_s: ArrayLike, transfer_s: ArrayLike, rate_per_s: ArrayLike = np.inf) -> QueueCost:
+def server_sojourn_s(arrival_per_s: float, service_per_s: float, variability: float = 0.0) -> float:
+    """`sojourn_s` of one server, in plain numbers."""
+    some = max(arrival_per_s, LEAST_SHARE * service_per_s)
+    return server_cost(some, service_per_s, variability).tasks / some
+
+
+def link_cost(flow_per_s: ArrayLike, transfer_s: ArrayLike, rate_per_s: ArrayLike = np.inf) -> QueueCost[Array]:
     """Cost of flow on a link; see the module's formulas.
 
     Args:
@@ -106,15 +130,18 @@ def link_cost(flow_per_s: ArrayLike, transfer_s: ArrayLike, rate_per_s: ArrayLik
     return QueueCost(transfer * flow + waiting.tasks, transfer + waiting.slope_s, waiting.curvature_s2)
 
 
-def _link_waiting(flow_per_s: Array, transmission_s: Array) -> QueueCost:
+def _link_waiting(flow_per_s: Array, transmission_s: Array) -> QueueCost[Array]:
     load = flow_per_s * transmission_s
-    inside = np.minimum(load, RHO_EXTENSION)
+    return _waiting(load, transmission_s, np.minimum(load, RHO_EXTENSION))
+
+
+def _waiting(load: Number, transmission_s: Number, inside: Number) -> QueueCost[Number]:
     beyond, slack = load - inside, 1 - inside
-    slope, curvature = inside * (2 - inside) / (2 * slack**2), slack**-3
+    slope, curvature = inside * (2 - inside) / (2 * slack * slack), 1 / (slack * slack * slack)
     return QueueCost(
-        inside**2 / (2 * slack) + (slope + curvature * beyond / 2) * beyond,
+        inside * inside / (2 * slack) + (slope + curvature * beyond / 2) * beyond,
         transmission_s * (slope + curvature * beyond),
-        transmission_s**2 * curvature,
+        transmission_s * transmission_s * curvature,
     )
 
 
@@ -135,7 +162,11 @@ def transmission_s(task_s: ArrayLike, small_s: ArrayLike, flow_per_s: ArrayLike)
     """
     task, small, flow = (np.asarray(x, dtype=np.float64) for x in (task_s, small_s, flow_per_s))
     extra = np.maximum(task - small, 0.0)
-    return np.asarray(2 * extra / (1 + extra * flow + np.sqrt(1 + (extra * flow) ** 2)))
+    return np.asarray(_transmission(extra, extra * flow, np.sqrt(1 + (extra * flow) ** 2)))
+
+
+def _transmission(extra_s: Number, load: Number, root: Number) -> Number:
+    return 2 * extra_s / (1 + load + root)
 
 
 def link_marginal_s(small_s: ArrayLike, transmission_s: ArrayLike, flow_per_s: ArrayLike) -> Array:
@@ -146,3 +177,19 @@ def link_marginal_s(small_s: ArrayLike, transmission_s: ArrayLike, flow_per_s: A
     """
     small, busy, flow = (np.asarray(x, dtype=np.float64) for x in (small_s, transmission_s, flow_per_s))
     return np.asarray(small + busy + _link_waiting(flow, busy).slope_s)
+
+
+def link_price_s(task_s: float, small_s: float, flow_per_s: float, planned_per_s: float) -> float:
+    """`link_marginal_s` of one link at a planned flow, for what `transmission_s` makes of its measured times.
+
+    Args:
+        task_s: as in `transmission_s`.
+        small_s: likewise.
+        flow_per_s: the flow while these were measured [task/s].
+        planned_per_s: the flow to be priced [task/s].
+    """
+    extra_s = max(task_s - small_s, 0.0)
+    load = extra_s * flow_per_s
+    busy_s = _transmission(extra_s, load, math.sqrt(1 + load * load))
+    planned = planned_per_s * busy_s
+    return small_s + busy_s + _waiting(planned, busy_s, min(planned, RHO_EXTENSION)).slope_s

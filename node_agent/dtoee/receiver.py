@@ -10,14 +10,17 @@ a result returns, I_j the remaining ratio (0 at the last stage). Gallager (1977)
 Yeh (2023). The gradient of the total delay with respect to p_ij is then w_i (D'_ij + Omega_j), that with respect to I_j
 is phi_j (B_j - ret_j), and sum_i phi_i (Omega_i - m_i) over the devices bounds how far a plan is from the optimum.
 
-`marginal_cost` is one node's step, on floats and arrays (K,); `stage_cost` the same for many nodes at once.
+`marginal_cost` is one node's step, on plain numbers and lists of K; `stage_cost` the same for many nodes at once.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple
 
 import numpy as np
 
-from node_agent.dtoee.queueing import Array, Mask, overload_penalty, queue_cost
+from node_agent.dtoee.queueing import Array, Mask, Number, overload_penalty, queue_cost, server_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Overload:
 
 @dataclass(frozen=True, slots=True)
 class Downstream:
-    """What offloaders know of their K receivers; every field has shape (K,), or (n, K) for n offloaders."""
+    """What n offloaders know of their K receivers; every field has shape (n, K)."""
 
     link_s: Array  # D'_jk, marginal time of the link; its transfer time where it does not queue
     marginal_s: Array  # Omega
@@ -69,46 +72,46 @@ class Downstream:
     exists: Mask | None = None  # False where a padded entry stands for no receiver; None: all exist
 
 
-@dataclass(frozen=True, slots=True)
-class MarginalCost:
-    """What a receiver reports: Omega, m, D' + pen', B (all [s]) and R [s^2/task]."""
+class Ahead(NamedTuple):
+    """What one offloader knows of its K receivers, links included: K numbers each."""
 
-    marginal_s: float
-    best_s: float
-    local_s: float
-    onward_s: float
-    curvature_s2: float
+    delta_s: Sequence[float]  # D'_jk + Omega_k
+    best_s: Sequence[float]  # D'_jk + m_k
+    curvature_s2: Sequence[float]  # D''_jk + R_k
 
 
-@dataclass(frozen=True, slots=True)
-class StageCost:
-    """The `MarginalCost` of many servers: arrays of their shape (n,)."""
+class MarginalCost(NamedTuple, Generic[Number]):
+    """What receivers report: Omega, m, D' + pen', B (all [s]) and R [s^2/task]; of one, or arrays (n,) of many."""
 
-    marginal_s: Array
-    best_s: Array
-    local_s: Array
-    onward_s: Array
-    curvature_s2: Array
+    marginal_s: Number
+    best_s: Number
+    local_s: Number
+    onward_s: Number
+    curvature_s2: Number
 
 
-def marginal_cost(load: Load, overload: Overload, row: Array, downstream: Downstream | None) -> MarginalCost:
+StageCost = MarginalCost[Array]
+
+
+def marginal_cost(load: Load, overload: Overload, row: Sequence[float], ahead: Ahead | None) -> MarginalCost[float]:
     """One step of the recursion above.
 
     Args:
         load: the server's own load.
         overload: the penalty.
-        row: offloading probabilities p, shape (K,); ignored at the last stage.
-        downstream: its receivers, or None at the last stage.
+        row: offloading probabilities p, K of them; ignored at the last stage.
+        ahead: its receivers, or None at the last stage.
     """
-    arrays = (load.arrival_per_s, load.service_per_s, load.variability, load.remaining_ratio, load.return_s)
-    cost = stage_cost(StageLoad(*(np.asarray(x, dtype=np.float64) for x in arrays)), overload, row, downstream)
-    return MarginalCost(
-        marginal_s=float(cost.marginal_s),
-        best_s=float(cost.best_s),
-        local_s=float(cost.local_s),
-        onward_s=float(cost.onward_s),
-        curvature_s2=float(cost.curvature_s2),
-    )
+    queue = server_cost(load.arrival_per_s, load.service_per_s, load.variability)
+    excess = max(0.0, load.arrival_per_s - overload.rho_max * load.service_per_s)
+    local = queue.slope_s + overload.kappa_s2 * excess
+    curvature = queue.curvature_s2 + (overload.kappa_s2 if excess > 0 else 0.0)
+    if ahead is None:
+        own = local + load.return_s
+        return MarginalCost(own, own, local, 0.0, curvature)
+    onward, best_onward = cost_to_go(row, ahead)
+    spread = sum([p * math.sqrt(bent) for p, bent in zip(row, ahead.curvature_s2, strict=True)])
+    return _recursion(local, curvature, load.remaining_ratio, load.return_s, onward, best_onward, spread)
 
 
 def stage_cost(load: StageLoad, overload: Overload, rows: Array, downstream: Downstream | None) -> StageCost:
@@ -120,22 +123,28 @@ def stage_cost(load: StageLoad, overload: Overload, rows: Array, downstream: Dow
         own = local + load.return_s
         return StageCost(own, own, local, np.zeros_like(local), curvature)
     onward, best_onward = costs_to_go(rows, downstream)
-    remaining = load.remaining_ratio
-    own = local + (1 - remaining) * load.return_s
     spread = (rows * np.sqrt(downstream.link_curvature_s2 + downstream.curvature_s2)).sum(-1)
-    return StageCost(
-        marginal_s=own + remaining * onward,
-        best_s=own + remaining * best_onward,
-        local_s=local,
-        onward_s=onward,
-        curvature_s2=curvature + (remaining * spread) ** 2,
+    return_s = np.asarray(load.return_s, dtype=np.float64)
+    return _recursion(local, curvature, load.remaining_ratio, return_s, onward, best_onward, spread)
+
+
+def _recursion(
+    local: Number, curvature: Number, remaining: Number, return_s: Number, onward: Number, best_onward: Number,
+    spread: Number,
+) -> MarginalCost[Number]:  # fmt: skip
+    own = local + (1 - remaining) * return_s
+    return MarginalCost(
+        own + remaining * onward,
+        own + remaining * best_onward,
+        local,
+        onward,
+        curvature + remaining * spread * (remaining * spread),
     )
 
 
-def cost_to_go(row: Array, downstream: Downstream) -> tuple[float, float]:
+def cost_to_go(row: Sequence[float], ahead: Ahead) -> tuple[float, float]:
     """B under the row p, and the least cost-to-go that any row could have under ideal plans downstream [s]."""
-    onward, best = costs_to_go(row, downstream)
-    return float(onward), float(best)
+    return sum([p * delta_s for p, delta_s in zip(row, ahead.delta_s, strict=True)]), min(ahead.best_s)
 
 
 def costs_to_go(rows: Array, downstream: Downstream) -> tuple[Array, Array]:

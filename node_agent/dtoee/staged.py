@@ -48,7 +48,7 @@ class Tier:
         """Whether any link has a finite rate."""
         return bool(np.isfinite(self.link_rate_per_s).any())
 
-    def cost(self, flow_per_s: Array) -> QueueCost:
+    def cost(self, flow_per_s: Array) -> QueueCost[Array]:
         """Cost of the flows (n, K), with derivatives; zero curvature without further work where no link queues."""
         if self.queues:
             return link_cost(flow_per_s, self.transfer_s, self.link_rate_per_s)

@@ -21,6 +21,8 @@ goes to the best point of the grid, or some steps towards it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,7 @@ class Onward:
     paths: tuple[Paths, ...]  # thresholds from the receiver on, with their probabilities
 
 
+@lru_cache(maxsize=64)
 def grid(table: ExitTable, stage: int, steps: int = 20) -> Array:
     """Thresholds to choose from at `stage`: quantiles of the exit's confidence, and never; ascending, without repeats.
 
@@ -57,7 +60,9 @@ def grid(table: ExitTable, stage: int, steps: int = 20) -> Array:
     """
     confidence = table.confidence[:, stage - 1]
     inner = np.quantile(confidence, np.arange(steps) / steps)
-    return np.unique(np.append(inner, NEVER))
+    points = np.unique(np.append(inner, NEVER))
+    points.flags.writeable = False  # all who ask get the same one
+    return points
 
 
 def row_weights(table: ExitTable, paths: Paths) -> Array:
@@ -82,9 +87,23 @@ def survivors(table: ExitTable, passed: tuple[float, ...]) -> NDArray[np.bool_]:
     return np.asarray((table.confidence[:, : len(passed)] < np.asarray(passed)).all(axis=1))
 
 
-def remaining_ratio(table: ExitTable, stage: int, weights: Array, threshold: float) -> float:
-    """Share of the tasks at `stage` that do not exit there, I."""
-    return float(weights[table.confidence[:, stage - 1] < threshold].sum())
+@lru_cache(maxsize=4096)
+def travelling(table: ExitTable, passed: tuple[float, ...]) -> int:
+    """How many rows are still travelling after stages with the thresholds `passed`."""
+    return int(np.count_nonzero(survivors(table, passed)))
+
+
+def remaining_ratio(table: ExitTable, stage: int, paths: Paths, threshold: float) -> float:
+    """Share of the tasks that arrive at `stage` over `paths` which do not exit there, I; of all rows if none arrive."""
+    arriving = leaving = 0.0
+    for flow, passed in paths:
+        before = travelling(table, passed)
+        if before:
+            arriving += flow
+            leaving += flow * travelling(table, (*passed, threshold)) / before
+    if arriving > 0:
+        return leaving / arriving
+    return travelling(table, (*(NEVER,) * (stage - 1), threshold)) / len(table)
 
 
 def continue_paths(table: ExitTable, paths: Paths, threshold: float) -> list[tuple[float, tuple[float, ...]]]:
@@ -94,21 +113,22 @@ def continue_paths(table: ExitTable, paths: Paths, threshold: float) -> list[tup
     """
     onward: dict[tuple[float, ...], float] = {}
     for flow, passed in paths:
-        before = int(np.count_nonzero(survivors(table, passed)))
         longer = (*passed, threshold)
-        after = int(np.count_nonzero(survivors(table, longer)))
+        before, after = travelling(table, passed), travelling(table, longer)
         if before and after:
             onward[longer] = onward.get(longer, 0.0) + flow * after / before
     return _bounded([(flow, passed) for passed, flow in onward.items()])
 
 
-def paths_from(threshold: float, row: Array, receivers: Sequence[Paths]) -> list[tuple[float, tuple[float, ...]]]:
+def paths_from(
+    threshold: float, row: Sequence[float], receivers: Sequence[Paths]
+) -> list[tuple[float, tuple[float, ...]]]:
     """Thresholds a task finds from this server on: its own, then those of each receiver with its probability."""
     merged: dict[tuple[float, ...], float] = {}
     for probability, paths in zip(row, receivers, strict=True):
         for share, thresholds in paths:
             key = (threshold, *thresholds)
-            merged[key] = merged.get(key, 0.0) + float(probability) * share
+            merged[key] = merged.get(key, 0.0) + probability * share
     return _bounded([(share, thresholds) for thresholds, share in merged.items() if share > 0])
 
 
@@ -131,8 +151,22 @@ def _outcome(table: ExitTable, stage: int, thresholds: tuple[float, ...]) -> Arr
     return outcome
 
 
+class Ranked(NamedTuple):
+    """The table's rows by their confidence at one exit, the least sure first."""
+
+    order: NDArray[np.intp]  # row numbers, (N,)
+    confidence: Array  # of these rows, ascending, (N,)
+
+
+@lru_cache(maxsize=64)
+def ranked(table: ExitTable, stage: int) -> Ranked:
+    """The rows of `table` by their confidence at `stage`."""
+    order = np.argsort(table.confidence[:, stage - 1])
+    return Ranked(order, table.confidence[order, stage - 1])
+
+
 def scores(
-    confidence: Array, value: Array, weights: Array, points: Array, threshold: float, arrival_per_s: float,
+    rows: Ranked, value: Array, weights: Array, points: Array, threshold: float, arrival_per_s: float,
     curvature_s2: float,
 ) -> Array:  # fmt: skip
     """Change of the objective [task] for a move from `threshold` to every one of `points`, shape (G,).
@@ -141,7 +175,7 @@ def scores(
         L(c) = sum over rows with confidence < c of weight value,   F(c) = sum of their weights
 
     Args:
-        confidence: of this exit, shape (N,).
+        rows: the table's, by their confidence at this exit.
         value: what a row that goes on costs, less theta times the accuracy it gains [s], shape (N,).
         weights: row shares at this server, shape (N,), sum one.
         points: candidates, shape (G,).
@@ -149,10 +183,10 @@ def scores(
         arrival_per_s: phi [task/s].
         curvature_s2: sum_k p_k^2 R_k [s^2/task].
     """
-    order = np.argsort(confidence)
-    below = np.searchsorted(confidence[order], np.append(points, threshold), side="left")
+    below = np.searchsorted(rows.confidence, np.append(points, threshold), side="left")
     linear, flow = (
-        arrival_per_s * np.concatenate([[0.0], np.cumsum(part[order])])[below] for part in (weights * value, weights)
+        arrival_per_s * np.concatenate([[0.0], np.cumsum(part[rows.order])])[below]
+        for part in (weights * value, weights)
     )
     moved = flow[:-1] - flow[-1]
     return np.asarray(linear[:-1] - linear[-1] + moved**2 * curvature_s2 / 2)
@@ -189,7 +223,7 @@ def best_jump(
             cost += np.where(table.confidence[:, stage] < thresholds[0], price_s, 0.0)
         gain += share * _outcome(table, stage + 1, thresholds)
     found = scores(
-        table.confidence[:, stage - 1], cost - theta_s * gain, row_weights(table, paths), points, threshold,
+        ranked(table, stage), cost - theta_s * gain, row_weights(table, paths), points, threshold,
         arrival_per_s, float(onward.row**2 @ onward.curvature_s2),
     )  # fmt: skip
     return chosen(points, found, threshold, eps_s * arrival_per_s, most_steps)

@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
+from node_agent.models.architecture import GLYPHS, Architecture
 from node_agent.models.tables import ActivationFormat, ExitScores, Samples, SubModelProfile, check_cut
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ WEIGHTS, EVALUATION, TABLE, CARD = "weights.safetensors", "evaluation.npz", "exi
 SCORES = "evaluation_scores.npz"
 LICENSES = "LICENSES.md"
 _SHIPPED = Path(__file__).parent
-_REMAKE_HINT = "make a new bundle with: dtoee-testbed model train --out DIR"
 
 
 Amount = Annotated[int, Meta(ge=0, le=2**53)]
@@ -77,6 +77,14 @@ class Bundle:
     name: str
     folder: Path
 
+    @property
+    def _remedy(self) -> str:
+        """What to do about a file that cannot be used."""
+        if self.folder.parent == _SHIPPED:
+            return f"install the package anew, or make the model: dtoee-testbed model train {self.name} --out DIR"
+        models = " or ".join(available_models())
+        return f"make a new bundle with: dtoee-testbed model train MODEL --out DIR, where MODEL is {models}"
+
     @cached_property
     def card(self) -> dict[str, Any]:
         """How the model was made; InputError where the file is no card of ours."""
@@ -84,18 +92,42 @@ class Bundle:
         try:
             card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {error}", hint=_REMAKE_HINT) from error
+            raise InputError(f"{path}: {error}", hint=self._remedy) from error
         exits = card.get("exits") if isinstance(card, dict) else None
         if not (isinstance(exits, list) and exits and all(type(block) is int for block in exits)):
-            raise InputError(f"{path}: no list of exits", hint=_REMAKE_HINT)
+            raise InputError(f"{path}: no list of exits", hint=self._remedy)
         if card.get("schema") != 1:
-            raise InputError(f"{path}: schema {card.get('schema')!r}, this version reads 1", hint=_REMAKE_HINT)
+            raise InputError(f"{path}: schema {card.get('schema')!r}, this version reads 1", hint=self._remedy)
         return card
+
+    def file(self, name: str) -> Path:
+        """Where one of the bundle's files is; its card may name a shipped model whose evaluation samples it shares.
+
+        InputError where there is no such model.
+        """
+        lender = self.card.get("evaluation") if name == EVALUATION else None
+        if lender is None:
+            return self.folder / name
+        if lender not in available_models():
+            raise InputError(f"{self.folder / CARD}: no model {lender!r} to share samples with", hint=self._remedy)
+        return _SHIPPED / str(lender) / name
 
     @property
     def exits(self) -> tuple[int, ...]:
         """The blocks that carry an exit head; the last one is the end of the model."""
         return tuple(self.card["exits"])
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Blocks and exits of the network; InputError where the card tells none that could be."""
+        if "strides" not in self.card:  # a bundle of an earlier version, which knew one architecture
+            if self.exits != GLYPHS.exits:
+                raise InputError(f"{self.folder / CARD}: exits {self.exits}, but no strides", hint=self._remedy)
+            return GLYPHS
+        try:
+            return msgspec.convert(self.card, Architecture)
+        except msgspec.ValidationError as error:
+            raise InputError(f"{self.folder / CARD}: {error}", hint=self._remedy) from error
 
     @cached_property
     def evaluation(self) -> Samples:
@@ -104,7 +136,7 @@ class Bundle:
         count = len(labels)
         sound = images.shape == (count, 1, 32, 32) and images.dtype == np.uint8 and severity.shape == (count,)
         if not (sound and labels.ndim == 1 and labels.dtype.kind in "iu" and count):
-            raise InputError(f"{self.folder / EVALUATION}: arrays of the wrong shape or type", hint=_REMAKE_HINT)
+            raise InputError(f"{self.file(EVALUATION)}: arrays of the wrong shape or type", hint=self._remedy)
         return Samples(images, labels.astype(np.int64), severity.astype(np.float32))
 
     @property
@@ -118,10 +150,10 @@ class Bundle:
         sound = confidence.ndim == 2 and confidence.shape == correct.shape and correct.dtype == np.bool_
         sound = sound and confidence.dtype.kind == "f"
         if not (sound and confidence.shape[1] == len(self.exits) and len(confidence)):
-            raise InputError(f"{self.folder / TABLE}: arrays of the wrong shape or type", hint=_REMAKE_HINT)
+            raise InputError(f"{self.folder / TABLE}: arrays of the wrong shape or type", hint=self._remedy)
         table = ExitTable(confidence.astype(np.float64), correct)
         if not ((table.confidence >= 0) & (table.confidence <= 1)).all():
-            raise InputError(f"{self.folder / TABLE}: confidences outside 0..1", hint=_REMAKE_HINT)
+            raise InputError(f"{self.folder / TABLE}: confidences outside 0..1", hint=self._remedy)
         return table
 
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
@@ -139,9 +171,9 @@ class Bundle:
         sound = confidence.shape == prediction.shape == (self.sample_count, len(self.exits))
         sound = sound and confidence.dtype.kind == "f" and prediction.dtype.kind in "iu"
         if not sound:
-            raise InputError(f"{self.folder / SCORES}: arrays of the wrong shape or type", hint=_REMAKE_HINT)
+            raise InputError(f"{self.folder / SCORES}: arrays of the wrong shape or type", hint=self._remedy)
         if not (((confidence >= 0) & (confidence <= 1)).all() and (prediction >= 0).all()):
-            raise InputError(f"{self.folder / SCORES}: confidences outside 0..1, or no classes", hint=_REMAKE_HINT)
+            raise InputError(f"{self.folder / SCORES}: confidences outside 0..1, or no classes", hint=self._remedy)
         return ExitScores(confidence.astype(np.float64), prediction.astype(np.int64))
 
     def scores(self, cut: Sequence[int]) -> ExitScores:
@@ -190,9 +222,9 @@ class Bundle:
         try:
             parts = msgspec.convert(stated, ModelParts)
         except msgspec.ValidationError as error:
-            raise InputError(f"{self.folder / CARD}: costs: {error}", hint=_REMAKE_HINT) from error
+            raise InputError(f"{self.folder / CARD}: costs: {error}", hint=self._remedy) from error
         if len(parts.blocks) != self.exits[-1] or set(parts.exits) != set(map(str, self.exits)):
-            raise InputError(f"{self.folder / CARD}: costs of other blocks or exits", hint=_REMAKE_HINT)
+            raise InputError(f"{self.folder / CARD}: costs of other blocks or exits", hint=self._remedy)
         return parts
 
     def network(self) -> "EarlyExitNetwork":
@@ -200,17 +232,15 @@ class Bundle:
         from safetensors import SafetensorError  # noqa: PLC0415 - devices and checks must not pay for torch
         from safetensors.torch import load_file  # noqa: PLC0415
 
-        from node_agent.models.network import EXITS, EarlyExitNetwork  # noqa: PLC0415
+        from node_agent.models.network import EarlyExitNetwork  # noqa: PLC0415
 
         path = self.folder / WEIGHTS
-        if self.exits != EXITS:
-            raise InputError(f"{self.folder / CARD}: exits {self.exits} instead of {EXITS}", hint=_REMAKE_HINT)
-        network = EarlyExitNetwork(folded=True)
+        network = EarlyExitNetwork(self.architecture, folded=True)
         try:
             network.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: {reason}", hint=_REMAKE_HINT) from error
+            raise InputError(f"{path}: {reason}", hint=self._remedy) from error
         return network.eval().requires_grad_(False)
 
     def sub_models(self, cut: Sequence[int]) -> "tuple[SubModel, ...]":
@@ -223,12 +253,12 @@ class Bundle:
         return cut_network(network, cut)
 
     def _arrays(self, file: str, *names: str) -> list[npt.NDArray[Any]]:
-        path = self.folder / file
+        path = self.file(file)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return [np.asarray(archive[name]) for name in names]
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: {error}", hint=_REMAKE_HINT) from error
+            raise InputError(f"{path}: {error}", hint=self._remedy) from error
 
 
 def available_models() -> tuple[str, ...]:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from node_agent.models.network import CHANNELS, EXITS, SIDE_PIXELS, EarlyExitNetwork, SubModel, activation_shape
+from node_agent.models.architecture import SIDE_PIXELS
+from node_agent.models.network import EarlyExitNetwork, SubModel
 from node_agent.models.tables import ActivationFormat, SubModelProfile
 
 __all__ = ["SubModelProfile", "cpu_s_per_inference", "measure_parts", "profile"]
@@ -39,15 +40,16 @@ def measure_parts(network: EarlyExitNetwork) -> dict[str, object]:
     The stem counts with the first block. JSON: {"input_shape", "blocks": [{"flop", "parameters_bytes",
     "output_shape"}], "exits": {block: {"flop", "parameters_bytes"}}}.
     """
+    architecture = network.architecture
     blocks: list[dict[str, object]] = []
     x = torch.zeros((1, 1, SIDE_PIXELS, SIDE_PIXELS), dtype=torch.uint8)
     input_shape = list(x.shape)
     exits: dict[str, dict[str, object]] = {}
-    for number, block in enumerate(network.blocks[: len(CHANNELS)], start=1):
+    for number, block in enumerate(network.blocks, start=1):
         part = nn.Sequential(network.stem, block) if number == 1 else block
         measured, x = _measure_part(part, x)
-        blocks.append({**measured, "output_shape": list(activation_shape(number))})
-        if number in EXITS:
+        blocks.append({**measured, "output_shape": list(architecture.activation_shape(number))})
+        if number in architecture.exits:
             exits[str(number)], _ = _measure_part(network.head(number), x)
     return {"input_shape": input_shape, "blocks": blocks, "exits": exits}
 

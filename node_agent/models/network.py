@@ -1,7 +1,4 @@
-"""The early-exit network: five residual stages, an exit head after each of the last four, and how it is cut.
-
-Work per block on one 32x32 image (MFLOP): 9.7, 4.6, 8.7, 7.3, 18.5. Early exits are cheap and weak, late ones strong.
-"""
+"""The early-exit network: residual blocks in a row, exit heads behind some of them, and how it is cut."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,13 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from node_agent.models.architecture import SIDE_PIXELS, Architecture
 from node_agent.models.tables import Activation, ActivationFormat, Inference, check_cut
 
-SIDE_PIXELS = 32
 CLASSES = 20
-CHANNELS = (16, 24, 32, 64, 96)
-STRIDES = (1, 2, 1, 2, 1)
-EXITS = (2, 3, 4, 5)
 
 
 class ConvNorm(nn.Sequential):
@@ -62,12 +56,12 @@ class ResidualBlock(nn.Module):
 class Stem(nn.Module):
     """Bytes to the first feature maps: scaling happens here, so that a device sends one byte per pixel."""
 
-    def __init__(self, *, folded: bool = False) -> None:
+    def __init__(self, channels: int, *, folded: bool = False) -> None:
         super().__init__()
-        self.conv = ConvNorm(1, CHANNELS[0], 3, folded=folded)
+        self.conv = ConvNorm(1, channels, 3, folded=folded)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 1, 32, 32) grey values 0..255, uint8 -> (N, 16, 32, 32)."""
+        """(N, 1, 32, 32) grey values 0..255, uint8 -> (N, channels, 32, 32)."""
         return functional.relu(self.conv(image.to(torch.float32) / 255.0))
 
 
@@ -89,26 +83,27 @@ class ExitHead(nn.Module):
 class EarlyExitNetwork(nn.Module):
     """The whole model. `folded` makes the inference form, whose convolutions carry biases instead of batch norms."""
 
-    def __init__(self, *, folded: bool = False) -> None:
+    def __init__(self, architecture: Architecture, *, folded: bool = False) -> None:
         super().__init__()
-        self.stem = Stem(folded=folded)
-        widths = (CHANNELS[0], *CHANNELS)
+        self.architecture = architecture
+        channels = architecture.channels
+        self.stem = Stem(channels[0], folded=folded)
         self.blocks = nn.ModuleList(
             ResidualBlock(inputs, outputs, stride, folded=folded)
-            for inputs, outputs, stride in zip(widths, CHANNELS, STRIDES, strict=False)
+            for inputs, outputs, stride in zip((channels[0], *channels), channels, architecture.strides, strict=False)
         )
-        self.heads = nn.ModuleDict({str(block): ExitHead(CHANNELS[block - 1]) for block in EXITS})
+        self.heads = nn.ModuleDict({str(block): ExitHead(channels[block - 1]) for block in architecture.exits})
 
     def head(self, block: int) -> ExitHead:
-        """The exit head after `block` (one of EXITS)."""
+        """The exit head after `block` (one of the architecture's exits)."""
         return cast(ExitHead, self.heads[str(block)])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 1, 32, 32) uint8 -> the unscaled logits (N, classes) of every exit, in the order of EXITS."""
+        """(N, 1, 32, 32) uint8 -> the unscaled logits (N, classes) of every exit, first to last."""
         x, logits = self.stem(images), []
         for number, block in enumerate(self.blocks, start=1):
             x = block(x)
-            if number in EXITS:
+            if number in self.architecture.exits:
                 logits.append(self.head(number)(x))
         return logits
 
@@ -154,7 +149,7 @@ class SubModel(nn.Module):
         shape or type raises ValueError (a peer sent something that this sub-model cannot take).
         """
         with torch.inference_mode():
-            features, logits = self(self._as_tensor(array))
+            features, logits = self(self.as_input(array))
             scores = functional.softmax(logits[0] / self.head.temperature, dim=0)
             confidence, prediction = scores.max(dim=0)
             onward: Activation | None = None
@@ -162,7 +157,8 @@ class SubModel(nn.Module):
                 onward = (features.half() if activation == "float16" else features).numpy()
             return Inference(onward, int(prediction), float(confidence))
 
-    def _as_tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+    def as_input(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """The array as the tensor that `forward` takes; ValueError where it is none of this sub-model's inputs."""
         allowed = ("uint8",) if self.stage == 1 else ("float32", "float16")
         if array.shape != self.input_shape or array.dtype.name not in allowed:
             raise ValueError(
@@ -178,22 +174,17 @@ def cut(model: EarlyExitNetwork, positions: Sequence[int]) -> tuple[SubModel, ..
     The pieces share the model's parameters. InputError where a position has no exit, the positions do not strictly
     rise, or the last block is left out. Exits inside a piece are dropped: they would cost work and answer nobody.
     """
-    ends = check_cut(positions, EXITS)
+    architecture = model.architecture
+    ends = check_cut(positions, architecture.exits)
     pieces = []
     begin, shape = 0, (1, 1, SIDE_PIXELS, SIDE_PIXELS)
     for stage, end in enumerate(ends, start=1):
         front = [model.stem] if stage == 1 else []
         body = nn.Sequential(*front, *model.blocks[begin:end])
-        piece = SubModel(stage, body, model.head(end), last=end == EXITS[-1], input_shape=shape)
+        piece = SubModel(stage, body, model.head(end), last=end == architecture.blocks, input_shape=shape)
         pieces.append(piece.eval())
-        begin, shape = end, activation_shape(end)
+        begin, shape = end, architecture.activation_shape(end)
     return tuple(pieces)
-
-
-def activation_shape(block: int) -> tuple[int, int, int, int]:
-    """Shape (1, C, H, W) of what leaves `block` (1-based)."""
-    side = SIDE_PIXELS // int(np.prod(STRIDES[:block]))
-    return (1, CHANNELS[block - 1], side, side)
 
 
 def exit_scores(
@@ -204,7 +195,10 @@ def exit_scores(
     with torch.inference_mode():
         for begin in range(0, len(images), batch):
             logits = model(torch.tensor(images[begin : begin + batch]))
-            scaled = [scores / model.head(block).temperature for block, scores in zip(EXITS, logits, strict=True)]
+            scaled = [
+                scores / model.head(block).temperature
+                for block, scores in zip(model.architecture.exits, logits, strict=True)
+            ]
             confidence, prediction = torch.stack(scaled, dim=1).softmax(dim=2).max(dim=2)
             confidences.append(confidence.double().numpy())
             predictions.append(prediction.numpy())

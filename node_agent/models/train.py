@@ -1,4 +1,4 @@
-"""Train the early-exit network on real images, calibrate its exits and write the bundle. Deterministic in the seed."""
+"""Train an early-exit network on real images, calibrate its exits and write the bundle. Deterministic in the seed."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,28 +14,34 @@ from torch.nn import functional
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models import data
+from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.corruption import Magnitudes, corrupt
 from node_agent.models.cost import measure_parts
-from node_agent.models.network import CHANNELS, CLASSES, EXITS, EarlyExitNetwork, exit_scores
+from node_agent.models.network import CLASSES, EarlyExitNetwork, exit_scores
 from node_agent.models.tables import ExitScores, Samples
-
-DEFAULT_SEED = 7
-DEFAULT_EPOCHS = 28
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """What a training run depends on beside the code and the source images."""
 
-    seed: int = DEFAULT_SEED
-    epochs: int = DEFAULT_EPOCHS
+    architecture: Architecture = GLYPHS
+    seed: int = 7
+    epochs: int = 28
     batch: int = 128
     peak_learning_rate: float = 4e-3
     weight_decay: float = 0.02
     # Decision: deep exits weigh more, because tasks that get there have paid for an answer that the early ones lacked.
-    exit_weights: tuple[float, ...] = (0.5, 0.8, 1.0, 1.2)
+    exit_weights: tuple[float, ...] = (0.5, 0.8, 1.0, 1.2)  # one per exit
     threads: int = 2  # part of the recipe: sums over threads round differently
+
+
+# How the shipped models were made, by name. The same seed for all: they share split and pictures.
+RECIPES = {
+    "glyphs": TrainSettings(),
+    "glyphs-deep": TrainSettings(GLYPHS_DEEP, exit_weights=(0.4, 0.6, 0.8, 1.0, 1.2), threads=1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +65,15 @@ class EpochReport:
 Progress = Callable[[EpochReport], None]
 
 
-def train_model(folder: Path, settings: TrainSettings | None = None, progress: Progress | None = None) -> None:
+def train_model(folder: Path, settings: TrainSettings, progress: Progress | None = None) -> None:
     """Read the source images, train, calibrate and write the bundle into `folder`.
 
     Takes minutes of CPU. EnvironmentLacking where the source packages are missing.
     """
-    chosen = settings or TrainSettings()
     originals = data.read_originals()
     groups = data.group_alike(originals.images)
-    split = data.split_by_group(groups, data.EVALUATION_IMAGES, data.VALIDATION_IMAGES, chosen.seed)
-    write_bundle(folder, build_content(originals, split, chosen, progress))
+    split = data.split_by_group(groups, data.EVALUATION_IMAGES, data.VALIDATION_IMAGES, settings.seed)
+    write_bundle(folder, build_content(originals, split, settings, progress))
 
 
 def build_content(
@@ -121,7 +126,7 @@ def fit(
     """Train all exits jointly (weighted sum of their cross entropies); every epoch sees freshly corrupted images."""
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        network = EarlyExitNetwork()
+        network = EarlyExitNetwork(settings.architecture)
     network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=settings.peak_learning_rate, weight_decay=settings.weight_decay
@@ -171,7 +176,7 @@ def calibrate(
         batches = [network(torch.from_numpy(part)) for part in np.array_split(images, max(1, len(images) // 250))]
     target = torch.from_numpy(labels)
     grid = torch.exp(torch.linspace(math.log(0.25), math.log(4.0), 400))
-    for column, block in enumerate(EXITS):
+    for column, block in enumerate(network.architecture.exits):
         logits = torch.cat([batch[column] for batch in batches])
         losses = torch.stack([functional.cross_entropy(logits / temperature, target) for temperature in grid])
         network.head(block).temperature.copy_(grid[losses.argmin()])
@@ -179,8 +184,8 @@ def calibrate(
 
 
 def temperatures(network: EarlyExitNetwork) -> tuple[float, ...]:
-    """The temperature of every exit, in the order of EXITS."""
-    return tuple(float(network.head(block).temperature) for block in EXITS)
+    """The temperature of every exit, in the order of the exits."""
+    return tuple(float(network.head(block).temperature) for block in network.architecture.exits)
 
 
 def measure_exits(network: EarlyExitNetwork, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> ExitTable:
@@ -196,16 +201,17 @@ def _card(
     evaluation_accuracy: npt.NDArray[np.float64],
     split: data.Split,
 ) -> dict[str, object]:
-    """How the bundle was made, for people; programs read the exits, the costs and the class names."""
-    by_exit = [str(block) for block in EXITS]
+    """How the bundle was made, for people; programs read the architecture, the costs and the class names."""
+    how = asdict(settings)
+    architecture: dict[str, tuple[int, ...]] = how.pop("architecture")
+    by_exit = [str(block) for block in architecture["exits"]]
     return {
         "schema": 1,
-        "exits": list(EXITS),
-        "channels": list(CHANNELS),
+        **{part: list(blocks) for part, blocks in architecture.items()},
         "classes": list(data.CLASS_NAMES[:CLASSES]),
         "costs": measure_parts(network),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "training": asdict(settings),
+        "training": how,
         "corruption_at_severity_1": asdict(Magnitudes()),
         "images": {
             "train": len(split.train),

@@ -3,45 +3,92 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from functools import cached_property
+from operator import attrgetter
+from typing import Annotated, Protocol, overload
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.dtoee.queueing import Array, Mask, sojourn_s
-from node_agent.dtoee.receiver import Downstream
+from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
+from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
+from node_agent.wire import Report
+
+
+class _Reported:
+    """One figure of all receivers' reports as an array (K,), made when it is first asked for."""
+
+    def __init__(self, field: str) -> None:
+        self._figure = attrgetter(field)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, prospect: None, owner: type) -> "_Reported": ...
+
+    @overload
+    def __get__(self, prospect: "Prospect", owner: type) -> Array: ...
+
+    def __get__(self, prospect: "Prospect | None", owner: type) -> "Array | _Reported":
+        if prospect is None:
+            return self
+        column = np.array([self._figure(report) for report in prospect.reports], dtype=np.float64)
+        prospect.__dict__[self._name] = column  # found there from now on, before this descriptor
+        return column
 
 
 @dataclass(frozen=True)
 class Prospect:
     """What an offloader knows of its K receivers, of which at least one lives, when a round ends.
 
-    Arrays have shape (K,), in the order of `names`; receivers that are not `alive` have entries without meaning.
-    `stale`: a living receiver did not answer this round.
+    Arrays have shape (K,), in the order of `names`; receivers that do not live have entries without meaning. Arrays
+    are made when they are read: a round needs few of them, and of a row of six each takes as long as a step.
     """
 
     names: tuple[str, ...]
-    alive: Mask
-    stale: bool
+    lives: Sequence[bool]
+    stale: bool  # a living receiver did not answer this round
     leaving_per_s: float  # w, rate of the tasks that this offloader spreads over them, as announced in this round
-    link_s: Array  # transfer time of a task as measured, waiting for the link included
-    link_marginal_s: Array  # what one more task per second adds to the time on the link
-    link_byte_per_s: Array  # rate of the link as measured, where the policy wants it
-    marginal_s: Array
-    best_s: Array
-    local_s: Array
-    onward_s: Array
-    onward_delay_s: Array  # mean time a task still needs after the receiver
-    curvature_s2: Array
-    offloaders: Array  # how many share each receiver
-    arrival_per_s: Array  # phi, of all offloaders together
-    service_per_s: Array
-    variability: Array
+    reports: Sequence[Report]  # the last one of each
+    link_times_s: Sequence[float]  # t, transfer time of a task as measured, waiting for the link included
+    link_prices_s: Sequence[float]  # t', what one more task per second adds to the time on the link
+    link_rates_byte_per_s: Sequence[float]  # rate of the link as measured, where the policy wants it
     sent: Array  # tasks sent there in the slot before
-    paths: tuple[Paths, ...]
+
+    marginal_s = _Reported("marginal_s")  # Omega, price of one more task at the receiver and beyond [s]
+    best_s = _Reported("best_s")  # m, what that price would be over the cheapest receivers from there on [s]
+    local_s = _Reported("local_s")  # D' + pen', the receiver's own part of the price [s]
+    onward_s = _Reported("onward_s")  # B, price beyond the receiver of a task that goes on [s]
+    onward_delay_s = _Reported("onward_delay_s")  # mean time a task still needs after the receiver [s]
+    curvature_s2 = _Reported("curvature_s2")  # R, by which the price rises with the arrival rate [s^2/task]
+    offloaders = _Reported("offloaders")  # how many share each receiver
+    arrival_per_s = _Reported("arrival_rate_per_s")  # phi, of all offloaders together [task/s]
+    service_per_s = _Reported("service_rate_per_s")  # s [task/s]
+    variability = _Reported("variability")  # v, squared coefficient of variation of the service time
+
+    @cached_property
+    def alive(self) -> Mask:
+        """Which receivers live."""
+        return np.array(self.lives, dtype=np.bool_)
+
+    @cached_property
+    def link_s(self) -> Array:
+        """Transfer time of a task as measured, waiting for the link included."""
+        return np.array(self.link_times_s, dtype=np.float64)
+
+    @cached_property
+    def link_marginal_s(self) -> Array:
+        """What one more task per second adds to the time on the link."""
+        return np.array(self.link_prices_s, dtype=np.float64)
+
+    @cached_property
+    def link_byte_per_s(self) -> Array:
+        """Rate of the link as measured, where the policy wants it."""
+        return np.array(self.link_rates_byte_per_s, dtype=np.float64)
 
     @property
     def sojourn_s(self) -> Array:
@@ -50,21 +97,33 @@ class Prospect:
 
     def mean_delay_s(self, row: Array) -> float:
         """Mean time until the result of a task that is spread by `row`: sum_k p_k (t_k + T_k + onward_k)."""
-        kept = np.where(self.alive, row, 0.0)
-        return float(kept @ (self.link_s + self.sojourn_s + self.onward_delay_s) / kept.sum())
+        total = kept = 0.0
+        for p, lives, link_s, told in zip(row.tolist(), self.lives, self.link_times_s, self.reports, strict=True):
+            if lives and p > 0:
+                at_s = server_sojourn_s(told.arrival_rate_per_s, told.service_rate_per_s, told.variability)
+                total += p * (link_s + at_s + told.onward_delay_s)
+                kept += p
+        return total / kept
+
+    @cached_property
+    def deltas_s(self) -> list[float]:
+        """Marginal cost of each receiver, its link included: t' + Omega; K numbers."""
+        return [link_s + told.marginal_s for link_s, told in zip(self.link_prices_s, self.reports, strict=True)]
 
     @property
     def delta_s(self) -> Array:
-        """Marginal cost of each receiver, its link included: t' + Omega."""
-        return np.asarray(self.link_marginal_s + self.marginal_s)
+        """The same as an array."""
+        return np.array(self.deltas_s, dtype=np.float64)
 
-    def living(self, row: Array) -> tuple[Array, Downstream]:
+    def living(self, row: Array) -> tuple[list[float], Ahead]:
         """The part of a row and of the receivers' costs that the marginal-cost recursion reads: the living ones'."""
-        keep = self.alive
-        kept = row[keep]
-        return kept / kept.sum(), Downstream(
-            self.link_marginal_s[keep], self.marginal_s[keep], self.best_s[keep], self.curvature_s2[keep]
-        )
+        known = zip(row.tolist(), self.lives, self.deltas_s, self.link_prices_s, self.reports, strict=True)
+        found = [
+            (p, delta_s, link_s + told.best_s, told.curvature_s2) for p, lives, delta_s, link_s, told in known if lives
+        ]
+        kept, deltas_s, best_s, curvature_s2 = zip(*found, strict=True)
+        total = sum(kept)
+        return [p / total for p in kept], Ahead(deltas_s, best_s, curvature_s2)
 
     def onward(self, row: Array) -> Onward:
         """The part that a threshold move reads, of the living receivers."""
@@ -75,7 +134,7 @@ class Prospect:
             self.local_s[keep],
             self.onward_s[keep],
             self.curvature_s2[keep],
-            tuple(paths for paths, alive in zip(self.paths, keep, strict=True) if alive),
+            tuple(report.onward_paths for report, lives in zip(self.reports, self.lives, strict=True) if lives),
         )
 
 
@@ -111,6 +170,10 @@ class Candidate:
 class Policy(Protocol):
     """One node's policy. It may keep state between calls; every node has its own instance.
 
+    All members are needed. A policy that derives from `PlainPolicy` writes only those that differ, and keeps working
+    when one is added, as `settled` was; one that does not must have that, too. What receivers told of the thresholds
+    from them on, once `Prospect.paths`, is each report's `onward_paths`, and `Prospect.onward(row).paths`.
+
     `first_threshold` is c at the start, `most_rounds` how many rounds a slot's configuration phase has at most, and
     `move_every` after how many rounds one server of each stage may move its threshold.
     """
@@ -131,10 +194,13 @@ class Policy(Protocol):
         """The row (K,) after a round; it sums to one and is zero at dead receivers."""
 
     def gap(self, row: Array, prospect: Prospect) -> float:
-        """Share of the marginal cost that an ideal plan could still save; the rounds end where it is small."""
+        """Share of the marginal cost that an ideal plan could still save."""
 
     def stop_gap(self) -> float:
         """How small a gap ends the rounds."""
+
+    def settled(self, gaps: Sequence[float]) -> bool:
+        """Whether this device needs no further round, given the gaps after those of this slot so far."""
 
     def executed(self, row: Array) -> Array:
         """The row as tasks are spread by it."""
@@ -180,6 +246,10 @@ class PlainPolicy:
     def stop_gap(self) -> float:
         """Any."""
         return 0.0
+
+    def settled(self, gaps: Sequence[float]) -> bool:
+        """Once the gap is small."""
+        return gaps[-1] <= self.stop_gap()
 
     def executed(self, row: Array) -> Array:
         """The row itself."""

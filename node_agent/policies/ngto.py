@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from node_agent.dtoee.offloader import RowState, StepRule, published, restrict, shift
+from node_agent.dtoee.offloader import StepRule, published
+from node_agent.dtoee.one_row import RowState, restrict, shift
 from node_agent.dtoee.queueing import Array, queue_cost
 from node_agent.policies.base import PlainPolicy, Prospect, proportional
 
@@ -52,12 +53,12 @@ class Ngto(PlainPolicy):
     def update_row(self, row: Array, prospect: Prospect) -> Array:
         """One step towards the receivers where the own tasks would be done sooner."""
         if self._state is None:
-            start = proportional(prospect.service_per_s, prospect.alive)
-            self._state = RowState.at_rest(restrict(start, prospect.alive, self._rule.floor), self._rule)
+            start = proportional(prospect.service_per_s, prospect.alive).tolist()
+            self._state = RowState.at_rest(restrict(start, prospect.lives, self._rule.floor), self._rule)
         else:
-            slope_s = own_marginal_s(row, prospect)
-            self._state = shift(self._state, slope_s, prospect.alive, self._rule, stale=prospect.stale)
-        return self._state.row
+            slope_s = own_marginal_s(row, prospect).tolist()
+            self._state = shift(self._state, slope_s, prospect.lives, self._rule, stale=prospect.stale)
+        return np.array(self._state.row, dtype=np.float64)
 
     def gap(self, row: Array, prospect: Prospect) -> float:
         """What the offloader could still gain by moving alone, as a share of its mean slope."""

@@ -14,7 +14,8 @@ from testbed.doctor.finding import Finding, needed, useful
 from testbed.ledger import Ledger
 from testbed.network.commands import LOW_DELAY_MATCH
 from testbed.network.delay import NETEM_TRIAL, kernel_takes
-from testbed.network.relay import PR_SET_TIMERSLACK, Ring, sending_socket
+from testbed.relay.frames import Ring, sending_socket
+from testbed.relay.process import PR_SET_TIMERSLACK
 from testbed.rootless import CONTAINER, WITHOUT_RIGHTS, forbidding_switches, is_rootless, outer_uid, refusal_for
 from testbed.wakefulness import LATENCY_FILE, Wakefulness
 

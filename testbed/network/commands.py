@@ -16,13 +16,17 @@ of the frames 20 ms late) and carried 740 of 800. Frames stay single below 23 Mb
 jittered by itself, where the queue is short, and on links to switches (plan.py).
 """
 
+import contextlib
 import math
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from node_agent.errors import EnvironmentLacking, TestbedError
+from testbed.namespaces import join_namespace
 from testbed.scenario import LinkShape
 
 ETHERNET_BYTES = 14
@@ -134,6 +138,7 @@ def veth(near: str, near_mac: str, near_pid: int, far: str, far_mac: str, far_pi
     )
 
 
+SYSCTL = "/proc/sys"
 NODE_SETTINGS = (
     ("net/ipv6/conf/all/disable_ipv6", "1"),
     ("net/ipv6/conf/default/disable_ipv6", "1"),
@@ -149,16 +154,26 @@ NODE_SETTINGS = (
 )
 
 
-def settings_script(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> str:
-    """Shell lines that write settings of the namespace they run in; those the kernel lacks are passed over."""
-    lines = [f"[ ! -e /proc/sys/{path} ] || echo {value} > /proc/sys/{path}" for path, value in settings]
+def write_settings(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> None:
+    """Write settings of the calling thread's namespace; those the kernel lacks are passed over. May raise OSError."""
+    for path, value in settings:
+        with contextlib.suppress(FileNotFoundError):
+            _write(f"{SYSCTL}/{path}", value)
     # BBR, the default on some machines, paces what it sends at the rate of earlier messages, so that a link that is
     # seldom used looks slow. Cubic is what most machines use; Reno, which every kernel has, behaves alike here.
-    control = "/proc/sys/net/ipv4/tcp_congestion_control"
-    lines.append(f"echo cubic > {control} 2>/dev/null || echo reno > {control}")
-    conf = "/proc/sys/net/ipv4/conf"  # what exists already took the defaults of before
-    lines.append(f"for f in {conf}/*/rp_filter {conf}/*/send_redirects; do echo 0 > $f; done")
-    return "\n".join(lines) + "\n"
+    control = f"{SYSCTL}/net/ipv4/tcp_congestion_control"
+    try:
+        _write(control, "cubic")
+    except OSError:
+        _write(control, "reno")
+    for interface in os.listdir(f"{SYSCTL}/net/ipv4/conf"):  # what exists already took the defaults of before
+        for name in ("rp_filter", "send_redirects"):
+            _write(f"{SYSCTL}/net/ipv4/conf/{interface}/{name}", "0")
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(value)
 
 
 @dataclass(slots=True)
@@ -170,17 +185,23 @@ class Batch:
     tc: list[str] = field(default_factory=list)
     settings: bool = False
 
-    def script(self) -> str:
-        """A shell script (for `sh -e`) that runs the batch; each tool starts at most once."""
-        parts = [settings_script()] if self.settings else []
+    def carry_out(self, name: str) -> None:
+        """Run it in the calling thread's namespace, each tool once at most; `name` is what errors call it.
+
+        Raises NetworkError.
+        """
+        if self.settings:
+            try:
+                write_settings()
+            except OSError as error:
+                raise NetworkError(f"{name} failed: {error}") from error
         for tool, lines in (("ip", self.ip), ("bridge", self.bridge), ("tc", self.tc)):
             if lines:
-                parts.append(f"{tool} -batch - <<'END'\n" + "\n".join(lines) + "\nEND\n")
-        return "".join(parts)
+                run([tool, "-batch", "-"], text="\n".join(lines) + "\n", name=name)
 
 
 class Namespaced(Protocol):
-    """What can start a process inside its namespace: a Mininet node."""
+    """What has a namespace, and can start a process inside: a Mininet node."""
 
     name: str
     pid: int
@@ -189,53 +210,58 @@ class Namespaced(Protocol):
         """As subprocess.Popen, inside the namespace."""
 
 
-def run(command: Sequence[str], *, text: str = "") -> str:
-    """Run a command in this namespace with `text` as its input; returns its output.
+def run(command: Sequence[str], *, text: str = "", name: str = "") -> str:
+    """Run a command in this thread's namespace with `text` as its input; returns its output.
 
-    Raises NetworkError if it fails, EnvironmentLacking if there is no such program.
+    Raises NetworkError, which calls it `name`, if it fails, and EnvironmentLacking if there is no such program.
     """
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise EnvironmentLacking(f"{command[0]} is missing", hint="`dtoee-testbed doctor` says how to get it") from None
     if done.returncode != 0:
-        raise NetworkError(failure_text(" ".join(command), done.stdout, done.stderr, text))
+        raise NetworkError(failure_text(name or " ".join(command), done.stdout, done.stderr, text))
     return done.stdout
 
 
-def failure_text(name: str, output: str, error: str, script: str) -> str:
+def failure_text(name: str, output: str, error: str, text: str) -> str:
     """One line that says which command failed and why."""
     lines = [line.strip() for line in (error or output).splitlines() if line.strip()]
     failed = next((line for line in lines if line.startswith("Command failed -:")), "")
     reason = "; ".join(line for line in lines if line != failed) or "no message"
     where = ""
     if failed:
-        # ip and tc count the lines of their own input; without the other tools' lines the number can be looked up.
         number = int(failed.rsplit(":", 1)[1])
-        blocks = script.split("<<'END'\n")[1:] or [script]
-        found = [block.splitlines()[number - 1] for block in blocks if len(block.splitlines()) >= number]
-        where = f" (at line {number}: {' | '.join(found)})"
+        where = f" (at line {number}: {text.splitlines()[number - 1]})"
     return f"{name} failed: {reason}{where}"
 
 
-def run_batches(batches: Sequence[tuple[Namespaced, Batch]], *, width: int = 8) -> None:
-    """Run one script in each namespace, `width` at a time; raises NetworkError naming the first that failed."""
-    for first in range(0, len(batches), width):
-        started = []
-        for node, batch in batches[first : first + width]:
-            script = batch.script()
-            process = node.popen(
-                ["sh", "-e", "-s"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            started.append((node, script, process))
-        failures = []
-        for node, script, process in started:
-            output, error = process.communicate(script)
-            if process.returncode != 0:
-                failures.append(failure_text(f"set-up of {node.name}", output, error, script))
-        if failures:
-            raise NetworkError(failures[0])
+def run_batches(
+    batches: Sequence[tuple[Namespaced, Batch]], *, progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """Carry out each batch inside its namespace, as many at a time as there are processors.
+
+    Args:
+        progress: told how many are done, in the calling thread.
+
+    Raises:
+        NetworkError: the first of them that failed.
+
+    Decision: threads of this process that move from namespace to namespace, and start nothing but the tools; rejected:
+    a shell in each namespace by way of mnexec, which makes four programs a node instead of two.
+    """
+
+    def carry_out(node: Namespaced, batch: Batch) -> None:
+        try:
+            join_namespace(f"/proc/{node.pid}/ns/net")
+        except OSError as error:
+            raise NetworkError(f"set-up of {node.name} failed: {error}") from error
+        batch.carry_out(f"set-up of {node.name}")
+
+    pool = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="set-up")
+    try:
+        for done, future in enumerate(as_completed([pool.submit(carry_out, *each) for each in batches]), start=1):
+            future.result()
+            progress(done)
+    finally:
+        pool.shutdown(cancel_futures=True)  # its threads end: none may stay in a namespace that is not its own

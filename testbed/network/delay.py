@@ -19,13 +19,14 @@ from testbed.network.commands import (
     frames_in_flight,
 )
 from testbed.network.plan import PlannedLink
-from testbed.network.relay import LATENESS_SHIFT
 from testbed.network.rtnetlink import KernelLinks
+from testbed.relay.line import LATENESS_SHIFT
 from testbed.scenario import LinkShape
 
 BackendName = Literal["netem", "userspace"]
 ANSWER_TIMEOUT_S = 10.0
-RELAY_FILE = Path(__file__).with_name("relay.py")
+RELAY_FILE = Path(__file__).parents[1] / "relay" / "process.py"
+LINES_AT_ONCE = 64
 RELAY_LOG = "relay.log"
 
 
@@ -34,7 +35,7 @@ class LinkStatistics:
     """What one direction of one link did so far, in its middle; `ends` are the sending and the receiving end.
 
     `lost` frames were lost as the topology asks, `dropped` ones against its will; `late` ones were sent more than 1 ms
-    after they were due. Lateness is in real seconds, and that of a frame sent early (the relay does so by up to 60 us)
+    after they were due. Lateness is in real seconds, and that of a frame sent early (the relay does so by up to 100 us)
     counts as none. It is counted in octaves from 4 us on, so that a quantile may be off by a factor of two, or by 4 us;
     the worst is exact. Lateness is None with netem, which does not tell, and before the first frame.
     """
@@ -213,7 +214,7 @@ class NetemDelay:
 
 
 class RelayDelay:
-    """The relay process (relay.py)."""
+    """The relay process (testbed/relay)."""
 
     name: BackendName = "userspace"
 
@@ -239,11 +240,13 @@ class RelayDelay:
             )
         ledger.add_process(self._process.pid)
         self._receive()
+        lines: list[dict[str, object]] = []
         for link in links:
             for side in (0, 1):
-                into, out = link.ports[side].middle, link.ports[1 - side].middle
-                line_seed = (seed << 20) + 2 * link.index + side
-                self._ask({"verb": "add", "in": into, "out": out, "seed": line_seed, **_line_shape(link.shape)})
+                ends = {"in": link.ports[side].middle, "out": link.ports[1 - side].middle}
+                lines.append({**ends, "seed": (seed << 20) + 2 * link.index + side, **_line_shape(link.shape)})
+        for first in range(0, len(lines), LINES_AT_ONCE):
+            self._ask({"verb": "add", "lines": lines[first : first + LINES_AT_ONCE]})
 
     def change(self, link: PlannedLink, shape: LinkShape) -> None:
         """Both directions, one after the other; in force when this returns."""

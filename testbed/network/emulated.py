@@ -11,7 +11,7 @@ from node_agent.errors import EnvironmentLacking
 from testbed.ledger import Ledger
 from testbed.network.commands import NetworkError, queue_places, run, run_batches
 from testbed.network.delay import DelayBackend, NetworkStatistics, choose_backend
-from testbed.network.measure import MeasuredPath, measure, silence_is_chance
+from testbed.network.measure import MeasuredPath, Progress, measure, no_progress, silence_is_chance
 from testbed.network.paths import Path, covering, neighbour_paths
 from testbed.network.plan import MIDDLE, NetworkPlan, PlannedLink, scaled
 from testbed.network.probe import Prober
@@ -69,20 +69,24 @@ class EmulatedNetwork:
     # Building and ending
 
     def start(self) -> None:
-        """Build everything, start the delays and check them with a probe over every link in use.
+        """`build`, then `check_delays`."""
+        self.build()
+        self.check_delays()
 
-        Raises EnvironmentLacking where the machine lacks something, NetworkError where building or the check fails;
-        `stop` then clears what had been built.
+    def build(self, progress: Progress = no_progress) -> None:
+        """Build everything and start the delays; `progress` is told how far that is.
+
+        Raises EnvironmentLacking where the machine lacks something, NetworkError where building fails; `stop` then
+        clears what had been built.
         """
         if self.net is not None:
             raise NetworkError("the network has been started already")
         self._raise_descriptor_limit()
         self.wakefulness.begin()
         self._delay = choose_backend(self._choice)
-        self._make_nodes()
-        self._make_links()
+        self._make_nodes(progress)
+        self._make_links(progress)
         self._delay.start(self._middle, self.plan.links, self.plan.seed, self._ledger)
-        self.check_delays()
 
     def stop(self) -> None:
         """End everything; may be called twice, and after a start that failed half-way."""
@@ -112,21 +116,23 @@ class EmulatedNetwork:
                 )
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
-    def _make_nodes(self) -> None:
-        from testbed.network.fabric import empty_network, need_namespaces  # noqa: PLC0415  # mininet loads here
+    def _make_nodes(self, progress: Progress) -> None:
+        from testbed.network.fabric import empty_network, need_namespaces, settle  # noqa: PLC0415 - loads mininet
 
         need_namespaces()
         self.net = net = empty_network()
-        for name in self.plan.nodes:
+        for number, name in enumerate(self.plan.nodes, start=1):
             node = net.addHost(self.plan.short[name], ip=self.plan.address[name])
             self._ledger.add_process(node.pid)
+            progress("namespaces made", number, len(self.plan.nodes))
         for name in self.plan.switches:
             switch = net.addSwitch(self.plan.short[name], inNamespace=True)
             self._ledger.add_process(switch.pid)
         self._middle = net.addHost(MIDDLE, ip=None)
         self._ledger.add_process(self._middle.pid)
+        settle(net.hosts + net.switches)
 
-    def _make_links(self) -> None:
+    def _make_links(self, progress: Progress) -> None:
         assert self.net is not None
         assert self._delay is not None
         for link in self.plan.links:
@@ -144,11 +150,14 @@ class EmulatedNetwork:
         pids = {name: self.net[short].pid for name, short in self.plan.short.items()}
         if self.plan.links:
             pids[MIDDLE] = self._middle.pid
+            progress("links made", 0, len(self.plan.links))
             run(["ip", "-batch", "-"], text="\n".join(self.plan.veth_lines(pids)) + "\n")
-        batches = [(self._node(name), self.plan.node_batch(name)) for name in self.plan.nodes]
+            progress("links made", len(self.plan.links), len(self.plan.links))
+        # The middle first, which takes by far the longest.
+        batches = [(self._middle, self.plan.middle_batch(netem=self._delay.name == "netem"))]
+        batches += [(self._node(name), self.plan.node_batch(name)) for name in self.plan.nodes]
         batches += [(self._node(name), self.plan.switch_batch(name)) for name in self.plan.switches]
-        batches.append((self._middle, self.plan.middle_batch(netem=self._delay.name == "netem")))
-        run_batches(batches)
+        run_batches(batches, progress=lambda done: progress("namespaces set up", done, len(batches)))
         self.net.build()
         self.net.start()
 
@@ -254,27 +263,28 @@ class EmulatedNetwork:
         names = list(dict.fromkeys(end for path in self._paths for end in (path.ends[0], path.ends[-1])))
         return Prober({name: self.namespace_path(name) for name in names}, {name: self.address(name) for name in names})
 
-    def measure_links(self) -> list[MeasuredPath]:
+    def measure_links(self, progress: Progress = no_progress) -> list[MeasuredPath]:
         """Probe delay and rate of paths that cover each link in use both ways; for a network that is otherwise idle.
 
-        Times are real seconds. It takes the longest delay, and some 5 ms a link and direction for the rates.
+        Times are real seconds. It takes the longest delay, and some 5 ms a link and direction for the rates; `progress`
+        is told how far that is.
         """
         self.check()
         if not self._paths:
             return []
         with self._prober() as prober:
-            return measure(self._paths, self._shapes, prober)
+            return measure(self._paths, self._shapes, prober, progress)
 
     def watch(self) -> DelayWatch:
         """A watch over the delays of the same paths while the network is in use; its `close` ends it."""
         return DelayWatch(self._paths, self._shapes, self._prober())
 
-    def check_delays(self) -> None:
+    def check_delays(self, progress: Progress = no_progress) -> None:
         """Measure; raise NetworkError unless every link in use carries frames, and not before their delay has passed.
 
         What was found is kept as `measured`.
         """
-        self.measured = self.measure_links()
+        self.measured = self.measure_links(progress)
         for way, path in zip(self._paths, self.measured, strict=True):
             between = f"between {path.path[0]} and {path.path[-1]}"
             least_s = max(0.0, path.delay_s - 5 * path.jitter_s)

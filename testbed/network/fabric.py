@@ -8,8 +8,12 @@ This module imports mininet: import it where a network is really built.
 """
 
 import os
+import select
 import shutil
 import subprocess
+import termios
+from collections.abc import Sequence
+from typing import Any
 
 from mininet.link import Intf, Link
 from mininet.log import setLogLevel
@@ -19,6 +23,11 @@ from mininet.nodelib import LinuxBridge
 
 from node_agent.errors import EnvironmentLacking
 from testbed.rootless import CONTAINER
+
+PROMPT = chr(127)  # of Mininet's shells
+LOCAL_MODES = 3  # in what tcgetattr tells
+CONTAINER_HINT = f"in a container: {CONTAINER}"
+GLANCE_MS = 50  # a shell that says nothing for so long is looked at
 
 
 def _need_mnexec() -> None:
@@ -35,7 +44,7 @@ def need_namespaces() -> None:
     done = subprocess.run(["mnexec", "-n", "mnexec", "-v"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         trouble = done.stderr.strip() or f"exit status {done.returncode}"
-        raise EnvironmentLacking(f"mnexec cannot make a namespace: {trouble}", hint=f"in a container: {CONTAINER}")
+        raise EnvironmentLacking(f"mnexec cannot make a namespace: {trouble}", hint=CONTAINER_HINT)
 
 
 class PlannedIntf(Intf):  # type: ignore[misc]  # mininet has no types
@@ -51,7 +60,35 @@ class PlannedIntf(Intf):  # type: ignore[misc]  # mininet has no types
         return ""
 
 
-class PlannedHost(Host):  # type: ignore[misc]
+class _Shell:
+    """Mixed into a Mininet node: its shell is started without waiting for it, so that all start together; see `settle`.
+
+    Decision: Mininet's own start, kept from waiting: 66 nodes take 0.14 s instead of 0.49 s, most of which was waiting
+    for each shell's prompt, `stty`, and an mnexec that closes every descriptor there could be.
+    """
+
+    _starting = False
+
+    def startShell(self, mnopts: str | None = None) -> None:
+        """Start the shell without waiting for its prompt."""
+        del mnopts
+        self._starting = True
+        super().startShell("-d")  # type: ignore[misc]
+        self._starting = False
+
+    def _popen(self, cmd: list[str], **params: object) -> object:
+        if self._starting:
+            params["close_fds"] = True  # at once, where mnexec would close one after the other
+        return super()._popen(cmd, **params)  # type: ignore[misc]
+
+    def read(self, size: int = 1024) -> str:
+        return PROMPT if self._starting else super().read(size)  # type: ignore[misc]
+
+    def cmd(self, *args: object, **kwargs: object) -> str:
+        return "" if self._starting else super().cmd(*args, **kwargs)  # type: ignore[misc]
+
+
+class PlannedHost(_Shell, Host):  # type: ignore[misc]
     """A host that the plan configures."""
 
     isSetup = False
@@ -66,7 +103,7 @@ class PlannedHost(Host):  # type: ignore[misc]
         return {}
 
 
-class PlannedBridge(LinuxBridge):  # type: ignore[misc]
+class PlannedBridge(_Shell, LinuxBridge):  # type: ignore[misc]
     """A Linux bridge in a namespace of its own; it disappears with that namespace."""
 
     isSetup = False
@@ -94,8 +131,35 @@ class PlannedLink(Link):  # type: ignore[misc]
         """Nothing: the pair disappears with its namespaces."""
 
 
+def settle(nodes: Sequence[Any]) -> None:
+    """Wait until the shells of all these nodes are ready: before, not even their namespaces need be there.
+
+    Raises EnvironmentLacking for one that did not start.
+    """
+    for node in nodes:
+        _await_prompt(node)
+        modes = termios.tcgetattr(node.slave)
+        modes[LOCAL_MODES] &= ~termios.ECHO
+        termios.tcsetattr(node.slave, termios.TCSANOW, modes)
+        node.sendCmd("unset HISTFILE; set +m")
+    for node in nodes:
+        node.waitOutput()
+
+
+def _await_prompt(node: Host) -> None:
+    """A terminal never tells that nobody writes to it any more, as this process itself holds its other end."""
+    terminal, said = select.poll(), ""
+    terminal.register(node.stdout, select.POLLIN)
+    while not said.endswith(PROMPT):
+        if terminal.poll(GLANCE_MS):
+            said += node.read(1024)
+        elif node.shell.poll() is not None:
+            trouble = said.strip() or f"exit status {node.shell.returncode}"
+            raise EnvironmentLacking(f"the shell of {node.name} did not start: {trouble}", hint=CONTAINER_HINT)
+
+
 def empty_network() -> Mininet:
-    """A Mininet without controller, whose nodes and links are the planned kinds."""
+    """A Mininet without controller, whose nodes and links are the planned kinds; `settle` is for its nodes."""
     if os.geteuid() != 0:
         raise EnvironmentLacking("building a network needs root", hint="run as root, for example with sudo")
     setLogLevel("error")  # its warnings speak of what the plan does in its place

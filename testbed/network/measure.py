@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.network.commands import (
@@ -20,8 +20,11 @@ from testbed.network.paths import Path
 from testbed.network.probe import SMALLEST_PACKET_BYTES, Arrival, Prober
 from testbed.scenario import LinkShape
 
+Progress = Callable[[str, int, int], None]  # what, so many of it done, of so many
 ROUNDS = 5
-ATTEMPTS = 4  # bridges that have just been made may need a second until they pass frames
+# Interfaces that have just been made may take seconds until they pass frames: the kernel starts their queues in
+# portions of a hundred, a second apart (net/core/link_watch.c).
+ATTEMPTS = 8
 APART_S = 0.004  # between probes that share a link, at least
 PACE_S = 0.00005  # between any two probes
 PATIENCE_S = 0.5  # beyond what the links ask, before a probe counts as lost
@@ -36,15 +39,20 @@ TRAIN_MOST_S = 0.1
 TRAIN_LONGEST_S = 2.0
 TRAIN_PACKETS = (8, 60)
 SMALLEST_TRAIN_BYTES = 100
-# Frames sent in trains: the relay moves so many a second with ease. Were each path of a network of 700 links given a
-# train, that would take some three seconds; so there only a part of them is.
+# Frames sent in trains: the relay moves so many a second with ease. Were each path of a network of 350 links given a
+# train, that would take a second and a half, a third of the time until its first task is answered; so there only a part
+# of them is.
 TRAIN_FRAMES_PER_S = 12_000
 FRAMES_SOON = 6000
-FRAMES_IN_ALL = 18_000
+FRAMES_IN_ALL = 6000
 REPEATED_FRAMES = 2400
 OFF = 0.05  # a rate further from the stated one is measured again
 FEWEST_FOR_A_RATE = 5
 SHORTEST_SHARE = 0.8  # of the shortest train: what must have arrived
+
+
+def no_progress(_what: str, _done: int, _total: int) -> None:
+    """For those who need not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +154,12 @@ def silence_is_chance(path: Path, shapes: Mapping[int, LinkShape], probes: int =
     return path.loss(shapes) ** probes > CHANCE_OF_SILENCE
 
 
-def measure(paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober) -> list[MeasuredPath]:
+def measure(
+    paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, progress: Progress = no_progress
+) -> list[MeasuredPath]:
     """Small probes over each path, then trains of full packets; `shapes` by the link's index."""
-    times_s = _times_s(paths, shapes, prober)
-    rates = _rates(paths, shapes, prober)
+    times_s = _times_s(paths, shapes, prober, progress)
+    rates = _rates(paths, shapes, prober, progress)
     return [
         MeasuredPath(
             path=path.ends,
@@ -170,24 +180,35 @@ def measure(paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prob
     ]
 
 
-def _times_s(paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober) -> list[list[float]]:
-    """One-way times of ROUNDS small probes over each path, from the first attempt at which none is missing."""
-    times_s: list[list[float]] = []
+def _times_s(
+    paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, progress: Progress
+) -> list[list[float]]:
+    """One-way times of ROUNDS small probes over each path, from its first attempt at which none is missing."""
+    times_s: list[list[float]] = [[] for _ in paths]
+    missing = list(range(len(paths)))
     for attempt in range(ATTEMPTS):
         rounds = [
-            (index, attempt * ROUNDS + number, 1, SMALLEST_PACKET_BYTES, _held_s(path, shapes))
+            (index, attempt * ROUNDS + number, 1, SMALLEST_PACKET_BYTES, _held_s(paths[index], shapes))
             for number in range(ROUNDS)
-            for index, path in enumerate(paths)
+            for index in missing
         ]
-        times_s = [[] for _ in paths]
+        for index in missing:
+            times_s[index] = []
+        done = len(paths) - len(missing)
         for arrival in travel(prober, paths, timetable(paths, rounds, PACE_S), shapes):
             times_s[arrival.path].append(arrival.one_way_s)
-        if all(
-            len(found) == ROUNDS or (path.lossy(shapes) and (found or silence_is_chance(path, shapes)))
-            for path, found in zip(paths, times_s, strict=True)
-        ):
+            if len(times_s[arrival.path]) == ROUNDS:
+                done += 1
+                progress("delays measured", done, len(paths))
+        missing = [index for index in missing if not _enough(times_s[index], paths[index], shapes)]
+        if not missing:
             break
     return times_s
+
+
+def _enough(found: Sequence[float], path: Path, shapes: Mapping[int, LinkShape]) -> bool:
+    """Whether no more probes are missing than the topology wants lost."""
+    return len(found) == ROUNDS or (path.lossy(shapes) and (bool(found) or silence_is_chance(path, shapes)))
 
 
 def _held_s(path: Path, shapes: Mapping[int, LinkShape]) -> float:
@@ -205,7 +226,9 @@ class Train:
     gap_s: float
 
 
-def _rates(paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober) -> dict[int, float]:
+def _rates(
+    paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, progress: Progress
+) -> dict[int, float]:
     """The rates found, in Mbit/s, by the path's index.
 
     Decision: a train that is off, or was spoilt, is sent again, and the better one counts, because a moment without a
@@ -214,7 +237,7 @@ def _rates(paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Probe
     """
     trains = chosen_trains(paths, shapes)
     first_number = ATTEMPTS * ROUNDS
-    first = _run_trains(trains, paths, shapes, prober, first_number)
+    first = _run_trains(trains, paths, shapes, prober, first_number, progress)
     stated = {train.path: paths[train.path].rate_mbit_per_s(shapes) for train in trains}
 
     def error(train: Train, found: Mapping[int, float]) -> float:
@@ -275,10 +298,12 @@ def _train(index: int, path: Path, shapes: Mapping[int, LinkShape], train_s: flo
 
 
 def _run_trains(
-    trains: Sequence[Train], paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, first_number: int
+    trains: Sequence[Train], paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, first_number: int,
+    progress: Progress = no_progress,
 ) -> dict[int, float]:
     """Send one train for each of these paths; the rates found by path."""
     came: dict[int, list[Arrival]] = {train.path: [] for train in trains}
+    packets, done = {train.path: train.count for train in trains}, 0
     wanted = [
         (
             train.path,
@@ -292,6 +317,9 @@ def _run_trains(
     ]
     for arrival in travel(prober, paths, timetable(paths, wanted, 1 / TRAIN_FRAMES_PER_S), shapes):
         came[arrival.path].append(arrival)
+        if len(came[arrival.path]) == packets[arrival.path]:
+            done += 1
+            progress("rates measured", done, len(trains))
     found = {}
     for train in trains:
         # Over several links it may be told no more where a missing packet left a gap, and where it did not.

@@ -132,6 +132,15 @@ class NetworkPlan:
         """The static tables of all switches."""
         return forwarding(set(self.switches), self._ends, self._lengths_s)
 
+    @cached_property
+    def _links_of(self) -> dict[str, list[PlannedLink]]:
+        """The links at each node and switch."""
+        found: dict[str, list[PlannedLink]] = {name: [] for name in self.short}
+        for link in self.links:
+            for end in link.ends:
+                found[end].append(link)
+        return found
+
     @property
     def _ends(self) -> list[tuple[str, str]]:
         return [link.ends for link in self.links]
@@ -174,11 +183,10 @@ class NetworkPlan:
         batch = Batch(settings=True)
         batch.ip.append(f"link add name {bridge} type bridge stp_state 0 mcast_snooping 0")
         self._start_ports(switch, batch)
-        for link in self.links:
-            if switch in link.ends:
-                name = link.port_of(switch).interface
-                batch.ip.append(f"link set dev {name} master {bridge}")
-                batch.ip.append(f"link set dev {name} type bridge_slave learning off flood off mcast_flood off")
+        for link in self._links_of[switch]:
+            name = link.port_of(switch).interface
+            batch.ip.append(f"link set dev {name} master {bridge}")
+            batch.ip.append(f"link set dev {name} type bridge_slave learning off flood off mcast_flood off")
         batch.ip.append(f"link set dev {bridge} up")
         for entry in self.forwarding:
             if entry.switch == switch:
@@ -189,12 +197,11 @@ class NetworkPlan:
         return batch
 
     def _start_ports(self, owner: str, batch: Batch) -> None:
-        for link in self.links:
-            if owner in link.ends:
-                name = link.port_of(owner).interface
-                segments = link.segments(link.shape)
-                batch.ip.append(interface_up(name, segments))
-                batch.tc += rate_limit(name, link.shape, segments)
+        for link in self._links_of[owner]:
+            name = link.port_of(owner).interface
+            segments = link.segments(link.shape)
+            batch.ip.append(interface_up(name, segments))
+            batch.tc += rate_limit(name, link.shape, segments)
 
     def middle_batch(self, *, netem: bool) -> Batch:
         """The middle namespace: its interfaces, and with `netem` a two-port bridge and the delays of each link."""

@@ -6,8 +6,6 @@ machine adds milliseconds that no other traffic sees.
 """
 
 import contextlib
-import ctypes
-import os
 import selectors
 import socket
 import struct
@@ -17,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_agent.transport import LOW_DELAY
+from testbed.namespaces import join_namespace
 from testbed.network.commands import NetworkError
 
-CLONE_NEWNET = 0x40000000
 SO_TIMESTAMPNS, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 35, 32, 33
 BUFFER_BYTES = 1 << 22
 TEXT = struct.Struct("=IIq")  # path, number, when it was sent (wall clock, as the kernel's stamps)
@@ -50,12 +48,9 @@ def sockets_in(namespaces: Sequence[str], family: int, kind: int, protocol: int 
 
     def make() -> None:
         # A namespace belongs to a thread: this one joins each, makes its socket and ends.
-        libc = ctypes.CDLL(None, use_errno=True)
         try:
             for namespace in namespaces:
-                with open(namespace, "rb") as handle:
-                    if libc.setns(handle.fileno(), CLONE_NEWNET) != 0:
-                        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
+                join_namespace(namespace)
                 made.append(socket.socket(family, kind, protocol))
         except OSError as error:
             errors.append(error)

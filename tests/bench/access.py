@@ -48,12 +48,13 @@ class AccessNetwork:
     """The access variant, without delays; as much of EmulatedNetwork's interface as `tcp_mbit_per_s` needs."""
 
     def __init__(self) -> None:
-        from testbed.network.fabric import empty_network
+        from testbed.network.fabric import empty_network, settle
 
         self.net = empty_network()
         count = DEVICES + SERVERS
         self.hosts = [self.net.addHost(f"n{index}", ip=None) for index in range(count)]
         self.middle = self.net.addHost("mid", ip=None)
+        settle([*self.hosts, self.middle])
         veths = [
             f"link add name up netns {host.pid} type veth peer name l{index} netns {self.middle.pid}"
             for index, host in enumerate(self.hosts)

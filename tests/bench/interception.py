@@ -21,8 +21,8 @@ from testbed.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.network.commands import run
 from testbed.network.probe import Prober, sockets_in
-from testbed.network.relay import EARLY_NS, WAKE_NS, _become_punctual
 from testbed.network.rtnetlink import ATTRIBUTE, HEADER, attribute
+from testbed.relay.process import EARLY_NS, WAKE_NS, become_punctual
 from testbed.scenario import LinkShape
 from tests.bench.fidelity.links import punctual
 from tests.bench.table import Row, main, row
@@ -75,7 +75,7 @@ def packet_ids(data: bytes) -> Iterator[bytes]:
 
 def hold(queues: list[socket.socket], parent: socket.socket) -> None:
     """The relay: accept each packet when its delay has passed, until `parent` closes; then tell the CPU time."""
-    _become_punctual()
+    become_punctual()
     heap: list[tuple[int, int, socket.socket, bytes]] = []
     sequence, clock = 0, time.monotonic_ns
     while True:

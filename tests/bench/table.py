@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,22 @@ def print_row(entry: Row) -> None:
     print(f"{entry['name']:<66} {value:>16}  {goal}{rival}", flush=True)
 
 
-def collect(rows: Iterable[Row]) -> list[Row]:
-    """Print rows as they come."""
-    found = []
+def printed(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows, each printed as it comes."""
     for entry in rows:
         print_row(entry)
-        found.append(entry)
-    return found
+        yield entry
+
+
+@contextmanager
+def kept(path: Path | None) -> Iterator[list[Row]]:
+    """A list whose rows are written to the file, also those of a bench that fails half-way."""
+    found: list[Row] = []
+    try:
+        yield found
+    finally:
+        if path:
+            path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def main(rows: Callable[[], Iterable[Row]], about: str | None) -> None:
@@ -40,6 +50,6 @@ def main(rows: Callable[[], Iterable[Row]], about: str | None) -> None:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    found = collect(rows())
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    with kept(options.json) as found:
+        for entry in printed(rows()):
+            found.append(entry)

@@ -1,22 +1,25 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from cli.model import command
 from node_agent.errors import InputError
+from node_agent.models import bundle
 
 
 def invoke(*arguments: str):
     return CliRunner().invoke(command, list(arguments))
 
 
-def test_list_shows_the_shipped_model():
-    assert "glyphs" in invoke("list").stdout
+def test_list_shows_the_shipped_models():
+    assert "glyphs-deep" in invoke("list").stdout
     models = json.loads(invoke("list", "--json").stdout)["models"]
-    assert [model["name"] for model in models] == ["glyphs"]
-    assert list(models[0]["accuracy"]) == ["2", "3", "4", "5"]
-    assert len(models[0]["classes"]) == 20
+    assert [model["name"] for model in models] == ["glyphs", "glyphs-deep"]
+    assert [list(model["accuracy"]) for model in models] == [["2", "3", "4", "5"], ["2", "3", "4", "5", "7"]]
+    assert [(len(model["classes"]), model["samples"]) for model in models] == [(20, 2000)] * 2
 
 
 def test_profile_tells_cost_and_accuracy_of_every_sub_model():
@@ -28,6 +31,12 @@ def test_profile_tells_cost_and_accuracy_of_every_sub_model():
     accuracy = [stage["accuracy"] for stage in report["stages"]]
     assert accuracy == sorted(accuracy)
     assert all(sum(row["exit_share"]) == pytest.approx(1) for row in report["thresholds"])
+
+
+def test_profile_of_the_deep_model_has_five_stages():
+    report = json.loads(invoke("profile", "glyphs-deep", "--cut", "2,3,4,5,7", "--json").stdout)
+    assert [stage["blocks"] for stage in report["stages"]] == ["1-2", "3", "4", "5", "6-7"]
+    assert all(len(row["exit_share"]) == 5 for row in report["thresholds"])
 
 
 def test_profile_prints_a_table_that_fits_a_terminal():
@@ -47,6 +56,24 @@ def test_unknown_models_and_impossible_cuts_end_in_input_errors(arguments):
     error = invoke(*arguments).exception
     assert isinstance(error, InputError)
     assert error.hint
+
+
+def test_train_knows_recipes_by_name_only(tmp_path):
+    error = invoke("train", "nothing", "--out", str(tmp_path / "new")).exception
+    assert isinstance(error, InputError)
+    assert "glyphs-deep" in error.hint
+
+
+def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):
+    """A model that somebody put there, or that a later version left behind."""
+    shipped = Path(bundle.__file__).parent
+    for name in ("glyphs", "mine"):
+        shutil.copytree(shipped / "glyphs", tmp_path / "models" / name)
+    monkeypatch.setattr(bundle, "_SHIPPED", tmp_path / "models")
+    assert "mine" in bundle.available_models()
+    error = invoke("train", "mine", "--out", str(tmp_path / "new")).exception
+    assert isinstance(error, InputError)
+    assert "no recipe" in str(error)
 
 
 def test_train_leaves_a_folder_with_content_alone(tmp_path):

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -6,7 +7,8 @@ from rich.console import Console
 from cli.watch.frame import draw
 from cli.watch.lines import bar, clock_text, sparkline
 from cli.watch.state import ViewState
-from tests.cli.watched import big_scenario, decision, event, play, scenario
+from testbed.scenario import ModelChoice, Server
+from tests.cli.watched import big_scenario, decision, event, play, sample, scenario
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
@@ -102,6 +104,20 @@ def test_before_the_start_the_steps_of_the_set_up_are_shown():
     lines = rendered(state, 80, 24)
     assert lines[1].split() == ["✓", "building", "the", "network", "1.5", "s"]
     assert lines[2].endswith("loading the model  0.5 s")
+    state.progress("agents forked", 40, 65)
+    assert rendered(state, 80, 24)[2].endswith("loading the model  agents forked: 40 of 65  0.5 s")
+    state.phase("starting agents")
+    assert rendered(state, 80, 24)[2].endswith("loading the model  0.5 s")
+
+
+def test_the_time_of_a_long_step_of_the_set_up_stays_on_the_screen():
+    state = ViewState(clock=lambda: 0.0)
+    state.phase("building the network: 345 nodes, 872 links")
+    state.progress("interfaces and addresses in namespaces", 1200, 1744)
+    line = rendered(state, 80, 24)[1]
+    assert len(line) == 80
+    assert line.endswith("…  0.0 s")
+    assert "interfaces and addresses" in line
 
 
 def test_a_run_that_has_told_nothing_yet_can_be_drawn():
@@ -133,3 +149,38 @@ def test_sparkline_grows_from_below_and_leaves_gaps():
 
 def test_clock():
     assert [clock_text(seconds) for seconds in (0.0, 59.9, 60.0, 3601.0)] == ["0:00", "0:59", "1:00", "60:01"]
+
+
+def classes(name, count):
+    return [f"{name}-{size}-{number}" for size in ("small", "large") for number in range(1, count + 1)]
+
+
+def crowded():
+    """Six devices and 24 servers in two stages, the large ones busy."""
+    stages = [classes("near", 6), classes("core", 6)]
+    devices = [f"device-{number}" for number in range(1, 7)]
+    servers = tuple(Server(name, stage, 1e9) for stage, names in enumerate(stages, 1) for name in names)
+    state = ViewState(clock=lambda: 0.0)
+    offload_to = dict.fromkeys(devices, tuple(stages[0])) | dict.fromkeys(stages[0], tuple(stages[1]))
+    planned = scenario(tuple(devices), servers=(1, 1, 1))
+    model = ModelChoice("glyphs", (2, 5))
+    state.started(replace(planned, servers=servers, offload_to=offload_to, model=model), 10)
+    for stage, names in enumerate(stages, 1):
+        for name in names:
+            state.sample(sample(name, stage, utilisation=0.9 if "large" in name else 0.1))
+    for name, names in zip(("device-1", "near-small-1"), stages, strict=True):
+        state.decision(decision(name, dict.fromkeys(names, 1 / len(names))))
+    return state
+
+
+def test_long_names_of_receivers_become_initials():
+    heading = next(line for line in rendered(crowded(), 120, 40) if line.startswith("devices"))
+    assert heading.split("→")[1].split()[:7] == ["ns1", "ns2", "ns3", "ns4", "ns5", "ns6", "nl1"]
+
+
+def test_the_busiest_servers_keep_their_lines():
+    shown = [line.split()[0] for line in rendered(crowded(), 100, 26) if line.startswith(("near-", "core-"))]
+    for stage in ("near", "core"):
+        of_stage = [name for name in shown if name.startswith(stage)]
+        assert 0 < len(of_stage) < 12
+        assert of_stage[:6] == [f"{stage}-large-{number}" for number in range(1, 7)][: len(of_stage)]

@@ -3,13 +3,14 @@ import os
 import pty
 import re
 import threading
+import time
 
 import pytest
 
 from cli.watch import make_observer
 from cli.watch.plain import PlainObserver
 from testbed.observer import SilentObserver
-from tests.cli.watched import completed, event, lost, play, scenario
+from tests.cli.watched import completed, event, lost, play, sample, scenario
 
 
 class Clock:
@@ -51,6 +52,22 @@ def terminal(monkeypatch):
     monkeypatch.setenv("LINES", "30")
     monkeypatch.delenv("NO_COLOR", raising=False)
     return Terminal()
+
+
+def test_plain_lines_tell_the_progress_of_a_phase_once_a_second_at_most():
+    stream, clock = io.StringIO(), Clock()
+    observer = PlainObserver(stream, clock)
+    observer.phase("building")
+    for done in range(10):
+        clock.now_s += 0.25
+        observer.progress("links", done + 1, 350)
+    observer.phase("starting")
+    clock.now_s += 0.5
+    observer.progress("agents ready", 65, 65)
+    lines = [line.split("s  ")[-1] for line in stream.getvalue().splitlines()]
+    assert lines[0] == "set-up: building"
+    assert lines[1:-1] == ["set-up: building: links: 4 of 350", "set-up: building: links: 8 of 350"]
+    assert lines[-1] == "set-up: starting"
 
 
 def test_plain_lines_tell_set_up_events_and_progress():
@@ -119,6 +136,28 @@ def test_the_live_view_draws_by_itself_and_cleans_up(terminal):
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor can be seen
     lines_up = [int(count) for count in re.findall(r"\x1b\[(\d+)A", shown)] or [shown.count("\x1b[1A")]
     assert sum(lines_up) > 10  # back to where it began
+
+
+def test_the_live_view_rests_while_only_the_clock_goes_on(terminal):
+    with make_observer("rich", terminal.stream) as observer:
+        play(observer, scenario())
+        before_s = time.monotonic()
+        while (passed_s := time.monotonic() - before_s) < 2.2:
+            observer.sample(sample("near-1", 1))
+            observer.tick(20.0 + passed_s)
+            time.sleep(0.05)
+        took_s = time.monotonic() - before_s
+    shown = terminal.close()
+    assert 1 <= shown.count("tasks completed") <= took_s + 3  # one a second, and those for what was told before
+
+
+def test_what_happens_is_drawn_soon_after_a_rest(terminal):
+    with make_observer("rich", terminal.stream) as observer:
+        play(observer, scenario())
+        time.sleep(0.6)  # drawn, and at rest
+        observer.event(event("node-down", "core-1", "just now"))
+        time.sleep(0.9)
+    assert "just now" in terminal.close()
 
 
 def test_no_color_is_honoured(terminal, monkeypatch):

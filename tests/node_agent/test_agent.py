@@ -181,7 +181,7 @@ def test_hops_are_in_order_in_place_and_time(played):
         assert 0 <= task.lateness_s < LATENESS_S
         before_s = task.created_s + task.lateness_s
         for hop in task.hops:
-            assert before_s < hop.received_s <= hop.started_s < hop.finished_s <= hop.sent_s
+            assert before_s <= hop.received_s <= hop.started_s < hop.finished_s <= hop.sent_s
             before_s = hop.sent_s
         assert before_s < task.completed_s
 
@@ -269,6 +269,19 @@ def test_a_device_names_receivers_that_do_not_answer(stage):
     server = stage.peer("server")
     stage.device("cam", {"server": server}, timeouts=Timeouts(probe_s=0.3))
     assert stage.wait(Ready) == [Ready("cam", ("server",))]
+
+
+def test_a_probe_that_is_not_answered_is_sent_again_and_only_its_answer_counts(stage):
+    """As after a connection that broke with a probe on its way."""
+    server = stage.peer("server")
+    stage.device("cam", {"server": server}, timeouts=Timeouts(probe_s=4.0))
+    lost = server.hear(Probe)
+    again = server.hear(Probe)
+    assert again.sequence > lost.sequence
+    server.say("cam", ProbeAck(lost.sequence, time.monotonic()))
+    server.say("cam", ProbeAck(again.sequence, time.monotonic()))
+    answer_probes(server, "cam", 2)
+    assert stage.wait(Ready) == [Ready("cam", ())]
 
 
 def test_bytes_of_no_meaning_from_a_neighbour_are_noted_ever_more_rarely(stage):
@@ -450,3 +463,70 @@ def test_a_server_answers_an_offer_over_the_control_channel(stage):
     # As declared; it is measuring its speed at this moment, which has not taken longer than usual.
     assert report.service_rate_per_s == pytest.approx(20.0)
     assert report.marginal_s > 1 / 20
+
+
+def test_under_a_steady_stream_of_messages_timers_are_met_and_commands_heard(stage):
+    loud, good = stage.peer("loud"), stage.peer("good")
+    arrivals = [Arrival(0.1 * number, number, 0) for number in range(1, 7)]
+    stage.device("cam", {"loud": loud, "good": good}, arrivals=arrivals)
+    answer_probes(loud, "cam")
+    answer_probes(good, "cam")
+    stage.wait(Ready)
+    refused, quiet = [], threading.Event()
+    frames = encode(Ack(999, 1, 0.0, 1))
+
+    def shout():
+        while not quiet.is_set():
+            if not loud.transport.send("cam", "data", frames):  # all queues on the way are full
+                refused.append(1)
+                time.sleep(0.001)
+
+    shouting = threading.Thread(target=shout)
+    shouting.start()
+    try:
+        while not refused:
+            time.sleep(0.01)
+        stage.tell("cam", Start(time.monotonic()))
+        assert good.hear(Task).task_id in range(1, 7)
+        before = len(refused)
+        stage.tell("cam", Stop())
+        deadline_s = time.monotonic() + 5.0
+        while stage.alive() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert stage.alive() == []
+        assert len(refused) > before  # it never fell silent
+    finally:
+        quiet.set()
+        shouting.join()
+
+
+def test_what_came_in_a_burst_counts_as_received_when_it_came(stage):
+    """A turn takes them one after the other, and each costs the ones behind it time."""
+    address = fresh_address()
+    stage.server("server", ["cam"], address=address)
+    cam = stage.peer("cam", {"server": address})
+    stage.wait(Ready)
+    stage.tell("server", Start(time.monotonic() - 1.0))
+    time.sleep(0.05)
+    for task_id in range(40):
+        cam.say("server", Task(task_id, "cam", 1, 0.0, (), IMAGE), PICTURE)
+    acks = [cam.hear(Ack) for _ in range(40)]
+    times_s = [ack.received_s for ack in acks]
+    assert times_s == sorted(times_s)
+    assert len(set(times_s)) < 40
+
+
+def test_nothing_is_received_before_it_is_sent(stage):
+    address = fresh_address()
+    stage.server("server", ["cam"], address=address)
+    cam = stage.peer("cam", {"server": address})
+    stage.wait(Ready)
+    epoch_s = time.monotonic()
+    stage.tell("server", Start(epoch_s))
+    time.sleep(0.05)
+    for task_id in range(200):
+        sent_s = time.monotonic() - epoch_s
+        cam.say("server", Task(task_id, "cam", 1, sent_s, (), IMAGE), PICTURE)
+        assert cam.hear(Ack).received_s >= sent_s
+    cam.say("server", Task(200, "cam", 1, 1e6, (), IMAGE), PICTURE)  # as no honest clock says
+    assert cam.hear(Ack).received_s <= time.monotonic() - epoch_s

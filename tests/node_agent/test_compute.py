@@ -87,7 +87,7 @@ def test_service_takes_work_over_capacity():
     assert executor.due_s() is None
     assert executor.collect(1e9) is None
     assert executor.fileno() is None
-    executor.start(IMAGE, 5.0)
+    executor.start(IMAGE, 5.0, 5.0)
     assert executor.due_s() == pytest.approx(5.1)
     assert executor.collect(5.0999) is None
     assert executor.collect(5.1) == ComputeFinished(15, 0.5, None, overrun=False)
@@ -98,9 +98,9 @@ def test_service_takes_work_over_capacity():
 
 def test_a_late_end_of_service_is_told():
     executor = paced()
-    executor.start(IMAGE, 5.0)
+    executor.start(IMAGE, 5.0, 5.0)
     assert executor.collect(5.125).late_s == pytest.approx(0.025)
-    executor.start(IMAGE, 6.0)
+    executor.start(IMAGE, 6.0, 6.0)
     executor.set_capacity(2e7, 6.0)
     assert executor.collect(6.25).late_s == pytest.approx(0.2)
 
@@ -117,7 +117,7 @@ def test_the_cpu_time_of_the_sub_model_is_counted():
     executor = PacedExecutor(burnt, 1e6, 1e7, 1.0, Priority())
     assert executor.cpu_s == 0
     for _ in range(2):
-        executor.start(IMAGE, 0.0)
+        executor.start(IMAGE, 0.0, 0.0)
         executor.collect(1.0)
     assert 0.04 <= executor.cpu_s < 0.045
     assert paced(real_s=0.03).cpu_s < 0.01
@@ -126,7 +126,7 @@ def test_the_cpu_time_of_the_sub_model_is_counted():
 def test_a_process_of_its_own_tells_the_cpu_time_of_its_sub_model():
     executor = QuotaExecutor(burnt, ())
     for _ in range(2):
-        executor.start(IMAGE, 0.0)
+        executor.start(IMAGE, 0.0, 0.0)
         assert collect(executor).late_s == 0
     assert 0.04 <= executor.cpu_s < 0.045
     executor.close()
@@ -144,12 +144,12 @@ def test_a_process_of_its_own_tells_the_cpu_time_of_its_sub_model():
 )
 def test_a_change_of_capacity_in_service_conserves_the_work_left(changes, due_s):
     executor = paced()
-    executor.start(IMAGE, 5.0)
+    executor.start(IMAGE, 5.0, 5.0)
     for now_s, capacity in changes:
         executor.set_capacity(capacity, now_s)
     assert executor.due_s() == pytest.approx(due_s)
     assert executor.collect(executor.due_s()) is not None
-    executor.start(IMAGE, 9.0)
+    executor.start(IMAGE, 9.0, 9.0)
     assert executor.due_s() == pytest.approx(9.0 + 1e6 / changes[-1][1])
 
 
@@ -157,7 +157,7 @@ def test_a_change_of_capacity_while_idle_counts_from_the_next_task_on():
     executor = paced()
     executor.set_capacity(1e6, 3.0)
     assert executor.due_s() is None
-    executor.start(IMAGE, 5.0)
+    executor.start(IMAGE, 5.0, 5.0)
     assert executor.due_s() == pytest.approx(6.0)
 
 
@@ -172,8 +172,53 @@ def test_a_change_of_capacity_while_idle_counts_from_the_next_task_on():
 )
 def test_real_work_that_takes_longer_than_it_should_is_an_overrun(work, time_scale, overrun):
     executor = paced(work=work, time_scale=time_scale, real_s=0.03)
-    executor.start(IMAGE, 0.0)
+    executor.start(IMAGE, 0.0, 0.0)
     assert executor.collect(1.0).overrun is overrun
+
+
+@pytest.mark.parametrize(("begun_s", "overrun"), [(5.0, False), (5.06, False), (5.08, True)])
+def test_a_task_that_begins_late_is_paced_from_when_it_was_wanted(begun_s, overrun):
+    """Of 100 ms, 30 are work: begun 80 ms late, it cannot be done in time."""
+    executor = paced(real_s=0.03)
+    executor.start(IMAGE, 5.0, begun_s)
+    assert executor.due_s() == pytest.approx(5.1)
+    assert executor.collect(5.2).overrun is overrun
+
+
+def test_a_capacity_that_changes_before_a_wanted_task_begins_is_the_one_it_is_paced_by():
+    executor = paced()
+    executor.set_capacity(2e7, 5.001)
+    executor.start(IMAGE, 5.0, 5.002)
+    assert executor.due_s() == pytest.approx(5.05)
+
+
+class Noting(Priority):
+    """Notes whether what it is lowered for is said to be brief."""
+
+    def __init__(self):
+        super().__init__()
+        self.brief = []
+
+    def lowered(self, *, brief=False):
+        self.brief.append(brief)
+        return super().lowered(brief=brief)
+
+
+@pytest.mark.parametrize(("real_s", "later"), [(0.01, True), (0.05, False)])
+def test_where_the_kernel_shows_tasks_as_free_real_time_tells_whether_they_are_brief(real_s, later, monkeypatch):
+    """As kernels do that charge whole ticks; of 0.1 s, a quarter is brief."""
+    monkeypatch.setattr(time, "thread_time", lambda: 1.0)
+    priority = Noting()
+
+    def infer(tensor: Tensor) -> ComputeFinished:
+        time.sleep(real_s)
+        return answer(tensor)
+
+    executor = PacedExecutor(infer, 1e6, 1e7, 1.0, priority)
+    for now_s in (0.0, 1.0):
+        executor.start(IMAGE, now_s, now_s)
+        executor.collect(now_s + 0.5)
+    assert priority.brief == [False, later]
 
 
 def collect(executor, timeout_s=5.0) -> ComputeFinished:
@@ -199,7 +244,7 @@ def test_a_process_of_its_own_gets_and_gives_tensors(dtype):
         for seed in range(3):
             array = np.random.default_rng(seed).integers(0, 100, (1, 24, 16, 16)).astype(dtype)
             assert executor.due_s() is None
-            executor.start(as_tensor(array), 0.0)
+            executor.start(as_tensor(array), 0.0, 0.0)
             found = collect(executor)
             assert found.prediction == child_of(executor) != os.getpid()
             assert found.confidence == array.max()
@@ -212,7 +257,7 @@ def test_a_process_of_its_own_gets_and_gives_tensors(dtype):
 
 def test_a_process_without_an_activation_to_send_on():
     executor = QuotaExecutor(answer, ())
-    executor.start(IMAGE, 0.0)
+    executor.start(IMAGE, 0.0, 0.0)
     assert collect(executor) == ComputeFinished(15, 0.5, None, overrun=False)
     executor.set_capacity(1.0, 0.0)  # the control group's business
     executor.close()
@@ -225,7 +270,7 @@ def test_an_answer_is_not_waited_for():
 
     executor = QuotaExecutor(slow, ())
     began_s = time.monotonic()
-    executor.start(IMAGE, 0.0)
+    executor.start(IMAGE, 0.0, 0.0)
     assert executor.collect(0.0) is None
     assert time.monotonic() - began_s < 0.1
     assert collect(executor).prediction == 15
@@ -262,7 +307,7 @@ def test_the_process_ends_with_a_killed_agent_even_if_others_hold_its_pipe():
 
 def test_closing_while_it_computes_ends_the_process(capfd):
     executor = QuotaExecutor(lambda tensor: answer(tensor, activation=as_tensor(np.zeros(10**6, np.float32))), ())
-    executor.start(IMAGE, 0.0)  # its answer does not fit into the pipe
+    executor.start(IMAGE, 0.0, 0.0)  # its answer does not fit into the pipe
     executor.close()
     assert not Path(f"/proc/{child_of(executor)}").exists()
     assert capfd.readouterr().err == ""
@@ -271,7 +316,7 @@ def test_closing_while_it_computes_ends_the_process(capfd):
 def test_the_process_joins_its_groups_first(tmp_path):
     files = [tmp_path / "cpu.procs", tmp_path / "memory.procs"]
     executor = QuotaExecutor(answer, [str(file) for file in files])
-    executor.start(IMAGE, 0.0)
+    executor.start(IMAGE, 0.0, 0.0)
     collect(executor)
     executor.close()
     assert [file.read_text() for file in files] == ["0", "0"]
@@ -296,7 +341,7 @@ def test_a_control_group_slows_the_process_and_not_its_parent(tmp_path):
         for _ in range(9):
             time.sleep(0.02)  # the quota of the last job is forgotten
             began_s = time.monotonic()
-            executor.start(IMAGE, 0.0)
+            executor.start(IMAGE, 0.0, 0.0)
             collect(executor)
             times_s.append(time.monotonic() - began_s)
         return sorted(times_s)[4]
@@ -304,7 +349,7 @@ def test_a_control_group_slows_the_process_and_not_its_parent(tmp_path):
     with Ledger(f"test-quota-{os.getpid()}", root=tmp_path) as ledger:
         group = CpuCgroup.create("server", 0.2, ledger)
         executor = QuotaExecutor(burn, [str(path) for path in group.procs_paths])
-        executor.start(IMAGE, 0.0)
+        executor.start(IMAGE, 0.0, 0.0)
         collect(executor)
         assert group.procs_path.read_text().split() == [str(child_of(executor))]
         assert 0.07 < median_s(executor) < 0.2  # 20 ms of work at a fifth of a CPU
@@ -328,7 +373,7 @@ def test_a_sub_model_above_its_memory_limit_ends_and_the_error_says_so(tmp_path)
             lambda tensor: answer(tensor, activation=as_tensor(np.ones(50 << 20, np.uint8))),
             [str(path) for path in group.procs_paths],
         )
-        executor.start(IMAGE, 0.0)
+        executor.start(IMAGE, 0.0, 0.0)
         assert select.select([executor.fileno()], [], [], 10.0)[0]
         with pytest.raises(TestbedError) as caught:
             executor.collect(0.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.estimators import ArrivalRate, LinkTime, ServiceTime
+from node_agent.estimators import ArrivalRate, LinkTime, ServiceTime, Stillness
 
 
 def test_arrival_rate_starts_from_what_was_declared_and_follows_what_comes():
@@ -115,3 +115,12 @@ def test_link_rate_by_hand():
     assert link.byte_per_s == 2e6
     link.observe_rate(1e6)
     assert link.byte_per_s == pytest.approx(1 / (0.7 / 2e6 + 0.3 / 1e6))
+
+
+@pytest.mark.parametrize(("rate_per_s", "still_after_s"), [(100.0, 12.0), (1.0, 12.0), (0.5, 20.0), (0.01, 1000.0)])
+def test_the_rarer_tasks_are_the_longer_a_device_is_not_called_still(rate_per_s, still_after_s):
+    stillness = Stillness(window_s=12.0)
+    assert not stillness.at_rest(7, rate_per_s, 100.0)
+    assert not stillness.at_rest(7, 0.0, 100.0 + still_after_s - 0.1)  # by now the measured rate has decayed
+    assert stillness.at_rest(7, 0.0, 100.0 + still_after_s)
+    assert not stillness.at_rest(8, rate_per_s, 101.0 + still_after_s)

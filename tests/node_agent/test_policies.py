@@ -1,7 +1,9 @@
 """Policies: how they are made, and the rows they give."""
 
 import dataclasses
+import inspect
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from node_agent.dtoee.thresholds import Onward
 from node_agent.errors import InputError
 from node_agent.policies import make_policy, parse_policy, policy_names
 from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
+from node_agent.routing import UNHEARD
 from tests.node_agent.virtual import synthetic_table
 
 PROPORTIONAL = ("computing-first", "bandwidth-first")
@@ -19,26 +22,33 @@ UNIFORM = np.full(3, 1 / 3)
 
 def prospect(*, alive=(True, True, True), stale=False, **columns) -> Prospect:
     """Three receivers at 10, 30 and 60 task/s, behind links of 4, 1 and 5 MB/s."""
-    values = {
+    links = {
         "link_s": [0.01, 0.01, 0.01],
         "link_marginal_s": [0.01, 0.01, 0.01],
         "link_byte_per_s": [4e6, 1e6, 5e6],
+        "sent": [0.0, 0.0, 0.0],
+    }
+    told = {
         "marginal_s": [0.3, 0.2, 0.1],
         "best_s": [0.1, 0.1, 0.1],
         "local_s": [0.1, 0.1, 0.1],
-        "onward_s": [0.0, 0.0, 0.0],
-        "onward_delay_s": [0.0, 0.0, 0.0],
         "curvature_s2": [0.01, 0.01, 0.01],
-        "offloaders": [1.0, 1.0, 1.0],
-        "arrival_per_s": [2.0, 2.0, 2.0],
-        "service_per_s": [10.0, 30.0, 60.0],
-        "variability": [0.0, 0.0, 0.0],
-        "sent": [0.0, 0.0, 0.0],
-    } | columns
-    arrays = {name: np.array(column, dtype=np.float64) for name, column in values.items()}
-    paths = (((1.0, ()),),) * 3
+        "arrival_rate_per_s": [2.0, 2.0, 2.0],
+        "service_rate_per_s": [10.0, 30.0, 60.0],
+    }
+    links |= {name: column for name, column in columns.items() if name in links}
+    told |= {name: column for name, column in columns.items() if name not in links}
+    reports = [msgspec.structs.replace(UNHEARD, **{n: float(c[k]) for n, c in told.items()}) for k in range(3)]
     return Prospect(
-        names=("a", "b", "c"), alive=np.array(alive), stale=stale, leaving_per_s=3.0, paths=paths, **arrays
+        names=("a", "b", "c"),
+        lives=list(alive),
+        stale=stale,
+        leaving_per_s=3.0,
+        reports=reports,
+        link_times_s=links["link_s"],
+        link_prices_s=links["link_marginal_s"],
+        link_rates_byte_per_s=links["link_byte_per_s"],
+        sent=np.array(links["sent"]),
     )
 
 
@@ -192,9 +202,17 @@ def test_the_gap_is_the_share_that_an_ideal_plan_could_save():
     priced = prospect(link_marginal_s=[0.1, 0.2, 0.3], marginal_s=[0.9, 0.8, 0.7], best_s=[0.7, 0.2, 0.4])
     # Every receiver costs 1 s as planned; the cheapest ideal one 0.4 s.
     assert policy.gap(UNIFORM, priced) == pytest.approx(0.6)
-    without_the_best = dataclasses.replace(priced, alive=np.array([True, False, True]))
+    without_the_best = dataclasses.replace(priced, lives=[True, False, True])
     assert policy.gap(UNIFORM, without_the_best) == pytest.approx(0.3)
     assert policy.stop_gap() == 0.05
+
+
+def test_what_receivers_reported_reads_as_arrays_made_once_and_the_class_can_be_looked_at():
+    priced = prospect(marginal_s=[0.3, 0.2, 0.1])
+    assert priced.marginal_s.tolist() == [0.3, 0.2, 0.1]
+    assert priced.marginal_s is priced.marginal_s
+    assert priced.service_per_s.tolist() == [10.0, 30.0, 60.0]
+    assert {"marginal_s", "service_per_s"} <= {name for name, _ in inspect.getmembers(Prospect)}
 
 
 def view(*, threshold=0.8, local_s=0.05) -> ThresholdView:
@@ -202,7 +220,7 @@ def view(*, threshold=0.8, local_s=0.05) -> ThresholdView:
     onward = Onward(
         np.array([1.0]), np.array([0.01]), np.array([local_s]), np.array([0.0]), np.array([0.001]), (((1.0, ()),),)
     )
-    return ThresholdView(synthetic_table(2), 1, [(5.0, ())], 5.0, onward, threshold)
+    return ThresholdView(synthetic_table(2), 1, ((5.0, ()),), 5.0, onward, threshold)
 
 
 def test_thresholds_move_by_what_accuracy_is_worth():
@@ -252,3 +270,17 @@ def test_a_policy_file_without_a_class_is_told_which_it_holds(tmp_path):
 def test_an_empty_list_of_parameters_is_none():
     assert parse_policy("dto-ee:") == parse_policy("dto-ee") == ("dto-ee", {})
     assert type(make_policy("dto-ee:")) is type(make_policy("dto-ee"))
+
+
+def test_dto_ee_is_settled_once_its_gap_is_small_or_falls_no_further():
+    policy = make_policy("dto-ee", {"stop_gap": 0.05})
+    falling = [0.8, 0.6, 0.5, 0.4, 0.3, 0.2]
+    assert not any(policy.settled(falling[: played + 1]) for played in range(len(falling)))
+    assert policy.settled([0.8, 0.05])
+    assert not policy.settled([0.8, 0.6, 0.05, 0.1])  # a small gap counts while it is small
+    assert not policy.settled([0.6, 0.4, 0.52, 0.48])  # far from good
+    assert policy.settled([0.3, 0.2, 0.26, 0.24])
+    assert policy.settled([0.3, 0.2, 0.26, 0.24, 0.1])  # what is noise once is taken for noise for the slot
+    policy.start_slot()
+    assert not policy.settled([0.3])
+    assert not make_policy("dto-ee", {"stop_gap": 0}).settled([0.3, 0.2, 0.26, 0.24])

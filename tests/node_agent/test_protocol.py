@@ -1,5 +1,8 @@
 """A whole network of node cores in virtual time: the protocol's cases, one by one."""
 
+import random
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -59,9 +62,42 @@ def test_rounds_stop_when_every_device_has_certified_a_small_gap():
     for device in world.devices:
         decisions = [d for d in world.decisions if d.node == device]
         assert [d.slot for d in decisions] == list(range(10))
-        assert decisions[-1].gap < 0.02
-        assert decisions[-1].rounds < 24
+        assert decisions[3].gap < 0.02
+        assert 1 < decisions[3].rounds < 24
     assert {d.slot for d in world.decisions if d.node == "c2"} == set(range(10))
+
+
+def test_rounds_end_where_the_gap_falls_no_further():
+    """Services that take as long as they like make prices jump: the gap stays where the noise holds it."""
+
+    def rounds(stop_gap: float) -> int:
+        chance = random.Random(1)
+        moments = [(number / 10, 30 * chance.uniform(0.8, 1.2)) for number in range(1, 600)]
+        plan = [(at_s, lambda world, rate=rate: world.set_speed("a1", rate)) for at_s, rate in moments]
+        world = three_stages(parameters={"stop_gap": stop_gap, "most_rounds": 40}, slot_s=10.0, plan=plan)
+        world.run(60)
+        return sum(d.rounds for d in world.decisions if d.node == "d1")
+
+    assert rounds(0.01) < 0.7 * rounds(0.0)  # which asks for all of them
+
+
+def test_without_tasks_a_slot_costs_one_round_until_tasks_come_again():
+    world = three_stages()
+    world.run(29.9, tasks=False)
+    rounds = {node: {d.slot: d.rounds for d in world.decisions if d.node == node} for node in ("d1", "a1", "c1")}
+    for node, of_slot in rounds.items():
+        assert of_slot[2] > 1, node
+        assert [of_slot[slot] for slot in range(5, 10)] == [1] * 5, node
+    rates = [d.arrival_rate_per_s for d in world.decisions if d.node == "d1"]
+    assert all(later < earlier for earlier, later in pairwise(rates))
+    assert rates[-1] < 0.2 * rates[0]
+    world._schedule("d1", 30.5)
+    world._run_until(39)
+    assert [task.status for task in world.tasks] == ["completed"]
+    later = {d.slot: d.rounds for d in world.decisions if d.node == "d1"}
+    assert later[10] == 1  # the slot began before the task came
+    assert later[11] > 1
+    assert {d.slot: d.rounds for d in world.decisions if d.node == "d2"}[11] == 1  # which has nothing to gain
 
 
 def test_thresholds_follow_the_exchange_rate():

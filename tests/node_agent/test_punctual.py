@@ -8,7 +8,10 @@ from contextlib import suppress
 
 import pytest
 
-from node_agent.punctual import MESSENGER_PRIORITY, PRIORITY, REAL_TIME, Deadlines, Priority
+from node_agent.compute import PacedExecutor
+from node_agent.events import ComputeFinished
+from node_agent.punctual import COMPUTE_PRIORITY, MESSENGER_PRIORITY, PRIORITY, REAL_TIME, Deadlines, Priority
+from node_agent.wire import Tensor, TensorForm
 
 UNPRIVILEGED = """
 import os, resource
@@ -59,20 +62,44 @@ def test_where_it_is_not_allowed_nothing_changes():
 
 
 @pytest.mark.root
-def test_computing_is_the_one_thing_at_normal_priority():
+@pytest.mark.parametrize("brief", [False, True])
+def test_computing_comes_after_messages_and_timers(brief):
     def work():
         priority = Priority()
         allowed, before = Priority.is_allowed(), policy()
         taken = priority.take(), policy()
-        with priority.lowered():
+        with priority.lowered(brief=brief):
             computing = policy()
         after = policy()
         priority.give_up()
         return allowed, before, taken, computing, after, policy()
 
     normal, real_time = (os.SCHED_OTHER, 0), (REAL_TIME, PRIORITY)
-    assert in_a_thread(work) == (True, normal, (True, real_time), normal, real_time, normal)
-    assert MESSENGER_PRIORITY < PRIORITY
+    computing = (REAL_TIME, COMPUTE_PRIORITY) if brief else normal
+    assert in_a_thread(work) == (True, normal, (True, real_time), computing, real_time, normal)
+    assert COMPUTE_PRIORITY < MESSENGER_PRIORITY < PRIORITY
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("work_flop", "last"), [(1e9, (REAL_TIME, COMPUTE_PRIORITY)), (1.0, (os.SCHED_OTHER, 0))])
+def test_only_a_sub_model_that_is_brief_for_its_pace_goes_before_normal_processes(work_flop, last):
+    """At 1 GFLOP/s: a second, or a nanosecond, for what takes microseconds; the first task tells which."""
+    seen = []
+
+    def infer(tensor):
+        seen.append(policy())
+        return ComputeFinished(tensor.data[0], 0.9, None, overrun=False)
+
+    def work():
+        priority = Priority()
+        priority.take()
+        executor = PacedExecutor(infer, work_flop, 1e9, 1.0, priority)
+        for _ in range(2):
+            executor.start(Tensor(TensorForm("uint8", (1,)), b"1"), 0.0, 0.0)
+            executor.collect(10.0)
+
+    in_a_thread(work)
+    assert seen == [(os.SCHED_OTHER, 0), last]
 
 
 @pytest.mark.root

@@ -337,6 +337,26 @@ def test_what_is_wrong_with_a_users_policy_is_said(tmp_path, text, name, said):
         make_policy(f"{tmp_path}/nothing.py:Mine")
 
 
+GREEDY = """
+from node_agent.policies.base import PlainPolicy
+
+class Mine(PlainPolicy):
+    most_rounds = 4
+
+    def move_threshold(self, view):
+        assert hash(view.paths) is not None  # nothing in them can be changed
+        assert all(flow > 0 for flow, _ in view.paths)
+        return 0.6
+"""
+
+
+def test_a_users_policy_cannot_change_the_flows_that_a_server_goes_on_to_use(tmp_path):
+    (tmp_path / "own.py").write_text(GREEDY)
+    world = three_stages(policy=f"{tmp_path}/own.py:Mine", seed=1)
+    world.run(10.0)
+    assert {d.threshold for d in world.decisions if d.node.startswith("a")} == {0.6}
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

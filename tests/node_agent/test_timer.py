@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from node_agent.timer import DeadlineTimer
+from node_agent.timer import DeadlineTimer, Timers
 
 
 @pytest.fixture
@@ -62,3 +62,37 @@ def test_close_gives_the_descriptor_back():
     timer.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_timers_fall_due_in_order_of_their_times_and_once():
+    timers = Timers()
+    assert timers.next_s() is None
+    for key, at_s in ((("b",), 2.0), (("a", 1), 1.0), (("a", 2), 1.0)):
+        timers.set(key, at_s)
+    assert timers.next_s() == 1.0
+    assert timers.pop(0.9) is None
+    assert [timers.pop(2.0) for _ in range(4)] == [(1.0, ("a", 1)), (1.0, ("a", 2)), (2.0, ("b",)), None]
+    assert timers.next_s() is None
+
+
+@pytest.mark.parametrize("again_s", [0.5, 3.0])
+def test_a_timer_that_is_set_again_counts_once_at_its_new_time(again_s):
+    timers = Timers()
+    timers.set(("a",), 1.0)
+    timers.set(("a",), again_s)
+    assert timers.next_s() == again_s
+    assert [timers.pop(9.0), timers.pop(9.0)] == [(again_s, ("a",)), None]
+
+
+def test_a_cancelled_timer_does_not_fall_due_and_may_be_set_anew():
+    timers = Timers()
+    timers.set(("a",), 1.0)
+    timers.cancel(("a",))
+    timers.cancel(("never set",))
+    assert timers.next_s() is None
+    assert timers.pop(9.0) is None
+    timers.set(("a",), 2.0)
+    assert timers.pop(9.0) == (2.0, ("a",))
+    timers.set(("a",), 1.0)
+    timers.clear()
+    assert timers.next_s() is None

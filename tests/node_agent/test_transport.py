@@ -1,6 +1,7 @@
 """Real sockets on loopback: nodes find each other by name, and strangers do not disturb them."""
 
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 import pytest
 import zmq
 
-from node_agent.transport import PORTS, QUEUED_MESSAGES, Transport
+from node_agent.transport import CHANNELS, PORTS, QUEUED_MESSAGES, SILENCE_MS, Transport
 from node_agent.wire import MAX_TENSOR_BYTES, WireError, decode
 from tests.node_agent.addresses import fresh_address
 
@@ -85,13 +86,54 @@ def keep_sending(node, peer, answer, timeout_s=5.0):
 @pytest.mark.parametrize("channel", list(PORTS))
 def test_a_reply_goes_back_over_the_connection_it_came_by(start, channel):
     server = start("server")
-    device = start("device", receivers=[server])
     assert not server.send("device", b"too early", channel=channel)
+    device = start("device", receivers=[server])
     assert device.send("server", b"header", bytes(70_000), channel=channel)
     assert server.wait(channel) == ("device", [b"header", bytes(70_000)])
     assert server.send("device", b"acknowledged", channel=channel)
     assert device.wait(channel) == ("server", [b"acknowledged"])
     assert device.transport.receive(channel) is None
+
+
+def test_a_socket_that_was_used_is_to_be_asked_before_its_descriptor_is_trusted(start):
+    """Sending takes along what the descriptor would have told: who only waited for it would wait for ever."""
+    server = start("server")
+    device = start("device", receivers=[server])
+    transport = device.transport
+    device.send("server", b"task")
+    server.wait()
+    assert [transport.receive_all(channel, 9) for channel in CHANNELS] == [[], []]
+    assert transport.may_sleep()
+    for number in range(20):  # whether a send takes the news along is ZeroMQ's choice
+        server.send("device", b"%d" % number)
+        time.sleep(0.005)
+        device.send("server", b"x")
+        assert not transport.may_sleep()
+        assert transport.to_ask(()) == ["data"]
+        assert transport.receive_all("data", 9) == [("server", [b"%d" % number])]
+        assert transport.may_sleep()
+    waiting = select.poll()
+    for fd in transport.filenos:
+        waiting.register(fd, select.POLLIN)
+    assert waiting.poll(20) == []
+    server.send("device", b"news")
+    woken_by = [fd for fd, _ in waiting.poll(5000)]
+    assert transport.to_ask(woken_by) == ["data"]
+    assert not transport.may_sleep()
+    assert transport.receive_all("data", 9) == [("server", [b"news"])]
+
+
+def test_no_more_messages_are_taken_at_once_than_asked_for(start):
+    server = start("server")
+    device = start("device", receivers=[server])
+    for number in range(5):
+        device.send("server", b"%d" % number)
+    server.transport.sockets["data"].poll(5000)
+    time.sleep(0.1)
+    assert len(server.transport.receive_all("data", 3)) == 3
+    assert "data" in server.transport.to_ask(())
+    assert [frames for _, frames in server.transport.receive_all("data", 3)] == [[b"3"], [b"4"]]
+    assert "data" not in server.transport.to_ask(())
 
 
 def test_channels_do_not_mix(start):
@@ -244,6 +286,17 @@ def test_the_largest_tensor_passes_and_a_larger_one_does_not(start):
     device.send("server", b"too large", largest + b"x")
     found = keep_sending(device, "server", lambda: server.wait(timeout_s=0.1), timeout_s=20)
     assert found == ("device", [b"again"])
+
+
+@pytest.mark.parametrize(("time_scale", "factor"), [(1.0, 1), (3.0, 3), (0.1, 1)])
+def test_slower_links_are_given_longer_to_acknowledge(time_scale, factor):
+    context = zmq.Context()
+    transport = Transport(context, "node", fresh_address(), {}, time_scale=time_scale)
+    for channel in CHANNELS:
+        socket_ = transport.sockets[channel]
+        assert socket_.getsockopt(zmq.TCP_MAXRT) == socket_.getsockopt(zmq.CONNECT_TIMEOUT) == factor * SILENCE_MS
+    transport.close()
+    context.term()
 
 
 def test_a_taken_address_is_an_error(start):

@@ -19,6 +19,7 @@ from node_agent.wire import (
     Tensor,
     TensorForm,
     WireError,
+    as_sent,
     decode,
     encode,
 )
@@ -129,3 +130,18 @@ def test_names_that_are_no_text_are_refused():
 def test_every_message_has_its_own_tag():
     tags = [kind.__struct_config__.tag for kind in (Task, Ack, Result, Probe, Offer, Report)]
     assert len(set(tags)) == len(tags)
+
+
+def test_a_message_tells_when_it_really_goes():
+    form, hop = TensorForm("uint8", (1,)), Hop("near", 1.0, 2.0, 3.0, 3.0, 0.0)
+    first = Hop("first", 0.1, 0.2, 0.3, 0.4, 0.0)
+    offered = as_sent(Task(1, "cam", 1, 0.5, (), form), 4.0)
+    assert (offered.sent_s, offered.hops) == (4.0, ())
+    onward = as_sent(Task(1, "cam", 1, 3.0, (first, hop), form), 4.0)
+    assert onward.sent_s == 4.0
+    assert onward.hops == (first, Hop("near", 1.0, 2.0, 3.0, 4.0, 0.0))
+    result = Result(1, 1, 5, 0.7, 1, False, (first, hop))
+    assert as_sent(result, 4.0).hops == onward.hops
+    assert as_sent(Offer(0, 0, 5.0, (), 0.5, False, False), 4.0).sent_s == 4.0
+    ack = Ack(1, 1, 0.5, 1)
+    assert as_sent(ack, 4.0) is ack

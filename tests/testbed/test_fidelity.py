@@ -205,6 +205,15 @@ def test_few_probes_say_less_where_there_is_jitter():
     assert verdict(measured=(jittery,), watched=(replace(seen, probes=10),)) == "held"
 
 
+def test_probes_that_get_lost_are_counted_over_all_paths():
+    """A large network sends few over each."""
+    few = [replace(WATCHED, path=(f"cam-{number}", "near"), probes=2, lost=0) for number in range(20)]
+    assert verdict(watched=few) == "held"
+    assert verdict(watched=[replace(path, lost=number % 4 == 0) for number, path in enumerate(few)]) == "strained"
+    assert verdict(watched=[replace(path, lost=2) for path in few]) == "broken"
+    assert verdict(watched=[replace(few[0], lost=1), *few[1:3]]) == "held"  # one is chance
+
+
 def test_probes_that_get_lost_count_where_the_topology_wants_none_lost():
     lost = replace(WATCHED, lost=6)
     assert verdict(watched=(lost,)) == "strained"

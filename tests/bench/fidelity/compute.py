@@ -197,7 +197,7 @@ class QuotaServer:
             if now_s > told_s + 1:
                 self._governor.observe(self._sample(served - told, now_s - told_s))
                 told, told_s = served, now_s
-            self._executor.start(self._tensor, 0.0)
+            self._executor.start(self._tensor, 0.0, 0.0)
             select.select([self._executor.fileno()], [], [])
             if self._executor.collect(0.0) is not None:
                 served += 1

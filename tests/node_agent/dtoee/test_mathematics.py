@@ -5,14 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_agent.dtoee import thresholds
+from node_agent.dtoee import one_row, thresholds
 from node_agent.dtoee.offloader import FLOOR, MOST_ON_FLOORS, RowState, Scale, StepRule, published, restrict, shift
 from node_agent.dtoee.queueing import (
     RHO_EXTENSION,
     link_cost,
     link_marginal_s,
+    link_price_s,
     overload_penalty,
     queue_cost,
+    server_cost,
+    server_sojourn_s,
     sojourn_s,
     transmission_s,
 )
@@ -77,6 +80,42 @@ class TestLinkCost:
         assert link_marginal_s(0.02, 0.0, 5.0) == 0.02
 
 
+class TestPlainNumbers:
+    """What a node computes with plain numbers is what the whole network computes with arrays."""
+
+    @given(st.floats(0, 30), st.floats(1, 20), st.floats(0, 3))
+    def test_the_cost_of_a_server(self, phi, service, variability):
+        assert server_cost(phi, service, variability) == pytest.approx(
+            [float(figure) for figure in queue_cost(phi, service, variability)], rel=1e-12
+        )
+        sojourn = float(sojourn_s(phi, service, variability))
+        assert server_sojourn_s(phi, service, variability) == pytest.approx(sojourn, rel=1e-12)
+
+    @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 50), st.floats(0, 50))
+    def test_the_price_of_a_link(self, task_s, small_s, flow, planned):
+        expected = link_marginal_s(small_s, transmission_s(task_s, small_s, flow), planned)
+        assert link_price_s(task_s, small_s, flow, planned) == pytest.approx(float(expected), rel=1e-12)
+
+    @given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.sampled_from(["momentum", "heavy ball", "gallager"]))
+    def test_the_step_of_a_row(self, count, seed, kind):
+        rng = np.random.default_rng(seed)
+        rule = StepRule(update="gallager" if kind == "gallager" else "momentum", look_ahead=kind == "momentum")
+        row = rng.dirichlet(np.ones(count))
+        many, one = RowState.at_rest(row[None], rule), one_row.RowState.at_rest(row.tolist(), rule)
+        for _ in range(12):
+            alive = rng.uniform(size=count) < 0.8
+            alive[rng.integers(count)] = True
+            delta, curvature, leaving = rng.uniform(0.1, 1, count), rng.uniform(0, 1, count), float(rng.uniform(0, 3))
+            stale = bool(rng.uniform() < 0.3)
+            scale = Scale(np.array([leaving]), curvature[None])
+            many = shift(many, delta[None], alive[None], rule, stale=stale, scale=scale)
+            of_one = one_row.Scale(leaving, curvature.tolist())
+            one = one_row.shift(one, delta.tolist(), alive.tolist(), rule, stale=stale, scale=of_one)
+            assert one.row == pytest.approx(many.row[0].tolist(), rel=1e-9)
+        assert one.velocity == pytest.approx(many.velocity[0].tolist(), rel=1e-9)
+        assert one.step == pytest.approx(float(many.step[0]))
+
+
 class TestOffloader:
     @given(
         st.lists(st.floats(0.01, 10), min_size=2, max_size=8), st.integers(0, 2**32 - 1), st.booleans()
@@ -87,23 +126,23 @@ class TestOffloader:
         alive = rng.uniform(size=len(delta)) < 0.7
         alive[rng.integers(len(delta))] = True
         rule = StepRule()
-        state = RowState.at_rest(row, rule)
+        state = one_row.RowState.at_rest(row.tolist(), rule)
         for _ in range(5):
-            state = shift(state, np.array(delta), alive, rule, stale=stale)
-            assert state.row.sum() == pytest.approx(1)
-            assert (state.row[~alive] == 0).all()
-            assert (state.row[alive] >= rule.floor / 2).all()
+            state = one_row.shift(state, delta, alive.tolist(), rule, stale=stale)
+            after = np.array(state.row)
+            assert after.sum() == pytest.approx(1)
+            assert (after[~alive] == 0).all()
+            assert (after[alive] >= rule.floor / 2).all()
 
     def test_cheaper_receiver_gains(self):
-        state = RowState.at_rest(np.array([0.5, 0.5]), StepRule())
-        after = shift(state, np.array([0.1, 0.2]), np.array([True, True]), StepRule())
-        assert after.row[0] > 0.5
+        state = one_row.RowState.at_rest([0.5, 0.5], StepRule())
+        assert one_row.shift(state, [0.1, 0.2], [True, True], StepRule()).row[0] > 0.5
 
     def test_stale_prices_take_a_short_step_without_momentum(self):
         rule = StepRule(first_step=2.0)
-        state = RowState(np.array([0.5, 0.5]), np.array([1.0, -1.0]), np.zeros(2), 2.0)
-        fresh = shift(state, np.array([0.2, 0.1]), np.array([True, True]), rule)
-        stale = shift(state, np.array([0.2, 0.1]), np.array([True, True]), rule, stale=True)
+        state = one_row.RowState([0.5, 0.5], [1.0, -1.0], [0.0, 0.0], 2.0)
+        fresh = one_row.shift(state, [0.2, 0.1], [True, True], rule)
+        stale = one_row.shift(state, [0.2, 0.1], [True, True], rule, stale=True)
         assert abs(stale.row[0] - 0.5) < abs(fresh.row[0] - 0.5) or stale.row[0] < 0.5
         assert np.abs(stale.velocity).max() <= rule.stale_step / 3 + 1e-9
 
@@ -115,29 +154,31 @@ class TestOffloader:
         for kind in ("momentum", "gallager"):
             rule = StepRule(update=kind)
             batch = RowState.at_rest(rows, rule)
-            single = [RowState.at_rest(row, rule) for row in rows]
+            single = [one_row.RowState.at_rest(row.tolist(), rule) for row in rows]
             for _ in range(12):
                 delta, curvature, leaving = rng.uniform(0.1, 1, (6, 4)), rng.uniform(0, 1, (6, 4)), rng.uniform(0, 3, 6)
                 batch = shift(batch, delta, alive, rule, stale=stale, scale=Scale(leaving, curvature))
                 for i, state in enumerate(single):
-                    scale = Scale(float(leaving[i]), curvature[i])
-                    single[i] = shift(state, delta[i], alive[i], rule, stale=bool(stale[i]), scale=scale)
-            assert batch.row.tolist() == [pytest.approx(state.row.tolist()) for state in single]
+                    scale = one_row.Scale(float(leaving[i]), curvature[i].tolist())
+                    living, old = alive[i].tolist(), bool(stale[i])
+                    single[i] = one_row.shift(state, delta[i].tolist(), living, rule, stale=old, scale=scale)
+            assert batch.row.tolist() == [pytest.approx(state.row) for state in single]
             assert published(batch.row, 0.05).tolist() == [
-                pytest.approx(published(state.row, 0.05).tolist()) for state in single
+                pytest.approx(published(np.array(state.row), 0.05).tolist()) for state in single
             ]
 
     def test_gallager_moves_to_the_cheapest_by_what_curvature_allows(self):
         rule = StepRule(update="gallager", first_step=1.0, floor=1e-6)
-        state = RowState.at_rest(np.array([0.5, 0.3, 0.2]), rule)
-        scale = Scale(2.0, np.array([1.0, 1.0, 4.0]))
-        after = shift(state, np.array([1.0, 1.4, 3.0]), np.ones(3, bool), rule, scale=scale)
-        assert after.row.tolist() == pytest.approx([0.5 + 0.1 + 0.2, 0.3 - 0.4 / 4, 0.0], abs=1e-5)
+        state = one_row.RowState.at_rest([0.5, 0.3, 0.2], rule)
+        after = one_row.shift(state, [1.0, 1.4, 3.0], [True] * 3, rule, scale=one_row.Scale(2.0, [1.0, 1.0, 4.0]))
+        assert after.row == pytest.approx([0.5 + 0.1 + 0.2, 0.3 - 0.4 / 4, 0.0], abs=1e-5)
 
     def test_gallager_needs_a_scale(self):
-        state = RowState.at_rest(np.array([0.5, 0.5]), StepRule())
+        rule = StepRule(update="gallager")
         with pytest.raises(ValueError, match="scale"):
-            shift(state, np.ones(2), np.ones(2, bool), StepRule(update="gallager"))
+            shift(RowState.at_rest(np.full((1, 2), 0.5), rule), np.ones((1, 2)), np.ones((1, 2), bool), rule)
+        with pytest.raises(ValueError, match="scale"):
+            one_row.shift(one_row.RowState.at_rest([0.5, 0.5], rule), [1.0, 1.0], [True, True], rule)
 
     def test_floors_take_a_tenth_of_a_row_at_most(self):
         """Rows of 240 receivers, which floors of 0.2 % alone would fill by half."""
@@ -160,11 +201,13 @@ class TestOffloader:
             assert (found[~mask] == 0).all()
 
     def test_receivers_without_a_price_leave_the_row_as_it_is(self):
-        for rows in (np.array([0.7, 0.3]), np.array([[0.7, 0.3], [0.5, 0.5]])):
-            state = RowState.at_rest(rows, StepRule())
-            for _ in range(3):
-                state = shift(state, np.zeros(rows.shape), np.ones(rows.shape, bool), StepRule())
-            assert state.row == pytest.approx(rows)
+        rows = np.array([[0.7, 0.3], [0.5, 0.5]])
+        state, one = RowState.at_rest(rows, StepRule()), one_row.RowState.at_rest([0.7, 0.3], StepRule())
+        for _ in range(3):
+            state = shift(state, np.zeros(rows.shape), np.ones(rows.shape, bool), StepRule())
+            one = one_row.shift(one, [0.0, 0.0], [True, True], StepRule())
+        assert state.row == pytest.approx(rows)
+        assert one.row == pytest.approx([0.7, 0.3])
 
     def test_published_row_drops_what_only_the_floor_keeps(self):
         row = restrict(np.array([0.7, 0.3, 0.0]), np.array([True, True, True]), 1e-4)
@@ -193,12 +236,26 @@ class TestThresholds:
     def test_ratios_and_accuracy_equal_a_count(self, c1, c2):
         first, second, accuracy = self.exact(c1, c2)
         everything = thresholds.row_weights(self.table, [(3.0, ())])
-        assert thresholds.remaining_ratio(self.table, 1, everything, c1) == pytest.approx(first)
+        assert thresholds.remaining_ratio(self.table, 1, [(3.0, ())], c1) == pytest.approx(first)
         onward = thresholds.continue_paths(self.table, [(3.0, ())], c1)
         assert sum(flow for flow, _ in onward) == pytest.approx(3 * first)
-        weights = thresholds.row_weights(self.table, onward)
-        assert thresholds.remaining_ratio(self.table, 2, weights, c2) == pytest.approx(second)
+        assert thresholds.remaining_ratio(self.table, 2, onward, c2) == pytest.approx(second)
         assert accuracy_onward(self.table, 1, everything, [(1.0, (c1, c2))]) == pytest.approx(accuracy)
+
+    @given(st.integers(0, 2**32 - 1))
+    @settings(max_examples=30)
+    def test_the_remaining_ratio_of_mixed_paths_is_that_of_their_rows(self, seed):
+        rng = np.random.default_rng(seed)
+        points, c = thresholds.grid(self.table, 1), float(rng.uniform())
+        paths = [(float(rng.uniform(0, 5)), (float(rng.choice(points)),)) for _ in range(4)]
+        weights = thresholds.row_weights(self.table, paths)
+        expected = weights[self.table.confidence[:, 1] < c].sum()
+        assert thresholds.remaining_ratio(self.table, 2, paths, c) == pytest.approx(expected)
+
+    def test_where_nothing_arrives_all_rows_count(self):
+        share = (self.table.confidence[:, 1] < 0.7).mean()
+        for paths in ([], [(0.0, (0.8,))], [(3.0, (0.0,))]):
+            assert thresholds.remaining_ratio(self.table, 2, paths, 0.7) == pytest.approx(share)
 
     def test_move_score_equals_the_exact_change_when_costs_are_linear(self):
         """With price-taking receivers the prediction must be the difference of the objective itself."""
@@ -256,7 +313,7 @@ class TestThresholds:
         assert found == best_move(self.table, stage, arriving, 4.0, onward, now, theta_s=theta, eps_s=eps)
 
     def test_paths_of_receivers_are_mixed(self):
-        mixed = thresholds.paths_from(0.5, np.array([0.25, 0.75]), [[(1.0, (0.8,))], [(1.0, (0.9,))]])
+        mixed = thresholds.paths_from(0.5, [0.25, 0.75], [[(1.0, (0.8,))], [(1.0, (0.9,))]])
         assert sorted(mixed) == [(0.25, (0.5, 0.8)), (0.75, (0.5, 0.9))]
 
     def test_a_move_follows_the_exchange_rate(self):

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from node_agent.dtoee.offloader import RowState, Scale, StepRule, restrict, shift
-from node_agent.dtoee.receiver import Downstream, Load, cost_to_go, marginal_cost
+from node_agent.dtoee.offloader import StepRule
+from node_agent.dtoee.one_row import RowState, Scale, restrict, shift
+from node_agent.dtoee.receiver import Ahead, Load, cost_to_go, marginal_cost
 from node_agent.dtoee.sweeps import Sweeps
 from tests.node_agent.dtoee.network import (
     loop_evaluation,
@@ -169,7 +170,7 @@ class TestNodesAndNetwork:
         network, thresholds = random_network(3, load=0.8, variability=0.3, queued=queued, returns=True)
         rule = StepRule(update=update)
         sweeps = Sweeps(network, network.speed_rows(), thresholds, rule)
-        states = [[RowState.at_rest(restrict(row, np.ones(len(row), bool), rule.floor), rule) for row in rows]
+        states = [[RowState.at_rest(restrict(row, [True] * len(row), rule.floor), rule) for row in rows]
                   for rows in network.speed_rows()]  # fmt: skip
         for _ in range(5):
             rows = tuple(np.array([state.row for state in tier]) for tier in states)
@@ -183,16 +184,15 @@ class TestNodesAndNetwork:
                         link = tier.cost(flows.link_per_s[h + 1])
                         met = [reports[h + 1, k] for k in tier.receivers[j]]
                         bent = np.broadcast_to(link.curvature_s2, rows[h + 1].shape)[j]
-                        below = Downstream(
-                            link.slope_s[j], np.array([r.marginal_s for r in met]), np.array([r.best_s for r in met]),
-                            np.array([r.curvature_s2 for r in met]), bent,
-                        )  # fmt: skip
-                        curvature = len(states[h + 1]) * (below.curvature_s2 + bent)
+                        slope = link.slope_s[j].tolist()
+                        below = Ahead(
+                            [t + r.marginal_s for t, r in zip(slope, met, strict=True)],
+                            [t + r.best_s for t, r in zip(slope, met, strict=True)],
+                            [curved + r.curvature_s2 for curved, r in zip(bent.tolist(), met, strict=True)],
+                        )
+                        scale = Scale(float(flow.sum()), [len(states[h + 1]) * curved for curved in below.curvature_s2])
                         state = states[h + 1][j]
-                        states[h + 1][j] = shift(
-                            state, below.link_s + below.marginal_s, np.ones(len(state.row), bool), rule,
-                            scale=Scale(float(flow.sum()), curvature),
-                        )  # fmt: skip
+                        states[h + 1][j] = shift(state, below.delta_s, [True] * len(state.row), rule, scale=scale)
                     if h < 0:
                         mean, best = cost_to_go(rows[0][j], below)
                         gap += network.device_rate_per_s[j] * (mean - best) / network.total_rate_per_s
@@ -202,7 +202,7 @@ class TestNodesAndNetwork:
                             float(network.variability[h][j]), float(flows.remaining[h][j]),
                             float(network.return_s[h][j]),
                         )  # fmt: skip
-                        row = rows[h + 1][j] if below is not None else np.zeros(0)
+                        row = rows[h + 1][j].tolist() if below is not None else []
                         reports[h, j] = marginal_cost(load, network.overload, row, below)
             assert sweeps.gap_s == pytest.approx(gap, rel=1e-9)
             assert sweeps.prices.stages[0].marginal_s[0] == pytest.approx(reports[0, 0].marginal_s, rel=1e-12)

@@ -24,6 +24,16 @@ def glyphs() -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def deep() -> Bundle:
+    return load_bundle("glyphs-deep")
+
+
+@pytest.fixture(scope="session", params=["glyphs", "glyphs-deep"])
+def shipped(request) -> Bundle:
+    return load_bundle(request.param)
+
+
+@pytest.fixture(scope="session")
 def originals() -> Originals:
     try:
         return read_originals()

@@ -13,11 +13,14 @@ import pytest
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import Bundle, available_models, load_bundle
+from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, MOST_BLOCKS, MOST_CHANNELS, Architecture
 from node_agent.models.cost import profile
-from node_agent.models.network import EXITS, exit_scores
+from node_agent.models.network import EarlyExitNetwork, exit_scores
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
+EXITS = GLYPHS.exits
 CUTS = [(2, 5), (2, 3, 5), (2, 3, 4, 5)]
+DEEP_CUTS = [(2, 7), (2, 4, 7), (2, 3, 4, 5, 7)]
 
 
 @pytest.fixture
@@ -26,10 +29,16 @@ def copied(glyphs, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def live(glyphs) -> ExitTable:
+def live(shipped) -> ExitTable:
     """The exits' answers on the evaluation samples, computed here from the shipped weights."""
-    confidence, prediction = exit_scores(glyphs.network(), glyphs.evaluation.images)
-    return ExitTable(confidence, prediction == glyphs.evaluation.labels[:, None])
+    confidence, prediction = exit_scores(shipped.network(), shipped.evaluation.images)
+    return ExitTable(confidence, prediction == shipped.evaluation.labels[:, None])
+
+
+def all_exits_but(shipped: Bundle, left_out: int) -> tuple[tuple[int, ...], list[int]]:
+    """A cut, and the columns of its exits in the tables."""
+    columns = [column for column in range(len(shipped.exits)) if column != left_out]
+    return tuple(shipped.exits[column] for column in columns), columns
 
 
 def test_glyphs_is_shipped_and_whole(glyphs):
@@ -49,15 +58,50 @@ def test_glyphs_is_shipped_and_whole(glyphs):
     assert (table.confidence.dtype, table.correct.dtype) == (np.float64, np.bool_)
 
 
-def test_the_shipped_files_are_few_small_and_packaged(glyphs):
-    files = sorted(path.name for path in glyphs.folder.iterdir())
-    assert files == [
-        "LICENSES.md", "card.json", "evaluation.npz", "evaluation_scores.npz", "exit_table.npz", "weights.safetensors"
-    ]  # fmt: skip
-    assert sum(path.stat().st_size for path in glyphs.folder.iterdir()) < SHIPPED_BYTES_AT_MOST
+def test_glyphs_deep_is_shipped_and_offers_the_same_pictures(deep, glyphs):
+    assert deep.architecture == GLYPHS_DEEP
+    assert deep.exits == GLYPHS_DEEP.exits
+    assert glyphs.architecture == GLYPHS
+    assert deep.card["classes"] == glyphs.card["classes"]
+    np.testing.assert_array_equal(deep.evaluation.images, glyphs.evaluation.images)
+    np.testing.assert_array_equal(deep.evaluation.labels, glyphs.evaluation.labels)
+    assert deep.file("evaluation.npz") == glyphs.file("evaluation.npz") == glyphs.folder / "evaluation.npz"
+    assert (deep.folder / "LICENSES.md").read_bytes() == (glyphs.folder / "LICENSES.md").read_bytes()
+
+
+def test_a_copy_of_a_model_that_shares_samples_is_whole(deep, glyphs, tmp_path):
+    bundle = load_bundle(str(shutil.copytree(deep.folder, tmp_path / "copy")))
+    np.testing.assert_array_equal(bundle.evaluation.images, glyphs.evaluation.images)
+    assert bundle.sample_count == glyphs.sample_count
+
+
+@pytest.mark.parametrize("lender", ["no-such-model", "../glyphs", "", 7, ["glyphs"]], ids=str)
+def test_samples_are_shared_with_shipped_models_only(copied, lender):
+    card = json.loads((copied / "card.json").read_text())
+    (copied / "card.json").write_text(json.dumps(card | {"evaluation": lender}))
+    with pytest.raises(InputError, match=r"card\.json: no model"):
+        use_evaluation(load_bundle(str(copied)))
+
+
+def test_a_model_that_shares_samples_itself_has_none_to_give(copied):
+    card = json.loads((copied / "card.json").read_text())
+    (copied / "card.json").write_text(json.dumps(card | {"evaluation": "glyphs-deep"}))
+    with pytest.raises(InputError, match=r"glyphs-deep/evaluation\.npz"):
+        use_evaluation(load_bundle(str(copied)))
+
+
+def test_the_shipped_files_are_few_small_and_packaged(shipped):
+    files = sorted(path.name for path in shipped.folder.iterdir())
+    shared = ["evaluation.npz"] if shipped.name == "glyphs" else []
+    assert files == sorted(
+        ["LICENSES.md", "card.json", *shared, "evaluation_scores.npz", "exit_table.npz", "weights.safetensors"]
+    )
+    # A link would be a file with a few letters where the version control or the archive knows no links.
+    assert not any(path.is_symlink() for path in shipped.folder.iterdir())
+    assert sum(path.stat().st_size for path in shipped.folder.iterdir()) < SHIPPED_BYTES_AT_MOST
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["node_agent.models"]
-    assert all(any(fnmatch.fnmatch(f"glyphs/{file}", pattern) for pattern in patterns) for file in files)
+    assert all(any(fnmatch.fnmatch(f"{shipped.name}/{file}", pattern) for pattern in patterns) for file in files)
 
 
 def test_the_notices_of_both_sources_travel_with_the_model(glyphs):
@@ -74,6 +118,16 @@ def test_deeper_exits_are_clearly_better(glyphs):
     assert accuracy[3] > accuracy[2]
 
 
+def test_every_exit_of_the_deep_model_is_clearly_better_than_the_one_before_and_answers_somebody(deep):
+    table = deep.exit_table(deep.exits)
+    accuracy = table.correct.mean(axis=0)
+    assert (np.diff(accuracy) > 0.01).all()
+    assert accuracy[-1] >= 0.86
+    for threshold in (0.5, 0.8, 0.95):
+        share, _ = table.outcome([threshold] * 4)
+        assert share.min() > 0.02
+
+
 def test_the_table_of_a_cut_holds_the_columns_of_its_exits(glyphs):
     whole, chosen = glyphs.exit_table(EXITS), glyphs.exit_table((2, 4, 5))
     np.testing.assert_array_equal(chosen.confidence, whole.confidence[:, [0, 2, 3]])
@@ -82,50 +136,111 @@ def test_the_table_of_a_cut_holds_the_columns_of_its_exits(glyphs):
         glyphs.exit_table((1, 5))
 
 
-@pytest.mark.parametrize("positions", CUTS)
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
-def test_live_sub_models_match_the_table_within_statistical_error(glyphs, live, positions, threshold):
-    columns = [EXITS.index(block) for block in positions]
-    thresholds = [threshold] * (len(positions) - 1)
-    table = glyphs.exit_table(positions)
-    share, accuracy = table.outcome(thresholds)
-    live_share, live_accuracy = ExitTable(live.confidence[:, columns], live.correct[:, columns]).outcome(thresholds)
-    # Two independent samples: 4 standard errors of the difference, which 36 comparisons miss by chance once in 400.
-    variance = 1 / len(table) + 1 / len(live)
-    for ours, theirs in zip([*share, accuracy], [*live_share, live_accuracy], strict=True):
-        assert abs(ours - theirs) < 4 * np.sqrt(max(theirs * (1 - theirs), 0.01) * variance)
+def test_live_sub_models_match_the_table_within_statistical_error(shipped, live, threshold):
+    for positions in DEEP_CUTS if shipped.name == "glyphs-deep" else CUTS:
+        columns = [shipped.exits.index(block) for block in positions]
+        thresholds = [threshold] * (len(positions) - 1)
+        table = shipped.exit_table(positions)
+        share, accuracy = table.outcome(thresholds)
+        live_share, live_accuracy = ExitTable(live.confidence[:, columns], live.correct[:, columns]).outcome(thresholds)
+        # Two independent samples: 4 standard errors of the difference, which 75 comparisons miss by chance once in 200.
+        variance = 1 / len(table) + 1 / len(live)
+        for ours, theirs in zip([*share, accuracy], [*live_share, live_accuracy], strict=True):
+            assert abs(ours - theirs) < 4 * np.sqrt(max(theirs * (1 - theirs), 0.01) * variance)
 
 
-def test_sub_models_one_task_at_a_time_answer_as_the_whole_network(glyphs, live):
-    samples, sub_models = glyphs.evaluation, glyphs.sub_models((2, 3, 5))
+def test_sub_models_one_task_at_a_time_answer_as_the_whole_network(shipped, live):
+    positions, columns = all_exits_but(shipped, 2)
+    samples, sub_models = shipped.evaluation, shipped.sub_models(positions)
     rows = np.linspace(0, len(samples) - 1, 60).astype(int)
     for row in rows:
         array = samples.images[row : row + 1]
-        for column, sub_model in zip((0, 1, 3), sub_models, strict=True):
+        for column, sub_model in zip(columns, sub_models, strict=True):
             outcome = sub_model.infer(array)
             assert (outcome.prediction == samples.labels[row]) == live.correct[row, column]
             assert outcome.confidence == pytest.approx(live.confidence[row, column], abs=1e-4)
             array = outcome.activation
 
 
-def test_the_stored_scores_are_the_answers_of_the_weights(glyphs):
-    confidence, prediction = exit_scores(glyphs.network(), glyphs.evaluation.images)
-    stored = glyphs.scores(EXITS)
+def test_the_stored_scores_are_the_answers_of_the_weights(shipped):
+    confidence, prediction = exit_scores(shipped.network(), shipped.evaluation.images)
+    stored = shipped.scores(shipped.exits)
     np.testing.assert_allclose(stored.confidence, confidence, atol=1e-5)
     assert (stored.prediction != prediction).sum() <= 1  # a tie may fall otherwise on another processor
-    chosen = glyphs.scores((2, 4, 5))
-    np.testing.assert_array_equal(chosen.prediction, stored.prediction[:, [0, 2, 3]])
-    np.testing.assert_array_equal(chosen.confidence, stored.confidence[:, [0, 2, 3]])
+    positions, columns = all_exits_but(shipped, 1)
+    chosen = shipped.scores(positions)
+    np.testing.assert_array_equal(chosen.prediction, stored.prediction[:, columns])
+    np.testing.assert_array_equal(chosen.confidence, stored.confidence[:, columns])
     with pytest.raises(InputError):
-        glyphs.scores((1, 5))
+        shipped.scores((1, 5))
 
 
-@pytest.mark.parametrize("positions", [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5)])
 @pytest.mark.parametrize("activation", ["float32", "float16"])
-def test_the_costs_in_the_card_are_those_of_the_sub_models(glyphs, positions, activation):
-    sub_models = glyphs.sub_models(positions)
-    assert glyphs.profiles(positions, activation) == profile(sub_models, activation)
-    assert glyphs.input_shapes(positions) == tuple(sub_model.input_shape for sub_model in sub_models)
+def test_the_costs_in_the_card_are_those_of_the_sub_models(shipped, activation):
+    last = shipped.exits[-1:]
+    for positions in (last, (3, *last), (2, 3, *last), shipped.exits):
+        sub_models = shipped.sub_models(positions)
+        assert shipped.profiles(positions, activation) == profile(sub_models, activation)
+        assert shipped.input_shapes(positions) == tuple(sub_model.input_shape for sub_model in sub_models)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"strides": [1, 2, 1, 2]},
+        {"strides": [1, 2, 1, 2, 3]},
+        {"strides": [1, 2, 1, 2, 0]},
+        {"strides": [1, 2, 1, 2, "1"]},
+        {"strides": []},
+        {"strides": [1, 2, 1, 2, 1], "channels": [16, 24, 32, 64, 10**9]},
+        {"strides": [1, 2, 1, 2, 1], "channels": None},
+        {"strides": [1, 2, 1, 2, 1], "exits": [2, 3, 4]},
+        {"strides": [1, 2, 1, 2, 1], "exits": [3, 2, 5]},
+        {"strides": [1, 2, 1, 2, 1], "exits": [0, 5]},
+        {"exits": [2, 3, 5]},
+    ],
+    ids=str,
+)
+def test_a_card_that_tells_no_possible_architecture_is_refused(copied, changed):
+    card = json.loads((copied / "card.json").read_text())
+    assert "strides" not in card  # the first cards told none: they mean glyphs
+    (copied / "card.json").write_text(json.dumps(card | changed))
+    with pytest.raises(InputError, match=r"card\.json"):
+        load_bundle(str(copied)).network()
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"channels": [16, 24, 32, 64, MOST_CHANNELS + 1], "strides": [1, 2, 1, 2, 1]},
+        {"channels": [1] * (MOST_BLOCKS + 1), "strides": [1] * (MOST_BLOCKS + 1), "exits": [MOST_BLOCKS + 1]},
+    ],
+    ids=["channels", "blocks"],
+)
+def test_an_architecture_beyond_the_bounds_is_refused_before_a_network_is_made(copied, beyond):
+    card = json.loads((copied / "card.json").read_text())
+    (copied / "card.json").write_text(json.dumps(card | beyond))
+    with pytest.raises(InputError, match=r"card\.json"):
+        assert load_bundle(str(copied)).architecture
+
+
+def test_the_largest_network_that_a_card_may_tell_fits_any_machine():
+    import torch
+
+    exits = tuple(range(1, MOST_BLOCKS + 1))
+    channels = tuple(MOST_CHANNELS - block % 2 for block in exits)  # they change, so every block has a shortcut
+    with torch.device("meta"):
+        network = EarlyExitNetwork(Architecture(channels, (1,) * MOST_BLOCKS, exits), folded=True)
+    assert sum(tensor.nbytes for tensor in network.state_dict().values()) < 100e6
+
+
+def test_weights_of_another_architecture_are_refused(copied):
+    card = json.loads((copied / "card.json").read_text())
+    other = {"channels": [16, 24, 32, 64, 128], "strides": [1, 2, 1, 2, 1]}
+    (copied / "card.json").write_text(json.dumps(card | other))
+    with pytest.raises(InputError, match=r"weights\.safetensors"):
+        load_bundle(str(copied)).network()
 
 
 def test_a_bundle_without_scores_and_costs_reckons_them(copied, glyphs):
@@ -174,13 +289,13 @@ def test_confidence_means_the_probability_of_being_right(live):
     gap = live.confidence.mean(axis=0) - live.correct.mean(axis=0)
     # One temperature fits the scale, not the shape: the weakest exit stays modest, which only sends a few tasks deeper.
     assert np.abs(gap).max() < 0.08
-    for column in range(len(EXITS)):
+    for column in range(live.confidence.shape[1]):
         sure = live.confidence[:, column] > 0.8
         assert abs(live.confidence[sure, column].mean() - live.correct[sure, column].mean()) < 0.05
 
 
-def test_severe_images_are_harder_for_every_exit(glyphs, live):
-    mild, severe = glyphs.evaluation.severity < 0.3, glyphs.evaluation.severity > 0.7
+def test_severe_images_are_harder_for_every_exit(shipped, live):
+    mild, severe = shipped.evaluation.severity < 0.3, shipped.evaluation.severity > 0.7
     assert (live.correct[mild].mean(axis=0) > live.correct[severe].mean(axis=0) + 0.1).all()
 
 
@@ -218,7 +333,19 @@ def test_malformed_cards_are_refused(copied, card):
     (copied / "card.json").write_bytes(card.encode("latin-1"))
     with pytest.raises(InputError) as caught:
         load_bundle(str(copied))
-    assert "model train" in caught.value.hint
+    assert caught.value.hint.endswith("model train MODEL --out DIR, where MODEL is glyphs or glyphs-deep")
+
+
+def test_a_damaged_shipped_model_names_the_command_that_makes_it(deep, tmp_path, monkeypatch):
+    import node_agent.models.bundle as module
+
+    shutil.copytree(deep.folder, tmp_path / "glyphs-deep")
+    (tmp_path / "glyphs-deep" / "exit_table.npz").write_text("../glyphs/exit_table.npz")
+    monkeypatch.setattr(module, "_SHIPPED", tmp_path)
+    with pytest.raises(InputError, match=r"exit_table\.npz") as caught:
+        load_bundle("glyphs-deep").exit_table((2, 7))
+    assert caught.value.hint.startswith("install the package anew")
+    assert caught.value.hint.endswith("model train glyphs-deep --out DIR")
 
 
 def use_table(bundle: Bundle) -> None:
@@ -317,8 +444,8 @@ def test_weights_of_another_network_are_refused(copied):
         use_weights(load_bundle(str(copied)))
 
 
-def test_the_card_tells_the_accuracies_of_the_files_beside_it(glyphs, live):
-    stated = json.loads((glyphs.folder / "card.json").read_text())["accuracy"]
-    table = glyphs.exit_table(EXITS).correct.mean(axis=0)
+def test_the_card_tells_the_accuracies_of_the_files_beside_it(shipped, live):
+    stated = json.loads((shipped.folder / "card.json").read_text())["accuracy"]
+    table = shipped.exit_table(shipped.exits).correct.mean(axis=0)
     assert list(stated["exit_table"].values()) == pytest.approx(table.tolist())
     assert list(stated["evaluation"].values()) == pytest.approx(live.correct.mean(axis=0).tolist(), abs=0.002)

@@ -2,39 +2,49 @@ import numpy as np
 import pytest
 import torch
 
+from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.cost import cpu_s_per_inference, profile
-from node_agent.models.network import CHANNELS, CLASSES, EXITS, STRIDES, EarlyExitNetwork, cut
+from node_agent.models.network import CLASSES, EarlyExitNetwork, cut
+
+ALL_CUTS = [
+    *((GLYPHS, positions) for positions in [(5,), (2, 5), (2, 3, 5), (2, 3, 4, 5)]),
+    *((GLYPHS_DEEP, positions) for positions in [(7,), (2, 3, 4, 5, 7)]),
+]
 
 
 def conv_flop(inputs: int, outputs: int, kernel: int, side: int) -> int:
     return 2 * inputs * outputs * kernel**2 * side**2
 
 
-def block_flop(block: int) -> int:
+def block_flop(architecture: Architecture, block: int) -> int:
     """Counted by hand: two 3x3 convolutions and, where the shape changes, a 1x1 shortcut; the stem is in block 1."""
-    inputs = CHANNELS[max(block - 2, 0)]
-    outputs, side = CHANNELS[block - 1], 32 // int(np.prod(STRIDES[:block]))
+    channels, strides = architecture.channels, architecture.strides
+    inputs = channels[max(block - 2, 0)]
+    outputs, side = channels[block - 1], 32 // int(np.prod(strides[:block]))
     flop = conv_flop(inputs, outputs, 3, side) + conv_flop(outputs, outputs, 3, side)
-    if inputs != outputs or STRIDES[block - 1] != 1:
+    if inputs != outputs or strides[block - 1] != 1:
         flop += conv_flop(inputs, outputs, 1, side)
-    return flop + (conv_flop(1, CHANNELS[0], 3, 32) if block == 1 else 0)
+    return flop + (conv_flop(1, channels[0], 3, 32) if block == 1 else 0)
 
 
 @pytest.fixture(scope="module")
 def network() -> EarlyExitNetwork:
-    return EarlyExitNetwork().fold()
+    return EarlyExitNetwork(GLYPHS).fold()
 
 
 def test_the_hand_count_itself_matches_known_figures():
-    assert [round(block_flop(block) / 1e6, 1) for block in range(1, 6)] == [9.7, 4.6, 8.7, 7.3, 18.5]
+    assert [round(block_flop(GLYPHS, block) / 1e6, 1) for block in range(1, 6)] == [9.7, 4.6, 8.7, 7.3, 18.5]
+    deep = [round(block_flop(GLYPHS_DEEP, block) / 1e6, 1) for block in range(1, 8)]
+    assert deep == [9.7, 2.5, 4.6, 8.7, 7.3, 18.5, 8.7]
 
 
-@pytest.mark.parametrize("positions", [(5,), (2, 5), (2, 3, 5), (2, 3, 4, 5)])
-def test_measured_work_equals_the_hand_count(network, positions):
+@pytest.mark.parametrize(("architecture", "positions"), ALL_CUTS)
+def test_measured_work_equals_the_hand_count(architecture, positions):
+    network = EarlyExitNetwork(architecture).fold()
     begin = 0
     for cost, end in zip(profile(cut(network, positions)), positions, strict=True):
-        blocks = sum(block_flop(block) for block in range(begin + 1, end + 1))
-        assert cost.flop == blocks + 2 * CHANNELS[end - 1] * CLASSES
+        blocks = sum(block_flop(architecture, block) for block in range(begin + 1, end + 1))
+        assert cost.flop == blocks + 2 * architecture.channels[end - 1] * CLASSES
         begin = end
 
 
@@ -50,7 +60,7 @@ def test_bytes_are_those_of_the_tensors(network):
 
 def test_parameter_bytes_add_up_to_the_whole_network(network):
     whole = sum(tensor.nbytes for tensor in network.state_dict().values())
-    assert sum(cost.parameters_bytes for cost in profile(cut(network, EXITS))) == whole
+    assert sum(cost.parameters_bytes for cost in profile(cut(network, GLYPHS.exits))) == whole
 
 
 def test_processor_time_is_plausible_and_the_thread_setting_is_kept(network):

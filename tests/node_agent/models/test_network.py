@@ -5,27 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
-from node_agent.models.network import (
-    CLASSES,
-    EXITS,
-    EarlyExitNetwork,
-    SubModel,
-    activation_shape,
-    cut,
-    exit_scores,
-)
+from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, Architecture
+from node_agent.models.network import CLASSES, EarlyExitNetwork, SubModel, cut, exit_scores
 from node_agent.models.tables import check_cut
 
+EXITS = GLYPHS.exits
 CUTS = [(5,), (2, 5), (3, 5), (2, 3, 5), (2, 4, 5), (2, 3, 4, 5)]
+DEEP_CUTS = [(7,), (2, 7), (2, 3, 5, 7), (3, 4, 5, 7), (2, 3, 4, 5, 7)]
 
 
-def lively_network(seed: int = 0) -> EarlyExitNetwork:
+def lively_network(architecture: Architecture = GLYPHS, seed: int = 0) -> EarlyExitNetwork:
     """A random network whose batch norms have seen data, as after training."""
     torch.manual_seed(seed)
-    network = EarlyExitNetwork().train()
+    network = EarlyExitNetwork(architecture).train()
     for _ in range(3):
         network(torch.randint(0, 256, (16, 1, 32, 32), dtype=torch.uint8))
-    for block, temperature in zip(EXITS, (0.8, 0.9, 1.1, 1.3), strict=True):
+    for block, temperature in zip(architecture.exits, (0.8, 0.9, 1.1, 1.3, 1.2), strict=False):
         network.head(block).temperature.fill_(temperature)
     return network.eval()
 
@@ -33,6 +28,16 @@ def lively_network(seed: int = 0) -> EarlyExitNetwork:
 @pytest.fixture(scope="module")
 def network() -> EarlyExitNetwork:
     return lively_network().fold()
+
+
+@pytest.fixture(scope="module")
+def deep_network() -> EarlyExitNetwork:
+    return lively_network(GLYPHS_DEEP).fold()
+
+
+@pytest.fixture(params=[*CUTS, *DEEP_CUTS], ids=str)
+def network_and_cut(request, network, deep_network) -> tuple[EarlyExitNetwork, tuple[int, ...]]:
+    return (network if request.param[-1] == 5 else deep_network), request.param
 
 
 def pixels(count: int, seed: int = 1) -> np.ndarray:
@@ -47,13 +52,16 @@ def run_chain(sub_models: tuple[SubModel, ...], image: np.ndarray, activation="f
     return outcomes
 
 
-def test_the_network_has_about_240_thousand_parameters():
-    assert 230_000 < sum(parameter.numel() for parameter in EarlyExitNetwork().parameters()) < 250_000
+@pytest.mark.parametrize(("architecture", "thousands"), [(GLYPHS, 240), (GLYPHS_DEEP, 510)])
+def test_the_networks_have_as_many_parameters_as_told(architecture, thousands):
+    count = sum(parameter.numel() for parameter in EarlyExitNetwork(architecture).parameters())
+    assert count / 1000 == pytest.approx(thousands, rel=0.03)
 
 
-def test_folding_the_batch_norms_changes_no_logit():
+@pytest.mark.parametrize("architecture", [GLYPHS, GLYPHS_DEEP])
+def test_folding_the_batch_norms_changes_no_logit(architecture):
     images = torch.from_numpy(pixels(8))
-    plain = lively_network()
+    plain = lively_network(architecture)
     with torch.inference_mode():
         expected = plain(images)
     folded = plain.fold()
@@ -63,18 +71,18 @@ def test_folding_the_batch_norms_changes_no_logit():
 
 
 def test_folded_weights_load_into_the_inference_form(network):
-    fresh = EarlyExitNetwork(folded=True).eval()
+    fresh = EarlyExitNetwork(GLYPHS, folded=True).eval()
     fresh.load_state_dict(network.state_dict())
     images = torch.from_numpy(pixels(2))
     for ours, theirs in zip(fresh(images), network(images), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("positions", CUTS)
-def test_cut_pieces_in_a_row_equal_the_whole_network(network, positions):
+def test_cut_pieces_in_a_row_equal_the_whole_network(network_and_cut):
+    network, positions = network_and_cut
     images = pixels(6)
     confidence, prediction = exit_scores(network, images)
-    columns = [EXITS.index(block) for block in positions]
+    columns = [network.architecture.exits.index(block) for block in positions]
     sub_models = cut(network, positions)
     for row, image in enumerate(images):
         outcomes = run_chain(sub_models, image[None])
@@ -83,12 +91,12 @@ def test_cut_pieces_in_a_row_equal_the_whole_network(network, positions):
         assert outcomes[-1].activation is None
 
 
-@pytest.mark.parametrize("positions", CUTS)
-def test_declared_shapes_are_the_real_ones(network, positions):
+def test_declared_shapes_are_the_real_ones(network_and_cut):
+    network, positions = network_and_cut
     sub_models = cut(network, positions)
     outcomes = run_chain(sub_models, pixels(1))
     for outcome, block, following in zip(outcomes, positions, sub_models[1:], strict=False):
-        assert outcome.activation.shape == activation_shape(block) == following.input_shape
+        assert outcome.activation.shape == network.architecture.activation_shape(block) == following.input_shape
         assert outcome.activation.dtype == np.float32
 
 
@@ -99,6 +107,13 @@ def test_impossible_cuts_are_refused_with_a_hint(network, positions):
     with pytest.raises(InputError) as caught:
         cut(network, positions)
     assert "ends with 5" in caught.value.hint
+
+
+@pytest.mark.parametrize("positions", [(2, 3, 4, 5, 6), (2, 3, 4, 6, 7), (1, 7), (2, 3, 4, 5)])
+def test_impossible_cuts_of_the_deep_network_are_refused(deep_network, positions):
+    with pytest.raises(InputError) as caught:
+        cut(deep_network, positions)
+    assert "[2, 3, 4, 5, 7] and ends with 7" in caught.value.hint
 
 
 @given(st.lists(st.integers(0, 6), max_size=5))

@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models import Samples, load_bundle
+from node_agent.models import Samples, available_models, load_bundle
+from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP
 from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.data import Originals, Split
-from node_agent.models.network import EXITS, EarlyExitNetwork, exit_scores
+from node_agent.models.network import EarlyExitNetwork, exit_scores
 from node_agent.models.tables import ExitScores
-from node_agent.models.train import TrainSettings, build_content, calibrate, draw, fit, measure_exits
+from node_agent.models.train import RECIPES, TrainSettings, build_content, calibrate, draw, fit, measure_exits
 
+EXITS = GLYPHS.exits
 SMALL = TrainSettings(seed=3, epochs=1, batch=32, threads=1)
 
 
@@ -58,7 +60,7 @@ def test_drawing_is_deterministic_and_spreads_severity():
 def test_calibration_undoes_over_and_under_confidence(factor):
     """Labels are drawn from the network's own softmax, so the right temperature is the factor its logits got."""
     torch.manual_seed(0)
-    network = EarlyExitNetwork().fold()
+    network = EarlyExitNetwork(GLYPHS).fold()
     drawn = draw(stripes(1000), part(0, 1000), seed=5)
     for block in EXITS:
         head = network.head(block)
@@ -74,11 +76,11 @@ def test_calibration_undoes_over_and_under_confidence(factor):
 
 def test_a_written_bundle_reads_back_the_same(tmp_path):
     torch.manual_seed(1)
-    network = EarlyExitNetwork().fold()
+    network = EarlyExitNetwork(GLYPHS).fold()
     drawn = draw(stripes(40), part(0, 40), seed=2)
     table = measure_exits(network, drawn.images, drawn.labels)
     samples = Samples(drawn.images, drawn.labels, drawn.severity)
-    card = {"schema": 1, "exits": list(EXITS)}
+    card = {"schema": 1, "exits": list(EXITS)}  # as in an earlier version
     scores = ExitScores(*exit_scores(network, samples.images))
     write_bundle(tmp_path / "new", BundleContent(network.state_dict(), table, samples, scores, card))
     bundle = load_bundle(str(tmp_path / "new"))
@@ -90,6 +92,29 @@ def test_a_written_bundle_reads_back_the_same(tmp_path):
         exit_scores(bundle.network(), samples.images)[0], exit_scores(network, samples.images)[0]
     )
     assert (tmp_path / "new" / "LICENSES.md").stat().st_size > 1000
+
+
+def test_a_network_of_another_architecture_trains_and_reads_back(tmp_path):
+    settings = replace(RECIPES["glyphs-deep"], epochs=1, batch=32)
+    content = build_content(stripes(120), Split(part(0, 60), part(60, 90), part(90, 120)), settings)
+    write_bundle(tmp_path, content)
+    bundle = load_bundle(str(tmp_path))
+    assert bundle.architecture == GLYPHS_DEEP
+    assert bundle.exits == (2, 3, 4, 5, 7)
+    assert "architecture" not in bundle.card["training"]  # it stands beside: channels, strides, exits
+    np.testing.assert_allclose(
+        exit_scores(bundle.network(), bundle.evaluation.images)[0], content.scores.confidence, atol=1e-6
+    )
+    assert [sub_model.last for sub_model in bundle.sub_models((2, 3, 4, 5, 7))] == [False] * 4 + [True]
+
+
+def test_every_shipped_model_has_the_recipe_that_its_card_tells():
+    assert set(RECIPES) == set(available_models())
+    for name, settings in RECIPES.items():
+        bundle = load_bundle(name)
+        told = bundle.card["training"]
+        told["exit_weights"] = tuple(told["exit_weights"])
+        assert TrainSettings(bundle.architecture, **told) == settings
 
 
 @pytest.mark.slow

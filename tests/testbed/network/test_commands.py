@@ -1,7 +1,15 @@
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from node_agent.errors import EnvironmentLacking
 from node_agent.transport import LOW_DELAY
+from testbed.namespaces import join_namespace
 from testbed.network import commands
 from testbed.network.commands import Batch, NetworkError
 from testbed.scenario import LinkShape
@@ -87,14 +95,63 @@ def test_veth_ends_are_born_in_their_namespaces():
     )
 
 
-def test_batch_runs_each_tool_once():
-    script = Batch(ip=["link set lo up", "link show"], tc=["qdisc show"]).script()
-    assert script == "ip -batch - <<'END'\nlink set lo up\nlink show\nEND\ntc -batch - <<'END'\nqdisc show\nEND\n"
+def test_batch_runs_each_tool_once(tmp_path, monkeypatch):
+    for tool in ("ip", "bridge", "tc"):
+        program = tmp_path / tool
+        program.write_text(f'#!/bin/sh\necho {tool} "$@" >> {tmp_path}/ran\ncat >> {tmp_path}/ran\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    Batch(ip=["link set lo up", "link show"], tc=["qdisc show"]).carry_out("n0")
+    ran = (tmp_path / "ran").read_text()
+    assert ran == "ip -batch -\nlink set lo up\nlink show\ntc -batch -\nqdisc show\n"
 
 
-def test_settings_missing_in_the_kernel_are_passed_over():
-    script = commands.settings_script([("net/no/such", "1")])
-    assert script.startswith("[ ! -e /proc/sys/net/no/such ] || echo 1 > /proc/sys/net/no/such\n")
+def test_a_batch_that_fails_is_called_by_its_name():
+    with pytest.raises(NetworkError, match=r"set-up of n0 failed: .* \(at line 2: link set no-such-if up\)"):
+        Batch(ip=["link show lo", "link set no-such-if up"]).carry_out("set-up of n0")
+
+
+@pytest.mark.root
+def test_progress_goes_on_while_the_first_batch_takes_long(tmp_path, monkeypatch):
+    """The first one ends only when the two others have been told of."""
+    release = tmp_path / "release"
+    os.mkfifo(release)
+    program = tmp_path / "ip"
+    program.write_text(f'#!/bin/sh\nread line\n[ "$line" = wait ] && read line < {release}\nexit 0\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    told = []
+
+    def progress(done):
+        told.append(done)
+        if done == 2:
+            release.write_text("go\n")
+
+    nodes = [SimpleNamespace(name=f"n{number}", pid=os.getpid()) for number in range(3)]
+    commands.run_batches(
+        [(nodes[0], Batch(ip=["wait"])), (nodes[1], Batch(ip=["go"])), (nodes[2], Batch(ip=["go"]))], progress=progress
+    )
+    assert told == [1, 2, 3]
+
+
+@pytest.mark.root
+def test_settings_are_those_of_the_threads_namespace_and_ones_missing_in_the_kernel_are_passed_over():
+    mine = Path("/proc/sys/net/ipv4/ip_forward").read_text()
+    with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as other:
+        try:
+            namespace = Path(f"/proc/{other.pid}/ns/net")
+            while namespace.readlink() == Path("/proc/self/ns/net").readlink():
+                time.sleep(0.001)
+            wanted = "1" if mine.strip() == "0" else "0"
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(join_namespace, str(namespace)).result()
+                settings = [("net/no/such", "1"), ("net/ipv4/ip_forward", wanted)]
+                pool.submit(commands.write_settings, settings).result()
+                found = pool.submit(Path("/proc/sys/net/ipv4/ip_forward").read_text).result()
+        finally:
+            other.kill()
+    assert found.strip() == wanted
+    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == mine
 
 
 def test_a_failed_command_raises_with_its_message():

@@ -109,8 +109,8 @@ def test_trains_of_a_large_network_are_full_ones_and_spread_over_it():
     assert all((train.count - 1) * train.gap_s >= 0.00499 for train in trains)
     assert sum(train.count for train in trains) <= FRAMES_IN_ALL
     chosen = [train.path for train in trains]
-    assert len(chosen) > 300
-    assert max(later - earlier for earlier, later in itertools.pairwise([0, *chosen, 1399])) < 6
+    assert len(chosen) > 100
+    assert max(later - earlier for earlier, later in itertools.pairwise([0, *chosen, 1399])) < 15
 
 
 class Wires:
@@ -207,7 +207,9 @@ def test_links_are_measured(build):
     links = {("a", "b"): LinkShape(20.0, 0.008), ("a", "sw"): LinkShape(5.0, 0.002)}
     links[("sw", "c")] = LinkShape(10.0, 0.003)
     network = build(scenario(["a", "b", "c"], links, switches=["sw"]))
-    found = {path.path: path for path in network.measure_links()}
+    told = []
+    found = {path.path: path for path in network.measure_links(lambda *progress: told.append(progress))}
+    assert [each for each in told if each[1] == each[2]] == [("delays measured", 4, 4), ("rates measured", 4, 4)]
     assert set(found) == {("a", "b"), ("b", "a"), ("a", "sw", "c"), ("c", "sw", "a")}
     for path in found.values():
         switched = len(path.path) == 3

@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from testbed.network.delay import quantile_s
-from testbed.network.relay import LATE_NS, VNET_HEADER_BYTES, Line, on_the_wire
+from testbed.relay.frames import VNET_HEADER_BYTES, on_the_wire
+from testbed.relay.line import LATE_NS, Line
 
 MS = 1_000_000
 FRAME = 1000

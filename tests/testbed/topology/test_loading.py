@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
+from node_agent.models import load_bundle
 from node_agent.policies.loading import _module
 from testbed.scenario import CapacityChange, Device, LinkChange, LinkShape, NodeChange, RateChange, Scenario
 from testbed.topology import (
@@ -433,6 +434,40 @@ def test_city_is_the_scenario_that_it_says_it_is(seed: int | None) -> None:
         assert max(capacities) <= 3.001 * min(capacities)
     assert all(0.002 <= link.shape.delay_s <= 0.06 for link in scenario.links)
     assert all(5 <= link.shape.rate_mbit_per_s <= 100 for link in scenario.links)
+
+
+@pytest.mark.parametrize("seed", [None, *range(2, 6)])
+def test_metro_is_the_scenario_that_it_says_it_is(seed: int | None) -> None:
+    scenario = load_topology(TOPOLOGIES / "metro.yaml").resolve(seed=seed)
+    assert len(scenario.devices) == 150
+    assert [len(scenario.servers_of_stage(stage)) for stage in range(1, 6)] == [12, 10, 8, 6, 4]
+    assert len(scenario.links) == 150 * 4 + 12 * 10 + 10 * 8 + 8 * 6 + 6 * 4
+    bundle = load_bundle(scenario.model.name)
+    profiles = bundle.profiles(scenario.model.cut, scenario.model.activation)
+    share, _ = bundle.exit_table(scenario.model.cut).outcome([0.8] * 4)
+    offered = sum(device.rate_per_s for device in scenario.devices)
+    for profile in profiles:
+        capacities = [server.capacity_flop_per_s for server in scenario.servers_of_stage(profile.stage)]
+        assert len(set(capacities)) == 3
+        assert max(capacities) <= 3.05 * min(capacities)
+        load = offered * share[profile.stage - 1 :].sum() * profile.flop / sum(capacities)
+        assert 0.42 < load < 0.48
+
+
+def test_in_metro_every_device_has_its_own_district_and_the_next() -> None:
+    scenario = load_topology(TOPOLOGIES / "metro.yaml").resolve()
+    reached: dict[str, set[str]] = {}
+    for device in scenario.devices:
+        district = device.name.rpartition("-")[0]
+        receivers = scenario.offload_to[device.name]
+        assert len(receivers) == 4
+        reached.setdefault(district, set()).update(name.rpartition("-")[0] for name in receivers)
+    assert len(reached) == 6
+    for district, near in reached.items():
+        assert district in near
+        assert len(near) == 2
+    neighbours = [next(iter(near - {district})) for district, near in reached.items()]
+    assert sorted(neighbours) == sorted(reached)  # each district is the next one of exactly one other
 
 
 def test_the_schema_file_is_up_to_date() -> None:

@@ -1,0 +1,149 @@
+"""Frames in and out of a namespace, many at a time: a memory-mapped ring that hears all interfaces, and sendmmsg."""
+
+import ctypes
+import mmap
+import socket
+import struct
+from collections.abc import Sequence
+
+SOL_PACKET = 263
+PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING = 5, 6, 10, 15, 23
+TPACKET_V2 = 1
+SO_SNDBUFFORCE = 32
+ETH_P_ALL = 3
+VNET_HEADER_BYTES = 10
+
+SLOT_BYTES = 16384  # room for a superframe of ten segments
+SLOTS = 2048
+SLOT_WORDS = SLOT_BYTES // 4
+RING_WORDS = SLOTS * SLOT_WORDS
+BLOCK_BYTES = 65536
+# The 32-byte header of a slot and the address behind it: (status) length, captured length, offset of the frame, (of its
+# payload) seconds, nanoseconds, (what no link here has) interface index.
+SLOT_HEADER = struct.Struct("=4xIIH2xII12xi")
+STATUS_USER = 1
+
+LONGEST_FRAME_BYTES = 1514  # what is longer is a superframe of several segments
+SUPERFRAME = struct.Struct("=BBHHHH")  # flags, type, hint, bytes of a segment, offset of TCP's header, of its checksum
+TCP_HEADER_WORDS_OFFSET, UDP_HEADER_BYTES = 12, 8
+GSO_TCP, GSO_UDP, GSO_ECN = (1, 4), 5, 0x80  # types: TCP over IPv4 and IPv6, UDP, and a flag
+
+LINK_ADDRESS = struct.Struct("=HHiHBB8x")  # sockaddr_ll: family, protocol, interface index, and what is not needed
+
+
+class Ring:
+    """The memory-mapped receive ring that hears every interface of this namespace."""
+
+    def __init__(self) -> None:
+        # Never bound: it hears all interfaces, also those that appear later.
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
+        self.socket.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        size = SLOTS * SLOT_BYTES
+        request = struct.pack("=IIII", BLOCK_BYTES, size // BLOCK_BYTES, SLOT_BYTES, SLOTS)
+        self.socket.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
+        self.memory = mmap.mmap(self.socket.fileno(), size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.words = memoryview(self.memory).cast("I")
+        self.at_word = 0  # where the next frame will appear
+        self.dropped = 0
+
+    def count_dropped(self) -> int:
+        """Frames the kernel could not put into the ring, in all."""
+        _, dropped = struct.unpack("=II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+        self.dropped += dropped  # the kernel's counter starts again at every reading
+        return self.dropped
+
+
+def on_the_wire(memory: "mmap.mmap | bytes", at: int, length: int) -> tuple[int, int]:
+    """Bytes and number of the frames that the superframe at `at`, behind its virtio header, stands for.
+
+    Every one of them carries the headers. What is neither TCP nor UDP counts as the one frame it looks like.
+    """
+    _, kind, _, segment_bytes, transport, _ = SUPERFRAME.unpack_from(memory, at - VNET_HEADER_BYTES)
+    kind &= ~GSO_ECN
+    if segment_bytes and kind in GSO_TCP:
+        header_bytes = transport + (memory[at + transport + TCP_HEADER_WORDS_OFFSET] >> 4) * 4
+    elif segment_bytes and kind == GSO_UDP:
+        header_bytes = transport + UDP_HEADER_BYTES
+    else:
+        return length, 1
+    frames = max(1, -(-(length - header_bytes) // segment_bytes))
+    return length + (frames - 1) * header_bytes, frames
+
+
+class _Part(ctypes.Structure):
+    """iovec: where the bytes lie (a bytes object, which it keeps alive), and how many."""
+
+    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """msghdr: the interface a frame leaves by, and where the frame lies."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint),
+        ("parts", ctypes.POINTER(_Part)),
+        ("part_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """mmsghdr: one of several messages."""
+
+    _fields_ = (("header", _Header), ("sent_bytes", ctypes.c_uint))
+
+
+class Departures:
+    """Sends frames that are due together in one system call, each out of an interface of its own.
+
+    Decision: sendmmsg through ctypes. A `sendto` of Python's for each frame costs a system call, and another one that
+    looks up the interface's name. Rejected: a transmit ring, which sends all it holds out of one interface.
+    """
+
+    MOST = 32
+
+    def __init__(self, out: socket.socket) -> None:
+        self._number = out.fileno()
+        self._addresses: list[ctypes.Array[ctypes.c_char]] = []
+        parts, messages = (_Part * self.MOST)(), (_Message * self.MOST)()
+        self._first = ctypes.addressof(messages)
+        self._slots = [(part, message.header) for part, message in zip(parts, messages, strict=True)]
+        for part, header in self._slots:
+            header.parts, header.part_count, header.name_length = ctypes.pointer(part), 1, LINK_ADDRESS.size
+        self._sendmmsg = ctypes.CDLL(None).sendmmsg
+        self._sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+
+    def destination(self, interface: str) -> int:
+        """What `send` wants to know of an interface."""
+        address = LINK_ADDRESS.pack(socket.AF_PACKET, 0, socket.if_nametoindex(interface), 0, 0, 0)
+        self._addresses.append(ctypes.create_string_buffer(address, len(address)))
+        return ctypes.addressof(self._addresses[-1])
+
+    def send(self, frames: Sequence[tuple[int, bytes]]) -> int:
+        """Send up to MOST frames (destination, and virtio header first); returns how many were before one failed."""
+        for (destination, frame), (part, header) in zip(frames, self._slots, strict=False):
+            part.base, part.length, header.name = frame, len(frame), destination
+        return max(0, int(self._sendmmsg(self._number, self._first, len(frames), socket.MSG_DONTWAIT)))
+
+
+def sending_socket() -> socket.socket:
+    """The socket that sends frames (virtio header first) out of any interface of this namespace.
+
+    One for all, as far as its room suffices: closing a packet socket takes the kernel some 12 ms, which 120 of them
+    would add to the end of a run.
+    """
+    out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    out.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+    # Frames that wait in a queue behind the receiving switch still count against this socket: a small buffer would
+    # block the relay, and all links with it.
+    try:
+        out.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 30)
+    except PermissionError:  # in a user namespace: what net.core.wmem_max allows; `doctor` tells whether that is little
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+    out.setblocking(False)
+    return out

@@ -1,0 +1,66 @@
+"""City and metro for five minutes each, live, at their time scales: `python -m tests.bench.city.endurance`.
+
+A run of that length meets what a short one may miss: queues that creep up, memory, a housekeeping job of the machine.
+What a user would see is asked for: the command line in a process of its own, and the summary that it prints. The
+rival is the simulation of the same tasks, whose delays no machine can touch. Needs root; about a quarter of an hour.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from testbed.fidelity import VERDICTS
+from testbed.topology import load_topology
+from tests.bench.city.runs import ROOT, TESTBED, output_of
+from tests.bench.table import Row, main, row
+
+TOPOLOGIES = ("city", "metro")
+REAL_S = 300.0  # how long tasks arrive, by this machine's clock
+
+
+def rows() -> Iterator[Row]:
+    """Both topologies, one after the other."""
+    for name in TOPOLOGIES:
+        time_scale = load_topology(_file(name)).resolve().time_scale
+        yield from endurance(name, duration_s=REAL_S / time_scale)
+
+
+def endurance(name: str, duration_s: float) -> Iterator[Row]:
+    """One topology for `duration_s` emulated seconds: did it hold, was a task lost, how busy was the machine?"""
+    live, simulated = (_summary_of(verb, name, duration_s) for verb in ("run", "simulate"))
+    tasks, fidelity = live["tasks"], live["fidelity"]
+    host = fidelity["host"]
+    why = "; ".join(fidelity["reasons"]) or None
+    where = f"{name}, {duration_s:.0f} s"
+    yield row(f"{where}: verdict (0: held)", VERDICTS.index(fidelity["verdict"]), "", most=0, rival=why)
+    yield row(f"{where}: lost", tasks["lost"], "tasks", most=0, rival=f"{tasks['offered']} offered")
+    yield row(f"{where}: machine busy", 100 * host["cpu_share"], "%")
+    yield row(f"{where}: processes waited for a processor", 100 * (host["pressure_some_share"] or 0.0), "%")
+    late_frames = fidelity["frames_late"] / max(1, fidelity["frames_relayed"])
+    yield row(f"{where}: frames over 1 ms late", 100 * late_frames, "%", rival=f"{fidelity['frames_relayed']} frames")
+    late_timers = fidelity["timers_late"] / max(1, fidelity["timers"])
+    yield row(f"{where}: timers over 1 ms late", 100 * late_timers, "%", rival=f"{fidelity['timers']} timers")
+    yield row(f"{where}: tasks that this machine delayed", 100 * fidelity["tasks_touched_share"], "%")
+    for figure in ("mean", "p95"):
+        ours_s, theirs_s = (summary["delay_s"][figure] for summary in (live, simulated))
+        told = f"simulated {theirs_s * 1e3:.0f} ms, {ours_s / theirs_s:.3f} times"
+        yield row(f"{where}: {figure} delay", ours_s * 1e3, "ms", rival=told)
+
+
+def _file(name: str) -> Path:
+    return ROOT / "topologies" / f"{name}.yaml"
+
+
+def _summary_of(verb: str, name: str, duration_s: float) -> dict[str, Any]:
+    """The summary of one run, by the command a user would type."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--duration", f"{duration_s:g}s", "--monitor", "off", "--json", "--out", f"{folder}/run"]
+        output = output_of([*TESTBED, verb, str(_file(name)), *options])
+    summary: dict[str, Any] = json.loads(output)
+    return summary
+
+
+if __name__ == "__main__":
+    main(rows, __doc__)

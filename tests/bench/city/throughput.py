@@ -1,0 +1,216 @@
+"""One saturated server that nothing paces: tasks/s of a real agent against a bare PyTorch loop over its sub-model.
+
+The agent is a process of its own with the city's first sub-model. This process plays its neighbours over real ZeroMQ: a
+device that always has tasks waiting there, and a server of the second stage that takes over what goes on. They share
+the processors with the agent; while the bare loop runs, this process therefore computes as large a part of the time as
+it took to play them.
+"""
+
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import zmq
+
+from node_agent.agent import AgentConfig
+from node_agent.compute import as_tensor
+from node_agent.models.bundle import load_bundle
+from node_agent.records import Ready, Start, Stop
+from node_agent.transport import Transport
+from node_agent.wire import Ack, Message, Probe, ProbeAck, Result, Task, Tensor, decode, encode
+from testbed.control_room import ControlRoom
+from testbed.topology import resolve_text
+from testbed.wiring import agent_configs, stated_costs
+from tests.bench.table import Row, main, row
+from tests.node_agent.addresses import fresh_address
+
+CUT = (2, 3, 5)
+UNPACED = """
+name: unpaced
+model: {name: glyphs, cut: [2, 3, 5], activation: float16}
+policy: {name: computing-first, parameters: {threshold: 0.8}}
+slot: 5 s
+duration: 60 s
+devices: {cam: {rate: 1 /s}}
+servers:
+  near: {stage: 1, capacity: 900 GFLOP/s}
+  mid: {stage: 2, capacity: 900 GFLOP/s}
+  far: {stage: 3, capacity: 900 GFLOP/s}
+links:
+  - {from: cam, to: near, rate: 1 Gbit/s, delay: 1 ms}
+  - {from: near, to: mid, rate: 1 Gbit/s, delay: 1 ms}
+  - {from: mid, to: far, rate: 1 Gbit/s, delay: 1 ms}
+"""
+WAITING = 24  # tasks at the server, all the time
+ROUNDS, ROUND_S = 5, 2.0
+PATIENCE_S = 5.0  # for what is at the server to end, which takes 20 ms
+SLICE_S = 0.002  # of the load beside the bare loop: about what comes in between two waits of the neighbours
+
+
+class Neighbours:
+    """The device before the agent and the server behind it."""
+
+    def __init__(self, configs: dict[str, AgentConfig], images: "list[Tensor]") -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        connect = {"data": {"near": configs["near"].address}}
+        self._cam = Transport(self._context, "cam", configs["cam"].address, connect)  # type: ignore[arg-type]
+        self._mid = Transport(self._context, "mid", configs["mid"].address, {})
+        self._sockets = [transport.sockets["data"] for transport in (self._cam, self._mid)]
+        self._images = images
+        self._sent = self.ended = 0
+        self._offering = True
+
+    def offer(self) -> None:
+        """One more task."""
+        image = self._images[self._sent % len(self._images)]
+        self._cam.send("near", "data", encode(Task(self._sent, "cam", 1, 0.0, (), image.form), image))
+        self._sent += 1
+
+    def play(self, seconds: float) -> None:
+        """Answer what comes, and offer a task for each that has ended or gone on."""
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            zmq.select(self._sockets, [], [], 0.05)
+            for transport in (self._cam, self._mid):
+                for peer, frames in transport.receive_all("data", 64):
+                    self._answer(transport, peer, decode(frames)[0])
+
+    def _answer(self, transport: Transport, peer: str, message: Message) -> None:
+        match message:
+            case Probe(sequence):
+                transport.send(peer, "data", encode(ProbeAck(sequence, time.monotonic())))
+            case Task(task_id, _, attempt):
+                transport.send(peer, "data", encode(Ack(task_id, attempt, 0.0, 1)))
+                self._go_on()
+            case Result():
+                self._go_on()
+
+    def _go_on(self) -> None:
+        self.ended += 1
+        if self._offering:
+            self.offer()
+
+    def pause(self) -> None:
+        """Offer nothing until the server has nothing left."""
+        self._offering = False
+        until_s = time.monotonic() + PATIENCE_S
+        while self.ended < self._sent:
+            if time.monotonic() > until_s:
+                raise RuntimeError(f"{self._sent - self.ended} tasks have got lost")
+            self.play(0.1)
+
+    def resume(self) -> None:
+        """As before the pause."""
+        self._offering = True
+        for _ in range(WAITING):
+            self.offer()
+        self.play(0.2)
+
+    def close(self) -> None:
+        """Leave."""
+        self._cam.close()
+        self._mid.close()
+        self._context.term()
+
+
+def _serve(config: AgentConfig) -> None:
+    """The agent's process."""
+    import torch
+
+    from node_agent.assemble import make_server
+
+    torch.set_num_threads(1)
+    bundle = load_bundle("glyphs")
+    make_server(config, bundle.sub_models(CUT)[0], bundle.exit_table(CUT)).run()
+
+
+def _loop(pipe: Connection) -> None:
+    """The rival's process: asked for so many seconds of the bare loop, it answers with tasks/s."""
+    import torch
+
+    torch.set_num_threads(1)
+    bundle = load_bundle("glyphs")
+    sub_model = bundle.sub_models(CUT)[0]
+    images = [torch.from_numpy(bundle.evaluation.images[n : n + 1].copy()) for n in range(WAITING)]
+    while (seconds := pipe.recv()) is not None:
+        done, began_s = 0, time.monotonic()
+        with torch.inference_mode():
+            while time.monotonic() < began_s + seconds:
+                _, logits = sub_model(images[done % WAITING])
+                torch.softmax(logits[0], dim=0).max(dim=0)
+                done += 1
+        pipe.send(done / (time.monotonic() - began_s))
+
+
+def _compute(share: float, seconds: float) -> None:
+    """Keep a processor busy for this share of the time."""
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        began_s = time.thread_time()
+        while time.thread_time() < began_s + share * SLICE_S:
+            pass
+        time.sleep((1 - share) * SLICE_S)
+
+
+@contextmanager
+def saturated_server() -> Iterator[Neighbours]:
+    """An agent at work, with as many tasks waiting as it shall have."""
+    scenario, bundle = resolve_text(UNPACED), load_bundle("glyphs")
+    images = [as_tensor(bundle.evaluation.images[n : n + 1]) for n in range(200)]
+    warm = stated_costs(bundle, scenario.model)
+    addresses = {name: fresh_address() for name in scenario.node_names}
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ControlRoom(Path(folder)) as room:
+        configs = agent_configs(
+            scenario, [], warm, address=addresses.__getitem__, control_room=room.endpoint, quota_procs_paths={}
+        )
+        neighbours = Neighbours(configs, images)
+        agent = spawn.Process(target=_serve, args=(configs["near"],))
+        agent.start()
+        try:
+            while not any(isinstance(record, Ready) for record in room.listen(0.0)):
+                neighbours.play(0.1)
+            room.tell("near", Start(time.monotonic()))
+            neighbours.resume()
+            neighbours.play(1.0)  # warms up
+            yield neighbours
+        finally:
+            room.tell("near", Stop())
+            agent.join(5.0)
+            neighbours.close()
+
+
+def rows() -> Iterator[Row]:
+    """Agent and bare loop in turn, several times."""
+    spawn = multiprocessing.get_context("spawn")
+    pipe, loop_pipe = spawn.Pipe()
+    loop = spawn.Process(target=_loop, args=(loop_pipe,))
+    loop.start()
+    bare, served, shares = [], [], []
+    with saturated_server() as neighbours:
+        for _ in range(ROUNDS):
+            before, began_s, began_cpu_s = neighbours.ended, time.monotonic(), time.process_time()
+            neighbours.play(ROUND_S)
+            took_s = time.monotonic() - began_s
+            served.append((neighbours.ended - before) / took_s)
+            shares.append(min(1.0, (time.process_time() - began_cpu_s) / took_s))
+            neighbours.pause()
+            pipe.send(ROUND_S)
+            _compute(shares[-1], ROUND_S)
+            bare.append(float(pipe.recv()))
+            neighbours.resume()
+    pipe.send(None)
+    loop.join()
+    agent_per_s, bare_per_s, share = (statistics.median(figures) for figures in (served, bare, shares))
+    rival = f"{bare_per_s:.0f} tasks/s of a bare PyTorch loop, {share:.0%} of a processor taken beside each"
+    yield row("unpaced server, saturated: tasks/s", agent_per_s, "task/s", rival=rival)
+    yield row("unpaced server, saturated: rate over that of the bare loop", agent_per_s / bare_per_s, "", least=0.85)
+
+
+if __name__ == "__main__":
+    main(rows, __doc__)
