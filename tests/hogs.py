@@ -15,18 +15,23 @@ REALTIME_PRIORITY = 50  # above the relay's and the agents'
 def hogs(count: int, *, realtime: int = 0) -> Iterator[None]:
     """`count` busy loops at normal priority for the time of the `with` block, and `realtime` ones above everything.
 
-    Those (root only) go round the processors, and leave theirs every other BURST_S, so that it can still be used.
+    Those (root only) go round the processors, and leave theirs every other BURST_S, so that it can still be used. All
+    of them are at it when the block begins.
     """
-    kinds = [-1] * count + list(range(realtime))
+    kinds = [*range(realtime), *[-1] * count]
     # A program of their own: a fork would hold whatever the caller has open.
-    loops = [subprocess.Popen([sys.executable, "-I", "-S", __file__, str(kind)]) for kind in kinds]
+    command = [sys.executable, "-I", "-S", __file__]
+    loops = [subprocess.Popen([*command, str(kind)], stdout=subprocess.PIPE) for kind in kinds]
     try:
+        for loop in loops:
+            assert loop.stdout is not None
+            loop.stdout.readline()
         yield
     finally:
         for loop in loops:
             loop.kill()
         for loop in loops:
-            loop.wait()
+            loop.communicate()
 
 
 def main() -> None:
@@ -36,6 +41,7 @@ def main() -> None:
         processors = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {processors[number % len(processors)]})
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
+    print(flush=True)
     while os.getppid() == parent:
         until_s = time.monotonic() + BURST_S
         while time.monotonic() < until_s:

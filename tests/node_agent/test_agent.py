@@ -25,23 +25,10 @@ from testbed.topology import resolve_text
 from testbed.trace import workload
 from testbed.wiring import agent_configs
 from tests.node_agent.addresses import fresh_address
+from tests.node_agent.line import LINE
 from tests.node_agent.stage import IMAGE, PICTURE, Stage, of, wait_for
 from tests.node_agent.virtual import synthetic_table
 
-LINE = """
-name: line
-model: {name: glyphs, cut: [2, 5]}
-policy: {name: computing-first, parameters: {threshold: 0.8}}
-slot: 1 s
-duration: 10 s
-devices: {cam: {rate: 10 /s}}
-servers:
-  near: {stage: 1, capacity: 0.72 GFLOP/s}
-  far: {stage: 2, capacity: 1.4 GFLOP/s}
-links:
-  - {from: cam, to: near, rate: 1 Gbit/s, delay: 1 ms}
-  - {from: near, to: far, rate: 1 Gbit/s, delay: 1 ms}
-"""
 TASKS, LATE_TASKS = 20, 6
 CHANGE_S = 1.9  # the near server slows to half its speed
 LATENESS_S = 0.03  # of a thread on a machine shared with others, at worst; the median is held to a tenth of it

@@ -2,7 +2,6 @@
 
 import os
 import time
-from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -58,24 +57,17 @@ def test_a_live_server_answers_what_the_bundle_records(stage):
 @pytest.mark.root
 def test_an_agent_with_a_policy_of_the_users_own_runs_at_normal_priority(stage, tmp_path):
     (tmp_path / "own.py").write_text(OWN)
+    (sub_model,) = load_bundle("glyphs").sub_models((5,))
     policies = {"shipped": ("computing-first", REAL_TIME), "own": (f"{tmp_path}/own.py:Own", os.SCHED_OTHER)}
     for name, (policy, _) in policies.items():
         for stage_number, kind in enumerate(("device", "server")):
-            node = node_config(f"{name}-{kind}", stage_number)
+            node = msgspec.structs.replace(node_config(f"{name}-{kind}", stage_number), input_form=None)
             config = stage.config(msgspec.structs.replace(node, policy=policy), fresh_address(), {}, ())
             if kind == "device":
                 agent = make_device(config, samples_of(1))
             else:
-                agent = make_server(config, Still(), synthetic_table(1))
+                agent = make_server(config, sub_model, synthetic_table(1))
             stage.start(config, agent)
     stage.wait(Ready, 4)
     for name, (_, priority) in policies.items():
         assert [stage.priority(f"{name}-{kind}") for kind in ("device", "server")] == [priority, priority]
-
-
-class Still:
-    """A sub-model that is asked nothing but the first, empty picture."""
-
-    def infer(self, array, activation):
-        del array, activation
-        return SimpleNamespace(prediction=0, confidence=0.5, activation=None)

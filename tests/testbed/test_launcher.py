@@ -17,23 +17,10 @@ from testbed.scenario import ModelChoice
 from testbed.topology import resolve_text
 from testbed.wiring import agent_configs, stated_costs
 from tests.node_agent.addresses import fresh_address
+from tests.node_agent.line import LINE
 from tests.testbed.brood import adopting_orphans
 
 OWN_NAMESPACE = "/proc/self/ns/net"
-LINE = """
-name: line
-model: {name: glyphs, cut: [2, 5]}
-policy: {name: computing-first, parameters: {threshold: 0.8}}
-slot: 1 s
-duration: 10 s
-devices: {cam: {rate: 10 /s}}
-servers:
-  near: {stage: 1, capacity: 0.72 GFLOP/s}
-  far: {stage: 2, capacity: 1.4 GFLOP/s}
-links:
-  - {from: cam, to: near, rate: 1 Gbit/s, delay: 1 ms}
-  - {from: near, to: far, rate: 1 Gbit/s, delay: 1 ms}
-"""
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_a_run_of_another_model_is_not_replayed(planned, recorded, tmp_path):
     assert model_sha256(Bundle("model", folder)) == said
     for name in ("card.json", "weights.safetensors", "exit_table.npz", "evaluation.npz", "evaluation_scores.npz"):
         whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole[:-1] + b"\x7f")
+        (folder / name).write_bytes(whole + b"\n")
         assert model_sha256(Bundle("model", folder)) != said
         (folder / name).write_bytes(whole)
     edit_manifest(recorded, model_sha256="0" * 64)

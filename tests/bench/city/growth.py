@@ -13,7 +13,7 @@ What is linear, and what is not:
 - Routes grow with the square: every node has one to every other, 25,440 at 160 nodes, of 8 us each. So does the time in
   which they are computed (one tree of shortest paths a node). At 160 nodes both take a quarter of a second.
 - Connections that carry answers grow with servers times devices: every server behind the first stage answers every
-  device. They cost heartbeats and memory, not time.
+  device. They cost memory, not time.
 - The set-up of small networks is that of the model, which is loaded meanwhile: 2 s whatever the size. So its exponent
   is well below 1 until the network takes longer than the model.
 - At 10 nodes there is one server a stage, so nothing to choose from, and less to say in rounds.

@@ -1,9 +1,9 @@
-"""One saturated server that nothing paces: tasks/s of a real agent against a bare PyTorch loop over its sub-model.
+"""A saturated server that nothing paces: tasks/s of a real agent against a bare PyTorch loop over its sub-model.
 
-The agent is a process of its own with the city's first sub-model. This process plays its neighbours over real ZeroMQ: a
-device that always has tasks waiting there, and a server of the second stage that takes over what goes on. They share
-the processors with the agent; while the bare loop runs, this process therefore computes as large a part of the time as
-it took to play them.
+The agent is a process of its own with one of the city's sub-models. This process plays its neighbours over real ZeroMQ:
+the one before, which always has tasks waiting there, the device that hears the answers, and the server behind, which
+takes over what goes on. They share the processors with the agent; while the bare loop runs, this process therefore
+computes as large a part of the time as it took to play them.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ from pathlib import Path
 import zmq
 
 from node_agent.agent import AgentConfig
-from node_agent.compute import as_tensor
+from node_agent.compute import as_tensor, inference
 from node_agent.models.bundle import load_bundle
 from node_agent.records import Ready, Start, Stop
 from node_agent.transport import Transport
@@ -46,29 +46,39 @@ links:
   - {from: near, to: mid, rate: 1 Gbit/s, delay: 1 ms}
   - {from: mid, to: far, rate: 1 Gbit/s, delay: 1 ms}
 """
+NODES = ("cam", "near", "mid", "far")  # by stage
 WAITING = 24  # tasks at the server, all the time
-ROUNDS, ROUND_S = 5, 2.0
+ROUNDS, ROUND_S = 4, 2.0
 PATIENCE_S = 5.0  # for what is at the server to end, which takes 20 ms
 SLICE_S = 0.002  # of the load beside the bare loop: about what comes in between two waits of the neighbours
 
 
 class Neighbours:
-    """The device before the agent and the server behind it."""
+    """The device, the node before the agent and the server behind it."""
 
-    def __init__(self, configs: dict[str, AgentConfig], images: "list[Tensor]") -> None:
+    def __init__(self, configs: dict[str, AgentConfig], stage: int, tensors: "list[Tensor]") -> None:
+        """The agent serves `stage`; `tensors` are what its tasks are about."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        connect = {"data": {"near": configs["near"].address}}
-        self._cam = Transport(self._context, "cam", configs["cam"].address, connect)  # type: ignore[arg-type]
-        self._mid = Transport(self._context, "mid", configs["mid"].address, {})
-        self._sockets = [transport.sockets["data"] for transport in (self._cam, self._mid)]
-        self._images = images
+        self._server, self._before = NODES[stage], NODES[stage - 1]
+        self._transports = {
+            name: Transport(
+                self._context,
+                name,
+                configs[name].address,
+                {"data": {self._server: configs[self._server].address}} if name == self._before else {},
+            )
+            for name in {NODES[0], *NODES[stage - 1 : stage + 2]} - {self._server}
+        }
+        self._sockets = [transport.sockets["data"] for transport in self._transports.values()]
+        self._tensors = tensors
         self._sent = self.ended = 0
         self._offering = True
 
     def offer(self) -> None:
         """One more task."""
-        image = self._images[self._sent % len(self._images)]
-        self._cam.send("near", "data", encode(Task(self._sent, "cam", 1, 0.0, (), image.form), image))
+        tensor = self._tensors[self._sent % len(self._tensors)]
+        task = Task(self._sent, NODES[0], 1, 0.0, (), tensor.form)
+        self._transports[self._before].send(self._server, "data", encode(task, tensor))
         self._sent += 1
 
     def play(self, seconds: float) -> None:
@@ -76,7 +86,7 @@ class Neighbours:
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
             zmq.select(self._sockets, [], [], 0.05)
-            for transport in (self._cam, self._mid):
+            for transport in self._transports.values():
                 for peer, frames in transport.receive_all("data", 64):
                     self._answer(transport, peer, decode(frames)[0])
 
@@ -113,12 +123,12 @@ class Neighbours:
 
     def close(self) -> None:
         """Leave."""
-        self._cam.close()
-        self._mid.close()
+        for transport in self._transports.values():
+            transport.close()
         self._context.term()
 
 
-def _serve(config: AgentConfig) -> None:
+def _serve(config: AgentConfig, stage: int) -> None:
     """The agent's process."""
     import torch
 
@@ -126,22 +136,36 @@ def _serve(config: AgentConfig) -> None:
 
     torch.set_num_threads(1)
     bundle = load_bundle("glyphs")
-    make_server(config, bundle.sub_models(CUT)[0], bundle.exit_table(CUT)).run()
+    make_server(config, bundle.sub_models(CUT)[stage - 1], bundle.exit_table(CUT)).run()
 
 
-def _loop(pipe: Connection) -> None:
+def _tensors(stage: int, count: int) -> list[Tensor]:
+    """What comes to a stage: pictures, or what the stages before make of them."""
+    bundle = load_bundle("glyphs")
+    tensors = [as_tensor(bundle.evaluation.images[n : n + 1]) for n in range(count)]
+    for sub_model in bundle.sub_models(CUT)[: stage - 1]:
+        answers = map(inference(sub_model, "float16"), tensors)
+        tensors = [answer.activation for answer in answers if answer.activation is not None]
+    return tensors
+
+
+def _loop(pipe: Connection, stage: int) -> None:
     """The rival's process: asked for so many seconds of the bare loop, it answers with tasks/s."""
     import torch
 
     torch.set_num_threads(1)
-    bundle = load_bundle("glyphs")
-    sub_model = bundle.sub_models(CUT)[0]
-    images = [torch.from_numpy(bundle.evaluation.images[n : n + 1].copy()) for n in range(WAITING)]
+    sub_model = load_bundle("glyphs").sub_models(CUT)[stage - 1]
+    inputs = [
+        torch.frombuffer(bytearray(tensor.data), dtype=getattr(torch, tensor.form.dtype)).reshape(tensor.form.shape)
+        for tensor in _tensors(stage, WAITING)
+    ]
+    if stage > 1:
+        inputs = [each.float() for each in inputs]
     while (seconds := pipe.recv()) is not None:
         done, began_s = 0, time.monotonic()
         with torch.inference_mode():
             while time.monotonic() < began_s + seconds:
-                _, logits = sub_model(images[done % WAITING])
+                _, logits = sub_model(inputs[done % WAITING])
                 torch.softmax(logits[0], dim=0).max(dim=0)
                 done += 1
         pipe.send(done / (time.monotonic() - began_s))
@@ -158,41 +182,46 @@ def _compute(share: float, seconds: float) -> None:
 
 
 @contextmanager
-def saturated_server() -> Iterator[Neighbours]:
-    """An agent at work, with as many tasks waiting as it shall have."""
-    scenario, bundle = resolve_text(UNPACED), load_bundle("glyphs")
-    images = [as_tensor(bundle.evaluation.images[n : n + 1]) for n in range(200)]
-    warm = stated_costs(bundle, scenario.model)
+def saturated_server(stage: int) -> Iterator[Neighbours]:
+    """The agent of a stage at work, with as many tasks waiting as it shall have."""
+    scenario, server = resolve_text(UNPACED), NODES[stage]
+    warm = stated_costs(load_bundle("glyphs"), scenario.model)
     addresses = {name: fresh_address() for name in scenario.node_names}
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, ControlRoom(Path(folder)) as room:
         configs = agent_configs(
             scenario, [], warm, address=addresses.__getitem__, control_room=room.endpoint, quota_procs_paths={}
         )
-        neighbours = Neighbours(configs, images)
-        agent = spawn.Process(target=_serve, args=(configs["near"],))
+        neighbours = Neighbours(configs, stage, _tensors(stage, 200))
+        agent = spawn.Process(target=_serve, args=(configs[server], stage))
         agent.start()
         try:
             while not any(isinstance(record, Ready) for record in room.listen(0.0)):
                 neighbours.play(0.1)
-            room.tell("near", Start(time.monotonic()))
+            room.tell(server, Start(time.monotonic()))
             neighbours.resume()
             neighbours.play(1.0)  # warms up
             yield neighbours
         finally:
-            room.tell("near", Stop())
+            room.tell(server, Stop())
             agent.join(5.0)
             neighbours.close()
 
 
 def rows() -> Iterator[Row]:
+    """Every stage."""
+    for stage in range(1, len(CUT) + 1):
+        yield from of_stage(stage)
+
+
+def of_stage(stage: int) -> Iterator[Row]:
     """Agent and bare loop in turn, several times."""
     spawn = multiprocessing.get_context("spawn")
     pipe, loop_pipe = spawn.Pipe()
-    loop = spawn.Process(target=_loop, args=(loop_pipe,))
+    loop = spawn.Process(target=_loop, args=(loop_pipe, stage))
     loop.start()
     bare, served, shares = [], [], []
-    with saturated_server() as neighbours:
+    with saturated_server(stage) as neighbours:
         for _ in range(ROUNDS):
             before, began_s, began_cpu_s = neighbours.ended, time.monotonic(), time.process_time()
             neighbours.play(ROUND_S)
@@ -208,8 +237,9 @@ def rows() -> Iterator[Row]:
     loop.join()
     agent_per_s, bare_per_s, share = (statistics.median(figures) for figures in (served, bare, shares))
     rival = f"{bare_per_s:.0f} tasks/s of a bare PyTorch loop, {share:.0%} of a processor taken beside each"
-    yield row("unpaced server, saturated: tasks/s", agent_per_s, "task/s", rival=rival)
-    yield row("unpaced server, saturated: rate over that of the bare loop", agent_per_s / bare_per_s, "", least=0.85)
+    what = f"unpaced server of stage {stage}, saturated"
+    yield row(f"{what}: tasks/s", agent_per_s, "task/s", rival=rival)
+    yield row(f"{what}: rate over that of the bare loop", agent_per_s / bare_per_s, "", least=0.85)
 
 
 if __name__ == "__main__":
