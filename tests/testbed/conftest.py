@@ -19,7 +19,7 @@ def kernel_state() -> dict[str, set[str]]:
             words = " ".join(process.cmdline())
         except (OSError, psutil.Error):
             continue
-        if "testbed.nursery" in words or "network/relay.py" in words or "mininet:" in words:
+        if "testbed.nursery" in words or "relay/process.py" in words or "mininet:" in words:
             processes.add(f"{process.pid} {words}")
     groups = {str(path) for path in Path("/sys/fs/cgroup").rglob("dtoee*") if path.is_dir()}
     runs = {path.name for path in RUN_ROOT.iterdir()} if RUN_ROOT.exists() else set()
