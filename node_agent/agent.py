@@ -47,7 +47,7 @@ from node_agent.records import (
 )
 from node_agent.timer import DeadlineTimer, Timers
 from node_agent.transport import QUEUED_MESSAGES, Transport
-from node_agent.wire import Offer, Probe, ProbeAck, Task, Tensor, WireError, as_sent, decode, encode
+from node_agent.wire import Probe, ProbeAck, Tensor, WireError, as_sent, decode, encode
 
 MESSAGES_PER_TURN = 64  # then due timers get their turn
 FEW = 8  # descriptors of a poll loop, at most
@@ -152,11 +152,10 @@ class Agent:
         self._receive_commands()
         while not self._stopping:
             woken_by = self._woken_by(may_sleep=transport.may_sleep())
-            woken_s = self._now_s()
             self._collect_answers(signalled=not answer_fds.isdisjoint(woken_by))
             self._fire_due()
             for channel in transport.to_ask(woken_by):
-                self._receive_messages(channel, woken_s)
+                self._receive_messages(channel)
             if self._flush() or room_fd in woken_by:
                 self._receive_commands()
             self._compute()
@@ -228,13 +227,13 @@ class Agent:
         image = self._samples.images[arrival.sample : arrival.sample + 1]
         self._give(TaskArrived(arrival.task_id, arrival.sample, arrival.time_s, as_tensor(image)))
 
-    def _receive_messages(self, channel: Channel, woken_s: float) -> None:
-        """A turn's worth; the loop comes back for what is left, or has come meanwhile.
-
-        They count as received when the loop woke for them, whatever it has done first.
-        """
-        for peer, frames in self._transport.receive_all(channel, MESSAGES_PER_TURN):
-            self._meet(peer, frames, woken_s)
+    def _receive_messages(self, channel: Channel) -> None:
+        """A turn's worth; the loop comes back for what is left, or has come meanwhile."""
+        arrived = self._transport.receive_all(channel, MESSAGES_PER_TURN)
+        # Not when the loop woke, for some have come since: on a slow machine they would seem to outrun their link.
+        received_s = self._now_s()
+        for peer, frames in arrived:
+            self._meet(peer, frames, received_s)
 
     def _meet(self, peer: str, frames: list[bytes], received_s: float) -> None:
         """A message that was there at `received_s`, or bytes that are none."""
@@ -246,8 +245,6 @@ class Agent:
         except WireError as error:
             self._note("foreign-message", f"from {peer}: {error}")
             return
-        if isinstance(message, (Task, Offer)):
-            received_s = min(max(received_s, message.sent_s), self._now_s())  # it may have come since the loop woke
         if self._started or isinstance(message, (Probe, ProbeAck)):
             self._give(Received(peer, message, tensor, received_s))
         else:  # tasks and prices have no meaning before time zero is known

@@ -1,6 +1,6 @@
 """What a hop of the city costs beyond what is emulated: from received to sent, less queueing and paced service.
 
-Of each task at each server: from when the agent woke for it (and the task before it had been served) to when it was
+Of each task at each server: from when the agent had it in hand (and the task before it had been served) to when it was
 sent on, less the service time that the server's capacity says. Not in it: encoding and handing over to ZeroMQ, and what
 ZeroMQ, the kernel and the relay add between two nodes. That is printed besides: from sent to received, less the link's
 delay and the time that the bytes need at its rate.
