@@ -121,6 +121,11 @@ class Kernel:
             (self.shared / "console").read_text(errors="replace"),
         )
 
+    def run(self) -> Completed:
+        """Boot, run the command, halt."""
+        with self:
+            return self.wait()
+
     def _boot(self) -> list[str]:
         return [
             # If the caller is killed, so is unshare, and with it the first process of a namespace of processes, the
@@ -137,22 +142,6 @@ class Kernel:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-
-def run_inside(
-    command: Sequence[str],
-    shared: Path,
-    *,
-    timeout_s: float,
-    cgroup: Literal["v1", "v2"] = "v2",
-    environment: Mapping[str, str] | None = None,
-    punctual: bool = False,
-) -> Completed:
-    """Boot, run a command, halt: see Kernel."""
-    with Kernel(
-        command, shared, timeout_s=timeout_s, cgroup=cgroup, environment=environment, punctual=punctual
-    ) as kernel:
-        return kernel.wait()
 
 
 def _prefix(punctual: bool) -> list[str]:

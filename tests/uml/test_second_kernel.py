@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .kernel import ROOT, Completed, Kernel, lacking, run_inside
+from .kernel import ROOT, Completed, Kernel, lacking
 
 pytestmark = [pytest.mark.uml, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(400)]
 LIMIT_S = 240.0
@@ -60,14 +60,14 @@ def report(subtests: pytest.Subtests, completed: Completed, shared: Path, *, lea
 @pytest.mark.usefixtures("links")
 def test_control_groups_version_2_and_a_whole_run(subtests, tmp_path):
     command = pytest_inside(tmp_path, "tests/uml/inside.py", "tests/testbed/test_compute.py")
-    completed = run_inside(command, tmp_path, timeout_s=LIMIT_S, punctual=True)
+    completed = Kernel(command, tmp_path, timeout_s=LIMIT_S, punctual=True).run()
     report(subtests, completed, tmp_path, least=23)
 
 
 @pytest.mark.usefixtures("links")
 def test_control_groups_version_1(subtests, tmp_path):
     command = pytest_inside(tmp_path, "tests/testbed/test_compute.py")
-    completed = run_inside(command, tmp_path, timeout_s=LIMIT_S, cgroup="v1", punctual=True)
+    completed = Kernel(command, tmp_path, timeout_s=LIMIT_S, cgroup="v1", punctual=True).run()
     report(subtests, completed, tmp_path, least=20)
 
 
@@ -77,7 +77,7 @@ def test_links_with_netem(subtests, links):
 
 def test_what_is_written_inside_stays_inside(tmp_path):
     command = ["sh", "-c", f"touch written-inside; ls; touch {tmp_path}/handed-out; echo $0 $UNSEEN.", "a 'b' \"$c\""]
-    completed = run_inside(command, tmp_path, timeout_s=30)
+    completed = Kernel(command, tmp_path, timeout_s=30).run()
     assert completed.returncode == 0, str(completed)
     assert "written-inside" in completed.output
     assert completed.output.endswith("a 'b' \"$c\" .\n")
@@ -86,7 +86,7 @@ def test_what_is_written_inside_stays_inside(tmp_path):
 
 
 def test_a_command_that_takes_too_long_is_ended(tmp_path):
-    completed = run_inside(["sleep", "100"], tmp_path, timeout_s=1)
+    completed = Kernel(["sleep", "100"], tmp_path, timeout_s=1).run()
     assert completed.returncode == 124
 
 

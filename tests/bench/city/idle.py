@@ -17,7 +17,6 @@ import os
 import pty
 import struct
 import subprocess
-import sys
 import tempfile
 import termios
 import threading
@@ -28,11 +27,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench.city.runs import end
+from tests.bench.city.runs import CITY, ROOT, TESTBED, end
 from tests.bench.table import Row, main, row
 
-ROOT = Path(__file__).parents[3]
-TOPOLOGY = ROOT / "topologies" / "city.yaml"
 LINES, COLUMNS = 40, 120
 BEFORE_S = 10.0  # of the machine's own rest
 SETTLE_S = 27.0  # then all nodes are at rest
@@ -96,7 +93,7 @@ def running(folder: Path, duration_s: float) -> Iterator[tuple[psutil.Process, P
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", "from cli.main import main; main()", "run", str(TOPOLOGY), "--trace", str(trace),
+        [*TESTBED, "run", str(CITY), "--trace", str(trace),
          "--duration", f"{duration_s:g}s", "--policy", "dto-ee", "--monitor", "rich", "--out", str(out)],
         cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm-256color"},
         start_new_session=True,

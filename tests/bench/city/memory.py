@@ -23,10 +23,9 @@ from subprocess import PIPE
 from testbed.observer import SilentObserver
 from testbed.planning import plan_run
 from testbed.scenario import Scenario
-from tests.bench.city.runs import completed
+from tests.bench.city.runs import CITY, completed
 from tests.bench.table import Row, main, row
 
-CITY = Path(__file__).parents[3] / "topologies" / "city.yaml"
 DURATION_S = 12.0
 SETTLED_AFTER_S = 8.0  # every server has computed, every connection has carried tasks
 FRESH_DEVICES, FRESH_SERVERS = 10, 3  # as the city's 50 and 15

@@ -18,10 +18,9 @@ import numpy as np
 from testbed.observer import SilentObserver
 from testbed.planning import plan_run
 from testbed.scenario import Scenario
-from tests.bench.city.runs import completed
+from tests.bench.city.runs import CITY, completed
 from tests.bench.table import Row, main, row
 
-CITY = Path(__file__).parents[3] / "topologies" / "city.yaml"
 DURATION_S, WARM_UP_S = 20.0, 2.0
 SEGMENT_BYTES, FRAME_BYTES = 1448, 66  # of TCP's payload in a frame, and what comes on top of each
 HEADER_BYTES = 250  # of a task's message, its hops so far included

@@ -29,9 +29,9 @@ from testbed.experiment import Experiment
 from testbed.observer import SilentObserver
 from testbed.planning import plan_run
 from testbed.wiring import node_configs, stated_costs
+from tests.bench.city.runs import CITY
 from tests.bench.table import Row, main, row
 
-TOPOLOGY = Path(__file__).parents[3] / "topologies" / "city.yaml"
 ROUNDS, SETTLING = 120, 20  # the first ones are not counted: thresholds are all alike there
 MOST_US = 200.0
 LIVE_S, LIVE_SETTLED_S = 25.0, 5.0  # the first slot is not counted: connections are made, libraries are read
@@ -48,7 +48,7 @@ class City:
     """
 
     def __init__(self) -> None:
-        plan = plan_run(TOPOLOGY, make_directory=False)
+        plan = plan_run(CITY, make_directory=False)
         scenario, model = plan.scenario, plan.scenario.model
         costs, table = stated_costs(plan.bundle, model), plan.bundle.exit_table(model.cut)
         self.configs = node_configs(scenario, costs.profiles, costs.input_forms)
@@ -133,7 +133,7 @@ def _kind(config: NodeConfig) -> str:
 
 def devices_cpu_s(policy: str, folder: Path) -> tuple[float, int]:
     """CPU time of all devices' processes in a live run, and the rounds that they have played, once it has settled."""
-    plan = plan_run(TOPOLOGY, policy=policy, duration_s=LIVE_S, out=folder / policy)
+    plan = plan_run(CITY, policy=policy, duration_s=LIVE_S, out=folder / policy)
     Experiment(plan, SilentObserver()).run()
     devices = {device.name for device in plan.scenario.devices}
     samples = map(json.loads, (plan.run_directory / "timeseries.jsonl").read_text().splitlines())

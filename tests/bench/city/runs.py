@@ -12,6 +12,7 @@ from testbed.experiment import Experiment, Plan
 from testbed.observer import RunObserver
 
 ROOT = Path(__file__).parents[3]
+CITY = ROOT / "topologies" / "city.yaml"
 TESTBED = (sys.executable, "-c", "from cli.main import main; main()")  # the command line, as its arguments begin
 ENDS_WITHIN_S = 20.0  # after Ctrl-C, a run that is sound
 

@@ -25,10 +25,9 @@ from statistics import median
 
 from testbed.ledger import ledger_root
 from testbed.topology import load_topology
-from tests.bench.city.runs import ROOT, TESTBED, child, output_of
+from tests.bench.city.runs import CITY, TESTBED, child, output_of
 from tests.bench.table import Row, main, row
 
-TOPOLOGY = ROOT / "topologies" / "city.yaml"
 REPEATS = 3
 MOST_RATIO = 1.0
 MOST_STOP_S = 5.0
@@ -86,7 +85,7 @@ def rows() -> Iterator[Row]:
 
 def plain_mininet_s() -> float:
     """From the start of an interpreter until plain Mininet's network has been started."""
-    scenario = load_topology(TOPOLOGY).resolve()
+    scenario = load_topology(CITY).resolve()
     wanted = json.dumps(
         (scenario.node_names, [(*link.ends, link.shape.rate_mbit_per_s) for link in scenario.links])
     )
@@ -101,7 +100,7 @@ def plain_mininet_s() -> float:
     return started_s - began_s
 
 
-def started(topology: Path = TOPOLOGY, seconds: float = 2.0) -> Started:
+def started(topology: Path = CITY, seconds: float = 2.0) -> Started:
     """Run the command until some seconds after its first answered task, then Ctrl-C."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"

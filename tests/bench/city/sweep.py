@@ -25,7 +25,7 @@ from testbed.observer import SilentObserver
 from testbed.planning import plan_run
 from testbed.simulator import Simulation
 from testbed.wiring import node_configs, stated_costs
-from tests.bench.city.rounds import TOPOLOGY
+from tests.bench.city.runs import CITY
 from tests.bench.table import Row, main, row
 
 DURATION_S = 15.0
@@ -96,7 +96,7 @@ def rows() -> Iterator[Row]:
     """The quotient, live, against virtual time."""
     with tempfile.TemporaryDirectory() as folder:
         simulated, live = (
-            plan_run(TOPOLOGY, duration_s=DURATION_S, out=Path(folder, name)) for name in ("simulated", "live")
+            plan_run(CITY, duration_s=DURATION_S, out=Path(folder, name)) for name in ("simulated", "live")
         )
         Simulation(simulated, SilentObserver()).run()
         virtual = quotients(simulated)

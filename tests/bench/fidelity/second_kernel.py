@@ -20,7 +20,7 @@ from pathlib import Path
 from node_agent.errors import EnvironmentLacking
 from tests.bench.fidelity import links
 from tests.bench.table import Row, main, row
-from tests.uml.kernel import lacking, run_inside
+from tests.uml.kernel import Kernel, lacking
 
 LIMIT_S = 180.0
 PARTS = ("probes", "idle", "rates", "loss", "jitter", "delay changes", "rate changes", "many changes")
@@ -52,7 +52,7 @@ def rows() -> Iterator[Row]:
         raise EnvironmentLacking(trouble, hint="./setup.sh --dev installs it where the distribution has it")
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, "-m", "tests.bench.fidelity.second_kernel", "--inside", f"{directory}/rows"]
-        completed = run_inside(command, Path(directory), timeout_s=LIMIT_S, punctual=True)
+        completed = Kernel(command, Path(directory), timeout_s=LIMIT_S, punctual=True).run()
         if completed.returncode != 0:
             raise RuntimeError(str(completed))
         yield from (held(json.loads(line)) for line in (Path(directory) / "rows").read_text().splitlines())
