@@ -89,6 +89,24 @@ pip_install() {
     }
 }
 
+# The outermost folder on the way to $1 that this user cannot pass, or for root: others cannot; empty if there is none.
+closed_folder() {
+    folder=$(dirname "$(readlink -m "$1")")
+    closed=""
+    while [ "$folder" != / ]; do
+        if [ "$(id -u)" -ne 0 ]; then
+            [ -x "$folder" ] || closed=$folder
+        else
+            case $(stat -c %A "$folder" 2>/dev/null) in
+            *x | *t) ;;
+            *) closed=$folder ;;
+            esac
+        fi
+        folder=$(dirname "$folder")
+    done
+    echo "$closed"
+}
+
 # What the environment is made of: these files, and its interpreter, without which its packages are lost.
 fingerprint() {
     {
@@ -96,6 +114,12 @@ fingerprint() {
         .venv/bin/python -c 'import sys; print(sys.version_info[:2])' 2>/dev/null || echo "no interpreter"
     } | sha256sum | cut -d' ' -f1
 }
+if [ -L .venv/bin/python ] && [ ! -x .venv/bin/python ] && [ -n "$(closed_folder .venv/bin/python)" ]; then
+    echo "error: user $(id -un) cannot start .venv/bin/python: it lies in $(closed_folder .venv/bin/python)," \
+        "a folder that this user cannot read" >&2
+    echo "hint: remove .venv and run ./setup.sh with a python3 that all users can read, or run as root" >&2
+    exit 4
+fi
 wanted=$(fingerprint)
 stamp=".venv/.installed$extra"
 done_before=$(cat "$stamp" 2>/dev/null || true)
@@ -168,4 +192,7 @@ fi
 fingerprint >"$stamp"
 # What the tests need contains what a run needs.
 [ -z "$extra" ] || cp "$stamp" .venv/.installed
+if [ "$(id -u)" -eq 0 ] && [ -n "$(closed_folder .venv/bin/python)" ]; then
+    echo "note: Python lies in $(closed_folder .venv/bin/python), which other users cannot read: only root can run this"
+fi
 .venv/bin/python -m testbed.doctor.installed
