@@ -24,7 +24,7 @@ from testbed.trace.workload import read_trace
 from tests.hogs import hogs
 from tests.testbed import small
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
+pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 ROOT = Path(__file__).parents[2]
 
 

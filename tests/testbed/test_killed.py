@@ -23,7 +23,7 @@ from testbed.topology import load_topology
 from tests.testbed import small
 from tests.testbed.brood import Belongings, adopting_orphans, await_none, descendants, users_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.timing, pytest.mark.root]
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 4
 PATIENCE_S = 60.0

@@ -18,6 +18,8 @@ from testbed.ledger import OTHER_ROOT, ledger_root
 from tests.testbed import nobody, small
 from tests.testbed.brood import Belongings, adopting_orphans, await_none, descendants, users_of
 
+pytestmark = pytest.mark.timing
+
 USER = nobody.NOBODY.pw_uid
 CLONE_NEWUSER = 0x10000000
 WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-sys_admin,-net_admin", "--inh-caps=-all"]

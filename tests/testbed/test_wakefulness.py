@@ -10,6 +10,8 @@ import pytest
 from testbed import wakefulness
 from testbed.wakefulness import LATENCY_FILE, Wakefulness
 
+pytestmark = pytest.mark.timing
+
 
 def tolerated_us() -> int:
     """How long waking up may take at present, by all that is asked for on this machine."""

@@ -21,7 +21,7 @@ from tests import belongings
 from .scenarios import FAST, scenario
 from .traffic import round_trips_s, send_datagrams, tcp_mbit_per_s
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.timing, pytest.mark.root]
 IN_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
 
 
