@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe, wait
@@ -13,6 +12,7 @@ import msgspec
 
 from node_agent.agent import AgentConfig
 from node_agent.errors import TestbedError
+from testbed.interpreter import interpreter
 from testbed.ledger import Ledger
 from testbed.nursery import Exited, Failed, LoadModel, OpenGate, Request, Running, Spawn, Spawned, Warm, answer_decoder
 from testbed.scenario import ModelChoice
@@ -54,7 +54,7 @@ class Launcher:
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self._ledger.directory / "torch")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "testbed.nursery", *map(str, numbers)],
+                [interpreter(), "-m", "testbed.nursery", *map(str, numbers)],
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

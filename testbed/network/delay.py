@@ -3,7 +3,6 @@
 import json
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from node_agent.errors import EnvironmentLacking
+from testbed.interpreter import interpreter
 from testbed.ledger import Ledger
 from testbed.network.commands import (
     Namespaced,
@@ -233,7 +233,7 @@ class RelayDelay:
         with theirs, self._log.open("w", encoding="utf-8") as log:
             # -I -S: nothing of the user's environment, and a start in 20 ms.
             self._process = middle.popen(
-                [sys.executable, "-I", "-S", str(RELAY_FILE)],
+                [interpreter(), "-I", "-S", str(RELAY_FILE)],
                 stdin=theirs,  # its number stays low however many files are open here
                 stdout=log,
                 stderr=log,

@@ -12,6 +12,8 @@ from cli.watch.plain import PlainObserver
 from testbed.observer import SilentObserver
 from tests.cli.watched import completed, event, lost, play, sample, scenario
 
+pytestmark = pytest.mark.timing
+
 
 class Clock:
     def __init__(self):

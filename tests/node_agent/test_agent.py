@@ -29,6 +29,8 @@ from tests.node_agent.line import LINE
 from tests.node_agent.stage import IMAGE, PICTURE, Stage, of, wait_for
 from tests.node_agent.virtual import synthetic_table
 
+pytestmark = pytest.mark.timing
+
 TASKS, LATE_TASKS = 20, 6
 CHANGE_S = 1.9  # the near server slows to half its speed
 LATENESS_S = 0.03  # of a thread on a machine shared with others, at worst; the median is held to a tenth of it

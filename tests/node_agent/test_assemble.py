@@ -15,6 +15,8 @@ from tests.node_agent.addresses import fresh_address
 from tests.node_agent.stage import Stage, node_config, samples_of
 from tests.node_agent.virtual import synthetic_table
 
+pytestmark = pytest.mark.timing
+
 SAMPLES = range(0, 1900, 100)
 OWN = """
 from node_agent.policies.base import PlainPolicy

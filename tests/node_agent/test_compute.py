@@ -18,6 +18,8 @@ from node_agent.events import ComputeFinished
 from node_agent.punctual import Priority
 from node_agent.wire import Tensor, TensorForm
 
+pytestmark = pytest.mark.timing
+
 ROOT = Path(__file__).parents[2]
 IMAGE = Tensor(TensorForm("uint8", (2, 3)), bytes(range(6)))
 

@@ -16,7 +16,7 @@ import pytest
 from node_agent.errors import TestbedError
 from testbed.compute import detect
 from testbed.experiment import Experiment
-from testbed.ledger import RUN_ROOT, sweep
+from testbed.ledger import ledger_root, sweep
 from testbed.observer import SilentObserver
 from testbed.planning import plan_replay, plan_run
 from testbed.recorder import read_manifest
@@ -24,7 +24,7 @@ from testbed.trace.workload import read_trace
 from tests.hogs import hogs
 from tests.testbed import small
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
+pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 ROOT = Path(__file__).parents[2]
 
 
@@ -194,7 +194,7 @@ class Freezer(SilentObserver):
     """Stops the agent that was started last for four seconds in the middle of the run."""
 
     def __init__(self, run_id: str) -> None:
-        self._ledger = RUN_ROOT / run_id / "ledger.jsonl"
+        self._ledger = ledger_root() / run_id / "ledger.jsonl"
         self._frozen: int | None = None
 
     def tick(self, now_s: float) -> None:
@@ -308,7 +308,7 @@ def test_killed_run_is_cleaned_and_another_works(tmp_path):
     await_task(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    runs = {path.name for path in RUN_ROOT.iterdir()}
+    runs = {path.name for path in ledger_root().iterdir()}
     removed = sweep()
     assert {item.run_id for item in removed} <= runs
     (tmp_path / "second").mkdir()
@@ -319,7 +319,7 @@ def test_dead_agent_fails_the_run_with_one_clear_error(tmp_path):
     process = start_command(tmp_path)
     await_task(tmp_path)
     run_id = read_manifest(tmp_path / "run")["run_id"]
-    ledger = [json.loads(line) for line in (RUN_ROOT / run_id / "ledger.jsonl").read_text().splitlines()]
+    ledger = [json.loads(line) for line in (ledger_root() / run_id / "ledger.jsonl").read_text().splitlines()]
     os.kill(ledger[-1]["pid"], signal.SIGKILL)  # the agent that was started last
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 1

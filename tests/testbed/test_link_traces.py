@@ -21,6 +21,8 @@ from testbed.simulator import Simulation
 from testbed.topology import load_topology
 from tests.testbed import simulated
 
+pytestmark = pytest.mark.timing
+
 COMMUTE = Path(__file__).parents[2] / "topologies" / "commute.yaml"
 WAVE = "time_s,rate_mbit_per_s,delay_ms\n0,20,10\n2,20,110\n"  # 4 s
 TEXT = """

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from testbed.ledger import RUN_ROOT, live_runs, sweep
+from testbed.ledger import ledger_root, live_runs, sweep
 from testbed.network import NetworkError
 from testbed.scenario import LinkShape
+from tests import belongings
 
-from .conftest import namespaces_in_use
 from .scenarios import FAST, scenario
 from .traffic import round_trips_s, send_datagrams, tcp_mbit_per_s
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.timing, pytest.mark.root]
 IN_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
 
 
@@ -277,11 +277,11 @@ def test_a_killed_run_is_swept_away(backend):
     owner.wait()
     owner.stdout.close()
     assert ("process", str(agent)) in {(r.kind, r.name) for r in sweep() if r.run_id == run_id}
-    assert not (RUN_ROOT / run_id).exists()
+    assert not (ledger_root() / run_id).exists()
     deadline = time.monotonic() + 3  # the shells end by themselves when their terminal closes
-    while used in namespaces_in_use() and time.monotonic() < deadline:
+    while used in belongings.namespaces() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert used not in namespaces_in_use()
+    assert used not in belongings.namespaces()
     assert run_id not in {removed.run_id for removed in sweep()}
 
 
@@ -290,6 +290,7 @@ ROOTLESS = """
     from testbed.ledger import Ledger
     from testbed.network import EmulatedNetwork
     from testbed.scenario import LinkShape
+from tests import belongings
     from tests.testbed.network.scenarios import scenario
     from tests.testbed.network.traffic import send_datagrams
     links = {("a", "sw"): LinkShape(100.0, 0.001), ("sw", "b"): LinkShape(10.0, 0.001)}
