@@ -1,7 +1,8 @@
 """Links that follow network traces: the files of a topology, and from their steps to the changes of a run."""
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,8 @@ from node_agent.errors import InputError
 from testbed.scenario import LinkChange, LinkShape
 from testbed.topology.link_forms import TracedLinkEntry, TraceEntry
 from testbed.topology.shapes import shape_fault
-from testbed.trace.link_trace import LinkTrace, outage_rate_mbit_per_s, parse_link_trace, read_bytes
+from testbed.trace.link_trace import LinkTrace, parse_link_trace, read_bytes
+from testbed.trace.outages import emulated
 from testbed.trace.workload import TraceError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class TraceFiles:
     copies: Mapping[str, Path] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     _parsed: dict[tuple[str, str | None, float | None], LinkTrace] = field(default_factory=dict)
+    _emulated: dict[tuple[object, ...], LinkTrace] = field(default_factory=dict)
 
     def trace(self, entry: TraceEntry) -> LinkTrace:
         """The trace that an entry means. Raises InputError if it cannot be used."""
@@ -52,6 +55,13 @@ class TraceFiles:
             self._parsed[key] = parse_link_trace(content, entry.file, entry.format, every_s=entry.every)
         return self._parsed[key]
 
+    def emulated(self, entry: TraceEntry) -> LinkTrace:
+        """The same as links follow it: scaled, with a least rate in outages, and each step a change."""
+        key = (entry.file, entry.format, entry.every, entry.scale, entry.repeat)
+        if key not in self._emulated:
+            self._emulated[key] = emulated(self.trace(entry), scale=entry.scale, repeats=entry.repeat)
+        return self._emulated[key]
+
 
 def followed_trace(compiler: "Compiler", index: int) -> LinkTrace | None:
     """The trace that a link entry follows; None, perhaps with a complaint to `compiler`, if there is none."""
@@ -60,7 +70,7 @@ def followed_trace(compiler: "Compiler", index: int) -> LinkTrace | None:
         return None
     path = ("links", index, "trace")
     try:
-        trace = compiler.files.trace(entry.trace)
+        trace = compiler.files.emulated(entry.trace)
     except InputError as error:
         compiler.complain(path, f"network trace {error}", error.hint)
         return None
@@ -83,7 +93,10 @@ def followed_trace(compiler: "Compiler", index: int) -> LinkTrace | None:
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """A link that follows a trace: `base` is its shape but for what the trace tells, `offset_s` where it begins."""
+    """A link that follows a trace: `base` is its shape but for what the trace tells, `offset_s` where it begins.
+
+    The trace is one of `TraceFiles.emulated`.
+    """
 
     trace: LinkTrace
     entry: TraceEntry
@@ -99,16 +112,17 @@ class Follower:
                 return
             shape = shapes.get(step)
             if shape is None:
-                shape = shapes[step] = self._shape(step, self.trace.length_of_s(step))
+                shape = shapes[step] = self._shape(step)
             if shape != last:
                 yield at_s, shape
             last = shape
 
-    def steps_within(self, duration_s: float) -> int:
-        """How many steps of the trace come in a run, the one at its start included."""
+    def changes_within(self, duration_s: float) -> int:
+        """How often the trace changes the link in a run of this length; the shape at its start is no change."""
         trace, begin_s = self.trace, self._begin_s
         laps, end_s = divmod(begin_s + duration_s, trace.length_s) if self.entry.repeat else (0.0, begin_s + duration_s)
-        return int(laps) * len(trace.starts_s) + trace.at(end_s) - trace.at(begin_s) + 1
+        a_lap = len(trace.starts_s) - (self._shape(0) == self._shape(-1))
+        return int(laps) * a_lap + trace.at(end_s) - trace.at(begin_s)
 
     @property
     def _begin_s(self) -> float:
@@ -122,15 +136,16 @@ class Follower:
         trace, begin_s = self.trace, self._begin_s
         first = trace.at(begin_s)
         yield first, 0.0
+        if len(trace.starts_s) == 1:
+            return  # a lap changes nothing, and there may be billions of them
         for lap in count() if self.entry.repeat else (0,):
             for step in range(first + 1 if lap == 0 else 0, len(trace.starts_s)):
                 yield step, round(lap * trace.length_s + trace.starts_s[step] - begin_s + MICROSECOND_S, 6)
 
-    def _shape(self, step: int, length_s: float) -> LinkShape:
+    def _shape(self, step: int) -> LinkShape:
         trace, shape = self.trace, self.base
         if trace.rate_mbit_per_s is not None:
-            rate = max(trace.rate_mbit_per_s[step] * self.entry.scale, outage_rate_mbit_per_s(length_s))
-            shape = replace(shape, rate_mbit_per_s=rate)
+            shape = replace(shape, rate_mbit_per_s=trace.rate_mbit_per_s[step])
         if trace.delay_s is not None:
             shape = replace(shape, delay_s=trace.delay_s[step])
         if trace.jitter_s is not None:
@@ -142,11 +157,13 @@ class Follower:
 
 def compile_steps(compiler: "Compiler") -> list[LinkChange]:
     """The changes of all links that follow a trace, in no order, but for their first shapes."""
-    steps = sum(follower.steps_within(compiler.duration_s) for _, follower in compiler.followers.values())
-    if steps > MAX_CHANGES:
-        message = f"the links' traces make up to {steps} changes, and {MAX_CHANGES} are possible"
+    followers = [follower for _, follower in compiler.followers.values()]
+    changed = sum(follower.changes_within(compiler.duration_s) for follower in followers)
+    if changed > MAX_CHANGES:
+        message = f"the links' traces make up to {changed} changes, and {MAX_CHANGES} are possible"
         path = ("links", min(index for index, _ in compiler.followers.values()), "trace")
-        compiler.complain(path, message, "state longer steps (every: 1 s), or a shorter duration")
+        every = _shown_step(_fitting_step_s(followers, compiler.duration_s))
+        compiler.complain(path, message, f"state longer steps ({every}), or a shorter duration")
         return []
     changes: list[LinkChange] = []
     for pair, (index, follower) in compiler.followers.items():
@@ -161,3 +178,21 @@ def compile_steps(compiler: "Compiler") -> list[LinkChange]:
             if at_s > 0:
                 changes.append(LinkChange(at_s, ends, shape, traced=True))
     return changes
+
+
+def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float:
+    """A length of steps with which these links surely change no more often than is possible."""
+    for every_s in (factor * 10.0**power for power in range(-1, 9) for factor in (1, 2, 5)):
+        changed = 0.0
+        for follower in followers:
+            length_s = follower.trace.length_s
+            if every_s < length_s:  # else one step holds the whole trace, and there is no change
+                laps = duration_s / length_s + 1 if follower.entry.repeat else 1
+                changed += math.ceil(length_s / every_s) * laps
+        if changed <= MAX_CHANGES:
+            break
+    return every_s
+
+
+def _shown_step(every_s: float) -> str:
+    return f"every: {every_s * 1e3:g} ms" if every_s < 1 else f"every: {every_s:g} s"

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from testbed.scenario import LinkChange, LinkShape, Scenario
 from testbed.topology import TopologyError, load_topology_text, traces
 from testbed.trace.following import mean_shape, traced_courses, usual_delay_s
-from testbed.trace.link_trace import outage_rate_mbit_per_s
+from testbed.trace.link_trace import parse_link_trace
+from testbed.trace.link_writing import figures
+from testbed.trace.outages import outage_rate_mbit_per_s
 from testbed.wiring import longest_hop_s
 
 TEXT = """\
@@ -86,6 +88,71 @@ def test_a_trace_may_tell_everything(folder: Path) -> None:
     scenario = scenario_of(folder, "trace: full.csv")
     shapes = [shape for _, shape in course_of(scenario, "cam-1", "near")][:3]
     assert shapes == [LinkShape(8.0, 0.01, 0.001, 0.0), LinkShape(4.0, 0.03, 0.002, 0.1), shapes[0]]
+
+
+@pytest.mark.parametrize("content", ["1\n", "".join(f"{ms}\n" for ms in range(1, 151)), "2\n4\n4\n5\n5\n5\n"])
+def test_a_trace_that_changes_nothing_makes_no_change(folder: Path, content: str) -> None:
+    """A constant link as mahimahi's own example has it, in one step or in several, for a billion laps."""
+    (folder / "constant.mahi").write_text(content)
+    scenario = scenario_of(folder, "delay: 2 ms, trace: constant.mahi", duration_s=1e6)
+    assert scenario.events == ()
+    assert scenario.links[0].shape.rate_mbit_per_s == pytest.approx(len(content.split()) / int(content.split()[-1]) * 11.584)
+
+
+@st.composite
+def cut_traces(draw) -> tuple[str, str, str]:
+    """A time series, the same one cut into finer steps, and options of a link that follows it."""
+    values = st.tuples(
+        st.sampled_from([0.0, 0.001, 0.02, 0.05, 0.11, 2.0, 7.3]), st.sampled_from([10.0, 30.0]),
+        st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 0.1]),
+    )  # fmt: skip
+    rows = draw(st.lists(values, min_size=2, max_size=8))
+    tenths = draw(st.lists(st.integers(1, 12), min_size=len(rows), max_size=len(rows)))
+    tenths[-1] = tenths[-2]  # as the last row holds for as long as the one before
+    whole, fine, at = [], [], 0
+    for number, (row, length) in enumerate(zip(rows, tenths, strict=True)):
+        cells = ",".join(map(str, row))
+        whole.append(f"{at / 10},{cells}")
+        last = number + 1 == len(rows)
+        pieces = {0, *(range(length) if last else draw(st.sets(st.integers(0, length - 1))))}
+        fine += [f"{(at + piece) / 10},{cells}" for piece in sorted(pieces)]
+        at += length
+    options = draw(
+        st.fixed_dictionaries(
+            {"scale": st.sampled_from([0.5, 1, 3]), "repeat": st.sampled_from(["true", "false"])},
+            optional={
+                "offset": st.integers(0, at * 100 - 1).map(lambda ms: f"{ms} ms"),
+                "every": st.sampled_from(["50 ms", "300 ms", "1 s"]),
+            },
+        )
+    )
+    header = "time_s,rate_mbit_per_s,delay_ms,jitter_ms,loss\n"
+    told = ", ".join(f"{key}: {value}" for key, value in options.items())
+    return header + "\n".join(whole) + "\n", header + "\n".join(fine) + "\n", told
+
+
+@given(cut_traces(), st.integers(1, 40))
+@settings(deadline=None, max_examples=150)
+def test_how_a_trace_is_cut_into_steps_changes_nothing(tmp_path_factory, cut: tuple[str, str, str], seconds: int) -> None:
+    whole, fine, options = cut
+    folder = tmp_path_factory.mktemp("cut")
+    found = []
+    for content in (whole, fine):
+        (folder / "t.csv").write_text(content)
+        found.append(scenario_of(folder, f"trace: {{file: t.csv, {options}}}", duration_s=float(seconds)))
+        inspected = figures(parse_link_trace(content.encode(), "t.csv"))
+        found.append({key: round(value or 0.0, 9) for key, value in inspected.items() if key != "steps"})
+    assert found[:2] == found[2:]
+
+
+def test_an_outage_carries_a_packet_a_second_however_short_its_steps(folder: Path) -> None:
+    packets = "".join(f"{ms}\n" for ms in (*range(1, 2001), *range(7001, 9001)))
+    (folder / "gap.mahi").write_text(packets)
+    scenario = scenario_of(folder, "delay: 2 ms, trace: {file: gap.mahi, offset: 500 ms}")
+    assert [(at_s, shape.rate_mbit_per_s) for at_s, shape in course_of(scenario, "cam-1", "near")] == [
+        (0.0, 11.584), (1.5, outage_rate_mbit_per_s(5.0)), (6.5, 11.584)
+    ]  # fmt: skip
+    assert outage_rate_mbit_per_s(5.0) == pytest.approx(0.011584)
 
 
 def test_packets_are_told_by_the_name_and_steps_are_merged(folder: Path) -> None:
@@ -170,8 +237,15 @@ def test_events_do_not_touch_a_link_with_a_trace(folder: Path) -> None:
 
 def test_the_number_of_changes_and_of_bytes_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = "delay: 2 ms, trace: rates.csv"
-    with pytest.raises(TopologyError, match="11:47: the links' traces make up to 3000003 changes"):
+    with pytest.raises(TopologyError, match="11:47: the links' traces make up to 2250000 changes") as caught:
         scenario_of(folder, link, duration_s=1e6)
+    assert "every: 5 s" in caught.value.hint  # longer than the trace, whose mean then holds
+    scenario_of(folder, "delay: 2 ms, trace: {file: rates.csv, every: 5 s}", duration_s=1e6)
+    (folder / "long.csv").write_text("time_s,rate_mbit_per_s\n" + "".join(f"{n / 10},{n % 7 + 1}\n" for n in range(9000)))
+    with pytest.raises(TopologyError, match="make up to 1500000 changes") as caught:
+        scenario_of(folder, "delay: 2 ms, trace: long.csv", duration_s=5e4)
+    assert "every: 500 ms" in caught.value.hint
+    scenario_of(folder, "delay: 2 ms, trace: {file: long.csv, every: 500 ms}", duration_s=5e4)
     monkeypatch.setattr(traces, "MAX_TOTAL_BYTES", 30)
     with pytest.raises(TopologyError, match=r"rates\.csv: more than 0 MiB of traces in all"):
         scenario_of(folder, link)
@@ -184,7 +258,7 @@ def test_only_the_steps_of_the_run_are_counted(folder: Path, monkeypatch: pytest
         scenario = scenario_of(folder, f"delay: 2 ms, trace: {trace}", duration_s=11.0)
         assert 3 * 7 <= sum(isinstance(event, LinkChange) for event in scenario.events) <= 3 * 11
     with pytest.raises(TopologyError, match="make up to 39 changes"):
-        scenario_of(folder, "delay: 2 ms, trace: long.csv", duration_s=12.5)
+        scenario_of(folder, "delay: 2 ms, trace: long.csv", duration_s=13.5)
 
 
 @pytest.mark.parametrize("laps", [*range(1, 40), 12345])

@@ -16,11 +16,11 @@ from testbed.trace.link_trace import (
     LinkTrace,
     guess_format,
     is_workload,
-    outage_rate_mbit_per_s,
     parse_link_trace,
     read_link_trace,
 )
 from testbed.trace.link_writing import figures, left_out, write_link_trace
+from testbed.trace.outages import outage_rate_mbit_per_s
 from testbed.trace.workload import TraceError, read_trace
 
 PACKET_MBIT = SEGMENT_BYTES * 8e-6
