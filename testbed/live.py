@@ -189,8 +189,8 @@ class LiveRun:
 
     def _inject(self, event: Event) -> None:
         match event:
-            case LinkChange(_, ends, shape):
-                self._network.change_link(ends, shape)
+            case LinkChange(_, ends, shape, sender=sender):
+                self._network.change_link(ends, shape, sender=sender)
             case CapacityChange(_, server, capacity):
                 self._governor.set_capacity(server, capacity, self.now_s)
                 # A server that is down, or goes down, comes back with the capacity it would have by then.

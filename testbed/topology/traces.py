@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from node_agent.errors import InputError
 from testbed.scenario import LinkChange, LinkShape
-from testbed.topology.link_forms import TracedLinkEntry, TraceEntry
+from testbed.topology.link_forms import TracedLinkEntry, TraceEntry, TracePair
+from testbed.topology.places import Path as EntryPath
 from testbed.topology.shapes import shape_fault
 from testbed.trace.link_trace import LinkTrace, parse_link_trace, read_bytes
 from testbed.trace.outages import emulated
@@ -63,32 +64,39 @@ class TraceFiles:
         return self._emulated[key]
 
 
-def followed_trace(compiler: "Compiler", index: int) -> LinkTrace | None:
-    """The trace that a link entry follows; None, perhaps with a complaint to `compiler`, if there is none."""
+def followed_traces(compiler: "Compiler", index: int) -> tuple[LinkTrace, ...]:
+    """The trace that a link entry follows, or those of its two directions; none, perhaps with a complaint, if none."""
     entry = compiler.document.links[index]
     if not isinstance(entry, TracedLinkEntry):
-        return None
-    path = ("links", index, "trace")
-    try:
-        trace = compiler.files.emulated(entry.trace)
-    except InputError as error:
-        compiler.complain(path, f"network trace {error}", error.hint)
-        return None
+        return ()
+    paths: list[EntryPath] = [("links", index, "trace")]
+    if isinstance(entry.trace, TracePair):
+        paths = [(*paths[0], way) for way in ("up", "down")]
+    traces = []
+    for path, one in zip(paths, entry.traces, strict=True):
+        try:
+            traces.append(compiler.files.emulated(one))
+        except InputError as error:
+            compiler.complain(path, f"network trace {error}", error.hint)
+    if len(traces) < len(paths):
+        return ()
     sound = True
     for key, series in _TOLD.items():
-        told, stated = getattr(trace, series) is not None, key in entry.model_fields_set
-        if told and stated:
+        told, stated = [getattr(trace, series) is not None for trace in traces], key in entry.model_fields_set
+        if all(told) and stated:
             compiler.complain(("links", index, key), f"`{key}` is what the trace tells", "remove it", of_key=True)
-        elif not told and not stated and key in {"rate", "delay"}:
-            compiler.complain(("links", index), f"`{key}` is missing: the trace tells none", f"state the link's {key}")
+        elif not all(told) and not stated and key in {"rate", "delay"}:
+            which = f"the trace {entry.traces[told.index(False)].file}" if any(told) else "the trace"
+            compiler.complain(("links", index), f"`{key}` is missing: {which} tells none", f"state the link's {key}")
         else:
             continue
         sound = False
-    if not entry.trace.repeat and entry.trace.offset.high >= trace.length_s:
-        message = f"the offset may lie beyond the trace's end ({trace.length_s:g} s)"
-        compiler.complain((*path, "offset"), message, "lower it, or let the trace repeat")
-        sound = False
-    return trace if sound else None
+    for path, one, trace in zip(paths, entry.traces, traces, strict=True):
+        if not one.repeat and one.offset.high >= trace.length_s:
+            message = f"the offset may lie beyond the trace's end ({trace.length_s:g} s)"
+            compiler.complain((*path, "offset"), message, "lower it, or let the trace repeat")
+            sound = False
+    return tuple(traces) if sound else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,26 +165,28 @@ class Follower:
 
 def compile_steps(compiler: "Compiler") -> list[LinkChange]:
     """The changes of all links that follow a trace, in no order, but for their first shapes."""
-    followers = [follower for _, follower in compiler.followers.values()]
-    changed = sum(follower.changes_within(compiler.duration_s) for follower in followers)
+    everyone = [follower for _, followers in compiler.followers.values() for follower in followers]
+    changed = sum(follower.changes_within(compiler.duration_s) for follower in everyone)
     if changed > MAX_CHANGES:
         message = f"the links' traces make up to {changed} changes, and {MAX_CHANGES} are possible"
         path = ("links", min(index for index, _ in compiler.followers.values()), "trace")
-        every = _shown_step(_fitting_step_s(followers, compiler.duration_s))
+        every = _shown_step(_fitting_step_s(everyone, compiler.duration_s))
         compiler.complain(path, message, f"state longer steps ({every}), or a shorter duration")
         return []
     changes: list[LinkChange] = []
-    for pair, (index, follower) in compiler.followers.items():
+    for pair, (index, followers) in compiler.followers.items():
         ends = compiler.links[pair].ends
-        for at_s, shape in follower.shapes(compiler.duration_s):
-            if compiler.intact("links") and (fault := shape_fault(shape, compiler.document.time_scale)):
-                where = f"the link {ends[0]} - {ends[1]} at {at_s:g} s"
-                compiler.complain(
-                    ("links", index, "trace"), f"{where}: {fault.message}", f"mend the trace, or {fault.hint}"
-                )
-                break
-            if at_s > 0:
-                changes.append(LinkChange(at_s, ends, shape, traced=True))
+        senders: tuple[str | None, ...] = (None,) if len(followers) == 1 else ends
+        for sender, follower in zip(senders, followers, strict=True):
+            for at_s, shape in follower.shapes(compiler.duration_s):
+                if compiler.intact("links") and (fault := shape_fault(shape, compiler.document.time_scale)):
+                    where = f"the link {ends[0]} - {ends[1]} at {at_s:g} s"
+                    compiler.complain(
+                        ("links", index, "trace"), f"{where}: {fault.message}", f"mend the trace, or {fault.hint}"
+                    )
+                    break
+                if at_s > 0:
+                    changes.append(LinkChange(at_s, ends, shape, traced=True, sender=sender))
     return changes
 
 
