@@ -208,6 +208,52 @@ def test_phones_of_the_example_do_not_fade_in_step() -> None:
     assert set(scenario.followers) == {"../traces/links/bus.mahi", "../traces/links/tram.csv"}
 
 
+TWO_WAY = TEXT.replace("trace: wave.csv", "rate: 20 Mbit/s, trace: {up: up.csv, down: down.csv}")
+
+
+def two_way(folder: Path) -> str:
+    """Tasks take 10 ms up, and results 150 ms down to the devices, from 2 s on 30 ms."""
+    (folder / "up.csv").write_text("time_s,delay_ms\n0,10\n4,10\n")
+    (folder / "down.csv").write_text("time_s,delay_ms\n0,150\n2,30\n4,30\n6,30\n")
+    return TWO_WAY
+
+
+def way_s(tasks: list[dict], *, late: bool) -> tuple[float, float]:
+    """Median times to stage 1, and from the last server back, of tasks offered before 1.5 s, or between 2 and 4 s."""
+    chosen = [task for task in tasks if (2 <= task["created_s"] < 4 if late else task["created_s"] < 1.5)]
+    up = [task["hops"][0]["received_s"] - task["created_s"] for task in chosen]
+    down = [task["completed_s"] - task["hops"][-1]["finished_s"] for task in chosen if task["exit_stage"] == 1]
+    assert min(len(up), len(down)) >= 5
+    return median(up), median(down)
+
+
+def test_the_two_directions_follow_two_traces(tmp_path: Path) -> None:
+    run = simulated.simulate(tmp_path, two_way(tmp_path))
+    tasks = simulated.lines(run, "tasks.jsonl")
+    assert way_s(tasks, late=False) == pytest.approx((0.0105, 0.150), abs=0.001)
+    assert way_s(tasks, late=True) == pytest.approx((0.0105, 0.030), abs=0.001)
+    told = [event["detail"] for event in simulated.lines(run, "events.jsonl")]
+    assert told == ["cam-1 -> near and 1 more follow up.csv", "near -> cam-1 and 1 more follow down.csv"]
+    for name in ("up.csv", "down.csv"):
+        (tmp_path / name).unlink()
+    again = plan_replay(run.run_directory, out=tmp_path / "again")
+    assert Simulation(again, SilentObserver()).run().summary == run.summary
+    first = segments(read_recorded(run.run_directory).scenario())[0]
+    assert [shape.delay_s for shape in first.scenario.links[0].shapes] == [0.010, 0.150]
+    optimum, _ = bound_for_run(run.run_directory, thresholds=[0.7])
+    assert optimum.played is not None
+    assert optimum.played.mean_delay_s == pytest.approx(run.summary["delay_s"]["mean"], rel=0.1)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("leaves_nothing")
+def test_the_two_directions_follow_two_traces_live(tmp_path: Path) -> None:
+    outcome = Experiment(simulated.plan(tmp_path, two_way(tmp_path), duration_s=4.0), SilentObserver()).run()
+    tasks = simulated.lines(outcome, "tasks.jsonl")
+    assert way_s(tasks, late=False) == pytest.approx((0.0105, 0.150), abs=0.010)
+    assert way_s(tasks, late=True) == pytest.approx((0.0105, 0.030), abs=0.010)
+
+
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_a_live_run_follows_the_trace(tmp_path: Path) -> None:

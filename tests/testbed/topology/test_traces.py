@@ -343,3 +343,74 @@ def test_means_weigh_by_time_and_brief_delays_do_not_count(folder: Path) -> None
     (folder / "spike.csv").write_text("time_s,rate_mbit_per_s,delay_ms\n0,5,20\n9.8,5,4000\n9.9,5,4000\n")
     scenario = scenario_of(folder, "trace: spike.csv")
     assert longest_hop_s(scenario) == pytest.approx(0.02)
+
+
+# Two traces, one for each direction --------------------------------------------------------------------------------
+
+UP, DOWN = "time_s,rate_mbit_per_s\n0,2\n1,1\n", "time_s,rate_mbit_per_s,delay_ms\n0,20,40\n3,10,60\n"
+
+
+@pytest.fixture
+def pair(folder: Path) -> Path:
+    (folder / "up.csv").write_text(UP)
+    (folder / "down.csv").write_text(DOWN)
+    return folder
+
+
+def test_each_direction_follows_its_own_trace(pair: Path) -> None:
+    """Up is what the `from` end sends. What one trace does not tell is stated for its direction."""
+    scenario = scenario_of(pair, "delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, scale: 2}}")
+    link = scenario.links[0]
+    assert (link.ends, link.trace, link.down_trace) == (("cam-1", "near"), "up.csv", "down.csv")
+    assert link.shapes == (LinkShape(2.0, 0.005), LinkShape(40.0, 0.040))
+    up, down = course_of(scenario, "cam-1", "near"), course_of(scenario, "near", "cam-1")
+    assert up[:3] == [(0.0, LinkShape(2.0, 0.005)), (1.0, LinkShape(1.0, 0.005)), (2.0, LinkShape(2.0, 0.005))]
+    assert down[:3] == [(0.0, LinkShape(40.0, 0.04)), (3.0, LinkShape(20.0, 0.06)), (6.0, LinkShape(40.0, 0.04))]
+    assert {event.sender for event in scenario.events if set(event.ends) == {"cam-1", "near"}} == {"cam-1", "near"}
+    assert scenario.incidents == ()
+    assert scenario.followers == {
+        "up.csv": (("cam-1", "near"), ("cam-2", "near"), ("cam-3", "near")),
+        "down.csv": (("near", "cam-1"), ("near", "cam-2"), ("near", "cam-3")),
+    }
+    alike = scenario_of(pair, "delay: 5 ms, trace: {up: up.csv, down: up.csv}")
+    assert course_of(alike, "cam-1", "near") == course_of(alike, "near", "cam-1") == up
+
+
+def test_up_goes_from_the_from_end_whatever_it_is(pair: Path) -> None:
+    text = TEXT.replace("LINK", "{from: near, to: cam, delay: 5 ms, trace: {up: up.csv, down: down.csv}}")
+    scenario = load_topology_text(text, folder=str(pair)).resolve()
+    assert course_of(scenario, "near", "cam-1")[0] == (0.0, LinkShape(2.0, 0.005))
+    assert course_of(scenario, "cam-1", "near")[0] == (0.0, LinkShape(20.0, 0.040))
+
+
+def test_both_directions_of_a_link_begin_at_one_moment_of_a_recording(pair: Path) -> None:
+    (pair / "down.csv").write_text(UP)
+    trace = "{up: {file: up.csv, offset: 0..2 s}, down: {file: down.csv, offset: 0..2 s}}"
+    scenario = scenario_of(pair, f"delay: 5 ms, trace: {trace}")
+    courses = [course_of(scenario, f"cam-{number}", "near") for number in (1, 2, 3)]
+    assert courses == [course_of(scenario, "near", f"cam-{number}") for number in (1, 2, 3)]
+    assert len({course[1][0] for course in courses}) == 3
+
+
+@pytest.mark.parametrize(
+    ("link", "said", "advised"),
+    [
+        ("trace: {up: up.csv, down: down.csv}", "`delay` is missing: the trace up.csv tells none", "state"),
+        ("delay: 5 ms, trace: {up: down.csv, down: down.csv}", "`delay` is what the trace tells", "remove it"),
+        ("delay: 5 ms, trace: {up: up.csv}", "`down` is missing", "state both"),
+        ("delay: 5 ms, trace: {up: up.csv, down: down.csv, every: 1 s}", "unknown key `every`", "up, down"),
+        ("delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, loop: 1}}", "unknown key `loop`", "file, format"),
+        ("delay: 5 ms, trace: {up: up.csv, down: no.csv}", "network trace DIR/no.csv: cannot be read", "path"),
+        ("delay: 5 ms, trace: {up: up.csv, down: 3}", "`down` must be a mapping", ""),
+        (
+            "delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, offset: 7 s, repeat: false}}",
+            "the offset may lie beyond the trace's end (6 s)", "let the trace repeat",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_refused_of_two_traces(pair: Path, link: str, said: str, advised: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        scenario_of(pair, link)
+    messages = [(str(problem).replace(str(pair), "DIR"), problem.hint) for problem in caught.value.problems]
+    assert any(said in message and advised in hint for message, hint in messages), messages
+    assert all("\n" not in message for message, _ in messages)
