@@ -123,6 +123,9 @@ def compare(
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
     jobs = (jobs or default_jobs()) if simulate else 1
+    if topology.exists() and not topology.is_file():
+        message = f"{topology} is no file that can be read again, and a comparison reads it for each of its runs"
+        raise InputError(message, hint="save the topology in a file of its own")
     with Interrupts() as interrupts:
         first = _check(topology, specs, duration_s, seed)
         seeds = _seeds(first.scenario.seed, repeats)

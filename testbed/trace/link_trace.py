@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from node_agent.errors import InputError
 from testbed.network.commands import SEGMENT_BYTES
@@ -65,6 +65,7 @@ _COLUMNS: Mapping[str, _Column] = {
     )
 }
 _CSV_HINT = "a header such as time_s,rate_mbit_per_s,delay_ms; then rows of numbers whose times rise"
+_WORKLOAD_HINT = "run --trace takes it; links follow mahimahi packet deliveries or a time series (CSV)"
 _MAHIMAHI_HINT = "a line is the millisecond at which a packet can be delivered; they do not fall"
 
 Series = tuple[float, ...]
@@ -153,7 +154,12 @@ def read_link_trace(path: Path | str, form: TraceFormat | None = None, *, every_
 def read_bytes(path: Path | str) -> bytes:
     """A trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
     with opened(path, hint="give the path of a network trace") as file:
-        content = file.read(MAX_BYTES + 1)
+        return rest_of(file, b"", path)
+
+
+def rest_of(file: BinaryIO, head: bytes, path: Path | str) -> bytes:
+    """The content of an open trace file of which `head` has been read; raises TraceError if it is too long."""
+    content = head + file.read(MAX_BYTES + 1 - len(head))
     if len(content) > MAX_BYTES:
         raise TraceError([f"{path}: longer than {MAX_BYTES >> 20} MiB"], hint="take a part of it")
     return content
@@ -164,6 +170,7 @@ def parse_link_trace(
 ) -> LinkTrace:
     """The trace in a file's content; `source` names it in messages. Otherwise as `read_link_trace`."""
     every_s = None if every_s is None else whole_step_s(every_s)
+    _refuse_workload(content, source)
     if form is None:
         form = guess_format(content, source)
     if form == "mahimahi":
@@ -176,18 +183,6 @@ def parse_link_trace(
     return trace.averaged(every_s)
 
 
-def is_workload(path: Path | str) -> bool:
-    """Whether a file looks like a workload trace rather than like a network trace.
-
-    Raises InputError if it cannot be read.
-    """
-    if format_of_name(str(path)) is not None:
-        return False
-    with opened(path, hint="give the path of a trace; `trace generate` and `trace generate-link` make some") as file:
-        first = _first_line(file.read(MAX_LINE_BYTES))
-    return not first or first.startswith(b"{") or str(path).endswith(".jsonl")
-
-
 def format_of_name(name: str) -> TraceFormat | None:
     """The format that a file's name tells, if any."""
     return _SUFFIXES.get(Path(name).suffix.lower())
@@ -195,29 +190,31 @@ def format_of_name(name: str) -> TraceFormat | None:
 
 def guess_format(content: bytes, source: str) -> TraceFormat:
     """The format of a file, by its name or its content. Raises TraceError where neither tells."""
-    named = format_of_name(source)
-    if named is not None:
-        return named
+    _refuse_workload(content, source)
     first = _first_line(content)
-    if first.isdigit():
-        return "mahimahi"
-    if _is_header(first):
-        return "csv"
-    if first[:1] == b"{":
-        raise TraceError([f"{source}:1: a workload trace, and not one of a network"], hint="trace inspect shows it")
+    found = format_of_name(source) or format_of_line(first)
+    if found is not None:
+        return found
     raise TraceError(
         [f"{source}:1: neither mahimahi packet deliveries nor a time series"] if first else [f"{source}:1: empty"],
         hint=f"{_MAHIMAHI_HINT}; a time series begins with time_s,rate_mbit_per_s, and a workload trace with {{",
     )
 
 
+def _refuse_workload(content: bytes, source: str) -> None:
+    if _first_line(content)[:1] == b"{":
+        raise TraceError([f"{source}:1: a workload trace, and not one of a network"], hint=_WORKLOAD_HINT)
+
+
 def _first_line(content: bytes) -> bytes:
     return content.removeprefix(BYTE_ORDER_MARK).lstrip()[:MAX_LINE_BYTES].split(b"\n", 1)[0].strip()
 
 
-def _is_header(line: bytes) -> bool:
-    """Whether this is the first line of a time series: it names a column, the one of the times or another."""
-    return any(cell.strip().decode(errors="replace") in _COLUMNS for cell in line.split(b","))
+def format_of_line(line: bytes) -> TraceFormat | None:
+    """The format of a network trace whose first line this is: a number, or names of columns; None if neither."""
+    if line.isdigit():
+        return "mahimahi"
+    return "csv" if any(cell.strip().decode(errors="replace") in _COLUMNS for cell in line.split(b",")) else None
 
 
 def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:

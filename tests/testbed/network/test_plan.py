@@ -60,7 +60,7 @@ def test_each_direction_has_a_shape_of_its_own():
     ends = [plan.node_batch(name) for name in ("a", "b")]
     assert [batch.ip[2].split()[-1] for batch in ends] == ["1", "4"]
     assert [batch.tc[1].split()[10] for batch in ends] == ["10455801bit", "52279006bit"]
-    assert [(line.split()[3], line.split()[10]) for line in plan.middle_batch(netem=True).tc] == [
+    assert [(line.split()[3], line.split()[11]) for line in plan.middle_batch(netem=True).tc] == [
         ("l0a", "40000.000us"), ("l0b", "10000.000us")
     ]  # fmt: skip
 
