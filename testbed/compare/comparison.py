@@ -131,7 +131,10 @@ def compare(
         seeds = _seeds(first.scenario.seed, repeats)
         directory = out or _new_directory(first)
         with _own(directory, first.topology_text):
-            ask = Ask(topology, first.topology_sha256, first.scenario.duration_s, simulate, backend)
+            duration_s = first.scenario.duration_s
+            ask = Ask(
+                topology, first.topology_sha256, duration_s, simulate, backend, first.link_traces_sha256
+            )  # fmt: skip
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)

@@ -71,8 +71,11 @@ def read_trace(path: Path | str) -> list[Arrival]:
 
 def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
     """Raise TraceError if the trace does not suit the scenario: devices, sample numbers (0-based) and duration."""
+    if not arrivals:
+        hint = "raise the devices' rates or the duration, or draw it with another seed"
+        raise TraceError([f"the workload ({source}) offers no task"], hint=hint)
     devices = {device.name for device in scenario.devices}
-    problems = [] if arrivals else [f"{source}:1: the trace offers no task"]
+    problems: list[str] = []
     for number, arrival in enumerate(arrivals, start=1):
         if arrival.device not in devices:
             problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}")

@@ -155,7 +155,7 @@ def test_no_file_makes_it_fail_otherwise(content: bytes, name: str) -> None:
         assert all(length > 0 for length in trace.lengths_s())
 
 
-def test_the_format_is_told_by_name_or_content(tmp_path: Path) -> None:
+def test_the_format_is_told_by_name_or_content() -> None:
     assert guess_format(b"1\n", "x.CSV") == "csv"
     assert guess_format(b"time_s", "x.down") == "mahimahi"
     assert guess_format(b"12\n13\n", "x.txt") == "mahimahi"
