@@ -24,6 +24,7 @@ MAX_TOTAL_BYTES = 64 << 20
 MAX_CHANGES = 500_000  # in a run, over all links
 SENSIBLE_CHANGES_PER_S = 500.0  # in real time, over all links: with the relay a change costs 0.1 ms of CPU time
 MICROSECOND_S = 1e-6  # times of a run are told to the microsecond
+_ROUND_STEPS_S = tuple(factor * 10.0**power for power in range(-1, 9) for factor in (1, 2, 5))
 _TOLD = {"rate": "rate_mbit_per_s", "delay": "delay_s", "jitter": "jitter_s", "loss": "loss"}
 
 
@@ -192,7 +193,7 @@ def compile_steps(compiler: "Compiler") -> list[LinkChange]:
 
 def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float:
     """A length of steps with which these links surely change no more often than is possible."""
-    for every_s in (factor * 10.0**power for power in range(-1, 9) for factor in (1, 2, 5)):
+    for every_s in _ROUND_STEPS_S:
         changed = 0.0
         for follower in followers:
             length_s = follower.trace.length_s
@@ -202,6 +203,12 @@ def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float:
         if changed <= MAX_CHANGES:
             break
     return every_s
+
+
+def sensible_step(followers: int, time_scale: float) -> str:
+    """The length of steps, as a topology states it, with which so many links change no more often than is sensible."""
+    least_s = followers / (SENSIBLE_CHANGES_PER_S * time_scale)
+    return _shown_step(next(every_s for every_s in _ROUND_STEPS_S if every_s >= least_s))
 
 
 def _shown_step(every_s: float) -> str:

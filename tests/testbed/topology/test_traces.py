@@ -253,6 +253,11 @@ def test_the_number_of_changes_and_of_bytes_is_bounded(folder: Path, monkeypatch
         scenario_of(folder, link)
 
 
+@pytest.mark.parametrize(("links", "time_scale", "step"), [(25, 1, "100 ms"), (2000, 1, "5 s"), (2000, 4, "1 s")])
+def test_the_steps_that_a_live_run_is_advised_are_long_enough(links: int, time_scale: float, step: str) -> None:
+    assert traces.sensible_step(links, time_scale) == f"every: {step}"
+
+
 def test_only_the_steps_of_the_run_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "MAX_CHANGES", 36)  # of three links
     (folder / "long.csv").write_text("time_s,rate_mbit_per_s\n" + "".join(f"{n},{n % 7 + 1}\n" for n in range(9000)))
