@@ -104,7 +104,7 @@ def _summary(scenario: Scenario) -> str:
     switches = f", {_counted(facts['switches'], 'switch', 'es')}" if facts["switches"] else ""
     follow = ""
     if scenario.followers:
-        following = sum(facts["network_traces"].values())
+        following = sum(bool(link.traces) for link in scenario.links)
         verb = "follows" if following == 1 else "follow"
         follow = f"; {_counted(following, 'link')} {verb} {', '.join(scenario.followers)}"
         follow += f" ({scenario.link_changes_per_s:.1f} changes/s)"

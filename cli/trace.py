@@ -14,6 +14,7 @@ from cli.quantity import bit_rate, seconds, share
 if TYPE_CHECKING:
     from testbed.scenario import ArrivalProcess
     from testbed.trace.link_trace import LinkTrace, TraceFormat
+    from testbed.trace.workload import Arrival
 
 COUNTING_WINDOW_S = 1.0
 _FORMATS = click.Choice(["csv", "mahimahi"])
@@ -68,21 +69,22 @@ def inspect(file: str, every: float | None, as_json: bool) -> None:
     Of a workload trace, how many tasks it offers, at which rates and how bursty; of a network trace, which rates and
     delays it takes a link through.
     """
-    from testbed.trace.link_trace import is_workload
+    from testbed.trace.link_trace import LinkTrace
+    from testbed.trace.reading import read_any
 
-    if not is_workload(file):
-        _inspect_link(file, every, as_json)
+    found = read_any(file, every_s=every)
+    if isinstance(found, LinkTrace):
+        _inspect_link(file, found, as_json)
     elif every is not None:
         raise click.UsageError("--every is for network traces, and this is one of a workload")
     else:
-        _inspect_workload(file, as_json)
+        _inspect_workload(file, found, as_json)
 
 
-def _inspect_workload(file: str, as_json: bool) -> None:
+def _inspect_workload(file: str, arrivals: list[Arrival], as_json: bool) -> None:
     from testbed.trace.summary import summarise
-    from testbed.trace.workload import read_trace
 
-    summary = summarise(read_trace(file), window_s=COUNTING_WINDOW_S)
+    summary = summarise(arrivals, window_s=COUNTING_WINDOW_S)
     if as_json:
         _print_json(file, summary)
         return
@@ -99,11 +101,10 @@ def _inspect_workload(file: str, as_json: bool) -> None:
     )
 
 
-def _inspect_link(file: str, every: float | None, as_json: bool) -> None:
-    from testbed.trace.link_trace import read_link_trace
+def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:
     from testbed.trace.link_writing import figures
 
-    found = figures(read_link_trace(file, every_s=every))
+    found = figures(trace)
     if as_json:
         _print_json(file, found)
         return

@@ -77,8 +77,10 @@ class Accounts:
 
     def tell_traces(self) -> None:
         """At time zero: which links follow which network traces."""
+        directed = {link.ends for link in self._scenario.links if link.down_trace is not None}
         for file, links in self._scenario.followers.items():
-            first, more = " - ".join(links[0]), len(links) - 1
+            one_way = not directed.isdisjoint((links[0], links[0][::-1]))
+            first, more = (" -> " if one_way else " - ").join(links[0]), len(links) - 1
             which = f"{first} and {more} more follow" if more else f"{first} follows"
             self.note(EventRecord(0.0, None, "link-trace", f"{which} {file}"))
 

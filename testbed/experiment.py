@@ -66,6 +66,11 @@ class Plan:
         return digest.hexdigest()
 
     @property
+    def link_traces_sha256(self) -> dict[str, str]:
+        """What tells each network trace from any other (SHA-256 in hex), by path as the topology states it."""
+        return {name: sha256(content).hexdigest() for name, content in self.link_traces.items()}
+
+    @property
     def policy_file(self) -> Path | None:
         """Where the policy comes from, if it is the user's own."""
         name = self.scenario.policy.name

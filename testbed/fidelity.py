@@ -285,10 +285,14 @@ def _worst_link(evidence: Evidence) -> Iterator[_Finding]:
 
 def _late_links(evidence: Evidence) -> list[LinkStatistics]:
     """The links where the lateness of frames matters against the link's own delay."""
-    delay_s = {frozenset(link.ends): link.shape.delay_s for link in evidence.links}
+    delay_s = {
+        ends: shape.delay_s
+        for link in evidence.links
+        for ends, shape in zip((link.ends, link.ends[::-1]), link.shapes, strict=True)
+    }
 
     def matters(link: LinkStatistics) -> bool:
-        bound_s = max(LATE_FRAME_S, LATE_FRAME * delay_s.get(frozenset(link.ends), 0.0))
+        bound_s = max(LATE_FRAME_S, LATE_FRAME * delay_s.get(link.ends, 0.0))
         return link.frames >= FEWEST_FRAMES and (link.lateness_p99_s or 0.0) / evidence.time_scale > bound_s
 
     return [link for link in (evidence.network.links if evidence.network else ()) if matters(link)]

@@ -26,7 +26,7 @@ from testbed.launcher import Launcher
 from testbed.network import EmulatedNetwork
 from testbed.observer import RunObserver
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
-from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
+from testbed.topology.traces import SENSIBLE_CHANGES_PER_S, sensible_step
 from testbed.witness import Witness
 
 # Real time between the command to start and time zero, which must not have passed when the last agent hears of it.
@@ -181,16 +181,18 @@ class LiveRun:
     def _warn_of_changes(self) -> None:
         per_s = self._scenario.link_changes_per_s / self._scenario.time_scale
         if per_s > SENSIBLE_CHANGES_PER_S:
+            followers = sum(len(link.traces) for link in self._scenario.links)
+            step = sensible_step(followers, self._scenario.time_scale)
             detail = (
                 f"{per_s:.0f} changes of links a second are more than the {SENSIBLE_CHANGES_PER_S:.0f} that a machine "
-                "makes in time; state longer steps for the traces (every: 500 ms)"
+                f"makes in time; state longer steps for the traces ({step})"
             )
             self._accounts.note(EventRecord(0.0, None, "too-lively", detail))
 
     def _inject(self, event: Event) -> None:
         match event:
-            case LinkChange(_, ends, shape):
-                self._network.change_link(ends, shape)
+            case LinkChange(_, ends, shape, sender=sender):
+                self._network.change_link(ends, shape, sender=sender)
             case CapacityChange(_, server, capacity):
                 self._governor.set_capacity(server, capacity, self.now_s)
                 # A server that is down, or goes down, comes back with the capacity it would have by then.

@@ -196,8 +196,8 @@ class Course:
 
     def _inject(self, event: Event) -> None:
         match event:
-            case LinkChange(_, ends, shape):
-                self._links.change(ends, shape)
+            case LinkChange(_, ends, shape, sender=sender):
+                self._links.change(ends, shape, sender=sender)
             case CapacityChange(_, server, capacity):
                 processor = self.nodes[server].processor
                 assert processor is not None

@@ -143,7 +143,7 @@ def longest_hop_s(scenario: Scenario) -> float:
 
     A link that follows a network trace counts as it is for most of the time: see `usual_delay_s`.
     """
-    shapes = [link.shape for link in scenario.links if link.trace is None]
+    shapes = [shape for link in scenario.links if not link.traces for shape in link.shapes]
     shapes += [event.shape for event in scenario.incidents if isinstance(event, LinkChange)]
     delays_s = [shape.delay_s + 4 * shape.jitter_s for shape in shapes]
     delays_s += [usual_delay_s(course, scenario.duration_s) for course in traced_courses(scenario).values()]
@@ -155,7 +155,9 @@ def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
     """How patient nodes must be on this scenario's links; `forms` is what the stages take."""
     usual = Timeouts()
     largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
-    slowest_mbit_per_s = min((link.shape.rate_mbit_per_s for link in scenario.links), default=1.0)
+    slowest_mbit_per_s = min(
+        (shape.rate_mbit_per_s for link in scenario.links for shape in link.shapes), default=1.0
+    )
     probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
     connect_s = CONNECT_S * len(scenario.links) / scenario.time_scale
     return Timeouts(

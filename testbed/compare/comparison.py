@@ -123,12 +123,18 @@ def compare(
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
     jobs = (jobs or default_jobs()) if simulate else 1
+    if topology.exists() and not topology.is_file():
+        message = f"{topology} is no file that can be read again, and a comparison reads it for each of its runs"
+        raise InputError(message, hint="save the topology in a file of its own")
     with Interrupts() as interrupts:
         first = _check(topology, specs, duration_s, seed)
         seeds = _seeds(first.scenario.seed, repeats)
         directory = out or _new_directory(first)
         with _own(directory, first.topology_text):
-            ask = Ask(topology, first.topology_sha256, first.scenario.duration_s, simulate, backend)
+            duration_s = first.scenario.duration_s
+            ask = Ask(
+                topology, first.topology_sha256, duration_s, simulate, backend, first.link_traces_sha256
+            )  # fmt: skip
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)

@@ -79,8 +79,8 @@ class DelayBackend(Protocol):
     def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
         """Begin; the middle's interfaces are up."""
 
-    def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Give a link a new shape; nothing in flight is dropped or overtaken."""
+    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+        """Give what one end of a link sends (0: its first) a new shape; nothing in flight is dropped or overtaken."""
 
     def check(self) -> None:
         """Raise NetworkError if frames are no longer delayed."""
@@ -131,21 +131,26 @@ class NetemDelay:
         """Check that each discipline is really there (`tc` has been known to only warn)."""
         del ledger  # the kernel makes nothing that would need clearing away
         self._middle, self._links, self._seed = middle, links, seed
-        self._drops = {port.middle: DropCount(link.shape.loss > 0) for link in links for port in link.ports}
+        self._drops = {
+            port.middle: DropCount(shape.loss > 0)
+            for link in links
+            for port, shape in zip(link.ports[::-1], link.shapes, strict=True)
+        }
         self.check()
         self._kernel = KernelLinks(f"/proc/{middle.pid}/ns/net")
         for link in links:
-            if link.shape.loss > 0 or link.shape.jitter_s > 0:
-                self.change(link, link.shape)  # seeds it, which not every `tc` can
+            for side, shape in enumerate(link.shapes):
+                if shape.loss > 0 or shape.jitter_s > 0:
+                    self.change(link, side, shape)  # seeds it, which not every `tc` can
 
-    def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Both directions, each with random numbers of its own (the kernel begins a new series at every change)."""
+    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+        """With random numbers of its own: the kernel begins a new series at every change."""
         assert self._kernel is not None
-        for port in link.ports:
-            self._changes += 1
-            self._kernel.change_netem(port.middle, shape, (self._seed << 32) + self._changes)
-            if self._drops[port.middle].loses != (shape.loss > 0):
-                self._drops[port.middle].book(self._kernel.drops(port.middle), loses=shape.loss > 0)
+        middle = link.ports[1 - side].middle  # what one end sends leaves the middle towards the other
+        self._changes += 1
+        self._kernel.change_netem(middle, shape, (self._seed << 32) + self._changes)
+        if self._drops[middle].loses != (shape.loss > 0):
+            self._drops[middle].book(self._kernel.drops(middle), loses=shape.loss > 0)
 
     def check(self) -> None:
         """Every middle interface must carry netem."""
@@ -242,16 +247,15 @@ class RelayDelay:
         self._receive()
         lines: list[dict[str, object]] = []
         for link in links:
-            for side in (0, 1):
+            for side, shape in enumerate(link.shapes):
                 ends = {"in": link.ports[side].middle, "out": link.ports[1 - side].middle}
-                lines.append({**ends, "seed": (seed << 20) + 2 * link.index + side, **_line_shape(link.shape)})
+                lines.append({**ends, "seed": (seed << 20) + 2 * link.index + side, **_line_shape(shape)})
         for first in range(0, len(lines), LINES_AT_ONCE):
             self._ask({"verb": "add", "lines": lines[first : first + LINES_AT_ONCE]})
 
-    def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Both directions, one after the other; in force when this returns."""
-        for port in link.ports:
-            self._ask({"verb": "change", "in": port.middle, **_line_shape(shape)})
+    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+        """In force when this returns."""
+        self._ask({"verb": "change", "in": link.ports[side].middle, **_line_shape(shape)})
 
     def check(self) -> None:
         """The relay must live."""

@@ -58,12 +58,15 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class PlannedLink:
-    """A link of the scenario with its two ports, in the order of its ends; `shape` is in real time."""
+    """A link of the scenario with its two ports, in the order of its ends.
+
+    `shapes`, in real time, are for what each of its ends sends.
+    """
 
     index: int
     ends: tuple[str, str]
     ports: tuple[Port, Port]
-    shape: LinkShape
+    shapes: tuple[LinkShape, LinkShape]
     direct: bool  # no switch at either end
 
     def segments(self, shape: LinkShape) -> int:
@@ -110,9 +113,9 @@ class NetworkPlan:
                 name = f"{self.short[owner]}-eth{used[owner]}"
                 ports.append(Port(owner, name, mac.format("00"), f"l{index}{'ab'[side]}", mac.format("01")))
                 used[owner] += 1
-            shape = scaled(link.shape, self.time_scale)
+            shapes = scaled(link.shapes[0], self.time_scale), scaled(link.shapes[1], self.time_scale)
             direct = not set(link.ends) & set(self.switches)
-            planned.append(PlannedLink(index, link.ends, (ports[0], ports[1]), shape, direct))
+            planned.append(PlannedLink(index, link.ends, (ports[0], ports[1]), shapes, direct))
         return tuple(planned)
 
     def link_between(self, ends: tuple[str, str]) -> PlannedLink:
@@ -147,7 +150,7 @@ class NetworkPlan:
 
     @property
     def _lengths_s(self) -> list[float]:
-        return [length_s(link.shape) for link in self.links]
+        return [length_s(*link.shapes) for link in self.links]
 
     def veth_lines(self, pids: Mapping[str, int]) -> list[str]:
         """ip lines that make every veth pair; `pids` maps the scenario's names, and MIDDLE, to a process inside."""
@@ -198,10 +201,10 @@ class NetworkPlan:
 
     def _start_ports(self, owner: str, batch: Batch) -> None:
         for link in self._links_of[owner]:
-            name = link.port_of(owner).interface
-            segments = link.segments(link.shape)
+            name, shape = link.port_of(owner).interface, link.shapes[link.ends.index(owner)]
+            segments = link.segments(shape)
             batch.ip.append(interface_up(name, segments))
-            batch.tc += rate_limit(name, link.shape, segments)
+            batch.tc += rate_limit(name, shape, segments)
 
     def middle_batch(self, *, netem: bool) -> Batch:
         """The middle namespace: its interfaces, and with `netem` a two-port bridge and the delays of each link."""
@@ -209,10 +212,10 @@ class NetworkPlan:
         for link in self.links:
             if netem:
                 batch.ip.append(f"link add name b{link.index} type bridge stp_state 0 mcast_snooping 0")
-            for port in link.ports:
+            for port, shape in zip(link.ports, link.shapes[::-1], strict=True):  # to an end goes what the other sends
                 if netem:
                     batch.ip.append(f"link set dev {port.middle} master b{link.index}")
-                    batch.tc.append(netem_delay(port.middle, link.shape))
+                    batch.tc.append(netem_delay(port.middle, shape))
                 batch.ip.append(f"link set dev {port.middle} up")
             if netem:
                 batch.ip.append(f"link set dev b{link.index} up")

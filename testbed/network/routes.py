@@ -37,9 +37,9 @@ class Forwarding:
     leave: int
 
 
-def length_s(shape: LinkShape) -> float:
-    """What a full frame needs for this link without waiting, in seconds."""
-    return shape.delay_s + FRAME_BITS / (shape.rate_mbit_per_s * 1e6)
+def length_s(*shapes: LinkShape) -> float:
+    """What a full frame needs for this link without waiting, in seconds; of two directions the mean."""
+    return sum(shape.delay_s + FRAME_BITS / (shape.rate_mbit_per_s * 1e6) for shape in shapes) / len(shapes)
 
 
 def neighbours(ends: Sequence[tuple[str, str]]) -> dict[str, list[tuple[str, int]]]:
@@ -95,7 +95,7 @@ class Ways:
 
     def __init__(self, scenario: Scenario) -> None:
         self._around = neighbours([link.ends for link in scenario.links])
-        self._lengths_s = [length_s(link.shape) for link in scenario.links]
+        self._lengths_s = [length_s(*link.shapes) for link in scenario.links]
         self._switches = frozenset(scenario.switches)
         self._servers = frozenset(server.name for server in scenario.servers)
         self._trees: dict[str, dict[str, tuple[str, int]]] = {}

@@ -39,7 +39,8 @@ class Compiler:
         self.devices: list[Device] = []
         self.servers: dict[str, Server] = {}
         self.links: dict[tuple[str, str], Link] = {}  # sorted ends -> link
-        self.followers: dict[tuple[str, str], tuple[int, Follower]] = {}  # sorted ends -> entry, and what it follows
+        # Sorted ends -> entry, and what both directions follow, or what each of them does.
+        self.followers: dict[tuple[str, str], tuple[int, tuple[Follower, ...]]] = {}
         self.offload_to: dict[str, tuple[str, ...]] = {}
         self.files = files
         self.place = draft.place

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.topology import document as form
-from testbed.topology.link_forms import TracedLinkEntry, TraceEntry
+from testbed.topology.link_forms import TracedLinkEntry, TraceEntry, TracePair
 from testbed.topology.places import Path, Place, Problem
 from testbed.topology.values import MAX_COUNT
 
@@ -158,8 +158,10 @@ def _known_keys(path: Path, data: object) -> list[str]:
     if path and path[0] == "events":
         kind = form.event_kind(_value_at(data, path)) or "(ServerEvent)"
         cls = _EVENT_FORMS[kind.strip("()")]
-    elif path[:1] == ("links",) and path[-1] == "trace":
-        cls = TraceEntry
+    elif path[:1] == ("links",) and "trace" in path:
+        stated = _value_at(data, path)
+        pair = path[-1] == "trace" and isinstance(stated, dict) and not {"up", "down"}.isdisjoint(stated)
+        cls = TracePair if pair else TraceEntry
     elif path:
         cls = _ENTRY_FORMS.get(str(path[0]), form.TopologyDocument)
     return [info.alias or name for name, info in cls.model_fields.items()]
@@ -180,6 +182,8 @@ def _example(path: Path) -> str:
         "at": "for example at: 50 %",
         "state": "state: down or state: up",
         "file": "for example file: drive.csv",
+        "up": "state both: trace: {up: drive.up, down: drive.down}, up being what the `from` end sends",
+        "down": "state both: trace: {up: drive.up, down: drive.down}, up being what the `from` end sends",
     }
     if path[-1] == "rate":
         return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"

@@ -154,11 +154,12 @@ def topology_json_schema() -> dict[str, object]:
         "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS}, properties["policy"]],
         "description": "which offloading policy decides: a name, name:key=value,key=value, or file.py:Class",
     }
-    traced = schema["$defs"]["TracedLinkEntry"]["properties"]  # a file alone may stand for the whole entry, too
-    traced["trace"] = {
-        "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_PATH_CHARACTERS}, {"$ref": "#/$defs/TraceEntry"}],
-        "description": traced["trace"]["description"],
-    }
+    # A file alone may stand for the whole entry of a trace, too.
+    one_trace = [{"type": "string", "minLength": 1, "maxLength": MAX_PATH_CHARACTERS}, {"$ref": "#/$defs/TraceEntry"}]
+    traced, pair = (schema["$defs"][form]["properties"] for form in ("TracedLinkEntry", "TracePair"))
+    for place, forms in ((traced, [*one_trace, {"$ref": "#/$defs/TracePair"}]), (pair, one_trace)):
+        for key in place.keys() & {"trace", "up", "down"}:
+            place[key] = {"anyOf": forms, "description": place[key]["description"]}
     tidy = _tidied(schema)
     assert isinstance(tidy, dict)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy}

@@ -270,8 +270,11 @@ def test_a_directory_in_use_is_refused(original, tmp_path):
 )
 def test_a_trace_that_does_not_suit_is_refused_before_anything_is_made(tmp_path, arrivals, said):
     write_trace(tmp_path / "t.jsonl", arrivals)
-    with pytest.raises(TraceError, match=said):
+    with pytest.raises(TraceError, match=said) as caught:
         plan_run(QUICKSTART, trace_path=tmp_path / "t.jsonl", out=tmp_path / "run")
+    # An empty one has been generated a moment ago: to generate it again helps nobody.
+    assert ("trace generate" in caught.value.hint) == bool(arrivals)
+    assert ("raise the devices' rates" in caught.value.hint) == (not arrivals)
     assert not (tmp_path / "run").exists()
 
 

@@ -197,6 +197,30 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
     refused("not empty and holds no comparison")
 
 
+def test_a_network_trace_that_has_changed_is_named(tmp_path):
+    text = SMALL.replace("rate: 20 Mbit/s, delay: 3 ms", "trace: {up: up.csv, down: down.csv}")
+    assert text != SMALL
+    rows = "time_s,rate_mbit_per_s,delay_ms\n0,20,10\n5,10,20\n"
+    for name in ("up.csv", "down.csv"):
+        (tmp_path / name).write_text(rows)
+    options = {"repeats": 1, "simulate": True, "out": tmp_path / "out"}
+    done = compare(write(tmp_path, text), POLICIES[:1], **options)
+    assert compare(write(tmp_path, text), POLICIES[:1], **options).rows == done.rows
+    for names, said in ((["down.csv"], "down.csv has changed"), (["up.csv"], "down.csv, up.csv have changed")):
+        for name in names:
+            (tmp_path / name).write_text(rows.replace("20\n", "30\n"))
+        with pytest.raises(InputError, match=f"holds a run of other network traces: {said} since"):
+            compare(write(tmp_path, text), POLICIES[:1], **options)
+
+
+def test_a_topology_that_cannot_be_read_again_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is no file that can be read again") as caught:
+        compare(tmp_path / "pipe", POLICIES[:1], repeats=1, simulate=True, out=tmp_path / "out")
+    assert "save the topology" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_directory_is_used_by_one_comparison_at_a_time(tmp_path):
     (tmp_path / "out").mkdir()
     handle = os.open(tmp_path / "out", os.O_RDONLY)

@@ -153,6 +153,28 @@ def test_changes_during_a_transfer_lose_and_reorder_nothing(build):
     assert tcp_mbit_per_s(network, "b", "a", seconds=0.5) == pytest.approx(20, rel=0.05)
 
 
+def test_the_two_directions_of_a_link_differ_and_change_alone(build):
+    network = build(pair((LinkShape(40.0, 0.005), LinkShape(5.0, 0.030))))
+
+    def delays_s():
+        ways = (("a", "b"), ("b", "a"))
+        return [
+            statistics.median(time_s for _, time_s, _ in send_datagrams(network, *way, count=20, gap_s=0.01, size=100))
+            for way in ways
+        ]
+
+    assert delays_s() == pytest.approx([0.005, 0.030], abs=0.001)
+    assert {path.path: path.rate_mbit_per_s for path in network.measured} == {("a", "b"): 40.0, ("b", "a"): 5.0}
+    network.change_link(("a", "b"), LinkShape(10.0, 0.012), sender="b")
+    assert delays_s() == pytest.approx([0.005, 0.012], abs=0.001)
+    assert (network.shape(("a", "b")).rate_mbit_per_s, network.shape(("b", "a")).rate_mbit_per_s) == (40.0, 10.0)
+    tolerance = 0.15 if IN_UML else 0.05
+    assert tcp_mbit_per_s(network, "a", "b", seconds=0.5) == pytest.approx(40.0, rel=tolerance)
+    assert tcp_mbit_per_s(network, "b", "a", seconds=0.5) == pytest.approx(10.0, rel=tolerance)
+    network.change_link(("b", "a"), LinkShape(20.0, 0.008))
+    assert delays_s() == pytest.approx([0.008, 0.008], abs=0.001)
+
+
 def test_loss_takes_its_share(build):
     network = build(pair(LinkShape(100.0, 0.002, loss=0.1)))
     arrived = send_datagrams(network, "a", "b", count=3000, gap_s=0.0001, patience_s=0.2)

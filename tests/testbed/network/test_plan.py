@@ -53,6 +53,18 @@ def test_superframes_travel_only_between_nodes():
     assert "qdisc add dev n0-eth1 parent 1:3 handle 30: pfifo limit 1000" in batch.tc
 
 
+def test_each_direction_has_a_shape_of_its_own():
+    """The end that sends limits the rate, and what leaves the middle towards the other end has the delay."""
+    up, down = LinkShape(10.0, 0.010), LinkShape(50.0, 0.040)
+    plan = NetworkPlan(scenario(["a", "b"], {("a", "b"): (up, down)}))
+    ends = [plan.node_batch(name) for name in ("a", "b")]
+    assert [batch.ip[2].split()[-1] for batch in ends] == ["1", "4"]
+    assert [batch.tc[1].split()[10] for batch in ends] == ["10455801bit", "52279006bit"]
+    assert [(line.split()[3], line.split()[11]) for line in plan.middle_batch(netem=True).tc] == [
+        ("l0a", "40000.000us"), ("l0b", "10000.000us")
+    ]  # fmt: skip
+
+
 def test_the_middle_differs_by_backend():
     plan = NetworkPlan(scenario(["a", "b"], {("a", "b"): FAST}))
     assert plan.middle_batch(netem=False).tc == []
