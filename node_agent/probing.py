@@ -134,7 +134,10 @@ class LinkProbes:
             self._ready(())
 
     def _ready(self, unreachable: tuple[str, ...]) -> None:
+        """A receiver that has not answered gets no task before it is heard: its link would seem to cost nothing."""
         self._starting = False
+        for name in unreachable:
+            self._routing.lost_contact(self._routing.receivers[name], "no answer to any probe")
         self._outbox.publish(Ready(self._config.name, unreachable))
 
     def _send(self, name: str, *, after_task_s: float | None = None, opening: bool = False) -> None:

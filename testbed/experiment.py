@@ -257,8 +257,9 @@ class Experiment:
                 live.take_rest()
             live.take_rest()
             live.note_left()
-        except LaunchError:
-            pass  # the agents' parent is gone, and the agents with it: the run has failed already
+        except LaunchError as error:  # the agents' parent is gone, and the agents with it
+            detail = f"{error}: what agents had still to tell is missing"
+            accounts.note(EventRecord(max(0.0, live.now_s), None, "agents-gone", detail))
         finally:
             accounts.close(live.now_s)
             self._report = witness.report()

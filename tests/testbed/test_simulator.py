@@ -423,3 +423,19 @@ def test_the_capacity_in_force_is_the_last_one_stated(tmp_path, server):
     found = service_s(outcome, server)
     assert len(found) > 5
     assert found == pytest.approx([stated_s(outcome, server)] * len(found))
+
+
+def test_a_device_that_comes_up_sends_nothing_to_a_server_that_does_not_answer(tmp_path):
+    """Nothing is known of the link, and a link of which nothing is known seems to cost nothing."""
+    text = small.SMALL.replace("duration: 8 s", "duration: 40 s") + (
+        "events:\n  - {at: 3 s, node: near-1, state: down}\n  - {at: 4 s, node: cam-2, state: down}\n"
+        "  - {at: 5 s, node: cam-2, state: up}\n  - {at: 25 s, node: near-1, state: up}\n"
+    )
+    outcome = simulate(tmp_path, text, policy="uniform", seed=3)
+    done = [t for t in lines(outcome, "tasks.jsonl") if t["device"] == "cam-2" and t["status"] == "completed"]
+    meanwhile = [t for t in done if 5 < t["created_s"] < 25]
+    assert len(meanwhile) > 20
+    assert {t["attempts"] for t in meanwhile} == {1}
+    assert any(t["hops"][0]["node"] == "near-1" for t in done if t["created_s"] > 30)  # until it is heard again
+    told = [(e["node"], e["detail"]) for e in lines(outcome, "events.jsonl") if e["kind"] == "receiver-silent"]
+    assert ("cam-2", "near-1: no answer to any probe") in told
