@@ -68,6 +68,11 @@ class Plan:
             digest.update(name.encode() + b"\0" + sha256(self.link_traces[name]).digest())
         return digest.hexdigest()
 
+    def release(self) -> None:
+        """The run has ended: what it wrote now keeps others out of its directory."""
+        if self.claim is not None:
+            self.claim.release()
+
     @property
     def policy_file(self) -> Path | None:
         """Where the policy comes from, if it is the user's own."""
@@ -138,6 +143,7 @@ class Experiment:
                 interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
                 summary = self._summary()
                 recorder.finish(summary, reason)
+                plan.release()
         return Outcome(plan.run_directory, summary, reason, self._report)
 
     def _carry_out(self, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:

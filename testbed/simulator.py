@@ -72,6 +72,7 @@ class Simulation:
                     summary = self._accounts.summary(fidelity, {})
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
+                plan.release()
         return Outcome(plan.run_directory, summary, reason)
 
     def _carry_out(self, recorder: Recorder, interrupts: Interrupts) -> str:
