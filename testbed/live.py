@@ -118,12 +118,12 @@ class LiveRun:
         """Until all tasks have ended; returns why it ended: completed or interrupted."""
         self._witness.start()
         self._epoch_s = time.monotonic() + START_LEAD_S + START_LEAD_EACH_S * len(self._configs)
-        for node in self._configs:
-            self._tell(node, Start(self._epoch_s))
-        self._observer.started(self._scenario, self._offered)
-        self._accounts.tell_traces()
-        self._warn_of_changes()
         try:
+            for node in self._configs:
+                self._tell(node, Start(self._epoch_s))
+            self._observer.started(self._scenario, self._offered)
+            self._accounts.tell_traces()
+            self._warn_of_changes()
             while not self._accounts.finished(self.now_s):
                 if interrupts.wanted:
                     self._accounts.stopped_s = self.now_s
