@@ -1,7 +1,7 @@
 """What an offloader knows of its receivers, and how it spreads its tasks over them."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -52,7 +52,7 @@ class Receiver:
 
     def settle(self, told: int | None = None) -> None:
         """A task on its way has been taken over (and the receiver `told` its queue) or is given up."""
-        self.unacked = max(0, self.unacked - 1)
+        self.unacked -= 1
         if told is not None:
             self.told = told
 
@@ -150,7 +150,7 @@ class Routing:
         back = not receiver.alive
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
-            receiver.told = receiver.unacked = 0
+            receiver.told = 0  # what is on its way there stays so until it is acknowledged or given up
         receiver.missed, receiver.suspect = 0, False
         return back
 
@@ -240,6 +240,12 @@ class Routing:
             link_price_s(time_s, r.link.small_s, sent / self._slot_s, self.leaving_per_s * p)
             for r, time_s, sent, p in zip(self._order, times_s, self._sent.tolist(), self.row.tolist(), strict=True)
         ]
+
+    def check(self, under_way: Mapping[str, int]) -> None:
+        """Raise AssertionError unless the tasks counted as on their way to each receiver are those `under_way`."""
+        counted = {name: receiver.unacked for name, receiver in self.receivers.items()}
+        expected = {name: under_way.get(name, 0) for name in self.receivers}
+        assert counted == expected, f"on their way: {counted} counted, {expected} known"
 
     def shares(self) -> dict[str, float]:
         """The row as it is executed, by receiver."""

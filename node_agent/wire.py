@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from node_agent.errors import TestbedError
 
 MAGIC = b"DTOE"
-VERSION = 3
+VERSION = 4
 PREFIX = MAGIC + bytes([VERSION])
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
@@ -82,21 +82,28 @@ class Hop(Struct, frozen=True, array_like=True):
 
 
 class Task(Struct, frozen=True, tag="task"):
-    """An inference task on its way to a receiver; a tensor frame follows."""
+    """An inference task on its way to a receiver; a tensor frame follows.
+
+    `sequence` numbers what its sender sends: of two messages about one task, an acknowledgement means one.
+    """
 
     task_id: Count
     device: Name
     attempt: Attempt
+    sequence: Count
     sent_s: Seconds
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
     tensor: TensorForm
 
 
 class Ack(Struct, frozen=True, tag="ack"):
-    """A receiver has taken a task over; `backlog` tasks, this one included, are now before or in service."""
+    """A receiver has taken a task over; `backlog` tasks, this one included, are now before or in service.
+
+    Task and sequence are those of the message that it answers.
+    """
 
     task_id: Count
-    attempt: Attempt
+    sequence: Count
     received_s: Seconds
     backlog: Count
 

@@ -159,7 +159,7 @@ def slowest_byte_per_s(shapes: Sequence[LinkShape]) -> float:
 def task_bytes(stage: int, tensor_bytes: int) -> int:
     """Bytes of a task that is sent to a server of `stage`: its tensor, and header and framing as nodes send them."""
     form = TensorForm("uint8", (tensor_bytes,))
-    return tensor_bytes + _message_bytes(Task(10_000, "device-1", 1, 100.1, _hops(stage - 1), form))
+    return tensor_bytes + _message_bytes(Task(10_000, "device-1", 1, 10_000, 100.1, _hops(stage - 1), form))
 
 
 def result_bytes(stage: int) -> int:

@@ -96,15 +96,16 @@ def _plan(
         arrivals = generate(scenario, sample_count=bundle.sample_count)
     check_trace(arrivals, scenario, bundle.sample_count, source=source)
     run_id = new_run_id()
-    run_directory = out or Path("runs") / run_id
+    run_directory, claim = out or Path("runs") / run_id, None
     if make_directory:
-        run_directory = new_run_directory(out, scenario.name, scenario.policy.label, run_id)
+        run_directory, claim = new_run_directory(out, scenario.name, scenario.policy.label, run_id)
     return Plan(
         scenario=scenario,
         topology_text=topology.text,
         arrivals=arrivals,
         bundle=bundle,
         run_directory=run_directory,
+        claim=claim,
         run_id=run_id,
         backend=backend,
         link_traces=topology.traces,

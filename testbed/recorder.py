@@ -32,6 +32,7 @@ import numpy as np
 from node_agent.errors import InputError, TestbedError
 from node_agent.models.tables import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
+from testbed.claim import Claim, claim_directory
 from testbed.trace.workload import Arrival, write_trace
 
 MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
@@ -42,22 +43,24 @@ SCHEMA = 1
 _LIBRARIES = ("torch", "numpy", "pyzmq", "mininet", "msgspec")
 
 
-def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str) -> Path:
+def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str) -> tuple[Path, Claim]:
     """Make the folder of a new run: `out` itself, or a fresh one under `runs/` named by time, topology and policy.
 
+    It is the caller's alone until the claim is released: by then it must hold a file, or another run may take it.
+
     Raises:
-        InputError: `out` holds files already, or cannot be made.
+        InputError: `out` holds files already, is being written to, or cannot be made.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = out or Path("runs") / f"{stamp}-{topology}-{policy}-{run_id[-4:]}"
+    claim = claim_directory(path, what="run directory")
     try:
-        path.mkdir(parents=True, exist_ok=True)
         taken = any(path.iterdir())
     except OSError as error:
-        raise InputError(f"cannot make the run directory {path}: {error.strerror}", hint="see --out") from error
+        raise InputError(f"cannot read the run directory {path}: {error.strerror}", hint="see --out") from error
     if taken:
         raise InputError(f"the run directory {path} is not empty", hint="choose another with --out, or remove it")
-    return path
+    return path, claim
 
 
 class RecordingError(TestbedError):

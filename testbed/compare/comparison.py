@@ -1,7 +1,5 @@
 """Policies against each other on the same workloads: `compare` runs what is missing and gives the figures of all."""
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError, TestbedError
+from testbed.claim import claim_directory
 from testbed.compare.runs import (
     Ask,
     Cell,
@@ -193,22 +192,12 @@ def _own(directory: Path, topology_text: str) -> Iterator[None]:
     Raises:
         InputError: it cannot be made, holds something else, or another comparison uses it right now.
     """
+    claim = claim_directory(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise InputError(f"cannot make the directory {directory}: {error.strerror}", hint="see --out") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"another comparison is using {directory} right now", hint="wait for it, or choose another with --out"
-            ) from None
         _take_up(directory, topology_text)
         yield
     finally:
-        os.close(handle)
+        claim.release()
 
 
 def _take_up(directory: Path, topology_text: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from node_agent.errors import InputError, TestbedError
+from testbed.claim import claim_directory
 from testbed.compare.specs import PolicySpec
 from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
@@ -190,9 +191,17 @@ def _changed_traces(manifest: Mapping[str, Any], ask: Ask) -> list[str]:
 
 
 def clear_unfinished(cell: Cell) -> None:
-    """Remove what an interrupted run has left in a directory that `is_complete` has found to be ours."""
+    """Remove what an interrupted run has left in a directory that `is_complete` has found to be ours.
+
+    Where the comparison before was killed, its simulations notice that only at their next word: wait for them to end.
+
+    Raises:
+        InputError: another command is writing to it.
+    """
     if cell.path.exists():
+        claim = claim_directory(cell.path, what="run directory", patience_s=END_TIMEOUT_S)
         shutil.rmtree(cell.path)
+        claim.release()
 
 
 def run_live(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, interrupts: Interrupts) -> bool:

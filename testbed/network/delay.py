@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from testbed.scenario import LinkShape
 BackendName = Literal["netem", "userspace"]
 ANSWER_TIMEOUT_S = 10.0
 RELAY_FILE = Path(__file__).parents[1] / "relay" / "process.py"
+LONGEST_ANSWER_BYTES = 1 << 16
 LINES_AT_ONCE = 64
 RELAY_LOG = "relay.log"
 
@@ -228,12 +230,12 @@ class RelayDelay:
         self._control: socket.socket | None = None
         self._log: Path | None = None
         self._links: tuple[PlannedLink, ...] = ()
+        self._asked = 0  # the number of the last question; 0: that the relay is there
         self._lock = threading.Lock()
 
     def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
         """Start the relay and tell it every line."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(ANSWER_TIMEOUT_S)
         self._control, self._log, self._links = ours, ledger.directory / RELAY_LOG, links
         with theirs, self._log.open("w", encoding="utf-8") as log:
             # -I -S: nothing of the user's environment, and a start in 20 ms.
@@ -317,21 +319,34 @@ class RelayDelay:
         with self._lock:
             self.check()
             assert self._control is not None
+            self._asked += 1
             try:
-                self._control.send(json.dumps(message).encode())
+                self._control.settimeout(ANSWER_TIMEOUT_S)
+                self._control.send(json.dumps({**message, "number": self._asked}).encode())
             except OSError as error:
                 raise NetworkError(f"the relay cannot be reached: {error}", hint=self._last_words()) from error
             return self._receive()
 
     def _receive(self) -> dict[str, Any]:
+        """The answer to the last question; answers to earlier ones, which came too late, are dropped."""
         assert self._control is not None
-        try:
-            answer = self._control.recv(1 << 16)
-        except OSError as error:
-            raise NetworkError(f"the relay does not answer: {error}", hint=self._last_words()) from error
-        if not answer:
-            raise NetworkError("the relay process ended at its start", hint=self._last_words())
-        parsed = json.loads(answer)
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
+        while True:
+            try:
+                self._control.settimeout(max(1e-3, deadline_s - time.monotonic()))
+                answer = self._control.recv(LONGEST_ANSWER_BYTES)
+            except OSError as error:
+                raise NetworkError(f"the relay does not answer: {error}", hint=self._last_words()) from error
+            if not answer:
+                when = "before it was asked anything" if not self._asked else "while it was being asked"
+                raise NetworkError(f"the relay process ended {when}", hint=self._last_words())
+            try:
+                parsed = json.loads(answer)
+                number = parsed["number"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise NetworkError(f"the relay gave an answer that is none: {answer[:80]!r}") from error
+            if number == self._asked:
+                break
         if "error" in parsed:
             raise NetworkError(f"the relay refused: {parsed['error']}")
         assert isinstance(parsed, dict)

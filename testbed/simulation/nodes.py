@@ -23,6 +23,7 @@ from node_agent.events import (
     SetTimer,
     StartCompute,
     StartPlanning,
+    StopCompute,
     TaskArrived,
     TimerFired,
     TimerKey,
@@ -71,6 +72,7 @@ class SimulatedNode:
         self.config = config
         self.up = False
         self.started = False
+        self.life = 0  # how often it has come up
         self._core: NodeCore | None = None
         self._timers: dict[TimerKey, Entry] = {}
         self._connections: dict[Channel, dict[str, tuple[Connection, SimulatedNode]]] = {"data": {}, "control": {}}
@@ -90,6 +92,7 @@ class SimulatedNode:
                 `offer` and whatever the agenda holds for this node.
         """
         self.up, self.started = True, False
+        self.life += 1
         self._thinner = EventThinner()
         config = self.config
         try:
@@ -183,6 +186,9 @@ class SimulatedNode:
                     self.processor.start(effect.tensor, self._handle)
             elif isinstance(effect, Publish):
                 self._publish(effect.record)
+            elif isinstance(effect, StopCompute):
+                if self.processor is not None:
+                    self.processor.abandon()
             else:
                 self._plan(effect)
 

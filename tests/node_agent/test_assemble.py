@@ -47,7 +47,7 @@ def test_a_live_server_answers_what_the_bundle_records(stage):
     stage.tell("server", Start(time.monotonic()))
     for row in SAMPLES:
         image = bundle.evaluation.images[row : row + 1]
-        cam.say("server", Task(row, "cam", 1, 0.0, (), picture), Tensor(picture, image.tobytes()))
+        cam.say("server", Task(row, "cam", 1, 1, 0.0, (), picture), Tensor(picture, image.tobytes()))
     results = [cam.hear(Result) for _ in SAMPLES]
     assert [result.task_id for result in results] == list(SAMPLES)
     assert [result.prediction for result in results] == scores.prediction[list(SAMPLES), 0].tolist()

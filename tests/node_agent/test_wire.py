@@ -48,7 +48,7 @@ def test_plain_messages_come_back(message):
     assert decode([bytes(frame) for frame in encode(message)]) == (message, None)
 
 
-@given(st.builds(Task, counts, names, st.integers(1, 1000), times, hops, forms), st.randoms())
+@given(st.builds(Task, counts, names, st.integers(1, 1000), counts, times, hops, forms), st.randoms())
 def test_tasks_come_back_with_their_tensor(task, random):
     data = random.randbytes(task.tensor.byte_count)
     message, tensor = decode([bytes(frame) for frame in encode(task, Tensor(task.tensor, data))])
@@ -72,7 +72,7 @@ def test_bytes_behind_our_prefix_are_refused_or_a_message(body):
 
 
 def task_frames(form: TensorForm, data: bytes) -> list[bytes]:
-    task = Task(1, "cam-1", 1, 0.0, (), form)
+    task = Task(1, "cam-1", 1, 1, 0.0, (), form)
     return [bytes(frame) for frame in encode(task, Tensor(form, data))]
 
 
@@ -135,9 +135,9 @@ def test_every_message_has_its_own_tag():
 def test_a_message_tells_when_it_really_goes():
     form, hop = TensorForm("uint8", (1,)), Hop("near", 1.0, 2.0, 3.0, 3.0, 0.0)
     first = Hop("first", 0.1, 0.2, 0.3, 0.4, 0.0)
-    offered = as_sent(Task(1, "cam", 1, 0.5, (), form), 4.0)
+    offered = as_sent(Task(1, "cam", 1, 1, 0.5, (), form), 4.0)
     assert (offered.sent_s, offered.hops) == (4.0, ())
-    onward = as_sent(Task(1, "cam", 1, 3.0, (first, hop), form), 4.0)
+    onward = as_sent(Task(1, "cam", 1, 1, 3.0, (first, hop), form), 4.0)
     assert onward.sent_s == 4.0
     assert onward.hops == (first, Hop("near", 1.0, 2.0, 3.0, 4.0, 0.0))
     result = Result(1, 1, 5, 0.7, 1, False, (first, hop))

@@ -23,6 +23,7 @@ from testbed.recorder import read_manifest
 from testbed.trace.workload import read_trace
 from tests.hogs import hogs
 from tests.testbed import small
+from tests.testbed.test_simulator import IN_FORCE, TOGETHER, service_s, stated_s
 
 pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 ROOT = Path(__file__).parents[2]
@@ -325,3 +326,17 @@ def test_dead_agent_fails_the_run_with_one_clear_error(tmp_path):
     assert process.returncode == 1
     assert "error: the agent of core ended unexpectedly" in errors
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_the_capacity_in_force_is_the_last_one_stated(tmp_path):
+    """As in simulation, also for a server that comes up, or is just starting, when it is told."""
+    outcome = run(tmp_path, TOGETHER, seed=3, policy="uniform")
+    assert outcome.exit_reason == "completed"
+    for server in IN_FORCE:
+        found = service_s(outcome, server)
+        assert len(found) > 5
+        assert np.median(found) == pytest.approx(stated_s(outcome, server), rel=0.05)  # one may meet a busy machine
+        assert min(found) >= stated_s(outcome, server) * 0.999
+    told = [event["kind"] for event in lines(outcome.run_directory / "events.jsonl")]
+    assert told.count("node-up") == told.count("node-down") == 3
+    assert "agent-not-stopped" not in told

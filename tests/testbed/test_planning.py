@@ -27,6 +27,7 @@ def record(plan) -> Path:
     )  # fmt: skip
     recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
     recorder.finish(None, "completed")
+    plan.release()
     return plan.run_directory
 
 

@@ -77,7 +77,7 @@ class Neighbours:
     def offer(self) -> None:
         """One more task."""
         tensor = self._tensors[self._sent % len(self._tensors)]
-        task = Task(self._sent, NODES[0], 1, 0.0, (), tensor.form)
+        task = Task(self._sent, NODES[0], 1, 1, 0.0, (), tensor.form)
         self._transports[self._before].send(self._server, "data", encode(task, tensor))
         self._sent += 1
 
@@ -94,8 +94,8 @@ class Neighbours:
         match message:
             case Probe(sequence):
                 transport.send(peer, "data", encode(ProbeAck(sequence, time.monotonic())))
-            case Task(task_id, _, attempt):
-                transport.send(peer, "data", encode(Ack(task_id, attempt, 0.0, 1)))
+            case Task(task_id, _, _, sequence):
+                transport.send(peer, "data", encode(Ack(task_id, sequence, 0.0, 1)))
                 self._go_on()
             case Result():
                 self._go_on()

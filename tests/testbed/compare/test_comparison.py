@@ -226,7 +226,7 @@ def test_a_directory_is_used_by_one_comparison_at_a_time(tmp_path):
     handle = os.open(tmp_path / "out", os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        with pytest.raises(InputError, match="another comparison is using"):
+        with pytest.raises(InputError, match="another command is writing to the directory"):
             small(tmp_path, repeats=1)
     finally:
         os.close(handle)
