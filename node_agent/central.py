@@ -38,12 +38,13 @@ class Member:
         self._routing = routing
         self._outbox = outbox
 
-    def tell(self, slot: int, rate_per_s: float, variability: float) -> State | None:
+    def tell(self, slot: int, rate_per_s: float, variability: float, return_s: float = 0.0) -> State | None:
         """Send the state of a new slot to the coordinator; returned where this node is the coordinator itself."""
         if self._coordinator is None:
             return None
         link_s = {r.name: r.link.transfer_s for r in self._routing.receivers.values()}
-        state = State(slot, rate_per_s, variability, link_s)
+        back_s = {r.name: r.link.back_s for r in self._routing.receivers.values() if r.link.back_s is not None}
+        state = State(slot, rate_per_s, variability, link_s, back_s, return_s)
         if self._coordinator == self._name:
             return state
         self._outbox.send_control(self._coordinator, state)

@@ -57,6 +57,11 @@ class Receiver:
             self.told = told
 
     @property
+    def exiting(self) -> float:
+        """Share of the tasks there that leave there, 1 - I, as last told; 0 before."""
+        return 0.0 if self.report is None else 1 - self.report.remaining_ratio
+
+    @property
     def alive(self) -> bool:
         """Whether tasks may be sent there."""
         return self.missed < SILENT_AFTER and not self.suspect
@@ -76,6 +81,7 @@ class Routing:
         self.row: Array = np.full(count, 1 / count) if count else np.zeros(0)
         self.leaving_per_s = 0.0  # w, rate of the tasks that leave this node, as announced in this round
         self._slot_s = config.slot_s
+        self._is_device = config.is_device
         self._sent = np.zeros(count)  # tasks by receiver in the slot before
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
@@ -113,7 +119,8 @@ class Routing:
                 link_s=r.link.transfer_s,
                 backlog=r.backlog,
                 service_per_s=(r.report or UNHEARD).service_rate_per_s,
-                onward_delay_s=(r.report or UNHEARD).onward_delay_s,
+                onward_delay_s=(r.report or UNHEARD).onward_delay_s + self._return_correction_s(r),
+                return_s=r.exiting * (r.report or UNHEARD).return_s + self._return_correction_s(r),
             )
             for r in usable
         ]
@@ -227,8 +234,15 @@ class Routing:
             link_prices_s=self._link_prices_s(link_times_s),
             link_rates_byte_per_s=[r.link.byte_per_s for r in self._order],
             sent=self._sent,
+            return_corrections_s=[self._return_correction_s(r) for r in self._order] if self._is_device else (),
         )
         return self._priced
+
+    def _return_correction_s(self, receiver: Receiver) -> float:
+        """What a result from there to this device costs beyond the mean over all devices that its report counts [s]."""
+        if not self._is_device or receiver.report is None or receiver.link.back_s is None:
+            return 0.0
+        return receiver.exiting * (receiver.link.back_s - receiver.report.return_s)
 
     def _link_prices_s(self, times_s: list[float]) -> list[float]:
         """What one more task per second adds to the time on each link, at the planned flow: t' of a queued link.

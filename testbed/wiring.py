@@ -96,6 +96,7 @@ def node_configs(
     places = {
         name: Place(stage, tuple(scenario.offload_to.get(name, ()))) for name, (stage, _) in declared.items()
     }  # fmt: skip
+    sources = _sources(declared, offloaders)
     configs = {}
     for name, (stage, rate_per_s) in declared.items():
         configs[name] = NodeConfig(
@@ -114,12 +115,24 @@ def node_configs(
             seed=scenario.seed,
             input_form=forms[stage - 1] if stage else None,
             onward_form=forms[stage] if stage < scenario.stages else None,
+            devices=sources[name] if stage > 1 else (),
             coordinator=coordinator,
             places=places if name == coordinator else {},
             timeouts=patience,
         )
         next_rank[stage] += 1
     return configs
+
+
+def _sources(
+    declared: Mapping[str, tuple[int, float]], offloaders: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """The devices whose tasks can get to each node, by name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, (stage, _) in sorted(declared.items(), key=lambda item: item[1][0]):
+        upstream = offloaders.get(name, ())
+        found[name] = (name,) if stage == 0 else tuple(dict.fromkeys(d for peer in upstream for d in found[peer]))
+    return found
 
 
 def tensor_forms(shapes: Sequence[tuple[int, ...]], activation: ActivationFormat) -> tuple[TensorForm, ...]:

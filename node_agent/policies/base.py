@@ -58,12 +58,16 @@ class Prospect:
     link_prices_s: Sequence[float]  # t', what one more task per second adds to the time on the link
     link_rates_byte_per_s: Sequence[float]  # rate of the link as measured, where the policy wants it
     sent: Array  # tasks sent there in the slot before
+    # What a task pays for its result's way back beyond what the reports count, (1 - I) (ret - mean ret) [s]: a report
+    # knows the mean over all devices, a device its own. Empty: nothing.
+    return_corrections_s: Sequence[float] = ()
 
     marginal_s = _Reported("marginal_s")  # Omega, price of one more task at the receiver and beyond [s]
     best_s = _Reported("best_s")  # m, what that price would be over the cheapest receivers from there on [s]
     local_s = _Reported("local_s")  # D' + pen', the receiver's own part of the price [s]
     onward_s = _Reported("onward_s")  # B, price beyond the receiver of a task that goes on [s]
     onward_delay_s = _Reported("onward_delay_s")  # mean time a task still needs after the receiver [s]
+    return_s = _Reported("return_s")  # ret, mean time of a result from the receiver to its device [s]
     curvature_s2 = _Reported("curvature_s2")  # R, by which the price rises with the arrival rate [s^2/task]
     offloaders = _Reported("offloaders")  # how many share each receiver
     arrival_per_s = _Reported("arrival_rate_per_s")  # phi, of all offloaders together [task/s]
@@ -90,6 +94,18 @@ class Prospect:
         """Rate of the link as measured, where the policy wants it."""
         return np.array(self.link_rates_byte_per_s, dtype=np.float64)
 
+    @cached_property
+    def return_correction_s(self) -> Array:
+        """What a task pays for its result's way back beyond what the reports count."""
+        return np.array(self.return_corrections_s or [0.0] * len(self.names), dtype=np.float64)
+
+    @cached_property
+    def _ways_s(self) -> Sequence[float]:
+        """What a task pays besides each receiver's own price: its link's, and the correction of the way back."""
+        if not self.return_corrections_s:
+            return self.link_prices_s
+        return [link_s + more_s for link_s, more_s in zip(self.link_prices_s, self.return_corrections_s, strict=True)]
+
     @property
     def sojourn_s(self) -> Array:
         """T, mean time of a task at each receiver, in queue and in service (Pollaczek-Khinchine)."""
@@ -98,17 +114,19 @@ class Prospect:
     def mean_delay_s(self, row: Array) -> float:
         """Mean time until the result of a task that is spread by `row`: sum_k p_k (t_k + T_k + onward_k)."""
         total = kept = 0.0
-        for p, lives, link_s, told in zip(row.tolist(), self.lives, self.link_times_s, self.reports, strict=True):
+        more_s = self.return_corrections_s or [0.0] * len(self.reports)
+        known = zip(row.tolist(), self.lives, self.link_times_s, more_s, self.reports, strict=True)
+        for p, lives, link_s, return_s, told in known:
             if lives and p > 0:
                 at_s = server_sojourn_s(told.arrival_rate_per_s, told.service_rate_per_s, told.variability)
-                total += p * (link_s + at_s + told.onward_delay_s)
+                total += p * (link_s + at_s + told.onward_delay_s + return_s)
                 kept += p
         return total / kept
 
     @cached_property
     def deltas_s(self) -> list[float]:
-        """Marginal cost of each receiver, its link included: t' + Omega; K numbers."""
-        return [link_s + told.marginal_s for link_s, told in zip(self.link_prices_s, self.reports, strict=True)]
+        """Marginal cost of each receiver, its link and the result's way back included: t' + Omega; K numbers."""
+        return [way_s + told.marginal_s for way_s, told in zip(self._ways_s, self.reports, strict=True)]
 
     @property
     def delta_s(self) -> Array:
@@ -117,16 +135,19 @@ class Prospect:
 
     def living(self, row: Array) -> tuple[list[float], Ahead]:
         """The part of a row and of the receivers' costs that the marginal-cost recursion reads: the living ones'."""
-        known = zip(row.tolist(), self.lives, self.deltas_s, self.link_prices_s, self.reports, strict=True)
+        known = zip(row.tolist(), self.lives, self.deltas_s, self._ways_s, self.reports, strict=True)
         found = [
-            (p, delta_s, link_s + told.best_s, told.curvature_s2) for p, lives, delta_s, link_s, told in known if lives
+            (p, delta_s, way_s + told.best_s, told.curvature_s2) for p, lives, delta_s, way_s, told in known if lives
         ]
         kept, deltas_s, best_s, curvature_s2 = zip(*found, strict=True)
         total = sum(kept)
         return [p / total for p in kept], Ahead(deltas_s, best_s, curvature_s2)
 
-    def onward(self, row: Array) -> Onward:
-        """The part that a threshold move reads, of the living receivers."""
+    def onward(self, row: Array, own_return_s: float = 0.0) -> Onward:
+        """The part that a threshold move reads, of the living receivers.
+
+        `own_return_s`: mean time of a result from this server to its device.
+        """
         keep = self.alive
         return Onward(
             row[keep] / row[keep].sum(),
@@ -135,6 +156,8 @@ class Prospect:
             self.onward_s[keep],
             self.curvature_s2[keep],
             tuple(report.onward_paths for report, lives in zip(self.reports, self.lives, strict=True) if lives),
+            self.return_s[keep],
+            own_return_s,
         )
 
 
@@ -159,7 +182,8 @@ class Candidate:
     link_s: float  # transfer time of a task
     backlog: float  # tasks there as last told, and those sent there since
     service_per_s: float
-    onward_delay_s: float  # mean time a task still needs after it
+    onward_delay_s: float  # mean time a task still needs after it, its result's way back included
+    return_s: float = 0.0  # the part of that which results that leave there need: (1 - I) ret
 
     @property
     def expected_delay_s(self) -> float:

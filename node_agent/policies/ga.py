@@ -54,6 +54,8 @@ class Layers:
     variability: list[Array]
     exists: list[NDArray[np.bool_]]  # (n_(h-1), n_h)
     link_s: list[Array]  # (n_(h-1), n_h)
+    back_s: Array  # time of a result from stage 1 to each device, (n_0, n_1)
+    return_s: list[Array]  # mean time of a result to its device, per stage 1..H; of stage 1, `back_s` is used instead
 
 
 @dataclass(slots=True)
@@ -127,6 +129,8 @@ def layers_of(problem: Problem) -> Layers | None:
         [column(stage, "variability") for stage in servers],
         exists,
         link_s,
+        np.array([[problem.states[device].back_s.get(server, 0.0) for server in names[1]] for device in names[0]]),
+        [column(stage, "return_s") for stage in servers],
     )
 
 
@@ -172,6 +176,8 @@ class Search:
             queue = queue_cost(phi, layers.service_per_s[h], layers.variability[h])
             penalty = overload_penalty(phi, layers.service_per_s[h], self._overload.rho_max, self._overload.kappa_s2)
             total += (flow * layers.link_s[h]).sum(axis=(1, 2)) + (queue.tasks + penalty.tasks).sum(axis=1)
+            back = phi @ layers.return_s[h] if h else (flow * layers.back_s).sum(axis=(1, 2))
+            total += (1 - remaining[:, h]) * back
             leaving = phi * remaining[:, h, None]
         return np.asarray(total / max(layers.arrival_per_s.sum(), 1e-9) - self._theta_s * accuracy)
 

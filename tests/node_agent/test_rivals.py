@@ -114,7 +114,8 @@ def test_the_game_settles_where_nobody_gains_by_moving_alone():
     world.run(29.0, tasks=False)
     settled = np.array([[d.offload[s] for s in ("s1", "s2", "s3")] for d in world.decisions if d.node[0] == "d"])
     settled = settled[:20]
-    service, link_s, rate = np.array([30.0, 20.0, 12.0]), np.array([0.032, 0.012, 0.004]), 2.0
+    # A task's way there, and its result's way back.
+    service, link_s, rate = np.array([30.0, 20.0, 12.0]), np.array([0.032 + 0.03, 0.012 + 0.01, 0.004 + 0.002]), 2.0
     flow = np.tile(rate * service / service.sum(), (20, 1))
     for _ in range(60):
         for player in range(20):

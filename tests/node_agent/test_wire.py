@@ -102,7 +102,7 @@ def test_out_of_bounds_values_are_refused():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("field", ["flow_per_s", "sent_s"])
+@pytest.mark.parametrize("field", ["flow_per_s", "sent_s", "return_s"])
 def test_figures_that_would_spread_from_node_to_node_are_refused(field, value):
     header = bytes(encode(Offer(1, 1, 1.0, ((1.0, (0.5,)),), 0.0, False, False))[0])
     bad = {**msgspec.msgpack.decode(header[len(PREFIX) :]), field: value}
@@ -111,7 +111,9 @@ def test_figures_that_would_spread_from_node_to_node_are_refused(field, value):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("field", ["marginal_s", "best_s", "curvature_s2", "service_rate_per_s", "link_s"])
+@pytest.mark.parametrize(
+    "field", ["marginal_s", "best_s", "curvature_s2", "service_rate_per_s", "link_s", "return_s", "sent_s"]
+)
 def test_prices_are_finite(field, value):
     report = Report(1, 1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.1, 3, 1.0, 2.0, 0.0, 0.8, 0.5, 0, ((1.0, ()),), 0.01, False)
     header = bytes(encode(report)[0])
@@ -143,5 +145,7 @@ def test_a_message_tells_when_it_really_goes():
     result = Result(1, 1, 5, 0.7, 1, False, (first, hop))
     assert as_sent(result, 4.0).hops == onward.hops
     assert as_sent(Offer(0, 0, 5.0, (), 0.5, False, False), 4.0).sent_s == 4.0
+    report = Report(1, 1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.1, 3, 1.0, 2.0, 0.0, 0.8, 0.5, 0, ((1.0, ()),), 0.01, False)
+    assert as_sent(report, 4.0).sent_s == 4.0
     ack = Ack(1, 1, 0.5, 1)
     assert as_sent(ack, 4.0) is ack

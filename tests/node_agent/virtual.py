@@ -100,6 +100,7 @@ class World:
                     seed=self.seed,
                     input_form=None if stage == 0 else (IMAGE if stage == 1 else ACTIVATION),
                     onward_form=IMAGE if stage == 0 else (ACTIVATION if stage < self.stages else None),
+                    devices=tuple(self.devices) if stage > 1 else (),
                     coordinator=coordinator,
                     places=places if name == coordinator else {},
                     timeouts=self.timeouts,
