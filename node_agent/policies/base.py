@@ -15,6 +15,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
 from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
+from node_agent.policies import answers
 from node_agent.wire import Report
 
 
@@ -260,8 +261,11 @@ class PlainPolicy:
         return view.threshold
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """A draw from the row."""
-        return random.choices(range(len(candidates)), [candidate.share for candidate in candidates])[0]
+        """A draw from the row; by chance where all of the row's receivers are dead, or to be avoided."""
+        shares = [candidate.share for candidate in candidates]
+        if not any(shares):
+            return random.randrange(len(candidates))
+        return random.choices(range(len(candidates)), shares)[0]
 
 
 class ProportionalPolicy(PlainPolicy):
@@ -272,7 +276,11 @@ class ProportionalPolicy(PlainPolicy):
         raise NotImplementedError
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row before does not matter here
-        """Living receivers in proportion to `weights`."""
+        """Living receivers in proportion to `weights`; all alike where only dead ones have any.
+
+        Raises:
+            WrongAnswer: `weights` are no weights.
+        """
         return proportional(self.weights(prospect), prospect.alive)
 
 
@@ -292,13 +300,24 @@ class QueuePolicy(PlainPolicy):
         self.status_every_s = parameters.report_every
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """Where tasks went lately: nothing is planned, but the receivers want to know their load."""
-        return proportional(prospect.sent, prospect.alive) if prospect.sent.any() else row
+        """Where tasks went lately: nothing is planned, but the receivers want to know their load.
+
+        The row before where no task went to a receiver that lives.
+        """
+        return proportional(prospect.sent, prospect.alive) if prospect.sent[prospect.alive].any() else row
 
 
 def proportional(weights: Array, alive: Mask) -> Array:
-    """Row in proportion to `weights` over the living receivers; uniform over them where all weights are zero."""
-    kept = np.where(alive, weights, 0.0)
-    if not kept.sum() > 0:
+    """Row in proportion to `weights` over the living receivers.
+
+    Where all that is positive belongs to dead receivers, the living ones share alike: it says nothing of them.
+
+    Raises:
+        WrongAnswer: a living receiver's weight is negative or not finite, none is positive, or there are too few.
+    """
+    kept = answers.weights(weights, alive)
+    if not kept.any():
         kept = alive.astype(np.float64)
+    if not np.isfinite(kept.sum()):  # of great weights
+        kept = kept / kept.max()
     return np.asarray(kept / kept.sum())

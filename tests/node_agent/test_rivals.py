@@ -206,7 +206,7 @@ def test_a_central_plan_is_collected_charged_and_told():
     world.run(30.0)
     assert all(task.status == "completed" for task in world.tasks)
     first = next(at for at, row in changed if row != changed[0][1])
-    planner = world.nodes["c1"].routing.policy
+    planner = world.nodes["c1"].routing.policy.unchecked
     # Offers take two hops of 5 ms to reach the last stage, its state none, the others' at most one more; then the plan.
     assert first > 0.01 + 0.02
     assert planner._best is not None

@@ -219,8 +219,9 @@ class Own(Uniform):
 )
 def test_a_policy_that_raises_fails_the_run_with_one_clear_line(tmp_path, what, said):
     (tmp_path / "own.py").write_text(RAISING.format(what=what))
-    wanted = plan(tmp_path, SMALL, policy=f"{tmp_path / 'own.py'}:Own")
-    with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: {said}") as caught:
+    own = f"{tmp_path / 'own.py'}:Own"
+    wanted = plan(tmp_path, SMALL, policy=own)
+    with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: policy {own}: update_row raised {said}") as caught:
         Simulation(wanted, SilentObserver()).run()
     assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 10"
     assert caught.value.exit_code == 1

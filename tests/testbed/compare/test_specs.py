@@ -41,14 +41,15 @@ def test_a_file_is_known_by_its_content(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("class Own: ...\n")
     (spec,) = read_specs([f"{file}:Own"])
-    assert spec.folder == "mine-Own"
+    assert (spec.label, spec.folder, spec.early_folder) == ("Own", "Own", "mine-Own")
     assert spec.file_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.py").write_text("class Own: ...\n")
-    same, different = folders(f"{file}:Own", f"{other / 'mine.py'}:Own")
-    assert same == "mine-Own"
-    assert different.startswith("mine-Own-")
+    same, different = read_specs([f"{file}:Own", f"{other / 'mine.py'}:Own"])
+    assert (same.label, same.folder, same.early_folder) == ("Own", "Own", "mine-Own")
+    assert (different.label, different.folder) == ("Own (2)", "Own-2")
+    assert different.early_folder.startswith("mine-Own-")
 
 
 @given(st.lists(st.text(st.characters(blacklist_characters="=:"), min_size=1, max_size=200), min_size=1, unique=True))
