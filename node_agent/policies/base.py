@@ -19,6 +19,9 @@ from node_agent.policies import answers
 from node_agent.wire import Report
 
 
+GREAT_WEIGHT = 1e300  # such weights are scaled first: their sum may overflow
+
+
 class _Reported:
     """One figure of all receivers' reports as an array (K,), made when it is first asked for."""
 
@@ -318,6 +321,6 @@ def proportional(weights: Array, alive: Mask) -> Array:
     kept = answers.weights(weights, alive)
     if not kept.any():
         kept = alive.astype(np.float64)
-    if not np.isfinite(kept.sum()):  # of great weights
+    if kept.max() > GREAT_WEIGHT:
         kept = kept / kept.max()
     return np.asarray(kept / kept.sum())

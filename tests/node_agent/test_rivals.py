@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from node_agent.dtoee.thresholds import NEVER
-from node_agent.errors import InputError, TestbedError
+from node_agent.errors import InputError
 from node_agent.events import Received, StartPlanning
 from node_agent.policies import make_policy, parse_policy, policy_names
 from node_agent.policies.base import Candidate
@@ -39,11 +39,14 @@ def test_what_each_queue_policy_chooses():
 
 def test_queue_policies_are_never_at_a_loss():
     alone = (FAST_FAR,)
+    unwanted = tuple(Candidate(0.0, 0.01, 0, 1.0, 0.0) for _ in range(3))
     for name in policy_names():
         assert make_policy(name).pick(alone, random.Random(1)) == 0
-    unwanted = tuple(Candidate(0.0, 0.01, 0, 1.0, 0.0) for _ in range(3))
-    assert set(random.Random(2).choices(range(3), k=50)) == {0, 1, 2}
-    assert picks("dto-ee-2c", candidates=unwanted).min() > 0.2  # the plan has nothing for any of them: by chance
+        chosen = picks(name, candidates=unwanted)
+        if name == "shortest-expected-delay":
+            assert chosen.tolist() == [1, 0, 0]  # the first of equals
+        else:  # the plan has nothing for any of them, or all queues are equal: by chance
+            assert chosen == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["shortest-expected-delay", "join-shortest-queue", "two-choices", "dto-ee-2c"])
@@ -355,21 +358,3 @@ def test_a_users_policy_cannot_change_the_flows_that_a_server_goes_on_to_use(tmp
     world = three_stages(policy=f"{tmp_path}/own.py:Mine", seed=1)
     world.run(10.0)
     assert {d.threshold for d in world.decisions if d.node.startswith("a")} == {0.6}
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("def update_row(self, row, prospect): return row * 0", "update_row gave"),
-        ("def update_row(self, row, prospect): return row[1:]", "update_row gave"),
-        ("def update_row(self, row, prospect): return row - row.min() * 2", "update_row gave"),
-        ("def update_row(self, row, prospect): return row * float('nan')", "update_row gave"),
-        ("status_every_s = 1.0\n    def pick(self, candidates, random): return 7", "pick gave 7"),
-        ("most_rounds = 9\n    def move_threshold(self, view): return float('nan')", "move_threshold gave nan"),
-    ],
-)
-def test_answers_of_a_users_policy_are_checked(tmp_path, body, said):
-    file = tmp_path / "own.py"
-    file.write_text(f"from node_agent.policies.base import PlainPolicy\n\nclass Mine(PlainPolicy):\n    {body}\n")
-    with pytest.raises(TestbedError, match=f"policy Mine: {said}"):
-        three_stages(policy=f"{file}:Mine", seed=1).run(5.0)

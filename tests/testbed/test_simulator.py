@@ -17,6 +17,7 @@ from testbed.planning import plan_replay
 from testbed.recorder import read_manifest
 from testbed.scenario import LinkShape
 from testbed.simulator import Simulation, SimulationFailed
+from testbed.topology import resolve_text
 from testbed.trace.workload import read_trace
 from tests.testbed import small
 from tests.testbed.simulated import QUICKSTART, lines, plan, simulate
@@ -228,6 +229,20 @@ def test_a_policy_that_raises_fails_the_run_with_one_clear_line(tmp_path, what, 
     manifest = read_manifest(wanted.run_directory)
     assert manifest["exit_reason"].startswith(f"failed: {caught.value}")
     assert (wanted.run_directory / "summary.json").exists()
+
+
+def test_wrong_weights_fail_the_run_with_file_class_node_and_value(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from node_agent.policies.base import ProportionalPolicy\n\nclass Own(ProportionalPolicy):\n"
+        "    def weights(self, prospect):\n        return prospect.service_per_s * float('nan')\n"
+    )
+    own = f"{tmp_path / 'own.py'}:Own"
+    with pytest.raises(SimulationFailed) as caught:
+        simulate(tmp_path, SMALL, policy=own)
+    node, _, said = str(caught.value).removeprefix("node ").partition(": ")
+    assert node in resolve_text(SMALL).node_names
+    assert said == f"policy {own}: weights (line 4) gave [nan, nan]"
+    assert caught.value.hint == "it must give finite numbers that are not negative, one for each receiver"
 
 
 def test_an_error_of_another_origin_names_the_node_and_no_policy_file(tmp_path, monkeypatch):
