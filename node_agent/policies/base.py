@@ -18,7 +18,6 @@ from node_agent.dtoee.thresholds import Onward, Paths
 from node_agent.policies import answers
 from node_agent.wire import Report
 
-
 GREAT_WEIGHT = 1e300  # such weights are scaled first: their sum may overflow
 
 
@@ -178,6 +177,8 @@ class Policy(Protocol):
     when one is added, as `settled` was; one that does not must have that, too. What receivers told of the thresholds
     from them on, once `Prospect.paths`, is each report's `onward_paths`, and `Prospect.onward(row).paths`.
 
+    Nodes check every answer (see `checked`): what is none ends the run, and no likely value takes its place.
+
     `first_threshold` is c at the start, `most_rounds` how many rounds a slot's configuration phase has at most, and
     `move_every` after how many rounds one server of each stage may move its threshold.
     """
@@ -195,7 +196,7 @@ class Policy(Protocol):
         """A new slot begins: prices may have jumped since the last one."""
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """The row (K,) after a round; it sums to one and is zero at dead receivers."""
+        """The row (K,) after a round; it sums to one. What it gives to dead receivers goes to the living ones."""
 
     def gap(self, row: Array, prospect: Prospect) -> float:
         """Share of the marginal cost that an ideal plan could still save."""

@@ -64,7 +64,7 @@ def test_receivers_tell_their_backlog_as_often_as_asked(name):
 
         world.give = give
         world.run(10.0)
-        assert all(task.status == "completed" for task in world.tasks)
+        assert world.all_completed
         told.append(count / world.now_s)
     # 3 servers tell 5 devices, 2 tell 3 servers, 2 tell 2 servers.
     assert told == pytest.approx([25 / 0.05, 25 / 0.2], rel=0.15)
@@ -137,14 +137,18 @@ def _best_response(others, service, link_s, rate):
 
 
 def test_the_game_differs_from_the_common_good():
-    """With one big player per server the two coincide; with many small ones the fast server is overrun."""
+    """With one big player per server the two coincide; with many small ones the fast servers are overrun."""
     plans = {}
     for policy in ("ngto", "fixed-threshold"):
         parameters = {"most_rounds": 200, "stop_gap": 0.0} if policy == "ngto" else {}
         world = equal_devices(policy=policy, parameters=parameters, slot_s=30.0)
         world.run(29.0, tasks=False)
-        plans[policy] = np.mean([d.offload["s1"] for d in world.decisions if d.node[0] == "d"])
-    assert abs(plans["ngto"] - plans["fixed-threshold"]) > 0.01
+        shares = [[d.offload[s] for s in ("s1", "s2", "s3")] for d in world.decisions if d.node[0] == "d"]
+        plans[policy] = np.mean(shares, axis=0)
+    fast, medium, slow = plans["ngto"] - plans["fixed-threshold"]
+    assert fast > 0.015
+    assert medium > 0.005
+    assert slow < -0.03
 
 
 def problem(slot=0) -> Problem:
@@ -207,14 +211,13 @@ def test_a_central_plan_is_collected_charged_and_told():
 
     world.plan = [(t / 100, watch) for t in range(0, 60, 2)]
     world.run(30.0)
-    assert all(task.status == "completed" for task in world.tasks)
+    assert world.all_completed
     first = next(at for at, row in changed if row != changed[0][1])
     planner = world.nodes["c1"].routing.policy.unchecked
     # Offers take two hops of 5 ms to reach the last stage, its state none, the others' at most one more; then the plan.
     assert first > 0.01 + 0.02
     assert planner._best is not None
-    thresholds = {d.threshold for d in world.decisions if d.node.startswith("a")}
-    assert thresholds != {0.8}
+    assert {d.threshold for d in world.decisions if d.node.startswith("a")} - {0.8}
 
 
 @pytest.mark.parametrize("silent", ["a2", "d5"])
@@ -276,7 +279,7 @@ def test_a_silent_node_does_not_stop_the_plan():
     world.run(20.0)
     slots = [d for d in world.decisions if d.node == "d1"]
     assert slots[-1].offload["a3"] == 0
-    assert all(task.status == "completed" for task in world.tasks)
+    assert world.all_completed
 
 
 def test_policies_as_people_write_them():
@@ -305,7 +308,7 @@ def test_a_policy_of_the_users_own(tmp_path):
     world = three_stages(policy=f"{file}:Mine", parameters={"threshold": 0.5}, seed=1)
     world.run(10.0)
     assert {d.threshold for d in world.decisions} == {0.5, None}
-    assert all(task.status == "completed" for task in world.tasks)
+    assert world.all_completed
 
 
 def test_the_example_of_a_users_policy():

@@ -145,10 +145,12 @@ def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
             if h["node"] == "near-1" and 3.3 < h["started_s"] < 5.8]  # fmt: skip
     assert np.median(slow) == pytest.approx(4 * 23.0e6 / 0.5e9, rel=0.05)
     served = [h for t in tasks for h in t["hops"] if h["node"] == "near-2"]
+    assert [h for h in served if h["received_s"] < 7]
     assert not [h for h in served if 7.1 < h["received_s"] < 10]
     far = [t["hops"][0]["received_s"] - t["created_s"] for t in tasks if t["device"] == "cam-1" and t["attempts"] == 1
            and t["hops"][0]["node"] == "near-2" and t["created_s"] > 5.2]  # fmt: skip
-    assert all(delay_s >= 0.06 for delay_s in far)
+    assert far
+    assert min(far) >= 0.06
 
 
 def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
@@ -251,7 +253,7 @@ def test_every_kind_of_policy_runs_live(tmp_path, policy, compute):
     assert not lines(outcome.run_directory / "events.jsonl")
     decisions = lines(outcome.run_directory / "decisions.jsonl")
     if policy == "ga":  # thresholds and rows are the coordinator's
-        assert {d["threshold"] for d in decisions if d["node"] == "near-1"} != {0.8}
+        assert {d["threshold"] for d in decisions if d["node"] == "near-1"} - {0.8}
     if policy == "own":
         assert {task["hops"][0]["node"] for task in lines(outcome.run_directory / "tasks.jsonl")} == {"near-2"}
         assert (outcome.run_directory / "policy.py").read_text() == OWN_POLICY
