@@ -256,7 +256,7 @@ def test_wrong_weights_fail_the_run_with_file_class_node_and_value(tmp_path):
         simulate(tmp_path, SMALL, policy=own)
     node, _, said = str(caught.value).removeprefix("node ").partition(": ")
     assert node in resolve_text(SMALL).node_names
-    assert said == f"policy {own}: weights (line 4) gave [nan, nan]"
+    assert said == f"policy {own}: weights (line 4) gave [nan]"  # a server's, before any device's
     assert caught.value.hint == "it must give finite numbers that are not negative, one for each receiver"
 
 
