@@ -1,7 +1,6 @@
 """What a policy may answer: each check once, with its wording. A wrong answer is never replaced by a likely one."""
 
 import math
-import numbers
 import reprlib
 from collections.abc import Mapping
 from typing import Final
@@ -53,7 +52,8 @@ def number(member: str, value: object, least: float, most: float, must: str) -> 
     """A number between `least` and `most`. Raises WrongAnswer for any other, for NaN and for what is no number."""
     if isinstance(value, np.ndarray) and value.shape == ():
         value = value[()]
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and least <= float(value) <= most:
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) \
+            and least <= value <= most:  # fmt: skip
         return float(value)
     raise WrongAnswer(member, value, must)
 
@@ -70,7 +70,7 @@ def threshold(member: str, value: object) -> float:
 
 def whole(member: str, value: object, least: int, most: int, must: str) -> int:
     """A whole number between `least` and `most`. Raises WrongAnswer."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= int(value) <= most:
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= value <= most:
         return int(value)
     raise WrongAnswer(member, value, must)
 
