@@ -64,7 +64,8 @@ def command(
     rotates over the policies; simulated ones go side by side.
 
     A policy is a NAME, NAME:key=value,key=value or FILE.py:Class. A comma before key= goes on with the parameters of
-    the same policy: dto-ee,fixed-threshold:threshold=0.7,ngto are three.
+    the same policy: dto-ee,fixed-threshold:threshold=0.7,ngto are three. label=TEXT is how the results call it:
+    dto-ee:label=ours,threshold=0.7.
 
     Ctrl-C keeps the runs that are complete. The same command with --out DIR goes on where it stopped.
     """

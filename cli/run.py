@@ -42,7 +42,8 @@ workload_options = _together(
 common_options = _together(
     click.option(
         "--policy", metavar="NAME[:KEY=VALUE,...]",
-        help="Offloading policy, or file.py:Class for one of your own.  [default: the topology's]",
+        help="Offloading policy, or file.py:Class, from the current directory, for one of your own; label=TEXT is how "
+        "the results call it.  [default: the topology's]",
     ),
     click.option("--out", type=_PATH, metavar="DIR", help="Run directory.  [default: a new one under runs/]"),
     click.option(

@@ -26,7 +26,10 @@ class CentralPolicy(Protocol):
         """How long the planner takes, in emulated seconds: its answer is held back until then."""
 
     def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
-        """What each node is to do; nodes that are left out go on as before."""
+        """What each node is to do; nodes that are left out go on as before.
+
+        Shares of a node sum to one over its receivers; without any its row stays, as its threshold does with None.
+        """
 
 
 class Member:

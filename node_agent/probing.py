@@ -123,7 +123,8 @@ class LinkProbes:
     def _try_unheard(self) -> None:
         """Probe those that have answered nothing since the last try; what they may yet answer to that is void."""
         self._tries_left -= 1
-        for name in self._unheard:
+        # In the order of the receivers: that of a set differs from process to process, and with it a simulation.
+        for name in [name for name in self._wanted if name in self._unheard]:
             self.forget(name)
             self._send(name)
         self._outbox.timer(("probe",), self._config.timeouts.probe_s / STARTING_TRIES)

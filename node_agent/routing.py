@@ -9,15 +9,15 @@ import numpy as np
 
 from node_agent.config import NodeConfig
 from node_agent.dtoee.queueing import Array, link_price_s
-from node_agent.errors import TestbedError
 from node_agent.estimators import LinkTime
 from node_agent.outbox import Outbox
 from node_agent.policies import make_policy
+from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
-from node_agent.wire import MOST_THRESHOLD, Assignment, Report
+from node_agent.policies.checked import CheckedPolicy
+from node_agent.wire import Assignment, Report
 
 SILENT_AFTER = 2  # rounds without an answer
-ROW_TOLERANCE = 1e-6
 
 # Stands for a receiver that has not reported yet: plans leave it out, a choice for a single task takes it as it is.
 UNHEARD = Report(
@@ -71,7 +71,8 @@ class Routing:
     """The row of offloading probabilities of one node, its receivers, and the policy that joins the two."""
 
     def __init__(self, config: NodeConfig, outbox: Outbox) -> None:
-        self.policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
+        policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
+        self.policy = CheckedPolicy(policy, config.policy)
         self.threshold: float | None = (
             None if config.is_device or config.is_last_stage else self.policy.first_threshold
         )
@@ -124,13 +125,7 @@ class Routing:
             )
             for r in usable
         ]
-        chosen = self.policy.pick(candidates, self._random)
-        if not 0 <= chosen < len(usable):
-            raise TestbedError(
-                f"policy {type(self.policy).__name__}: pick gave {chosen}",
-                hint=f"it must give the number of one of the {len(usable)} candidates, counted from 0",
-            )
-        return usable[chosen]
+        return usable[self.policy.pick(candidates, self._random)]
 
     def told_backlog(self, name: str, backlog: int) -> None:
         """A receiver has said how many tasks are before it or in service."""
@@ -175,41 +170,37 @@ class Routing:
             self._outbox.note("receiver-silent", f"{name}: no report in {SILENT_AFTER} rounds")
 
     def move_threshold(self, view: ThresholdView) -> bool:
-        """Let the policy move the threshold; True if it has.
-
-        Raises:
-            TestbedError: the policy, one of the user's own, answers with something that is no threshold.
-        """
-        moved = float(self.policy.move_threshold(view))
-        if not 0 <= moved <= MOST_THRESHOLD:
-            raise TestbedError(
-                f"policy {type(self.policy).__name__}: move_threshold gave {moved}",
-                hint=f"a threshold lies in 0..{MOST_THRESHOLD:g}; above 1 it means never",
-            )
-        self.threshold = moved
-        return moved != view.threshold
+        """Let the policy move the threshold; True if it has."""
+        self.threshold = self.policy.move_threshold(view)
+        return self.threshold != view.threshold
 
     def follow(self, assignment: Assignment) -> None:
-        """Do as the coordinator of a central policy has decided."""
-        row = np.array([assignment.shares.get(name, 0.0) for name in self.receivers])
-        if row.sum() > 0:
-            self.row = row / row.sum()
+        """Do as the coordinator of a central policy has decided; without shares the row stays."""
+        if assignment.shares:
+            row = np.array([assignment.shares.get(name, 0.0) for name in self.receivers])
+            if row.sum() > 0:
+                self.row = row / row.sum()
+            else:  # a policy's plan is checked where it is made: this is no coordinator of ours
+                self._outbox.note("unexpected-message", "Assignment without a share for any receiver of this node")
         if self.threshold is not None and assignment.threshold is not None:
             self.threshold = assignment.threshold
 
     def update_row(self, prospect: Prospect) -> None:
         """Let the policy move the row in answer to the reports of a round.
 
+        What it gives to dead receivers goes to the living ones in proportion, so that the flow which is announced to
+        them is the one that comes.
+
         Raises:
-            TestbedError: the policy, one of the user's own, answers with something that is no row.
+            PolicyFailed: the policy's answer is no row, or has nothing for any receiver that lives.
         """
-        row = np.asarray(self.policy.update_row(self.row, prospect), dtype=np.float64)
-        shares = row.tolist()  # arrays of a few numbers take longer to check than lists
-        if not (row.shape == self.row.shape and min(shares) >= 0 and abs(sum(shares) - 1) < ROW_TOLERANCE):
-            raise TestbedError(
-                f"policy {type(self.policy).__name__}: update_row gave {shares}",
-                hint=f"it must give {len(self.row)} probabilities that sum to one",
-            )
+        row = self.policy.update_row(self.row, prospect)
+        if not all(prospect.lives) and row[~prospect.alive].any():
+            kept = np.where(prospect.alive, row, 0.0)
+            if not kept.any():
+                must = "something to a receiver that lives (see prospect.alive)"
+                self.policy.fail("update_row", WrongAnswer("update_row", row, must))
+            row = kept / kept.sum()
         self.row = row
 
     def prospect(self, *, stale: bool) -> Prospect | None:
@@ -233,7 +224,7 @@ class Routing:
             link_times_s=link_times_s,
             link_prices_s=self._link_prices_s(link_times_s),
             link_rates_byte_per_s=[r.link.byte_per_s for r in self._order],
-            sent=self._sent,
+            sent=self._sent.copy(),
             return_corrections_s=[self._return_correction_s(r) for r in self._order] if self._is_device else (),
         )
         return self._priced

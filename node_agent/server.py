@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 
 from node_agent.config import NodeConfig
 from node_agent.device import ack_wait_s
+from node_agent.errors import TestbedError
 from node_agent.estimators import ServiceTime
 from node_agent.events import ComputeFinished, TimerKey
 from node_agent.outbox import Outbox
 from node_agent.routing import Receiver, Routing
 from node_agent.wire import Ack, Hop, Result, Task, Tensor
+
+MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
 
 
 @dataclass(slots=True)
@@ -107,10 +110,19 @@ class ServerTasks:
         self._served_at_last_calibration = self.served
 
     def finish(self, event: ComputeFinished) -> None:
-        """The sub-model has answered: exit here or go on."""
+        """The sub-model has answered: exit here or go on.
+
+        Raises:
+            TestbedError: its confidence is no probability.
+        """
         now_s = self._outbox.now_s
         duration_s = now_s - self._started_s
         self.overruns += event.overrun
+        if not 0 <= event.confidence <= MOST_CONFIDENCE:  # which NaN is not either
+            raise TestbedError(
+                f"the sub-model of stage {self._config.stage} answered with a confidence of {event.confidence}",
+                hint="its numbers overflow: use activation: float32, or another model",
+            )
         if self._calibrating:
             self._calibrating = False
             self.service.reset(duration_s)
@@ -152,7 +164,7 @@ class ServerTasks:
             task_id=served.task.task_id,
             attempt=served.task.attempt,
             prediction=served.outcome.prediction,
-            confidence=min(1.0, served.outcome.confidence),  # a float32 softmax may round above one
+            confidence=min(1.0, served.outcome.confidence),
             exit_stage=self._config.stage,
             forced=forced,
             hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s)),

@@ -114,6 +114,7 @@ def _plan(
             "asked": msgspec.to_builtins(asked),
             "topology_folder": topology.folder,
             "policy_parameters": dict(scenario.policy.parameters),
+            "policy_label": scenario.policy.stated_label,
             "seed": scenario.seed,
             "model_sha256": model_sha256(bundle),
             "workload": source,

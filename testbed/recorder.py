@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -40,6 +41,7 @@ LINK_TRACE = "link-trace-"  # how the copies of network traces begin
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
 EVENTS, SUMMARY = "events.jsonl", "summary.json"
 SCHEMA = 1
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 _LIBRARIES = ("torch", "numpy", "pyzmq", "mininet", "msgspec")
 
 
@@ -47,12 +49,13 @@ def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str)
     """Make the folder of a new run: `out` itself, or a fresh one under `runs/` named by time, topology and policy.
 
     It is the caller's alone until the claim is released: by then it must hold a file, or another run may take it.
+    `policy` is a label; what a folder's name cannot hold of it is left out.
 
     Raises:
         InputError: `out` holds files already, is being written to, or cannot be made.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = out or Path("runs") / f"{stamp}-{topology}-{policy}-{run_id[-4:]}"
+    path = out or Path("runs") / f"{stamp}-{topology}-{folder_name(policy)}-{run_id[-4:]}"
     claim = claim_directory(path, what="run directory")
     try:
         taken = any(path.iterdir())
@@ -61,6 +64,11 @@ def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str)
     if taken:
         raise InputError(f"the run directory {path} is not empty", hint="choose another with --out, or remove it")
     return path, claim
+
+
+def folder_name(label: str) -> str:
+    """A policy's label as part of a folder's name: ASCII letters, digits and `.`, `_`, `=`, `-`; perhaps empty."""
+    return _UNSAFE.sub("-", label).strip(".-")
 
 
 class RecordingError(TestbedError):

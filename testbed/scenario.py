@@ -140,11 +140,12 @@ class PolicyChoice:
 
     name: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    stated_label: str | None = None
 
     @property
     def label(self) -> str:
-        """The name without the folders of a policy file: fit for the name of a run directory."""
-        return self.name.rpartition("/")[2].replace(".py:", "-")
+        """What results call it: as stated, or its name, of one from a file the class."""
+        return self.stated_label or self.name.rpartition(".py:")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
 from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
+from node_agent.policies import answers
 from node_agent.wire import Report
+
+GREAT_WEIGHT = 1e300  # such weights are scaled first: their sum may overflow
 
 
 class _Reported:
@@ -198,6 +201,8 @@ class Policy(Protocol):
     when one is added, as `settled` was; one that does not must have that, too. What receivers told of the thresholds
     from them on, once `Prospect.paths`, is each report's `onward_paths`, and `Prospect.onward(row).paths`.
 
+    Nodes check every answer (see `checked`): what is none ends the run, and no likely value takes its place.
+
     `first_threshold` is c at the start, `most_rounds` how many rounds a slot's configuration phase has at most, and
     `move_every` after how many rounds one server of each stage may move its threshold.
     """
@@ -215,7 +220,7 @@ class Policy(Protocol):
         """A new slot begins: prices may have jumped since the last one."""
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """The row (K,) after a round; it sums to one and is zero at dead receivers."""
+        """The row (K,) after a round; it sums to one. What it gives to dead receivers goes to the living ones."""
 
     def gap(self, row: Array, prospect: Prospect) -> float:
         """Share of the marginal cost that an ideal plan could still save."""
@@ -284,8 +289,11 @@ class PlainPolicy:
         return view.threshold
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """A draw from the row."""
-        return random.choices(range(len(candidates)), [candidate.share for candidate in candidates])[0]
+        """A draw from the row; by chance where all of the row's receivers are dead, or to be avoided."""
+        shares = [candidate.share for candidate in candidates]
+        if not any(shares):
+            return random.randrange(len(candidates))
+        return random.choices(range(len(candidates)), shares)[0]
 
 
 class ProportionalPolicy(PlainPolicy):
@@ -296,7 +304,11 @@ class ProportionalPolicy(PlainPolicy):
         raise NotImplementedError
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row before does not matter here
-        """Living receivers in proportion to `weights`."""
+        """Living receivers in proportion to `weights`; all alike where only dead ones have any.
+
+        Raises:
+            WrongAnswer: `weights` are no weights.
+        """
         return proportional(self.weights(prospect), prospect.alive)
 
 
@@ -316,13 +328,24 @@ class QueuePolicy(PlainPolicy):
         self.status_every_s = parameters.report_every
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """Where tasks went lately: nothing is planned, but the receivers want to know their load."""
-        return proportional(prospect.sent, prospect.alive) if prospect.sent.any() else row
+        """Where tasks went lately: nothing is planned, but the receivers want to know their load.
+
+        The row before where no task went to a receiver that lives.
+        """
+        return proportional(prospect.sent, prospect.alive) if prospect.sent[prospect.alive].any() else row
 
 
 def proportional(weights: Array, alive: Mask) -> Array:
-    """Row in proportion to `weights` over the living receivers; uniform over them where all weights are zero."""
-    kept = np.where(alive, weights, 0.0)
-    if not kept.sum() > 0:
+    """Row in proportion to `weights` over the living receivers.
+
+    Where all that is positive belongs to dead receivers, the living ones share alike: it says nothing of them.
+
+    Raises:
+        WrongAnswer: a living receiver's weight is negative or not finite, none is positive, or there are too few.
+    """
+    kept = answers.weights(weights, alive)
+    if not kept.any():
         kept = alive.astype(np.float64)
+    if kept.max() > GREAT_WEIGHT:
+        kept = kept / kept.max()
     return np.asarray(kept / kept.sum())

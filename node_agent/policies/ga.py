@@ -204,7 +204,8 @@ class Search:
         """Random weights and thresholds, one member in proportion to the servers' speeds, and the last slot's best."""
         size, layers = self._parameters.population, self._layers
         weights = [self._random.random((size, *exists.shape)) for exists in layers.exists]
-        indices = np.column_stack([self._random.integers(0, len(points), size) for points in self._grids])
+        drawn = [self._random.integers(0, len(points), size) for points in self._grids]
+        indices = np.column_stack(drawn) if drawn else np.zeros((size, 0), dtype=np.int64)  # of one stage: none
         for tier, service in zip(weights, layers.service_per_s, strict=True):
             tier[0] = service / service.sum()
         indices[0] = self._nearest(self._parameters.threshold)
@@ -232,7 +233,7 @@ class Search:
             weights.append(np.maximum(child, 0.0))
         indices = np.where(random.random(mother.indices.shape) < 0.5, mother.indices, father.indices)
         moves = random.integers(-1, 2, indices.shape) * (random.random(indices.shape) < THRESHOLD_MUTATION)
-        most = np.array([len(points) - 1 for points in self._grids])
+        most = np.array([len(points) - 1 for points in self._grids], dtype=np.int64)
         return Population(weights, np.clip(indices + moves, 0, most))
 
     def assignments(self, best: Population, slot: int) -> dict[str, Assignment]:

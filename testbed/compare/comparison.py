@@ -64,7 +64,8 @@ class PolicyRecoveries:
 class Comparison:
     """Policies on the same workloads. `table[0]` is the policy that the others are held against.
 
-    `rows` stand in the order of policies, then repeats. `complete` is false where runs are still missing.
+    `rows` stand in the order of policies, then repeats. `policies` are labels, which all figures go by; `stated` is
+    what was written, in the same order. `complete` is false where runs are still missing.
     """
 
     directory: Path
@@ -76,6 +77,7 @@ class Comparison:
     theta_s: float
     seeds: tuple[int, ...]
     policies: tuple[str, ...]
+    stated: tuple[str, ...]
     complete: bool
     rows: tuple[Row, ...]
     table: tuple[PolicyFigures, ...]
@@ -103,7 +105,7 @@ def compare(
     per policy and seed, compare.json, compare.csv, compare-summary.csv and compare.png.
 
     Args:
-        policies: each `name`, `name:key=value,key=value` or `file.py:Class`.
+        policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=` is how the results call it.
         simulate: in virtual time, up to `jobs` at a time (None: as many as there are cores); else live, as root.
         out: None makes a new directory under runs/.
 
@@ -226,12 +228,12 @@ def _gather(
     """The figures of the runs that are there."""
     found = dict(manifests(present))
     _check_pairs(found)
-    names = tuple(spec.text for spec in specs)
+    names = tuple(spec.label for spec in specs)
     rows: list[Row] = []
     recovered: dict[str, tuple[Recovery, ...]] = {}
     for name in names:
         runs: list[Tasks] = []
-        for cell in sorted((cell for cell in present if cell.spec.text == name), key=lambda cell: cell.repeat):
+        for cell in sorted((cell for cell in present if cell.spec.label == name), key=lambda cell: cell.repeat):
             tasks = read_tasks(cell.path)
             rows.append(
                 row_of(
@@ -259,6 +261,7 @@ def _gather(
         theta_s=scenario.theta_s,
         seeds=seeds,
         policies=names,
+        stated=tuple(spec.text for spec in specs),
         complete=len(present) == len(specs) * len(seeds),
         rows=tuple(rows),
         table=table,

@@ -79,7 +79,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"{self.spec.text}, seed {self.seed}"
+        return f"{self.spec.label}, seed {self.seed}"
 
     def facts(self, ask: Ask) -> dict[str, object]:
         """What its manifest says of its place in the comparison: a run of other facts is another run."""
@@ -128,10 +128,16 @@ def cells_of(specs: Sequence[PolicySpec], seeds: Sequence[int], directory: Path)
     favours none of them.
     """
     return tuple(
-        Cell(spec, repeat, seed, directory / spec.folder / f"seed-{seed}")
+        Cell(spec, repeat, seed, directory / _folder_in(directory, spec) / f"seed-{seed}")
         for repeat, seed in enumerate(seeds)
         for spec in (*specs[repeat % len(specs) :], *specs[: repeat % len(specs)])
     )
+
+
+def _folder_in(directory: Path, spec: PolicySpec) -> str:
+    """The policy's folder; in a comparison that began before policies had labels, the one that is there."""
+    early = (directory / spec.early_folder).is_dir() and not (directory / spec.folder).exists()
+    return spec.early_folder if early else spec.folder
 
 
 def is_complete(cell: Cell, ask: Ask) -> bool:

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import msgspec
 
-from node_agent.central import CentralPolicy
 from node_agent.config import NodeConfig
 from node_agent.core import DeviceCore, NodeCore, ServerCore
 from node_agent.dtoee.exit_table import ExitTable
@@ -236,7 +235,7 @@ class SimulatedNode:
 
     def _plan(self, effect: StartPlanning) -> None:
         assert self._core is not None
-        policy = cast("CentralPolicy", self._core.routing.policy)
+        policy = self._core.routing.policy
         try:
             plan = PlanningFinished(policy.plan(effect.problem, self._world.table))
             due_s = self._agenda.now_s + policy.planning_s(effect.problem)
@@ -245,4 +244,4 @@ class SimulatedNode:
         self._planning = self._agenda.at(due_s, self._handle, plan)
 
     def _failed(self, error: BaseException) -> SimulationFailed:
-        return node_failed(self.config.name, self.config.policy, error)
+        return node_failed(self.config.name, error)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from testbed.scenario import Device, Link, ModelChoice, PolicyChoice, Scenario, Server
-from testbed.topology.choices import cut_problems, memory_problems, policy_problem
+from testbed.topology.choices import anchored_model, cut_problems, memory_problems, policy_problem
 from testbed.topology.drawing import draw
 from testbed.topology.events import compile_events
 from testbed.topology.form import Draft
@@ -83,7 +83,11 @@ class Compiler:
             time_scale=document.time_scale,
             compute=document.compute,
             arrivals=document.arrivals,
-            model=ModelChoice(document.model.name, tuple(document.model.cut), document.model.activation),
+            model=ModelChoice(
+                anchored_model(document.model.name, self.files.folder),
+                tuple(document.model.cut),
+                document.model.activation,
+            ),
             policy=self.policy,
             devices=tuple(self.devices),
             servers=tuple(self.servers.values()),
@@ -155,7 +159,7 @@ class Compiler:
 
     def _check_model(self) -> None:
         if self.intact("model"):
-            for path, message, hint in cut_problems(self.document.model):
+            for path, message, hint in cut_problems(self.document.model, self.files.folder):
                 self.complain(path, message, hint)
         if self.intact("policy") and (found := policy_problem(self.policy)) is not None:
             self.complain(*found)
@@ -178,7 +182,7 @@ class Compiler:
                     f"add a server with stage: {stage}, or cut the model less often",
                 )
         if self.intact("model", "servers"):
-            for path, message, hint in memory_problems(self.document):
+            for path, message, hint in memory_problems(self.document, self.files.folder):
                 self.complain(path, message, hint)
 
     # Who may offload to whom ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from node_agent.errors import InputError
@@ -190,17 +190,22 @@ def _tidied(schema: object) -> object:
 
 
 def _stated_policy(document: TopologyDocument, folder: str) -> PolicyChoice:
-    return PolicyChoice(anchored(document.policy.name, folder), dict(document.policy.parameters))
+    stated = document.policy
+    return PolicyChoice(anchored(stated.name, folder), dict(stated.parameters), stated.label)
 
 
 def _asked_policy(text: str, document: TopologyDocument, folder: str) -> PolicyChoice:
     """The policy that `text` asks for, with the file's parameters where it asks for the file's policy and for none.
 
+    So with the file's label.
+
     Raises:
         InputError: there is no such policy, or it does not take these parameters.
     """
     asked, stated = read_policy(text, os.getcwd()), _stated_policy(document, folder)
-    chosen = asked if asked.parameters or asked.name != stated.name else stated
+    chosen = asked
+    if asked.name == stated.name and not asked.parameters:
+        chosen = replace(stated, stated_label=asked.stated_label or stated.stated_label)
     if (found := policy_problem(chosen)) is not None:
         raise InputError(found[1], hint=found[2])
     return chosen

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from node_agent.dtoee.thresholds import Onward
 from node_agent.errors import InputError
 from node_agent.policies import make_policy, parse_policy, policy_names
+from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
 from node_agent.routing import UNHEARD
 from tests.node_agent.virtual import synthetic_table
@@ -134,11 +135,15 @@ def test_a_proportional_row_sums_to_one_over_the_living(receivers):
     alive = np.array([living for _, living in receivers])
     if not alive.any():
         return
+    if not weights.any():
+        with pytest.raises(WrongAnswer):
+            proportional(weights, alive)
+        return
     row = proportional(weights, alive)
     assert row.sum() == pytest.approx(1)
     assert (row[~alive] == 0).all()
     assert (row >= 0).all()
-    if not weights[alive].any():
+    if not weights[alive].any():  # all that is positive belongs to the dead
         assert row[alive] == pytest.approx(1 / alive.sum())
 
 

@@ -231,6 +231,11 @@ class World:
     def events(self) -> list[EventRecord]:
         return self.of(EventRecord)
 
+    @property
+    def all_completed(self) -> bool:
+        """Whether there were tasks, and each has been completed."""
+        return {task.status for task in self.tasks} == {"completed"}
+
     def mean_delay_s(self) -> float:
         return float(np.mean([t.completed_s - t.created_s for t in self.tasks if t.status == "completed"]))
 

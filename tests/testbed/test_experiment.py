@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,11 @@ import numpy as np
 import pytest
 
 from node_agent.errors import TestbedError
+from node_agent.models import load_bundle
 from testbed.compute import detect
 from testbed.experiment import Experiment
 from testbed.ledger import ledger_root, sweep
+from testbed.live import RunFailed
 from testbed.observer import SilentObserver
 from testbed.planning import plan_replay, plan_run
 from testbed.recorder import read_manifest
@@ -142,10 +146,12 @@ def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
             if h["node"] == "near-1" and 3.3 < h["started_s"] < 5.8]  # fmt: skip
     assert np.median(slow) == pytest.approx(4 * 23.0e6 / 0.5e9, rel=0.05)
     served = [h for t in tasks for h in t["hops"] if h["node"] == "near-2"]
+    assert [h for h in served if h["received_s"] < 7]
     assert not [h for h in served if 7.1 < h["received_s"] < 10]
     far = [t["hops"][0]["received_s"] - t["created_s"] for t in tasks if t["device"] == "cam-1" and t["attempts"] == 1
            and t["hops"][0]["node"] == "near-2" and t["created_s"] > 5.2]  # fmt: skip
-    assert all(delay_s >= 0.06 for delay_s in far)
+    assert far
+    assert min(far) >= 0.06
 
 
 def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
@@ -248,10 +254,42 @@ def test_every_kind_of_policy_runs_live(tmp_path, policy, compute):
     assert not lines(outcome.run_directory / "events.jsonl")
     decisions = lines(outcome.run_directory / "decisions.jsonl")
     if policy == "ga":  # thresholds and rows are the coordinator's
-        assert {d["threshold"] for d in decisions if d["node"] == "near-1"} != {0.8}
+        assert {d["threshold"] for d in decisions if d["node"] == "near-1"} - {0.8}
     if policy == "own":
         assert {task["hops"][0]["node"] for task in lines(outcome.run_directory / "tasks.jsonl")} == {"near-2"}
         assert (outcome.run_directory / "policy.py").read_text() == OWN_POLICY
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "said", "must"),
+    [
+        ("ProportionalPolicy", "def weights(self, prospect): return -prospect.service_per_s",
+         r"weights \(line 4\) gave \[-[\d.]+(, -[\d.]+)?\]", "it must give finite numbers that are not negative"),
+        ("Ga", "def plan(self, problem, table): return {'cam-1': 7}",
+         r"plan \(line 4\) gave 7", "it must give an Assignment to cam-1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_ends_a_live_run_with_its_file_class_node_and_value(tmp_path, base, body, said, must):
+    module = "ga" if base == "Ga" else "base"
+    own = tmp_path / "own.py"
+    own.write_text(f"from node_agent.policies.{module} import {base}\n\nclass Own({base}):\n    {body}\n")
+    with pytest.raises(RunFailed) as caught:
+        run(tmp_path, policy=f"{own}:Own")
+    node = re.match(r"the agent of ([\w-]+) ended unexpectedly, with status 1$", str(caught.value))
+    assert node
+    told = rf"node ([\w-]+): policy {own}:Own: {said}; {must}.* \(more in {tmp_path}/run/agents\.log\)"
+    assert re.fullmatch(told, caught.value.hint), caught.value.hint
+    assert caught.value.exit_code == 1
+    assert f"{own}:Own" in (tmp_path / "run" / "agents.log").read_text()
+
+
+def test_a_live_run_takes_a_model_from_the_folder_of_its_topology(tmp_path, monkeypatch):
+    """Wherever the command is given, and although agents work in another folder."""
+    shutil.copytree(load_bundle("glyphs").folder, tmp_path / "models" / "mine")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = small.SMALL.replace("name: glyphs", "name: models/mine").replace("duration: 8 s", "duration: 3 s")
+    assert run(tmp_path, text).summary["tasks"]["lost"] == 0
 
 
 def test_quota_above_what_the_machine_has_is_refused(tmp_path):

@@ -222,7 +222,7 @@ def test_a_run_of_a_policy_that_its_topology_names_by_a_relative_path(tmp_path, 
     (tmp_path / "pol" / "mine.py").unlink()
     _module.cache_clear()  # as in a new process
     optimum, summary = bound_for_run(tmp_path / "run", thresholds=[0.8])
-    assert summary["policy"] == "mine-Nearest"
+    assert summary["policy"] == "Nearest"
     assert optimum.played.tasks == summary["tasks"]["counted"]
     assert len(recoveries_of_run(tmp_path / "run")) == 2
 

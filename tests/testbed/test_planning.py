@@ -113,14 +113,14 @@ def test_a_replay_runs_the_policy_file_that_ran(tmp_path, monkeypatch, how):
     (tmp_path / "mine.py").write_text(OWN_POLICY)
     text = QUICKSTART.read_text()
     if how == "topology":
-        text = text.replace("policy: dto-ee", "policy: mine.py:Mine:threshold=0.7")
+        text = text.replace("policy: dto-ee", "policy: mine.py:Mine:threshold=0.7,label=My own")
     (tmp_path / "t.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
-    first = plan_run(Path("t.yaml"), policy=None if how == "topology" else "mine.py:Mine:threshold=0.7")
+    first = plan_run(Path("t.yaml"), policy=None if how == "topology" else "mine.py:Mine:threshold=0.7,label=My own")
     assert first.scenario.policy.name == f"{tmp_path}/mine.py:Mine"
     assert dict(first.scenario.policy.parameters) == {"threshold": 0.7}
     assert first.run_directory.parent == Path("runs")
-    assert "-mine-Mine-" in first.run_directory.name
+    assert "-quickstart-My-own-" in first.run_directory.name
     recorded = record(first).resolve()
     monkeypatch.chdir("/")
     (tmp_path / "mine.py").write_text(OWN_POLICY + "    most_rounds = 7\n")  # what ran was another one
@@ -133,6 +133,7 @@ def test_a_replay_runs_the_policy_file_that_ran(tmp_path, monkeypatch, how):
     for replayed in (again, twice):
         assert replace(replayed.scenario, policy=first.scenario.policy) == first.scenario
         assert replayed.scenario.policy.parameters == first.scenario.policy.parameters
+        assert replayed.scenario.policy.label == "My own"
     assert plan_replay(recorded, policy="uniform", out=tmp_path / "other").scenario.policy.name == "uniform"
     (recorded / "policy.py").write_text("changed")
     with pytest.raises(InputError, match=r"policy\.py: changed since it was recorded"):

@@ -1,6 +1,7 @@
 """Whole runs in virtual time: what they record, what events do to them, how they end."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from testbed.planning import plan_replay
 from testbed.recorder import read_manifest
 from testbed.scenario import LinkShape
 from testbed.simulator import Simulation, SimulationFailed
+from testbed.topology import resolve_text
 from testbed.trace.workload import read_trace
 from tests.testbed import small
 from tests.testbed.simulated import QUICKSTART, lines, plan, simulate
@@ -93,6 +95,20 @@ def test_the_same_plan_gives_the_same_files_and_a_replay_does_too(tmp_path):
         assert (again.run_directory / name).read_bytes() == original
         assert (replayed.run_directory / name).read_bytes() == original
         assert (other.run_directory / name).read_bytes() != original or name == "events.jsonl"
+
+
+def test_another_process_gives_the_same_files(tmp_path):
+    """Probes of devices behind one switch queue up: in an order that is no accident of the process's hashes."""
+    campus = ROOT / "topologies" / "campus.yaml"
+    wish = ("--duration", "12 s", "--policy", "bandwidth-first", "--monitor", "off")
+    for seed in ("0", "1", "2"):
+        out = str(tmp_path / seed)
+        subprocess.run(
+            command("simulate", str(campus), *wish, "--out", out), cwd=ROOT, check=True, capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )  # fmt: skip
+    for name in RECORDS:
+        assert len({(tmp_path / seed / name).read_bytes() for seed in ("0", "1", "2")}) == 1, name
 
 
 def test_one_task_takes_what_one_reckons(tmp_path):
@@ -219,14 +235,29 @@ class Own(Uniform):
 )
 def test_a_policy_that_raises_fails_the_run_with_one_clear_line(tmp_path, what, said):
     (tmp_path / "own.py").write_text(RAISING.format(what=what))
-    wanted = plan(tmp_path, SMALL, policy=f"{tmp_path / 'own.py'}:Own")
-    with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: {said}") as caught:
+    own = f"{tmp_path / 'own.py'}:Own"
+    wanted = plan(tmp_path, SMALL, policy=own)
+    with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: policy {own}: update_row raised {said}") as caught:
         Simulation(wanted, SilentObserver()).run()
     assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 10"
     assert caught.value.exit_code == 1
     manifest = read_manifest(wanted.run_directory)
     assert manifest["exit_reason"].startswith(f"failed: {caught.value}")
     assert (wanted.run_directory / "summary.json").exists()
+
+
+def test_wrong_weights_fail_the_run_with_file_class_node_and_value(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from node_agent.policies.base import ProportionalPolicy\n\nclass Own(ProportionalPolicy):\n"
+        "    def weights(self, prospect):\n        return prospect.service_per_s * float('nan')\n"
+    )
+    own = f"{tmp_path / 'own.py'}:Own"
+    with pytest.raises(SimulationFailed) as caught:
+        simulate(tmp_path, SMALL, policy=own)
+    node, _, said = str(caught.value).removeprefix("node ").partition(": ")
+    assert node in resolve_text(SMALL).node_names
+    assert said == f"policy {own}: weights (line 4) gave [nan]"  # a server's, before any device's
+    assert caught.value.hint == "it must give finite numbers that are not negative, one for each receiver"
 
 
 def test_an_error_of_another_origin_names_the_node_and_no_policy_file(tmp_path, monkeypatch):

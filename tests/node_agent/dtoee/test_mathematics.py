@@ -143,8 +143,11 @@ class TestOffloader:
         state = one_row.RowState([0.5, 0.5], [1.0, -1.0], [0.0, 0.0], 2.0)
         fresh = one_row.shift(state, [0.2, 0.1], [True, True], rule)
         stale = one_row.shift(state, [0.2, 0.1], [True, True], rule, stale=True)
-        assert abs(stale.row[0] - 0.5) < abs(fresh.row[0] - 0.5) or stale.row[0] < 0.5
-        assert np.abs(stale.velocity).max() <= rule.stale_step / 3 + 1e-9
+        # The prices are a third above and below their mean; the velocity of before does not count.
+        to_the_first = 1 / (1 + np.exp(2 * rule.stale_step / 3))
+        assert stale.row == pytest.approx([to_the_first, 1 - to_the_first])
+        assert stale.velocity == pytest.approx([-rule.stale_step / 3, rule.stale_step / 3])
+        assert fresh.row[0] < stale.row[0] - 0.1
 
     def test_a_batch_of_rows_steps_as_each_row_alone(self):
         rng = np.random.default_rng(5)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models import Samples, available_models, load_bundle
 from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP
 from node_agent.models.bundle import BundleContent, write_bundle

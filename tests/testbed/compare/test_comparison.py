@@ -277,6 +277,35 @@ def test_a_user_s_own_policy(tmp_path, monkeypatch):
         small(tmp_path, policies=["own.py:Own", "uniform"], repeats=1)
 
 
+def test_results_go_by_labels(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform): ...\n")
+    monkeypatch.chdir(tmp_path)
+    texts = ["own.py:Own", "own.py:Own:label=Mine,threshold=0.5", "uniform"]
+    found, _ = small(tmp_path, policies=texts, repeats=1)
+    labels = ["Own", "Mine", "uniform"]
+    assert list(found.policies) == [row.policy for row in found.rows] == [one.policy for one in found.table] == labels
+    assert [row.run_directory for row in found.rows] == [f"{label}/seed-7" for label in labels]
+    for name in ("compare.csv", "compare-summary.csv"):
+        written = list(csv.DictReader((tmp_path / "out" / name).read_text().splitlines()))
+        assert [row["policy"] for row in written] == labels
+    content = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert (content["schema"], content["policies"], content["stated"]) == (1, labels, texts)
+    assert [row["policy"] for row in content["rows"]] == [one["policy"] for one in content["table"]] == labels
+    for label in labels:
+        summary = json.loads((tmp_path / "out" / label / "seed-7" / "summary.json").read_text())
+        assert summary["policy"] == label
+
+
+def test_a_comparison_that_began_before_policies_had_labels_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform): ...\n")
+    monkeypatch.chdir(tmp_path)
+    small(tmp_path, policies=["own.py:Own"], repeats=1)
+    (tmp_path / "out" / "Own").rename(tmp_path / "out" / "own-Own")  # as it was called then
+    found, begun = small(tmp_path, policies=["own.py:Own"], repeats=2)
+    assert (begun.kept, begun.cells) == (1, [("own.py:Own", 8)])
+    assert [row.run_directory for row in found.rows] == ["own-Own/seed-7", "own-Own/seed-8"]
+
+
 def test_a_run_that_fails_names_itself(tmp_path, capfd):
     path = write(tmp_path, SMALL.replace("delay: 5 ms", "delay: 5 ms, loss: 99.9 %, queue: 1"))
     with pytest.raises(TestbedError, match=r"dto-ee, seed 7: no answer over the simulated network"):
@@ -345,7 +374,7 @@ def test_a_policy_that_raises_is_told_in_one_line(tmp_path, capfd):
         "from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform):\n"
         "    def update_row(self, row, prospect):\n        raise ValueError('oh')\n"
     )
-    with pytest.raises(TestbedError, match=r"own\.py:Own, seed 7: node [\w-]+: ValueError: oh") as caught:
+    with pytest.raises(TestbedError, match=r"^Own, seed 7: node [\w-]+: policy .*own\.py:Own: .*: oh$") as caught:
         small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
     assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 5"
     assert caught.value.exit_code == 1
@@ -359,7 +388,7 @@ def test_a_run_that_fails_by_a_fault_of_the_program_sends_the_cause(tmp_path, ca
         "from testbed.accounts import Accounts\n\nclass Own(Uniform): ...\n\n"
         "if multiprocessing.parent_process() is not None:\n    Accounts.finished = lambda *_: 1 / 0\n"
     )
-    with pytest.raises(TestbedError, match=r"own\.py:Own, seed 7: ZeroDivisionError: division by zero"):
+    with pytest.raises(TestbedError, match=r"^Own, seed 7: ZeroDivisionError: division by zero$"):
         small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
     assert "Traceback" not in capfd.readouterr().err
 
