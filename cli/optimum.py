@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import DURATION_HELP, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any.")
 @click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
-@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
+@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
     "--thresholds", metavar="search|C[,C...]", callback=_thresholds, default="search", show_default=True,
     help="Confidence thresholds: the best ones, or one for all stages, or one for each stage before the last.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import DURATION_HELP, seconds
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _together(*options: Callable[[Callable[..., int]], Callable[..., int]]) -> C
 workload_options = _together(
     click.option("--trace", type=_PATH, metavar="FILE", help="Workload trace.  [default: drawn from rates and seed]"),
     click.option(
-        "--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]"
+        "--duration", metavar="TIME", callback=seconds, help=DURATION_HELP
     ),
     click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]"),
 )

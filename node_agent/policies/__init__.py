@@ -1,5 +1,6 @@
 """Offloading policies by name; each has its own file and its own parameters."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,11 @@ from node_agent.policies.no_early_exit import NoEarlyExit
 from node_agent.policies.shortest_expected_delay import ShortestExpectedDelay
 from node_agent.policies.two_choices import TwoChoices
 from node_agent.policies.uniform import Uniform
+
+# Python's own int() and float() would take 1_0 for ten, and digits of other scripts.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NOT_FINITE = ("nan", "inf", "infinity")
 
 _POLICIES: dict[str, type[Any]] = {
     "dto-ee": DtoEe,
@@ -108,9 +114,6 @@ def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
 def _value(text: str) -> float | int | bool | str:
     if text in {"true", "false"}:
         return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) or text.lower().lstrip("+-") in _NOT_FINITE else text
