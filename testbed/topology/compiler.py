@@ -215,12 +215,6 @@ class Compiler:
         for name, others in network.neighbours.items():
             if not others:
                 self.complain(self._homes[name], f"{name!r} has no link", "add an entry under links", of_key=True)
-        for ends in network.looping:
-            self.complain(
-                self._link_path(ends),
-                f"the link {ends[0]} - {ends[1]} closes a loop of switches",
-                "remove a link: the switches run without a spanning tree",
-            )
         islands = [island for island in network.islands() if len(island) > 1 or network.neighbours[island[0]]]
         for island in islands[1:]:
             self.complain(
@@ -229,14 +223,6 @@ class Compiler:
                 "the network must hold together: add a link",
                 of_key=True,
             )
-
-    def _link_path(self, ends: tuple[str, str]) -> Path:
-        for index, entry in enumerate(self.document.links):
-            first = {member for name in entry.from_ for member in self.groups.get(name, (name,))}
-            second = {member for name in entry.to for member in self.groups.get(name, (name,))}
-            if ends[0] in first and ends[1] in second:
-                return ("links", index)
-        return ("links",)
 
     def _stated_receivers(self, network: Network) -> Mapping[str, tuple[str, ...]]:
         stated: dict[str, tuple[int, tuple[str, ...]]] = {}
