@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.quantity import DURATION_HELP, seconds
+from cli.run import refuse_live_options
 
 if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
@@ -72,8 +73,8 @@ def command(
 
     if jobs is not None and not simulate:
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
-    if simulate and require_fidelity:
-        raise click.UsageError("--require-fidelity needs live runs: a simulation emulates nothing")
+    if simulate:
+        refuse_live_options()
     if not simulate:
         from testbed.rootless import ensure_root
 

@@ -26,10 +26,13 @@ DEVICES_SHOWN = 12
 def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...] | None:
     if value == "search":
         return None
+    from node_agent.dtoee.thresholds import NEVER
+    from testbed.units import QuantityError, parse_number
+
     try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError:
-        message = f"{value!r} is neither search nor numbers such as 0.8 or 0.8,0.7"
+        return tuple(NEVER if part.strip() == "never" else parse_number(part) for part in value.split(","))
+    except QuantityError:
+        message = f"{value!r} is neither search nor numbers such as 0.8 or 0.8,never"
         raise click.BadParameter(message, ctx, param) from None
 
 
@@ -39,7 +42,7 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
     "--thresholds", metavar="search|C[,C...]", callback=_thresholds, default="search", show_default=True,
-    help="Confidence thresholds: the best ones, or one for all stages, or one for each stage before the last.",
+    help="Confidence thresholds (0 to 1, or never): the best, or one for all stages, or one for each but the last.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

@@ -63,6 +63,17 @@ live_options = _together(
 )  # fmt: skip
 
 
+def refuse_live_options() -> None:
+    """Raise UsageError where an option of live runs is given that a simulation would pass over in silence."""
+    given = click.get_current_context()
+    for name, why in (
+        ("require_fidelity", "--require-fidelity needs a live run: a simulation emulates nothing"),
+        ("backend", "--backend needs a live run: a simulation delays no frames"),
+    ):
+        if given.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(why)
+
+
 @click.command(name="run", short_help="Run an experiment from a topology file.")
 @click.argument("topology", type=_PATH)
 @workload_options

@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from node_agent.errors import InputError
 from node_agent.policies.bandwidth_first import BandwidthFirst
 from node_agent.policies.base import Policy
@@ -19,9 +17,11 @@ from node_agent.policies.join_shortest_queue import JoinShortestQueue
 from node_agent.policies.loading import is_file, load_policy
 from node_agent.policies.ngto import Ngto
 from node_agent.policies.no_early_exit import NoEarlyExit
+from node_agent.policies.parameters import read_parameters, threshold_fault
 from node_agent.policies.shortest_expected_delay import ShortestExpectedDelay
 from node_agent.policies.two_choices import TwoChoices
 from node_agent.policies.uniform import Uniform
+from node_agent.suggest import closest
 
 # Python's own int() and float() would take 1_0 for ten, and digits of other scripts.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
@@ -62,30 +62,36 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
         InputError: unknown policy, unknown parameter or a value out of range.
     """
     name = name.removesuffix(":")  # an empty list of parameters
-    if is_file(name):
-        build = load_policy(name)
-    elif name in _POLICIES:
-        build = _POLICIES[name]
-    else:
-        raise InputError(
-            f"there is no policy {name!r}", hint=f"choose one of {', '.join(_POLICIES)}, or state file.py:Class"
-        )
-    known = build.parameters_type.__struct_fields__
-    for key in parameters or {}:
-        if key not in known:
-            hint = f"it has {', '.join(known)}" if known else "it has none"
-            raise InputError(f"policy {name} has no parameter {key!r}", hint=hint)
-    try:
-        # Not strict: a whole number is welcome where seconds are wanted.
-        converted = msgspec.convert(dict(parameters or {}), build.parameters_type, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"policy {name}: {error}") from error
+    build = _class_of(name)
+    converted = read_parameters(name, parameters or {}, build.parameters_type)
     try:
         policy: Policy = build(converted, theta_s)
+    except InputError:
+        raise  # it says more than we could
     except Exception as error:  # whatever a user's own class raises
         message = f"policy {name} cannot be made: {type(error).__name__}: {error}"
         raise InputError(message, hint="its class is called with its parameters and theta_s") from error
     return policy
+
+
+def policy_fault(name: str, parameters: Mapping[str, object]) -> str | None:
+    """What is wrong with parameters that `make_policy` takes, and that nobody may state any more; None if nothing is.
+
+    Raises:
+        InputError: there is no such policy.
+    """
+    return threshold_fault(parameters, _class_of(name.removesuffix(":")).parameters_type)
+
+
+def _class_of(name: str) -> type[Any]:
+    if is_file(name):
+        return load_policy(name)
+    if name in _POLICIES:
+        return _POLICIES[name]
+    listing = f"choose one of {', '.join(_POLICIES)}, or state file.py:Class"
+    guess = closest(name, _POLICIES)
+    hint = listing if guess is None else f"did you mean {guess}? (or {listing})"
+    raise InputError(f"there is no policy {name!r}", hint=hint)
 
 
 def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:

@@ -4,9 +4,10 @@ Every range is drawn from a number that hangs on the seed, the name of the node 
 adding a node leaves the values of all others as they were.
 """
 
+import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 
+from node_agent.suggest import advice, listed
 from testbed.scenario import Device, Link, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.topology.choices import cut_problems, memory_problems, policy_problem
 from testbed.topology.drawing import draw
@@ -19,20 +20,35 @@ from testbed.topology.traces import Follower, TraceFiles
 from testbed.topology.values import MAX_NAME_CHARACTERS
 
 MAX_NODES = 20_000
+LEAST_DURATION_S = 1.0
+LEAST_SLOT_S = 1e-3
 
 
 class Compiler:
     """One pass over a document; collects problems and builds the scenario if there are none."""
 
     def __init__(
-        self, draft: Draft, source: str, files: TraceFiles, *, seed: int, duration_s: float, policy: PolicyChoice
+        self,
+        draft: Draft,
+        source: str,
+        files: TraceFiles,
+        *,
+        seed: int,
+        duration_s: float,
+        policy: PolicyChoice,
+        recorded: bool = False,
     ) -> None:
+        """`recorded`: of a run that has been, perhaps by an earlier version that allowed more."""
         assert draft.document is not None
         self.document = draft.document
         self.source = source
         self.seed = seed
         self.duration_s = duration_s
+        # One that is not stated is never longer than the run; one that is may not be: see `_check_times`.
+        stated = "slot" in self.document.model_fields_set
+        self.slot_s = self.document.slot if stated else min(self.document.slot, duration_s)
         self.policy = policy
+        self.recorded = recorded
         self.problems: list[Problem] = []
         self.kinds: dict[str, str] = {}  # node or switch -> device, server or switch
         self.groups: dict[str, tuple[str, ...]] = {}  # name as the file states it -> its members
@@ -64,6 +80,8 @@ class Compiler:
         if not self._damaged & {"model", "devices", "servers", "switches", "links", "offload"}:
             self._route()
         events = compile_events(self)
+        if not self.recorded:
+            self._check_times()
         warm_up_s = document.warm_up.seconds(self.duration_s)
         if not warm_up_s < self.duration_s:
             self.complain(
@@ -73,12 +91,12 @@ class Compiler:
             )
         if self.problems:
             return None
-        return Scenario(
+        scenario = Scenario(
             name=document.name,
             seed=self.seed,
             duration_s=self.duration_s,
             warm_up_s=warm_up_s,
-            slot_s=document.slot,
+            slot_s=self.slot_s,
             time_scale=document.time_scale,
             compute=document.compute,
             arrivals=document.arrivals,
@@ -92,6 +110,38 @@ class Compiler:
             events=events,
             theta_s=document.theta,
         )
+        if not self.recorded:
+            self._check_round(scenario)
+        return None if self.problems else scenario
+
+    def _check_times(self) -> None:
+        """Complain of a run or a slot in which nothing could be decided or measured."""
+        duration_s, slot_s = self.duration_s, self.slot_s
+        if self.intact("duration") and duration_s < LEAST_DURATION_S:
+            message = f"a run of {duration_s:g} s is too short to measure anything: {LEAST_DURATION_S:g} s is the least"
+            self.complain(("duration",), message, "for example 60 s")
+        if not self.intact("slot"):
+            return
+        if slot_s < LEAST_SLOT_S:
+            message = f"a slot of {slot_s * 1e3:g} ms is too short: {LEAST_SLOT_S * 1e3:g} ms is the least"
+            self.complain(("slot",), message, "for example slot: 5 s")
+        elif self.intact("duration") and slot_s > duration_s:
+            message = f"a slot of {slot_s:g} s is longer than the run ({duration_s:g} s)"
+            self.complain(("slot",), message, "shorten the slot, or lengthen the duration")
+
+    def _check_round(self, scenario: Scenario) -> None:
+        """Complain of a slot in which no round of messages fits."""
+        from testbed.wiring import longest_hop_s  # noqa: PLC0415 - loads what nodes are made of
+
+        round_s = 2 * scenario.stages * longest_hop_s(scenario)
+        if scenario.slot_s <= round_s:
+            message = (
+                f"a slot of {scenario.slot_s:g} s is too short: one round of messages there and back takes up to "
+                f"{round_s:g} s on these links"
+            )
+            least_s = _rounded_up_s(round_s)
+            hint = f"state a slot of {least_s:g} s or more"
+            self.complain(("slot",), message, hint if least_s <= self.duration_s else f"{hint}, and a longer duration")
 
     def members(self, name: str, path: Path, *, what: str = "node", of_key: bool = False) -> tuple[str, ...]:
         """The nodes that `name` stands for; none, with a complaint at `path`, if there is no such name."""
@@ -102,8 +152,7 @@ class Compiler:
         doubtful = any(name == group or name.startswith(f"{group}-") for group in self._doubtful)
         if not doubtful and not self._names_lost:
             known = [*self.groups, *(known for known in self.kinds if known not in self.groups)]
-            close = get_close_matches(name, known, n=1, cutoff=0.7)
-            hint = f"did you mean {close[0]}?" if close else f"known: {_some(list(self.groups))}"
+            hint = advice(name, known, f"known: {listed(self.groups)}")
             self.complain(path, f"unknown {what} {name!r}", hint, of_key=of_key)
         return ()
 
@@ -156,7 +205,7 @@ class Compiler:
         if self.intact("model"):
             for path, message, hint in cut_problems(self.document.model):
                 self.complain(path, message, hint)
-        if self.intact("policy") and (found := policy_problem(self.policy)) is not None:
+        if self.intact("policy") and (found := policy_problem(self.policy, recorded=self.recorded)) is not None:
             self.complain(*found)
         if not self.intact("model", "servers"):
             return
@@ -262,7 +311,7 @@ class Compiler:
             if self._stage(receiver) != stage + 1:
                 fitting = [server.name for server in self.servers.values() if server.stage == stage + 1]
                 message = f"{receiver!r} is no server of stage {stage + 1}, to which {name!r} offloads"
-                hint = f"stage {stage + 1}: {_some(fitting)}"
+                hint = f"stage {stage + 1}: {listed(fitting)}"
             elif not network.joined(name, receiver):
                 message = f"the network does not join {name!r} and {receiver!r}"
                 hint = "link them directly or through switches (servers do not pass frames on)"
@@ -278,6 +327,7 @@ class Compiler:
         return 0 if self.kinds[name] == "device" else -1
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+def _rounded_up_s(bound_s: float) -> float:
+    """A time of two digits that is longer than the bound, by a tenth at most [s]."""
+    step_s = 10.0 ** (math.floor(math.log10(bound_s)) - 1) if bound_s > 0 else LEAST_SLOT_S
+    return round((math.floor(bound_s / step_s) + 1) * step_s, 12)

@@ -69,6 +69,28 @@ def test_refuses_what_a_topology_does_not_need(text: str, said: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "tabs"),
+    [
+        ("a:\n\tb: 1\n", True),
+        ("a: 1\n\tb: 2\n", True),
+        ("a:\n  b: 1\n\tc: 2\n", True),
+        ("links:\n  - {a: 1}\n\t- {b: 2}\n", True),
+        ("a:\n \t b: 1\n", True),
+        ("a:\n  - x\n  -\ty: 1\n    z: 2\n", True),
+        ("a: b: c\n", False),
+        ("a: b\n c: d\t\n", False),
+        ("a: [1\n", False),
+    ],
+)
+@pytest.mark.parametrize("parser", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_tabs_that_indent_are_named(text: str, tabs: bool, parser: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_PARSER", parser)
+    with pytest.raises(YamlError) as caught:
+        read_yaml(text, "t")
+    assert ("not tabs" in caught.value.hint) == tabs
+
+
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 15)]
