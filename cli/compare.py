@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import DURATION_HELP, seconds
+from cli.run import refuse_live_options
 
 if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
@@ -26,7 +27,7 @@ _PATH = click.Path(path_type=Path)
     help="How many workloads, each run by every policy.",
 )
 @click.option("--simulate", is_flag=True, help="In virtual time instead of live: no root, and much faster.")
-@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
+@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
     help="Random seed of the first repeat; they count up.  [default: the topology's]",
@@ -73,8 +74,8 @@ def command(
 
     if jobs is not None and not simulate:
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
-    if simulate and require_fidelity:
-        raise click.UsageError("--require-fidelity needs live runs: a simulation emulates nothing")
+    if simulate:
+        refuse_live_options()
     if not simulate:
         from testbed.rootless import ensure_root
 

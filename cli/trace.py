@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.quantity import bit_rate, seconds, share
+from cli.quantity import DURATION_HELP, bit_rate, finite, seconds, share
 
 if TYPE_CHECKING:
     from testbed.scenario import ArrivalProcess
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 COUNTING_WINDOW_S = 1.0
 _FORMATS = click.Choice(["csv", "mahimahi"])
-_EVERY = "Length of the steps that it is averaged over.  [default: 100 ms for mahimahi, else its rows]"
+_EVERY = (
+    "Length of the steps that it is averaged over; a bare number is seconds.  "
+    "[default: 100 ms for mahimahi, else its rows]"
+)
 
 
 @click.group(name="trace", short_help="Generate, convert or inspect traces of workloads and of links.")
@@ -33,7 +36,7 @@ def command() -> None:
 @command.command()
 @click.argument("topology")
 @click.option("--process", type=click.Choice(["poisson", "bursty"]), help="Arrival process.  [default: the topology's]")
-@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
+@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
 def generate(topology: str, process: ArrivalProcess | None, duration: float | None, seed: int | None, out: str) -> None:
@@ -142,6 +145,7 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
 @click.option(
     "--variability",
     type=click.FloatRange(0, 5),
+    callback=finite,
     default=0.5,
     show_default=True,
     help="Standard deviation of the rate over its mean.",
@@ -175,7 +179,10 @@ def generate_link(
     rate: float, variability: float, coherence: float, outages: float, outage: float, delay: float | None,
     duration: float, every: float, seed: int, form: TraceFormat | None, out: str,
 ) -> None:  # fmt: skip
-    """Make up a network trace of a cellular link, whose rate wanders and now and then fails."""
+    """Make up a network trace of a cellular link, whose rate wanders and now and then fails.
+
+    A TIME without a unit is seconds.
+    """
     from testbed.trace.link_synthesis import Fading, synthesise
     from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, format_of_name, whole_step_s
 

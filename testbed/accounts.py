@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+import numpy as np
+
 from node_agent.records import DEVICE_DOWN, DecisionRecord, EventRecord, Record, SampleRecord, TaskRecord, lost_task
+from testbed.backlog import Tasks, overload
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
@@ -160,4 +163,15 @@ class Accounts:
             stages=scenario.stages,
             fidelity=fidelity,
         )
+        figures |= self._overload()
         return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}
+
+    def _overload(self) -> dict[str, object]:
+        """Whether tasks piled up, as a comparison tells it; None for a run that was cut short."""
+        if self.stopped_s < float("inf"):
+            return {"overloaded": None, "outstanding_s": None}
+        created_s = np.array([task["created_s"] for task in self.tasks], dtype=np.float64)
+        delay_s = np.array([np.inf if task["delay_s"] is None else task["delay_s"] for task in self.tasks])
+        tasks = Tasks(created_s, created_s + delay_s, tuple(task["reason"] for task in self.tasks))
+        overloaded, outstanding_s = overload(tasks, self._scenario.duration_s)
+        return {"overloaded": overloaded, "outstanding_s": outstanding_s}

@@ -75,7 +75,7 @@ class RecordedRun:
         folder = self.manifest.topology_folder
         policy = self.policy if policy is None else policy
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
-        topology = load_topology(self.path / TOPOLOGY, folder=folder, policy=policy, traces=copies)
+        topology = load_topology(self.path / TOPOLOGY, folder=folder, policy=policy, traces=copies, recorded=True)
         if missing := topology.traces.keys() - copies.keys():
             raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)
         return topology

@@ -11,6 +11,7 @@ from node_agent.policies import make_policy
 from node_agent.probing import BULK_BYTES, FIRST_PROBES
 from node_agent.problem import Place
 from node_agent.wire import TensorForm
+from testbed.network.routes import Ways
 from testbed.nursery import Warm
 from testbed.scenario import LinkChange, ModelChoice, Scenario
 from testbed.trace import workload
@@ -156,12 +157,27 @@ def longest_hop_s(scenario: Scenario) -> float:
 
     A link that follows a network trace counts as it is for most of the time: see `usual_delay_s`.
     """
-    shapes = [shape for link in scenario.links if not link.traces for shape in link.shapes]
-    shapes += [event.shape for event in scenario.incidents if isinstance(event, LinkChange)]
-    delays_s = [shape.delay_s + 4 * shape.jitter_s for shape in shapes]
-    delays_s += [usual_delay_s(course, scenario.duration_s) for course in traced_courses(scenario).values()]
-    slowest_s = max(delays_s, default=0.0)
-    return slowest_s * (1 + min(len(scenario.switches), 2))
+    slowest_s = _slowest_s(scenario)
+    if not scenario.switches:  # each hop is one link
+        return max(slowest_s, default=0.0)
+    ways = Ways(scenario)
+    hops = ((name, receiver) for name, receivers in scenario.offload_to.items() for receiver in receivers)
+    return max((sum(slowest_s[link] for link in ways.links(*hop)) for hop in hops), default=0.0)
+
+
+def _slowest_s(scenario: Scenario) -> list[float]:
+    """By link, the longest delay that it has during the run, with four deviations of jitter [s]."""
+    shapes = {frozenset(link.ends): list(link.shapes) for link in scenario.links}
+    for event in scenario.incidents:
+        if isinstance(event, LinkChange):
+            shapes[frozenset(event.ends)].append(event.shape)
+    courses = traced_courses(scenario)
+    return [
+        max(usual_delay_s(courses[ends], scenario.duration_s) for ends in (link.ends, link.ends[::-1]))
+        if link.traces
+        else max(shape.delay_s + 4 * shape.jitter_s for shape in shapes[frozenset(link.ends)])
+        for link in scenario.links
+    ]
 
 
 def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:

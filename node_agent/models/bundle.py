@@ -22,6 +22,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models.architecture import GLYPHS, Architecture
 from node_agent.models.tables import ActivationFormat, ExitScores, Samples, SubModelProfile, check_cut
+from node_agent.suggest import closest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -309,10 +310,10 @@ def load_bundle(name_or_path: str) -> Bundle:
     shipped = name_or_path in available_models()
     folder = _SHIPPED / name_or_path if shipped else Path(name_or_path)
     if not shipped and not folder.is_dir():
-        known = ", ".join(available_models()) or "none"
-        raise InputError(
-            f"unknown model {name_or_path!r}", hint=f"shipped models: {known}; or give the folder of a bundle"
-        )
+        known = f"shipped models: {', '.join(available_models()) or 'none'}; or give the folder of a bundle"
+        guess = closest(name_or_path, available_models())
+        hint = known if guess is None else f"did you mean {guess}? ({known})"
+        raise InputError(f"unknown model {name_or_path!r}", hint=hint)
     bundle = Bundle(name_or_path if shipped else folder.resolve().name, folder)
     bundle.card  # noqa: B018 - reading it is the check
     return bundle

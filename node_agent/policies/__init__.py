@@ -1,9 +1,8 @@
 """Offloading policies by name; each has its own file and its own parameters."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
-
-import msgspec
 
 from node_agent.errors import InputError
 from node_agent.policies.answers import is_finite, shown
@@ -20,9 +19,16 @@ from node_agent.policies.join_shortest_queue import JoinShortestQueue
 from node_agent.policies.loading import is_file, load_policy
 from node_agent.policies.ngto import Ngto
 from node_agent.policies.no_early_exit import NoEarlyExit
+from node_agent.policies.parameters import read_parameters, threshold_fault
 from node_agent.policies.shortest_expected_delay import ShortestExpectedDelay
 from node_agent.policies.two_choices import TwoChoices
 from node_agent.policies.uniform import Uniform
+from node_agent.suggest import closest
+
+# Python's own int() and float() would take 1_0 for ten, and digits of other scripts.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NOT_FINITE = ("nan", "inf", "infinity")
 
 _POLICIES: dict[str, type[Any]] = {
     "dto-ee": DtoEe,
@@ -50,16 +56,6 @@ def policy_names() -> tuple[str, ...]:
     return tuple(_POLICIES)
 
 
-def _class_of(name: str) -> type[Any]:
-    if is_file(name):
-        return load_policy(name)
-    if name in _POLICIES:
-        return _POLICIES[name]
-    raise InputError(
-        f"there is no policy {name!r}", hint=f"choose one of {', '.join(_POLICIES)}, or state file.py:Class"
-    )
-
-
 def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, theta_s: float = 2.0) -> Policy:
     """A new instance of a policy, for one node.
 
@@ -73,26 +69,40 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
     """
     name = name.removesuffix(":")  # an empty list of parameters
     build = _class_of(name)
-    known = build.parameters_type.__struct_fields__
     for key, value in (parameters or {}).items():
-        if key not in known:
-            hint = f"it has {', '.join(known)}" if known else "it has none"
-            raise InputError(f"policy {name} has no parameter {key!r}", hint=hint)
         if not is_finite(value):
             raise InputError(f"policy {name}: {key} is {shown(value)}", hint="a parameter must be a finite number")
-    try:
-        # Not strict: a whole number is welcome where seconds are wanted.
-        converted = msgspec.convert(dict(parameters or {}), build.parameters_type, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"policy {name}: {error}") from error
+    converted = read_parameters(name, parameters or {}, build.parameters_type)
     try:
         policy: Policy = build(converted, theta_s)
+    except InputError:
+        raise  # it says more than we could
     except (Exception, SystemExit) as error:  # whatever a user's own class raises
         message = f"policy {name} cannot be made: {type(error).__name__}: {error}"
         called = "its class is called with its parameters and theta_s"
         raise InputError(message, hint=place_of(name, error) or called) from error
     CheckedPolicy(policy, name).verify()
     return policy
+
+
+def policy_fault(name: str, parameters: Mapping[str, object]) -> str | None:
+    """What is wrong with parameters that `make_policy` takes, and that nobody may state any more; None if nothing is.
+
+    Raises:
+        InputError: there is no such policy.
+    """
+    return threshold_fault(parameters, _class_of(name.removesuffix(":")).parameters_type)
+
+
+def _class_of(name: str) -> type[Any]:
+    if is_file(name):
+        return load_policy(name)
+    if name in _POLICIES:
+        return _POLICIES[name]
+    listing = f"choose one of {', '.join(_POLICIES)}, or state file.py:Class"
+    guess = closest(name, _POLICIES)
+    hint = listing if guess is None else f"did you mean {guess}? (or {listing})"
+    raise InputError(f"there is no policy {name!r}", hint=hint)
 
 
 def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
@@ -154,9 +164,6 @@ def _has_label(name: str) -> bool:
 def _value(text: str) -> float | int | bool | str:
     if text in {"true", "false"}:
         return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) or text.lower().lstrip("+-") in _NOT_FINITE else text

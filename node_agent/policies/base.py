@@ -16,6 +16,7 @@ from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
 from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
 from node_agent.policies import answers
+from node_agent.policies.parameters import Threshold
 from node_agent.wire import Report
 
 GREAT_WEIGHT = 1e300  # such weights are scaled first: their sum may overflow
@@ -244,7 +245,7 @@ class Policy(Protocol):
 class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of a policy that leaves thresholds alone."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    threshold: Threshold = 0.8
 
 
 class PlainPolicy:

@@ -20,6 +20,7 @@ from node_agent.dtoee.queueing import Array, overload_penalty, queue_cost
 from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.thresholds import grid
 from node_agent.policies.base import PlainPolicy
+from node_agent.policies.parameters import Threshold
 from node_agent.problem import Problem
 from node_agent.wire import Assignment
 
@@ -37,7 +38,7 @@ LEAST_PLANNING_S = 0.02
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a topology may set."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8  # until the first plan arrives, and where it may not move
+    threshold: Threshold = 0.8  # until the first plan arrives, and where it may not move
     adapt_thresholds: bool = True
     population: Annotated[int, Meta(ge=4, le=1000)] = 50
     generations: Annotated[int, Meta(ge=1, le=10000)] = 100

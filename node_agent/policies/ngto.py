@@ -24,12 +24,13 @@ from node_agent.dtoee.offloader import StepRule, published
 from node_agent.dtoee.one_row import RowState, restrict, shift
 from node_agent.dtoee.queueing import Array, queue_cost
 from node_agent.policies.base import PlainPolicy, Prospect, proportional
+from node_agent.policies.parameters import Threshold
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a topology may set."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    threshold: Threshold = 0.8
     most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
     stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError, TestbedError
+from testbed.backlog import Tasks
 from testbed.claim import claim_directory
 from testbed.compare.runs import (
     Ask,
@@ -30,7 +31,7 @@ from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
 from testbed.planning import plan_run
 from testbed.recorder import TOPOLOGY, TRACE, replace_file
-from testbed.recovery import Recovery, Tasks, pooled, read_tasks, recoveries
+from testbed.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.scenario import Scenario
 
 MAX_RUNS = 10_000
@@ -288,6 +289,8 @@ def _check_pairs(found: Mapping[Cell, Mapping[str, Any]]) -> None:
 
 def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What a reader of the figures must know."""
+    if len(table) == 1:
+        yield "one policy only: nothing to compare it with; name others after it: -p dto-ee,computing-first"
     if repeats == 1:
         yield "one repeat only: no intervals"
     elif repeats < FEW_REPEATS:

@@ -134,7 +134,7 @@ class EmulatedNetwork:
             self._ledger.add_process(switch.pid)
         self._middle = net.addHost(MIDDLE, ip=None)
         self._ledger.add_process(self._middle.pid)
-        settle(net.hosts + net.switches)
+        settle(net.hosts + net.switches, self._known_as)
 
     def _make_links(self, progress: Progress) -> None:
         assert self.net is not None
@@ -153,9 +153,9 @@ class EmulatedNetwork:
                     made.intf1.setIP(self.plan.address[port.owner], 32)
         pids = {name: self.net[short].pid for name, short in self.plan.short.items()}
         if self.plan.links:
-            pids[MIDDLE] = self._middle.pid
             progress("links made", 0, len(self.plan.links))
-            run(["ip", "-batch", "-"], text="\n".join(self.plan.veth_lines(pids)) + "\n")
+            lines = self.plan.veth_lines(pids, self._middle.pid)
+            run(["ip", "-batch", "-"], text="\n".join(lines) + "\n", name="making the links")
             progress("links made", len(self.plan.links), len(self.plan.links))
         # The middle first, which takes by far the longest.
         batches = [(self._middle, self.plan.middle_batch(netem=self._delay.name == "netem"))]
@@ -191,6 +191,11 @@ class EmulatedNetwork:
         """The shape at present of what the first of two ends sends the other, in real time (time scale applied)."""
         link = self.plan.link_between(ends)
         return self._shapes[direction(link.index, back=link.ends != tuple(ends))]
+
+    @cached_property
+    def _known_as(self) -> dict[str, str]:
+        """What users call a Mininet node, by its short name. No user's name is a key here."""
+        return {short: name for name, short in self.plan.short.items()} | {MIDDLE: "the links' middle"}
 
     def _node(self, name: str) -> MininetNode:
         if self.net is None:
@@ -251,7 +256,7 @@ class EmulatedNetwork:
             raise NetworkError("the network does not run")
         for node in self.net.hosts + self.net.switches:
             if node.shell is None or node.shell.poll() is not None:
-                raise NetworkError(f"the namespace of {node.name} has ended")
+                raise NetworkError(f"the namespace of {self._known_as[node.name]} has ended")
         self._delay.check()
 
     def statistics(self) -> NetworkStatistics:

@@ -97,6 +97,8 @@ class NetworkPlan:
             raise InputError("too many nodes for the address range 10.64.0.0/10")
         self.address: Mapping[str, str] = {name: str(FIRST_ADDRESS + index) for index, name in enumerate(self.nodes)}
         self.links = self._plan_links(scenario)
+        # In emulated time, as the simulation has them: rounding must not tell two ways of one length apart.
+        self._lengths_s = [length_s(*link.shapes) for link in scenario.links]
 
     def _plan_links(self, scenario: Scenario) -> tuple[PlannedLink, ...]:
         used = dict.fromkeys(self.short, 0)
@@ -109,7 +111,7 @@ class NetworkPlan:
                 raise InputError(f"link {link.ends[0]} - {link.ends[1]} joins an end to itself")
             ports = []
             for side, owner in enumerate(link.ends):
-                mac = f"02:64:{index >> 8 & 255:02x}:{index & 255:02x}:{{}}:{side:02x}"
+                mac = f"02:{0x64 + (index >> 16):02x}:{index >> 8 & 255:02x}:{index & 255:02x}:{{}}:{side:02x}"
                 name = f"{self.short[owner]}-eth{used[owner]}"
                 ports.append(Port(owner, name, mac.format("00"), f"l{index}{'ab'[side]}", mac.format("01")))
                 used[owner] += 1
@@ -136,7 +138,7 @@ class NetworkPlan:
         return forwarding(set(self.switches), self._ends, self._lengths_s)
 
     @cached_property
-    def _links_of(self) -> dict[str, list[PlannedLink]]:
+    def links_of(self) -> dict[str, list[PlannedLink]]:
         """The links at each node and switch."""
         found: dict[str, list[PlannedLink]] = {name: [] for name in self.short}
         for link in self.links:
@@ -148,21 +150,17 @@ class NetworkPlan:
     def _ends(self) -> list[tuple[str, str]]:
         return [link.ends for link in self.links]
 
-    @property
-    def _lengths_s(self) -> list[float]:
-        return [length_s(*link.shapes) for link in self.links]
-
-    def veth_lines(self, pids: Mapping[str, int]) -> list[str]:
-        """ip lines that make every veth pair; `pids` maps the scenario's names, and MIDDLE, to a process inside."""
+    def veth_lines(self, pids: Mapping[str, int], middle_pid: int) -> list[str]:
+        """ip lines that make every veth pair; `pids` maps the scenario's names to a process inside."""
         return [
-            veth(port.interface, port.mac, pids[port.owner], port.middle, port.middle_mac, pids[MIDDLE])
+            veth(port.interface, port.mac, pids[port.owner], port.middle, port.middle_mac, middle_pid)
             for link in self.links
             for port in link.ports
         ]
 
     def node_batch(self, node: str) -> Batch:
         """Settings, address, interfaces, neighbours, routes and rate limits of one node."""
-        batch = Batch(settings=True)
+        batch = Batch(node, settings=True)
         address = self.address[node]
         batch.ip += ["link set dev lo up", f"address add {address}/32 dev lo"]
         self._start_ports(node, batch)
@@ -181,15 +179,20 @@ class NetworkPlan:
         return batch
 
     def switch_batch(self, switch: str) -> Batch:
-        """Bridge, ports, static forwarding table and rate limits of one switch."""
+        """Bridge, ports, static forwarding table and rate limits of one switch.
+
+        It floods nothing, so that no frame goes round where switches form a ring.
+        """
         bridge = self.short[switch]
-        batch = Batch(settings=True)
+        batch = Batch(switch, settings=True)
         batch.ip.append(f"link add name {bridge} type bridge stp_state 0 mcast_snooping 0")
         self._start_ports(switch, batch)
-        for link in self._links_of[switch]:
+        for link in self.links_of[switch]:
             name = link.port_of(switch).interface
             batch.ip.append(f"link set dev {name} master {bridge}")
-            batch.ip.append(f"link set dev {name} type bridge_slave learning off flood off mcast_flood off")
+            batch.ip.append(
+                f"link set dev {name} type bridge_slave learning off flood off mcast_flood off bcast_flood off"
+            )
         batch.ip.append(f"link set dev {bridge} up")
         for entry in self.forwarding:
             if entry.switch == switch:
@@ -200,7 +203,7 @@ class NetworkPlan:
         return batch
 
     def _start_ports(self, owner: str, batch: Batch) -> None:
-        for link in self._links_of[owner]:
+        for link in self.links_of[owner]:
             name, shape = link.port_of(owner).interface, link.shapes[link.ends.index(owner)]
             segments = link.segments(shape)
             batch.ip.append(interface_up(name, segments))
@@ -208,7 +211,7 @@ class NetworkPlan:
 
     def middle_batch(self, *, netem: bool) -> Batch:
         """The middle namespace: its interfaces, and with `netem` a two-port bridge and the delays of each link."""
-        batch = Batch(settings=True)
+        batch = Batch("the links' middle", settings=True)
         for link in self.links:
             if netem:
                 batch.ip.append(f"link add name b{link.index} type bridge stp_state 0 mcast_snooping 0")

@@ -112,12 +112,18 @@ def anchored(text: str, folder: str) -> str:
     return f"{os.path.abspath(os.path.join(folder, path))}{colon}{rest}" if path.endswith(".py") else text
 
 
-def policy_problem(policy: PolicyChoice) -> tuple[Path, str, str] | None:
-    """What is wrong with a policy's name or parameters: path, message and hint; None if nothing is."""
-    from node_agent.policies import check_label, make_policy  # noqa: PLC0415 - loads numpy
+def policy_problem(policy: PolicyChoice, *, recorded: bool = False) -> tuple[Path, str, str] | None:
+    """What is wrong with a policy's name, parameters or label: path, message and hint; None if nothing is.
+
+    A recorded run may have thresholds above 1, which earlier versions took for `never`.
+    """
+    from node_agent.policies import check_label, make_policy, policy_fault  # noqa: PLC0415 - loads numpy
 
     try:
         make_policy(policy.name, policy.parameters)
+        if not recorded and (fault := policy_fault(policy.name, policy.parameters)) is not None:
+            hint = "state a confidence from 0 to 1, or threshold: never where no answer is to leave early"
+            return ("policy", "parameters"), f"policy {policy.name}: {fault}", hint
         check_label(policy.name, policy.parameters, policy.stated_label)
     except InputError as error:
         known = _is_policy(policy.name)
@@ -126,6 +132,12 @@ def policy_problem(policy: PolicyChoice) -> tuple[Path, str, str] | None:
             hint = "theta belongs to the objective and not to a policy: state it at the top, theta: 2 s"
         return ("policy", "parameters" if known else "name"), str(error), hint
     return None
+
+
+def check_policy(text: str) -> None:
+    """Raise InputError unless `text` asks for a policy with parameters that may be stated."""
+    if (found := policy_problem(read_policy(text, os.getcwd()))) is not None:
+        raise InputError(found[1], hint=found[2])
 
 
 def _is_policy(name: str) -> bool:

@@ -183,7 +183,9 @@ class TopologyDocument(Entry):
     model: ModelEntry
     policy: Annotated[PolicyEntry, BeforeValidator(_as_policy)]
     theta: Annotated[Worth, Field(description="mean delay that 100 points of accuracy are worth (default 2 s)")] = 2.0
-    slot: Annotated[Period, Field(description="time between two decisions of the policy (default 5 s)")] = 5.0
+    slot: Annotated[
+        Period, Field(description="time between two decisions of the policy (default 5 s, or the whole run)")
+    ] = 5.0
     duration: Annotated[Period, Field(description="how long tasks arrive (default 60 s)")] = 60.0
     warm_up: Annotated[At, Field(description="tasks made before this count in no figure (default 10 %)")] = Instant(
         0.1, relative=True

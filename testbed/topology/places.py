@@ -22,6 +22,7 @@ _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # for it differ between versions ("exceeded maximum nesting depth", "Maximum nesting level reached ...").
 _PARSER_TOO_DEEP = re.compile(r"max(imum)? nest(ing)?[ _](depth|level)", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INDENTED_BY_TAB = re.compile(r" *\t")
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?", re.ASCII)
 _SPECIAL_FLOATS = {".nan": math.nan, ".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf}
@@ -273,5 +274,6 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, source: str) -> Prob
         line, column = len(lines), len(lines[-1]) + 1
     said = (error.problem or "cannot be read").strip()
     context = f" ({error.context.strip()})" if error.context else ""
-    hint = "indent with spaces, not tabs" if "\\t" in said else "check indentation, colons, brackets and quotes"
+    tabbed = _INDENTED_BY_TAB.match(lines[line - 1]) or lines[line - 1][column - 1 : column] == "\t"
+    hint = "indent with spaces, not tabs" if tabbed else "check indentation, colons, brackets and quotes"
     return Problem(source, line, column, f"not YAML: {said}{context}", hint)

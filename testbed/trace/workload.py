@@ -123,14 +123,8 @@ def generate(
     if not 0 < duration_s <= MAX_DURATION_S:
         message = f"the duration must be above zero and up to {MAX_DURATION_S:.0g} s, not {duration_s}"
         raise InputError(message, hint="for example 60 s")
-    if sample_count < 1:
-        raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
     rates = _rates(scenario)
-    expected = sum(
-        piece.rate_per_s * piece.length_s for changes in rates.values() for piece in _pieces(changes, 0.0, duration_s)
-    )
-    if expected > MAX_ARRIVALS:
-        raise InputError(f"about {expected:.3g} tasks are too many", hint=f"the most is {MAX_ARRIVALS:,}")
+    check_volume(scenario, sample_count, duration_s=duration_s)
     arrive = {"poisson": _poisson, "bursty": _bursty}[process]
     offers: list[tuple[int, str]] = []
     for name, changes in rates.items():
@@ -142,6 +136,18 @@ def generate(
     return [
         Arrival(tick / _TICKS_PER_S, device, sample) for (tick, device), sample in zip(offers, samples, strict=True)
     ]
+
+
+def check_volume(scenario: Scenario, sample_count: int, *, duration_s: float | None = None) -> None:
+    """Raise InputError if a scenario's workload cannot be drawn: no samples, or more than MAX_ARRIVALS tasks."""
+    duration_s = scenario.duration_s if duration_s is None else duration_s
+    if sample_count < 1:
+        raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
+    changing = _rates(scenario).values()
+    expected = sum(piece.rate_per_s * piece.length_s for each in changing for piece in _pieces(each, 0.0, duration_s))
+    if expected > MAX_ARRIVALS:
+        hint = f"the most is {MAX_ARRIVALS:,}: lower the devices' rates, or shorten the duration"
+        raise InputError(f"about {expected:.3g} tasks are too many", hint=hint)
 
 
 def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:

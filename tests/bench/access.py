@@ -60,13 +60,14 @@ class AccessNetwork:
             for index, host in enumerate(self.hosts)
         ]
         run(["ip", "-batch", "-"], text="\n".join(veths) + "\n")
-        middle = Batch(settings=True, ip=["link add name br type bridge stp_state 0", "link set dev br up"])
+        middle = Batch("the middle", settings=True)
+        middle.ip += ["link add name br type bridge stp_state 0", "link set dev br up"]
         for index in range(count):
             middle.ip += [f"link set dev l{index} master br", f"link set dev l{index} up"]
         run_batches([(self.middle, middle), *((host, self._batch(index)) for index, host in enumerate(self.hosts))])
 
     def _batch(self, index: int) -> Batch:
-        batch = Batch(settings=True)
+        batch = Batch(f"host {index}", settings=True)
         batch.ip += ["link set dev lo up", f"address add {FIRST}{index + 1}/24 dev up"]
         batch.ip.append("link set dev up up gso_max_segs 1")
         batch.tc.append("qdisc add dev up root handle 1: htb default 0")

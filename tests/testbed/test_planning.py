@@ -296,3 +296,41 @@ def test_impossible_wishes_are_refused_before_anything_is_made(tmp_path, options
     with pytest.raises(InputError, match=said):
         plan_run(tmp_path / "t.yaml", **options, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["topology", "asked"])
+def test_a_recorded_run_keeps_what_nobody_may_state_any_more(tmp_path, monkeypatch, how):
+    """Thresholds above 1, a slot longer than the run: earlier versions took them."""
+    from testbed.topology import choices, compiler, loading
+
+    text = QUICKSTART.read_text().replace("slot: 3 s", "slot: 90 s")
+    asked = "fixed-threshold:threshold=1.01"
+    if how == "topology":
+        text = text.replace("policy: dto-ee", f"policy: {asked}")
+    (tmp_path / "t.yaml").write_text(text)
+    policy = None if how == "topology" else asked
+    with pytest.raises(InputError):
+        plan_run(tmp_path / "t.yaml", policy=policy, out=tmp_path / "refused")
+    with monkeypatch.context() as earlier:  # what such a version wrote
+        earlier.setattr(compiler.Compiler, "_check_times", lambda _: None)
+        for module in (compiler, loading):
+            lenient = lambda asked_for, recorded=False: choices.policy_problem(asked_for, recorded=True)  # noqa: E731, ARG005
+            earlier.setattr(module, "policy_problem", lenient)
+        recorded = record(plan_run(tmp_path / "t.yaml", policy=policy, out=tmp_path / "first"))
+    again = plan_replay(recorded, out=tmp_path / "again")
+    assert (again.scenario.slot_s, dict(again.scenario.policy.parameters)) == (90.0, {"threshold": 1.01})
+    with pytest.raises(InputError, match=r"the threshold 1.2 lies outside 0\.\.1"):
+        plan_replay(recorded, policy="fixed-threshold:threshold=1.2", out=tmp_path / "other")
+
+
+def test_the_hint_for_a_short_slot_names_one_that_is_just_long_enough(tmp_path):
+    for delay, slot in (("10 ms", "1 ms"), ("333 ms", "1.9 s"), ("16.6 ms", "90 ms")):
+        text = QUICKSTART.read_text().replace("slot: 3 s", f"slot: {slot}").replace("delay: 5 ms", f"delay: {delay}")
+        (tmp_path / "t.yaml").write_text(text)
+        with pytest.raises(InputError, match="is too short: one round of messages") as caught:
+            plan_run(tmp_path / "t.yaml", make_directory=False)
+        least = caught.value.hint.removeprefix("state a slot of ").removesuffix(" or more")
+        bound_s = float(str(caught.value).partition("takes up to ")[2].split()[0])
+        assert bound_s < float(least.split()[0]) <= 1.1 * bound_s
+        (tmp_path / "t.yaml").write_text(text.replace(f"slot: {slot}", f"slot: {least}"))
+        plan_run(tmp_path / "t.yaml", make_directory=False)

@@ -134,4 +134,3 @@ def test_a_few_epochs_on_real_images_learn_and_make_a_working_bundle(originals, 
     live = measure_exits(bundle.network(), bundle.evaluation.images, bundle.evaluation.labels)
     assert live.correct.mean(axis=0)[-1] > 0.15  # one that guesses: 0.05 +- 0.015
     assert bundle.exit_table((2, 5)).confidence.shape == (100, 2)
-    assert isinstance(live, ExitTable)

@@ -106,6 +106,31 @@ def test_a_process_with_many_open_files_can_have_a_network(build):
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_any_name_may_stand_in_a_topology(build):
+    """Names that the emulation uses itself: its middle's, the kernel's, those of interfaces, bridges and processes."""
+    links = {
+        ("mid", "n0"): FAST, ("n0", "s0"): FAST, ("s0", "lo"): FAST, ("s0", "n1"): FAST, ("n1", "l0a"): FAST,
+        ("s0", "b0"): FAST, ("b0", "all"): FAST, ("b0", "default"): FAST,
+    }  # fmt: skip
+    switches = ["s0", "n1"]
+    nodes = [name for name in dict.fromkeys(end for ends in links for end in ends) if name not in switches]
+    network = build(scenario(nodes, links, switches=switches))
+    for name in nodes[1:]:
+        assert len(round_trips_s(network, "mid", name, count=3)) == 3
+    assert network.node("mid").name == "n0"
+    network.node("n1").shell.kill()
+    network.node("n1").shell.wait()
+    with pytest.raises(NetworkError, match="the namespace of n1 has ended"):  # as the topology calls it
+        network.check()
+
+
+@pytest.mark.parametrize("kind", ["switches", "nodes"])
+def test_a_switch_or_a_node_may_be_called_mid(build, kind):
+    links = {("a", "mid"): FAST, ("mid", "b"): FAST}
+    made = scenario(["a", "b"], links, switches=["mid"]) if kind == "switches" else scenario(["a", "mid", "b"], links)
+    assert len(round_trips_s(build(made), "a", "b", count=3)) == 3
+
+
 def test_results_return_through_other_nodes(build):
     network = build(scenario(["a", "hub", "b"], {("a", "hub"): FAST, ("hub", "b"): FAST}))
     there = send_datagrams(network, "a", "b", count=5, gap_s=0.002)

@@ -1,7 +1,7 @@
 import pytest
 
 from node_agent.errors import InputError
-from testbed.network.plan import MIDDLE, NetworkPlan, scaled
+from testbed.network.plan import NetworkPlan, scaled
 from testbed.scenario import LinkShape
 
 from .scenarios import FAST, scenario
@@ -39,7 +39,7 @@ def test_a_switch_knows_where_every_node_is():
         "fdb add 02:64:00:00:00:00 dev s0-eth0 master static",
         "fdb add 02:64:00:01:00:01 dev s0-eth1 master static",
     ]
-    assert "link set dev s0-eth0 type bridge_slave learning off flood off mcast_flood off" in batch.ip
+    assert "link set dev s0-eth0 type bridge_slave learning off flood off mcast_flood off bcast_flood off" in batch.ip
 
 
 def test_superframes_travel_only_between_nodes():
@@ -71,7 +71,7 @@ def test_the_middle_differs_by_backend():
     kernel = plan.middle_batch(netem=True)
     assert [line.split()[3] for line in kernel.tc] == ["l0a", "l0b"]
     assert "link set dev l0a master b0" in kernel.ip
-    assert plan.veth_lines({"a": 1, "b": 2, MIDDLE: 3})[0] == (
+    assert plan.veth_lines({"a": 1, "b": 2}, 3)[0] == (
         "link add name n0-eth0 address 02:64:00:00:00:00 netns 1 type veth "
         "peer name l0a address 02:64:00:00:01:00 netns 3"
     )

@@ -346,7 +346,7 @@ def test_a_policy_file_asked_for_is_sought_in_the_working_directory(own: Path, m
         ("mine.py", "names no class: state it as file.py:Class"),
         ("mine.py:", "names no class: state it as file.py:Class"),
         ("mine.py:Mine:sour=1", "has no parameter 'sour'"),
-        ("mine.py:Mine:sweet=very", "float"),
+        ("mine.py:Mine:sweet=very", "sweet must be a number, not 'very'"),
         ("mine.py:Mine:sweet", "not of the form key=value"),
     ):
         with pytest.raises(InputError, match=said):
@@ -603,7 +603,8 @@ def _documents(draw: st.DrawFn) -> dict[str, object]:
         "model": {"name": "glyphs", "cut": [2, 3, 5]},
         "policy": draw(st.sampled_from(["dto-ee", "computing-first", {"name": "bandwidth-first", "parameters": {}}])),
         "seed": draw(st.integers(0, 2**63 - 1)),
-        "duration": f"{draw(number)} s",
+        "slot": "9 s",  # longer than any round of messages on these links
+        "duration": f"{9 + draw(number)} s",
         "devices": {names[0]: entry(0, rate=span("/s"))},
         "servers": {
             names[stage]: entry(stage, stage=stage, capacity=span(draw(st.sampled_from(["GFLOP/s", "MFLOP/s"]))))

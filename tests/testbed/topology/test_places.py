@@ -103,6 +103,26 @@ def test_a_parsers_other_words_stay_as_they_are(monkeypatch) -> None:
     monkeypatch.setattr(places, "_PARSER", reading_ahead("found something else"))
     with pytest.raises(YamlError, match="not YAML: found something else"):
         read_yaml("a: 1", "t")
+@pytest.mark.parametrize(
+    ("text", "tabs"),
+    [
+        ("a:\n\tb: 1\n", True),
+        ("a: 1\n\tb: 2\n", True),
+        ("a:\n  b: 1\n\tc: 2\n", True),
+        ("links:\n  - {a: 1}\n\t- {b: 2}\n", True),
+        ("a:\n \t b: 1\n", True),
+        ("a:\n  - x\n  -\ty: 1\n    z: 2\n", True),
+        ("a: b: c\n", False),
+        ("a: b\n c: d\t\n", False),
+        ("a: [1\n", False),
+    ],
+)
+@pytest.mark.parametrize("parser", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_tabs_that_indent_are_named(text: str, tabs: bool, parser: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_PARSER", parser)
+    with pytest.raises(YamlError) as caught:
+        read_yaml(text, "t")
+    assert ("not tabs" in caught.value.hint) == tabs
 
 
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:

@@ -199,7 +199,7 @@ def test_at_any_time_the_link_is_as_the_trace_says(tmp_path_factory, offset_ms: 
         ("delay: 2 ms, trace: {file: rates.csv, format: pcap}", "`format` must be 'mahimahi' or 'csv'", ""),
         ("delay: 2 ms, trace: {file: rates.csv, every: 5 ms}", "`every`: a step takes a whole number", "100 ms"),
         ("delay: 2 ms, trace: {file: rates.csv, every: 0.5}", "`every`: 0.5 has no unit", ""),
-        ("delay: 2 ms, trace: {file: rates.csv, scale: 0}", "`scale`: input should be greater", ""),
+        ("delay: 2 ms, trace: {file: rates.csv, scale: 0}", "`scale` must be above 0, not 0", ""),
         ("delay: 2 ms, trace: {file: rates.csv, loop: true}", "unknown key `loop`", "known keys here: file, for"),
         ("delay: 2 ms, trace: {every: 1 s}", "`file` is missing", "file: drive.csv"),
         ("delay: 2 ms, trace: 3", "`trace` must be a mapping", ""),
@@ -272,8 +272,9 @@ def test_only_the_steps_of_the_run_are_counted(folder: Path, monkeypatch: pytest
 def test_an_offset_of_whole_laps_begins_at_the_first_step(folder: Path, laps: int) -> None:
     (folder / "short.csv").write_text("time_s,rate_mbit_per_s\n0,1\n0.1,5\n")  # 0.2 s
     link = f"delay: 2 ms, trace: {{file: short.csv, offset: {laps * 200} ms}}"
-    course = course_of(scenario_of(folder, link, duration_s=0.5), "cam-1", "near")
-    assert [(at_s, shape.rate_mbit_per_s) for at_s, shape in course] == [(0, 1), (0.1, 5), (0.2, 1), (0.3, 5), (0.4, 1)]
+    course = course_of(scenario_of(folder, link, duration_s=1.0), "cam-1", "near")
+    first = [(at_s, shape.rate_mbit_per_s) for at_s, shape in course[:5]]
+    assert first == [(0, 1), (0.1, 5), (0.2, 1), (0.3, 5), (0.4, 1)]
 
 
 @pytest.mark.parametrize(
