@@ -120,7 +120,8 @@ class LinkProbes:
     def _try_unheard(self) -> None:
         """Probe those that have answered nothing since the last try; what they may yet answer to that is void."""
         self._tries_left -= 1
-        for name in self._unheard:
+        # In the receivers' order, not the set's, which changes with every interpreter: a simulation must not.
+        for name in [name for name in self._wanted if name in self._unheard]:
             self.forget(name)
             self._send(name)
         self._outbox.timer(("probe",), self._config.timeouts.probe_s / STARTING_TRIES)
