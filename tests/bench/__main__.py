@@ -29,10 +29,10 @@ class Bench:
 BENCHES = {
     "simulated": Bench("every topology, and quickstart's policies, simulated (half a minute)"),
     "models": Bench("accuracy of the models' exits, by exit and by threshold"),
-    "convergence": Bench("rounds until DTO-EE is near the optimum; one round on 100,000 nodes"),
+    "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
     "thresholds": Bench("thresholds that adapt against fixed ones, simulated (ten minutes)"),
-    "scale": Bench("simulation of 1,000 devices and 120 servers", timed=True),
+    "scale": Bench("simulation of 1,000 devices and 120 servers; one round on 100,000 nodes", timed=True),
     "quickstart": Bench("quickstart live: what its user sees (needs root, a minute)"),
     "agreement": Bench("quickstart live and simulated, side by side (needs root, a quarter of an hour)"),
     **{f"fidelity.{part}": Bench("the emulation against what was configured (needs root)", timed=True)

@@ -5,7 +5,7 @@ from statistics import median
 
 from testbed.fidelity import VERDICTS
 from tests.bench import city_blocks, models, policies, thresholds
-from tests.bench.convergence import GOALS
+from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
 from tests.bench.scale import DEVICES, SERVERS_OF_A_STAGE, SLOT_S, STAGES, TASKS
@@ -43,7 +43,7 @@ def topologies(simulated: Result) -> list[str]:
     for name in NAMES:
         mean_ms, p95_ms = (simulated.value(f"{name}: {figure} delay") for figure in ("mean", "p95"))
         accuracy = simulated.value(f"{name}: accuracy")
-        rows.append((f"`{name}.yaml`", ABOUT[name], f"{mean_ms:.0f}, {p95_ms:.0f} ms", f"{accuracy:.1%}"))
+        rows.append((f"`{name}.yaml`", ABOUT[name], f"{mean_ms:.0f}, {p95_ms:.0f} ms", f"{accuracy * 100:.1f} %"))
     return table(("", "", "simulated: delay, mean and p95", "accuracy"), rows)
 
 
@@ -111,12 +111,13 @@ def rivals(result: Result) -> list[str]:
 def thresholds_found(result: Result) -> list[str]:
     most = {what: result.value(f"{what}: {thresholds.GAINED}") for what, _, _ in thresholds.CASES}
     *even, (scarce, gain) = most.items()
-    told = " and ".join(f"{value:.1f} on {what}" for what, value in even)
+    told = " and ".join(f"{value:.1f} ({what})" for what, value in even)
     thetas = f"{thresholds.THETAS_S[0]:g} to {thresholds.THETAS_S[-1]:g} s"
     return paragraph(
-        f"Where all stages are equally busy, thresholds that adapt gain hardly anything on the best fixed one in "
-        f"hindsight: at equal delay, {told} points of accuracy at the most (theta from {thetas}); but nobody has to "
-        f"know which one that is. Where one stage is scarce ({scarce}), it is {gain:.1f} points."
+        "**Thresholds** (`thresholds`), simulated. Where all stages are equally busy, thresholds that adapt gain "
+        f"hardly anything on the best fixed one in hindsight: at equal delay at the most {told} points of accuracy, "
+        f"theta from {thetas}; but nobody has to know which one that is. Where one stage is scarce ({scarce}), it is "
+        f"{gain:.1f} points."
     )
 
 
@@ -131,9 +132,9 @@ def convergence(result: Result) -> list[str]:
                      for load in GOALS)  # fmt: skip
     warm = "warm start, rates +-20 %, speeds +-15 %, floor 0.0001"
     return paragraph(
-        f"Rounds from computing-first to within 5 % of the optimum, median (most): {cold}; back to 1 % after rates "
-        f"changed by up to 20 % and speeds by 15 %: {count(warm, '1', 'median')} ({count(warm, '1', 'most')}). One "
-        f"round on 100,000 nodes takes {result.value('one round on 100,000 nodes'):.2g} s."
+        f"**Convergence** (`convergence`), {SIZES[0]} devices and {'-'.join(map(str, SIZES[1:]))} servers, {INSTANCES} "
+        f"networks: rounds from computing-first to within 5 % of the optimum, median (most): {cold}; back to 1 % after "
+        f"rates changed by up to 20 % and speeds by 15 %: {count(warm, '1', 'median')} ({count(warm, '1', 'most')})."
     )
 
 
@@ -159,7 +160,7 @@ def agreement(live: Result, simulated: Result) -> list[str]:
         *table(("", "live", "simulated", "live / simulated, median"), rows), "",
         *paragraph(
             f"Live, {lost:.0f} tasks were lost; {same} of {len(orders)} pairs of policies have the same order both "
-            f"ways. Where tasks do not pile up, no run is more than {max(off):.1%} off.".replace("%", " %")
+            f"ways. Where tasks do not pile up, no run is more than {max(off) * 100:.1f} % off."
         ),
     ]  # fmt: skip
 
@@ -211,9 +212,10 @@ def scale(result: Result) -> list[str]:
 
     took_s, longer_s, memory_mib = of(SLOT_S, "wall time"), of(SLOT_S / 2, "wall time"), of(SLOT_S, "peak memory")
     return paragraph(
-        f"`simulate` of {DEVICES:,} devices, {servers} servers and {TASKS:,} tasks under dto-ee takes {took_s:.0f} s "
-        f"and {memory_mib:.0f} MiB with slots of {SLOT_S:g} s, and {longer_s:.0f} s with slots of {SLOT_S / 2:g} s: "
-        "nearly all of it are the messages of the rounds."
+        f"**Scale** (`scale`): `simulate` of {DEVICES:,} devices, {servers} servers and {TASKS:,} tasks under dto-ee "
+        f"takes {took_s:.0f} s and {memory_mib:.0f} MiB with slots of {SLOT_S:g} s, and {longer_s:.0f} s with slots of "
+        f"{SLOT_S / 2:g} s: nearly all of it are the messages of the rounds. One round on 100,000 nodes takes "
+        f"{result.value('one round on 100,000 nodes'):.2g} s."
     )
 
 

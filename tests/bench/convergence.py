@@ -1,4 +1,4 @@
-"""Rounds that DTO-EE needs, and what one costs on 100,000 nodes: `python -m tests.bench.convergence [--json FILE]`.
+"""Rounds that DTO-EE needs: `python -m tests.bench.convergence [--json FILE]`.
 
 Eight random networks of 50 devices and 6-5-4 servers for every load, servers within a factor of four of each other,
 links of 2 to 30 ms, M/D/1. Counted are the rounds until the cost first lies within 5 % or 1 % of the optimum, which
@@ -10,7 +10,6 @@ old (the step that is taken on them).
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -19,8 +18,7 @@ import numpy as np
 from node_agent.dtoee.offloader import StepRule
 from node_agent.dtoee.staged import StagedNetwork
 from node_agent.dtoee.sweeps import Sweeps, solve
-from tests.bench.surroundings import disturbance, glance
-from tests.bench.table import AMOUNT, POSITIVE, main, row
+from tests.bench.table import AMOUNT, main, row
 from tests.node_agent.dtoee.network import random_network
 
 SIZES = (50, 6, 5, 4)
@@ -32,7 +30,6 @@ RIVALS = {
     "gallager": replace(RULE, update="gallager", first_step=1.0),
 }
 NEVER = 999  # stands for: not within the rounds looked at
-LARGE = (99_000, 334, 333, 333)
 
 
 def rounds_to(sweeps: Sweeps, best_s: float, shares: tuple[float, ...], play: Callable[[Sweeps], None]) -> list[int]:
@@ -183,23 +180,9 @@ def swings() -> list[dict]:
     return found
 
 
-def large() -> list[dict]:
-    network, thresholds = random_network(1, load=0.7, sizes=LARGE, links=8, rows=4000)
-    sweeps = Sweeps(network, network.speed_rows(), thresholds)
-    sweeps.round()
-    times, before = [], glance()
-    for _ in range(5):
-        began = time.perf_counter()
-        sweeps.round()
-        times.append(time.perf_counter() - began)
-    invalid = disturbance(before, glance())
-    return [row("one round on 100,000 nodes", statistics.median(times), "s", most=1.0, possible=POSITIVE,
-                invalid=invalid)]  # fmt: skip
-
-
 def rows() -> Iterator[dict]:
     """Every measurement of this bench."""
-    for measure in (cold, warm, slowed, swings, large):
+    for measure in (cold, warm, slowed, swings):
         yield from measure()
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from tests.bench.blocks import BLOCKS
-from tests.bench.results import load
+from tests.bench.results import load, sources
 
 README = Path(__file__).parents[2] / "README.md"
 END = "<!-- end of figures -->"
@@ -33,7 +33,7 @@ def block(name: str) -> str:
     benches, render_block = BLOCKS[name]
     results = [load(bench) for bench in benches]
     lines = render_block(*results)
-    return "\n".join([f"<!-- figures {name}: {'; '.join(result.source for result in results)} -->", *lines, END])
+    return "\n".join([f"<!-- figures {name}: {sources(results)} -->", *lines, END])
 
 
 def names(text: str) -> list[str]:

@@ -58,9 +58,17 @@ class Result:
 
     @property
     def source(self) -> str:
-        """Commit and day, for those who read README's source."""
+        """Commit and day."""
         note = f" ({self.note})" if self.note else ""
-        return f"{self.bench} at {self.commit}, {self.measured_at[:10]}{note}"
+        return f"{self.commit}, {self.measured_at[:10]}{note}"
+
+
+def sources(results: Sequence[Result]) -> str:
+    """Where figures come from, for those who read README's source: benches, commit and day."""
+    benches: dict[str, list[str]] = {}
+    for result in results:
+        benches.setdefault(result.source, []).append(result.bench)
+    return "; ".join(f"{', '.join(names)} at {source}" for source, names in benches.items())
 
 
 def file_of(bench: str) -> Path:

@@ -48,7 +48,8 @@ def check_fidelity(outcome) -> None:
     ways |= {(b, a) for a, b in ways}
     assert {tuple(link["ends"]) for link in fidelity["links"]} == ways
     assert {tuple(path["path"]) for path in fidelity["paths"]} == ways
-    assert all(path["measured_delay_s"] >= path["delay_s"] * 0.9 for path in fidelity["paths"])
+    for path in fidelity["paths"]:  # a busy machine is late, but not by a quarter of a second
+        assert path["delay_s"] * 0.9 <= path["measured_delay_s"] < path["delay_s"] + 0.25, path
     assert all(path["probes_during"] >= 4 for path in fidelity["paths"])
     assert fidelity["frames_relayed"] > 500  # read a moment before those of the links, while frames still come
     assert sum(link["frames"] for link in fidelity["links"]) == pytest.approx(fidelity["frames_relayed"], rel=0.05)
@@ -144,7 +145,8 @@ def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
     assert not [h for h in served if 7.1 < h["received_s"] < 10]
     far = [t["hops"][0]["received_s"] - t["created_s"] for t in tasks if t["device"] == "cam-1" and t["attempts"] == 1
            and t["hops"][0]["node"] == "near-2" and t["created_s"] > 5.2]  # fmt: skip
-    assert all(delay_s >= 0.06 for delay_s in far)
+    assert far
+    assert min(far) >= 0.06
 
 
 def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
