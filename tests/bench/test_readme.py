@@ -3,15 +3,18 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
-from tests.bench import city, convergence, fidelity, models, policies, readme, results, simulated
+from node_agent.dtoee.sweeps import Sweeps
+from tests.bench import city, convergence, fidelity, models, policies, readme, results, simulated, thresholds
 from tests.bench.__main__ import BENCHES, _run
 from tests.bench.blocks import BLOCKS
 from tests.bench.results import RESULTS, Result, keep, load
 from tests.bench.simulations import Ask, summary_of
 from tests.bench.table import FAILED, INVALID, row, text, verdict
+from tests.node_agent.dtoee.network import random_network
 
 TEXT = readme.README.read_text(encoding="utf-8")
 KEPT = sorted(path.stem for path in RESULTS.glob("*.json"))
@@ -112,6 +115,28 @@ def test_a_sample_of_the_policies_on_the_city_simulates_as_kept(load_of_stages, 
     entry = load("policies").row(f"city, load {load_of_stages:.2f}: {policy} mean delay")
     assert len(entry["samples"]) == policies.SEEDS
     assert delay_ms == pytest.approx(entry["samples"][seed - 1], rel=1e-6), AGAIN.format("policies")
+
+
+@pytest.mark.slow
+def test_a_fixed_threshold_on_the_city_simulates_as_kept(tmp_path):
+    topology = policies.variant(policies.CITY, tmp_path, factor=0.9999)
+    asks = [Ask(topology, "fixed-threshold:threshold=0.8", seed) for seed in range(1, thresholds.CURVE_SEEDS + 1)]
+    accuracy = fmean(summary["accuracy"] for summary in map(summary_of, asks))
+    kept = load("thresholds").value("city: fixed threshold 0.8: accuracy")
+    assert accuracy == pytest.approx(kept, rel=1e-6), AGAIN.format("thresholds")
+
+
+@pytest.mark.slow
+def test_rounds_from_a_cold_start_are_as_kept():
+    counts = []
+    for seed in range(convergence.INSTANCES):
+        network, fixed = random_network(seed, load=0.5, sizes=convergence.SIZES, spread=4)
+        sweeps = Sweeps(network, network.speed_rows(), fixed, convergence.RULE)
+        best_s = convergence.optimum_s(network, fixed)
+        counts.append(convergence.rounds_to(sweeps, best_s, (0.05, 0.01), Sweeps.round))
+    kept = {entry["name"]: entry["value"] for entry in load("convergence").rows if entry["rival"] is None}
+    for entry in convergence.counted("cold start, load 0.5", counts, None):
+        assert entry["value"] == kept[entry["name"]], AGAIN.format("convergence")
 
 
 @pytest.fixture
