@@ -53,7 +53,8 @@ def check_fidelity(outcome) -> None:
     ways |= {(b, a) for a, b in ways}
     assert {tuple(link["ends"]) for link in fidelity["links"]} == ways
     assert {tuple(path["path"]) for path in fidelity["paths"]} == ways
-    assert all(path["measured_delay_s"] >= path["delay_s"] * 0.9 for path in fidelity["paths"])
+    for path in fidelity["paths"]:  # a busy machine is late, but not by a quarter of a second
+        assert path["delay_s"] * 0.9 <= path["measured_delay_s"] < path["delay_s"] + 0.25, path
     assert all(path["probes_during"] >= 4 for path in fidelity["paths"])
     assert fidelity["frames_relayed"] > 500  # read a moment before those of the links, while frames still come
     assert sum(link["frames"] for link in fidelity["links"]) == pytest.approx(fidelity["frames_relayed"], rel=0.05)

@@ -60,7 +60,7 @@ def test_figures_hold_together(scenario, searched):
         assert figures.gap_s == pytest.approx(figures.mean_delay_s - figures.lower_bound_s)
         assert figures.utility_s == pytest.approx(scenario.theta_s * figures.accuracy - figures.mean_delay_s)
         assert figures.utility_bound_s - figures.utility_s == pytest.approx(figures.gap_s)
-        assert segment.solver_gap_s < 1e-3 * figures.mean_delay_s
+        assert 0 <= segment.solver_gap_s < 1e-3 * figures.mean_delay_s
         assert sum(segment.exit_share) == pytest.approx(1)
         assert max(segment.utilisation.values()) < 0.9
         assert all(sum(row.values()) == pytest.approx(1) for row in segment.plan.values())
@@ -139,7 +139,7 @@ def test_events_in_the_warm_up_do_not_count(scenario):
 def test_a_switched_network():
     found = bound_for(load_topology(TOPOLOGIES / "campus.yaml").resolve(), BUNDLE)
     assert len(found.segments) == 4
-    assert found.overall.gap_s < 0.02 * found.overall.mean_delay_s
+    assert 0 <= found.overall.gap_s < 0.02 * found.overall.mean_delay_s
     assert "hall-2" not in found.segments[2].utilisation
 
 
