@@ -77,7 +77,8 @@ def describe(samples: list[Sample]) -> str:
     known = [sample for sample in samples if not math.isnan(sample.pressure_share)]
     if known:
         waited_s = sum(sample.pressure_share * sample.span_s for sample in known)
-        return f"pressure {waited_s / sum(sample.span_s for sample in known):.0%}".replace("%", " %")
+        share = min(1.0, waited_s / sum(sample.span_s for sample in known))  # counters are read one after the other
+        return f"pressure {100 * share:.0f} %"
     return f"load {max((sample.load for sample in samples), default=os.getloadavg()[0]):.1f}"
 
 

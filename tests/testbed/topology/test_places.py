@@ -105,6 +105,7 @@ def test_a_parsers_other_words_stay_as_they_are(monkeypatch) -> None:
         read_yaml("a: 1", "t")
 
 
+@pytest.mark.timing
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 15)]
