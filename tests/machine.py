@@ -44,8 +44,9 @@ class Sample:
 class Watch:
     """The samples of this machine from its making on."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        with tempfile.NamedTemporaryFile(prefix="dtoee-load-", delete=False) as file:
+    def __init__(self, proc: Path = Path("/proc"), folder: str | None = None) -> None:
+        """`folder`: where the file of samples lies (None: the usual one for temporary files)."""
+        with tempfile.NamedTemporaryFile(prefix="load-", dir=folder, delete=False) as file:
             self._path = Path(file.name)
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(self._path), str(proc)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)

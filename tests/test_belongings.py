@@ -123,3 +123,23 @@ def test_a_control_group_belongs_to_the_session_whose_ledger_names_it():
 )  # fmt: skip
 def test_interfaces_are_known_by_their_names(name, ours):
     assert bool(belongings.NAMED_BY_A_RUN.fullmatch(name)) == ours
+
+
+def test_what_a_killed_session_left_is_removed_by_the_next(tmp_path):
+    code = (
+        "import os, signal, subprocess\nfrom testbed.ledger import Ledger\n"
+        "ledger = Ledger('killed')\nprocess = subprocess.Popen(['sleep', '100'], stdout=-3, stderr=-3)\n"
+        "ledger.add_process(process.pid)\nprint(process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    dead, living = tmp_path / f"dt-{ended.pid}-abc", tmp_path / f"dt-{os.getpid()}-abc"
+    dead.mkdir()
+    living.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, OTHER_ROOT: str(dead)}, cwd=ROOT, check=False, timeout=60,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    belongings.remove_dead_sessions(tmp_path)
+    assert not Path(f"/proc/{int(done.stdout)}/exe").exists()
+    assert list(tmp_path.iterdir()) == [living]
