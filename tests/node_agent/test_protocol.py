@@ -10,7 +10,7 @@ from node_agent.config import Timeouts
 from node_agent.core import UnexpectedEvent
 from node_agent.estimators import LinkTime
 from node_agent.events import Publish, Received, StartCompute, TaskArrived, TimerFired
-from node_agent.wire import Ack, Probe, Result, Task, Tensor
+from node_agent.wire import Ack, Offer, Result, Task, Tensor
 from tests.node_agent.virtual import DEAD, IMAGE, World, three_stages
 
 
@@ -205,7 +205,7 @@ def test_messages_that_make_no_sense_here_are_noted_not_obeyed():
     effects = server.handle(Received("d1", wrong_shape, activation), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
     assert not any(isinstance(e, StartCompute) for e in effects)
-    effects = device.handle(Received("a1", Probe(1, IMAGE), Tensor(IMAGE, bytes(64))), 2.0)
+    effects = device.handle(Received("a1", Offer(0, 0, 1.0, ((1.0, ()),), 0.0, False, False)), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
     assert device.handle(Received("a1", Ack(999, 1, 0.0, 1)), 2.0) == []  # an acknowledgement of nothing
     device.handle(Received("a1", Result(999, 1, 3, 0.9, 1, False, ())), 2.0)
