@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from node_agent.config import Timeouts
-from node_agent.core import UnexpectedEvent
+from node_agent.core import ServerCore, UnexpectedEvent
+from node_agent.errors import TestbedError
 from node_agent.estimators import LinkTime
-from node_agent.events import Publish, Received, StartCompute, TaskArrived, TimerFired
-from node_agent.wire import Ack, Offer, Result, Task, Tensor
-from tests.node_agent.virtual import DEAD, IMAGE, World, three_stages
+from node_agent.events import ComputeFinished, Publish, Received, RunStarted, StartCompute, TaskArrived, TimerFired
+from node_agent.wire import Ack, Assignment, Offer, Probe, Result, Task, Tensor
+from tests.node_agent.stage import PICTURE, node_config
+from tests.node_agent.virtual import DEAD, IMAGE, World, synthetic_table, three_stages
 
 
 def last_shares(world: World, node: str) -> dict[str, float]:
@@ -308,3 +310,36 @@ def test_same_seed_gives_the_same_run():
         runs.append([(t.id, t.completed_s, t.exit_stage) for t in world.tasks])
     assert runs[0] == runs[1]
     assert np.isfinite([done for _, done, _ in runs[0]]).all()
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), float("inf"), -0.1, 1.5])
+def test_an_answer_that_is_no_probability_ends_the_node(confidence):
+    """As of weights that are spoilt, or activations that overflow: it would otherwise count as sure, or as unsure."""
+    core = ServerCore(node_config("server", 1, offloaders=("cam",)), synthetic_table(1))
+    core.handle(RunStarted(), 0.0)
+    core.handle(Received("cam", Task(1, "cam", 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
+    with pytest.raises(TestbedError, match=r"^the sub-model of stage 1 answered with a confidence of"):
+        core.handle(ComputeFinished(1, confidence, None, overrun=False), 3.5)
+
+
+def test_a_confidence_that_rounding_lifts_above_one_is_one():
+    core = ServerCore(node_config("server", 1, offloaders=("cam",)), synthetic_table(1))
+    core.handle(RunStarted(), 0.0)
+    core.handle(Received("cam", Task(1, "cam", 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
+    effects = core.handle(ComputeFinished(1, 1.0000001, None, overrun=False), 3.5)
+    assert [e.message.confidence for e in effects if isinstance(getattr(e, "message", None), Result)] == [1.0]
+
+
+def test_an_assignment_that_means_no_receiver_of_this_node_is_noted_and_moves_nothing():
+    world = three_stages(policy="ga", parameters={"generations": 5}, seed=9)
+    device = world.nodes["d1"]
+    before = device.routing.row.tolist()
+    device.handle(Received("c1", Assignment(1, {"b1": 1.0}, None)), 1.0)
+    assert device.routing.row.tolist() == before
+    noted = [e.record for e in device.handle(Received("c1", Assignment(1, {"a1": 0.0}, None)), 1.0)]
+    assert [(record.kind, record.node) for record in noted] == [("unexpected-message", "d1")]
+    assert device.routing.row.tolist() == before
+    device.handle(Received("c1", Assignment(1, {"a1": 0.25, "a2": 0.75}, None)), 1.0)
+    assert device.routing.row.tolist() == [0.25, 0.75, 0.0]
+    device.handle(Received("c1", Assignment(2, {}, None)), 1.0)
+    assert device.routing.row.tolist() == [0.25, 0.75, 0.0]
