@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
+from node_agent.suggest import closest
 from testbed.scenario import ArrivalProcess, RateChange, Scenario
 from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
 
@@ -69,11 +70,13 @@ def read_trace(path: Path | str) -> list[Arrival]:
 
 def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
     """Raise TraceError if the trace does not suit the scenario: devices, sample numbers (0-based) and duration."""
-    devices = {device.name for device in scenario.devices}
+    devices = dict.fromkeys(device.name for device in scenario.devices)
     problems = [] if arrivals else [f"{source}:1: the trace offers no task"]
     for number, arrival in enumerate(arrivals, start=1):
         if arrival.device not in devices:
-            problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}")
+            guess = closest(arrival.device, devices)
+            meant = "" if guess is None else f" (did you mean {guess}?)"
+            problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}{meant}")
         if not 0 <= arrival.sample < sample_count:
             problems.append(
                 f"{source}:{number}: sample {arrival.sample} does not exist; the model comes with {sample_count}"
