@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -26,11 +27,10 @@ DEVICES_SHOWN = 12
 def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...] | None:
     if value == "search":
         return None
-    from node_agent.dtoee.thresholds import NEVER
     from testbed.units import QuantityError, parse_number
 
     try:
-        return tuple(NEVER if part.strip() == "never" else parse_number(part) for part in value.split(","))
+        return tuple(math.inf if part.strip() == "never" else parse_number(part) for part in value.split(","))
     except QuantityError:
         message = f"{value!r} is neither search nor numbers such as 0.8 or 0.8,never"
         raise click.BadParameter(message, ctx, param) from None

@@ -162,7 +162,8 @@ def bound_for(
     Args:
         arrivals: a trace, in which rates are counted and against which the plans are played. Without one, rates are
             those of the scenario, and the plans are played against the trace that a run of it draws.
-        thresholds: one for all early stages, or one for each; None searches for the best.
+        thresholds: one for all early stages, or one for each, from 0 to 1 (infinite: never); None searches for the
+            best.
 
     Raises:
         InputError: the number of thresholds is wrong, or the bundle does not fit the cut.
@@ -211,9 +212,9 @@ def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | No
             f"{len(thresholds)} thresholds for {early} early stages", hint="give one for all stages, or one for each"
         )
     chosen = [thresholds[0]] * early if len(thresholds) == 1 else list(thresholds)
-    if not all(0 <= threshold <= 1 or threshold == NEVER for threshold in chosen):
+    if not all(0 <= threshold <= 1 or threshold == math.inf for threshold in chosen):
         raise InputError(f"thresholds {chosen} outside 0..1", hint="for no exit at a stage state never")
-    return grid_of(offered, [np.array([threshold]) for threshold in chosen])
+    return grid_of(offered, [np.array([min(threshold, NEVER)]) for threshold in chosen])
 
 
 class _Solver:
