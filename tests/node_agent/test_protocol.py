@@ -11,7 +11,7 @@ from node_agent.core import ServerCore, UnexpectedEvent
 from node_agent.errors import TestbedError
 from node_agent.estimators import LinkTime
 from node_agent.events import ComputeFinished, Publish, Received, RunStarted, StartCompute, TaskArrived, TimerFired
-from node_agent.wire import Ack, Assignment, Offer, Probe, Result, Task, Tensor
+from node_agent.wire import Ack, Assignment, Offer, Result, Task, Tensor
 from tests.node_agent.stage import PICTURE, node_config
 from tests.node_agent.virtual import DEAD, IMAGE, World, synthetic_table, three_stages
 
