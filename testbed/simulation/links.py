@@ -1,39 +1,50 @@
 """Links in virtual time: each direction is a transmitter that serves message after message, and a delay behind it.
 
 - The rate is what a TCP transfer gets, as in `LinkShape`: a message occupies the transmitter for its bytes / rate.
-- The delay is drawn anew for every message (normal, by the jitter), but messages of one connection keep their order.
-- Loss costs time, not messages: TCP repeats what was lost, and what comes behind on the same connection waits for it.
+- Messages of one connection keep their order.
+- Where a link of the route loses or jitters frames, now or later in the run, a connection is one of TCP, packet by
+  packet (`testbed.simulation.tcp`): what is lost is sent again, and holds up what comes behind. Delays are drawn anew
+  for every frame (normal, by the jitter), but a link keeps the order of its frames, as the emulated one does.
 - Control messages overtake what waits at a node or a switch, as the emulated network lets them. They wait for the frame
   in the transmitter, and what they overtake is sent later by their own time if it comes after them.
 - Over several links a message travels in segments: the next link starts on the first while the last are still coming.
 - A change of rate or delay meets what waits for the transmitter or is in it; what has left it is under way already.
 
 Decision: a queue has no end, because TCP's senders hold back what a full queue would drop; rejected: `queue_packets`,
-which would need TCP's congestion control to mean anything.
+which would need TCP's congestion control on all links.
+Decision: messages over clean links are not cut into packets: there, TCP's delays are those of the transmitter, and a
+simulation of a city would take fifty times as long.
 """
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from testbed.network.commands import SEGMENT_BYTES
+from testbed.network.commands import FRAME_BYTES, SEGMENT_BYTES, bucket_bytes
+from testbed.network.plan import scaled
 from testbed.network.routes import Ways
-from testbed.scenario import LinkShape, Scenario
+from testbed.scenario import LinkChange, LinkShape, Scenario
 from testbed.simulation.agenda import Action, Agenda, Entry
-
-REPEAT_S = 0.2  # Linux's least time before it repeats the only segment under way
+from testbed.simulation.tcp.connection import Endpoint, Packet
 
 
 class Connection:
     """Messages from one node to another on one channel: they arrive in the order in which they were sent."""
 
-    __slots__ = ("arrived", "last_s", "legs", "sender", "urgent")
+    __slots__ = ("arrived", "last_s", "legs", "packets", "sender", "tcp", "urgent")
 
-    def __init__(self, sender: str, legs: tuple["Direction", ...], arrived: Action, *, urgent: bool) -> None:
-        """`arrived` is called with each message when it has arrived; `urgent` ones overtake others."""
+    def __init__(
+        self, sender: str, legs: tuple["Direction", ...], arrived: Action, *, urgent: bool, packets: bool = False
+    ) -> None:
+        """`arrived` is called with each message when it has arrived; `urgent` ones overtake others.
+
+        `packets`: the messages are those of TCP.
+        """
         self.sender = sender
+        self.packets = packets
+        self.tcp: Streams | None = None  # what carries the messages, where it is TCP
         self.urgent = urgent
         self.legs = legs
         self.arrived = arrived
@@ -43,16 +54,20 @@ class Connection:
 class Transit:
     """A message on its way over one leg of its connection."""
 
-    __slots__ = ("arrival_s", "begin_s", "connection", "end_s", "entry", "leg", "message", "size_bytes", "spread_s")
+    __slots__ = (
+        "arrival_s", "begin_s", "connection", "end_s", "entry", "leg", "lost", "message", "overtook", "size_bytes",
+        "spread_s",
+    )  # fmt: skip
 
-    def __init__(self, connection: Connection, size_bytes: int, message: object) -> None:
+    def __init__(self, connection: Connection, size_bytes: float, message: object) -> None:
         self.connection = connection
         self.size_bytes = size_bytes
         self.message = message
         self.leg = 0
         self.entry: Entry | None = None  # its arrival in the agenda
         self.begin_s = self.end_s = self.arrival_s = 0.0  # on the transmitter; behind the delay
-        self.spread_s = 0.0  # of the delay of this leg: jitter, and repetitions
+        self.spread_s = 0.0  # of the delay of this leg
+        self.lost = self.overtook = False  # on this leg
 
     @property
     def last_leg(self) -> bool:
@@ -61,16 +76,22 @@ class Transit:
 
 
 class Direction:
-    """One direction of a link. `changes`: its shape will change during the run."""
+    """One direction of a link. `changes`: its shape will change during the run; `troubled`: frames are lost or jittered.
+
+    `troubled` holds for the whole run, and all connections over such a link are TCP's.
+    """
 
     __slots__ = (
-        "byte_per_s", "changes", "delay_s", "free_s", "jitter_s", "loss", "spreads", "transits",
-        "urgent_free_s",
+        "bucket_s", "byte_per_s", "changes", "delay_s", "due_s", "free_s", "jitter_s", "loss", "time_scale", "transits",
+        "troubled", "urgent_due_s", "urgent_free_s",
     )  # fmt: skip
 
-    def __init__(self, shape: LinkShape, *, changes: bool) -> None:
+    def __init__(self, shape: LinkShape, *, changes: bool, troubled: bool = False, time_scale: float = 1.0) -> None:
         self.changes = changes
+        self.troubled = troubled
+        self.time_scale = time_scale
         self.free_s = self.urgent_free_s = float("-inf")
+        self.due_s = self.urgent_due_s = float("-inf")  # when the last frame leaves the delay: none overtakes it
         self.transits: deque[Transit] = deque()  # kept only where there are changes to meet them
         self.take(shape)
 
@@ -80,7 +101,48 @@ class Direction:
         self.delay_s = shape.delay_s
         self.jitter_s = shape.jitter_s
         self.loss = shape.loss
-        self.spreads = bool(shape.jitter_s or shape.loss)
+        # Frames in the token bucket reach the delay at once, and are spaced out behind it.
+        bucket = bucket_bytes(scaled(shape, self.time_scale)) * SEGMENT_BYTES / FRAME_BYTES
+        self.bucket_s = bucket / self.byte_per_s
+
+
+class Way:
+    """One way of a TCP connection: carries its packets over the links."""
+
+    def __init__(self, links: "Links", connection: Connection) -> None:
+        self._links = links
+        self._connection = connection
+
+    def carry(self, packet: Packet) -> Callable[[], bool]:
+        """Send a packet; returns whether it still waits in the queue of the node that sends it."""
+        transit = Transit(self._connection, packet.link_bytes, packet)
+        self._links.enter(transit)
+        first = self._connection.legs[0]
+        return lambda: transit.leg == 0 and transit.end_s - first.bucket_s > self._links.now_s
+
+
+class Streams:
+    """The TCP connection between two nodes on one channel; made anew when one of them went down."""
+
+    def __init__(self, make: Callable[[], dict[str, Endpoint]]) -> None:
+        self._make = make
+        self.at = make()  # the ends, by node
+
+    def hang_up(self, gone: str) -> None:
+        """A node is gone: it receives nothing more; what it had sent arrives."""
+        for name, endpoint in self.at.items():
+            if name == gone:
+                endpoint.receiver.close()
+            else:
+                endpoint.sender.close()
+        self.at = self._make()
+
+
+def _troubled(scenario: Scenario) -> set[frozenset[str]]:
+    """The ends of the links that lose or jitter frames at any time of the run."""
+    shapes = [(link.ends, link.shape) for link in scenario.links]
+    shapes += [(event.ends, event.shape) for event in scenario.events if isinstance(event, LinkChange)]
+    return {frozenset(ends) for ends, shape in shapes if shape.loss > 0 or shape.jitter_s > 0}
 
 
 def _standard_normal(seed: int) -> Iterator[float]:
@@ -99,12 +161,17 @@ class Links:
         self._random = random.Random(f"{scenario.seed}/links")
         self._normal = _standard_normal(scenario.seed).__next__
         self._ways = Ways(scenario)
-        marked = set(changing)
+        self._time_scale = scenario.time_scale
+        self._streams: dict[tuple[frozenset[str], bool], Streams] = {}
+        marked, troubled = set(changing), _troubled(scenario)
         self._directions: dict[tuple[int, str], Direction] = {
-            (index, end): Direction(link.shape, changes=frozenset(link.ends) in marked)
+            (index, end): Direction(
+                link.shape, changes=frozenset(link.ends) in marked, troubled=frozenset(link.ends) in troubled,
+                time_scale=scenario.time_scale,
+            )
             for index, link in enumerate(scenario.links)
             for end in link.ends
-        }
+        }  # fmt: skip
         numbered = list(enumerate(scenario.links))
         self._number = {frozenset(link.ends): index for index, link in reversed(numbered)}
 
@@ -114,32 +181,66 @@ class Links:
         Raises:
             InputError: no way leads there.
         """
-        legs = tuple(self._directions[link, vertex] for vertex, link in self._ways.hops(sender, receiver))
-        return Connection(sender, legs, arrived, urgent=urgent)
+        legs = self._legs(sender, receiver)
+        connection = Connection(sender, legs, arrived, urgent=urgent)
+        if any(leg.troubled for leg in (*legs, *self._legs(receiver, sender))):
+            key = frozenset((sender, receiver)), urgent
+            if key not in self._streams:
+                self._streams[key] = Streams(lambda: self._endpoints(sender, receiver, urgent=urgent))
+            connection.tcp = self._streams[key]
+        return connection
+
+    @property
+    def now_s(self) -> float:
+        """The present time."""
+        return self._agenda.now_s
+
+    def _legs(self, sender: str, receiver: str) -> tuple[Direction, ...]:
+        return tuple(self._directions[link, vertex] for vertex, link in self._ways.hops(sender, receiver))
+
+    def _endpoints(self, one: str, other: str, *, urgent: bool) -> dict[str, Endpoint]:
+        """The two ends of a new TCP connection."""
+        legs = {one: self._legs(one, other), other: self._legs(other, one)}
+        rtt_s = sum(leg.delay_s for each in legs.values() for leg in each)
+        ends: dict[str, Endpoint] = {}
+        for name, peer in ((one, other), (other, one)):
+            arrived: Action = lambda packet, peer=peer: ends[peer].take(packet)  # noqa: E731
+            way = Way(self, Connection(name, legs[name], arrived, urgent=urgent, packets=True))
+            ends[name] = Endpoint(self._agenda, way, rtt_s=rtt_s, time_scale=self._time_scale)
+        ends[one].peer, ends[other].peer = ends[other], ends[one]
+        return ends
+
+    def hang_up(self, node: str) -> None:
+        """A node has gone down, and its connections with it."""
+        for (ends, _), streams in self._streams.items():
+            if node in ends:
+                streams.hang_up(node)
 
     def send(self, connection: Connection, size_bytes: int, message: object) -> None:
         """Send a message of so many bytes now."""
+        if connection.tcp is not None:
+            connection.tcp.at[connection.sender].send(size_bytes, connection.arrived, message)
+            return
         now_s = self._agenda.now_s
         leg = connection.legs[0]
         if leg.changes or len(connection.legs) > 1 or (connection.urgent and leg.free_s > now_s):
-            self._enter(Transit(connection, size_bytes, message))
+            self.enter(Transit(connection, size_bytes, message))
             return
         begin_s = leg.free_s if leg.free_s > now_s else now_s
         leg.free_s = end_s = begin_s + size_bytes / leg.byte_per_s
         arrival_s = end_s + leg.delay_s
-        if leg.spreads:
-            spread_s = self._spread_s(leg, size_bytes) if leg.loss else leg.jitter_s * self._normal()
-            arrival_s = max(end_s, arrival_s + spread_s)
         if arrival_s > connection.last_s:
             connection.last_s = arrival_s
         else:
             arrival_s = connection.last_s
         self._agenda.at(arrival_s, connection.arrived, message)
 
-    def _enter(self, transit: Transit) -> None:
+    def enter(self, transit: Transit) -> None:
         """The message has come to the transmitter of its present leg."""
         leg = transit.connection.legs[transit.leg]
-        transit.spread_s = self._spread_s(leg, transit.size_bytes)
+        if leg.troubled:
+            transit.spread_s = leg.jitter_s * self._normal() if leg.jitter_s else 0.0
+            transit.lost = self._random.random() < leg.loss
         now_s = self._agenda.now_s
         if leg.changes:
             while leg.transits and leg.transits[0].arrival_s <= now_s:
@@ -156,7 +257,7 @@ class Links:
         """An urgent message goes next, once the frame in the transmitter is out."""
         now_s = self._agenda.now_s
         frame_s = min(leg.free_s - now_s, SEGMENT_BYTES / leg.byte_per_s)
-        transit.begin_s = max(now_s + frame_s, leg.urgent_free_s)
+        transit.begin_s, transit.overtook = max(now_s + frame_s, leg.urgent_free_s), True
         free_s = leg.free_s + transit.size_bytes / leg.byte_per_s
         self._transmit(leg, transit, transit.begin_s, transit.size_bytes)
         leg.urgent_free_s, leg.free_s = transit.end_s, max(free_s, transit.end_s)
@@ -166,19 +267,36 @@ class Links:
         if transit.entry is not None:
             self._agenda.strike(transit.entry)  # a change moves it
         transit.end_s = from_s + left_bytes / leg.byte_per_s
-        delay_s = max(0.0, leg.delay_s + transit.spread_s)
-        transit.arrival_s = transit.end_s + delay_s
+        transit.arrival_s = transit.end_s + leg.delay_s
+        if transit.lost:
+            return
+        if leg.troubled:
+            transit.arrival_s = self._delayed_s(leg, transit)
         if transit.last_leg:
             connection = transit.connection
             connection.last_s = transit.arrival_s = max(transit.arrival_s, connection.last_s)
             transit.entry = self._agenda.at(transit.arrival_s, self._arrive, transit)
             return
+        if transit.connection.packets:
+            transit.entry = self._agenda.at(transit.arrival_s, self._arrive, transit)
+            return
         onward = transit.connection.legs[transit.leg + 1]
         segment_bytes = min(transit.size_bytes, SEGMENT_BYTES)
-        first_s = transit.begin_s + segment_bytes / leg.byte_per_s + delay_s
+        first_s = transit.begin_s + segment_bytes / leg.byte_per_s + leg.delay_s
         # Not before the moment from which the next link, without pausing, ends as the last segment comes.
         unhurried_s = transit.arrival_s - (transit.size_bytes - segment_bytes) / onward.byte_per_s
         transit.entry = self._agenda.at(max(first_s, unhurried_s), self._arrive, transit)
+
+    def _delayed_s(self, leg: Direction, transit: Transit) -> float:
+        """When the frame comes out of the delay of a link that keeps the order of its frames."""
+        released_s = max(self._agenda.now_s, transit.end_s - leg.bucket_s)
+        delayed_s = released_s + max(0.0, leg.delay_s + transit.spread_s)
+        before_s = leg.urgent_due_s if transit.overtook else leg.due_s
+        arrival_s = max(delayed_s, before_s) + transit.size_bytes / leg.byte_per_s
+        if transit.overtook:
+            leg.urgent_due_s = arrival_s
+        leg.due_s = max(leg.due_s, arrival_s)
+        return arrival_s
 
     def _arrive(self, transit: Transit) -> None:
         transit.entry = None
@@ -189,7 +307,8 @@ class Links:
         if transit in leg.transits:
             leg.transits.remove(transit)  # a change no longer meets what the next link has begun on
         transit.leg += 1
-        self._enter(transit)
+        transit.spread_s, transit.overtook = 0.0, False
+        self.enter(transit)
 
     def change(self, ends: tuple[str, str], shape: LinkShape) -> None:
         """A link takes a new shape; both its ends must have been named as changing."""
@@ -206,6 +325,7 @@ class Links:
         stretch = old_byte_per_s / leg.byte_per_s
         leg.free_s = now_s + max(0.0, leg.free_s - now_s) * stretch
         leg.urgent_free_s = now_s + max(0.0, leg.urgent_free_s - now_s) * stretch
+        leg.due_s = leg.urgent_due_s = max((transit.arrival_s for transit in on_their_way), default=float("-inf"))
         for transit in waiting:  # their time of arrival no longer holds what comes behind
             if transit.last_leg:
                 transit.connection.last_s = float("-inf")
@@ -219,20 +339,3 @@ class Links:
             if transit.begin_s >= now_s:  # not in the transmitter yet
                 transit.begin_s = from_s
             self._transmit(leg, transit, from_s, left_bytes)
-
-    def _spread_s(self, leg: Direction, size_bytes: int) -> float:
-        """What jitter adds to the delay (or takes off it), and what repetitions add."""
-        spread_s = 0.0
-        if leg.jitter_s:
-            spread_s = leg.jitter_s * self._normal()
-        if not leg.loss:
-            return spread_s
-        segments = -(-size_bytes // SEGMENT_BYTES)
-        late = 1 - (1 - leg.loss) ** segments
-        # A lost last segment is noticed after two round trips; the only one under way waits for a late answer, too.
-        wait_s = 4 * leg.delay_s + (REPEAT_S if segments == 1 else 0.0)
-        while self._random.random() < late:
-            spread_s += wait_s
-            wait_s = 2 * max(wait_s, REPEAT_S)
-            late = leg.loss  # of the segment that is repeated
-        return spread_s
