@@ -18,7 +18,8 @@ simulation of a city would take fifty times as long.
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -76,9 +77,9 @@ class Transit:
 
 
 class Direction:
-    """One direction of a link. `changes`: its shape will change during the run; `troubled`: frames are lost or jittered.
+    """One direction of a link. `changes`: its shape changes during the run; `troubled`: frames are lost or jittered.
 
-    `troubled` holds for the whole run, and all connections over such a link are TCP's.
+    Both hold for the whole run. All connections over a troubled link are TCP's.
     """
 
     __slots__ = (
@@ -136,6 +137,10 @@ class Streams:
             else:
                 endpoint.sender.close()
         self.at = self._make()
+
+
+def _taken(ends: Mapping[str, Endpoint], name: str, packet: Packet) -> None:
+    ends[name].take(packet)
 
 
 def _troubled(scenario: Scenario) -> set[frozenset[str]]:
@@ -204,7 +209,7 @@ class Links:
         rtt_s = sum(leg.delay_s for each in legs.values() for leg in each)
         ends: dict[str, Endpoint] = {}
         for name, peer in ((one, other), (other, one)):
-            arrived: Action = lambda packet, peer=peer: ends[peer].take(packet)  # noqa: E731
+            arrived = partial(_taken, ends, peer)
             way = Way(self, Connection(name, legs[name], arrived, urgent=urgent, packets=True))
             ends[name] = Endpoint(self._agenda, way, rtt_s=rtt_s, time_scale=self._time_scale)
         ends[one].peer, ends[other].peer = ends[other], ends[one]

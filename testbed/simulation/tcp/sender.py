@@ -20,6 +20,7 @@ TIMER_SLACK_S = 0.002
 # which asks again after 1 and 3 s; rejected: the kernel's own 120 s, which no connection of the nodes lives to see.
 MOST_RTO_S = 2.0
 DUPLICATES = 3
+CLOCK_S = 1e-6  # the kernel counts in microseconds
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -310,11 +311,10 @@ class Sender:
 
     def _advance_rack(self, segment: Segment) -> None:
         rtt_s = self._agenda.now_s - segment.sent_s
-        if segment.repeated and rtt_s < self.least_rtt_s:
+        if segment.repeated and rtt_s < self.least_rtt_s - CLOCK_S:
             return  # the answer to an earlier time
         self._rack_rtt_s = rtt_s
-        if (segment.sent_s, segment.end) > (self._rack_sent_s, self._rack_end):
-            self._rack_sent_s, self._rack_end = segment.sent_s, segment.end
+        self._rack_sent_s, self._rack_end = max((self._rack_sent_s, self._rack_end), (segment.sent_s, segment.end))
 
     def _find_lost(self) -> bool:
         """Mark lost what was sent well before what has arrived; True if a timer waits for more."""
@@ -326,7 +326,7 @@ class Sender:
             if (segment.sent_s, segment.end) >= (self._rack_sent_s, self._rack_end):
                 continue
             left_s = self._rack_rtt_s + window_s - (now_s - segment.sent_s)
-            if left_s <= 1e-12:
+            if left_s <= CLOCK_S:
                 self._mark_lost(segment)
             else:
                 wait_s = max(wait_s, left_s)

@@ -1,11 +1,10 @@
-"""Messages over emulated links with loss and jitter, timed one by one: a star of receivers, each behind a link of its own.
+"""Messages over emulated links with loss and jitter, timed one by one: a star of receivers, each behind its own link.
 
 Sockets, framing and acknowledgements are those of the nodes (`node_agent.transport`); there are no models and no
 rounds, so that all cells fit into one network and a few minutes.
 """
 
 import contextlib
-import random
 import select
 import struct
 import threading
@@ -20,7 +19,6 @@ from node_agent.transport import Transport
 from testbed.ledger import Ledger
 from testbed.namespaces import join_namespace
 from testbed.network import EmulatedNetwork
-from testbed.scenario import LinkShape
 from tests.bench.fidelity.links import punctual
 from tests.bench.transport.cells import HEADER_BYTES, Cell
 from tests.testbed.network.scenarios import scenario
@@ -73,7 +71,8 @@ def _transport(network: EmulatedNetwork, name: str, peers: dict[str, str]) -> It
 
 
 def _exchange(
-    hub: Transport, receivers: Sequence[Transport], names: Sequence[str], cells: Sequence[Cell], seconds: float, seed: int
+    hub: Transport, receivers: Sequence[Transport], names: Sequence[str], cells: Sequence[Cell], seconds: float,
+    seed: int,
 ) -> dict[Cell, list[tuple[float, float]]]:
     poller = select.epoll()
     every = [hub, *receivers]
@@ -82,7 +81,9 @@ def _exchange(
             poller.register(fileno, select.EPOLLIN)
     times: list[list[tuple[float, float]]] = [[] for _ in cells]
     schedule = sorted(
-        (at_s, number) for number, cell in enumerate(cells) for at_s in cell.sending_times_s(seconds, f"{seed}/{number}")
+        (at_s, number)
+        for number, cell in enumerate(cells)
+        for at_s in cell.sending_times_s(seconds, f"{seed}/{number}")
     )
     bodies = [bytes(cell.tensor_bytes) for cell in cells]
     time.sleep(SETTLE_S)

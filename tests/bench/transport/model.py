@@ -1,9 +1,9 @@
 """The same cells as `live`, in virtual time."""
 
-from tests.bench.transport.cells import HEADER_BYTES, Cell
-from tests.testbed.network.scenarios import scenario
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Links
+from tests.bench.transport.cells import HEADER_BYTES, Cell
+from tests.testbed.network.scenarios import scenario
 
 ACKNOWLEDGEMENT_BYTES = 62
 FRAMING_BYTES = 11

@@ -8,7 +8,7 @@ from node_agent.errors import InputError
 from testbed.network.commands import SEGMENT_BYTES
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.simulation.agenda import Agenda
-from testbed.simulation.links import REPEAT_S, Links
+from testbed.simulation.links import Links
 
 MS = 1e-3
 EIGHT = 8.0  # Mbit/s
@@ -117,19 +117,16 @@ def test_jitter_is_the_same_for_the_same_seed():
 
 
 def test_what_is_lost_is_repeated_and_holds_up_what_is_behind_it():
-    wire = Wire(("d", "s", shape(10, loss=0.3)), seed=4)
+    wire = Wire(("d", "s", shape(10, loss=0.1)), seed=4)
     connection = wire.connect("d", "s")
     for number in range(1000):
         wire.at(number * 0.09, lambda number=number: wire.links.send(connection, 1000, number))
     arrived = wire.run()
     assert len(arrived) == 1000
     assert [number for number, _ in wire.arrived] == list(range(1000))
-    late = [at_s - number * 0.09 > 11.001 * MS for number, at_s in arrived.items()]
-    # 30 % are lost themselves; a message after a lost one waits for it, as 0.24 s is more than the 0.09 s between two.
-    assert 0.3 < statistics.mean(late) < 0.9
-    first_late = next(number for number, at_s in arrived.items() if at_s - number * 0.09 > 11.001 * MS)
-    waited_s = arrived[first_late] - first_late * 0.09 - 11 * MS
-    assert waited_s >= 4 * 10 * MS + REPEAT_S - 1e-9
+    late = [at_s - number * 0.09 > 11.1 * MS for number, at_s in arrived.items()]
+    # 10 % are lost themselves, some twice; a message after a lost one waits for it as long as it is repeated.
+    assert 0.1 < statistics.mean(late) < 0.4
 
 
 def test_a_switch_passes_on_segments_and_not_whole_messages():
