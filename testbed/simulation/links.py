@@ -2,9 +2,10 @@
 
 - The rate is what a TCP transfer gets, as in `LinkShape`: a message occupies the transmitter for its bytes / rate.
 - Messages of one connection keep their order.
-- Where a link of the route loses or jitters frames, now or later in the run, a connection is one of TCP, packet by
-  packet (`testbed.simulation.tcp`): what is lost is sent again, and holds up what comes behind. Delays are drawn anew
-  for every frame (normal, by the jitter), but a link keeps the order of its frames, as the emulated one does.
+- The delay is drawn anew for every segment (normal, by the jitter), but a link keeps the order of its frames, as the
+  emulated one does: the slowest segment of a message holds the rest, and what comes behind.
+- Where a link of the route loses frames, now or later in the run, a connection is one of TCP, packet by packet
+  (`testbed.simulation.tcp`): what is lost is sent again, and holds up what comes behind.
 - Control messages overtake what waits at a node or a switch, as the emulated network lets them. They wait for the frame
   in the transmitter, and what they overtake is sent later by their own time if it comes after them.
 - Over several links a message travels in segments: the next link starts on the first while the last are still coming.
@@ -12,8 +13,8 @@
 
 Decision: a queue has no end, because TCP's senders hold back what a full queue would drop; rejected: `queue_packets`,
 which would need TCP's congestion control on all links.
-Decision: messages over clean links are not cut into packets: there, TCP's delays are those of the transmitter, and a
-simulation of a city would take fifty times as long.
+Decision: where nothing is lost, messages are not cut into packets: there, TCP's delays are those of the links, and a
+simulation would take tens of times as long.
 """
 
 import random
@@ -56,8 +57,8 @@ class Transit:
     """A message on its way over one leg of its connection."""
 
     __slots__ = (
-        "arrival_s", "begin_s", "connection", "end_s", "entry", "leg", "lost", "message", "overtook", "size_bytes",
-        "spread_s",
+        "arrival_s", "begin_s", "connection", "end_s", "entry", "first_spread_s", "leg", "lost", "message", "overtook",
+        "size_bytes", "spread_s",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, size_bytes: float, message: object) -> None:
@@ -67,7 +68,7 @@ class Transit:
         self.leg = 0
         self.entry: Entry | None = None  # its arrival in the agenda
         self.begin_s = self.end_s = self.arrival_s = 0.0  # on the transmitter; behind the delay
-        self.spread_s = 0.0  # of the delay of this leg
+        self.first_spread_s = self.spread_s = 0.0  # of the delay of this leg: of the first segment, and of the last
         self.lost = self.overtook = False  # on this leg
 
     @property
@@ -77,19 +78,22 @@ class Transit:
 
 
 class Direction:
-    """One direction of a link. `changes`: its shape changes during the run; `troubled`: frames are lost or jittered.
+    """One direction of a link. `changes`: its shape changes during the run; at some time it `jitters`, or is `lossy`.
 
-    Both hold for the whole run. All connections over a troubled link are TCP's.
+    All of them hold for the whole run. All connections over a lossy link are TCP's.
     """
 
     __slots__ = (
-        "bucket_s", "byte_per_s", "changes", "delay_s", "due_s", "free_s", "jitter_s", "loss", "time_scale", "transits",
-        "troubled", "urgent_due_s", "urgent_free_s",
+        "bucket_s", "byte_per_s", "changes", "delay_s", "due_s", "free_s", "jitter_s", "jitters", "loss", "lossy",
+        "time_scale", "transits", "urgent_due_s", "urgent_free_s",
     )  # fmt: skip
 
-    def __init__(self, shape: LinkShape, *, changes: bool, troubled: bool = False, time_scale: float = 1.0) -> None:
+    def __init__(
+        self, shape: LinkShape, *, changes: bool, jitters: bool = False, lossy: bool = False, time_scale: float = 1.0
+    ) -> None:
         self.changes = changes
-        self.troubled = troubled
+        self.jitters = jitters
+        self.lossy = lossy
         self.time_scale = time_scale
         self.free_s = self.urgent_free_s = float("-inf")
         self.due_s = self.urgent_due_s = float("-inf")  # when the last frame leaves the delay: none overtakes it
@@ -143,11 +147,11 @@ def _taken(ends: Mapping[str, Endpoint], name: str, packet: Packet) -> None:
     ends[name].take(packet)
 
 
-def _troubled(scenario: Scenario) -> set[frozenset[str]]:
-    """The ends of the links that lose or jitter frames at any time of the run."""
+def _ever(scenario: Scenario, quality: Callable[[LinkShape], float]) -> set[frozenset[str]]:
+    """The ends of the links of which some shape in the run has this quality."""
     shapes = [(link.ends, link.shape) for link in scenario.links]
     shapes += [(event.ends, event.shape) for event in scenario.events if isinstance(event, LinkChange)]
-    return {frozenset(ends) for ends, shape in shapes if shape.loss > 0 or shape.jitter_s > 0}
+    return {frozenset(ends) for ends, shape in shapes if quality(shape) > 0}
 
 
 def _standard_normal(seed: int) -> Iterator[float]:
@@ -168,11 +172,13 @@ class Links:
         self._ways = Ways(scenario)
         self._time_scale = scenario.time_scale
         self._streams: dict[tuple[frozenset[str], bool], Streams] = {}
-        marked, troubled = set(changing), _troubled(scenario)
+        marked = set(changing)
+        lossy = _ever(scenario, lambda shape: shape.loss)
+        jitters = _ever(scenario, lambda shape: shape.jitter_s)
         self._directions: dict[tuple[int, str], Direction] = {
             (index, end): Direction(
-                link.shape, changes=frozenset(link.ends) in marked, troubled=frozenset(link.ends) in troubled,
-                time_scale=scenario.time_scale,
+                link.shape, changes=frozenset(link.ends) in marked, jitters=frozenset(link.ends) in jitters,
+                lossy=frozenset(link.ends) in lossy, time_scale=scenario.time_scale,
             )
             for index, link in enumerate(scenario.links)
             for end in link.ends
@@ -188,7 +194,7 @@ class Links:
         """
         legs = self._legs(sender, receiver)
         connection = Connection(sender, legs, arrived, urgent=urgent)
-        if any(leg.troubled for leg in (*legs, *self._legs(receiver, sender))):
+        if any(leg.lossy for leg in (*legs, *self._legs(receiver, sender))):
             key = frozenset((sender, receiver)), urgent
             if key not in self._streams:
                 self._streams[key] = Streams(lambda: self._endpoints(sender, receiver, urgent=urgent))
@@ -228,7 +234,7 @@ class Links:
             return
         now_s = self._agenda.now_s
         leg = connection.legs[0]
-        if leg.changes or len(connection.legs) > 1 or (connection.urgent and leg.free_s > now_s):
+        if leg.changes or leg.jitters or len(connection.legs) > 1 or (connection.urgent and leg.free_s > now_s):
             self.enter(Transit(connection, size_bytes, message))
             return
         begin_s = leg.free_s if leg.free_s > now_s else now_s
@@ -243,8 +249,7 @@ class Links:
     def enter(self, transit: Transit) -> None:
         """The message has come to the transmitter of its present leg."""
         leg = transit.connection.legs[transit.leg]
-        if leg.troubled:
-            transit.spread_s = leg.jitter_s * self._normal() if leg.jitter_s else 0.0
+        if leg.loss:
             transit.lost = self._random.random() < leg.loss
         now_s = self._agenda.now_s
         if leg.changes:
@@ -255,6 +260,8 @@ class Links:
             self._overtake(leg, transit)
             return
         transit.begin_s = max(leg.free_s, now_s)
+        if leg.jitters:
+            self._jitter(leg, transit)
         self._transmit(leg, transit, transit.begin_s, transit.size_bytes)
         leg.free_s = transit.end_s
 
@@ -263,6 +270,8 @@ class Links:
         now_s = self._agenda.now_s
         frame_s = min(leg.free_s - now_s, SEGMENT_BYTES / leg.byte_per_s)
         transit.begin_s, transit.overtook = max(now_s + frame_s, leg.urgent_free_s), True
+        if leg.jitters:
+            self._jitter(leg, transit)
         free_s = leg.free_s + transit.size_bytes / leg.byte_per_s
         self._transmit(leg, transit, transit.begin_s, transit.size_bytes)
         leg.urgent_free_s, leg.free_s = transit.end_s, max(free_s, transit.end_s)
@@ -272,11 +281,9 @@ class Links:
         if transit.entry is not None:
             self._agenda.strike(transit.entry)  # a change moves it
         transit.end_s = from_s + left_bytes / leg.byte_per_s
-        transit.arrival_s = transit.end_s + leg.delay_s
+        transit.arrival_s = transit.end_s + max(0.0, leg.delay_s + transit.spread_s)
         if transit.lost:
             return
-        if leg.troubled:
-            transit.arrival_s = self._delayed_s(leg, transit)
         if transit.last_leg:
             connection = transit.connection
             connection.last_s = transit.arrival_s = max(transit.arrival_s, connection.last_s)
@@ -287,21 +294,36 @@ class Links:
             return
         onward = transit.connection.legs[transit.leg + 1]
         segment_bytes = min(transit.size_bytes, SEGMENT_BYTES)
-        first_s = transit.begin_s + segment_bytes / leg.byte_per_s + leg.delay_s
+        first_s = transit.begin_s + segment_bytes / leg.byte_per_s + max(0.0, leg.delay_s + transit.first_spread_s)
         # Not before the moment from which the next link, without pausing, ends as the last segment comes.
         unhurried_s = transit.arrival_s - (transit.size_bytes - segment_bytes) / onward.byte_per_s
         transit.entry = self._agenda.at(max(first_s, unhurried_s), self._arrive, transit)
 
-    def _delayed_s(self, leg: Direction, transit: Transit) -> float:
-        """When the frame comes out of the delay of a link that keeps the order of its frames."""
-        released_s = max(self._agenda.now_s, transit.end_s - leg.bucket_s)
-        delayed_s = released_s + max(0.0, leg.delay_s + transit.spread_s)
-        before_s = leg.urgent_due_s if transit.overtook else leg.due_s
-        arrival_s = max(delayed_s, before_s) + transit.size_bytes / leg.byte_per_s
+    def _jitter(self, leg: Direction, transit: Transit) -> None:
+        """Draw a delay for each segment of a message that is to be transmitted from its `begin_s` on.
+
+        As in the relay (`testbed.relay.line`) and netem, a segment is due after its delay and the transmission of its
+        bytes, both counted from where the one before it is due if that is later.
+        """
+        if transit.lost:
+            return
+        normal, jitter_s, delay_s, bucket_s = self._normal, leg.jitter_s, leg.delay_s, leg.bucket_s
+        now_s, end_s, left_bytes = self._agenda.now_s, transit.begin_s, transit.size_bytes
+        due_s = leg.urgent_due_s if transit.overtook else leg.due_s
+        first_s = None
+        while left_bytes > 0:
+            segment_s = min(left_bytes, SEGMENT_BYTES) / leg.byte_per_s
+            left_bytes -= SEGMENT_BYTES
+            end_s += segment_s
+            released_s = max(now_s, end_s - bucket_s)
+            due_s = max(released_s + max(0.0, delay_s + jitter_s * normal()), due_s) + segment_s
+            if first_s is None:
+                first_s = due_s - end_s
+        assert first_s is not None
+        transit.first_spread_s, transit.spread_s = first_s - delay_s, due_s - end_s - delay_s
         if transit.overtook:
-            leg.urgent_due_s = arrival_s
-        leg.due_s = max(leg.due_s, arrival_s)
-        return arrival_s
+            leg.urgent_due_s = due_s
+        leg.due_s = max(leg.due_s, due_s)
 
     def _arrive(self, transit: Transit) -> None:
         transit.entry = None
@@ -312,7 +334,7 @@ class Links:
         if transit in leg.transits:
             leg.transits.remove(transit)  # a change no longer meets what the next link has begun on
         transit.leg += 1
-        transit.spread_s, transit.overtook = 0.0, False
+        transit.first_spread_s, transit.spread_s, transit.lost, transit.overtook = 0.0, 0.0, False, False
         self.enter(transit)
 
     def change(self, ends: tuple[str, str], shape: LinkShape) -> None:
