@@ -106,9 +106,7 @@ class Direction:
         self.delay_s = shape.delay_s
         self.jitter_s = shape.jitter_s
         self.loss = shape.loss
-        # Frames in the token bucket reach the delay at once, and are spaced out behind it.
-        bucket = bucket_bytes(scaled(shape, self.time_scale)) * SEGMENT_BYTES / FRAME_BYTES
-        self.bucket_s = bucket / self.byte_per_s
+        self.bucket_s = bucket_s(shape, self.time_scale)
 
 
 class Way:
@@ -145,6 +143,12 @@ class Streams:
 
 def _taken(ends: Mapping[str, Endpoint], name: str, packet: Packet) -> None:
     ends[name].take(packet)
+
+
+def bucket_s(shape: LinkShape, time_scale: float) -> float:
+    """How much of its rate a link's token bucket lets through at once [s]; frames are spaced out behind the delay."""
+    bucket = bucket_bytes(scaled(shape, time_scale)) * SEGMENT_BYTES / FRAME_BYTES
+    return bucket / (shape.rate_mbit_per_s * 1e6 / 8)
 
 
 def _ever(scenario: Scenario, quality: Callable[[LinkShape], float]) -> set[frozenset[str]]:
