@@ -17,6 +17,7 @@ BENCHES = {
     "policies": "DTO-EE against every rival, simulated on the city (a quarter of an hour)",
     "scale": "simulation of 1,000 devices and 120 servers",
     "agreement": "quickstart live and simulated, side by side (needs root, a quarter of an hour)",
+    "transport": "TCP over lossy, jittery and traced links, live and simulated (needs root, half an hour)",
     "fidelity": "links, compute and time scale against what was configured (needs root, some minutes)",
     "city": "the city on two cores: start-up, memory, overhead, throughput, endurance (needs root, half an hour)",
 }

@@ -58,7 +58,7 @@ class Endpoint:
         sender = self.sender
         self.sent.append((sender.written + size_bytes, arrived, message))
         first_bytes = min(size_bytes, WRITE_BYTES)
-        sender.write(first_bytes)
+        sender.write(first_bytes, more=size_bytes > first_bytes)
         if size_bytes > first_bytes:
             sender.write(size_bytes - first_bytes)
 

@@ -54,6 +54,7 @@ class Sender:
         self.cubic = Cubic()
         self.flight: deque[Segment] = deque()
         self.una = self.nxt = self.written = 0
+        self._corked = False
         self._sacked = self._lost = self._again = 0  # counts of segments
         self.state = "open"
         self._high = 0  # the end of what was sent when the state was entered
@@ -73,9 +74,13 @@ class Sender:
 
     # Sending
 
-    def write(self, count: int) -> None:
-        """The application hands over so many bytes."""
+    def write(self, count: int, *, more: bool = False) -> None:
+        """The application hands over so many bytes, and at once others if there are `more`.
+
+        While frames wait in this node's own queue, the kernel keeps what does not fill a segment for those others.
+        """
         self.written += count
+        self._corked = more
         self.push()
 
     def close(self) -> None:
@@ -94,6 +99,8 @@ class Sender:
         """Send what the window allows, at most so many segments; returns how many were sent."""
         sent, limited = 0, False
         while self.nxt < self.written and sent < most:
+            if self._corked and self.written - self.nxt < SEGMENT_BYTES and self.flight and self.flight[-1].stuck():
+                break
             if self.in_flight >= self.cubic.cwnd and most > 1:
                 limited = True
                 break
