@@ -1,7 +1,7 @@
 """TCP over links that lose and jitter frames, live and simulated (as root, half an hour).
 
 `messages` times single messages over links of many kinds; `runs` compares whole runs. Figures carry 95 % intervals.
-`python -m tests.bench.transport.messages FILE` keeps the live figures of `messages`; a test holds the model against them.
+`python -m tests.bench.transport.messages FILE` keeps the live figures of `messages`, for a test of the model.
 """
 
 from collections.abc import Iterator
