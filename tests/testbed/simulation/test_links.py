@@ -8,7 +8,7 @@ import pytest
 
 from node_agent.errors import InputError
 from testbed.network.commands import SEGMENT_BYTES
-from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.scenario import Device, Link, LinkChange, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Links
 
@@ -19,7 +19,8 @@ EIGHT = 8.0  # Mbit/s
 class Wire:
     """Links, and what arrives over them."""
 
-    def __init__(self, *links: tuple[str, str, LinkShape], switches=(), changing=(), seed=1):
+    def __init__(self, *links: tuple[str, str, LinkShape], switches=(), changing=(), later=(), seed=1):
+        """`later`: shapes that the links named as changing take, beside the first."""
         names = {end for one, other, _ in links for end in (one, other)} - set(switches)
         self.agenda = Agenda()
         self.arrived: list[tuple[str, float]] = []
@@ -29,7 +30,7 @@ class Wire:
             devices=tuple(Device(name, 1) for name in sorted(names) if name.startswith("d")),
             servers=tuple(Server(name, 1, 1e9) for name in sorted(names) if not name.startswith("d")),
             switches=tuple(switches), links=tuple(Link((a, b), shape) for a, b, shape in links), offload_to={},
-            events=(),
+            events=tuple(LinkChange(1.0, tuple(pair), new) for pair in changing for new in later),
         )  # fmt: skip
         self.links = Links(scenario, self.agenda, [frozenset(pair) for pair in changing])
 
