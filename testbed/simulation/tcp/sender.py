@@ -61,6 +61,8 @@ class Sender:
         self._probe_high: int | None = None  # a tail probe is under way: the end of what was sent then
         self._probe_repeats = False
         self._prior_cwnd = self._delivered = self._out = 0  # proportional reduction
+        self._prior_ssthresh = 0.0
+        self._spurious: int | None = None  # repetitions that may yet turn out needless; None: nothing to undo
         self._limited = False
         self._most_out, self._usage_end = 0, 0
         self._last_sent_s = -math.inf
@@ -176,6 +178,8 @@ class Sender:
         rearm = advanced or (
             sack_rtt_s is not None and bool(self.flight) and sack_rtt_s > now_s - self.flight[0].sent_s
         )
+        if duplicate and self._spurious:
+            self._spurious -= 1
         if self._probe_high is not None:
             self._answer_probe(ack, duplicate=duplicate, progress=advanced or fresh > 0)
         if self._advance_state(fresh, advanced=advanced):
@@ -261,6 +265,8 @@ class Sender:
             if self.state == "recovery":
                 self.cubic.cwnd = int(self.cubic.ssthresh)
             self._settle()
+        if self._spurious == 0 and self.state != "loss":
+            self._undo()
         waits = self._find_lost() if fresh or advanced or self._sacked else False
         if self.state == "loss":
             return waits
@@ -275,9 +281,27 @@ class Sender:
         self.state = "disorder" if self._sacked or self._lost or self._again else "open"
 
     def _enter_recovery(self) -> None:
+        self._note_for_undo()
         self._begin_reduction()
         self._high = self.nxt
         self.state = "recovery"
+
+    def _note_for_undo(self) -> None:
+        cwnd = self.cubic.cwnd
+        self._prior_ssthresh = max(self.cubic.ssthresh, cwnd // 2 + cwnd // 4)
+        needless = self._again + (1 if self._probe_high is not None and self._probe_repeats else 0)
+        self._spurious = needless or -1
+
+    def _undo(self) -> None:
+        """All repetitions were needless, so far as the other end's reports tell: take the reduction back.
+
+        Reports about tail probes count as well, which undoes some reductions that were right; so it is in Linux.
+        """
+        self.cubic.cwnd = max(self.cubic.cwnd, self._prior_cwnd)
+        self.cubic.ssthresh = max(self.cubic.ssthresh, self._prior_ssthresh)
+        self._spurious = None
+        if self.state == "recovery":
+            self._settle()
 
     def _begin_reduction(self) -> None:
         self._prior_cwnd = self.cubic.cwnd
@@ -310,9 +334,14 @@ class Sender:
             if segment.lost and not segment.under_way_again:
                 if not self._repeat(segment):
                     return
+                self._count_repetition()
                 self._out += 1
                 if number == 0 and self._timer.kind != "reordering":
                     self._timer.set("time-out", self._rto_s)
+
+    def _count_repetition(self) -> None:
+        if self._spurious is not None:
+            self._spurious = max(self._spurious, 0) + 1
 
     # RACK
 
@@ -430,6 +459,8 @@ class Sender:
         """Nothing was acknowledged for long: begin again with a window of one."""
         now_s = self._agenda.now_s
         if self.state in ("open", "disorder", "cwr") or self.una >= self._high:
+            self._note_for_undo()
+            self._prior_cwnd = self.cubic.cwnd
             self.cubic.ssthresh = self.cubic.reduced()
         for number, segment in enumerate(self.flight):
             if segment.sacked or (number and self._rack_rtt_s > now_s - segment.sent_s):
@@ -439,7 +470,7 @@ class Sender:
         self.cubic.cwnd = self.in_flight + 1
         self.state, self._high, self._probe_high = "loss", self.nxt, None
         head = self.flight[0]
-        if not head.under_way_again:
-            self._repeat(head)
+        if not head.under_way_again and self._repeat(head):
+            self._count_repetition()
         self._rto_s = min(2 * self._rto_s, max(MOST_RTO_S / self._scale, self._rtt_s + self._variance_s))
         self._timer.set("time-out", self._rto_s)
