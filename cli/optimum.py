@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.closing import outside_validation_text
 from cli.quantity import DURATION_HELP, seconds
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
         )
     for segment in optimum.unserved:
         yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
+    if optimum.links_outside_validation:
+        yield "", outside_validation_text(optimum.links_outside_validation)
     if summary is None:
         return
     beside = run_beside(optimum, summary)

@@ -9,10 +9,10 @@ thresholds by server which were found are the best ones; the gap tells how much 
 
 The model neglects what passes: every segment is taken to be in steady state from its first moment, so a queue that one
 segment leaves to the next is not counted. It takes arrivals at every server for Poisson ones, which overstates the
-delay behind servers of constant speed (mean delay by 4 to 7 % on the topologies that come with the testbed). Links lose
-and jitter nothing; results and control messages never wait. A policy that looks at queues as they are, task by task,
-knows more than any plan. So a run may come in below the bound of the model; the plans found are therefore also played
-against the very tasks of the run (`testbed.playback`), which has queues as they are.
+delay behind servers of constant speed (mean delay by 4 to 7 % on the topologies that come with the testbed). Results
+and control messages never wait. A policy that looks at queues as they are, task by task, knows more than any plan. So a
+run may come in below the bound of the model; the plans found are therefore also played against the very tasks of the
+run (`testbed.playback`), which has queues as they are.
 
 Exits and accuracy are those of the samples that the tasks carry; with a trace, of just those that it offers. The nodes
 of a run know only the validation table, so the bound also contains what hindsight is worth. The thresholds to choose
@@ -33,13 +33,14 @@ from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
 from node_agent.models import Bundle, load_bundle
 from node_agent.models.tables import SubModelProfile
-from testbed.flow_model import CutOff, FlowModel, Segment, flow_model, segments
+from testbed.flow_model import CutOff, FlowModel, Segment, flow_model, largest_task_bytes, segments
 from testbed.network.routes import Ways
 from testbed.playback import Played, play
 from testbed.recorded import read_recorded
 from testbed.scenario import Scenario
 from testbed.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
 from testbed.trace.workload import Arrival, generate
+from testbed.transfers import outside_validation
 
 SCHEMA = 1
 ROUNDING = 1e-9  # of a mean delay, below which a difference says nothing
@@ -111,6 +112,7 @@ class Optimum:
     overall: Figures | None
     played: Played | None  # the plans found, against the trace; None where some segment has no plan
     segments: tuple[SegmentOptimum, ...]
+    links_outside_validation: tuple[str, ...] = ()  # lossy and jittery links beyond what was held against live runs
 
     @property
     def unserved(self) -> tuple[SegmentOptimum, ...]:
@@ -191,7 +193,9 @@ def bound_for(
             theta_s=scenario.theta_s,
             seed=scenario.seed,
         )
-    return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found)
+    profiles = bundle.profiles(scenario.model.cut, scenario.model.activation)
+    outside = outside_validation(scenario, largest_task_bytes(profiles))
+    return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
 
 
 def offered_table(scenario: Scenario, bundle: Bundle, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
