@@ -155,10 +155,15 @@ class Sender:
 
     # Acknowledgements
 
-    def acknowledge(self, ack: int, sacks: Ranges, echo_s: float | None, *, duplicate: bool) -> None:
-        """The other end has all before `ack`, and these ranges; `duplicate`: it says that it had received one before.
+    def acknowledge(
+        self, ack: int, sacks: Ranges, echo_s: float | None, *, duplicate: bool = False, with_data: bool = False
+    ) -> None:
+        """The other end has all before `ack`, and these ranges.
 
-        `echo_s` is when the segment was sent that it answers.
+        Args:
+            echo_s: when the segment was sent that it answers.
+            duplicate: it says that it received a segment which it had already.
+            with_data: this came with a message, so that it says nothing by coming.
         """
         if ack < self.una:
             return
@@ -181,7 +186,7 @@ class Sender:
         if duplicate and self._spurious:
             self._spurious -= 1
         if self._probe_high is not None:
-            self._answer_probe(ack, duplicate=duplicate, progress=advanced or fresh > 0)
+            self._answer_probe(ack, duplicate=duplicate, tells=advanced or fresh > 0 or with_data)
         if self._advance_state(fresh, advanced=advanced):
             rearm = False  # a timer for reordering runs
         if rearm:
@@ -443,7 +448,7 @@ class Sender:
         self._probe_high = self.nxt
         self._timer.set("time-out", self._rto_s)
 
-    def _answer_probe(self, ack: int, *, duplicate: bool, progress: bool) -> None:
+    def _answer_probe(self, ack: int, *, duplicate: bool, tells: bool) -> None:
         assert self._probe_high is not None
         if ack < self._probe_high:
             return
@@ -452,7 +457,7 @@ class Sender:
         elif ack > self._probe_high:  # what was repeated had been lost
             self._begin_reduction()
             self.cubic.cwnd = int(self.cubic.ssthresh)
-        elif not progress:
+        elif not tells:  # both came
             self._probe_high = None
 
     def _time_out(self) -> None:
