@@ -15,7 +15,7 @@ FRIENDLY_EIGHTHS = 15  # acknowledged segments, per eight of the window, by whic
 TICKS_PER_S = 250
 INITIAL_WINDOW = 10
 UNKNOWN_COUNT = 20  # acknowledged segments a step while no loss has shown where the limit is
-UPDATE_S = 1 / 32
+UPDATE_TICKS = TICKS_PER_S // 32
 # HyStart: the end of slow start without a loss.
 HYSTART_LEAST_WINDOW = 16
 HYSTART_SAMPLES = 8
@@ -38,11 +38,11 @@ class Cubic:
     def forget(self) -> None:
         """After a time-out nothing of the former window counts."""
         self._last_max = 0
-        self._epoch_s: float | None = None
+        self._epoch_tick: int | None = None
         self._origin = self._climb = 0
         self._acknowledged = self._friendly = 0
         self._count = 0
-        self._last_cwnd, self._last_s = 0, -math.inf
+        self._last_cwnd = self._last_tick = 0
         self._found = False
         self._delay_min_s = math.inf
         self._round_end = -1
@@ -56,7 +56,7 @@ class Cubic:
 
     def reduced(self) -> int:
         """The window that a loss leaves; remembers the one it was lost at."""
-        self._epoch_s = None
+        self._epoch_tick = None
         cwnd = self.cwnd
         self._last_max = cwnd * (UNIT + BETA) // (2 * UNIT) if cwnd < self._last_max else cwnd
         self._credit = 0
@@ -64,8 +64,9 @@ class Cubic:
 
     def resumed(self, idle_s: float, now_s: float) -> None:
         """Sending begins again after `idle_s`: the window's growth takes up where it was."""
-        if self._epoch_s is not None and idle_s > 0:
-            self._epoch_s = min(now_s, self._epoch_s + idle_s)
+        if self._epoch_tick is not None and idle_s > 0:
+            tick = math.floor(now_s * TICKS_PER_S)
+            self._epoch_tick = min(tick, self._epoch_tick + tick - math.floor((now_s - idle_s) * TICKS_PER_S))
 
     def acknowledged(self, count: int, now_s: float) -> None:
         """Grow, by `count` segments that were acknowledged while the window was what limited sending."""
@@ -86,37 +87,44 @@ class Cubic:
             self.cwnd += steps
 
     def _update(self, count: int, now_s: float) -> None:
-        """How many acknowledged segments the next step of the window takes."""
-        cwnd = self.cwnd
+        """How many acknowledged segments the next step of the window takes.
+
+        The curve is looked at once a tick at most, so that acknowledgements that come together count alike.
+        """
+        cwnd, tick = self.cwnd, math.floor(now_s * TICKS_PER_S)
         self._acknowledged += count
-        if self._last_cwnd == cwnd and now_s - self._last_s <= UPDATE_S:
+        if self._last_cwnd == cwnd and tick - self._last_tick <= UPDATE_TICKS:
             return
-        self._last_cwnd, self._last_s = cwnd, now_s
-        if self._epoch_s is None:
-            self._epoch_s = now_s
-            self._acknowledged, self._friendly = count, cwnd
-            missing = max(0, self._last_max - cwnd)
-            self._climb = round(((missing << SHIFT) / SCALING) ** (1 / 3))
-            self._origin = cwnd + missing
-        delay_s = 0.0 if math.isinf(self._delay_min_s) else self._delay_min_s
-        ticks = math.floor((now_s - self._epoch_s) * TICKS_PER_S) + math.ceil(delay_s * TICKS_PER_S)
-        behind = self._climb - ticks * UNIT // TICKS_PER_S
-        rise = SCALING * abs(behind) ** 3 >> SHIFT
-        target = self._origin - rise if behind > 0 else self._origin + rise
-        steps = cwnd // (target - cwnd) if target > cwnd else 100 * cwnd
-        if not self._last_max:
-            steps = min(steps, UNKNOWN_COUNT)
+        if self._epoch_tick is None or tick != self._last_tick:
+            self._last_cwnd, self._last_tick = cwnd, tick
+            self._count = self._steps_of_curve(count, tick)
         a_step = max(1, cwnd * FRIENDLY_EIGHTHS >> 3)
         while self._acknowledged > a_step:
             self._acknowledged -= a_step
             self._friendly += 1
         if self._friendly > cwnd:
-            steps = min(steps, cwnd // (self._friendly - cwnd))
-        self._count = max(steps, 2)
+            self._count = min(self._count, cwnd // (self._friendly - cwnd))
+        self._count = max(self._count, 2)
+
+    def _steps_of_curve(self, count: int, tick: int) -> int:
+        cwnd = self.cwnd
+        if self._epoch_tick is None:
+            self._epoch_tick = tick
+            self._acknowledged, self._friendly = count, cwnd
+            missing = max(0, self._last_max - cwnd)
+            self._climb = round(((missing << SHIFT) / SCALING) ** (1 / 3))
+            self._origin = cwnd + missing
+        delay_s = 0.0 if math.isinf(self._delay_min_s) else self._delay_min_s
+        ticks = tick - self._epoch_tick + math.ceil(delay_s * TICKS_PER_S)
+        behind = self._climb - ticks * UNIT // TICKS_PER_S
+        rise = SCALING * abs(behind) ** 3 >> SHIFT
+        target = self._origin - rise if behind > 0 else self._origin + rise
+        steps = cwnd // (target - cwnd) if target > cwnd else 100 * cwnd
+        return steps if self._last_max else min(steps, UNKNOWN_COUNT)
 
     def sampled(self, rtt_s: float, now_s: float, una: int, nxt: int) -> None:
         """A round trip was measured, with these first unacknowledged and next bytes: HyStart."""
-        if self._epoch_s is not None and now_s - self._epoch_s < SETTLE_S:
+        if self._epoch_tick is not None and now_s - self._epoch_tick / TICKS_PER_S < SETTLE_S:
             return
         self._delay_min_s = min(self._delay_min_s, rtt_s)
         if self._found or not self.in_slow_start:
