@@ -25,8 +25,7 @@ from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Links, bucket_s
 
 MESSAGES = 1000
-SATURATED_BYTES = 12 << 20  # of which the first half does not count: a connection's first window is a matter of luck
-MOST_SATURATED = 4000
+SATURATED_MESSAGES, SATURATED_BYTES = 800, 16384  # of which the first half does not count: a first window is luck
 GAP_S = 0.3  # from one message's arrival to the next at low load: longer than what repairs a lost acknowledgement
 DELAY_STEP = 1.25  # from one delay of the grid to the next
 LEAST_DELAY_S = 1e-4
@@ -134,7 +133,13 @@ def _simulated(shape: LinkShape, byte_count: int, time_scale: float) -> Transfer
     clean_s = shape.delay_s + byte_count * 8e-6 / shape.rate_mbit_per_s
     spaced = _Stream(shape, byte_count, time_scale)
     late_s = sorted(taken_s - clean_s for taken_s in spaced.one_by_one())
-    return Transfers(tuple(late_s), _Stream(shape, byte_count, time_scale).saturated_per_s())
+    return Transfers(tuple(late_s), _saturated_byte_per_s(shape, time_scale) / byte_count)
+
+
+@cache
+def _saturated_byte_per_s(shape: LinkShape, time_scale: float) -> float:
+    """What TCP gets through; waiting messages fill its segments whatever their size."""
+    return _Stream(shape, SATURATED_BYTES, time_scale).saturated_per_s() * SATURATED_BYTES
 
 
 @cache
@@ -177,12 +182,11 @@ class _Stream:
 
     def saturated_per_s(self) -> float:
         """How many messages a second get through where the next one always waits."""
-        messages = min(SATURATED_BYTES // self._byte_count, MOST_SATURATED)
-        for _ in range(messages):
+        for _ in range(SATURATED_MESSAGES):
             self._send(None)
         self._agenda.run(MOST_TIME_S, MOST_ACTIONS)
-        half = messages // 2
-        return (messages - half) / (self._taken_s[-1] - self._taken_s[half - 1])
+        half = SATURATED_MESSAGES // 2
+        return (SATURATED_MESSAGES - half) / (self._taken_s[-1] - self._taken_s[half - 1])
 
     def _send(self, _: object) -> None:
         self._links.send(self._there, self._byte_count, self._agenda.now_s)

@@ -7,13 +7,13 @@ from typing import Protocol
 
 from testbed.network.commands import FRAME_BYTES, SEGMENT_BYTES
 from testbed.simulation.agenda import Action, Agenda
+from testbed.simulation.tcp.flight import Segment
 from testbed.simulation.tcp.receiver import Receiver
-from testbed.simulation.tcp.sender import Segment, Sender
+from testbed.simulation.tcp.sender import Sender
 
 HEADERS_BYTES = FRAME_BYTES - SEGMENT_BYTES
 RATE_SHARE = SEGMENT_BYTES / FRAME_BYTES  # a link's rate is what a transfer gets, not what frames take
 WRITE_BYTES = 8192  # ZeroMQ hands a message over in a first part of at most this size, and the rest
-RANGES = 3  # of what came beyond a gap that fit into an acknowledgement
 
 
 @dataclass(slots=True)

@@ -65,7 +65,7 @@ class Receiver:
         """Something is being sent to the other end, which acknowledges all that has come."""
         self._told = self.next
         self._timer.clear()
-        self._quick -= 1
+        self._quick = max(0, self._quick - 1)
         if with_data and self._agenda.now_s - self._last_s < self._delayed_s:
             self._interactive = True
 

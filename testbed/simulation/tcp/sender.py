@@ -6,38 +6,18 @@ Times are emulated seconds; `time_scale` of them are a real one, in which the ke
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from testbed.network.commands import SEGMENT_BYTES
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.tcp.clock import KernelTimer
+from testbed.simulation.tcp.flight import Flight, Ranges, Segment
 from testbed.simulation.tcp.reno import Reno
+from testbed.simulation.tcp.round_trip import RoundTrip
 
-LEAST_VARIANCE_S = 0.2  # what a time-out waits at least beyond the round trip
-TIMER_SLACK_S = 0.002
-# Decision: no longer than this, whatever the back-off. A connection is given up after 5 s of silence and made anew,
-# which asks again after 1 and 3 s; rejected: the kernel's own 120 s, which no connection of the nodes lives to see.
-MOST_RTO_S = 2.0
-DUPLICATES = 3
+TIMER_SLACK_S = 0.002  # of a probe and of the wait for reordering [real s]
+DUPLICATES = 3  # segments that came behind a gap, after which reordering is not waited for
 CLOCK_S = 1e-6  # the kernel counts in microseconds
-
-Ranges = Sequence[tuple[int, int]]
-
-
-class Segment:
-    """A piece of the stream under way."""
-
-    __slots__ = ("end", "lost", "repeated", "sacked", "sent_s", "seq", "stuck", "under_way_again")
-
-    def __init__(self, seq: int, end: int) -> None:
-        self.seq = seq
-        self.end = end
-        self.sent_s = 0.0  # the last time
-        self.sacked = self.lost = False
-        self.repeated = False  # ever
-        self.under_way_again = False  # and not lost again
-        self.stuck: Callable[[], bool] = bool  # whether it still waits in the sender's own queue
 
 
 class Sender:
@@ -52,10 +32,9 @@ class Sender:
         self._scale = time_scale
         self._timer = KernelTimer(agenda, self._fire, time_scale)
         self.window = Reno()
-        self.flight: deque[Segment] = deque()
+        self.flight = Flight()
         self.una = self.nxt = self.written = 0
         self._corked = False
-        self._sacked = self._lost = self._again = 0  # counts of segments
         self.state = "open"
         self._high = 0  # the end of what was sent when the state was entered
         self._probe_high: int | None = None  # a tail probe is under way: the end of what was sent then
@@ -68,12 +47,7 @@ class Sender:
         self._limited = False
         self._most_out, self._usage_end = 0, 0
         self._rack_sent_s, self._rack_end, self._rack_rtt_s = -math.inf, 0, 0.0
-        self._rtt_s, self._mdev_s = rtt_s, rtt_s / 2
-        self._least_s = LEAST_VARIANCE_S / time_scale
-        self._variance_s = self._most_mdev_s = max(2 * rtt_s, self._least_s)
-        self._rtt_end = 0
-        self.least_rtt_s = rtt_s
-        self._rto_s = self._rtt_s + self._variance_s
+        self.rtt = RoundTrip(rtt_s, time_scale)
 
     # Sending
 
@@ -91,26 +65,20 @@ class Sender:
         self._timer.clear()
         self.flight.clear()
         self.nxt = self.una = self.written
-        self._sacked = self._lost = self._again = 0
-
-    @property
-    def in_flight(self) -> int:
-        """Segments thought to be in the network."""
-        return len(self.flight) - self._sacked - self._lost + self._again
 
     def push(self, *, most: int = 1 << 30) -> int:
         """Send what the window allows, at most so many segments; returns how many were sent."""
         sent, limited = 0, False
         while self.nxt < self.written and sent < most:
-            if self._corked and self.written - self.nxt < SEGMENT_BYTES and self.flight and self.flight[-1].stuck():
+            if self._corked and self.written - self.nxt < SEGMENT_BYTES and self.flight and self.flight.tail.stuck():
                 break
-            if self.in_flight >= self.window.cwnd and most > 1:
+            if self.flight.in_network >= self.window.cwnd and most > 1:
                 limited = True
                 break
             self._send_new()
             sent += 1
         if sent:
-            limited = limited or self.in_flight >= self.window.cwnd
+            limited = limited or self.flight.in_network >= self.window.cwnd
         if sent or limited:
             self._note_usage(limited)
         if sent:
@@ -122,7 +90,7 @@ class Sender:
     def _send_new(self) -> None:
         segment = Segment(self.nxt, min(self.nxt + SEGMENT_BYTES, self.written))
         self.nxt = segment.end
-        self.flight.append(segment)
+        self.flight.segments.append(segment)
         self._transmit(segment)
         if len(self.flight) == 1 or self._timer.kind == "probe":
             self._rearm()
@@ -135,10 +103,7 @@ class Sender:
         """Send it again, unless the last time has not even left this node."""
         if segment.stuck():
             return False
-        segment.repeated = True
-        if not segment.under_way_again:
-            segment.under_way_again = True
-            self._again += 1
+        self.flight.mark_again(segment)
         self._transmit(segment)
         return True
 
@@ -168,18 +133,20 @@ class Sender:
         now_s = self._agenda.now_s
         self._original_came = False
         advanced = ack > self.una
-        fresh, sack_rtt_s = self._take_sacks(sacks, ack)
-        acked, rtt_s = self._take_acked(ack)
-        fresh += acked
+        sacked = self.flight.sack(sacks, ack)
+        acked = self.flight.acknowledge(ack)
         self.una = max(self.una, ack)
+        sack_rtt_s = self._take(sacked)
+        rtt_s = self._take(acked)
         if rtt_s is None and advanced and echo_s is not None:
             rtt_s = now_s - echo_s
         if rtt_s is None:
             rtt_s = sack_rtt_s
         if rtt_s is not None:
-            self._estimate(rtt_s)
+            self.rtt.sample(rtt_s, self.una, self.nxt)
+        fresh = len(sacked) + len(acked)
         rearm = advanced or (
-            sack_rtt_s is not None and bool(self.flight) and sack_rtt_s > now_s - self.flight[0].sent_s
+            sack_rtt_s is not None and bool(self.flight) and sack_rtt_s > now_s - self.flight.head.sent_s
         )
         if duplicate and self._spurious:
             self._spurious -= 1
@@ -189,77 +156,20 @@ class Sender:
             rearm = False  # a timer for reordering runs
         if rearm:
             self._set_timer()
-        if self.state in ("recovery", "cwr"):
+        if self.state == "recovery":
             self._reduce(fresh, advanced=advanced)
         elif acked and self._is_limited:
             self.window.acknowledged(fresh)
         self._repeat_lost()
         self.push()
 
-    def _take_sacks(self, sacks: Ranges, ack: int) -> tuple[int, float | None]:
-        """Mark what has arrived out of order: how many segments, and the longest of their round trips."""
-        fresh, rtt_s = 0, None
-        if not sacks:
-            return 0, None
-        now_s = self._agenda.now_s
-        for segment in self.flight:
-            if segment.sacked or segment.end <= ack:
-                continue
-            if not any(begin <= segment.seq and segment.end <= end for begin, end in sacks):
-                continue
-            if segment.lost:
-                segment.lost = False
-                self._lost -= 1
-            if segment.under_way_again:
-                segment.under_way_again = False
-                self._again -= 1
-            if not segment.repeated:
-                rtt_s = now_s - segment.sent_s if rtt_s is None else rtt_s
-                self._original_came |= segment.end <= self._high
-            segment.sacked = True
-            self._sacked += 1
-            fresh += 1
+    def _take(self, arrived: list[Segment]) -> float | None:
+        """Learn from segments that have arrived; returns the longest round trip of those sent once, if any."""
+        once = [segment for segment in arrived if not segment.repeated]
+        self._original_came |= any(segment.end <= self._high for segment in once)
+        for segment in arrived:
             self._advance_rack(segment)
-        return fresh, rtt_s
-
-    def _take_acked(self, ack: int) -> tuple[int, float | None]:
-        """Drop what is acknowledged: how many segments for the first time, and the longest round trip."""
-        count, rtt_s = 0, None
-        now_s = self._agenda.now_s
-        while self.flight and self.flight[0].end <= ack:
-            segment = self.flight.popleft()
-            if segment.under_way_again:
-                self._again -= 1
-            if segment.lost:
-                self._lost -= 1
-            if segment.sacked:
-                self._sacked -= 1
-                continue
-            count += 1
-            if not segment.repeated:
-                rtt_s = now_s - segment.sent_s if rtt_s is None else rtt_s
-                self._original_came |= segment.end <= self._high
-            self._advance_rack(segment)
-        return count, rtt_s
-
-    def _estimate(self, rtt_s: float) -> None:
-        """Round trip and time-out (net/ipv4/tcp_input.c, tcp_rtt_estimator)."""
-        self.least_rtt_s = min(self.least_rtt_s, rtt_s)
-        error_s = rtt_s - self._rtt_s
-        self._rtt_s += error_s / 8
-        change_s = abs(error_s) - self._mdev_s
-        if error_s < 0 and change_s > 0:
-            change_s /= 8
-        self._mdev_s += change_s / 4
-        deviation_s = 4 * self._mdev_s
-        if deviation_s > self._most_mdev_s:
-            self._most_mdev_s = deviation_s
-            self._variance_s = max(self._variance_s, deviation_s)
-        if self.una > self._rtt_end:
-            if self._most_mdev_s < self._variance_s:
-                self._variance_s -= (self._variance_s - self._most_mdev_s) / 4
-            self._rtt_end, self._most_mdev_s = self.nxt, self._least_s
-        self._rto_s = self._rtt_s + self._variance_s
+        return self._agenda.now_s - once[0].sent_s if once else None
 
     # States
 
@@ -272,18 +182,18 @@ class Sender:
         needless = self.state == "loss" and self._in_doubt and self._original_came  # F-RTO (RFC 5682)
         if self._spurious is not None and (self._spurious == 0 or needless):
             self._undo()
-        waits = self._find_lost() if fresh or advanced or self._sacked else False
+        waits = self._find_lost() if fresh or advanced or self.flight.sacked else False
         if self.state == "loss":
             return waits
         if self.state != "recovery":
-            if self._lost > 0:
+            if self.flight.lost:
                 self._enter_recovery()
             else:
                 self._settle()
         return waits
 
     def _settle(self) -> None:
-        self.state = "disorder" if self._sacked or self._lost or self._again else "open"
+        self.state = "open" if self.flight.is_orderly else "disorder"
 
     def _enter_recovery(self) -> None:
         self._note_for_undo()
@@ -294,7 +204,7 @@ class Sender:
     def _note_for_undo(self) -> None:
         cwnd = self.window.cwnd
         self._prior_ssthresh = max(self.window.ssthresh, cwnd // 2 + cwnd // 4)
-        needless = self._again + (1 if self._probe_high is not None and self._probe_repeats else 0)
+        needless = self.flight.again + (1 if self._probe_high is not None and self._probe_repeats else 0)
         self._spurious = needless or -1
 
     def _undo(self) -> None:
@@ -306,10 +216,8 @@ class Sender:
         self.window.ssthresh = max(self.window.ssthresh, self._prior_ssthresh)
         self._spurious = None
         if self.state == "loss":
-            for segment in self.flight:
-                if segment.lost and not segment.under_way_again:
-                    segment.lost = False
-                    self._lost -= 1
+            for segment in self.flight.to_repeat():
+                self.flight.unmark_lost(segment)
         if self.state in ("loss", "recovery"):
             self._settle()
 
@@ -324,7 +232,7 @@ class Sender:
         if fresh <= 0:
             return
         self._delivered += fresh
-        ssthresh, in_flight = int(self.window.ssthresh), self.in_flight
+        ssthresh, in_flight = int(self.window.ssthresh), self.flight.in_network
         room = ssthresh - in_flight
         if room < 0:
             count = -(-ssthresh * self._delivered // self._prior_cwnd) - self._out
@@ -336,18 +244,13 @@ class Sender:
         self.window.cwnd = in_flight + max(count, 0 if self._out else 1)
 
     def _repeat_lost(self) -> None:
-        if not self._lost or self._lost == self._again:
-            return
-        for number, segment in enumerate(self.flight):
-            if self.in_flight >= self.window.cwnd:
+        for segment in self.flight.to_repeat():
+            if self.flight.in_network >= self.window.cwnd or not self._repeat(segment):
                 return
-            if segment.lost and not segment.under_way_again:
-                if not self._repeat(segment):
-                    return
-                self._count_repetition()
-                self._out += 1
-                if number == 0 and self._timer.kind != "reordering":
-                    self._timer.set("time-out", self._rto_s)
+            self._count_repetition()
+            self._out += 1
+            if segment is self.flight.head and self._timer.kind != "reordering":
+                self._timer.set("time-out", self.rtt.time_out_s)
 
     def _count_repetition(self) -> None:
         if self._spurious is not None:
@@ -357,7 +260,7 @@ class Sender:
 
     def _advance_rack(self, segment: Segment) -> None:
         rtt_s = self._agenda.now_s - segment.sent_s
-        if segment.repeated and rtt_s < self.least_rtt_s - CLOCK_S:
+        if segment.repeated and rtt_s < self.rtt.least_s - CLOCK_S:
             return  # the answer to an earlier time
         self._rack_rtt_s = rtt_s
         self._rack_sent_s, self._rack_end = max((self._rack_sent_s, self._rack_end), (segment.sent_s, segment.end))
@@ -366,14 +269,14 @@ class Sender:
         """Mark lost what was sent well before what has arrived; True if a timer waits for more."""
         now_s, wait_s = self._agenda.now_s, 0.0
         window_s = self._reordering_s()
-        for segment in self.flight:
+        for segment in self.flight.segments:
             if segment.sacked or (segment.lost and not segment.under_way_again):
                 continue
             if (segment.sent_s, segment.end) >= (self._rack_sent_s, self._rack_end):
                 continue
             left_s = self._rack_rtt_s + window_s - (now_s - segment.sent_s)
             if left_s <= CLOCK_S:
-                self._mark_lost(segment)
+                self.flight.mark_lost(segment)
             else:
                 wait_s = max(wait_s, left_s)
         if wait_s > 0:
@@ -381,17 +284,9 @@ class Sender:
         return wait_s > 0
 
     def _reordering_s(self) -> float:
-        if self.state in ("recovery", "loss") or self._sacked >= DUPLICATES:
+        if self.state in ("recovery", "loss") or self.flight.sacked >= DUPLICATES:
             return 0.0
-        return min(self.least_rtt_s / 4, self._rtt_s)
-
-    def _mark_lost(self, segment: Segment) -> None:
-        if segment.under_way_again:
-            segment.under_way_again = False
-            self._again -= 1
-        if not segment.lost:
-            segment.lost = True
-            self._lost += 1
+        return min(self.rtt.least_s / 4, self.rtt.smoothed_s)
 
     # Timers
 
@@ -401,23 +296,23 @@ class Sender:
 
     def _due_s(self) -> float:
         """How long until the first segment's time-out."""
-        return self.flight[0].sent_s + self._rto_s - self._agenda.now_s
+        return self.flight.head.sent_s + self.rtt.time_out_s - self._agenda.now_s
 
     def _rearm(self) -> None:
         if not self.flight:
             self._timer.clear()
             return
-        wait_s = self._rto_s
+        wait_s = self.rtt.time_out_s
         if self._timer.kind in ("reordering", "probe"):
             wait_s = max(self._due_s(), 0.0)
         self._timer.set("time-out", wait_s)
 
     def _schedule_probe(self, *, advancing: bool) -> bool:
-        if not self.flight or self.state not in ("open", "cwr"):
+        if not self.flight or self.state != "open":
             return False
-        wait_s = 2 * self._rtt_s
-        wait_s += self._least_s if len(self.flight) == 1 else TIMER_SLACK_S / self._scale
-        due_s = self._rto_s if advancing else self._due_s()
+        wait_s = 2 * self.rtt.smoothed_s
+        wait_s += self.rtt.least_variance_s if len(self.flight) == 1 else TIMER_SLACK_S / self._scale
+        due_s = self.rtt.time_out_s if advancing else self._due_s()
         self._timer.set("probe", min(wait_s, due_s) if due_s > 0 else wait_s)
         return True
 
@@ -428,9 +323,9 @@ class Sender:
             self._probe()
         elif kind == "reordering":
             self._find_lost()
-            if self._lost and self.state not in ("recovery", "loss"):
+            if self.flight.lost and self.state not in ("recovery", "loss"):
                 self._enter_recovery()
-                self.window.cwnd = self.in_flight + 1
+                self.window.cwnd = self.flight.in_network + 1
             self._repeat_lost()
             if self._timer.kind != "time-out":
                 self._rearm()
@@ -445,13 +340,13 @@ class Sender:
         if self.nxt < self.written:
             self.push(most=1)
             self._probe_repeats = False
-        elif self._repeat(self.flight[-1]):
+        elif self._repeat(self.flight.tail):
             self._probe_repeats = True
         else:
             self._timer.set("time-out", max(self._due_s(), 0.0))
             return
         self._probe_high = self.nxt
-        self._timer.set("time-out", self._rto_s)
+        self._timer.set("time-out", self.rtt.time_out_s)
 
     def _answer_probe(self, ack: int, *, duplicate: bool, tells: bool) -> None:
         assert self._probe_high is not None
@@ -473,14 +368,14 @@ class Sender:
             self._note_for_undo()
             self._prior_cwnd = self.window.cwnd
             self.window.ssthresh = self.window.reduced()
-        for number, segment in enumerate(self.flight):
+        for number, segment in enumerate(self.flight.segments):
             if segment.sacked or (number and self._rack_rtt_s > now_s - segment.sent_s):
                 continue
-            self._mark_lost(segment)
-        self.window.cwnd = self.in_flight + 1
+            self.flight.mark_lost(segment)
+        self.window.cwnd = self.flight.in_network + 1
         self.state, self._high, self._probe_high = "loss", self.nxt, None
-        head = self.flight[0]
+        head = self.flight.head
         if not head.under_way_again and self._repeat(head):
             self._count_repetition()
-        self._rto_s = min(2 * self._rto_s, max(MOST_RTO_S / self._scale, self._rtt_s + self._variance_s))
-        self._timer.set("time-out", self._rto_s)
+        self.rtt.back_off()
+        self._timer.set("time-out", self.rtt.time_out_s)

@@ -237,6 +237,8 @@ def test_mininet_objects_stand_behind_it(build):
     assert node.IP() == network.address("a")
     assert node.cmd("ip -o -4 addr show dev lo scope global").split()[3] == f"{network.address('a')}/32"
     assert "disable_ipv6 = 1" in node.cmd("sysctl net.ipv6.conf.all.disable_ipv6")
+    # Whatever the machine's own: the simulation of lossy links models this one.
+    assert "tcp_congestion_control = reno" in node.cmd("sysctl net.ipv4.tcp_congestion_control")
     assert len(network.net.linksBetween(node, network.net["mid"])) == 1
 
 

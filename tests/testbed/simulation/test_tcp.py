@@ -182,7 +182,7 @@ def test_an_answer_acknowledges_at_once_and_a_silent_receiver_when_it_has_read()
             wire.send(1000, number, at_s=0.1 * number)
         wire.run()
         assert len(wire.there.sent) == 40
-        assert wire.source.sender._rtt_s == pytest.approx(20 * MS, rel=0.01)
+        assert wire.source.sender.rtt.smoothed_s == pytest.approx(20 * MS, rel=0.01)
 
 
 def test_what_has_not_left_the_node_is_not_repeated():

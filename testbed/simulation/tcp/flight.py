@@ -1,0 +1,119 @@
+"""The segments of a sender that are not acknowledged yet, and what became of each."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+Ranges = Sequence[tuple[int, int]]
+
+
+class Segment:
+    """A piece of the stream under way."""
+
+    __slots__ = ("end", "lost", "repeated", "sacked", "sent_s", "seq", "stuck", "under_way_again")
+
+    def __init__(self, seq: int, end: int) -> None:
+        self.seq = seq
+        self.end = end
+        self.sent_s = 0.0  # the last time
+        self.sacked = False  # it has arrived beyond a gap
+        self.lost = False  # the first time at least
+        self.repeated = False  # ever
+        self.under_way_again = False  # repeated, and not lost again so far as is known
+        self.stuck: Callable[[], bool] = bool  # whether it still waits in the sender's own queue
+
+
+class Flight:
+    """Segments in the order of the stream, with counts as Linux keeps them."""
+
+    __slots__ = ("again", "lost", "sacked", "segments")
+
+    def __init__(self) -> None:
+        self.segments: deque[Segment] = deque()
+        self.sacked = self.lost = self.again = 0
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    @property
+    def head(self) -> Segment:
+        """The first segment not acknowledged."""
+        return self.segments[0]
+
+    @property
+    def tail(self) -> Segment:
+        """The last segment sent."""
+        return self.segments[-1]
+
+    @property
+    def in_network(self) -> int:
+        """Segments thought to be in the network."""
+        return len(self.segments) - self.sacked - self.lost + self.again
+
+    @property
+    def is_orderly(self) -> bool:
+        """Whether nothing is known to be missing."""
+        return not (self.sacked or self.lost or self.again)
+
+    def sack(self, ranges: Ranges, ack: int) -> list[Segment]:
+        """Mark what has arrived beyond a gap, and return what was not marked before."""
+        if not ranges:
+            return []
+        found = [
+            segment for segment in self.segments
+            if not segment.sacked and segment.end > ack
+            and any(begin <= segment.seq and segment.end <= end for begin, end in ranges)
+        ]  # fmt: skip
+        for segment in found:
+            self.unmark_lost(segment)
+            self._no_longer_again(segment)
+            segment.sacked = True
+            self.sacked += 1
+        return found
+
+    def acknowledge(self, ack: int) -> list[Segment]:
+        """Drop all before `ack`, and return of them what was not marked as arrived before."""
+        found = []
+        while self.segments and self.segments[0].end <= ack:
+            segment = self.segments.popleft()
+            self._no_longer_again(segment)
+            self.unmark_lost(segment)
+            if segment.sacked:
+                self.sacked -= 1
+            else:
+                found.append(segment)
+        return found
+
+    def mark_lost(self, segment: Segment) -> None:
+        """It is lost, or lost again."""
+        self._no_longer_again(segment)
+        if not segment.lost:
+            segment.lost = True
+            self.lost += 1
+
+    def unmark_lost(self, segment: Segment) -> None:
+        """It is not lost."""
+        if segment.lost:
+            segment.lost = False
+            self.lost -= 1
+
+    def mark_again(self, segment: Segment) -> None:
+        """It is sent again."""
+        segment.repeated = True
+        if not segment.under_way_again:
+            segment.under_way_again = True
+            self.again += 1
+
+    def to_repeat(self) -> Iterator[Segment]:
+        """Lost segments that are not under way again."""
+        if self.lost:
+            yield from [segment for segment in self.segments if segment.lost and not segment.under_way_again]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.segments.clear()
+        self.sacked = self.lost = self.again = 0
+
+    def _no_longer_again(self, segment: Segment) -> None:
+        if segment.under_way_again:
+            segment.under_way_again = False
+            self.again -= 1
