@@ -1,0 +1,142 @@
+"""Who held tasks up: the late steps of a run, summed by the process or link that they point to.
+
+A step that ended late points to the process that should have taken it. Of a message that was received late, that may be
+the relay, the sender (its messages leave by a thread of its process) or the receiver, or the link itself. A process
+that is known not to have run meanwhile is named; so is a receiver to which messages of several senders were late at
+one instant, and the relay where those of several receivers were. What is left is the link's.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from testbed.expectation.steps import Lateness
+
+LATE_S = 0.002  # real time: less is the noise of a quiet machine, several times
+TOGETHER_S = 0.020  # real time within which a process that runs again takes what has come meanwhile
+RELAY = "relay"
+Kind = Literal["relay", "agent", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A process that did not run between two moments [emulated s], though it had to. `process`: a node, or RELAY."""
+
+    process: str
+    from_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What held up so many tasks, for `late_s` together, between two moments [emulated s].
+
+    `what` is a node for an agent, (sender, receiver) for a link, and empty for the relay.
+    """
+
+    kind: Kind
+    what: tuple[str, ...]
+    late_s: float
+    tasks: int
+    from_s: float
+    until_s: float
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        match self.kind:
+            case "relay":
+                return "the relay"
+            case "agent":
+                return f"the agent of {self.what[0]}"
+            case "link":
+                return f"the link from {self.what[0]} to {self.what[1]}"
+
+
+def causes_of(
+    late: Iterable[Lateness], stalls: Sequence[Stall], *, time_scale: float, relayed: bool
+) -> list[Cause]:
+    """The causes of lateness, that which cost most first.
+
+    Args:
+        stalls: processes that are known not to have run for a while.
+        relayed: whether a relay delays the frames, which might have stopped.
+    """
+    found = [step for step in late if step.late_s > LATE_S / time_scale]
+    named = _Naming(found, stalls, time_scale=time_scale, relayed=relayed)
+    charged: dict[tuple[Kind, tuple[str, ...]], list[Lateness]] = defaultdict(list)
+    for step in found:
+        charged[named.cause(step)].append(step)
+    causes = [
+        Cause(
+            kind, what,
+            late_s=sum(step.late_s for step in steps),
+            tasks=len({step.task for step in steps}),
+            from_s=min(step.at_s - step.late_s for step in steps),
+            until_s=max(step.at_s for step in steps),
+        )
+        for (kind, what), steps in charged.items()
+    ]  # fmt: skip
+    return sorted(causes, key=lambda cause: -cause.late_s)
+
+
+class _Naming:
+    """Finds the cause of a late step."""
+
+    def __init__(
+        self, late: Sequence[Lateness], stalls: Sequence[Stall], *, time_scale: float, relayed: bool
+    ) -> None:
+        self._together_s = TOGETHER_S / time_scale
+        self._relayed = relayed
+        self._stalls: dict[str, list[Stall]] = defaultdict(list)
+        for stall in stalls:
+            self._stalls[stall.process].append(stall)
+        self._crowds = self._find_crowds([step for step in late if step.step in ("transfer", "return")])
+
+    def cause(self, step: Lateness) -> tuple[Kind, tuple[str, ...]]:
+        if step.step not in ("transfer", "return"):
+            return "agent", step.path
+        if self._relayed and self._stalled(RELAY, step):
+            return "relay", ()
+        for node in reversed(step.path):  # the receiver first
+            if self._stalled(node, step):
+                return "agent", (node,)
+        crowd = self._crowds.get(id(step))
+        if crowd is not None:
+            return crowd
+        return "link", step.path
+
+    def _stalled(self, process: str, step: Lateness) -> bool:
+        began_s, ended_s = step.at_s - step.late_s, step.at_s
+        return any(
+            stall.from_s - self._together_s < ended_s and began_s < stall.until_s + self._together_s
+            and ended_s > stall.until_s - self._together_s
+            for stall in self._stalls.get(process, ())
+        )  # fmt: skip
+
+    def _find_crowds(self, late: Sequence[Lateness]) -> dict[int, tuple[Kind, tuple[str, ...]]]:
+        """Late messages that ended together: of several receivers, or of several senders to one."""
+        found: dict[int, tuple[Kind, tuple[str, ...]]] = {}
+        for crowd in _crowds(sorted(late, key=lambda step: step.at_s), self._together_s):
+            receivers = {step.path[-1] for step in crowd}
+            if self._relayed and len(receivers) >= 3:
+                found |= {id(step): ("relay", ()) for step in crowd}
+                continue
+            for receiver in receivers:
+                mine = [step for step in crowd if step.path[-1] == receiver]
+                if len({step.path[0] for step in mine}) >= 2:
+                    found |= {id(step): ("agent", (receiver,)) for step in mine}
+        return found
+
+
+def _crowds(ordered: Sequence[Lateness], together_s: float) -> list[list[Lateness]]:
+    """Groups of steps of which each ended within `together_s` of the one before."""
+    crowds: list[list[Lateness]] = [[ordered[0]]] if ordered else []
+    for before, step in pairwise(ordered):
+        if step.at_s - before.at_s <= together_s:
+            crowds[-1].append(step)
+        else:
+            crowds.append([step])
+    return crowds
