@@ -90,7 +90,7 @@ class _Replay:
 
     def _had_to_fail(self, task: PassedTask, sender: str, offer: Offer, until_s: float) -> bool:
         """Whether an offer, given up at `until_s`, could not be answered in time in the exact world either."""
-        if self._world.is_random or any(
+        if self._world.loses or any(
             self._world.is_down(node, offer.sent_s, until_s) for node in (sender, offer.receiver)
         ):
             return True

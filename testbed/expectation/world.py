@@ -39,6 +39,11 @@ class World:
                 self._capacities[event.server].append((event.at_s, event.capacity_flop_per_s))
             elif isinstance(event, NodeChange):
                 self._note_switch(event)
+        shapes = [link.shape for link in scenario.links]
+        shapes += [event.shape for event in scenario.events if isinstance(event, LinkChange)]
+        # What is expected of a task is then a matter of chance; an offer may come to nothing.
+        self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
+        self.loses = any(shape.loss for shape in shapes)
         # By way: a run has few of them.
         self.task_bytes = cache(self._task_bytes)
         self.result_bytes = cache(self._result_bytes)
@@ -49,12 +54,6 @@ class World:
             spans.append((event.at_s, FOREVER_S))
         elif spans and spans[-1][1] == FOREVER_S:
             spans[-1] = (spans[-1][0], event.at_s)
-
-    @property
-    def is_random(self) -> bool:
-        """Whether a link loses or jitters at some time: what is expected of a task is then a matter of chance."""
-        changes = [event.shape for event in self.scenario.events if isinstance(event, LinkChange)]
-        return any(shape.loss or shape.jitter_s for shape in (*(each.shape for each in self.scenario.links), *changes))
 
     def is_down(self, node: str, from_s: float, until_s: float) -> bool:
         """Whether the scenario has a node down at some time from `from_s` to `until_s`."""
