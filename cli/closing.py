@@ -39,6 +39,7 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
     seed = f", seed {summary['seed']}" if "seed" in summary else ""
     yield "Run", f"{summary.get('topology', '-')} under {summary['policy']}{seed}"
     yield from _tasks(summary)
+    yield from _overload(summary)
     yield from _figures(summary)
     yield from _fidelity(summary.get("fidelity", {}))
     if setup := summary.get("setup_s"):
@@ -57,6 +58,13 @@ def _tasks(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"results that came twice: {duplicates}"
     if forced := summary.get("forced_exits"):
         yield "", f"forced out early, because no next server answered: {forced}"
+
+
+def _overload(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if summary.get("overloaded"):
+        outstanding_s = summary["outstanding_s"]
+        yield "Overload", f"tasks piled up: {outstanding_s:.1f} s of arrivals were outstanding when the workload ended;"
+        yield "", "the delays below tell how long the run was, not how good the plan is"
 
 
 def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

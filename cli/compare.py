@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import DURATION_HELP, seconds
+from cli.run import refuse_live_options
 
 if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
@@ -26,7 +27,7 @@ _PATH = click.Path(path_type=Path)
     help="How many workloads, each run by every policy.",
 )
 @click.option("--simulate", is_flag=True, help="In virtual time instead of live: no root, and much faster.")
-@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
+@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
     help="Random seed of the first repeat; they count up.  [default: the topology's]",
@@ -64,7 +65,8 @@ def command(
     rotates over the policies; simulated ones go side by side.
 
     A policy is a NAME, NAME:key=value,key=value or FILE.py:Class. A comma before key= goes on with the parameters of
-    the same policy: dto-ee,fixed-threshold:threshold=0.7,ngto are three.
+    the same policy: dto-ee,fixed-threshold:threshold=0.7,ngto are three. label=TEXT is how the results call it:
+    dto-ee:label=ours,threshold=0.7.
 
     Ctrl-C keeps the runs that are complete. The same command with --out DIR goes on where it stopped.
     """
@@ -72,8 +74,8 @@ def command(
 
     if jobs is not None and not simulate:
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
-    if simulate and require_fidelity:
-        raise click.UsageError("--require-fidelity needs live runs: a simulation emulates nothing")
+    if simulate:
+        refuse_live_options()
     if not simulate:
         from testbed.rootless import ensure_root
 

@@ -48,10 +48,10 @@ class LazyGroup(click.Group):
         verb = args[0]
         if verb not in COMMANDS and not verb.startswith("-"):
             # Asked by name and not by module: click's own suggestion would import every verb.
-            from difflib import get_close_matches
+            from node_agent.suggest import closest
 
-            close = get_close_matches(verb, COMMANDS, n=1)
-            advice = f" Did you mean {close[0]!r}?" if close else ""
+            guess = closest(verb, COMMANDS)
+            advice = f" Did you mean {guess!r}?" if guess is not None else ""
             ctx.fail(f"No such command {verb!r}.{advice}")
         return super().resolve_command(ctx, args)
 

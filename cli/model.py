@@ -163,12 +163,14 @@ def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:
     from node_agent.errors import InputError
     from node_agent.models import data, load_bundle
     from node_agent.models.train import RECIPES, train_model
+    from testbed.claim import claim_directory
 
     if name not in RECIPES:
         raise InputError(f"no recipe for a model {name!r}", hint=f"models: {', '.join(RECIPES)}")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty", hint="name a new folder: a bundle's files would be mixed with others")
     data.check_sources()
+    claim = claim_directory(out, what="folder")  # held to the end: training takes minutes
+    if any(out.iterdir()):
+        raise InputError(f"{out} is not empty", hint="name a new folder: a bundle's files would be mixed with others")
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -194,6 +196,7 @@ def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:
                 click.echo(f"epoch {report.epoch}/{report.epochs}: loss {report.loss:.3f}", err=True)
 
         train_model(out, settings, show)
+    claim.release()
     accuracy = load_bundle(str(out)).card["accuracy"]["evaluation"]
     shown = ", ".join(f"{value:.3f} after block {block}" for block, value in accuracy.items())
     click.echo(f"{out}: accuracy of the exits on the evaluation images: {shown}")

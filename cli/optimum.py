@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import DURATION_HELP, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,20 +26,23 @@ DEVICES_SHOWN = 12
 def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...] | None:
     if value == "search":
         return None
+    from node_agent.dtoee.thresholds import NEVER
+    from testbed.units import QuantityError, parse_number
+
     try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError:
-        message = f"{value!r} is neither search nor numbers such as 0.8 or 0.8,0.7"
+        return tuple(NEVER if part.strip() == "never" else parse_number(part) for part in value.split(","))
+    except QuantityError:
+        message = f"{value!r} is neither search nor numbers such as 0.8 or 0.8,never"
         raise click.BadParameter(message, ctx, param) from None
 
 
 @click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any.")
 @click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
-@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
+@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
     "--thresholds", metavar="search|C[,C...]", callback=_thresholds, default="search", show_default=True,
-    help="Confidence thresholds: the best ones, or one for all stages, or one for each stage before the last.",
+    help="Confidence thresholds (0 to 1, or never): the best, or one for all stages, or one for each but the last.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

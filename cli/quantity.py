@@ -9,6 +9,8 @@ import click
 if TYPE_CHECKING:
     from testbed.units import Dimension
 
+DURATION_HELP = "How long tasks arrive: 90 s, 2 min, or a bare number of seconds.  [default: the topology's]"
+
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Callback of an option that takes a time above zero: `60 s`, `2 min`, or a bare number of seconds."""
@@ -37,6 +39,15 @@ def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
     from testbed.units import SHARE
 
     return _read(value, SHARE, ctx, param)
+
+
+def finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Callback of an option that takes a plain number: click's ranges let `nan` pass."""
+    from math import isfinite
+
+    if not isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number", ctx, param)
+    return value
 
 
 def _read(text: str, dimension: Dimension, ctx: click.Context, param: click.Parameter) -> float:

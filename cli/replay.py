@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.run import carry_out, common_options, live_options
+from cli.run import carry_out, common_options, live_options, refuse_live_options
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
@@ -31,8 +31,8 @@ def command(
     as_json: bool,
 ) -> int:
     """Run again what RUN_DIR recorded: same arrivals, samples and events, optionally under another policy."""
-    if simulate and require_fidelity:
-        raise click.UsageError("--require-fidelity needs a live run: a simulation emulates nothing")
+    if simulate:
+        refuse_live_options()
     if not simulate:
         from testbed.rootless import ensure_root
 

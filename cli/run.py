@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import DURATION_HELP, seconds
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
@@ -35,14 +35,15 @@ def _together(*options: Callable[[Callable[..., int]], Callable[..., int]]) -> C
 workload_options = _together(
     click.option("--trace", type=_PATH, metavar="FILE", help="Workload trace.  [default: drawn from rates and seed]"),
     click.option(
-        "--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]"
+        "--duration", metavar="TIME", callback=seconds, help=DURATION_HELP
     ),
     click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]"),
 )
 common_options = _together(
     click.option(
         "--policy", metavar="NAME[:KEY=VALUE,...]",
-        help="Offloading policy, or file.py:Class for one of your own.  [default: the topology's]",
+        help="Offloading policy, or file.py:Class, from the current directory, for one of your own; label=TEXT is how "
+        "the results call it.  [default: the topology's]",
     ),
     click.option("--out", type=_PATH, metavar="DIR", help="Run directory.  [default: a new one under runs/]"),
     click.option(
@@ -61,6 +62,17 @@ live_options = _together(
         "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation breaks (see its verdict)."
     ),
 )  # fmt: skip
+
+
+def refuse_live_options() -> None:
+    """Raise UsageError where an option of live runs is given that a simulation would pass over in silence."""
+    given = click.get_current_context()
+    for name, why in (
+        ("require_fidelity", "--require-fidelity needs a live run: a simulation emulates nothing"),
+        ("backend", "--backend needs a live run: a simulation delays no frames"),
+    ):
+        if given.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(why)
 
 
 @click.command(name="run", short_help="Run an experiment from a topology file.")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from node_agent.errors import TestbedError
     from testbed.scenario import Scenario
 
 _TOO_LIVELY = (
-    "    warning: {:.0f} changes of links a second take CPU time that a live run needs elsewhere\n"
-    "    hint: state longer steps for the traces (every: 500 ms)"
+    "{:.0f} changes of links a second take CPU time that a live run needs elsewhere; "
+    "state longer steps for the traces (every: 500 ms)"
 )
 
 
@@ -31,23 +34,24 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     Every problem is reported as file:line:column on stderr; the exit code is 3 if there is any.
     """
     from node_agent.errors import InputError
-    from testbed.topology import load_topology
-    from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
+    from testbed.overload import predicted_overloads
+    from testbed.planning import check_topology
 
     reports: list[dict[str, Any]] = []
     exit_code = 0
     for path in files:
         try:
-            scenario = load_topology(path).resolve()
+            scenario, bundle = check_topology(Path(path))
+            warnings = [*_too_lively(scenario), *predicted_overloads(scenario, bundle)]
         except InputError as error:
             exit_code = error.exit_code
             reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})
             continue
-        reports.append({"file": path, "valid": True, **_describe(scenario)})
+        reports.append({"file": path, "valid": True, **_describe(scenario), "warnings": warnings})
         if not as_json:
             click.echo(f"{path}: {_summary(scenario)}")
-            if scenario.link_changes_per_s / scenario.time_scale > SENSIBLE_CHANGES_PER_S:
-                click.echo(_TOO_LIVELY.format(scenario.link_changes_per_s), err=True)
+            for warning in warnings:
+                click.echo(f"    warning: {warning}", err=True)
     if as_json:
         click.echo(json.dumps({"schema": 1, "topologies": reports}, indent=2, ensure_ascii=False))
     return exit_code
@@ -59,6 +63,13 @@ def schema() -> None:
     from testbed.topology import topology_json_schema_text
 
     click.echo(topology_json_schema_text(), nl=False)
+
+
+def _too_lively(scenario: Scenario) -> Iterator[str]:
+    from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
+
+    if scenario.link_changes_per_s / scenario.time_scale > SENSIBLE_CHANGES_PER_S:
+        yield _TOO_LIVELY.format(scenario.link_changes_per_s)
 
 
 def _report_problems(error: TestbedError, path: str) -> list[dict[str, Any]]:
@@ -104,7 +115,7 @@ def _summary(scenario: Scenario) -> str:
     switches = f", {_counted(facts['switches'], 'switch', 'es')}" if facts["switches"] else ""
     follow = ""
     if scenario.followers:
-        following = sum(facts["network_traces"].values())
+        following = sum(bool(link.traces) for link in scenario.links)
         verb = "follows" if following == 1 else "follow"
         follow = f"; {_counted(following, 'link')} {verb} {', '.join(scenario.followers)}"
         follow += f" ({scenario.link_changes_per_s:.1f} changes/s)"

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.quantity import bit_rate, seconds, share
+from cli.quantity import DURATION_HELP, bit_rate, finite, seconds, share
 
 if TYPE_CHECKING:
     from testbed.scenario import ArrivalProcess
     from testbed.trace.link_trace import LinkTrace, TraceFormat
+    from testbed.trace.workload import Arrival
 
 COUNTING_WINDOW_S = 1.0
 _FORMATS = click.Choice(["csv", "mahimahi"])
-_EVERY = "Length of the steps that it is averaged over.  [default: 100 ms for mahimahi, else its rows]"
+_EVERY = (
+    "Length of the steps that it is averaged over; a bare number is seconds.  "
+    "[default: 100 ms for mahimahi, else its rows]"
+)
 
 
 @click.group(name="trace", short_help="Generate, convert or inspect traces of workloads and of links.")
@@ -32,7 +36,7 @@ def command() -> None:
 @command.command()
 @click.argument("topology")
 @click.option("--process", type=click.Choice(["poisson", "bursty"]), help="Arrival process.  [default: the topology's]")
-@click.option("--duration", metavar="TIME", callback=seconds, help="How long tasks arrive.  [default: the topology's]")
+@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
 def generate(topology: str, process: ArrivalProcess | None, duration: float | None, seed: int | None, out: str) -> None:
@@ -68,21 +72,22 @@ def inspect(file: str, every: float | None, as_json: bool) -> None:
     Of a workload trace, how many tasks it offers, at which rates and how bursty; of a network trace, which rates and
     delays it takes a link through.
     """
-    from testbed.trace.link_trace import is_workload
+    from testbed.trace.link_trace import LinkTrace
+    from testbed.trace.reading import read_any
 
-    if not is_workload(file):
-        _inspect_link(file, every, as_json)
+    found = read_any(file, every_s=every)
+    if isinstance(found, LinkTrace):
+        _inspect_link(file, found, as_json)
     elif every is not None:
         raise click.UsageError("--every is for network traces, and this is one of a workload")
     else:
-        _inspect_workload(file, as_json)
+        _inspect_workload(file, found, as_json)
 
 
-def _inspect_workload(file: str, as_json: bool) -> None:
+def _inspect_workload(file: str, arrivals: list[Arrival], as_json: bool) -> None:
     from testbed.trace.summary import summarise
-    from testbed.trace.workload import read_trace
 
-    summary = summarise(read_trace(file), window_s=COUNTING_WINDOW_S)
+    summary = summarise(arrivals, window_s=COUNTING_WINDOW_S)
     if as_json:
         _print_json(file, summary)
         return
@@ -99,11 +104,10 @@ def _inspect_workload(file: str, as_json: bool) -> None:
     )
 
 
-def _inspect_link(file: str, every: float | None, as_json: bool) -> None:
-    from testbed.trace.link_trace import read_link_trace
+def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:
     from testbed.trace.link_writing import figures
 
-    found = figures(read_link_trace(file, every_s=every))
+    found = figures(trace)
     if as_json:
         _print_json(file, found)
         return
@@ -141,6 +145,7 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
 @click.option(
     "--variability",
     type=click.FloatRange(0, 5),
+    callback=finite,
     default=0.5,
     show_default=True,
     help="Standard deviation of the rate over its mean.",
@@ -174,7 +179,10 @@ def generate_link(
     rate: float, variability: float, coherence: float, outages: float, outage: float, delay: float | None,
     duration: float, every: float, seed: int, form: TraceFormat | None, out: str,
 ) -> None:  # fmt: skip
-    """Make up a network trace of a cellular link, whose rate wanders and now and then fails."""
+    """Make up a network trace of a cellular link, whose rate wanders and now and then fails.
+
+    A TIME without a unit is seconds.
+    """
     from testbed.trace.link_synthesis import Fading, synthesise
     from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, format_of_name, whole_step_s
 

@@ -25,6 +25,7 @@ from node_agent.events import (
     SetTimer,
     StartCompute,
     StartPlanning,
+    StopCompute,
     TaskArrived,
     TimerFired,
 )
@@ -79,6 +80,17 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     quota_procs_paths: tuple[str, ...]  # control groups of the compute process; none: paced
     arrivals: tuple[Arrival, ...] = ()
     epoch_monotonic_s: float | None = None  # the run's time zero, for an agent that comes up while it goes on
+    life: int = 1  # how often the node has come up, this time included
+
+    @property
+    def identity(self) -> str:
+        """How the control room knows this agent from the one before it, which may still have words under way."""
+        return identity(self.node.name, self.life)
+
+
+def identity(node: str, life: int) -> str:
+    """The name of a node's agent towards the control room."""
+    return node if life == 1 else f"{node}/{life}"
 
 
 class Agent:
@@ -129,7 +141,7 @@ class Agent:
             *config.node.places,
         }  # fmt: skip
         self._room = self._context.socket(zmq.DEALER)
-        self._room.setsockopt_string(zmq.IDENTITY, config.node.name)
+        self._room.setsockopt_string(zmq.IDENTITY, config.identity)
         self._room.setsockopt(zmq.LINGER, LINGER_MS)
         self._room.connect(config.control_room)
         self._room_asked = [(self._room, int(zmq.POLLIN))]
@@ -248,6 +260,8 @@ class Agent:
         if self._started or isinstance(message, (Probe, ProbeAck)):
             self._give(Received(peer, message, tensor, received_s))
         else:  # tasks and prices have no meaning before time zero is known
+            if len(self._held) == QUEUED_MESSAGES:
+                self._note("dropped", f"before the start, {type(self._held[0].message).__name__}: too much is queued")
             self._held.append(Received(peer, message, tensor))
 
     def _receive_commands(self) -> None:
@@ -298,6 +312,10 @@ class Agent:
                     self._note("unsent", f"{type(message).__name__} to {peer}: not connected, or too much is queued")
             case StartCompute(tensor):
                 self._wanted = tensor, now_s
+            case StopCompute():
+                self._wanted = None
+                if self._executor is not None:
+                    self._executor.stop()
             case StartPlanning(problem):
                 if self._planner is not None:
                     self._planner.start(problem, now_s)

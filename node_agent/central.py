@@ -26,7 +26,10 @@ class CentralPolicy(Protocol):
         """How long the planner takes, in emulated seconds: its answer is held back until then."""
 
     def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
-        """What each node is to do; nodes that are left out go on as before."""
+        """What each node is to do; nodes that are left out go on as before.
+
+        Shares of a node sum to one over its receivers; without any its row stays, as its threshold does with None.
+        """
 
 
 class Member:
@@ -38,12 +41,13 @@ class Member:
         self._routing = routing
         self._outbox = outbox
 
-    def tell(self, slot: int, rate_per_s: float, variability: float) -> State | None:
+    def tell(self, slot: int, rate_per_s: float, variability: float, return_s: float = 0.0) -> State | None:
         """Send the state of a new slot to the coordinator; returned where this node is the coordinator itself."""
         if self._coordinator is None:
             return None
         link_s = {r.name: r.link.transfer_s for r in self._routing.receivers.values()}
-        state = State(slot, rate_per_s, variability, link_s)
+        back_s = {r.name: r.link.back_s for r in self._routing.receivers.values() if r.link.back_s is not None}
+        state = State(slot, rate_per_s, variability, link_s, back_s, return_s)
         if self._coordinator == self._name:
             return state
         self._outbox.send_control(self._coordinator, state)

@@ -6,6 +6,7 @@ Both run real work; both answer with `ComputeFinished`. Times are emulated secon
 """
 
 import math
+import mmap
 import os
 import signal
 import statistics
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Infer = Callable[[Tensor], ComputeFinished]
 PAUSE_S = 0.02
+GIVE_UP = signal.SIGUSR1
 BRIEF_SHARE = 0.25  # of the paced time: a sub-model that takes no more than that may go before normal processes
 
 
@@ -92,6 +94,9 @@ class Executor(Protocol):
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:
         """Begin service now; it counts from `wanted_s`, which may be a moment ago."""
 
+    def stop(self) -> None:
+        """Give up the service that was begun, if it has not ended: it is never answered, and another may begin."""
+
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
         """Compute at another rate from now on, the task in service included."""
 
@@ -141,6 +146,9 @@ class PacedExecutor:
         self._due_s = wanted_s + paced_s
         self._answer = msgspec.structs.replace(answer, overrun=now_s + real_s / self._time_scale > self._due_s)
 
+    def stop(self) -> None:
+        self._answer = None  # the real work is over: what was left of it is waiting
+
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
         if self._answer is not None and self._due_s > now_s:
             left_flop = (self._due_s - now_s) * self._capacity
@@ -170,6 +178,8 @@ class PacedExecutor:
 class QuotaExecutor:
     """A child process runs the sub-model, under the CPU limit of the control groups it has joined.
 
+    Each tensor has a number, which its answer carries. To give one up, its number is put where the child can read it,
+    and a signal has it look, between two layers of the sub-model. An answer that was on its way by then is dropped.
     The agent's own messaging stays outside the limit. Capacity changes are the group's business, not this class's.
     Must be made before the process has threads, since it forks, and by a thread that lives as long as the agent, since
     the child ends with it.
@@ -178,8 +188,12 @@ class QuotaExecutor:
     def __init__(self, infer: Infer, procs_paths: Sequence[str]) -> None:
         """`procs_paths`: the files of the control groups that a process joins by writing its id."""
         self._cpu_s = 0.0
+        self._number = 0  # of the tensor in service
+        self._serving = False
+        self._given_up = memoryview(mmap.mmap(-1, 8)).cast("Q")  # the last number that is not wanted; the child's, too
         self._pipe, child_pipe = Pipe()
         parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {GIVE_UP})  # it would end a child that has not come to expect it
         self._pid = os.fork()
         if self._pid == 0:
             # The pipe's end tells only a child that reads, and no other may hold it open.
@@ -187,11 +201,20 @@ class QuotaExecutor:
             if os.getppid() != parent:
                 os._exit(1)  # it died before the line above, which therefore came too late
             self._pipe.close()
-            _serve(child_pipe, infer, procs_paths)
+            _serve(child_pipe, infer, procs_paths, self._given_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
         child_pipe.close()
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:  # noqa: ARG002 - the kernel keeps the time
-        _put(self._pipe, tensor.form, tensor.data)
+        self._number += 1
+        self._serving = True
+        _put(self._pipe, (self._number, tensor.form), tensor.data)
+
+    def stop(self) -> None:
+        if self._serving:
+            self._serving = False
+            self._given_up[0] = self._number
+            os.kill(self._pid, GIVE_UP)
 
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
         """The control group's quota is changed from outside."""
@@ -203,16 +226,20 @@ class QuotaExecutor:
         return self._pipe.fileno()
 
     def collect(self, now_s: float) -> ComputeFinished | None:  # noqa: ARG002
-        if not self._pipe.poll():
-            return None
-        try:
-            prediction, confidence, form, cpu_s = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Answer)
-            activation = None if form is None else Tensor(form, self._pipe.recv_bytes())
-        except (EOFError, ConnectionError) as error:
-            hint = "it may have exceeded its memory limit"
-            raise TestbedError("the process of the sub-model has ended unexpectedly", hint=hint) from error
-        self._cpu_s += cpu_s
-        return ComputeFinished(prediction, confidence, activation, overrun=False)
+        while self._pipe.poll():
+            try:
+                number, prediction, confidence, form, cpu_s = msgspec.msgpack.decode(
+                    self._pipe.recv_bytes(), type=_Answer
+                )
+                activation = None if form is None else Tensor(form, self._pipe.recv_bytes())
+            except (EOFError, ConnectionError) as error:
+                hint = "it may have exceeded its memory limit"
+                raise TestbedError("the process of the sub-model has ended unexpectedly", hint=hint) from error
+            self._cpu_s += cpu_s
+            if self._serving and number == self._number:
+                self._serving = False
+                return ComputeFinished(prediction, confidence, activation, overrun=False)
+        return None
 
     @property
     def cpu_s(self) -> float:
@@ -224,7 +251,13 @@ class QuotaExecutor:
         os.waitpid(self._pid, 0)
 
 
-_Answer = tuple[int, float, TensorForm | None, float]  # prediction, confidence, what follows, CPU time [s]
+_Asked = tuple[int, TensorForm]  # the tensor's number, what follows
+# The tensor's number, prediction, confidence, what follows, CPU time [s]; to one that was given up, only that counts.
+_Answer = tuple[int, int, float, TensorForm | None, float]
+
+
+class _GivenUp(BaseException):
+    """The answer is no longer wanted. No `Exception`, so that no library takes it for its own."""
 
 
 def _put(pipe: Connection, header: object, data: bytes | bytearray | memoryview | None) -> None:
@@ -233,21 +266,40 @@ def _put(pipe: Connection, header: object, data: bytes | bytearray | memoryview 
         pipe.send_bytes(data)
 
 
-def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str]) -> None:
+def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str], given_up: memoryview) -> None:
     """The child: join the control groups, then answer until the pipe closes."""
     status = 1
+    number, inferring = 0, False
+
+    def give_up(*_: object) -> None:
+        if inferring and number <= given_up[0]:
+            raise _GivenUp
+
     try:
+        signal.signal(GIVE_UP, give_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
         for path in procs_paths:
             with open(path, "w", encoding="ascii") as procs:
                 procs.write("0")  # the writer itself
         while True:
-            tensor = Tensor(msgspec.msgpack.decode(pipe.recv_bytes(), type=TensorForm), pipe.recv_bytes())
+            number, tensor_form = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Asked)
+            tensor = Tensor(tensor_form, pipe.recv_bytes())
             began_s = time.thread_time()
-            answer = infer(tensor)
+            answer = None
+            try:
+                inferring = True
+                give_up()  # it may have been given up before it was read
+                answer = infer(tensor)
+                inferring = False
+            except _GivenUp:
+                inferring = False
             cpu_s = time.thread_time() - began_s
+            if answer is None:
+                _put(pipe, (number, 0, 0.0, None, cpu_s), None)
+                continue
             onward = answer.activation
             form, data = (onward.form, onward.data) if onward else (None, None)
-            _put(pipe, (answer.prediction, answer.confidence, form, cpu_s), data)
+            _put(pipe, (number, answer.prediction, answer.confidence, form, cpu_s), data)
     except (EOFError, BrokenPipeError):
         status = 0
     except Exception:

@@ -37,6 +37,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     seed: int
     input_form: TensorForm | None  # what this server's sub-model takes
     onward_form: TensorForm | None  # what this node sends to its receivers
+    devices: tuple[str, ...] = ()  # a server's behind stage 1: whose tasks can get there, so that it answers them
     coordinator: str | None = None  # the node that plans for all, where the policy is central
     places: dict[str, Place] = msgspec.field(default_factory=dict)  # the coordinator's: all nodes, itself included
     sample_every_s: float = 1.0

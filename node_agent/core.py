@@ -26,6 +26,7 @@ from node_agent.events import (
 from node_agent.outbox import Outbox
 from node_agent.probing import LinkProbes
 from node_agent.records import SampleRecord
+from node_agent.returns import ReturnTimes
 from node_agent.rounds import DeviceRounds, ServerRounds
 from node_agent.routing import Routing
 from node_agent.server import ServerTasks
@@ -55,7 +56,7 @@ class DeviceCore:
         self._outbox.now_s = now_s
         match event:
             case Received():
-                self._receive(event.peer, event.message)
+                self._receive(event)
             case TaskArrived():
                 self.tasks.arrive(event)
             case TimerFired(("slot", slot)):
@@ -79,7 +80,9 @@ class DeviceCore:
                 raise UnexpectedEvent(f"device {self.config.name} cannot handle {event!r}")
         return self._outbox.drain()
 
-    def _receive(self, peer: str, message: object) -> None:
+    def _receive(self, event: Received) -> None:
+        peer, message = event.peer, event.message
+        received_s = self._outbox.now_s if event.received_s is None else event.received_s
         # A receiver that only tells its queue may still leave tasks unanswered.
         if not isinstance(message, Status) and self.routing.heard(peer):
             self._probes.forget(peer)
@@ -89,7 +92,9 @@ class DeviceCore:
             case Result():
                 self.tasks.result(message)
             case Report():
-                self.rounds.report(peer, message)
+                self.rounds.report(peer, message, received_s)
+            case Probe():
+                self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
             case ProbeAck():
                 self._probes.answered(peer, message)
             case Status(backlog):
@@ -144,7 +149,8 @@ class ServerCore:
         self._outbox = Outbox(config.name)
         self.routing = Routing(config, self._outbox)
         self.tasks = ServerTasks(config, self.routing, self._outbox)
-        self.rounds = ServerRounds(config, self.routing, self.tasks, table, self._outbox)
+        self.returns = ReturnTimes(config, self._outbox)
+        self.rounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
         self._probes = LinkProbes(config, self.routing, self._outbox)
         self._member = Member(config, self.routing, self._outbox)
         self._coordinator = Coordinator(config, self.routing, self._outbox)
@@ -191,6 +197,7 @@ class ServerCore:
         match message:
             case Task() if event.tensor is not None and event.tensor.form == self.config.input_form:
                 self.tasks.receive(peer, message, event.tensor, received_s)
+                self.returns.arrived(message.device)
             case Ack():
                 self.tasks.acknowledged(peer, message)
             case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
@@ -198,11 +205,11 @@ class ServerCore:
                     self._start_slot(message.slot)
                 self.rounds.offer(peer, message, received_s)
             case Report():
-                self.rounds.report(peer, message)
+                self.rounds.report(peer, message, received_s)
             case Probe():
                 self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
             case ProbeAck():
-                self._probes.answered(peer, message)
+                (self._probes if peer in self.routing.receivers else self.returns).answered(peer, message)
             case Status(backlog):
                 self.routing.told_backlog(peer, backlog)
             case State():
@@ -220,8 +227,9 @@ class ServerCore:
         """An offloader's first offer tells that a new slot has begun."""
         self._slot = slot
         self._probes.refresh()
-        tasks = self.tasks
-        own_state = self._member.tell(slot, tasks.service_rate_per_s, tasks.service.variability)
+        self.returns.start_slot()
+        tasks, return_s = self.tasks, self.rounds.return_s
+        own_state = self._member.tell(slot, tasks.service_rate_per_s, tasks.service.variability, return_s)
         if own_state is not None:
             self._coordinator.state(self.config.name, own_state)
 

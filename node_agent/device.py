@@ -1,5 +1,6 @@
 """The data plane of an end device: it owns each task until the result is back, and tells its end exactly once."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from node_agent.config import NodeConfig
@@ -26,6 +27,7 @@ class OwnedTask:
     tensor: Tensor
     attempts: int = 0
     receiver: Receiver | None = None
+    sequence: int = 0  # of the message that offered it last
     taken_over: bool = True  # by `receiver`, or given up there
     sent_s: float = 0.0
 
@@ -41,6 +43,7 @@ class DeviceTasks:
         self.rate = ArrivalRate(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
         self._completed: set[int] = set()
         self._usual_delay_s = 0.0
+        self._sequence = 0
         self.arrived = 0
         self.completed = 0
         self.duplicates = 0
@@ -62,8 +65,10 @@ class DeviceTasks:
     def acknowledged(self, peer: str, ack: Ack) -> None:
         """A receiver has taken a task over."""
         task = self._owned.get(ack.task_id)
-        if task is None or task.receiver is None or (peer, ack.attempt) != (task.receiver.name, task.attempts):
+        if task is None or task.receiver is None or (peer, ack.sequence) != (task.receiver.name, task.sequence):
             return  # nothing waits for it, or it is about an earlier attempt, whose time of sending is forgotten
+        if task.taken_over:
+            return  # told twice
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
         self._settle(task, ack.backlog)
         self._outbox.cancel(("ack", task.task_id))
@@ -116,7 +121,11 @@ class DeviceTasks:
         task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
         receiver.set_out()
         task.attempts += 1
-        message = Task(task.task_id, self._config.name, task.attempts, task.sent_s, (), task.tensor.form)
+        self._sequence += 1
+        task.sequence = self._sequence
+        message = Task(
+            task.task_id, self._config.name, task.attempts, task.sequence, task.sent_s, (), task.tensor.form
+        )
         self._outbox.send_data(receiver.name, message, task.tensor)
         self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
         self._outbox.timer(("result", task.task_id), self._result_wait_s())
@@ -146,6 +155,11 @@ class DeviceTasks:
                 lateness_s=task.lateness_s,
             )
         )
+
+    def check(self) -> None:
+        """Raise AssertionError unless what is known of receivers agrees with the tasks under way; for tests."""
+        under_way = (task for task in self._owned.values() if not task.taken_over)
+        self._routing.check(Counter(task.receiver.name for task in under_way if task.receiver is not None))
 
     def _forget_timers(self, task: OwnedTask) -> None:
         self._outbox.cancel(("ack", task.task_id))

@@ -26,3 +26,11 @@ class EnvironmentLacking(TestbedError):
     """This machine lacks something that the command needs: root, a program, a kernel feature."""
 
     exit_code = 4
+
+
+def in_words(error: BaseException) -> str:
+    """What went wrong, in one line: a failure of ours by its message, any other with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TestbedError):
+        return text
+    return f"{type(error).__name__}: {text}"

@@ -89,7 +89,10 @@ class ServiceTime:
 
 
 class LinkTime:
-    """How long a task, and how long a small message, takes to a receiver, and at what rate the link carries bytes."""
+    """How long a task, and how long a small message, takes to a receiver, and at what rate the link carries bytes.
+
+    `back_s`: how long a small message, as a result is, takes from the receiver to here; None until one is measured.
+    """
 
     WEIGHT = 0.2
     RATE_WEIGHT = 0.3
@@ -98,6 +101,7 @@ class LinkTime:
         self._task_s: float | None = None
         self._small_s: float | None = None
         self._s_per_byte: float | None = None
+        self.back_s: float | None = None
         self.fresh = False  # a task was measured since the flag was last cleared
 
     def observe_task(self, link_s: float) -> None:
@@ -112,6 +116,10 @@ class LinkTime:
     def observe_small(self, link_s: float) -> None:
         """A control message took this long."""
         self._small_s = _smooth(self._small_s, max(0.0, link_s), self.WEIGHT)
+
+    def observe_back(self, link_s: float) -> None:
+        """A control message from the receiver took this long."""
+        self.back_s = _smooth(self.back_s, max(0.0, link_s), self.WEIGHT)
 
     def observe_rate(self, byte_per_s: float) -> None:
         """The link carried bytes at this rate, its delay left out; times are averaged, as one is never far off."""

@@ -81,6 +81,10 @@ class StartCompute(Struct, frozen=True):
     tensor: Tensor
 
 
+class StopCompute(Struct, frozen=True):
+    """Give up what the sub-model is running on: no answer is wanted, and another tensor may come at once."""
+
+
 class StartPlanning(Struct, frozen=True):
     """Have a central policy plan, beside all else; one at a time."""
 
@@ -106,4 +110,4 @@ class Publish(Struct, frozen=True):
     record: Record
 
 
-Effect = Send | StartCompute | StartPlanning | SetTimer | CancelTimer | Publish
+Effect = Send | StartCompute | StopCompute | StartPlanning | SetTimer | CancelTimer | Publish

@@ -8,6 +8,7 @@ from node_agent.events import (
     SetTimer,
     StartCompute,
     StartPlanning,
+    StopCompute,
     TimerKey,
 )
 from node_agent.problem import Problem
@@ -34,6 +35,10 @@ class Outbox:
     def compute(self, tensor: Tensor) -> None:
         """Start the sub-model on a tensor."""
         self._effects.append(StartCompute(tensor))
+
+    def stop_computing(self) -> None:
+        """Give up the tensor that the sub-model is running on."""
+        self._effects.append(StopCompute())
 
     def plan(self, problem: Problem) -> None:
         """Have the planner of a central policy plan."""

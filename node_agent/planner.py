@@ -1,25 +1,31 @@
 """The planner of a central policy, in a process of its own: the coordinator's other work goes on meanwhile."""
 
+import contextlib
 import os
 import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection, Pipe
-from typing import cast
 
 import msgspec
 
-from node_agent.central import CentralPolicy
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import TestbedError
 from node_agent.events import PlanningFinished
-from node_agent.policies.base import Policy
+from node_agent.policies.checked import CheckedPolicy, PolicyFailed
 from node_agent.problem import Problem
 from node_agent.wire import Assignment
 
 NICENESS = 10  # a plan may come a little later; a task in service may not
 
-_Answer = dict[str, Assignment]
+_Plan = dict[str, Assignment]
+
+
+class _Failure(msgspec.Struct, array_like=True):
+    """The policy has failed in the child."""
+
+    message: str
+    hint: str
 
 
 class Planner:
@@ -28,10 +34,10 @@ class Planner:
     Must be made before the process has threads, since it forks.
     """
 
-    def __init__(self, policy: Policy, table: ExitTable) -> None:
+    def __init__(self, policy: CheckedPolicy, table: ExitTable) -> None:
         """`policy` is a central one."""
-        self._policy = cast("CentralPolicy", policy)
-        self._answer: _Answer | None = None
+        self._policy = policy
+        self._answer: _Plan | None = None
         self._due_s = 0.0
         self._pipe, child_pipe = Pipe()
         self._pid = os.fork()
@@ -54,12 +60,15 @@ class Planner:
         return self._pipe.fileno()
 
     def collect(self, now_s: float) -> PlanningFinished | None:
-        """The plan, once it is made and due."""
+        """The plan, once it is made and due. Raises PolicyFailed where the policy has failed to make one."""
         if self._pipe.poll():
             try:
-                self._answer = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Answer)
+                told = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Plan | _Failure)
             except (EOFError, ConnectionError) as error:
                 raise TestbedError("the process of the planner has ended unexpectedly") from error
+            if isinstance(told, _Failure):
+                raise PolicyFailed(told.message, hint=told.hint)
+            self._answer = told
         if self._answer is None or now_s < self._due_s:
             return None
         answer, self._answer = self._answer, None
@@ -72,7 +81,7 @@ class Planner:
         os.waitpid(self._pid, 0)
 
 
-def _serve(pipe: Connection, policy: CentralPolicy, table: ExitTable) -> None:
+def _serve(pipe: Connection, policy: CheckedPolicy, table: ExitTable) -> None:
     """The child: plan until the pipe closes."""
     status = 1
     try:
@@ -82,6 +91,10 @@ def _serve(pipe: Connection, policy: CentralPolicy, table: ExitTable) -> None:
             pipe.send_bytes(msgspec.msgpack.encode(policy.plan(problem, table)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         status = 0
+    except PolicyFailed as failure:
+        traceback.print_exc()  # into the agents' log
+        with contextlib.suppress(ConnectionError):  # the coordinator has ended
+            pipe.send_bytes(msgspec.msgpack.encode(_Failure(str(failure), failure.hint)))
     except Exception:
         traceback.print_exc()  # into the agents' log
     finally:

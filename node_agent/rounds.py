@@ -21,6 +21,7 @@ from node_agent.dtoee.queueing import server_cost
 from node_agent.events import TimerKey
 from node_agent.outbox import Outbox
 from node_agent.policies.base import Prospect, ThresholdView
+from node_agent.returns import ReturnTimes
 from node_agent.routing import SILENT_AFTER, Routing
 from node_agent.server import ServerTasks
 from node_agent.sweep import Round, Sweep, decision
@@ -28,6 +29,7 @@ from node_agent.wire import FlowPath, Offer, Report
 
 ROUNDS_LEFT = 1.5  # a round is the last one if no more than this many like the one before fit into the slot
 USUAL_BACKLOG = 2.0  # times the mean (and one task) that a queue often is by chance
+LEAST_FLOW_PER_S = 1e-9  # devices that offer nothing have this weight, so that a mean over them exists
 SETTLE_ROUNDS = 4  # a server that hears no further offer for this many waits takes the phase for ended
 
 
@@ -68,9 +70,9 @@ class DeviceRounds:
         if not self._sweep.offer(number, [(self._rate_per_s, ())], done=self._done, last=last):
             self._outbox.cancel(("reports",))  # nobody to wait for: the next slot tries again
 
-    def report(self, peer: str, report: Report) -> None:
-        """A receiver has reported."""
-        if self._sweep.report(peer, report):
+    def report(self, peer: str, report: Report, received_s: float) -> None:
+        """A receiver has reported; it came in at `received_s`."""
+        if self._sweep.report(peer, report, received_s):
             self._end_round()
 
     def timer(self, _key: TimerKey) -> None:
@@ -112,17 +114,20 @@ class Inflow(NamedTuple):
     paths: tuple[FlowPath, ...]  # thresholds passed on the way here, with the flow that has passed them
     done: bool
     last: bool
+    return_s: float  # mean time of a result to the devices that have announced it, weighted by their flows
 
 
 class ServerRounds:
     """A server's side: it answers offers with reports, and moves its threshold when it is its turn."""
 
     def __init__(
-        self, config: NodeConfig, routing: Routing, tasks: ServerTasks, table: ExitTable, outbox: Outbox
-    ) -> None:
+        self, config: NodeConfig, routing: Routing, tasks: ServerTasks, returns: ReturnTimes, table: ExitTable,
+        outbox: Outbox,
+    ) -> None:  # fmt: skip
         self._config = config
         self._routing = routing
         self._tasks = tasks
+        self._returns = returns
         self._table = table
         self._outbox = outbox
         self._sweep = Sweep(config, routing, outbox)
@@ -146,16 +151,26 @@ class ServerRounds:
     def _announced(self) -> Inflow:
         if self._inflow is None:
             arrival_per_s, done, last = 0.0, True, True
+            returning, measured = 0.0, 0.0
             merged: dict[tuple[float, ...], float] = {}
             for offer in self._offers.values():
                 arrival_per_s += offer.flow_per_s
                 done, last = done and offer.done, last and offer.last
+                if offer.return_s is not None:
+                    weight = offer.flow_per_s + LEAST_FLOW_PER_S
+                    returning, measured = returning + weight * offer.return_s, measured + weight
                 for flow, passed in offer.paths:
                     if len(passed) == self._config.stage - 1:
                         merged[passed] = merged.get(passed, 0.0) + flow
             paths = tuple([(flow, passed) for passed, flow in merged.items()])
-            self._inflow = Inflow(arrival_per_s, paths, done, last)
+            return_s = returning / measured if measured else 0.0
+            self._inflow = Inflow(arrival_per_s, paths, done, last, return_s)
         return self._inflow
+
+    @property
+    def return_s(self) -> float:
+        """Mean time of a result from here to its device [s]: as devices announce it, or as measured behind stage 1."""
+        return self._announced.return_s if self._config.stage == 1 else self._returns.mean_s
 
     def offer(self, peer: str, offer: Offer, received_s: float) -> None:
         """An offloader has announced its flow for a round; it came in at `received_s`."""
@@ -220,7 +235,7 @@ class ServerRounds:
         expected = server_cost(announced_per_s, service_per_s, variability).tasks
         piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
         arrival_per_s = announced_per_s + piled_up / self._config.slot_s
-        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio)
+        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s)
 
     def _sweep_on(self) -> None:
         """All offers are in: pass the flow on, or, at the last stage, answer."""
@@ -233,9 +248,9 @@ class ServerRounds:
             self._outbox.cancel(("reports",))
             self._end_round()
 
-    def report(self, peer: str, report: Report) -> None:
-        """A receiver of this server has reported."""
-        if self._sweep.report(peer, report):
+    def report(self, peer: str, report: Report, received_s: float) -> None:
+        """A receiver of this server has reported; it came in at `received_s`."""
+        if self._sweep.report(peer, report, received_s):
             self._end_round()
 
     def _end_round(self) -> None:
@@ -265,11 +280,12 @@ class ServerRounds:
         # With nobody to go on to, every task exits here, as if at threshold 0.
         onward_paths: list[FlowPath] = [(1.0, (0.0,) * (self._config.stages - self._config.stage))]
         inflow = self._announced
-        done, onward_delay_s = inflow.done, 0.0
+        done, exiting = inflow.done, max(0.0, 1 - load.remaining_ratio)
+        onward_delay_s = exiting * load.return_s
         if threshold is not None and prospect is not None:
             onward_paths = thresholds.paths_from(threshold, row.tolist(), [r.onward_paths for r in prospect.reports])
             done = done and self._sweep.all_done and not self._moved_lately()
-            onward_delay_s = load.remaining_ratio * prospect.mean_delay_s(row)
+            onward_delay_s += load.remaining_ratio * prospect.mean_delay_s(row)
         report = Report(
             slot=self._number[0],
             round=self._number[1],
@@ -289,6 +305,8 @@ class ServerRounds:
             onward_paths=tuple(onward_paths),
             link_s=0.0,  # the only thing that is not the same for all
             done=done,
+            return_s=load.return_s,
+            sent_s=self._outbox.now_s,
         )
         for peer, offer in self._offers.items():
             if (offer.slot, offer.round) == self._number:
@@ -311,8 +329,8 @@ class ServerRounds:
         if threshold is None or (played + 1) % policy.move_every or self._config.rank % turns != turn:
             return
         view = ThresholdView(
-            self._table, self._config.stage, paths, self.arrival_per_s, prospect.onward(self._routing.row), threshold,
-            movers=-(-peers // turns),
+            self._table, self._config.stage, paths, self.arrival_per_s,
+            prospect.onward(self._routing.row, self.return_s), threshold, movers=-(-peers // turns),
         )  # fmt: skip
         if self._routing.move_threshold(view):
             self._moved_in_round = self._number

@@ -1,7 +1,7 @@
 """What an offloader knows of its receivers, and how it spreads its tasks over them."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from node_agent.config import NodeConfig
 from node_agent.dtoee.queueing import Array, link_price_s
-from node_agent.errors import TestbedError
 from node_agent.estimators import LinkTime
 from node_agent.outbox import Outbox
 from node_agent.policies import make_policy
+from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
-from node_agent.wire import MOST_THRESHOLD, Assignment, Report
+from node_agent.policies.checked import CheckedPolicy
+from node_agent.wire import Assignment, Report
 
 SILENT_AFTER = 2  # rounds without an answer
-ROW_TOLERANCE = 1e-6
 
 # Stands for a receiver that has not reported yet: plans leave it out, a choice for a single task takes it as it is.
 UNHEARD = Report(
@@ -52,9 +52,14 @@ class Receiver:
 
     def settle(self, told: int | None = None) -> None:
         """A task on its way has been taken over (and the receiver `told` its queue) or is given up."""
-        self.unacked = max(0, self.unacked - 1)
+        self.unacked -= 1
         if told is not None:
             self.told = told
+
+    @property
+    def exiting(self) -> float:
+        """Share of the tasks there that leave there, 1 - I, as last told; 0 before."""
+        return 0.0 if self.report is None else 1 - self.report.remaining_ratio
 
     @property
     def alive(self) -> bool:
@@ -66,7 +71,8 @@ class Routing:
     """The row of offloading probabilities of one node, its receivers, and the policy that joins the two."""
 
     def __init__(self, config: NodeConfig, outbox: Outbox) -> None:
-        self.policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
+        policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
+        self.policy = CheckedPolicy(policy, config.policy)
         self.threshold: float | None = (
             None if config.is_device or config.is_last_stage else self.policy.first_threshold
         )
@@ -76,6 +82,7 @@ class Routing:
         self.row: Array = np.full(count, 1 / count) if count else np.zeros(0)
         self.leaving_per_s = 0.0  # w, rate of the tasks that leave this node, as announced in this round
         self._slot_s = config.slot_s
+        self._is_device = config.is_device
         self._sent = np.zeros(count)  # tasks by receiver in the slot before
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
@@ -113,17 +120,12 @@ class Routing:
                 link_s=r.link.transfer_s,
                 backlog=r.backlog,
                 service_per_s=(r.report or UNHEARD).service_rate_per_s,
-                onward_delay_s=(r.report or UNHEARD).onward_delay_s,
+                onward_delay_s=(r.report or UNHEARD).onward_delay_s + self._return_correction_s(r),
+                return_s=r.exiting * (r.report or UNHEARD).return_s + self._return_correction_s(r),
             )
             for r in usable
         ]
-        chosen = self.policy.pick(candidates, self._random)
-        if not 0 <= chosen < len(usable):
-            raise TestbedError(
-                f"policy {type(self.policy).__name__}: pick gave {chosen}",
-                hint=f"it must give the number of one of the {len(usable)} candidates, counted from 0",
-            )
-        return usable[chosen]
+        return usable[self.policy.pick(candidates, self._random)]
 
     def told_backlog(self, name: str, backlog: int) -> None:
         """A receiver has said how many tasks are before it or in service."""
@@ -150,7 +152,7 @@ class Routing:
         back = not receiver.alive
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
-            receiver.told = receiver.unacked = 0
+            receiver.told = 0  # what is on its way there stays so until it is acknowledged or given up
         receiver.missed, receiver.suspect = 0, False
         return back
 
@@ -168,41 +170,37 @@ class Routing:
             self._outbox.note("receiver-silent", f"{name}: no report in {SILENT_AFTER} rounds")
 
     def move_threshold(self, view: ThresholdView) -> bool:
-        """Let the policy move the threshold; True if it has.
-
-        Raises:
-            TestbedError: the policy, one of the user's own, answers with something that is no threshold.
-        """
-        moved = float(self.policy.move_threshold(view))
-        if not 0 <= moved <= MOST_THRESHOLD:
-            raise TestbedError(
-                f"policy {type(self.policy).__name__}: move_threshold gave {moved}",
-                hint=f"a threshold lies in 0..{MOST_THRESHOLD:g}; above 1 it means never",
-            )
-        self.threshold = moved
-        return moved != view.threshold
+        """Let the policy move the threshold; True if it has."""
+        self.threshold = self.policy.move_threshold(view)
+        return self.threshold != view.threshold
 
     def follow(self, assignment: Assignment) -> None:
-        """Do as the coordinator of a central policy has decided."""
-        row = np.array([assignment.shares.get(name, 0.0) for name in self.receivers])
-        if row.sum() > 0:
-            self.row = row / row.sum()
+        """Do as the coordinator of a central policy has decided; without shares the row stays."""
+        if assignment.shares:
+            row = np.array([assignment.shares.get(name, 0.0) for name in self.receivers])
+            if row.sum() > 0:
+                self.row = row / row.sum()
+            else:  # a policy's plan is checked where it is made: this is no coordinator of ours
+                self._outbox.note("unexpected-message", "Assignment without a share for any receiver of this node")
         if self.threshold is not None and assignment.threshold is not None:
             self.threshold = assignment.threshold
 
     def update_row(self, prospect: Prospect) -> None:
         """Let the policy move the row in answer to the reports of a round.
 
+        What it gives to dead receivers goes to the living ones in proportion, so that the flow which is announced to
+        them is the one that comes.
+
         Raises:
-            TestbedError: the policy, one of the user's own, answers with something that is no row.
+            PolicyFailed: the policy's answer is no row, or has nothing for any receiver that lives.
         """
-        row = np.asarray(self.policy.update_row(self.row, prospect), dtype=np.float64)
-        shares = row.tolist()  # arrays of a few numbers take longer to check than lists
-        if not (row.shape == self.row.shape and min(shares) >= 0 and abs(sum(shares) - 1) < ROW_TOLERANCE):
-            raise TestbedError(
-                f"policy {type(self.policy).__name__}: update_row gave {shares}",
-                hint=f"it must give {len(self.row)} probabilities that sum to one",
-            )
+        row = self.policy.update_row(self.row, prospect)
+        if not all(prospect.lives) and row[~prospect.alive].any():
+            kept = np.where(prospect.alive, row, 0.0)
+            if not kept.any():
+                must = "something to a receiver that lives (see prospect.alive)"
+                self.policy.fail("update_row", WrongAnswer("update_row", row, must))
+            row = kept / kept.sum()
         self.row = row
 
     def prospect(self, *, stale: bool) -> Prospect | None:
@@ -226,9 +224,16 @@ class Routing:
             link_times_s=link_times_s,
             link_prices_s=self._link_prices_s(link_times_s),
             link_rates_byte_per_s=[r.link.byte_per_s for r in self._order],
-            sent=self._sent,
+            sent=self._sent.copy(),
+            return_corrections_s=[self._return_correction_s(r) for r in self._order] if self._is_device else (),
         )
         return self._priced
+
+    def _return_correction_s(self, receiver: Receiver) -> float:
+        """What a result from there to this device costs beyond the mean over all devices that its report counts [s]."""
+        if not self._is_device or receiver.report is None or receiver.link.back_s is None:
+            return 0.0
+        return receiver.exiting * (receiver.link.back_s - receiver.report.return_s)
 
     def _link_prices_s(self, times_s: list[float]) -> list[float]:
         """What one more task per second adds to the time on each link, at the planned flow: t' of a queued link.
@@ -240,6 +245,12 @@ class Routing:
             link_price_s(time_s, r.link.small_s, sent / self._slot_s, self.leaving_per_s * p)
             for r, time_s, sent, p in zip(self._order, times_s, self._sent.tolist(), self.row.tolist(), strict=True)
         ]
+
+    def check(self, under_way: Mapping[str, int]) -> None:
+        """Raise AssertionError unless the tasks counted as on their way to each receiver are those `under_way`."""
+        counted = {name: receiver.unacked for name, receiver in self.receivers.items()}
+        expected = {name: under_way.get(name, 0) for name in self.receivers}
+        assert counted == expected, f"on their way: {counted} counted, {expected} known"
 
     def shares(self) -> dict[str, float]:
         """The row as it is executed, by receiver."""

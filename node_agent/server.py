@@ -1,15 +1,18 @@
 """The data plane of an edge server: a FIFO queue before one sub-model, an early exit, and the next hop."""
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from node_agent.config import NodeConfig
 from node_agent.device import ack_wait_s
+from node_agent.errors import TestbedError
 from node_agent.estimators import ServiceTime
 from node_agent.events import ComputeFinished, TimerKey
 from node_agent.outbox import Outbox
 from node_agent.routing import Receiver, Routing
 from node_agent.wire import Ack, Hop, Result, Task, Tensor
+
+MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class ForwardedTask:
     served: ServedTask
     activation: Tensor
     receiver: Receiver
+    attempt: int
     sent_s: float = 0.0
     tried: set[str] = field(default_factory=set)
 
@@ -59,7 +63,10 @@ class ServerTasks:
         self._serving: QueuedTask | None = None
         self._calibrating = False
         self._started_s = 0.0
-        self._forwarded: dict[tuple[int, int], ForwardedTask] = {}
+        # By the number of the message: a device that offers a task again counts its attempts by itself, so that task
+        # and attempt may name two messages under way.
+        self._forwarded: dict[int, ForwardedTask] = {}
+        self._sequence = 0
         self._busy_s = 0.0
         self.service = ServiceTime(config.declared_rate_per_s)
         self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
@@ -86,13 +93,14 @@ class ServerTasks:
             self.arrived += 1
             self._held.add((task.device, task.task_id))
             self._queue.append(QueuedTask(task, tensor, received_s))
-        self._outbox.send_data(peer, Ack(task.task_id, task.attempt, received_s, self.backlog))
+        self._outbox.send_data(peer, Ack(task.task_id, task.sequence, received_s, self.backlog))
         self._serve_next()
 
     def calibrate_if_idle(self) -> None:
         """Measure the own speed where no task has done so since the last call.
 
         A server that others avoid because it was slow would otherwise never learn, nor tell, that it is fast again.
+        A task that arrives meanwhile does not wait: the measurement is given up, for the task is one itself.
         """
         idle = self._serving is None and not self._calibrating and not self._queue
         if idle and self.served == self._served_at_last_calibration and self._config.input_form is not None:
@@ -102,10 +110,19 @@ class ServerTasks:
         self._served_at_last_calibration = self.served
 
     def finish(self, event: ComputeFinished) -> None:
-        """The sub-model has answered: exit here or go on."""
+        """The sub-model has answered: exit here or go on.
+
+        Raises:
+            TestbedError: its confidence is no probability.
+        """
         now_s = self._outbox.now_s
         duration_s = now_s - self._started_s
         self.overruns += event.overrun
+        if not 0 <= event.confidence <= MOST_CONFIDENCE:  # which NaN is not either
+            raise TestbedError(
+                f"the sub-model of stage {self._config.stage} answered with a confidence of {event.confidence}",
+                hint="its numbers overflow: use activation: float32, or another model",
+            )
         if self._calibrating:
             self._calibrating = False
             self.service.reset(duration_s)
@@ -119,7 +136,10 @@ class ServerTasks:
         self._serve_next()
 
     def _serve_next(self) -> None:
-        if self._serving is None and not self._calibrating and self._queue:
+        if self._calibrating and self._queue:
+            self._calibrating = False
+            self._outbox.stop_computing()
+        if self._serving is None and self._queue:
             self._serving = self._queue.popleft()
             self._started_s = self._outbox.now_s
             self._outbox.compute(self._serving.tensor)
@@ -134,7 +154,7 @@ class ServerTasks:
             self._exit(served, forced=True)
             return
         self.forwards += 1
-        self._forward(ForwardedTask(served, activation, receiver), served.task.attempt)
+        self._forward(ForwardedTask(served, activation, receiver, served.task.attempt))
 
     def _exit(self, served: ServedTask, *, forced: bool = False) -> None:
         self.exits += 1
@@ -144,45 +164,54 @@ class ServerTasks:
             task_id=served.task.task_id,
             attempt=served.task.attempt,
             prediction=served.outcome.prediction,
-            confidence=min(1.0, served.outcome.confidence),  # a float32 softmax may round above one
+            confidence=min(1.0, served.outcome.confidence),
             exit_stage=self._config.stage,
             forced=forced,
             hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s)),
         )
         self._outbox.send_data(served.task.device, result)
 
-    def _forward(self, item: ForwardedTask, attempt: int) -> None:
+    def _forward(self, item: ForwardedTask) -> None:
         task, now_s = item.served.task, self._outbox.now_s
+        self._sequence = sequence = self._sequence + 1
         hops = (*task.hops, item.served.hop(self._config.name, now_s))
-        message = Task(task.task_id, task.device, attempt, now_s, hops, item.activation.form)
+        message = Task(task.task_id, task.device, item.attempt, sequence, now_s, hops, item.activation.form)
         item.sent_s = now_s
         item.tried.add(item.receiver.name)
         item.receiver.set_out()
-        self._forwarded[task.task_id, attempt] = item
+        self._forwarded[sequence] = item
         self._outbox.send_data(item.receiver.name, message, item.activation)
-        self._outbox.timer(("ack", task.task_id, attempt), ack_wait_s(self._config, item.receiver))
+        self._outbox.timer(("ack", sequence), ack_wait_s(self._config, item.receiver))
 
     def acknowledged(self, peer: str, ack: Ack) -> None:
         """The next stage has taken a task over: forget it."""
-        item = self._forwarded.get((ack.task_id, ack.attempt))
-        if item is None or item.receiver.name != peer:
-            return
-        del self._forwarded[ack.task_id, ack.attempt]
+        item = self._forwarded.get(ack.sequence)
+        if item is None or (item.receiver.name, item.served.task.task_id) != (peer, ack.task_id):
+            return  # given up meanwhile, or it answers a message from before this server was started anew
+        del self._forwarded[ack.sequence]
         item.receiver.link.observe_task(ack.received_s - item.sent_s)
         item.receiver.settle(ack.backlog)
-        self._outbox.cancel(("ack", ack.task_id, ack.attempt))
+        self._outbox.cancel(("ack", ack.sequence))
 
     def timer(self, key: TimerKey) -> None:
         """A receiver has not acknowledged a task: try another, and answer with this stage's exit if there is none."""
-        task_id, attempt = int(key[1]), int(key[2])
-        item = self._forwarded.pop((task_id, attempt), None)
+        item = self._forwarded.pop(int(key[1]), None)
         if item is None:
             return
         item.receiver.settle()
-        self._routing.lost_contact(item.receiver, f"task {task_id} not acknowledged")
+        self._routing.lost_contact(item.receiver, f"task {item.served.task.task_id} not acknowledged")
         receiver = self._routing.choose(avoid=item.tried)
         if receiver is None:
             self._exit(item.served, forced=True)
             return
         item.receiver = receiver
-        self._forward(item, attempt + 1)
+        item.attempt += 1
+        self._forward(item)
+
+    def check(self) -> None:
+        """Raise AssertionError unless what is known of receivers agrees with the tasks under way; for tests."""
+        self._routing.check(Counter(item.receiver.name for item in self._forwarded.values()))
+        waiting = [(queued.task.device, queued.task.task_id) for queued in self._queue]
+        if self._serving is not None:
+            waiting.append((self._serving.task.device, self._serving.task.task_id))
+        assert sorted(waiting) == sorted(self._held), f"{waiting} wait, {self._held} are held"

@@ -34,14 +34,15 @@ class Sweep:
                 continue
             split = tuple([(flow * share, passed) for flow, passed in paths])
             flow_per_s = sum([flow for flow, _ in split])
-            offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last)
+            return_s = self._routing.receivers[name].link.back_s if self._config.is_device else None
+            offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last, return_s)
             self._outbox.send_control(name, offer)
         stages_behind = 2 * self._config.stages - self._config.stage
         self._outbox.timer(("reports",), self._config.timeouts.round_s * stages_behind)
         return bool(self._awaited)
 
-    def report(self, peer: str, report: Report) -> bool:
-        """Note a report; True when it was the last one awaited."""
+    def report(self, peer: str, report: Report, received_s: float) -> bool:
+        """Note a report that came in at `received_s`; True when it was the last one awaited."""
         receiver = self._routing.receivers.get(peer)
         if receiver is None or (report.slot, report.round) != self._round:
             return False
@@ -51,6 +52,7 @@ class Sweep:
             return False
         receiver.report = report
         receiver.link.observe_small(report.link_s)
+        receiver.link.observe_back(received_s - report.sent_s)
         receiver.told = report.backlog
         self.all_done = self.all_done and report.done
         if peer not in self._awaited:

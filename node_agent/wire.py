@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from node_agent.errors import TestbedError
 
 MAGIC = b"DTOE"
-VERSION = 3
+VERSION = 4
 PREFIX = MAGIC + bytes([VERSION])
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
@@ -82,21 +82,28 @@ class Hop(Struct, frozen=True, array_like=True):
 
 
 class Task(Struct, frozen=True, tag="task"):
-    """An inference task on its way to a receiver; a tensor frame follows."""
+    """An inference task on its way to a receiver; a tensor frame follows.
+
+    `sequence` numbers what its sender sends: of two messages about one task, an acknowledgement means one.
+    """
 
     task_id: Count
     device: Name
     attempt: Attempt
+    sequence: Count
     sent_s: Seconds
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
     tensor: TensorForm
 
 
 class Ack(Struct, frozen=True, tag="ack"):
-    """A receiver has taken a task over; `backlog` tasks, this one included, are now before or in service."""
+    """A receiver has taken a task over; `backlog` tasks, this one included, are now before or in service.
+
+    Task and sequence are those of the message that it answers.
+    """
 
     task_id: Count
-    attempt: Attempt
+    sequence: Count
     received_s: Seconds
     backlog: Count
 
@@ -131,7 +138,8 @@ class Offer(Struct, frozen=True, tag="offer"):
     """Forward sweep of a round: the flow an offloader plans to send to this receiver.
 
     `paths` splits the flow [task/s] by the thresholds it has survived, which fixes how hard the surviving tasks are.
-    `done`: every device upstream needs no further round. `last`: no further offer comes in this slot.
+    `done`: every device upstream needs no further round. `last`: no further offer comes in this slot. `return_s`: a
+    device's: how long a result from this receiver takes to it; None where that has not been measured.
     """
 
     slot: Count
@@ -141,6 +149,7 @@ class Offer(Struct, frozen=True, tag="offer"):
     sent_s: Seconds
     done: bool
     last: bool
+    return_s: Cost | None = None
 
 
 class Report(Struct, frozen=True, tag="report"):
@@ -151,7 +160,8 @@ class Report(Struct, frozen=True, tag="report"):
     continues (B), `curvature_s2` a bound on the second derivative (R, s^2/task). `onward_delay_s` is no marginal but
     the mean time that a task still needs once it has left this server, 0 for those that exit there. `onward_paths`
     gives the thresholds that a task finds from here on, this server's own first, with their probabilities.
-    `offloaders` is how many announced a flow in this round: all of them may move at once.
+    `offloaders` is how many announced a flow in this round: all of them may move at once. `return_s` is the mean time
+    of a result from here to its device; all costs and delays above count it for the tasks that exit here.
     """
 
     slot: Count
@@ -172,6 +182,8 @@ class Report(Struct, frozen=True, tag="report"):
     onward_paths: FlowPaths
     link_s: LinkTime  # one-way time of the offer this answers: a small message's
     done: bool
+    return_s: Cost = 0.0
+    sent_s: Seconds = 0.0
 
 
 class Status(Struct, frozen=True, tag="status"):
@@ -183,13 +195,16 @@ class Status(Struct, frozen=True, tag="status"):
 class State(Struct, frozen=True, tag="state"):
     """What a node tells the coordinator of a central policy once a slot: its own rate, and its links as measured.
 
-    `rate_per_s` is a device's arrival rate or a server's service rate; `link_s` the transfer time by receiver.
+    `rate_per_s` is a device's arrival rate or a server's service rate; `link_s` the transfer time by receiver; `back_s`
+    a device's: the time of a result by receiver; `return_s` a server's: the mean time of a result to its device.
     """
 
     slot: Count
     rate_per_s: Rate
     variability: Cost
     link_s: Annotated[dict[Name, Cost], Meta(max_length=4096)]
+    back_s: Annotated[dict[Name, Cost], Meta(max_length=4096)] = msgspec.field(default_factory=dict)
+    return_s: Cost = 0.0
 
 
 class Assignment(Struct, frozen=True, tag="assignment"):
@@ -212,7 +227,7 @@ def as_sent(message: Message, now_s: float) -> Message:
     Whoever sends a task or a result on has added the last of its hops.
     """
     match message:
-        case Offer() | Task(hops=()):
+        case Offer() | Report() | Task(hops=()):
             return replace(message, sent_s=now_s)
         case Task(hops=(*before, last)):
             return replace(message, sent_s=now_s, hops=(*before, replace(last, sent_s=now_s)))

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+import numpy as np
+
 from node_agent.records import DEVICE_DOWN, DecisionRecord, EventRecord, Record, SampleRecord, TaskRecord, lost_task
+from testbed.backlog import Tasks, overload
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
@@ -77,8 +80,10 @@ class Accounts:
 
     def tell_traces(self) -> None:
         """At time zero: which links follow which network traces."""
+        directed = {link.ends for link in self._scenario.links if link.down_trace is not None}
         for file, links in self._scenario.followers.items():
-            first, more = " - ".join(links[0]), len(links) - 1
+            one_way = not directed.isdisjoint((links[0], links[0][::-1]))
+            first, more = (" -> " if one_way else " - ").join(links[0]), len(links) - 1
             which = f"{first} and {more} more follow" if more else f"{first} follows"
             self.note(EventRecord(0.0, None, "link-trace", f"{which} {file}"))
 
@@ -158,4 +163,15 @@ class Accounts:
             stages=scenario.stages,
             fidelity=fidelity,
         )
+        figures |= self._overload()
         return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}
+
+    def _overload(self) -> dict[str, object]:
+        """Whether tasks piled up, as a comparison tells it; None for a run that was cut short."""
+        if self.stopped_s < float("inf"):
+            return {"overloaded": None, "outstanding_s": None}
+        created_s = np.array([task["created_s"] for task in self.tasks], dtype=np.float64)
+        delay_s = np.array([np.inf if task["delay_s"] is None else task["delay_s"] for task in self.tasks])
+        tasks = Tasks(created_s, created_s + delay_s, tuple(task["reason"] for task in self.tasks))
+        overloaded, outstanding_s = overload(tasks, self._scenario.duration_s)
+        return {"overloaded": overloaded, "outstanding_s": outstanding_s}

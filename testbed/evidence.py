@@ -97,15 +97,16 @@ class LinkOutlook:
     def of(cls, scenario: Scenario) -> Self:
         """From its links and events."""
         changes = [event for event in scenario.events if isinstance(event, LinkChange)]
-        steps_s: dict[frozenset[str], list[float]] = defaultdict(list)
+        steps_s: dict[tuple[str, str], list[float]] = defaultdict(list)
         for change in changes:
             if change.traced:
-                steps_s[frozenset(change.ends)].append(change.at_s)
+                steps_s[change.directions[0]].append(change.at_s)
         lengths_s = [median(b - a for a, b in pairwise((0.0, *times_s))) for times_s in steps_s.values()]
-        shaped: list[Link | LinkChange] = [*scenario.links, *changes]
+        shaped = [(link.ends, shape) for link in scenario.links for shape in link.shapes]
+        shaped += [(change.ends, change.shape) for change in changes]
         return cls(
             changing=frozenset(frozenset(change.ends) for change in changes),
-            losing=frozenset(frozenset(each.ends) for each in shaped if each.shape.loss > 0),
+            losing=frozenset(frozenset(ends) for ends, shape in shaped if shape.loss > 0),
             step_s=min(lengths_s, default=None),
         )
 

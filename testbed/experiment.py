@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,8 +13,9 @@ from typing import Any
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models.bundle import Bundle
 from node_agent.policies.loading import is_file
-from node_agent.records import EventRecord, Stop
+from node_agent.records import EventRecord
 from testbed.accounts import Accounts
+from testbed.claim import Claim
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
 from testbed.evidence import Evidence
@@ -43,7 +44,8 @@ class Plan:
     """What to run, fully decided. `facts` go into the manifest: how the run was asked for.
 
     With `require_fidelity`, a network that does not hold before the run ends it there. `link_traces` are the contents
-    of the network traces' files, by path as the topology states it.
+    of the network traces' files, by path as the topology states it. `claim` keeps other commands out of the run
+    directory for as long as there is the plan.
     """
 
     scenario: Scenario
@@ -56,6 +58,7 @@ class Plan:
     facts: dict[str, Any]
     require_fidelity: bool = False
     link_traces: Mapping[str, bytes] = field(default_factory=dict)
+    claim: Claim | None = None
 
     @property
     def topology_sha256(self) -> str:
@@ -64,6 +67,16 @@ class Plan:
         for name in sorted(self.link_traces):
             digest.update(name.encode() + b"\0" + sha256(self.link_traces[name]).digest())
         return digest.hexdigest()
+
+    def release(self) -> None:
+        """The run has ended: what it wrote now keeps others out of its directory."""
+        if self.claim is not None:
+            self.claim.release()
+
+    @property
+    def link_traces_sha256(self) -> dict[str, str]:
+        """What tells each network trace from any other (SHA-256 in hex), by path as the topology states it."""
+        return {name: sha256(content).hexdigest() for name, content in self.link_traces.items()}
 
     @property
     def policy_file(self) -> Path | None:
@@ -135,6 +148,7 @@ class Experiment:
                 interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
                 summary = self._summary()
                 recorder.finish(summary, reason)
+                plan.release()
         return Outcome(plan.run_directory, summary, reason, self._report)
 
     def _carry_out(self, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
@@ -213,7 +227,7 @@ class Experiment:
             return live.run(interrupts)
         finally:
             self._observer.phase("ending: agents stop, the network is taken down")
-            self._end(live, self._accounts, witness, launcher, room, configs)
+            self._end(live, self._accounts, witness, launcher)
 
     def _costs(self, launcher: Launcher) -> Warm:
         """What the sub-models cost: at once, or when they are loaded where a quota needs their processor time, too."""
@@ -245,20 +259,18 @@ class Experiment:
             refuse_broken(report)
         return measured
 
-    def _end(
-        self, live: LiveRun, accounts: Accounts, witness: Witness, launcher: Launcher, room: ControlRoom,
-        configs: Iterable[str],
-    ) -> None:
+    def _end(self, live: LiveRun, accounts: Accounts, witness: Witness, launcher: Launcher) -> None:
         """Stop the agents, hear what they still have to tell, and close the accounts, whatever has failed."""
-        for node in configs:
-            room.tell(node, Stop())
+        live.stop()
         try:
             deadline_s = time.monotonic() + STOP_TIMEOUT_S
             while not launcher.wait_ended(0.05) and time.monotonic() < deadline_s:
                 live.take_rest()
             live.take_rest()
-        except LaunchError:
-            pass  # the agents' parent is gone, and the agents with it: the run has failed already
+            live.note_left()
+        except LaunchError as error:  # the agents' parent is gone, and the agents with it
+            detail = f"{error}: what agents had still to tell is missing"
+            accounts.note(EventRecord(max(0.0, live.now_s), None, "agents-gone", detail))
         finally:
             accounts.close(live.now_s)
             self._report = witness.report()

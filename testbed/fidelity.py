@@ -145,7 +145,8 @@ def refuse_broken(report: Report) -> None:
 
 
 def _level(value: float, bounds: Bounds) -> int:
-    return sum(value > bound for bound in bounds)
+    """The place in VERDICTS of a figure. One that is not a number is beyond every bound, not below the first."""
+    return sum(not value <= bound for bound in bounds)
 
 
 def _bound(level: int, bounds: Bounds) -> str:
@@ -235,7 +236,7 @@ def _off_s(path: WatchedPath, jitter_s: float, *, changes: bool) -> float:
         return 0.0
     slow_s = path.excess_p10_s + TENTH_OF_JITTER * jitter_s
     early_s = path.excess_p50_s if changes else slow_s
-    if slow_s >= 0:
+    if not slow_s < 0:  # also where it is not a number, which is to be seen
         return slow_s
     return min(0.0, early_s) if path.probes >= FEWEST_EARLY_PROBES else 0.0
 
@@ -285,10 +286,14 @@ def _worst_link(evidence: Evidence) -> Iterator[_Finding]:
 
 def _late_links(evidence: Evidence) -> list[LinkStatistics]:
     """The links where the lateness of frames matters against the link's own delay."""
-    delay_s = {frozenset(link.ends): link.shape.delay_s for link in evidence.links}
+    delay_s = {
+        ends: shape.delay_s
+        for link in evidence.links
+        for ends, shape in zip((link.ends, link.ends[::-1]), link.shapes, strict=True)
+    }
 
     def matters(link: LinkStatistics) -> bool:
-        bound_s = max(LATE_FRAME_S, LATE_FRAME * delay_s.get(frozenset(link.ends), 0.0))
+        bound_s = max(LATE_FRAME_S, LATE_FRAME * delay_s.get(link.ends, 0.0))
         return link.frames >= FEWEST_FRAMES and (link.lateness_p99_s or 0.0) / evidence.time_scale > bound_s
 
     return [link for link in (evidence.network.links if evidence.network else ()) if matters(link)]

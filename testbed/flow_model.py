@@ -82,7 +82,8 @@ def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> t
     now, down = replace(scenario, events=()), frozenset[str]()
     for begin_s, end_s in zip(times_s, (*times_s[1:], scenario.duration_s), strict=True):
         changes = [event for event in incidents if event.at_s == begin_s]
-        means = {ends: mean_shape(course, begin_s, end_s) for ends, course in courses.items()}
+        one_each = {id(course): mean_shape(course, begin_s, end_s) for course in courses.values()}
+        means = {ends: one_each[id(course)] for ends, course in courses.items()}
         now, down = _changed(now, changes, means), _down(down, changes)
         offered = now if arrivals is None else _counted(now, arrivals, begin_s, end_s)
         found.append(Segment(begin_s, end_s, offered, down))
@@ -96,14 +97,23 @@ def _slots_s(scenario: Scenario) -> tuple[float, ...]:
     return tuple(number * scenario.slot_s for number in range(0, slots, together))
 
 
-def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[frozenset[str], LinkShape]) -> Scenario:
-    """`means` are the shapes of links that follow a trace, by their ends."""
-    shapes = {frozenset(event.ends): event.shape for event in events if isinstance(event, LinkChange)} | dict(means)
+def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[tuple[str, str], LinkShape]) -> Scenario:
+    """`means` are the shapes of links that follow a trace, by the sending and the receiving end."""
+    shapes = {
+        ends: event.shape for event in events if isinstance(event, LinkChange) for ends in event.directions
+    } | dict(means)
     capacities = {event.server: event.capacity_flop_per_s for event in events if isinstance(event, CapacityChange)}
     rates = {event.device: event.rate_per_s for event in events if isinstance(event, RateChange)}
     return replace(
         scenario,
-        links=tuple(replace(link, shape=shapes.get(frozenset(link.ends), link.shape)) for link in scenario.links),
+        links=tuple(
+            replace(
+                link,
+                shape=shapes.get(link.ends, link.shape),
+                down_shape=link.down_shape and shapes.get(link.ends[::-1], link.down_shape),
+            )
+            for link in scenario.links
+        ),
         servers=tuple(
             replace(server, capacity_flop_per_s=capacities.get(server.name, server.capacity_flop_per_s))
             for server in scenario.servers
@@ -149,7 +159,7 @@ def slowest_byte_per_s(shapes: Sequence[LinkShape]) -> float:
 def task_bytes(stage: int, tensor_bytes: int) -> int:
     """Bytes of a task that is sent to a server of `stage`: its tensor, and header and framing as nodes send them."""
     form = TensorForm("uint8", (tensor_bytes,))
-    return tensor_bytes + _message_bytes(Task(10_000, "device-1", 1, 100.1, _hops(stage - 1), form))
+    return tensor_bytes + _message_bytes(Task(10_000, "device-1", 1, 10_000, 100.1, _hops(stage - 1), form))
 
 
 def result_bytes(stage: int) -> int:
@@ -227,7 +237,11 @@ def flow_model(
     """
     ways = ways or Ways(scenario)
     names, receivers = _living(scenario, down)
-    shapes = [link.shape for link in scenario.links]
+    shapes = {
+        (end, number): shape
+        for number, link in enumerate(scenario.links)
+        for end, shape in zip(link.ends, link.shapes, strict=True)
+    }
     capacity = {server.name: server.capacity_flop_per_s for server in scenario.servers}
     rate = {device.name: device.rate_per_s for device in scenario.devices}
     tiers = tuple(
@@ -246,7 +260,7 @@ def flow_model(
     )
 
     def back_s(device: str, server: str, stage: int) -> float:
-        return transfer_s([shapes[link] for link in ways.links(device, server)], result_bytes(stage))
+        return transfer_s([shapes[hop] for hop in ways.hops(server, device)], result_bytes(stage))
 
     return_s = tuple(
         np.array([[back_s(device, server, h) for device in names[0]] for server in names[h]])
@@ -290,9 +304,10 @@ def _tier(
     servers: Sequence[str],
     receivers: Mapping[str, tuple[str, ...]],
     ways: Ways,
-    shapes: Sequence[LinkShape],
+    shapes: Mapping[tuple[str, int], LinkShape],
     byte_count: int,
 ) -> Tier:
+    """`shapes` by the sending end and the number of the link."""
     index = {name: number for number, name in enumerate(servers)}
     chosen = [[name for name in receivers[offloader] if name in index] for offloader in offloaders]
     size = (len(offloaders), max(len(names) for names in chosen))
@@ -301,7 +316,7 @@ def _tier(
     needs_s, rate_per_s = np.zeros(size), np.full(size, np.inf)
     for i, (offloader, names) in enumerate(zip(offloaders, chosen, strict=True)):
         for k, name in enumerate(names):
-            route = [shapes[link] for link in ways.links(offloader, name)]
+            route = [shapes[hop] for hop in ways.hops(offloader, name)]
             place[i, k], exists[i, k] = index[name], True
             needs_s[i, k] = transfer_s(route, byte_count)
             rate_per_s[i, k] = slowest_byte_per_s(route) / byte_count

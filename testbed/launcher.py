@@ -1,9 +1,9 @@
 """Starts agents inside their namespaces, by way of two warmed-up parents, and notices when they end."""
 
 import os
+import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe, wait
@@ -13,6 +13,7 @@ import msgspec
 
 from node_agent.agent import AgentConfig
 from node_agent.errors import TestbedError
+from testbed.interpreter import interpreter
 from testbed.ledger import Ledger
 from testbed.nursery import Exited, Failed, LoadModel, OpenGate, Request, Running, Spawn, Spawned, Warm, answer_decoder
 from testbed.scenario import ModelChoice
@@ -22,6 +23,7 @@ WARM_UP_TIMEOUT_S = 120.0
 # or it would wait for the launcher to read them, while the launcher waits for it to read requests.
 MOST_UNANSWERED = 128
 SPAWN_TIMEOUT_S = 30.0
+DEATH_TIMEOUT_S = 10.0
 
 
 class LaunchError(TestbedError):
@@ -54,7 +56,7 @@ class Launcher:
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self._ledger.directory / "torch")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "testbed.nursery", *map(str, numbers)],
+                [interpreter(), "-m", "testbed.nursery", *map(str, numbers)],
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -107,12 +109,28 @@ class Launcher:
             self._ask(parent, OpenGate())
 
     def kill(self, node: str) -> None:
-        """End one agent at once, as a power cut would."""
+        """End one agent at once, as a power cut would; it is gone, and its ports are free, when this returns."""
         while node in self._awaited:
             self._hear(SPAWN_TIMEOUT_S)
         pid = self._pids.pop(node, None)
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
+        if pid is None:
+            return
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return  # it has ended by itself just now
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            waiter = select.poll()
+            waiter.register(handle, select.POLLIN)
+            if not waiter.poll(DEATH_TIMEOUT_S * 1000):
+                raise LaunchError(f"the agent of {node} was killed and does not end", hint=self.where())
+        finally:
+            os.close(handle)
+
+    def running(self) -> list[str]:
+        """The nodes whose agents run, as far as is known."""
+        return list(self._pids)
 
     def ended(self) -> list[Exited]:
         """Agents that have ended since the last call, other than by `kill`."""

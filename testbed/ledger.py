@@ -11,7 +11,8 @@ written in; in any other one the lock alone tells whether the run lives, and the
 with their namespace.
 
 Decision: a user's ledgers lie under /tmp, always; rejected: XDG_RUNTIME_DIR, which depends on how the user has logged
-in, so that `clean` would look elsewhere than the run did.
+in, so that `clean` would look elsewhere than the run did. Only the environment variable DTOEE_TESTBED_LEDGERS names
+another folder: each session of tests has its own, so that its `clean` leaves the runs of others alone.
 """
 
 import contextlib
@@ -34,6 +35,7 @@ from node_agent.errors import EnvironmentLacking, TestbedError
 from testbed.rootless import outer_uid
 
 RUN_ROOT = Path("/run/dtoee-testbed")
+OTHER_ROOT = "DTOEE_TESTBED_LEDGERS"  # environment: a folder in which each user has one, named by the user id
 LEDGER_NAME = "ledger.jsonl"
 DEATH_TIMEOUT_S = 5.0
 
@@ -43,6 +45,8 @@ Kind = Literal["process", "interface", "cgroup", "directory"]
 def ledger_root() -> Path:
     """Where this user's ledgers lie; also inside a user namespace, where an ordinary user is root."""
     uid = outer_uid()
+    if other := os.environ.get(OTHER_ROOT):
+        return Path(other) / str(uid)
     return RUN_ROOT if uid == 0 else Path(f"/tmp/dtoee-testbed-{uid}")
 
 

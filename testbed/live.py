@@ -9,6 +9,7 @@ import msgspec
 from node_agent.agent import AgentConfig
 from node_agent.errors import TestbedError
 from node_agent.records import (
+    Command,
     DecisionRecord,
     EventRecord,
     Ready,
@@ -16,6 +17,7 @@ from node_agent.records import (
     SampleRecord,
     SetCapacity,
     Start,
+    Stop,
 )
 from testbed.accounts import Accounts
 from testbed.agenda import Agenda
@@ -26,7 +28,7 @@ from testbed.launcher import Launcher
 from testbed.network import EmulatedNetwork
 from testbed.observer import RunObserver
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
-from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
+from testbed.topology.traces import SENSIBLE_CHANGES_PER_S, sensible_step
 from testbed.witness import Witness
 
 # Real time between the command to start and time zero, which must not have passed when the last agent hears of it.
@@ -37,6 +39,7 @@ LISTEN_S = 0.05
 # Decision: what agents tell is taken ten times a second, whenever it came; rejected: at once, which woke this process
 # for each of 65 agents apart.
 BEAT_S = 0.1
+DEATH_NEWS_S = 1.0  # an agent that cannot be told anything has ended: its parent says so by then
 INJECT_S = 0.02  # real time for changes at a time: then telemetry, Ctrl-C and dead agents get their turn
 
 
@@ -80,7 +83,9 @@ class LiveRun:
         )
         self._agenda = Agenda(scenario.events, witness.skipped)
         self._epoch_s: float | None = None
-        self._ready: dict[str, tuple[str, ...]] = {}
+        self._ready: dict[str, tuple[str, ...]] = {}  # the agents that are ready, with the peers that did not answer
+        self._ended_s: float | None = None  # when agents were told to stop
+        self._unstopped: set[str] = set()  # who could not be told
         self._checked_s = 0.0
 
     @property
@@ -113,12 +118,12 @@ class LiveRun:
         """Until all tasks have ended; returns why it ended: completed or interrupted."""
         self._witness.start()
         self._epoch_s = time.monotonic() + START_LEAD_S + START_LEAD_EACH_S * len(self._configs)
-        for node in self._configs:
-            self._room.tell(node, Start(self._epoch_s))
-        self._observer.started(self._scenario, self._offered)
-        self._accounts.tell_traces()
-        self._warn_of_changes()
         try:
+            for node in self._configs:
+                self._tell(node, Start(self._epoch_s))
+            self._observer.started(self._scenario, self._offered)
+            self._accounts.tell_traces()
+            self._warn_of_changes()
             while not self._accounts.finished(self.now_s):
                 if interrupts.wanted:
                     self._accounts.stopped_s = self.now_s
@@ -138,10 +143,39 @@ class LiveRun:
             self._witness.stop()
         return "completed"
 
+    def stop(self) -> None:
+        """Tell all agents to stop; one that is only just starting is told as soon as it is ready."""
+        self._ended_s = self.now_s
+        self._unstopped = {node for node in self._ready if not self._room.tell(node, Stop())}
+
     def take_rest(self) -> None:
-        """What agents tell while they end; that they miss one another by then is no news."""
-        records = self._room.listen(0.0)
-        self._take([record for record in records if not isinstance(record, EventRecord)])
+        """What agents tell while they end; that they miss one another by then is no news, what came before is."""
+        assert self._ended_s is not None
+        self._unstopped = {node for node in self._unstopped if not self._room.tell(node, Stop())}
+        for record in self._room.listen(0.0):
+            if not isinstance(record, EventRecord) or record.time_s <= self._ended_s:
+                self._take([record])
+
+    def note_left(self) -> None:
+        """Say of agents that still run that the last they had to tell is missing."""
+        for node in self._launcher.running():
+            if node in self._ready:
+                detail = "it did not end when told to: its last interval is missing"
+                self._accounts.note(EventRecord(max(0.0, self.now_s), node, "agent-not-stopped", detail))
+
+    def _tell(self, node: str, command: Command) -> None:
+        """Have an agent that is ready obey.
+
+        Raises:
+            RunFailed: it cannot be told, most likely because it has ended.
+        """
+        deadline_s = time.monotonic() + DEATH_NEWS_S
+        while not self._room.tell(node, command):
+            self._note_deaths()
+            if time.monotonic() > deadline_s:
+                message = f"the agent of {node} takes no more commands ({type(command).__name__} was the last)"
+                raise RunFailed(message, hint=self._launcher.where())
+            time.sleep(LISTEN_S)
 
     def _patience_s(self) -> float:
         if (at_s := self._agenda.next_at_s()) is None:
@@ -159,9 +193,18 @@ class LiveRun:
                     self._witness.sampled(record, work_flop=self._configs[node].work_flop)
                 case Ready(node, unreachable):
                     self._ready[node] = unreachable
-                    if self._epoch_s is not None:  # it came up during the run
-                        self._room.tell(node, Start(self._epoch_s))
-                        self._witness.came_up(node, self.now_s)
+                    if self._ended_s is not None:
+                        self._unstopped.add(node)
+                    elif self._epoch_s is not None:  # it came up during the run
+                        self._brief(node, self._epoch_s)
+
+    def _brief(self, node: str, epoch_s: float) -> None:
+        """Tell an agent that came up how things are now: since it was forked, anything may have changed."""
+        config = self._configs[node]
+        if not config.node.is_device:
+            self._tell(node, SetCapacity(config.capacity_flop_per_s))
+        self._tell(node, Start(epoch_s))
+        self._witness.came_up(node, self.now_s)
 
     def _note_speed(self, record: DecisionRecord) -> None:
         """Compare a server's measured speed with the stated one."""
@@ -181,33 +224,39 @@ class LiveRun:
     def _warn_of_changes(self) -> None:
         per_s = self._scenario.link_changes_per_s / self._scenario.time_scale
         if per_s > SENSIBLE_CHANGES_PER_S:
+            followers = sum(len(link.traces) for link in self._scenario.links)
+            step = sensible_step(followers, self._scenario.time_scale)
             detail = (
                 f"{per_s:.0f} changes of links a second are more than the {SENSIBLE_CHANGES_PER_S:.0f} that a machine "
-                "makes in time; state longer steps for the traces (every: 500 ms)"
+                f"makes in time; state longer steps for the traces ({step})"
             )
             self._accounts.note(EventRecord(0.0, None, "too-lively", detail))
 
     def _inject(self, event: Event) -> None:
         match event:
-            case LinkChange(_, ends, shape):
-                self._network.change_link(ends, shape)
+            case LinkChange(_, ends, shape, sender=sender):
+                self._network.change_link(ends, shape, sender=sender)
             case CapacityChange(_, server, capacity):
                 self._governor.set_capacity(server, capacity, self.now_s)
-                # A server that is down, or goes down, comes back with the capacity it would have by then.
                 changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity)
                 self._configs[server] = changed
                 self._witness.capacity_changed(server, self.now_s, capacity)
-                self._room.tell(server, SetCapacity(capacity))
+                if server in self._ready:  # a server that is down, or only just comes up, is told when it is ready
+                    self._tell(server, SetCapacity(capacity))
             case RateChange():
                 pass  # the arrivals of the trace hold it
             case NodeChange(_, node, up):
                 down = self._accounts.is_down(node)
                 if up and down:
                     self._accounts.came_up(node)
-                    config = msgspec.structs.replace(self._configs[node], epoch_monotonic_s=self._epoch_s)
+                    config = msgspec.structs.replace(
+                        self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._room.life(node)
+                    )
                     self._launcher.spawn([(config, self._network.namespace_path(node))])
                 elif not up and not down:
                     self._launcher.kill(node)
+                    self._room.renew(node)  # should it have got ready just now, that is not said of the next one
+                    self._ready.pop(node, None)
                     self._take(self._room.listen(0.0))  # what it had told counts
                     self._accounts.went_down(node, self.now_s)
                     self._witness.went_down(node)

@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Struct
 
 from node_agent.agent import Agent, AgentConfig
-from node_agent.errors import TestbedError
+from node_agent.errors import TestbedError, in_words
 from node_agent.lifeline import die_with_parent
 from node_agent.models.bundle import load_bundle
 from node_agent.models.tables import ActivationFormat, SubModelProfile
@@ -217,9 +217,13 @@ class Nursery(ABC):
                 os.close(self._gate[0])
             agent.run()
             status = 0
-        except BaseException:
-            print(f"--- {request.config.node.name}", file=sys.stderr)
+        except BaseException as error:
+            name = request.config.node.name
+            print(f"--- {name}", file=sys.stderr)
             traceback.print_exc()
+            # The last line of the log is what the experiment says of it.
+            hint = getattr(error, "hint", "")
+            print(f"node {name}: {in_words(error)}{hint and '; '}{hint}", file=sys.stderr)
         finally:
             sys.stderr.flush()
             os._exit(status)

@@ -29,6 +29,7 @@ import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.staged import Rows
+from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
 from node_agent.models import Bundle, load_bundle
 from node_agent.models.tables import SubModelProfile
@@ -210,8 +211,8 @@ def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | No
             f"{len(thresholds)} thresholds for {early} early stages", hint="give one for all stages, or one for each"
         )
     chosen = [thresholds[0]] * early if len(thresholds) == 1 else list(thresholds)
-    if not all(0 <= threshold <= 2 for threshold in chosen):
-        raise InputError(f"thresholds {chosen} outside 0..2", hint="a threshold above 1 means: never exit here")
+    if not all(0 <= threshold <= 1 or threshold == NEVER for threshold in chosen):
+        raise InputError(f"thresholds {chosen} outside 0..1", hint="for no exit at a stage state never")
     return grid_of(offered, [np.array([threshold]) for threshold in chosen])
 
 

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from node_agent.errors import InputError
-from node_agent.models import load_bundle
+from node_agent.models import Bundle, load_bundle
 from testbed.experiment import Plan, new_run_id
 from testbed.network.emulated import BackendChoice
 from testbed.recorded import Asked, RecordedRun, model_sha256, read_recorded
 from testbed.recorder import new_run_directory
+from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
-from testbed.topology.choices import anchored
-from testbed.trace.workload import Arrival, check_trace, generate, read_trace
-from testbed.wiring import longest_hop_s
+from testbed.topology.choices import anchored, check_policy
+from testbed.trace.workload import Arrival, check_trace, check_volume, generate, read_trace
 
 
 def plan_run(
@@ -58,7 +57,11 @@ def plan_replay(
         InputError: not a run directory, or its inputs or its model were changed since.
     """
     run = read_recorded(recorded)
-    policy = run.policy if policy is None else anchored(policy, os.getcwd())
+    if policy is None:
+        policy = run.policy
+    else:
+        policy = anchored(policy, os.getcwd())
+        check_policy(policy)  # what was recorded may be what nobody may ask for any more
     return _plan(
         run.topology(policy),
         run.arrivals(),
@@ -68,6 +71,27 @@ def plan_replay(
         backend=backend,
         run=run,
     )
+
+
+def check_topology(path: Path) -> tuple[Scenario, Bundle]:
+    """All that a run or a simulation of a topology file checks before anything is made; draws no workload.
+
+    Raises:
+        InputError: it cannot be run; what `plan_run` would raise.
+    """
+    scenario = load_topology(path).resolve()
+    bundle = check_model(scenario)
+    check_volume(scenario, bundle.sample_count)
+    return scenario, bundle
+
+
+def check_model(scenario: Scenario) -> Bundle:
+    """The scenario's model. Raises InputError if one of the files that a run needs is missing or cannot be read."""
+    bundle, model = load_bundle(scenario.model.name), scenario.model  # whose weights the topology's reading has checked
+    bundle.exit_table(model.cut)
+    bundle.profiles(model.cut, model.activation)
+    bundle.evaluation  # noqa: B018 - reading it is the check
+    return bundle
 
 
 def _plan(
@@ -82,29 +106,23 @@ def _plan(
     run: RecordedRun | None = None,
 ) -> Plan:
     scenario = topology.resolve(seed=asked.seed, duration_s=asked.duration_s)
-    round_s = 2 * scenario.stages * longest_hop_s(scenario)
-    if scenario.slot_s <= round_s:
-        raise InputError(
-            f"{topology.source}: a slot of {scenario.slot_s:g} s is too short: one round of messages there and back "
-            f"takes up to {round_s:g} s on these links",
-            hint=f"state a slot of {10 * round_s:.2g} s or more",
-        )
-    bundle = load_bundle(scenario.model.name)
+    bundle = check_model(scenario)
     if run is not None:
         run.check_model(bundle)
     if arrivals is None:
         arrivals = generate(scenario, sample_count=bundle.sample_count)
     check_trace(arrivals, scenario, bundle.sample_count, source=source)
     run_id = new_run_id()
-    run_directory = out or Path("runs") / run_id
+    run_directory, claim = out or Path("runs") / run_id, None
     if make_directory:
-        run_directory = new_run_directory(out, scenario.name, scenario.policy.label, run_id)
+        run_directory, claim = new_run_directory(out, scenario.name, scenario.policy.label, run_id)
     return Plan(
         scenario=scenario,
         topology_text=topology.text,
         arrivals=arrivals,
         bundle=bundle,
         run_directory=run_directory,
+        claim=claim,
         run_id=run_id,
         backend=backend,
         link_traces=topology.traces,
@@ -113,6 +131,7 @@ def _plan(
             "asked": msgspec.to_builtins(asked),
             "topology_folder": topology.folder,
             "policy_parameters": dict(scenario.policy.parameters),
+            "policy_label": scenario.policy.stated_label,
             "seed": scenario.seed,
             "model_sha256": model_sha256(bundle),
             "workload": source,

@@ -36,6 +36,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     exit_reason: str
     policy: str
     policy_parameters: dict[str, bool | int | float | str] = {}
+    policy_label: str | None = None  # as stated
     topology_folder: str | None = None
     model_sha256: str | None = None  # runs of earlier versions do not say
     link_traces: dict[str, str] = {}  # name of its copy, by path as the topology states it
@@ -63,7 +64,9 @@ class RecordedRun:
             return self.asked.policy_override
         name = f"{(self.path / POLICY).resolve()}:{self.manifest.policy.rpartition(':')[2]}"
         stated = self.manifest.policy_parameters.items()
-        values = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in stated]
+        label = self.manifest.policy_label
+        values = [] if label is None else [f"label={label}"]
+        values += [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in stated]
         return f"{name}:{','.join(values)}" if values else name
 
     def topology(self, policy: str | None = None) -> Topology:
@@ -72,7 +75,7 @@ class RecordedRun:
         folder = self.manifest.topology_folder
         policy = self.policy if policy is None else policy
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
-        topology = load_topology(self.path / TOPOLOGY, folder=folder, policy=policy, traces=copies)
+        topology = load_topology(self.path / TOPOLOGY, folder=folder, policy=policy, traces=copies, recorded=True)
         if missing := topology.traces.keys() - copies.keys():
             raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)
         return topology

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ import numpy as np
 from node_agent.errors import InputError, TestbedError
 from node_agent.models.tables import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
+from testbed.claim import Claim, claim_directory
 from testbed.trace.workload import Arrival, write_trace
 
 MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
@@ -39,25 +41,34 @@ LINK_TRACE = "link-trace-"  # how the copies of network traces begin
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
 EVENTS, SUMMARY = "events.jsonl", "summary.json"
 SCHEMA = 1
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 _LIBRARIES = ("torch", "numpy", "pyzmq", "mininet", "msgspec")
 
 
-def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str) -> Path:
+def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str) -> tuple[Path, Claim]:
     """Make the folder of a new run: `out` itself, or a fresh one under `runs/` named by time, topology and policy.
 
+    It is the caller's alone until the claim is released: by then it must hold a file, or another run may take it.
+    `policy` is a label; what a folder's name cannot hold of it is left out.
+
     Raises:
-        InputError: `out` holds files already, or cannot be made.
+        InputError: `out` holds files already, is being written to, or cannot be made.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = out or Path("runs") / f"{stamp}-{topology}-{policy}-{run_id[-4:]}"
+    path = out or Path("runs") / f"{stamp}-{topology}-{folder_name(policy)}-{run_id[-4:]}"
+    claim = claim_directory(path, what="run directory")
     try:
-        path.mkdir(parents=True, exist_ok=True)
         taken = any(path.iterdir())
     except OSError as error:
-        raise InputError(f"cannot make the run directory {path}: {error.strerror}", hint="see --out") from error
+        raise InputError(f"cannot read the run directory {path}: {error.strerror}", hint="see --out") from error
     if taken:
         raise InputError(f"the run directory {path} is not empty", hint="choose another with --out, or remove it")
-    return path
+    return path, claim
+
+
+def folder_name(label: str) -> str:
+    """A policy's label as part of a folder's name: ASCII letters, digits and `.`, `_`, `=`, `-`; perhaps empty."""
+    return _UNSAFE.sub("-", label).strip(".-")
 
 
 class RecordingError(TestbedError):

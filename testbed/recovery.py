@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
+from testbed.backlog import Tasks
 from testbed.recorded import read_recorded
 from testbed.recorder import TASKS
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
@@ -113,7 +114,7 @@ def read_course(path: Path) -> Course:
     return pooled([read_tasks(path)])
 
 
-def read_tasks(path: Path) -> "Tasks":
+def read_tasks(path: Path) -> Tasks:
     """The tasks of a run directory, in the order of their ends. Raises InputError if they cannot be read."""
     decode = msgspec.json.Decoder(_TaskLine).decode
     created_s: list[float] = []
@@ -137,15 +138,6 @@ class _TaskLine(msgspec.Struct):
     created_s: float
     completed_s: float | None
     reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Tasks:
-    """When tasks were created and completed, (n,) each [s]; a lost one is completed at infinity, for a reason."""
-
-    created_s: Floats
-    completed_s: Floats
-    reasons: Sequence[str | None]
 
 
 def pooled(runs: Sequence[Tasks]) -> Course:

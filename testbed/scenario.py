@@ -15,7 +15,7 @@ Parameter = float | int | bool | str  # of a policy
 
 @dataclass(frozen=True, slots=True)
 class LinkShape:
-    """How one link treats frames, the same in both directions."""
+    """How a link, or one direction of it, treats frames."""
 
     rate_mbit_per_s: float  # what a TCP transfer gets
     delay_s: float  # one way, without queueing and transmission
@@ -47,24 +47,46 @@ class Link:
     """A link between two nodes or switches, named by its ends in the order of the file.
 
     `trace` is the file of the network trace that it follows, as the topology states it; `shape` is then the first one.
+    Both hold for both directions, unless the link follows two traces: then they hold for what the first end sends, and
+    `down_trace` and `down_shape` for what the second one does.
     """
 
     ends: tuple[str, str]
     shape: LinkShape
     trace: str | None = None
+    down_shape: LinkShape | None = None
+    down_trace: str | None = None
+
+    @property
+    def shapes(self) -> tuple[LinkShape, LinkShape]:
+        """For what the first end sends, and for what the second one does."""
+        return self.shape, self.down_shape or self.shape
+
+    @property
+    def traces(self) -> tuple[str, ...]:
+        """The files that it follows: none, one, or one for each direction."""
+        return tuple(file for file in (self.trace, self.down_trace) if file is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
     """At `at_s` the link between `ends` takes the shape `shape` (already complete: unstated fields kept).
 
-    `traced` marks a step of a recorded network trace: how this link always is, and no incident to recover from.
+    `traced` marks a step of a recorded network trace: how this link always is, and no incident to recover from. Where
+    a `sender` is named, one of the ends, only what it sends changes.
     """
 
     at_s: float
     ends: tuple[str, str]
     shape: LinkShape
     traced: bool = False
+    sender: str | None = None
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """(sending end, receiving end) of all that changes."""
+        both = (self.ends, self.ends[::-1])
+        return both if self.sender is None else tuple(ends for ends in both if ends[0] == self.sender)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +140,12 @@ class PolicyChoice:
 
     name: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    stated_label: str | None = None
 
     @property
     def label(self) -> str:
-        """The name without the folders of a policy file: fit for the name of a run directory."""
-        return self.name.rpartition("/")[2].replace(".py:", "-")
+        """What results call it: as stated, or its name, of one from a file the class."""
+        return self.stated_label or self.name.rpartition(".py:")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +196,12 @@ class Scenario:
 
     @property
     def followers(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
-        """The links that follow each network trace, by its file."""
-        found: dict[str, tuple[tuple[str, str], ...]] = {}
+        """The links that follow each network trace, by its file; sender and receiver where one direction does."""
+        found: dict[str, list[tuple[str, str]]] = {}
         for link in self.links:
-            if link.trace is not None:
-                found[link.trace] = (*found.get(link.trace, ()), link.ends)
-        return found
+            for file, ends in zip(link.traces, (link.ends, link.ends[::-1]), strict=False):
+                found.setdefault(file, []).append(ends)
+        return {file: tuple(links) for file, links in found.items()}
 
     def servers_of_stage(self, stage: int) -> tuple[Server, ...]:
         """The servers that host sub-model `stage` (1-based)."""

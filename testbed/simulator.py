@@ -72,6 +72,7 @@ class Simulation:
                     summary = self._accounts.summary(fidelity, {})
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
+                plan.release()
         return Outcome(plan.run_directory, summary, reason)
 
     def _carry_out(self, recorder: Recorder, interrupts: Interrupts) -> str:
@@ -172,7 +173,7 @@ class Course:
         now_s = self._agenda.now_s
         if isinstance(record, Ready):
             if self._started:  # it came up during the run
-                self._agenda.at(now_s, self._start_node, record.node)
+                self._agenda.at(now_s, self._start_node, (record.node, self.nodes[record.node].life))
             elif record.unreachable:
                 peers = ", ".join(record.unreachable)
                 raise SimulationFailed(f"no answer over the simulated network: {record.node} -> {peers}")
@@ -183,9 +184,10 @@ class Course:
         if isinstance(record, TaskRecord) and self._accounts.finished(now_s):
             self._agenda.stop()
 
-    def _start_node(self, name: str) -> None:
+    def _start_node(self, ready: tuple[str, int]) -> None:
+        name, life = ready
         node = self.nodes[name]
-        if node.up and not node.started:
+        if node.up and not node.started and node.life == life:  # it may have gone down since, and come up anew
             node.start()
 
     def _offer(self, task_id: int) -> None:
@@ -196,8 +198,8 @@ class Course:
 
     def _inject(self, event: Event) -> None:
         match event:
-            case LinkChange(_, ends, shape):
-                self._links.change(ends, shape)
+            case LinkChange(_, ends, shape, sender=sender):
+                self._links.change(ends, shape, sender=sender)
             case CapacityChange(_, server, capacity):
                 processor = self.nodes[server].processor
                 assert processor is not None

@@ -7,13 +7,30 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from node_agent.errors import InputError
+from testbed.unit_advice import unit_advice
 
-_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
-_SPAN = re.compile(rf"({_NUMBER})(?:\.\.({_NUMBER}))?\s*(\S.*)?", re.ASCII)
+_EXPONENT = r"(?:[eE][+-]?\d+)?"
+# A range's upper end does not begin with a dot: whether 0.1...5 ends at 5 or at .5, nobody could tell.
+_UPPER = rf"\d+(?:\.\d+)?{_EXPONENT}"
+_NUMBER = rf"(?:\d+(?:\.\d+)?|\.\d+){_EXPONENT}"
+_SPAN = re.compile(rf"({_NUMBER})(?:\.\.({_UPPER}))?\s*(\S.*)?", re.ASCII)
+_PLAIN = re.compile(rf"[+-]?{_NUMBER}", re.ASCII)
 _LOOKS_NUMERIC = re.compile(r"[+-]?\.?\d", re.ASCII)
+_THREE_DOTS = re.compile(rf"({_NUMBER})\s*\.\.\.+\s*(\d+)(.*)", re.ASCII)
+# What stands behind the first number where a unit is expected, and how to write what it may mean.
+_MISREADINGS = tuple(
+    (re.compile(pattern, re.ASCII), advice)
+    for pattern, advice in (
+        (r"(\.\.|-|–|—|to\b)\s*[.\d]", "two dots without spaces make a range: 2..10 ms"),
+        (r".*\.\.", "state the unit once, after the upper end: 2..10 ms"),
+        (r"[,'’_]?\d+(?![\d/])|,", "write no separator of thousands, and a decimal point: 1500.5 ms"),
+        (r"\.", "write a digit after the decimal point, or leave the point out: 5 ms"),
+    )
+)
+# A non-breaking or thin space is a space, and the Greek letter in μs is the sign of µs.
+_TYPOGRAPHY = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u03bc": "\u00b5"})
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)\b", re.IGNORECASE)
 _MAX_CHARACTERS = 64
 
@@ -98,11 +115,11 @@ def parse_span(text: object, dimension: Dimension) -> Span:
     low_text, high_text, unit = match.groups()
     if unit is None:
         raise _needs_unit(words, dimension)
-    if ".." in unit:
-        raise QuantityError(
-            f"{_short(words)!r} is not {dimension.name}", hint="state the unit once, after the upper end: 2..10 ms"
-        )
-    factor = _factor(unit, dimension)
+    if (misread := _misread(words, unit)) is not None:
+        raise QuantityError(f"{_short(words)!r} is not {dimension.name}", hint=misread)
+    factor = dimension.units.get(unit)
+    if factor is None:
+        raise _unknown_unit(unit, dimension, float(low_text), None if high_text is None else float(high_text))
     low = _bounded(float(low_text) * factor, words, dimension)
     high = low if high_text is None else _bounded(float(high_text) * factor, words, dimension)
     if low > high:
@@ -122,7 +139,7 @@ def parse_quantity(text: object, dimension: Dimension) -> float:
 
 def parse_factor(text: str) -> float:
     """Read a factor such as `x0.33`, which multiplies the value that the topology states. Raises QuantityError."""
-    match = re.fullmatch(rf"[x×]\s*({_NUMBER})", text.strip(), re.ASCII)
+    match = re.fullmatch(rf"[x×]\s*({_NUMBER})", text.translate(_TYPOGRAPHY).strip(), re.ASCII)
     value = float(match[1]) if match else math.nan
     if not 0 < value <= 1e6:
         raise QuantityError(f"{_short(text)!r} is not a factor above zero and up to 1e6", hint="write a factor as x0.5")
@@ -150,13 +167,30 @@ def parse_parameter(value: object) -> float | int | bool | str:
         raise QuantityError("a parameter must be a number, true, false or text", hint="for example theta: 2 s")
     if not _LOOKS_NUMERIC.match(value.strip()):
         return value
-    match = _SPAN.fullmatch(value.strip())
+    words = value.translate(_TYPOGRAPHY).strip()
+    match = _SPAN.fullmatch(words)
     for dimension in DIMENSIONS:
         if match is not None and match[3] in dimension.units:
-            return parse_quantity(value, dimension)
-    raise QuantityError(
-        f"{_short(value)!r} begins with a number but is no quantity", hint="for example 2 s, 50 Mbit/s or 1 %"
-    )
+            return parse_quantity(words, dimension)
+    raise QuantityError(f"{_short(words)!r} begins with a number but is no quantity", hint=_parameter_hint(match))
+
+
+def _parameter_hint(match: re.Match[str] | None) -> str:
+    if match is not None and match[3]:
+        for dimension in DIMENSIONS:
+            if advice := unit_advice(match[3], tuple(dimension.units), float(match[1]), None):
+                return f"{advice} for example 2 s, 50 Mbit/s or 1 %"
+    return "for example 2 s, 50 Mbit/s or 1 %"
+
+
+def parse_number(text: str) -> float:
+    """Read a number without unit as topologies state it: no `1_000`, no `nan`, no digits but 0-9.
+
+    Raises QuantityError.
+    """
+    if not _PLAIN.fullmatch(text.strip()) or not math.isfinite(value := float(text)):
+        raise QuantityError(f"{_short(text)!r} is not a number", hint="for example 0.8")
+    return value
 
 
 def format_quantity(value: float, dimension: Dimension) -> str:
@@ -175,8 +209,8 @@ def format_quantity(value: float, dimension: Dimension) -> str:
 
 def quantity_pattern(dimension: Dimension, *, spans: bool = True) -> str:
     """A regular expression (ECMA dialect, for the JSON Schema) of the texts that `parse_span` reads."""
-    units = "|".join(re.escape(unit) for unit in dimension.units)
-    span = rf"(\.\.{_NUMBER})?" if spans else ""
+    units = "|".join(re.escape(unit).replace("µ", "[µμ]") for unit in dimension.units)
+    span = rf"(\.\.{_UPPER})?" if spans else ""
     return rf"^\s*{_NUMBER}{span}\s*({units})\s*$"
 
 
@@ -191,7 +225,7 @@ def _as_text(value: object, dimension: Dimension) -> str:
                 f"{dimension.name} must not be negative: {value}", hint=f"for example {dimension.example}"
             )
         raise _needs_unit(str(value), dimension)
-    return value.strip()
+    return value.translate(_TYPOGRAPHY).strip()
 
 
 def _not_a_quantity(words: str, dimension: Dimension) -> QuantityError:
@@ -206,23 +240,26 @@ def _not_a_quantity(words: str, dimension: Dimension) -> QuantityError:
 
 def _needs_unit(words: str, dimension: Dimension) -> QuantityError:
     units = ", ".join(dimension.units)
+    hint = f"for example {dimension.example} (units: {units})"
+    if "s" in dimension.units:
+        hint += "; a bare number means seconds only in options such as --duration"
+    return QuantityError(f"{words} has no unit; {dimension.name} needs one", hint=hint)
+
+
+def _unknown_unit(unit: str, dimension: Dimension, low: float, high: float | None) -> QuantityError:
+    advice = unit_advice(unit, tuple(dimension.units), low, high) or f"for example {dimension.example}"
     return QuantityError(
-        f"{words} has no unit; {dimension.name} needs one",
-        hint=f"for example {dimension.example} (units: {units})",
-    )
-
-
-def _factor(unit: str, dimension: Dimension) -> float:
-    factor = dimension.units.get(unit)
-    if factor is not None:
-        return factor
-    same = [known for known in dimension.units if known.lower() == unit.lower()]
-    close = same or get_close_matches(unit, dimension.units, n=1, cutoff=0.6)
-    advice = f"did you mean {close[0]}?" if close else f"for example {dimension.example}"
-    raise QuantityError(
         f"{_short(unit)!r} is not a unit of {dimension.name.removeprefix('a ')}",
         hint=f"{advice} (units: {', '.join(dimension.units)})",
     )
+
+
+def _misread(words: str, unit: str) -> str | None:
+    """How to write a number that another reader would take for another one; None if `unit` is just a unit."""
+    if (dots := _THREE_DOTS.fullmatch(words)) is not None:
+        low, high, rest = dots.groups()
+        return f"two dots make a range: {low}..{high}{rest} or {low}..0.{high}{rest}"
+    return next((advice for pattern, advice in _MISREADINGS if pattern.match(unit)), None)
 
 
 def _bounded(value: float, words: str, dimension: Dimension) -> float:

@@ -11,6 +11,7 @@ from node_agent.policies import make_policy
 from node_agent.probing import BULK_BYTES, FIRST_PROBES
 from node_agent.problem import Place
 from node_agent.wire import TensorForm
+from testbed.network.routes import Ways
 from testbed.nursery import Warm
 from testbed.scenario import LinkChange, ModelChoice, Scenario
 from testbed.trace import workload
@@ -96,6 +97,7 @@ def node_configs(
     places = {
         name: Place(stage, tuple(scenario.offload_to.get(name, ()))) for name, (stage, _) in declared.items()
     }  # fmt: skip
+    sources = _sources(declared, offloaders)
     configs = {}
     for name, (stage, rate_per_s) in declared.items():
         configs[name] = NodeConfig(
@@ -114,12 +116,24 @@ def node_configs(
             seed=scenario.seed,
             input_form=forms[stage - 1] if stage else None,
             onward_form=forms[stage] if stage < scenario.stages else None,
+            devices=sources[name] if stage > 1 else (),
             coordinator=coordinator,
             places=places if name == coordinator else {},
             timeouts=patience,
         )
         next_rank[stage] += 1
     return configs
+
+
+def _sources(
+    declared: Mapping[str, tuple[int, float]], offloaders: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """The devices whose tasks can get to each node, by name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, (stage, _) in sorted(declared.items(), key=lambda item: item[1][0]):
+        upstream = offloaders.get(name, ())
+        found[name] = (name,) if stage == 0 else tuple(dict.fromkeys(d for peer in upstream for d in found[peer]))
+    return found
 
 
 def tensor_forms(shapes: Sequence[tuple[int, ...]], activation: ActivationFormat) -> tuple[TensorForm, ...]:
@@ -143,19 +157,36 @@ def longest_hop_s(scenario: Scenario) -> float:
 
     A link that follows a network trace counts as it is for most of the time: see `usual_delay_s`.
     """
-    shapes = [link.shape for link in scenario.links if link.trace is None]
-    shapes += [event.shape for event in scenario.incidents if isinstance(event, LinkChange)]
-    delays_s = [shape.delay_s + 4 * shape.jitter_s for shape in shapes]
-    delays_s += [usual_delay_s(course, scenario.duration_s) for course in traced_courses(scenario).values()]
-    slowest_s = max(delays_s, default=0.0)
-    return slowest_s * (1 + min(len(scenario.switches), 2))
+    slowest_s = _slowest_s(scenario)
+    if not scenario.switches:  # each hop is one link
+        return max(slowest_s, default=0.0)
+    ways = Ways(scenario)
+    hops = ((name, receiver) for name, receivers in scenario.offload_to.items() for receiver in receivers)
+    return max((sum(slowest_s[link] for link in ways.links(*hop)) for hop in hops), default=0.0)
+
+
+def _slowest_s(scenario: Scenario) -> list[float]:
+    """By link, the longest delay that it has during the run, with four deviations of jitter [s]."""
+    shapes = {frozenset(link.ends): list(link.shapes) for link in scenario.links}
+    for event in scenario.incidents:
+        if isinstance(event, LinkChange):
+            shapes[frozenset(event.ends)].append(event.shape)
+    courses = traced_courses(scenario)
+    return [
+        max(usual_delay_s(courses[ends], scenario.duration_s) for ends in (link.ends, link.ends[::-1]))
+        if link.traces
+        else max(shape.delay_s + 4 * shape.jitter_s for shape in shapes[frozenset(link.ends)])
+        for link in scenario.links
+    ]
 
 
 def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
     """How patient nodes must be on this scenario's links; `forms` is what the stages take."""
     usual = Timeouts()
     largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
-    slowest_mbit_per_s = min((link.shape.rate_mbit_per_s for link in scenario.links), default=1.0)
+    slowest_mbit_per_s = min(
+        (shape.rate_mbit_per_s for link in scenario.links for shape in link.shapes), default=1.0
+    )
     probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
     connect_s = CONNECT_S * len(scenario.links) / scenario.time_scale
     return Timeouts(

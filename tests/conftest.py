@@ -2,8 +2,21 @@
 
 import signal
 
+import pytest
 
-def pytest_configure() -> None:
+from tests import belongings
+
+pytest_plugins = ["tests.quiet"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this session its own ledgers, and signals that work."""
+    folder = belongings.begin_session()
+    config.add_cleanup(lambda: belongings.end_session(folder))
+    obey_signals()
+
+
+def obey_signals() -> None:
     """Meet Ctrl-C also where whoever started the tests had it ignored, as shells do for what runs in the background.
 
     An ignored signal is inherited by every program that the tests start, and none of them could be interrupted.

@@ -50,9 +50,9 @@ def server_scores(
     found = []
     for j in servers:
         p, k = sweeps.rows[stage + 1][j], tier.receivers[j]
-        cost = np.full(len(table), float(p @ (link[j] + below.local_s[k])))
-        if not last:
-            cost += (p * below.onward_s[k]) @ flows.cells.goes_on[stage + 1][k][:, cell]
+        cost = np.full(len(table), float(p @ (link[j] + below.local_s[k])) - _return_s(network, stage)[j])
+        goes_on = np.zeros((len(k), len(table))) if last else flows.cells.goes_on[stage + 1][k][:, cell]
+        cost += (p * below.onward_s[k]) @ goes_on + (p * _return_s(network, stage + 1)[k]) @ (1 - goes_on)
         gain = p @ accuracy[k] - table.correct[:, stage]
         phi = float(flows.arrival_per_s[stage][j])
         weights = (flows.weights[stage][j] / max(phi, 1e-300) / row_share)[cell]
@@ -63,6 +63,11 @@ def server_scores(
             )
         )
     return points, found
+
+
+def _return_s(network: StagedNetwork, stage: int) -> Array:
+    """ret of every server of `stage` (from 0), (n,)."""
+    return np.zeros(len(network.service_per_s[stage])) if network.return_s is None else network.return_s[stage]
 
 
 def _accuracy_to_go(network: StagedNetwork, sweeps: Sweeps, stage: int) -> Array:

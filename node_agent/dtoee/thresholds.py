@@ -5,14 +5,16 @@ right, correct[n, h]. A task leaves at stage h when its confidence there reaches
 with them remaining ratio and accuracy downstream, follow from the thresholds passed so far: this is the coupling
 between thresholds and flows. A server at stage h that moves c to c' shifts the rows M with confidence between the two:
 
-    dDelay = sign f phi sum_k p_k (t_k + D'_k + pen'_k + IM_k B_k) + 1/2 sum_k (phi f p_k)^2 R_k      [task]
+    dDelay = sign f phi (sum_k p_k (t_k + D'_k + pen'_k + (1-IM_k) ret_k + IM_k B_k) - ret)
+             + 1/2 sum_k (phi f p_k)^2 R_k                                                            [task]
     dAcc   = sign f phi (sum_k p_k a_k - a_own)                                                       [task/s]
     score  = dDelay - theta dAcc                                                                      [task]
 
 f is the weight of M, sign +1 if c rises (fewer exits), IM_k the share of M that would continue beyond receiver k, a_k
-its accuracy from k on, a_own its accuracy at this exit, theta the seconds of mean delay that one unit of accuracy is
-worth. The separate terms D'_k and B_k are used rather than Omega_k, because rows that just miss a threshold are easier
-than the average survivor. The move is taken when it lowers the objective by more than eps phi.
+its accuracy from k on, a_own its accuracy at this exit, ret_k and ret the mean times of a result from k and from here
+to its device, theta the seconds of mean delay that one unit of accuracy is worth. The separate terms D'_k and B_k are
+used rather than Omega_k, because rows that just miss a threshold are easier than the average survivor. The move is
+taken when it lowers the objective by more than eps phi.
 
 Summed over the rows sorted by confidence, the same prediction holds for every grid point at once (`scores`): a local
 rule in closed form, "exit where what going on still gains, times theta, is below what it costs downstream". `best_jump`
@@ -50,6 +52,13 @@ class Onward:
     onward_s: Array  # B
     curvature_s2: Array  # R
     paths: tuple[Paths, ...]  # thresholds from the receiver on, with their probabilities
+    return_s: Array | float = 0.0  # ret_k, of a result from the receiver to its device
+    own_return_s: float = 0.0  # ret, of a result from this server: what a task that goes on does not pay
+
+    @property
+    def returns_s(self) -> Array:
+        """ret_k of every receiver, (K,)."""
+        return np.broadcast_to(np.asarray(self.return_s, dtype=np.float64), self.row.shape)
 
 
 @lru_cache(maxsize=64)
@@ -216,11 +225,10 @@ def best_jump(
         most_steps: go at most that many grid points towards the best one; None: all the way.
     """
     points = grid(table, stage)
-    cost = np.full(len(table), float(onward.row @ (onward.link_s + onward.local_s)))
+    cost = np.full(len(table), float(onward.row @ (onward.link_s + onward.local_s)) - onward.own_return_s)
     gain = -table.correct[:, stage - 1].astype(np.float64)
-    for thresholds, share, price_s in _merged(onward):
-        if thresholds:
-            cost += np.where(table.confidence[:, stage] < thresholds[0], price_s, 0.0)
+    for thresholds, share, price_s, return_s in _merged(onward):
+        cost += np.where(table.confidence[:, stage] < thresholds[0], price_s, return_s) if thresholds else return_s
         gain += share * _outcome(table, stage + 1, thresholds)
     found = scores(
         ranked(table, stage), cost - theta_s * gain, row_weights(table, paths), points, threshold,
@@ -242,12 +250,16 @@ def chosen(points: Array, found: Array, threshold: float, least_gain: float, mos
     return float(points[best]) if found[best] < -least_gain else threshold
 
 
-def _merged(onward: Onward) -> list[tuple[tuple[float, ...], float, float]]:
-    """Distinct thresholds still to come, with their probability and the part of B that rows going on there pay."""
-    merged: dict[tuple[float, ...], tuple[float, float]] = {}
-    for probability, onward_s, paths in zip(onward.row, onward.onward_s, onward.paths, strict=True):
+def _merged(onward: Onward) -> list[tuple[tuple[float, ...], float, float, float]]:
+    """Distinct thresholds still to come, with their probability and what rows there pay: parts of B and of ret_k.
+
+    Rows that go on from the receiver pay the former, those that leave there the latter.
+    """
+    merged: dict[tuple[float, ...], tuple[float, float, float]] = {}
+    known = zip(onward.row.tolist(), onward.onward_s.tolist(), onward.returns_s.tolist(), onward.paths, strict=True)
+    for probability, onward_s, return_s, paths in known:
         for share, thresholds in paths:
-            before = merged.get(thresholds, (0.0, 0.0))
-            part = float(probability) * share
-            merged[thresholds] = (before[0] + part, before[1] + part * float(onward_s))
-    return [(thresholds, share, price_s) for thresholds, (share, price_s) in merged.items()]
+            before = merged.get(thresholds, (0.0, 0.0, 0.0))
+            part = probability * share
+            merged[thresholds] = (before[0] + part, before[1] + part * onward_s, before[2] + part * return_s)
+    return [(thresholds, *parts) for thresholds, parts in merged.items()]

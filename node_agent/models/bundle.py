@@ -22,6 +22,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models.architecture import GLYPHS, Architecture
 from node_agent.models.tables import ActivationFormat, ExitScores, Samples, SubModelProfile, check_cut
+from node_agent.suggest import closest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,6 +130,12 @@ class Bundle:
         except msgspec.ValidationError as error:
             raise InputError(f"{self.folder / CARD}: {error}", hint=self._remedy) from error
 
+    @property
+    def _classes(self) -> int:
+        """How many classes the model tells apart, as far as its card says so."""
+        named = self.card.get("classes")
+        return len(named) if isinstance(named, list) and named else 2**31
+
     @cached_property
     def evaluation(self) -> Samples:
         """The samples that devices offer as tasks."""
@@ -137,6 +144,10 @@ class Bundle:
         sound = images.shape == (count, 1, 32, 32) and images.dtype == np.uint8 and severity.shape == (count,)
         if not (sound and labels.ndim == 1 and labels.dtype.kind in "iu" and count):
             raise InputError(f"{self.file(EVALUATION)}: arrays of the wrong shape or type", hint=self._remedy)
+        if not ((labels >= 0) & (labels < self._classes)).all():
+            raise InputError(f"{self.file(EVALUATION)}: labels: classes that the model has not", hint=self._remedy)
+        if not np.isfinite(severity).all():
+            raise InputError(f"{self.file(EVALUATION)}: severity: NaN or infinite", hint=self._remedy)
         return Samples(images, labels.astype(np.int64), severity.astype(np.float32))
 
     @property
@@ -172,7 +183,8 @@ class Bundle:
         sound = sound and confidence.dtype.kind == "f" and prediction.dtype.kind in "iu"
         if not sound:
             raise InputError(f"{self.folder / SCORES}: arrays of the wrong shape or type", hint=self._remedy)
-        if not (((confidence >= 0) & (confidence <= 1)).all() and (prediction >= 0).all()):
+        classes = (prediction >= 0) & (prediction < self._classes)
+        if not (((confidence >= 0) & (confidence <= 1)).all() and classes.all()):
             raise InputError(f"{self.folder / SCORES}: confidences outside 0..1, or no classes", hint=self._remedy)
         return ExitScores(confidence.astype(np.float64), prediction.astype(np.int64))
 
@@ -199,13 +211,19 @@ class Bundle:
             found.append(
                 SubModelProfile(
                     stage=index + 1,
-                    flop=sum(part.flop for part in parts),
+                    flop=self._positive(sum(part.flop for part in parts), index + 1),
                     input_bytes=sizes[index],
                     output_bytes=sizes[index + 1] if index + 1 < len(ends) else 0,
                     parameters_bytes=sum(part.parameters_bytes for part in parts),
                 )
             )
         return tuple(found)
+
+    def _positive(self, flop: int, stage: int) -> int:
+        """The work of a stage; InputError where the card says that there is none."""
+        if flop < 1:
+            raise InputError(f"{self.folder / CARD}: costs: stage {stage} has no work", hint=self._remedy)
+        return flop
 
     def input_shapes(self, cut: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """Shapes of the tensors that the sub-models of `cut` take: an image first, then activations."""
@@ -227,10 +245,28 @@ class Bundle:
             raise InputError(f"{self.folder / CARD}: costs of other blocks or exits", hint=self._remedy)
         return parts
 
+    def check_weights(self) -> None:
+        """Raise InputError where the weights cannot be read, or hold NaN or infinity; does not load torch."""
+        from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only a topology's model is worth it
+
+        path = self.folder / WEIGHTS
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                    tensor = tensors.get_tensor(name)
+                    if not np.isfinite(tensor).all():
+                        wrong = int((~np.isfinite(tensor)).sum())
+                        what = f"tensor {name}: {wrong} of {tensor.size} weights are NaN or infinite"
+                        raise InputError(f"{path}: {what}", hint=self._remedy)
+        except (OSError, SafetensorError, TypeError) as error:  # the last: numbers of a kind that numpy has not
+            raise InputError(f"{path}: {str(error).splitlines()[0]}", hint=self._remedy) from error
+
     def network(self) -> "EarlyExitNetwork":
-        """The whole model in its inference form; loads torch."""
+        """The whole model in its inference form; loads torch. InputError where its weights cannot be used."""
         from safetensors import SafetensorError  # noqa: PLC0415 - devices and checks must not pay for torch
         from safetensors.torch import load_file  # noqa: PLC0415
+
+        self.check_weights()
 
         from node_agent.models.network import EarlyExitNetwork  # noqa: PLC0415
 
@@ -274,10 +310,10 @@ def load_bundle(name_or_path: str) -> Bundle:
     shipped = name_or_path in available_models()
     folder = _SHIPPED / name_or_path if shipped else Path(name_or_path)
     if not shipped and not folder.is_dir():
-        known = ", ".join(available_models()) or "none"
-        raise InputError(
-            f"unknown model {name_or_path!r}", hint=f"shipped models: {known}; or give the folder of a bundle"
-        )
+        known = f"shipped models: {', '.join(available_models()) or 'none'}; or give the folder of a bundle"
+        guess = closest(name_or_path, available_models())
+        hint = known if guess is None else f"did you mean {guess}? ({known})"
+        raise InputError(f"unknown model {name_or_path!r}", hint=hint)
     bundle = Bundle(name_or_path if shipped else folder.resolve().name, folder)
     bundle.card  # noqa: B018 - reading it is the check
     return bundle

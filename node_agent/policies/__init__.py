@@ -1,13 +1,14 @@
 """Offloading policies by name; each has its own file and its own parameters."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
-
-import msgspec
+from typing import Any, TypeVar
 
 from node_agent.errors import InputError
+from node_agent.policies.answers import is_finite, shown
 from node_agent.policies.bandwidth_first import BandwidthFirst
 from node_agent.policies.base import Policy
+from node_agent.policies.checked import CheckedPolicy, place_of
 from node_agent.policies.computing_first import ComputingFirst
 from node_agent.policies.dto_ee import DtoEe
 from node_agent.policies.dto_ee_2c import DtoEe2c
@@ -18,9 +19,16 @@ from node_agent.policies.join_shortest_queue import JoinShortestQueue
 from node_agent.policies.loading import is_file, load_policy
 from node_agent.policies.ngto import Ngto
 from node_agent.policies.no_early_exit import NoEarlyExit
+from node_agent.policies.parameters import read_parameters, threshold_fault
 from node_agent.policies.shortest_expected_delay import ShortestExpectedDelay
 from node_agent.policies.two_choices import TwoChoices
 from node_agent.policies.uniform import Uniform
+from node_agent.suggest import closest
+
+# Python's own int() and float() would take 1_0 for ten, and digits of other scripts.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NOT_FINITE = ("nan", "inf", "infinity")
 
 _POLICIES: dict[str, type[Any]] = {
     "dto-ee": DtoEe,
@@ -39,6 +47,10 @@ _POLICIES: dict[str, type[Any]] = {
 }
 
 
+LABEL, MAX_LABEL_CHARACTERS = "label", 64  # of a policy in results
+P = TypeVar("P")
+
+
 def policy_names() -> tuple[str, ...]:
     """Names that `make_policy` knows, besides files."""
     return tuple(_POLICIES)
@@ -53,37 +65,50 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
         theta_s: exchange rate of the objective: seconds of mean delay that one unit of accuracy is worth.
 
     Raises:
-        InputError: unknown policy, unknown parameter or a value out of range.
+        InputError: unknown policy, unknown parameter, a value out of range, or a class that breaks its contract.
     """
     name = name.removesuffix(":")  # an empty list of parameters
-    if is_file(name):
-        build = load_policy(name)
-    elif name in _POLICIES:
-        build = _POLICIES[name]
-    else:
-        raise InputError(
-            f"there is no policy {name!r}", hint=f"choose one of {', '.join(_POLICIES)}, or state file.py:Class"
-        )
-    known = build.parameters_type.__struct_fields__
-    for key in parameters or {}:
-        if key not in known:
-            hint = f"it has {', '.join(known)}" if known else "it has none"
-            raise InputError(f"policy {name} has no parameter {key!r}", hint=hint)
-    try:
-        # Not strict: a whole number is welcome where seconds are wanted.
-        converted = msgspec.convert(dict(parameters or {}), build.parameters_type, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"policy {name}: {error}") from error
+    build = _class_of(name)
+    for key, value in (parameters or {}).items():
+        if not is_finite(value):
+            raise InputError(f"policy {name}: {key} is {shown(value)}", hint="a parameter must be a finite number")
+    converted = read_parameters(name, parameters or {}, build.parameters_type)
     try:
         policy: Policy = build(converted, theta_s)
-    except Exception as error:  # whatever a user's own class raises
+    except InputError:
+        raise  # it says more than we could
+    except (Exception, SystemExit) as error:  # whatever a user's own class raises
         message = f"policy {name} cannot be made: {type(error).__name__}: {error}"
-        raise InputError(message, hint="its class is called with its parameters and theta_s") from error
+        called = "its class is called with its parameters and theta_s"
+        raise InputError(message, hint=place_of(name, error) or called) from error
+    CheckedPolicy(policy, name).verify()
     return policy
+
+
+def policy_fault(name: str, parameters: Mapping[str, object]) -> str | None:
+    """What is wrong with parameters that `make_policy` takes, and that nobody may state any more; None if nothing is.
+
+    Raises:
+        InputError: there is no such policy.
+    """
+    return threshold_fault(parameters, _class_of(name.removesuffix(":")).parameters_type)
+
+
+def _class_of(name: str) -> type[Any]:
+    if is_file(name):
+        return load_policy(name)
+    if name in _POLICIES:
+        return _POLICIES[name]
+    listing = f"choose one of {', '.join(_POLICIES)}, or state file.py:Class"
+    guess = closest(name, _POLICIES)
+    hint = listing if guess is None else f"did you mean {guess}? (or {listing})"
+    raise InputError(f"there is no policy {name!r}", hint=hint)
 
 
 def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
     """Name and parameters of a policy as people write it: `name`, `name:key=value,key=value` or `file.py:Class:...`.
+
+    `label=TEXT` among the parameters is text: see `take_label`.
 
     >>> parse_policy("fixed-threshold:threshold=0.7")
     ('fixed-threshold', {'threshold': 0.7})
@@ -101,16 +126,44 @@ def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
         if not (key.strip() and equals and value.strip()):
             hint = "as in dto-ee:threshold=0.7"
             raise InputError(f"policy {text!r}: {item!r} is not of the form key=value", hint=hint)
-        parameters[key.strip()] = _value(value.strip())
+        parameters[key.strip()] = value.strip() if key.strip() == LABEL else _value(value.strip())
     return name, parameters
+
+
+def take_label(name: str, parameters: Mapping[str, P]) -> tuple[str | None, dict[str, P]]:
+    """The label that stands among the parameters of a text, None if there is none, and the other parameters.
+
+    A policy with a parameter of that name means that one.
+    """
+    others = {key: value for key, value in parameters.items() if key != LABEL}
+    if len(others) == len(parameters) or _has_label(name):
+        return None, dict(parameters)
+    return str(parameters[LABEL]), others
+
+
+def check_label(name: str, parameters: Mapping[str, object], label: str | None) -> None:
+    """Raise InputError where a label could be meant as a parameter of the policy's own, or cannot be shown."""
+    if label is None:
+        return
+    if LABEL not in parameters and _has_label(name):
+        hint = "state it in the topology, as policy: {name: ..., parameters: {label: ...}}"
+        raise InputError(f"policy {name} has a parameter `label` of its own, which stays unset", hint=hint)
+    if not label.strip() or len(label) > MAX_LABEL_CHARACTERS or not label.isprintable() or "," in label:
+        hint = f"1 to {MAX_LABEL_CHARACTERS} characters and no comma, as in {name}:label=Mine"
+        raise InputError(f"policy {name}: {shown(label)} is no label", hint=hint)
+
+
+def _has_label(name: str) -> bool:
+    """Whether a policy has a parameter `label`; one that cannot be loaded, which is told elsewhere, has not."""
+    try:
+        return LABEL in _class_of(name).parameters_type.__struct_fields__
+    except InputError:
+        return False
 
 
 def _value(text: str) -> float | int | bool | str:
     if text in {"true", "false"}:
         return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) or text.lower().lstrip("+-") in _NOT_FINITE else text

@@ -1,5 +1,7 @@
 """Bandwidth-first: probabilities in proportion to the rates of the links; the servers' speeds do not count."""
 
+import numpy as np
+
 from node_agent.dtoee.queueing import Array
 from node_agent.policies.base import ProportionalPolicy, Prospect
 
@@ -10,5 +12,6 @@ class BandwidthFirst(ProportionalPolicy):
     wants_link_rates = True
 
     def weights(self, prospect: Prospect) -> Array:
-        """Link rates as the offloader measures them [B/s]."""
-        return prospect.link_byte_per_s
+        """Link rates as the offloader measures them [B/s]; the same for all until one to a living receiver has been."""
+        measured = prospect.link_byte_per_s
+        return measured if measured[prospect.alive].any() else np.ones(len(measured))

@@ -15,7 +15,11 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
 from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
+from node_agent.policies import answers
+from node_agent.policies.parameters import Threshold
 from node_agent.wire import Report
+
+GREAT_WEIGHT = 1e300  # such weights are scaled first: their sum may overflow
 
 
 class _Reported:
@@ -58,12 +62,16 @@ class Prospect:
     link_prices_s: Sequence[float]  # t', what one more task per second adds to the time on the link
     link_rates_byte_per_s: Sequence[float]  # rate of the link as measured, where the policy wants it
     sent: Array  # tasks sent there in the slot before
+    # What a task pays for its result's way back beyond what the reports count, (1 - I) (ret - mean ret) [s]: a report
+    # knows the mean over all devices, a device its own. Empty: nothing.
+    return_corrections_s: Sequence[float] = ()
 
     marginal_s = _Reported("marginal_s")  # Omega, price of one more task at the receiver and beyond [s]
     best_s = _Reported("best_s")  # m, what that price would be over the cheapest receivers from there on [s]
     local_s = _Reported("local_s")  # D' + pen', the receiver's own part of the price [s]
     onward_s = _Reported("onward_s")  # B, price beyond the receiver of a task that goes on [s]
     onward_delay_s = _Reported("onward_delay_s")  # mean time a task still needs after the receiver [s]
+    return_s = _Reported("return_s")  # ret, mean time of a result from the receiver to its device [s]
     curvature_s2 = _Reported("curvature_s2")  # R, by which the price rises with the arrival rate [s^2/task]
     offloaders = _Reported("offloaders")  # how many share each receiver
     arrival_per_s = _Reported("arrival_rate_per_s")  # phi, of all offloaders together [task/s]
@@ -90,6 +98,18 @@ class Prospect:
         """Rate of the link as measured, where the policy wants it."""
         return np.array(self.link_rates_byte_per_s, dtype=np.float64)
 
+    @cached_property
+    def return_correction_s(self) -> Array:
+        """What a task pays for its result's way back beyond what the reports count."""
+        return np.array(self.return_corrections_s or [0.0] * len(self.names), dtype=np.float64)
+
+    @cached_property
+    def _ways_s(self) -> Sequence[float]:
+        """What a task pays besides each receiver's own price: its link's, and the correction of the way back."""
+        if not self.return_corrections_s:
+            return self.link_prices_s
+        return [link_s + more_s for link_s, more_s in zip(self.link_prices_s, self.return_corrections_s, strict=True)]
+
     @property
     def sojourn_s(self) -> Array:
         """T, mean time of a task at each receiver, in queue and in service (Pollaczek-Khinchine)."""
@@ -98,17 +118,19 @@ class Prospect:
     def mean_delay_s(self, row: Array) -> float:
         """Mean time until the result of a task that is spread by `row`: sum_k p_k (t_k + T_k + onward_k)."""
         total = kept = 0.0
-        for p, lives, link_s, told in zip(row.tolist(), self.lives, self.link_times_s, self.reports, strict=True):
+        more_s = self.return_corrections_s or [0.0] * len(self.reports)
+        known = zip(row.tolist(), self.lives, self.link_times_s, more_s, self.reports, strict=True)
+        for p, lives, link_s, return_s, told in known:
             if lives and p > 0:
                 at_s = server_sojourn_s(told.arrival_rate_per_s, told.service_rate_per_s, told.variability)
-                total += p * (link_s + at_s + told.onward_delay_s)
+                total += p * (link_s + at_s + told.onward_delay_s + return_s)
                 kept += p
         return total / kept
 
     @cached_property
     def deltas_s(self) -> list[float]:
-        """Marginal cost of each receiver, its link included: t' + Omega; K numbers."""
-        return [link_s + told.marginal_s for link_s, told in zip(self.link_prices_s, self.reports, strict=True)]
+        """Marginal cost of each receiver, its link and the result's way back included: t' + Omega; K numbers."""
+        return [way_s + told.marginal_s for way_s, told in zip(self._ways_s, self.reports, strict=True)]
 
     @property
     def delta_s(self) -> Array:
@@ -117,16 +139,19 @@ class Prospect:
 
     def living(self, row: Array) -> tuple[list[float], Ahead]:
         """The part of a row and of the receivers' costs that the marginal-cost recursion reads: the living ones'."""
-        known = zip(row.tolist(), self.lives, self.deltas_s, self.link_prices_s, self.reports, strict=True)
+        known = zip(row.tolist(), self.lives, self.deltas_s, self._ways_s, self.reports, strict=True)
         found = [
-            (p, delta_s, link_s + told.best_s, told.curvature_s2) for p, lives, delta_s, link_s, told in known if lives
+            (p, delta_s, way_s + told.best_s, told.curvature_s2) for p, lives, delta_s, way_s, told in known if lives
         ]
         kept, deltas_s, best_s, curvature_s2 = zip(*found, strict=True)
         total = sum(kept)
         return [p / total for p in kept], Ahead(deltas_s, best_s, curvature_s2)
 
-    def onward(self, row: Array) -> Onward:
-        """The part that a threshold move reads, of the living receivers."""
+    def onward(self, row: Array, own_return_s: float = 0.0) -> Onward:
+        """The part that a threshold move reads, of the living receivers.
+
+        `own_return_s`: mean time of a result from this server to its device.
+        """
         keep = self.alive
         return Onward(
             row[keep] / row[keep].sum(),
@@ -135,6 +160,8 @@ class Prospect:
             self.onward_s[keep],
             self.curvature_s2[keep],
             tuple(report.onward_paths for report, lives in zip(self.reports, self.lives, strict=True) if lives),
+            self.return_s[keep],
+            own_return_s,
         )
 
 
@@ -159,7 +186,8 @@ class Candidate:
     link_s: float  # transfer time of a task
     backlog: float  # tasks there as last told, and those sent there since
     service_per_s: float
-    onward_delay_s: float  # mean time a task still needs after it
+    onward_delay_s: float  # mean time a task still needs after it, its result's way back included
+    return_s: float = 0.0  # the part of that which results that leave there need: (1 - I) ret
 
     @property
     def expected_delay_s(self) -> float:
@@ -173,6 +201,8 @@ class Policy(Protocol):
     All members are needed. A policy that derives from `PlainPolicy` writes only those that differ, and keeps working
     when one is added, as `settled` was; one that does not must have that, too. What receivers told of the thresholds
     from them on, once `Prospect.paths`, is each report's `onward_paths`, and `Prospect.onward(row).paths`.
+
+    Nodes check every answer (see `checked`): what is none ends the run, and no likely value takes its place.
 
     `first_threshold` is c at the start, `most_rounds` how many rounds a slot's configuration phase has at most, and
     `move_every` after how many rounds one server of each stage may move its threshold.
@@ -191,7 +221,7 @@ class Policy(Protocol):
         """A new slot begins: prices may have jumped since the last one."""
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """The row (K,) after a round; it sums to one and is zero at dead receivers."""
+        """The row (K,) after a round; it sums to one. What it gives to dead receivers goes to the living ones."""
 
     def gap(self, row: Array, prospect: Prospect) -> float:
         """Share of the marginal cost that an ideal plan could still save."""
@@ -215,7 +245,7 @@ class Policy(Protocol):
 class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of a policy that leaves thresholds alone."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    threshold: Threshold = 0.8
 
 
 class PlainPolicy:
@@ -260,8 +290,11 @@ class PlainPolicy:
         return view.threshold
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """A draw from the row."""
-        return random.choices(range(len(candidates)), [candidate.share for candidate in candidates])[0]
+        """A draw from the row; by chance where all of the row's receivers are dead, or to be avoided."""
+        shares = [candidate.share for candidate in candidates]
+        if not any(shares):
+            return random.randrange(len(candidates))
+        return random.choices(range(len(candidates)), shares)[0]
 
 
 class ProportionalPolicy(PlainPolicy):
@@ -272,7 +305,11 @@ class ProportionalPolicy(PlainPolicy):
         raise NotImplementedError
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row before does not matter here
-        """Living receivers in proportion to `weights`."""
+        """Living receivers in proportion to `weights`; all alike where only dead ones have any.
+
+        Raises:
+            WrongAnswer: `weights` are no weights.
+        """
         return proportional(self.weights(prospect), prospect.alive)
 
 
@@ -292,13 +329,24 @@ class QueuePolicy(PlainPolicy):
         self.status_every_s = parameters.report_every
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """Where tasks went lately: nothing is planned, but the receivers want to know their load."""
-        return proportional(prospect.sent, prospect.alive) if prospect.sent.any() else row
+        """Where tasks went lately: nothing is planned, but the receivers want to know their load.
+
+        The row before where no task went to a receiver that lives.
+        """
+        return proportional(prospect.sent, prospect.alive) if prospect.sent[prospect.alive].any() else row
 
 
 def proportional(weights: Array, alive: Mask) -> Array:
-    """Row in proportion to `weights` over the living receivers; uniform over them where all weights are zero."""
-    kept = np.where(alive, weights, 0.0)
-    if not kept.sum() > 0:
+    """Row in proportion to `weights` over the living receivers.
+
+    Where all that is positive belongs to dead receivers, the living ones share alike: it says nothing of them.
+
+    Raises:
+        WrongAnswer: a living receiver's weight is negative or not finite, none is positive, or there are too few.
+    """
+    kept = answers.weights(weights, alive)
+    if not kept.any():
         kept = alive.astype(np.float64)
+    if kept.max() > GREAT_WEIGHT:
+        kept = kept / kept.max()
     return np.asarray(kept / kept.sum())

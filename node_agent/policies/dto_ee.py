@@ -15,6 +15,7 @@ from node_agent.dtoee.queueing import Array
 from node_agent.dtoee.receiver import cost_to_go
 from node_agent.errors import InputError
 from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
+from node_agent.policies.parameters import Threshold
 
 _RULE = StepRule()
 STALL_ROUNDS = 2  # of which the gaps are compared with those of as many before
@@ -25,7 +26,7 @@ STALL_GAPS = 5.0  # times the stopping gap: above it a plan is too far from good
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a topology may set; times in seconds."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8  # where every server's threshold starts
+    threshold: Threshold = 0.8  # where every server's threshold starts
     adapt_thresholds: bool = True
     threshold_steps: Annotated[int, Meta(ge=1, le=100)] = thresholds.MOST_STEPS  # grid points in one move
     move_turns: Annotated[int, Meta(ge=1, le=1000)] = 3  # groups in which the servers of a stage move in turn

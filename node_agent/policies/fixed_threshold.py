@@ -1,18 +1,16 @@
 """DTO-EE's offloading at a fixed confidence threshold: what it gains without early exits that adapt."""
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
 from node_agent.policies import dto_ee
 from node_agent.policies.base import ThresholdView
+from node_agent.policies.parameters import Threshold
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Only the threshold."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    threshold: Threshold = 0.8
 
 
 class FixedThresholdDtoEe(dto_ee.DtoEe):

@@ -20,6 +20,7 @@ from node_agent.dtoee.queueing import Array, overload_penalty, queue_cost
 from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.thresholds import grid
 from node_agent.policies.base import PlainPolicy
+from node_agent.policies.parameters import Threshold
 from node_agent.problem import Problem
 from node_agent.wire import Assignment
 
@@ -37,7 +38,7 @@ LEAST_PLANNING_S = 0.02
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a topology may set."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8  # until the first plan arrives, and where it may not move
+    threshold: Threshold = 0.8  # until the first plan arrives, and where it may not move
     adapt_thresholds: bool = True
     population: Annotated[int, Meta(ge=4, le=1000)] = 50
     generations: Annotated[int, Meta(ge=1, le=10000)] = 100
@@ -54,6 +55,8 @@ class Layers:
     variability: list[Array]
     exists: list[NDArray[np.bool_]]  # (n_(h-1), n_h)
     link_s: list[Array]  # (n_(h-1), n_h)
+    back_s: Array  # time of a result from stage 1 to each device, (n_0, n_1)
+    return_s: list[Array]  # mean time of a result to its device, per stage 1..H; of stage 1, `back_s` is used instead
 
 
 @dataclass(slots=True)
@@ -127,6 +130,8 @@ def layers_of(problem: Problem) -> Layers | None:
         [column(stage, "variability") for stage in servers],
         exists,
         link_s,
+        np.array([[problem.states[device].back_s.get(server, 0.0) for server in names[1]] for device in names[0]]),
+        [column(stage, "return_s") for stage in servers],
     )
 
 
@@ -172,6 +177,8 @@ class Search:
             queue = queue_cost(phi, layers.service_per_s[h], layers.variability[h])
             penalty = overload_penalty(phi, layers.service_per_s[h], self._overload.rho_max, self._overload.kappa_s2)
             total += (flow * layers.link_s[h]).sum(axis=(1, 2)) + (queue.tasks + penalty.tasks).sum(axis=1)
+            back = phi @ layers.return_s[h] if h else (flow * layers.back_s).sum(axis=(1, 2))
+            total += (1 - remaining[:, h]) * back
             leaving = phi * remaining[:, h, None]
         return np.asarray(total / max(layers.arrival_per_s.sum(), 1e-9) - self._theta_s * accuracy)
 
@@ -198,7 +205,8 @@ class Search:
         """Random weights and thresholds, one member in proportion to the servers' speeds, and the last slot's best."""
         size, layers = self._parameters.population, self._layers
         weights = [self._random.random((size, *exists.shape)) for exists in layers.exists]
-        indices = np.column_stack([self._random.integers(0, len(points), size) for points in self._grids])
+        drawn = [self._random.integers(0, len(points), size) for points in self._grids]
+        indices = np.column_stack(drawn) if drawn else np.zeros((size, 0), dtype=np.int64)  # of one stage: none
         for tier, service in zip(weights, layers.service_per_s, strict=True):
             tier[0] = service / service.sum()
         indices[0] = self._nearest(self._parameters.threshold)
@@ -226,7 +234,7 @@ class Search:
             weights.append(np.maximum(child, 0.0))
         indices = np.where(random.random(mother.indices.shape) < 0.5, mother.indices, father.indices)
         moves = random.integers(-1, 2, indices.shape) * (random.random(indices.shape) < THRESHOLD_MUTATION)
-        most = np.array([len(points) - 1 for points in self._grids])
+        most = np.array([len(points) - 1 for points in self._grids], dtype=np.int64)
         return Population(weights, np.clip(indices + moves, 0, most))
 
     def assignments(self, best: Population, slot: int) -> dict[str, Assignment]:

@@ -1,7 +1,8 @@
-"""A policy of the user's own, from a Python file."""
+"""A policy of the user's own, from a Python file; its class is held against the contract when it is loaded."""
 
 import functools
 import importlib.util
+import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,9 +10,25 @@ from typing import Any
 import msgspec
 
 from node_agent.errors import InputError
-from node_agent.policies.base import Policy
+from node_agent.policies.base import Policy, ProportionalPolicy
+from node_agent.policies.checked import place_of
 
 MEMBERS = tuple(name for name in (*Policy.__annotations__, *vars(Policy)) if not name.startswith("_"))
+CENTRAL_MEMBERS = ("plan", "planning_s")
+# What nodes hand to each method, as its contract names it.
+ARGUMENTS = {
+    "start_slot": (),
+    "update_row": ("row", "prospect"),
+    "gap": ("row", "prospect"),
+    "stop_gap": (),
+    "settled": ("gaps",),
+    "executed": ("row",),
+    "move_threshold": ("view",),
+    "pick": ("candidates", "random"),
+    "weights": ("prospect",),
+    "planning_s": ("problem",),
+    "plan": ("problem", "table"),
+}
 _HINT = "derive it from a class of node_agent.policies.base, for example PlainPolicy"
 
 
@@ -38,7 +55,37 @@ def load_policy(name: str) -> type[Any]:
     parameters = getattr(found, "parameters_type", None)
     if not (isinstance(parameters, type) and issubclass(parameters, msgspec.Struct)):
         raise InputError(f"{name}: parameters_type is no msgspec.Struct", hint=_HINT)
+    for method, arguments in ARGUMENTS.items():
+        if hasattr(found, method):
+            _check_method(name, found, method, arguments)
     return found
+
+
+def _check_method(name: str, found: type[Any], method: str, arguments: tuple[str, ...]) -> None:
+    """Raise InputError unless a class's method can be called as nodes do."""
+    member = inspect.getattr_static(found, method)
+    wanted = f"{method}({', '.join(('self', *arguments))})"
+    function = getattr(found, method)
+    where = _defined_at(function)
+    if not callable(function):
+        raise InputError(f"{name}: {method} is no method", hint=f"it must be {wanted}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # not written in Python: the call itself will tell
+        return
+    bound = isinstance(member, staticmethod | classmethod)
+    try:
+        signature.bind(*(() if bound else (None,)), *arguments)
+    except TypeError as error:
+        raise InputError(f"{name}: {method}{signature}{where} cannot be called: {error}", hint=f"it must be {wanted}") \
+            from None  # fmt: skip
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise InputError(f"{name}: {method}{where} gives no answer at once", hint="write neither async nor yield in it")
+
+
+def _defined_at(function: object) -> str:
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    return f" (line {code.co_firstlineno} of {code.co_filename})" if code is not None else ""
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -51,8 +98,12 @@ def _missing(found: type[Any]) -> list[str]:
     """What a class lacks to be a policy."""
     # `first_threshold` may be set when an instance is made.
     needed = [member for member in MEMBERS if member != "first_threshold"]
-    needed += ["plan", "planning_s"] if getattr(found, "central", False) else []
-    return [member for member in needed if not hasattr(found, member)]
+    needed += CENTRAL_MEMBERS if getattr(found, "central", False) else []
+    missing = [member for member in needed if not hasattr(found, member)]
+    base = ProportionalPolicy
+    if (getattr(found, "weights", None), getattr(found, "update_row", None)) == (base.weights, base.update_row):
+        missing.append("weights")
+    return missing
 
 
 def _listing(module: ModuleType) -> str:
@@ -74,5 +125,5 @@ def _module(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
-        raise InputError(f"{path} fails: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path} fails: {type(error).__name__}: {error}", hint=place_of(path, error)) from error
     return module

@@ -1,7 +1,8 @@
 """NGTO: a game in which every offloader shifts its tasks to where they themselves, and nobody else, fare best.
 
 Offloader i minimises its own mean delay sum_j p_ij (t_ij + T_j(phi_j) + Y_j), T_j the sojourn time at receiver j under
-everybody's load phi_j and Y_j the mean time after it. With x_ij = w_i p_ij its own part of that load, the slope is
+everybody's load phi_j and Y_j the mean time after it, the result's way back included. With x_ij = w_i p_ij its own part
+of that load, the slope is
 
     u_ij = t_ij + T_j + x_ij T'_j + Y_j ,    T'_j = (D'_j - T_j) / phi_j
 
@@ -23,12 +24,13 @@ from node_agent.dtoee.offloader import StepRule, published
 from node_agent.dtoee.one_row import RowState, restrict, shift
 from node_agent.dtoee.queueing import Array, queue_cost
 from node_agent.policies.base import PlainPolicy, Prospect, proportional
+from node_agent.policies.parameters import Threshold
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a topology may set."""
 
-    threshold: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    threshold: Threshold = 0.8
     most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
     stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02
 
@@ -82,4 +84,5 @@ def own_marginal_s(row: Array, prospect: Prospect) -> Array:
     sojourn_s = prospect.sojourn_s
     slope_s = queue_cost(phi, prospect.service_per_s, prospect.variability).slope_s
     own_part = np.clip(prospect.leaving_per_s * row / phi, 0.0, 1.0)
-    return np.asarray(prospect.link_s + sojourn_s + own_part * (slope_s - sojourn_s) + prospect.onward_delay_s)
+    after_s = prospect.onward_delay_s + prospect.return_correction_s
+    return np.asarray(prospect.link_s + sojourn_s + own_part * (slope_s - sojourn_s) + after_s)

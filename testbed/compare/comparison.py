@@ -1,7 +1,5 @@
 """Policies against each other on the same workloads: `compare` runs what is missing and gives the figures of all."""
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError, TestbedError
+from testbed.backlog import Tasks
+from testbed.claim import claim_directory
 from testbed.compare.runs import (
     Ask,
     Cell,
@@ -31,7 +31,7 @@ from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
 from testbed.planning import plan_run
 from testbed.recorder import TOPOLOGY, TRACE, replace_file
-from testbed.recovery import Recovery, Tasks, pooled, read_tasks, recoveries
+from testbed.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.scenario import Scenario
 
 MAX_RUNS = 10_000
@@ -65,7 +65,8 @@ class PolicyRecoveries:
 class Comparison:
     """Policies on the same workloads. `table[0]` is the policy that the others are held against.
 
-    `rows` stand in the order of policies, then repeats. `complete` is false where runs are still missing.
+    `rows` stand in the order of policies, then repeats. `policies` are labels, which all figures go by; `stated` is
+    what was written, in the same order. `complete` is false where runs are still missing.
     """
 
     directory: Path
@@ -77,6 +78,7 @@ class Comparison:
     theta_s: float
     seeds: tuple[int, ...]
     policies: tuple[str, ...]
+    stated: tuple[str, ...]
     complete: bool
     rows: tuple[Row, ...]
     table: tuple[PolicyFigures, ...]
@@ -104,7 +106,7 @@ def compare(
     per policy and seed, compare.json, compare.csv, compare-summary.csv and compare.png.
 
     Args:
-        policies: each `name`, `name:key=value,key=value` or `file.py:Class`.
+        policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=` is how the results call it.
         simulate: in virtual time, up to `jobs` at a time (None: as many as there are cores); else live, as root.
         out: None makes a new directory under runs/.
 
@@ -123,12 +125,18 @@ def compare(
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
     jobs = (jobs or default_jobs()) if simulate else 1
+    if topology.exists() and not topology.is_file():
+        message = f"{topology} is no file that can be read again, and a comparison reads it for each of its runs"
+        raise InputError(message, hint="save the topology in a file of its own")
     with Interrupts() as interrupts:
         first = _check(topology, specs, duration_s, seed)
         seeds = _seeds(first.scenario.seed, repeats)
         directory = out or _new_directory(first)
         with _own(directory, first.topology_text):
-            ask = Ask(topology, first.topology_sha256, first.scenario.duration_s, simulate, backend)
+            duration_s = first.scenario.duration_s
+            ask = Ask(
+                topology, first.topology_sha256, duration_s, simulate, backend, first.link_traces_sha256
+            )  # fmt: skip
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
@@ -187,22 +195,12 @@ def _own(directory: Path, topology_text: str) -> Iterator[None]:
     Raises:
         InputError: it cannot be made, holds something else, or another comparison uses it right now.
     """
+    claim = claim_directory(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise InputError(f"cannot make the directory {directory}: {error.strerror}", hint="see --out") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"another comparison is using {directory} right now", hint="wait for it, or choose another with --out"
-            ) from None
         _take_up(directory, topology_text)
         yield
     finally:
-        os.close(handle)
+        claim.release()
 
 
 def _take_up(directory: Path, topology_text: str) -> None:
@@ -231,12 +229,12 @@ def _gather(
     """The figures of the runs that are there."""
     found = dict(manifests(present))
     _check_pairs(found)
-    names = tuple(spec.text for spec in specs)
+    names = tuple(spec.label for spec in specs)
     rows: list[Row] = []
     recovered: dict[str, tuple[Recovery, ...]] = {}
     for name in names:
         runs: list[Tasks] = []
-        for cell in sorted((cell for cell in present if cell.spec.text == name), key=lambda cell: cell.repeat):
+        for cell in sorted((cell for cell in present if cell.spec.label == name), key=lambda cell: cell.repeat):
             tasks = read_tasks(cell.path)
             rows.append(
                 row_of(
@@ -264,6 +262,7 @@ def _gather(
         theta_s=scenario.theta_s,
         seeds=seeds,
         policies=names,
+        stated=tuple(spec.text for spec in specs),
         complete=len(present) == len(specs) * len(seeds),
         rows=tuple(rows),
         table=table,
@@ -290,6 +289,8 @@ def _check_pairs(found: Mapping[Cell, Mapping[str, Any]]) -> None:
 
 def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What a reader of the figures must know."""
+    if len(table) == 1:
+        yield "one policy only: nothing to compare it with; name others after it: -p dto-ee,computing-first"
     if repeats == 1:
         yield "one repeat only: no intervals"
     elif repeats < FEW_REPEATS:

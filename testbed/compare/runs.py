@@ -8,13 +8,14 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
 from node_agent.errors import InputError, TestbedError
+from testbed.claim import claim_directory
 from testbed.compare.specs import PolicySpec
 from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
@@ -58,6 +59,7 @@ class Ask:
     duration_s: float
     simulate: bool
     backend: BackendChoice
+    link_traces_sha256: Mapping[str, str] = field(default_factory=dict)  # by path as the topology states it
 
     @property
     def mode(self) -> str:
@@ -77,7 +79,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"{self.spec.text}, seed {self.seed}"
+        return f"{self.spec.label}, seed {self.seed}"
 
     def facts(self, ask: Ask) -> dict[str, object]:
         """What its manifest says of its place in the comparison: a run of other facts is another run."""
@@ -126,10 +128,16 @@ def cells_of(specs: Sequence[PolicySpec], seeds: Sequence[int], directory: Path)
     favours none of them.
     """
     return tuple(
-        Cell(spec, repeat, seed, directory / spec.folder / f"seed-{seed}")
+        Cell(spec, repeat, seed, directory / _folder_in(directory, spec) / f"seed-{seed}")
         for repeat, seed in enumerate(seeds)
         for spec in (*specs[repeat % len(specs) :], *specs[: repeat % len(specs)])
     )
+
+
+def _folder_in(directory: Path, spec: PolicySpec) -> str:
+    """The policy's folder; in a comparison that began before policies had labels, the one that is there."""
+    early = (directory / spec.early_folder).is_dir() and not (directory / spec.folder).exists()
+    return spec.early_folder if early else spec.folder
 
 
 def is_complete(cell: Cell, ask: Ask) -> bool:
@@ -148,7 +156,7 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
         return False
     manifest = read_manifest(cell.path)
     if manifest.get("comparison") != cell.facts(ask):
-        raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell.facts(ask))}", hint=_HINT)
+        raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell, ask)}", hint=_HINT)
     if manifest.get("exit_reason") != "completed" or not all((cell.path / name).exists() for name in (SUMMARY, TASKS)):
         return False
     check_inputs(cell.path, manifest)
@@ -164,22 +172,42 @@ def _early(name: str) -> bool:
     return name in _FIRST_FILES or name.startswith(LINK_TRACE) or name.startswith(f".{TRACE}.") or name in unfinished
 
 
-def _difference(manifest: Mapping[str, Any], facts: Mapping[str, object]) -> str:
+def _difference(manifest: Mapping[str, Any], cell: Cell, ask: Ask) -> str:
     found = manifest.get("comparison")
     if not isinstance(found, dict):
         return "its own, and none of a comparison"
-    for name, wanted in facts.items():
+    for name, wanted in cell.facts(ask).items():
         if found.get(name) != wanted:
+            if name == "topology_sha256" and (changed := _changed_traces(manifest, ask)):
+                have = "has" if len(changed) == 1 else "have"
+                return f"other network traces: {', '.join(changed)} {have} changed since"
             what = name.replace("_sha256", "").replace("_s", "").replace("_", " ")
             shown = "another one" if name.endswith("sha256") else f"{found.get(name)} and not {wanted}"
             return f"another {what}: {shown}"
     return "another comparison"
 
 
+def _changed_traces(manifest: Mapping[str, Any], ask: Ask) -> list[str]:
+    """The network traces that are others than those of a run, by path as both topologies state it."""
+    copies, hashes = manifest.get("link_traces"), manifest.get("inputs_sha256")
+    if not isinstance(copies, dict) or not isinstance(hashes, dict):
+        return []
+    now = ask.link_traces_sha256
+    return sorted(stated for stated, copy in copies.items() if stated in now and hashes.get(copy) != now[stated])
+
+
 def clear_unfinished(cell: Cell) -> None:
-    """Remove what an interrupted run has left in a directory that `is_complete` has found to be ours."""
+    """Remove what an interrupted run has left in a directory that `is_complete` has found to be ours.
+
+    Where the comparison before was killed, its simulations notice that only at their next word: wait for them to end.
+
+    Raises:
+        InputError: another command is writing to it.
+    """
     if cell.path.exists():
+        claim = claim_directory(cell.path, what="run directory", patience_s=END_TIMEOUT_S)
         shutil.rmtree(cell.path)
+        claim.release()
 
 
 def run_live(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, interrupts: Interrupts) -> bool:
@@ -300,8 +328,10 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         backend=ask.backend,
     )
     if plan.topology_sha256 != ask.topology_sha256:
-        what = f"{ask.topology} or a trace that its links follow has changed since the comparison began"
-        raise InputError(what, hint="put it back, or begin anew")
+        traces = plan.link_traces_sha256
+        others = [stated for stated in sorted(traces) if ask.link_traces_sha256.get(stated, "") != traces[stated]]
+        what = f"the network trace {others[0]}" if others else ask.topology
+        raise InputError(f"{what} has changed since the comparison began", hint="put it back, or begin anew")
     plan = replace(plan, facts={**plan.facts, "comparison": cell.facts(ask)})
     if ask.simulate:
         from testbed.simulator import Simulation  # noqa: PLC0415 - each engine loads what the other does not need

@@ -4,14 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from node_agent.records import DEVICE_DOWN
+from testbed.backlog import Tasks, overload
 from testbed.compare.intervals import Estimate, estimate
-from testbed.recovery import Tasks
-
-OVERLOAD_SHARE = 0.025  # of the duration
-OVERLOAD_GROWTH = 1.5  # of the backlog, since a quarter of the duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +69,6 @@ class PolicyFigures:
     def overloaded(self) -> bool:
         """Whether any of its runs was."""
         return self.overloaded_runs > 0
-
-
-def backlog(tasks: Tasks, at_s: float) -> int:
-    """Tasks created by `at_s` and without a result by then, lost ones included; not those whose device was down."""
-    waiting = (tasks.created_s <= at_s) & (tasks.completed_s > at_s)
-    return sum(tasks.reasons[index] != DEVICE_DOWN for index in np.nonzero(waiting)[0].tolist())
-
-
-def overload(tasks: Tasks, duration_s: float) -> tuple[bool, float]:
-    """Whether a run was overloaded, and its outstanding work when the workload ends [s of arrivals].
-
-    The backlog (see `backlog`) divided by the run's arrival rate is how many seconds of arrivals are outstanding. In a
-    stable network that is its mean delay however long it runs (J. Little, 1961); in an overloaded one it grows with
-    time. So a run is overloaded when what is outstanding at the end exceeds its median delay by more than 2.5 % of the
-    duration, and the backlog is half as large again as after a quarter of the duration. Seconds are held against
-    seconds, so that neither the size of the network nor its time scale matters. The median, unlike the mean, does not
-    rise where one of many servers floods; the growth keeps out short runs, in which few tasks make large shares, and
-    those that have come over a bad start. Tasks that never came back stay in the backlog.
-    """
-    offered = tasks.created_s.size
-    if not offered:
-        return False, 0.0
-    # As long as it has taken by then: a task that hangs must not make the ordinary one look slow.
-    ordinary_s = float(np.median(np.minimum(tasks.completed_s, duration_s) - tasks.created_s))
-    at_end, early = backlog(tasks, duration_s), backlog(tasks, duration_s / 4)
-    outstanding_s = at_end / (offered / duration_s)
-    piled_up = outstanding_s - ordinary_s > OVERLOAD_SHARE * duration_s
-    return piled_up and at_end >= OVERLOAD_GROWTH * early, outstanding_s
 
 
 def row_of(

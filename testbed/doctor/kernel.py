@@ -4,13 +4,13 @@ import ctypes
 import os
 import platform
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking, TestbedError
 from testbed.compute import CpuCgroup, hierarchies
 from testbed.doctor.finding import Finding, needed, useful
+from testbed.interpreter import interpreter
 from testbed.ledger import Ledger
 from testbed.network.commands import LOW_DELAY_MATCH
 from testbed.network.delay import NETEM_TRIAL, kernel_takes
@@ -185,7 +185,7 @@ def quota() -> list[Finding]:
     try:
         with Ledger(f"doctor-cgroup-{os.getpid()}") as ledger:
             group = CpuCgroup.create("trial", 0.2, ledger)
-            process = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(10)"])
+            process = subprocess.Popen([interpreter(), "-I", "-S", "-c", "import time; time.sleep(10)"])
             try:
                 group.add(process.pid)
             finally:

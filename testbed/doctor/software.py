@@ -9,7 +9,9 @@ import sys
 import threading
 from importlib.metadata import PackageNotFoundError, version
 
+from node_agent.errors import EnvironmentLacking
 from testbed.doctor.finding import Finding, needed
+from testbed.interpreter import interpreter
 
 OLDEST_PYTHON = (3, 11)
 TORCH_TIMEOUT_S = 120
@@ -109,15 +111,17 @@ class TorchTrial:
         return self._finding
 
     def _try(self) -> None:
-        command = [sys.executable, "-c", "import torch; print(torch.__version__)"]
         good = trouble = ""
         try:
+            command = [interpreter(), "-c", "import torch; print(torch.__version__)"]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TORCH_TIMEOUT_S)
             good = done.stdout.strip()
             if done.returncode != 0:
                 trouble = (done.stderr.strip().splitlines() or ["import failed"])[-1]
         except subprocess.TimeoutExpired:
             trouble = f"import takes more than {TORCH_TIMEOUT_S} s"
+        except EnvironmentLacking as error:
+            trouble = str(error)
         except OSError as error:
             trouble = f"{sys.executable} cannot be run: {error.strerror}"
         self._finding = needed("torch", trouble, good, remedy="pip install torch", means="no sub-model can run")

@@ -178,18 +178,17 @@ def _write(path: str, value: str) -> None:
 
 @dataclass(slots=True)
 class Batch:
-    """The commands that set up one namespace, in the order ip, bridge, tc."""
+    """The commands that set up one namespace, in the order ip, bridge, tc; `name` is whose it is, as users know it."""
 
+    name: str
     ip: list[str] = field(default_factory=list)
     bridge: list[str] = field(default_factory=list)
     tc: list[str] = field(default_factory=list)
     settings: bool = False
 
-    def carry_out(self, name: str) -> None:
-        """Run it in the calling thread's namespace, each tool once at most; `name` is what errors call it.
-
-        Raises NetworkError.
-        """
+    def carry_out(self) -> None:
+        """Run it in the calling thread's namespace, each tool once at most. Raises NetworkError."""
+        name = f"set-up of {self.name}"
         if self.settings:
             try:
                 write_settings()
@@ -255,8 +254,8 @@ def run_batches(
         try:
             join_namespace(f"/proc/{node.pid}/ns/net")
         except OSError as error:
-            raise NetworkError(f"set-up of {node.name} failed: {error}") from error
-        batch.carry_out(f"set-up of {node.name}")
+            raise NetworkError(f"set-up of {batch.name} failed: {error}") from error
+        batch.carry_out()
 
     pool = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="set-up")
     try:

@@ -3,14 +3,15 @@
 import json
 import socket
 import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from node_agent.errors import EnvironmentLacking
+from testbed.interpreter import interpreter
 from testbed.ledger import Ledger
 from testbed.network.commands import (
     Namespaced,
@@ -26,6 +27,7 @@ from testbed.scenario import LinkShape
 BackendName = Literal["netem", "userspace"]
 ANSWER_TIMEOUT_S = 10.0
 RELAY_FILE = Path(__file__).parents[1] / "relay" / "process.py"
+LONGEST_ANSWER_BYTES = 1 << 16
 LINES_AT_ONCE = 64
 RELAY_LOG = "relay.log"
 
@@ -79,8 +81,8 @@ class DelayBackend(Protocol):
     def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
         """Begin; the middle's interfaces are up."""
 
-    def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Give a link a new shape; nothing in flight is dropped or overtaken."""
+    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+        """Give what one end of a link sends (0: its first) a new shape; nothing in flight is dropped or overtaken."""
 
     def check(self) -> None:
         """Raise NetworkError if frames are no longer delayed."""
@@ -131,21 +133,26 @@ class NetemDelay:
         """Check that each discipline is really there (`tc` has been known to only warn)."""
         del ledger  # the kernel makes nothing that would need clearing away
         self._middle, self._links, self._seed = middle, links, seed
-        self._drops = {port.middle: DropCount(link.shape.loss > 0) for link in links for port in link.ports}
+        self._drops = {
+            port.middle: DropCount(shape.loss > 0)
+            for link in links
+            for port, shape in zip(link.ports[::-1], link.shapes, strict=True)
+        }
         self.check()
         self._kernel = KernelLinks(f"/proc/{middle.pid}/ns/net")
         for link in links:
-            if link.shape.loss > 0 or link.shape.jitter_s > 0:
-                self.change(link, link.shape)  # seeds it, which not every `tc` can
+            for side, shape in enumerate(link.shapes):
+                if shape.loss > 0 or shape.jitter_s > 0:
+                    self.change(link, side, shape)  # seeds it, which not every `tc` can
 
-    def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Both directions, each with random numbers of its own (the kernel begins a new series at every change)."""
+    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+        """With random numbers of its own: the kernel begins a new series at every change."""
         assert self._kernel is not None
-        for port in link.ports:
-            self._changes += 1
-            self._kernel.change_netem(port.middle, shape, (self._seed << 32) + self._changes)
-            if self._drops[port.middle].loses != (shape.loss > 0):
-                self._drops[port.middle].book(self._kernel.drops(port.middle), loses=shape.loss > 0)
+        middle = link.ports[1 - side].middle  # what one end sends leaves the middle towards the other
+        self._changes += 1
+        self._kernel.change_netem(middle, shape, (self._seed << 32) + self._changes)
+        if self._drops[middle].loses != (shape.loss > 0):
+            self._drops[middle].book(self._kernel.drops(middle), loses=shape.loss > 0)
 
     def check(self) -> None:
         """Every middle interface must carry netem."""
@@ -223,17 +230,17 @@ class RelayDelay:
         self._control: socket.socket | None = None
         self._log: Path | None = None
         self._links: tuple[PlannedLink, ...] = ()
+        self._asked = 0  # the number of the last question; 0: that the relay is there
         self._lock = threading.Lock()
 
     def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
         """Start the relay and tell it every line."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(ANSWER_TIMEOUT_S)
         self._control, self._log, self._links = ours, ledger.directory / RELAY_LOG, links
         with theirs, self._log.open("w", encoding="utf-8") as log:
             # -I -S: nothing of the user's environment, and a start in 20 ms.
             self._process = middle.popen(
-                [sys.executable, "-I", "-S", str(RELAY_FILE)],
+                [interpreter(), "-I", "-S", str(RELAY_FILE)],
                 stdin=theirs,  # its number stays low however many files are open here
                 stdout=log,
                 stderr=log,
@@ -242,16 +249,15 @@ class RelayDelay:
         self._receive()
         lines: list[dict[str, object]] = []
         for link in links:
-            for side in (0, 1):
+            for side, shape in enumerate(link.shapes):
                 ends = {"in": link.ports[side].middle, "out": link.ports[1 - side].middle}
-                lines.append({**ends, "seed": (seed << 20) + 2 * link.index + side, **_line_shape(link.shape)})
+                lines.append({**ends, "seed": (seed << 20) + 2 * link.index + side, **_line_shape(shape)})
         for first in range(0, len(lines), LINES_AT_ONCE):
             self._ask({"verb": "add", "lines": lines[first : first + LINES_AT_ONCE]})
 
-    def change(self, link: PlannedLink, shape: LinkShape) -> None:
-        """Both directions, one after the other; in force when this returns."""
-        for port in link.ports:
-            self._ask({"verb": "change", "in": port.middle, **_line_shape(shape)})
+    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+        """In force when this returns."""
+        self._ask({"verb": "change", "in": link.ports[side].middle, **_line_shape(shape)})
 
     def check(self) -> None:
         """The relay must live."""
@@ -313,21 +319,34 @@ class RelayDelay:
         with self._lock:
             self.check()
             assert self._control is not None
+            self._asked += 1
             try:
-                self._control.send(json.dumps(message).encode())
+                self._control.settimeout(ANSWER_TIMEOUT_S)
+                self._control.send(json.dumps({**message, "number": self._asked}).encode())
             except OSError as error:
                 raise NetworkError(f"the relay cannot be reached: {error}", hint=self._last_words()) from error
             return self._receive()
 
     def _receive(self) -> dict[str, Any]:
+        """The answer to the last question; answers to earlier ones, which came too late, are dropped."""
         assert self._control is not None
-        try:
-            answer = self._control.recv(1 << 16)
-        except OSError as error:
-            raise NetworkError(f"the relay does not answer: {error}", hint=self._last_words()) from error
-        if not answer:
-            raise NetworkError("the relay process ended at its start", hint=self._last_words())
-        parsed = json.loads(answer)
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
+        while True:
+            try:
+                self._control.settimeout(max(1e-3, deadline_s - time.monotonic()))
+                answer = self._control.recv(LONGEST_ANSWER_BYTES)
+            except OSError as error:
+                raise NetworkError(f"the relay does not answer: {error}", hint=self._last_words()) from error
+            if not answer:
+                when = "before it was asked anything" if not self._asked else "while it was being asked"
+                raise NetworkError(f"the relay process ended {when}", hint=self._last_words())
+            try:
+                parsed = json.loads(answer)
+                number = parsed["number"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise NetworkError(f"the relay gave an answer that is none: {answer[:80]!r}") from error
+            if number == self._asked:
+                break
         if "error" in parsed:
             raise NetworkError(f"the relay refused: {parsed['error']}")
         assert isinstance(parsed, dict)

@@ -12,7 +12,7 @@ from testbed.ledger import Ledger
 from testbed.network.commands import NetworkError, queue_places, run, run_batches
 from testbed.network.delay import DelayBackend, NetworkStatistics, choose_backend
 from testbed.network.measure import MeasuredPath, Progress, measure, no_progress, silence_is_chance
-from testbed.network.paths import Path, covering, neighbour_paths
+from testbed.network.paths import Path, covering, direction, neighbour_paths
 from testbed.network.plan import MIDDLE, NetworkPlan, PlannedLink, scaled
 from testbed.network.probe import Prober
 from testbed.network.rtnetlink import KernelLinks
@@ -47,7 +47,11 @@ class EmulatedNetwork:
         self._choice: BackendChoice = backend
         self._delay: DelayBackend | None = None
         self._middle: MininetNode = None
-        self._shapes = {link.index: link.shape for link in self.plan.links}
+        self._shapes = {
+            direction(link.index, back=bool(side)): shape
+            for link in self.plan.links
+            for side, shape in enumerate(link.shapes)
+        }
         self._kernel: dict[str, KernelLinks] = {}  # by the name of a node or switch
         self.measured: list[MeasuredPath] = []  # by `start`
         self._lock = threading.Lock()
@@ -130,7 +134,7 @@ class EmulatedNetwork:
             self._ledger.add_process(switch.pid)
         self._middle = net.addHost(MIDDLE, ip=None)
         self._ledger.add_process(self._middle.pid)
-        settle(net.hosts + net.switches)
+        settle(net.hosts + net.switches, self._known_as)
 
     def _make_links(self, progress: Progress) -> None:
         assert self.net is not None
@@ -149,9 +153,9 @@ class EmulatedNetwork:
                     made.intf1.setIP(self.plan.address[port.owner], 32)
         pids = {name: self.net[short].pid for name, short in self.plan.short.items()}
         if self.plan.links:
-            pids[MIDDLE] = self._middle.pid
             progress("links made", 0, len(self.plan.links))
-            run(["ip", "-batch", "-"], text="\n".join(self.plan.veth_lines(pids)) + "\n")
+            lines = self.plan.veth_lines(pids, self._middle.pid)
+            run(["ip", "-batch", "-"], text="\n".join(lines) + "\n", name="making the links")
             progress("links made", len(self.plan.links), len(self.plan.links))
         # The middle first, which takes by far the longest.
         batches = [(self._middle, self.plan.middle_batch(netem=self._delay.name == "netem"))]
@@ -184,8 +188,14 @@ class EmulatedNetwork:
         return self._node(name)
 
     def shape(self, ends: tuple[str, str]) -> LinkShape:
-        """The link's shape at present, in real time (time scale applied)."""
-        return self._shapes[self.plan.link_between(ends).index]
+        """The shape at present of what the first of two ends sends the other, in real time (time scale applied)."""
+        link = self.plan.link_between(ends)
+        return self._shapes[direction(link.index, back=link.ends != tuple(ends))]
+
+    @cached_property
+    def _known_as(self) -> dict[str, str]:
+        """What users call a Mininet node, by its short name. No user's name is a key here."""
+        return {short: name for name, short in self.plan.short.items()} | {MIDDLE: "the links' middle"}
 
     def _node(self, name: str) -> MininetNode:
         if self.net is None:
@@ -197,9 +207,10 @@ class EmulatedNetwork:
 
     # Changing it
 
-    def change_link(self, ends: tuple[str, str], shape: LinkShape) -> None:
+    def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
         """Give the link between `ends` (in either order) a new shape, in emulated units, while it carries frames.
 
+        With a `sender`, one of its ends, only what that one sends changes.
         Nothing in flight is dropped, nor does anything overtake it: frames that are on their way arrive when they would
         have, later ones behind them. It is in force when this returns, also for what waits at the link's ends: a queue
         that is made shorter keeps what waits in it, and takes more when that has shrunk to its new room. Routes stay as
@@ -210,27 +221,32 @@ class EmulatedNetwork:
         with self._lock:
             if self.net is None or self._delay is None:
                 raise NetworkError("the network does not run")
-            # A slower link becomes slow at its ends first, a faster one last: else its middle would fill up.
-            if real.rate_mbit_per_s <= self._shapes[link.index].rate_mbit_per_s:
-                self._limit_rate(link, real)
-                self._delay.change(link, real)
-            else:
-                self._delay.change(link, real)
-                self._limit_rate(link, real)
-            self._shapes[link.index] = real
+            for side in (0, 1) if sender is None else (link.ends.index(sender),):
+                self._change_direction(self._delay, link, side, real)
 
-    def _limit_rate(self, link: PlannedLink, shape: LinkShape) -> None:
-        before = self._shapes[link.index]
+    def _change_direction(self, delay: DelayBackend, link: PlannedLink, side: int, shape: LinkShape) -> None:
+        way = direction(link.index, back=bool(side))
+        before = self._shapes[way]
+        # A slower link becomes slow at its end first, a faster one last: else its middle would fill up.
+        if shape.rate_mbit_per_s <= before.rate_mbit_per_s:
+            self._limit_rate(link, side, before, shape)
+            delay.change(link, side, shape)
+        else:
+            delay.change(link, side, shape)
+            self._limit_rate(link, side, before, shape)
+        self._shapes[way] = shape
+
+    def _limit_rate(self, link: PlannedLink, side: int, before: LinkShape, shape: LinkShape) -> None:
         segments, places = link.segments(shape), queue_places(shape, link.segments(shape))
-        for port in link.ports:
-            kernel = self._kernel.get(port.owner)
-            if kernel is None:
-                kernel = self._kernel[port.owner] = KernelLinks(self.namespace_path(port.owner))
-            kernel.change_rate(port.interface, shape)
-            if segments != link.segments(before):
-                kernel.change_segments(port.interface, segments)
-            if places != queue_places(before, link.segments(before)):
-                kernel.change_room(port.interface, places)
+        port = link.ports[side]
+        kernel = self._kernel.get(port.owner)
+        if kernel is None:
+            kernel = self._kernel[port.owner] = KernelLinks(self.namespace_path(port.owner))
+        kernel.change_rate(port.interface, shape)
+        if segments != link.segments(before):
+            kernel.change_segments(port.interface, segments)
+        if places != queue_places(before, link.segments(before)):
+            kernel.change_room(port.interface, places)
 
     # Watching it
 
@@ -240,7 +256,7 @@ class EmulatedNetwork:
             raise NetworkError("the network does not run")
         for node in self.net.hosts + self.net.switches:
             if node.shell is None or node.shell.poll() is not None:
-                raise NetworkError(f"the namespace of {node.name} has ended")
+                raise NetworkError(f"the namespace of {self._known_as[node.name]} has ended")
         self._delay.check()
 
     def statistics(self) -> NetworkStatistics:

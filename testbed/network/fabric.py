@@ -12,7 +12,7 @@ import select
 import shutil
 import subprocess
 import termios
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mininet.link import Intf, Link
@@ -131,13 +131,13 @@ class PlannedLink(Link):  # type: ignore[misc]
         """Nothing: the pair disappears with its namespaces."""
 
 
-def settle(nodes: Sequence[Any]) -> None:
+def settle(nodes: Sequence[Any], names: Mapping[str, str]) -> None:
     """Wait until the shells of all these nodes are ready: before, not even their namespaces need be there.
 
-    Raises EnvironmentLacking for one that did not start.
+    Raises EnvironmentLacking for one that did not start; `names` are those that users know, by Mininet's.
     """
     for node in nodes:
-        _await_prompt(node)
+        _await_prompt(node, names.get(node.name, node.name))
         modes = termios.tcgetattr(node.slave)
         modes[LOCAL_MODES] &= ~termios.ECHO
         termios.tcsetattr(node.slave, termios.TCSANOW, modes)
@@ -146,7 +146,7 @@ def settle(nodes: Sequence[Any]) -> None:
         node.waitOutput()
 
 
-def _await_prompt(node: Host) -> None:
+def _await_prompt(node: Host, name: str) -> None:
     """A terminal never tells that nobody writes to it any more, as this process itself holds its other end."""
     terminal, said = select.poll(), ""
     terminal.register(node.stdout, select.POLLIN)
@@ -155,7 +155,7 @@ def _await_prompt(node: Host) -> None:
             said += node.read(1024)
         elif node.shell.poll() is not None:
             trouble = said.strip() or f"exit status {node.shell.returncode}"
-            raise EnvironmentLacking(f"the shell of {node.name} did not start: {trouble}", hint=CONTAINER_HINT)
+            raise EnvironmentLacking(f"the shell of {name} did not start: {trouble}", hint=CONTAINER_HINT)
 
 
 def empty_network() -> Mininet:

@@ -157,7 +157,7 @@ def silence_is_chance(path: Path, shapes: Mapping[int, LinkShape], probes: int =
 def measure(
     paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, progress: Progress = no_progress
 ) -> list[MeasuredPath]:
-    """Small probes over each path, then trains of full packets; `shapes` by the link's index."""
+    """Small probes over each path, then trains of full packets; `shapes` by the number of a link's direction."""
     times_s = _times_s(paths, shapes, prober, progress)
     rates = _rates(paths, shapes, prober, progress)
     return [
@@ -282,12 +282,12 @@ def chosen_trains(paths: Sequence[Path], shapes: Mapping[int, LinkShape]) -> lis
 
 def _train(index: int, path: Path, shapes: Mapping[int, LinkShape], train_s: float) -> Train | None:
     """A train of about this length, None if none would be long enough to tell the rate or it would take too long."""
-    bit_s = min(bit_per_s(shapes[link]) for link in path.links)
+    bit_s = min(bit_per_s(shapes[way]) for way in path.directions)
     fewest, most = TRAIN_PACKETS
     # They must fit where they wait.
     room = min(
         bucket_bytes(shape) // FRAME_BYTES + queue_places(shape, segments_at_once(shape))
-        for shape in (shapes[link] for link in path.links)
+        for shape in (shapes[way] for way in path.directions)
     )
     count = min(most, room, max(fewest, math.ceil(train_s * bit_s / (FRAME_BYTES * 8)) + 1))
     packet_bytes = max(SMALLEST_TRAIN_BYTES, min(PACKET_BYTES, int(TRAIN_MOST_S * bit_s / 8 / max(1, count))))

@@ -2,43 +2,56 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from testbed.network.commands import ETHERNET_BYTES, bit_per_s
 from testbed.network.plan import NetworkPlan
 from testbed.scenario import LinkShape
 
 
+def direction(link: int, *, back: bool) -> int:
+    """The number of a link's direction: its own index from its first end to the second, the complement of it back."""
+    return ~link if back else link
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The way from a node to a neighbour: `ends` are the node, the switches between, the neighbour."""
+    """The way from a node to a neighbour: `ends` are the node, the switches between, the neighbour.
+
+    `directions` are those of its links, as `direction` numbers them; left out, all lead from first to second end.
+    """
 
     ends: tuple[str, ...]
     links: tuple[int, ...]  # indices of the plan's links, in order
+    directions: tuple[int, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.directions:
+            object.__setattr__(self, "directions", self.links)
 
     def delay_s(self, shapes: Mapping[int, LinkShape]) -> float:
         """The mean one-way delay of the links, without transmission."""
-        return sum(shapes[link].delay_s for link in self.links)
+        return sum(shapes[way].delay_s for way in self.directions)
 
     def jitter_s(self, shapes: Mapping[int, LinkShape]) -> float:
         """The standard deviation of the whole path's delay."""
-        return float(sum(shapes[link].jitter_s ** 2 for link in self.links) ** 0.5)
+        return float(sum(shapes[way].jitter_s ** 2 for way in self.directions) ** 0.5)
 
     def transmission_s(self, packet_bytes: int, shapes: Mapping[int, LinkShape]) -> float:
         """How long the links need to send a lone IP packet of this size, one after the other."""
-        return sum((packet_bytes + ETHERNET_BYTES) * 8 / bit_per_s(shapes[link]) for link in self.links)
+        return sum((packet_bytes + ETHERNET_BYTES) * 8 / bit_per_s(shapes[way]) for way in self.directions)
 
     def rate_mbit_per_s(self, shapes: Mapping[int, LinkShape]) -> float:
         """The least rate on the way."""
-        return min(shapes[link].rate_mbit_per_s for link in self.links)
+        return min(shapes[way].rate_mbit_per_s for way in self.directions)
 
     def loss(self, shapes: Mapping[int, LinkShape]) -> float:
         """The share of frames that the topology wants lost."""
-        return 1 - math.prod(1 - shapes[link].loss for link in self.links)
+        return 1 - math.prod(1 - shapes[way].loss for way in self.directions)
 
     def lossy(self, shapes: Mapping[int, LinkShape]) -> bool:
         """Whether a frame may get lost as the topology asks."""
-        return any(shapes[link].loss > 0 for link in self.links)
+        return any(shapes[way].loss > 0 for way in self.directions)
 
 
 def neighbour_paths(plan: NetworkPlan) -> list[Path]:
@@ -47,11 +60,12 @@ def neighbour_paths(plan: NetworkPlan) -> list[Path]:
     for node, table in plan.routes.items():
         for route in table:
             if route.destination == route.next_hop:
-                ends = [node]
+                ends, ways = [node], []
                 for link in route.links:
                     first, second = plan.links[link].ends
+                    ways.append(direction(link, back=second == ends[-1]))
                     ends.append(second if first == ends[-1] else first)
-                found.append(Path(tuple(ends), route.links))
+                found.append(Path(tuple(ends), route.links, tuple(ways)))
     return found
 
 

@@ -58,12 +58,15 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class PlannedLink:
-    """A link of the scenario with its two ports, in the order of its ends; `shape` is in real time."""
+    """A link of the scenario with its two ports, in the order of its ends.
+
+    `shapes`, in real time, are for what each of its ends sends.
+    """
 
     index: int
     ends: tuple[str, str]
     ports: tuple[Port, Port]
-    shape: LinkShape
+    shapes: tuple[LinkShape, LinkShape]
     direct: bool  # no switch at either end
 
     def segments(self, shape: LinkShape) -> int:
@@ -94,6 +97,8 @@ class NetworkPlan:
             raise InputError("too many nodes for the address range 10.64.0.0/10")
         self.address: Mapping[str, str] = {name: str(FIRST_ADDRESS + index) for index, name in enumerate(self.nodes)}
         self.links = self._plan_links(scenario)
+        # In emulated time, as the simulation has them: rounding must not tell two ways of one length apart.
+        self._lengths_s = [length_s(*link.shapes) for link in scenario.links]
 
     def _plan_links(self, scenario: Scenario) -> tuple[PlannedLink, ...]:
         used = dict.fromkeys(self.short, 0)
@@ -106,13 +111,13 @@ class NetworkPlan:
                 raise InputError(f"link {link.ends[0]} - {link.ends[1]} joins an end to itself")
             ports = []
             for side, owner in enumerate(link.ends):
-                mac = f"02:64:{index >> 8 & 255:02x}:{index & 255:02x}:{{}}:{side:02x}"
+                mac = f"02:{0x64 + (index >> 16):02x}:{index >> 8 & 255:02x}:{index & 255:02x}:{{}}:{side:02x}"
                 name = f"{self.short[owner]}-eth{used[owner]}"
                 ports.append(Port(owner, name, mac.format("00"), f"l{index}{'ab'[side]}", mac.format("01")))
                 used[owner] += 1
-            shape = scaled(link.shape, self.time_scale)
+            shapes = scaled(link.shapes[0], self.time_scale), scaled(link.shapes[1], self.time_scale)
             direct = not set(link.ends) & set(self.switches)
-            planned.append(PlannedLink(index, link.ends, (ports[0], ports[1]), shape, direct))
+            planned.append(PlannedLink(index, link.ends, (ports[0], ports[1]), shapes, direct))
         return tuple(planned)
 
     def link_between(self, ends: tuple[str, str]) -> PlannedLink:
@@ -133,7 +138,7 @@ class NetworkPlan:
         return forwarding(set(self.switches), self._ends, self._lengths_s)
 
     @cached_property
-    def _links_of(self) -> dict[str, list[PlannedLink]]:
+    def links_of(self) -> dict[str, list[PlannedLink]]:
         """The links at each node and switch."""
         found: dict[str, list[PlannedLink]] = {name: [] for name in self.short}
         for link in self.links:
@@ -145,21 +150,17 @@ class NetworkPlan:
     def _ends(self) -> list[tuple[str, str]]:
         return [link.ends for link in self.links]
 
-    @property
-    def _lengths_s(self) -> list[float]:
-        return [length_s(link.shape) for link in self.links]
-
-    def veth_lines(self, pids: Mapping[str, int]) -> list[str]:
-        """ip lines that make every veth pair; `pids` maps the scenario's names, and MIDDLE, to a process inside."""
+    def veth_lines(self, pids: Mapping[str, int], middle_pid: int) -> list[str]:
+        """ip lines that make every veth pair; `pids` maps the scenario's names to a process inside."""
         return [
-            veth(port.interface, port.mac, pids[port.owner], port.middle, port.middle_mac, pids[MIDDLE])
+            veth(port.interface, port.mac, pids[port.owner], port.middle, port.middle_mac, middle_pid)
             for link in self.links
             for port in link.ports
         ]
 
     def node_batch(self, node: str) -> Batch:
         """Settings, address, interfaces, neighbours, routes and rate limits of one node."""
-        batch = Batch(settings=True)
+        batch = Batch(node, settings=True)
         address = self.address[node]
         batch.ip += ["link set dev lo up", f"address add {address}/32 dev lo"]
         self._start_ports(node, batch)
@@ -178,15 +179,20 @@ class NetworkPlan:
         return batch
 
     def switch_batch(self, switch: str) -> Batch:
-        """Bridge, ports, static forwarding table and rate limits of one switch."""
+        """Bridge, ports, static forwarding table and rate limits of one switch.
+
+        It floods nothing, so that no frame goes round where switches form a ring.
+        """
         bridge = self.short[switch]
-        batch = Batch(settings=True)
+        batch = Batch(switch, settings=True)
         batch.ip.append(f"link add name {bridge} type bridge stp_state 0 mcast_snooping 0")
         self._start_ports(switch, batch)
-        for link in self._links_of[switch]:
+        for link in self.links_of[switch]:
             name = link.port_of(switch).interface
             batch.ip.append(f"link set dev {name} master {bridge}")
-            batch.ip.append(f"link set dev {name} type bridge_slave learning off flood off mcast_flood off")
+            batch.ip.append(
+                f"link set dev {name} type bridge_slave learning off flood off mcast_flood off bcast_flood off"
+            )
         batch.ip.append(f"link set dev {bridge} up")
         for entry in self.forwarding:
             if entry.switch == switch:
@@ -197,22 +203,22 @@ class NetworkPlan:
         return batch
 
     def _start_ports(self, owner: str, batch: Batch) -> None:
-        for link in self._links_of[owner]:
-            name = link.port_of(owner).interface
-            segments = link.segments(link.shape)
+        for link in self.links_of[owner]:
+            name, shape = link.port_of(owner).interface, link.shapes[link.ends.index(owner)]
+            segments = link.segments(shape)
             batch.ip.append(interface_up(name, segments))
-            batch.tc += rate_limit(name, link.shape, segments)
+            batch.tc += rate_limit(name, shape, segments)
 
     def middle_batch(self, *, netem: bool) -> Batch:
         """The middle namespace: its interfaces, and with `netem` a two-port bridge and the delays of each link."""
-        batch = Batch(settings=True)
+        batch = Batch("the links' middle", settings=True)
         for link in self.links:
             if netem:
                 batch.ip.append(f"link add name b{link.index} type bridge stp_state 0 mcast_snooping 0")
-            for port in link.ports:
+            for port, shape in zip(link.ports, link.shapes[::-1], strict=True):  # to an end goes what the other sends
                 if netem:
                     batch.ip.append(f"link set dev {port.middle} master b{link.index}")
-                    batch.tc.append(netem_delay(port.middle, link.shape))
+                    batch.tc.append(netem_delay(port.middle, shape))
                 batch.ip.append(f"link set dev {port.middle} up")
             if netem:
                 batch.ip.append(f"link set dev b{link.index} up")

@@ -5,16 +5,26 @@ plus the time a full frame takes to transmit. Everything here is pure.
 
 Decision: fewest nodes first, so that what two neighbours send each other takes their own link, as the topology says;
 rejected: shortest alone, which leads around a slow link through other people's servers.
+
+Decision: of two paths that are as good, one is the better, whoever asks: links that stand earlier in the file, and at
+last a number of the link's own, decide. So there is one best path between any two vertices, it is the same both ways,
+and each part of it is the best path between its ends. Nodes' routes, switches' tables and the simulation are made from
+trees of different roots, and agree for that reason alone: in a ring or a fat-tree most paths have an equal. Rejected:
+the path that a tree reaches first, which depends on its root.
 """
 
+import hashlib
 import heapq
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cache
 
 from node_agent.errors import InputError
 from testbed.scenario import LinkShape, Scenario
 
 FRAME_BITS = 1500 * 8
+TICKS_PER_S = 1e12  # lengths are summed as whole numbers, so that sums do not depend on their order
+_HASH_BITS = 64
 
 Neighbours = Mapping[str, Sequence[tuple[str, int]]]  # vertex -> (other end, index of the link)
 
@@ -37,9 +47,9 @@ class Forwarding:
     leave: int
 
 
-def length_s(shape: LinkShape) -> float:
-    """What a full frame needs for this link without waiting, in seconds."""
-    return shape.delay_s + FRAME_BITS / (shape.rate_mbit_per_s * 1e6)
+def length_s(*shapes: LinkShape) -> float:
+    """What a full frame needs for this link without waiting, in seconds; of two directions the mean."""
+    return sum(shape.delay_s + FRAME_BITS / (shape.rate_mbit_per_s * 1e6) for shape in shapes) / len(shapes)
 
 
 def neighbours(ends: Sequence[tuple[str, str]]) -> dict[str, list[tuple[str, int]]]:
@@ -61,29 +71,33 @@ def tree_towards(
 ) -> dict[str, tuple[str, int]]:
     """The best way to `root` from every vertex that has one: vertex -> (next vertex, link).
 
-    With `only_switches`, the way passes through switches alone. Ties fall to the vertex reached first in the file's
-    order, so that the same scenario always yields the same tables.
+    With `only_switches`, the way passes through switches alone. `lengths_s` are those of all links, by their number.
     """
     towards: dict[str, tuple[str, int]] = {}
     done: set[str] = set()
-    heap: list[tuple[int, float, int, str]] = [(0, 0.0, 0, root)]
-    best = {root: (0, 0.0)}
-    order = 0
+    heap: list[tuple[int, int, int, str]] = [(0, 0, 0, root)]
+    best = {root: (0, 0, 0)}
     while heap:
-        passed, distance_s, _, vertex = heapq.heappop(heap)
+        passed, distance, tie, vertex = heapq.heappop(heap)
         if vertex in done:
             continue
         done.add(vertex)
         passed += vertex != root and vertex not in switches
         for other, link in around.get(vertex, ()):
-            candidate = (passed, distance_s + lengths_s[link])
+            candidate = (passed, distance + round(lengths_s[link] * TICKS_PER_S), tie + _tie(link))
             allowed = not only_switches or other in switches
             if allowed and other not in done and (other not in best or candidate < best[other]):
                 best[other] = candidate
                 towards[other] = (vertex, link)
-                order += 1
-                heapq.heappush(heap, (*candidate, order, other))
+                heapq.heappush(heap, (*candidate, other))
     return towards
+
+
+@cache
+def _tie(link: int) -> int:
+    """What a link adds to the number that decides between paths of one length: no two sums are the same."""
+    digest = hashlib.blake2b(link.to_bytes(8), digest_size=_HASH_BITS // 8).digest()
+    return (link + 1 << _HASH_BITS) + int.from_bytes(digest)
 
 
 class Ways:
@@ -95,7 +109,7 @@ class Ways:
 
     def __init__(self, scenario: Scenario) -> None:
         self._around = neighbours([link.ends for link in scenario.links])
-        self._lengths_s = [length_s(link.shape) for link in scenario.links]
+        self._lengths_s = [length_s(*link.shapes) for link in scenario.links]
         self._switches = frozenset(scenario.switches)
         self._servers = frozenset(server.name for server in scenario.servers)
         self._trees: dict[str, dict[str, tuple[str, int]]] = {}

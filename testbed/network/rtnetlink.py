@@ -14,6 +14,7 @@ import os
 import socket
 import statistics
 import struct
+import time
 
 from testbed.network.commands import (
     BULK_CLASS,
@@ -104,7 +105,6 @@ class KernelLinks:
     def __init__(self, namespace: str) -> None:
         """`namespace` is a path as in /proc/PID/ns/net; raises NetworkError if it cannot be entered."""
         self._socket = sockets_in([namespace], socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)[0]
-        self._socket.settimeout(ANSWER_TIMEOUT_S)
         self._sequence = 0
         self._index: dict[str, int] = {}
 
@@ -166,12 +166,20 @@ class KernelLinks:
 
     def _exchange(self, what: str, kind: int, message: bytes, flags: int) -> bytes:
         self._sequence += 1
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
         try:
+            self._socket.settimeout(ANSWER_TIMEOUT_S)
             self._socket.send(HEADER.pack(HEADER.size + len(message), kind, flags, self._sequence, 0) + message)
-            answer = self._socket.recv(1 << 16)
+            while True:
+                answer = self._socket.recv(1 << 16)
+                _, answered, _, sequence, _ = HEADER.unpack_from(answer)
+                if sequence == self._sequence:
+                    break
+                # The answer to an earlier question, which came too late.
+                self._socket.settimeout(max(1e-3, deadline_s - time.monotonic()))
         except OSError as error:
             raise NetworkError(f"the kernel cannot be asked about {what}: {error}") from error
-        if HEADER.unpack_from(answer)[1] == NLMSG_ERROR:
+        if answered == NLMSG_ERROR:
             code = -struct.unpack_from("=i", answer, HEADER.size)[0]
             if code:
                 raise NetworkError(f"cannot change {what}: {errno.errorcode.get(code, code)}, {os.strerror(code)}")

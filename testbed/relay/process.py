@@ -1,8 +1,8 @@
 """The relay: delays the frames of every link in the middle namespace.
 
 It runs as a file there (`python -I -S .../relay/process.py`), so it imports nothing but the standard library and its
-two siblings, and nothing slow. Its standard input is a socket to the experiment: JSON messages, each answered; when
-that is closed, the relay ends.
+two siblings, and nothing slow. Its standard input is a socket to the experiment: JSON messages, each answered under its
+own number, so that an answer which comes too late is not taken for the next; when that is closed, the relay ends.
 
 Frames arrive through one memory-mapped ring (PACKET_RX_RING) that hears every interface of the namespace: no system
 call per received frame, and the kernel's own arrival time on each, so that the relay may look late at what came in
@@ -249,11 +249,14 @@ class Relay:
         if not message:
             self.running = False
             return
+        number: object = None
         try:
-            reply = self.obey(json.loads(message))
+            told = json.loads(message)
+            number = told["number"]
+            reply = self.obey(told)
         except (OSError, KeyError, TypeError, ValueError) as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
-        self.control.send(json.dumps(reply).encode())
+        self.control.send(json.dumps({**reply, "number": number}).encode())
 
     def obey(self, message: Mapping[str, object]) -> dict[str, object]:
         """Carry out one message: add, change, statistics, lines or forget."""
@@ -361,7 +364,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()  # nothing here makes cycles, and a collection would come at the wrong moment
-    control.send(b"{}")
+    control.send(b'{"number": 0}')  # as the answer to a question that nobody asked
     relay.run()
 
 

@@ -101,9 +101,9 @@ class Links:
         self._ways = Ways(scenario)
         marked = set(changing)
         self._directions: dict[tuple[int, str], Direction] = {
-            (index, end): Direction(link.shape, changes=frozenset(link.ends) in marked)
+            (index, end): Direction(shape, changes=frozenset(link.ends) in marked)
             for index, link in enumerate(scenario.links)
-            for end in link.ends
+            for end, shape in zip(link.ends, link.shapes, strict=True)
         }
         numbered = list(enumerate(scenario.links))
         self._number = {frozenset(link.ends): index for index, link in reversed(numbered)}
@@ -191,10 +191,10 @@ class Links:
         transit.leg += 1
         self._enter(transit)
 
-    def change(self, ends: tuple[str, str], shape: LinkShape) -> None:
-        """A link takes a new shape; both its ends must have been named as changing."""
+    def change(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
+        """A link takes a new shape, or what one of its ends sends; its ends must have been named as changing."""
         link = self._number[frozenset(ends)]
-        for end in ends:
+        for end in ends if sender is None else (sender,):
             self._change(self._directions[link, end], shape)
 
     def _change(self, leg: Direction, shape: LinkShape) -> None:

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import msgspec
 
-from node_agent.central import CentralPolicy
 from node_agent.config import NodeConfig
 from node_agent.core import DeviceCore, NodeCore, ServerCore
 from node_agent.dtoee.exit_table import ExitTable
@@ -23,6 +22,7 @@ from node_agent.events import (
     SetTimer,
     StartCompute,
     StartPlanning,
+    StopCompute,
     TaskArrived,
     TimerFired,
     TimerKey,
@@ -78,6 +78,7 @@ class SimulatedNode:
         self.config = config
         self.up = False
         self.started = False
+        self.life = 0  # how often it has come up
         self._core: NodeCore | None = None
         self._timers: dict[TimerKey, Entry] = {}
         self._connections: dict[Channel, dict[str, tuple[Connection, SimulatedNode]]] = {"data": {}, "control": {}}
@@ -97,6 +98,7 @@ class SimulatedNode:
                 `offer` and whatever the agenda holds for this node.
         """
         self.up, self.started = True, False
+        self.life += 1
         self._thinner = EventThinner()
         config = self.config
         try:
@@ -190,6 +192,9 @@ class SimulatedNode:
                     self.processor.start(effect.tensor, self._handle)
             elif isinstance(effect, Publish):
                 self._publish(effect.record)
+            elif isinstance(effect, StopCompute):
+                if self.processor is not None:
+                    self.processor.abandon()
             else:
                 self._plan(effect)
 
@@ -234,7 +239,7 @@ class SimulatedNode:
 
     def _plan(self, effect: StartPlanning) -> None:
         assert self._core is not None
-        policy = cast("CentralPolicy", self._core.routing.policy)
+        policy = self._core.routing.policy
         try:
             plan = PlanningFinished(policy.plan(effect.problem, self._world.table))
             due_s = self._agenda.now_s + policy.planning_s(effect.problem)
@@ -243,4 +248,4 @@ class SimulatedNode:
         self._planning = self._agenda.at(due_s, self._handle, plan)
 
     def _failed(self, error: BaseException) -> SimulationFailed:
-        return node_failed(self.config.name, self.config.policy, error)
+        return node_failed(self.config.name, error)

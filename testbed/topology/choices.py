@@ -9,8 +9,18 @@ from testbed.topology.places import Path
 from testbed.units import parse_parameter
 
 
-def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:
-    """What is wrong with the model's name and cut: path, message and hint of each problem."""
+def anchored_model(name: str, folder: str) -> str:
+    """The name of a shipped model as it is; of any other bundle the path, made absolute from `folder`."""
+    from node_agent.models.bundle import available_models  # noqa: PLC0415 - loads numpy
+
+    return name if name in available_models() else os.path.abspath(os.path.join(folder, name))
+
+
+def cut_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
+    """What is wrong with the model, whose path is relative to `folder`, and its cut.
+
+    Path, message and hint of each problem.
+    """
     problems: list[tuple[Path, str, str]] = []
     for index, (before, after) in enumerate(zip(model.cut, model.cut[1:], strict=False)):
         if after <= before:
@@ -22,10 +32,18 @@ def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:
                 )
             )
     # Reading a bundle's card loads numpy, which checking a form alone does not need.
-    from node_agent.models.bundle import load_bundle  # noqa: PLC0415
+    from node_agent.models.bundle import available_models, load_bundle  # noqa: PLC0415
 
+    place = anchored_model(model.name, folder)
+    if os.path.isabs(place) and not os.path.isdir(place):
+        elsewhere = f"; {model.name} in the current directory is another path" if os.path.isdir(model.name) else ""
+        known = ", ".join(available_models()) or "none"
+        hint = f"shipped models: {known}; or give a bundle's folder, from this topology's folder{elsewhere}"
+        return [*problems, (("model", "name"), f"unknown model {model.name!r}", hint)]
     try:
-        exits = load_bundle(model.name).exits
+        bundle = load_bundle(place)
+        exits = bundle.exits
+        bundle.check_weights()
     except InputError as error:
         return [*problems, (("model", "name"), str(error), error.hint)]
     shown = ", ".join(map(str, exits))
@@ -44,10 +62,10 @@ def cut_problems(model: ModelEntry) -> list[tuple[Path, str, str]]:
     return problems
 
 
-def memory_problems(document: TopologyDocument) -> list[tuple[Path, str, str]]:
+def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path, str, str]]:
     """Servers with less memory than their sub-model needs: path, message and hint of each.
 
-    The cut and the servers' stages must have been found sound.
+    A model's path is relative to `folder`. The cut and the servers' stages must have been found sound.
     """
     if all(server.memory is None for server in document.servers.values()):
         return []
@@ -55,7 +73,7 @@ def memory_problems(document: TopologyDocument) -> list[tuple[Path, str, str]]:
 
     model = document.model
     try:
-        profiles = load_bundle(model.name).profiles(model.cut, model.activation)
+        profiles = load_bundle(anchored_model(model.name, folder)).profiles(model.cut, model.activation)
     except InputError as error:
         return [(("model", "name"), str(error), error.hint)]
     needed_bytes = [profile.parameters_bytes + profile.input_bytes + profile.output_bytes for profile in profiles]
@@ -74,15 +92,17 @@ def memory_problems(document: TopologyDocument) -> list[tuple[Path, str, str]]:
 def read_policy(text: str, folder: str) -> PolicyChoice:
     """A policy as people write it: name, name:key=value,key=value or file.py:Class:key=value.
 
-    A file's path is relative to `folder`. Parameters may be quantities with a unit.
+    A file's path is relative to `folder`. Parameters may be quantities with a unit; `label` is how it is called.
 
     Raises:
         InputError: the text does not have this form. Whether there is such a policy, `policy_problem` tells.
     """
-    from node_agent.policies import parse_policy  # noqa: PLC0415 - loads numpy
+    from node_agent.policies import parse_policy, take_label  # noqa: PLC0415 - loads numpy
 
-    name, parameters = parse_policy(text)
-    return PolicyChoice(anchored(name, folder), {key: parse_parameter(value) for key, value in parameters.items()})
+    name, stated = parse_policy(text)
+    name = anchored(name, folder)
+    label, parameters = take_label(name, stated)
+    return PolicyChoice(name, {key: parse_parameter(value) for key, value in parameters.items()}, label)
 
 
 def anchored(text: str, folder: str) -> str:
@@ -92,12 +112,19 @@ def anchored(text: str, folder: str) -> str:
     return f"{os.path.abspath(os.path.join(folder, path))}{colon}{rest}" if path.endswith(".py") else text
 
 
-def policy_problem(policy: PolicyChoice) -> tuple[Path, str, str] | None:
-    """What is wrong with a policy's name or parameters: path, message and hint; None if nothing is."""
-    from node_agent.policies import make_policy  # noqa: PLC0415 - loads numpy
+def policy_problem(policy: PolicyChoice, *, recorded: bool = False) -> tuple[Path, str, str] | None:
+    """What is wrong with a policy's name, parameters or label: path, message and hint; None if nothing is.
+
+    A recorded run may have thresholds above 1, which earlier versions took for `never`.
+    """
+    from node_agent.policies import check_label, make_policy, policy_fault  # noqa: PLC0415 - loads numpy
 
     try:
         make_policy(policy.name, policy.parameters)
+        if not recorded and (fault := policy_fault(policy.name, policy.parameters)) is not None:
+            hint = "state a confidence from 0 to 1, or threshold: never where no answer is to leave early"
+            return ("policy", "parameters"), f"policy {policy.name}: {fault}", hint
+        check_label(policy.name, policy.parameters, policy.stated_label)
     except InputError as error:
         known = _is_policy(policy.name)
         hint = error.hint
@@ -105,6 +132,12 @@ def policy_problem(policy: PolicyChoice) -> tuple[Path, str, str] | None:
             hint = "theta belongs to the objective and not to a policy: state it at the top, theta: 2 s"
         return ("policy", "parameters" if known else "name"), str(error), hint
     return None
+
+
+def check_policy(text: str) -> None:
+    """Raise InputError unless `text` asks for a policy with parameters that may be stated."""
+    if (found := policy_problem(read_policy(text, os.getcwd()))) is not None:
+        raise InputError(found[1], hint=found[2])
 
 
 def _is_policy(name: str) -> bool:

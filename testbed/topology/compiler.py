@@ -4,11 +4,12 @@ Every range is drawn from a number that hangs on the seed, the name of the node 
 adding a node leaves the values of all others as they were.
 """
 
+import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 
+from node_agent.suggest import advice, listed
 from testbed.scenario import Device, Link, ModelChoice, PolicyChoice, Scenario, Server
-from testbed.topology.choices import cut_problems, memory_problems, policy_problem
+from testbed.topology.choices import anchored_model, cut_problems, memory_problems, policy_problem
 from testbed.topology.drawing import draw
 from testbed.topology.events import compile_events
 from testbed.topology.form import Draft
@@ -19,27 +20,43 @@ from testbed.topology.traces import Follower, TraceFiles
 from testbed.topology.values import MAX_NAME_CHARACTERS
 
 MAX_NODES = 20_000
+LEAST_DURATION_S = 1.0
+LEAST_SLOT_S = 1e-3
 
 
 class Compiler:
     """One pass over a document; collects problems and builds the scenario if there are none."""
 
     def __init__(
-        self, draft: Draft, source: str, files: TraceFiles, *, seed: int, duration_s: float, policy: PolicyChoice
+        self,
+        draft: Draft,
+        source: str,
+        files: TraceFiles,
+        *,
+        seed: int,
+        duration_s: float,
+        policy: PolicyChoice,
+        recorded: bool = False,
     ) -> None:
+        """`recorded`: of a run that has been, perhaps by an earlier version that allowed more."""
         assert draft.document is not None
         self.document = draft.document
         self.source = source
         self.seed = seed
         self.duration_s = duration_s
+        # One that is not stated is never longer than the run; one that is may not be: see `_check_times`.
+        stated = "slot" in self.document.model_fields_set
+        self.slot_s = self.document.slot if stated else min(self.document.slot, duration_s)
         self.policy = policy
+        self.recorded = recorded
         self.problems: list[Problem] = []
         self.kinds: dict[str, str] = {}  # node or switch -> device, server or switch
         self.groups: dict[str, tuple[str, ...]] = {}  # name as the file states it -> its members
         self.devices: list[Device] = []
         self.servers: dict[str, Server] = {}
         self.links: dict[tuple[str, str], Link] = {}  # sorted ends -> link
-        self.followers: dict[tuple[str, str], tuple[int, Follower]] = {}  # sorted ends -> entry, and what it follows
+        # Sorted ends -> entry, and what both directions follow, or what each of them does.
+        self.followers: dict[tuple[str, str], tuple[int, tuple[Follower, ...]]] = {}
         self.offload_to: dict[str, tuple[str, ...]] = {}
         self.files = files
         self.place = draft.place
@@ -64,6 +81,8 @@ class Compiler:
         if not self._damaged & {"model", "devices", "servers", "switches", "links", "offload"}:
             self._route()
         events = compile_events(self)
+        if not self.recorded:
+            self._check_times()
         warm_up_s = document.warm_up.seconds(self.duration_s)
         if not warm_up_s < self.duration_s:
             self.complain(
@@ -73,16 +92,20 @@ class Compiler:
             )
         if self.problems:
             return None
-        return Scenario(
+        scenario = Scenario(
             name=document.name,
             seed=self.seed,
             duration_s=self.duration_s,
             warm_up_s=warm_up_s,
-            slot_s=document.slot,
+            slot_s=self.slot_s,
             time_scale=document.time_scale,
             compute=document.compute,
             arrivals=document.arrivals,
-            model=ModelChoice(document.model.name, tuple(document.model.cut), document.model.activation),
+            model=ModelChoice(
+                anchored_model(document.model.name, self.files.folder),
+                tuple(document.model.cut),
+                document.model.activation,
+            ),
             policy=self.policy,
             devices=tuple(self.devices),
             servers=tuple(self.servers.values()),
@@ -92,6 +115,38 @@ class Compiler:
             events=events,
             theta_s=document.theta,
         )
+        if not self.recorded:
+            self._check_round(scenario)
+        return None if self.problems else scenario
+
+    def _check_times(self) -> None:
+        """Complain of a run or a slot in which nothing could be decided or measured."""
+        duration_s, slot_s = self.duration_s, self.slot_s
+        if self.intact("duration") and duration_s < LEAST_DURATION_S:
+            message = f"a run of {duration_s:g} s is too short to measure anything: {LEAST_DURATION_S:g} s is the least"
+            self.complain(("duration",), message, "for example 60 s")
+        if not self.intact("slot"):
+            return
+        if slot_s < LEAST_SLOT_S:
+            message = f"a slot of {slot_s * 1e3:g} ms is too short: {LEAST_SLOT_S * 1e3:g} ms is the least"
+            self.complain(("slot",), message, "for example slot: 5 s")
+        elif self.intact("duration") and slot_s > duration_s:
+            message = f"a slot of {slot_s:g} s is longer than the run ({duration_s:g} s)"
+            self.complain(("slot",), message, "shorten the slot, or lengthen the duration")
+
+    def _check_round(self, scenario: Scenario) -> None:
+        """Complain of a slot in which no round of messages fits."""
+        from testbed.wiring import longest_hop_s  # noqa: PLC0415 - loads what nodes are made of
+
+        round_s = 2 * scenario.stages * longest_hop_s(scenario)
+        if scenario.slot_s <= round_s:
+            message = (
+                f"a slot of {scenario.slot_s:g} s is too short: one round of messages there and back takes up to "
+                f"{round_s:g} s on these links"
+            )
+            least_s = _rounded_up_s(round_s)
+            hint = f"state a slot of {least_s:g} s or more"
+            self.complain(("slot",), message, hint if least_s <= self.duration_s else f"{hint}, and a longer duration")
 
     def members(self, name: str, path: Path, *, what: str = "node", of_key: bool = False) -> tuple[str, ...]:
         """The nodes that `name` stands for; none, with a complaint at `path`, if there is no such name."""
@@ -102,8 +157,7 @@ class Compiler:
         doubtful = any(name == group or name.startswith(f"{group}-") for group in self._doubtful)
         if not doubtful and not self._names_lost:
             known = [*self.groups, *(known for known in self.kinds if known not in self.groups)]
-            close = get_close_matches(name, known, n=1, cutoff=0.7)
-            hint = f"did you mean {close[0]}?" if close else f"known: {_some(list(self.groups))}"
+            hint = advice(name, known, f"known: {listed(self.groups)}")
             self.complain(path, f"unknown {what} {name!r}", hint, of_key=of_key)
         return ()
 
@@ -154,9 +208,9 @@ class Compiler:
 
     def _check_model(self) -> None:
         if self.intact("model"):
-            for path, message, hint in cut_problems(self.document.model):
+            for path, message, hint in cut_problems(self.document.model, self.files.folder):
                 self.complain(path, message, hint)
-        if self.intact("policy") and (found := policy_problem(self.policy)) is not None:
+        if self.intact("policy") and (found := policy_problem(self.policy, recorded=self.recorded)) is not None:
             self.complain(*found)
         if not self.intact("model", "servers"):
             return
@@ -177,7 +231,7 @@ class Compiler:
                     f"add a server with stage: {stage}, or cut the model less often",
                 )
         if self.intact("model", "servers"):
-            for path, message, hint in memory_problems(self.document):
+            for path, message, hint in memory_problems(self.document, self.files.folder):
                 self.complain(path, message, hint)
 
     # Who may offload to whom ------------------------------------------------------------------------------------
@@ -215,12 +269,6 @@ class Compiler:
         for name, others in network.neighbours.items():
             if not others:
                 self.complain(self._homes[name], f"{name!r} has no link", "add an entry under links", of_key=True)
-        for ends in network.looping:
-            self.complain(
-                self._link_path(ends),
-                f"the link {ends[0]} - {ends[1]} closes a loop of switches",
-                "remove a link: the switches run without a spanning tree",
-            )
         islands = [island for island in network.islands() if len(island) > 1 or network.neighbours[island[0]]]
         for island in islands[1:]:
             self.complain(
@@ -229,14 +277,6 @@ class Compiler:
                 "the network must hold together: add a link",
                 of_key=True,
             )
-
-    def _link_path(self, ends: tuple[str, str]) -> Path:
-        for index, entry in enumerate(self.document.links):
-            first = {member for name in entry.from_ for member in self.groups.get(name, (name,))}
-            second = {member for name in entry.to for member in self.groups.get(name, (name,))}
-            if ends[0] in first and ends[1] in second:
-                return ("links", index)
-        return ("links",)
 
     def _stated_receivers(self, network: Network) -> Mapping[str, tuple[str, ...]]:
         stated: dict[str, tuple[int, tuple[str, ...]]] = {}
@@ -276,7 +316,7 @@ class Compiler:
             if self._stage(receiver) != stage + 1:
                 fitting = [server.name for server in self.servers.values() if server.stage == stage + 1]
                 message = f"{receiver!r} is no server of stage {stage + 1}, to which {name!r} offloads"
-                hint = f"stage {stage + 1}: {_some(fitting)}"
+                hint = f"stage {stage + 1}: {listed(fitting)}"
             elif not network.joined(name, receiver):
                 message = f"the network does not join {name!r} and {receiver!r}"
                 hint = "link them directly or through switches (servers do not pass frames on)"
@@ -292,6 +332,7 @@ class Compiler:
         return 0 if self.kinds[name] == "device" else -1
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+def _rounded_up_s(bound_s: float) -> float:
+    """A time of two digits that is longer than the bound, by a tenth at most [s]."""
+    step_s = 10.0 ** (math.floor(math.log10(bound_s)) - 1) if bound_s > 0 else LEAST_SLOT_S
+    return round((math.floor(bound_s / step_s) + 1) * step_s, 12)

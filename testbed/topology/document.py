@@ -11,6 +11,7 @@ from node_agent.errors import InputError
 from testbed.scenario import ArrivalProcess, ComputeMode
 from testbed.topology.link_forms import AnyLink, QueueLength
 from testbed.topology.values import (
+    MAX_PATH_CHARACTERS,
     MAX_POLICY_CHARACTERS,
     STATED,
     At,
@@ -44,13 +45,22 @@ def _as_policy(value: object) -> object:
         name, parameters = parse_policy(value)
     except InputError as error:
         raise complaint(str(error), error.hint) from None
-    return {"name": name, "parameters": parameters}
+    label = parameters.pop("label", None)
+    return {"name": name, "parameters": parameters} | ({} if label is None else {"label": label})
 
 
 class ModelEntry(Entry):
     """Which early-exit model runs, and after which of its blocks it is cut into sub-models."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64, description="as `model list` shows it")]
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_PATH_CHARACTERS,
+            description="as `model list` shows it, or a bundle's folder, from this topology's folder",
+        ),
+        SafeText,
+    ]
     cut: Annotated[
         list[Annotated[int, Field(ge=1)]],
         Field(min_length=1, max_length=64, description="last block of each sub-model, rising; one per stage"),
@@ -68,6 +78,12 @@ class PolicyEntry(Entry):
         Field(min_length=1, max_length=MAX_POLICY_CHARACTERS, description="a name, or file.py:Class from this folder"),
         SafeText,
     ]
+    label: Annotated[
+        str | None,
+        STATED,
+        Field(min_length=1, max_length=64, description="how results call it (default: its name)"),
+        SafeText,
+    ] = None
     parameters: Annotated[
         dict[str, Parameter], Field(description="numbers, true or false, words, or quantities such as 2 s")
     ] = Field(default_factory=dict)
@@ -167,7 +183,9 @@ class TopologyDocument(Entry):
     model: ModelEntry
     policy: Annotated[PolicyEntry, BeforeValidator(_as_policy)]
     theta: Annotated[Worth, Field(description="mean delay that 100 points of accuracy are worth (default 2 s)")] = 2.0
-    slot: Annotated[Period, Field(description="time between two decisions of the policy (default 5 s)")] = 5.0
+    slot: Annotated[
+        Period, Field(description="time between two decisions of the policy (default 5 s, or the whole run)")
+    ] = 5.0
     duration: Annotated[Period, Field(description="how long tasks arrive (default 60 s)")] = 60.0
     warm_up: Annotated[At, Field(description="tasks made before this count in no figure (default 10 %)")] = Instant(
         0.1, relative=True

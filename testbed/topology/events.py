@@ -99,7 +99,8 @@ def _link_changes(
         pair = min(link.ends), max(link.ends)
         if link.trace is not None:
             # Decision: refused; rejected: a factor on top, which would say the same as `scale` and a second trace.
-            message = f"the link {link.ends[0]} - {link.ends[1]} follows {link.trace}: events do not change it"
+            follows = f"follows {' and '.join(link.traces)}"
+            message = f"the link {link.ends[0]} - {link.ends[1]} {follows}: events do not change it"
             compiler.complain(path, message, "put the change into the trace, or state the link without one")
             break
         shape = shapes[pair] = _changed(shapes[pair], link, entry)

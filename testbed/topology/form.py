@@ -5,15 +5,16 @@ one reading reports all there is to mend.
 """
 
 import copy
+import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from node_agent.suggest import closest
 from testbed.topology import document as form
-from testbed.topology.link_forms import TracedLinkEntry, TraceEntry
+from testbed.topology.link_forms import TracedLinkEntry, TraceEntry, TracePair
 from testbed.topology.places import Path, Place, Problem
 from testbed.topology.values import MAX_COUNT
 
@@ -30,7 +31,17 @@ _WORDING = {
     "dict_type": "must be a mapping (key: value)",
     "model_type": "must be a mapping (key: value)",
     "model_attributes_type": "must be a mapping (key: value)",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be {le} or less",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} entries or fewer",
 }
+# As other readers of YAML take them; here they are words, since a node may well be called `on`.
+_BOOLEAN_WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _COMMON_MISTAKES = {"bandwidth": "rate", "bw": "rate", "latency": "delay", "cpu": "capacity", "warmup": "warm_up"}
 _STAND_INS: dict[str, Any] = {
     "name": "unnamed",
@@ -40,6 +51,7 @@ _STAND_INS: dict[str, Any] = {
     "servers": {"stand-in-server": {"stage": 1, "capacity": "1 FLOP/s"}},
     "links": [{"from": "stand-in-device", "to": "stand-in-server", "rate": "1 Mbit/s", "delay": "0 s"}],
 }
+_OF_THE_NETWORK = {"devices", "servers", "links"}  # sections whose entries name nodes
 _STAND_IN_ENTRY: dict[str, Any] = {
     "devices": {"rate": "1 /s"},
     "servers": {"stage": 1, "capacity": "1 FLOP/s"},
@@ -66,6 +78,7 @@ class Draft:
     place: Place
     problems: list[Problem]
     damaged: set[str] = field(default_factory=set)
+    stood_in: set[str] = field(default_factory=set)  # sections of nodes or links that are not the file's own
     doubtful: set[str] = field(default_factory=set)
     names_lost: bool = False
 
@@ -83,7 +96,7 @@ def read_form(data: object, place: Place, source: str) -> Draft:
     # try again a few times; only the first round's errors are the user's.
     for attempt in range(4):
         try:
-            draft.document = form.TopologyDocument.model_validate(data)
+            draft.document = _without_stand_ins(form.TopologyDocument.model_validate(data), draft.stood_in)
             return draft
         except ValidationError as invalid:
             errors = invalid.errors(include_url=False)
@@ -95,6 +108,12 @@ def read_form(data: object, place: Place, source: str) -> Draft:
                 draft.damaged.add(str(path[0]))
         _mend(data, place, list(zip(errors, paths, strict=True)), draft)
     return draft
+
+
+def _without_stand_ins(document: form.TopologyDocument, sections: set[str]) -> form.TopologyDocument:
+    """The document with such sections empty: nobody is to be told of nodes and links that stand in no file."""
+    empty: dict[str, Any] = {section: [] if section == "links" else {} for section in sections}
+    return document.model_copy(update=empty)
 
 
 def _path_of(error: ErrorDetails, data: object) -> Path:
@@ -127,14 +146,34 @@ def _problem(error: ErrorDetails, path: Path, data: object, place: Place, source
         message = error["msg"]
         if path and isinstance(path[-1], str) and not of_key and _is_leaf(error, path, data):
             message = f"{subject}: {message}"
-    elif kind in _WORDING:
-        message = f"{subject} {_WORDING[kind]}, not {_shown(error['input'])}"
-    elif kind == "literal_error":
-        message = f"{subject} must be {context['expected']}, not {_shown(error['input'])}"
     else:
-        message = f"{subject}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+        message = f"{subject} {_wanted(error)}, not {_shown(error['input'])}"
+        hint = hint or _nearest_word(error)
     line, column = place.find(path, of_key=of_key)
     return Problem(source, line, column, message, hint)
+
+
+def _wanted(error: ErrorDetails) -> str:
+    """What a value must be, in words of our own: pydantic's speak of inputs and items."""
+    context = error.get("ctx", {})
+    if error["type"] == "literal_error":
+        return f"must be {context['expected']}"
+    if error["type"] in _WORDING:
+        bounds = {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}
+        return _WORDING[error["type"]].format(**bounds)
+    return "cannot have this value"
+
+
+def _nearest_word(error: ErrorDetails) -> str:
+    """The hint for a value that is nearly one of those possible."""
+    stated = str(error["input"])
+    if error["type"] in {"bool_type", "bool_parsing"}:
+        word = _BOOLEAN_WORDS.get(stated.lower())
+        return "" if word is None else f"write {word}"
+    if error["type"] == "literal_error":
+        guess = closest(stated, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+        return "" if guess is None else f"did you mean {guess}?"
+    return ""
 
 
 def _is_leaf(error: ErrorDetails, path: Path, data: object) -> bool:
@@ -145,11 +184,11 @@ def _unknown_key(path: Path, data: object) -> tuple[str, str]:
     key = str(path[-1])
     known = _known_keys(path[:-1], data)
     guess = _COMMON_MISTAKES.get(key)
-    close = [guess] if guess in known else get_close_matches(key, known, n=1, cutoff=0.7)
+    close = guess if guess in known else closest(key, known)
     if key == "<<":
         return "merge keys (<<) are not supported", "state the values here, or use a group"
-    if close:
-        return f"unknown key `{key}`", f"did you mean `{close[0]}`?"
+    if close is not None:
+        return f"unknown key `{key}`", f"did you mean `{close}`?"
     return f"unknown key `{key}`", "known keys here: " + ", ".join(known)
 
 
@@ -158,8 +197,10 @@ def _known_keys(path: Path, data: object) -> list[str]:
     if path and path[0] == "events":
         kind = form.event_kind(_value_at(data, path)) or "(ServerEvent)"
         cls = _EVENT_FORMS[kind.strip("()")]
-    elif path[:1] == ("links",) and path[-1] == "trace":
-        cls = TraceEntry
+    elif path[:1] == ("links",) and "trace" in path:
+        stated = _value_at(data, path)
+        pair = path[-1] == "trace" and isinstance(stated, dict) and not {"up", "down"}.isdisjoint(stated)
+        cls = TracePair if pair else TraceEntry
     elif path:
         cls = _ENTRY_FORMS.get(str(path[0]), form.TopologyDocument)
     return [info.alias or name for name, info in cls.model_fields.items()]
@@ -180,6 +221,8 @@ def _example(path: Path) -> str:
         "at": "for example at: 50 %",
         "state": "state: down or state: up",
         "file": "for example file: drive.csv",
+        "up": "state both: trace: {up: drive.up, down: drive.down}, up being what the `from` end sends",
+        "down": "state both: trace: {up: drive.up, down: drive.down}, up being what the `from` end sends",
     }
     if path[-1] == "rate":
         return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"
@@ -217,7 +260,7 @@ def _mend(data: dict[str, Any], place: Place, errors: list[tuple[ErrorDetails, P
         if section in ("devices", "servers", "switches"):
             draft.names_lost |= len(path) == 1 or section == "switches" or error["loc"][-1] == "[key]"
         if len(path) == 1:
-            _replace_section(data, section, error)
+            _replace_section(data, section, error, draft)
         elif section in _STAND_IN_ENTRY and isinstance(entries, dict):
             name = str(path[1])
             draft.doubtful.add(name)
@@ -229,9 +272,9 @@ def _mend(data: dict[str, Any], place: Place, errors: list[tuple[ErrorDetails, P
         elif section == "offload" and isinstance(entries, dict):
             entries.pop(path[1], None)
         else:
-            _replace_section(data, section, error)
+            _replace_section(data, section, error, draft)
     for section, indices in dropped.items():
-        _drop(data, place, section, indices)
+        _drop(data, place, section, indices, draft)
 
 
 def _count_of(entry: object) -> dict[str, int]:
@@ -240,18 +283,22 @@ def _count_of(entry: object) -> dict[str, int]:
     return {"count": count} if type(count) is int and 1 <= count <= MAX_COUNT else {}
 
 
-def _replace_section(data: dict[str, Any], section: str, error: ErrorDetails) -> None:
+def _replace_section(data: dict[str, Any], section: str, error: ErrorDetails, draft: Draft) -> None:
     data.pop(section, None)
     if section in _STAND_INS and error["type"] != "extra_forbidden":
         data[section] = copy.deepcopy(_STAND_INS[section])
+        draft.stood_in |= {section} & _OF_THE_NETWORK
 
 
-def _drop(data: dict[str, Any], place: Place, section: str, indices: set[int]) -> None:
+def _drop(data: dict[str, Any], place: Place, section: str, indices: set[int], draft: Draft) -> None:
     entries = data.get(section)
     if not isinstance(entries, list):
         return
     kept = [index for index in range(len(entries)) if index not in indices]
-    data[section] = [entries[index] for index in kept] or copy.deepcopy(_STAND_INS.get(section, []))
+    data[section] = [entries[index] for index in kept]
+    if not kept and section in _STAND_INS:
+        data[section] = copy.deepcopy(_STAND_INS[section])
+        draft.stood_in |= {section} & _OF_THE_NETWORK
     section_place = place.inner.get(section)
     if section_place is not None:
         # A new mapping: an alias of this list shares the old one.

@@ -17,11 +17,9 @@ class Forest:
             name = parent[name]
         return name
 
-    def join(self, first: str, second: str) -> bool:
-        """Unite two sets; False if they were one already."""
-        first_root, second_root = self.root(first), self.root(second)
-        self._parent[second_root] = first_root
-        return first_root != second_root
+    def join(self, first: str, second: str) -> None:
+        """Unite two sets."""
+        self._parent[self.root(second)] = self.root(first)
 
 
 class Network:
@@ -33,13 +31,11 @@ class Network:
         self.neighbours: dict[str, set[str]] = {name: set() for name in (*nodes, *in_order)}
         self._links = tuple(links)
         self._fabric = Forest(in_order)
-        self.looping: list[tuple[str, str]] = []  # links between switches that close a loop
         for first, second in self._links:
             self.neighbours[first].add(second)
             self.neighbours[second].add(first)
-            both_switches = first in self.switches and second in self.switches
-            if both_switches and not self._fabric.join(first, second):
-                self.looping.append((first, second))
+            if first in self.switches and second in self.switches:
+                self._fabric.join(first, second)
         self._attached = {
             name: {self._fabric.root(other) for other in others if other in self.switches}
             for name, others in self.neighbours.items()

@@ -25,7 +25,7 @@ def _as_trace(value: object) -> object:
 
 
 class TraceEntry(Entry):
-    """A recorded network trace that links follow, both directions alike."""
+    """A recorded network trace that links follow: in both directions alike, or in one."""
 
     file: Annotated[
         str,
@@ -45,6 +45,27 @@ class TraceEntry(Entry):
     )
     repeat: Annotated[bool, Field(description="begin anew at its end (default); else its last step holds")] = True
     scale: Annotated[float, Field(gt=0, le=1e6, description="factor on its rates")] = 1.0
+
+
+OneTrace = Annotated[TraceEntry, BeforeValidator(_as_trace)]
+
+
+class TracePair(Entry):
+    """Two recorded network traces, one for each direction of links."""
+
+    up: Annotated[OneTrace, Field(description="for what the `from` end sends: its file, or more about it")]
+    down: Annotated[OneTrace, Field(description="for what the `to` end sends: its file, or more about it")]
+
+
+def _trace_kind(value: Any) -> str:  # noqa: ANN401 - pydantic hands in the raw value
+    """Tag of the form that a raw `trace` means; in parentheses as `event_kind`'s."""
+    pair = isinstance(value, TracePair) or (isinstance(value, dict) and not {"up", "down"}.isdisjoint(value))
+    return "(TracePair)" if pair else "(TraceEntry)"
+
+
+AnyTrace = Annotated[
+    Annotated[OneTrace, Tag("(TraceEntry)")] | Annotated[TracePair, Tag("(TracePair)")], Discriminator(_trace_kind)
+]
 
 
 class AnyLinkEntry(Entry):
@@ -72,8 +93,13 @@ class TracedLinkEntry(AnyLinkEntry):
     rate: Annotated[BitRateSpan | None, STATED, Field(description="where the trace tells none")] = None
     delay: Annotated[TimeSpan | None, STATED, Field(description="where the trace tells none")] = None
     trace: Annotated[
-        TraceEntry, BeforeValidator(_as_trace), Field(description="the network trace: its file, or more about it")
+        AnyTrace, Field(description="the network trace: its file, or more about it, or {up: …, down: …} for two")
     ]
+
+    @property
+    def traces(self) -> tuple[TraceEntry, ...]:
+        """The trace of both directions, or that of what the `from` end sends and that of what the `to` end does."""
+        return (self.trace.up, self.trace.down) if isinstance(self.trace, TracePair) else (self.trace,)
 
 
 def link_kind(value: Any) -> str:  # noqa: ANN401 - pydantic hands in the raw value

@@ -1,7 +1,7 @@
 """From the entries of links to the links between single nodes: pairs of ends, precedence, and drawn shapes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from testbed.scenario import Link, LinkShape
@@ -9,7 +9,7 @@ from testbed.topology.drawing import draw
 from testbed.topology.link_forms import AnyLinkEntry, TracedLinkEntry
 from testbed.topology.places import Path
 from testbed.topology.shapes import stated_faults
-from testbed.topology.traces import Follower, followed_trace
+from testbed.topology.traces import Follower, followed_traces
 from testbed.trace.link_trace import LinkTrace
 from testbed.units import Span
 
@@ -32,11 +32,11 @@ class Statement:
 def expand_links(compiler: "Compiler") -> None:
     """Fill in the links of `compiler`, and what those follow that follow a trace; complain to it about misfits."""
     chosen: dict[tuple[str, str], Statement] = {}
-    traces: dict[int, LinkTrace | None] = {}
+    traces: dict[int, tuple[LinkTrace, ...]] = {}
     for index, entry in enumerate(compiler.document.links):
         for fault in stated_faults(entry, compiler.document.time_scale):
             compiler.complain(("links", index, fault.key), fault.message, fault.hint)
-        traces[index] = followed_trace(compiler, index)
+        traces[index] = followed_traces(compiler, index)
         told: set[str] = set()  # one complaint of a kind per entry, not one per pair
         for statement in _pairs(compiler, index, entry, told):
             pair = min(statement.ends), max(statement.ends)
@@ -95,7 +95,9 @@ def _complain_of_pair(compiler: "Compiler", statement: Statement, earlier: State
     compiler.complain(path, f"the link {first} - {second} is already stated in line {line}", hint)
 
 
-def _draw_link(compiler: "Compiler", pair: tuple[str, str], statement: Statement, trace: LinkTrace | None) -> Link:
+def _draw_link(
+    compiler: "Compiler", pair: tuple[str, str], statement: Statement, traces: tuple[LinkTrace, ...]
+) -> Link:
     entry, seed = compiler.document.links[statement.index], compiler.seed
     key = ("link", *pair)
     shape = LinkShape(
@@ -105,9 +107,14 @@ def _draw_link(compiler: "Compiler", pair: tuple[str, str], statement: Statement
         loss=draw(entry.loss, seed, *key, "loss"),
         queue_packets=entry.queue,
     )
-    if trace is None or not isinstance(entry, TracedLinkEntry):
+    if not traces or not isinstance(entry, TracedLinkEntry):
         return Link(statement.ends, shape)
-    follower = Follower(trace, entry.trace, shape, draw(entry.trace.offset, seed, *key, "trace"))
-    compiler.followers[pair] = statement.index, follower
-    _, first = next(follower.shapes(compiler.duration_s))
-    return Link(statement.ends, first, entry.trace.file)
+    # Equal ranges of offsets give both directions the same one: they may have been recorded together.
+    followers = tuple(
+        Follower(trace, one, shape, draw(one.offset, seed, *key, "trace"))
+        for trace, one in zip(traces, entry.traces, strict=True)
+    )
+    compiler.followers[pair] = statement.index, followers
+    firsts = [next(follower.shapes(compiler.duration_s))[1] for follower in followers]
+    link = Link(statement.ends, firsts[0], entry.traces[0].file)
+    return link if len(firsts) == 1 else replace(link, down_shape=firsts[1], down_trace=entry.traces[1].file)

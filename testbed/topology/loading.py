@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from node_agent.errors import InputError
@@ -53,6 +53,7 @@ class Topology:
     _draft: Draft
     _policy: PolicyChoice  # the one it was checked with
     _files: TraceFiles
+    _recorded: bool = False
 
     @property
     def traces(self) -> Mapping[str, bytes]:
@@ -69,12 +70,16 @@ class Topology:
         TopologyError where the file does not suit the new duration (an event after the end), InputError for impossible
         arguments.
         """
-        chosen = self._policy if policy is None else _asked_policy(policy, self.document, self.folder)
+        chosen = self._policy
+        if policy is not None:
+            chosen = _asked_policy(policy, self.document, self.folder, recorded=self._recorded)
         if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
             raise InputError(f"the duration must be above zero, not {duration_s}", hint="for example 60 s")
         if seed is not None and not 0 <= seed < 2**63:
             raise InputError(f"the seed must be between 0 and 2^63 - 1, not {seed}", hint="for example 1")
-        scenario, problems = _compile(self._draft, self.source, self._files, chosen, seed=seed, duration_s=duration_s)
+        scenario, problems = _compile(
+            self._draft, self.source, self._files, chosen, self._recorded, seed=seed, duration_s=duration_s
+        )
         if scenario is None:
             raise TopologyError(problems)
         return scenario
@@ -86,12 +91,13 @@ def load_topology(
     folder: str | None = None,
     policy: str | None = None,
     traces: Mapping[str, Path] | None = None,
+    recorded: bool = False,
 ) -> Topology:
     """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read.
 
     Paths in the file are relative to its own folder, or to `folder`. `policy` takes the place of the file's own, as in
     `Topology.resolve`: that one is then neither checked nor loaded. `traces` are files to read in place of network
-    traces, by path as the topology states it.
+    traces, by path as the topology states it. `recorded` files keep what earlier versions allowed.
     """
     with opened(path, hint="give the path of a topology.yaml") as file:
         raw = file.read(MAX_BYTES + 1)
@@ -106,7 +112,7 @@ def load_topology(
         raise TopologyError([Problem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
     own_folder = os.path.dirname(os.path.abspath(path))
     folder = own_folder if folder is None else folder
-    return load_topology_text(text, str(path), folder=folder, policy=policy, traces=traces)
+    return load_topology_text(text, str(path), folder=folder, policy=policy, traces=traces, recorded=recorded)
 
 
 def load_topology_text(
@@ -116,6 +122,7 @@ def load_topology_text(
     folder: str = "",
     policy: str | None = None,
     traces: Mapping[str, Path] | None = None,
+    recorded: bool = False,
 ) -> Topology:
     """Check a topology's text; `source` names it in messages. Raises TopologyError with every problem.
 
@@ -131,13 +138,15 @@ def load_topology_text(
     if draft.document is None:
         raise TopologyError(problems)
     document = draft.document
-    chosen = _stated_policy(document, folder) if policy is None else _asked_policy(policy, document, folder)
+    chosen = _stated_policy(document, folder)
+    if policy is not None:
+        chosen = _asked_policy(policy, document, folder, recorded=recorded)
     files = TraceFiles(folder, traces or {})
-    _, found = _compile(draft, source, files, chosen)
+    _, found = _compile(draft, source, files, chosen, recorded)
     problems += found
     if problems:
         raise TopologyError(problems)
-    return Topology(source, text, folder, document, draft, chosen, files)
+    return Topology(source, text, folder, document, draft, chosen, files, recorded)
 
 
 def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:
@@ -154,11 +163,12 @@ def topology_json_schema() -> dict[str, object]:
         "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS}, properties["policy"]],
         "description": "which offloading policy decides: a name, name:key=value,key=value, or file.py:Class",
     }
-    traced = schema["$defs"]["TracedLinkEntry"]["properties"]  # a file alone may stand for the whole entry, too
-    traced["trace"] = {
-        "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_PATH_CHARACTERS}, {"$ref": "#/$defs/TraceEntry"}],
-        "description": traced["trace"]["description"],
-    }
+    # A file alone may stand for the whole entry of a trace, too.
+    one_trace = [{"type": "string", "minLength": 1, "maxLength": MAX_PATH_CHARACTERS}, {"$ref": "#/$defs/TraceEntry"}]
+    traced, pair = (schema["$defs"][form]["properties"] for form in ("TracedLinkEntry", "TracePair"))
+    for place, forms in ((traced, [*one_trace, {"$ref": "#/$defs/TracePair"}]), (pair, one_trace)):
+        for key in place.keys() & {"trace", "up", "down"}:
+            place[key] = {"anyOf": forms, "description": place[key]["description"]}
     tidy = _tidied(schema)
     assert isinstance(tidy, dict)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy}
@@ -189,18 +199,23 @@ def _tidied(schema: object) -> object:
 
 
 def _stated_policy(document: TopologyDocument, folder: str) -> PolicyChoice:
-    return PolicyChoice(anchored(document.policy.name, folder), dict(document.policy.parameters))
+    stated = document.policy
+    return PolicyChoice(anchored(stated.name, folder), dict(stated.parameters), stated.label)
 
 
-def _asked_policy(text: str, document: TopologyDocument, folder: str) -> PolicyChoice:
+def _asked_policy(text: str, document: TopologyDocument, folder: str, *, recorded: bool) -> PolicyChoice:
     """The policy that `text` asks for, with the file's parameters where it asks for the file's policy and for none.
+
+    So with the file's label.
 
     Raises:
         InputError: there is no such policy, or it does not take these parameters.
     """
     asked, stated = read_policy(text, os.getcwd()), _stated_policy(document, folder)
-    chosen = asked if asked.parameters or asked.name != stated.name else stated
-    if (found := policy_problem(chosen)) is not None:
+    chosen = asked
+    if asked.name == stated.name and not asked.parameters:
+        chosen = replace(stated, stated_label=asked.stated_label or stated.stated_label)
+    if (found := policy_problem(chosen, recorded=recorded)) is not None:
         raise InputError(found[1], hint=found[2])
     return chosen
 
@@ -210,6 +225,7 @@ def _compile(
     source: str,
     files: TraceFiles,
     policy: PolicyChoice,
+    recorded: bool,
     *,
     seed: int | None = None,
     duration_s: float | None = None,
@@ -223,5 +239,6 @@ def _compile(
         seed=document.seed if seed is None else seed,
         duration_s=document.duration if duration_s is None else duration_s,
         policy=policy,
+        recorded=recorded,
     )
     return compiler.compile(), compiler.problems

@@ -18,7 +18,11 @@ MAX_DEPTH = 20
 MAX_VALUES = 200_000
 
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# libyaml reads ahead, and may meet a bound of its own before the event at which this reader's bound is met. Its words
+# for it differ between versions ("exceeded maximum nesting depth", "Maximum nesting level reached ...").
+_PARSER_TOO_DEEP = re.compile(r"max(imum)? nest(ing)?[ _](depth|level)", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INDENTED_BY_TAB = re.compile(r" *\t")
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?", re.ASCII)
 _SPECIAL_FLOATS = {".nan": math.nan, ".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf}
@@ -226,22 +230,40 @@ def read_yaml(text: str, source: str) -> tuple[object, Place, list[Problem]]:
         line = text.count("\n", 0, bad.start()) + 1
         column = bad.start() - text.rfind("\n", 0, bad.start())
         raise YamlError(Problem(source, line, column, f"unprintable character {bad[0]!r}", "remove it"))
-    reader = _Reader(source)
     try:
-        for event in _events(text):
-            reader.feed(event)
+        reader = _read(text, source, _PARSER)
     except yaml.MarkedYAMLError as error:
-        raise YamlError(_syntax_problem(error, text, source)) from None
+        raise _refusal(error, text, source) from None
     except RecursionError:
-        raise YamlError(Problem(source, 1, 1, "nested too deep", "a topology needs about four levels")) from None
+        raise YamlError(_too_deep(source)) from None
     if reader.root is None:
         raise YamlError(Problem(source, 1, 1, "the file is empty", "start with: name: my-topology"))
     return reader.root.value, reader.root.place, reader.duplicates
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
-    events: Iterator[yaml.Event] = yaml.parse(text, Loader=_PARSER)
-    return events
+def _read(text: str, source: str, parser: type) -> _Reader:
+    reader = _Reader(source)
+    events: Iterator[yaml.Event] = yaml.parse(text, Loader=parser)
+    for event in events:
+        reader.feed(event)
+    return reader
+
+
+def _refusal(error: yaml.MarkedYAMLError, text: str, source: str) -> YamlError:
+    """Turn what the parser says into this reader's own error."""
+    if not _PARSER_TOO_DEEP.search(error.problem or ""):
+        return YamlError(_syntax_problem(error, text, source))
+    try:  # PyYAML's own parser has no such bound, so that this reader finds the place
+        _read(text, source, yaml.SafeLoader)
+    except YamlError as found:
+        return found
+    except (yaml.MarkedYAMLError, RecursionError):
+        pass
+    return YamlError(_too_deep(source))
+
+
+def _too_deep(source: str) -> Problem:
+    return Problem(source, 1, 1, "nested too deep", "a topology needs about four levels")
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
@@ -252,5 +274,6 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, source: str) -> Prob
         line, column = len(lines), len(lines[-1]) + 1
     said = (error.problem or "cannot be read").strip()
     context = f" ({error.context.strip()})" if error.context else ""
-    hint = "indent with spaces, not tabs" if "\\t" in said else "check indentation, colons, brackets and quotes"
+    tabbed = _INDENTED_BY_TAB.match(lines[line - 1]) or lines[line - 1][column - 1 : column] == "\t"
+    hint = "indent with spaces, not tabs" if tabbed else "check indentation, colons, brackets and quotes"
     return Problem(source, line, column, f"not YAML: {said}{context}", hint)

@@ -6,18 +6,23 @@ from itertools import pairwise
 
 from testbed.scenario import LinkChange, LinkShape, Scenario
 
-Ends = frozenset[str]
+Ends = tuple[str, str]  # the sending and the receiving end
 Course = Sequence[tuple[float, LinkShape]]  # (from when on [s], shape) in the order of time, the first at 0 s
 
 USUAL_SHARE = 0.95  # of the time
 
 
 def traced_courses(scenario: Scenario) -> Mapping[Ends, Course]:
-    """The course of every link that follows a trace, by its ends."""
-    courses = {frozenset(link.ends): [(0.0, link.shape)] for link in scenario.links if link.trace is not None}
+    """The course of every direction of a link that follows a trace; of both the same object, if they follow one."""
+    courses: dict[Ends, list[tuple[float, LinkShape]]] = {}
+    for link in scenario.links:
+        if link.traces:
+            courses[link.ends] = courses[link.ends[::-1]] = [(0.0, link.shapes[0])]
+            if link.down_shape is not None:
+                courses[link.ends[::-1]] = [(0.0, link.down_shape)]
     for event in scenario.events:
         if isinstance(event, LinkChange) and event.traced:
-            courses[frozenset(event.ends)].append((event.at_s, event.shape))
+            courses[event.directions[0]].append((event.at_s, event.shape))
     return dict(courses)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from node_agent.errors import InputError
 from testbed.network.commands import SEGMENT_BYTES
@@ -65,6 +65,7 @@ _COLUMNS: Mapping[str, _Column] = {
     )
 }
 _CSV_HINT = "a header such as time_s,rate_mbit_per_s,delay_ms; then rows of numbers whose times rise"
+_WORKLOAD_HINT = "run --trace takes it; links follow mahimahi packet deliveries or a time series (CSV)"
 _MAHIMAHI_HINT = "a line is the millisecond at which a packet can be delivered; they do not fall"
 
 Series = tuple[float, ...]
@@ -98,18 +99,35 @@ class LinkTrace:
         """The number of the step that holds at a time within the trace."""
         return max(0, bisect_right(self.starts_s, time_s) - 1)
 
+    def merged(self) -> "LinkTrace":
+        """The same trace without steps that change nothing."""
+        every = (self.rate_mbit_per_s, self.delay_s, self.jitter_s, self.loss)
+        rows = list(zip(*(series for series in every if series is not None), strict=True))
+        kept = [step for step, row in enumerate(rows) if step == 0 or row != rows[step - 1]]
+        if len(kept) == len(rows):
+            return self
+
+        def of(series: Series | None) -> Series | None:
+            return None if series is None else tuple(series[step] for step in kept)
+
+        return LinkTrace(tuple(self.starts_s[step] for step in kept), self.length_s, *map(of, every))
+
     def averaged(self, every_s: float) -> "LinkTrace":
-        """The trace in steps of `every_s`, the last perhaps shorter, each the mean over its time: volume is kept."""
+        """The trace in steps of `every_s`, the last perhaps shorter, each the mean over its time: volume is kept.
+
+        Equal traces have equal averages, to the last digit, however they are cut into steps.
+        """
+        whole = self.merged()
         count = max(1, math.ceil(self.length_s / every_s - 1e-9))
         starts_s = tuple(_exact(number * every_s) for number in range(count))
         edges_s = (*starts_s, self.length_s)
 
         def means(series: Series | None) -> Series | None:
-            return None if series is None else tuple(_means(series, (*self.starts_s, self.length_s), edges_s))
+            return None if series is None else tuple(_means(series, (*whole.starts_s, self.length_s), edges_s))
 
         return LinkTrace(
-            starts_s, self.length_s, means(self.rate_mbit_per_s), means(self.delay_s), means(self.jitter_s),
-            means(self.loss),
+            starts_s, self.length_s, means(whole.rate_mbit_per_s), means(whole.delay_s), means(whole.jitter_s),
+            means(whole.loss),
         )  # fmt: skip
 
 
@@ -120,15 +138,6 @@ def whole_step_s(every_s: float) -> float:
         message = f"a step takes a whole number of milliseconds, {LEAST_STEP_MS} or more, and not {step_ms:g}"
         raise InputError(message, hint="for example 100 ms")
     return round(step_ms) / 1000
-
-
-def outage_rate_mbit_per_s(length_s: float) -> float:
-    """The rate [Mbit/s] that stands for none in a step of this length: a packet per step, 0.1 to 1 s taken for it.
-
-    Decision: an emulated link always has a rate, because a frame that the transmitter has begun on keeps the time it
-    needs at the rate of then: at a lower rate it would block the link for longer than the outage lasts.
-    """
-    return SEGMENT_MBIT / min(1.0, max(0.1, length_s))
 
 
 def read_link_trace(path: Path | str, form: TraceFormat | None = None, *, every_s: float | None = None) -> LinkTrace:
@@ -145,7 +154,12 @@ def read_link_trace(path: Path | str, form: TraceFormat | None = None, *, every_
 def read_bytes(path: Path | str) -> bytes:
     """A trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
     with opened(path, hint="give the path of a network trace") as file:
-        content = file.read(MAX_BYTES + 1)
+        return rest_of(file, b"", path)
+
+
+def rest_of(file: BinaryIO, head: bytes, path: Path | str) -> bytes:
+    """The content of an open trace file of which `head` has been read; raises TraceError if it is too long."""
+    content = head + file.read(MAX_BYTES + 1 - len(head))
     if len(content) > MAX_BYTES:
         raise TraceError([f"{path}: longer than {MAX_BYTES >> 20} MiB"], hint="take a part of it")
     return content
@@ -156,6 +170,7 @@ def parse_link_trace(
 ) -> LinkTrace:
     """The trace in a file's content; `source` names it in messages. Otherwise as `read_link_trace`."""
     every_s = None if every_s is None else whole_step_s(every_s)
+    _refuse_workload(content, source)
     if form is None:
         form = guess_format(content, source)
     if form == "mahimahi":
@@ -168,18 +183,6 @@ def parse_link_trace(
     return trace.averaged(every_s)
 
 
-def is_workload(path: Path | str) -> bool:
-    """Whether a file looks like a workload trace rather than like a network trace.
-
-    Raises InputError if it cannot be read.
-    """
-    if format_of_name(str(path)) is not None:
-        return False
-    with opened(path, hint="give the path of a trace; `trace generate` and `trace generate-link` make some") as file:
-        first = _first_line(file.read(MAX_LINE_BYTES))
-    return not first or first.startswith(b"{") or str(path).endswith(".jsonl")
-
-
 def format_of_name(name: str) -> TraceFormat | None:
     """The format that a file's name tells, if any."""
     return _SUFFIXES.get(Path(name).suffix.lower())
@@ -187,29 +190,31 @@ def format_of_name(name: str) -> TraceFormat | None:
 
 def guess_format(content: bytes, source: str) -> TraceFormat:
     """The format of a file, by its name or its content. Raises TraceError where neither tells."""
-    named = format_of_name(source)
-    if named is not None:
-        return named
+    _refuse_workload(content, source)
     first = _first_line(content)
-    if first.isdigit():
-        return "mahimahi"
-    if _is_header(first):
-        return "csv"
-    if first[:1] == b"{":
-        raise TraceError([f"{source}:1: a workload trace, and not one of a network"], hint="trace inspect shows it")
+    found = format_of_name(source) or format_of_line(first)
+    if found is not None:
+        return found
     raise TraceError(
         [f"{source}:1: neither mahimahi packet deliveries nor a time series"] if first else [f"{source}:1: empty"],
         hint=f"{_MAHIMAHI_HINT}; a time series begins with time_s,rate_mbit_per_s, and a workload trace with {{",
     )
 
 
+def _refuse_workload(content: bytes, source: str) -> None:
+    if _first_line(content)[:1] == b"{":
+        raise TraceError([f"{source}:1: a workload trace, and not one of a network"], hint=_WORKLOAD_HINT)
+
+
 def _first_line(content: bytes) -> bytes:
     return content.removeprefix(BYTE_ORDER_MARK).lstrip()[:MAX_LINE_BYTES].split(b"\n", 1)[0].strip()
 
 
-def _is_header(line: bytes) -> bool:
-    """Whether this is the first line of a time series: it names a column, the one of the times or another."""
-    return any(cell.strip().decode(errors="replace") in _COLUMNS for cell in line.split(b","))
+def format_of_line(line: bytes) -> TraceFormat | None:
+    """The format of a network trace whose first line this is: a number, or names of columns; None if neither."""
+    if line.isdigit():
+        return "mahimahi"
+    return "csv" if any(cell.strip().decode(errors="replace") in _COLUMNS for cell in line.split(b",")) else None
 
 
 def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
@@ -239,8 +244,9 @@ def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
     if last_ms == 0:
         raise TraceError([f"{source}:1: lasts no time: all packets come at 0 ms"], hint=_MAHIMAHI_HINT)
     starts_ms = [index * every_ms for index in range(len(counts))]
+    # One division of whole numbers, so that equal rates are equal to the last digit, however long their steps are.
     rates = [
-        count * SEGMENT_MBIT / ((min(begin_ms + every_ms, last_ms) - begin_ms) / 1000)
+        count * SEGMENT_BYTES * 8 / ((min(begin_ms + every_ms, last_ms) - begin_ms) * 1000)
         for begin_ms, count in zip(starts_ms, counts, strict=True)
     ]
     return LinkTrace(tuple(start / 1000 for start in starts_ms), last_ms / 1000, tuple(rates))
@@ -348,19 +354,22 @@ def _lines(content: bytes, source: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _means(series: Series, edges_s: Series, wanted_s: Series) -> Iterator[float]:
-    """Means of a step function between wanted edges, which begin and end with it."""
+    """Means of a step function between wanted edges, which begin and end with it; of one value, that value itself."""
     step = 0
     for begin_s, end_s in pairwise(wanted_s):
+        met: set[float] = set()
         total = 0.0
         at_s = begin_s
         while True:
             until_s = min(end_s, edges_s[step + 1])
-            total += max(0.0, until_s - at_s) * series[step]
-            at_s = max(at_s, until_s)
+            if until_s > at_s:
+                met.add(series[step])
+                total += (until_s - at_s) * series[step]
+                at_s = until_s
             if edges_s[step + 1] >= end_s or step + 1 == len(series):
                 break
             step += 1
-        yield total / (end_s - begin_s)
+        yield met.pop() if len(met) == 1 else total / (end_s - begin_s)
 
 
 def _exact(time_s: float) -> float:

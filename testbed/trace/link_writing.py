@@ -16,9 +16,9 @@ from testbed.trace.link_trace import (
     SEGMENT_MBIT,
     LinkTrace,
     TraceFormat,
-    outage_rate_mbit_per_s,
     parse_link_trace,
 )
+from testbed.trace.outages import least_rates_mbit_per_s
 
 MOST_PACKETS = MAX_BYTES // 8
 
@@ -70,8 +70,9 @@ def figures(trace: LinkTrace) -> Figures:
 def _outages_s(trace: LinkTrace, rates: tuple[float, ...]) -> Iterator[float]:
     """How long each outage lasts."""
     lasted_s = 0.0
-    for rate, length_s in zip(rates, trace.lengths_s(), strict=True):
-        if rate < outage_rate_mbit_per_s(length_s):
+    least = least_rates_mbit_per_s(trace, rates)
+    for rate, length_s, least_rate in zip(rates, trace.lengths_s(), least, strict=True):
+        if rate < least_rate:
             lasted_s += length_s
         elif lasted_s:
             yield lasted_s

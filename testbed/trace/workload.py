@@ -4,10 +4,11 @@ A trace is JSON lines sorted by time: `{"time_s": 0.123, "device": "cam-1", "sam
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -20,7 +21,8 @@ from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
 MAX_PROBLEMS = 20
 MAX_LINE_BYTES = 4096
 MAX_ARRIVALS = 10_000_000
-MAX_DURATION_S = 1e7
+MAX_DURATION_S = MAX_TIME_S = 1e7
+LEAST_EPOCH_S = 1e8  # seconds since 1970 in March 1973: larger times are epochs, rather than a run of three years
 
 # Bursty arrivals: a two-state Markov-modulated Poisson process. A device spends BURST_SHARE of its time in bursts, in
 # which tasks come BURST_FACTOR times as fast as on average; between bursts they come at QUIET_FACTOR times the mean,
@@ -56,7 +58,7 @@ class TraceError(InputError):
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    time_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    time_s: Annotated[float, msgspec.Meta(ge=0)]
     device: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     sample: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -64,13 +66,16 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 def read_trace(path: Path | str) -> list[Arrival]:
     """Read a trace file. Raises TraceError with up to MAX_PROBLEMS problems, InputError if it cannot be opened."""
     with opened(path, hint="make one: dtoee-testbed trace generate") as file:
-        return _read_lines(file, str(path))
+        return read_lines(iter(lambda: file.readline(MAX_LINE_BYTES), b""), str(path))
 
 
 def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
     """Raise TraceError if the trace does not suit the scenario: devices, sample numbers (0-based) and duration."""
+    if not arrivals:
+        hint = "raise the devices' rates or the duration, or draw it with another seed"
+        raise TraceError([f"the workload ({source}) offers no task"], hint=hint)
     devices = {device.name for device in scenario.devices}
-    problems = [] if arrivals else [f"{source}:1: the trace offers no task"]
+    problems: list[str] = []
     for number, arrival in enumerate(arrivals, start=1):
         if arrival.device not in devices:
             problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}")
@@ -118,14 +123,8 @@ def generate(
     if not 0 < duration_s <= MAX_DURATION_S:
         message = f"the duration must be above zero and up to {MAX_DURATION_S:.0g} s, not {duration_s}"
         raise InputError(message, hint="for example 60 s")
-    if sample_count < 1:
-        raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
     rates = _rates(scenario)
-    expected = sum(
-        piece.rate_per_s * piece.length_s for changes in rates.values() for piece in _pieces(changes, 0.0, duration_s)
-    )
-    if expected > MAX_ARRIVALS:
-        raise InputError(f"about {expected:.3g} tasks are too many", hint=f"the most is {MAX_ARRIVALS:,}")
+    check_volume(scenario, sample_count, duration_s=duration_s)
     arrive = {"poisson": _poisson, "bursty": _bursty}[process]
     offers: list[tuple[int, str]] = []
     for name, changes in rates.items():
@@ -139,43 +138,94 @@ def generate(
     ]
 
 
-def _read_lines(file: BinaryIO, source: str) -> list[Arrival]:
+def check_volume(scenario: Scenario, sample_count: int, *, duration_s: float | None = None) -> None:
+    """Raise InputError if a scenario's workload cannot be drawn: no samples, or more than MAX_ARRIVALS tasks."""
+    duration_s = scenario.duration_s if duration_s is None else duration_s
+    if sample_count < 1:
+        raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
+    changing = _rates(scenario).values()
+    expected = sum(piece.rate_per_s * piece.length_s for each in changing for piece in _pieces(each, 0.0, duration_s))
+    if expected > MAX_ARRIVALS:
+        hint = f"the most is {MAX_ARRIVALS:,}: lower the devices' rates, or shorten the duration"
+        raise InputError(f"about {expected:.3g} tasks are too many", hint=hint)
+
+
+def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
+    """The arrivals in lines of at most MAX_LINE_BYTES; raises TraceError as `read_trace`. `source` names them."""
     decoder = msgspec.json.Decoder(_Line)
     arrivals: list[Arrival] = []
     problems: list[str] = []
     latest_s = 0.0
-    number = 0
-    while len(problems) <= MAX_PROBLEMS and (raw := file.readline(MAX_LINE_BYTES)):
-        number += 1
+    for number, raw in enumerate(lines, start=1):
         if number == 1:
-            raw = raw.removeprefix(BYTE_ORDER_MARK)
-        whole = raw.endswith(b"\n")
-        if not whole and len(raw) == MAX_LINE_BYTES:
-            # What follows cannot be told apart into lines without reading without bound.
-            problems.append(f"{source}:{number}: longer than {MAX_LINE_BYTES} bytes")
-            break
-        if not raw.strip():
-            problems.append(f"{source}:{number}: empty line")
-            continue
+            raw = raw.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901
+            _refuse_network_trace(raw, source)
         try:
-            line = decoder.decode(raw)
-        except msgspec.ValidationError as error:
-            problems.append(f"{source}:{number}: {_lowered(str(error))}")
+            line = _decoded(raw, decoder)
+        except ValueError as error:
+            problems.append(f"{source}:{number}: {error}")
+            if len(problems) > MAX_PROBLEMS or (len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n")):
+                break  # of a line without end, what follows cannot be told apart into lines without bound
             continue
-        except msgspec.DecodeError as error:
-            fault = "the last line is cut off" if not whole else f"not JSON: {_lowered(str(error))}"
-            problems.append(f"{source}:{number}: {fault}")
-            continue
-        except UnicodeDecodeError:
-            problems.append(f"{source}:{number}: not UTF-8 text")
-            continue
+        if not line.time_s <= MAX_TIME_S:
+            raise _beyond(line.time_s, f"{source}:{number}")
         if line.time_s < latest_s:
             problems.append(f"{source}:{number}: not sorted: {line.time_s:g} s follows {latest_s:g} s")
+            if len(problems) > MAX_PROBLEMS:
+                break
         latest_s = max(latest_s, line.time_s)
         arrivals.append(Arrival(line.time_s, line.device, line.sample))
     if problems:
         raise TraceError(problems, hint='a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time')
     return arrivals
+
+
+def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:
+    """A line, read. Raises ValueError with what is wrong with it."""
+    whole = raw.endswith(b"\n")
+    if not whole and len(raw) == MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
+    if not raw.strip():
+        raise ValueError("empty line")
+    try:
+        line = decoder.decode(raw)
+        if raw.count(b":") > len(_Line.__struct_fields__):  # of a key that stands twice, the decoder takes the last
+            json.loads(raw, object_pairs_hook=_refuse_repeated)
+    except msgspec.ValidationError as error:
+        raise ValueError(_lowered(str(error))) from None
+    except msgspec.DecodeError as error:
+        raise ValueError("the last line is cut off" if not whole else f"not JSON: {_lowered(str(error))}") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    return line
+
+
+def _refuse_repeated(pairs: list[tuple[str, object]]) -> None:
+    """Raise ValueError for a key that stands twice in an object."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"`{key}` stands twice: keep one of them")
+        seen.add(key)
+
+
+def _refuse_network_trace(first: bytes, source: str) -> None:
+    """Raise TraceError if this is the first line of a network trace."""
+    from testbed.trace.link_trace import format_of_line  # noqa: PLC0415 - which builds on this module
+
+    foreign = b"device" in first or b"sample" in first  # then it is rather a workload, as a table
+    if not foreign and (form := format_of_line(first.strip())) is not None:
+        what = "mahimahi packet deliveries" if form == "mahimahi" else "a time series"
+        hint = f"a link follows it: trace: {source} in an entry of links; `trace generate` makes a workload"
+        raise TraceError([f"{source}:1: a network trace ({what}), and not a workload"], hint=hint)
+
+
+def _beyond(time_s: float, where: str) -> TraceError:
+    if time_s < LEAST_EPOCH_S:
+        return TraceError([f"{where}: {time_s:g} s is beyond {MAX_TIME_S:g} s"], hint="times are seconds of the run")
+    unit = "seconds" if time_s < 1e3 * LEAST_EPOCH_S else "parts of a second"
+    message = f"{where}: {time_s:.15g} looks like a time of day ({unit} since 1970); times count from the run's start"
+    return TraceError([message], hint="subtract the first task's time from all, in seconds")
 
 
 def _lowered(text: str) -> str:

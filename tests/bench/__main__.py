@@ -1,52 +1,97 @@
-"""All benches, or those named: `python -m tests.bench [NAME ...] [--json FILE] [--list]`.
+"""All benches, or those named: `python -m tests.bench [NAME ...] [--keep] [--json FILE] [--list] [--render]`.
 
-Each prints its figures as rows: name, value, unit, goal and whether it was met. Exit code 5 if a goal was missed, 1 if
-a bench failed.
+Each prints its figures as rows: name, value, unit, goal and whether it was met. `city` and `fidelity` stand for all of
+their parts. `--keep` replaces the results kept in tests/bench/results and renders README's figures from them;
+`--render` only renders. `simulated` figures are the same on every machine, and tests hold the kept ones against the
+code. Exit code 1 if a bench failed, 4 if a figure is invalid, 5 if a goal was missed.
 """
 
 import argparse
 import importlib
 import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.table import kept, printed
+from tests.bench import city, fidelity, readme
+from tests.bench.results import commit, keep
+from tests.bench.table import Row, collect, exit_status, kept
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What it is about; `timed` if its figures are those of a machine that does nothing else."""
+
+    about: str
+    timed: bool = False
+
 
 BENCHES = {
-    "convergence": "rounds until DTO-EE is near the optimum; one round on 100,000 nodes",
-    "policies": "DTO-EE against every rival, simulated on the city (a quarter of an hour)",
-    "scale": "simulation of 1,000 devices and 120 servers",
-    "agreement": "quickstart live and simulated, side by side (needs root, a quarter of an hour)",
-    "fidelity": "links, compute and time scale against what was configured (needs root, some minutes)",
-    "city": "the city on two cores: start-up, memory, overhead, throughput, endurance (needs root, half an hour)",
-}
+    "simulated": Bench("every topology, and quickstart's policies, simulated (half a minute)"),
+    "models": Bench("accuracy of the models' exits, by exit and by threshold"),
+    "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
+    "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
+    "thresholds": Bench("thresholds that adapt against fixed ones, simulated (ten minutes)"),
+    "scale": Bench("simulation of 1,000 devices and 120 servers; one round on 100,000 nodes", timed=True),
+    "quickstart": Bench("quickstart live: what its user sees (needs root, a minute)"),
+    "agreement": Bench("quickstart live and simulated, side by side (needs root, a quarter of an hour)"),
+    **{f"fidelity.{part}": Bench("the emulation against what was configured (needs root)", timed=True)
+       for part in fidelity.PARTS},
+    **{f"city.{part}": Bench("the city on two cores (needs root)", timed=part in city.TIMED) for part in city.PARTS},
+}  # fmt: skip
+GROUPS = {group: [name for name in BENCHES if name.startswith(f"{group}.")] for group in ("fidelity", "city")}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHES))
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*BENCHES, *GROUPS]))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    parser.add_argument("--keep", action="store_true", help="keep the results, and render README's figures from them")
+    parser.add_argument("--render", action="store_true", help="measure nothing, render README's figures")
     parser.add_argument("--list", action="store_true", help="say what there is")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(BENCHES):
-        parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    names = [name for given in options.names or BENCHES for name in GROUPS.get(given, [given])]
+    if unknown := [name for name in names if name not in BENCHES]:
+        parser.error(f"no bench {', '.join(unknown)}; there are {', '.join([*BENCHES, *GROUPS])}")
     if options.list:
-        for name, about in BENCHES.items():
-            print(f"{name:<14}{about}")
+        for name, bench in BENCHES.items():
+            print(f"{name:<24}{bench.about}")
         return 0
-    failed = False
-    with kept(options.json) as found:
-        for name in options.names or BENCHES:
-            print(f"--- {name}: {BENCHES[name]}", flush=True)
+    if options.render:
+        readme.render()
+        return 0
+    status = _run(names, options.json, keeps=options.keep)
+    if options.keep:
+        readme.render()
+    return status
+
+
+def _run(names: list[str], json_file: Path | None, *, keeps: bool) -> int:
+    failed, at_commit = False, commit()  # now: what is loaded later may be newer, what ran is not
+    with kept(json_file) as found:
+        for name in names:
+            bench = BENCHES[name]
+            print(f"--- {name}: {bench.about}", flush=True)
+            first = len(found)
             try:
-                for entry in printed(importlib.import_module(f"tests.bench.{name}").rows()):
-                    found.append({"bench": name, **entry})
+                collect(importlib.import_module(f"tests.bench.{name}").rows(), found, timed=bench.timed)
+                if len(found) == first:
+                    raise RuntimeError(f"{name} has no figures")
+                if keeps:
+                    _keep(name, found[first:], at_commit)
             except Exception:  # the others may do
                 traceback.print_exc()
                 failed = True
-    if failed:
-        return 1
-    return 5 if any(entry["ok"] is False for entry in found) else 0
+            found[first:] = [{"bench": name, **entry} for entry in found[first:]]
+    return exit_status(found, failed=failed)
+
+
+def _keep(name: str, rows: list[Row], at_commit: str) -> None:
+    """Keep a result in which every figure tells something; README goes on quoting the old one otherwise."""
+    try:
+        print(f"kept in {keep(name, rows, at_commit)}", flush=True)
+    except ValueError as error:
+        print(f"not kept: {error}", flush=True)
 
 
 if __name__ == "__main__":

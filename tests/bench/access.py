@@ -15,7 +15,7 @@ from testbed.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.network.commands import Batch, bit_per_s, bucket_bytes, run, run_batches
 from testbed.scenario import LinkShape
-from tests.bench.table import Row, main, row
+from tests.bench.table import POSITIVE, Row, main, row
 from tests.testbed.network.scenarios import scenario
 from tests.testbed.network.traffic import tcp_mbit_per_s
 
@@ -40,7 +40,8 @@ def _pairs() -> Iterator[Row]:
             begin_s = time.monotonic()
             network.check_delays()
             started_s -= time.monotonic() - begin_s
-            yield row("a veth pair for each link: 300 links start, probes not counted", started_s, "s")
+            what = "a veth pair for each link: 300 links start, probes not counted"
+            yield row(what, started_s, "s", possible=POSITIVE)
             yield _accuracy("a veth pair for each link", network, "d0", "s0")
 
 
@@ -60,13 +61,14 @@ class AccessNetwork:
             for index, host in enumerate(self.hosts)
         ]
         run(["ip", "-batch", "-"], text="\n".join(veths) + "\n")
-        middle = Batch(settings=True, ip=["link add name br type bridge stp_state 0", "link set dev br up"])
+        middle = Batch("the middle", settings=True)
+        middle.ip += ["link add name br type bridge stp_state 0", "link set dev br up"]
         for index in range(count):
             middle.ip += [f"link set dev l{index} master br", f"link set dev l{index} up"]
         run_batches([(self.middle, middle), *((host, self._batch(index)) for index, host in enumerate(self.hosts))])
 
     def _batch(self, index: int) -> Batch:
-        batch = Batch(settings=True)
+        batch = Batch(f"host {index}", settings=True)
         batch.ip += ["link set dev lo up", f"address add {FIRST}{index + 1}/24 dev up"]
         batch.ip.append("link set dev up up gso_max_segs 1")
         batch.tc.append("qdisc add dev up root handle 1: htb default 0")
@@ -103,7 +105,8 @@ def _access() -> Iterator[Row]:
     begin_s = time.monotonic()
     network = AccessNetwork()
     try:
-        yield row("classes of one access link: 300 links start, without the relay", time.monotonic() - begin_s, "s")
+        what = "classes of one access link: 300 links start, without the relay"
+        yield row(what, time.monotonic() - begin_s, "s", possible=POSITIVE)
         time.sleep(1.0)  # the bridge
         yield _accuracy("classes of one access link", network, "0", str(DEVICES))
     finally:
@@ -117,4 +120,4 @@ def rows() -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

@@ -25,7 +25,7 @@ from testbed.network.rtnetlink import ATTRIBUTE, HEADER, attribute
 from testbed.relay.process import EARLY_NS, WAKE_NS, become_punctual
 from testbed.scenario import LinkShape
 from tests.bench.fidelity.links import punctual
-from tests.bench.table import Row, main, row
+from tests.bench.table import AMOUNT, POSITIVE, Row, main, row
 from tests.testbed.network.scenarios import scenario
 
 DELAY_S = 0.010
@@ -167,9 +167,9 @@ def errors_s(prober: Prober, ends: tuple[str, str], gap_s: float, own_s: float) 
 
 def _figures(name: str, gap_s: float, errors: list[float], cpu_s: float) -> Iterator[Row]:
     what = f"{name}, {1 / gap_s:.0f} packets a second"
-    yield row(f"{what}: CPU of the relay per packet", cpu_s / COUNT * 1e6, "us")
-    yield row(f"{what}: error of the delay, p50", errors[len(errors) // 2] * 1e3, "ms")
-    yield row(f"{what}: error of the delay, p99", errors[int(len(errors) * 0.99)] * 1e3, "ms")
+    yield row(f"{what}: CPU of the relay per packet", cpu_s / COUNT * 1e6, "us", possible=POSITIVE)
+    yield row(f"{what}: error of the delay, p50", errors[len(errors) // 2] * 1e3, "ms", possible=AMOUNT)
+    yield row(f"{what}: error of the delay, p99", errors[int(len(errors) * 0.99)] * 1e3, "ms", possible=AMOUNT)
 
 
 def _by_ring(gap_s: float) -> Iterator[Row]:
@@ -202,4 +202,4 @@ def rows() -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

@@ -175,7 +175,7 @@ def test_recoveries_by_hand():
 def test_the_remaining_time():
     now_s = [0.0]
     tally = Tally(lambda: now_s[0])
-    cells = [Cell(PolicySpec("p", "p", None), 0, seed, Path()) for seed in range(4)]
+    cells = [Cell(PolicySpec("p", "p", None, "p", "p"), 0, seed, Path()) for seed in range(4)]
     tally.plan(6, 2)
     assert (tally.share, tally.left()) == (pytest.approx(2 / 6), "")
     now_s[0] = 30.0
@@ -196,4 +196,4 @@ def test_plain_progress_outlives_its_reader():
 
     progress = PlainProgress(Closed())
     progress.planned(Path("out"), 2, 0, 1)
-    progress.begun(Cell(PolicySpec("p", "p", None), 0, 1, Path()))
+    progress.begun(Cell(PolicySpec("p", "p", None, "p", "p"), 0, 1, Path()))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.timing, pytest.mark.root]
 
 
 def command(*arguments, **environment):
@@ -28,7 +28,9 @@ def test_doctor_reports_as_json():
     findings = {finding["name"]: finding for finding in report["findings"]}
     assert {"root", "torch", "trial network"} <= set(findings)
     assert all(set(each) >= {"name", "state", "detail", "remedy", "means", "figures"} for each in findings.values())
-    assert findings["trial network"]["figures"]["rate_mbit_per_s"] > 0
+    trial = findings["trial network"]["figures"]
+    configured = trial["configured_rate_mbit_per_s"]
+    assert 0.5 * configured < trial["rate_mbit_per_s"] < 1.1 * configured  # below it on a busy machine
 
 
 def test_doctor_ends_with_4_where_no_run_is_possible(tmp_path):

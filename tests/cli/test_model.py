@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from cli.model import command
 from node_agent.errors import InputError
-from node_agent.models import bundle
+from node_agent.models import bundle, data
+from testbed.claim import claim_directory
 
 
 def invoke(*arguments: str):
@@ -76,7 +77,19 @@ def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):
     assert "no recipe" in str(error)
 
 
-def test_train_leaves_a_folder_with_content_alone(tmp_path):
+def test_train_leaves_a_folder_with_content_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "check_sources", lambda: None)
     (tmp_path / "notes.txt").write_text("mine")
-    assert isinstance(invoke("train", "--out", str(tmp_path)).exception, InputError)
+    error = invoke("train", "--out", str(tmp_path)).exception
+    assert isinstance(error, InputError)
+    assert "is not empty" in str(error)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_train_leaves_a_folder_alone_that_another_command_is_about_to_fill(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "check_sources", lambda: None)
+    claim = claim_directory(tmp_path / "out")
+    error = invoke("train", "--out", str(tmp_path / "out")).exception
+    assert isinstance(error, InputError)
+    assert "another command is writing to the folder" in str(error)
+    claim.release()

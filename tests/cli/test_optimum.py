@@ -103,6 +103,7 @@ def test_json_holds_no_infinity(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "idle.yaml").write_text(text)
     assert exit_code_of("optimum", str(tmp_path / "idle.yaml"), "--json") == 0
     found = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert found["segments"]
     assert all(segment["solver_gap_s"] >= 0 and segment["figures"]["gap_s"] >= 0 for segment in found["segments"])
 
 

@@ -95,3 +95,4 @@ def test_stages_of_a_run():
 def test_what_strangers_send_cannot_steer_the_terminal(state):
     state.event(event("foreign-message", "near-1", "from '\x1b[2J\x07\r\nroot'"))
     assert state.events[0].detail.isprintable()
+    assert state.events[0].detail.endswith("root'")

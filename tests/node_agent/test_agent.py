@@ -17,7 +17,7 @@ from node_agent.agent import AgentConfig, Arrival
 from node_agent.config import Timeouts
 from node_agent.records import EventRecord, Ready, SampleRecord, SetCapacity, Start, Stop, TaskRecord
 from node_agent.transport import PORTS
-from node_agent.wire import Ack, Offer, Probe, ProbeAck, Result, Task, Tensor, TensorForm, encode
+from node_agent.wire import Ack, Offer, Probe, ProbeAck, Report, Result, Task, Tensor, TensorForm, encode
 from testbed.control_room import ControlRoom
 from testbed.nursery import Warm
 from testbed.scenario import Scenario
@@ -28,6 +28,8 @@ from tests.node_agent.addresses import fresh_address
 from tests.node_agent.line import LINE
 from tests.node_agent.stage import IMAGE, PICTURE, Stage, of, wait_for
 from tests.node_agent.virtual import synthetic_table
+
+pytestmark = pytest.mark.timing
 
 TASKS, LATE_TASKS = 20, 6
 CHANGE_S = 1.9  # the near server slows to half its speed
@@ -281,9 +283,9 @@ def test_bytes_of_no_meaning_from_a_neighbour_are_noted_ever_more_rarely(stage):
         [b"DTOE\x02"],
         [b"DTOE\x01\xc1"],
         [b"DTOE\x01" + msgspec.msgpack.encode({"type": "ack", "task_id": -1})],
-        encode(Task(1, "cam", 1, 0.0, (), IMAGE)),  # without its tensor
+        encode(Task(1, "cam", 1, 1, 0.0, (), IMAGE)),  # without its tensor
         [*encode(Ack(1, 1, 0.0, 1)), b"a tensor"],
-        [encode(Task(1, "cam", 1, 0.0, (), IMAGE))[0].replace(b"cam", b"c\xff\xfe"), bytes(64)],  # no text
+        [encode(Task(1, "cam", 1, 1, 0.0, (), IMAGE))[0].replace(b"cam", b"c\xff\xfe"), bytes(64)],  # no text
         [b"x"] * 9,
     ]
     for frames in garbage:
@@ -318,7 +320,7 @@ def test_an_agent_that_comes_up_during_the_run_tells_what_it_has_missed_as_lost(
     assert [task.task_id for task in tasks] == [2, 3]
     assert [task.sent_s for task in tasks] == pytest.approx([3.4, 3.5], abs=LATENESS_S)
     for task in tasks:
-        server.say("cam", Ack(task.task_id, 1, task.sent_s, 1))
+        server.say("cam", Ack(task.task_id, task.sequence, task.sent_s, 1))
         server.say("cam", Result(task.task_id, 1, 5, 0.7, 1, False, ()))
         server.say("cam", Result(task.task_id, 1, 6, 0.7, 1, False, ()))  # a second one does not count
     ended = stage.wait(TaskRecord, 4)
@@ -339,7 +341,7 @@ def test_a_task_that_is_not_acknowledged_is_offered_elsewhere(stage):
     while len(served) < len(arrivals):
         task = good.hear(Task)
         served[task.task_id] = task.attempt
-        good.say("cam", Ack(task.task_id, task.attempt, task.sent_s + 0.001, 1))
+        good.say("cam", Ack(task.task_id, task.sequence, task.sent_s + 0.001, 1))
         good.say("cam", Result(task.task_id, task.attempt, 1, 0.9, 1, False, ()))
     ended = stage.wait(TaskRecord, len(arrivals))
     assert {task.status for task in ended} == {"completed"}
@@ -355,7 +357,7 @@ def test_what_comes_before_time_zero_is_known_waits_for_it(stage):
     cam = stage.peer("cam", {"server": address})
     stage.wait(Ready)
     for task_id in (1, 2):
-        cam.say("server", Task(task_id, "cam", 1, 0.0, (), IMAGE), PICTURE)
+        cam.say("server", Task(task_id, "cam", 1, 1, 0.0, (), IMAGE), PICTURE)
     cam.say("server", Probe(7, IMAGE), PICTURE)
     assert cam.hear(ProbeAck).sequence == 7  # links are measured before the start
     time.sleep(0.1)
@@ -391,7 +393,7 @@ def test_a_server_serves_one_task_after_the_other_at_its_pace(stage, time_scale)
     time.sleep(0.05)
     began_s = time.monotonic()
     for task_id in range(3):
-        cam.say("server", Task(task_id, "cam", 1, 0.0, (), IMAGE), Tensor(IMAGE, bytes([task_id] * 64)))
+        cam.say("server", Task(task_id, "cam", 1, 1, 0.0, (), IMAGE), Tensor(IMAGE, bytes([task_id] * 64)))
     acks = [cam.hear(Ack) for _ in range(3)]
     results = [cam.hear(Result) for _ in range(3)]
     real_s = time.monotonic() - began_s
@@ -412,7 +414,7 @@ def test_a_change_of_capacity_reaches_the_task_in_service(stage):
     cam = stage.peer("cam", {"server": address})
     stage.wait(Ready)
     stage.tell("server", Start(time.monotonic()))
-    cam.say("server", Task(1, "cam", 1, 0.0, (), IMAGE), PICTURE)
+    cam.say("server", Task(1, "cam", 1, 1, 0.0, (), IMAGE), PICTURE)
     cam.hear(Ack)
     began_s = time.monotonic()
     time.sleep(0.1)
@@ -428,11 +430,11 @@ def test_an_answer_that_cannot_be_sent_is_noted(stage):
     cam = stage.peer("cam", {"server": address})
     stage.wait(Ready)
     stage.tell("server", Start(time.monotonic()))
-    cam.say("server", Task(1, "elsewhere", 1, 0.0, (), IMAGE), PICTURE)
+    cam.say("server", Task(1, "elsewhere", 1, 1, 0.0, (), IMAGE), PICTURE)
     (event,) = stage.wait(EventRecord)
     assert (event.kind, event.node) == ("unsent", "server")
     assert event.detail.startswith("Result to elsewhere: ")
-    cam.say("server", Task(2, "cam", 1, 0.0, (), IMAGE), PICTURE)
+    cam.say("server", Task(2, "cam", 1, 1, 0.0, (), IMAGE), PICTURE)
     assert cam.hear(Result).task_id == 2
 
 
@@ -496,7 +498,7 @@ def test_what_came_in_a_burst_counts_as_received_when_it_came(stage):
     stage.tell("server", Start(time.monotonic() - 1.0))
     time.sleep(0.05)
     for task_id in range(40):
-        cam.say("server", Task(task_id, "cam", 1, 0.0, (), IMAGE), PICTURE)
+        cam.say("server", Task(task_id, "cam", 1, 1, 0.0, (), IMAGE), PICTURE)
     acks = [cam.hear(Ack) for _ in range(40)]
     times_s = [ack.received_s for ack in acks]
     assert times_s == sorted(times_s)
@@ -513,7 +515,25 @@ def test_nothing_is_received_before_it_is_sent(stage):
     time.sleep(0.05)
     for task_id in range(200):
         sent_s = time.monotonic() - epoch_s
-        cam.say("server", Task(task_id, "cam", 1, sent_s, (), IMAGE), PICTURE)
+        cam.say("server", Task(task_id, "cam", 1, 1, sent_s, (), IMAGE), PICTURE)
         assert cam.hear(Ack).received_s >= sent_s
-    cam.say("server", Task(200, "cam", 1, 1e6, (), IMAGE), PICTURE)  # as no honest clock says
+    cam.say("server", Task(200, "cam", 1, 1, 1e6, (), IMAGE), PICTURE)  # as no honest clock says
     assert cam.hear(Ack).received_s <= time.monotonic() - epoch_s
+
+
+def test_a_task_does_not_wait_for_a_servers_measurement_of_itself(stage):
+    address = fresh_address()
+    stage.server("server", ["cam"], address=address, work_flop=1e9)  # 1 s
+    cam = stage.peer("cam", {"server": address})
+    stage.wait(Ready)
+    epoch_s = time.monotonic()
+    stage.tell("server", Start(epoch_s))
+    time.sleep(0.05)
+    cam.say("server", Offer(0, 0, 1.0, (), 0.05, False, False), channel="control")  # a slot begins: it measures itself
+    cam.hear(Report, channel="control")
+    time.sleep(0.3)
+    cam.say("server", Task(1, "cam", 1, 1, 0.0, (), IMAGE), PICTURE)
+    hop = cam.hear(Result).hops[-1]
+    assert hop.received_s > 0.3
+    assert hop.started_s - hop.received_s < LATENESS_S  # not the 0.7 s that were left of the measurement
+    assert 1.0 - 1e-6 <= hop.finished_s - hop.started_s < 1.0 + LATENESS_S

@@ -15,6 +15,8 @@ from tests.node_agent.addresses import fresh_address
 from tests.node_agent.stage import Stage, node_config, samples_of
 from tests.node_agent.virtual import synthetic_table
 
+pytestmark = pytest.mark.timing
+
 SAMPLES = range(0, 1900, 100)
 OWN = """
 from node_agent.policies.base import PlainPolicy
@@ -45,7 +47,7 @@ def test_a_live_server_answers_what_the_bundle_records(stage):
     stage.tell("server", Start(time.monotonic()))
     for row in SAMPLES:
         image = bundle.evaluation.images[row : row + 1]
-        cam.say("server", Task(row, "cam", 1, 0.0, (), picture), Tensor(picture, image.tobytes()))
+        cam.say("server", Task(row, "cam", 1, 1, 0.0, (), picture), Tensor(picture, image.tobytes()))
     results = [cam.hear(Result) for _ in SAMPLES]
     assert [result.task_id for result in results] == list(SAMPLES)
     assert [result.prediction for result in results] == scores.prediction[list(SAMPLES), 0].tolist()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from node_agent.dtoee.thresholds import Onward
 from node_agent.errors import InputError
 from node_agent.policies import make_policy, parse_policy, policy_names
+from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
 from node_agent.routing import UNHEARD
 from tests.node_agent.virtual import synthetic_table
@@ -66,6 +67,9 @@ def test_an_unknown_policy_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="no policy 'dtoee'") as caught:
         make_policy("dtoee")
     assert caught.value.exit_code == 3
+    assert caught.value.hint.startswith("did you mean dto-ee? (or choose one of dto-ee, dto-ee-2c, computing-first, ")
+    with pytest.raises(InputError) as caught:
+        make_policy("mine")
     assert caught.value.hint.startswith("choose one of dto-ee, dto-ee-2c, computing-first, bandwidth-first, uniform")
 
 
@@ -79,20 +83,21 @@ def test_an_unknown_parameter_is_refused_with_the_known_ones(name):
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"threshold": 2.5}, "<= 2.0"),
-        ({"threshold": -0.1}, ">= 0.0"),
+        ({"threshold": 2.5}, "must be a confidence from 0 to 1, or never, not 2.5"),
+        ({"threshold": -0.1}, "must be a confidence from 0 to 1, or never, not -0.1"),
         ({"threshold": float("nan")}, "threshold"),
-        ({"threshold": "high"}, "threshold"),
+        ({"threshold": "high"}, "must be a confidence from 0 to 1, or never, not 'high'"),
         ({"threshold": None}, "threshold"),
-        ({"adapt_thresholds": 7}, "adapt_thresholds"),
-        ({"most_rounds": 0}, ">= 1"),
-        ({"most_rounds": 2.5}, "most_rounds"),
-        ({"move_every": 0}, ">= 1"),
-        ({"momentum": 1.0}, "< 1.0"),
-        ({"first_step": 0}, "> 0.0"),
-        ({"floor": 0.1}, "< 0.1"),
-        ({"stop_gap": 1.01}, "<= 1.0"),
-        ({"hysteresis": -1}, ">= 0.0"),
+        ({"adapt_thresholds": 7}, "must be true or false, not 7"),
+        ({"most_rounds": 0}, "must be a whole number from 1 to 1000, not 0"),
+        ({"most_rounds": 2.5}, "must be a whole number from 1 to 1000, not 2.5"),
+        ({"move_every": 0}, "must be a whole number from 1 to 1000, not 0"),
+        ({"momentum": 1.0}, "must be a number from 0 and below 1, not 1"),
+        ({"first_step": 0}, "must be a number above 0 and up to 10, not 0"),
+        ({"floor": 0.1}, "must be a number above 0 and below 0.1, not 0.1"),
+        ({"stop_gap": 1.01}, "must be a number from 0 to 1, not 1.01"),
+        ({"hysteresis": -1}, "must be a number from 0 to 1e+06, not -1"),
+        ({"update": "galager"}, "must be gallager or momentum, not 'galager'"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(parameters, said):
@@ -134,11 +139,15 @@ def test_a_proportional_row_sums_to_one_over_the_living(receivers):
     alive = np.array([living for _, living in receivers])
     if not alive.any():
         return
+    if not weights.any():
+        with pytest.raises(WrongAnswer):
+            proportional(weights, alive)
+        return
     row = proportional(weights, alive)
     assert row.sum() == pytest.approx(1)
     assert (row[~alive] == 0).all()
     assert (row >= 0).all()
-    if not weights[alive].any():
+    if not weights[alive].any():  # all that is positive belongs to the dead
         assert row[alive] == pytest.approx(1 / alive.sum())
 
 

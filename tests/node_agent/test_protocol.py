@@ -8,6 +8,7 @@ import pytest
 
 from node_agent.config import Timeouts
 from node_agent.core import UnexpectedEvent
+from node_agent.estimators import LinkTime
 from node_agent.events import Publish, Received, StartCompute, TaskArrived, TimerFired
 from node_agent.wire import Ack, Probe, Result, Task, Tensor
 from tests.node_agent.virtual import DEAD, IMAGE, World, three_stages
@@ -199,7 +200,7 @@ def test_messages_that_make_no_sense_here_are_noted_not_obeyed():
     world = three_stages()
     world.run(1, tasks=False)
     server, device = world.nodes["a1"], world.nodes["d1"]
-    wrong_shape = Task(1, "d1", 1, 0.0, (), IMAGE)
+    wrong_shape = Task(1, "d1", 1, 1, 0.0, (), IMAGE)
     activation = Tensor(world.nodes["b1"].config.input_form, b"")
     effects = server.handle(Received("d1", wrong_shape, activation), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
@@ -273,7 +274,9 @@ def test_late_acknowledgement_of_an_earlier_attempt_measures_nothing():
     device.handle(Received("a1", Ack(7, 1, 1.01, 1)), 1.6)
     assert device.routing.receivers["a1"].link.transfer_s == before
     device.handle(Received("a1", Ack(7, 2, 1.53, 1)), 1.7)
-    assert device.routing.receivers["a1"].link.transfer_s > 0
+    measured = before + LinkTime.WEIGHT * (0.03 - before)  # by the second attempt, which was sent at 1.5 s
+    assert device.routing.receivers["a1"].link.transfer_s == pytest.approx(measured)
+    assert measured != pytest.approx(before)
 
 
 @pytest.mark.parametrize(("delay_s", "slot_s"), [(0.1, 3.0), (0.035, 1.0), (0.3, 3.0)])

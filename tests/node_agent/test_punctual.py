@@ -13,6 +13,8 @@ from node_agent.events import ComputeFinished
 from node_agent.punctual import COMPUTE_PRIORITY, MESSENGER_PRIORITY, PRIORITY, REAL_TIME, Deadlines, Priority
 from node_agent.wire import Tensor, TensorForm
 
+pytestmark = pytest.mark.timing
+
 UNPRIVILEGED = """
 import os, resource
 from node_agent.punctual import Priority  # read while it still can be

@@ -23,7 +23,7 @@ def sent(effects, kind):
 
 
 def test_of_a_task_in_its_acknowledgement_and_its_hop(server):
-    task = Task(1, "cam", 1, 2.9, (), IMAGE)
+    task = Task(1, "cam", 1, 1, 2.9, (), IMAGE)
     (ack,) = sent(server.handle(Received("cam", task, PICTURE, CAME_S), NOW_S), Ack)
     assert ack.received_s == CAME_S
     (result,) = sent(server.handle(ComputeFinished(1, 0.9, None, overrun=False), 3.5), Result)

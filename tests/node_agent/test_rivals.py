@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from node_agent.dtoee.thresholds import NEVER
-from node_agent.errors import InputError, TestbedError
+from node_agent.errors import InputError
 from node_agent.events import Received, StartPlanning
 from node_agent.policies import make_policy, parse_policy, policy_names
 from node_agent.policies.base import Candidate
@@ -39,11 +39,14 @@ def test_what_each_queue_policy_chooses():
 
 def test_queue_policies_are_never_at_a_loss():
     alone = (FAST_FAR,)
+    unwanted = tuple(Candidate(0.0, 0.01, 0, 1.0, 0.0) for _ in range(3))
     for name in policy_names():
         assert make_policy(name).pick(alone, random.Random(1)) == 0
-    unwanted = tuple(Candidate(0.0, 0.01, 0, 1.0, 0.0) for _ in range(3))
-    assert set(random.Random(2).choices(range(3), k=50)) == {0, 1, 2}
-    assert picks("dto-ee-2c", candidates=unwanted).min() > 0.2  # the plan has nothing for any of them: by chance
+        chosen = picks(name, candidates=unwanted)
+        if name == "shortest-expected-delay":
+            assert chosen.tolist() == [1, 0, 0]  # the first of equals
+        else:  # the plan has nothing for any of them, or all queues are equal: by chance
+            assert chosen == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["shortest-expected-delay", "join-shortest-queue", "two-choices", "dto-ee-2c"])
@@ -61,7 +64,7 @@ def test_receivers_tell_their_backlog_as_often_as_asked(name):
 
         world.give = give
         world.run(10.0)
-        assert all(task.status == "completed" for task in world.tasks)
+        assert world.all_completed
         told.append(count / world.now_s)
     # 3 servers tell 5 devices, 2 tell 3 servers, 2 tell 2 servers.
     assert told == pytest.approx([25 / 0.05, 25 / 0.2], rel=0.15)
@@ -114,7 +117,8 @@ def test_the_game_settles_where_nobody_gains_by_moving_alone():
     world.run(29.0, tasks=False)
     settled = np.array([[d.offload[s] for s in ("s1", "s2", "s3")] for d in world.decisions if d.node[0] == "d"])
     settled = settled[:20]
-    service, link_s, rate = np.array([30.0, 20.0, 12.0]), np.array([0.032, 0.012, 0.004]), 2.0
+    # A task's way there, and its result's way back.
+    service, link_s, rate = np.array([30.0, 20.0, 12.0]), np.array([0.032 + 0.03, 0.012 + 0.01, 0.004 + 0.002]), 2.0
     flow = np.tile(rate * service / service.sum(), (20, 1))
     for _ in range(60):
         for player in range(20):
@@ -134,14 +138,18 @@ def _best_response(others, service, link_s, rate):
 
 
 def test_the_game_differs_from_the_common_good():
-    """With one big player per server the two coincide; with many small ones the fast server is overrun."""
+    """With one big player per server the two coincide; with many small ones the fast servers are overrun."""
     plans = {}
     for policy in ("ngto", "fixed-threshold"):
         parameters = {"most_rounds": 200, "stop_gap": 0.0} if policy == "ngto" else {}
         world = equal_devices(policy=policy, parameters=parameters, slot_s=30.0)
         world.run(29.0, tasks=False)
-        plans[policy] = np.mean([d.offload["s1"] for d in world.decisions if d.node[0] == "d"])
-    assert abs(plans["ngto"] - plans["fixed-threshold"]) > 0.01
+        shares = [[d.offload[s] for s in ("s1", "s2", "s3")] for d in world.decisions if d.node[0] == "d"]
+        plans[policy] = np.mean(shares, axis=0)
+    fast, medium, slow = plans["ngto"] - plans["fixed-threshold"]
+    assert fast > 0.015
+    assert medium > 0.005
+    assert slow < -0.03
 
 
 def problem(slot=0) -> Problem:
@@ -204,14 +212,13 @@ def test_a_central_plan_is_collected_charged_and_told():
 
     world.plan = [(t / 100, watch) for t in range(0, 60, 2)]
     world.run(30.0)
-    assert all(task.status == "completed" for task in world.tasks)
+    assert world.all_completed
     first = next(at for at, row in changed if row != changed[0][1])
-    planner = world.nodes["c1"].routing.policy
+    planner = world.nodes["c1"].routing.policy.unchecked
     # Offers take two hops of 5 ms to reach the last stage, its state none, the others' at most one more; then the plan.
     assert first > 0.01 + 0.02
     assert planner._best is not None
-    thresholds = {d.threshold for d in world.decisions if d.node.startswith("a")}
-    assert thresholds != {0.8}
+    assert {d.threshold for d in world.decisions if d.node.startswith("a")} - {0.8}
 
 
 @pytest.mark.parametrize("silent", ["a2", "d5"])
@@ -273,7 +280,7 @@ def test_a_silent_node_does_not_stop_the_plan():
     world.run(20.0)
     slots = [d for d in world.decisions if d.node == "d1"]
     assert slots[-1].offload["a3"] == 0
-    assert all(task.status == "completed" for task in world.tasks)
+    assert world.all_completed
 
 
 def test_policies_as_people_write_them():
@@ -302,7 +309,7 @@ def test_a_policy_of_the_users_own(tmp_path):
     world = three_stages(policy=f"{file}:Mine", parameters={"threshold": 0.5}, seed=1)
     world.run(10.0)
     assert {d.threshold for d in world.decisions} == {0.5, None}
-    assert all(task.status == "completed" for task in world.tasks)
+    assert world.all_completed
 
 
 def test_the_example_of_a_users_policy():
@@ -355,21 +362,3 @@ def test_a_users_policy_cannot_change_the_flows_that_a_server_goes_on_to_use(tmp
     world = three_stages(policy=f"{tmp_path}/own.py:Mine", seed=1)
     world.run(10.0)
     assert {d.threshold for d in world.decisions if d.node.startswith("a")} == {0.6}
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("def update_row(self, row, prospect): return row * 0", "update_row gave"),
-        ("def update_row(self, row, prospect): return row[1:]", "update_row gave"),
-        ("def update_row(self, row, prospect): return row - row.min() * 2", "update_row gave"),
-        ("def update_row(self, row, prospect): return row * float('nan')", "update_row gave"),
-        ("status_every_s = 1.0\n    def pick(self, candidates, random): return 7", "pick gave 7"),
-        ("most_rounds = 9\n    def move_threshold(self, view): return float('nan')", "move_threshold gave nan"),
-    ],
-)
-def test_answers_of_a_users_policy_are_checked(tmp_path, body, said):
-    file = tmp_path / "own.py"
-    file.write_text(f"from node_agent.policies.base import PlainPolicy\n\nclass Mine(PlainPolicy):\n    {body}\n")
-    with pytest.raises(TestbedError, match=f"policy Mine: {said}"):
-        three_stages(policy=f"{file}:Mine", seed=1).run(5.0)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.timing, pytest.mark.root]
 
 NEAR, FAR = "10.99.0.1", "10.99.0.2"
 # Sends a number every 50 ms and tells what comes back; what it hears itself it sends back.

@@ -9,6 +9,8 @@ import pytest
 
 from node_agent.timer import DeadlineTimer, Timers
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def timer():

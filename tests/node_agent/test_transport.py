@@ -15,6 +15,8 @@ from node_agent.transport import CHANNELS, PORTS, QUEUED_MESSAGES, SILENCE_MS, T
 from node_agent.wire import MAX_TENSOR_BYTES, WireError, decode
 from tests.node_agent.addresses import fresh_address
 
+pytestmark = pytest.mark.timing
+
 FROZEN_LATER = """
 import sys, time, zmq
 from node_agent.transport import Transport

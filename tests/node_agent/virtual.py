@@ -23,6 +23,7 @@ from node_agent.events import (
     SetTimer,
     StartCompute,
     StartPlanning,
+    StopCompute,
     TaskArrived,
     TimerFired,
 )
@@ -72,6 +73,7 @@ class World:
         self._queue: list = []
         self._order = itertools.count()
         self._timers: dict[tuple[str, tuple], int] = {}
+        self._computing: dict[str, int] = {}
         self._row: dict[int, int] = {}  # task -> table row
         self._random = random.Random(self.seed)
         by_stage = [list(self.devices)]
@@ -98,6 +100,7 @@ class World:
                     seed=self.seed,
                     input_form=None if stage == 0 else (IMAGE if stage == 1 else ACTIVATION),
                     onward_form=IMAGE if stage == 0 else (ACTIVATION if stage < self.stages else None),
+                    devices=tuple(self.devices) if stage > 1 else (),
                     coordinator=coordinator,
                     places=places if name == coordinator else {},
                     timeouts=self.timeouts,
@@ -133,7 +136,10 @@ class World:
             case CancelTimer(key):
                 self._timers.pop((name, key), None)
             case StartCompute(tensor):
-                self.at(self.now_s + self.service_s[name], lambda: self.give(name, self._answer(name)))
+                self._computing[name] = number = next(self._order)
+                self.at(self.now_s + self.service_s[name], lambda: self._end_service(name, number))
+            case StopCompute():
+                del self._computing[name]
             case StartPlanning(problem):
                 planner = self.nodes[name].routing.policy
                 answer = PlanningFinished(planner.plan(problem, self.table))
@@ -145,6 +151,11 @@ class World:
         if self._timers.get((name, key)) == number:
             del self._timers[name, key]
             self.give(name, TimerFired(key))
+
+    def _end_service(self, name: str, number: int) -> None:
+        if self._computing.get(name) == number:
+            del self._computing[name]
+            self.give(name, self._answer(name))
 
     def _answer(self, name: str) -> ComputeFinished:
         stage = self.servers[name][0]
@@ -161,6 +172,7 @@ class World:
         """As after a power cut: the process starts anew and remembers nothing."""
         self.dead.discard(name)
         self.nodes[name] = self._core(name)
+        self._computing.pop(name, None)
         self._timers = {key: number for key, number in self._timers.items() if key[0] != name}
         self.give(name, LinksWanted())
         self.give(name, RunStarted())
@@ -201,6 +213,8 @@ class World:
             self.now_s, _, action = heapq.heappop(self._queue)
             action()
         self.now_s = max(self.now_s, time_s)
+        for node in self.nodes.values():
+            node.tasks.check()
 
     def of(self, kind: type) -> list:
         return [record for record in self.records if isinstance(record, kind)]
@@ -216,6 +230,11 @@ class World:
     @property
     def events(self) -> list[EventRecord]:
         return self.of(EventRecord)
+
+    @property
+    def all_completed(self) -> bool:
+        """Whether there were tasks, and each has been completed."""
+        return {task.status for task in self.tasks} == {"completed"}
 
     def mean_delay_s(self) -> float:
         return float(np.mean([t.completed_s - t.created_s for t in self.tasks if t.status == "completed"]))

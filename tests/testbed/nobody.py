@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from testbed.ledger import OTHER_ROOT
+
 ROOT = Path(__file__).parents[2]
 NOBODY = pwd.getpwnam("nobody")
-LEDGERS = Path(f"/tmp/dtoee-testbed-{NOBODY.pw_uid}")
+LEDGERS = Path(os.environ[OTHER_ROOT], str(NOBODY.pw_uid))
 PROGRAM = [sys.executable, "-c", "from cli.main import main; main()"]
 # In a mount namespace of its own: over each closed directory ($1) a readable one, and what is needed of it ($2) in it.
 OPEN_UP = """
@@ -58,7 +60,7 @@ def environment() -> dict[str, str]:
     """What such a user has."""
     return {
         "PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT),
-        "NOBODY_UID": str(NOBODY.pw_uid), "NOBODY_GID": str(NOBODY.pw_gid),
+        OTHER_ROOT: os.environ[OTHER_ROOT], "NOBODY_UID": str(NOBODY.pw_uid), "NOBODY_GID": str(NOBODY.pw_gid),
     }  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from tests.testbed import small
 LINKS = (("a", "b"), ("b", "c"), ("c", "d"))
 
 
-def step(at_s, ends=LINKS[0]):
-    return LinkChange(at_s, ends, LinkShape(10.0, at_s), traced=True)
+def step(at_s, ends=LINKS[0], sender=None):
+    return LinkChange(at_s, ends, LinkShape(10.0, at_s), traced=True, sender=sender)
 
 
 def agenda(*events):
@@ -39,6 +39,12 @@ def test_events_come_in_their_order_when_they_are_due():
     assert made.next_at_s() == 2.0
     assert all_due(made, 2.0) == events[2:]
     assert (made.next_at_s(), skipped) == (None, [])
+
+
+def test_a_step_of_one_direction_takes_no_place_of_the_other():
+    made, skipped = agenda(step(1.0, sender="a"), step(1.5, sender="b"), step(2.0, sender="a"))
+    assert all_due(made, 3.0) == [step(2.0, sender="a"), step(1.5, sender="b")]
+    assert len(skipped) == 1
 
 
 def test_of_overdue_steps_the_newest_of_each_link_remains():

@@ -14,6 +14,8 @@ from testbed.ledger import Ledger, sweep
 
 from .test_ledger import disown
 
+pytestmark = pytest.mark.timing
+
 BURN = """
 import time
 end, before = time.monotonic() + {0}, time.process_time()

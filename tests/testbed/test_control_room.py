@@ -18,6 +18,8 @@ from node_agent.records import (
 )
 from testbed.control_room import ControlRoom
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def room(tmp_path):

@@ -10,6 +10,8 @@ from node_agent.errors import EnvironmentLacking
 from testbed.doctor import Finding, examination, examine, kernel, machine, require_possible, software
 from testbed.doctor.trial import DELAY_S, RATE_MBIT_PER_S
 
+pytestmark = pytest.mark.timing
+
 ROOT = Path(__file__).parents[2]
 
 

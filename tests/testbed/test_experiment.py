@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,17 +16,20 @@ import numpy as np
 import pytest
 
 from node_agent.errors import TestbedError
+from node_agent.models import load_bundle
 from testbed.compute import detect
 from testbed.experiment import Experiment
-from testbed.ledger import RUN_ROOT, sweep
+from testbed.ledger import ledger_root, sweep
+from testbed.live import RunFailed
 from testbed.observer import SilentObserver
 from testbed.planning import plan_replay, plan_run
 from testbed.recorder import read_manifest
 from testbed.trace.workload import read_trace
 from tests.hogs import hogs
 from tests.testbed import small
+from tests.testbed.test_simulator import IN_FORCE, TOGETHER, service_s, stated_s
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
+pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,7 +53,8 @@ def check_fidelity(outcome) -> None:
     ways |= {(b, a) for a, b in ways}
     assert {tuple(link["ends"]) for link in fidelity["links"]} == ways
     assert {tuple(path["path"]) for path in fidelity["paths"]} == ways
-    assert all(path["measured_delay_s"] >= path["delay_s"] * 0.9 for path in fidelity["paths"])
+    for path in fidelity["paths"]:  # a busy machine is late, but not by a quarter of a second
+        assert path["delay_s"] * 0.9 <= path["measured_delay_s"] < path["delay_s"] + 0.25, path
     assert all(path["probes_during"] >= 4 for path in fidelity["paths"])
     assert fidelity["frames_relayed"] > 500  # read a moment before those of the links, while frames still come
     assert sum(link["frames"] for link in fidelity["links"]) == pytest.approx(fidelity["frames_relayed"], rel=0.05)
@@ -141,10 +147,12 @@ def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
             if h["node"] == "near-1" and 3.3 < h["started_s"] < 5.8]  # fmt: skip
     assert np.median(slow) == pytest.approx(4 * 23.0e6 / 0.5e9, rel=0.05)
     served = [h for t in tasks for h in t["hops"] if h["node"] == "near-2"]
+    assert [h for h in served if h["received_s"] < 7]
     assert not [h for h in served if 7.1 < h["received_s"] < 10]
     far = [t["hops"][0]["received_s"] - t["created_s"] for t in tasks if t["device"] == "cam-1" and t["attempts"] == 1
            and t["hops"][0]["node"] == "near-2" and t["created_s"] > 5.2]  # fmt: skip
-    assert all(delay_s >= 0.06 for delay_s in far)
+    assert far
+    assert min(far) >= 0.06
 
 
 def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
@@ -194,7 +202,7 @@ class Freezer(SilentObserver):
     """Stops the agent that was started last for four seconds in the middle of the run."""
 
     def __init__(self, run_id: str) -> None:
-        self._ledger = RUN_ROOT / run_id / "ledger.jsonl"
+        self._ledger = ledger_root() / run_id / "ledger.jsonl"
         self._frozen: int | None = None
 
     def tick(self, now_s: float) -> None:
@@ -247,10 +255,42 @@ def test_every_kind_of_policy_runs_live(tmp_path, policy, compute):
     assert not lines(outcome.run_directory / "events.jsonl")
     decisions = lines(outcome.run_directory / "decisions.jsonl")
     if policy == "ga":  # thresholds and rows are the coordinator's
-        assert {d["threshold"] for d in decisions if d["node"] == "near-1"} != {0.8}
+        assert {d["threshold"] for d in decisions if d["node"] == "near-1"} - {0.8}
     if policy == "own":
         assert {task["hops"][0]["node"] for task in lines(outcome.run_directory / "tasks.jsonl")} == {"near-2"}
         assert (outcome.run_directory / "policy.py").read_text() == OWN_POLICY
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "said", "must"),
+    [
+        ("ProportionalPolicy", "def weights(self, prospect): return -prospect.service_per_s",
+         r"weights \(line 4\) gave \[-[\d.]+(, -[\d.]+)?\]", "it must give finite numbers that are not negative"),
+        ("Ga", "def plan(self, problem, table): return {'cam-1': 7}",
+         r"plan \(line 4\) gave 7", "it must give an Assignment to cam-1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_ends_a_live_run_with_its_file_class_node_and_value(tmp_path, base, body, said, must):
+    module = "ga" if base == "Ga" else "base"
+    own = tmp_path / "own.py"
+    own.write_text(f"from node_agent.policies.{module} import {base}\n\nclass Own({base}):\n    {body}\n")
+    with pytest.raises(RunFailed) as caught:
+        run(tmp_path, policy=f"{own}:Own")
+    node = re.match(r"the agent of ([\w-]+) ended unexpectedly, with status 1$", str(caught.value))
+    assert node
+    told = rf"node ([\w-]+): policy {own}:Own: {said}; {must}.* \(more in {tmp_path}/run/agents\.log\)"
+    assert re.fullmatch(told, caught.value.hint), caught.value.hint
+    assert caught.value.exit_code == 1
+    assert f"{own}:Own" in (tmp_path / "run" / "agents.log").read_text()
+
+
+def test_a_live_run_takes_a_model_from_the_folder_of_its_topology(tmp_path, monkeypatch):
+    """Wherever the command is given, and although agents work in another folder."""
+    shutil.copytree(load_bundle("glyphs").folder, tmp_path / "models" / "mine")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = small.SMALL.replace("name: glyphs", "name: models/mine").replace("duration: 8 s", "duration: 3 s")
+    assert run(tmp_path, text).summary["tasks"]["lost"] == 0
 
 
 def test_quota_above_what_the_machine_has_is_refused(tmp_path):
@@ -308,7 +348,7 @@ def test_killed_run_is_cleaned_and_another_works(tmp_path):
     await_task(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    runs = {path.name for path in RUN_ROOT.iterdir()}
+    runs = {path.name for path in ledger_root().iterdir()}
     removed = sweep()
     assert {item.run_id for item in removed} <= runs
     (tmp_path / "second").mkdir()
@@ -319,9 +359,23 @@ def test_dead_agent_fails_the_run_with_one_clear_error(tmp_path):
     process = start_command(tmp_path)
     await_task(tmp_path)
     run_id = read_manifest(tmp_path / "run")["run_id"]
-    ledger = [json.loads(line) for line in (RUN_ROOT / run_id / "ledger.jsonl").read_text().splitlines()]
+    ledger = [json.loads(line) for line in (ledger_root() / run_id / "ledger.jsonl").read_text().splitlines()]
     os.kill(ledger[-1]["pid"], signal.SIGKILL)  # the agent that was started last
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "error: the agent of core ended unexpectedly" in errors
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_the_capacity_in_force_is_the_last_one_stated(tmp_path):
+    """As in simulation, also for a server that comes up, or is just starting, when it is told."""
+    outcome = run(tmp_path, TOGETHER, seed=3, policy="uniform")
+    assert outcome.exit_reason == "completed"
+    for server in IN_FORCE:
+        found = service_s(outcome, server)
+        assert len(found) > 5
+        assert np.median(found) == pytest.approx(stated_s(outcome, server), rel=0.05)  # one may meet a busy machine
+        assert min(found) >= stated_s(outcome, server) * 0.999
+    told = [event["kind"] for event in lines(outcome.run_directory / "events.jsonl")]
+    assert told.count("node-up") == told.count("node-down") == 3
+    assert "agent-not-stopped" not in told

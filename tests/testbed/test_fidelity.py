@@ -81,6 +81,17 @@ def test_nothing_known_is_nothing_wrong():
     assert assess(Evidence()).verdict == "held"
 
 
+@pytest.mark.parametrize("changes", [
+    {"measured": (replace(PATH, measured_delay_s=math.nan),)},
+    {"measured": (replace(PATH, measured_rate_mbit_per_s=math.nan),)},
+    {"watched": (replace(WATCHED, excess_p10_s=math.nan),)},
+])  # fmt: skip
+def test_a_figure_that_is_no_number_does_not_hold(changes):
+    report = assess(replace(CALM, **changes))
+    assert report.verdict == "broken"
+    assert "nan" in report.reasons[0]
+
+
 def test_a_busy_machine_that_keeps_its_time_is_no_fault():
     assert verdict(host=BUSY) == "held"
 

@@ -58,7 +58,7 @@ class TestTransfer:
     def test_bytes_are_those_of_real_messages(self):
         hops = (Hop("near-1", 12.345678, 12.5, 12.6, 12.7, 0.001),)
         form = TensorForm("float16", (1, 24, 16, 16))
-        task = Task(421, "west-1", 1, 12.7, hops, form)
+        task = Task(421, "west-1", 1, 1, 12.7, hops, form)
         sent = sum(len(frame) for frame in encode(task, Tensor(form, bytes(form.byte_count))))
         assert task_bytes(2, form.byte_count) == pytest.approx(sent, abs=60)
         assert task_bytes(2, 100) > task_bytes(1, 100) > 100

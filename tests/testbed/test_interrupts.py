@@ -12,6 +12,8 @@ import pytest
 
 from testbed.interrupts import Interrupts
 
+pytestmark = pytest.mark.timing
+
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 PROGRAM = """

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from testbed.compute import detect
-from testbed.ledger import LEDGER_NAME, RUN_ROOT
+from testbed.ledger import LEDGER_NAME, ledger_root
 from testbed.network.plan import NetworkPlan
 from testbed.topology import load_topology
 from tests.testbed import small
 from tests.testbed.brood import Belongings, adopting_orphans, await_none, descendants, users_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.timing, pytest.mark.root]
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 4
 PATIENCE_S = 60.0
@@ -85,7 +85,7 @@ class Doomed:
 
     def ledger_lines(self) -> list[dict]:
         """What it has named by now."""
-        for directory in RUN_ROOT.iterdir() if not self.run_id else [RUN_ROOT / self.run_id]:
+        for directory in ledger_root().iterdir() if not self.run_id else [ledger_root() / self.run_id]:
             try:
                 text = (directory / LEDGER_NAME).read_text()
             except OSError:
@@ -192,7 +192,7 @@ def assert_nothing_left(doomed: Doomed, answer: dict) -> None:
     assert not list((doomed.path / "tmp").iterdir()), doomed
     assert not [path for path in run.glob("*") if path.suffix == ".tmp"], doomed
     if doomed.run_id:
-        assert not (RUN_ROOT / doomed.run_id).exists(), doomed
+        assert not (ledger_root() / doomed.run_id).exists(), doomed
         assert not list(Path("/sys/fs/cgroup").rglob(f"*{doomed.run_id}*")), doomed
     if doomed.phase not in {"start", "ledger"}:
         assert len(doomed.belongings.namespaces) == 6, doomed  # of five nodes and the middle

@@ -20,6 +20,8 @@ from tests.node_agent.addresses import fresh_address
 from tests.node_agent.line import LINE
 from tests.testbed.brood import adopting_orphans
 
+pytestmark = pytest.mark.timing
+
 OWN_NAMESPACE = "/proc/self/ns/net"
 
 

@@ -21,6 +21,8 @@ from testbed.simulator import Simulation
 from testbed.topology import load_topology
 from tests.testbed import simulated
 
+pytestmark = pytest.mark.timing
+
 COMMUTE = Path(__file__).parents[2] / "topologies" / "commute.yaml"
 WAVE = "time_s,rate_mbit_per_s,delay_ms\n0,20,10\n2,20,110\n"  # 4 s
 TEXT = """
@@ -38,6 +40,23 @@ servers:
 links:
   - {from: cam, to: near, trace: wave.csv}
   - {from: near, to: core, rate: 30 Mbit/s, delay: 5 ms}
+"""
+TUNNEL = """
+name: tunnel
+model: {name: glyphs, cut: [2, 3, 5], activation: float16}
+policy: computing-first
+slot: 3 s
+duration: 40 s
+devices:
+  cam: {rate: 4 /s}
+servers:
+  near: {stage: 1, capacity: 0.4 GFLOP/s}
+  hub: {stage: 2, capacity: 0.3 GFLOP/s}
+  core: {stage: 3, capacity: 0.6 GFLOP/s}
+links:
+  - {from: cam, to: near, delay: 5 ms, trace: TRACE}
+  - {from: near, to: hub, rate: 50 Mbit/s, delay: 5 ms}
+  - {from: hub, to: core, rate: 50 Mbit/s, delay: 5 ms}
 """
 INCIDENT = "events: [{at: 4 s, server: core, capacity: x0.5}]\n"
 
@@ -65,6 +84,47 @@ def test_a_simulation_follows_the_trace(run) -> None:
     # 1 KiB at 20 Mbit/s takes half a millisecond; what waits behind another task, a bit more.
     assert 0.010 < min(short) <= median(short) < 0.012
     assert 0.110 < min(long) <= median(long) < 0.112
+
+
+def tunnel(folder: Path, suffix: str) -> str:
+    """A topology whose device has 20 s without a packet, between two times of 10 s at 11.584 Mbit/s."""
+    packets = (*range(1, 10_001), *range(30_001, 40_001))
+    rows = "".join(f"{second},{0 if 10 <= second < 30 else 11.584}\n" for second in range(40))
+    content = {"mahi": "".join(f"{ms}\n" for ms in packets), "csv": "time_s,rate_mbit_per_s\n" + rows}
+    folder.mkdir(exist_ok=True)
+    (folder / f"tunnel.{suffix}").write_text(content[suffix])
+    return TUNNEL.replace("TRACE", f"tunnel.{suffix}")
+
+
+def longest_s(outcome) -> float:
+    return max(task["delay_s"] for task in simulated.lines(outcome, "tasks.jsonl"))
+
+
+def test_an_outage_stops_the_link_in_steps_of_any_length(tmp_path: Path) -> None:
+    found = {}
+    for suffix in ("csv", "mahi"):
+        outcome = simulated.simulate(tmp_path / suffix, tunnel(tmp_path / suffix, suffix))
+        assert outcome.summary["tasks"]["lost"] == 0
+        found[suffix] = longest_s(outcome), outcome.summary["delay_s"]["mean"]
+    assert found["mahi"] == pytest.approx(found["csv"], rel=0.01)
+    assert found["csv"] == (pytest.approx(15, rel=0.03), pytest.approx(4.87, rel=0.03))
+
+
+def test_the_optimum_leaves_out_the_slots_of_an_outage(tmp_path: Path) -> None:
+    bounds = []
+    for suffix in ("csv", "mahi"):
+        outcome = simulated.simulate(tmp_path / suffix, tunnel(tmp_path / suffix, suffix))
+        optimum, _ = bound_for_run(outcome.run_directory, thresholds=[0.7])
+        bounds.append([(part.begin_s, part.end_s) for part in optimum.unserved])
+    assert bounds[0] == bounds[1] == [(begin_s, begin_s + 3) for begin_s in range(12, 30, 3)]
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("leaves_nothing")
+def test_an_outage_of_short_steps_stops_a_live_link_too(tmp_path: Path) -> None:
+    text = tunnel(tmp_path, "mahi")
+    live = Experiment(simulated.plan(tmp_path, text), SilentObserver()).run()
+    assert longest_s(live) == pytest.approx(longest_s(simulated.simulate(tmp_path / "simulated", text)), rel=0.1)
 
 
 def test_steps_of_a_trace_are_told_once_and_are_no_incidents(run) -> None:
@@ -148,6 +208,52 @@ def test_phones_of_the_example_do_not_fade_in_step() -> None:
     assert len(rates) == len(set(rates)) == 12
     assert 20 < scenario.link_changes_per_s < 50
     assert set(scenario.followers) == {"../traces/links/bus.mahi", "../traces/links/tram.csv"}
+
+
+TWO_WAY = TEXT.replace("trace: wave.csv", "rate: 20 Mbit/s, trace: {up: up.csv, down: down.csv}")
+
+
+def two_way(folder: Path) -> str:
+    """Tasks take 10 ms up, and results 150 ms down to the devices, from 2 s on 30 ms."""
+    (folder / "up.csv").write_text("time_s,delay_ms\n0,10\n4,10\n")
+    (folder / "down.csv").write_text("time_s,delay_ms\n0,150\n2,30\n4,30\n6,30\n")
+    return TWO_WAY
+
+
+def way_s(tasks: list[dict], *, late: bool) -> tuple[float, float]:
+    """Median times to stage 1, and from the last server back, of tasks offered before 1.5 s, or between 2 and 4 s."""
+    chosen = [task for task in tasks if (2 <= task["created_s"] < 4 if late else task["created_s"] < 1.5)]
+    up = [task["hops"][0]["received_s"] - task["created_s"] for task in chosen]
+    down = [task["completed_s"] - task["hops"][-1]["finished_s"] for task in chosen if task["exit_stage"] == 1]
+    assert min(len(up), len(down)) >= 5
+    return median(up), median(down)
+
+
+def test_the_two_directions_follow_two_traces(tmp_path: Path) -> None:
+    run = simulated.simulate(tmp_path, two_way(tmp_path))
+    tasks = simulated.lines(run, "tasks.jsonl")
+    assert way_s(tasks, late=False) == pytest.approx((0.0105, 0.150), abs=0.001)
+    assert way_s(tasks, late=True) == pytest.approx((0.0105, 0.030), abs=0.001)
+    told = [event["detail"] for event in simulated.lines(run, "events.jsonl")]
+    assert told == ["cam-1 -> near and 1 more follow up.csv", "near -> cam-1 and 1 more follow down.csv"]
+    for name in ("up.csv", "down.csv"):
+        (tmp_path / name).unlink()
+    again = plan_replay(run.run_directory, out=tmp_path / "again")
+    assert Simulation(again, SilentObserver()).run().summary == run.summary
+    first = segments(read_recorded(run.run_directory).scenario())[0]
+    assert [shape.delay_s for shape in first.scenario.links[0].shapes] == [0.010, 0.150]
+    optimum, _ = bound_for_run(run.run_directory, thresholds=[0.7])
+    assert optimum.played is not None
+    assert optimum.played.mean_delay_s == pytest.approx(run.summary["delay_s"]["mean"], rel=0.1)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("leaves_nothing")
+def test_the_two_directions_follow_two_traces_live(tmp_path: Path) -> None:
+    outcome = Experiment(simulated.plan(tmp_path, two_way(tmp_path), duration_s=4.0), SilentObserver()).run()
+    tasks = simulated.lines(outcome, "tasks.jsonl")
+    assert way_s(tasks, late=False) == pytest.approx((0.0105, 0.150), abs=0.010)
+    assert way_s(tasks, late=True) == pytest.approx((0.0105, 0.030), abs=0.010)
 
 
 @pytest.mark.root

@@ -60,7 +60,7 @@ def test_figures_hold_together(scenario, searched):
         assert figures.gap_s == pytest.approx(figures.mean_delay_s - figures.lower_bound_s)
         assert figures.utility_s == pytest.approx(scenario.theta_s * figures.accuracy - figures.mean_delay_s)
         assert figures.utility_bound_s - figures.utility_s == pytest.approx(figures.gap_s)
-        assert segment.solver_gap_s < 1e-3 * figures.mean_delay_s
+        assert 0 <= segment.solver_gap_s < 1e-3 * figures.mean_delay_s
         assert sum(segment.exit_share) == pytest.approx(1)
         assert max(segment.utilisation.values()) < 0.9
         assert all(sum(row.values()) == pytest.approx(1) for row in segment.plan.values())
@@ -139,7 +139,7 @@ def test_events_in_the_warm_up_do_not_count(scenario):
 def test_a_switched_network():
     found = bound_for(load_topology(TOPOLOGIES / "campus.yaml").resolve(), BUNDLE)
     assert len(found.segments) == 4
-    assert found.overall.gap_s < 0.02 * found.overall.mean_delay_s
+    assert 0 <= found.overall.gap_s < 0.02 * found.overall.mean_delay_s
     assert "hall-2" not in found.segments[2].utilisation
 
 
@@ -222,7 +222,7 @@ def test_a_run_of_a_policy_that_its_topology_names_by_a_relative_path(tmp_path, 
     (tmp_path / "pol" / "mine.py").unlink()
     _module.cache_clear()  # as in a new process
     optimum, summary = bound_for_run(tmp_path / "run", thresholds=[0.8])
-    assert summary["policy"] == "mine-Nearest"
+    assert summary["policy"] == "Nearest"
     assert optimum.played.tasks == summary["tasks"]["counted"]
     assert len(recoveries_of_run(tmp_path / "run")) == 2
 

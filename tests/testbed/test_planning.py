@@ -27,6 +27,7 @@ def record(plan) -> Path:
     )  # fmt: skip
     recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
     recorder.finish(None, "completed")
+    plan.release()
     return plan.run_directory
 
 
@@ -112,14 +113,14 @@ def test_a_replay_runs_the_policy_file_that_ran(tmp_path, monkeypatch, how):
     (tmp_path / "mine.py").write_text(OWN_POLICY)
     text = QUICKSTART.read_text()
     if how == "topology":
-        text = text.replace("policy: dto-ee", "policy: mine.py:Mine:threshold=0.7")
+        text = text.replace("policy: dto-ee", "policy: mine.py:Mine:threshold=0.7,label=My own")
     (tmp_path / "t.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
-    first = plan_run(Path("t.yaml"), policy=None if how == "topology" else "mine.py:Mine:threshold=0.7")
+    first = plan_run(Path("t.yaml"), policy=None if how == "topology" else "mine.py:Mine:threshold=0.7,label=My own")
     assert first.scenario.policy.name == f"{tmp_path}/mine.py:Mine"
     assert dict(first.scenario.policy.parameters) == {"threshold": 0.7}
     assert first.run_directory.parent == Path("runs")
-    assert "-mine-Mine-" in first.run_directory.name
+    assert "-quickstart-My-own-" in first.run_directory.name
     recorded = record(first).resolve()
     monkeypatch.chdir("/")
     (tmp_path / "mine.py").write_text(OWN_POLICY + "    most_rounds = 7\n")  # what ran was another one
@@ -132,6 +133,7 @@ def test_a_replay_runs_the_policy_file_that_ran(tmp_path, monkeypatch, how):
     for replayed in (again, twice):
         assert replace(replayed.scenario, policy=first.scenario.policy) == first.scenario
         assert replayed.scenario.policy.parameters == first.scenario.policy.parameters
+        assert replayed.scenario.policy.label == "My own"
     assert plan_replay(recorded, policy="uniform", out=tmp_path / "other").scenario.policy.name == "uniform"
     (recorded / "policy.py").write_text("changed")
     with pytest.raises(InputError, match=r"policy\.py: changed since it was recorded"):
@@ -270,8 +272,11 @@ def test_a_directory_in_use_is_refused(original, tmp_path):
 )
 def test_a_trace_that_does_not_suit_is_refused_before_anything_is_made(tmp_path, arrivals, said):
     write_trace(tmp_path / "t.jsonl", arrivals)
-    with pytest.raises(TraceError, match=said):
+    with pytest.raises(TraceError, match=said) as caught:
         plan_run(QUICKSTART, trace_path=tmp_path / "t.jsonl", out=tmp_path / "run")
+    # An empty one has been generated a moment ago: to generate it again helps nobody.
+    assert ("trace generate" in caught.value.hint) == bool(arrivals)
+    assert ("raise the devices' rates" in caught.value.hint) == (not arrivals)
     assert not (tmp_path / "run").exists()
 
 
@@ -291,3 +296,41 @@ def test_impossible_wishes_are_refused_before_anything_is_made(tmp_path, options
     with pytest.raises(InputError, match=said):
         plan_run(tmp_path / "t.yaml", **options, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["topology", "asked"])
+def test_a_recorded_run_keeps_what_nobody_may_state_any_more(tmp_path, monkeypatch, how):
+    """Thresholds above 1, a slot longer than the run: earlier versions took them."""
+    from testbed.topology import choices, compiler, loading
+
+    text = QUICKSTART.read_text().replace("slot: 3 s", "slot: 90 s")
+    asked = "fixed-threshold:threshold=1.01"
+    if how == "topology":
+        text = text.replace("policy: dto-ee", f"policy: {asked}")
+    (tmp_path / "t.yaml").write_text(text)
+    policy = None if how == "topology" else asked
+    with pytest.raises(InputError):
+        plan_run(tmp_path / "t.yaml", policy=policy, out=tmp_path / "refused")
+    with monkeypatch.context() as earlier:  # what such a version wrote
+        earlier.setattr(compiler.Compiler, "_check_times", lambda _: None)
+        for module in (compiler, loading):
+            lenient = lambda asked_for, recorded=False: choices.policy_problem(asked_for, recorded=True)  # noqa: E731, ARG005
+            earlier.setattr(module, "policy_problem", lenient)
+        recorded = record(plan_run(tmp_path / "t.yaml", policy=policy, out=tmp_path / "first"))
+    again = plan_replay(recorded, out=tmp_path / "again")
+    assert (again.scenario.slot_s, dict(again.scenario.policy.parameters)) == (90.0, {"threshold": 1.01})
+    with pytest.raises(InputError, match=r"the threshold 1.2 lies outside 0\.\.1"):
+        plan_replay(recorded, policy="fixed-threshold:threshold=1.2", out=tmp_path / "other")
+
+
+def test_the_hint_for_a_short_slot_names_one_that_is_just_long_enough(tmp_path):
+    for delay, slot in (("10 ms", "1 ms"), ("333 ms", "1.9 s"), ("16.6 ms", "90 ms")):
+        text = QUICKSTART.read_text().replace("slot: 3 s", f"slot: {slot}").replace("delay: 5 ms", f"delay: {delay}")
+        (tmp_path / "t.yaml").write_text(text)
+        with pytest.raises(InputError, match="is too short: one round of messages") as caught:
+            plan_run(tmp_path / "t.yaml", make_directory=False)
+        least = caught.value.hint.removeprefix("state a slot of ").removesuffix(" or more")
+        bound_s = float(str(caught.value).partition("takes up to ")[2].split()[0])
+        assert bound_s < float(least.split()[0]) <= 1.1 * bound_s
+        (tmp_path / "t.yaml").write_text(text.replace(f"slot: {slot}", f"slot: {least}"))
+        plan_run(tmp_path / "t.yaml", make_directory=False)

@@ -12,7 +12,7 @@ import pytest
 from testbed.topology import load_topology
 from tests.testbed.test_experiment import ROOT, lines
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("leaves_nothing")]
+pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("leaves_nothing")]
 QUICKSTART = ROOT / "topologies" / "quickstart.yaml"
 SECONDS = 60
 

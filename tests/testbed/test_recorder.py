@@ -140,14 +140,17 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_fresh_directory_names_time_topology_and_policy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = new_run_directory(None, "campus", "dto-ee", "0123abcd")
+    path, _ = new_run_directory(None, "campus", "dto-ee", "0123abcd")
     assert re.fullmatch(r"runs/\d{8}T\d{6}Z-campus-dto-ee-abcd", str(path))
     assert path.is_dir()
 
 
 def test_a_directory_is_used_as_given_if_it_is_empty(tmp_path):
-    assert new_run_directory(tmp_path / "a" / "b", "t", "p", "0123abcd") == tmp_path / "a" / "b"
-    assert new_run_directory(tmp_path / "a" / "b", "t", "p", "0123abcd").is_dir()
+    for _ in range(2):  # one that is empty may be taken again
+        path, claim = new_run_directory(tmp_path / "a" / "b", "t", "p", "0123abcd")
+        assert path == tmp_path / "a" / "b"
+        assert path.is_dir()
+        claim.release()
     (tmp_path / "a" / "b" / ".hidden").touch()
     with pytest.raises(InputError, match="is not empty") as caught:
         new_run_directory(tmp_path / "a" / "b", "t", "p", "0123abcd")

@@ -14,9 +14,11 @@ import pytest
 
 from node_agent.errors import EnvironmentLacking
 from testbed import rootless
-from testbed.ledger import ledger_root
+from testbed.ledger import OTHER_ROOT, ledger_root
 from tests.testbed import nobody, small
 from tests.testbed.brood import Belongings, adopting_orphans, await_none, descendants, users_of
+
+pytestmark = pytest.mark.timing
 
 USER = nobody.NOBODY.pw_uid
 CLONE_NEWUSER = 0x10000000
@@ -196,7 +198,7 @@ def test_each_switch_is_read(tmp_path, name, forbidding, allowing):
     assert rootless.forbidding_switches(tmp_path) == []
 
 
-def test_root_goes_on_as_it_is():
+def test_root_goes_on_as_it_is(monkeypatch):
     if os.geteuid() != 0:
         pytest.skip("about root")
     pid = os.getpid()
@@ -204,6 +206,8 @@ def test_root_goes_on_as_it_is():
     assert os.getpid() == pid
     assert not rootless.is_rootless()
     assert rootless.outer_uid() == 0
+    assert ledger_root() == Path(os.environ[OTHER_ROOT], "0")
+    monkeypatch.delenv(OTHER_ROOT)
     assert ledger_root() == Path("/run/dtoee-testbed")
     rootless.refuse_quota()
 
@@ -228,7 +232,7 @@ def test_root_without_rights_goes_on_in_a_user_namespace(tmp_path):
         [*WITHOUT_RIGHTS, sys.executable, "-c", code],
         env=nobody.environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.stdout.split() == ["False", "True", "True", "/run/dtoee-testbed"]
+    assert done.stdout.split() == ["False", "True", "True", f"{os.environ[OTHER_ROOT]}/0"]
     assert "compute: quota needs root" in done.stderr
 
 
@@ -242,6 +246,7 @@ def test_root_of_a_user_namespace_only_is_told_apart():
         try:
             rootless._unshare_and_map()
             good = rootless.is_rootless() and rootless.outer_uid() == 1234
+            del os.environ[OTHER_ROOT]
             good = good and ledger_root() == Path("/tmp/dtoee-testbed-1234")
             rootless.refuse_quota()
         except EnvironmentLacking as error:

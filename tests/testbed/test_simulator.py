@@ -1,6 +1,7 @@
 """Whole runs in virtual time: what they record, what events do to them, how they end."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from testbed.planning import plan_replay
 from testbed.recorder import read_manifest
 from testbed.scenario import LinkShape
 from testbed.simulator import Simulation, SimulationFailed
+from testbed.topology import resolve_text
 from testbed.trace.workload import read_trace
 from tests.testbed import small
 from tests.testbed.simulated import QUICKSTART, lines, plan, simulate
@@ -93,6 +95,20 @@ def test_the_same_plan_gives_the_same_files_and_a_replay_does_too(tmp_path):
         assert (again.run_directory / name).read_bytes() == original
         assert (replayed.run_directory / name).read_bytes() == original
         assert (other.run_directory / name).read_bytes() != original or name == "events.jsonl"
+
+
+def test_another_process_gives_the_same_files(tmp_path):
+    """Probes of devices behind one switch queue up: in an order that is no accident of the process's hashes."""
+    campus = ROOT / "topologies" / "campus.yaml"
+    wish = ("--duration", "12 s", "--policy", "bandwidth-first", "--monitor", "off")
+    for seed in ("0", "1", "2"):
+        out = str(tmp_path / seed)
+        subprocess.run(
+            command("simulate", str(campus), *wish, "--out", out), cwd=ROOT, check=True, capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )  # fmt: skip
+    for name in RECORDS:
+        assert len({(tmp_path / seed / name).read_bytes() for seed in ("0", "1", "2")}) == 1, name
 
 
 def test_one_task_takes_what_one_reckons(tmp_path):
@@ -219,14 +235,29 @@ class Own(Uniform):
 )
 def test_a_policy_that_raises_fails_the_run_with_one_clear_line(tmp_path, what, said):
     (tmp_path / "own.py").write_text(RAISING.format(what=what))
-    wanted = plan(tmp_path, SMALL, policy=f"{tmp_path / 'own.py'}:Own")
-    with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: {said}") as caught:
+    own = f"{tmp_path / 'own.py'}:Own"
+    wanted = plan(tmp_path, SMALL, policy=own)
+    with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: policy {own}: update_row raised {said}") as caught:
         Simulation(wanted, SilentObserver()).run()
     assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 10"
     assert caught.value.exit_code == 1
     manifest = read_manifest(wanted.run_directory)
     assert manifest["exit_reason"].startswith(f"failed: {caught.value}")
     assert (wanted.run_directory / "summary.json").exists()
+
+
+def test_wrong_weights_fail_the_run_with_file_class_node_and_value(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from node_agent.policies.base import ProportionalPolicy\n\nclass Own(ProportionalPolicy):\n"
+        "    def weights(self, prospect):\n        return prospect.service_per_s * float('nan')\n"
+    )
+    own = f"{tmp_path / 'own.py'}:Own"
+    with pytest.raises(SimulationFailed) as caught:
+        simulate(tmp_path, SMALL, policy=own)
+    node, _, said = str(caught.value).removeprefix("node ").partition(": ")
+    assert node in resolve_text(SMALL).node_names
+    assert said == f"policy {own}: weights (line 4) gave [nan]"  # a server's, before any device's
+    assert caught.value.hint == "it must give finite numbers that are not negative, one for each receiver"
 
 
 def test_an_error_of_another_origin_names_the_node_and_no_policy_file(tmp_path, monkeypatch):
@@ -359,3 +390,83 @@ def test_a_recorded_run_is_simulated_again_by_the_command(tmp_path):
     assert printed.pop("run_directory") == str(again)
     assert printed == first.summary
     assert (again / "tasks.jsonl").read_bytes() == (first.run_directory / "tasks.jsonl").read_bytes()
+
+
+def test_no_task_waits_for_a_servers_measurement_of_itself(tmp_path):
+    """A server that served nothing in a slot measures itself as the next one begins; a task that comes then is served.
+
+    The tasks come all over the tenth of a second that such a measurement takes.
+    """
+    text = ALONE.replace("slot: 100 s", "slot: 5 s").replace("duration: 100 s", "duration: 200 s")
+    times_s = [15.0 * number + 0.01 * number for number in range(1, 13)]
+    outcome = simulate(tmp_path, text, trace_path=offer(tmp_path, *times_s))
+    hops = [task["hops"][0] for task in lines(outcome, "tasks.jsonl")]
+    assert len(hops) == len(times_s)
+    assert [hop["started_s"] - hop["received_s"] for hop in hops] == [0.0] * len(hops)
+    assert [hop["finished_s"] - hop["started_s"] for hop in hops] == pytest.approx([SERVICE_S] * len(hops))
+
+
+def test_an_idle_server_notices_that_it_has_become_slow_and_fast_again(tmp_path):
+    text = ALONE.replace("slot: 100 s", "slot: 5 s") + (
+        "events:\n  - {at: 12 s, server: only, capacity: x0.25}\n  - {at: 42 s, server: only, capacity: x2}\n"
+    )
+    outcome = simulate(tmp_path, text, trace_path=offer(tmp_path, 2.0, 30.02, 95.0))  # the second one interrupts it
+    rate_per_s = {d["slot"]: d["service_rate_per_s"] for d in lines(outcome, "decisions.jsonl") if d["node"] == "only"}
+    assert rate_per_s[1] == pytest.approx(10)
+    assert [rate_per_s[slot] for slot in (4, 5, 8)] == pytest.approx([2.5] * 3)
+    assert [rate_per_s[slot] for slot in (10, 14, 18)] == pytest.approx([20] * 3)
+
+
+TOGETHER = small.SMALL.replace("duration: 8 s", "duration: 18 s") + """
+events:
+  - {at: 2 s, node: near-1, state: down}
+  - {at: 4 s, node: near-1, state: up}
+  - {at: 4 s, server: near-1, capacity: 0.25 GFLOP/s}
+  - {at: 6 s, node: near-2, state: down}
+  - {at: 7 s, server: near-2, capacity: 0.1 GFLOP/s}
+  - {at: 8 s, node: near-2, state: up}
+  - {at: 8.03 s, server: near-2, capacity: 0.2 GFLOP/s}
+  - {at: 11 s, server: core, capacity: 0.3 GFLOP/s}
+  - {at: 11 s, node: core, state: down}
+  - {at: 11 s, node: core, state: up}
+  - {at: 11 s, server: core, capacity: 0.9 GFLOP/s}
+  - {at: 11 s, server: core, capacity: 0.45 GFLOP/s}
+"""  # what near-2 is told at 8.03 s comes while its agent is only just starting
+IN_FORCE = {"near-1": (4.0, 0.25e9), "near-2": (8.03, 0.2e9), "core": (11.0, 0.45e9)}  # from when, FLOP/s
+
+
+def service_s(outcome, server: str) -> list[float]:
+    """How long the server took for each task that it began under the capacity that is in force in the end."""
+    hops = [hop for task in lines(outcome, "tasks.jsonl") for hop in task["hops"] if hop["node"] == server]
+    return [hop["finished_s"] - hop["started_s"] for hop in hops if hop["started_s"] > IN_FORCE[server][0]]
+
+
+def stated_s(outcome, server: str) -> float:
+    """Its sub-model's work over the capacity in force."""
+    stage = 2 if server == "core" else 1
+    (flop,) = [each["flop"] for each in read_manifest(outcome.run_directory)["sub_models"] if each["stage"] == stage]
+    return flop / IN_FORCE[server][1]
+
+
+@pytest.mark.parametrize("server", IN_FORCE)
+def test_the_capacity_in_force_is_the_last_one_stated(tmp_path, server):
+    outcome = simulate(tmp_path, TOGETHER, seed=3, policy="uniform")
+    found = service_s(outcome, server)
+    assert len(found) > 5
+    assert found == pytest.approx([stated_s(outcome, server)] * len(found))
+
+
+def test_a_device_that_comes_up_sends_nothing_to_a_server_that_does_not_answer(tmp_path):
+    """Nothing is known of the link, and a link of which nothing is known seems to cost nothing."""
+    text = small.SMALL.replace("duration: 8 s", "duration: 40 s") + (
+        "events:\n  - {at: 3 s, node: near-1, state: down}\n  - {at: 4 s, node: cam-2, state: down}\n"
+        "  - {at: 5 s, node: cam-2, state: up}\n  - {at: 25 s, node: near-1, state: up}\n"
+    )
+    outcome = simulate(tmp_path, text, policy="uniform", seed=3)
+    done = [t for t in lines(outcome, "tasks.jsonl") if t["device"] == "cam-2" and t["status"] == "completed"]
+    meanwhile = [t for t in done if 5 < t["created_s"] < 25]
+    assert len(meanwhile) > 20
+    assert {t["attempts"] for t in meanwhile} == {1}
+    assert any(t["hops"][0]["node"] == "near-1" for t in done if t["created_s"] > 30)  # until it is heard again
+    told = [(e["node"], e["detail"]) for e in lines(outcome, "events.jsonl") if e["kind"] == "receiver-silent"]
+    assert ("cam-2", "near-1: no answer to any probe") in told

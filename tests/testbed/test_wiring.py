@@ -122,6 +122,15 @@ def test_servers_behind_the_first_stage_connect_to_all_devices(configs):
             assert address == f"address of {peer}"
 
 
+def test_servers_behind_the_first_stage_know_whose_tasks_get_there(configs):
+    devices = {name: set(config.node.devices) for name, config in configs.items() if config.node.devices}
+    assert devices == {
+        "mid-1": {"cam-1", "cam-2", "tv"},
+        "mid-2": {"cam-1", "cam-2", "tv"},
+        "core": {"cam-1", "cam-2", "tv"},
+    }
+
+
 def test_devices_take_results_from_any_server(configs):
     for name, config in configs.items():
         servers = {"near-1", "near-2", "mid-1", "mid-2", "core"}

@@ -16,7 +16,7 @@ import pytest
 
 from .kernel import ROOT, Completed, Kernel, lacking
 
-pytestmark = [pytest.mark.uml, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.timing, pytest.mark.uml, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(400)]
 LIMIT_S = 240.0
 REPORT = "results.xml"
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]

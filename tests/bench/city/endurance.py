@@ -14,7 +14,7 @@ from typing import Any
 from testbed.fidelity import VERDICTS
 from testbed.topology import load_topology
 from tests.bench.city.runs import ROOT, TESTBED, output_of
-from tests.bench.table import Row, main, row
+from tests.bench.table import PERCENT, POSITIVE, Row, main, row
 
 TOPOLOGIES = ("city", "metro")
 REAL_S = 300.0  # how long tasks arrive, by this machine's clock
@@ -35,18 +35,26 @@ def endurance(name: str, duration_s: float) -> Iterator[Row]:
     why = "; ".join(fidelity["reasons"]) or None
     where = f"{name}, {duration_s:.0f} s"
     yield row(f"{where}: verdict (0: held)", VERDICTS.index(fidelity["verdict"]), "", most=0, rival=why)
-    yield row(f"{where}: lost", tasks["lost"], "tasks", most=0, rival=f"{tasks['offered']} offered")
-    yield row(f"{where}: machine busy", 100 * host["cpu_share"], "%")
-    yield row(f"{where}: processes waited for a processor", 100 * (host["pressure_some_share"] or 0.0), "%")
-    late_frames = fidelity["frames_late"] / max(1, fidelity["frames_relayed"])
-    yield row(f"{where}: frames over 1 ms late", 100 * late_frames, "%", rival=f"{fidelity['frames_relayed']} frames")
-    late_timers = fidelity["timers_late"] / max(1, fidelity["timers"])
-    yield row(f"{where}: timers over 1 ms late", 100 * late_timers, "%", rival=f"{fidelity['timers']} timers")
-    yield row(f"{where}: tasks that this machine delayed", 100 * fidelity["tasks_touched_share"], "%")
+    nobody = None if tasks["completed"] else "no task was completed"
+    yield row(f"{where}: lost", tasks["lost"], "tasks", most=0, rival=f"{tasks['offered']} offered", invalid=nobody)
+    for what, share, rival in (
+        ("machine busy", host["cpu_share"], None),
+        ("processes waited for a processor", host["pressure_some_share"], None),
+        ("frames over 1 ms late", _share(fidelity, "frames_late", "frames_relayed"), "frames_relayed"),
+        ("timers over 1 ms late", _share(fidelity, "timers_late", "timers"), "timers"),
+        ("tasks that this machine delayed", fidelity["tasks_touched_share"], None),
+    ):
+        told = f"{fidelity[rival]} {rival.removesuffix('_relayed')}" if rival else None
+        yield row(f"{where}: {what}", None if share is None else 100 * share, "%", rival=told, possible=PERCENT)
     for figure in ("mean", "p95"):
         ours_s, theirs_s = (summary["delay_s"][figure] for summary in (live, simulated))
         told = f"simulated {theirs_s * 1e3:.0f} ms, {ours_s / theirs_s:.3f} times"
-        yield row(f"{where}: {figure} delay", ours_s * 1e3, "ms", rival=told)
+        yield row(f"{where}: {figure} delay", ours_s * 1e3, "ms", rival=told, possible=POSITIVE)
+
+
+def _share(fidelity: dict[str, Any], part: str, whole: str) -> float | None:
+    """None where nothing was counted, or the kernel does not tell: no share, and above all not none of it."""
+    return fidelity[part] / fidelity[whole] if fidelity[whole] and fidelity[part] is not None else None
 
 
 def _file(name: str) -> Path:

@@ -33,7 +33,7 @@ import numpy as np
 from testbed.planning import plan_run
 from tests.bench.city.memory import Weigher
 from tests.bench.city.runs import completed
-from tests.bench.table import Row, main, row
+from tests.bench.table import POSITIVE, Row, main, row
 
 SIZES = (10, 20, 40, 80, 160)
 STAGE_SHARES = (6 / 65, 5 / 65, 4 / 65)  # of all nodes, as in the city
@@ -46,6 +46,7 @@ DURATION_S = 8.0
 WEIGHED_AFTER_S = 5.0
 MOST_EXPONENT = 1.2  # of what the whole network takes
 MOST_EXPONENT_EACH = 0.2  # of what should not grow
+SCATTERED = 0.5  # what should not grow does not shrink either: below minus this, its values are chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,14 @@ def rows() -> Iterator[Row]:
     grown = []
     for size in SIZES:
         grown.append(found := grow(size))
-        yield row(f"growth: {size} nodes: set-up", found.setup_s, "s")
-        yield row(f"growth: {size} nodes: CPU without tasks, a node", found.idle_cpu_s / size * 1e3, "ms/s")
-        yield row(f"growth: {size} nodes: CPU a task", found.task_cpu_s * 1e3, "ms")
-        yield row(f"growth: {size} nodes: memory (PSS) of all agents", found.pss_mib, "MiB")
-        yield row(f"growth: {size} nodes: memory (PSS), an agent", found.pss_mib / size, "MiB")
+        for what, value, unit in (
+            ("set-up", found.setup_s, "s"),
+            ("CPU without tasks, a node", found.idle_cpu_s / size * 1e3, "ms/s"),
+            ("CPU a task", found.task_cpu_s * 1e3, "ms"),
+            ("memory (PSS) of all agents", found.pss_mib, "MiB"),
+            ("memory (PSS), an agent", found.pss_mib / size, "MiB"),
+        ):
+            yield row(f"growth: {size} nodes: {what}", value, unit, possible=POSITIVE)
     sizes = [each.nodes for each in grown]
     for name, values, most in (
         ("set-up", [each.setup_s for each in grown], MOST_EXPONENT),
@@ -76,11 +80,14 @@ def rows() -> Iterator[Row]:
         ("CPU a task", [each.task_cpu_s for each in grown], MOST_EXPONENT_EACH),
         ("memory of all agents", [each.pss_mib for each in grown], MOST_EXPONENT),
     ):
-        yield row(f"growth: exponent of nodes, {name}", exponent(sizes, values), "", most=most)
+        possible = (-SCATTERED, np.inf) if most == MOST_EXPONENT_EACH else (0.0, np.inf)
+        yield row(f"growth: exponent of nodes, {name}", exponent(sizes, values), "", most=most, possible=possible)
 
 
-def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """The slope of log(value) over log(size)."""
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> float | None:
+    """The slope of log(value) over log(size); None where a value is not above 0, so that it has no logarithm."""
+    if not all(value > 0 for value in values):
+        return None
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
@@ -112,6 +119,8 @@ def grow(size: int) -> Grown:
     many, many_mib = _run(size, MANY_PER_S)
     few_cpu_s, many_cpu_s = (run["fidelity"]["agents_cpu_s"] + run["fidelity"]["relay_cpu_s"] for run in (few, many))
     few_tasks, many_tasks = few["tasks"]["offered"], many["tasks"]["offered"]
+    if many_tasks <= few_tasks:
+        raise RuntimeError(f"{many_tasks} tasks are no more than {few_tasks}: what a task costs is not known")
     task_cpu_s = (many_cpu_s - few_cpu_s) / (many_tasks - few_tasks)
     idle_cpu_s = (few_cpu_s - few_tasks * task_cpu_s) / DURATION_S
     setup_s = min(run["setup_s"]["agents"] for run in (few, many))
@@ -132,4 +141,4 @@ def _run(size: int, rate_per_s: float) -> tuple[dict[str, Any], float]:
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

@@ -2,8 +2,9 @@
 
 All 65 agents are up, the policy is DTO-EE, the live view is drawn on a terminal of 120 columns and 40 lines, and the
 only task comes at the end. Two counts, over the same span: what this machine's processors did beyond what they did
-before the run (/proc/stat), and the CPU time of the run's processes, by part (/proc/PID/task/*/schedstat). The kernel's
-work for frames is in whatever process it happened to interrupt, so that the first is the whole.
+before and after the run (/proc/stat), and the CPU time of the run's processes, by part (/proc/PID/task/*/schedstat).
+The kernel's work for frames is in whatever process it happened to interrupt, so that the first is the whole. It tells
+nothing where the machine did something else before or after.
 
 It counts from SETTLE_S after the agents' first telemetry on: a node rests when it has had no task for four slots
 (20 s), which it notices at its next slot (5 s at the most later), and each path of the network has had its ten quick
@@ -27,11 +28,14 @@ from pathlib import Path
 
 import psutil
 
+from testbed.pressure import HostUse
 from tests.bench.city.runs import CITY, ROOT, TESTBED, end
-from tests.bench.table import Row, main, row
+from tests.bench.surroundings import busy_cores, disturbance, glance
+from tests.bench.table import AMOUNT, POSITIVE, Row, main, row
 
 LINES, COLUMNS = 40, 120
-BEFORE_S = 10.0  # of the machine's own rest
+BESIDE_S = 10.0  # of the machine's own rest, before the run and after it
+STEADY_CORES = 0.02  # by which the two may differ: a fifth of the goal
 SETTLE_S = 27.0  # then all nodes are at rest
 SPAN_S = 20.0
 READY_TIMEOUT_S = 120.0
@@ -128,9 +132,7 @@ def await_start(process: psutil.Process, out: Path) -> None:
 
 def rows() -> Iterator[Row]:
     """CPU of everything together, by part, and wake-ups."""
-    busy_s, began_s = machine_busy_s(), time.monotonic()
-    time.sleep(BEFORE_S)
-    rest_share = (machine_busy_s() - busy_s) / (time.monotonic() - began_s)
+    before = glance(BESIDE_S)
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), SETTLE_S + SPAN_S + 6) as (process, out):
         await_start(process, out)
         nodes = len(json.loads((out / "manifest.json").read_text())["nodes"])
@@ -139,22 +141,37 @@ def rows() -> Iterator[Row]:
         time.sleep(SPAN_S)
         last = spent_by(process)
         process.wait(60)
+    after = glance(BESIDE_S)
+    rest_cores, invalid = reference(before, after)
     span_s = last.at_s - first.at_s
-    all_share = (last.machine_s - first.machine_s) / span_s - rest_share
+    all_share = (last.machine_s - first.machine_s) / span_s - rest_cores
     what = f"city at rest, {nodes} agents, live view"
-    rival = f"the machine before: {rest_share:.1%}"
+    rival = f"the machine before and after: {rest_cores:.1%}"
     known = {part: (last.cpu_s[part] - first.cpu_s[part]) / span_s for part in PARTS}
-    # On a machine that does other things, what it does beyond them is a poor measure, and may come out too small.
-    most = MOST_SHARE * 100
-    yield row(f"{what}: CPU of everything, of one core", all_share * 100, "%", most=most, rival=rival)
-    yield row(f"{what}: CPU of its processes, of one core", sum(known.values()) * 100, "%", most=most)
+    most, some = MOST_SHARE * 100, (POSITIVE[0], 100.0 * (os.cpu_count() or 1))
+    yield row(f"{what}: CPU of everything, of one core", all_share * 100, "%", most=most, rival=rival, possible=some,
+              invalid=invalid)  # fmt: skip
+    yield row(f"{what}: CPU of its processes, of one core", sum(known.values()) * 100, "%", most=most, possible=some)
     for part, share in known.items():
-        yield row(f"{what}: {part}", share * 100, "%")
-    yield row(f"{what}: kernel beyond that", (all_share - sum(known.values())) * 100, "%")
+        yield row(f"{what}: {part}", share * 100, "%", possible=AMOUNT)
+    beyond = (all_share - sum(known.values())) * 100
+    yield row(f"{what}: kernel beyond that", beyond, "%", possible=AMOUNT, invalid=invalid)
     for part in PARTS:
-        yield row(f"{what}: wake-ups of {part}", (last.wakeups[part] - first.wakeups[part]) / span_s, "/s")
+        wakeups = (last.wakeups[part] - first.wakeups[part]) / span_s
+        yield row(f"{what}: wake-ups of {part}", wakeups, "/s", possible=AMOUNT)
     if first.frames is not None and last.frames is not None:
-        yield row(f"{what}: frames relayed", (last.frames - first.frames) / span_s, "/s")
+        yield row(f"{what}: frames relayed", (last.frames - first.frames) / span_s, "/s", possible=AMOUNT)
+
+
+def reference(before: HostUse, after: HostUse) -> tuple[float, str | None]:
+    """Processors in use without the run, and why that is no reference, if it is none."""
+    cores = [busy_cores(use) for use in (before, after)]
+    if (reason := disturbance(before, after)) or cores[0] is None or cores[1] is None:
+        return cores[0] or 0.0, reason
+    if abs(cores[1] - cores[0]) > STEADY_CORES:
+        changed = f"{cores[0]:.1%} of a core in use before, {cores[1]:.1%} after (bound {STEADY_CORES:.0%} apart)"
+        return cores[0], f"this machine did not stand still: {changed}"
+    return (cores[0] + cores[1]) / 2, None
 
 
 if __name__ == "__main__":

@@ -25,12 +25,11 @@ from node_agent.core import DeviceCore, NodeCore, ServerCore
 from node_agent.events import CancelTimer, Event, Received, RunStarted, Send, SetTimer, TaskArrived, TimerFired
 from node_agent.timer import Timers
 from node_agent.wire import Tensor, decode, encode
-from testbed.experiment import Experiment
 from testbed.observer import SilentObserver
 from testbed.planning import plan_run
 from testbed.wiring import node_configs, stated_costs
-from tests.bench.city.runs import CITY
-from tests.bench.table import Row, main, row
+from tests.bench.city.runs import CITY, completed
+from tests.bench.table import POSITIVE, Row, main, row
 
 ROUNDS, SETTLING = 120, 20  # the first ones are not counted: thresholds are all alike there
 MOST_US = 200.0
@@ -134,7 +133,7 @@ def _kind(config: NodeConfig) -> str:
 def devices_cpu_s(policy: str, folder: Path) -> tuple[float, int]:
     """CPU time of all devices' processes in a live run, and the rounds that they have played, once it has settled."""
     plan = plan_run(CITY, policy=policy, duration_s=LIVE_S, out=folder / policy)
-    Experiment(plan, SilentObserver()).run()
+    completed(plan, SilentObserver())
     devices = {device.name for device in plan.scenario.devices}
     samples = map(json.loads, (plan.run_directory / "timeseries.jsonl").read_text().splitlines())
     cpu_s = sum(s["cpu_s"] for s in samples if s["node"] in devices and s["time_s"] > LIVE_SETTLED_S)
@@ -150,13 +149,14 @@ def rows() -> Iterator[Row]:
         parts_us = [statistics.median(spent[stage][part] / count for spent in played) for part in range(len(PARTS))]
         total_us = statistics.median(sum(spent[stage]) / count for spent in played)
         told = ", ".join(f"{name} {part_us:.0f} us" for name, part_us in zip(PARTS, parts_us, strict=True))
-        yield row(kind, total_us, "us", most=MOST_US if stage == 0 else None, rival=told)
+        yield row(kind, total_us, "us", most=MOST_US if stage == 0 else None, rival=told, possible=POSITIVE)
     with tempfile.TemporaryDirectory() as folder:
         (cpu_s, rounds), (without_s, slots) = (
             devices_cpu_s(policy, Path(folder)) for policy in ("dto-ee", "computing-first")
         )
-    yield row("a round at a device's process, live, all threads", (cpu_s - without_s) / (rounds - slots) * 1e6, "us")
+    round_us = (cpu_s - without_s) / (rounds - slots) * 1e6 if rounds > slots else None
+    yield row("a round at a device's process, live, all threads", round_us, "us", possible=POSITIVE)
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

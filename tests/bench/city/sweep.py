@@ -20,16 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-from testbed.experiment import Experiment, Plan
+from testbed.experiment import Plan
 from testbed.observer import SilentObserver
 from testbed.planning import plan_run
 from testbed.simulator import Simulation
 from testbed.wiring import node_configs, stated_costs
-from tests.bench.city.runs import CITY
-from tests.bench.table import Row, main, row
+from tests.bench.city.runs import CITY, completed
+from tests.bench.table import POSITIVE, Row, main, row
 
 DURATION_S = 15.0
 MOST = 1.2
+QUOTIENT = (0.95, float("inf"))  # no message is quicker than its link but for the emulation's own error
 
 
 class Chains:
@@ -100,18 +101,20 @@ def rows() -> Iterator[Row]:
         )
         Simulation(simulated, SilentObserver()).run()
         virtual = quotients(simulated)
-        outcome = Experiment(live, SilentObserver()).run()
+        completed(live, SilentObserver())
         real = quotients(live)
-    assert outcome.summary is not None
+    if not virtual or not real:
+        raise RuntimeError(f"{len(real)} rounds live and {len(virtual)} in virtual time: there is nothing to hold")
     figures = (("median", 50, MOST), ("95th percentile", 95, MOST), ("worst device and slot", 100, None))
     for name, share, most in figures:
         told = f"{np.percentile(virtual, share):.2f} in virtual time"
         figure = float(np.percentile(real, share))
-        yield row(f"a sweep over the sum of its link delays, {name}", figure, "", most=most, rival=told)
+        yield row(f"a sweep over the sum of its link delays, {name}", figure, "", most=most, rival=told,
+                  possible=QUOTIENT)  # fmt: skip
     chains = Chains(live)
     crossed_s = statistics.median(chains.after(dict.fromkeys(chains.begins_s, 1)).values())
-    yield row("a sweep: the sum of its link delays, median device", crossed_s, "s")
+    yield row("a sweep: the sum of its link delays, median device", crossed_s, "s", possible=POSITIVE)
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

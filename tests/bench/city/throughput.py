@@ -26,7 +26,7 @@ from node_agent.wire import Ack, Message, Probe, ProbeAck, Result, Task, Tensor,
 from testbed.control_room import ControlRoom
 from testbed.topology import resolve_text
 from testbed.wiring import agent_configs, stated_costs
-from tests.bench.table import Row, main, row
+from tests.bench.table import POSITIVE, Row, main, row
 from tests.node_agent.addresses import fresh_address
 
 CUT = (2, 3, 5)
@@ -50,6 +50,7 @@ NODES = ("cam", "near", "mid", "far")  # by stage
 WAITING = 24  # tasks at the server, all the time
 ROUNDS, ROUND_S = 4, 2.0
 PATIENCE_S = 5.0  # for what is at the server to end, which takes 20 ms
+RATIO = (POSITIVE[0], 1.3)  # the agent's sub-model takes a fifth less than PyTorch's own loop, and messages come on top
 SLICE_S = 0.002  # of the load beside the bare loop: about what comes in between two waits of the neighbours
 
 
@@ -77,7 +78,7 @@ class Neighbours:
     def offer(self) -> None:
         """One more task."""
         tensor = self._tensors[self._sent % len(self._tensors)]
-        task = Task(self._sent, NODES[0], 1, 0.0, (), tensor.form)
+        task = Task(self._sent, NODES[0], 1, 1, 0.0, (), tensor.form)
         self._transports[self._before].send(self._server, "data", encode(task, tensor))
         self._sent += 1
 
@@ -94,8 +95,8 @@ class Neighbours:
         match message:
             case Probe(sequence):
                 transport.send(peer, "data", encode(ProbeAck(sequence, time.monotonic())))
-            case Task(task_id, _, attempt):
-                transport.send(peer, "data", encode(Ack(task_id, attempt, 0.0, 1)))
+            case Task(task_id, _, _, sequence):
+                transport.send(peer, "data", encode(Ack(task_id, sequence, 0.0, 1)))
                 self._go_on()
             case Result():
                 self._go_on()
@@ -238,9 +239,9 @@ def of_stage(stage: int) -> Iterator[Row]:
     agent_per_s, bare_per_s, share = (statistics.median(figures) for figures in (served, bare, shares))
     rival = f"{bare_per_s:.0f} tasks/s of a bare PyTorch loop, {share:.0%} of a processor taken beside each"
     what = f"unpaced server of stage {stage}, saturated"
-    yield row(f"{what}: tasks/s", agent_per_s, "task/s", rival=rival)
-    yield row(f"{what}: rate over that of the bare loop", agent_per_s / bare_per_s, "", least=0.85)
+    yield row(f"{what}: tasks/s", agent_per_s, "task/s", rival=rival, possible=POSITIVE)
+    yield row(f"{what}: rate over that of the bare loop", agent_per_s / bare_per_s, "", least=0.85, possible=RATIO)
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

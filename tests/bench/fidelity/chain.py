@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from testbed.experiment import Experiment
 from testbed.observer import SilentObserver
 from testbed.planning import plan_run
 from testbed.scenario import Scenario
+from tests.bench.city.runs import completed
 from tests.hogs import hogs
 
 FAST_GFLOP_PER_S = 3.0  # a task takes this machine a third of its emulated time: lost processor time soon shows
@@ -58,6 +58,4 @@ def summary_of(
             time_scale=time_scale, duration_s=duration_s, capacity=gflop_per_s, rate_per_s=4 * gflop_per_s
         ))  # fmt: skip
         observer = _Hogged(stack, hogs, (os.cpu_count() or 1) if realtime else 0)
-        outcome = Experiment(plan_run(topology, out=Path(folder) / "run"), observer).run()
-    assert outcome.summary is not None
-    return outcome.summary
+        return completed(plan_run(topology, out=Path(folder) / "run"), observer)

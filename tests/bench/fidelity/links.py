@@ -21,7 +21,7 @@ from testbed.network.emulated import BackendChoice
 from testbed.network.paths import Path
 from testbed.network.probe import Arrival, Prober, sockets_in
 from testbed.scenario import LinkShape
-from tests.bench.table import Row, main, row
+from tests.bench.table import AMOUNT, PERCENT, POSITIVE, SHARE, Row, main, row
 from tests.hogs import hogs
 from tests.testbed.network.scenarios import scenario
 from tests.testbed.network.traffic import tcp_mbit_per_s
@@ -37,6 +37,7 @@ JITTER_S = 0.002
 JITTERED = 6
 OTHERS = LinkShape(100.0, 0.010)
 SMALL_BYTES = 64
+RATES_IN_TURN, RATE_STEP_S = (10.0, 40.0, 10.0, 20.0), 0.4
 SLACK = 0.1  # a delay has changed when a packet takes the new one within this share
 
 
@@ -145,24 +146,29 @@ def round_trip_errors_s(bed: Bed, count: int) -> dict[int, list[float]]:
 def _delay_rows(bed: Bed, state: str, p50_ms: float | None, p99_ms: float | None) -> Iterator[Row]:
     for delay_ms, errors in round_trip_errors_s(bed, bed.many(300)).items():
         p50, p99 = errors[len(errors) // 2], errors[int(len(errors) * 0.99)]
-        yield row(f"links: round trip of {delay_ms} ms each way, {state}: p50 error", p50 * 1e3, "ms", most=p50_ms)
-        yield row(f"links: round trip of {delay_ms} ms each way, {state}: p99 error", p99 * 1e3, "ms", most=p99_ms)
+        what = f"links: round trip of {delay_ms} ms each way, {state}"
+        yield row(f"{what}: p50 error", p50 * 1e3, "ms", most=p50_ms, possible=AMOUNT)
+        yield row(f"{what}: p99 error", p99 * 1e3, "ms", most=p99_ms, possible=AMOUNT)
 
 
 def _probes(bed: Bed) -> Iterator[Row]:
     begin_s = time.monotonic()
     measured = bed.network.measure_links()
     taken_s = time.monotonic() - begin_s
-    yield row(f"links: light probes over {len(bed.pairs)} links both ways", taken_s, "s", most=1.0)
+    yield row(f"links: light probes over {len(bed.pairs)} links both ways", taken_s, "s", most=1.0, possible=POSITIVE)
     steady = [path for path in measured if not path.jitter_s]
+    silent = [path for path in steady if not path.lossy
+              and (path.measured_delay_s is None or path.measured_rate_mbit_per_s is None)]  # fmt: skip
+    yield row("links: light probes, paths without a delay or a rate", len(silent), "paths", most=0)
     delays_s = [abs(path.measured_delay_s - path.delay_s) for path in steady if path.measured_delay_s is not None]
     rates = [
         abs(path.measured_rate_mbit_per_s / path.rate_mbit_per_s - 1)
         for path in steady
         if path.measured_rate_mbit_per_s is not None and not path.lossy
     ]
-    yield row("links: light probes, greatest error of a delay", max(delays_s) * 1e3, "ms")
-    yield row("links: light probes, greatest error of a rate", max(rates) * 100, "%")
+    worst_s, worst_rate = max(delays_s, default=None), max(rates, default=None)
+    yield row("links: light probes, greatest error of a delay", worst_s and worst_s * 1e3, "ms", possible=AMOUNT)
+    yield row("links: light probes, greatest error of a rate", worst_rate and worst_rate * 100, "%", possible=AMOUNT)
 
 
 def _idle(bed: Bed) -> Iterator[Row]:
@@ -197,10 +203,11 @@ def _loss(bed: Bed) -> Iterator[Row]:
     before = bed.network.statistics()
     with punctual():
         arrived = bed.stream([pair], count=count, gap_s=0.0005)[pair]
-    lost = count - len(arrived)
+    lost = count - len({arrival.number for arrival in arrived})
     after = bed.network.statistics()
-    yield row(f"links: loss of {LOSS:.0%}, share lost", lost / count * 100, "%")
-    yield row(f"links: loss of {LOSS:.0%}, p of a binomial test", binomtest(lost, count, LOSS).pvalue, "", least=0.001)
+    yield row(f"links: loss of {LOSS:.0%}, share lost", lost / count * 100, "%", possible=PERCENT)
+    chance = float(binomtest(lost, count, LOSS).pvalue)
+    yield row(f"links: loss of {LOSS:.0%}, p of a binomial test", chance, "", least=0.001, possible=SHARE)
     counted = after.frames_lost - before.frames_lost
     yield row("links: loss, difference from what the network counted", abs(counted - lost), "frames", most=0)
 
@@ -213,9 +220,13 @@ def _jitter(bed: Bed) -> Iterator[Row]:
         arrived = bed.stream(pairs, count=bed.many(300), gap_s=0.012)
     own_s = bed.own_s(pairs[0], SMALL_BYTES)
     times_s = [arrival.one_way_s - own_s for pair in pairs for arrival in arrived[pair]]
+    sent = len(pairs) * bed.many(300)
+    if len(times_s) < 0.99 * sent:
+        raise RuntimeError(f"only {len(times_s)} of {sent} packets arrived over links with jitter")
     found = kstest(times_s, norm(0.020, JITTER_S).cdf)
-    yield row(f"links: jitter of {JITTER_S * 1e3:g} ms, deviation found", statistics.stdev(times_s) * 1e3, "ms")
-    yield row("links: jitter, p of a Kolmogorov-Smirnov test", float(found.pvalue), "", least=0.001)
+    deviation_ms = statistics.stdev(times_s) * 1e3
+    yield row(f"links: jitter of {JITTER_S * 1e3:g} ms, deviation found", deviation_ms, "ms", possible=POSITIVE)
+    yield row("links: jitter, p of a Kolmogorov-Smirnov test", float(found.pvalue), "", least=0.001, possible=SHARE)
 
 
 def _delay_changes(bed: Bed) -> Iterator[Row]:
@@ -241,14 +252,15 @@ def _delay_changes(bed: Bed) -> Iterator[Row]:
         thread.join()
     lost = count - len({arrival.number for arrival in arrived})
     lost += bed.network.statistics().frames_dropped - dropped
+    if len(changed) < len(steps):
+        raise RuntimeError(f"only {len(changed)} of {len(steps)} changes of the delay were made")
     effects_s = []
     for asked_ns, _, delay_s in changed:
-        first = next(
-            arrival.sent_ns
-            for arrival in arrived
-            if arrival.sent_ns > asked_ns and abs(arrival.one_way_s - delay_s) < SLACK * delay_s
-        )
-        effects_s.append((first - asked_ns) * 1e-9)
+        found = [arrival.sent_ns for arrival in arrived
+                 if arrival.sent_ns > asked_ns and abs(arrival.one_way_s - delay_s) < SLACK * delay_s]  # fmt: skip
+        if not found:
+            raise RuntimeError(f"no packet took the new delay of {delay_s * 1e3:g} ms")
+        effects_s.append((min(found) - asked_ns) * 1e-9)
     bed.network.change_link(pair, OTHERS)
     yield row("links: packets lost while a delay changes", lost, "packets", most=0)
     yield row("links: a change of delay takes effect, worst", max(effects_s) * 1e3, "ms", most=50.0)
@@ -312,8 +324,8 @@ def _rate_changes(bed: Bed) -> Iterator[Row]:
     changes: list[tuple[float, float]] = []
 
     def change() -> None:
-        for rate in (10.0, 40.0, 10.0, 20.0):
-            time.sleep(0.4)
+        for rate in RATES_IN_TURN:
+            time.sleep(RATE_STEP_S)
             changes.append((time.monotonic(), rate))
             bed.network.change_link(pair, LinkShape(rate, 0.005))
 
@@ -326,7 +338,10 @@ def _rate_changes(bed: Bed) -> Iterator[Row]:
         arrived = bed.stream([pair], count=count, gap_s=0.005)[pair]
         thread.join()
     lost = count - len({arrival.number for arrival in arrived}) + bed.network.statistics().frames_dropped - dropped
-    effects_s = [transfer.settled_at_s(at_s, rate) - at_s for at_s, rate in changes]
+    if len(changes) < len(RATES_IN_TURN):
+        raise RuntimeError(f"only {len(changes)} of {len(RATES_IN_TURN)} changes of the rate were made")
+    # What does not settle before the next change (and then perhaps on a later one to the same rate) counts as so late.
+    effects_s = [min(RATE_STEP_S, transfer.settled_at_s(at_s, rate) - at_s) for at_s, rate in changes]
     bed.network.change_link(pair, OTHERS)
     yield row("links: packets lost while a rate changes during a transfer", lost, "packets", most=0)
     yield row("links: a change of rate takes effect, worst", max(effects_s) * 1e3, "ms", most=50.0)
@@ -348,8 +363,9 @@ def _many_changes(bed: Bed) -> Iterator[Row]:
     cpu_s = time.process_time() - cpu_s + bed.network.statistics().relay_cpu_s - before_s
     for pair in pairs:
         bed.network.change_link(pair, OTHERS)
-    yield row("links: CPU of a change (12 links, ten a second each)", cpu_s / changes * 1e6, "us")
-    yield row("links: time a change takes", waited_s / changes * 1e6, "us")
+    what = "links: CPU of a change (12 links, ten a second each)"
+    yield row(what, cpu_s / changes * 1e6, "us", possible=POSITIVE)
+    yield row("links: time a change takes", waited_s / changes * 1e6, "us", possible=POSITIVE)
 
 
 def _cost(bed: Bed) -> Iterator[Row]:
@@ -363,9 +379,10 @@ def _cost(bed: Bed) -> Iterator[Row]:
         size_bytes = sum(link.bytes for link in after.links) - sum(link.bytes for link in before.links)
         share = frames * 1e-6 if unit == "frame" else size_bytes * 1e-6 * 1e-3
         yield row(f"links: CPU of the relay per {unit}, TCP at {rate:g} Mbit/s", cpu_s / share,
-                  "us" if unit == "frame" else "ms")  # fmt: skip
+                  "us" if unit == "frame" else "ms", possible=POSITIVE)  # fmt: skip
     statistics_ = bed.network.statistics()
-    yield row("links: frames sent more than 1 ms late", statistics_.frames_late / statistics_.frames_relayed * 100, "%")
+    late = statistics_.frames_late / statistics_.frames_relayed * 100
+    yield row("links: frames sent more than 1 ms late", late, "%", possible=PERCENT)
 
 
 def rows(
@@ -381,4 +398,4 @@ def rows(
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

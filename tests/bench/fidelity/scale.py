@@ -23,12 +23,15 @@ def rows() -> Iterator[Row]:
     for scale, summary in zip(SCALES, (one, three), strict=True):
         yield row(f"time_scale {scale:g}: verdict", VERDICTS.index(summary["fidelity"]["verdict"]), "")
         yield row(f"time_scale {scale:g}: lost", summary["tasks"]["lost"], "tasks", most=0)
+    broken = [scale for scale, summary in zip(SCALES, (one, three), strict=True)
+              if summary["fidelity"]["verdict"] == "broken"]  # fmt: skip
+    invalid = f"the emulation was broken at time_scale {broken[0]:g}" if broken else None
     for name in ("mean", "p50", "p95"):
         values_s = [summary["delay_s"][name] for summary in (one, three)]
         told = f"{values_s[0] * 1e3:.1f} ms at 1, {values_s[1] * 1e3:.1f} ms at 3"
         yield row(f"time_scale: {name} delay at 3 off that at 1", abs(values_s[1] / values_s[0] - 1), "", most=GOAL,
-                  rival=told)  # fmt: skip
+                  rival=told, invalid=invalid)  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(rows, __doc__)
+    main(rows, __doc__, timed=True)

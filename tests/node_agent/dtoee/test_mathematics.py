@@ -143,8 +143,11 @@ class TestOffloader:
         state = one_row.RowState([0.5, 0.5], [1.0, -1.0], [0.0, 0.0], 2.0)
         fresh = one_row.shift(state, [0.2, 0.1], [True, True], rule)
         stale = one_row.shift(state, [0.2, 0.1], [True, True], rule, stale=True)
-        assert abs(stale.row[0] - 0.5) < abs(fresh.row[0] - 0.5) or stale.row[0] < 0.5
-        assert np.abs(stale.velocity).max() <= rule.stale_step / 3 + 1e-9
+        # The prices are a third above and below their mean; the velocity of before does not count.
+        to_the_first = 1 / (1 + np.exp(2 * rule.stale_step / 3))
+        assert stale.row == pytest.approx([to_the_first, 1 - to_the_first])
+        assert stale.velocity == pytest.approx([-rule.stale_step / 3, rule.stale_step / 3])
+        assert fresh.row[0] < stale.row[0] - 0.1
 
     def test_a_batch_of_rows_steps_as_each_row_alone(self):
         rng = np.random.default_rng(5)
@@ -230,7 +233,7 @@ class TestThresholds:
                 continue
             second += 1
             right += correct[2]
-        return first / len(self.table.confidence), second / first, right / len(self.table.confidence)
+        return first / len(self.table.confidence), second / max(1, first), right / len(self.table.confidence)
 
     @pytest.mark.parametrize(("c1", "c2"), [(0.5, 0.7), (0.8, 0.8), (0.9, 0.4)])
     def test_ratios_and_accuracy_equal_a_count(self, c1, c2):
@@ -261,22 +264,30 @@ class TestThresholds:
         """With price-taking receivers the prediction must be the difference of the objective itself."""
         c, moved, c2, phi, theta = 0.6, 0.7, 0.8, 5.0, 2.0
         link, local, onward_cost = np.array([0.02]), np.array([0.05]), np.array([0.2])
+        own_return, return_there = 0.3, 0.1
         onward = thresholds.Onward(
-            np.array([1.0]), link, local, onward_cost, np.array([0.0]), (((1.0, (c2,)),),)
-        )
+            np.array([1.0]), link, local, onward_cost, np.array([0.0]), (((1.0, (c2,)),),),
+            np.array([return_there]), own_return,
+        )  # fmt: skip
         weights = thresholds.row_weights(self.table, [(phi, ())])
         score = move_score(self.table, 1, weights, phi, onward, (c, moved), theta)
 
         def objective(c1: float) -> float:
             first, second, accuracy = self.exact(c1, c2)
-            return phi * first * (0.02 + 0.05 + second * 0.2) - theta * phi * accuracy
+            onwards = 0.02 + 0.05 + second * 0.2 + (1 - second) * return_there
+            return phi * (first * onwards + (1 - first) * own_return) - theta * phi * accuracy
 
         assert score == pytest.approx(objective(moved) - objective(c), rel=1e-9)
+        best = thresholds.best_jump(
+            self.table, 1, [(phi, ())], phi, onward, c, theta_s=theta, eps_s=0.0, most_steps=None
+        )
+        assert best == min(thresholds.grid(self.table, 1), key=objective)  # all points tried
 
     def test_scores_of_the_whole_grid_equal_those_of_single_moves(self):
         onward = thresholds.Onward(
             np.array([0.3, 0.7]), np.array([0.02, 0.03]), np.array([0.05, 0.04]), np.array([0.2, 0.3]),
             np.array([0.01, 0.02]), (((0.5, (0.8,)), (0.5, (0.6,))), ((1.0, (0.8,)),)),
+            np.array([0.1, 0.4]), 0.2,
         )  # fmt: skip
         weights, points = thresholds.row_weights(self.table, [(4.0, ())]), thresholds.grid(self.table, 1)
         single = {
@@ -303,7 +314,7 @@ class TestThresholds:
         paths = [tuple((0.5, (float(c),)) for c in rng.choice(points[1], 2, replace=False)) for _ in range(3)]
         onward = thresholds.Onward(
             rng.dirichlet(np.ones(3)), *rng.uniform(0.01, 0.3, (3, 3)), rng.uniform(0, 0.1, 3),
-            tuple(paths if stage == 1 else last),
+            tuple(paths if stage == 1 else last), rng.uniform(0, 0.3, 3), float(rng.uniform(0, 0.3)),
         )  # fmt: skip
         arriving = [(4.0, tuple(float(rng.choice(points[0])) for _ in range(stage - 1)))]
         now, theta, eps = float(rng.choice(points[stage - 1])), float(rng.uniform(0, 3)), float(rng.choice([0, 5e-4]))
@@ -327,3 +338,14 @@ class TestThresholds:
 
         assert move(0.0) < 0.8  # accuracy is worth nothing: let more out
         assert move(100.0) > 0.8
+
+    def test_a_long_way_back_from_here_keeps_tasks_and_one_from_there_lets_them_out(self):
+        def move(own_return_s: float, return_s: float) -> float:
+            onward = thresholds.Onward(
+                np.array([1.0]), np.array([0.05]), np.array([0.05]), np.array([0.0]), np.array([0.0]), (((1.0, ()),),),
+                np.array([return_s]), own_return_s,
+            )  # fmt: skip
+            return thresholds.best_jump(self.table, 2, [(4.0, (0.9,))], 4.0, onward, 0.8, theta_s=1.0, eps_s=1e-4)
+
+        assert move(5.0, 0.0) > 0.8 > move(0.0, 5.0)
+        assert move(5.0, 5.0) == move(0.0, 0.0)

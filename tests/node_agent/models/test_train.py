@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models import Samples, available_models, load_bundle
 from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP
 from node_agent.models.bundle import BundleContent, write_bundle
@@ -41,7 +40,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
 
 def test_training_leaves_the_process_settings_alone():
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    build_content(stripes(80), Split(part(0, 40), part(40, 60), part(60, 80)), replace(SMALL, threads=2))
+    # Few images: threads that wait for one another are slow where others want the processors as well.
+    build_content(stripes(40), Split(part(0, 20), part(20, 30), part(30, 40)), replace(SMALL, threads=2))
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
@@ -121,16 +121,16 @@ def test_every_shipped_model_has_the_recipe_that_its_card_tells():
 def test_a_few_epochs_on_real_images_learn_and_make_a_working_bundle(originals, tmp_path):
     losses = []
     rows = np.random.default_rng(0).permutation(len(originals.labels))
-    split = Split(rows[:3000], rows[3000:3600], rows[3600:4000])
-    settings = TrainSettings(seed=1, epochs=3, batch=64)
+    split = Split(rows[:900], rows[3000:3200], rows[3600:3800])
+    # Few images: six seconds of one processor. One thread: the same figures on every machine.
+    settings = TrainSettings(seed=1, epochs=3, batch=32, threads=1)
     content = build_content(originals, split, settings, lambda report: losses.append(report.loss))
     assert len(losses) == 3
-    # Four exits that know nothing would each lose ln(20) = 3.0.
+    # Four exits that know nothing would each lose ln(20) = 3.0, weighted 10.5 in all.
     assert losses[2] < losses[1] < losses[0] < 13
-    assert losses[2] < 10.5
+    assert losses[2] < 9.5
     write_bundle(tmp_path, content)
     bundle = load_bundle(str(tmp_path))
     live = measure_exits(bundle.network(), bundle.evaluation.images, bundle.evaluation.labels)
-    assert live.correct.mean(axis=0)[-1] > 0.15
-    assert bundle.exit_table((2, 5)).confidence.shape == (300, 2)
-    assert isinstance(live, ExitTable)
+    assert live.correct.mean(axis=0)[-1] > 0.15  # one that guesses: 0.05 +- 0.015
+    assert bundle.exit_table((2, 5)).confidence.shape == (100, 2)

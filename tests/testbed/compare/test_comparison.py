@@ -197,12 +197,36 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
     refused("not empty and holds no comparison")
 
 
+def test_a_network_trace_that_has_changed_is_named(tmp_path):
+    text = SMALL.replace("rate: 20 Mbit/s, delay: 3 ms", "trace: {up: up.csv, down: down.csv}")
+    assert text != SMALL
+    rows = "time_s,rate_mbit_per_s,delay_ms\n0,20,10\n5,10,20\n"
+    for name in ("up.csv", "down.csv"):
+        (tmp_path / name).write_text(rows)
+    options = {"repeats": 1, "simulate": True, "out": tmp_path / "out"}
+    done = compare(write(tmp_path, text), POLICIES[:1], **options)
+    assert compare(write(tmp_path, text), POLICIES[:1], **options).rows == done.rows
+    for names, said in ((["down.csv"], "down.csv has changed"), (["up.csv"], "down.csv, up.csv have changed")):
+        for name in names:
+            (tmp_path / name).write_text(rows.replace("20\n", "30\n"))
+        with pytest.raises(InputError, match=f"holds a run of other network traces: {said} since"):
+            compare(write(tmp_path, text), POLICIES[:1], **options)
+
+
+def test_a_topology_that_cannot_be_read_again_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is no file that can be read again") as caught:
+        compare(tmp_path / "pipe", POLICIES[:1], repeats=1, simulate=True, out=tmp_path / "out")
+    assert "save the topology" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_directory_is_used_by_one_comparison_at_a_time(tmp_path):
     (tmp_path / "out").mkdir()
     handle = os.open(tmp_path / "out", os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        with pytest.raises(InputError, match="another comparison is using"):
+        with pytest.raises(InputError, match="another command is writing to the directory"):
             small(tmp_path, repeats=1)
     finally:
         os.close(handle)
@@ -251,6 +275,35 @@ def test_a_user_s_own_policy(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text("from node_agent.policies.ngto import Ngto\n\nclass Own(Ngto): ...\n")
     with pytest.raises(InputError, match="another policy file"):
         small(tmp_path, policies=["own.py:Own", "uniform"], repeats=1)
+
+
+def test_results_go_by_labels(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform): ...\n")
+    monkeypatch.chdir(tmp_path)
+    texts = ["own.py:Own", "own.py:Own:label=Mine,threshold=0.5", "uniform"]
+    found, _ = small(tmp_path, policies=texts, repeats=1)
+    labels = ["Own", "Mine", "uniform"]
+    assert list(found.policies) == [row.policy for row in found.rows] == [one.policy for one in found.table] == labels
+    assert [row.run_directory for row in found.rows] == [f"{label}/seed-7" for label in labels]
+    for name in ("compare.csv", "compare-summary.csv"):
+        written = list(csv.DictReader((tmp_path / "out" / name).read_text().splitlines()))
+        assert [row["policy"] for row in written] == labels
+    content = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert (content["schema"], content["policies"], content["stated"]) == (1, labels, texts)
+    assert [row["policy"] for row in content["rows"]] == [one["policy"] for one in content["table"]] == labels
+    for label in labels:
+        summary = json.loads((tmp_path / "out" / label / "seed-7" / "summary.json").read_text())
+        assert summary["policy"] == label
+
+
+def test_a_comparison_that_began_before_policies_had_labels_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform): ...\n")
+    monkeypatch.chdir(tmp_path)
+    small(tmp_path, policies=["own.py:Own"], repeats=1)
+    (tmp_path / "out" / "Own").rename(tmp_path / "out" / "own-Own")  # as it was called then
+    found, begun = small(tmp_path, policies=["own.py:Own"], repeats=2)
+    assert (begun.kept, begun.cells) == (1, [("own.py:Own", 8)])
+    assert [row.run_directory for row in found.rows] == ["own-Own/seed-7", "own-Own/seed-8"]
 
 
 def test_a_run_that_fails_names_itself(tmp_path, capfd):
@@ -321,7 +374,7 @@ def test_a_policy_that_raises_is_told_in_one_line(tmp_path, capfd):
         "from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform):\n"
         "    def update_row(self, row, prospect):\n        raise ValueError('oh')\n"
     )
-    with pytest.raises(TestbedError, match=r"own\.py:Own, seed 7: node [\w-]+: ValueError: oh") as caught:
+    with pytest.raises(TestbedError, match=r"^Own, seed 7: node [\w-]+: policy .*own\.py:Own: .*: oh$") as caught:
         small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
     assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 5"
     assert caught.value.exit_code == 1
@@ -335,7 +388,7 @@ def test_a_run_that_fails_by_a_fault_of_the_program_sends_the_cause(tmp_path, ca
         "from testbed.accounts import Accounts\n\nclass Own(Uniform): ...\n\n"
         "if multiprocessing.parent_process() is not None:\n    Accounts.finished = lambda *_: 1 / 0\n"
     )
-    with pytest.raises(TestbedError, match=r"own\.py:Own, seed 7: ZeroDivisionError: division by zero"):
+    with pytest.raises(TestbedError, match=r"^Own, seed 7: ZeroDivisionError: division by zero$"):
         small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
     assert "Traceback" not in capfd.readouterr().err
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from testbed.compare.table import Row, aggregate, backlog, fidelity_notes, overload
+from testbed.backlog import backlog, overload
+from testbed.compare.table import Row, aggregate, fidelity_notes
 from testbed.recovery import Tasks
 
 ROW = Row(

@@ -2,25 +2,14 @@
 
 import os
 import uuid
-from pathlib import Path
 
 import psutil
 import pytest
 
-from testbed.ledger import RUN_ROOT, Ledger
+from testbed.ledger import Ledger, ledger_root
 from testbed.network import EmulatedNetwork
 from testbed.network.delay import NETEM_TRIAL, kernel_takes
-
-
-def namespaces_in_use() -> set[int]:
-    """Inodes of the network namespaces that any process is in."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            found.add((process / "ns/net").stat().st_ino)
-        except OSError:
-            continue
-    return found
+from tests import belongings
 
 
 @pytest.fixture(params=["userspace", "netem"])
@@ -36,7 +25,7 @@ def backend(request):
 def build(backend):
     """A function that starts a network for a scenario; afterwards it is stopped and nothing may be left of it."""
     children = {process.pid for process in psutil.Process().children(recursive=True)}
-    interfaces = set(os.listdir("/sys/class/net"))
+    interfaces = belongings.interfaces()
     started, used = [], set()
 
     def start(scenario):
@@ -45,7 +34,7 @@ def build(backend):
         started.append((network, ledger))
         network.start()
         assert network.backend == backend
-        assert set(os.listdir("/sys/class/net")) <= interfaces, "something was made in the root namespace"
+        assert belongings.interfaces() <= interfaces, "something was made in the root namespace"
         used.update(os.stat(network.namespace_path(name)).st_ino for name in network.plan.short)
         return network
 
@@ -54,7 +43,7 @@ def build(backend):
         network.stop()
         network.stop()
         assert ledger.close() == [], "stop left this to the ledger"
-        assert not (RUN_ROOT / ledger.run_id).exists()
+        assert not (ledger_root() / ledger.run_id).exists()
     left = {process.pid for process in psutil.Process().children(recursive=True)} - children
     assert not left
-    assert not used & namespaces_in_use()
+    assert not used & belongings.namespaces()

@@ -9,13 +9,13 @@ FAST = LinkShape(100.0, 0.002)
 
 def scenario(
     nodes: Sequence[str],
-    links: Mapping[tuple[str, str], LinkShape],
+    links: Mapping[tuple[str, str], LinkShape | tuple[LinkShape, LinkShape]],
     *,
     switches: Sequence[str] = (),
     time_scale: float = 1.0,
     seed: int = 7,
 ) -> Scenario:
-    """A scenario whose nodes are devices, save the last, a server."""
+    """A scenario whose nodes are devices, save the last, a server; two shapes are those of a link's two directions."""
     *devices, server = nodes
     return Scenario(
         name="test",
@@ -31,7 +31,10 @@ def scenario(
         devices=tuple(Device(name, 1.0) for name in devices),
         servers=(Server(server, 1, 1e9),),
         switches=tuple(switches),
-        links=tuple(Link(ends, shape) for ends, shape in links.items()),
+        links=tuple(
+            Link(ends, shape) if isinstance(shape, LinkShape) else Link(ends, shape[0], down_shape=shape[1])
+            for ends, shape in links.items()
+        ),
         offload_to={},
         events=(),
     )

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from testbed.ledger import RUN_ROOT, live_runs, sweep
+from testbed.ledger import ledger_root, live_runs, sweep
 from testbed.network import NetworkError
 from testbed.scenario import LinkShape
+from tests import belongings
 
-from .conftest import namespaces_in_use
 from .scenarios import FAST, scenario
 from .traffic import round_trips_s, send_datagrams, tcp_mbit_per_s
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.timing, pytest.mark.root]
 IN_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
 
 
@@ -106,6 +106,31 @@ def test_a_process_with_many_open_files_can_have_a_network(build):
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_any_name_may_stand_in_a_topology(build):
+    """Names that the emulation uses itself: its middle's, the kernel's, those of interfaces, bridges and processes."""
+    links = {
+        ("mid", "n0"): FAST, ("n0", "s0"): FAST, ("s0", "lo"): FAST, ("s0", "n1"): FAST, ("n1", "l0a"): FAST,
+        ("s0", "b0"): FAST, ("b0", "all"): FAST, ("b0", "default"): FAST,
+    }  # fmt: skip
+    switches = ["s0", "n1"]
+    nodes = [name for name in dict.fromkeys(end for ends in links for end in ends) if name not in switches]
+    network = build(scenario(nodes, links, switches=switches))
+    for name in nodes[1:]:
+        assert len(round_trips_s(network, "mid", name, count=3)) == 3
+    assert network.node("mid").name == "n0"
+    network.node("n1").shell.kill()
+    network.node("n1").shell.wait()
+    with pytest.raises(NetworkError, match="the namespace of n1 has ended"):  # as the topology calls it
+        network.check()
+
+
+@pytest.mark.parametrize("kind", ["switches", "nodes"])
+def test_a_switch_or_a_node_may_be_called_mid(build, kind):
+    links = {("a", "mid"): FAST, ("mid", "b"): FAST}
+    made = scenario(["a", "b"], links, switches=["mid"]) if kind == "switches" else scenario(["a", "mid", "b"], links)
+    assert len(round_trips_s(build(made), "a", "b", count=3)) == 3
+
+
 def test_results_return_through_other_nodes(build):
     network = build(scenario(["a", "hub", "b"], {("a", "hub"): FAST, ("hub", "b"): FAST}))
     there = send_datagrams(network, "a", "b", count=5, gap_s=0.002)
@@ -119,7 +144,9 @@ def test_results_return_through_other_nodes(build):
 def test_neighbours_talk_over_their_own_link(build):
     links = {("a", "hub"): FAST, ("hub", "b"): FAST, ("a", "b"): LinkShape(100.0, 0.050)}
     network = build(scenario(["a", "hub", "b"], links))
-    assert all(0.0499 <= time_s < 0.060 for _, time_s, _ in send_datagrams(network, "a", "b", count=5, gap_s=0.002))
+    times_s = [time_s for _, time_s, _ in send_datagrams(network, "a", "b", count=5, gap_s=0.002)]
+    assert len(times_s) == 5
+    assert all(0.0499 <= time_s < 0.060 for time_s in times_s)
 
 
 def test_switches_in_a_ring_carry_frames_once(build):
@@ -151,6 +178,28 @@ def test_changes_during_a_transfer_lose_and_reorder_nothing(build):
     assert statistics.median(time_s for _, time_s, _ in settled) == pytest.approx(0.015 + 542 * 8 / 20e6, abs=0.001)
     assert network.statistics().frames_dropped == 0
     assert tcp_mbit_per_s(network, "b", "a", seconds=0.5) == pytest.approx(20, rel=0.05)
+
+
+def test_the_two_directions_of_a_link_differ_and_change_alone(build):
+    network = build(pair((LinkShape(40.0, 0.005), LinkShape(5.0, 0.030))))
+
+    def delays_s():
+        ways = (("a", "b"), ("b", "a"))
+        return [
+            statistics.median(time_s for _, time_s, _ in send_datagrams(network, *way, count=20, gap_s=0.01, size=100))
+            for way in ways
+        ]
+
+    assert delays_s() == pytest.approx([0.005, 0.030], abs=0.001)
+    assert {path.path: path.rate_mbit_per_s for path in network.measured} == {("a", "b"): 40.0, ("b", "a"): 5.0}
+    network.change_link(("a", "b"), LinkShape(10.0, 0.012), sender="b")
+    assert delays_s() == pytest.approx([0.005, 0.012], abs=0.001)
+    assert (network.shape(("a", "b")).rate_mbit_per_s, network.shape(("b", "a")).rate_mbit_per_s) == (40.0, 10.0)
+    tolerance = 0.15 if IN_UML else 0.05
+    assert tcp_mbit_per_s(network, "a", "b", seconds=0.5) == pytest.approx(40.0, rel=tolerance)
+    assert tcp_mbit_per_s(network, "b", "a", seconds=0.5) == pytest.approx(10.0, rel=tolerance)
+    network.change_link(("b", "a"), LinkShape(20.0, 0.008))
+    assert delays_s() == pytest.approx([0.008, 0.008], abs=0.001)
 
 
 def test_loss_takes_its_share(build):
@@ -277,11 +326,11 @@ def test_a_killed_run_is_swept_away(backend):
     owner.wait()
     owner.stdout.close()
     assert ("process", str(agent)) in {(r.kind, r.name) for r in sweep() if r.run_id == run_id}
-    assert not (RUN_ROOT / run_id).exists()
+    assert not (ledger_root() / run_id).exists()
     deadline = time.monotonic() + 3  # the shells end by themselves when their terminal closes
-    while used in namespaces_in_use() and time.monotonic() < deadline:
+    while used in belongings.namespaces() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert used not in namespaces_in_use()
+    assert used not in belongings.namespaces()
     assert run_id not in {removed.run_id for removed in sweep()}
 
 
@@ -290,6 +339,7 @@ ROOTLESS = """
     from testbed.ledger import Ledger
     from testbed.network import EmulatedNetwork
     from testbed.scenario import LinkShape
+from tests import belongings
     from tests.testbed.network.scenarios import scenario
     from tests.testbed.network.traffic import send_datagrams
     links = {("a", "sw"): LinkShape(100.0, 0.001), ("sw", "b"): LinkShape(10.0, 0.001)}

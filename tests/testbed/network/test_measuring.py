@@ -26,6 +26,8 @@ from testbed.scenario import LinkShape
 
 from .scenarios import FAST, scenario
 
+pytestmark = pytest.mark.timing
+
 SHAPES = {0: LinkShape(10.0, 0.010, jitter_s=0.003), 1: LinkShape(40.0, 0.002, jitter_s=0.004, loss=0.1)}
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from node_agent.errors import InputError
-from testbed.network.plan import MIDDLE, NetworkPlan, scaled
+from testbed.network.plan import NetworkPlan, scaled
 from testbed.scenario import LinkShape
 
 from .scenarios import FAST, scenario
@@ -39,7 +39,7 @@ def test_a_switch_knows_where_every_node_is():
         "fdb add 02:64:00:00:00:00 dev s0-eth0 master static",
         "fdb add 02:64:00:01:00:01 dev s0-eth1 master static",
     ]
-    assert "link set dev s0-eth0 type bridge_slave learning off flood off mcast_flood off" in batch.ip
+    assert "link set dev s0-eth0 type bridge_slave learning off flood off mcast_flood off bcast_flood off" in batch.ip
 
 
 def test_superframes_travel_only_between_nodes():
@@ -53,13 +53,25 @@ def test_superframes_travel_only_between_nodes():
     assert "qdisc add dev n0-eth1 parent 1:3 handle 30: pfifo limit 1000" in batch.tc
 
 
+def test_each_direction_has_a_shape_of_its_own():
+    """The end that sends limits the rate, and what leaves the middle towards the other end has the delay."""
+    up, down = LinkShape(10.0, 0.010), LinkShape(50.0, 0.040)
+    plan = NetworkPlan(scenario(["a", "b"], {("a", "b"): (up, down)}))
+    ends = [plan.node_batch(name) for name in ("a", "b")]
+    assert [batch.ip[2].split()[-1] for batch in ends] == ["1", "4"]
+    assert [batch.tc[1].split()[10] for batch in ends] == ["10455801bit", "52279006bit"]
+    assert [(line.split()[3], line.split()[11]) for line in plan.middle_batch(netem=True).tc] == [
+        ("l0a", "40000.000us"), ("l0b", "10000.000us")
+    ]  # fmt: skip
+
+
 def test_the_middle_differs_by_backend():
     plan = NetworkPlan(scenario(["a", "b"], {("a", "b"): FAST}))
     assert plan.middle_batch(netem=False).tc == []
     kernel = plan.middle_batch(netem=True)
     assert [line.split()[3] for line in kernel.tc] == ["l0a", "l0b"]
     assert "link set dev l0a master b0" in kernel.ip
-    assert plan.veth_lines({"a": 1, "b": 2, MIDDLE: 3})[0] == (
+    assert plan.veth_lines({"a": 1, "b": 2}, 3)[0] == (
         "link add name n0-eth0 address 02:64:00:00:00:00 netns 1 type veth "
         "peer name l0a address 02:64:00:00:01:00 netns 3"
     )

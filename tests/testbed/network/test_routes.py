@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
+from testbed.network.plan import NetworkPlan
 from testbed.network.routes import Forwarding, Route, Ways, forwarding, length_s, routes
-from testbed.scenario import Link, LinkShape
+from testbed.scenario import Link, LinkShape, Server
 from tests.cli.watched import scenario
 
 
@@ -84,6 +85,45 @@ def test_frames_arrive_whatever_the_graph(seed):
                 assert vertex == route.next_hop
                 at, steps = vertex, steps + 1
                 assert steps < 50, "a loop"
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 3.0, 0.37]))
+def test_frames_go_the_ways_that_the_simulation_takes(seed, time_scale):
+    """In graphs full of paths of one length: nodes' routes, switches' tables and `Ways` are of one mind, both ways."""
+    draw = random.Random(seed)
+    nodes, switches = [f"n{i}" for i in range(5)], [f"s{i}" for i in range(6)]
+    vertices = switches + nodes
+    pairs = {tuple(sorted((vertices[i], draw.choice(vertices[:i])))) for i in range(1, len(vertices))}
+    pairs |= {tuple(sorted(draw.sample(vertices, 2))) for _ in range(9)}
+    ends = sorted(pairs, key=lambda _: draw.random())
+    # 1 + 2 ms are as long as 3 ms, also where lengths are scaled and rounded.
+    links = tuple(Link(pair, LinkShape(1e4, draw.choice([0.001, 0.002, 0.003]))) for pair in ends)
+    named = replace(
+        scenario(), devices=(), servers=tuple(Server(name, 1, 1e9) for name in nodes), switches=tuple(switches),
+        links=links, time_scale=time_scale,
+    )  # fmt: skip
+    ways, plan = Ways(named), NetworkPlan(named)
+    bridge = {(entry.switch, entry.enter): entry.leave for entry in plan.forwarding}
+    for source in nodes:
+        for destination in set(nodes) - {source}:
+            at, passed = source, []
+            while at != destination:
+                route = by_destination(plan.routes[at])[destination]
+                link = route.links[0]
+                while True:
+                    passed.append(link)
+                    at = ends[link][1] if ends[link][0] == at else ends[link][0]
+                    if at not in switches:
+                        break
+                    link = bridge[at, route.links[-1]]
+            assert tuple(passed) == ways.links(source, destination) == ways.links(destination, source)[::-1]
+
+
+def test_of_ways_as_good_the_one_over_links_stated_first_is_taken():
+    ends = [("a", "s"), ("a", "t"), ("s", "b"), ("t", "b")]
+    table = routes(["a", "b"], {"s", "t"}, ends, [0.001] * 4)
+    assert by_destination(table["a"])["b"].links == (0, 2)
+    assert by_destination(table["b"])["a"].links == (2, 0)
 
 
 def test_ways_are_the_same_there_and_back():

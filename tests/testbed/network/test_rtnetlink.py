@@ -8,6 +8,11 @@ import pytest
 
 from testbed.network.commands import NetworkError, bit_per_s
 from testbed.network.rtnetlink import (
+    HEADER,
+    IFLA_IFNAME,
+    LINK_MESSAGE,
+    NLM_F_REQUEST,
+    RTM_GETLINK,
     TCA_HTB_CEIL64,
     TCA_HTB_RATE64,
     TCA_NETEM_RATE64,
@@ -113,5 +118,24 @@ def test_a_change_of_what_is_not_there_raises(build):
             kernel.change_rate("no-eth9", FAST)
         with pytest.raises(NetworkError, match="cannot change the rate of lo"):
             kernel.change_rate("lo", FAST)
+    finally:
+        kernel.close()
+
+
+@pytest.mark.root
+def test_an_answer_to_an_earlier_question_is_not_taken_for_this_ones():
+    """As after a time-out: the kernel's answer about `lo` still lies in the socket when the next question is put."""
+    kernel = KernelLinks("/proc/self/ns/net")
+    try:
+        number = kernel._number("lo")
+        question = LINK_MESSAGE.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, b"lo\0")
+        late = HEADER.pack(HEADER.size + len(question), RTM_GETLINK, NLM_F_REQUEST, 0, 0) + question
+        for name in ("nowhere", "either"):
+            kernel._socket.send(late)
+            with pytest.raises(NetworkError, match=f"the number of {name}: ENODEV"):
+                kernel._number(name)
+        kernel._socket.send(late)
+        kernel._index.clear()
+        assert kernel._number("lo") == number
     finally:
         kernel.close()

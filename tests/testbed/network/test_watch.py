@@ -9,6 +9,8 @@ from testbed.network.paths import Path
 from testbed.network.watch import ENOUGH, MOST_AT_ONCE, DelayWatch
 from testbed.scenario import LinkShape
 
+pytestmark = pytest.mark.timing
+
 BEAT_S = 0.1
 
 

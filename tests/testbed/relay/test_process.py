@@ -234,7 +234,8 @@ def test_a_change_under_dense_traffic_does_not_end_the_relay(made, monkeypatch):
     def change():
         while not slept_s and thread_may_go_on.is_set():
             sleep(0.001)
-        ours.send(json.dumps({"verb": "change", "in": "b", **SHAPE, "delay_ns": 2 * MS, "jitter_ns": MS // 2}).encode())
+        change = {"verb": "change", "in": "b", **SHAPE, "delay_ns": 2 * MS, "jitter_ns": MS // 2, "number": 5}
+        ours.send(json.dumps(change).encode())
         answers.append(ours.recv(1000))
 
     thread_may_go_on = threading.Event()
@@ -247,7 +248,7 @@ def test_a_change_under_dense_traffic_does_not_end_the_relay(made, monkeypatch):
         finally:
             thread_may_go_on.clear()
             changing.join(10)
-    assert answers == [b"{}"]
+    assert answers == [b'{"number": 5}']
     assert slept_s  # it did rest
     assert min(slept_s) >= 0
     assert len(relay.departures.taken) == len(due_ns)
@@ -281,3 +282,19 @@ def test_many_lines_are_added_in_time_that_grows_with_their_number(made, monkeyp
     assert relay.obey({"verb": "add", "lines": lines}) == {}
     assert relay.rest_ns == 2 * MS
     assert len(asked) <= 2 * len(lines)
+
+
+def test_every_answer_carries_the_number_of_its_question(made):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    relay = made(control=theirs)
+    questions = [{"verb": "forget"}, {"verb": "statistics"}, {"verb": "dance"}, {"verb": "change", "in": "nowhere"}]
+    with ours, theirs:
+        for number, question in enumerate(questions, start=7):
+            ours.send(json.dumps({**question, "number": number}).encode())
+            relay.answer()
+        ours.send(b"[1, 2")
+        relay.answer()
+        answers = [json.loads(ours.recv(1 << 16)) for _ in range(len(questions) + 1)]
+    assert [answer["number"] for answer in answers] == [7, 8, 9, 10, None]
+    assert [("error" in answer) for answer in answers] == [False, False, True, True, True]
+    assert "frames" in answers[1]

@@ -17,8 +17,9 @@ EIGHT = 8.0  # Mbit/s
 class Wire:
     """Links, and what arrives over them."""
 
-    def __init__(self, *links: tuple[str, str, LinkShape], switches=(), changing=(), seed=1):
-        names = {end for one, other, _ in links for end in (one, other)} - set(switches)
+    def __init__(self, *stated: tuple[str, str, LinkShape] | Link, switches=(), changing=(), seed=1):
+        links = [each if isinstance(each, Link) else Link(each[:2], each[2]) for each in stated]
+        names = {end for link in links for end in link.ends} - set(switches)
         self.agenda = Agenda()
         self.arrived: list[tuple[str, float]] = []
         scenario = Scenario(
@@ -26,7 +27,7 @@ class Wire:
             arrivals="poisson", model=ModelChoice("glyphs", (5,)), policy=PolicyChoice("uniform"),
             devices=tuple(Device(name, 1) for name in sorted(names) if name.startswith("d")),
             servers=tuple(Server(name, 1, 1e9) for name in sorted(names) if not name.startswith("d")),
-            switches=tuple(switches), links=tuple(Link((a, b), shape) for a, b, shape in links), offload_to={},
+            switches=tuple(switches), links=tuple(links), offload_to={},
             events=(),
         )  # fmt: skip
         self.links = Links(scenario, self.agenda, [frozenset(pair) for pair in changing])
@@ -222,6 +223,18 @@ def test_a_change_on_the_way_through_a_switch():
     # One segment each: the first is through; the others take 10 ms on the first link and one on the second.
     assert relayed.run() == pytest.approx({0: 4 * MS, 1: (1 + 10 + 1 + 1 + 1) * MS, 2: (1 + 20 + 1 + 1 + 1) * MS})
     assert wire.run()[2] == pytest.approx((1 + 20 + 1) * MS)
+
+
+def test_each_direction_may_have_a_shape_of_its_own_and_change_alone():
+    wire = Wire(Link(("d", "s"), shape(5), down_shape=shape(20, EIGHT / 10)), changing=[("d", "s")])
+    there, back = wire.connect("d", "s"), wire.connect("s", "d")
+    for connection, name in ((there, "up"), (back, "down")):
+        wire.links.send(connection, 1000, name)
+        wire.at(0.1, lambda connection=connection, name=name: wire.links.send(connection, 1000, f"later {name}"))
+    wire.at(0.05, lambda: wire.links.change(("d", "s"), shape(1, EIGHT * 10), sender="s"))
+    assert wire.run() == pytest.approx(
+        {"up": 6 * MS, "down": 30 * MS, "later up": 106 * MS, "later down": (100 + 0.1 + 1) * MS}
+    )
 
 
 def overtaken(change_s=None, new=None):

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from node_agent.errors import InputError
 from node_agent.models import load_bundle
@@ -243,7 +245,7 @@ def test_a_policy_file_is_sought_beside_the_topology(own: Path, monkeypatch: pyt
     policy = load_topology(own / "own.yaml").resolve().policy
     assert policy.name == f"{own}/policies/mine.py:Mine"
     assert policy.parameters == {"sweet": 0.25}
-    assert policy.label == "mine-Mine"
+    assert policy.label == "Mine"
     # A relative path of the topology itself, and a copy elsewhere that is told where it came from.
     monkeypatch.chdir(own / "policies")
     assert load_topology("../own.yaml").resolve().policy == policy
@@ -251,6 +253,85 @@ def test_a_policy_file_is_sought_beside_the_topology(own: Path, monkeypatch: pyt
     assert load_topology("copy.yaml", folder=str(own)).resolve().policy == policy
     with pytest.raises(TopologyError, match=r"copy.yaml:3:9: there is no policy file /.*/policies/policies/mine.py"):
         load_topology("copy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked", "label"),
+    [
+        ("dto-ee", None, "dto-ee"),
+        ("'dto-ee:label=ours,threshold=0.7'", None, "ours"),
+        ("{name: dto-ee, label: Our 2nd try}", None, "Our 2nd try"),
+        ("{name: dto-ee, label: ours}", "dto-ee", "ours"),
+        ("{name: dto-ee, label: ours}", "dto-ee:label=theirs", "theirs"),
+        ("{name: dto-ee, label: ours}", "dto-ee:threshold=0.6", "dto-ee"),
+        ("{name: dto-ee, label: ours}", "uniform", "uniform"),
+        ("policies/mine.py:Mine", None, "Mine"),
+        ("'policies/mine.py:Mine:sweet=1,label=2 s'", None, "2 s"),
+        ("dto-ee", "policies/mine.py:Mine:label=1e3", "1e3"),
+    ],
+)
+def test_a_policy_is_called_by_its_label_or_its_class(own, monkeypatch, stated, asked, label) -> None:
+    monkeypatch.chdir(own)
+    text = SMALL.replace("policy: dto-ee", f"policy: {stated}")
+    policy = load_topology_text(text, folder=str(own), policy=asked).resolve().policy
+    assert policy.label == label
+    assert "label" not in policy.parameters
+    assert load_topology_text(text, folder=str(own)).resolve(policy=asked).policy == policy
+
+
+@pytest.mark.parametrize(
+    "stated",
+    ["{name: dto-ee, label: ''}", "{name: dto-ee, label: 3}", '{name: dto-ee, label: "a\\0b"}',
+     "{name: dto-ee, label: ' '}", "{name: dto-ee, label: 'a,b'}", "'dto-ee:label='",
+     "{name: dto-ee, label: " + 65 * "x" + "}", f"'dto-ee:label={65 * 'x'}'"],
+)  # fmt: skip
+def test_what_is_no_label_is_refused(stated: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        load_topology_text(SMALL.replace("policy: dto-ee", f"policy: {stated}"))
+    assert str(caught.value).startswith("topology.yaml:3:")
+
+
+def test_a_parameter_of_a_policys_own_called_label_stays_one(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = own / "policies" / "named.py"
+    file.write_text(OWN_POLICY.replace("sweet: float = 0.5", "label: str = 'x'"))
+    monkeypatch.chdir(own)
+    policy = load_topology_text(SMALL, policy="policies/named.py:Mine:label=sour").resolve().policy
+    assert (policy.parameters, policy.label) == ({"label": "sour"}, "Mine")
+    stated = SMALL.replace("dto-ee", "{name: 'policies/named.py:Mine', label: shown, parameters: {label: sour}}")
+    policy = load_topology_text(stated).resolve().policy
+    assert (policy.parameters, policy.label) == ({"label": "sour"}, "shown")
+    with pytest.raises(TopologyError, match="has a parameter `label` of its own, which stays unset"):
+        load_topology_text(SMALL.replace("dto-ee", "{name: 'policies/named.py:Mine', label: shown}"))
+
+
+def test_a_model_is_sought_beside_the_topology(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As policy files and traces are, whatever the working directory holds."""
+    (tmp_path / "there").mkdir()
+    shutil.copytree(load_bundle("glyphs").folder, tmp_path / "there" / "mine")
+    text = SMALL.replace("name: glyphs", "name: mine")
+    (tmp_path / "there" / "t.yaml").write_text(text)
+    for folder in ("/", tmp_path, tmp_path / "there"):
+        monkeypatch.chdir(folder)
+        assert load_topology(tmp_path / "there" / "t.yaml").resolve().model.name == str(tmp_path / "there" / "mine")
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(TopologyError, match=r"t\.yaml:2:15: unknown model 'mine'") as caught:
+        load_topology(tmp_path / "t.yaml")
+    assert caught.value.hint.endswith("; mine in the current directory is another path")
+    copy = load_topology(tmp_path / "t.yaml", folder=str(tmp_path / "there"))
+    assert copy.resolve().model.name == str(tmp_path / "there" / "mine")
+    absolute = SMALL.replace("name: glyphs", f"name: {tmp_path}/there/mine")
+    assert load_topology_text(absolute).resolve().model.name == str(tmp_path / "there" / "mine")
+    assert load_topology_text(SMALL).resolve().model.name == "glyphs"
+
+
+def test_a_model_with_spoilt_weights_is_refused_where_the_topology_names_it(tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(load_bundle("glyphs").folder, tmp_path / "mine"))
+    tensors = load_file(mine / "weights.safetensors")
+    name = min(tensors)
+    save_file(tensors | {name: tensors[name] * float("nan")}, mine / "weights.safetensors")
+    said = rf"^topology.yaml:2:15: {mine}/weights.safetensors: tensor {name}: (\d+) of \1 weights are NaN or infinite"
+    with pytest.raises(TopologyError, match=said):
+        load_topology_text(SMALL.replace("name: glyphs", f"name: {mine}"))
 
 
 def test_a_policy_file_asked_for_is_sought_in_the_working_directory(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +346,7 @@ def test_a_policy_file_asked_for_is_sought_in_the_working_directory(own: Path, m
         ("mine.py", "names no class: state it as file.py:Class"),
         ("mine.py:", "names no class: state it as file.py:Class"),
         ("mine.py:Mine:sour=1", "has no parameter 'sour'"),
-        ("mine.py:Mine:sweet=very", "float"),
+        ("mine.py:Mine:sweet=very", "sweet must be a number, not 'very'"),
         ("mine.py:Mine:sweet", "not of the form key=value"),
     ):
         with pytest.raises(InputError, match=said):
@@ -522,7 +603,8 @@ def _documents(draw: st.DrawFn) -> dict[str, object]:
         "model": {"name": "glyphs", "cut": [2, 3, 5]},
         "policy": draw(st.sampled_from(["dto-ee", "computing-first", {"name": "bandwidth-first", "parameters": {}}])),
         "seed": draw(st.integers(0, 2**63 - 1)),
-        "duration": f"{draw(number)} s",
+        "slot": "9 s",  # longer than any round of messages on these links
+        "duration": f"{9 + draw(number)} s",
         "devices": {names[0]: entry(0, rate=span("/s"))},
         "servers": {
             names[stage]: entry(stage, stage=stage, capacity=span(draw(st.sampled_from(["GFLOP/s", "MFLOP/s"]))))

@@ -69,6 +69,62 @@ def test_refuses_what_a_topology_does_not_need(text: str, said: str) -> None:
     assert caught.value.hint
 
 
+def reading_ahead(words: str) -> type:
+    """A parser that meets a bound of its own before the first event, as libyaml does, and says so in these words."""
+
+    class Ahead(yaml.SafeLoader):
+        def check_event(self, *_kinds: object) -> bool:
+            raise yaml.scanner.ScannerError("while increasing flow level", self.get_mark(), words, self.get_mark())
+
+    return Ahead
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "- " * 5000, "{a: " * 5000, "[" * places.MAX_BYTES])
+@pytest.mark.parametrize(
+    "parser",
+    [
+        pytest.param(places._PARSER, id="the installed one"),
+        pytest.param(yaml.SafeLoader, id="no libyaml"),
+        pytest.param(reading_ahead("exceeded maximum nesting depth"), id="PyYAML 6.0.4"),
+        pytest.param(
+            reading_ahead("Maximum nesting level reached, set with yaml_set_max_nest_level())"), id="libyaml's parser"
+        ),
+    ],
+)
+def test_what_is_nested_too_deep_has_the_same_place_whatever_the_parser_says(monkeypatch, parser, text) -> None:
+    monkeypatch.setattr(places, "_PARSER", parser)
+    with pytest.raises(YamlError) as caught:
+        read_yaml(text, "t")
+    step = len(text[:4]) if text.startswith("{") else 2 if text.startswith("-") else 1
+    assert str(caught.value) == f"t:1:{20 * step + 1}: nested more than 20 deep"
+
+
+def test_a_parsers_other_words_stay_as_they_are(monkeypatch) -> None:
+    monkeypatch.setattr(places, "_PARSER", reading_ahead("found something else"))
+    with pytest.raises(YamlError, match="not YAML: found something else"):
+        read_yaml("a: 1", "t")
+@pytest.mark.parametrize(
+    ("text", "tabs"),
+    [
+        ("a:\n\tb: 1\n", True),
+        ("a: 1\n\tb: 2\n", True),
+        ("a:\n  b: 1\n\tc: 2\n", True),
+        ("links:\n  - {a: 1}\n\t- {b: 2}\n", True),
+        ("a:\n \t b: 1\n", True),
+        ("a:\n  - x\n  -\ty: 1\n    z: 2\n", True),
+        ("a: b: c\n", False),
+        ("a: b\n c: d\t\n", False),
+        ("a: [1\n", False),
+    ],
+)
+@pytest.mark.parametrize("parser", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_tabs_that_indent_are_named(text: str, tabs: bool, parser: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_PARSER", parser)
+    with pytest.raises(YamlError) as caught:
+        read_yaml(text, "t")
+    assert ("not tabs" in caught.value.hint) == tabs
+
+
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 15)]

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from testbed.scenario import LinkChange, LinkShape, Scenario
 from testbed.topology import TopologyError, load_topology_text, traces
 from testbed.trace.following import mean_shape, traced_courses, usual_delay_s
-from testbed.trace.link_trace import outage_rate_mbit_per_s
+from testbed.trace.link_trace import parse_link_trace
+from testbed.trace.link_writing import figures
+from testbed.trace.outages import outage_rate_mbit_per_s
 from testbed.wiring import longest_hop_s
 
 TEXT = """\
@@ -45,7 +47,7 @@ def scenario_of(folder: Path, link: str, rest: str = "", **options) -> Scenario:
 
 
 def course_of(scenario: Scenario, *ends: str) -> list[tuple[float, LinkShape]]:
-    return list(traced_courses(scenario)[frozenset(ends)])
+    return list(traced_courses(scenario)[ends])
 
 
 def test_a_link_follows_its_trace_from_the_first_moment_on(folder: Path) -> None:
@@ -86,6 +88,72 @@ def test_a_trace_may_tell_everything(folder: Path) -> None:
     scenario = scenario_of(folder, "trace: full.csv")
     shapes = [shape for _, shape in course_of(scenario, "cam-1", "near")][:3]
     assert shapes == [LinkShape(8.0, 0.01, 0.001, 0.0), LinkShape(4.0, 0.03, 0.002, 0.1), shapes[0]]
+
+
+@pytest.mark.parametrize("content", ["1\n", "".join(f"{ms}\n" for ms in range(1, 151)), "2\n4\n4\n5\n5\n5\n"])
+def test_a_trace_that_changes_nothing_makes_no_change(folder: Path, content: str) -> None:
+    """A constant link as mahimahi's own example has it, in one step or in several, for a billion laps."""
+    (folder / "constant.mahi").write_text(content)
+    scenario = scenario_of(folder, "delay: 2 ms, trace: constant.mahi", duration_s=1e6)
+    assert scenario.events == ()
+    times_ms = list(map(int, content.split()))
+    assert scenario.links[0].shape.rate_mbit_per_s == pytest.approx(11.584 * len(times_ms) / times_ms[-1])
+
+
+@st.composite
+def cut_traces(draw) -> tuple[str, str, str]:
+    """A time series, the same one cut into finer steps, and options of a link that follows it."""
+    values = st.tuples(
+        st.sampled_from([0.0, 0.001, 0.02, 0.05, 0.11, 2.0, 7.3]), st.sampled_from([10.0, 30.0]),
+        st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 0.1]),
+    )  # fmt: skip
+    rows = draw(st.lists(values, min_size=2, max_size=8))
+    tenths = draw(st.lists(st.integers(1, 12), min_size=len(rows), max_size=len(rows)))
+    tenths[-1] = tenths[-2]  # as the last row holds for as long as the one before
+    whole, fine, at = [], [], 0
+    for number, (row, length) in enumerate(zip(rows, tenths, strict=True)):
+        cells = ",".join(map(str, row))
+        whole.append(f"{at / 10},{cells}")
+        last = number + 1 == len(rows)
+        pieces = {0, *(range(length) if last else draw(st.sets(st.integers(0, length - 1))))}
+        fine += [f"{(at + piece) / 10},{cells}" for piece in sorted(pieces)]
+        at += length
+    options = draw(
+        st.fixed_dictionaries(
+            {"scale": st.sampled_from([0.5, 1, 3]), "repeat": st.sampled_from(["true", "false"])},
+            optional={
+                "offset": st.integers(0, at * 100 - 1).map(lambda ms: f"{ms} ms"),
+                "every": st.sampled_from(["50 ms", "300 ms", "1 s"]),
+            },
+        )
+    )
+    header = "time_s,rate_mbit_per_s,delay_ms,jitter_ms,loss\n"
+    told = ", ".join(f"{key}: {value}" for key, value in options.items())
+    return header + "\n".join(whole) + "\n", header + "\n".join(fine) + "\n", told
+
+
+@given(cut_traces(), st.integers(1, 40))
+@settings(deadline=None, max_examples=150)
+def test_how_a_trace_is_cut_into_steps_changes_nothing(tmp_path_factory, cut: tuple[str, ...], seconds: int) -> None:
+    whole, fine, options = cut
+    folder = tmp_path_factory.mktemp("cut")
+    found = []
+    for content in (whole, fine):
+        (folder / "t.csv").write_text(content)
+        found.append(scenario_of(folder, f"trace: {{file: t.csv, {options}}}", duration_s=float(seconds)))
+        inspected = figures(parse_link_trace(content.encode(), "t.csv"))
+        found.append({key: round(value or 0.0, 9) for key, value in inspected.items() if key != "steps"})
+    assert found[:2] == found[2:]
+
+
+def test_an_outage_carries_a_packet_a_second_however_short_its_steps(folder: Path) -> None:
+    packets = "".join(f"{ms}\n" for ms in (*range(1, 2001), *range(7001, 9001)))
+    (folder / "gap.mahi").write_text(packets)
+    scenario = scenario_of(folder, "delay: 2 ms, trace: {file: gap.mahi, offset: 500 ms}")
+    assert [(at_s, shape.rate_mbit_per_s) for at_s, shape in course_of(scenario, "cam-1", "near")] == [
+        (0.0, 11.584), (1.5, outage_rate_mbit_per_s(5.0)), (6.5, 11.584)
+    ]  # fmt: skip
+    assert outage_rate_mbit_per_s(5.0) == pytest.approx(0.011584)
 
 
 def test_packets_are_told_by_the_name_and_steps_are_merged(folder: Path) -> None:
@@ -131,7 +199,7 @@ def test_at_any_time_the_link_is_as_the_trace_says(tmp_path_factory, offset_ms: 
         ("delay: 2 ms, trace: {file: rates.csv, format: pcap}", "`format` must be 'mahimahi' or 'csv'", ""),
         ("delay: 2 ms, trace: {file: rates.csv, every: 5 ms}", "`every`: a step takes a whole number", "100 ms"),
         ("delay: 2 ms, trace: {file: rates.csv, every: 0.5}", "`every`: 0.5 has no unit", ""),
-        ("delay: 2 ms, trace: {file: rates.csv, scale: 0}", "`scale`: input should be greater", ""),
+        ("delay: 2 ms, trace: {file: rates.csv, scale: 0}", "`scale` must be above 0, not 0", ""),
         ("delay: 2 ms, trace: {file: rates.csv, loop: true}", "unknown key `loop`", "known keys here: file, for"),
         ("delay: 2 ms, trace: {every: 1 s}", "`file` is missing", "file: drive.csv"),
         ("delay: 2 ms, trace: 3", "`trace` must be a mapping", ""),
@@ -170,11 +238,24 @@ def test_events_do_not_touch_a_link_with_a_trace(folder: Path) -> None:
 
 def test_the_number_of_changes_and_of_bytes_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = "delay: 2 ms, trace: rates.csv"
-    with pytest.raises(TopologyError, match="11:47: the links' traces make up to 3000003 changes"):
+    with pytest.raises(TopologyError, match="11:47: the links' traces make up to 2250000 changes") as caught:
         scenario_of(folder, link, duration_s=1e6)
+    assert "every: 5 s" in caught.value.hint  # longer than the trace, whose mean then holds
+    scenario_of(folder, "delay: 2 ms, trace: {file: rates.csv, every: 5 s}", duration_s=1e6)
+    rows = "".join(f"{n / 10},{n % 7 + 1}\n" for n in range(9000))
+    (folder / "long.csv").write_text("time_s,rate_mbit_per_s\n" + rows)
+    with pytest.raises(TopologyError, match="make up to 1500000 changes") as caught:
+        scenario_of(folder, "delay: 2 ms, trace: long.csv", duration_s=5e4)
+    assert "every: 500 ms" in caught.value.hint
+    scenario_of(folder, "delay: 2 ms, trace: {file: long.csv, every: 500 ms}", duration_s=5e4)
     monkeypatch.setattr(traces, "MAX_TOTAL_BYTES", 30)
     with pytest.raises(TopologyError, match=r"rates\.csv: more than 0 MiB of traces in all"):
         scenario_of(folder, link)
+
+
+@pytest.mark.parametrize(("links", "time_scale", "step"), [(25, 1, "100 ms"), (2000, 1, "5 s"), (2000, 4, "1 s")])
+def test_the_steps_that_a_live_run_is_advised_are_long_enough(links: int, time_scale: float, step: str) -> None:
+    assert traces.sensible_step(links, time_scale) == f"every: {step}"
 
 
 def test_only_the_steps_of_the_run_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,15 +265,16 @@ def test_only_the_steps_of_the_run_are_counted(folder: Path, monkeypatch: pytest
         scenario = scenario_of(folder, f"delay: 2 ms, trace: {trace}", duration_s=11.0)
         assert 3 * 7 <= sum(isinstance(event, LinkChange) for event in scenario.events) <= 3 * 11
     with pytest.raises(TopologyError, match="make up to 39 changes"):
-        scenario_of(folder, "delay: 2 ms, trace: long.csv", duration_s=12.5)
+        scenario_of(folder, "delay: 2 ms, trace: long.csv", duration_s=13.5)
 
 
 @pytest.mark.parametrize("laps", [*range(1, 40), 12345])
 def test_an_offset_of_whole_laps_begins_at_the_first_step(folder: Path, laps: int) -> None:
     (folder / "short.csv").write_text("time_s,rate_mbit_per_s\n0,1\n0.1,5\n")  # 0.2 s
     link = f"delay: 2 ms, trace: {{file: short.csv, offset: {laps * 200} ms}}"
-    course = course_of(scenario_of(folder, link, duration_s=0.5), "cam-1", "near")
-    assert [(at_s, shape.rate_mbit_per_s) for at_s, shape in course] == [(0, 1), (0.1, 5), (0.2, 1), (0.3, 5), (0.4, 1)]
+    course = course_of(scenario_of(folder, link, duration_s=1.0), "cam-1", "near")
+    first = [(at_s, shape.rate_mbit_per_s) for at_s, shape in course[:5]]
+    assert first == [(0, 1), (0.1, 5), (0.2, 1), (0.3, 5), (0.4, 1)]
 
 
 @pytest.mark.parametrize(
@@ -267,3 +349,74 @@ def test_means_weigh_by_time_and_brief_delays_do_not_count(folder: Path) -> None
     (folder / "spike.csv").write_text("time_s,rate_mbit_per_s,delay_ms\n0,5,20\n9.8,5,4000\n9.9,5,4000\n")
     scenario = scenario_of(folder, "trace: spike.csv")
     assert longest_hop_s(scenario) == pytest.approx(0.02)
+
+
+# Two traces, one for each direction --------------------------------------------------------------------------------
+
+UP, DOWN = "time_s,rate_mbit_per_s\n0,2\n1,1\n", "time_s,rate_mbit_per_s,delay_ms\n0,20,40\n3,10,60\n"
+
+
+@pytest.fixture
+def pair(folder: Path) -> Path:
+    (folder / "up.csv").write_text(UP)
+    (folder / "down.csv").write_text(DOWN)
+    return folder
+
+
+def test_each_direction_follows_its_own_trace(pair: Path) -> None:
+    """Up is what the `from` end sends. What one trace does not tell is stated for its direction."""
+    scenario = scenario_of(pair, "delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, scale: 2}}")
+    link = scenario.links[0]
+    assert (link.ends, link.trace, link.down_trace) == (("cam-1", "near"), "up.csv", "down.csv")
+    assert link.shapes == (LinkShape(2.0, 0.005), LinkShape(40.0, 0.040))
+    up, down = course_of(scenario, "cam-1", "near"), course_of(scenario, "near", "cam-1")
+    assert up[:3] == [(0.0, LinkShape(2.0, 0.005)), (1.0, LinkShape(1.0, 0.005)), (2.0, LinkShape(2.0, 0.005))]
+    assert down[:3] == [(0.0, LinkShape(40.0, 0.04)), (3.0, LinkShape(20.0, 0.06)), (6.0, LinkShape(40.0, 0.04))]
+    assert {event.sender for event in scenario.events if set(event.ends) == {"cam-1", "near"}} == {"cam-1", "near"}
+    assert scenario.incidents == ()
+    assert scenario.followers == {
+        "up.csv": (("cam-1", "near"), ("cam-2", "near"), ("cam-3", "near")),
+        "down.csv": (("near", "cam-1"), ("near", "cam-2"), ("near", "cam-3")),
+    }
+    alike = scenario_of(pair, "delay: 5 ms, trace: {up: up.csv, down: up.csv}")
+    assert course_of(alike, "cam-1", "near") == course_of(alike, "near", "cam-1") == up
+
+
+def test_up_goes_from_the_from_end_whatever_it_is(pair: Path) -> None:
+    text = TEXT.replace("LINK", "{from: near, to: cam, delay: 5 ms, trace: {up: up.csv, down: down.csv}}")
+    scenario = load_topology_text(text, folder=str(pair)).resolve()
+    assert course_of(scenario, "near", "cam-1")[0] == (0.0, LinkShape(2.0, 0.005))
+    assert course_of(scenario, "cam-1", "near")[0] == (0.0, LinkShape(20.0, 0.040))
+
+
+def test_both_directions_of_a_link_begin_at_one_moment_of_a_recording(pair: Path) -> None:
+    (pair / "down.csv").write_text(UP)
+    trace = "{up: {file: up.csv, offset: 0..2 s}, down: {file: down.csv, offset: 0..2 s}}"
+    scenario = scenario_of(pair, f"delay: 5 ms, trace: {trace}")
+    courses = [course_of(scenario, f"cam-{number}", "near") for number in (1, 2, 3)]
+    assert courses == [course_of(scenario, "near", f"cam-{number}") for number in (1, 2, 3)]
+    assert len({course[1][0] for course in courses}) == 3
+
+
+@pytest.mark.parametrize(
+    ("link", "said", "advised"),
+    [
+        ("trace: {up: up.csv, down: down.csv}", "`delay` is missing: the trace up.csv tells none", "state"),
+        ("delay: 5 ms, trace: {up: down.csv, down: down.csv}", "`delay` is what the trace tells", "remove it"),
+        ("delay: 5 ms, trace: {up: up.csv}", "`down` is missing", "state both"),
+        ("delay: 5 ms, trace: {up: up.csv, down: down.csv, every: 1 s}", "unknown key `every`", "up, down"),
+        ("delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, loop: 1}}", "unknown key `loop`", "file, format"),
+        ("delay: 5 ms, trace: {up: up.csv, down: no.csv}", "network trace DIR/no.csv: cannot be read", "path"),
+        ("delay: 5 ms, trace: {up: up.csv, down: 3}", "`down` must be a mapping", ""),
+        (
+            "delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, offset: 7 s, repeat: false}}",
+            "the offset may lie beyond the trace's end (6 s)", "let the trace repeat",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_refused_of_two_traces(pair: Path, link: str, said: str, advised: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        scenario_of(pair, link)
+    messages = [(str(problem).replace(str(pair), "DIR"), problem.hint) for problem in caught.value.problems]
+    assert any(said in message and advised in hint for message, hint in messages), messages
+    assert all("\n" not in message for message, _ in messages)

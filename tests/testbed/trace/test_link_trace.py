@@ -1,6 +1,8 @@
 """Network traces: reading both formats, refusing what is wrong with its place, averaging, writing and making up."""
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,13 +17,13 @@ from testbed.trace.link_synthesis import Fading, synthesise
 from testbed.trace.link_trace import (
     LinkTrace,
     guess_format,
-    is_workload,
-    outage_rate_mbit_per_s,
     parse_link_trace,
     read_link_trace,
 )
 from testbed.trace.link_writing import figures, left_out, write_link_trace
-from testbed.trace.workload import TraceError, read_trace
+from testbed.trace.outages import outage_rate_mbit_per_s
+from testbed.trace.reading import is_workload, read_any
+from testbed.trace.workload import Arrival, TraceError, read_trace
 
 PACKET_MBIT = SEGMENT_BYTES * 8e-6
 
@@ -153,14 +155,15 @@ def test_no_file_makes_it_fail_otherwise(content: bytes, name: str) -> None:
         assert all(length > 0 for length in trace.lengths_s())
 
 
-def test_the_format_is_told_by_name_or_content(tmp_path: Path) -> None:
+def test_the_format_is_told_by_name_or_content() -> None:
     assert guess_format(b"1\n", "x.CSV") == "csv"
     assert guess_format(b"time_s", "x.down") == "mahimahi"
     assert guess_format(b"12\n13\n", "x.txt") == "mahimahi"
     assert guess_format(b"time_s,delay_s\n", "x.txt") == "csv"
-    for content, workload in ((b"12\n", False), (b"time_s,", False), (b'{"time_s"', True), (b"", True)):
-        (tmp_path / "t").write_bytes(content)
-        assert is_workload(tmp_path / "t") == workload
+    for line, workload in ((b"12", False), (b"time_s,", False), (b'{"time_s"', True), (b"", True), (b"?", False)):
+        assert is_workload(line, "t") == workload
+    for name, workload in (("t.jsonl", True), ("t.csv", False), ("t.txt", False)):  # where the bytes do not tell
+        assert is_workload(b"?", name) == workload
 
 
 # Averages ---------------------------------------------------------------------------------------------------------
@@ -178,13 +181,53 @@ def test_a_byte_order_mark_and_the_order_of_columns_do_not_hide_the_format(tmp_p
     ):
         file.write_bytes(content)
         assert guess_format(content, "trace.txt") == form
-        assert not is_workload(file)
+        assert isinstance(read_any(file), LinkTrace)
         assert read_link_trace(file).rate_mbit_per_s is not None
     file.write_text('{"time_s": 0.1, "device": "cam", "sample": 1}\n')
-    assert is_workload(file)
+    for name, form in (("t.csv", None), ("t.mahi", None), ("t", None), ("t", "csv"), ("t", "mahimahi")):
+        with pytest.raises(TraceError, match=r"t[.a-z]*:1: a workload trace, and not one of a network") as caught:
+            parse_link_trace(file.read_bytes(), name, form)
+        assert "run --trace takes it" in caught.value.hint
+    assert read_any(file) == [Arrival(0.1, "cam", 1)]
     for name in ("no such file", "a\0b"):
         with pytest.raises(InputError, match="cannot be read"):
-            is_workload(name)
+            read_any(name)
+
+
+@pytest.mark.parametrize("lead", ["", "\n \n", "\ufeff"])
+@pytest.mark.parametrize("kind", ["packets", "series", "workload"])
+def test_a_trace_is_read_once_and_told_by_its_bytes(tmp_path: Path, kind: str, lead: str) -> None:
+    """As from a pipe: what has been read of it cannot be read again."""
+    lines = {
+        "packets": "".join(f"{ms}\n" for ms in range(1, 100_000, 3)),
+        "series": "time_s,rate_mbit_per_s\n" + "".join(f"{second},{second % 7}\n" for second in range(20_000)),
+        "workload": "".join(f'{{"time_s": {n / 100}, "device": "cam", "sample": {n}}}\n' for n in range(5000)),
+    }
+    content = (lead + lines[kind]).encode()
+    (tmp_path / "file").write_bytes(content)
+    reader, writer = os.pipe()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_write_all, writer, content)
+        outcomes = [_outcome(f"/dev/fd/{reader}"), _outcome(tmp_path / "file")]
+        os.close(reader)
+    assert outcomes[0] == outcomes[1]
+    if not lead.strip("\ufeff"):
+        assert isinstance(outcomes[0], list if kind == "workload" else LinkTrace)
+    for name in ("t.csv", "t.mahi", "t.jsonl"):  # a name that says otherwise
+        (tmp_path / name).write_bytes(lines["workload"].encode())
+        assert isinstance(read_any(tmp_path / name), list)
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+
+
+def _outcome(path: Path | str) -> object:
+    try:
+        return read_any(path)
+    except TraceError as error:
+        return str(error).replace(str(path), "")
 
 
 @pytest.mark.parametrize(
@@ -297,7 +340,7 @@ def test_long_packet_deliveries_are_written_although_they_need_longer_steps(tmp_
 
 def test_no_file_has_a_null_byte_in_its_name(tmp_path: Path) -> None:
     trace = LinkTrace((0.0, 1.0), 2.0, (1.0, 2.0))
-    for use in (is_workload, read_link_trace, read_trace, lambda path: write_link_trace(path, trace, "csv")):
+    for use in (read_any, read_link_trace, read_trace, lambda path: write_link_trace(path, trace, "csv")):
         with pytest.raises(InputError, match=r"a\\x00b' cannot be read or written: no file has a null byte") as caught:
             use(str(tmp_path / "a\0b"))
         assert str(caught.value).isprintable()

@@ -94,6 +94,9 @@ def test_what_is_written_reads_back(rows: list[tuple[float, str, int]]) -> None:
         (GOOD_LINE.replace("17", "9" * 400), "t.jsonl:1: "),
         (GOOD_LINE.replace('"cam-1"', "3"), "t.jsonl:1: expected `str`, got `int`"),
         (GOOD_LINE.replace("0.5", "0.6") + GOOD_LINE, "t.jsonl:2: not sorted: 0.5 s follows 0.6 s"),
+        (GOOD_LINE.replace('"sample"', '"time_s": 0.7, "sample"'), "t.jsonl:1: `time_s` stands twice: keep one"),
+        (GOOD_LINE.replace("}", r', "s\u0061mple": 18}'), "t.jsonl:1: `sample` stands twice: keep one"),
+        (GOOD_LINE.replace("0.5", "2e7"), "t.jsonl:1: 2e+07 s is beyond 1e+07 s"),
         ("[1]\n", "t.jsonl:1: expected `object`, got `array`"),
         ("x" * 10_000, "t.jsonl:1: longer than 4096 bytes"),
         (b'{"time_s": 0.5, "device": "\xff", "sample": 1}\n', "t.jsonl:1: "),
@@ -102,6 +105,44 @@ def test_what_is_written_reads_back(rows: list[tuple[float, str, int]]) -> None:
 def test_a_bad_line_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
     (problem,) = problems_of(tmp_path / "t.jsonl", text)
     assert problem.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "advised"),
+    [
+        (
+            '{"time_s": 1.7e9, "device": "cam-1", "sample": 1}\n' * 50,
+            "t.jsonl:1: 1700000000 looks like a time of day (seconds since 1970); times count from the run's start",
+            "subtract the first task's time",
+        ),
+        (
+            '{"time_s": 1700000000123, "device": "cam-1", "sample": 1}\n' * 50,
+            "t.jsonl:1: 1700000000123 looks like a time of day (parts of a second since 1970); times count",
+            "subtract the first task's time from all, in seconds",
+        ),
+        (
+            "".join(f"{ms}\n" for ms in range(90)),
+            "t.jsonl:1: a network trace (mahimahi packet deliveries), and not a workload",
+            "trace: FOLDER/t.jsonl in an entry of links",
+        ),
+        (
+            "time_s,rate_mbit_per_s\n" + "1,2\n" * 90,
+            "t.jsonl:1: a network trace (a time series), and not a workload",
+            "trace: FOLDER/t.jsonl in an entry of links",
+        ),
+    ],
+)
+def test_what_is_no_workload_at_all_is_said_once(tmp_path: Path, text: str, said: str, advised: str) -> None:
+    (problem,) = problems_of(tmp_path / "t.jsonl", text)
+    assert problem.startswith(said)
+    with pytest.raises(TraceError) as caught:
+        read_trace(tmp_path / "t.jsonl")
+    assert advised.replace("FOLDER", str(tmp_path)) in caught.value.hint
+
+
+def test_a_colon_in_a_name_is_no_repeated_key(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text(GOOD_LINE.replace("cam-1", "a:b:c"))
+    assert read_trace(tmp_path / "t") == [Arrival(0.5, "a:b:c", 17)]
 
 
 def test_all_bad_lines_are_reported_up_to_a_limit(tmp_path: Path) -> None:

@@ -1,0 +1,156 @@
+"""What a policy may answer: each check once, with its wording. A wrong answer is never replaced by a likely one."""
+
+import math
+import reprlib
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from node_agent.dtoee.queueing import Array, Mask
+from node_agent.errors import TestbedError
+from node_agent.problem import Problem
+from node_agent.wire import MOST_THRESHOLD, Assignment
+
+ROW_TOLERANCE = 1e-6  # of a row's sum
+LEAST_PERIOD_S: Final = 0.001  # between two reports of a queue: no time passes between any number of shorter ones
+
+_shown = reprlib.Repr()
+_shown.maxlist = _shown.maxtuple = _shown.maxdict = 8
+_shown.maxstring = _shown.maxother = 80
+
+
+class WrongAnswer(TestbedError):
+    """An answer, or an attribute, that a policy may not give; `must` says what it may give.
+
+    Decision: it fails the run (exit code 1) and is no invalid input (3), because the code ran: what is wrong with a
+    policy before it runs is an `InputError`. Live, it ends the agent, which gives 1 as well.
+    """
+
+    def __init__(self, member: str, value: object, must: str) -> None:
+        """`member`: the method or attribute that gave `value`."""
+        self.member, self.what = member, f"gave {shown(value)}"
+        super().__init__(f"{member} {self.what}", hint=f"it must give {must}")
+
+
+def shown(value: object) -> str:
+    """A value in a message: short, on one line."""
+    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return " ".join(_shown.repr(plain).split())
+
+
+def numbers_of(value: object) -> Array | None:
+    """An array of numbers; None where `value` is anything else."""
+    try:
+        found = np.asarray(value)
+    except Exception:  # whatever an object of the user's own raises
+        return None
+    return found.astype(np.float64) if found.dtype.kind in "biuf" else None
+
+
+def number(member: str, value: object, least: float, most: float, must: str) -> float:
+    """A number between `least` and `most`. Raises WrongAnswer for any other, for NaN and for what is no number."""
+    if isinstance(value, np.ndarray) and value.shape == ():
+        value = value[()]
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) \
+            and least <= value <= most:  # fmt: skip
+        return float(value)
+    raise WrongAnswer(member, value, must)
+
+
+def finite(member: str, value: object) -> float:
+    """A finite number. Raises WrongAnswer."""
+    return number(member, value, -1e300, 1e300, "a finite number")
+
+
+def threshold(member: str, value: object) -> float:
+    """A confidence threshold. Raises WrongAnswer."""
+    return number(member, value, 0, MOST_THRESHOLD, f"a threshold in 0..{MOST_THRESHOLD:g}; above 1 it means never")
+
+
+def whole(member: str, value: object, least: int, most: int, must: str) -> int:
+    """A whole number between `least` and `most`. Raises WrongAnswer."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= value <= most:
+        return int(value)
+    raise WrongAnswer(member, value, must)
+
+
+def rounds(member: str, value: object) -> int:
+    """How many rounds, or turns. Raises WrongAnswer."""
+    return whole(member, value, 1, 2**53, "a whole number from 1 on")
+
+
+def flag(member: str, value: object) -> bool:
+    """True or False. Raises WrongAnswer."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise WrongAnswer(member, value, "True or False")
+
+
+def period_s(member: str, value: object) -> float | None:
+    """How often something happens [s], or None for never. Raises WrongAnswer."""
+    if value is None:
+        return None
+    return number(member, value, LEAST_PERIOD_S, 1e9, f"None, or a time from {LEAST_PERIOD_S:g} s on")
+
+
+def row(member: str, value: object, count: int) -> Array:
+    """Probabilities (count,) that sum to one: a copy, which nobody else can change. Raises WrongAnswer."""
+    found = numbers_of(value)
+    if found is not None and found.shape == (count,):
+        shares = found.tolist()  # arrays of a few numbers take longer to check than lists
+        if not shares or (min(shares) >= 0 and abs(sum(shares) - 1) < ROW_TOLERANCE):
+            return found
+    raise WrongAnswer(member, value, f"{count} probabilities that sum to one")
+
+
+def weights(value: object, alive: Mask) -> Array:
+    """What a row is to be proportional to (K,), with zeros at dead receivers, whose entries have no meaning.
+
+    All of it is zero where all that is positive belongs to dead receivers.
+
+    Raises:
+        WrongAnswer: not K numbers, a living receiver's is negative or not finite, or none is positive at all.
+    """
+    found, count = numbers_of(value), len(alive)
+    if found is None or found.shape != (count,):
+        raise WrongAnswer("weights", value, f"{count} numbers, one for each receiver")
+    living = found[alive]
+    if not (np.isfinite(living).all() and (living >= 0).all()):
+        raise WrongAnswer("weights", value, "finite numbers that are not negative, one for each receiver")
+    if not (living > 0).any() and not (found[~alive] > 0).any():
+        raise WrongAnswer("weights", value, "at least one number above zero")
+    return np.where(alive, found, 0.0)
+
+
+def assignments(value: object, problem: Problem) -> dict[str, Assignment]:
+    """A central plan: nodes of the problem, with shares over their own receivers that sum to one, or none.
+
+    A node without shares keeps its row, one without a threshold keeps that.
+
+    Raises:
+        WrongAnswer: anything else.
+    """
+    if not isinstance(value, Mapping):
+        raise WrongAnswer("plan", value, "a dict of Assignment by node")
+    for node, told in value.items():
+        if node not in problem.places:
+            raise WrongAnswer("plan", node, "what nodes of the problem are to do")
+        if not isinstance(told, Assignment) or not isinstance(told.shares, Mapping):
+            raise WrongAnswer("plan", told, f"an Assignment to {node}")
+        whole("plan", told.slot, 0, 2**53, f"{node} the number of a slot")
+        if told.shares:
+            receivers = problem.places[node].receivers
+            if not told.shares.keys() <= set(receivers):
+                raise WrongAnswer("plan", told.shares, f"{node} shares over its receivers: {', '.join(receivers)}")
+            found = numbers_of(list(told.shares.values()))
+            if found is None or not (found.min() >= 0 and abs(found.sum() - 1) < ROW_TOLERANCE):
+                raise WrongAnswer("plan", told.shares, f"{node} probabilities that sum to one")
+        if told.threshold is not None:
+            threshold("plan", told.threshold)
+    return dict(value)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a parameter is anything but NaN and infinity."""
+    return not isinstance(value, float) or math.isfinite(value)

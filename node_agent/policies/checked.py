@@ -1,0 +1,210 @@
+"""A policy as nodes use it: every answer is checked, and whatever its code raises is told with its place.
+
+What a policy may answer stands in `answers`; what its class must look like, in `loading`.
+"""
+
+import inspect
+import random
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar, overload
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import Array
+from node_agent.errors import InputError, TestbedError
+from node_agent.policies import answers
+from node_agent.policies.answers import WrongAnswer
+from node_agent.policies.base import Candidate, Prospect, ThresholdView
+from node_agent.problem import Problem
+from node_agent.wire import Assignment
+
+T = TypeVar("T")
+_FRAMES = -100  # of an endless recursion the end is enough
+_RAISED = (Exception, SystemExit)  # what a policy's code may raise; Ctrl-C is nobody's fault
+
+
+class PolicyFailed(TestbedError):
+    """A policy's code raised, or gave what it must not: file, class, member, line and value."""
+
+
+class _Attribute(Generic[T]):
+    """An attribute of the policy, checked whenever it is read."""
+
+    def __init__(self, check: Callable[[str, object], T]) -> None:
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, checked: None, owner: type) -> "_Attribute[T]": ...
+
+    @overload
+    def __get__(self, checked: "CheckedPolicy", owner: type) -> T: ...
+
+    def __get__(self, checked: "CheckedPolicy | None", owner: type) -> "T | _Attribute[T]":
+        if checked is None:
+            return self
+        try:
+            return self._check(self._name, getattr(checked.unchecked, self._name))
+        except _RAISED as error:
+            checked.fail(self._name, error)
+
+
+class CheckedPolicy:
+    """A policy behind its checks: nodes read and call nothing else.
+
+    Rows are handed over as copies, so that a policy may change the one it is given. Every member raises PolicyFailed.
+    """
+
+    def __init__(self, policy: object, name: str) -> None:
+        """`name`: as `make_policy` takes it."""
+        self.unchecked: Any = policy
+        self._name = name
+
+    first_threshold = _Attribute(answers.threshold)
+    most_rounds = _Attribute(answers.rounds)
+    move_every = _Attribute(answers.rounds)
+    move_turns = _Attribute(answers.rounds)
+    wants_link_rates = _Attribute(answers.flag)
+    central = _Attribute(answers.flag)
+    status_every_s = _Attribute(answers.period_s)
+
+    def verify(self) -> None:
+        """Read what a new instance states of itself.
+
+        Raises:
+            InputError: something of it is missing or out of range.
+        """
+        try:
+            for each in (name for name, member in vars(CheckedPolicy).items() if isinstance(member, _Attribute)):
+                getattr(self, each)
+            self.stop_gap()
+        except PolicyFailed as error:
+            raise InputError(str(error), hint=error.hint) from error
+
+    def start_slot(self) -> None:
+        """A new slot begins."""
+        try:
+            self.unchecked.start_slot()
+        except _RAISED as error:
+            self.fail("start_slot", error)
+
+    def update_row(self, row: Array, prospect: Prospect) -> Array:
+        """The row (K,) after a round; it sums to one."""
+        try:
+            return answers.row("update_row", self.unchecked.update_row(row.copy(), prospect), len(row))
+        except _RAISED as error:
+            self.fail("update_row", error)
+
+    def executed(self, row: Array) -> Array:
+        """The row (K,) as tasks are spread by it; it sums to one."""
+        try:
+            return answers.row("executed", self.unchecked.executed(row.copy()), len(row))
+        except _RAISED as error:
+            self.fail("executed", error)
+
+    def gap(self, row: Array, prospect: Prospect) -> float:
+        """Share of the marginal cost that an ideal plan could still save."""
+        try:
+            return answers.finite("gap", self.unchecked.gap(row.copy(), prospect))
+        except _RAISED as error:
+            self.fail("gap", error)
+
+    def stop_gap(self) -> float:
+        """How small a gap ends the rounds."""
+        try:
+            return answers.finite("stop_gap", self.unchecked.stop_gap())
+        except _RAISED as error:
+            self.fail("stop_gap", error)
+
+    def settled(self, gaps: Sequence[float]) -> bool:
+        """Whether this device needs no further round; `stop_gap`, which this mostly rests on, is checked with it."""
+        self.stop_gap()
+        try:
+            return answers.flag("settled", self.unchecked.settled(tuple(gaps)))
+        except _RAISED as error:
+            self.fail("settled", error)
+
+    def move_threshold(self, view: ThresholdView) -> float:
+        """The threshold from the next round on."""
+        try:
+            return answers.threshold("move_threshold", self.unchecked.move_threshold(view))
+        except _RAISED as error:
+            self.fail("move_threshold", error)
+
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
+        """Which candidate gets this task."""
+        must = f"the number of one of the {len(candidates)} candidates, counted from 0"
+        try:
+            chosen = self.unchecked.pick(candidates, random)
+            return answers.whole("pick", chosen, 0, len(candidates) - 1, must)
+        except _RAISED as error:
+            self.fail("pick", error)
+
+    def planning_s(self, problem: Problem) -> float:
+        """How long the planner of a central policy takes [s]."""
+        try:
+            must = "a time, in seconds, that is not negative"
+            return answers.number("planning_s", self.unchecked.planning_s(problem), 0, 1e9, must)
+        except _RAISED as error:
+            self.fail("planning_s", error)
+
+    def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
+        """What each node is to do under a central policy."""
+        try:
+            return answers.assignments(self.unchecked.plan(problem, table), problem)
+        except _RAISED as error:
+            self.fail("plan", error)
+
+    def fail(self, member: str, error: BaseException) -> NoReturn:
+        """Raise PolicyFailed for what a member has raised or given."""
+        raise failed(self._name, member, error, type(self.unchecked)) from error
+
+
+def failed(name: str, member: str, error: BaseException, policy: type | None = None) -> PolicyFailed:
+    """The failure of a policy's member, `error`, in one line with its place in the policy's file.
+
+    Args:
+        name: the policy's, as `make_policy` takes it.
+        policy: its class, where there is one.
+    """
+    if isinstance(error, WrongAnswer):
+        line = _raised_in(name, error) or _defined_in(name, policy, error.member)
+        at = f" (line {line})" if line else ""
+        return PolicyFailed(f"policy {name}: {error.member}{at} {error.what}", hint=error.hint)
+    line = _raised_in(name, error)
+    hint = f"it was raised by {_file(name)}, line {line}" if line else ""
+    text = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return PolicyFailed(f"policy {name}: {member} raised {what}", hint=hint or getattr(error, "hint", ""))
+
+
+def place_of(name: str, error: BaseException) -> str:
+    """File and line where an error left a user's policy file; empty if it never was there."""
+    line = _raised_in(name, error)
+    return f"it was raised by {_file(name)}, line {line}" if line else ""
+
+
+def _file(name: str) -> Path | None:
+    """The file of a user's policy."""
+    path = name.rpartition(":")[0] or name
+    return Path(path).resolve() if path.endswith(".py") else None
+
+
+def _raised_in(name: str, error: BaseException) -> int | None:
+    file = _file(name)
+    if file is None:
+        return None
+    frames = traceback.extract_tb(error.__traceback__, limit=_FRAMES)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
+    return lines[-1] if lines else None
+
+
+def _defined_in(name: str, policy: type | None, member: str) -> int | None:
+    code = getattr(inspect.unwrap(getattr(policy, member, object)), "__code__", None)
+    file = _file(name)
+    if code is None or file is None or Path(code.co_filename).resolve() != file:
+        return None
+    return int(code.co_firstlineno)

@@ -1,0 +1,116 @@
+"""The parameters of a policy: from what a topology states to the policy's own struct, with errors in plain words."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, inspect
+
+from node_agent.dtoee.thresholds import NEVER
+from node_agent.errors import InputError
+from node_agent.suggest import closest
+from node_agent.wire import MOST_THRESHOLD
+
+NEVER_WORD = "never"
+_CONFIDENCE = {"confidence": True}
+# A confidence from 0 to 1 that an answer must reach to leave, or `never`. Decision: a number up to 2 is still read as
+# `never`, since recorded runs hold such; a topology or a command that states one is refused (`threshold_fault`).
+Threshold = Annotated[float, Meta(ge=0, le=MOST_THRESHOLD, extra=_CONFIDENCE)]
+
+
+def read_parameters(policy: str, given: Mapping[str, object], kind: type[msgspec.Struct]) -> msgspec.Struct:
+    """The parameters of `policy` as its `kind`, defaults filled in.
+
+    Raises:
+        InputError: an unknown parameter, or a value that it cannot have.
+    """
+    known = {field.name: field.type for field in _fields(kind)}
+    for key in given:
+        if key not in known:
+            guess = closest(key, known)
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            hint = f"did you mean {guess}? ({has})" if guess is not None else has
+            raise InputError(f"policy {policy} has no parameter {key!r}", hint=hint)
+    stated = {key: _number_of(value, known[key]) for key, value in given.items()}
+    try:
+        # Not strict: a whole number is welcome where seconds are wanted.
+        return msgspec.convert(stated, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _refusal(policy, stated, kind, known, error) from error
+
+
+def threshold_fault(given: Mapping[str, object], kind: type[msgspec.Struct]) -> str | None:
+    """What is wrong with a confidence threshold outside 0..1, if one is; read_parameters lets those up to 2 pass."""
+    for field in _fields(kind):
+        value = given.get(field.name)
+        if _is_confidence(field.type) and isinstance(value, int | float) and not 0 <= value <= 1:
+            return f"the {field.name} {value:g} lies outside 0..1"
+    return None
+
+
+def _fields(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
+    found = inspect.type_info(kind)
+    assert isinstance(found, inspect.StructType)
+    return found.fields
+
+
+def _is_confidence(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.Metadata) and kind.extra == _CONFIDENCE
+
+
+def _number_of(value: object, kind: inspect.Type) -> object:
+    return NEVER if _is_confidence(kind) and value == NEVER_WORD else value
+
+
+def _refusal(
+    policy: str,
+    stated: Mapping[str, object],
+    kind: type[msgspec.Struct],
+    known: Mapping[str, inspect.Type],
+    error: msgspec.ValidationError,
+) -> InputError:
+    """The error of the first value that cannot stand, in words of our own."""
+    for key, value in stated.items():
+        try:
+            msgspec.convert({key: value}, kind, strict=False)
+        except msgspec.ValidationError as fault:
+            if f"`$.{key}`" in str(fault):  # not a parameter without default, which is missing here
+                wanted = expectation(known[key])
+                said = f"must be {wanted}" if wanted else f"cannot be used ({fault})"
+                return InputError(f"policy {policy}: {key} {said}, not {_shown(value)}", hint=_hint(known[key]))
+    return InputError(f"policy {policy}: {error}", hint=f"its parameters: {', '.join(known)}")
+
+
+def _hint(kind: inspect.Type) -> str:
+    return "a number from 0 to 1, or never" if _is_confidence(kind) else ""
+
+
+def expectation(kind: inspect.Type) -> str:
+    """What a value of a type must be, in words; empty where there are none for it."""
+    if isinstance(kind, inspect.Metadata):
+        return "a confidence from 0 to 1, or never" if _is_confidence(kind) else expectation(kind.type)
+    if isinstance(kind, inspect.BoolType):
+        return "true or false"
+    if isinstance(kind, inspect.LiteralType):
+        return " or ".join(map(str, kind.values))
+    if isinstance(kind, inspect.IntType | inspect.FloatType):
+        what = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+        return " ".join([what, *_bounds(kind)])
+    return "text" if isinstance(kind, inspect.StrType) else ""
+
+
+def _bounds(kind: inspect.IntType | inspect.FloatType) -> list[str]:
+    low = f"from {kind.ge:g}" if kind.ge is not None else f"above {kind.gt:g}" if kind.gt is not None else ""
+    open_ended = f"below {kind.lt:g}" if kind.lt is not None else ""
+    high = f"{'up ' if low.startswith('above') else ''}to {kind.le:g}" if kind.le is not None else open_ended
+    both = " and " if low.startswith("above") or high.startswith("below") else " "
+    return [bound for bound in (both.join(filter(None, (low, high))),) if bound]
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever was stated
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return repr(value)[:60]

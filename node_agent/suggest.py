@@ -1,0 +1,46 @@
+"""`did you mean dto-ee?`: one way to guess which known name a word was meant to be."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+MOST_LISTED = 8
+_ALIKE = 0.7  # similarity from 0 to 1 (difflib) below which a guess would only confuse
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that `word` was most likely meant to be; None where none is like it.
+
+    Case, and hyphens, underscores, dots and blanks between the parts of a name, do not matter.
+
+    >>> closest("dtoee", ["ga", "dto-ee", "dto-ee-2c"]), closest("Near_1", ["near-1"]), closest("x", ["ga"])
+    ('dto-ee', 'near-1', None)
+    """
+    names = list(dict.fromkeys(known))
+    plain = [name for name in names if _plain(name) == _plain(word)]
+    if plain:
+        return plain[0]
+    found = get_close_matches(word, names, n=1, cutoff=_ALIKE)
+    if not found:
+        by_plain = {_plain(name): name for name in reversed(names)}
+        found = [by_plain[like] for like in get_close_matches(_plain(word), by_plain, n=1, cutoff=_ALIKE)]
+    return found[0] if found else None
+
+
+def advice(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The hint for an unknown name: the one that is like it, or else `otherwise`, or the names there are."""
+    names = list(dict.fromkeys(known))
+    guess = closest(word, names)
+    if guess is not None:
+        return f"did you mean {guess}?"
+    return otherwise or f"known: {listed(names)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few of some names, and how many there are if that is not all."""
+    every = list(names)
+    shown = ", ".join(every[:MOST_LISTED])
+    return shown if len(every) <= MOST_LISTED else f"{shown}, … ({len(every)} in all)"
+
+
+def _plain(word: str) -> str:
+    return "".join(character for character in word.lower() if character not in "-_. ")

@@ -1,0 +1,55 @@
+"""Overload predicted from a scenario: whether its tasks will pile up, before any of them is offered."""
+
+from collections.abc import Iterator
+
+from node_agent.models import Bundle
+from node_agent.policies import make_policy
+from node_agent.policies.parameters import NEVER_WORD
+from testbed.flow_model import CutOff, FlowModel, Segment, flow_model, segments
+from testbed.flow_program import FlowProgramme
+from testbed.network.routes import Ways
+from testbed.scenario import Scenario
+
+
+def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
+    """When, and on which conditions, tasks will pile up in a scenario, in words; none where some plan serves all.
+
+    The least utilisation that any plan gives the busiest server or link (a linear programme, see `FlowProgramme`), by
+    segment of the run: at the threshold that the policy starts with, and with every task leaving at the first exit,
+    which is the least work that there is.
+    """
+    cut, activation = scenario.model.cut, scenario.model.activation
+    profiles, table = bundle.profiles(cut, activation), bundle.exit_table(cut)
+    threshold = make_policy(scenario.policy.name, scenario.policy.parameters).first_threshold
+    ways = Ways(scenario)
+    for segment in segments(scenario):
+        try:
+            model = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways)
+        except CutOff as error:
+            yield f"{_span(segment, scenario)}{error}"
+            continue
+        least, stated = (_least_utilisation(model, at) for at in (0.0, threshold))
+        if least >= 1:
+            yield (
+                f"{_span(segment, scenario)}tasks will pile up: even with all of them leaving at the first exit, the "
+                f"busiest server or link would have to work {least:.0%} of the time".replace("%", " %")
+            )
+        elif stated >= 1:
+            shown = f"{threshold:g}" if threshold <= 1 else NEVER_WORD
+            yield (
+                f"{_span(segment, scenario)}tasks will pile up at a threshold of {shown}, where the busiest "
+                f"server or link would have to work {stated:.0%} of the time".replace("%", " %")
+            )
+
+
+def _span(segment: Segment, scenario: Scenario) -> str:
+    whole = segment.begin_s <= 0 and segment.end_s >= scenario.duration_s
+    return "" if whole else f"from {segment.begin_s:g} to {segment.end_s:g} s: "
+
+
+def _least_utilisation(model: FlowModel, threshold: float) -> float:
+    """Of the busiest server or link under the plan that makes it least, all servers having this threshold."""
+    network = model.network
+    thresholds = network.uniform_thresholds(*(threshold,) * (network.stages - 1))
+    remaining = network.flows(network.speed_rows(), thresholds).remaining
+    return FlowProgramme(network, remaining).least_utilisation()

@@ -1,0 +1,64 @@
+"""Outages of network traces: what a link carries while its trace has next to no rate.
+
+Decision: an emulated link always has a rate, because a frame that the transmitter has begun on keeps the time it needs
+at the rate of then: at a lower rate it would block the link for longer than the outage lasts. A lull, all the time on
+end in which a trace has less than a packet in 0.1 s, brings at least one packet in its length, at the most one a
+second. Rejected: a packet in each step, with which an outage in steps of 0.1 s was none at all; and rates from the
+outage's own first steps on, which would make a result depend on how a trace is cut.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import groupby
+
+from testbed.trace.link_trace import SEGMENT_MBIT, LinkTrace, Series
+
+SHORTEST_LULL_S, LONGEST_LULL_S = 0.1, 1.0  # a packet takes as long as the lull, within these
+
+
+def outage_rate_mbit_per_s(length_s: float) -> float:
+    """The rate [Mbit/s] that stands for none in a lull of this length: a packet in it, 0.1 to 1 s taken for it."""
+    return SEGMENT_MBIT / min(LONGEST_LULL_S, max(SHORTEST_LULL_S, length_s))
+
+
+def least_rates_mbit_per_s(trace: LinkTrace, rates: Series, *, repeats: bool = True) -> Series:
+    """The least rate [Mbit/s] that a link has in each step of a trace with these rates, (n,).
+
+    A lull at the end goes on with the first step where the trace `repeats`, and without end where it does not.
+    """
+    threshold = outage_rate_mbit_per_s(0.0)
+    low = [rate < threshold for rate in rates]
+    if all(low):
+        return (outage_rate_mbit_per_s(math.inf),) * len(rates)
+    pieces = [(begin, end, in_lull) for begin, end, in_lull in _pieces(low)]
+    edges_s = (*trace.starts_s, trace.length_s)
+    lengths_s = [edges_s[end] - edges_s[begin] for begin, end, _ in pieces]
+    if not repeats:
+        lengths_s[-1] = math.inf
+    elif low[0] and low[-1]:
+        lengths_s[0] = lengths_s[-1] = lengths_s[0] + lengths_s[-1]
+    least: list[float] = []
+    for (begin, end, in_lull), length_s in zip(pieces, lengths_s, strict=True):
+        least += [outage_rate_mbit_per_s(length_s) if in_lull else 0.0] * (end - begin)
+    return tuple(least)
+
+
+def _pieces(low: list[bool]) -> Iterator[tuple[int, int, bool]]:
+    """(first step, step after the last, whether it is a lull) of all lulls and of what lies between them."""
+    begin = 0
+    for in_lull, steps in groupby(low):
+        end = begin + sum(1 for _ in steps)
+        yield begin, end, in_lull
+        begin = end
+
+
+def emulated(trace: LinkTrace, *, scale: float = 1.0, repeats: bool = True) -> LinkTrace:
+    """The trace as a link follows it: its rates times `scale`, none below the least, without steps of no change."""
+    if trace.rate_mbit_per_s is None:
+        return trace.merged()
+    rates = tuple(rate * scale for rate in trace.rate_mbit_per_s)
+    least = least_rates_mbit_per_s(trace, rates, repeats=repeats)
+    followed = tuple(map(max, rates, least))
+    return LinkTrace(
+        trace.starts_s, trace.length_s, followed, trace.delay_s, trace.jitter_s, trace.loss
+    ).merged()  # fmt: skip

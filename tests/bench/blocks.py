@@ -1,0 +1,237 @@
+"""What each block of README says, from kept results: tables, and the sentences that quote figures."""
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+
+from testbed.fidelity import VERDICTS
+from tests.bench import city_blocks, models, policies, thresholds
+from tests.bench.convergence import GOALS, INSTANCES, SIZES
+from tests.bench.markdown import paragraph, span, table
+from tests.bench.results import Result
+from tests.bench.scale import DEVICES, SERVERS_OF_A_STAGE, SLOT_S, STAGES, TASKS
+from tests.bench.simulated import NAMES, POLICIES, SEEDS
+from tests.bench.table import verdict
+
+FIDELITY = ("links", "compute", "scale", "hogs", "second_kernel")
+ABOUT = {
+    "quickstart": "six devices, eight servers; the fastest one slows to a third and recovers",
+    "surge": "arrival rates double, and fall back",
+    "slowdown": "three servers slow to a third, and recover",
+    "linkdrop": "links drop to a tenth of their rate, and recover",
+    "campus": "a switch, bursty arrivals, an uplink that slows down, a server that dies and comes back",
+    "commute": "phones on cellular links that follow recorded traces",
+    "city": "50 devices, 6-5-4 servers, 350 links, another city with every seed; runs live on two cores",
+    "metro": "150 devices in six districts, five stages of 12-10-8-6-4 servers, 872 links; on two cores at "
+             "`time_scale: 3`",
+}  # fmt: skip
+
+
+def monitor(quickstart: Result) -> list[str]:
+    return _code(quickstart.text("monitor"))
+
+
+def summary(quickstart: Result) -> list[str]:
+    return _code(quickstart.text("summary"))
+
+
+def _code(lines: Iterable[str]) -> list[str]:
+    return ["", *(f"    {line}".rstrip() for line in lines), ""]
+
+
+def topologies(simulated: Result) -> list[str]:
+    rows = []
+    for name in NAMES:
+        mean_ms, p95_ms = (simulated.value(f"{name}: {figure} delay") for figure in ("mean", "p95"))
+        accuracy = simulated.value(f"{name}: accuracy")
+        rows.append((f"`{name}.yaml`", ABOUT[name], f"{mean_ms:.0f}, {p95_ms:.0f} ms", f"{accuracy * 100:.1f} %"))
+    return table(("", "", "simulated: delay, mean and p95", "accuracy"), rows)
+
+
+def exits(result: Result) -> list[str]:
+    blocks = ("2", "3", "4", "5", "7")
+    rows = []
+    for name in models.CUTS:
+        known = {entry["name"]: entry["value"] for entry in result.rows}
+        found = [known.get(f"{name}: exit after block {block}: accuracy") for block in blocks]
+        rows.append((f"accuracy, `{name}`", *("" if value is None else _share(value) for value in found)))
+    return table(("exit after block", *blocks), rows)
+
+
+def leaving(result: Result) -> list[str]:
+    head = ["threshold"]
+    for name, cut in models.CUTS.items():
+        stages = " / ".join(str(stage) for stage in range(1, len(cut) + 1))
+        head += [f"`{name}`, cut {'-'.join(map(str, cut))}: leave at stage {stages}", "accuracy"]
+    rows = []
+    for threshold in models.THRESHOLDS:
+        cells = [f"{threshold:.2f}"]
+        for name, cut in models.CUTS.items():
+            where = f"{name}: threshold {threshold}"
+            shares = [result.value(f"{where}: leave at stage {stage}") for stage in range(1, len(cut) + 1)]
+            cells += [f"{' / '.join(f'{share:.1f}' for share in shares)} %", _share(result.value(f"{where}: accuracy"))]
+        rows.append(cells)
+    return table(head, rows)
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+def rivals(result: Result) -> list[str]:
+    """The table of reductions, and what follows from it."""
+    names = {entry["name"]: entry for entry in result.rows}
+    rows = []
+    for rival in ("computing-first", "uniform", "bandwidth-first", "ga", *policies.OTHERS):
+        cells = []
+        for load in policies.LOADS:
+            where = f"city, load {load:.2f}"
+            if f"{where}: {rival} overloaded" in names:
+                cells.append("overloaded")
+                continue
+            entry = result.row(f"{where}: delay reduction against {rival}")
+            cells.append(f"{entry['value']:.1f} % [{entry['low']:.1f}, {entry['high']:.1f}]")
+        rows.append((rival, *cells))
+    gains = [result.value(f"city, load {load:.2f}: accuracy gained against fixed-threshold") for load in policies.LOADS]
+    rows.append(("accuracy of dto-ee, less that of fixed thresholds", *(f"{gain:.1f} points" for gain in gains)))
+    head = ("against", *(f"load {load:.2f}".replace(" 0.", " .") for load in policies.LOADS))
+    simple = result.values(r"city, load .*: the same without the central one")
+    central = result.values(r"city, load .*: delay reduction against ga")
+    two = result.values(r"city: dto-ee-2c / dto-ee mean delay, .*")
+    ages = ", ".join(f"{age_s * 1e3:g}" for age_s in policies.AGES_S)
+    return [
+        *table(head, rows), "",
+        *paragraph(
+            f"The margin over the best simple rival is {span(simple, '.0f')} %; over a central genetic algorithm that "
+            f"knows the whole network and the same queueing formula it is {span(central, '.1f')} %. With reports up to "
+            f"{ages} ms old, `dto-ee-2c` has {span(two, '.2f')} times the delay of dto-ee."
+        ),
+    ]  # fmt: skip
+
+
+def thresholds_found(result: Result) -> list[str]:
+    most = {what: result.value(f"{what}: {thresholds.GAINED}") for what, _, _ in thresholds.CASES}
+    *even, (scarce, gain) = most.items()
+    told = " and ".join(f"{value:.1f} ({what})" for what, value in even)
+    thetas = f"{thresholds.THETAS_S[0]:g} to {thresholds.THETAS_S[-1]:g} s"
+    return paragraph(
+        "**Thresholds** (`thresholds`), simulated. Where all stages are equally busy, thresholds that adapt gain "
+        f"hardly anything on the best fixed one in hindsight: at equal delay at the most {told} points of accuracy, "
+        f"theta from {thetas}; but nobody has to know which one that is. Where one stage is scarce ({scarce}), it is "
+        f"{gain:.1f} points."
+    )
+
+
+def convergence(result: Result) -> list[str]:
+    def count(name: str, share: str, figure: str) -> str:
+        found = [entry["value"] for entry in result.rows
+                 if entry["name"] == f"{name}, to {share} %, {figure}" and not entry["rival"]]  # fmt: skip
+        return f"{found[0]:g}"
+
+    cold = ", ".join(f"{count(f'cold start, load {load}', '5', 'median')} "
+                     f"({count(f'cold start, load {load}', '5', 'most')}) at load {_share_of_one(load)}"
+                     for load in GOALS)  # fmt: skip
+    warm = "warm start, rates +-20 %, speeds +-15 %, floor 0.0001"
+    return paragraph(
+        f"**Convergence** (`convergence`), {SIZES[0]} devices and {'-'.join(map(str, SIZES[1:]))} servers, {INSTANCES} "
+        f"networks: rounds from computing-first to within 5 % of the optimum, median (most): {cold}; back to 1 % after "
+        f"rates changed by up to 20 % and speeds by 15 %: {count(warm, '1', 'median')} ({count(warm, '1', 'most')})."
+    )
+
+
+def _share_of_one(value: float) -> str:
+    return f"{value:g}".removeprefix("0")
+
+
+def agreement(live: Result, simulated: Result) -> list[str]:
+    """Both columns, each from its own result; the quotient from both."""
+    rows, off = [], []
+    for policy in POLICIES:
+        ours = [live.value(f"{policy}, seed {seed}: mean delay, live") for seed in SEEDS]
+        theirs = [simulated.value(f"quickstart, {policy}, seed {seed}: mean delay") for seed in SEEDS]
+        ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+        overloaded = policy == "bandwidth-first"
+        off += [] if overloaded else [abs(ratio - 1) for ratio in ratios]
+        columns = (", ".join(f"{value:.0f}" for value in values) for values in (ours, theirs))
+        rows.append((f"{policy} (overloaded)" if overloaded else policy, *columns, f"{median(ratios):.2f}"))
+    lost = sum(live.values(r".*: lost, live"))
+    orders = [entry for entry in live.rows if entry["name"].startswith("order of ")]
+    same = sum(verdict(entry) == "ok" for entry in orders)
+    return [
+        *table(("", "live", "simulated", "live / simulated, median"), rows), "",
+        *paragraph(
+            f"Live, {lost:.0f} tasks were lost; {same} of {len(orders)} pairs of policies have the same order both "
+            f"ways. Where tasks do not pile up, no run is more than {max(off) * 100:.1f} % off."
+        ),
+    ]  # fmt: skip
+
+
+def fidelity(links: Result, compute: Result, scale: Result, hogs: Result, second_kernel: Result) -> list[str]:
+    def worst(result: Result, pattern: str) -> float:
+        return max(result.values(pattern))
+
+    idle = [worst(links, rf"links: round trip of .* idle: p{share} error") for share in (50, 99)]
+    lost = sum(links.values(r"links: packets lost while a .* changes.*"))
+    after = [links.value(f"links: a change of {what} takes effect, worst") for what in ("delay", "rate")]
+    netem = [worst(second_kernel, rf"links: round trip of .* idle: p{share} error .*") for share in (50, 99)]
+    rows = [
+        ("round trip over 60 idle links, 1 to 50 ms each way", "error, p50 / p99", f"{idle[0]:.2f} / {idle[1]:.2f} ms"),
+        ("the same, both processors busy", "error, p99",
+         f"{worst(links, r'links: round trip of .*, processors busy: p99 error'):.2f} ms"),
+        ("TCP at 1 to 100 Mbit/s", "error of the rate",
+         f"{worst(links, r'links: rate of TCP at .*, error'):.1f} % at most"),
+        ("delay, or rate, changed during a transfer", "lost; in force after",
+         f"{lost:.0f}; {after[0]:.0f} ms, or {after[1]:.0f} ms"),
+        ("paced services of 40 agents that use half of the CPU", "error, p99",
+         f"{compute.value('paced service, p99 error'):.2f} ms"),
+        ("quota, 5 to 70 % of a CPU", "error of the mean rate",
+         f"{worst(compute, r'quota, .*: error of the mean rate'):.1f} % at most"),
+        ("the same run at `time_scale` 1 and 3", "difference of mean, p50, p95, at most",
+         f"{worst(scale, r'time_scale: .* delay at 3 off that at 1') * 100:.1f} %"),
+        *_beside(hogs),
+        ("netem under a second kernel (user-mode Linux)", "error of a round trip, p50 / p99; of the rate",
+         f"{netem[0]:.1f} / {netem[1]:.1f} ms; {worst(second_kernel, r'links: rate of TCP at .*, error .*'):.1f} %"),
+    ]  # fmt: skip
+    return table(("", "", ""), rows)
+
+
+def _beside(hogs: Result) -> list[Sequence[str]]:
+    """The run beside the most busy loops of either kind."""
+    rows = []
+    for load in ("32 busy loops", "8 busy loops and real-time ones"):
+        called = VERDICTS[int(hogs.value(f"{load}: verdict"))]
+        off = hogs.value(f"{load}: mean delay off the calm run's")
+        rows.append((f"beside {load}, called {called}", "mean delay off the calm run", f"{off * 100:.2g} %"))
+    return rows
+
+
+def scale(result: Result) -> list[str]:
+    servers = STAGES * SERVERS_OF_A_STAGE
+
+    def of(slot_s: float, figure: str) -> float:
+        return result.value(f"simulate {DEVICES} devices, {servers} servers, slot {slot_s:g} s: {figure}")
+
+    took_s, longer_s, memory_mib = of(SLOT_S, "wall time"), of(SLOT_S / 2, "wall time"), of(SLOT_S, "peak memory")
+    return paragraph(
+        f"**Scale** (`scale`): `simulate` of {DEVICES:,} devices, {servers} servers and {TASKS:,} tasks under dto-ee "
+        f"takes {took_s:.0f} s and {memory_mib:.0f} MiB with slots of {SLOT_S:g} s, and {longer_s:.0f} s with slots of "
+        f"{SLOT_S / 2:g} s: nearly all of it are the messages of the rounds. One round on 100,000 nodes takes "
+        f"{result.value('one round on 100,000 nodes'):.2g} s."
+    )
+
+
+BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
+    "monitor": (("quickstart",), monitor),
+    "summary": (("quickstart",), summary),
+    "topologies": (("simulated",), topologies),
+    "exits": (("models",), exits),
+    "leaving": (("models",), leaving),
+    "policies": (("policies",), rivals),
+    "thresholds": (("thresholds",), thresholds_found),
+    "convergence": (("convergence",), convergence),
+    "agreement": (("agreement", "simulated"), agreement),
+    "fidelity": (tuple(f"fidelity.{part}" for part in FIDELITY), fidelity),
+    "city": (city_blocks.PARTS, city_blocks.parts),
+    "growth": (("city.growth",), city_blocks.growth),
+    "scale": (("scale",), scale),
+}
+"""What renders a block, and the benches whose kept results it is given."""

@@ -1,0 +1,38 @@
+"""Single simulated runs, as many at a time as there are processors."""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from testbed.observer import SilentObserver
+from testbed.planning import plan_run
+from testbed.simulator import Simulation
+
+
+class Ask(NamedTuple):
+    """A run; None leaves what the topology says."""
+
+    topology: Path
+    policy: str | None = None
+    seed: int | None = None
+
+
+def summary_of(ask: Ask) -> Mapping[str, Any]:
+    """The summary of one simulated run. RuntimeError if it did not come to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_run(ask.topology, policy=ask.policy, seed=ask.seed, out=Path(folder) / "run")
+        outcome = Simulation(plan, SilentObserver()).run()
+    if outcome.exit_reason != "completed" or outcome.summary is None:
+        raise RuntimeError(f"the simulation of {ask.topology} was {outcome.exit_reason}")
+    return outcome.summary
+
+
+def summaries_of(asks: Sequence[Ask]) -> list[Mapping[str, Any]]:
+    """Those of all runs, in their order."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
+        return list(pool.map(summary_of, asks))

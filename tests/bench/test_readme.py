@@ -1,0 +1,196 @@
+"""README's figures are those of the kept results, and the simulated ones are those of the code."""
+
+import json
+import re
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from node_agent.dtoee.sweeps import Sweeps
+from tests.bench import city, convergence, fidelity, models, policies, readme, results, simulated, thresholds
+from tests.bench.__main__ import BENCHES, _run
+from tests.bench.blocks import BLOCKS
+from tests.bench.results import RESULTS, Result, keep, load
+from tests.bench.simulations import Ask, summary_of
+from tests.bench.table import FAILED, INVALID, row, text, verdict
+from tests.node_agent.dtoee.network import random_network
+
+TEXT = readme.README.read_text(encoding="utf-8")
+KEPT = sorted(path.stem for path in RESULTS.glob("*.json"))
+AGAIN = "make it anew with `python -m tests.bench {} --keep`, and tell what moved it"
+# A figure of a measurement: a number with a unit of time, memory or share, or several decimals. What the topology, the
+# commands and the bounds say about units stands elsewhere.
+FIGURE = re.compile(r"\d[\d,.]*\s?(?:ms|us|MiB|%|points)(?! intervals)|(?<![\w.])\.\d{2}\b")
+
+
+def test_every_block_is_in_readme_once():
+    assert sorted(readme.names(TEXT)) == sorted(BLOCKS)
+    assert TEXT.count("<!-- figures ") == TEXT.count(readme.END) == len(BLOCKS)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_readme_says_what_the_kept_results_say(name):
+    assert readme.block(name) in TEXT, "`python -m tests.bench --render` writes it"
+
+
+def test_rendering_readme_changes_nothing():
+    assert readme.rendered(TEXT) == TEXT
+
+
+def test_a_figure_changed_by_hand_does_not_pass():
+    changed = TEXT.replace("| dto-ee | ", "| dto-ee | 1", 1)
+    assert changed != TEXT
+    assert readme.rendered(changed) == TEXT
+
+
+def test_nobody_types_figures_where_measurements_are_told():
+    by_hand = readme.without_blocks(TEXT)
+    measured = by_hand[by_hand.index("## Measured") : by_hand.index("## Layout")]
+    seen = by_hand[by_hand.index("## What you see") : by_hand.index("## What happens")]
+    assert len(measured) > 500
+    assert FIGURE.findall(measured) == []
+    assert FIGURE.findall(seen) == []
+
+
+@pytest.mark.parametrize("line", ["mean 309 ms", "| 1.2 % |", "ratio .53", "11.5 MiB", "0.3 points"])
+def test_figures_are_recognised(line):
+    assert FIGURE.search(line)
+
+
+def test_every_kept_result_is_of_a_bench_and_the_other_way_round():
+    wanted = {bench for benches, _ in BLOCKS.values() for bench in benches}
+    assert wanted <= set(BENCHES)
+    assert set(KEPT) == wanted
+    assert {f"city.{part}" for part in city.PARTS} | {f"fidelity.{part}" for part in fidelity.PARTS} <= wanted
+
+
+@pytest.mark.parametrize("bench", KEPT)
+def test_kept_results_say_where_they_come_from(bench):
+    result = load(bench)
+    assert result.bench == bench
+    assert result.command == f"python -m tests.bench {bench} --keep"
+    assert re.match(r"[0-9a-f]{7}\b", result.commit)
+    assert result.machine["processors"] >= 1
+    assert result.rows
+    assert not [entry["name"] for entry in result.rows if verdict(entry) == "invalid"]
+    assert results.written(result) == results.file_of(bench).read_text(encoding="utf-8")
+
+
+def held_against(bench: str, entries: list[dict]) -> list[str]:
+    """The names of rows that differ from the kept ones, with both figures."""
+    kept = {entry["name"]: entry["value"] for entry in load(bench).rows}
+    return [f"{entry['name']}: kept {kept.get(entry['name'])}, now {entry['value']}" for entry in entries
+            if entry["value"] != pytest.approx(kept.get(entry["name"]), rel=1e-6)]  # fmt: skip
+
+
+def test_figures_of_the_models_are_as_kept():
+    entries = list(models.rows())
+    assert len(entries) == len(load("models").rows)
+    assert held_against("models", entries) == [], AGAIN.format("models")
+
+
+@pytest.mark.parametrize("name", simulated.NAMES)
+def test_topologies_simulate_as_kept(name):
+    entries = simulated.rows_of(name, summary_of(simulated.ask_topology(name)))
+    assert held_against("simulated", entries) == [], AGAIN.format("simulated")
+
+
+@pytest.mark.parametrize("policy", simulated.POLICIES)
+def test_policies_on_quickstart_simulate_as_kept(policy):
+    entries = []
+    for seed in simulated.SEEDS:
+        summary = summary_of(simulated.ask_policy(policy, seed))
+        entries += simulated.rows_of(f"quickstart, {policy}, seed {seed}", summary)
+    assert held_against("simulated", entries) == [], AGAIN.format("simulated")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("load_of_stages", "policy", "seed"), [
+    (0.42, "dto-ee", 1), (0.48, "ngto", 3), (0.55, "dto-ee", 5), (0.55, "shortest-expected-delay", 2),
+])  # fmt: skip
+def test_a_sample_of_the_policies_on_the_city_simulates_as_kept(load_of_stages, policy, seed, tmp_path):
+    topology = policies.variant(policies.CITY, tmp_path, factor=policies.LOADS[load_of_stages])
+    delay_ms = summary_of(Ask(topology, policy, seed))["delay_s"]["mean"] * 1e3
+    entry = load("policies").row(f"city, load {load_of_stages:.2f}: {policy} mean delay")
+    assert len(entry["samples"]) == policies.SEEDS
+    assert delay_ms == pytest.approx(entry["samples"][seed - 1], rel=1e-6), AGAIN.format("policies")
+
+
+@pytest.mark.slow
+def test_a_fixed_threshold_on_the_city_simulates_as_kept(tmp_path):
+    topology = policies.variant(policies.CITY, tmp_path, factor=0.9999)
+    asks = [Ask(topology, "fixed-threshold:threshold=0.8", seed) for seed in range(1, thresholds.CURVE_SEEDS + 1)]
+    accuracy = fmean(summary["accuracy"] for summary in map(summary_of, asks))
+    kept = load("thresholds").value("city: fixed threshold 0.8: accuracy")
+    assert accuracy == pytest.approx(kept, rel=1e-6), AGAIN.format("thresholds")
+
+
+@pytest.mark.slow
+def test_rounds_from_a_cold_start_are_as_kept():
+    counts = []
+    for seed in range(convergence.INSTANCES):
+        network, fixed = random_network(seed, load=0.5, sizes=convergence.SIZES, spread=4)
+        sweeps = Sweeps(network, network.speed_rows(), fixed, convergence.RULE)
+        best_s = convergence.optimum_s(network, fixed)
+        counts.append(convergence.rounds_to(sweeps, best_s, (0.05, 0.01), Sweeps.round))
+    kept = {entry["name"]: entry["value"] for entry in load("convergence").rows if entry["rival"] is None}
+    for entry in convergence.counted("cold start, load 0.5", counts, None):
+        assert entry["value"] == kept[entry["name"]], AGAIN.format("convergence")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_keeping_reads_back_equal(elsewhere):
+    entries = [row("a", 1.5, "ms", most=2, interval=(1.0, 2.0), samples=[1.0, 2.0]), text("monitor", ["x", " y"])]
+    path = keep("some", entries, "0123abc")
+    assert path == elsewhere / "some.json"
+    found = load("some")
+    assert list(found.rows) == entries
+    assert found.commit == "0123abc"
+    assert found.text("monitor") == ["x", " y"]
+    assert len(path.read_text().splitlines()) > len(entries)
+    assert json.loads(path.read_text())["machine"]["kernel"]
+
+
+@pytest.mark.parametrize("entries", [[], [row("a", 1.0, "s"), row("b", -1.0, "s", most=2)]])
+def test_what_tells_nothing_does_not_replace_a_kept_result(elsewhere, entries):
+    keep("some", [row("a", 7.0, "s")], "0123abc")
+    with pytest.raises(ValueError, match="some"):
+        keep("some", entries, "4567def")
+    assert load("some").value("a") == 7.0
+    assert elsewhere.exists()
+
+
+def test_figures_that_are_missing_twice_there_or_invalid_are_not_rendered():
+    entries = [row("a", 1.0, ""), row("b", 1.0, ""), row("b", 2.0, ""), row("c", None, "s"), row("d", 1, "", rival="x")]
+    result = Result("some", "make some", "0123abc", "2026-01-01", {}, tuple(entries))
+    assert result.value("a") == 1.0
+    assert result.value("d", "x") == 1.0
+    for name in ("b", "c", "nothing"):
+        with pytest.raises(KeyError, match="some"):
+            result.value(name)
+    with pytest.raises(KeyError, match="no row matches"):
+        result.values("nothing.*")
+    with pytest.raises(KeyError, match="invalid"):
+        result.values("[ac]")
+
+
+def test_one_command_measures_keeps_and_ends_with_the_verdict(elsewhere, capsys):
+    assert _run(["models"], None, keeps=True) == 0
+    assert load("models").rows == tuple(models.rows())
+    assert f"kept in {elsewhere / 'models.json'}" in capsys.readouterr().out
+
+
+def test_invalid_figures_are_not_kept_and_a_bench_that_fails_spares_the_others(elsewhere, monkeypatch, capsys):
+    monkeypatch.setattr(models, "rows", lambda: iter([row("a", -1.0, "s", most=2.0)]))
+    monkeypatch.setattr(convergence, "rows", lambda: iter([]))
+    assert _run(["models"], None, keeps=True) == INVALID
+    assert "not kept: 1 figures of models are invalid" in capsys.readouterr().out
+    assert _run(["convergence", "models"], elsewhere.parent / "rows.json", keeps=True) == FAILED
+    assert not elsewhere.exists()
+    assert [entry["bench"] for entry in json.loads((elsewhere.parent / "rows.json").read_text())] == ["models"]

@@ -1,0 +1,75 @@
+"""Thresholds that adapt against fixed ones, simulated: `python -m tests.bench thresholds` (ten minutes on two cores).
+
+How much more accurate DTO-EE's own thresholds are, over theta, than the best fixed one at equal mean delay; on city and
+surge, and on city with a scarce last stage.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.bench.policies import CITY, run, variant
+from tests.bench.table import POINTS, SHARE, Row, main, row
+
+SURGE = CITY.with_name("surge.yaml")
+SCARCE = 0.3
+GAINED = "accuracy of joint over the best fixed threshold at equal delay, most"
+CURVE_SEEDS = 3
+FIXED = (0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+THETAS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+CASES = (
+    ("city", CITY, 1.0), ("surge", SURGE, 1.0), (f"city, last stage at {SCARCE:g} of its speed", CITY, SCARCE)
+)  # fmt: skip
+
+
+def rows() -> Iterator[Row]:
+    """Delay against accuracy in each case, and the most that is gained."""
+    gained = []
+    with tempfile.TemporaryDirectory() as name:
+        for what, source, core in CASES:
+            for entry in curve(what, source, Path(name), core=core):
+                if entry["name"].endswith(GAINED) and entry["value"] is not None:
+                    gained.append(entry["value"])
+                yield entry
+    what = "accuracy gained by joint thresholds at equal delay, most"
+    yield row(what, max(gained, default=None), "points", least=4, possible=POINTS)
+
+
+def curve(what: str, source: Path, folder: Path, *, core: float = 1.0) -> Iterator[Row]:
+    """How much more accurate joint thresholds are than the best fixed one at equal mean delay, over theta."""
+    specs = tuple(f"fixed-threshold:threshold={c}" for c in FIXED)
+    fixed = run(variant(source, folder, factor=0.9999, core=core), specs, CURVE_SEEDS, folder)
+    joint = []
+    for theta_s in THETAS_S:
+        found = run(variant(source, folder, theta_s=theta_s, core=core), ("dto-ee",), CURVE_SEEDS, folder).table[0]
+        if not found.overloaded_runs:
+            joint.append((found.delay_mean_s.mean, found.accuracy.mean))
+            yield row(f"{what}: dto-ee, theta {theta_s:g} s: accuracy", found.accuracy.mean, "", possible=SHARE,
+                      rival=f"at {found.delay_mean_s.mean * 1e3:.0f} ms")  # fmt: skip
+    stable = [(f.delay_mean_s.mean, f.accuracy.mean) for f in fixed.table if not f.overloaded_runs]
+    for c, figures in zip(FIXED, fixed.table, strict=True):
+        if not figures.overloaded_runs:
+            yield row(f"{what}: fixed threshold {c}: accuracy", figures.accuracy.mean, "", possible=SHARE,
+                      rival=f"at {figures.delay_mean_s.mean * 1e3:.0f} ms")  # fmt: skip
+    at_s, most = most_gained(stable, joint)
+    rival = None if at_s is None else f"at {at_s * 1e3:.0f} ms"
+    yield row(f"{what}: {GAINED}", None if most is None else most * 100, "points", rival=rival, possible=POINTS)
+
+
+def most_gained(
+    fixed: list[tuple[float, float]], joint: list[tuple[float, float]]
+) -> tuple[float, float] | tuple[None, None]:
+    """The (delay, gain) of most gain in accuracy, of (delay, accuracy) pairs; None where no delays can be compared."""
+    if not fixed:
+        return None, None
+    delay_s, accuracy = np.array(sorted(fixed)).T
+    best_fixed = np.maximum.accumulate(accuracy)
+    gains = [(mean_s, value - float(np.interp(mean_s, delay_s, best_fixed)))
+             for mean_s, value in joint if delay_s[0] <= mean_s <= delay_s[-1]]  # fmt: skip
+    return max(gains, key=lambda pair: pair[1], default=(None, None))
+
+
+if __name__ == "__main__":
+    main(rows, __doc__)
