@@ -12,9 +12,9 @@ work / capacity for a task, first come first served. What a task took longer in 
 Not counted: acknowledgements, prices and reports, which share the links; they are small.
 """
 
-from testbed.expectation.passage import Offer, PassedHop, PassedTask
+from testbed.expectation.passage import PassedHop, PassedTask
 from testbed.expectation.replay import Expected, expected_delays
 from testbed.expectation.steps import Lateness, Steps, steps_of
 from testbed.expectation.world import World
 
-__all__ = ["Expected", "Lateness", "Offer", "PassedHop", "PassedTask", "Steps", "World", "expected_delays", "steps_of"]
+__all__ = ["Expected", "Lateness", "PassedHop", "PassedTask", "Steps", "World", "expected_delays", "steps_of"]

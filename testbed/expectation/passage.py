@@ -3,23 +3,18 @@
 import msgspec
 from msgspec import Struct
 
-
-class Offer(Struct, frozen=True, array_like=True):
-    """A task handed to `receiver` at `sent_s`."""
-
-    receiver: str
-    sent_s: float
+from node_agent.wire import Handover
 
 
 class PassedHop(Struct, frozen=True):
-    """One server on a task's way; `offered`: to whom it passed the task on before, who did not answer in time."""
+    """One server on a task's way; `failed`: to whom it handed the task before, who did not answer."""
 
     node: str
     received_s: float
     started_s: float
     finished_s: float
     sent_s: float
-    offered: tuple[Offer, ...] = ()
+    failed: tuple[Handover, ...] = ()
 
 
 Way = tuple[PassedHop, ...]
@@ -37,7 +32,7 @@ class PassedTask(Struct, frozen=True):
     created_s: float
     status: str
     completed_s: float | None = None
-    offers: tuple[Offer, ...] = ()
+    offers: tuple[Handover, ...] = ()
     hops: Way = ()
     repeats: tuple[Way, ...] = ()
 
@@ -46,7 +41,7 @@ class PassedTask(Struct, frozen=True):
         """The one that counts first."""
         return (self.hops, *self.repeats)
 
-    def offer_of(self, way: Way) -> Offer | None:
+    def offer_of(self, way: Way) -> Handover | None:
         """The offer with which a way began: the last one to its first server before the task came there.
 
         None where it is not known: runs of earlier versions do not say.

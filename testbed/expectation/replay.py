@@ -4,11 +4,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testbed.expectation.passage import Offer, PassedTask, Way
+from node_agent.wire import Handover
+from testbed.expectation.passage import PassedTask, Way
 from testbed.expectation.world import ExactNetwork, World
 
 DRAWS = 8  # where links lose or jitter
-SLOW_SHARE = 0.5  # of a time-out: a message that takes longer on an exact link may well not be answered in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,12 @@ class Expected:
 
 
 def expected_delays(
-    world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Offer], float], *, draws: int | None = None
+    world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], *, draws: int | None = None
 ) -> Expected:
     """What the delay of every completed task would have been.
 
-    A task that was offered more than once starts with the offer that was taken if those before had to fail: their
-    receiver was down, or they could not have arrived in time (`failed`: when they should have, from `steps_of`).
-    Otherwise it starts when the workload wanted it.
+    A task that was offered more than once starts with the offer that was taken if those before had to fail
+    (`World.had_to_fail`; `failed`: when they should have arrived, from `steps_of`). Otherwise it starts when the workload wanted it.
     """
     completed = [task for task in tasks if task.completed_s is not None and task.hops]
     number = draws if draws is not None else DRAWS if world.is_random else 1
@@ -59,7 +58,7 @@ class _Replay:
     """One time through all tasks."""
 
     def __init__(
-        self, world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Offer], float], draw: int
+        self, world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], draw: int
     ) -> None:
         self._world = world
         self._failed = failed
@@ -88,14 +87,8 @@ class _Replay:
         had_to_fail = any(self._had_to_fail(task, task.device, each, offer.sent_s) for each in earlier)
         return offer.sent_s if had_to_fail else task.created_s
 
-    def _had_to_fail(self, task: PassedTask, sender: str, offer: Offer, until_s: float) -> bool:
-        """Whether an offer, given up at `until_s`, could not be answered in time in the exact world either."""
-        if self._world.loses or any(
-            self._world.is_down(node, offer.sent_s, until_s) for node in (sender, offer.receiver)
-        ):
-            return True
-        arrived_s = self._failed.get((task.id, offer), offer.sent_s)
-        return arrived_s - offer.sent_s > SLOW_SHARE * (until_s - offer.sent_s)
+    def _had_to_fail(self, task: PassedTask, sender: str, offer: Handover, until_s: float) -> bool:
+        return self._world.had_to_fail(sender, offer, until_s, self._failed.get((task.id, offer), offer.sent_s))
 
     def _pass_on(self, passage: _Passage) -> None:
         """To the next server of its way, or, from the last one, back to the device."""
@@ -125,7 +118,7 @@ class _Replay:
     def _served(self, passage: _Passage) -> None:
         name, hop = passage.nodes[passage.at], passage.way[passage.at - 1]
         held_s = 0.0
-        if hop.offered and any(self._had_to_fail(passage.task, name, each, hop.sent_s) for each in hop.offered):
+        if hop.failed and any(self._had_to_fail(passage.task, name, each, hop.sent_s) for each in hop.failed):
             held_s = hop.sent_s - hop.finished_s  # until the receiver was found that answered
         agenda = self._network.agenda
         agenda.at(agenda.now_s + held_s, self._pass_on, passage)

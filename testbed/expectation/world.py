@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from node_agent.config import Timeouts
 from node_agent.models.tables import SubModelProfile
-from node_agent.wire import Hop, Result, Task, TensorForm
+from node_agent.wire import Handover, Hop, Result, Task, TensorForm
 from testbed.scenario import CapacityChange, LinkChange, NodeChange, Scenario
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Connection, Links
@@ -16,6 +16,7 @@ from testbed.simulation.nodes import message_bytes
 FOREVER_S = 1e12
 ACTIONS_AT_ONCE = 100_000
 A_NUMBER, A_TIME_S = 1000, 0.1  # as long as most when encoded
+SLOW_SHARE = 0.5  # of a wait: what should have arrived later than that may well not be answered in time
 Path = tuple[str, str]  # sender, receiver
 Seen = Callable[[float], None]  # told when a message arrived
 
@@ -39,7 +40,7 @@ class World:
                 self._capacities[event.server].append((event.at_s, event.capacity_flop_per_s))
             elif isinstance(event, NodeChange):
                 self._note_switch(event)
-        shapes = [link.shape for link in scenario.links]
+        shapes = [shape for link in scenario.links for shape in link.shapes]
         shapes += [event.shape for event in scenario.events if isinstance(event, LinkChange)]
         # What is expected of a task is then a matter of chance; an offer may come to nothing.
         self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
@@ -59,6 +60,20 @@ class World:
         """Whether the scenario has a node down at some time from `from_s` to `until_s`."""
         return any(from_s < end_s and until_s > begin_s for begin_s, end_s in self._down.get(node, ()))
 
+    def had_to_fail(self, sender: str, handover: Handover, until_s: float, arrival_s: float) -> bool:
+        """Whether a handover that was given up at `until_s` could not be answered in time in this world either.
+
+        `arrival_s` is when it should have arrived.
+        """
+        if self.loses or any(self.is_down(node, handover.sent_s, until_s) for node in (sender, handover.receiver)):
+            return True
+        return arrival_s - handover.sent_s > SLOW_SHARE * (until_s - handover.sent_s)
+
+    def service_rate_per_s(self, server: str, at_s: float) -> float:
+        """Tasks a server serves in a second at its capacity of that moment."""
+        capacity = next(each for from_s, each in reversed(self._capacities[server]) if from_s <= at_s)
+        return capacity / self._work_flop[self._stage[server] - 1]
+
     def served_by_s(self, server: str, from_s: float) -> float:
         """When a service that begins at `from_s` ends, whatever the capacity does meanwhile."""
         left_flop, now_s = self._work_flop[self._stage[server] - 1], from_s
@@ -74,7 +89,7 @@ class World:
     def _task_bytes(self, way: tuple[str, ...]) -> int:
         """Of a task that the last node of its way so far, device first, passes on."""
         form = self._forms[len(way) - 1]
-        return message_bytes(Task(A_NUMBER, way[0], 1, A_TIME_S, _hops(way[1:]), form), form.byte_count)
+        return message_bytes(Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form), form.byte_count)
 
     def _result_bytes(self, way: tuple[str, ...]) -> int:
         hops = _hops(way[1:])
@@ -99,7 +114,7 @@ class ExactNetwork:
             self.agenda.at(change.at_s, self._change, change)
 
     def _change(self, change: LinkChange) -> None:
-        self._links.change(change.ends, change.shape)
+        self._links.change(change.ends, change.shape, sender=change.sender)
 
     def send_at(self, at_s: float, path: Path, size_bytes: int, seen: Seen) -> None:
         """Send a message at a time to come; `seen` is told when it arrives."""

@@ -71,6 +71,7 @@ class NetworkStatistics:
     relay_cpu_s: float
     realtime_priority: bool
     links: tuple[LinkStatistics, ...] = ()
+    stalls_s: tuple[tuple[float, float], ...] = ()  # when the relay did not run though it had to [CLOCK_MONOTONIC]
 
 
 class DelayBackend(Protocol):
@@ -277,6 +278,7 @@ class RelayDelay:
             relay_cpu_s=float(answer["cpu_s"]),
             realtime_priority=bool(answer["realtime"]),
             links=tuple(self._links_statistics()),
+            stalls_s=tuple((from_ns * 1e-9, until_ns * 1e-9) for from_ns, until_ns in answer["stalls_ns"]),
         )
 
     def forget_lateness(self) -> None:

@@ -31,9 +31,9 @@ def members(stated: dict) -> dict[str, dict]:
     """Every node of a section, groups resolved."""
     found = {}
     for name, options in stated.items():
-        options = options or {}
-        names = [f"{name}-{k + 1}" for k in range(options["count"])] if "count" in options else [name]
-        found |= dict.fromkeys(names, options)
+        count = (options or {}).get("count")
+        names = [f"{name}-{k + 1}" for k in range(count)] if count else [name]
+        found |= dict.fromkeys(names, options or {})
     return found
 
 
