@@ -359,7 +359,7 @@ class Agent:
             deadlines=deadlines,
             late_timers=late_timers,
             worst_timer_s=worst_s / self._config.time_scale,
-            stalls=tuple((self._emulated_s(from_s), self._emulated_s(until_s)) for from_s, until_s in self._stalls.take()),
+            stalls=tuple((self._emulated_s(from_s), self._emulated_s(to_s)) for from_s, to_s in self._stalls.take()),
         )
 
     def _note(self, kind: str, detail: str) -> None:

@@ -19,6 +19,7 @@ from testbed.claim import Claim
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
 from testbed.evidence import Evidence
+from testbed.expectation import Findings, World, hold_against
 from testbed.fidelity import Report, assess, refuse_broken
 from testbed.interrupts import Interrupts
 from testbed.launcher import Launcher, LaunchError
@@ -28,7 +29,7 @@ from testbed.network import EmulatedNetwork, MeasuredPath
 from testbed.network.emulated import BackendChoice
 from testbed.nursery import Warm
 from testbed.observer import RunObserver
-from testbed.recorder import Recorder, sub_model_facts
+from testbed.recorder import DECISIONS, TASKS, Recorder, sub_model_facts
 from testbed.rootless import refuse_quota
 from testbed.scenario import CapacityChange, Scenario
 from testbed.trace.workload import Arrival
@@ -110,6 +111,7 @@ class Experiment:
         self._setup_s: dict[str, float] = {}
         self._accounts: Accounts | None = None
         self._report: Report | None = None
+        self._witness: Witness | None = None  # once the run is over
 
     def run(self) -> Outcome:
         """Run to the end. Ctrl-C ends early and keeps what was recorded.
@@ -146,6 +148,7 @@ class Experiment:
                 raise
             finally:
                 interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
+                self._judge(recorder)
                 summary = self._summary()
                 recorder.finish(summary, reason)
                 plan.release()
@@ -274,6 +277,27 @@ class Experiment:
         finally:
             accounts.close(live.now_s)
             self._report = witness.report()
+            self._witness = witness
+
+    def _judge(self, recorder: Recorder) -> None:
+        """Hold what was recorded against its expectation. What was recorded counts more: this never fails a run."""
+        witness, accounts = self._witness, self._accounts
+        if witness is None or accounts is None:
+            return
+        plan = self._plan
+        scenario, costs = plan.scenario, stated_costs(plan.bundle, plan.scenario.model)
+        world = World(scenario, costs.profiles, costs.input_forms, timeouts(scenario, costs.input_forms))
+        self._observer.phase("holding every task against its expectation")
+        try:
+            recorder.flush()
+            findings = hold_against(
+                world, recorder.path / TASKS, recorder.path / DECISIONS,
+                repeats=accounts.repeats, stalls=witness.stalls, relayed=witness.relayed,
+            )  # fmt: skip
+            recorder.complete_tasks(findings.expected_s, accounts.repeats)
+        except Exception as error:
+            findings = Findings(trouble=f"the run could not be held against its expectation: {error!r}")
+        self._report = witness.verdict(findings)
 
     def _summary(self) -> dict[str, object] | None:
         if self._accounts is None:

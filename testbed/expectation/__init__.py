@@ -12,9 +12,15 @@ work / capacity for a task, first come first served. What a task took longer in 
 Not counted: acknowledgements, prices and reports, which share the links; they are small.
 """
 
+from testbed.expectation.causes import RELAY, Cause, Stall
+from testbed.expectation.deviation import Figure
+from testbed.expectation.findings import Findings, hold_against
 from testbed.expectation.passage import PassedHop, PassedTask
 from testbed.expectation.replay import Expected, expected_delays
 from testbed.expectation.steps import Lateness, Steps, steps_of
 from testbed.expectation.world import World
 
-__all__ = ["Expected", "Lateness", "PassedHop", "PassedTask", "Steps", "World", "expected_delays", "steps_of"]
+__all__ = [
+    "RELAY", "Cause", "Expected", "Figure", "Findings", "Lateness", "PassedHop", "PassedTask", "Stall", "Steps",
+    "World", "expected_delays", "hold_against", "steps_of",
+]  # fmt: skip

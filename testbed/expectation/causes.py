@@ -17,6 +17,7 @@ from testbed.expectation.steps import Lateness
 LATE_S = 0.002  # real time: less is the noise of a quiet machine, several times
 TOGETHER_S = 0.020  # real time within which a process that runs again takes what has come meanwhile
 RELAY = "relay"
+FEWEST_CHAINED = 3  # messages behind others that tell the rate of a link
 Kind = Literal["relay", "agent", "link"]
 
 
@@ -42,6 +43,7 @@ class Cause:
     tasks: int
     from_s: float
     until_s: float
+    carried_mbit_per_s: float | None = None  # of a link: the rate at which it carried what came late
 
     @property
     def name(self) -> str:
@@ -76,10 +78,26 @@ def causes_of(
             tasks=len({step.task for step in steps}),
             from_s=min(step.at_s - step.late_s for step in steps),
             until_s=max(step.at_s for step in steps),
+            carried_mbit_per_s=_carried_mbit_per_s(steps) if kind == "link" else None,
         )
         for (kind, what), steps in charged.items()
     ]  # fmt: skip
     return sorted(causes, key=lambda cause: -cause.late_s)
+
+
+def _carried_mbit_per_s(steps: Sequence[Lateness]) -> float | None:
+    """The rate of late messages that followed one another closely: bytes of all but the first over the time between.
+
+    None where a link was late with too few of them.
+    """
+    ordered = sorted((step for step in steps if step.size_bytes), key=lambda step: step.at_s)
+    chained = [
+        (step.size_bytes, step.at_s - before.at_s)
+        for before, step in pairwise(ordered)
+        if step.sent_s < before.at_s < step.at_s
+    ]
+    time_s = sum(gap_s for _, gap_s in chained)
+    return sum(size for size, _ in chained) * 8e-6 / time_s if len(chained) >= FEWEST_CHAINED and time_s > 0 else None
 
 
 class _Naming:

@@ -1,4 +1,4 @@
-"""What decisions were made of: service and link times as nodes had measured them, against what they should have been."""
+"""What decisions were made of: service and link times as nodes measured them, against what they should have been."""
 
 from bisect import bisect_right
 from collections import defaultdict

@@ -18,6 +18,12 @@ class Expected:
     draws: tuple[Mapping[int, float], ...]
 
     @property
+    def mean_s(self) -> dict[int, float]:
+        """By task, the mean over the draws."""
+        first, *others = self.draws
+        return {task: (at_s + sum(draw[task] for draw in others)) / len(self.draws) for task, at_s in first.items()}
+
+    @property
     def exact(self) -> Mapping[int, float] | None:
         """By task; None where links lose or jitter."""
         return self.draws[0] if len(self.draws) == 1 else None
@@ -29,7 +35,8 @@ def expected_delays(
     """What the delay of every completed task would have been.
 
     A task that was offered more than once starts with the offer that was taken if those before had to fail
-    (`World.had_to_fail`; `failed`: when they should have arrived, from `steps_of`). Otherwise it starts when the workload wanted it.
+    (`World.had_to_fail`; `failed`: when they should have arrived, from `steps_of`). Otherwise it starts when the
+    workload wanted it.
     """
     completed = [task for task in tasks if task.completed_s is not None and task.hops]
     number = draws if draws is not None else DRAWS if world.is_random else 1

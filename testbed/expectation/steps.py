@@ -111,7 +111,7 @@ def _unanswered(
             *((hop.node, hop.failed, hop.sent_s) for hop in task.hops),
         ):
             next_s = [*(each.sent_s for each in failed[1:]), last_s]
-            for offer, until_s in zip(failed, next_s, strict=True):
+            for offer, until_s in zip(failed, next_s, strict=False):  # nothing failed: nothing to judge
                 arrival_s = arrivals.get((task.id, offer))
                 if arrival_s is not None and not world.had_to_fail(sender, offer, until_s, arrival_s):
                     path = (sender, offer.receiver)

@@ -39,7 +39,7 @@ def test_an_undisturbed_run_is_what_was_expected(tmp_path, text):
     # Rounds and acknowledgements share the links; a number in a header may be a few bytes longer.
     np.testing.assert_allclose(expected_s, delays_s(tasks), atol=1e-3)
     assert abs(expected_s.mean() / delays_s(tasks).mean() - 1) < 1e-3
-    assert {step.step for step in steps.late} == {"transfer", "queue", "service", "sending", "return"}
+    assert {step.step for step in steps.late} == {"offering", "transfer", "queue", "service", "sending", "return"}
     assert max(abs(step.late_s) for step in steps.late) < 1e-3
     assert max(abs(step.late_s) for step in steps.late if step.step in ("service", "sending")) < 10 * US
 
