@@ -87,8 +87,8 @@ def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield label, "simulated: links and service times are computed, answers were measured before; no delay is real"
         return
     parts = (
-        _verdict(fidelity), _network(fidelity), _paths(fidelity), _changes(fidelity), _compute(fidelity),
-        _tasks_touched(fidelity),
+        _verdict(fidelity), _expected(fidelity), _network(fidelity), _paths(fidelity), _changes(fidelity),
+        _compute(fidelity), _tasks_touched(fidelity),
     )  # fmt: skip
     for text in (*(text for part in parts for text in part), *_host(fidelity)):
         yield label, text
@@ -104,6 +104,14 @@ def _verdict(fidelity: Mapping[str, Any]) -> Iterator[str]:
     for text in (f"{verdict}: {reasons[0]}" if reasons else verdict, *reasons[1:]):
         for line in wrap(text.replace(" %", UNBROKEN_PERCENT), TEXT_WIDTH):
             yield line.replace(UNBROKEN_PERCENT, " %")
+
+
+def _expected(fidelity: Mapping[str, Any]) -> Iterator[str]:
+    """The delays beside those of an exact machine."""
+    expected, off = fidelity.get("expected_delay_s"), fidelity.get("delay_off")
+    if expected and off:
+        each = [f"{name} {_milliseconds(expected[name])} ({_percent(off[name], '+.1%')})" for name in expected]
+        yield f"expected: {'   '.join(each)}"
 
 
 def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
