@@ -85,6 +85,8 @@ def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     label = "Fidelity"
     if fidelity.get("simulated"):
         yield label, "simulated: links and service times are computed, answers were measured before; no delay is real"
+        if links := fidelity.get("links_outside_validation"):
+            yield "", outside_validation_text(links)
         return
     parts = (
         _verdict(fidelity), _expected(fidelity), _network(fidelity), _paths(fidelity), _changes(fidelity),
@@ -93,6 +95,11 @@ def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for text in (*(text for part in parts for text in part), *_host(fidelity)):
         yield label, text
         label = ""
+
+
+def outside_validation_text(links: Iterable[str]) -> str:
+    """The line that warns of lossy and jittery links for which the simulation was not validated."""
+    return f"not validated against live runs for these links: {', '.join(links)}"
 
 
 def _verdict(fidelity: Mapping[str, Any]) -> Iterator[str]:

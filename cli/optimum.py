@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.closing import outside_validation_text
 from cli.quantity import DURATION_HELP, seconds
 
 if TYPE_CHECKING:
@@ -26,11 +28,10 @@ DEVICES_SHOWN = 12
 def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...] | None:
     if value == "search":
         return None
-    from node_agent.dtoee.thresholds import NEVER
     from testbed.units import QuantityError, parse_number
 
     try:
-        return tuple(NEVER if part.strip() == "never" else parse_number(part) for part in value.split(","))
+        return tuple(math.inf if part.strip() == "never" else parse_number(part) for part in value.split(","))
     except QuantityError:
         message = f"{value!r} is neither search nor numbers such as 0.8 or 0.8,never"
         raise click.BadParameter(message, ctx, param) from None
@@ -93,6 +94,8 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
         )
     for segment in optimum.unserved:
         yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
+    if optimum.links_outside_validation:
+        yield "", outside_validation_text(optimum.links_outside_validation)
     if summary is None:
         return
     beside = run_beside(optimum, summary)

@@ -117,9 +117,10 @@ class LinkTime:
         """A control message took this long."""
         self._small_s = _smooth(self._small_s, max(0.0, link_s), self.WEIGHT)
 
-    def observe_back(self, link_s: float) -> None:
-        """A control message from the receiver took this long."""
+    def observe_back(self, link_s: float) -> float:
+        """A control message from the receiver took this long; `back_s` with it."""
         self.back_s = _smooth(self.back_s, max(0.0, link_s), self.WEIGHT)
+        return self.back_s
 
     def observe_rate(self, byte_per_s: float) -> None:
         """The link carried bytes at this rate, its delay left out; times are averaged, as one is never far off."""

@@ -4,7 +4,7 @@ A result goes straight to its device, over a route that its task need not have c
 the server sends its devices probes of a result's size, a few in every slot, and weighs their times by whose tasks it
 gets. Stage 1 needs none of this: a device measures the way back by the reports of every round, and its offers say it.
 
-Decision: probes, a quarter of the devices in a slot. They cost a city of 65 nodes some 2 % more messages, of kinds that
+Decision: probes, a quarter of the devices in a slot. They cost a city of 65 nodes some 3 % more messages, of kinds that
 exist, and also measure for a server that gets no tasks. Rejected: adding up the times of small messages along the
 tasks' way, since results may go another; offers that carry every device's times to all servers further on, whose size
 grows with both; acknowledged results, one more message a task, and none where no task goes.

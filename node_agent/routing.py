@@ -39,6 +39,8 @@ class Receiver:
     told: int = 0  # tasks before it or in service, as it last said
     unacked: int = 0  # tasks sent there that it has not taken over yet
     sent: int = 0  # tasks sent there since the start of the slot
+    # (1 - I) (ret - mean ret): what its results cost this device beyond the mean of all devices, which it reports [s]
+    return_correction_s: float = 0.0
 
     @property
     def backlog(self) -> int:
@@ -56,10 +58,21 @@ class Receiver:
         if told is not None:
             self.told = told
 
+    def reported(self, report: Report, back_s: float | None) -> None:
+        """It has reported; to a device, the report was `back_s` on its way, as a result from there would be."""
+        self.report = report
+        self.link.observe_small(report.link_s)
+        self.told = report.backlog
+        if back_s is not None:
+            exiting = 1 - report.remaining_ratio
+            self.return_correction_s = exiting * (self.link.observe_back(back_s) - report.return_s)
+
     @property
-    def exiting(self) -> float:
-        """Share of the tasks there that leave there, 1 - I, as last told; 0 before."""
-        return 0.0 if self.report is None else 1 - self.report.remaining_ratio
+    def return_s(self) -> float:
+        """Mean time that a task sent there pays for a result that leaves there, (1 - I) ret, as far as known [s]."""
+        if self.report is None:
+            return 0.0
+        return (1 - self.report.remaining_ratio) * self.report.return_s + self.return_correction_s
 
     @property
     def alive(self) -> bool:
@@ -120,8 +133,8 @@ class Routing:
                 link_s=r.link.transfer_s,
                 backlog=r.backlog,
                 service_per_s=(r.report or UNHEARD).service_rate_per_s,
-                onward_delay_s=(r.report or UNHEARD).onward_delay_s + self._return_correction_s(r),
-                return_s=r.exiting * (r.report or UNHEARD).return_s + self._return_correction_s(r),
+                onward_delay_s=(r.report or UNHEARD).onward_delay_s + r.return_correction_s,
+                return_s=r.return_s,
             )
             for r in usable
         ]
@@ -225,15 +238,9 @@ class Routing:
             link_prices_s=self._link_prices_s(link_times_s),
             link_rates_byte_per_s=[r.link.byte_per_s for r in self._order],
             sent=self._sent.copy(),
-            return_corrections_s=[self._return_correction_s(r) for r in self._order] if self._is_device else (),
+            return_corrections_s=[r.return_correction_s for r in self._order] if self._is_device else (),
         )
         return self._priced
-
-    def _return_correction_s(self, receiver: Receiver) -> float:
-        """What a result from there to this device costs beyond the mean over all devices that its report counts [s]."""
-        if not self._is_device or receiver.report is None or receiver.link.back_s is None:
-            return 0.0
-        return receiver.exiting * (receiver.link.back_s - receiver.report.return_s)
 
     def _link_prices_s(self, times_s: list[float]) -> list[float]:
         """What one more task per second adds to the time on each link, at the planned flow: t' of a queued link.

@@ -50,10 +50,7 @@ class Sweep:
         if {len(passed) for _, passed in report.onward_paths} != {thresholds_left}:
             self._outbox.note("unexpected-message", f"Report from {peer} with thresholds of another model")
             return False
-        receiver.report = report
-        receiver.link.observe_small(report.link_s)
-        receiver.link.observe_back(received_s - report.sent_s)
-        receiver.told = report.backlog
+        receiver.reported(report, received_s - report.sent_s if self._config.is_device else None)
         self.all_done = self.all_done and report.done
         if peer not in self._awaited:
             return False

@@ -167,7 +167,7 @@ class Report(Struct, frozen=True, tag="report"):
     Costs are seconds of total delay per task: `marginal_s` of taking a task on (Omega), `best_s` the same if all
     downstream rows were ideal (m), `local_s` the server's own share (D' and penalty), `onward_s` that of a task which
     continues (B), `curvature_s2` a bound on the second derivative (R, s^2/task). `onward_delay_s` is no marginal but
-    the mean time that a task still needs once it has left this server, 0 for those that exit there. `onward_paths`
+    the mean time that a task, or the result of one that exits here, still needs after this server. `onward_paths`
     gives the thresholds that a task finds from here on, this server's own first, with their probabilities.
     `offloaders` is how many announced a flow in this round: all of them may move at once. `return_s` is the mean time
     of a result from here to its device; all costs and delays above count it for the tasks that exit here.

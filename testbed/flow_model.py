@@ -3,7 +3,9 @@
 Devices offer tasks at their mean rates; a server serves one task at a time in exactly work / capacity seconds (paced
 service does not vary); a task on its way to a receiver needs the delays of all links of its route, its bytes at the
 rate of the slowest, and, at every other link, one more segment: TCP sends on while it receives. The result's way back
-to the device is counted the same way.
+to the device is counted the same way. Where links lose or jitter frames, a task needs what TCP's repetitions and the
+order of its segments add on average when little is sent (`testbed.transfers`), and no more tasks get through than TCP
+gets through there.
 
 Decision: an offloader's tasks queue for the slowest link of their route, one queue per pair of offloader and receiver.
 Where several pairs share a link (an uplink behind a switch) the waiting for each other is left out, so that the delay
@@ -13,8 +15,8 @@ Decision: results queue nowhere, since they are small, and neither do control me
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,6 +41,7 @@ from testbed.scenario import (
 )
 from testbed.trace.following import mean_shape, traced_courses
 from testbed.trace.workload import Arrival
+from testbed.transfers import Transfers, is_troubled, transfers
 
 FRAMING_BYTES = 20  # ZeroMQ's lengths and flags of a message with a tensor frame
 BITS_PER_MBIT = 1e6
@@ -151,6 +154,11 @@ def transfer_s(shapes: Sequence[LinkShape], byte_count: int) -> float:
     return sum(shape.delay_s for shape in shapes) + byte_count / slowest + relayed_s
 
 
+def lateness(shapes: Sequence[LinkShape], byte_count: int, time_scale: float) -> Transfers | None:
+    """What loss and jitter of links in a row do to messages of this size; None where there is neither."""
+    return transfers(shapes, byte_count, time_scale) if is_troubled(shapes) else None
+
+
 def slowest_byte_per_s(shapes: Sequence[LinkShape]) -> float:
     """Rate of the slowest of some links [byte/s]."""
     return min(shape.rate_mbit_per_s for shape in shapes) * BITS_PER_MBIT / 8
@@ -160,6 +168,11 @@ def task_bytes(stage: int, tensor_bytes: int) -> int:
     """Bytes of a task that is sent to a server of `stage`: its tensor, and header and framing as nodes send them."""
     form = TensorForm("uint8", (tensor_bytes,))
     return tensor_bytes + _message_bytes(Task(10_000, "device-1", 1, 10_000, 100.1, _hops(stage - 1), form))
+
+
+def largest_task_bytes(profiles: Sequence[SubModelProfile]) -> int:
+    """Bytes of the largest task that travels between the nodes of a cut with these costs."""
+    return max(task_bytes(stage, profile.input_bytes) for stage, profile in enumerate(profiles, start=1))
 
 
 def result_bytes(stage: int) -> int:
@@ -180,12 +193,14 @@ class FlowModel:
     """A scenario's flows: the network of queues, who is who in it, and how long results take back.
 
     `names` are those of the devices, then of the servers stage by stage, in the order of the network's arrays; nodes
-    that are down, offer nothing, or lead nowhere are left out. The network itself counts no way back.
+    that are down, offer nothing, or lead nowhere are left out. The network itself counts no way back. `late` is what
+    loss and jitter do to tasks, and to results, from a sender to a receiver; its means are part of the times here.
     """
 
     network: StagedNetwork
     names: tuple[tuple[str, ...], ...]
     return_s: tuple[Array, ...]  # per stage (n_h, D): a result's time from each server to each device
+    late: Mapping[tuple[str, str], Transfers] = field(default_factory=dict)
 
     def with_returns(self, flows: Flows, rows: Rows) -> StagedNetwork:
         """The network with the results' way back, as it is for these flows and the rows that cause them.
@@ -244,8 +259,16 @@ def flow_model(
     }
     capacity = {server.name: server.capacity_flop_per_s for server in scenario.servers}
     rate = {device.name: device.rate_per_s for device in scenario.devices}
+    lateness_of: dict[tuple[str, str], Transfers] = {}
+
+    def late_of(sender: str, receiver: str, route: Sequence[LinkShape], byte_count: int) -> Transfers | None:
+        found = lateness(route, byte_count, scenario.time_scale)
+        if found is not None:
+            lateness_of[sender, receiver] = found
+        return found
+
     tiers = tuple(
-        _tier(names[h], names[h + 1], receivers, ways, shapes, task_bytes(h + 1, profiles[h].input_bytes))
+        _tier(names[h], names[h + 1], receivers, ways, shapes, task_bytes(h + 1, profiles[h].input_bytes), late_of)
         for h in range(scenario.stages)
     )
     network = StagedNetwork(
@@ -260,13 +283,16 @@ def flow_model(
     )
 
     def back_s(device: str, server: str, stage: int) -> float:
-        return transfer_s([shapes[hop] for hop in ways.hops(server, device)], result_bytes(stage))
+        route = [shapes[hop] for hop in ways.hops(server, device)]
+        size = result_bytes(stage)
+        late = late_of(server, device, route, size)
+        return transfer_s(route, size) + (late.mean_late_s if late else 0.0)
 
     return_s = tuple(
         np.array([[back_s(device, server, h) for device in names[0]] for server in names[h]])
         for h in range(1, scenario.stages + 1)
     )
-    return FlowModel(network, names, return_s)
+    return FlowModel(network, names, return_s, lateness_of)
 
 
 def staged_network(scenario: Scenario, bundle: Bundle) -> StagedNetwork:
@@ -306,6 +332,7 @@ def _tier(
     ways: Ways,
     shapes: Mapping[tuple[str, int], LinkShape],
     byte_count: int,
+    late_of: Callable[[str, str, Sequence[LinkShape], int], Transfers | None],
 ) -> Tier:
     """`shapes` by the sending end and the number of the link."""
     index = {name: number for number, name in enumerate(servers)}
@@ -320,4 +347,7 @@ def _tier(
             place[i, k], exists[i, k] = index[name], True
             needs_s[i, k] = transfer_s(route, byte_count)
             rate_per_s[i, k] = slowest_byte_per_s(route) / byte_count
+            if late := late_of(offloader, name, route, byte_count):
+                needs_s[i, k] += late.mean_late_s
+                rate_per_s[i, k] = min(rate_per_s[i, k], late.rate_per_s)
     return Tier(receivers=place, exists=exists, transfer_s=needs_s, link_rate_per_s=rate_per_s)

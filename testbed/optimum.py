@@ -9,10 +9,10 @@ thresholds by server which were found are the best ones; the gap tells how much 
 
 The model neglects what passes: every segment is taken to be in steady state from its first moment, so a queue that one
 segment leaves to the next is not counted. It takes arrivals at every server for Poisson ones, which overstates the
-delay behind servers of constant speed (mean delay by 4 to 7 % on the topologies that come with the testbed). Links lose
-and jitter nothing; results and control messages never wait. A policy that looks at queues as they are, task by task,
-knows more than any plan. So a run may come in below the bound of the model; the plans found are therefore also played
-against the very tasks of the run (`testbed.playback`), which has queues as they are.
+delay behind servers of constant speed (mean delay by 4 to 7 % on the topologies that come with the testbed). Results
+and control messages never wait. A policy that looks at queues as they are, task by task, knows more than any plan. So a
+run may come in below the bound of the model; the plans found are therefore also played against the very tasks of the
+run (`testbed.playback`), which has queues as they are.
 
 Exits and accuracy are those of the samples that the tasks carry; with a trace, of just those that it offers. The nodes
 of a run know only the validation table, so the bound also contains what hindsight is worth. The thresholds to choose
@@ -33,13 +33,14 @@ from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
 from node_agent.models import Bundle, load_bundle
 from node_agent.models.tables import SubModelProfile
-from testbed.flow_model import CutOff, FlowModel, Segment, flow_model, segments
+from testbed.flow_model import CutOff, FlowModel, Segment, flow_model, largest_task_bytes, segments
 from testbed.network.routes import Ways
 from testbed.playback import Played, play
 from testbed.recorded import read_recorded
 from testbed.scenario import Scenario
 from testbed.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
 from testbed.trace.workload import Arrival, generate
+from testbed.transfers import outside_validation
 
 SCHEMA = 1
 ROUNDING = 1e-9  # of a mean delay, below which a difference says nothing
@@ -111,6 +112,7 @@ class Optimum:
     overall: Figures | None
     played: Played | None  # the plans found, against the trace; None where some segment has no plan
     segments: tuple[SegmentOptimum, ...]
+    links_outside_validation: tuple[str, ...] = ()  # lossy and jittery links beyond what was held against live runs
 
     @property
     def unserved(self) -> tuple[SegmentOptimum, ...]:
@@ -162,7 +164,8 @@ def bound_for(
     Args:
         arrivals: a trace, in which rates are counted and against which the plans are played. Without one, rates are
             those of the scenario, and the plans are played against the trace that a run of it draws.
-        thresholds: one for all early stages, or one for each; None searches for the best.
+        thresholds: one for all early stages, or one for each, from 0 to 1 (infinite: never); None searches for the
+            best.
 
     Raises:
         InputError: the number of thresholds is wrong, or the bundle does not fit the cut.
@@ -190,7 +193,9 @@ def bound_for(
             theta_s=scenario.theta_s,
             seed=scenario.seed,
         )
-    return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found)
+    profiles = bundle.profiles(scenario.model.cut, scenario.model.activation)
+    outside = outside_validation(scenario, largest_task_bytes(profiles))
+    return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
 
 
 def offered_table(scenario: Scenario, bundle: Bundle, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
@@ -211,9 +216,9 @@ def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | No
             f"{len(thresholds)} thresholds for {early} early stages", hint="give one for all stages, or one for each"
         )
     chosen = [thresholds[0]] * early if len(thresholds) == 1 else list(thresholds)
-    if not all(0 <= threshold <= 1 or threshold == NEVER for threshold in chosen):
+    if not all(0 <= threshold <= 1 or threshold == math.inf for threshold in chosen):
         raise InputError(f"thresholds {chosen} outside 0..1", hint="for no exit at a stage state never")
-    return grid_of(offered, [np.array([threshold]) for threshold in chosen])
+    return grid_of(offered, [np.array([min(threshold, NEVER)]) for threshold in chosen])
 
 
 class _Solver:

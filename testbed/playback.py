@@ -3,8 +3,9 @@
 The flow model takes arrivals at every server for Poisson ones and every segment for steady; what leaves a server of
 constant speed is smoother, and queues pass from one segment to the next. Here the plans of all segments, each in force
 from the moment of its event, meet the tasks of a trace: what they come to is the figure to hold a run against, which
-knew neither the events nor the best plan. There are no messages, rounds, losses or jitter, and nothing is learned; a
-task keeps the speed its service began with, and a server that goes down still serves what it holds.
+knew neither the events nor the best plan. What loss and jitter add to a task's way is drawn from what the flow model
+takes the mean of, and tasks between two nodes keep their order. There are no messages and rounds, and nothing is
+learned; a task keeps the speed its service began with, and a server that goes down still serves what it holds.
 """
 
 import heapq
@@ -42,7 +43,8 @@ class _Way:
 
     receiver: str
     transmission_s: float
-    rest_s: float  # delays, and further links
+    rest_s: float  # delays, and further links; without loss and jitter
+    late_s: Sequence[float] = ()  # what these add, each as likely as the others
 
 
 @dataclass(slots=True)
@@ -54,7 +56,8 @@ class _Node:
     threshold: float = 0.0
     ways: list[_Way] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)  # cumulated
-    back_s: Mapping[str, float] = field(default_factory=dict)  # by device
+    back_s: Mapping[str, float] = field(default_factory=dict)  # by device, without loss and jitter
+    late_back_s: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by device, where there are any
 
 
 def play(
@@ -95,23 +98,31 @@ def play(
 
 
 def _nodes(plan: FlowPlan) -> dict[str, _Node]:
-    names, network = plan.model.names, plan.model.network
+    names, network, late = plan.model.names, plan.model.network, plan.model.late
     nodes = {name: _Node(0) for name in names[0]}
     for stage, servers in enumerate(names[1:]):
         back = plan.model.return_s[stage]
         for j, name in enumerate(servers):
             threshold = float(plan.thresholds[stage][j]) if stage + 1 < network.stages else -1.0
             service_s = 1 / float(network.service_per_s[stage][j])
+            late_back = {device: late[name, device] for device in names[0] if (name, device) in late}
+            back_s = dict(zip(names[0], back[j].tolist(), strict=True))
+            back_s |= {device: back_s[device] - found.mean_late_s for device, found in late_back.items()}
             nodes[name] = _Node(
-                stage + 1, service_s, threshold, back_s=dict(zip(names[0], back[j].tolist(), strict=True))
-            )
+                stage + 1, service_s, threshold, back_s=back_s,
+                late_back_s={device: found.late_s for device, found in late_back.items()},
+            )  # fmt: skip
     for stage, (tier, rows) in enumerate(zip(network.tiers, plan.rows, strict=True)):
         for i, name in enumerate(names[stage]):
             used = np.flatnonzero(tier.exists[i] & (rows[i] > 0))
             for k in used:
                 transmission_s = 1 / float(tier.link_rate_per_s[i, k])
                 rest_s = float(tier.transfer_s[i, k]) - transmission_s
-                nodes[name].ways.append(_Way(names[stage + 1][tier.receivers[i, k]], transmission_s, rest_s))
+                receiver = names[stage + 1][tier.receivers[i, k]]
+                way = _Way(receiver, transmission_s, rest_s)
+                if found := late.get((name, receiver)):
+                    way.rest_s, way.late_s = rest_s - found.mean_late_s, found.late_s
+                nodes[name].ways.append(way)
             nodes[name].shares = list(accumulate(rows[i, used].tolist()))
     return nodes
 
@@ -128,6 +139,7 @@ class _Playback:
         self._correct = answers.correct.tolist()
         self._random = random
         self._free_s: dict[object, float] = {}  # by server, and by pair of offloader and receiver
+        self._last_s: dict[tuple[str, str], float] = {}  # when the last task of such a pair arrives
         self._order = count()
         self._heap: list[tuple[float, int, Arrival, str]] = []  # when a task comes to a server
 
@@ -148,7 +160,10 @@ class _Playback:
         if node.ways and self._confidence[task.sample][node.stage - 1] < node.threshold:
             self._send(task, name, end_s)
             return
-        delay_s = end_s + node.back_s.get(task.device, 0.0) - task.time_s
+        back_s = node.back_s.get(task.device, 0.0)
+        if late_s := node.late_back_s.get(task.device):
+            back_s += self._random.choice(late_s)
+        delay_s = end_s + back_s - task.time_s
         yield task.time_s, delay_s, self._correct[task.sample][node.stage - 1]
 
     def _send(self, task: Arrival, name: str, now_s: float) -> None:
@@ -158,9 +173,11 @@ class _Playback:
         pair = (name, way.receiver)
         begin_s = max(now_s, self._free_s.get(pair, 0.0))
         self._free_s[pair] = begin_s + way.transmission_s
-        heapq.heappush(
-            self._heap, (begin_s + way.transmission_s + way.rest_s, next(self._order), task, way.receiver)
-        )
+        arrival_s = begin_s + way.transmission_s + way.rest_s
+        if way.late_s:
+            arrival_s = max(arrival_s + self._random.choice(way.late_s), self._last_s.get(pair, 0.0))
+            self._last_s[pair] = arrival_s
+        heapq.heappush(self._heap, (arrival_s, next(self._order), task, way.receiver))
 
     def _node(self, name: str, now_s: float) -> _Node:
         """The node under the plan in force; one that this plan leaves out goes on as it last was, or first will be."""

@@ -15,13 +15,17 @@ Parameter = float | int | bool | str  # of a policy
 
 @dataclass(frozen=True, slots=True)
 class LinkShape:
-    """How a link, or one direction of it, treats frames."""
+    """How a link, or one direction of it, treats frames.
+
+    In a `lull` a network trace tells next to no rate: what it has carries a frame now and then.
+    """
 
     rate_mbit_per_s: float  # what a TCP transfer gets
     delay_s: float  # one way, without queueing and transmission
     jitter_s: float = 0.0  # standard deviation of the delay
     loss: float = 0.0  # probability that a frame is dropped, 0..1
     queue_packets: int = 1000  # frames that may wait for transmission
+    lull: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from node_agent.records import Ready, Record, TaskRecord
 from testbed.accounts import Accounts
 from testbed.experiment import Outcome, Plan
+from testbed.flow_model import largest_task_bytes
 from testbed.interrupts import Interrupts
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder, sub_model_facts
@@ -21,6 +22,7 @@ from testbed.simulation.compute import Answers, Processor, ServiceTime, paced
 from testbed.simulation.failure import SimulationFailed
 from testbed.simulation.links import Links
 from testbed.simulation.nodes import SimulatedNode, World
+from testbed.transfers import outside_validation
 from testbed.wiring import node_configs, tensor_forms
 
 ACTIONS_AT_ONCE = 2000  # between looks at Ctrl-C and at the clock
@@ -68,12 +70,24 @@ class Simulation:
                 raise
             finally:
                 if self._accounts is not None:
-                    fidelity = {"simulated": True, "network_backend": "simulated", "actions": self._agenda.entered}
+                    fidelity = {
+                        "simulated": True,
+                        "network_backend": "simulated",
+                        "actions": self._agenda.entered,
+                        "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
+                    }
                     summary = self._accounts.summary(fidelity, {})
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
                 plan.release()
         return Outcome(plan.run_directory, summary, reason)
+
+    @property
+    def _largest_bytes(self) -> int:
+        """Size of the largest task."""
+        model = self._plan.scenario.model
+        profiles = self._plan.bundle.profiles(model.cut, model.activation)
+        return largest_task_bytes(profiles)
 
     def _carry_out(self, recorder: Recorder, interrupts: Interrupts) -> str:
         plan, scenario = self._plan, self._plan.scenario

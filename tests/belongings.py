@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from testbed.compute import MARK
-from testbed.ledger import OTHER_ROOT, RUN_ROOT, ledger_root
+from testbed.ledger import OTHER_ROOT, RUN_ROOT, ledger_root, sweep
 
 PREFIX = "dt-"
 # Of nodes, switches and hosts (n0-eth1, s3), of the middle's ends (l4a), and of its bridges (b7).
@@ -23,10 +23,24 @@ NAMED_BY_A_RUN = re.compile(r"[nsh]\d+(-eth\d+)?|l\d+[ab]|b\d+")
 
 def begin_session() -> Path:
     """Make this session's folder for ledgers; short, because sockets lie below it."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/run" if os.geteuid() == 0 else "/tmp"))
+    parent = Path("/run" if os.geteuid() == 0 else "/tmp")
+    remove_dead_sessions(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
     folder.chmod(0o1777)  # as /tmp: ordinary users' runs put theirs beside
     os.environ[OTHER_ROOT] = str(folder)
     return folder
+
+
+def remove_dead_sessions(parent: Path) -> None:
+    """Remove what sessions left that were killed: their runs, as `clean` does, and their folders."""
+    for folder in parent.glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if folder.stat().st_uid != os.geteuid() or not pid.isdigit() or psutil.pid_exists(int(pid)):
+            continue
+        own = folder / str(os.geteuid())
+        if own.is_dir():
+            sweep(own)
+        end_session(folder)
 
 
 def end_session(folder: Path) -> None:
@@ -69,7 +83,7 @@ def namespaces() -> set[int]:
 
 def runs() -> set[str]:
     """The ids of the runs of this session that have a ledger, alive or dead; other users' included."""
-    return {path.name for root in ledger_root().parent.glob("*") for path in root.iterdir()}
+    return {path.name for root in ledger_root().parent.glob("*") if root.is_dir() for path in root.iterdir()}
 
 
 def control_groups() -> set[str]:

@@ -44,8 +44,9 @@ class Sample:
 class Watch:
     """The samples of this machine from its making on."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        with tempfile.NamedTemporaryFile(prefix="dtoee-load-", delete=False) as file:
+    def __init__(self, proc: Path = Path("/proc"), folder: str | None = None) -> None:
+        """`folder`: where the file of samples lies (None: the usual one for temporary files)."""
+        with tempfile.NamedTemporaryFile(prefix="load-", dir=folder, delete=False) as file:
             self._path = Path(file.name)
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(self._path), str(proc)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -77,7 +78,8 @@ def describe(samples: list[Sample]) -> str:
     known = [sample for sample in samples if not math.isnan(sample.pressure_share)]
     if known:
         waited_s = sum(sample.pressure_share * sample.span_s for sample in known)
-        return f"pressure {waited_s / sum(sample.span_s for sample in known):.0%}".replace("%", " %")
+        share = min(1.0, waited_s / sum(sample.span_s for sample in known))  # counters are read one after the other
+        return f"pressure {100 * share:.0f} %"
     return f"load {max((sample.load for sample in samples), default=os.getloadavg()[0]):.1f}"
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
+from testbed.ledger import OTHER_ROOT
 from tests.machine import PERIOD_S, Sample, Watch, busy_share, describe
 
 ATTEMPTS = 3
@@ -49,7 +50,9 @@ class Quiet:
         return True
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
-        self._watch = self._watch or Watch(Path(os.environ.get("DTOEE_TEST_PROC", "/proc")))
+        if self._watch is None:
+            # Beside the session's ledgers, which go even if it is killed.
+            self._watch = Watch(Path(os.environ.get("DTOEE_TEST_PROC", "/proc")), os.environ.get(OTHER_ROOT))
         for attempt in range(ATTEMPTS):
             begun_s = time.monotonic()
             reports = runtestprotocol(item, log=False, nextitem=nextitem)

@@ -38,6 +38,7 @@ SMALLEST_FRAME_BYTES = 60
 # harm: the middle of the link spaces frames out again at exactly the link's rate.
 BURST_S = 0.002
 BURST_FRAMES = 4
+LULL_FRAME_S = 0.1  # below the 200 ms after which TCP sends again what nobody has acknowledged
 SUPERFRAME_S = 0.001
 MOST_SEGMENTS = 10  # what a slot of the relay's ring holds
 SHORT_QUEUE = 100  # packets: below, their number matters, and a queue counts superframes
@@ -58,6 +59,15 @@ def bit_per_s(shape: LinkShape) -> int:
     return max(1, round(shape.rate_mbit_per_s * 1e6 * FRAME_BYTES / SEGMENT_BYTES))
 
 
+def spacing_bit_per_s(shape: LinkShape) -> int:
+    """The rate [bit/s] of whole frames at which the middle of a link spaces them; in a lull 0.1 s a frame at most.
+
+    Decision: what waits in a lull does so at the link's end, because TCP sends nothing again that its own host still
+    holds; rejected: in the middle, where TCP sent each frame of a second twice and more, and filled the link with that.
+    """
+    return max(bit_per_s(shape), round(FRAME_BYTES * 8 / LULL_FRAME_S)) if shape.lull else bit_per_s(shape)
+
+
 def segments_at_once(shape: LinkShape) -> int:
     """How many segments a superframe may hold on a direct link: about a millisecond's worth, one where each counts."""
     if shape.loss > 0 or shape.jitter_s > 0 or shape.queue_packets < SHORT_QUEUE:
@@ -68,14 +78,16 @@ def segments_at_once(shape: LinkShape) -> int:
 def bucket_bytes(shape: LinkShape) -> int:
     """Depth of the token bucket in bytes; what the kernel can express on links of less than 180 bit/s."""
     byte_per_s = bit_per_s(shape) / 8
-    wanted = max(BURST_FRAMES * FRAME_BYTES, math.ceil(byte_per_s * BURST_S))
+    # In a lull the middle would let a burst pass.
+    frames = 1 if shape.lull else BURST_FRAMES
+    wanted = max(frames * FRAME_BYTES, math.ceil(byte_per_s * BURST_S))
     return max(1, min(wanted, int(byte_per_s * MOST_BUCKET_S)))
 
 
 def frames_in_flight(shape: LinkShape) -> int:
     """An upper bound on the frames that the link itself holds: its delay (with four deviations) full of small ones."""
     held_s = shape.delay_s + 4 * shape.jitter_s + BURST_S
-    return 1000 + math.ceil(held_s * bit_per_s(shape) / 8 / SMALLEST_FRAME_BYTES)
+    return 1000 + math.ceil(held_s * spacing_bit_per_s(shape) / 8 / SMALLEST_FRAME_BYTES)
 
 
 def queue_places(shape: LinkShape, segments: int) -> int:
@@ -126,7 +138,7 @@ def netem_delay(interface: str, shape: LinkShape) -> str:
         words.append(f"{shape.jitter_s * 1e6:.3f}us distribution normal")
     if shape.loss > 0:
         words.append(f"loss {shape.loss * 100:.6f}%")
-    words.append(f"rate {bit_per_s(shape)}bit")
+    words.append(f"rate {spacing_bit_per_s(shape)}bit")
     return " ".join(words)
 
 

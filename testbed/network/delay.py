@@ -16,8 +16,8 @@ from testbed.ledger import Ledger
 from testbed.network.commands import (
     Namespaced,
     NetworkError,
-    bit_per_s,
     frames_in_flight,
+    spacing_bit_per_s,
 )
 from testbed.network.plan import PlannedLink
 from testbed.network.rtnetlink import KernelLinks
@@ -366,7 +366,7 @@ def _line_shape(shape: LinkShape) -> dict[str, object]:
         "delay_ns": round(shape.delay_s * 1e9),
         "jitter_ns": round(shape.jitter_s * 1e9),
         "loss": shape.loss,
-        "ns_per_byte": 8e9 / bit_per_s(shape),
+        "ns_per_byte": 8e9 / spacing_bit_per_s(shape),
         "limit": frames_in_flight(shape),
     }
 

@@ -131,13 +131,14 @@ class PlannedLink(Link):  # type: ignore[misc]
         """Nothing: the pair disappears with its namespaces."""
 
 
-def settle(nodes: Sequence[Any], names: Mapping[str, str]) -> None:
+def settle(nodes: Sequence[Any], names: Mapping[str, str] | None = None) -> None:
     """Wait until the shells of all these nodes are ready: before, not even their namespaces need be there.
 
     Raises EnvironmentLacking for one that did not start; `names` are those that users know, by Mininet's.
     """
+    known_as = names or {}
     for node in nodes:
-        _await_prompt(node, names.get(node.name, node.name))
+        _await_prompt(node, known_as.get(node.name, node.name))
         modes = termios.tcgetattr(node.slave)
         modes[LOCAL_MODES] &= ~termios.ECHO
         termios.tcsetattr(node.slave, termios.TCSANOW, modes)

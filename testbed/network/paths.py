@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from testbed.network.commands import ETHERNET_BYTES, bit_per_s
+from testbed.network.commands import ETHERNET_BYTES, spacing_bit_per_s
 from testbed.network.plan import NetworkPlan
 from testbed.scenario import LinkShape
 
@@ -39,7 +39,7 @@ class Path:
 
     def transmission_s(self, packet_bytes: int, shapes: Mapping[int, LinkShape]) -> float:
         """How long the links need to send a lone IP packet of this size, one after the other."""
-        return sum((packet_bytes + ETHERNET_BYTES) * 8 / bit_per_s(shapes[way]) for way in self.directions)
+        return sum((packet_bytes + ETHERNET_BYTES) * 8 / spacing_bit_per_s(shapes[way]) for way in self.directions)
 
     def rate_mbit_per_s(self, shapes: Mapping[int, LinkShape]) -> float:
         """The least rate on the way."""

@@ -25,6 +25,7 @@ from testbed.network.commands import (
     bit_per_s,
     bucket_bytes,
     frames_in_flight,
+    spacing_bit_per_s,
 )
 from testbed.network.probe import sockets_in
 from testbed.scenario import LinkShape
@@ -87,7 +88,7 @@ def netem_options(shape: LinkShape, seed: int) -> bytes:
     Kernels before 6.6 pass over the seed.
     """
     loss = min(MOST, round(shape.loss * MOST))
-    byte_per_s = max(1, round(bit_per_s(shape) / 8))
+    byte_per_s = max(1, round(spacing_bit_per_s(shape) / 8))
     options = NETEM.pack(0, min(MOST, frames_in_flight(shape)), loss, 0, 0, 0)
     options += attribute(TCA_NETEM_LATENCY64, struct.pack("=q", round(shape.delay_s * 1e9)))
     options += attribute(TCA_NETEM_JITTER64, struct.pack("=q", round(shape.jitter_s * 1e9)))

@@ -1,39 +1,52 @@
 """Links in virtual time: each direction is a transmitter that serves message after message, and a delay behind it.
 
 - The rate is what a TCP transfer gets, as in `LinkShape`: a message occupies the transmitter for its bytes / rate.
-- The delay is drawn anew for every message (normal, by the jitter), but messages of one connection keep their order.
-- Loss costs time, not messages: TCP repeats what was lost, and what comes behind on the same connection waits for it.
+- Messages of one connection keep their order.
+- The delay is drawn anew for every segment (normal, by the jitter), but a link keeps the order of its frames, as the
+  emulated one does: the slowest segment of a message holds the rest, and what comes behind.
+- Where a link of the route loses frames, now or later in the run, a connection is one of TCP, packet by packet
+  (`testbed.simulation.tcp`): what is lost is sent again, and holds up what comes behind.
 - Control messages overtake what waits at a node or a switch, as the emulated network lets them. They wait for the frame
   in the transmitter, and what they overtake is sent later by their own time if it comes after them.
 - Over several links a message travels in segments: the next link starts on the first while the last are still coming.
 - A change of rate or delay meets what waits for the transmitter or is in it; what has left it is under way already.
 
 Decision: a queue has no end, because TCP's senders hold back what a full queue would drop; rejected: `queue_packets`,
-which would need TCP's congestion control to mean anything.
+which would need TCP's congestion control on all links.
+Decision: where nothing is lost, messages are not cut into packets: there, TCP's delays are those of the links, and a
+simulation would take tens of times as long.
 """
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from testbed.network.commands import SEGMENT_BYTES
+from testbed.network.commands import FRAME_BYTES, SEGMENT_BYTES, bucket_bytes
+from testbed.network.plan import scaled
 from testbed.network.routes import Ways
-from testbed.scenario import LinkShape, Scenario
+from testbed.scenario import LinkChange, LinkShape, Scenario
 from testbed.simulation.agenda import Action, Agenda, Entry
-
-REPEAT_S = 0.2  # Linux's least time before it repeats the only segment under way
+from testbed.simulation.tcp.connection import Endpoint, Packet
 
 
 class Connection:
     """Messages from one node to another on one channel: they arrive in the order in which they were sent."""
 
-    __slots__ = ("arrived", "last_s", "legs", "sender", "urgent")
+    __slots__ = ("arrived", "last_s", "legs", "packets", "sender", "tcp", "urgent")
 
-    def __init__(self, sender: str, legs: tuple["Direction", ...], arrived: Action, *, urgent: bool) -> None:
-        """`arrived` is called with each message when it has arrived; `urgent` ones overtake others."""
+    def __init__(
+        self, sender: str, legs: tuple["Direction", ...], arrived: Action, *, urgent: bool, packets: bool = False
+    ) -> None:
+        """`arrived` is called with each message when it has arrived; `urgent` ones overtake others.
+
+        `packets`: the messages are those of TCP.
+        """
         self.sender = sender
+        self.packets = packets
+        self.tcp: Streams | None = None  # what carries the messages, where it is TCP
         self.urgent = urgent
         self.legs = legs
         self.arrived = arrived
@@ -43,16 +56,20 @@ class Connection:
 class Transit:
     """A message on its way over one leg of its connection."""
 
-    __slots__ = ("arrival_s", "begin_s", "connection", "end_s", "entry", "leg", "message", "size_bytes", "spread_s")
+    __slots__ = (
+        "arrival_s", "begin_s", "connection", "end_s", "entry", "first_spread_s", "leg", "lost", "message", "overtook",
+        "size_bytes", "spread_s",
+    )  # fmt: skip
 
-    def __init__(self, connection: Connection, size_bytes: int, message: object) -> None:
+    def __init__(self, connection: Connection, size_bytes: float, message: object) -> None:
         self.connection = connection
         self.size_bytes = size_bytes
         self.message = message
         self.leg = 0
         self.entry: Entry | None = None  # its arrival in the agenda
         self.begin_s = self.end_s = self.arrival_s = 0.0  # on the transmitter; behind the delay
-        self.spread_s = 0.0  # of the delay of this leg: jitter, and repetitions
+        self.first_spread_s = self.spread_s = 0.0  # of the delay of this leg: of the first segment, and of the last
+        self.lost = self.overtook = False  # on this leg
 
     @property
     def last_leg(self) -> bool:
@@ -61,16 +78,25 @@ class Transit:
 
 
 class Direction:
-    """One direction of a link. `changes`: its shape will change during the run."""
+    """One direction of a link. `changes`: its shape changes during the run; at some time it `jitters`, or is `lossy`.
+
+    All of them hold for the whole run. All connections over a lossy link are TCP's.
+    """
 
     __slots__ = (
-        "byte_per_s", "changes", "delay_s", "free_s", "jitter_s", "loss", "spreads", "transits",
-        "urgent_free_s",
+        "bucket_s", "byte_per_s", "changes", "delay_s", "due_s", "free_s", "jitter_s", "jitters", "loss", "lossy",
+        "time_scale", "transits", "urgent_due_s", "urgent_free_s",
     )  # fmt: skip
 
-    def __init__(self, shape: LinkShape, *, changes: bool) -> None:
+    def __init__(
+        self, shape: LinkShape, *, changes: bool, jitters: bool = False, lossy: bool = False, time_scale: float = 1.0
+    ) -> None:
         self.changes = changes
+        self.jitters = jitters
+        self.lossy = lossy
+        self.time_scale = time_scale
         self.free_s = self.urgent_free_s = float("-inf")
+        self.due_s = self.urgent_due_s = float("-inf")  # when the last frame leaves the delay: none overtakes it
         self.transits: deque[Transit] = deque()  # kept only where there are changes to meet them
         self.take(shape)
 
@@ -80,7 +106,56 @@ class Direction:
         self.delay_s = shape.delay_s
         self.jitter_s = shape.jitter_s
         self.loss = shape.loss
-        self.spreads = bool(shape.jitter_s or shape.loss)
+        self.bucket_s = bucket_s(shape, self.time_scale)
+
+
+class Way:
+    """One way of a TCP connection: carries its packets over the links."""
+
+    def __init__(self, links: "Links", connection: Connection) -> None:
+        self._links = links
+        self._connection = connection
+
+    def carry(self, packet: Packet) -> Callable[[], bool]:
+        """Send a packet; returns whether it still waits in the queue of the node that sends it."""
+        transit = Transit(self._connection, packet.link_bytes, packet)
+        self._links.enter(transit)
+        first = self._connection.legs[0]
+        return lambda: transit.leg == 0 and transit.end_s - first.bucket_s > self._links.now_s
+
+
+class Streams:
+    """The TCP connection between two nodes on one channel; made anew when one of them went down."""
+
+    def __init__(self, make: Callable[[], dict[str, Endpoint]]) -> None:
+        self._make = make
+        self.at = make()  # the ends, by node
+
+    def hang_up(self, gone: str) -> None:
+        """A node is gone: it receives nothing more; what it had sent arrives."""
+        for name, endpoint in self.at.items():
+            if name == gone:
+                endpoint.receiver.close()
+            else:
+                endpoint.sender.close()
+        self.at = self._make()
+
+
+def _taken(ends: Mapping[str, Endpoint], name: str, packet: Packet) -> None:
+    ends[name].take(packet)
+
+
+def bucket_s(shape: LinkShape, time_scale: float) -> float:
+    """How much of its rate a link's token bucket lets through at once [s]; frames are spaced out behind the delay."""
+    bucket = bucket_bytes(scaled(shape, time_scale)) * SEGMENT_BYTES / FRAME_BYTES
+    return bucket / (shape.rate_mbit_per_s * 1e6 / 8)
+
+
+def _ever(scenario: Scenario, quality: Callable[[LinkShape], float]) -> set[frozenset[str]]:
+    """The ends of the links of which some shape in the run has this quality."""
+    shapes = [(link.ends, shape) for link in scenario.links for shape in link.shapes]
+    shapes += [(event.ends, event.shape) for event in scenario.events if isinstance(event, LinkChange)]
+    return {frozenset(ends) for ends, shape in shapes if quality(shape) > 0}
 
 
 def _standard_normal(seed: int) -> Iterator[float]:
@@ -99,12 +174,19 @@ class Links:
         self._random = random.Random(f"{scenario.seed}/links")
         self._normal = _standard_normal(scenario.seed).__next__
         self._ways = Ways(scenario)
+        self._time_scale = scenario.time_scale
+        self._streams: dict[tuple[frozenset[str], bool], Streams] = {}
         marked = set(changing)
+        lossy = _ever(scenario, lambda shape: shape.loss)
+        jitters = _ever(scenario, lambda shape: shape.jitter_s)
         self._directions: dict[tuple[int, str], Direction] = {
-            (index, end): Direction(shape, changes=frozenset(link.ends) in marked)
+            (index, end): Direction(
+                shape, changes=frozenset(link.ends) in marked, jitters=frozenset(link.ends) in jitters,
+                lossy=frozenset(link.ends) in lossy, time_scale=scenario.time_scale,
+            )
             for index, link in enumerate(scenario.links)
             for end, shape in zip(link.ends, link.shapes, strict=True)
-        }
+        }  # fmt: skip
         numbered = list(enumerate(scenario.links))
         self._number = {frozenset(link.ends): index for index, link in reversed(numbered)}
 
@@ -114,32 +196,65 @@ class Links:
         Raises:
             InputError: no way leads there.
         """
-        legs = tuple(self._directions[link, vertex] for vertex, link in self._ways.hops(sender, receiver))
-        return Connection(sender, legs, arrived, urgent=urgent)
+        legs = self._legs(sender, receiver)
+        connection = Connection(sender, legs, arrived, urgent=urgent)
+        if any(leg.lossy for leg in (*legs, *self._legs(receiver, sender))):
+            key = frozenset((sender, receiver)), urgent
+            if key not in self._streams:
+                self._streams[key] = Streams(lambda: self._endpoints(sender, receiver, urgent=urgent))
+            connection.tcp = self._streams[key]
+        return connection
+
+    @property
+    def now_s(self) -> float:
+        """The present time."""
+        return self._agenda.now_s
+
+    def _legs(self, sender: str, receiver: str) -> tuple[Direction, ...]:
+        return tuple(self._directions[link, vertex] for vertex, link in self._ways.hops(sender, receiver))
+
+    def _endpoints(self, one: str, other: str, *, urgent: bool) -> dict[str, Endpoint]:
+        """The two ends of a new TCP connection."""
+        legs = {one: self._legs(one, other), other: self._legs(other, one)}
+        rtt_s = sum(leg.delay_s for each in legs.values() for leg in each)
+        ends: dict[str, Endpoint] = {}
+        for name, peer in ((one, other), (other, one)):
+            arrived = partial(_taken, ends, peer)
+            way = Way(self, Connection(name, legs[name], arrived, urgent=urgent, packets=True))
+            ends[name] = Endpoint(self._agenda, way, rtt_s=rtt_s, time_scale=self._time_scale)
+        ends[one].peer, ends[other].peer = ends[other], ends[one]
+        return ends
+
+    def hang_up(self, node: str) -> None:
+        """A node has gone down, and its connections with it."""
+        for (ends, _), streams in self._streams.items():
+            if node in ends:
+                streams.hang_up(node)
 
     def send(self, connection: Connection, size_bytes: int, message: object) -> None:
         """Send a message of so many bytes now."""
+        if connection.tcp is not None:
+            connection.tcp.at[connection.sender].send(size_bytes, connection.arrived, message)
+            return
         now_s = self._agenda.now_s
         leg = connection.legs[0]
-        if leg.changes or len(connection.legs) > 1 or (connection.urgent and leg.free_s > now_s):
-            self._enter(Transit(connection, size_bytes, message))
+        if leg.changes or leg.jitters or len(connection.legs) > 1 or (connection.urgent and leg.free_s > now_s):
+            self.enter(Transit(connection, size_bytes, message))
             return
         begin_s = leg.free_s if leg.free_s > now_s else now_s
         leg.free_s = end_s = begin_s + size_bytes / leg.byte_per_s
         arrival_s = end_s + leg.delay_s
-        if leg.spreads:
-            spread_s = self._spread_s(leg, size_bytes) if leg.loss else leg.jitter_s * self._normal()
-            arrival_s = max(end_s, arrival_s + spread_s)
         if arrival_s > connection.last_s:
             connection.last_s = arrival_s
         else:
             arrival_s = connection.last_s
         self._agenda.at(arrival_s, connection.arrived, message)
 
-    def _enter(self, transit: Transit) -> None:
+    def enter(self, transit: Transit) -> None:
         """The message has come to the transmitter of its present leg."""
         leg = transit.connection.legs[transit.leg]
-        transit.spread_s = self._spread_s(leg, transit.size_bytes)
+        if leg.loss:
+            transit.lost = self._random.random() < leg.loss
         now_s = self._agenda.now_s
         if leg.changes:
             while leg.transits and leg.transits[0].arrival_s <= now_s:
@@ -149,6 +264,8 @@ class Links:
             self._overtake(leg, transit)
             return
         transit.begin_s = max(leg.free_s, now_s)
+        if leg.jitters:
+            self._jitter(leg, transit)
         self._transmit(leg, transit, transit.begin_s, transit.size_bytes)
         leg.free_s = transit.end_s
 
@@ -156,7 +273,9 @@ class Links:
         """An urgent message goes next, once the frame in the transmitter is out."""
         now_s = self._agenda.now_s
         frame_s = min(leg.free_s - now_s, SEGMENT_BYTES / leg.byte_per_s)
-        transit.begin_s = max(now_s + frame_s, leg.urgent_free_s)
+        transit.begin_s, transit.overtook = max(now_s + frame_s, leg.urgent_free_s), True
+        if leg.jitters:
+            self._jitter(leg, transit)
         free_s = leg.free_s + transit.size_bytes / leg.byte_per_s
         self._transmit(leg, transit, transit.begin_s, transit.size_bytes)
         leg.urgent_free_s, leg.free_s = transit.end_s, max(free_s, transit.end_s)
@@ -166,19 +285,49 @@ class Links:
         if transit.entry is not None:
             self._agenda.strike(transit.entry)  # a change moves it
         transit.end_s = from_s + left_bytes / leg.byte_per_s
-        delay_s = max(0.0, leg.delay_s + transit.spread_s)
-        transit.arrival_s = transit.end_s + delay_s
+        transit.arrival_s = transit.end_s + max(0.0, leg.delay_s + transit.spread_s)
+        if transit.lost:
+            return
         if transit.last_leg:
             connection = transit.connection
             connection.last_s = transit.arrival_s = max(transit.arrival_s, connection.last_s)
             transit.entry = self._agenda.at(transit.arrival_s, self._arrive, transit)
             return
+        if transit.connection.packets:
+            transit.entry = self._agenda.at(transit.arrival_s, self._arrive, transit)
+            return
         onward = transit.connection.legs[transit.leg + 1]
         segment_bytes = min(transit.size_bytes, SEGMENT_BYTES)
-        first_s = transit.begin_s + segment_bytes / leg.byte_per_s + delay_s
+        first_s = transit.begin_s + segment_bytes / leg.byte_per_s + max(0.0, leg.delay_s + transit.first_spread_s)
         # Not before the moment from which the next link, without pausing, ends as the last segment comes.
         unhurried_s = transit.arrival_s - (transit.size_bytes - segment_bytes) / onward.byte_per_s
         transit.entry = self._agenda.at(max(first_s, unhurried_s), self._arrive, transit)
+
+    def _jitter(self, leg: Direction, transit: Transit) -> None:
+        """Draw a delay for each segment of a message that is to be transmitted from its `begin_s` on.
+
+        As in the relay (`testbed.relay.line`) and netem, a segment is due after its delay and the transmission of its
+        bytes, both counted from where the one before it is due if that is later.
+        """
+        if transit.lost:
+            return
+        normal, jitter_s, delay_s, bucket_s = self._normal, leg.jitter_s, leg.delay_s, leg.bucket_s
+        now_s, end_s, left_bytes = self._agenda.now_s, transit.begin_s, transit.size_bytes
+        due_s = leg.urgent_due_s if transit.overtook else leg.due_s
+        first_s = None
+        while left_bytes > 0:
+            segment_s = min(left_bytes, SEGMENT_BYTES) / leg.byte_per_s
+            left_bytes -= SEGMENT_BYTES
+            end_s += segment_s
+            released_s = max(now_s, end_s - bucket_s)
+            due_s = max(released_s + max(0.0, delay_s + jitter_s * normal()), due_s) + segment_s
+            if first_s is None:
+                first_s = due_s - end_s
+        assert first_s is not None
+        transit.first_spread_s, transit.spread_s = first_s - delay_s, due_s - end_s - delay_s
+        if transit.overtook:
+            leg.urgent_due_s = due_s
+        leg.due_s = max(leg.due_s, due_s)
 
     def _arrive(self, transit: Transit) -> None:
         transit.entry = None
@@ -189,7 +338,8 @@ class Links:
         if transit in leg.transits:
             leg.transits.remove(transit)  # a change no longer meets what the next link has begun on
         transit.leg += 1
-        self._enter(transit)
+        transit.first_spread_s, transit.spread_s, transit.lost, transit.overtook = 0.0, 0.0, False, False
+        self.enter(transit)
 
     def change(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
         """A link takes a new shape, or what one of its ends sends; its ends must have been named as changing."""
@@ -206,6 +356,7 @@ class Links:
         stretch = old_byte_per_s / leg.byte_per_s
         leg.free_s = now_s + max(0.0, leg.free_s - now_s) * stretch
         leg.urgent_free_s = now_s + max(0.0, leg.urgent_free_s - now_s) * stretch
+        leg.due_s = leg.urgent_due_s = max((transit.arrival_s for transit in on_their_way), default=float("-inf"))
         for transit in waiting:  # their time of arrival no longer holds what comes behind
             if transit.last_leg:
                 transit.connection.last_s = float("-inf")
@@ -219,20 +370,3 @@ class Links:
             if transit.begin_s >= now_s:  # not in the transmitter yet
                 transit.begin_s = from_s
             self._transmit(leg, transit, from_s, left_bytes)
-
-    def _spread_s(self, leg: Direction, size_bytes: int) -> float:
-        """What jitter adds to the delay (or takes off it), and what repetitions add."""
-        spread_s = 0.0
-        if leg.jitter_s:
-            spread_s = leg.jitter_s * self._normal()
-        if not leg.loss:
-            return spread_s
-        segments = -(-size_bytes // SEGMENT_BYTES)
-        late = 1 - (1 - leg.loss) ** segments
-        # A lost last segment is noticed after two round trips; the only one under way waits for a late answer, too.
-        wait_s = 4 * leg.delay_s + (REPEAT_S if segments == 1 else 0.0)
-        while self._random.random() < late:
-            spread_s += wait_s
-            wait_s = 2 * max(wait_s, REPEAT_S)
-            late = leg.loss  # of the segment that is repeated
-        return spread_s

@@ -133,6 +133,7 @@ class SimulatedNode:
             self.processor.abandon()
         self._forget_timers()
         self._held.clear()
+        self._links.hang_up(self.config.name)
         for other in self._world.nodes.values():  # what it wanted to send them was kept in its own memory
             other.unsent = [kept for kept in other.unsent if kept[0].sender != self.config.name]
 

@@ -14,7 +14,7 @@ from testbed.topology.link_forms import TracedLinkEntry, TraceEntry, TracePair
 from testbed.topology.places import Path as EntryPath
 from testbed.topology.shapes import shape_fault
 from testbed.trace.link_trace import LinkTrace, parse_link_trace, read_bytes
-from testbed.trace.outages import emulated
+from testbed.trace.outages import LULL_MBIT_PER_S, emulated
 from testbed.trace.workload import TraceError
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ class Follower:
     def _shape(self, step: int) -> LinkShape:
         trace, shape = self.trace, self.base
         if trace.rate_mbit_per_s is not None:
-            shape = replace(shape, rate_mbit_per_s=trace.rate_mbit_per_s[step])
+            rate = trace.rate_mbit_per_s[step]
+            shape = replace(shape, rate_mbit_per_s=rate, lull=rate < LULL_MBIT_PER_S)
         if trace.delay_s is not None:
             shape = replace(shape, delay_s=trace.delay_s[step])
         if trace.jitter_s is not None:

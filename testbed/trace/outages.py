@@ -14,6 +14,7 @@ from itertools import groupby
 from testbed.trace.link_trace import SEGMENT_MBIT, LinkTrace, Series
 
 SHORTEST_LULL_S, LONGEST_LULL_S = 0.1, 1.0  # a packet takes as long as the lull, within these
+LULL_MBIT_PER_S = SEGMENT_MBIT / SHORTEST_LULL_S
 
 
 def outage_rate_mbit_per_s(length_s: float) -> float:
@@ -26,8 +27,7 @@ def least_rates_mbit_per_s(trace: LinkTrace, rates: Series, *, repeats: bool = T
 
     A lull at the end goes on with the first step where the trace `repeats`, and without end where it does not.
     """
-    threshold = outage_rate_mbit_per_s(0.0)
-    low = [rate < threshold for rate in rates]
+    low = [rate < LULL_MBIT_PER_S for rate in rates]
     if all(low):
         return (outage_rate_mbit_per_s(math.inf),) * len(rates)
     pieces = [(begin, end, in_lull) for begin, end, in_lull in _pieces(low)]

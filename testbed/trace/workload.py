@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
+from node_agent.suggest import closest
 from testbed.scenario import ArrivalProcess, RateChange, Scenario
 from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
 
@@ -74,11 +75,13 @@ def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: i
     if not arrivals:
         hint = "raise the devices' rates or the duration, or draw it with another seed"
         raise TraceError([f"the workload ({source}) offers no task"], hint=hint)
-    devices = {device.name for device in scenario.devices}
+    devices = dict.fromkeys(device.name for device in scenario.devices)
     problems: list[str] = []
     for number, arrival in enumerate(arrivals, start=1):
         if arrival.device not in devices:
-            problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}")
+            guess = closest(arrival.device, devices)
+            meant = "" if guess is None else f" (did you mean {guess}?)"
+            problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}{meant}")
         if not 0 <= arrival.sample < sample_count:
             problems.append(
                 f"{source}:{number}: sample {arrival.sample} does not exist; the model comes with {sample_count}"

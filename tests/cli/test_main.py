@@ -24,6 +24,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timing
 def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
     begun = os.times()
     result = subprocess.run(
@@ -138,6 +139,7 @@ def test_a_reader_that_leaves_early_is_no_failure_to_talk_about(arguments: tuple
     assert (result.returncode, result.stderr) == (1, b"")
 
 
+@pytest.mark.timing
 def test_interrupt_ends_with_130() -> None:
     code = "import sys, time\nfrom cli import main as m\nimport click\n" + (
         "m.COMMANDS['nap'] = 'Nap.'\n"

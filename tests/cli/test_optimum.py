@@ -55,6 +55,15 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run" not in found
 
 
+def test_never_stands_for_no_exit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of("optimum", QUICKSTART, "--thresholds", "never,0.7", "--duration", "40 s", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["segments"][0]["exit_share"][0] == 0
+    assert found["segments"][0]["exit_share"][1] > 0
+    for number in ("1.01", "2", "0_8", "nan"):
+        assert exit_code_of("optimum", QUICKSTART, "--thresholds", number) in {2, 3}
+
+
 def test_a_run_beside_its_bound(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of("optimum", str(run_directory)) == 0
     said = capsys.readouterr().out
@@ -85,7 +94,7 @@ def test_a_run_without_tasks_has_nothing_to_compare() -> None:
     [
         ((QUICKSTART, "--thresholds", "high"), 2, "neither search nor numbers"),
         ((QUICKSTART, "--thresholds", "0.5,0.6,0.7"), 3, "3 thresholds for 2 early stages"),
-        ((QUICKSTART, "--thresholds", "3"), 3, "outside 0..2"),
+        ((QUICKSTART, "--thresholds", "3"), 3, "outside 0..1"),
         (("no-such.yaml",), 3, "no-such.yaml"),
         ((str(Path(__file__).parent),), 3, "manifest.json: cannot be read"),
         ((str(Path(__file__).parent), "--seed", "1"), 2, "belong to topologies"),

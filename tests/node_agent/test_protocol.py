@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from node_agent.config import Timeouts
-from node_agent.core import UnexpectedEvent
+from node_agent.core import ServerCore, UnexpectedEvent
+from node_agent.errors import TestbedError
 from node_agent.estimators import LinkTime
-from node_agent.events import Publish, Received, StartCompute, TaskArrived, TimerFired
-from node_agent.wire import Ack, Probe, Result, Task, Tensor
-from tests.node_agent.virtual import DEAD, IMAGE, World, three_stages
+from node_agent.events import ComputeFinished, Publish, Received, RunStarted, StartCompute, TaskArrived, TimerFired
+from node_agent.wire import Ack, Assignment, Offer, Result, Task, Tensor
+from tests.node_agent.stage import PICTURE, node_config
+from tests.node_agent.virtual import DEAD, IMAGE, World, synthetic_table, three_stages
 
 
 def last_shares(world: World, node: str) -> dict[str, float]:
@@ -205,7 +207,7 @@ def test_messages_that_make_no_sense_here_are_noted_not_obeyed():
     effects = server.handle(Received("d1", wrong_shape, activation), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
     assert not any(isinstance(e, StartCompute) for e in effects)
-    effects = device.handle(Received("a1", Probe(1, IMAGE), Tensor(IMAGE, bytes(64))), 2.0)
+    effects = device.handle(Received("a1", Offer(0, 0, 1.0, ((1.0, ()),), 0.0, False, False)), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
     assert device.handle(Received("a1", Ack(999, 1, 0.0, 1)), 2.0) == []  # an acknowledgement of nothing
     device.handle(Received("a1", Result(999, 1, 3, 0.9, 1, False, ())), 2.0)
@@ -308,3 +310,36 @@ def test_same_seed_gives_the_same_run():
         runs.append([(t.id, t.completed_s, t.exit_stage) for t in world.tasks])
     assert runs[0] == runs[1]
     assert np.isfinite([done for _, done, _ in runs[0]]).all()
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), float("inf"), -0.1, 1.5])
+def test_an_answer_that_is_no_probability_ends_the_node(confidence):
+    """As of weights that are spoilt, or activations that overflow: it would otherwise count as sure, or as unsure."""
+    core = ServerCore(node_config("server", 1, offloaders=("cam",)), synthetic_table(1))
+    core.handle(RunStarted(), 0.0)
+    core.handle(Received("cam", Task(1, "cam", 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
+    with pytest.raises(TestbedError, match=r"^the sub-model of stage 1 answered with a confidence of"):
+        core.handle(ComputeFinished(1, confidence, None, overrun=False), 3.5)
+
+
+def test_a_confidence_that_rounding_lifts_above_one_is_one():
+    core = ServerCore(node_config("server", 1, offloaders=("cam",)), synthetic_table(1))
+    core.handle(RunStarted(), 0.0)
+    core.handle(Received("cam", Task(1, "cam", 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
+    effects = core.handle(ComputeFinished(1, 1.0000001, None, overrun=False), 3.5)
+    assert [e.message.confidence for e in effects if isinstance(getattr(e, "message", None), Result)] == [1.0]
+
+
+def test_an_assignment_that_means_no_receiver_of_this_node_is_noted_and_moves_nothing():
+    world = three_stages(policy="ga", parameters={"generations": 5}, seed=9)
+    device = world.nodes["d1"]
+    before = device.routing.row.tolist()
+    device.handle(Received("c1", Assignment(1, {"b1": 1.0}, None)), 1.0)
+    assert device.routing.row.tolist() == before
+    noted = [e.record for e in device.handle(Received("c1", Assignment(1, {"a1": 0.0}, None)), 1.0)]
+    assert [(record.kind, record.node) for record in noted] == [("unexpected-message", "d1")]
+    assert device.routing.row.tolist() == before
+    device.handle(Received("c1", Assignment(1, {"a1": 0.25, "a2": 0.75}, None)), 1.0)
+    assert device.routing.row.tolist() == [0.25, 0.75, 0.0]
+    device.handle(Received("c1", Assignment(2, {}, None)), 1.0)
+    assert device.routing.row.tolist() == [0.25, 0.75, 0.0]

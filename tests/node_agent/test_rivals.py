@@ -106,7 +106,7 @@ def test_fixed_exits():
 def equal_devices(**options) -> World:
     """One stage of unequal servers before twenty devices with links of their own."""
     servers = {"s1": (1, 30.0), "s2": (1, 20.0), "s3": (1, 12.0)}
-    near = {"s1": 0.03, "s2": 0.01, "s3": 0.002}
+    near = {"s1": 0.015, "s2": 0.005, "s3": 0.001}  # either way
     link_s = lambda a, b, size: near.get(b, near.get(a, 0.001)) + (0.002 if size else 0.0)  # noqa: E731
     return World(servers, {f"d{i}": 2.0 for i in range(20)}, link_s=link_s, **options)
 
@@ -118,7 +118,8 @@ def test_the_game_settles_where_nobody_gains_by_moving_alone():
     settled = np.array([[d.offload[s] for s in ("s1", "s2", "s3")] for d in world.decisions if d.node[0] == "d"])
     settled = settled[:20]
     # A task's way there, and its result's way back.
-    service, link_s, rate = np.array([30.0, 20.0, 12.0]), np.array([0.032 + 0.03, 0.012 + 0.01, 0.004 + 0.002]), 2.0
+    link_s = np.array([0.017 + 0.015, 0.007 + 0.005, 0.003 + 0.001])
+    service, rate = np.array([30.0, 20.0, 12.0]), 2.0
     flow = np.tile(rate * service / service.sum(), (20, 1))
     for _ in range(60):
         for player in range(20):

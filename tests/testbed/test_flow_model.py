@@ -12,6 +12,7 @@ from node_agent.wire import Hop, Task, Tensor, TensorForm, encode
 from testbed.flow_model import (
     CutOff,
     flow_model,
+    lateness,
     result_bytes,
     segments,
     staged_network,
@@ -78,7 +79,11 @@ class TestModel:
         near_2 = 0.005 + task_bytes(1, 1024) * 8 / 10e6
         assert network.tiers[0].transfer_s[0][1] == pytest.approx(near_2)
         assert network.tiers[0].link_rate_per_s[0][1] == pytest.approx(10e6 / 8 / task_bytes(1, 1024))
-        assert network.tiers[1].transfer_s[0][0] == pytest.approx(0.002 + task_bytes(2, 12288) * 8 / 30e6)
+        jittered = lateness([LinkShape(30.0, 0.002, jitter_s=0.0002)], task_bytes(2, 12288), 1.0)
+        assert 0 < jittered.mean_late_s < 0.0002
+        assert network.tiers[1].transfer_s[0][0] == pytest.approx(
+            0.002 + task_bytes(2, 12288) * 8 / 30e6 + jittered.mean_late_s
+        )
         assert model.return_s[0][1] == pytest.approx(
             np.repeat([0.005, 0.04], 3) + result_bytes(1) * 8 / 10e6, rel=1e-9
         )
@@ -92,9 +97,12 @@ class TestModel:
         count = task_bytes(1, 1024)
         assert tier.transfer_s[1][2] == pytest.approx(
             access.delay_s + 0.012 + count * 8e-6 / access.rate_mbit_per_s + count * 8e-6 / 20
-        )
+            + lateness((access, hall), count, 1.0).mean_late_s
+        )  # fmt: skip
         slowest = min(access.rate_mbit_per_s, hall.rate_mbit_per_s)
-        assert tier.link_rate_per_s[1][2] == pytest.approx(slowest * 1e6 / 8 / count)
+        late = lateness((access, hall), count, 1.0)
+        assert tier.link_rate_per_s[1][2] == pytest.approx(min(slowest * 1e6 / 8 / count, late.rate_per_s))
+        assert late.rate_per_s < 1.01 * slowest * 1e6 / 8 / count
 
     def test_a_link_that_changes_does_not_change_routes(self, quickstart):
         slow = LinkShape(0.1, 2.0)

@@ -145,7 +145,11 @@ def test_a_switched_network():
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [([0.1, 0.2, 0.3], "3 thresholds for 2"), ([], "0 thresholds"), ([-1.0], "outside"), ([float("nan")], "outside")],
+    [
+        ([0.1, 0.2, 0.3], "3 thresholds for 2"),
+        ([], "0 thresholds"),
+        *(([number], "outside") for number in (-1.0, float("nan"), 1.001, 1.5, 2.0)),
+    ],
 )
 def test_bad_thresholds(scenario, given, said):
     with pytest.raises(InputError, match=said):

@@ -56,6 +56,7 @@ def test_what_the_kernel_does_not_tell_is_unknown(tmp_path, content):
     assert HostMeter(tmp_path).so_far() == HostUse()
 
 
+@pytest.mark.timing
 def test_a_busy_loop_shows_on_this_machine():
     meter = HostMeter()
     end_s = time.monotonic() + 0.3

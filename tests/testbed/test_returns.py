@@ -99,10 +99,13 @@ def test_thresholds_reach_the_optimum_where_every_link_is_long(tmp_path):
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_live_nodes_decide_as_simulated_ones(tmp_path):
-    live = Experiment(plan(tmp_path / "live", TWO, duration_s=12.0), SilentObserver()).run()
-    simulated = simulate(tmp_path / "simulated", TWO, duration_s=12.0)
+    text = TWO.replace("to: mid, rate: 100 Mbit/s, delay: 1 ms", "to: mid, rate: 100 Mbit/s, delay: 20 ms")
+    live = Experiment(plan(tmp_path / "live", text, duration_s=12.0), SilentObserver()).run()
+    simulated = simulate(tmp_path / "simulated", text, duration_s=12.0)
     for outcome in (live, simulated):
-        last = next(d for d in reversed(lines(outcome, "decisions.jsonl")) if d["node"] == "cam")
-        assert last["offload"]["near"] > 0.99
-        # t + D' + ret at little load: 60 + 10 + 60 ms from the far server.
-        assert last["prices"]["far"] == pytest.approx(0.130, abs=0.006)
+        last = {decision["node"]: decision for decision in lines(outcome, "decisions.jsonl")}
+        assert last["cam"]["offload"]["near"] > 0.99
+        # t + D' + ret at little load: 60 + 10 + 60 ms for the far server, 20 + 1 + 9 + 21 ms for the next stage's.
+        assert last["cam"]["prices"]["far"] == pytest.approx(0.130, abs=0.008)
+        assert last["near"]["prices"]["mid"] == pytest.approx(0.051, abs=0.008)
+        assert {event["kind"] for event in lines(outcome, "events.jsonl")}.isdisjoint({"unsent", "foreign-message"})

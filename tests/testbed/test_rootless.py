@@ -217,7 +217,7 @@ def test_root_goes_on_as_it_is(monkeypatch):
 def test_root_without_rights_goes_on_in_a_user_namespace(tmp_path):
     """As root of a container may be; without, Mininet would wait for a node's shell without end."""
     (tmp_path / "small.yaml").write_text(small.SMALL.replace("warm_up: 2 s", "warm_up: 0 s"))
-    command = [*WITHOUT_RIGHTS, *nobody.PROGRAM, "run", "small.yaml", "--duration", "1", "--out", "run", "--json"]
+    command = [*WITHOUT_RIGHTS, *nobody.PROGRAM, "run", "small.yaml", "--duration", "2", "--out", "run", "--json"]
     done = subprocess.run(
         command, cwd=tmp_path, env=nobody.environment(), capture_output=True, text=True, timeout=60, check=False
     )

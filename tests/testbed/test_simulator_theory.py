@@ -14,7 +14,7 @@ ONE_QUEUE = """
 name: queue
 model: {{name: glyphs, cut: [5]}}
 policy: uniform
-slot: 1000 s
+slot: {duration} s
 duration: {duration} s
 warm_up: 20 s
 seed: 5

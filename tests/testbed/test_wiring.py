@@ -8,7 +8,7 @@ from node_agent.wire import TensorForm
 from testbed.nursery import Warm
 from testbed.topology import resolve_text
 from testbed.trace import workload
-from testbed.wiring import agent_configs
+from testbed.wiring import agent_configs, longest_hop_s
 
 TOPOLOGY = """
 name: small
@@ -182,3 +182,34 @@ def test_what_is_told_survives_the_way_to_the_agent(configs):
 
     for config in configs.values():
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(config), type=AgentConfig) == config
+
+
+CHAIN = """
+name: chain
+model: {name: glyphs, cut: [3, 5]}
+policy: dto-ee
+slot: 5 s
+devices:
+  cam: {rate: 3 /s}
+servers:
+  near: {stage: 1, capacity: 1 GFLOP/s}
+  core: {stage: 2, capacity: 1 GFLOP/s}
+switches: [s1, s2, s3, s4, s5]
+links:
+  - {from: cam, to: s1, rate: 10 Mbit/s, delay: 1 ms}
+  - {from: s1, to: s2, rate: 10 Mbit/s, delay: 10 ms}
+  - {from: s2, to: s3, rate: 10 Mbit/s, delay: 10 ms}
+  - {from: s3, to: s4, rate: 10 Mbit/s, delay: 10 ms}
+  - {from: s4, to: s5, rate: 10 Mbit/s, delay: 10 ms, jitter: 1 ms}
+  - {from: s5, to: near, rate: 10 Mbit/s, delay: 1 ms}
+  - {from: near, to: core, rate: 10 Mbit/s, delay: 2 ms}
+"""
+
+
+def test_a_hop_is_as_long_as_all_the_links_on_its_way() -> None:
+    """Through five switches in a row, and in a ring that halves the way."""
+    assert longest_hop_s(resolve_text(CHAIN)) == pytest.approx(0.046)
+    ring = CHAIN + "  - {from: s5, to: s1, rate: 10 Mbit/s, delay: 20 ms}\n"
+    assert longest_hop_s(resolve_text(ring)) == pytest.approx(0.022)
+    slower = ring + "events: [{at: 5 s, link: [s5, s1], delay: 30 ms, jitter: 2 ms}]\n"
+    assert longest_hop_s(resolve_text(slower)) == pytest.approx(0.001 + 0.030 + 0.008 + 0.001)

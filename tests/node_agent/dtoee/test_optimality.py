@@ -202,6 +202,7 @@ class TestUpdates:
         assert sweeps.delay_s <= solve(after, thresholds).delay_s * 1.01
 
 
+@pytest.mark.timing
 def test_a_large_network_takes_a_round_in_less_than_a_second():
     network, thresholds = random_network(1, load=0.7, sizes=(99_000, 334, 333, 333), links=8)
     sweeps = Sweeps(network, network.speed_rows(), thresholds)

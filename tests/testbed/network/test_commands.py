@@ -15,6 +15,17 @@ from testbed.network.commands import Batch, NetworkError
 from testbed.scenario import LinkShape
 
 
+def test_in_a_lull_frames_wait_at_the_end_and_not_in_the_middle():
+    lull, slow = LinkShape(0.011584, 0.01, lull=True), LinkShape(0.011584, 0.01)
+    assert commands.bit_per_s(lull) == commands.bit_per_s(slow) == commands.spacing_bit_per_s(slow) == 12112
+    assert commands.spacing_bit_per_s(lull) == 121120
+    assert (commands.bucket_bytes(lull), commands.bucket_bytes(slow)) == (1514, 6056)
+    assert "rate 12112bit" in commands.rate_limit("n0-eth0", lull, 1)[1]
+    assert commands.netem_delay("l0a", lull).endswith("rate 121120bit")
+    brief = LinkShape(0.5, 0.01, lull=True)
+    assert commands.spacing_bit_per_s(brief) == commands.bit_per_s(brief)
+
+
 def test_rate_limit_lines():
     assert commands.rate_limit("n0-eth0", LinkShape(20.0, 0.01, queue_packets=50), 1) == (
         "qdisc add dev n0-eth0 root handle 1: htb default 3",

@@ -265,7 +265,7 @@ def test_the_end_of_a_namespace_is_noticed(build):
     network = build(pair(FAST))
     network.node("b").shell.kill()
     network.node("b").shell.wait()
-    with pytest.raises(NetworkError, match="the namespace of n1 has ended"):
+    with pytest.raises(NetworkError, match="the namespace of b has ended"):
         network.check()
 
 

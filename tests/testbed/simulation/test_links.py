@@ -1,14 +1,16 @@
 """Links in virtual time, against times worked out by hand. At 8 Mbit/s a link carries 1,000 bytes in a millisecond."""
 
+import hashlib
+import random
 import statistics
 
 import pytest
 
 from node_agent.errors import InputError
 from testbed.network.commands import SEGMENT_BYTES
-from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.scenario import Device, Link, LinkChange, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.simulation.agenda import Agenda
-from testbed.simulation.links import REPEAT_S, Links
+from testbed.simulation.links import Links
 
 MS = 1e-3
 EIGHT = 8.0  # Mbit/s
@@ -17,7 +19,8 @@ EIGHT = 8.0  # Mbit/s
 class Wire:
     """Links, and what arrives over them."""
 
-    def __init__(self, *stated: tuple[str, str, LinkShape] | Link, switches=(), changing=(), seed=1):
+    def __init__(self, *stated: tuple[str, str, LinkShape] | Link, switches=(), changing=(), later=(), seed=1):
+        """`later`: shapes that the links named as changing take, beside the first."""
         links = [each if isinstance(each, Link) else Link(each[:2], each[2]) for each in stated]
         names = {end for link in links for end in link.ends} - set(switches)
         self.agenda = Agenda()
@@ -28,7 +31,7 @@ class Wire:
             devices=tuple(Device(name, 1) for name in sorted(names) if name.startswith("d")),
             servers=tuple(Server(name, 1, 1e9) for name in sorted(names) if not name.startswith("d")),
             switches=tuple(switches), links=tuple(links), offload_to={},
-            events=(),
+            events=tuple(LinkChange(1.0, tuple(pair), new) for pair in changing for new in later),
         )  # fmt: skip
         self.links = Links(scenario, self.agenda, [frozenset(pair) for pair in changing])
 
@@ -118,19 +121,16 @@ def test_jitter_is_the_same_for_the_same_seed():
 
 
 def test_what_is_lost_is_repeated_and_holds_up_what_is_behind_it():
-    wire = Wire(("d", "s", shape(10, loss=0.3)), seed=4)
+    wire = Wire(("d", "s", shape(10, loss=0.1)), seed=4)
     connection = wire.connect("d", "s")
     for number in range(1000):
         wire.at(number * 0.09, lambda number=number: wire.links.send(connection, 1000, number))
     arrived = wire.run()
     assert len(arrived) == 1000
     assert [number for number, _ in wire.arrived] == list(range(1000))
-    late = [at_s - number * 0.09 > 11.001 * MS for number, at_s in arrived.items()]
-    # 30 % are lost themselves; a message after a lost one waits for it, as 0.24 s is more than the 0.09 s between two.
-    assert 0.3 < statistics.mean(late) < 0.9
-    first_late = next(number for number, at_s in arrived.items() if at_s - number * 0.09 > 11.001 * MS)
-    waited_s = arrived[first_late] - first_late * 0.09 - 11 * MS
-    assert waited_s >= 4 * 10 * MS + REPEAT_S - 1e-9
+    late = [at_s - number * 0.09 > 11.1 * MS for number, at_s in arrived.items()]
+    # 10 % are lost themselves, some twice; a message after a lost one waits for it as long as it is repeated.
+    assert 0.1 < statistics.mean(late) < 0.4
 
 
 def test_a_switch_passes_on_segments_and_not_whole_messages():
@@ -276,3 +276,26 @@ def test_a_shorter_delay_does_not_let_a_message_pass_an_urgent_one_of_its_connec
     arrived = wire.run()
     assert arrived["first"] == pytest.approx(1 * MS + SEGMENT_BYTES / 1e6 + 0.1 * MS + 50 * MS)
     assert arrived["second"] >= arrived["first"]
+
+
+def test_links_without_loss_and_jitter_give_the_times_they_always_gave():
+    """To the last digit: the model of TCP takes no part in them."""
+    drawn = random.Random(3)
+    wire = Wire(
+        ("d", "sw", shape(1, 20.0)), ("sw", "s1", shape(4, 50.0)), ("sw", "s2", shape(7, 10.0)),
+        ("s1", "t", shape(2, 5.0)), switches=["sw"], changing=[("s1", "t")],
+    )  # fmt: skip
+    connections = [
+        wire.connect(*ends, urgent=urgent)
+        for ends in (("d", "s1"), ("d", "s2"), ("s1", "d"), ("s1", "t"), ("d", "t"))
+        for urgent in (False, True)
+    ]
+    for number in range(600):
+        connection, size = drawn.choice(connections), drawn.randrange(100, 30_000)
+        wire.at(drawn.random() * 2, lambda c=connection, s=size, n=number: wire.links.send(c, s, n))
+    for step in range(20):
+        new = shape(drawn.uniform(1, 9), drawn.uniform(2, 9))
+        wire.at(0.1 * step, lambda new=new: wire.links.change(("s1", "t"), new))
+    times = "".join(f"{number} {time_s!r}\n" for number, time_s in sorted(wire.run().items()))
+    digest = "a921ced3cae184ca2aedb01c712768efd398e93aa5867fe95fb902569a53f698"
+    assert hashlib.sha256(times.encode()).hexdigest() == digest

@@ -125,6 +125,7 @@ def test_tabs_that_indent_are_named(text: str, tabs: bool, parser: type, monkeyp
     assert ("not tabs" in caught.value.hint) == tabs
 
 
+@pytest.mark.timing
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 15)]

@@ -197,7 +197,7 @@ def test_a_trace_must_suit_the_scenario() -> None:
             [Arrival(0.0, "cam-5", 0), Arrival(1.0, "cam-1", 10), Arrival(61.0, "cam-1", 1)], scenario, 10, source="t"
         )
     assert caught.value.problems == (
-        "t:1: the topology has no device 'cam-5'",
+        "t:1: the topology has no device 'cam-5' (did you mean cam-4?)",
         "t:2: sample 10 does not exist; the model comes with 10",
         "t:3: 61 s lies beyond the duration of 60 s",
     )

@@ -1,0 +1,94 @@
+"""The receiving half of a TCP connection as Linux has it: what is passed on, and what is acknowledged when."""
+
+from collections.abc import Callable
+
+from testbed.network.commands import SEGMENT_BYTES
+from testbed.simulation.agenda import Agenda
+from testbed.simulation.tcp.clock import KernelTimer
+
+DELAYED_S = 0.04
+QUICK = 16  # acknowledgements at once, at the start and after a segment that had come before
+
+
+class Receiver:
+    """Puts a stream in order; `answer` sends an acknowledgement with nothing else, `deliver` passes on what is whole.
+
+    `deliver` is called with the number of bytes that lie in order, and may send something back at once, which
+    acknowledges, too.
+    """
+
+    def __init__(
+        self, agenda: Agenda, answer: Callable[[bool], None], deliver: Callable[[int], None], time_scale: float = 1.0
+    ) -> None:
+        self._agenda = agenda
+        self._answer = answer
+        self._deliver = deliver
+        self._delayed_s = DELAYED_S / time_scale
+        self._timer = KernelTimer(agenda, self._fire, time_scale)
+        self.next = 0
+        self._told = 0  # what was acknowledged last
+        self.ranges: list[tuple[int, int]] = []  # beyond a gap
+        self.echo_s: float | None = None
+        self._last_s = float("-inf")
+        self._interactive = False  # this end answers soon, so that acknowledgements can wait
+        self._quick = QUICK
+
+    def receive(self, seq: int, end: int, sent_s: float) -> None:
+        """A segment with these bytes has come."""
+        if seq <= self._told:
+            self.echo_s = sent_s
+        if end <= self.next:
+            self._interactive, self._quick = False, QUICK
+            self._answer(True)
+            return
+        gap = bool(self.ranges)
+        if seq > self.next:
+            self._keep(seq, end)
+            self._answer(False)
+            return
+        self._last_s = self._agenda.now_s
+        self.next = end
+        while self.ranges and self.ranges[0][0] <= self.next:
+            self.next = max(self.next, self.ranges.pop(0)[1])
+        quick = self._quick > 0 and not self._interactive
+        if gap or quick or self.next - self._told > SEGMENT_BYTES:
+            self._answer(False)
+        self._deliver(self.next)
+        if self._told == self.next:
+            return
+        if end - seq < SEGMENT_BYTES and not self._interactive:
+            self._answer(False)
+        elif not self._timer.kind:
+            self._timer.set("delayed", self._delayed_s)
+
+    def acknowledging(self, *, with_data: bool) -> None:
+        """Something is being sent to the other end, which acknowledges all that has come."""
+        self._told = self.next
+        self._timer.clear()
+        self._quick -= 1
+        if with_data and self._agenda.now_s - self._last_s < self._delayed_s:
+            self._interactive = True
+
+    def close(self) -> None:
+        """Pass nothing more on."""
+        self._timer.clear()
+        self._deliver = _nothing
+
+    def _keep(self, seq: int, end: int) -> None:
+        self.ranges.append((seq, end))
+        self.ranges.sort()
+        merged = [self.ranges[0]]
+        for begin, until in self.ranges[1:]:
+            if begin <= merged[-1][1]:
+                merged[-1] = merged[-1][0], max(merged[-1][1], until)
+            else:
+                merged.append((begin, until))
+        self.ranges = merged
+
+    def _fire(self, _: str) -> None:
+        self._interactive = False
+        self._answer(False)
+
+
+def _nothing(_: int) -> None:
+    """Drop it."""

@@ -1,0 +1,476 @@
+"""The sending half of a TCP connection as Linux has it: what is sent when, and sent again when.
+
+Bytes are numbered from 0. Losses are found by RACK (RFC 8985) from selective acknowledgements, at the tail by a probe,
+and failing that by a time-out; the window is reduced in proportion to what arrives (RFC 6937) and grows as CUBIC says.
+Times are emulated seconds; `time_scale` of them are a real one, in which the kernel's constants count.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from testbed.network.commands import SEGMENT_BYTES
+from testbed.simulation.agenda import Agenda
+from testbed.simulation.tcp.clock import KernelTimer
+from testbed.simulation.tcp.cubic import Cubic
+
+LEAST_VARIANCE_S = 0.2  # what a time-out waits at least beyond the round trip
+TIMER_SLACK_S = 0.002
+# Decision: no longer than this, whatever the back-off. A connection is given up after 5 s of silence and made anew,
+# which asks again after 1 and 3 s; rejected: the kernel's own 120 s, which no connection of the nodes lives to see.
+MOST_RTO_S = 2.0
+DUPLICATES = 3
+CLOCK_S = 1e-6  # the kernel counts in microseconds
+
+Ranges = Sequence[tuple[int, int]]
+
+
+class Segment:
+    """A piece of the stream under way."""
+
+    __slots__ = ("end", "lost", "repeated", "sacked", "sent_s", "seq", "stuck", "under_way_again")
+
+    def __init__(self, seq: int, end: int) -> None:
+        self.seq = seq
+        self.end = end
+        self.sent_s = 0.0  # the last time
+        self.sacked = self.lost = False
+        self.repeated = False  # ever
+        self.under_way_again = False  # and not lost again
+        self.stuck: Callable[[], bool] = bool  # whether it still waits in the sender's own queue
+
+
+class Sender:
+    """One end's stream: `emit` sends a segment now."""
+
+    def __init__(
+        self, agenda: Agenda, emit: Callable[[Segment], None], *, rtt_s: float, time_scale: float = 1.0
+    ) -> None:
+        """`rtt_s` is what the handshake measured."""
+        self._agenda = agenda
+        self._emit = emit
+        self._scale = time_scale
+        self._timer = KernelTimer(agenda, self._fire, time_scale)
+        self.cubic = Cubic()
+        self.flight: deque[Segment] = deque()
+        self.una = self.nxt = self.written = 0
+        self._corked = False
+        self._sacked = self._lost = self._again = 0  # counts of segments
+        self.state = "open"
+        self._high = 0  # the end of what was sent when the state was entered
+        self._probe_high: int | None = None  # a tail probe is under way: the end of what was sent then
+        self._probe_repeats = False
+        self._prior_cwnd = self._delivered = self._out = 0  # proportional reduction
+        self._prior_ssthresh = 0.0
+        self._spurious: int | None = None  # repetitions that may yet turn out needless; None: nothing to undo
+        self._limited = False
+        self._most_out, self._usage_end = 0, 0
+        self._last_sent_s = -math.inf
+        self._rack_sent_s, self._rack_end, self._rack_rtt_s = -math.inf, 0, 0.0
+        self._rtt_s, self._mdev_s = rtt_s, rtt_s / 2
+        self._least_s = LEAST_VARIANCE_S / time_scale
+        self._variance_s = self._most_mdev_s = max(2 * rtt_s, self._least_s)
+        self._rtt_end = 0
+        self.least_rtt_s = rtt_s
+        self._rto_s = self._rtt_s + self._variance_s
+
+    # Sending
+
+    def write(self, count: int, *, more: bool = False) -> None:
+        """The application hands over so many bytes, and at once others if there are `more`.
+
+        While frames wait in this node's own queue, the kernel keeps what does not fill a segment for those others.
+        """
+        self.written += count
+        self._corked = more
+        self.push()
+
+    def close(self) -> None:
+        """Send nothing more, and repeat nothing."""
+        self._timer.clear()
+        self.flight.clear()
+        self.nxt = self.una = self.written
+        self._sacked = self._lost = self._again = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Segments thought to be in the network."""
+        return len(self.flight) - self._sacked - self._lost + self._again
+
+    def push(self, *, most: int = 1 << 30) -> int:
+        """Send what the window allows, at most so many segments; returns how many were sent."""
+        sent, limited = 0, False
+        while self.nxt < self.written and sent < most:
+            if self._corked and self.written - self.nxt < SEGMENT_BYTES and self.flight and self.flight[-1].stuck():
+                break
+            if self.in_flight >= self.cubic.cwnd and most > 1:
+                limited = True
+                break
+            self._send_new()
+            sent += 1
+        if sent:
+            limited = limited or self.in_flight >= self.cubic.cwnd
+        if sent or limited:
+            self._note_usage(limited)
+        if sent:
+            self._out += sent
+            if most > 1:
+                self._schedule_probe(advancing=False)
+        return sent
+
+    def _send_new(self) -> None:
+        now_s = self._agenda.now_s
+        if not self.in_flight:
+            self.cubic.resumed((now_s - self._last_sent_s) * self._scale, now_s * self._scale)
+        segment = Segment(self.nxt, min(self.nxt + SEGMENT_BYTES, self.written))
+        self.nxt = segment.end
+        self.flight.append(segment)
+        self._transmit(segment)
+        if len(self.flight) == 1 or self._timer.kind == "probe":
+            self._rearm()
+
+    def _transmit(self, segment: Segment) -> None:
+        segment.sent_s = self._last_sent_s = self._agenda.now_s
+        self._emit(segment)
+
+    def _repeat(self, segment: Segment) -> bool:
+        """Send it again, unless the last time has not even left this node."""
+        if segment.stuck():
+            return False
+        segment.repeated = True
+        if not segment.under_way_again:
+            segment.under_way_again = True
+            self._again += 1
+        self._transmit(segment)
+        return True
+
+    def _note_usage(self, limited: bool) -> None:
+        """Whether the window was what limited sending: only then may it grow."""
+        if self.una >= self._usage_end or limited or (not self._limited and len(self.flight) > self._most_out):
+            self._limited, self._most_out, self._usage_end = limited, len(self.flight), self.nxt
+
+    @property
+    def _is_limited(self) -> bool:
+        return self._limited or (self.cubic.in_slow_start and self.cubic.cwnd < 2 * self._most_out)
+
+    # Acknowledgements
+
+    def acknowledge(self, ack: int, sacks: Ranges, echo_s: float | None, *, duplicate: bool) -> None:
+        """The other end has all before `ack`, and these ranges; `duplicate`: it says that it had received one before.
+
+        `echo_s` is when the segment was sent that it answers.
+        """
+        if ack < self.una:
+            return
+        now_s = self._agenda.now_s
+        advanced = ack > self.una
+        fresh, sack_rtt_s = self._take_sacks(sacks, ack)
+        acked, rtt_s, last_rtt_s = self._take_acked(ack)
+        fresh += acked
+        self.una = max(self.una, ack)
+        if rtt_s is None and advanced and echo_s is not None:
+            rtt_s = now_s - echo_s
+        if rtt_s is None:
+            rtt_s = sack_rtt_s
+        if rtt_s is not None:
+            self._estimate(rtt_s)
+            self.cubic.sampled((last_rtt_s or rtt_s) * self._scale, now_s * self._scale, self.una, self.nxt)
+        rearm = advanced or (
+            sack_rtt_s is not None and bool(self.flight) and sack_rtt_s > now_s - self.flight[0].sent_s
+        )
+        if duplicate and self._spurious:
+            self._spurious -= 1
+        if self._probe_high is not None:
+            self._answer_probe(ack, duplicate=duplicate, progress=advanced or fresh > 0)
+        if self._advance_state(fresh, advanced=advanced):
+            rearm = False  # a timer for reordering runs
+        if rearm:
+            self._set_timer()
+        if self.state in ("recovery", "cwr"):
+            self._reduce(fresh, advanced=advanced)
+        elif acked and self._is_limited:
+            self.cubic.acknowledged(fresh, now_s * self._scale)
+        self._repeat_lost()
+        self.push()
+
+    def _take_sacks(self, sacks: Ranges, ack: int) -> tuple[int, float | None]:
+        """Mark what has arrived out of order: how many segments, and the longest of their round trips."""
+        fresh, rtt_s = 0, None
+        if not sacks:
+            return 0, None
+        now_s = self._agenda.now_s
+        for segment in self.flight:
+            if segment.sacked or segment.end <= ack:
+                continue
+            if not any(begin <= segment.seq and segment.end <= end for begin, end in sacks):
+                continue
+            if segment.lost:
+                segment.lost = False
+                self._lost -= 1
+            if segment.under_way_again:
+                segment.under_way_again = False
+                self._again -= 1
+            if not segment.repeated and rtt_s is None:
+                rtt_s = now_s - segment.sent_s
+            segment.sacked = True
+            self._sacked += 1
+            fresh += 1
+            self._advance_rack(segment)
+        return fresh, rtt_s
+
+    def _take_acked(self, ack: int) -> tuple[int, float | None, float | None]:
+        """Drop what is acknowledged: how many segments for the first time, and the longest and last round trip."""
+        count, rtt_s, last_s = 0, None, None
+        now_s = self._agenda.now_s
+        while self.flight and self.flight[0].end <= ack:
+            segment = self.flight.popleft()
+            if segment.under_way_again:
+                self._again -= 1
+            if segment.lost:
+                self._lost -= 1
+            if segment.sacked:
+                self._sacked -= 1
+                continue
+            count += 1
+            if not segment.repeated:
+                last_s = now_s - segment.sent_s
+                rtt_s = last_s if rtt_s is None else rtt_s
+            self._advance_rack(segment)
+        return count, rtt_s, last_s
+
+    def _estimate(self, rtt_s: float) -> None:
+        """Round trip and time-out (net/ipv4/tcp_input.c, tcp_rtt_estimator)."""
+        self.least_rtt_s = min(self.least_rtt_s, rtt_s)
+        error_s = rtt_s - self._rtt_s
+        self._rtt_s += error_s / 8
+        change_s = abs(error_s) - self._mdev_s
+        if error_s < 0 and change_s > 0:
+            change_s /= 8
+        self._mdev_s += change_s / 4
+        deviation_s = 4 * self._mdev_s
+        if deviation_s > self._most_mdev_s:
+            self._most_mdev_s = deviation_s
+            self._variance_s = max(self._variance_s, deviation_s)
+        if self.una > self._rtt_end:
+            if self._most_mdev_s < self._variance_s:
+                self._variance_s -= (self._variance_s - self._most_mdev_s) / 4
+            self._rtt_end, self._most_mdev_s = self.nxt, self._least_s
+        self._rto_s = self._rtt_s + self._variance_s
+
+    # States
+
+    def _advance_state(self, fresh: int, *, advanced: bool) -> bool:
+        """Enter and leave recovery; True if a timer for reordering was set."""
+        if self.state in ("recovery", "loss") and self.una >= self._high:
+            if self.state == "recovery":
+                self.cubic.cwnd = int(self.cubic.ssthresh)
+            self._settle()
+        if self._spurious == 0 and self.state != "loss":
+            self._undo()
+        waits = self._find_lost() if fresh or advanced or self._sacked else False
+        if self.state == "loss":
+            return waits
+        if self.state != "recovery":
+            if self._lost > 0:
+                self._enter_recovery()
+            else:
+                self._settle()
+        return waits
+
+    def _settle(self) -> None:
+        self.state = "disorder" if self._sacked or self._lost or self._again else "open"
+
+    def _enter_recovery(self) -> None:
+        self._note_for_undo()
+        self._begin_reduction()
+        self._high = self.nxt
+        self.state = "recovery"
+
+    def _note_for_undo(self) -> None:
+        cwnd = self.cubic.cwnd
+        self._prior_ssthresh = max(self.cubic.ssthresh, cwnd // 2 + cwnd // 4)
+        needless = self._again + (1 if self._probe_high is not None and self._probe_repeats else 0)
+        self._spurious = needless or -1
+
+    def _undo(self) -> None:
+        """All repetitions were needless, so far as the other end's reports tell: take the reduction back.
+
+        Reports about tail probes count as well, which undoes some reductions that were right; so it is in Linux.
+        """
+        self.cubic.cwnd = max(self.cubic.cwnd, self._prior_cwnd)
+        self.cubic.ssthresh = max(self.cubic.ssthresh, self._prior_ssthresh)
+        self._spurious = None
+        if self.state == "recovery":
+            self._settle()
+
+    def _begin_reduction(self) -> None:
+        self._prior_cwnd = self.cubic.cwnd
+        self._delivered = self._out = 0
+        self._probe_high = None
+        self.cubic.ssthresh = self.cubic.reduced()
+
+    def _reduce(self, fresh: int, *, advanced: bool) -> None:
+        """Proportional rate reduction."""
+        if fresh <= 0:
+            return
+        self._delivered += fresh
+        ssthresh, in_flight = int(self.cubic.ssthresh), self.in_flight
+        room = ssthresh - in_flight
+        if room < 0:
+            count = -(-ssthresh * self._delivered // self._prior_cwnd) - self._out
+        else:
+            count = max(self._delivered - self._out, fresh)
+            if advanced:
+                count += 1
+            count = min(room, count)
+        self.cubic.cwnd = in_flight + max(count, 0 if self._out else 1)
+
+    def _repeat_lost(self) -> None:
+        if not self._lost or self._lost == self._again:
+            return
+        for number, segment in enumerate(self.flight):
+            if self.in_flight >= self.cubic.cwnd:
+                return
+            if segment.lost and not segment.under_way_again:
+                if not self._repeat(segment):
+                    return
+                self._count_repetition()
+                self._out += 1
+                if number == 0 and self._timer.kind != "reordering":
+                    self._timer.set("time-out", self._rto_s)
+
+    def _count_repetition(self) -> None:
+        if self._spurious is not None:
+            self._spurious = max(self._spurious, 0) + 1
+
+    # RACK
+
+    def _advance_rack(self, segment: Segment) -> None:
+        rtt_s = self._agenda.now_s - segment.sent_s
+        if segment.repeated and rtt_s < self.least_rtt_s - CLOCK_S:
+            return  # the answer to an earlier time
+        self._rack_rtt_s = rtt_s
+        self._rack_sent_s, self._rack_end = max((self._rack_sent_s, self._rack_end), (segment.sent_s, segment.end))
+
+    def _find_lost(self) -> bool:
+        """Mark lost what was sent well before what has arrived; True if a timer waits for more."""
+        now_s, wait_s = self._agenda.now_s, 0.0
+        window_s = self._reordering_s()
+        for segment in self.flight:
+            if segment.sacked or (segment.lost and not segment.under_way_again):
+                continue
+            if (segment.sent_s, segment.end) >= (self._rack_sent_s, self._rack_end):
+                continue
+            left_s = self._rack_rtt_s + window_s - (now_s - segment.sent_s)
+            if left_s <= CLOCK_S:
+                self._mark_lost(segment)
+            else:
+                wait_s = max(wait_s, left_s)
+        if wait_s > 0:
+            self._timer.set("reordering", wait_s + TIMER_SLACK_S / self._scale)
+        return wait_s > 0
+
+    def _reordering_s(self) -> float:
+        if self.state in ("recovery", "loss") or self._sacked >= DUPLICATES:
+            return 0.0
+        return min(self.least_rtt_s / 4, self._rtt_s)
+
+    def _mark_lost(self, segment: Segment) -> None:
+        if segment.under_way_again:
+            segment.under_way_again = False
+            self._again -= 1
+        if not segment.lost:
+            segment.lost = True
+            self._lost += 1
+
+    # Timers
+
+    def _set_timer(self) -> None:
+        if not self._schedule_probe(advancing=True):
+            self._rearm()
+
+    def _due_s(self) -> float:
+        """How long until the first segment's time-out."""
+        return self.flight[0].sent_s + self._rto_s - self._agenda.now_s
+
+    def _rearm(self) -> None:
+        if not self.flight:
+            self._timer.clear()
+            return
+        wait_s = self._rto_s
+        if self._timer.kind in ("reordering", "probe"):
+            wait_s = max(self._due_s(), 0.0)
+        self._timer.set("time-out", wait_s)
+
+    def _schedule_probe(self, *, advancing: bool) -> bool:
+        if not self.flight or self.state not in ("open", "cwr"):
+            return False
+        wait_s = 2 * self._rtt_s
+        wait_s += self._least_s if len(self.flight) == 1 else TIMER_SLACK_S / self._scale
+        due_s = self._rto_s if advancing else self._due_s()
+        self._timer.set("probe", min(wait_s, due_s) if due_s > 0 else wait_s)
+        return True
+
+    def _fire(self, kind: str) -> None:
+        if not self.flight:
+            return
+        if kind == "probe":
+            self._probe()
+        elif kind == "reordering":
+            self._find_lost()
+            if self._lost and self.state not in ("recovery", "loss"):
+                self._enter_recovery()
+                self.cubic.cwnd = self.in_flight + 1
+            self._repeat_lost()
+            if self._timer.kind != "time-out":
+                self._rearm()
+        else:
+            self._time_out()
+
+    def _probe(self) -> None:
+        """A tail loss probe: something new, or the last segment again."""
+        if self._probe_high is not None:
+            self._timer.set("time-out", max(self._due_s(), 0.0))
+            return
+        if self.nxt < self.written:
+            self.push(most=1)
+            self._probe_repeats = False
+        elif self._repeat(self.flight[-1]):
+            self._probe_repeats = True
+        else:
+            self._timer.set("time-out", max(self._due_s(), 0.0))
+            return
+        self._probe_high = self.nxt
+        self._timer.set("time-out", self._rto_s)
+
+    def _answer_probe(self, ack: int, *, duplicate: bool, progress: bool) -> None:
+        assert self._probe_high is not None
+        if ack < self._probe_high:
+            return
+        if not self._probe_repeats or duplicate:
+            self._probe_high = None
+        elif ack > self._probe_high:  # what was repeated had been lost
+            self._begin_reduction()
+            self.cubic.cwnd = int(self.cubic.ssthresh)
+        elif not progress:
+            self._probe_high = None
+
+    def _time_out(self) -> None:
+        """Nothing was acknowledged for long: begin again with a window of one."""
+        now_s = self._agenda.now_s
+        if self.state in ("open", "disorder", "cwr") or self.una >= self._high:
+            self._note_for_undo()
+            self._prior_cwnd = self.cubic.cwnd
+            self.cubic.ssthresh = self.cubic.reduced()
+        for number, segment in enumerate(self.flight):
+            if segment.sacked or (number and self._rack_rtt_s > now_s - segment.sent_s):
+                continue
+            self._mark_lost(segment)
+        self.cubic.forget()
+        self.cubic.cwnd = self.in_flight + 1
+        self.state, self._high, self._probe_high = "loss", self.nxt, None
+        head = self.flight[0]
+        if not head.under_way_again and self._repeat(head):
+            self._count_repetition()
+        self._rto_s = min(2 * self._rto_s, max(MOST_RTO_S / self._scale, self._rtt_s + self._variance_s))
+        self._timer.set("time-out", self._rto_s)

@@ -1,0 +1,205 @@
+"""What a message takes over links that lose or jitter frames, and how many get through: TCP, played in virtual time.
+
+The figures are means over a simulation of one connection (`testbed.simulation`), seeded and kept, so that equal links
+have equal figures.
+
+Where nothing is lost, messages wait for the slowest of their segments only, which needs no simulation.
+
+Decision: several links of a route are taken for one that loses, delays and jitters as much as all of them, at the rate
+of the slowest; rejected: a simulation of each route as it is, which differs from route to route in what does not
+matter. Loss, jitter and rate are rounded to two digits for the same reason, and between the delays of a grid the
+figures are interpolated: they grow with the delay in straight lines.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import NormalDist
+
+import numpy as np
+
+from testbed.network.commands import SEGMENT_BYTES
+from testbed.scenario import Device, Link, LinkChange, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.simulation.agenda import Agenda
+from testbed.simulation.links import Links, bucket_s
+
+MESSAGES = 1000
+SATURATED_BYTES = 12 << 20  # of which the first half does not count: a connection's first window is a matter of luck
+MOST_SATURATED = 4000
+GAP_S = 0.3  # from one message's arrival to the next at low load: longer than what repairs a lost acknowledgement
+DELAY_STEP = 1.25  # from one delay of the grid to the next
+LEAST_DELAY_S = 1e-4
+ANSWER_BYTES = 64  # what a receiver sends back for each message
+SEED = 1
+MOST_TIME_S, MOST_ACTIONS = 1e6, 1 << 40
+ROUNDING_S = 1e-9
+# What the simulation was held against live measurements for (`tests.bench.transport`), in real time.
+MOST_LOSS, MOST_JITTER_S = 0.05, 0.010
+LEAST_VALIDATED_S, MOST_VALIDATED_S = 0.002, 0.060
+MOST_BYTES = 66 * 1024  # 64 KiB, and what frames it
+
+
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """Messages of one size over one route: `late_s` [s] beyond a link without loss and jitter, the least first.
+
+    `rate_per_s` messages get through where one always waits.
+    """
+
+    late_s: tuple[float, ...]
+    rate_per_s: float
+
+    @property
+    def mean_late_s(self) -> float:
+        """The mean of `late_s`."""
+        return sum(self.late_s) / len(self.late_s)
+
+
+def is_troubled(shapes: Sequence[LinkShape]) -> bool:
+    """Whether one of these links loses or jitters frames."""
+    return any(shape.loss > 0 or shape.jitter_s > 0 for shape in shapes)
+
+
+def joined(shapes: Sequence[LinkShape]) -> LinkShape:
+    """One link that does what these do in a row."""
+    return LinkShape(
+        rate_mbit_per_s=min(shape.rate_mbit_per_s for shape in shapes),
+        delay_s=sum(shape.delay_s for shape in shapes),
+        jitter_s=math.hypot(*(shape.jitter_s for shape in shapes)),
+        loss=1 - math.prod(1 - shape.loss for shape in shapes),
+    )
+
+
+def transfers(shapes: Sequence[LinkShape], byte_count: int, time_scale: float) -> Transfers:
+    """Messages of this size over these links in a row, of which one loses or jitters frames."""
+    one = joined(shapes)
+    if not one.loss:
+        return _jittered(one, byte_count, time_scale)
+    rounded = replace(
+        one, rate_mbit_per_s=_rounded(one.rate_mbit_per_s), jitter_s=_rounded(one.jitter_s), loss=_rounded(one.loss)
+    )
+    delay_s = max(one.delay_s, LEAST_DELAY_S)
+    step = math.floor(math.log(delay_s / LEAST_DELAY_S, DELAY_STEP) + 1e-9)
+    low_s, high_s = (LEAST_DELAY_S * DELAY_STEP**power for power in (step, step + 1))
+    share = (delay_s - low_s) / (high_s - low_s)
+    low = _simulated(replace(rounded, delay_s=low_s), byte_count, time_scale)
+    if share < 1e-9:
+        return low
+    high = _simulated(replace(rounded, delay_s=high_s), byte_count, time_scale)
+    pairs = zip(low.late_s, high.late_s, strict=True)
+    late_s = tuple(one + share * (other - one) for one, other in pairs)
+    return Transfers(late_s, 1 / ((1 - share) / low.rate_per_s + share / high.rate_per_s))
+
+
+def outside_validation(scenario: Scenario, byte_count: int) -> tuple[str, ...]:
+    """The lossy and jittery links for which the simulation was not validated against live measurements, in words.
+
+    Args:
+        byte_count: size of the largest message.
+
+    Returns:
+        The first link of each kind; empty where all links are within the range, or nothing is lost or jittered.
+    """
+    shapes = [(link.ends, link.shape) for link in scenario.links]
+    shapes += [(event.ends, event.shape) for event in scenario.events if isinstance(event, LinkChange)]
+    troubled = [(ends, shape) for ends, shape in shapes if is_troubled([shape])]
+    found: dict[str, str] = {}
+    for ends, shape in troubled:
+        for what in _beyond(shape, scenario.time_scale):
+            found.setdefault(what.split()[0], f"{what} ({ends[0]} - {ends[1]})")
+    if troubled and byte_count > MOST_BYTES:
+        found["messages"] = f"messages of {byte_count / 1024:.0f} KiB"
+    return tuple(found.values())
+
+
+def _beyond(shape: LinkShape, time_scale: float) -> Iterator[str]:
+    """The kernel's times are real ones, so that what counts of a delay is its real time."""
+    delay_s, jitter_s = shape.delay_s * time_scale, shape.jitter_s * time_scale
+    real = "" if time_scale == 1 else " in real time"
+    if shape.loss > MOST_LOSS:
+        yield f"loss {shape.loss * 100:g} %"
+    if jitter_s > MOST_JITTER_S + ROUNDING_S:
+        yield f"jitter {jitter_s * 1e3:g} ms{real}"
+    if not LEAST_VALIDATED_S - ROUNDING_S <= delay_s <= MOST_VALIDATED_S + ROUNDING_S:
+        yield f"delay {delay_s * 1e3:g} ms{real}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")
+
+
+@cache
+def _simulated(shape: LinkShape, byte_count: int, time_scale: float) -> Transfers:
+    clean_s = shape.delay_s + byte_count * 8e-6 / shape.rate_mbit_per_s
+    spaced = _Stream(shape, byte_count, time_scale)
+    late_s = sorted(taken_s - clean_s for taken_s in spaced.one_by_one())
+    return Transfers(tuple(late_s), _Stream(shape, byte_count, time_scale).saturated_per_s())
+
+
+@cache
+def _jittered(shape: LinkShape, byte_count: int, time_scale: float) -> Transfers:
+    """What the order of the segments costs a message that meets no other, as `Links` and the relay have it."""
+    byte_per_s = shape.rate_mbit_per_s * 1e6 / 8
+    sizes = np.full(-(-byte_count // SEGMENT_BYTES), float(SEGMENT_BYTES))
+    sizes[-1] = byte_count - sizes[:-1].sum()
+    needs_s = sizes / byte_per_s
+    ends_s = needs_s.cumsum()
+    released_s = np.maximum(0.0, ends_s - bucket_s(shape, time_scale))
+    # The same deviations for each segment, in another order for each: their mean is exactly zero.
+    spread = [NormalDist().inv_cdf((number + 0.5) / MESSAGES) for number in range(MESSAGES)]
+    generator = np.random.default_rng(SEED)
+    drawn = np.column_stack([generator.permutation(spread) for _ in sizes])
+    behind_s = needs_s[::-1].cumsum()[::-1]  # transmission of a segment and all behind it
+    due_s = released_s + np.maximum(0.0, shape.delay_s + shape.jitter_s * drawn) + behind_s
+    late_s = np.sort(due_s.max(1)) - ends_s[-1] - shape.delay_s
+    return Transfers(tuple(late_s.tolist()), byte_per_s / byte_count)
+
+
+class _Stream:
+    """Messages from one node to another over one link."""
+
+    def __init__(self, shape: LinkShape, byte_count: int, time_scale: float) -> None:
+        self._agenda = Agenda()
+        self._links = Links(_scenario(shape, time_scale), self._agenda, [])
+        self._byte_count = byte_count
+        self._there = self._links.connect("device", "server", self._arrived)
+        self._back = self._links.connect("server", "device", lambda _: None)
+        self._taken_s: list[float] = []
+        self._next_after_s: float | None = None
+
+    def one_by_one(self) -> list[float]:
+        """What each of MESSAGES takes that is sent when the one before it is long through [s]."""
+        self._next_after_s = GAP_S
+        self._send(None)
+        self._agenda.run(MOST_TIME_S, MOST_ACTIONS)
+        return self._taken_s
+
+    def saturated_per_s(self) -> float:
+        """How many messages a second get through where the next one always waits."""
+        messages = min(SATURATED_BYTES // self._byte_count, MOST_SATURATED)
+        for _ in range(messages):
+            self._send(None)
+        self._agenda.run(MOST_TIME_S, MOST_ACTIONS)
+        half = messages // 2
+        return (messages - half) / (self._taken_s[-1] - self._taken_s[half - 1])
+
+    def _send(self, _: object) -> None:
+        self._links.send(self._there, self._byte_count, self._agenda.now_s)
+
+    def _arrived(self, sent_s: object) -> None:
+        assert isinstance(sent_s, float)
+        now_s = self._agenda.now_s
+        self._taken_s.append(now_s - sent_s)
+        self._links.send(self._back, ANSWER_BYTES, None)
+        if self._next_after_s is not None and len(self._taken_s) < MESSAGES:
+            self._agenda.at(now_s + self._next_after_s, self._send, None)
+
+
+def _scenario(shape: LinkShape, time_scale: float) -> Scenario:
+    return Scenario(
+        name="one link", seed=SEED, duration_s=1.0, warm_up_s=0.0, slot_s=1.0, time_scale=time_scale, compute="paced",
+        arrivals="poisson", model=ModelChoice("", (1,)), policy=PolicyChoice(""), devices=(Device("device", 1.0),),
+        servers=(Server("server", 1, 1.0),), switches=(), links=(Link(("device", "server"), shape),), offload_to={},
+        events=(),
+    )  # fmt: skip

@@ -1,0 +1,93 @@
+"""What loss and jitter cost a message, as the flow model counts it."""
+
+from statistics import mean
+
+import numpy as np
+import pytest
+
+from testbed.scenario import LinkChange, LinkShape
+from testbed.transfers import is_troubled, joined, outside_validation, transfers
+from tests.testbed.network.scenarios import scenario
+
+MS = 1e-3
+
+
+def test_links_in_a_row_lose_and_delay_what_all_of_them_do():
+    one = joined([LinkShape(50.0, 0.010, 0.003, 0.1), LinkShape(20.0, 0.005, 0.004, 0.2)])
+    assert (one.rate_mbit_per_s, one.delay_s) == (20.0, pytest.approx(0.015))
+    assert one.jitter_s == pytest.approx(0.005)
+    assert one.loss == pytest.approx(1 - 0.9 * 0.8)
+    assert is_troubled([one])
+    assert not is_troubled([LinkShape(50.0, 0.010)])
+
+
+def test_jitter_costs_a_single_segment_nothing_on_average_and_several_the_slowest_of_them():
+    shape = LinkShape(1000.0, 0.050, jitter_s=0.005)
+    assert transfers([shape], 1000, 1.0).mean_late_s == pytest.approx(0, abs=1e-9)
+    several = transfers([shape], 10 * 1448, 1.0)
+    # The mean of the greatest of ten normal deviations is 1.5388.
+    assert several.mean_late_s == pytest.approx(1.5388 * 5 * MS, rel=0.03)
+    assert several.rate_per_s == pytest.approx(1e9 / 8 / 14_480)
+
+
+def test_loss_costs_a_single_segment_its_time_out_now_and_then():
+    late = transfers([LinkShape(50.0, 0.020, loss=0.02)], 1000, 1.0)
+    share = mean(each > 1 * MS for each in late.late_s)
+    assert share == pytest.approx(0.02, abs=0.01)
+    lost = [each for each in late.late_s if each > 1 * MS]
+    assert lost[1] > (40 + 200) * MS  # but for one that interpolation makes of one that was lost and one that was not
+    assert late.mean_late_s == pytest.approx(sum(lost) / len(late.late_s), abs=0.2 * MS)
+
+
+def test_more_loss_and_more_delay_cost_more_and_let_less_through():
+    def found(loss, delay_s):
+        return transfers([LinkShape(50.0, delay_s, loss=loss)], 16_384, 1.0)
+
+    for one, other in (((0.01, 0.02), (0.03, 0.02)), ((0.01, 0.02), (0.01, 0.05))):
+        assert found(*one).mean_late_s < found(*other).mean_late_s
+        assert found(*one).rate_per_s > found(*other).rate_per_s
+
+
+def test_between_the_delays_of_the_grid_the_figures_are_interpolated():
+    """20 ms lies between two delays; simulated itself it costs as much, within the error of a mean."""
+    from testbed.transfers import _simulated
+
+    shape = LinkShape(50.0, 0.020, loss=0.03)
+    direct = _simulated(shape, 12_500, 1.0)
+    error_s = np.std(direct.late_s) / len(direct.late_s) ** 0.5
+    assert transfers([shape], 12_500, 1.0).mean_late_s == pytest.approx(direct.mean_late_s, abs=4 * error_s)
+
+
+def test_equal_links_have_equal_figures():
+    shape = LinkShape(50.0, 0.021, loss=0.03)
+    assert transfers([shape], 1000, 1.0) is transfers([shape], 1000, 1.0) or (
+        transfers([shape], 1000, 1.0) == transfers([shape], 1000, 1.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "time_scale", "said"),
+    [
+        (LinkShape(50.0, 0.5), 1.0, ()),  # neither loss nor jitter
+        (LinkShape(50.0, 0.060, 0.010, 0.05), 1.0, ()),
+        (LinkShape(50.0, 0.002, 0.0, 0.001), 1.0, ()),
+        (LinkShape(50.0, 0.020, 0.0, 0.08), 1.0, ("loss 8 % (a - b)",)),
+        (LinkShape(50.0, 0.020, 0.012, 0.0), 1.0, ("jitter 12 ms (a - b)",)),
+        (LinkShape(50.0, 0.100, 0.0, 0.01), 1.0, ("delay 100 ms (a - b)",)),
+        (LinkShape(50.0, 0.030, 0.0, 0.01), 3.0, ("delay 90 ms in real time (a - b)",)),
+    ],
+)
+def test_what_lies_outside_the_validated_range_is_said(shape, time_scale, said):
+    planned = scenario(["a", "b"], {("a", "b"): shape}, time_scale=time_scale)
+    assert outside_validation(planned, 16_384) == said
+
+
+def test_later_shapes_and_large_messages_count_too():
+    from dataclasses import replace
+
+    planned = scenario(["a", "b"], {("a", "b"): LinkShape(50.0, 0.02)})
+    later = replace(planned, events=(LinkChange(1.0, ("a", "b"), LinkShape(50.0, 0.02, loss=0.5)),))
+    assert outside_validation(later, 16_384) == ("loss 50 % (a - b)",)
+    lossy = scenario(["a", "b"], {("a", "b"): LinkShape(50.0, 0.02, loss=0.01)})
+    assert outside_validation(lossy, 200 * 1024) == ("messages of 200 KiB",)
+    assert outside_validation(planned, 200 * 1024) == ()
