@@ -49,7 +49,7 @@ class Watch:
         with tempfile.NamedTemporaryFile(prefix="load-", dir=folder, delete=False) as file:
             self._path = Path(file.name)
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(self._path), str(proc)]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def since(self, begun_s: float) -> list[Sample]:
         """The samples of the time from `begun_s` to now; waits for the one that holds this moment, 3 s at most."""

@@ -302,6 +302,13 @@ def available_models() -> tuple[str, ...]:
     return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CARD}")))
 
 
+def hint_of_models(unknown: str, where: str = "") -> str:
+    """What may be meant by the name of a model that there is not; `where` the folder of a bundle is looked for."""
+    known = f"shipped models: {', '.join(available_models()) or 'none'}; or give the folder of a bundle{where}"
+    guess = closest(unknown, available_models())
+    return known if guess is None else f"did you mean {guess}? ({known})"
+
+
 def load_bundle(name_or_path: str) -> Bundle:
     """A shipped model by name, or the folder that `model train` wrote.
 
@@ -310,10 +317,7 @@ def load_bundle(name_or_path: str) -> Bundle:
     shipped = name_or_path in available_models()
     folder = _SHIPPED / name_or_path if shipped else Path(name_or_path)
     if not shipped and not folder.is_dir():
-        known = f"shipped models: {', '.join(available_models()) or 'none'}; or give the folder of a bundle"
-        guess = closest(name_or_path, available_models())
-        hint = known if guess is None else f"did you mean {guess}? ({known})"
-        raise InputError(f"unknown model {name_or_path!r}", hint=hint)
+        raise InputError(f"unknown model {name_or_path!r}", hint=hint_of_models(name_or_path))
     bundle = Bundle(name_or_path if shipped else folder.resolve().name, folder)
     bundle.card  # noqa: B018 - reading it is the check
     return bundle

@@ -32,13 +32,12 @@ def cut_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
                 )
             )
     # Reading a bundle's card loads numpy, which checking a form alone does not need.
-    from node_agent.models.bundle import available_models, load_bundle  # noqa: PLC0415
+    from node_agent.models.bundle import hint_of_models, load_bundle  # noqa: PLC0415
 
     place = anchored_model(model.name, folder)
     if os.path.isabs(place) and not os.path.isdir(place):
         elsewhere = f"; {model.name} in the current directory is another path" if os.path.isdir(model.name) else ""
-        known = ", ".join(available_models()) or "none"
-        hint = f"shipped models: {known}; or give a bundle's folder, from this topology's folder{elsewhere}"
+        hint = hint_of_models(model.name, f", from this topology's folder{elsewhere}")
         return [*problems, (("model", "name"), f"unknown model {model.name!r}", hint)]
     try:
         bundle = load_bundle(place)

@@ -9,7 +9,6 @@ twice as many. `--topology FILE` only writes the topology.
 """
 
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -32,6 +31,16 @@ WORK_FLOP = (14.4e6, 8.7e6, 25.8e6)  # of the model's stages
 REACH = (1.0, 0.78, 0.37)  # share of the tasks that come to each stage at thresholds of 0.8
 MOST_S, MOST_MIB = 60.0, 2048.0
 LARGE = (99_000, 334, 333, 333)
+# Runs a command, and writes its CPU time [s] and peak memory [KiB] into a file. A process of its own, and a small one:
+# what a command's parent had in memory when it was forked counts as the command's.
+WEIGH = """
+import json, resource, subprocess, sys
+status = subprocess.call(sys.argv[2:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss], file)
+sys.exit(status)
+"""
 
 
 def topology(
@@ -90,21 +99,17 @@ def measured(slot_s: float, most_s: float | None) -> list[Row]:
         path.write_text(topology(slot_s=slot_s))
         command = [sys.executable, "-c", "from cli.main import main; main()", "simulate", str(path)]
         command += ["--out", f"{folder}/run", "--monitor", "off", "--json"]
-        printed, began_s = Path(folder, "summary.json"), time.monotonic()
-        with printed.open("w") as file:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=file)
-            # Of this child alone: RUSAGE_CHILDREN has the greatest memory of any child that there has been.
-            _, status, used = os.wait4(process.pid, 0)
+        told, began_s = Path(folder, "usage.json"), time.monotonic()
+        weigh = [sys.executable, "-I", "-S", "-c", WEIGH, str(told), *command]
+        done = subprocess.run(weigh, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         took_s = time.monotonic() - began_s
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"simulate ended with {process.returncode}")
-        tasks = json.loads(printed.read_text())["tasks"]
+        cpu_s, peak_kib = json.loads(told.read_text())
+        tasks = json.loads(done.stdout)["tasks"]
     what = f"simulate {DEVICES} devices, {STAGES * SERVERS_OF_A_STAGE} servers, slot {slot_s:g} s"
     return [
         row(f"{what}: wall time", took_s, "s", most=most_s, possible=POSITIVE),
-        row(f"{what}: CPU time", used.ru_utime + used.ru_stime, "s", possible=POSITIVE),
-        row(f"{what}: peak memory", used.ru_maxrss / 1024, "MiB", most=MOST_MIB, possible=POSITIVE),
+        row(f"{what}: CPU time", cpu_s, "s", possible=POSITIVE),
+        row(f"{what}: peak memory", peak_kib / 1024, "MiB", most=MOST_MIB, possible=POSITIVE),
         row(f"{what}: tasks completed", tasks["completed"], "tasks", least=0.99 * TASKS, possible=AMOUNT),
     ]
 

@@ -82,7 +82,7 @@ def test_a_run_directory_is_replayed_with_the_same_tasks(user, name):
 def test_a_number_above_one_still_means_never_in_what_was_recorded(user):
     summary = json.loads((user / "runs/never/summary.json").read_text())
     assert summary["exit_share"] == {"1": 0.0, "2": 0.0, "3": 1.0}
-    printed = printed_by(user, "replay", "runs/never", "--simulate", "--monitor", "off", "--json", "--out", "again")
+    printed = printed_by(user, "replay", "runs/never", "--simulate", "--monitor", "off", "--json", "--out", "never")
     assert json.loads(printed)["exit_share"] == summary["exit_share"]
 
 

@@ -317,7 +317,7 @@ def test_an_answer_that_is_no_probability_ends_the_node(confidence):
     """As of weights that are spoilt, or activations that overflow: it would otherwise count as sure, or as unsure."""
     core = ServerCore(node_config("server", 1, offloaders=("cam",)), synthetic_table(1))
     core.handle(RunStarted(), 0.0)
-    core.handle(Received("cam", Task(1, "cam", 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
+    core.handle(Received("cam", Task(1, "cam", 1, 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
     with pytest.raises(TestbedError, match=r"^the sub-model of stage 1 answered with a confidence of"):
         core.handle(ComputeFinished(1, confidence, None, overrun=False), 3.5)
 
@@ -325,7 +325,7 @@ def test_an_answer_that_is_no_probability_ends_the_node(confidence):
 def test_a_confidence_that_rounding_lifts_above_one_is_one():
     core = ServerCore(node_config("server", 1, offloaders=("cam",)), synthetic_table(1))
     core.handle(RunStarted(), 0.0)
-    core.handle(Received("cam", Task(1, "cam", 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
+    core.handle(Received("cam", Task(1, "cam", 1, 1, 2.9, (), PICTURE.form), PICTURE), 3.0)
     effects = core.handle(ComputeFinished(1, 1.0000001, None, overrun=False), 3.5)
     assert [e.message.confidence for e in effects if isinstance(getattr(e, "message", None), Result)] == [1.0]
 

@@ -64,8 +64,11 @@ class Endpoint:
 
     def take(self, packet: Packet) -> None:
         """A packet has arrived here."""
-        self.sender.acknowledge(packet.ack, packet.ranges, packet.echo_s, duplicate=packet.duplicate)
-        if packet.end > packet.seq:
+        with_data = packet.end > packet.seq
+        self.sender.acknowledge(
+            packet.ack, packet.ranges, packet.echo_s, duplicate=packet.duplicate, with_data=with_data
+        )
+        if with_data:
             self.receiver.receive(packet.seq, packet.end, packet.sent_s)
 
     def _emit(self, segment: Segment) -> None:

@@ -1,17 +1,21 @@
 """CUBIC, as Linux has it: the congestion window of one sender, in segments (RFC 9438; net/ipv4/tcp_cubic.c).
 
-Times are real seconds.
+Times are real seconds. The kernel counts in whole segments, ticks and 1/1024 s, and rounding shows in small windows:
+the curve's value is rounded up, so that a window regains one segment soon after each loss.
 """
 
 import math
 
-BETA = 717 / 1024
-SCALING = 0.4  # C of the RFC, in segments / s^3
+UNIT = 1024  # fractions, and parts of a second
+BETA = 717  # of UNIT
+SCALING = 410  # C of the RFC, 0.4 segments / s^3, of UNIT
+SHIFT = 40  # of SCALING times a cubed time
 LEAST_SSTHRESH = 2
-FRIENDLY_SEGMENTS = 15 / 8  # acknowledged segments, per segment of the window, by which Reno's window grows by one
+FRIENDLY_EIGHTHS = 15  # acknowledged segments, per eight of the window, by which Reno's window grows by one
+TICKS_PER_S = 250
 INITIAL_WINDOW = 10
 UNKNOWN_COUNT = 20  # acknowledged segments a step while no loss has shown where the limit is
-UPDATE_S = 1 / 32
+UPDATE_TICKS = TICKS_PER_S // 32
 # HyStart: the end of slow start without a loss.
 HYSTART_LEAST_WINDOW = 16
 HYSTART_SAMPLES = 8
@@ -27,18 +31,18 @@ class Cubic:
     def __init__(self) -> None:
         self.cwnd = INITIAL_WINDOW
         self.ssthresh = math.inf
-        self._credit = 0.0  # acknowledged segments since the window last grew
+        self._credit = 0  # acknowledged segments since the window last grew
         self._delay_min_s = math.inf
         self.forget()
 
     def forget(self) -> None:
         """After a time-out nothing of the former window counts."""
-        self._last_max = 0.0
-        self._epoch_s: float | None = None
-        self._origin = self._climb_s = 0.0
-        self._acknowledged = self._friendly = 0.0
-        self._count = 0.0
-        self._last_cwnd, self._last_s = 0, -math.inf
+        self._last_max = 0
+        self._epoch_tick: int | None = None
+        self._origin = self._climb = 0
+        self._acknowledged = self._friendly = 0
+        self._count = 0
+        self._last_cwnd = self._last_tick = 0
         self._found = False
         self._delay_min_s = math.inf
         self._round_end = -1
@@ -52,15 +56,17 @@ class Cubic:
 
     def reduced(self) -> int:
         """The window that a loss leaves; remembers the one it was lost at."""
-        self._epoch_s = None
+        self._epoch_tick = None
         cwnd = self.cwnd
-        self._last_max = cwnd * (1 + BETA) / 2 if cwnd < self._last_max else cwnd
-        return max(LEAST_SSTHRESH, int(cwnd * BETA))
+        self._last_max = cwnd * (UNIT + BETA) // (2 * UNIT) if cwnd < self._last_max else cwnd
+        self._credit = 0
+        return max(LEAST_SSTHRESH, cwnd * BETA // UNIT)
 
     def resumed(self, idle_s: float, now_s: float) -> None:
         """Sending begins again after `idle_s`: the window's growth takes up where it was."""
-        if self._epoch_s is not None and idle_s > 0:
-            self._epoch_s = min(now_s, self._epoch_s + idle_s)
+        if self._epoch_tick is not None and idle_s > 0:
+            tick = math.floor(now_s * TICKS_PER_S)
+            self._epoch_tick = min(tick, self._epoch_tick + tick - math.floor((now_s - idle_s) * TICKS_PER_S))
 
     def acknowledged(self, count: int, now_s: float) -> None:
         """Grow, by `count` segments that were acknowledged while the window was what limited sending."""
@@ -72,43 +78,53 @@ class Cubic:
                 return
         self._update(count, now_s)
         if self._credit >= self._count:
-            self._credit = 0.0
+            self._credit = 0
             self.cwnd += 1
         self._credit += count
         if self._credit >= self._count:
-            steps = int(self._credit // self._count)
+            steps = self._credit // self._count
             self._credit -= steps * self._count
             self.cwnd += steps
 
     def _update(self, count: int, now_s: float) -> None:
-        """How many acknowledged segments the next step of the window takes."""
-        cwnd = self.cwnd
+        """How many acknowledged segments the next step of the window takes.
+
+        The curve is looked at once a tick at most, so that acknowledgements that come together count alike.
+        """
+        cwnd, tick = self.cwnd, math.floor(now_s * TICKS_PER_S)
         self._acknowledged += count
-        if self._last_cwnd == cwnd and now_s - self._last_s <= UPDATE_S:
+        if self._last_cwnd == cwnd and tick - self._last_tick <= UPDATE_TICKS:
             return
-        self._last_cwnd, self._last_s = cwnd, now_s
-        if self._epoch_s is None:
-            self._epoch_s = now_s
-            self._acknowledged, self._friendly = float(count), float(cwnd)
-            missing = max(0.0, self._last_max - cwnd)
-            self._climb_s = (missing / SCALING) ** (1 / 3)
-            self._origin = cwnd + missing
-        delay_s = 0.0 if math.isinf(self._delay_min_s) else self._delay_min_s
-        target = self._origin + SCALING * (now_s - self._epoch_s + delay_s - self._climb_s) ** 3
-        steps = cwnd / (target - cwnd) if target > cwnd else 100.0 * cwnd
-        if not self._last_max:
-            steps = min(steps, UNKNOWN_COUNT)
-        a_step = max(1.0, cwnd * FRIENDLY_SEGMENTS)
+        if self._epoch_tick is None or tick != self._last_tick:
+            self._last_cwnd, self._last_tick = cwnd, tick
+            self._count = self._steps_of_curve(count, tick)
+        a_step = max(1, cwnd * FRIENDLY_EIGHTHS >> 3)
         while self._acknowledged > a_step:
             self._acknowledged -= a_step
             self._friendly += 1
         if self._friendly > cwnd:
-            steps = min(steps, cwnd / (self._friendly - cwnd))
-        self._count = max(steps, 2.0)
+            self._count = min(self._count, cwnd // (self._friendly - cwnd))
+        self._count = max(self._count, 2)
+
+    def _steps_of_curve(self, count: int, tick: int) -> int:
+        cwnd = self.cwnd
+        if self._epoch_tick is None:
+            self._epoch_tick = tick
+            self._acknowledged, self._friendly = count, cwnd
+            missing = max(0, self._last_max - cwnd)
+            self._climb = round(((missing << SHIFT) / SCALING) ** (1 / 3))
+            self._origin = cwnd + missing
+        delay_s = 0.0 if math.isinf(self._delay_min_s) else self._delay_min_s
+        ticks = tick - self._epoch_tick + math.ceil(delay_s * TICKS_PER_S)
+        behind = self._climb - ticks * UNIT // TICKS_PER_S
+        rise = SCALING * abs(behind) ** 3 >> SHIFT
+        target = self._origin - rise if behind > 0 else self._origin + rise
+        steps = cwnd // (target - cwnd) if target > cwnd else 100 * cwnd
+        return steps if self._last_max else min(steps, UNKNOWN_COUNT)
 
     def sampled(self, rtt_s: float, now_s: float, una: int, nxt: int) -> None:
         """A round trip was measured, with these first unacknowledged and next bytes: HyStart."""
-        if self._epoch_s is not None and now_s - self._epoch_s < SETTLE_S:
+        if self._epoch_tick is not None and now_s - self._epoch_tick / TICKS_PER_S < SETTLE_S:
             return
         self._delay_min_s = min(self._delay_min_s, rtt_s)
         if self._found or not self.in_slow_start:

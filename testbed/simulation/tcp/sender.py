@@ -63,6 +63,8 @@ class Sender:
         self._prior_cwnd = self._delivered = self._out = 0  # proportional reduction
         self._prior_ssthresh = 0.0
         self._spurious: int | None = None  # repetitions that may yet turn out needless; None: nothing to undo
+        self._in_doubt = False  # whether the last time-out may have been needless
+        self._original_came = False  # with this acknowledgement, and was sent before a time-out, and only once
         self._limited = False
         self._most_out, self._usage_end = 0, 0
         self._last_sent_s = -math.inf
@@ -155,14 +157,20 @@ class Sender:
 
     # Acknowledgements
 
-    def acknowledge(self, ack: int, sacks: Ranges, echo_s: float | None, *, duplicate: bool) -> None:
-        """The other end has all before `ack`, and these ranges; `duplicate`: it says that it had received one before.
+    def acknowledge(
+        self, ack: int, sacks: Ranges, echo_s: float | None, *, duplicate: bool = False, with_data: bool = False
+    ) -> None:
+        """The other end has all before `ack`, and these ranges.
 
-        `echo_s` is when the segment was sent that it answers.
+        Args:
+            echo_s: when the segment was sent that it answers.
+            duplicate: it says that it received a segment which it had already.
+            with_data: this came with a message, so that it says nothing by coming.
         """
         if ack < self.una:
             return
         now_s = self._agenda.now_s
+        self._original_came = False
         advanced = ack > self.una
         fresh, sack_rtt_s = self._take_sacks(sacks, ack)
         acked, rtt_s, last_rtt_s = self._take_acked(ack)
@@ -181,7 +189,7 @@ class Sender:
         if duplicate and self._spurious:
             self._spurious -= 1
         if self._probe_high is not None:
-            self._answer_probe(ack, duplicate=duplicate, progress=advanced or fresh > 0)
+            self._answer_probe(ack, duplicate=duplicate, tells=advanced or fresh > 0 or with_data)
         if self._advance_state(fresh, advanced=advanced):
             rearm = False  # a timer for reordering runs
         if rearm:
@@ -210,8 +218,9 @@ class Sender:
             if segment.under_way_again:
                 segment.under_way_again = False
                 self._again -= 1
-            if not segment.repeated and rtt_s is None:
-                rtt_s = now_s - segment.sent_s
+            if not segment.repeated:
+                rtt_s = now_s - segment.sent_s if rtt_s is None else rtt_s
+                self._original_came |= segment.end <= self._high
             segment.sacked = True
             self._sacked += 1
             fresh += 1
@@ -234,6 +243,7 @@ class Sender:
             count += 1
             if not segment.repeated:
                 last_s = now_s - segment.sent_s
+                self._original_came |= segment.end <= self._high
                 rtt_s = last_s if rtt_s is None else rtt_s
             self._advance_rack(segment)
         return count, rtt_s, last_s
@@ -265,7 +275,8 @@ class Sender:
             if self.state == "recovery":
                 self.cubic.cwnd = int(self.cubic.ssthresh)
             self._settle()
-        if self._spurious == 0 and self.state != "loss":
+        needless = self.state == "loss" and self._in_doubt and self._original_came  # F-RTO (RFC 5682)
+        if self._spurious is not None and (self._spurious == 0 or needless):
             self._undo()
         waits = self._find_lost() if fresh or advanced or self._sacked else False
         if self.state == "loss":
@@ -300,7 +311,12 @@ class Sender:
         self.cubic.cwnd = max(self.cubic.cwnd, self._prior_cwnd)
         self.cubic.ssthresh = max(self.cubic.ssthresh, self._prior_ssthresh)
         self._spurious = None
-        if self.state == "recovery":
+        if self.state == "loss":
+            for segment in self.flight:
+                if segment.lost and not segment.under_way_again:
+                    segment.lost = False
+                    self._lost -= 1
+        if self.state in ("loss", "recovery"):
             self._settle()
 
     def _begin_reduction(self) -> None:
@@ -443,7 +459,7 @@ class Sender:
         self._probe_high = self.nxt
         self._timer.set("time-out", self._rto_s)
 
-    def _answer_probe(self, ack: int, *, duplicate: bool, progress: bool) -> None:
+    def _answer_probe(self, ack: int, *, duplicate: bool, tells: bool) -> None:
         assert self._probe_high is not None
         if ack < self._probe_high:
             return
@@ -452,13 +468,14 @@ class Sender:
         elif ack > self._probe_high:  # what was repeated had been lost
             self._begin_reduction()
             self.cubic.cwnd = int(self.cubic.ssthresh)
-        elif not progress:
+        elif not tells:  # both came
             self._probe_high = None
 
     def _time_out(self) -> None:
         """Nothing was acknowledged for long: begin again with a window of one."""
         now_s = self._agenda.now_s
-        if self.state in ("open", "disorder", "cwr") or self.una >= self._high:
+        self._in_doubt = self.state not in ("recovery", "loss")
+        if self._in_doubt or self.una >= self._high:
             self._note_for_undo()
             self._prior_cwnd = self.cubic.cwnd
             self.cubic.ssthresh = self.cubic.reduced()

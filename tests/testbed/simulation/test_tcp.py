@@ -7,7 +7,7 @@ import pytest
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.tcp.clock import fires_s
 from testbed.simulation.tcp.connection import Endpoint
-from testbed.simulation.tcp.cubic import BETA, Cubic
+from testbed.simulation.tcp.cubic import BETA, UNIT, Cubic
 
 MS = 1e-3
 SEGMENT = 1448
@@ -214,7 +214,7 @@ def test_timers_fire_on_ticks_and_late_ones_on_coarse_ticks(now_s, after_s, due_
 def test_the_window_after_a_loss():
     cubic = Cubic()
     cubic.cwnd = 100
-    assert cubic.reduced() == int(100 * BETA) == 70
+    assert cubic.reduced() == 70
     cubic.cwnd = 2
     assert cubic.reduced() == 2
 
@@ -223,7 +223,7 @@ def test_a_window_that_lost_grows_as_the_cubic_says():
     cubic = Cubic()
     cubic.cwnd = 100
     cubic.cwnd = cubic.ssthresh = cubic.reduced()
-    regained_s = (100 * (1 - BETA) / 0.4) ** (1 / 3)  # K = (W_max (1 - beta) / C)^(1/3)
+    regained_s = (100 * (1 - BETA / UNIT) / 0.4) ** (1 / 3)  # K = (W_max (1 - beta) / C)^(1/3)
     windows = {}
     for step in range(1, 60):
         for _ in range(cubic.cwnd):
