@@ -3,20 +3,23 @@
 A step that ended late points to the process that should have taken it. Of a message that was received late, that may be
 the relay, the sender (its messages leave by a thread of its process) or the receiver, or the link itself. A process
 that is known not to have run meanwhile is named; so is a receiver to which messages of several senders were late at
-one instant, and the relay where those of several receivers were. What is left is the link's.
+one instant, and the relay where those of several receivers were. What is left is a link's: of a way over several links,
+that which explains most lateness, and over which little else was on time.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from testbed.expectation.steps import Lateness
+from testbed.expectation.world import Path
 
 LATE_S = 0.002  # real time: less is the noise of a quiet machine, several times
 TOGETHER_S = 0.020  # real time within which a process that runs again takes what has come meanwhile
 RELAY = "relay"
+MESSAGES = ("transfer", "return")  # the steps that are one
 FEWEST_CHAINED = 3  # messages behind others that tell the rate of a link
 Kind = Literal["relay", "agent", "link"]
 
@@ -58,31 +61,75 @@ class Cause:
 
 
 def causes_of(
-    late: Iterable[Lateness], stalls: Sequence[Stall], *, time_scale: float, relayed: bool
+    steps: Sequence[Lateness],
+    stalls: Sequence[Stall],
+    *,
+    time_scale: float,
+    relayed: bool,
+    legs: Callable[[Path], Sequence[Path]] = lambda path: (path,),
 ) -> list[Cause]:
     """The causes of lateness, that which cost most first.
 
     Args:
+        steps: all of them, late or not.
         stalls: processes that are known not to have run for a while.
         relayed: whether a relay delays the frames, which might have stopped.
+        legs: the links (from, to) on the way from a sender to a receiver.
     """
-    found = [step for step in late if step.late_s > LATE_S / time_scale]
+    found = [step for step in steps if step.late_s > LATE_S / time_scale]
     named = _Naming(found, stalls, time_scale=time_scale, relayed=relayed)
     charged: dict[tuple[Kind, tuple[str, ...]], list[Lateness]] = defaultdict(list)
+    of_links: list[Lateness] = []
     for step in found:
-        charged[named.cause(step)].append(step)
+        kind, what = named.cause(step)
+        if kind == "link":
+            of_links.append(step)
+        else:
+            charged[kind, what].append(step)
+    for link, its in _by_link(of_links, steps, legs).items():
+        charged["link", link] = its
     causes = [
         Cause(
             kind, what,
-            late_s=sum(step.late_s for step in steps),
-            tasks=len({step.task for step in steps}),
-            from_s=min(step.at_s - step.late_s for step in steps),
-            until_s=max(step.at_s for step in steps),
-            carried_mbit_per_s=_carried_mbit_per_s(steps) if kind == "link" else None,
+            late_s=sum(step.late_s for step in its),
+            tasks=len({step.task for step in its}),
+            from_s=min(step.at_s - step.late_s for step in its),
+            until_s=max(step.at_s for step in its),
+            carried_mbit_per_s=_carried_mbit_per_s(its) if kind == "link" else None,
         )
-        for (kind, what), steps in charged.items()
+        for (kind, what), its in charged.items()
     ]  # fmt: skip
     return sorted(causes, key=lambda cause: -cause.late_s)
+
+
+def _by_link(
+    late: Sequence[Lateness], steps: Sequence[Lateness], legs: Callable[[Path], Sequence[Path]]
+) -> dict[Path, list[Lateness]]:
+    """Late messages by the link they are charged to: the one that explains most is taken first, then the next."""
+    left = list(late)
+    charged: dict[Path, list[Lateness]] = {}
+    if not left:
+        return charged
+    from_s, until_s = min(step.at_s - step.late_s for step in left), max(step.at_s for step in left)
+    passed: dict[Path, int] = defaultdict(int)  # messages over each link while some were late
+    for step in steps:
+        if step.step in MESSAGES and from_s <= step.at_s <= until_s:
+            for leg in legs(_path(step)):
+                passed[leg] += 1
+    while left:
+        over: dict[Path, list[Lateness]] = defaultdict(list)
+        for step in left:
+            for leg in legs(_path(step)):
+                over[leg].append(step)
+        link = max(over, key=lambda leg: sum(step.late_s for step in over[leg]) * len(over[leg]) / max(1, passed[leg]))
+        charged[link] = over[link]
+        taken = set(map(id, over[link]))
+        left = [step for step in left if id(step) not in taken]
+    return charged
+
+
+def _path(step: Lateness) -> Path:
+    return step.path[0], step.path[-1]
 
 
 def _carried_mbit_per_s(steps: Sequence[Lateness]) -> float | None:
@@ -111,10 +158,10 @@ class _Naming:
         self._stalls: dict[str, list[Stall]] = defaultdict(list)
         for stall in stalls:
             self._stalls[stall.process].append(stall)
-        self._crowds = self._find_crowds([step for step in late if step.step in ("transfer", "return")])
+        self._crowds = self._find_crowds([step for step in late if step.step in MESSAGES])
 
     def cause(self, step: Lateness) -> tuple[Kind, tuple[str, ...]]:
-        if step.step not in ("transfer", "return"):
+        if step.step not in MESSAGES:
             return "agent", step.path
         if self._relayed and self._stalled(RELAY, step):
             return "relay", ()

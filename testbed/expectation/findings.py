@@ -74,7 +74,7 @@ def hold_against(
     scale = world.scenario.time_scale
     return Findings(
         figures=deviation_of(tasks, expected, warm_up_s=world.scenario.warm_up_s),
-        causes=causes_of(steps.late, stalls, time_scale=scale, relayed=relayed)[:MOST_CAUSES],
+        causes=causes_of(steps.late, stalls, time_scale=scale, relayed=relayed, legs=world.legs)[:MOST_CAUSES],
         measured=measured_off(world, decisions, steps.late),
         unfinished=sum(task.completed_s is None for task in tasks),
         expected_s=expected.mean_s,

@@ -8,6 +8,7 @@ from itertools import pairwise
 from node_agent.config import Timeouts
 from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Handover, Hop, Result, Task, TensorForm
+from testbed.network.routes import Ways
 from testbed.scenario import CapacityChange, LinkChange, NodeChange, Scenario
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Connection, Links
@@ -48,6 +49,8 @@ class World:
         # By way: a run has few of them.
         self.task_bytes = cache(self._task_bytes)
         self.result_bytes = cache(self._result_bytes)
+        self._ways = Ways(scenario)
+        self.legs = cache(self._legs)
 
     def _note_switch(self, event: NodeChange) -> None:
         spans = self._down.setdefault(event.node, [])
@@ -59,6 +62,11 @@ class World:
     def is_down(self, node: str, from_s: float, until_s: float) -> bool:
         """Whether the scenario has a node down at some time from `from_s` to `until_s`."""
         return any(from_s < end_s and until_s > begin_s for begin_s, end_s in self._down.get(node, ()))
+
+    def _legs(self, path: Path) -> tuple[Path, ...]:
+        """The links, as (from, to), that lead from a sender to a receiver."""
+        vertices = [vertex for vertex, _ in self._ways.hops(*path)]
+        return tuple(pairwise((*vertices, path[1])))
 
     def had_to_fail(self, sender: str, handover: Handover, until_s: float, arrival_s: float) -> bool:
         """Whether a handover that was given up at `until_s` could not be answered in time in this world either.
