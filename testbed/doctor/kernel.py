@@ -159,17 +159,9 @@ def _packet_ring() -> Finding:
 def _congestion_control() -> Finding:
     """Writes the setting as every node's namespace does."""
     control = "/proc/sys/net/ipv4/tcp_congestion_control"
-    if not in_new_namespace(f"echo cubic > {control}"):
-        return Finding(CONGESTION, "ok", "cubic")
     if not in_new_namespace(f"echo reno > {control}"):
-        return Finding(
-            CONGESTION,
-            "fallback",
-            "cubic is refused: reno takes its place",
-            "sudo modprobe tcp_cubic; sudo sysctl net.ipv4.tcp_allowed_congestion_control='reno cubic'",
-            "little: on short emulated links both behave alike",
-        )
-    return Finding(CONGESTION, "missing", "neither cubic nor reno can be set", "mount /proc/sys writable", NO_NETWORK)
+        return Finding(CONGESTION, "ok", "reno")
+    return Finding(CONGESTION, "missing", "reno cannot be set", "mount /proc/sys writable", NO_NETWORK)
 
 
 def quota() -> list[Finding]:

@@ -171,13 +171,10 @@ def write_settings(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> None:
     for path, value in settings:
         with contextlib.suppress(FileNotFoundError):
             _write(f"{SYSCTL}/{path}", value)
-    # BBR, the default on some machines, paces what it sends at the rate of earlier messages, so that a link that is
-    # seldom used looks slow. Cubic is what most machines use; Reno, which every kernel has, behaves alike here.
-    control = f"{SYSCTL}/net/ipv4/tcp_congestion_control"
-    try:
-        _write(control, "cubic")
-    except OSError:
-        _write(control, "reno")
+    # The same everywhere, so that machines agree with one another and with the simulation, which models it. BBR, the
+    # default on some machines, paces what it sends at the rate of earlier messages, so that a link that is seldom used
+    # looks slow. Cubic, the default on most, may not be chosen in a namespace where the machine has another default.
+    _write(f"{SYSCTL}/net/ipv4/tcp_congestion_control", "reno")
     for interface in os.listdir(f"{SYSCTL}/net/ipv4/conf"):  # what exists already took the defaults of before
         for name in ("rp_filter", "send_redirects"):
             _write(f"{SYSCTL}/net/ipv4/conf/{interface}/{name}", "0")

@@ -1,4 +1,4 @@
-"""Whole runs over links that lose and jitter frames: simulated figures against live ones, and what is said."""
+"""Whole runs over links that lose and jitter frames: what is said of them, and simulation and bound side by side."""
 
 import json
 from dataclasses import replace

@@ -20,13 +20,13 @@ devices:
 servers:
   far: {stage: 1, capacity: 1.435 GFLOP/s}
   near: {stage: 1, capacity: 0.2 GFLOP/s}
-  mid: {stage: 2, capacity: 1 GFLOP/s}
+  inner: {stage: 2, capacity: 1 GFLOP/s}
   core: {stage: 3, capacity: 1 GFLOP/s}
 links:
   - {from: cam, to: far, rate: 100 Mbit/s, delay: 60 ms}
   - {from: cam, to: near, rate: 100 Mbit/s, delay: 1 ms}
-  - {from: [far, near], to: mid, rate: 100 Mbit/s, delay: 1 ms}
-  - {from: mid, to: core, rate: 100 Mbit/s, delay: 1 ms}
+  - {from: [far, near], to: inner, rate: 100 Mbit/s, delay: 1 ms}
+  - {from: inner, to: core, rate: 100 Mbit/s, delay: 1 ms}
 """
 
 # Every way back from a further stage is as long as that from the first: a node that leaves them out sends too many on.
@@ -99,7 +99,7 @@ def test_thresholds_reach_the_optimum_where_every_link_is_long(tmp_path):
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_live_nodes_decide_as_simulated_ones(tmp_path):
-    text = TWO.replace("to: mid, rate: 100 Mbit/s, delay: 1 ms", "to: mid, rate: 100 Mbit/s, delay: 20 ms")
+    text = TWO.replace("to: inner, rate: 100 Mbit/s, delay: 1 ms", "to: inner, rate: 100 Mbit/s, delay: 20 ms")
     live = Experiment(plan(tmp_path / "live", text, duration_s=12.0), SilentObserver()).run()
     simulated = simulate(tmp_path / "simulated", text, duration_s=12.0)
     for outcome in (live, simulated):
@@ -107,5 +107,5 @@ def test_live_nodes_decide_as_simulated_ones(tmp_path):
         assert last["cam"]["offload"]["near"] > 0.99
         # t + D' + ret at little load: 60 + 10 + 60 ms for the far server, 20 + 1 + 9 + 21 ms for the next stage's.
         assert last["cam"]["prices"]["far"] == pytest.approx(0.130, abs=0.008)
-        assert last["near"]["prices"]["mid"] == pytest.approx(0.051, abs=0.008)
+        assert last["near"]["prices"]["inner"] == pytest.approx(0.051, abs=0.008)
         assert {event["kind"] for event in lines(outcome, "events.jsonl")}.isdisjoint({"unsent", "foreign-message"})

@@ -1,7 +1,7 @@
 """The sending half of a TCP connection as Linux has it: what is sent when, and sent again when.
 
 Bytes are numbered from 0. Losses are found by RACK (RFC 8985) from selective acknowledgements, at the tail by a probe,
-and failing that by a time-out; the window is reduced in proportion to what arrives (RFC 6937) and grows as CUBIC says.
+and failing that by a time-out; the window is reduced in proportion to what arrives (RFC 6937) and grows as Reno says.
 Times are emulated seconds; `time_scale` of them are a real one, in which the kernel's constants count.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from testbed.network.commands import SEGMENT_BYTES
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.tcp.clock import KernelTimer
-from testbed.simulation.tcp.cubic import Cubic
+from testbed.simulation.tcp.reno import Reno
 
 LEAST_VARIANCE_S = 0.2  # what a time-out waits at least beyond the round trip
 TIMER_SLACK_S = 0.002
@@ -51,7 +51,7 @@ class Sender:
         self._emit = emit
         self._scale = time_scale
         self._timer = KernelTimer(agenda, self._fire, time_scale)
-        self.cubic = Cubic()
+        self.window = Reno()
         self.flight: deque[Segment] = deque()
         self.una = self.nxt = self.written = 0
         self._corked = False
@@ -67,7 +67,6 @@ class Sender:
         self._original_came = False  # with this acknowledgement, and was sent before a time-out, and only once
         self._limited = False
         self._most_out, self._usage_end = 0, 0
-        self._last_sent_s = -math.inf
         self._rack_sent_s, self._rack_end, self._rack_rtt_s = -math.inf, 0, 0.0
         self._rtt_s, self._mdev_s = rtt_s, rtt_s / 2
         self._least_s = LEAST_VARIANCE_S / time_scale
@@ -105,13 +104,13 @@ class Sender:
         while self.nxt < self.written and sent < most:
             if self._corked and self.written - self.nxt < SEGMENT_BYTES and self.flight and self.flight[-1].stuck():
                 break
-            if self.in_flight >= self.cubic.cwnd and most > 1:
+            if self.in_flight >= self.window.cwnd and most > 1:
                 limited = True
                 break
             self._send_new()
             sent += 1
         if sent:
-            limited = limited or self.in_flight >= self.cubic.cwnd
+            limited = limited or self.in_flight >= self.window.cwnd
         if sent or limited:
             self._note_usage(limited)
         if sent:
@@ -121,9 +120,6 @@ class Sender:
         return sent
 
     def _send_new(self) -> None:
-        now_s = self._agenda.now_s
-        if not self.in_flight:
-            self.cubic.resumed((now_s - self._last_sent_s) * self._scale, now_s * self._scale)
         segment = Segment(self.nxt, min(self.nxt + SEGMENT_BYTES, self.written))
         self.nxt = segment.end
         self.flight.append(segment)
@@ -132,7 +128,7 @@ class Sender:
             self._rearm()
 
     def _transmit(self, segment: Segment) -> None:
-        segment.sent_s = self._last_sent_s = self._agenda.now_s
+        segment.sent_s = self._agenda.now_s
         self._emit(segment)
 
     def _repeat(self, segment: Segment) -> bool:
@@ -153,7 +149,7 @@ class Sender:
 
     @property
     def _is_limited(self) -> bool:
-        return self._limited or (self.cubic.in_slow_start and self.cubic.cwnd < 2 * self._most_out)
+        return self._limited or (self.window.in_slow_start and self.window.cwnd < 2 * self._most_out)
 
     # Acknowledgements
 
@@ -173,7 +169,7 @@ class Sender:
         self._original_came = False
         advanced = ack > self.una
         fresh, sack_rtt_s = self._take_sacks(sacks, ack)
-        acked, rtt_s, last_rtt_s = self._take_acked(ack)
+        acked, rtt_s = self._take_acked(ack)
         fresh += acked
         self.una = max(self.una, ack)
         if rtt_s is None and advanced and echo_s is not None:
@@ -182,7 +178,6 @@ class Sender:
             rtt_s = sack_rtt_s
         if rtt_s is not None:
             self._estimate(rtt_s)
-            self.cubic.sampled((last_rtt_s or rtt_s) * self._scale, now_s * self._scale, self.una, self.nxt)
         rearm = advanced or (
             sack_rtt_s is not None and bool(self.flight) and sack_rtt_s > now_s - self.flight[0].sent_s
         )
@@ -197,7 +192,7 @@ class Sender:
         if self.state in ("recovery", "cwr"):
             self._reduce(fresh, advanced=advanced)
         elif acked and self._is_limited:
-            self.cubic.acknowledged(fresh, now_s * self._scale)
+            self.window.acknowledged(fresh)
         self._repeat_lost()
         self.push()
 
@@ -227,9 +222,9 @@ class Sender:
             self._advance_rack(segment)
         return fresh, rtt_s
 
-    def _take_acked(self, ack: int) -> tuple[int, float | None, float | None]:
-        """Drop what is acknowledged: how many segments for the first time, and the longest and last round trip."""
-        count, rtt_s, last_s = 0, None, None
+    def _take_acked(self, ack: int) -> tuple[int, float | None]:
+        """Drop what is acknowledged: how many segments for the first time, and the longest round trip."""
+        count, rtt_s = 0, None
         now_s = self._agenda.now_s
         while self.flight and self.flight[0].end <= ack:
             segment = self.flight.popleft()
@@ -242,11 +237,10 @@ class Sender:
                 continue
             count += 1
             if not segment.repeated:
-                last_s = now_s - segment.sent_s
+                rtt_s = now_s - segment.sent_s if rtt_s is None else rtt_s
                 self._original_came |= segment.end <= self._high
-                rtt_s = last_s if rtt_s is None else rtt_s
             self._advance_rack(segment)
-        return count, rtt_s, last_s
+        return count, rtt_s
 
     def _estimate(self, rtt_s: float) -> None:
         """Round trip and time-out (net/ipv4/tcp_input.c, tcp_rtt_estimator)."""
@@ -273,7 +267,7 @@ class Sender:
         """Enter and leave recovery; True if a timer for reordering was set."""
         if self.state in ("recovery", "loss") and self.una >= self._high:
             if self.state == "recovery":
-                self.cubic.cwnd = int(self.cubic.ssthresh)
+                self.window.cwnd = int(self.window.ssthresh)
             self._settle()
         needless = self.state == "loss" and self._in_doubt and self._original_came  # F-RTO (RFC 5682)
         if self._spurious is not None and (self._spurious == 0 or needless):
@@ -298,8 +292,8 @@ class Sender:
         self.state = "recovery"
 
     def _note_for_undo(self) -> None:
-        cwnd = self.cubic.cwnd
-        self._prior_ssthresh = max(self.cubic.ssthresh, cwnd // 2 + cwnd // 4)
+        cwnd = self.window.cwnd
+        self._prior_ssthresh = max(self.window.ssthresh, cwnd // 2 + cwnd // 4)
         needless = self._again + (1 if self._probe_high is not None and self._probe_repeats else 0)
         self._spurious = needless or -1
 
@@ -308,8 +302,8 @@ class Sender:
 
         Reports about tail probes count as well, which undoes some reductions that were right; so it is in Linux.
         """
-        self.cubic.cwnd = max(self.cubic.cwnd, self._prior_cwnd)
-        self.cubic.ssthresh = max(self.cubic.ssthresh, self._prior_ssthresh)
+        self.window.cwnd = max(self.window.cwnd, self._prior_cwnd)
+        self.window.ssthresh = max(self.window.ssthresh, self._prior_ssthresh)
         self._spurious = None
         if self.state == "loss":
             for segment in self.flight:
@@ -320,17 +314,17 @@ class Sender:
             self._settle()
 
     def _begin_reduction(self) -> None:
-        self._prior_cwnd = self.cubic.cwnd
+        self._prior_cwnd = self.window.cwnd
         self._delivered = self._out = 0
         self._probe_high = None
-        self.cubic.ssthresh = self.cubic.reduced()
+        self.window.ssthresh = self.window.reduced()
 
     def _reduce(self, fresh: int, *, advanced: bool) -> None:
         """Proportional rate reduction."""
         if fresh <= 0:
             return
         self._delivered += fresh
-        ssthresh, in_flight = int(self.cubic.ssthresh), self.in_flight
+        ssthresh, in_flight = int(self.window.ssthresh), self.in_flight
         room = ssthresh - in_flight
         if room < 0:
             count = -(-ssthresh * self._delivered // self._prior_cwnd) - self._out
@@ -339,13 +333,13 @@ class Sender:
             if advanced:
                 count += 1
             count = min(room, count)
-        self.cubic.cwnd = in_flight + max(count, 0 if self._out else 1)
+        self.window.cwnd = in_flight + max(count, 0 if self._out else 1)
 
     def _repeat_lost(self) -> None:
         if not self._lost or self._lost == self._again:
             return
         for number, segment in enumerate(self.flight):
-            if self.in_flight >= self.cubic.cwnd:
+            if self.in_flight >= self.window.cwnd:
                 return
             if segment.lost and not segment.under_way_again:
                 if not self._repeat(segment):
@@ -436,7 +430,7 @@ class Sender:
             self._find_lost()
             if self._lost and self.state not in ("recovery", "loss"):
                 self._enter_recovery()
-                self.cubic.cwnd = self.in_flight + 1
+                self.window.cwnd = self.in_flight + 1
             self._repeat_lost()
             if self._timer.kind != "time-out":
                 self._rearm()
@@ -467,7 +461,7 @@ class Sender:
             self._probe_high = None
         elif ack > self._probe_high:  # what was repeated had been lost
             self._begin_reduction()
-            self.cubic.cwnd = int(self.cubic.ssthresh)
+            self.window.cwnd = int(self.window.ssthresh)
         elif not tells:  # both came
             self._probe_high = None
 
@@ -477,14 +471,13 @@ class Sender:
         self._in_doubt = self.state not in ("recovery", "loss")
         if self._in_doubt or self.una >= self._high:
             self._note_for_undo()
-            self._prior_cwnd = self.cubic.cwnd
-            self.cubic.ssthresh = self.cubic.reduced()
+            self._prior_cwnd = self.window.cwnd
+            self.window.ssthresh = self.window.reduced()
         for number, segment in enumerate(self.flight):
             if segment.sacked or (number and self._rack_rtt_s > now_s - segment.sent_s):
                 continue
             self._mark_lost(segment)
-        self.cubic.forget()
-        self.cubic.cwnd = self.in_flight + 1
+        self.window.cwnd = self.in_flight + 1
         self.state, self._high, self._probe_high = "loss", self.nxt, None
         head = self.flight[0]
         if not head.under_way_again and self._repeat(head):

@@ -1,13 +1,11 @@
 """TCP in virtual time, against times worked out by hand: a wire of 10 ms each way without a rate, and chosen losses."""
 
-import math
-
 import pytest
 
 from testbed.simulation.agenda import Agenda
 from testbed.simulation.tcp.clock import fires_s
 from testbed.simulation.tcp.connection import Endpoint
-from testbed.simulation.tcp.cubic import BETA, UNIT, Cubic
+from testbed.simulation.tcp.reno import Reno
 
 MS = 1e-3
 SEGMENT = 1448
@@ -131,7 +129,7 @@ def test_a_time_out_begins_again_with_one_segment():
     wire.run()
     times = [time_s for time_s, _, _ in wire.there.sent[11:]]
     assert times[1] >= times[0] + 20 * MS - 1e-9
-    assert wire.source.sender.cubic.ssthresh == 7
+    assert wire.source.sender.window.ssthresh == 5
 
 
 def test_what_comes_behind_waits_and_the_order_is_kept():
@@ -165,7 +163,7 @@ def test_losses_make_later_messages_slower():
     for number in range(5):
         wire.send(10 * SEGMENT, number, at_s=float(number))
     arrived = wire.run()
-    assert wire.source.sender.cubic.cwnd < 10
+    assert wire.source.sender.window.cwnd < 10
     assert arrived[4] - 4.0 >= 30 * MS - 1e-9  # two rounds, though nothing was lost
 
 
@@ -174,7 +172,7 @@ def test_a_lost_acknowledgement_costs_a_repetition_and_no_time():
     wire.send(1000, "message")
     assert wire.run() == pytest.approx({"message": 10 * MS})
     assert len(wire.there.sent) == 2
-    assert wire.source.sender.cubic.cwnd == 10
+    assert wire.source.sender.window.cwnd == 10
 
 
 def test_an_answer_acknowledges_at_once_and_a_silent_receiver_when_it_has_read():
@@ -211,35 +209,20 @@ def test_timers_fire_on_ticks_and_late_ones_on_coarse_ticks(now_s, after_s, due_
     assert fires_s(now_s, after_s) == pytest.approx(due_s)
 
 
-def test_the_window_after_a_loss():
-    cubic = Cubic()
-    cubic.cwnd = 100
-    assert cubic.reduced() == 70
-    cubic.cwnd = 2
-    assert cubic.reduced() == 2
+def test_a_loss_halves_the_window_and_leaves_two_segments():
+    reno = Reno()
+    reno.cwnd = 101
+    assert reno.reduced() == 50
+    reno.cwnd = 2
+    assert reno.reduced() == 2
 
 
-def test_a_window_that_lost_grows_as_the_cubic_says():
-    cubic = Cubic()
-    cubic.cwnd = 100
-    cubic.cwnd = cubic.ssthresh = cubic.reduced()
-    regained_s = (100 * (1 - BETA / UNIT) / 0.4) ** (1 / 3)  # K = (W_max (1 - beta) / C)^(1/3)
-    windows = {}
-    for step in range(1, 60):
-        for _ in range(cubic.cwnd):
-            cubic.acknowledged(1, 0.1 * step)  # a round trip of 0.1 s
-        windows[step] = cubic.cwnd
-    for step in (5, 10, 20, 59):
-        # C (t - K)^3 + W_max; the growth begins with the first acknowledgement.
-        assert windows[step] == pytest.approx(0.4 * (0.1 * (step - 1) - regained_s) ** 3 + 100, abs=2)
-
-
-def test_slow_start_ends_when_delays_grow():
-    cubic = Cubic()
-    cubic.cwnd = 30
-    for number in range(10):
-        cubic.sampled(0.04, 1.0 + 0.01 * number, una=1, nxt=100)
-    assert math.isinf(cubic.ssthresh)
-    for number in range(10):
-        cubic.sampled(0.06, 2.0 + 0.01 * number, una=200, nxt=300)
-    assert cubic.ssthresh == 30
+def test_the_window_doubles_up_to_its_threshold_and_then_grows_by_one_a_round():
+    reno = Reno()
+    reno.ssthresh = 24
+    sizes = []
+    for _ in range(5):
+        for _ in range(reno.cwnd):
+            reno.acknowledged(1)
+        sizes.append(reno.cwnd)
+    assert sizes == [20, 24, 25, 26, 27]
