@@ -176,8 +176,8 @@ def _compute(fidelity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tasks_touched(fidelity: Mapping[str, Any]) -> Iterator[str]:
-    late_ms = _number(fidelity.get("replay_lateness_p99_s"), ".1f", 1e3)
-    yield f"workload: 99 % of the tasks were offered at most {late_ms} ms late"
+    if (late_s := fidelity.get("replay_lateness_p99_s")) is not None:
+        yield f"workload: 99 % of the tasks were offered at most {_number(late_s, '.1f', 1e3)} ms late"
     if (share := fidelity.get("tasks_touched_share")) is not None:
         yield f"tasks that this machine delayed: {_percent(share)}"
 

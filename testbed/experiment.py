@@ -33,6 +33,7 @@ from testbed.recorder import DECISIONS, TASKS, Recorder, sub_model_facts
 from testbed.rootless import refuse_quota
 from testbed.scenario import CapacityChange, Scenario
 from testbed.trace.workload import Arrival
+from testbed.verdict import judge
 from testbed.wiring import agent_configs, stated_costs, timeouts
 from testbed.witness import Witness
 
@@ -196,7 +197,8 @@ class Experiment:
         self._observer.phase("loading the model, forking agents")
         launcher.wait_spawned(lambda done: self._observer.progress("agents forked", done, len(configs)))
         self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
-        witness = Witness(scenario, network, self._accounts, self._check_links(network, self._accounts))
+        measured = self._check_links(network, self._accounts)
+        witness = Witness(scenario, network, self._accounts, measured, launcher.processes)
         self._lap("model")
         stack.callback(witness.stop)
         live = LiveRun(
@@ -281,10 +283,13 @@ class Experiment:
 
     def _judge(self, recorder: Recorder) -> None:
         """Hold what was recorded against its expectation. What was recorded counts more: this never fails a run."""
-        witness, accounts = self._witness, self._accounts
-        if witness is None or accounts is None:
+        plan, witness, accounts = self._plan, self._witness, self._accounts
+        if accounts is None:
             return
-        plan = self._plan
+        if witness is None:
+            before = self._report.evidence if self._report else Evidence(time_scale=plan.scenario.time_scale)
+            self._report = judge(before, Findings(trouble="the run ended before it began: there is nothing to judge"))
+            return
         scenario, costs = plan.scenario, stated_costs(plan.bundle, plan.scenario.model)
         world = World(scenario, costs.profiles, costs.input_forms, timeouts(scenario, costs.input_forms))
         self._observer.phase("holding every task against its expectation")

@@ -50,6 +50,7 @@ TENTH_OF_JITTER = 1.28
 TENTH_IS_OFF_BY = 1.71
 PROBES_LOST: Bounds = (0.10, 0.50)  # on links that should lose none
 FEWEST_LOST = 2  # of few probes, one is chance
+CHANCE_OF_LOSS = 4.0  # standard deviations by which a lossy path may lose more than stated
 # Frames that left over a millisecond (real) late, of all: they are counted on links where the latest hundredth is late
 # by more than this part of the link's delay, or so much (emulated). One stall of 10 ms in a short run makes 1 %.
 LATE_FRAMES: Bounds = (0.02, 0.20)
@@ -130,8 +131,8 @@ class _Finding:
 def assess(evidence: Evidence) -> Report:
     """The verdict on a run, or on a run so far."""
     checks = (
-        _tasks, _delays_before, _rates_before, _links_during, _lost_during, _frames, _worst_link, _changes, _speeds,
-        _timers, _silence,
+        _tasks, _delays_before, _rates_before, _links_during, _lost_on_a_path, _lost_during, _frames, _worst_link,
+        _changes, _speeds, _timers, _silence,
     )  # fmt: skip
     findings = sorted((found for check in checks for found in check(evidence)), key=lambda found: -found.level)
     level = findings[0].level if findings else 0
@@ -246,6 +247,28 @@ def _off_s(path: WatchedPath, jitter_s: float, *, changes: bool) -> float:
     if not slow_s < 0:  # also where it is not a number, which is to be seen
         return slow_s
     return min(0.0, early_s) if path.probes >= FEWEST_EARLY_PROBES else 0.0
+
+
+def _lost_on_a_path(evidence: Evidence) -> Iterator[_Finding]:
+    """Each path by itself, against what it should lose: one dead link of many is few of all probes."""
+    lossy = {path.path for path in evidence.measured if path.lossy}
+
+    def share_of(path: WatchedPath) -> tuple[float, Bounds] | None:
+        stated = evidence.outlook.loss_of(path.path)
+        unknown = not stated and (path.path in lossy or evidence.outlook.loses(path.path))
+        if path.probes < FEWEST_PROBES or unknown:
+            return None
+        wanted = path.probes * stated
+        beyond = path.lost - wanted - CHANCE_OF_LOSS * (wanted * (1 - stated)) ** 0.5
+        return (beyond / path.probes, PROBES_LOST) if beyond >= FEWEST_LOST else None
+
+    def text_of(path: WatchedPath, bound: float) -> str:
+        stated = evidence.outlook.loss_of(path.path)
+        asked = f", and {percent(stated)} should be" if stated else ""
+        where = f"from {path.path[0]} to {path.path[-1]}"
+        return f"{path.lost} of {path.probes} probes {where} were lost{asked} (bound {percent(bound)})"
+
+    yield from _worst(evidence.watched, share_of, text_of, "during the run, ")
 
 
 def _lost_during(evidence: Evidence) -> Iterator[_Finding]:

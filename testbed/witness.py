@@ -1,11 +1,11 @@
 """Gathers the evidence of a run while it goes on, and tells how the emulation stands."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from node_agent.records import SampleRecord
+from node_agent.records import EventRecord, SampleRecord
 from testbed.accounts import Accounts
 from testbed.evidence import ChangeTally, Evidence, LinkOutlook, NodeLoad, TaskTally
 from testbed.expectation import RELAY, Findings, Stall
@@ -13,6 +13,7 @@ from testbed.fidelity import FidelityState, Report, assess
 from testbed.network import DelayWatch, EmulatedNetwork, MeasuredPath, NetworkError, NetworkStatistics, WatchedPath
 from testbed.pressure import HostMeter, HostUse
 from testbed.scenario import Event, RateChange, Scenario
+from testbed.standing import Standing
 from testbed.verdict import judge
 
 STATE_EVERY_S = 1.0  # real time between two states
@@ -26,9 +27,14 @@ class Witness:
     """Watches the network, the machine and what the agents tell, from `start` to `stop`."""
 
     def __init__(
-        self, scenario: Scenario, network: EmulatedNetwork, accounts: Accounts, measured: Sequence[MeasuredPath]
+        self,
+        scenario: Scenario,
+        network: EmulatedNetwork,
+        accounts: Accounts,
+        measured: Sequence[MeasuredPath],
+        agents: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """`measured` are the links before the run."""
+        """`measured` are the links before the run; `agents` gives the processes of nodes and of their parents."""
         self._scenario = scenario
         self._network = network
         self._accounts = accounts
@@ -45,6 +51,8 @@ class Witness:
         self._unsteady_from_s: dict[str, float] = {}  # when a server's speed changed last, or it came up anew
         self._heard_s: dict[str, float] = {}  # when each node that is up told of itself last
         self._stalls: list[Stall] = []  # of agents
+        self._agents = agents
+        self._standing = Standing(self._processes)
         self._epoch_s = 0.0
         self._slowness: list[float] = []  # measured service time over the stated one, by server and slot
         self._meter: HostMeter | None = None
@@ -76,7 +84,11 @@ class Witness:
         of_relay = self._counters.stalls_s if self._counters is not None else ()
         scale = self._scenario.time_scale
         told = [[(at_s - self._epoch_s) / scale for at_s in span] for span in of_relay]
-        return [*self._stalls, *(Stall(RELAY, from_s, until_s) for from_s, until_s in told)]
+        return [*self._stalls, *self._standing.stalls, *(Stall(RELAY, from_s, until_s) for from_s, until_s in told)]
+
+    def _processes(self) -> Mapping[str, int]:
+        relay = self._network.relay_pid
+        return self._agents() if relay is None else {**self._agents(), RELAY: relay}
 
     @property
     def relayed(self) -> bool:
@@ -109,6 +121,11 @@ class Witness:
             self._next_counters_s = real_s + COUNTERS_EVERY_S
         for node in self._heard_s:
             self._note_silence(node, now_s)
+        for name in self._standing.look(now_s):
+            agent = name in self._loads
+            what = f"the agent of {name}" if agent else "the relay" if name == RELAY else name
+            detail = f"{what} stands still: something has stopped it"
+            self._accounts.note(EventRecord(max(0.0, now_s), name if agent else None, "process-stopped", detail))
         self._look(self._watch, counters=counters)
         state = FidelityState(self.report(), self._meter.lately())
         enough_s = (time.thread_time() - began_cpu_s) / STATE_CPU_SHARE

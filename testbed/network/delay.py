@@ -85,6 +85,10 @@ class DelayBackend(Protocol):
     def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
         """Give what one end of a link sends (0: its first) a new shape; nothing in flight is dropped or overtaken."""
 
+    @property
+    def pid(self) -> int | None:
+        """The process that delays frames, if one does."""
+
     def check(self) -> None:
         """Raise NetworkError if frames are no longer delayed."""
 
@@ -154,6 +158,11 @@ class NetemDelay:
         self._kernel.change_netem(middle, shape, (self._seed << 32) + self._changes)
         if self._drops[middle].loses != (shape.loss > 0):
             self._drops[middle].book(self._kernel.drops(middle), loses=shape.loss > 0)
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel delays them."""
+        return None
 
     def check(self) -> None:
         """Every middle interface must carry netem."""
@@ -259,6 +268,11 @@ class RelayDelay:
     def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
         """In force when this returns."""
         self._ask({"verb": "change", "in": link.ports[side].middle, **_line_shape(shape)})
+
+    @property
+    def pid(self) -> int | None:
+        """The relay's process."""
+        return None if self._process is None else self._process.pid
 
     def check(self) -> None:
         """The relay must live."""

@@ -1,10 +1,10 @@
 """Is the verdict on an emulation right? Runs that something befalls at a random moment, and calm ones between them.
 
-`python -m tests.bench.verdict [--trials N] [--json FILE]`: quickstart, 20 s a run, as root; N times seven runs (ten take
-half an hour). What the delays of a run should have been is computed apart from the product, in `truth.py`: where mean,
-p50, p95 or p99 are more than 2 % off the run is strained, more than 10 % broken. A disturbance that touched no task
-counts as calm. A verdict may be either of two where the truth lies within half a point of the bound between them: by so
-much the two computations may differ.
+`python -m tests.bench.verdict [--trials N] [--json FILE]`: quickstart, 20 s a run, as root; N times seven runs (ten
+take half an hour). What the delays of a run should have been is computed apart from the product, in `truth.py`: where
+mean, p50, p95 or p99 are more than 2 % off the run is strained, more than 10 % broken. A disturbance that touched no
+task counts as calm. A verdict may be either of two where the truth lies within half a point of the bound between them:
+by so much the two computations may differ.
 """
 
 import argparse
