@@ -7,7 +7,6 @@ task counts as calm. A verdict may be either of two where the truth lies within 
 by so much the two computations may differ.
 """
 
-import argparse
 import json
 import random
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from testbed.fidelity import VERDICTS
-from tests.bench.table import Row, main, row
+from tests.bench.table import Row, row
 from tests.bench.verdict.disturbances import ALL, Disturbed, Run
 from tests.bench.verdict.truth import figures
 
@@ -103,13 +102,3 @@ def rows(trials: int = TRIALS) -> Iterator[Row]:
             yield row(f"{name}: right cause, of {len(found_named)} that it touched", sum(found_named), "runs",
                       least=0.9 * len(found_named), possible=(0, len(found_named)))  # fmt: skip
 
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--trials", type=int, default=TRIALS)
-    options, sys.argv[1:] = parser.parse_known_args()
-    main(lambda: rows(options.trials), __doc__)
-
-
-if __name__ == "__main__":
-    _main()
