@@ -114,11 +114,12 @@ def _verdict(fidelity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _expected(fidelity: Mapping[str, Any]) -> Iterator[str]:
-    """The delays beside those of an exact machine."""
+    """The delays of an exact machine, and by how much of them the run's own are longer."""
     expected, off = fidelity.get("expected_delay_s"), fidelity.get("delay_off")
     if expected and off:
         each = [f"{name} {_milliseconds(expected[name])} ({_percent(off[name], '+.1%')})" for name in expected]
-        yield f"expected: {'   '.join(each)}"
+        yield f"expected: {'   '.join(each[:2])}"
+        yield f"          {'   '.join(each[2:])}"
 
 
 def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
