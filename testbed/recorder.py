@@ -20,7 +20,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -33,7 +33,7 @@ import numpy as np
 from node_agent.errors import InputError, TestbedError
 from node_agent.models.tables import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
-from node_agent.wire import Hop
+from node_agent.wire import Handover, Hop
 from testbed.claim import Claim, claim_directory
 from testbed.trace.workload import Arrival, write_trace
 
@@ -151,7 +151,7 @@ class Recorder:
             "delay_s": record.completed_s - record.created_s if record.completed_s is not None else None,
             "status": record.status,
             "attempts": record.attempts,
-            "offers": record.offers,
+            "offers": _handovers(record.offers),
             "hops": [_hop(hop) for hop in record.hops],
             "lateness_s": record.lateness_s,
             "forced_exit": record.forced_exit,
@@ -241,9 +241,12 @@ class _Numbered(msgspec.Struct):
 def _hop(hop: Hop) -> dict[str, object]:
     """A hop's fields; of handovers that failed there are mostly none."""
     fields = _fields(hop)
-    if not hop.failed:
-        del fields["failed"]
-    return fields
+    del fields["failed"]
+    return {**fields, "failed": _handovers(hop.failed)} if hop.failed else fields
+
+
+def _handovers(handovers: Iterable[Handover]) -> list[list[object]]:
+    return [[each.receiver, each.sent_s] for each in handovers]
 
 
 def _fields(record: msgspec.Struct) -> dict[str, object]:
