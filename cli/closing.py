@@ -89,8 +89,8 @@ def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "", outside_validation_text(links)
         return
     parts = (
-        _verdict(fidelity), _network(fidelity), _paths(fidelity), _changes(fidelity), _compute(fidelity),
-        _tasks_touched(fidelity),
+        _verdict(fidelity), _expected(fidelity), _network(fidelity), _paths(fidelity), _changes(fidelity),
+        _compute(fidelity), _tasks_touched(fidelity),
     )  # fmt: skip
     for text in (*(text for part in parts for text in part), *_host(fidelity)):
         yield label, text
@@ -111,6 +111,15 @@ def _verdict(fidelity: Mapping[str, Any]) -> Iterator[str]:
     for text in (f"{verdict}: {reasons[0]}" if reasons else verdict, *reasons[1:]):
         for line in wrap(text.replace(" %", UNBROKEN_PERCENT), TEXT_WIDTH):
             yield line.replace(UNBROKEN_PERCENT, " %")
+
+
+def _expected(fidelity: Mapping[str, Any]) -> Iterator[str]:
+    """The delays of an exact machine, and by how much of them the run's own are longer."""
+    expected, off = fidelity.get("expected_delay_s"), fidelity.get("delay_off")
+    if expected and off:
+        each = [f"{name} {_milliseconds(expected[name])} ({_percent(off[name], '+.1%')})" for name in expected]
+        yield f"expected: {'   '.join(each[:2])}"
+        yield f"          {'   '.join(each[2:])}"
 
 
 def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
@@ -168,8 +177,8 @@ def _compute(fidelity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tasks_touched(fidelity: Mapping[str, Any]) -> Iterator[str]:
-    late_ms = _number(fidelity.get("replay_lateness_p99_s"), ".1f", 1e3)
-    yield f"workload: 99 % of the tasks were offered at most {late_ms} ms late"
+    if (late_s := fidelity.get("replay_lateness_p99_s")) is not None:
+        yield f"workload: 99 % of the tasks were offered at most {_number(late_s, '.1f', 1e3)} ms late"
     if (share := fidelity.get("tasks_touched_share")) is not None:
         yield f"tasks that this machine delayed: {_percent(share)}"
 

@@ -44,6 +44,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation broke in any of the live runs."
 )
+@click.option(
+    "--include-unheld", is_flag=True, help="Count live runs, too, whose emulation did not hold (marked *)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the content of compare.json.")
 def command(
     topology: Path,
@@ -56,6 +59,7 @@ def command(
     jobs: int | None,
     backend: BackendChoice,
     require_fidelity: bool,
+    include_unheld: bool,
     as_json: bool,
 ) -> int:
     """Run several policies on the same workloads of TOPOLOGY and compare delay, accuracy and utility.
@@ -98,6 +102,7 @@ def command(
                 jobs=jobs,
                 backend=backend,
                 observer=progress,
+                include_unheld=include_unheld,
             )
     except CompareInterrupted as interrupted:
         click.echo(str(interrupted), err=True)
@@ -107,7 +112,7 @@ def command(
         click.echo(json.dumps(content_of(comparison), indent=2))
     else:
         print_comparison(comparison)
-    broken = [row.run_directory for row in comparison.rows if row.fidelity == "broken"]
+    broken = [row.run_directory for row in comparison.rows if row.fidelity in ("broken", "unknown")]
     if require_fidelity and broken:
         from testbed.fidelity import EmulationBroken
 

@@ -198,7 +198,7 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
                 " / ".join("-" if share is None else f"{share.mean * 100:.0f}" for share in one.exit_share) or "-",
                 _interval(one.utility_s, ".3f"),
             ]
-        lines.append([one.policy, *figures, str(one.lost)])
+        lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, str(one.lost)])
     return lines
 
 

@@ -32,7 +32,7 @@ from node_agent.events import (
 from node_agent.models.tables import ActivationFormat, Samples
 from node_agent.notes import EventThinner
 from node_agent.planner import Planner
-from node_agent.punctual import MESSENGER_PRIORITY, REAL_TIME, Deadlines, Priority
+from node_agent.punctual import MESSENGER_PRIORITY, REAL_TIME, Deadlines, Priority, Stalls
 from node_agent.records import (
     DEVICE_DOWN,
     EventRecord,
@@ -130,6 +130,8 @@ class Agent:
         self._cpu_s = time.process_time()
         self._compute_cpu_s = 0.0
         self._deadlines = Deadlines(config.time_scale)
+        self._stalls = Stalls()
+        self._woke_s = time.monotonic()
         self._thinner = EventThinner()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         if Priority.is_allowed():  # also for ZeroMQ's own thread, through which every message goes
@@ -177,16 +179,25 @@ class Agent:
 
     def _now_s(self) -> float:
         """Emulated seconds since the start of the run; before the start, since the machine booted."""
-        return (time.monotonic() - self._epoch_s) / self._config.time_scale
+        return self._emulated_s(time.monotonic())
+
+    def _emulated_s(self, monotonic_s: float) -> float:
+        return (monotonic_s - self._epoch_s) / self._config.time_scale
 
     def _woken_by(self, *, may_sleep: bool) -> set[int]:
         """The descriptors that have something to tell; sleeps until there is one, or something is due."""
         due_s = self._due_monotonic_s()
         if due_s is not None and due_s <= time.monotonic():
             may_sleep = False  # setting a timer that has passed would take longer than all of this turn
+        slept_s = time.monotonic()
+        self._stalls.note(self._woke_s, slept_s)  # a turn takes a moment, and a sub-model some milliseconds
         if may_sleep:
             self._deadline.arm(due_s)
-        return {fd for fd, _ in self._epoll.poll(None if may_sleep else 0, FEW)}
+        woken_by = {fd for fd, _ in self._epoll.poll(None if may_sleep else 0, FEW)}
+        self._woke_s = time.monotonic()
+        if due_s is not None:
+            self._stalls.note(max(due_s, slept_s), self._woke_s)
+        return woken_by
 
     def _due_monotonic_s(self) -> float | None:
         """When there is something to do although nothing has come in, on CLOCK_MONOTONIC."""
@@ -348,6 +359,7 @@ class Agent:
             deadlines=deadlines,
             late_timers=late_timers,
             worst_timer_s=worst_s / self._config.time_scale,
+            stalls=tuple((self._emulated_s(from_s), self._emulated_s(to_s)) for from_s, to_s in self._stalls.take()),
         )
 
     def _note(self, kind: str, detail: str) -> None:

@@ -1,15 +1,15 @@
 """The data plane of an end device: it owns each task until the result is back, and tells its end exactly once."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from node_agent.config import NodeConfig
 from node_agent.estimators import ArrivalRate
 from node_agent.events import TaskArrived, TimerKey
 from node_agent.outbox import Outbox
-from node_agent.records import TaskRecord, lost_task
+from node_agent.records import RepeatRecord, TaskRecord, lost_task
 from node_agent.routing import Receiver, Routing
-from node_agent.wire import Ack, Result, Task, Tensor
+from node_agent.wire import Ack, Handover, Result, Task, Tensor
 
 RATE_WINDOW_SLOTS = 4
 DELAY_WEIGHT = 0.1  # of a new result in the usual delay
@@ -30,6 +30,7 @@ class OwnedTask:
     sequence: int = 0  # of the message that offered it last
     taken_over: bool = True  # by `receiver`, or given up there
     sent_s: float = 0.0
+    offers: list[Handover] = field(default_factory=list)  # all so far
 
 
 class DeviceTasks:
@@ -77,7 +78,9 @@ class DeviceTasks:
         """A result has come back; the first one counts."""
         task = self._owned.pop(result.task_id, None)
         if task is None:
-            self.duplicates += result.task_id in self._completed
+            if result.task_id in self._completed:
+                self.duplicates += 1
+                self._outbox.publish(RepeatRecord(result.task_id, result.hops))
             return
         self.completed += 1
         self._settle(task)
@@ -99,6 +102,7 @@ class DeviceTasks:
                 lateness_s=task.lateness_s,
                 forced_exit=result.forced,
                 hops=result.hops,
+                offers=tuple(task.offers),
             )
         )
 
@@ -120,6 +124,7 @@ class DeviceTasks:
         receiver = self._routing.choose(avoid) or self._routing.any_receiver()
         task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
         receiver.set_out()
+        task.offers.append(Handover(receiver.name, task.sent_s))
         task.attempts += 1
         self._sequence += 1
         task.sequence = self._sequence

@@ -33,6 +33,8 @@ PRIORITY = 3
 MESSENGER_PRIORITY = 2
 COMPUTE_PRIORITY = 1
 LATE_S = 0.001
+STALL_S = 0.02  # real time: a busy machine keeps an agent waiting for less
+MOST_STALLS = 8
 _PR_SET_TIMERSLACK = 29
 _LEAST_SLACK_NS = 1
 REAL_TIME = os.SCHED_FIFO
@@ -100,6 +102,28 @@ class _Lowered(AbstractContextManager[None]):
 
 _NORMAL = _Lowered(os.SCHED_OTHER, 0)
 _BEHIND_MESSAGES = _Lowered(REAL_TIME, COMPUTE_PRIORITY)
+
+
+class Stalls:
+    """Times in which a process did not run although it had to: the longest ones since they were last asked for.
+
+    All times are of CLOCK_MONOTONIC [s].
+    """
+
+    def __init__(self) -> None:
+        self._found: list[tuple[float, float]] = []
+
+    def note(self, from_s: float, until_s: float) -> None:
+        """It should have run at `from_s` at the latest, and did at `until_s`."""
+        if until_s - from_s > STALL_S:
+            self._found.append((from_s, until_s))
+            if len(self._found) > MOST_STALLS:
+                self._found.remove(min(self._found, key=lambda stall: stall[1] - stall[0]))
+
+    def take(self) -> tuple[tuple[float, float], ...]:
+        """Those since the last call, in the order of time."""
+        found, self._found = sorted(self._found), []
+        return tuple(found)
 
 
 class Deadlines:

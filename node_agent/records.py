@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from node_agent.wire import Hop
+from node_agent.wire import Handover, Hop
 
 
 class TaskRecord(Struct, frozen=True, tag="task"):
@@ -26,6 +26,14 @@ class TaskRecord(Struct, frozen=True, tag="task"):
     attempts: int
     lateness_s: float  # how long after `created_s` the device really offered it
     forced_exit: bool
+    hops: tuple[Hop, ...]
+    offers: tuple[Handover, ...] = ()  # all that the device made
+
+
+class RepeatRecord(Struct, frozen=True, tag="repeat"):
+    """A task was served another time, and the result came when there was one already: the way it took."""
+
+    id: int
     hops: tuple[Hop, ...]
 
 
@@ -66,6 +74,7 @@ class DecisionRecord(Struct, frozen=True, tag="decision"):
     gap: float | None  # devices: certified share of the marginal cost that an ideal plan could save
     arrival_rate_per_s: float
     service_rate_per_s: float | None
+    link_s: dict[str, float] = {}  # receiver -> transfer time of a task, as measured [s]
 
 
 class SampleRecord(Struct, frozen=True, tag="sample"):
@@ -93,6 +102,7 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     deadlines: int = 0  # timers fired, ends of service and arrivals included
     late_timers: int = 0  # deadlines met more than 1 ms late, of real or emulated time, whichever is longer
     worst_timer_s: float = 0.0  # how late the worst of them was, emulated
+    stalls: tuple[tuple[float, float], ...] = ()  # the longest times, from and to, in which the process did not run
 
 
 class EventRecord(Struct, frozen=True, tag="event"):
@@ -127,7 +137,7 @@ class Stop(Struct, frozen=True, tag="stop"):
     """Command: send what is left to tell and end."""
 
 
-Record = TaskRecord | DecisionRecord | SampleRecord | EventRecord | Ready
+Record = TaskRecord | RepeatRecord | DecisionRecord | SampleRecord | EventRecord | Ready
 Command = Start | SetCapacity | Stop
 
 record_encoder = msgspec.msgpack.Encoder()

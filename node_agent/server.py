@@ -1,6 +1,7 @@
 """The data plane of an edge server: a FIFO queue before one sub-model, an early exit, and the next hop."""
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from node_agent.config import NodeConfig
@@ -10,7 +11,7 @@ from node_agent.estimators import ServiceTime
 from node_agent.events import ComputeFinished, TimerKey
 from node_agent.outbox import Outbox
 from node_agent.routing import Receiver, Routing
-from node_agent.wire import Ack, Hop, Result, Task, Tensor
+from node_agent.wire import Ack, Handover, Hop, Result, Task, Tensor
 
 MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
 
@@ -34,9 +35,10 @@ class ServedTask:
     started_s: float
     finished_s: float
 
-    def hop(self, node: str, sent_s: float) -> Hop:
+    def hop(self, node: str, sent_s: float, failed: Sequence[Handover] = ()) -> Hop:
         """What the next node, or the device, is told about this one."""
-        return Hop(node, self.received_s, self.started_s, self.finished_s, sent_s, self.outcome.late_s)
+        late_s = self.outcome.late_s
+        return Hop(node, self.received_s, self.started_s, self.finished_s, sent_s, late_s, tuple(failed))
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class ForwardedTask:
     receiver: Receiver
     attempt: int
     sent_s: float = 0.0
-    tried: set[str] = field(default_factory=set)
+    failed: list[Handover] = field(default_factory=list)  # the ones before, which nobody answered
 
 
 class ServerTasks:
@@ -156,7 +158,7 @@ class ServerTasks:
         self.forwards += 1
         self._forward(ForwardedTask(served, activation, receiver, served.task.attempt))
 
-    def _exit(self, served: ServedTask, *, forced: bool = False) -> None:
+    def _exit(self, served: ServedTask, *, failed: Sequence[Handover] = (), forced: bool = False) -> None:
         self.exits += 1
         if forced:
             self._outbox.note("forced-exit", f"task {served.task.task_id}: no receiver answers")
@@ -167,17 +169,16 @@ class ServerTasks:
             confidence=min(1.0, served.outcome.confidence),
             exit_stage=self._config.stage,
             forced=forced,
-            hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s)),
+            hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s, failed)),
         )
         self._outbox.send_data(served.task.device, result)
 
     def _forward(self, item: ForwardedTask) -> None:
         task, now_s = item.served.task, self._outbox.now_s
         self._sequence = sequence = self._sequence + 1
-        hops = (*task.hops, item.served.hop(self._config.name, now_s))
+        hops = (*task.hops, item.served.hop(self._config.name, now_s, item.failed))
         message = Task(task.task_id, task.device, item.attempt, sequence, now_s, hops, item.activation.form)
         item.sent_s = now_s
-        item.tried.add(item.receiver.name)
         item.receiver.set_out()
         self._forwarded[sequence] = item
         self._outbox.send_data(item.receiver.name, message, item.activation)
@@ -200,9 +201,10 @@ class ServerTasks:
             return
         item.receiver.settle()
         self._routing.lost_contact(item.receiver, f"task {item.served.task.task_id} not acknowledged")
-        receiver = self._routing.choose(avoid=item.tried)
+        item.failed.append(Handover(item.receiver.name, item.sent_s))
+        receiver = self._routing.choose(avoid={each.receiver for each in item.failed})
         if receiver is None:
-            self._exit(item.served, forced=True)
+            self._exit(item.served, failed=item.failed, forced=True)
             return
         item.receiver = receiver
         item.attempt += 1

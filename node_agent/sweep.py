@@ -90,4 +90,5 @@ def decision(
         gap=gap,
         arrival_rate_per_s=arrival_per_s,
         service_rate_per_s=service_per_s,
+        link_s={r.name: r.link.transfer_s for r in routing.receivers.values() if r.alive},
     )

@@ -66,11 +66,19 @@ class Tensor(Struct, frozen=True):
     data: bytes | bytearray | memoryview
 
 
+class Handover(Struct, frozen=True, array_like=True):
+    """A task handed to a receiver, at `sent_s`."""
+
+    receiver: Name
+    sent_s: Seconds
+
+
 class Hop(Struct, frozen=True, array_like=True):
     """One server's handling of a task.
 
     `late_s` is by how much the service took longer than the stated capacity says because the machine that stands for
     the server was slow: real work that took longer, or a late timer. It is 0 under quota and in simulation.
+    `failed`: the receivers to whom the server handed the task before, and who did not answer.
     """
 
     node: Name
@@ -79,6 +87,7 @@ class Hop(Struct, frozen=True, array_like=True):
     finished_s: Seconds
     sent_s: Seconds
     late_s: Annotated[float, Meta(ge=0.0, le=1e300)]
+    failed: Annotated[tuple[Handover, ...], Meta(max_length=64)] = ()
 
 
 class Task(Struct, frozen=True, tag="task"):

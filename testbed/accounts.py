@@ -5,7 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from node_agent.records import DEVICE_DOWN, DecisionRecord, EventRecord, Record, SampleRecord, TaskRecord, lost_task
+from node_agent.records import (
+    DEVICE_DOWN,
+    DecisionRecord,
+    EventRecord,
+    Record,
+    RepeatRecord,
+    SampleRecord,
+    TaskRecord,
+    lost_task,
+)
+from node_agent.wire import Hop
 from testbed.backlog import Tasks, overload
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
@@ -49,6 +59,7 @@ class Accounts:
         self.stopped_s = float("inf")  # when the run was cut short
         self.tasks: list[dict[str, Any]] = []  # COUNTED_FIELDS of each, and how late this machine served it [s]
         self.duplicates = 0
+        self.repeats: dict[int, list[tuple[Hop, ...]]] = {}  # ways of results that came when there was one already
         self.agents_cpu_s = 0.0
 
     def take(self, record: Record, now_s: float) -> None:
@@ -56,6 +67,8 @@ class Accounts:
         match record:
             case TaskRecord():
                 self.end_task(record, now_s)
+            case RepeatRecord(task_id, hops):
+                self.repeats.setdefault(task_id, []).append(hops)
             case DecisionRecord():
                 self._recorder.decision(record)
                 self._observer.decision(record)

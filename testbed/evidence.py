@@ -5,7 +5,7 @@ Network figures are real seconds and rates, as they were measured; all else is i
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -13,7 +13,7 @@ from typing import Self
 
 from testbed.network import MeasuredPath, NetworkStatistics, WatchedPath
 from testbed.pressure import HostUse
-from testbed.scenario import ComputeMode, Link, LinkChange, Scenario
+from testbed.scenario import ComputeMode, Link, LinkChange, LinkShape, Scenario
 
 # A task is touched when this machine made it later than this: a share of its own delay, or what no user-space
 # emulation keeps (a millisecond, the same as for frames), whichever is more. Decision: a fiftieth, a third of the 6 %
@@ -91,6 +91,7 @@ class LinkOutlook:
 
     changing: frozenset[frozenset[str]] = frozenset()
     losing: frozenset[frozenset[str]] = frozenset()  # links that lose frames at some time, as they should
+    loss: Mapping[frozenset[str], float] = field(default_factory=dict)  # the most that each of those loses
     step_s: float | None = None  # how long a step of the liveliest network trace lasts; None if no link follows one
 
     @classmethod
@@ -107,6 +108,7 @@ class LinkOutlook:
         return cls(
             changing=frozenset(frozenset(change.ends) for change in changes),
             losing=frozenset(frozenset(ends) for ends, shape in shaped if shape.loss > 0),
+            loss=_most_loss(shaped),
             step_s=min(lengths_s, default=None),
         )
 
@@ -114,9 +116,21 @@ class LinkOutlook:
         """Whether any link of this path does."""
         return any(frozenset(ends) in self.changing for ends in pairwise(path))
 
+    def loss_of(self, path: Sequence[str]) -> float:
+        """The share of frames that this path should lose at the most."""
+        return 1 - math.prod(1 - self.loss.get(frozenset(ends), 0.0) for ends in pairwise(path))
+
     def loses(self, path: Sequence[str]) -> bool:
         """Whether any link of this path does."""
         return any(frozenset(ends) in self.losing for ends in pairwise(path))
+
+
+def _most_loss(shaped: Iterable[tuple[tuple[str, str], LinkShape]]) -> dict[frozenset[str], float]:
+    most: dict[frozenset[str], float] = {}
+    for ends, shape in shaped:
+        if shape.loss > 0:
+            most[frozenset(ends)] = max(shape.loss, most.get(frozenset(ends), 0.0))
+    return most
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from testbed.claim import Claim
 from testbed.compute import CpuCgroup
 from testbed.control_room import ControlRoom
 from testbed.evidence import Evidence
+from testbed.expectation import Findings, World, hold_against
 from testbed.fidelity import Report, assess, refuse_broken
 from testbed.interrupts import Interrupts
 from testbed.launcher import Launcher, LaunchError
@@ -28,10 +29,11 @@ from testbed.network import EmulatedNetwork, MeasuredPath
 from testbed.network.emulated import BackendChoice
 from testbed.nursery import Warm
 from testbed.observer import RunObserver
-from testbed.recorder import Recorder, sub_model_facts
+from testbed.recorder import DECISIONS, TASKS, Recorder, sub_model_facts
 from testbed.rootless import refuse_quota
 from testbed.scenario import CapacityChange, Scenario
 from testbed.trace.workload import Arrival
+from testbed.verdict import judge
 from testbed.wiring import agent_configs, stated_costs, timeouts
 from testbed.witness import Witness
 
@@ -110,6 +112,7 @@ class Experiment:
         self._setup_s: dict[str, float] = {}
         self._accounts: Accounts | None = None
         self._report: Report | None = None
+        self._witness: Witness | None = None  # once the run is over
 
     def run(self) -> Outcome:
         """Run to the end. Ctrl-C ends early and keeps what was recorded.
@@ -146,6 +149,7 @@ class Experiment:
                 raise
             finally:
                 interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
+                self._judge(recorder)
                 summary = self._summary()
                 recorder.finish(summary, reason)
                 plan.release()
@@ -193,7 +197,8 @@ class Experiment:
         self._observer.phase("loading the model, forking agents")
         launcher.wait_spawned(lambda done: self._observer.progress("agents forked", done, len(configs)))
         self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
-        witness = Witness(scenario, network, self._accounts, self._check_links(network, self._accounts))
+        measured = self._check_links(network, self._accounts)
+        witness = Witness(scenario, network, self._accounts, measured, launcher.processes)
         self._lap("model")
         stack.callback(witness.stop)
         live = LiveRun(
@@ -274,6 +279,30 @@ class Experiment:
         finally:
             accounts.close(live.now_s)
             self._report = witness.report()
+            self._witness = witness
+
+    def _judge(self, recorder: Recorder) -> None:
+        """Hold what was recorded against its expectation. What was recorded counts more: this never fails a run."""
+        plan, witness, accounts = self._plan, self._witness, self._accounts
+        if accounts is None:
+            return
+        if witness is None:
+            before = self._report.evidence if self._report else Evidence(time_scale=plan.scenario.time_scale)
+            self._report = judge(before, Findings(trouble="the run ended before it began: there is nothing to judge"))
+            return
+        scenario, costs = plan.scenario, stated_costs(plan.bundle, plan.scenario.model)
+        world = World(scenario, costs.profiles, costs.input_forms, timeouts(scenario, costs.input_forms))
+        self._observer.phase("holding every task against its expectation")
+        try:
+            recorder.flush()
+            findings = hold_against(
+                world, recorder.path / TASKS, recorder.path / DECISIONS,
+                repeats=accounts.repeats, stalls=witness.stalls, relayed=witness.relayed,
+            )  # fmt: skip
+            recorder.complete_tasks(findings.expected_s, accounts.repeats)
+        except Exception as error:
+            findings = Findings(trouble=f"the run could not be held against its expectation: {error!r}")
+        self._report = witness.verdict(findings)
 
     def _summary(self) -> dict[str, object] | None:
         if self._accounts is None:

@@ -9,8 +9,8 @@ machine that is busy but meets its deadlines is no fault, and the same real late
 - broken: it dominates somewhere; the figures describe this machine, too.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from node_agent.errors import TestbedError
@@ -19,8 +19,8 @@ from testbed.fidelity_figures import figures_of
 from testbed.network import LinkStatistics, MeasuredPath, WatchedPath
 from testbed.pressure import HostUse
 
-Verdict = Literal["held", "strained", "broken"]
-VERDICTS: tuple[Verdict, ...] = ("held", "strained", "broken")
+Verdict = Literal["held", "strained", "broken", "unknown"]
+VERDICTS: tuple[Verdict, ...] = ("held", "strained", "broken")  # by level; without anything to judge: unknown
 Item = TypeVar("Item")
 Bounds = tuple[float, float]  # above the first: strained; above the second: broken
 
@@ -50,6 +50,7 @@ TENTH_OF_JITTER = 1.28
 TENTH_IS_OFF_BY = 1.71
 PROBES_LOST: Bounds = (0.10, 0.50)  # on links that should lose none
 FEWEST_LOST = 2  # of few probes, one is chance
+CHANCE_OF_LOSS = 4.0  # standard deviations by which a lossy path may lose more than stated
 # Frames that left over a millisecond (real) late, of all: they are counted on links where the latest hundredth is late
 # by more than this part of the link's delay, or so much (emulated). One stall of 10 ms in a short run makes 1 %.
 LATE_FRAMES: Bounds = (0.02, 0.20)
@@ -103,10 +104,12 @@ class Report:
     verdict: Verdict
     reasons: tuple[str, ...]
     evidence: Evidence
+    expectation: Mapping[str, object] = field(default_factory=dict)  # what holding the run against it gave
 
     def as_dict(self) -> dict[str, object]:
         """The `fidelity` of summary.json: times and rates emulated, CPU times real; numbers are finite, or None."""
-        return {"verdict": self.verdict, "reasons": list(self.reasons), **figures_of(self.evidence)}
+        judged = {"verdict": self.verdict, "reasons": list(self.reasons), **self.expectation}
+        return {**judged, **figures_of(self.evidence)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,39 +131,44 @@ class _Finding:
 def assess(evidence: Evidence) -> Report:
     """The verdict on a run, or on a run so far."""
     checks = (
-        _tasks, _delays_before, _rates_before, _links_during, _lost_during, _frames, _worst_link, _changes, _speeds,
-        _timers, _silence,
+        _tasks, _delays_before, _rates_before, _links_during, _lost_on_a_path, _lost_during, _frames, _worst_link,
+        _changes, _speeds, _timers, _silence,
     )  # fmt: skip
     findings = sorted((found for check in checks for found in check(evidence)), key=lambda found: -found.level)
     level = findings[0].level if findings else 0
-    causes = _causes(evidence.host) if findings else ()
+    causes = machine_signs(evidence.host) if findings else ()
     return Report(VERDICTS[level], (*(found.text for found in findings), *causes), evidence)
 
 
 def refuse_broken(report: Report) -> None:
-    """Raise EmulationBroken if that is the verdict."""
+    """Raise EmulationBroken if that is the verdict, or if there was nothing to judge."""
     if report.verdict == "broken":
         hint = "a larger time_scale, fewer nodes or a less busy machine"
         raise EmulationBroken(f"the emulation did not hold: {report.reasons[0]}", hint=hint)
+    if report.verdict == "unknown":
+        hint = "a longer run, or less load: tasks must be completed after the warm-up"
+        raise EmulationBroken(f"whether the emulation held is unknown: {report.reasons[0]}", hint=hint)
 
 
-def _level(value: float, bounds: Bounds) -> int:
+def level_of(value: float, bounds: Bounds) -> int:
+    """How many of the bounds a value exceeds: its place in VERDICTS."""
     """The place in VERDICTS of a figure. One that is not a number is beyond every bound, not below the first."""
     return sum(not value <= bound for bound in bounds)
 
 
-def _bound(level: int, bounds: Bounds) -> str:
-    return f"bound {_percent(bounds[level - 1])}"
+def bound_text(level: int, bounds: Bounds) -> str:
+    """The bound that was exceeded, in words."""
+    return f"bound {percent(bounds[level - 1])}"
 
 
 def _tasks(evidence: Evidence) -> Iterator[_Finding]:
     tasks = evidence.tasks
     touched, added = tasks.touched_share, tasks.added_share
-    if touched is not None and tasks.touched >= FEWEST_TOUCHED and (level := _level(touched, TOUCHED_TASKS)):
-        text = f"{_percent(touched)} of the tasks were delayed by this machine ({_bound(level, TOUCHED_TASKS)})"
+    if touched is not None and tasks.touched >= FEWEST_TOUCHED and (level := level_of(touched, TOUCHED_TASKS)):
+        text = f"{percent(touched)} of the tasks were delayed by this machine ({bound_text(level, TOUCHED_TASKS)})"
         yield _Finding(level, text)
-    if added is not None and tasks.touched >= FEWEST_ADDED and (level := _level(added, ADDED_DELAY)):
-        text = f"{_percent(added)} of the tasks' delay is this machine's lateness ({_bound(level, ADDED_DELAY)})"
+    if added is not None and tasks.touched >= FEWEST_ADDED and (level := level_of(added, ADDED_DELAY)):
+        text = f"{percent(added)} of the tasks' delay is this machine's lateness ({bound_text(level, ADDED_DELAY)})"
         yield _Finding(level, text)
 
 
@@ -201,7 +209,7 @@ def _rates_before(evidence: Evidence) -> Iterator[_Finding]:
         asked, found = (
             (value or 0.0) * evidence.time_scale for value in (path.rate_mbit_per_s, path.measured_rate_mbit_per_s)
         )
-        return f"{_name(path.path)} carried {found:.3g} Mbit/s instead of {asked:.3g} (bound {_percent(bound)} off)"
+        return f"{_name(path.path)} carried {found:.3g} Mbit/s instead of {asked:.3g} (bound {percent(bound)} off)"
 
     yield from _worst(evidence.measured, error_of, text_of, "before the run, ")
 
@@ -241,14 +249,36 @@ def _off_s(path: WatchedPath, jitter_s: float, *, changes: bool) -> float:
     return min(0.0, early_s) if path.probes >= FEWEST_EARLY_PROBES else 0.0
 
 
+def _lost_on_a_path(evidence: Evidence) -> Iterator[_Finding]:
+    """Each path by itself, against what it should lose: one dead link of many is few of all probes."""
+    lossy = {path.path for path in evidence.measured if path.lossy}
+
+    def share_of(path: WatchedPath) -> tuple[float, Bounds] | None:
+        stated = evidence.outlook.loss_of(path.path)
+        unknown = not stated and (path.path in lossy or evidence.outlook.loses(path.path))
+        if path.probes < FEWEST_PROBES or unknown:
+            return None
+        wanted = path.probes * stated
+        beyond = path.lost - wanted - CHANCE_OF_LOSS * (wanted * (1 - stated)) ** 0.5
+        return (beyond / path.probes, PROBES_LOST) if beyond >= FEWEST_LOST else None
+
+    def text_of(path: WatchedPath, bound: float) -> str:
+        stated = evidence.outlook.loss_of(path.path)
+        asked = f", and {percent(stated)} should be" if stated else ""
+        where = f"from {path.path[0]} to {path.path[-1]}"
+        return f"{path.lost} of {path.probes} probes {where} were lost{asked} (bound {percent(bound)})"
+
+    yield from _worst(evidence.watched, share_of, text_of, "during the run, ")
+
+
 def _lost_during(evidence: Evidence) -> Iterator[_Finding]:
     """All paths together: a large network sends few probes over each, many over all."""
     lossy = {path.path for path in evidence.measured if path.lossy}
     sound = [path for path in evidence.watched if path.path not in lossy and not evidence.outlook.loses(path.path)]
     lost, sent = sum(path.lost for path in sound), sum(path.probes for path in sound)
-    if sent >= FEWEST_PROBES and lost >= FEWEST_LOST and (level := _level(lost / sent, PROBES_LOST)):
-        share = _percent(lost / sent)
-        yield _Finding(level, f"{share} of the probes during the run were lost ({_bound(level, PROBES_LOST)})")
+    if sent >= FEWEST_PROBES and lost >= FEWEST_LOST and (level := level_of(lost / sent, PROBES_LOST)):
+        share = percent(lost / sent)
+        yield _Finding(level, f"{share} of the probes during the run were lost ({bound_text(level, PROBES_LOST)})")
 
 
 def _frames(evidence: Evidence) -> Iterator[_Finding]:
@@ -258,17 +288,17 @@ def _frames(evidence: Evidence) -> Iterator[_Finding]:
     if network.frames_dropped >= FEWEST_DROPPED:
         # What no room was for was never relayed.
         dropped = network.frames_dropped / max(network.frames_relayed, network.frames_dropped)
-        if level := _level(dropped, DROPPED_FRAMES):
-            text = f"{_percent(dropped)} of the frames were dropped by the emulation"
-            yield _Finding(level, f"{text} ({_bound(level, DROPPED_FRAMES)})")
+        if level := level_of(dropped, DROPPED_FRAMES):
+            text = f"{percent(dropped)} of the frames were dropped by the emulation"
+            yield _Finding(level, f"{text} ({bound_text(level, DROPPED_FRAMES)})")
     late = _late_links(evidence)
     share = sum(link.late or 0 for link in late) / max(FEWEST_FRAMES, network.frames_relayed)
-    if level := _level(share, LATE_FRAMES):
+    if level := level_of(share, LATE_FRAMES):
         worst = max(late, key=lambda link: link.lateness_p99_s or 0.0)
         worst_ms = 1e3 * (worst.lateness_p99_s or 0.0) / evidence.time_scale
         yield _Finding(
             level,
-            f"{_percent(share)} of the frames were sent over 1 ms late ({_bound(level, LATE_FRAMES)}); "
+            f"{percent(share)} of the frames were sent over 1 ms late ({bound_text(level, LATE_FRAMES)}); "
             f"{_name(worst.ends)}: 1 % by more than {worst_ms:.1f} ms",
         )
 
@@ -278,8 +308,8 @@ def _worst_link(evidence: Evidence) -> Iterator[_Finding]:
         return (link.late or 0) / link.frames, LATE_FRAMES_OF_A_LINK
 
     def text_of(link: LinkStatistics, bound: float) -> str:
-        share = _percent((link.late or 0) / link.frames)
-        return f"{share} of the frames from {link.ends[0]} to {link.ends[1]} were late (bound {_percent(bound)})"
+        share = percent((link.late or 0) / link.frames)
+        return f"{share} of the frames from {link.ends[0]} to {link.ends[1]} were late (bound {percent(bound)})"
 
     yield from _worst(_late_links(evidence), error_of, text_of)
 
@@ -304,15 +334,15 @@ def _changes(evidence: Evidence) -> Iterator[_Finding]:
     latest_s, skipped = changes.lateness_s(0.99), changes.skipped_share or 0.0
     if step_s is not None and latest_s is not None and changes.injected >= FEWEST_CHANGES:
         bounds = (max(LATE_STEP[0] * step_s, LATE_STEP_S[0]), max(LATE_STEP[1] * step_s, LATE_STEP_S[1]))
-        if level := _level(latest_s, bounds):
+        if level := level_of(latest_s, bounds):
             text = f"1 % of the changes came over {latest_s * 1e3:.0f} ms late (bound {bounds[level - 1] * 1e3:.0f} ms)"
             yield _Finding(level, f"{text}; a step of the network traces lasts {step_s * 1e3:.0f} ms")
-    if level := _level(changes.worst_s or 0.0, LATE_CHANGE_S):
+    if level := level_of(changes.worst_s or 0.0, LATE_CHANGE_S):
         text = f"a change of the scenario came {changes.worst_s or 0.0:.2f} s late"
         yield _Finding(level, f"{text} (bound {LATE_CHANGE_S[level - 1]:g} s)")
-    if changes.skipped + changes.injected >= FEWEST_CHANGES and (level := _level(skipped, SKIPPED_STEPS)):
-        text = f"{_percent(skipped)} of the network traces' steps were left out for want of time"
-        yield _Finding(level, f"{text} ({_bound(level, SKIPPED_STEPS)})")
+    if changes.skipped + changes.injected >= FEWEST_CHANGES and (level := level_of(skipped, SKIPPED_STEPS)):
+        text = f"{percent(skipped)} of the network traces' steps were left out for want of time"
+        yield _Finding(level, f"{text} ({bound_text(level, SKIPPED_STEPS)})")
 
 
 def _speeds(evidence: Evidence) -> Iterator[_Finding]:
@@ -323,9 +353,9 @@ def _speeds(evidence: Evidence) -> Iterator[_Finding]:
         if load.served < FEWEST_SERVED or stated is None or served is None:
             continue
         off = abs(stated / served - 1)
-        if level := _level(off, bounds):
+        if level := level_of(off, bounds):
             text = f"{name} computed at {served / 1e9:.3g} GFLOP/s instead of {stated / 1e9:.3g}"
-            found.append((level, off, f"{text} ({_bound(level, bounds)} off)"))
+            found.append((level, off, f"{text} ({bound_text(level, bounds)} off)"))
     if found:
         level, _, text = max(found)
         yield _Finding(level, f"{text}{_and_more(len(found))}")
@@ -335,9 +365,9 @@ def _timers(evidence: Evidence) -> Iterator[_Finding]:
     if evidence.deadlines < FEWEST_DEADLINES:
         return
     share = evidence.late_timers / evidence.deadlines
-    if level := _level(share, LATE_TIMERS):
-        text = f"{_percent(share)} of the agents' timers fired over 1 ms late"
-        yield _Finding(level, f"{text} ({_bound(level, LATE_TIMERS)})")
+    if level := level_of(share, LATE_TIMERS):
+        text = f"{percent(share)} of the agents' timers fired over 1 ms late"
+        yield _Finding(level, f"{text} ({bound_text(level, LATE_TIMERS)})")
 
 
 def _silence(evidence: Evidence) -> Iterator[_Finding]:
@@ -347,14 +377,15 @@ def _silence(evidence: Evidence) -> Iterator[_Finding]:
     yield from _worst(evidence.silences_s.items(), lambda silence: (silence[1], SILENCE_S), text_of)
 
 
-def _causes(host: HostUse) -> Iterator[str]:
+def machine_signs(host: HostUse) -> Iterator[str]:
+    """Signs that the machine had too much to do, in words."""
     signs = []
     if (host.cpu_share or 0.0) > BUSY_HOST:
-        signs.append(f"{_percent(host.cpu_share or 0.0)} of its processors' time was in use")
+        signs.append(f"{percent(host.cpu_share or 0.0)} of its processors' time was in use")
     if (host.pressure_some_share or 0.0) > HIGH_PRESSURE:
-        signs.append(f"processes waited for one {_percent(host.pressure_some_share or 0.0)} of the time")
+        signs.append(f"processes waited for one {percent(host.pressure_some_share or 0.0)} of the time")
     if (host.steal_share or 0.0) > HIGH_STEAL:
-        signs.append(f"{_percent(host.steal_share or 0.0)} was taken by its hypervisor")
+        signs.append(f"{percent(host.steal_share or 0.0)} was taken by its hypervisor")
     if signs:
         yield f"this machine is the likely cause: {', '.join(signs)}"
 
@@ -374,7 +405,7 @@ def _worst(
     found = []
     for item in items:
         judged = error_of(item)
-        if judged is not None and (level := _level(*judged)):
+        if judged is not None and (level := level_of(*judged)):
             error, bounds = judged
             found.append((level, error / bounds[level - 1], text_of(item, bounds[level - 1])))
     if found:
@@ -390,5 +421,6 @@ def _name(path: tuple[str, ...]) -> str:
     return " - ".join((path[0], path[-1]))
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in words."""
     return f"{share * 100:.2g} %" if share < 0.0995 else f"{share * 100:.0f} %"

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from node_agent.agent import AgentConfig
 from node_agent.errors import TestbedError
@@ -127,6 +129,18 @@ class Launcher:
                 raise LaunchError(f"the agent of {node} was killed and does not end", hint=self.where())
         finally:
             os.close(handle)
+
+    def processes(self) -> dict[str, int]:
+        """The processes of the agents that run, by node, and of their parents."""
+        parents = {}
+        if self._process is not None and self._process.poll() is None:
+            with suppress(psutil.Error):
+                agents = set(self._pids.values())
+                children = psutil.Process(self._process.pid).children()
+                others = [child.pid for child in children if child.pid not in agents]
+                parents = {f"the agents' parent {number}": pid for number, pid in enumerate(others, start=2)}
+            parents["the agents' parent"] = self._process.pid
+        return {**self._pids, **parents}
 
     def running(self) -> list[str]:
         """The nodes whose agents run, as far as is known."""

@@ -118,6 +118,7 @@ class LiveRun:
         """Until all tasks have ended; returns why it ended: completed or interrupted."""
         self._witness.start()
         self._epoch_s = time.monotonic() + START_LEAD_S + START_LEAD_EACH_S * len(self._configs)
+        self._witness.begin(self._epoch_s)
         try:
             for node in self._configs:
                 self._tell(node, Start(self._epoch_s))

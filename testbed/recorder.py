@@ -20,7 +20,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -33,6 +33,7 @@ import numpy as np
 from node_agent.errors import InputError, TestbedError
 from node_agent.models.tables import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
+from node_agent.wire import Handover, Hop
 from testbed.claim import Claim, claim_directory
 from testbed.trace.workload import Arrival, write_trace
 
@@ -150,7 +151,8 @@ class Recorder:
             "delay_s": record.completed_s - record.created_s if record.completed_s is not None else None,
             "status": record.status,
             "attempts": record.attempts,
-            "hops": [_fields(hop) for hop in record.hops],
+            "offers": _handovers(record.offers),
+            "hops": [_hop(hop) for hop in record.hops],
             "lateness_s": record.lateness_s,
             "forced_exit": record.forced_exit,
             "reason": record.reason,
@@ -169,6 +171,30 @@ class Recorder:
     def event(self, record: EventRecord) -> None:
         """Write what was injected or went wrong."""
         self._line(EVENTS, _fields(record))
+
+    def complete_tasks(self, expected_s: Mapping[int, float], repeats: Mapping[int, Sequence[Sequence[Hop]]]) -> None:
+        """Add to the tasks what is known only at the end: their expected delay [s], and ways that came second.
+
+        Raises:
+            RecordingError: the file cannot be written; then it stays as it is.
+        """
+        path = self.path / TASKS
+        lines = []
+        for line in path.read_bytes().splitlines():
+            task_id = msgspec.json.decode(line, type=_Numbered).id
+            added: dict[str, object] = {"expected_delay_s": expected_s.get(task_id)}
+            if task_id in repeats:
+                added["repeats"] = [[_hop(hop) for hop in way] for way in repeats[task_id]]
+            lines.append(line[:-1] + b"," + self._encode(added)[1:])
+        replace_file(path, b"".join(line + b"\n" for line in lines))
+
+    def flush(self) -> None:
+        """Let readers see all that was written; raises RecordingError."""
+        for name, stream in self._streams.items():
+            try:
+                stream.flush()
+            except OSError as error:
+                raise _unwritten(self.path / name, error) from error
 
     def finish(self, summary: Mapping[str, object] | None, exit_reason: str) -> None:
         """Close the files; write the summary if there is one.
@@ -204,6 +230,23 @@ class Recorder:
                 stream.flush()
         except OSError as error:
             raise _unwritten(self.path / name, error) from error
+
+
+class _Numbered(msgspec.Struct):
+    """A task's line, of which only the number is read."""
+
+    id: int
+
+
+def _hop(hop: Hop) -> dict[str, object]:
+    """A hop's fields; of handovers that failed there are mostly none."""
+    fields = _fields(hop)
+    del fields["failed"]
+    return {**fields, "failed": _handovers(hop.failed)} if hop.failed else fields
+
+
+def _handovers(handovers: Iterable[Handover]) -> list[list[object]]:
+    return [[each.receiver, each.sent_s] for each in handovers]
 
 
 def _fields(record: msgspec.Struct) -> dict[str, object]:

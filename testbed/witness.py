@@ -1,17 +1,20 @@
 """Gathers the evidence of a run while it goes on, and tells how the emulation stands."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from node_agent.records import SampleRecord
+from node_agent.records import EventRecord, SampleRecord
 from testbed.accounts import Accounts
 from testbed.evidence import ChangeTally, Evidence, LinkOutlook, NodeLoad, TaskTally
+from testbed.expectation import RELAY, Findings, Stall
 from testbed.fidelity import FidelityState, Report, assess
 from testbed.network import DelayWatch, EmulatedNetwork, MeasuredPath, NetworkError, NetworkStatistics, WatchedPath
 from testbed.pressure import HostMeter, HostUse
 from testbed.scenario import Event, RateChange, Scenario
+from testbed.standing import Standing
+from testbed.verdict import judge
 
 STATE_EVERY_S = 1.0  # real time between two states
 STATE_CPU_SHARE = 0.002  # of one core: with some hundred links a state takes milliseconds, and comes less often
@@ -24,9 +27,14 @@ class Witness:
     """Watches the network, the machine and what the agents tell, from `start` to `stop`."""
 
     def __init__(
-        self, scenario: Scenario, network: EmulatedNetwork, accounts: Accounts, measured: Sequence[MeasuredPath]
+        self,
+        scenario: Scenario,
+        network: EmulatedNetwork,
+        accounts: Accounts,
+        measured: Sequence[MeasuredPath],
+        agents: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """`measured` are the links before the run."""
+        """`measured` are the links before the run; `agents` gives the processes of nodes and of their parents."""
         self._scenario = scenario
         self._network = network
         self._accounts = accounts
@@ -42,6 +50,10 @@ class Witness:
         self._capacities = {s.name: [(float("-inf"), s.capacity_flop_per_s)] for s in scenario.servers}
         self._unsteady_from_s: dict[str, float] = {}  # when a server's speed changed last, or it came up anew
         self._heard_s: dict[str, float] = {}  # when each node that is up told of itself last
+        self._stalls: list[Stall] = []  # of agents
+        self._agents = agents
+        self._standing = Standing(self._processes)
+        self._epoch_s = 0.0
         self._slowness: list[float] = []  # measured service time over the stated one, by server and slot
         self._meter: HostMeter | None = None
         self._watch: DelayWatch | None = None
@@ -61,6 +73,27 @@ class Witness:
         self._heard_s = dict.fromkeys(self._loads, 0.0)
         now_s = time.monotonic()
         self._next_state_s = self._next_counters_s = now_s + STATE_EVERY_S
+
+    def begin(self, epoch_s: float) -> None:
+        """Time zero is at `epoch_s` of CLOCK_MONOTONIC."""
+        self._epoch_s = epoch_s
+
+    @property
+    def stalls(self) -> list[Stall]:
+        """When processes did not run though they had to, as far as they told [emulated s]."""
+        of_relay = self._counters.stalls_s if self._counters is not None else ()
+        scale = self._scenario.time_scale
+        told = [[(at_s - self._epoch_s) / scale for at_s in span] for span in of_relay]
+        return [*self._stalls, *self._standing.stalls, *(Stall(RELAY, from_s, until_s) for from_s, until_s in told)]
+
+    def _processes(self) -> Mapping[str, int]:
+        relay = self._network.relay_pid
+        return self._agents() if relay is None else {**self._agents(), RELAY: relay}
+
+    @property
+    def relayed(self) -> bool:
+        """Whether a relay in user space delays the frames."""
+        return self._network.backend == "userspace"
 
     def stop(self) -> None:
         """The run is over: what happens from here on does not count. May be called twice, and before `start`."""
@@ -88,6 +121,11 @@ class Witness:
             self._next_counters_s = real_s + COUNTERS_EVERY_S
         for node in self._heard_s:
             self._note_silence(node, now_s)
+        for name in self._standing.look(now_s):
+            agent = name in self._loads
+            what = f"the agent of {name}" if agent else "the relay" if name == RELAY else name
+            detail = f"{what} stands still: something has stopped it"
+            self._accounts.note(EventRecord(max(0.0, now_s), name if agent else None, "process-stopped", detail))
         self._look(self._watch, counters=counters)
         state = FidelityState(self.report(), self._meter.lately())
         enough_s = (time.thread_time() - began_cpu_s) / STATE_CPU_SHARE
@@ -105,6 +143,7 @@ class Witness:
         load.late_timers += record.late_timers
         load.worst_timer_s = max(load.worst_timer_s, record.worst_timer_s)
         load.overruns += record.overruns
+        self._stalls += [Stall(record.node, from_s, until_s) for from_s, until_s in record.stalls]
         if record.node in self._heard_s:
             self._note_silence(record.node, record.time_s)
             self._heard_s[record.node] = record.time_s
@@ -146,6 +185,10 @@ class Witness:
     def report(self) -> Report:
         """The verdict on the run so far."""
         return assess(self._evidence())
+
+    def verdict(self, findings: Findings) -> Report:
+        """The verdict on a run that is over, held against its expectation."""
+        return judge(self._evidence(), findings)
 
     def _look(self, watch: DelayWatch, *, counters: bool) -> None:
         assert self._meter is not None

@@ -98,6 +98,7 @@ def compare(
     jobs: int | None = None,
     backend: BackendChoice = "auto",
     observer: CompareObserver | None = None,
+    include_unheld: bool = False,
 ) -> Comparison:
     """Run every policy on the same `repeats` workloads; the first policy is the one to hold the others against.
 
@@ -109,6 +110,7 @@ def compare(
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=` is how the results call it.
         simulate: in virtual time, up to `jobs` at a time (None: as many as there are cores); else live, as root.
         out: None makes a new directory under runs/.
+        include_unheld: count the live runs, too, whose emulation did not hold.
 
     Raises:
         InputError: topology, policies or options cannot be used, or `out` holds something else. Nothing has run.
@@ -144,7 +146,9 @@ def compare(
                 completed = _run(missing, ask, jobs, observer, interrupts)
             finally:  # the figures of what is complete, however it ends
                 present = [cell for cell in cells if is_complete(cell, ask)]
-                comparison = _gather(directory, first.scenario, ask, specs, seeds, present)
+                comparison = _gather(
+                    directory, first.scenario, ask, specs, seeds, present, include_unheld=include_unheld
+                )
                 write_files(comparison)
         if interrupts.wanted or not completed:
             message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
@@ -225,6 +229,8 @@ def _gather(
     specs: Sequence[PolicySpec],
     seeds: tuple[int, ...],
     present: Sequence[Cell],
+    *,
+    include_unheld: bool,
 ) -> Comparison:
     """The figures of the runs that are there."""
     found = dict(manifests(present))
@@ -251,7 +257,7 @@ def _gather(
                 runs.append(tasks)
         if runs:
             recovered[name] = recoveries(pooled(runs), scenario)
-    table = aggregate(rows, names)
+    table = aggregate(rows, names, include_unheld=include_unheld)
     return Comparison(
         directory=directory,
         topology=scenario.name,
@@ -271,7 +277,7 @@ def _gather(
             for one in table
             if one.policy in recovered
         ),
-        notes=(*_notes(table, len(seeds), list(found.values())), *fidelity_notes(rows, names)),
+        notes=(*_notes(table, len(seeds), list(found.values())), *fidelity_notes(table)),
     )
 
 

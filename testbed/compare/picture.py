@@ -61,7 +61,7 @@ def _draw_points(axes: Axes, table: Sequence[PolicyFigures]) -> list[Artist]:
     for index, figures in enumerate(table):
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         if figures.overloaded or figures.delay_mean_s is None or figures.accuracy is None:
-            why = "overloaded" if figures.overloaded else "no run"
+            why = "overloaded" if figures.overloaded else "no run held" if figures.left_out else "no run"
             label = f"{figures.policy} ({why})"
             handles += axes.plot([], [], linestyle="", fillstyle="none", color=colour, marker=marker, label=label)
             continue
@@ -79,7 +79,9 @@ def _draw_points(axes: Axes, table: Sequence[PolicyFigures]) -> list[Artist]:
             color=colour,
             marker=marker,
         )
-        point.set_label(figures.policy)
+        if figures.unheld_runs:
+            point.set_fillstyle("none")
+        point.set_label(f"{figures.policy}{_unheld(figures)}")
         handles.append(point)
     if not means_ms:
         axes.text(0.5, 0.5, "no policy to show", ha="center", va="center", transform=axes.transAxes)
@@ -93,6 +95,14 @@ def _draw_points(axes: Axes, table: Sequence[PolicyFigures]) -> list[Artist]:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     return handles
+
+
+def _unheld(figures: PolicyFigures) -> str:
+    """What a reader of the legend must know of runs whose emulation did not hold."""
+    if not figures.unheld_runs:
+        return ""
+    held = f"{figures.runs - figures.unheld_runs} of {figures.runs} runs held"
+    return f" ({held}{'' if figures.left_out else ', all count'})"
 
 
 def _bars(one: Estimate, factor: float) -> list[list[float]] | None:

@@ -12,7 +12,7 @@ from testbed.compare.intervals import Estimate, estimate
 class Row:
     """One run in figures; those over no task at all are None. `run_directory` is relative to the comparison's.
 
-    `fidelity` is the verdict on its emulation: held, strained, broken; None for a simulation.
+    `fidelity` is the verdict on its emulation: held, strained, broken, unknown; None for a simulation.
     """
 
     policy: str
@@ -34,6 +34,11 @@ class Row:
     utility_s: float | None
     fidelity: str | None = None
 
+    @property
+    def unheld(self) -> bool:
+        """Whether it was emulated, and the emulation is not known to have held."""
+        return self.fidelity not in (None, "held")
+
 
 @dataclass(frozen=True, slots=True)
 class Advantage:
@@ -50,8 +55,11 @@ class Advantage:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFigures:
-    """A policy over all its runs. With a single overloaded run, the figures are None: an average of those runs alone
-    that held would flatter it."""
+    """A policy over all its runs.
+
+    With a single overloaded run, the figures are None: an average of the others alone would flatter it. Runs that are
+    `left_out`, because their emulation did not hold, are in no figure but the counts.
+    """
 
     policy: str
     runs: int
@@ -64,6 +72,8 @@ class PolicyFigures:
     utility_s: Estimate | None
     exit_share: tuple[Estimate | None, ...]  # by stage
     first_ahead_by: Advantage | None  # None for the first itself, and where one of the two is overloaded
+    unheld_runs: int = 0
+    left_out: int = 0
 
     @property
     def overloaded(self) -> bool:
@@ -106,19 +116,26 @@ def row_of(
     )
 
 
-def aggregate(rows: Sequence[Row], policies: Sequence[str]) -> tuple[PolicyFigures, ...]:
+def aggregate(
+    rows: Sequence[Row], policies: Sequence[str], *, include_unheld: bool = False
+) -> tuple[PolicyFigures, ...]:
     """The figures of each policy, in the order given; the first is the one that the others are held against.
 
     Differences are taken within a repeat, so that what all policies meet alike (the drawn network, the workload)
     leaves them. They count the repeats that both policies have run.
+
+    Decision: a run whose emulation did not hold is kept out, unless `include_unheld`, and named: its delays are partly
+    this machine's. A policy that asks most of the machine may lose repeats by that, which its wider intervals show.
     """
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in policies}
-    return tuple(_figures(policy, by_policy[policy], by_policy[policies[0]]) for policy in policies)
+    return tuple(_figures(policy, by_policy[policy], by_policy[policies[0]], include_unheld) for policy in policies)
 
 
-def _figures(policy: str, rows: Sequence[Row], first: Sequence[Row]) -> PolicyFigures:
+def _figures(policy: str, rows: Sequence[Row], first: Sequence[Row], include_unheld: bool) -> PolicyFigures:
     overloaded = sum(row.overloaded for row in rows)
-    held = [] if overloaded else rows
+    believed = [row for row in rows if include_unheld or not row.unheld]
+    held = [] if overloaded else believed
+    ours = [row for row in first if include_unheld or not row.unheld]
     stages = len(rows[0].exit_share) if rows else 0
     return PolicyFigures(
         policy=policy,
@@ -131,7 +148,9 @@ def _figures(policy: str, rows: Sequence[Row], first: Sequence[Row]) -> PolicyFi
         accuracy=_mean(held, lambda row: row.accuracy),
         utility_s=_mean(held, lambda row: row.utility_s),
         exit_share=tuple(_mean_share(held, stage) for stage in range(stages)),
-        first_ahead_by=None if rows is first or any(row.overloaded for row in first) else _advantage(first, held),
+        first_ahead_by=None if rows is first or any(row.overloaded for row in first) else _advantage(ours, held),
+        unheld_runs=sum(row.unheld for row in rows),
+        left_out=len(rows) - len(believed),
     )
 
 
@@ -165,15 +184,11 @@ def _advantage(first: Sequence[Row], rows: Sequence[Row]) -> Advantage | None:
     return Advantage(estimate(reductions), estimate(accuracies), estimate(utilities))
 
 
-def fidelity_notes(rows: Sequence[Row], policies: Sequence[str]) -> Iterator[str]:
-    """Which live runs the machine had a part in: their figures stay in the table, and mean less.
-
-    Decision: named and not left out, since those are the runs in which a policy asks most of the
-    machine: means of the others would not be of the same workloads.
-    """
-    for verdict, what in (("broken", "did not hold"), ("strained", "was strained")):
-        counts = {policy: sum(row.policy == policy and row.fidelity == verdict for row in rows) for policy in policies}
-        told = [f"{policy} ({count} of {sum(row.policy == policy for row in rows)} runs)"
-                for policy, count in counts.items() if count]  # fmt: skip
-        if told:
-            yield f"the emulation {what}, see the fidelity in each summary.json: {', '.join(told)}"
+def fidelity_notes(table: Sequence[PolicyFigures]) -> Iterator[str]:
+    """Which live runs the machine had a part in, and whether their figures count."""
+    unheld = [f"{one.policy} ({one.unheld_runs} of {one.runs} runs)" for one in table if one.unheld_runs]
+    if unheld:
+        left_out = any(one.left_out for one in table)
+        what = "are kept out of the means (--include-unheld counts them)" if left_out else "count all the same"
+        why = "the fidelity in each summary.json says why"
+        yield f"* runs whose emulation did not hold {what}; {why}: {', '.join(unheld)}"

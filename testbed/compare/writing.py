@@ -98,6 +98,8 @@ def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
         "policy": figures.policy,
         "runs": figures.runs,
         "overloaded_runs": figures.overloaded_runs,
+        "unheld_runs": figures.unheld_runs,
+        "left_out": figures.left_out,
         "offered": figures.offered,
         "lost": figures.lost,
         **dict(_spread(estimates)),

@@ -71,6 +71,7 @@ class NetworkStatistics:
     relay_cpu_s: float
     realtime_priority: bool
     links: tuple[LinkStatistics, ...] = ()
+    stalls_s: tuple[tuple[float, float], ...] = ()  # when the relay did not run though it had to [CLOCK_MONOTONIC]
 
 
 class DelayBackend(Protocol):
@@ -83,6 +84,10 @@ class DelayBackend(Protocol):
 
     def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
         """Give what one end of a link sends (0: its first) a new shape; nothing in flight is dropped or overtaken."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process that delays frames, if one does."""
 
     def check(self) -> None:
         """Raise NetworkError if frames are no longer delayed."""
@@ -153,6 +158,11 @@ class NetemDelay:
         self._kernel.change_netem(middle, shape, (self._seed << 32) + self._changes)
         if self._drops[middle].loses != (shape.loss > 0):
             self._drops[middle].book(self._kernel.drops(middle), loses=shape.loss > 0)
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel delays them."""
+        return None
 
     def check(self) -> None:
         """Every middle interface must carry netem."""
@@ -259,6 +269,11 @@ class RelayDelay:
         """In force when this returns."""
         self._ask({"verb": "change", "in": link.ports[side].middle, **_line_shape(shape)})
 
+    @property
+    def pid(self) -> int | None:
+        """The relay's process."""
+        return None if self._process is None else self._process.pid
+
     def check(self) -> None:
         """The relay must live."""
         if self._process is None or self._process.poll() is not None:
@@ -277,6 +292,7 @@ class RelayDelay:
             relay_cpu_s=float(answer["cpu_s"]),
             realtime_priority=bool(answer["realtime"]),
             links=tuple(self._links_statistics()),
+            stalls_s=tuple((from_ns * 1e-9, until_ns * 1e-9) for from_ns, until_ns in answer["stalls_ns"]),
         )
 
     def forget_lateness(self) -> None:

@@ -168,6 +168,11 @@ class EmulatedNetwork:
     # Looking at it
 
     @property
+    def relay_pid(self) -> int | None:
+        """The process that delays frames, if one does."""
+        return None if self._delay is None else self._delay.pid
+
+    @property
     def backend(self) -> str:
         """The delay backend in use, `netem` or `userspace`; the choice before `start`."""
         return self._choice if self._delay is None else self._delay.name

@@ -72,6 +72,8 @@ CONTROL_EVERY_NS = 5_000_000
 NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)  # why a frame cannot be sent yet
 TRY_AGAIN_NS = 500_000
 LINES_A_PAGE = 32
+STALL_NS = 20_000_000  # a frame so late says that this process did not run
+MOST_STALLS = 64
 
 Waiting = tuple[int, int, Line, bytes]  # when it is due, its number, its line, the frame
 
@@ -89,6 +91,7 @@ class Relay:
         self.last_empty_ns = time.monotonic_ns()
         self.rest_ns = LONGEST_REST_NS
         self.truncated = 0
+        self.stalls: list[tuple[int, int]] = []  # the longest times in which this process did not run, from and to
         self.realtime = False
         self.running = True
 
@@ -111,6 +114,8 @@ class Relay:
                 continue
             now_ns = clock()
             due_ns = heap[0][0]
+            if now_ns - due_ns > STALL_NS:
+                self.note_stall(due_ns, now_ns)
             if due_ns - now_ns <= EARLY_NS:
                 self.send_due(now_ns)
             else:
@@ -130,6 +135,15 @@ class Relay:
                 dense = mean_gap_ns < self.rest_ns
                 look_ns, looked_at = now_ns, self.sequence
                 self.wait([self.control], 0)
+
+    def note_stall(self, from_ns: int, until_ns: int) -> None:
+        """A frame was due at `from_ns`, and is sent only now: this process did not run, or could not keep up."""
+        if self.stalls and from_ns <= self.stalls[-1][1]:
+            self.stalls[-1] = min(from_ns, self.stalls[-1][0]), until_ns
+            return
+        self.stalls.append((from_ns, until_ns))
+        if len(self.stalls) > MOST_STALLS:
+            self.stalls.remove(min(self.stalls, key=lambda stall: stall[1] - stall[0]))
 
     def admit_arrivals(self) -> None:
         """Take every frame out of the ring."""
@@ -271,6 +285,7 @@ class Relay:
         if verb == "statistics":
             return self.statistics()
         if verb == "forget":
+            self.stalls.clear()
             for line in self.lines.values():
                 line.forget_lateness()
             return {}
@@ -309,6 +324,7 @@ class Relay:
             "dropped": sum(line.overflowed + line.failed for line in lines)
             + self.ring.count_dropped()
             + self.truncated,
+            "stalls_ns": self.stalls,
             "cpu_s": time.process_time(),
             "realtime": self.realtime,
         }

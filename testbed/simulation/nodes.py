@@ -29,7 +29,7 @@ from node_agent.events import (
 )
 from node_agent.notes import EventThinner
 from node_agent.records import DEVICE_DOWN, EventRecord, Record, lost_task
-from node_agent.wire import PREFIX, Probe, ProbeAck
+from node_agent.wire import PREFIX, Message, Probe, ProbeAck
 from testbed.simulation.agenda import Agenda, Entry
 from testbed.simulation.compute import Answers, Processor
 from testbed.simulation.failure import SimulationFailed, node_failed
@@ -38,6 +38,13 @@ from testbed.simulation.links import Connection, Links
 _encode = msgspec.msgpack.Encoder().encode
 
 SHORT_FRAME_BYTES, SHORT_PREFIX_BYTES, LONG_PREFIX_BYTES = 255, 2, 9  # ZeroMQ's own, before every frame
+
+
+def message_bytes(message: Message, tensor_bytes: int | None) -> int:
+    """What a message and its tensor, if it has one, take on a connection."""
+    header_bytes = len(PREFIX) + len(_encode(message))
+    size_bytes = header_bytes + (SHORT_PREFIX_BYTES if header_bytes <= SHORT_FRAME_BYTES else LONG_PREFIX_BYTES)
+    return size_bytes if tensor_bytes is None else size_bytes + tensor_bytes + LONG_PREFIX_BYTES
 
 
 class Listener(Protocol):
@@ -199,10 +206,7 @@ class SimulatedNode:
 
     def _send(self, effect: Send) -> None:
         message, tensor = effect.message, effect.tensor
-        header_bytes = len(PREFIX) + len(_encode(message))
-        size_bytes = header_bytes + (SHORT_PREFIX_BYTES if header_bytes <= SHORT_FRAME_BYTES else LONG_PREFIX_BYTES)
-        if tensor is not None:
-            size_bytes += len(tensor.data) + LONG_PREFIX_BYTES
+        size_bytes = message_bytes(message, None if tensor is None else len(tensor.data))
         found = self._connections[effect.channel].get(effect.peer)
         connection, receiver = found or self._connect(effect.peer, effect.channel)
         received = Received(self.config.name, message, tensor)

@@ -9,7 +9,9 @@ RUN = Path("runs/20260101T000000Z-demo-dto-ee-1a2b")
 FIDELITY = {
     "network_backend": "userspace", "frames_relayed": 20000, "frames_late": 3, "frames_dropped": 5,
     "worst_frame_lateness_s": 0.0041, "relay_cpu_s": 4.1, "agents_cpu_s": 12.3, "host_cpu_share": 0.5,
-    "compute_overruns": 0, "replay_lateness_p99_s": 0.0009,
+    "compute_overruns": 0, "replay_lateness_p99_s": 0.0009, "verdict": "held", "reasons": [],
+    "expected_delay_s": {"mean": 0.199, "p50": 0.2, "p95": 0.288, "p99": 0.2979},
+    "delay_off": {"mean": 0.005, "p50": 0.0, "p95": 0.0069, "p99": 0.0003},
 }  # fmt: skip
 
 
@@ -44,6 +46,8 @@ def test_it_says_what_happened(summary):
         "Exits      stage 1 50.0 %   stage 2 0.0 %   stage 3 50.0 %",
         "Utility    0.800 s = 2 s x accuracy - mean delay",
         "over the 2 tasks completed of those offered after 6 s",
+        "Fidelity   held\n           expected: mean 199 ms (+0.5 %)   p50 200 ms (+0.0 %)\n"
+        "                     p95 288 ms (+0.7 %)   p99 298 ms (+0.0 %)\n",
         "network (userspace): 5 frames lost that should not have been",
         "frames over 1 ms late: 3 of 20000 (0.01 %); the worst 4.1 ms",
         "compute: every task was served in its emulated time",
@@ -79,7 +83,7 @@ def test_the_verdict_comes_first_with_its_reasons():
         "the time",
     ]
     lines = fidelity_lines(verdict="strained", reasons=reasons)
-    assert " ".join(lines[:4]).startswith(f"strained: {reasons[0]} {reasons[1]} network (userspace):")
+    assert " ".join(lines[:4]).startswith(f"strained: {reasons[0]} {reasons[1]} expected: mean 199 ms")
     assert max(map(len, lines)) <= 69
     assert not any(line.startswith("%") for line in lines)  # no number is parted from its unit
 

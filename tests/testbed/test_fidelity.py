@@ -225,6 +225,27 @@ def test_probes_that_get_lost_are_counted_over_all_paths():
     assert verdict(watched=[replace(few[0], lost=1), *few[1:3]]) == "held"  # one is chance
 
 
+def test_a_dead_link_among_many_is_seen_by_its_own_probes():
+    sound = [replace(WATCHED, path=(f"cam-{number}", "near")) for number in range(32)]
+    dead = replace(WATCHED, path=("near", "hub"), probes=16, lost=13)
+    report = assess(replace(CALM, watched=[*sound, dead]))
+    assert report.verdict == "broken"
+    assert report.reasons[0] == "during the run, 13 of 16 probes from near to hub were lost (bound 50 %)"
+    silent = replace(dead, lost=16, excess_p10_s=None, excess_p50_s=None)
+    assert verdict(watched=[*sound, silent]) == "broken"
+    assert verdict(watched=[*sound, replace(dead, lost=1)]) == "held"
+
+
+def test_a_lossy_path_may_lose_what_is_stated_and_chance_adds():
+    link = frozenset(WATCHED.path[:2])
+    outlook = LinkOutlook(losing=frozenset([link]), loss={link: 0.05})
+    many = replace(WATCHED, probes=400, lost=24)
+    assert verdict(watched=(many,), outlook=outlook) == "held"
+    report = assess(replace(CALM, watched=(replace(many, lost=120),), outlook=outlook))
+    assert report.verdict == "strained"
+    assert "and 5 % should be" in report.reasons[0]
+
+
 def test_probes_that_get_lost_count_where_the_topology_wants_none_lost():
     lost = replace(WATCHED, lost=6)
     assert verdict(watched=(lost,)) == "strained"

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from node_agent.errors import InputError
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
-from node_agent.wire import Hop
+from node_agent.wire import Handover, Hop
 from testbed import recorder as recording
 from testbed.recorder import Recorder, RecordingError, check_inputs, new_run_directory, read_manifest, replace_file
 from testbed.trace.workload import Arrival, read_trace
@@ -23,7 +24,7 @@ LABELS = np.array([4, 5, 6])
 HOP = Hop("near", 0.51, 0.52, 0.6, 0.61, 0.0)
 DONE = TaskRecord(
     id=0, device="cam", sample=2, prediction=6, exit_stage=1, created_s=0.5, completed_s=0.625, status="completed",
-    reason=None, attempts=1, lateness_s=0.001, forced_exit=False, hops=(HOP,),
+    reason=None, attempts=1, lateness_s=0.001, forced_exit=False, hops=(HOP,), offers=(Handover("near", 0.501),),
 )
 LOST = TaskRecord(
     id=1, device="cam", sample=0, prediction=None, exit_stage=None, created_s=0.75, completed_s=None, status="lost",
@@ -56,6 +57,7 @@ def test_a_completed_task_and_a_lost_one(recorder, tmp_path):
     assert completed == {
         "id": 0, "device": "cam", "sample": 2, "label": 6, "prediction": 6, "correct": True, "exit_stage": 1,
         "created_s": 0.5, "completed_s": 0.625, "delay_s": 0.125, "status": "completed", "attempts": 1,
+        "offers": [["near", 0.501]],
         "hops": [{"node": "near", "received_s": 0.51, "started_s": 0.52, "finished_s": 0.6, "sent_s": 0.61,
                   "late_s": 0.0}],
         "lateness_s": 0.001, "forced_exit": False, "reason": None,
@@ -66,9 +68,21 @@ def test_a_completed_task_and_a_lost_one(recorder, tmp_path):
     assert json.loads(json.dumps(written)) == [completed, lost]
 
 
-def test_a_wrong_answer_is_not_correct(recorder):
-    import msgspec
+def test_what_is_known_only_at_the_end_is_added_to_the_tasks(recorder, tmp_path):
+    recorder.task(DONE)
+    recorder.task(LOST)
+    before = lines(tmp_path, "tasks.jsonl")
+    second = msgspec.structs.replace(HOP, node="hub", failed=(Handover("core", 0.7),))
+    recorder.complete_tasks({0: 0.12}, {0: [(HOP, second)]})
+    completed, lost = lines(tmp_path, "tasks.jsonl")
+    assert completed == before[0] | {
+        "expected_delay_s": 0.12,
+        "repeats": [[before[0]["hops"][0], before[0]["hops"][0] | {"node": "hub", "failed": [["core", 0.7]]}]],
+    }
+    assert lost == before[1] | {"expected_delay_s": None}
 
+
+def test_a_wrong_answer_is_not_correct(recorder):
     assert recorder.task(msgspec.structs.replace(DONE, prediction=5))["correct"] is False
 
 

@@ -139,14 +139,32 @@ def test_no_task_is_no_overload():
     assert overload(Tasks(np.empty(0), np.empty(0), []), 60.0) == (False, 0.0)
 
 
-def test_runs_whose_emulation_did_not_hold_are_named():
+def test_runs_whose_emulation_did_not_hold_are_named_and_kept_out_of_the_means():
     rows = [
-        row("ours", 1, 0.2, fidelity="broken"), row("ours", 2, 0.2, fidelity="held"),
-        row("theirs", 1, 0.4, fidelity="broken"), row("theirs", 2, 0.4, fidelity="strained"),
+        row("ours", 1, 0.9, fidelity="broken"), row("ours", 2, 0.2, fidelity="held"), row("ours", 3, 0.2),
+        row("theirs", 1, 0.4, fidelity="held"), row("theirs", 2, 0.4, fidelity="strained"), row("theirs", 3, 0.4),
+        row("never", 1, 0.4, fidelity="unknown"), row("never", 2, 0.4, fidelity="broken"),
+        row("never", 3, 0.4, fidelity="broken"),
     ]  # fmt: skip
-    where = "see the fidelity in each summary.json"
-    assert list(fidelity_notes(rows, ["ours", "theirs"])) == [
-        f"the emulation did not hold, {where}: ours (1 of 2 runs), theirs (1 of 2 runs)",
-        f"the emulation was strained, {where}: theirs (1 of 2 runs)",
+    names = ["ours", "theirs", "never"]
+    ours, theirs, never = aggregate(rows, names)
+    assert (ours.runs, ours.unheld_runs, ours.left_out) == (3, 1, 1)
+    assert ours.delay_mean_s.mean == pytest.approx(0.2)
+    assert theirs.delay_mean_s.mean == pytest.approx(0.4)
+    assert theirs.first_ahead_by.delay_reduction.mean == pytest.approx(0.5)  # seed 3 alone: both held there
+    assert never.delay_mean_s is None
+    assert never.first_ahead_by is None
+    why = "the fidelity in each summary.json says why"
+    named = "ours (1 of 3 runs), theirs (1 of 3 runs), never (3 of 3 runs)"
+    assert list(fidelity_notes([ours, theirs, never])) == [
+        f"* runs whose emulation did not hold are kept out of the means (--include-unheld counts them); {why}: {named}"
     ]
-    assert not list(fidelity_notes([row("ours", 1, 0.2), row("theirs", 1, 0.3, fidelity="held")], ["ours", "theirs"]))
+    ours, theirs, never = aggregate(rows, names, include_unheld=True)
+    assert ours.delay_mean_s.mean == pytest.approx((0.9 + 0.2 + 0.2) / 3)
+    assert (ours.unheld_runs, ours.left_out) == (1, 0)
+    assert never.delay_mean_s.mean == pytest.approx(0.4)
+    assert list(fidelity_notes([ours, theirs, never])) == [
+        f"* runs whose emulation did not hold count all the same; {why}: {named}"
+    ]
+    held = aggregate([row("ours", 1, 0.2), row("theirs", 1, 0.3, fidelity="held")], ["ours", "theirs"])
+    assert not list(fidelity_notes(held))

@@ -1,0 +1,207 @@
+"""Who held tasks up: the late steps of a run, summed by the process or link that they point to.
+
+A step that ended late points to the process that should have taken it. Of a message that was received late, that may be
+the relay, the sender (its messages leave by a thread of its process) or the receiver, or the link itself. A process
+that is known not to have run meanwhile is named; so is a receiver to which messages of several senders were late at
+one instant, and the relay where those of several receivers were. What is left is a link's: of a way over several links,
+that which explains most lateness, and over which little else was on time.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from testbed.expectation.steps import Lateness
+from testbed.expectation.world import Path
+
+LATE_S = 0.002  # real time: less is the noise of a quiet machine, several times
+TOGETHER_S = 0.020  # real time within which a process that runs again takes what has come meanwhile
+RELAY = "relay"
+MESSAGES = ("transfer", "return")  # the steps that are one
+FEWEST_CHAINED = 3  # messages behind others that tell the rate of a link
+Kind = Literal["relay", "agent", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A process that did not run between two moments [emulated s], though it had to. `process`: a node, or RELAY."""
+
+    process: str
+    from_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What held up so many tasks, for `late_s` together, between two moments [emulated s].
+
+    `what` is a node for an agent, (sender, receiver) for a link, and empty for the relay.
+    """
+
+    kind: Kind
+    what: tuple[str, ...]
+    late_s: float
+    tasks: int
+    from_s: float
+    until_s: float
+    carried_mbit_per_s: float | None = None  # of a link: the rate at which it carried what came late
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        match self.kind:
+            case "relay":
+                return "the relay"
+            case "agent":
+                return f"the agent of {self.what[0]}"
+            case "link":
+                return f"the link from {self.what[0]} to {self.what[1]}"
+
+
+def causes_of(
+    steps: Sequence[Lateness],
+    stalls: Sequence[Stall],
+    *,
+    time_scale: float,
+    relayed: bool,
+    legs: Callable[[Path], Sequence[Path]] = lambda path: (path,),
+) -> list[Cause]:
+    """The causes of lateness, that which cost most first.
+
+    Args:
+        steps: all of them, late or not.
+        stalls: processes that are known not to have run for a while.
+        relayed: whether a relay delays the frames, which might have stopped.
+        legs: the links (from, to) on the way from a sender to a receiver.
+    """
+    found = [step for step in steps if step.late_s > LATE_S / time_scale]
+    named = _Naming(found, stalls, time_scale=time_scale, relayed=relayed)
+    charged: dict[tuple[Kind, tuple[str, ...]], list[Lateness]] = defaultdict(list)
+    of_links: list[Lateness] = []
+    for step in found:
+        kind, what = named.cause(step)
+        if kind == "link":
+            of_links.append(step)
+        else:
+            charged[kind, what].append(step)
+    for link, its in _by_link(of_links, steps, legs).items():
+        charged["link", link] = its
+    causes = [
+        Cause(
+            kind, what,
+            late_s=sum(step.late_s for step in its),
+            tasks=len({step.task for step in its}),
+            from_s=min(step.at_s - step.late_s for step in its),
+            until_s=max(step.at_s for step in its),
+            carried_mbit_per_s=_carried_mbit_per_s(its) if kind == "link" else None,
+        )
+        for (kind, what), its in charged.items()
+    ]  # fmt: skip
+    return sorted(causes, key=lambda cause: -cause.late_s)
+
+
+def _by_link(
+    late: Sequence[Lateness], steps: Sequence[Lateness], legs: Callable[[Path], Sequence[Path]]
+) -> dict[Path, list[Lateness]]:
+    """Late messages by the link they are charged to: the one that explains most is taken first, then the next."""
+    left = list(late)
+    charged: dict[Path, list[Lateness]] = {}
+    if not left:
+        return charged
+    from_s, until_s = min(step.at_s - step.late_s for step in left), max(step.at_s for step in left)
+    passed: dict[Path, int] = defaultdict(int)  # messages over each link while some were late
+    for step in steps:
+        if step.step in MESSAGES and from_s <= step.at_s <= until_s:
+            for leg in legs(_path(step)):
+                passed[leg] += 1
+    while left:
+        over: dict[Path, list[Lateness]] = defaultdict(list)
+        for step in left:
+            for leg in legs(_path(step)):
+                over[leg].append(step)
+        link = max(over, key=lambda leg: sum(step.late_s for step in over[leg]) * len(over[leg]) / max(1, passed[leg]))
+        charged[link] = over[link]
+        taken = set(map(id, over[link]))
+        left = [step for step in left if id(step) not in taken]
+    return charged
+
+
+def _path(step: Lateness) -> Path:
+    return step.path[0], step.path[-1]
+
+
+def _carried_mbit_per_s(steps: Sequence[Lateness]) -> float | None:
+    """The rate of late messages that followed one another closely: bytes of all but the first over the time between.
+
+    None where a link was late with too few of them.
+    """
+    ordered = sorted((step for step in steps if step.size_bytes), key=lambda step: step.at_s)
+    chained = [
+        (step.size_bytes, step.at_s - before.at_s)
+        for before, step in pairwise(ordered)
+        if step.sent_s < before.at_s < step.at_s
+    ]
+    time_s = sum(gap_s for _, gap_s in chained)
+    return sum(size for size, _ in chained) * 8e-6 / time_s if len(chained) >= FEWEST_CHAINED and time_s > 0 else None
+
+
+class _Naming:
+    """Finds the cause of a late step."""
+
+    def __init__(
+        self, late: Sequence[Lateness], stalls: Sequence[Stall], *, time_scale: float, relayed: bool
+    ) -> None:
+        self._together_s = TOGETHER_S / time_scale
+        self._relayed = relayed
+        self._stalls: dict[str, list[Stall]] = defaultdict(list)
+        for stall in stalls:
+            self._stalls[stall.process].append(stall)
+        self._crowds = self._find_crowds([step for step in late if step.step in MESSAGES])
+
+    def cause(self, step: Lateness) -> tuple[Kind, tuple[str, ...]]:
+        if step.step not in MESSAGES:
+            return "agent", step.path
+        if self._relayed and self._stalled(RELAY, step):
+            return "relay", ()
+        for node in reversed(step.path):  # the receiver first
+            if self._stalled(node, step):
+                return "agent", (node,)
+        crowd = self._crowds.get(id(step))
+        if crowd is not None:
+            return crowd
+        return "link", step.path
+
+    def _stalled(self, process: str, step: Lateness) -> bool:
+        began_s, ended_s = step.at_s - step.late_s, step.at_s
+        return any(
+            stall.from_s - self._together_s < ended_s and began_s < stall.until_s + self._together_s
+            and ended_s > stall.until_s - self._together_s
+            for stall in self._stalls.get(process, ())
+        )  # fmt: skip
+
+    def _find_crowds(self, late: Sequence[Lateness]) -> dict[int, tuple[Kind, tuple[str, ...]]]:
+        """Late messages that ended together: of several receivers, or of several senders to one."""
+        found: dict[int, tuple[Kind, tuple[str, ...]]] = {}
+        for crowd in _crowds(sorted(late, key=lambda step: step.at_s), self._together_s):
+            receivers = {step.path[-1] for step in crowd}
+            if self._relayed and len(receivers) >= 3:
+                found |= {id(step): ("relay", ()) for step in crowd}
+                continue
+            for receiver in receivers:
+                mine = [step for step in crowd if step.path[-1] == receiver]
+                if len({step.path[0] for step in mine}) >= 2:
+                    found |= {id(step): ("agent", (receiver,)) for step in mine}
+        return found
+
+
+def _crowds(ordered: Sequence[Lateness], together_s: float) -> list[list[Lateness]]:
+    """Groups of steps of which each ended within `together_s` of the one before."""
+    crowds: list[list[Lateness]] = [[ordered[0]]] if ordered else []
+    for before, step in pairwise(ordered):
+        if step.at_s - before.at_s <= together_s:
+            crowds[-1].append(step)
+        else:
+            crowds.append([step])
+    return crowds

@@ -1,0 +1,93 @@
+"""A recorded run held against its expectation, from its files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from node_agent.records import DecisionRecord
+from node_agent.wire import Hop
+from testbed.expectation.causes import Cause, Stall, causes_of
+from testbed.expectation.decisions import Measured, measured_off
+from testbed.expectation.deviation import Figure, deviation_of
+from testbed.expectation.passage import PassedHop, PassedTask, decoder
+from testbed.expectation.replay import expected_delays
+from testbed.expectation.steps import steps_of
+from testbed.expectation.world import World
+
+MOST_CAUSES = 3
+_decision_decoder = msgspec.json.Decoder(DecisionRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What holding a run against its expectation gave; `trouble` if that was not possible."""
+
+    figures: Sequence[Figure] = ()
+    causes: Sequence[Cause] = ()
+    measured: Sequence[Measured] = ()
+    trouble: str | None = None
+    unfinished: int = 0  # tasks that were offered and not completed
+    expected_s: dict[int, float] = field(default_factory=dict)  # by task
+
+    def as_dict(self) -> dict[str, object]:
+        """Its part of the `fidelity` of summary.json."""
+        return {
+            "expected_delay_s": {figure.name: figure.expected_s for figure in self.figures} or None,
+            "delay_off": {figure.name: figure.emulated_s / figure.expected_s - 1 for figure in self.figures} or None,
+            "delay_chance_s": {figure.name: figure.chance_s for figure in self.figures} or None,
+            "causes": [
+                {
+                    "kind": cause.kind, "what": list(cause.what), "late_s": cause.late_s, "tasks": cause.tasks,
+                    "from_s": cause.from_s, "until_s": cause.until_s, "carried_mbit_per_s": cause.carried_mbit_per_s,
+                }
+                for cause in self.causes
+            ],
+            "decisions": [
+                {"slot": each.slot, "links_off": each.links_off, "speed_off": each.speed_off, "worst": each.worst}
+                for each in self.measured
+            ],
+        }  # fmt: skip
+
+
+def hold_against(
+    world: World,
+    tasks_file: Path,
+    decisions_file: Path,
+    *,
+    repeats: Mapping[int, Sequence[Sequence[Hop]]],
+    stalls: Sequence[Stall],
+    relayed: bool,
+) -> Findings:
+    """Hold a run that is over against its expectation.
+
+    Args:
+        repeats: by task, the ways whose results came when there was one already.
+        stalls: processes that are known not to have run for a while.
+        relayed: whether a relay delayed the frames.
+    """
+    tasks = [_with_repeats(decoder.decode(line), repeats) for line in tasks_file.read_bytes().splitlines()]
+    steps = steps_of(world, tasks)
+    expected = expected_delays(world, tasks, steps.failed)
+    decisions = [_decision_decoder.decode(line) for line in decisions_file.read_bytes().splitlines()]
+    scale = world.scenario.time_scale
+    return Findings(
+        figures=deviation_of(tasks, expected, warm_up_s=world.scenario.warm_up_s),
+        causes=causes_of(steps.late, stalls, time_scale=scale, relayed=relayed, legs=world.legs)[:MOST_CAUSES],
+        measured=measured_off(world, decisions, steps.late),
+        unfinished=sum(task.completed_s is None for task in tasks),
+        expected_s=expected.mean_s,
+    )
+
+
+def _with_repeats(task: PassedTask, repeats: Mapping[int, Sequence[Sequence[Hop]]]) -> PassedTask:
+    if task.id not in repeats:
+        return task
+    ways = tuple(
+        tuple(
+            PassedHop(hop.node, hop.received_s, hop.started_s, hop.finished_s, hop.sent_s, hop.failed) for hop in way
+        )
+        for way in repeats[task.id]
+    )
+    return msgspec.structs.replace(task, repeats=ways)

@@ -1,0 +1,135 @@
+"""All tasks of a run once more, along the ways they took, on a machine that emulates exactly."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from node_agent.wire import Handover
+from testbed.expectation.passage import PassedTask, Way
+from testbed.expectation.world import ExactNetwork, World
+
+DRAWS = 8  # where links lose or jitter
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Expected delays [s] by task id, one mapping a draw: a single one where nothing is left to chance."""
+
+    draws: tuple[Mapping[int, float], ...]
+
+    @property
+    def mean_s(self) -> dict[int, float]:
+        """By task, the mean over the draws."""
+        first, *others = self.draws
+        return {task: (at_s + sum(draw[task] for draw in others)) / len(self.draws) for task, at_s in first.items()}
+
+    @property
+    def exact(self) -> Mapping[int, float] | None:
+        """By task; None where links lose or jitter."""
+        return self.draws[0] if len(self.draws) == 1 else None
+
+
+def expected_delays(
+    world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], *, draws: int | None = None
+) -> Expected:
+    """What the delay of every completed task would have been.
+
+    A task that was offered more than once starts with the offer that was taken if those before had to fail
+    (`World.had_to_fail`; `failed`: when they should have arrived, from `steps_of`). Otherwise it starts when the
+    workload wanted it.
+    """
+    completed = [task for task in tasks if task.completed_s is not None and task.hops]
+    number = draws if draws is not None else DRAWS if world.is_random else 1
+    return Expected(tuple(_Replay(world, completed, failed, draw).run() for draw in range(number)))
+
+
+@dataclass(slots=True)
+class _Passage:
+    """One way of one task, on its way."""
+
+    task: PassedTask
+    way: Way
+    nodes: tuple[str, ...]  # device first
+    at: int = 0  # the hop it goes to, or is at
+
+
+@dataclass(slots=True)
+class _Server:
+    """First come, first served."""
+
+    waiting: deque[_Passage] = field(default_factory=deque)
+    busy: bool = False
+
+
+class _Replay:
+    """One time through all tasks."""
+
+    def __init__(
+        self, world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], draw: int
+    ) -> None:
+        self._world = world
+        self._failed = failed
+        self._tasks = tasks
+        self._network = ExactNetwork(world.scenario, draw=draw)
+        self._servers = {server.name: _Server() for server in world.scenario.servers}
+        self._delays_s: dict[int, float] = {}
+
+    def run(self) -> dict[int, float]:
+        """Delay by task [s]."""
+        for task in self._tasks:
+            for way in task.ways:
+                passage = _Passage(task, way, (task.device, *(hop.node for hop in way)))
+                self._network.agenda.at(self._begin_s(task, way), self._pass_on, passage)
+        self._network.run()
+        return self._delays_s
+
+    def _begin_s(self, task: PassedTask, way: Way) -> float:
+        """When a way begins: for the one that counts when the workload wanted the task, unless offers had to fail."""
+        offer = task.offer_of(way)
+        if offer is None:
+            return task.created_s
+        if way is not task.hops:
+            return offer.sent_s
+        earlier = [each for each in task.offers if each.sent_s < offer.sent_s]
+        had_to_fail = any(self._had_to_fail(task, task.device, each, offer.sent_s) for each in earlier)
+        return offer.sent_s if had_to_fail else task.created_s
+
+    def _had_to_fail(self, task: PassedTask, sender: str, offer: Handover, until_s: float) -> bool:
+        return self._world.had_to_fail(sender, offer, until_s, self._failed.get((task.id, offer), offer.sent_s))
+
+    def _pass_on(self, passage: _Passage) -> None:
+        """To the next server of its way, or, from the last one, back to the device."""
+        done = passage.nodes[: passage.at + 1]
+        if passage.at < len(passage.way):
+            size_bytes = self._world.task_bytes(done)
+            path = (done[-1], passage.nodes[passage.at + 1])
+            self._network.send(path, size_bytes, lambda _: self._come(passage))
+        elif passage.way is passage.task.hops:
+            size_bytes = self._world.result_bytes(done)
+            self._network.send((done[-1], passage.task.device), size_bytes, lambda at_s: self._end(passage, at_s))
+
+    def _come(self, passage: _Passage) -> None:
+        passage.at += 1
+        server = self._servers[passage.nodes[passage.at]]
+        server.waiting.append(passage)
+        if not server.busy:
+            self._serve(passage.nodes[passage.at])
+
+    def _serve(self, name: str) -> None:
+        server = self._servers[name]
+        server.busy = bool(server.waiting)
+        if server.busy:
+            agenda = self._network.agenda
+            agenda.at(self._world.served_by_s(name, agenda.now_s), self._served, server.waiting.popleft())
+
+    def _served(self, passage: _Passage) -> None:
+        name, hop = passage.nodes[passage.at], passage.way[passage.at - 1]
+        held_s = 0.0
+        if hop.failed and any(self._had_to_fail(passage.task, name, each, hop.sent_s) for each in hop.failed):
+            held_s = hop.sent_s - hop.finished_s  # until the receiver was found that answered
+        agenda = self._network.agenda
+        agenda.at(agenda.now_s + held_s, self._pass_on, passage)
+        self._serve(name)
+
+    def _end(self, passage: _Passage, at_s: float) -> None:
+        self._delays_s[passage.task.id] = at_s - passage.task.created_s

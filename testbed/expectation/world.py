@@ -1,0 +1,154 @@
+"""The exact world that a run is held against: its links, its servers' capacities, the weight of its messages."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+
+from node_agent.config import Timeouts
+from node_agent.models.tables import SubModelProfile
+from node_agent.wire import Handover, Hop, Result, Task, TensorForm
+from testbed.network.routes import Ways
+from testbed.scenario import CapacityChange, LinkChange, NodeChange, Scenario
+from testbed.simulation.agenda import Agenda
+from testbed.simulation.links import Connection, Links
+from testbed.simulation.nodes import message_bytes
+
+FOREVER_S = 1e12
+ACTIONS_AT_ONCE = 100_000
+A_NUMBER, A_TIME_S = 1000, 0.1  # as long as most when encoded
+SLOW_SHARE = 0.5  # of a wait: what should have arrived later than that may well not be answered in time
+Path = tuple[str, str]  # sender, receiver
+Seen = Callable[[float], None]  # told when a message arrived
+
+
+class World:
+    """What the scenario of a run makes of its tasks."""
+
+    def __init__(
+        self, scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm], timeouts: Timeouts
+    ) -> None:
+        """`profiles` and `forms` are the costs and the inputs of the sub-models, by stage."""
+        self.scenario = scenario
+        self.timeouts = timeouts
+        self._forms = forms
+        self._stage = {server.name: server.stage for server in scenario.servers}
+        self._work_flop = [float(profile.flop) for profile in profiles]
+        self._capacities = {server.name: [(float("-inf"), server.capacity_flop_per_s)] for server in scenario.servers}
+        self._down: dict[str, list[tuple[float, float]]] = {}
+        for event in scenario.events:
+            if isinstance(event, CapacityChange):
+                self._capacities[event.server].append((event.at_s, event.capacity_flop_per_s))
+            elif isinstance(event, NodeChange):
+                self._note_switch(event)
+        shapes = [shape for link in scenario.links for shape in link.shapes]
+        shapes += [event.shape for event in scenario.events if isinstance(event, LinkChange)]
+        # What is expected of a task is then a matter of chance; an offer may come to nothing.
+        self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
+        self.loses = any(shape.loss for shape in shapes)
+        # By way: a run has few of them.
+        self.task_bytes = cache(self._task_bytes)
+        self.result_bytes = cache(self._result_bytes)
+        self._ways = Ways(scenario)
+        self.legs = cache(self._legs)
+
+    def _note_switch(self, event: NodeChange) -> None:
+        spans = self._down.setdefault(event.node, [])
+        if not event.up:
+            spans.append((event.at_s, FOREVER_S))
+        elif spans and spans[-1][1] == FOREVER_S:
+            spans[-1] = (spans[-1][0], event.at_s)
+
+    def is_down(self, node: str, from_s: float, until_s: float) -> bool:
+        """Whether the scenario has a node down at some time from `from_s` to `until_s`."""
+        return any(from_s < end_s and until_s > begin_s for begin_s, end_s in self._down.get(node, ()))
+
+    def _legs(self, path: Path) -> tuple[Path, ...]:
+        """The links, as (from, to), that lead from a sender to a receiver."""
+        vertices = [vertex for vertex, _ in self._ways.hops(*path)]
+        return tuple(pairwise((*vertices, path[1])))
+
+    def had_to_fail(self, sender: str, handover: Handover, until_s: float, arrival_s: float) -> bool:
+        """Whether a handover that was given up at `until_s` could not be answered in time in this world either.
+
+        `arrival_s` is when it should have arrived.
+        """
+        if self.loses or any(self.is_down(node, handover.sent_s, until_s) for node in (sender, handover.receiver)):
+            return True
+        return arrival_s - handover.sent_s > SLOW_SHARE * (until_s - handover.sent_s)
+
+    def service_rate_per_s(self, server: str, at_s: float) -> float:
+        """Tasks a server serves in a second at its capacity of that moment."""
+        capacity = next(each for from_s, each in reversed(self._capacities[server]) if from_s <= at_s)
+        return capacity / self._work_flop[self._stage[server] - 1]
+
+    def served_by_s(self, server: str, from_s: float) -> float:
+        """When a service that begins at `from_s` ends, whatever the capacity does meanwhile."""
+        left_flop, now_s = self._work_flop[self._stage[server] - 1], from_s
+        capacities = self._capacities[server]
+        for (_, capacity), (until_s, _) in pairwise(capacities):
+            if now_s < until_s:
+                if now_s + left_flop / capacity <= until_s:
+                    return now_s + left_flop / capacity
+                left_flop -= (until_s - now_s) * capacity
+                now_s = until_s
+        return now_s + left_flop / capacities[-1][1]
+
+    def _task_bytes(self, way: tuple[str, ...]) -> int:
+        """Of a task that the last node of its way so far, device first, passes on."""
+        form = self._forms[len(way) - 1]
+        return message_bytes(Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form), form.byte_count)
+
+    def _result_bytes(self, way: tuple[str, ...]) -> int:
+        hops = _hops(way[1:])
+        return message_bytes(Result(A_NUMBER, 1, 1, 0.5, len(hops), forced=False, hops=hops), None)
+
+
+def _hops(nodes: Iterable[str]) -> tuple[Hop, ...]:
+    return tuple(Hop(node, A_TIME_S, A_TIME_S, A_TIME_S, A_TIME_S, A_TIME_S) for node in nodes)
+
+
+class ExactNetwork:
+    """The links of a scenario, with their events, in virtual time."""
+
+    def __init__(self, scenario: Scenario, *, draw: int = 0) -> None:
+        """`draw` numbers the draws of loss and jitter."""
+        self.agenda = Agenda(now_s=-FOREVER_S)
+        changes = [event for event in scenario.events if isinstance(event, LinkChange)]
+        seeded = replace(scenario, seed=scenario.seed + 7919 * draw)
+        self._links = Links(seeded, self.agenda, [frozenset(change.ends) for change in changes])
+        self._connections: dict[Path, Connection] = {}
+        for change in changes:
+            self.agenda.at(change.at_s, self._change, change)
+
+    def _change(self, change: LinkChange) -> None:
+        self._links.change(change.ends, change.shape, sender=change.sender)
+
+    def send_at(self, at_s: float, path: Path, size_bytes: int, seen: Seen) -> None:
+        """Send a message at a time to come; `seen` is told when it arrives."""
+        self.agenda.at(at_s, self._send, _Message(path, size_bytes, seen))
+
+    def send(self, path: Path, size_bytes: int, seen: Seen) -> None:
+        """Send a message now."""
+        self._send(_Message(path, size_bytes, seen))
+
+    def _send(self, message: "_Message") -> None:
+        connection = self._connections.get(message.path)
+        if connection is None:
+            connection = self._connections[message.path] = self._links.connect(*message.path, self._arrived)
+        self._links.send(connection, message.size_bytes, message)
+
+    def _arrived(self, message: "_Message") -> None:
+        message.seen(self.agenda.now_s)
+
+    def run(self) -> None:
+        """Until nothing is under way."""
+        while not self.agenda.run(FOREVER_S, ACTIONS_AT_ONCE):
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    path: Path
+    size_bytes: int
+    seen: Seen

@@ -1,0 +1,44 @@
+"""Processes that stand still: stopped by a signal, a debugger, or a frozen control group that shows as such."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from testbed.expectation import Stall
+
+STANDING = ("T", "t")  # stopped; traced
+
+
+class Standing:
+    """Looks at the states of processes from time to time, and keeps account of those that were found stopped."""
+
+    def __init__(self, pids: Callable[[], Mapping[str, int]]) -> None:
+        """`pids` gives the processes at present, by name."""
+        self._pids = pids
+        self._looked_s = 0.0
+        self._since_s: dict[str, float] = {}  # of those that stand: when they last ran
+        self._over: list[Stall] = []
+
+    def look(self, now_s: float) -> list[str]:
+        """Look now (emulated time); the processes that were found standing and ran when last looked at."""
+        standing = {name for name, pid in self._pids().items() if _state(pid) in STANDING}
+        found = sorted(standing - self._since_s.keys())
+        for name in found:
+            self._since_s[name] = self._looked_s
+        for name in self._since_s.keys() - standing:
+            self._over.append(Stall(name, self._since_s.pop(name), now_s))
+        self._looked_s = now_s
+        return found
+
+    @property
+    def stalls(self) -> list[Stall]:
+        """From the last look at which each ran to the first at which it ran again, or to the last look of all."""
+        return [*self._over, *(Stall(name, since_s, self._looked_s) for name, since_s in self._since_s.items())]
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for what a process does; empty where there is none any more."""
+    try:
+        # Behind the command's name, which may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,30 @@
+"""Simulated runs held against their own model."""
+
+from pathlib import Path
+
+import numpy as np
+
+from node_agent.models import load_bundle
+from testbed.expectation import PassedTask, World
+from testbed.expectation.passage import decoder
+from testbed.experiment import Outcome
+from testbed.recorded import read_recorded
+from testbed.wiring import stated_costs, timeouts
+
+
+def world_of(run_directory: Path) -> World:
+    """The exact world of a recorded run."""
+    scenario = read_recorded(run_directory).scenario()
+    warm = stated_costs(load_bundle(scenario.model.name), scenario.model)
+    return World(scenario, warm.profiles, warm.input_forms, timeouts(scenario, warm.input_forms))
+
+
+def tasks_of(outcome: Outcome) -> list[PassedTask]:
+    """The tasks of a run, in the order of their number."""
+    recorded = (outcome.run_directory / "tasks.jsonl").read_bytes().splitlines()
+    return sorted((decoder.decode(line) for line in recorded), key=lambda task: task.id)
+
+
+def delays_s(tasks: list[PassedTask]) -> np.ndarray:
+    """Their delays, by number."""
+    return np.array([task.completed_s - task.created_s for task in tasks])

@@ -1,0 +1,67 @@
+"""What tasks should have taken: on an undisturbed run what they took, on a disturbed one what they would have taken."""
+
+import numpy as np
+import pytest
+
+from testbed.expectation import expected_delays, steps_of
+from tests.testbed import small
+from tests.testbed.expectation.runs import delays_s, tasks_of, world_of
+from tests.testbed.simulated import simulate
+
+US = 1e-6
+# Whatever a server is measured at, tasks go the same ways.
+SMALL = small.SMALL.replace("policy: dto-ee", "policy: uniform").replace("duration: 8 s", "duration: 20 s")
+EVENTS = """
+events:
+  - {at: 5 s, server: near-1, capacity: x0.4}
+  - {at: 7 s, server: near-1, capacity: x2}
+  - {at: 9 s, link: [cam-1, near-1], rate: 2 Mbit/s, delay: 40 ms}
+  - {at: 15 s, link: [cam-1, near-1], rate: 20 Mbit/s, delay: 10 ms}
+"""
+SWITCHED = SMALL.replace(
+    "  - {from: [near-1, near-2], to: core, rate: 30 Mbit/s, delay: 5 ms}",
+    "  - {from: [near-1, near-2], to: hub, rate: 30 Mbit/s, delay: 5 ms}\n"
+    "  - {from: hub, to: core, rate: 10 Mbit/s, delay: 2 ms}\nswitches: [hub]",
+)
+
+
+def expected_of(outcome):
+    world, tasks = world_of(outcome.run_directory), tasks_of(outcome)
+    steps = steps_of(world, tasks)
+    expected = expected_delays(world, tasks, steps.failed)
+    return tasks, steps, np.array([expected.exact[task.id] for task in tasks])
+
+
+@pytest.mark.parametrize("text", [SMALL, SMALL + EVENTS, SWITCHED], ids=["steady", "events", "switched"])
+def test_an_undisturbed_run_is_what_was_expected(tmp_path, text):
+    tasks, steps, expected_s = expected_of(simulate(tmp_path, text))
+    assert len(tasks) > 100
+    # Rounds and acknowledgements share the links; a number in a header may be a few bytes longer.
+    np.testing.assert_allclose(expected_s, delays_s(tasks), atol=1e-3)
+    assert abs(expected_s.mean() / delays_s(tasks).mean() - 1) < 1e-3
+    assert {step.step for step in steps.late} == {"offering", "transfer", "queue", "service", "sending", "return"}
+    assert max(abs(step.late_s) for step in steps.late) < 1e-3
+    assert max(abs(step.late_s) for step in steps.late if step.step in ("service", "sending")) < 10 * US
+
+
+def test_what_a_server_was_held_up_by_is_not_expected_of_those_behind_it_either(tmp_path):
+    """near-1 stands still for a second in one of its services: as if its process had been stopped."""
+    calm = simulate(tmp_path / "calm", SMALL)
+    served = []
+
+    def held_up(server, paced_s):
+        if server == "near-1":
+            served.append(server)
+            if len(served) == 40:
+                return paced_s + 1.0
+        return paced_s
+
+    disturbed = simulate(tmp_path / "disturbed", SMALL, service_time=held_up)
+    tasks, steps, expected_s = expected_of(disturbed)
+    calm_s, disturbed_s = delays_s(tasks_of(calm)), delays_s(tasks)
+    assert disturbed_s.mean() > 1.05 * calm_s.mean()
+    assert (disturbed_s - calm_s > 0.2).sum() >= 3, "those behind waited, too"
+    np.testing.assert_allclose(expected_s, calm_s, atol=2e-3)
+    late = [step for step in steps.late if step.late_s > 0.01]
+    assert [(step.step, step.path) for step in late] == [("service", ("near-1",))]
+    assert late[0].late_s == pytest.approx(1.0, abs=1e-6)
