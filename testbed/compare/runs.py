@@ -84,7 +84,7 @@ class Cell:
     def facts(self, ask: Ask) -> dict[str, object]:
         """What its manifest says of its place in the comparison: a run of other facts is another run."""
         return {
-            "policy": self.spec.text,
+            "policy": self.spec.text or "the topology's own",
             "policy_file_sha256": self.spec.file_sha256,
             "seed": self.seed,
             "duration_s": ask.duration_s,
