@@ -53,10 +53,11 @@ def result_lines(agreement: Agreement) -> Lines:
     for name, key in (
         ("accuracy %", "accuracy"),
         *((f"exits at stage {stage} %", f"exit_share_{stage}") for stage in range(1, agreement.stages + 1)),
-        ("certified gap %, first slots", "gap_first_slots"),
-        ("certified gap %, all slots", "gap"),
     ):
-        lines.append([name, *_cells(figures[key], ".2f" if "gap" in key else ".1f", 1e2), ""])
+        lines.append([name, *_cells(figures[key], ".1f", 1e2), ""])
+    for name, key in (("certified gap %, first slots", "gap_first_slots"), ("certified gap %, all slots", "gap")):
+        certified = figures[key].live or figures[key].simulated  # 0 is of policies that certify nothing
+        lines.append([name, *(_cells(figures[key], ".2f", 1e2) if certified else ("-", "-", "-")), ""])
     lines.append(["lost tasks", *_cells(figures["lost"], "g"), ""])
     return lines
 

@@ -56,7 +56,7 @@ def gap_figures(pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, Figure]
     """The gap that devices certify: the share of marginal cost that an ideal plan could save, in two figures.
 
     `gap_first_slots` is the mean over the first YOUNG_SLOTS slots, in which estimates are young; so few slots are no
-    blocks to resample, hence devices are. `gap` is the mean over all slots. None for policies that certify nothing.
+    blocks to resample, hence devices are. `gap` is the mean over all slots. Both are 0 if a policy certifies nothing.
     """
     numbers = {
         device: number

@@ -20,7 +20,8 @@ null. The names of figures, with times in emulated seconds:
     delay_mean_s, delay_p50_s, delay_p95_s, delay_p99_s, accuracy (0..1), exit_share_H (0..1, stage H), lost (tasks of a
     run), offering_s (until the device made the offer that led to the result), and for each stage H
     stage_H_transfer_s, stage_H_queue_s, stage_H_service_s, stage_H_sending_s, stage_H_return_s (means over the tasks
-    that were there, or left there); gap_first_slots and gap (certified by devices, a share of marginal cost)
+    that were there, or left there); gap_first_slots and gap (certified by devices, a share of marginal
+    cost; 0 for policies that certify nothing)
 
 Of decisions, `probabilities` and `thresholds` are {apart: {estimate, basis, units}, live_moves, simulated_moves}: the
 mean absolute difference between live and simulated over slots, and how far each moves from slot to slot by itself.
