@@ -172,7 +172,7 @@ def test_a_small_network_live_agrees_with_its_simulation(tmp_path):
     assert [one["backends"]["network"] == "simulated" for one in manifests] == [False, True]
     traces = {(out / side.run_directory / "trace.jsonl").read_bytes() for side in (repeat.live, repeat.simulated)}
     assert len(traces) == 1
-    assert (told.kept, told.said) == ((1, 0), [("begun", "dto-ee, seed 0"), ("ended", "dto-ee, seed 0")])
+    assert (told.kept, told.said) == ((1, 0), [("begun", "dto-ee, seed 1"), ("ended", "dto-ee, seed 1")])
     assert len(told.shares) > 3
     assert sorted(told.shares) == told.shares
     ratio = found.figures["delay_mean_s"].ratio
@@ -200,7 +200,7 @@ def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path):
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline_s = time.monotonic() + 60
-    while not (out / "seed-1" / "live" / "manifest.json").exists():
+    while not (out / "seed-2" / "live" / "manifest.json").exists():
         assert time.monotonic() < deadline_s
         assert process.poll() is None
         time.sleep(0.05)
@@ -211,7 +211,7 @@ def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path):
     assert "interrupted: 1 of 40 repeats are complete" in stderr
     assert f"hint: to go on, give the same command with --out {out}" in stderr
     content = json.loads((out / "agree.json").read_text())
-    assert (content["complete"], [repeat["seed"] for repeat in content["repeats"]]) == (False, [0])
+    assert (content["complete"], [repeat["seed"] for repeat in content["repeats"]]) == (False, [1])
     told = Told()
     assert agree(path, out=out, repeats=2, observer=told).complete
-    assert (told.kept, [name for _, name in told.said]) == ((2, 1), ["dto-ee, seed 1"] * 2)
+    assert (told.kept, [name for _, name in told.said]) == ((2, 1), ["dto-ee, seed 2"] * 2)
