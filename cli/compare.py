@@ -84,7 +84,7 @@ def command(
         from testbed.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.comparing import make_progress, print_comparison
+    from cli.comparing import make_progress, print_comparison, refuse_broken_runs
     from testbed.compare import CompareInterrupted, compare, split_policies
     from testbed.compare import as_json as content_of
 
@@ -112,10 +112,6 @@ def command(
         click.echo(json.dumps(content_of(comparison), indent=2))
     else:
         print_comparison(comparison)
-    broken = [row.run_directory for row in comparison.rows if row.fidelity in ("broken", "unknown")]
-    if require_fidelity and broken:
-        from testbed.fidelity import EmulationBroken
-
-        what = f"in {len(broken)} of {len(comparison.rows)} runs"
-        raise EmulationBroken(f"the emulation did not hold {what}: {broken[0]}", hint="see the fidelity in its summary")
+    if require_fidelity:
+        refuse_broken_runs(comparison.rows)
     return 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from testbed.compare import Cell, CompareObserver, Comparison, Estimate, PolicyFigures, PolicyRecoveries
+    from testbed.compare import Cell, CompareObserver, Comparison, Estimate, PolicyFigures, PolicyRecoveries, Row
 
 Lines = list[list[str]]  # cells by row and column, the heads first
 
@@ -156,6 +156,16 @@ class BarProgress:
         )
 
 
+def refuse_broken_runs(rows: Sequence[Row]) -> None:
+    """Raise EmulationBroken if one of the live runs did not hold, or is not known to have held."""
+    broken = [row.run_directory for row in rows if row.fidelity in ("broken", "unknown")]
+    if broken:
+        from testbed.fidelity import EmulationBroken
+
+        what = f"in {len(broken)} of {len(rows)} runs"
+        raise EmulationBroken(f"the emulation did not hold {what}: {broken[0]}", hint="see the fidelity in its summary")
+
+
 def _plan_in_words(directory: Path, runs: int, kept: int, jobs: int) -> str:
     there = f", {kept} of them complete already" if kept else ""
     beside = f", {jobs} at a time" if jobs > 1 else ""
@@ -170,15 +180,15 @@ def _duration(seconds: float) -> str:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print its tables: drawn on a terminal, aligned text elsewhere."""
-    _print_table("", figure_lines(comparison.table))
+    print_table("", figure_lines(comparison.table))
     if len(comparison.table) > 1:
         first = comparison.table[0].policy
         title = f"What {first} is ahead by, on the same workloads (negative: behind)"
-        _print_table(title, advantage_lines(comparison.table))
+        print_table(title, advantage_lines(comparison.table))
     for place in range(len(comparison.recoveries[0].events) if comparison.recoveries else 0):
         event = comparison.recoveries[0].events[place]
         title = f"After {event.at_s:g} s ({event.what}), until {event.until_s:g} s; what was paid in tasks x s"
-        _print_table(title, recovery_lines(comparison.recoveries, place))
+        print_table(title, recovery_lines(comparison.recoveries, place))
     for note in comparison.notes:
         click.echo(f"note: {note}")
     click.echo(f"files: {comparison.directory}")
@@ -192,11 +202,11 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
             figures = ["overloaded", "-", "-", "-", "-"]
         else:
             figures = [
-                _interval(one.delay_mean_s, ".0f", 1e3),
-                _interval(one.delay_p95_s, ".0f", 1e3),
-                _interval(one.accuracy, ".1f", 1e2),
+                interval(one.delay_mean_s, ".0f", 1e3),
+                interval(one.delay_p95_s, ".0f", 1e3),
+                interval(one.accuracy, ".1f", 1e2),
                 " / ".join("-" if share is None else f"{share.mean * 100:.0f}" for share in one.exit_share) or "-",
-                _interval(one.utility_s, ".3f"),
+                interval(one.utility_s, ".3f"),
             ]
         lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, str(one.lost)])
     return lines
@@ -213,9 +223,9 @@ def advantage_lines(table: Sequence[PolicyFigures]) -> Lines:
         lines.append(
             [
                 one.policy,
-                _interval(ahead.delay_reduction, ".1f", 1e2),
-                _interval(ahead.accuracy_gain, ".1f", 1e2),
-                _interval(ahead.utility_gain_s, ".3f"),
+                interval(ahead.delay_reduction, ".1f", 1e2),
+                interval(ahead.accuracy_gain, ".1f", 1e2),
+                interval(ahead.utility_gain_s, ".3f"),
             ]
         )
     return lines
@@ -235,14 +245,15 @@ def recovery_lines(recoveries: Sequence[PolicyRecoveries], place: int) -> Lines:
             after = "too short"
         elif one.recovered_after_s is not None:
             after = f"{one.recovered_after_s:.1f}"
-            paid = _number(one.paid_task_s, ".0f")
-        levels = [_number(level, ".0f", 1e3) for level in (one.before_s, one.peak_s, one.settled_s)]
-        extra, lost = _number(one.extra_task_s, ".0f"), format(round(one.lost, 1), "g")
+            paid = number(one.paid_task_s, ".0f")
+        levels = [number(level, ".0f", 1e3) for level in (one.before_s, one.peak_s, one.settled_s)]
+        extra, lost = number(one.extra_task_s, ".0f"), format(round(one.lost, 1), "g")
         lines.append([each.policy, *levels, after, paid, extra, lost])
     return lines
 
 
-def _print_table(title: str, lines: Lines) -> None:
+def print_table(title: str, lines: Lines) -> None:
+    """Print a table with its title, if that is not empty: drawn on a terminal, aligned text elsewhere."""
     if sys.stdout.isatty():
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
@@ -272,14 +283,16 @@ def aligned(lines: Lines) -> list[str]:
     ]
 
 
-def _interval(one: Estimate | None, form: str, factor: float = 1.0) -> str:
+def interval(one: Estimate | None, form: str, factor: float = 1.0) -> str:
+    """A mean with its interval, times `factor`, in the format `form`; `-` if there is none."""
     if one is None:
         return "-"
-    mean = _number(one.mean, form, factor)
+    mean = number(one.mean, form, factor)
     if one.low is None or one.high is None:
         return mean
-    return f"{mean} [{_number(one.low, form, factor)}, {_number(one.high, form, factor)}]"
+    return f"{mean} [{number(one.low, form, factor)}, {number(one.high, form, factor)}]"
 
 
-def _number(value: float | None, form: str, factor: float = 1.0) -> str:
+def number(value: float | None, form: str, factor: float = 1.0) -> str:
+    """A number times `factor` in the format `form`; `-` if there is none."""
     return "-" if value is None else format(value * factor, form)

@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": "Run again what a run directory recorded.",
     "simulate": "Run the same nodes in virtual time, without root.",
     "compare": "Run several policies on the same workloads and compare them.",
+    "agree": "Run a topology live and simulated, and compare the two.",
     "optimum": "Compute the best plan for a topology, and a bound on any.",
     "topology": "Validate topology files, or print their JSON Schema.",
     "trace": "Generate, convert or inspect traces of workloads and of links.",

@@ -1,15 +1,13 @@
 """Policies against each other on the same workloads: `compare` runs what is missing and gives the figures of all."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError, TestbedError
 from testbed.backlog import Tasks
-from testbed.claim import claim_directory
+from testbed.compare.directory import new_directory, own
 from testbed.compare.runs import (
     Ask,
     Cell,
@@ -20,17 +18,17 @@ from testbed.compare.runs import (
     is_complete,
     manifests,
     read_summary,
-    run_live,
+    run_in_turn,
     run_simulated,
 )
 from testbed.compare.specs import PolicySpec, read_specs
 from testbed.compare.table import PolicyFigures, Row, aggregate, fidelity_notes, row_of
-from testbed.compare.writing import COMPARE_JSON, read_marker, write_files, write_marker
-from testbed.experiment import Plan, new_run_id, require_root
+from testbed.compare.writing import MARKER, write_files
+from testbed.experiment import Plan, require_root
 from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
 from testbed.planning import plan_run
-from testbed.recorder import TOPOLOGY, TRACE, replace_file
+from testbed.recorder import TRACE
 from testbed.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.scenario import Scenario
 
@@ -127,14 +125,12 @@ def compare(
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
     jobs = (jobs or default_jobs()) if simulate else 1
-    if topology.exists() and not topology.is_file():
-        message = f"{topology} is no file that can be read again, and a comparison reads it for each of its runs"
-        raise InputError(message, hint="save the topology in a file of its own")
+    check_rereadable(topology)
     with Interrupts() as interrupts:
         first = _check(topology, specs, duration_s, seed)
-        seeds = _seeds(first.scenario.seed, repeats)
-        directory = out or _new_directory(first)
-        with _own(directory, first.topology_text):
+        seeds = seeds_from(first.scenario.seed, repeats)
+        directory = out or new_directory(first, "compare")
+        with own(directory, first.topology_text, MARKER):
             duration_s = first.scenario.duration_s
             ask = Ask(
                 topology, first.topology_sha256, duration_s, simulate, backend, first.link_traces_sha256
@@ -163,7 +159,7 @@ def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver
             return True
         if ask.simulate:
             return run_simulated(missing, ask, jobs, observer, interrupts)
-        return run_live(missing, ask, observer, interrupts)
+        return run_in_turn(missing, ask, observer, interrupts)
     except KeyboardInterrupt:
         return False
     finally:
@@ -179,47 +175,20 @@ def _check(topology: Path, specs: Sequence[PolicySpec], duration_s: float | None
     return plans[0]
 
 
-def _seeds(first: int, repeats: int) -> tuple[int, ...]:
+def check_rereadable(topology: Path) -> None:
+    """Raise InputError if the topology cannot be read once for each run, as one from a pipe."""
+    if topology.exists() and not topology.is_file():
+        message = f"{topology} is no file that can be read again, and a comparison reads it for each of its runs"
+        raise InputError(message, hint="save the topology in a file of its own")
+
+
+def seeds_from(first: int, repeats: int) -> tuple[int, ...]:
+    """The seeds of all repeats, counting up. Raises InputError if there are not so many."""
     if first + repeats - 1 > MAX_SEED:
         raise InputError(
             f"seeds from {first} on leave no room for {repeats} repeats", hint="the greatest seed is 2^63 - 1"
         )
     return tuple(range(first, first + repeats))
-
-
-def _new_directory(plan: Plan) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return Path("runs") / f"{stamp}-{plan.scenario.name}-compare-{new_run_id()[-4:]}"
-
-
-@contextmanager
-def _own(directory: Path, topology_text: str) -> Iterator[None]:
-    """Make the comparison's directory, or take one of the same topology up again; it is ours alone meanwhile.
-
-    Raises:
-        InputError: it cannot be made, holds something else, or another comparison uses it right now.
-    """
-    claim = claim_directory(directory)
-    try:
-        _take_up(directory, topology_text)
-        yield
-    finally:
-        claim.release()
-
-
-def _take_up(directory: Path, topology_text: str) -> None:
-    copy = directory / TOPOLOGY
-    if not any(directory.iterdir()):
-        write_marker(directory)  # first: whatever else lies here from now on is ours
-    elif not read_marker(directory):
-        raise InputError(
-            f"{directory} is not empty and holds no comparison ({COMPARE_JSON})",
-            hint="choose another with --out, or remove it",
-        )
-    elif copy.exists() and copy.read_text(encoding="utf-8") != topology_text:
-        raise InputError(f"{directory} holds a comparison on another topology.yaml", hint="choose another with --out")
-    if not copy.exists():
-        replace_file(copy, topology_text.encode())
 
 
 def _gather(

@@ -33,9 +33,13 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean = float(data.mean())
     if data.size == 1:
         return Estimate(mean)
-    means = data[_resamples(data.size)].mean(axis=1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(mean, float(low), float(high))
+    return Estimate(mean, *bounds(data[_resamples(data.size)].mean(axis=1)))
+
+
+def bounds(resampled: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the percentile interval, from a figure's values in all resamples, (r,)."""
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 @lru_cache(maxsize=8)

@@ -84,7 +84,7 @@ class Cell:
     def facts(self, ask: Ask) -> dict[str, object]:
         """What its manifest says of its place in the comparison: a run of other facts is another run."""
         return {
-            "policy": self.spec.text,
+            "policy": self.spec.text or "the topology's own",
             "policy_file_sha256": self.spec.file_sha256,
             "seed": self.seed,
             "duration_s": ask.duration_s,
@@ -210,8 +210,8 @@ def clear_unfinished(cell: Cell) -> None:
         claim.release()
 
 
-def run_live(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, interrupts: Interrupts) -> bool:
-    """One run after the other on the emulated network; returns whether all came to their end (no Ctrl-C).
+def run_in_turn(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, interrupts: Interrupts) -> bool:
+    """One run after the other in this process, as live ones must be; returns whether all came to their end (no Ctrl-C).
 
     Raises:
         TestbedError: a run failed.
@@ -323,7 +323,7 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         ask.topology,
         duration_s=ask.duration_s,
         seed=cell.seed,
-        policy=cell.spec.text,
+        policy=cell.spec.text or None,
         out=cell.path,
         backend=ask.backend,
     )
@@ -362,7 +362,7 @@ class _Progress(SilentObserver):
 
 
 class _Watch(_Progress):
-    """Passes a live run's progress on."""
+    """Passes a run's progress on."""
 
     def __init__(self, cell: Cell, observer: CompareObserver) -> None:
         super().__init__()

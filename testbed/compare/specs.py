@@ -19,6 +19,7 @@ _PARAMETER = re.compile(r"\s*[A-Za-z_][\w-]*\s*=")  # no policy's name holds "="
 class PolicySpec:
     """A policy of a comparison: as written, its folder's name, and the hash of its file where it is the user's own.
 
+    `text` is empty where it is the topology's own policy that is asked for.
     `label` is how tables and pictures call it. `early_folder` is the name that its folder had before there were labels.
     """
 

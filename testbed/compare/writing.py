@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from node_agent.errors import InputError
+from testbed.compare.directory import Marker
 from testbed.recorder import replace_file, write_json
 
 if TYPE_CHECKING:
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
     from testbed.compare.intervals import Estimate
     from testbed.compare.table import PolicyFigures, Row
 
-SCHEMA = 1
-KIND = "dtoee-comparison"
 COMPARE_JSON, ROWS_CSV, SUMMARY_CSV, PICTURE = "compare.json", "compare.csv", "compare-summary.csv", "compare.png"
+MARKER = Marker(COMPARE_JSON, kind="dtoee-comparison", schema=1, what="comparison")
 
 
 def write_files(comparison: Comparison) -> None:
@@ -51,29 +49,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     del content["directory"]
     for figures, entry in zip(comparison.table, content["table"], strict=True):
         entry["overloaded"] = figures.overloaded
-    return {"schema": SCHEMA, "kind": KIND, **content}
-
-
-def write_marker(directory: Path) -> None:
-    """A first compare.json, by which a later comparison knows the directory as one of a comparison."""
-    write_json(directory / COMPARE_JSON, {"schema": SCHEMA, "kind": KIND, "complete": False})
-
-
-def read_marker(directory: Path) -> bool:
-    """Whether the directory is one of a comparison.
-
-    Raises:
-        InputError: it is, but of another schema.
-    """
-    try:
-        content = json.loads((directory / COMPARE_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(content, dict) or content.get("kind") != KIND:
-        return False
-    if content.get("schema") != SCHEMA:
-        raise InputError(f"{directory / COMPARE_JSON}: not of schema {SCHEMA}", hint="choose another with --out")
-    return True
+    return {**MARKER.fields, **content}
 
 
 def _row_fields(row: Row) -> dict[str, object]:

@@ -24,13 +24,14 @@ TIE = 0.05  # policies nearer than this in delay have no order
 NEAR = 0.15  # and where one way they have none, the other way they are no further apart than this
 
 
-def summary_of(verb: str, policy: str, seed: int) -> dict:
-    """The summary of one run, by the command a user would type."""
+def summaries_of(policy: str, seed: int) -> list[dict]:
+    """The summaries of a live and a simulated run, by the command a user would type."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", "from cli.main import main; main()", verb, "topologies/quickstart.yaml"]
-        command += ["--policy", policy, "--seed", str(seed), "--monitor", "off", "--json", "--out", f"{folder}/run"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+        command = [sys.executable, "-c", "from cli.main import main; main()", "agree", "topologies/quickstart.yaml"]
+        command += ["--policy", policy, "--seed", str(seed), "--out", folder]
+        subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        runs = Path(folder) / f"seed-{seed}"
+        return [json.loads((runs / side / "summary.json").read_text()) for side in ("live", "simulated")]
 
 
 def rows() -> Iterator[Row]:
@@ -38,7 +39,7 @@ def rows() -> Iterator[Row]:
     delays: dict[tuple[str, str], list[float]] = {}
     for seed in SEEDS:
         for policy in POLICIES:
-            live, simulated = (summary_of(verb, policy, seed) for verb in ("run", "simulate"))
+            live, simulated = summaries_of(policy, seed)
             mean_s = [summary["delay_s"]["mean"] for summary in (live, simulated)]
             for verb, value in zip(("run", "simulate"), mean_s, strict=True):
                 delays.setdefault((verb, policy), []).append(value)

@@ -74,6 +74,23 @@ def test_a_run_without_root_records_all_and_leaves_nothing(folder, belongings):
     assert not list(nobody.LEDGERS.iterdir())
 
 
+@pytest.mark.root
+@needs_user_namespaces
+def test_live_and_simulated_side_by_side_without_root(folder):
+    """Live in the command's namespaces, then the simulation in the same process."""
+    done = nobody.start(folder, "agree", "small.yaml", "--duration", "4", "--out", "both", "--json")
+    output, errors = done.communicate(timeout=60)
+    assert done.returncode == 0, errors
+    content = json.loads(output)
+    (repeat,) = content["repeats"]
+    assert repeat["live"]["completed"] == repeat["simulated"]["completed"] == repeat["live"]["offered"] > 20
+    assert content["figures"]["delay_mean_s"]["live"] == pytest.approx(repeat["live"]["delay_mean_s"])
+    made = list((folder / "both").rglob("*"))
+    assert {path.name for path in made} >= {"agree.json", "live", "simulated", "summary.json"}
+    assert {path.stat().st_uid for path in made} == {USER}
+    assert not list(nobody.LEDGERS.iterdir())
+
+
 def terminal_interrupt(run: "subprocess.Popen[str]") -> None:
     """Ctrl-C: the signal reaches the process that attends to the run, which hands it on once."""
     os.killpg(run.pid, signal.SIGINT)

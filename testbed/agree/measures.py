@@ -1,0 +1,108 @@
+"""What is compared of the tasks of a live and a simulated run, and from which values each figure is taken."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from testbed.agree.recorded import RanTask, Recorded
+from testbed.agree.resampling import Figure, Statistic, Values, compare_values
+
+STEPS = ("transfer", "queue", "service", "sending", "return")  # of a hop, in the order in which a task passes them
+QUANTILES = {"delay_p50_s": 0.5, "delay_p95_s": 0.95, "delay_p99_s": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What of a run counts: tasks created from `warm_up_s` on, in blocks of `slot_s`; `stages` of servers."""
+
+    warm_up_s: float
+    slot_s: float
+    stages: int
+
+    def block(self, created_s: float) -> int:
+        """The block of a task."""
+        return int(created_s // self.slot_s)
+
+
+def task_figures(frame: Frame, pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, Figure]:
+    """Delays, accuracy, exits, losses and the times of all steps, by name; a pair (live, simulated) per repeat.
+
+    Delay, accuracy, exits and steps count the tasks that were completed in the run, and created after its warm-up; so
+    each side's figure is the one of its summary.json. Losses count all tasks.
+    """
+    taken = [tuple(_values(frame, run.tasks) for run in pair) for pair in pairs]
+    return {
+        name: compare_values(statistic, "slots", [(live[name], simulated[name]) for live, simulated in taken])
+        for name, statistic in _statistics(frame)
+    }
+
+
+def step_name(stage: int, step: str) -> str:
+    """The name of a step's figure."""
+    return f"stage_{stage}_{step}_s"
+
+
+def _statistics(frame: Frame) -> Iterator[tuple[str, Statistic]]:
+    yield "delay_mean_s", "mean"
+    yield from QUANTILES.items()
+    yield "accuracy", "mean"
+    for stage in range(1, frame.stages + 1):
+        yield f"exit_share_{stage}", "mean"
+    yield "lost", "sum"
+    yield "offering_s", "mean"
+    for stage in range(1, frame.stages + 1):
+        for step in STEPS:
+            yield step_name(stage, step), "mean"
+
+
+def _values(frame: Frame, tasks: Sequence[RanTask]) -> dict[str, Values]:
+    """What each figure is taken of."""
+    found: dict[str, tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
+
+    def add_in(block: int) -> Callable[[str, float], None]:
+        def add(name: str, value: float) -> None:
+            values, blocks = found[name]
+            values.append(value)
+            blocks.append(block)
+
+        return add
+
+    for task in tasks:
+        add = add_in(frame.block(task.created_s))
+        add("lost", float(task.completed_s is None))
+        if task.completed_s is None or task.created_s < frame.warm_up_s:
+            continue
+        for name in ("delay_mean_s", *QUANTILES):
+            add(name, task.completed_s - task.created_s)
+        add("accuracy", float(bool(task.correct)))
+        for stage in range(1, frame.stages + 1):
+            add(f"exit_share_{stage}", float(task.exit_stage == stage))
+        for name, time_s in _steps(task, task.completed_s):
+            add(name, time_s)
+    return {name: _arrays(*found[name]) for name, _ in _statistics(frame)}
+
+
+def _steps(task: RanTask, completed_s: float) -> Iterator[tuple[str, float]]:
+    """How long each step of a completed task took [s]; together they are its delay.
+
+    From its creation to the offer that led to the result: offering, earlier offers included. Per hop: transfer (from
+    sent to received), queue, service, sending (until it was sent on, or handed to one who answered). Then the return.
+    """
+    if not task.hops:
+        return
+    offer = task.offer_of(task.hops)
+    sent_s = task.created_s if offer is None else offer.sent_s
+    yield "offering_s", sent_s - task.created_s
+    for stage, hop in enumerate(task.hops, start=1):
+        yield step_name(stage, "transfer"), hop.received_s - sent_s
+        yield step_name(stage, "queue"), hop.started_s - hop.received_s
+        yield step_name(stage, "service"), hop.finished_s - hop.started_s
+        yield step_name(stage, "sending"), hop.sent_s - hop.finished_s
+        sent_s = hop.sent_s
+    yield step_name(len(task.hops), "return"), completed_s - sent_s
+
+
+def _arrays(values: Sequence[float], blocks: Sequence[int]) -> Values:
+    return Values(np.array(values, dtype=np.float64), np.array(blocks, dtype=np.int64))

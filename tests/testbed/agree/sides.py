@@ -1,0 +1,37 @@
+"""Two simulated runs that stand for a live and a simulated one, where an agreement would put them."""
+
+import json
+from pathlib import Path
+
+from testbed.agree.agreement import sides_of
+from testbed.compare.runs import Cell
+from testbed.compare.specs import PolicySpec
+from testbed.observer import SilentObserver
+from testbed.planning import plan_run
+from testbed.simulation.compute import paced
+from testbed.simulator import Simulation
+from tests.testbed import small
+
+# Whatever a server is measured at, tasks go the same ways.
+UNIFORM = small.SMALL.replace("policy: dto-ee", "policy: uniform").replace("duration: 8 s", "duration: 24 s")
+
+
+def slower(factor):
+    """A service time: what near-1 serves takes `factor` times as long."""
+    return lambda server, paced_s: factor * paced_s if server == "near-1" else paced_s
+
+
+def make_repeat(folder: Path, text: str, *, seed=1, live=paced, simulated=paced, verdict="held", **options):
+    """Simulate both sides of a repeat below `folder`; the cell, and the plan of one side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    topology = folder / "topology.yaml"
+    topology.write_text(text)
+    cell = Cell(PolicySpec("", "x", None, "x", "x"), 0, seed, folder / f"seed-{seed}")
+    for side, service_time in zip(sides_of(cell), (live, simulated), strict=True):
+        plan = plan_run(topology, out=side.path, seed=seed, **options)
+        Simulation(plan, SilentObserver(), service_time=service_time).run()
+    summary = sides_of(cell)[0].path / "summary.json"
+    content = json.loads(summary.read_text())
+    content["fidelity"] = {"verdict": verdict, "reasons": [] if verdict == "held" else ["it was late"]}
+    summary.write_text(json.dumps(content))
+    return cell, plan
