@@ -176,11 +176,12 @@ def test_a_small_network_live_agrees_with_its_simulation(tmp_path):
     assert len(told.shares) > 3
     assert sorted(told.shares) == told.shares
     ratio = found.figures["delay_mean_s"].ratio
-    assert ratio.high - ratio.low < 0.25
-    # Its width is about four standard deviations; 2 % is what a live run that held may be off by itself.
-    assert abs(ratio.mean - 1) < (ratio.high - ratio.low) + 0.02
+    width = ratio.high - ratio.low  # about four standard deviations
+    assert width < 0.2
+    # Three of them. Where all decide alike it is narrow, and what is left is what agents add to every hop: 2 ms of 110.
+    assert abs(ratio.mean - 1) < 0.75 * width + 0.04, ratio
     assert found.figures["stage_1_service_s"].basis == "slots"
-    assert found.figures["stage_1_service_s"].ratio.mean == pytest.approx(1, abs=0.1)
+    assert found.figures["stage_1_service_s"].ratio.mean == pytest.approx(1, abs=0.08)
     assert found.repeats[0].fidelity in ("held", "strained")
     # Asked again, it keeps both runs; the seed after them, and another policy, are others.
     told = Told()
