@@ -88,10 +88,14 @@ def device_stopped(run: Run) -> Disturbed:
 
 def relay_stopped(run: Run) -> Disturbed:
     """The relay stands still for 1.2 to 2 s."""
-    mine = psutil.Process(os.getpid())
-    relays = [each for each in mine.children(recursive=True) if RELAY_COMMAND in " ".join(each.cmdline())]
-    stopped(relays[0].pid, run.chance.uniform(1.2, 2.0))
+    stopped(_relay(), run.chance.uniform(1.2, 2.0))
     return Disturbed("relay stopped", (("relay", None),))
+
+
+def _relay() -> int:
+    """The process of the relay of a run that this process has started."""
+    below = psutil.Process(os.getpid()).children(recursive=True)
+    return next(each.pid for each in below if RELAY_COMMAND in " ".join(each.cmdline()))
 
 
 def _used_link(run: Run) -> tuple[str, str]:
@@ -108,16 +112,16 @@ def _used_link(run: Run) -> tuple[str, str]:
 
 
 def link_dead(run: Run) -> Disturbed:
-    """A busy link carries nothing, either way, for 5 s."""
+    """A busy link carries nothing, either way, for 5 s: its middle is taken down."""
     one, other = _used_link(run)
-    for node, peer in ((one, other), (other, one)):
-        interface = run.interface(node, peer)
-        run.tc(node, "qdisc", "add", "dev", interface, "ingress")
-        run.tc(node, "filter", "add", "dev", interface, "parent", "ffff:", "protocol", "all", "prio", "1", "u32",
-               "match", "u32", "0", "0", "police", "rate", "8bit", "burst", "1", "mtu", "1", "drop")  # fmt: skip
-    time.sleep(5)
-    for node, peer in ((one, other), (other, one)):
-        run.tc(node, "qdisc", "del", "dev", run.interface(node, peer), "ingress")
+    ends = [set(link.ends) for link in load_topology(run.path).resolve().links]
+    number = ends.index({one, other})
+    middle = f"--net=/proc/{_relay()}/ns/net"
+    for state in ("down", "up"):
+        for side in "ab":
+            subprocess.run(["nsenter", middle, "ip", "link", "set", f"l{number}{side}", state], check=True)
+        if state == "down":
+            time.sleep(5)
     return Disturbed(f"link {one} - {other} dead", (("link", (one, other)), ("link", (other, one))))
 
 
