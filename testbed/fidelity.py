@@ -151,7 +151,6 @@ def refuse_broken(report: Report) -> None:
 
 
 def level_of(value: float, bounds: Bounds) -> int:
-    """How many of the bounds a value exceeds: its place in VERDICTS."""
     """The place in VERDICTS of a figure. One that is not a number is beyond every bound, not below the first."""
     return sum(not value <= bound for bound in bounds)
 
