@@ -135,7 +135,7 @@ def rate_cut(run: Run) -> Disturbed:
             continue
         if words[:2] == ["class", "htb"]:
             parent = words[words.index("parent") + 1] if "parent" in words else None
-            rate = _bit_per_s(words[words.index("rate") + 1]) / 100
+            rate = max(1000.0, _bit_per_s(words[words.index("rate") + 1]) / 100)
             place = ["parent", parent] if parent else []
             run.tc(one, "class", "change", "dev", interface, *place, "classid", words[2], "htb", "rate",
                    f"{rate:.0f}bit", "ceil", f"{rate:.0f}bit", "burst", "1600", "cburst", "1600")  # fmt: skip
