@@ -70,6 +70,7 @@ class DeviceTasks:
             return  # nothing waits for it, or it is about an earlier attempt, whose time of sending is forgotten
         if task.taken_over:
             return  # told twice
+        task.offers[-1] = Handover(task.receiver.name, task.sent_s, taken=True)
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
         self._settle(task, ack.backlog)
         self._outbox.cancel(("ack", task.task_id))

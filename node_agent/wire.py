@@ -67,10 +67,11 @@ class Tensor(Struct, frozen=True):
 
 
 class Handover(Struct, frozen=True, array_like=True):
-    """A task handed to a receiver, at `sent_s`."""
+    """A task handed to a receiver, at `sent_s`; whether it is known to have `taken` it over."""
 
     receiver: Name
     sent_s: Seconds
+    taken: bool = False
 
 
 class Hop(Struct, frozen=True, array_like=True):

@@ -246,7 +246,7 @@ def _hop(hop: Hop) -> dict[str, object]:
 
 
 def _handovers(handovers: Iterable[Handover]) -> list[list[object]]:
-    return [[each.receiver, each.sent_s] for each in handovers]
+    return [[each.receiver, each.sent_s, each.taken] for each in handovers]
 
 
 def _fields(record: msgspec.Struct) -> dict[str, object]:

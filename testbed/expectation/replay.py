@@ -92,8 +92,15 @@ class _Replay:
         if way is not task.hops:
             return offer.sent_s
         earlier = [each for each in task.offers if each.sent_s < offer.sent_s]
-        had_to_fail = any(self._had_to_fail(task, task.device, each, offer.sent_s) for each in earlier)
-        return offer.sent_s if had_to_fail else task.created_s
+        for each in earlier:
+            if each.taken:  # and no result came in time
+                took_s = (task.completed_s or offer.sent_s) - offer.sent_s
+                had_to_fail = self._world.had_to_fail_somewhere(each.sent_s, offer.sent_s, took_s)
+            else:
+                had_to_fail = self._had_to_fail(task, task.device, each, offer.sent_s)
+            if had_to_fail:
+                return offer.sent_s
+        return task.created_s
 
     def _had_to_fail(self, task: PassedTask, sender: str, offer: Handover, until_s: float) -> bool:
         return self._world.had_to_fail(sender, offer, until_s, self._failed.get((task.id, offer), offer.sent_s))

@@ -113,6 +113,8 @@ def _unanswered(
             next_s = [*(each.sent_s for each in failed[1:]), last_s]
             for offer, until_s in zip(failed, next_s, strict=False):  # nothing failed: nothing to judge
                 arrival_s = arrivals.get((task.id, offer))
+                if offer.taken:
+                    continue  # what became of it beyond that receiver is not known
                 if arrival_s is not None and not world.had_to_fail(sender, offer, until_s, arrival_s):
                     path = (sender, offer.receiver)
                     yield Lateness(task.id, "transfer", path, until_s, until_s - arrival_s, offer.sent_s)

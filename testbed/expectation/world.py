@@ -77,6 +77,14 @@ class World:
             return True
         return arrival_s - handover.sent_s > SLOW_SHARE * (until_s - handover.sent_s)
 
+    def had_to_fail_somewhere(self, from_s: float, until_s: float, took_s: float) -> bool:
+        """Whether a task that was taken over may rightly have had no result in time.
+
+        `took_s` is what the task took when it was offered again: as long, and the first time was slow, not lost.
+        """
+        down = any(self.is_down(node, from_s, until_s) for node in self._down)
+        return self.loses or down or took_s > SLOW_SHARE * (until_s - from_s)
+
     def service_rate_per_s(self, server: str, at_s: float) -> float:
         """Tasks a server serves in a second at its capacity of that moment."""
         capacity = next(each for from_s, each in reversed(self._capacities[server]) if from_s <= at_s)

@@ -24,7 +24,8 @@ LABELS = np.array([4, 5, 6])
 HOP = Hop("near", 0.51, 0.52, 0.6, 0.61, 0.0)
 DONE = TaskRecord(
     id=0, device="cam", sample=2, prediction=6, exit_stage=1, created_s=0.5, completed_s=0.625, status="completed",
-    reason=None, attempts=1, lateness_s=0.001, forced_exit=False, hops=(HOP,), offers=(Handover("near", 0.501),),
+    reason=None, attempts=1, lateness_s=0.001, forced_exit=False, hops=(HOP,),
+    offers=(Handover("near", 0.501, taken=True),),
 )
 LOST = TaskRecord(
     id=1, device="cam", sample=0, prediction=None, exit_stage=None, created_s=0.75, completed_s=None, status="lost",
@@ -57,7 +58,7 @@ def test_a_completed_task_and_a_lost_one(recorder, tmp_path):
     assert completed == {
         "id": 0, "device": "cam", "sample": 2, "label": 6, "prediction": 6, "correct": True, "exit_stage": 1,
         "created_s": 0.5, "completed_s": 0.625, "delay_s": 0.125, "status": "completed", "attempts": 1,
-        "offers": [["near", 0.501]],
+        "offers": [["near", 0.501, True]],
         "hops": [{"node": "near", "received_s": 0.51, "started_s": 0.52, "finished_s": 0.6, "sent_s": 0.61,
                   "late_s": 0.0}],
         "lateness_s": 0.001, "forced_exit": False, "reason": None,
@@ -77,7 +78,7 @@ def test_what_is_known_only_at_the_end_is_added_to_the_tasks(recorder, tmp_path)
     completed, lost = lines(tmp_path, "tasks.jsonl")
     assert completed == before[0] | {
         "expected_delay_s": 0.12,
-        "repeats": [[before[0]["hops"][0], before[0]["hops"][0] | {"node": "hub", "failed": [["core", 0.7]]}]],
+        "repeats": [[before[0]["hops"][0], before[0]["hops"][0] | {"node": "hub", "failed": [["core", 0.7, False]]}]],
     }
     assert lost == before[1] | {"expected_delay_s": None}
 

@@ -71,7 +71,7 @@ def test_a_calm_run_holds_and_every_task_has_its_expected_delay(tmp_path):
     assert len(tasks) > 30
     for task in tasks:
         assert task["expected_delay_s"] == pytest.approx(task["delay_s"], abs=0.02)
-        assert [receiver for receiver, _ in task["offers"]] == ["near"]
+        assert [[receiver, taken] for receiver, _, taken in task["offers"]] == [["near", True]]
         assert task["created_s"] <= task["offers"][0][1] < task["hops"][0]["received_s"]
 
 

@@ -126,19 +126,19 @@ def link_dead(run: Run) -> Disturbed:
 
 
 def rate_cut(run: Run) -> Disturbed:
-    """A busy link's rate is cut to a hundredth, from one end, for the rest of the run."""
+    """A busy link's rate is a hundredth, from one end, for 8 s."""
     one, other = _used_link(run)
     interface = run.interface(one, other)
-    for line in run.tc(one, "class", "show", "dev", interface).splitlines():
-        words = line.split()
-        if words[:2] == ["class", "htb"] and "parent" not in words and "root" not in words:
-            continue
-        if words[:2] == ["class", "htb"]:
-            parent = words[words.index("parent") + 1] if "parent" in words else None
-            rate = max(1000.0, _bit_per_s(words[words.index("rate") + 1]) / 100)
-            place = ["parent", parent] if parent else []
+    classes = [line.split() for line in run.tc(one, "class", "show", "dev", interface).splitlines()]
+    for divisor in (100.0, 1.0):
+        for words in classes:
+            place = words[words.index("parent") :][:2] if "parent" in words else []
+            rate = max(1000.0, _bit_per_s(words[words.index("rate") + 1]) / divisor)
+            burst = ["burst", words[words.index("burst") + 1], "cburst", words[words.index("cburst") + 1]]
             run.tc(one, "class", "change", "dev", interface, *place, "classid", words[2], "htb", "rate",
-                   f"{rate:.0f}bit", "ceil", f"{rate:.0f}bit", "burst", "1600", "cburst", "1600")  # fmt: skip
+                   f"{rate:.0f}bit", "ceil", f"{rate:.0f}bit", *burst)  # fmt: skip
+        if divisor > 1:
+            time.sleep(8)
     return Disturbed(f"rate of {one} - {other} cut", (("link", (one, other)),))
 
 
