@@ -191,9 +191,13 @@ def _print_plan(console: Console, segment: SegmentOptimum) -> None:
     if len(devices) > DEVICES_SHOWN:
         rows.append((f"({len(devices) - DEVICES_SHOWN} more)", "", "", "--json shows them"))
     for name, utilisation in segment.utilisation.items():
-        threshold = f"{segment.thresholds[name]:.3f}" if name in segment.thresholds else ""
+        threshold = _threshold(segment.thresholds[name]) if name in segment.thresholds else ""
         rows.append((name, f"{utilisation:.0%}", threshold, _shares(segment.plan.get(name, {}))))
     _table(console, ("node", "busy", "threshold", "offloads to"), rows, left={"node", "offloads to"})
+
+
+def _threshold(threshold: float) -> str:
+    return f"{threshold:.3f}" if threshold <= 1 else "never"
 
 
 def _shares(row: Mapping[str, float]) -> str:

@@ -114,7 +114,7 @@ def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
     ('fixed-threshold', {'threshold': 0.7})
 
     Raises:
-        InputError: a parameter is not of the form key=value.
+        InputError: a parameter is not of the form key=value, or is stated twice.
     """
     name, _, rest = text.strip().partition(":")
     if name.endswith(".py"):
@@ -126,6 +126,8 @@ def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
         if not (key.strip() and equals and value.strip()):
             hint = "as in dto-ee:threshold=0.7"
             raise InputError(f"policy {text!r}: {item!r} is not of the form key=value", hint=hint)
+        if key.strip() in parameters:
+            raise InputError(f"policy {text!r} states {key.strip()} twice", hint="state each parameter once")
         parameters[key.strip()] = value.strip() if key.strip() == LABEL else _value(value.strip())
     return name, parameters
 
@@ -151,6 +153,8 @@ def check_label(name: str, parameters: Mapping[str, object], label: str | None) 
     if not label.strip() or len(label) > MAX_LABEL_CHARACTERS or not label.isprintable() or "," in label:
         hint = f"1 to {MAX_LABEL_CHARACTERS} characters and no comma, as in {name}:label=Mine"
         raise InputError(f"policy {name}: {shown(label)} is no label", hint=hint)
+    if label in _POLICIES and label != name:
+        raise InputError(f"policy {name}: {label} is the name of another policy", hint="choose another label")
 
 
 def _has_label(name: str) -> bool:

@@ -114,7 +114,8 @@ def weights(value: object, alive: Mask) -> Array:
     """
     found, count = numbers_of(value), len(alive)
     if found is None or found.shape != (count,):
-        raise WrongAnswer("weights", value, f"{count} numbers, one for each receiver")
+        numbers = "one number, as there is one receiver" if count == 1 else f"{count} numbers, one for each receiver"
+        raise WrongAnswer("weights", value, numbers)
     living = found[alive]
     if not (np.isfinite(living).all() and (living >= 0).all()):
         raise WrongAnswer("weights", value, "finite numbers that are not negative, one for each receiver")

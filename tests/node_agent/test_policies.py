@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node_agent.dtoee.thresholds import Onward
 from node_agent.errors import InputError
-from node_agent.policies import make_policy, parse_policy, policy_names
+from node_agent.policies import check_label, make_policy, parse_policy, policy_names
 from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
 from node_agent.routing import UNHEARD
@@ -293,3 +293,22 @@ def test_dto_ee_is_settled_once_its_gap_is_small_or_falls_no_further():
     policy.start_slot()
     assert not policy.settled([0.3])
     assert not make_policy("dto-ee", {"stop_gap": 0}).settled([0.3, 0.2, 0.26, 0.24])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fixed-threshold:threshold=0.1,threshold=0.9", "states threshold twice"),
+        ("uniform:label=a,label=b", "states label twice"),
+    ],
+)
+def test_a_parameter_is_stated_once(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_policy(text)
+
+
+def test_a_label_may_not_be_the_name_of_another_policy():
+    with pytest.raises(InputError, match=r"policy dto-ee: uniform is the name of another policy"):
+        check_label("dto-ee", {}, "uniform")
+    check_label("dto-ee", {}, "dto-ee")
+    check_label("dto-ee", {}, "Uniform, nearly".replace(",", ""))
