@@ -97,7 +97,8 @@ def _labels(texts: Sequence[str]) -> list[str]:
     taken: dict[str, str] = {}  # and the text that states it
     for text, label in zip(texts, stated, strict=True):
         if label is not None and taken.setdefault(label, text) != text:
-            raise InputError(f"policies {taken[label]} and {text} have one label", hint="give one of them another label=")
+            hint = "give one of them another label="
+            raise InputError(f"policies {taken[label]} and {text} have one label", hint=hint)
     labels: list[str] = []
     for text, label in zip(texts, stated, strict=True):
         own, number = label or _default_label(text), 1
