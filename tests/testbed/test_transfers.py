@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from testbed.scenario import LinkChange, LinkShape
-from testbed.transfers import is_troubled, joined, outside_validation, transfers
+from testbed.transfers import is_troubled, joined, most_byte_per_s, outside_validation, transfers
 from tests.testbed.network.scenarios import scenario
 
 MS = 1e-3
@@ -63,6 +63,26 @@ def test_equal_links_have_equal_figures():
     assert transfers([shape], 1000, 1.0) is transfers([shape], 1000, 1.0) or (
         transfers([shape], 1000, 1.0) == transfers([shape], 1000, 1.0)
     )
+
+
+@pytest.mark.parametrize("loss", [0.4, 0.95])
+def test_where_most_is_lost_next_to_nothing_gets_through(loss):
+    found = transfers([LinkShape(20.0, 0.005, loss=loss)], 1000, 1.0)
+    assert 0 < found.rate_per_s < 0.5
+    assert 1 < found.mean_late_s < float("inf")
+
+
+@pytest.mark.parametrize(("loss", "delay_s"), [(0.01, 0.002), (0.01, 0.06), (0.03, 0.02), (0.1, 0.02), (0.1, 0.002)])
+def test_the_estimate_of_what_tcp_gets_through_is_near_what_is_simulated(loss, delay_s):
+    shape = LinkShape(50.0, delay_s, loss=loss)
+    simulated = transfers([shape], 1000, 1.0).rate_per_s * 1000
+    assert simulated == pytest.approx(most_byte_per_s([shape], 1.0), rel=0.35)
+
+
+def test_the_estimate_knows_when_hardly_anything_gets_through_and_never_exceeds_the_rate():
+    assert most_byte_per_s([LinkShape(50.0, 0.005, loss=0.4)], 1.0) < 500
+    assert most_byte_per_s([LinkShape(8.0, 0.005, loss=1e-6)], 1.0) == 1e6
+    assert most_byte_per_s([LinkShape(8.0, 0.005)], 1.0) == 1e6
 
 
 @pytest.mark.parametrize(
