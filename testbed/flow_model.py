@@ -41,7 +41,7 @@ from testbed.scenario import (
 )
 from testbed.trace.following import mean_shape, traced_courses
 from testbed.trace.workload import Arrival
-from testbed.transfers import Transfers, is_troubled, transfers
+from testbed.transfers import Transfers, is_troubled, most_byte_per_s, transfers
 
 FRAMING_BYTES = 20  # ZeroMQ's lengths and flags of a message with a tensor frame
 BITS_PER_MBIT = 1e6
@@ -238,6 +238,7 @@ def flow_model(
     *,
     down: frozenset[str] = frozenset(),
     ways: Ways | None = None,
+    capacities_only: bool = False,
 ) -> FlowModel:
     """The flow model of a scenario as it stands, without its events.
 
@@ -246,6 +247,8 @@ def flow_model(
         table: the exit table, one column per stage.
         down: nodes that do not run.
         ways: routes of the scenario as it started, if it has changed since.
+        capacities_only: loss and jitter cost no time, and what TCP gets through lossy links is estimated: all that
+            utilisations need, without a simulation of each kind of route.
 
     Raises:
         CutOff: a device that offers tasks reaches no living chain of servers.
@@ -262,6 +265,8 @@ def flow_model(
     lateness_of: dict[tuple[str, str], Transfers] = {}
 
     def late_of(sender: str, receiver: str, route: Sequence[LinkShape], byte_count: int) -> Transfers | None:
+        if capacities_only:
+            return Transfers((0.0,), most_byte_per_s(route, scenario.time_scale) / byte_count)
         found = lateness(route, byte_count, scenario.time_scale)
         if found is not None:
             lateness_of[sender, receiver] = found

@@ -24,7 +24,7 @@ def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
     ways = Ways(scenario)
     for segment in segments(scenario):
         try:
-            model = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways)
+            model = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways, capacities_only=True)
         except CutOff as error:
             yield f"{_span(segment, scenario)}{error}"
             continue
