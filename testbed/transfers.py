@@ -195,7 +195,8 @@ def _beyond(shape: LinkShape, time_scale: float) -> Iterator[str]:
         yield f"jitter {jitter_s * 1e3:g} ms{real}"
     if not LEAST_VALIDATED_S - ROUNDING_S <= delay_s <= MOST_VALIDATED_S + ROUNDING_S:
         yield f"delay {delay_s * 1e3:g} ms{real}"
-    if rate < LEAST_MBIT_PER_S - ROUNDING_S and not shape.lull:
+    # Jitter alone holds a message up by its slowest segment, whatever the rate.
+    if shape.loss and rate < LEAST_MBIT_PER_S - ROUNDING_S and not shape.lull:
         yield f"rate {rate:g} Mbit/s{real}"
 
 
