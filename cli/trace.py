@@ -111,18 +111,19 @@ def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:
     if as_json:
         _print_json(file, found)
         return
-    click.echo(f"network trace of {found['duration_s']:g} s in {found['steps']} steps")
+    steps = f"{found['steps']} step{'s'[: found['steps'] != 1]}"
+    click.echo(f"network trace of {found['duration_s']:g} s in {steps}")
     if found["mean_rate_mbit_per_s"] is not None:
         click.echo(
             f"rate    mean {found['mean_rate_mbit_per_s']:.3f} Mbit/s, "
             f"{found['least_rate_mbit_per_s']:.3f} to {found['greatest_rate_mbit_per_s']:.3f}"
         )
-        click.echo(f"outage  {found['outage_share']:.1%} of the time, {found['longest_outage_s']:g} s at most")
+        click.echo(f"outage  {_percent(found['outage_share'], 1)} of the time, {found['longest_outage_s']:g} s at most")
     if found["mean_delay_s"] is not None and found["greatest_delay_s"] is not None:
         greatest_ms = found["greatest_delay_s"] * 1e3
         click.echo(f"delay   mean {found['mean_delay_s'] * 1e3:.1f} ms, {greatest_ms:.1f} ms at most")
     if found["mean_loss"] is not None:
-        click.echo(f"loss    mean {found['mean_loss']:.2%}")
+        click.echo(f"loss    mean {_percent(found['mean_loss'], 2)}")
 
 
 @command.command()
@@ -218,3 +219,7 @@ def _print_json(file: str, found: Mapping[str, object]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(share: float | None, digits: int) -> str:
+    return "-" if share is None else f"{share * 100:.{digits}f} %"

@@ -19,11 +19,18 @@ from node_agent.wire import Hop
 from testbed.backlog import Tasks, overload
 from testbed.observer import RunObserver
 from testbed.recorder import Recorder
-from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
+from testbed.scenario import (
+    DRAIN_S,
+    CapacityChange,
+    Event,
+    LinkChange,
+    NodeChange,
+    RateChange,
+    Scenario,
+)
 from testbed.summary import COUNTED_FIELDS, summarise
 from testbed.trace.workload import Arrival
 
-DRAIN_S = 90.0  # how long results are waited for after the end of the workload, and on while some still come
 STILL_S = 30.0  # without any end of a task
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from node_agent.models import Bundle
 from node_agent.policies import make_policy
 from node_agent.policies.parameters import NEVER_WORD
-from testbed.flow_model import CutOff, FlowModel, Segment, flow_model, segments
+from testbed.flow_model import CutOff, FlowModel, flow_model, segments
 from testbed.flow_program import FlowProgramme
 from testbed.network.routes import Ways
 from testbed.scenario import Scenario
@@ -15,9 +15,21 @@ def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
     """When, and on which conditions, tasks will pile up in a scenario, in words; none where some plan serves all.
 
     The least utilisation that any plan gives the busiest server or link (a linear programme, see `FlowProgramme`), by
-    segment of the run: at the threshold that the policy starts with, and with every task leaving at the first exit,
+    segment of the run (adjoining ones of which the same is said are one): at the threshold that the policy starts with, and with every task leaving at the first exit,
     which is the least work that there is.
     """
+    spans: list[tuple[float, float, str]] = []
+    for begin_s, end_s, said in _by_segment(scenario, bundle):
+        if spans and spans[-1][1:] == (begin_s, said):
+            begin_s = spans.pop()[0]  # noqa: PLW2901
+        spans.append((begin_s, end_s, said))
+    for begin_s, end_s, said in spans:
+        whole = begin_s <= 0 and end_s >= scenario.duration_s
+        yield said if whole else f"from {begin_s:g} to {end_s:g} s: {said}"
+
+
+def _by_segment(scenario: Scenario, bundle: Bundle) -> Iterator[tuple[float, float, str]]:
+    """(begin [s], end [s], what is wrong) of the segments in which something is."""
     cut, activation = scenario.model.cut, scenario.model.activation
     profiles, table = bundle.profiles(cut, activation), bundle.exit_table(cut)
     threshold = make_policy(scenario.policy.name, scenario.policy.parameters).first_threshold
@@ -26,25 +38,23 @@ def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
         try:
             model = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways, capacities_only=True)
         except CutOff as error:
-            yield f"{_span(segment, scenario)}{error}"
+            yield segment.begin_s, segment.end_s, str(error)
             continue
         least, stated = (_least_utilisation(model, at) for at in (0.0, threshold))
         if least >= 1:
-            yield (
-                f"{_span(segment, scenario)}tasks will pile up: even with all of them leaving at the first exit, the "
-                f"busiest server or link would have to work {least:.0%} of the time".replace("%", " %")
+            said = (
+                "tasks will pile up: even with all of them leaving at the first exit, the "
+                f"busiest server or link would have to work {least:.0%} of the time"
             )
         elif stated >= 1:
             shown = f"{threshold:g}" if threshold <= 1 else NEVER_WORD
-            yield (
-                f"{_span(segment, scenario)}tasks will pile up at a threshold of {shown}, where the busiest "
-                f"server or link would have to work {stated:.0%} of the time".replace("%", " %")
+            said = (
+                f"tasks will pile up at a threshold of {shown}, where the busiest "
+                f"server or link would have to work {stated:.0%} of the time"
             )
-
-
-def _span(segment: Segment, scenario: Scenario) -> str:
-    whole = segment.begin_s <= 0 and segment.end_s >= scenario.duration_s
-    return "" if whole else f"from {segment.begin_s:g} to {segment.end_s:g} s: "
+        else:
+            continue
+        yield segment.begin_s, segment.end_s, said.replace("%", " %")
 
 
 def _least_utilisation(model: FlowModel, threshold: float) -> float:

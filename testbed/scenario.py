@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+DRAIN_S = 90.0  # how long results are waited for after the end of the workload, and on while some still come
+
 ComputeMode = Literal["paced", "quota"]
 ArrivalProcess = Literal["poisson", "bursty"]
 Parameter = float | int | bool | str  # of a policy
@@ -157,7 +159,7 @@ class Scenario:
     """Everything a run needs to know, with nothing left to chance but the workload trace.
 
     `offload_to` maps every offloader (device, or server before the last stage) to its receivers in the next stage.
-    `events` are sorted by time.
+    `events` are sorted by time. Steps of network traces go on after the end, for as long as a run may drain.
     """
 
     name: str
@@ -196,7 +198,8 @@ class Scenario:
     @property
     def link_changes_per_s(self) -> float:
         """How many steps of network traces come in a second of the run, over all links."""
-        return (len(self.events) - len(self.incidents)) / self.duration_s
+        within = sum(isinstance(e, LinkChange) and e.traced and e.at_s < self.duration_s for e in self.events)
+        return within / self.duration_s
 
     @property
     def followers(self) -> Mapping[str, tuple[tuple[str, str], ...]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node_agent.errors import InputError
-from testbed.scenario import LinkChange, LinkShape
+from testbed.scenario import DRAIN_S, LinkChange, LinkShape
 from testbed.topology.link_forms import TracedLinkEntry, TraceEntry, TracePair
 from testbed.topology.places import Path as EntryPath
 from testbed.topology.shapes import shape_fault
@@ -166,7 +166,11 @@ class Follower:
 
 
 def compile_steps(compiler: "Compiler") -> list[LinkChange]:
-    """The changes of all links that follow a trace, in no order, but for their first shapes."""
+    """The changes of all links that follow a trace, in no order, but for their first shapes.
+
+    They go on after the end of the run, while its tasks drain: for DRAIN_S, or as much of it, halved and halved again,
+    as MAX_CHANGES leaves room for. What the links are then, they remain. A run that ends in an outage thus leaves it.
+    """
     everyone = [follower for _, followers in compiler.followers.values() for follower in followers]
     changed = sum(follower.changes_within(compiler.duration_s) for follower in everyone)
     if changed > MAX_CHANGES:
@@ -175,12 +179,13 @@ def compile_steps(compiler: "Compiler") -> list[LinkChange]:
         every = _shown_step(_fitting_step_s(everyone, compiler.duration_s))
         compiler.complain(path, message, f"state longer steps ({every}), or a shorter duration")
         return []
+    until_s = _followed_until_s(everyone, compiler.duration_s)
     changes: list[LinkChange] = []
     for pair, (index, followers) in compiler.followers.items():
         ends = compiler.links[pair].ends
         senders: tuple[str | None, ...] = (None,) if len(followers) == 1 else ends
         for sender, follower in zip(senders, followers, strict=True):
-            for at_s, shape in follower.shapes(compiler.duration_s):
+            for at_s, shape in follower.shapes(until_s):
                 if compiler.intact("links") and (fault := shape_fault(shape, compiler.document.time_scale)):
                     where = f"the link {ends[0]} - {ends[1]} at {at_s:g} s"
                     compiler.complain(
@@ -190,6 +195,15 @@ def compile_steps(compiler: "Compiler") -> list[LinkChange]:
                 if at_s > 0:
                     changes.append(LinkChange(at_s, ends, shape, traced=True, sender=sender))
     return changes
+
+
+def _followed_until_s(followers: Sequence[Follower], duration_s: float) -> float:
+    """Until when links follow their traces, with which they change no more often than is possible."""
+    for halvings in range(8):
+        until_s = duration_s + DRAIN_S / 2**halvings
+        if sum(follower.changes_within(until_s) for follower in followers) <= MAX_CHANGES:
+            return until_s
+    return duration_s
 
 
 def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float:

@@ -21,7 +21,7 @@ def traced_courses(scenario: Scenario) -> Mapping[Ends, Course]:
             if link.down_shape is not None:
                 courses[link.ends[::-1]] = [(0.0, link.down_shape)]
     for event in scenario.events:
-        if isinstance(event, LinkChange) and event.traced:
+        if isinstance(event, LinkChange) and event.traced and event.at_s < scenario.duration_s:
             courses[event.directions[0]].append((event.at_s, event.shape))
     return dict(courses)
 

@@ -43,4 +43,4 @@ def is_workload(line: bytes, name: str) -> bool:
     """
     if line[:1] == b"{" or format_of_line(line) is not None:
         return line[:1] == b"{"
-    return format_of_name(name) is None and (not line or name.endswith(".jsonl"))
+    return format_of_name(name) is None and name.endswith(".jsonl")

@@ -5,6 +5,7 @@ A trace is JSON lines sorted by time: `{"time_s": 0.123, "device": "cam-1", "sam
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ QUIET_FACTOR = (1 - BURST_SHARE * BURST_FACTOR) / (1 - BURST_SHARE)
 MEAN_BURST_S = 2.0
 MEAN_QUIET_S = MEAN_BURST_S * (1 - BURST_SHARE) / BURST_SHARE
 
+_YAML_LINE = re.compile(rb"(---|[A-Za-z_]+:)(\s|$)")
 _TICKS_PER_S = 1_000_000  # times are whole microseconds, so that a written trace reads back equal
 
 
@@ -159,6 +161,7 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
     arrivals: list[Arrival] = []
     problems: list[str] = []
     latest_s = 0.0
+    unread: list[bytes] = []
     for number, raw in enumerate(lines, start=1):
         if number == 1:
             raw = raw.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901
@@ -167,6 +170,7 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
             line = _decoded(raw, decoder)
         except ValueError as error:
             problems.append(f"{source}:{number}: {error}")
+            unread.append(raw)
             if len(problems) > MAX_PROBLEMS or (len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n")):
                 break  # of a line without end, what follows cannot be told apart into lines without bound
             continue
@@ -179,6 +183,10 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
         latest_s = max(latest_s, line.time_s)
         arrivals.append(Arrival(line.time_s, line.device, line.sample))
     if problems:
+        if not arrivals and len(problems) > 1 and not any(_like_json(raw) for raw in unread):
+            is_yaml = any(map(_YAML_LINE.match, unread))
+            kind = "a YAML file, such as a topology" if is_yaml else "no line of it is a JSON object"
+            problems = [f"{source}: not a workload trace ({kind})"]
         raise TraceError(problems, hint='a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time')
     return arrivals
 
@@ -201,6 +209,11 @@ def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text") from None
     return line
+
+
+def _like_json(raw: bytes) -> bool:
+    """Whether a line that could not be read was at least meant as one of a workload: an object, whole or cut off."""
+    return raw.lstrip().startswith(b"{")
 
 
 def _refuse_repeated(pairs: list[tuple[str, object]]) -> None:
@@ -232,7 +245,8 @@ def _beyond(time_s: float, where: str) -> TraceError:
 
 
 def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    """With a small first letter, unless it begins with an abbreviation."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def _stream(seed: int, purpose: str, name: str) -> np.random.Generator:

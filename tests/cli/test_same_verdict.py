@@ -1,6 +1,7 @@
 """`topology validate` refuses what `run` and `simulate` refuse, in the same words and with the same exit code."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -169,6 +170,14 @@ def test_overload_at_the_policys_threshold_or_for_a_time_is_predicted_as_such(fo
     (folder / "t.yaml").write_text(SMALL + down)
     said = said_by(capsys, "topology", "validate", "t.yaml")[1]
     assert "warning: from 4 to 8 s: 'cam-1' reaches no living chain" in said
+    # A link that follows a trace is looked at slot by slot; what goes on in the next slot is said once.
+    (folder / "steady.csv").write_text("time_s,rate_mbit_per_s\n0,8\n1,8.1\n2,8\n")
+    traced = re.sub(r"(from: cam[^}]*?)rate: [^,]*", r"\1trace: steady.csv", SMALL)
+    surge = "events: [{at: 50 %, device: cam, rate: x80}]\n"
+    (folder / "t.yaml").write_text(traced.replace("slot: 2 s", "slot: 1 s") + surge)
+    said = said_by(capsys, "topology", "validate", "t.yaml")[1]
+    assert said.count("tasks will pile up") == 1
+    assert "warning: from 4 to 8 s: tasks will pile up" in said
 
 
 def test_a_comparison_of_one_policy_says_so(folder, capsys):

@@ -1,6 +1,7 @@
 """`trace generate`, `inspect`, `convert` and `generate-link` as a user runs them."""
 
 import json
+import re
 import shlex
 from itertools import groupby
 from pathlib import Path
@@ -96,9 +97,24 @@ def test_a_link_is_made_up_shown_and_converted(tmp_path: Path, capsys: pytest.Ca
     assert exit_code_of("trace", "inspect", series) == 0
     said = capsys.readouterr().out
     assert said.startswith("network trace of 60 s in 600 steps\nrate    mean ")
-    assert "% of the time" in said
+    assert re.search(r"\noutage  [0-9.]+ % of the time", said)
     assert "\ndelay   mean " in said
     assert (tmp_path / "b.down").read_text().split()[-1] == "60000"
+
+
+def test_what_is_shown_of_a_short_or_an_empty_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text("time_s,rate_mbit_per_s,loss\n0,4,0.01\n1,4,0.01\n")
+    assert exit_code_of("trace", "inspect", "--every", "5 s", str(tmp_path / "t.csv")) == 0
+    said = capsys.readouterr().out
+    assert " in 1 step\n" in said
+    assert "loss    mean 1.00 %\n" in said
+    for name in ("t", "t.txt", "t.csv", "t.mahi"):
+        for content in ("", "\n \n"):
+            (tmp_path / name).write_text(content)
+            assert exit_code_of("trace", "inspect", str(tmp_path / name)) == 3
+            assert f"{name}:1: empty\n" in capsys.readouterr().err
+    (tmp_path / "t.jsonl").write_text("")  # a workload without a task
+    assert exit_code_of("trace", "inspect", str(tmp_path / "t.jsonl")) == 0
 
 
 @pytest.mark.parametrize(

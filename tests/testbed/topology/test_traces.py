@@ -61,7 +61,7 @@ def test_a_link_follows_its_trace_from_the_first_moment_on(folder: Path) -> None
         (0.0, 8.0), (1.0, 4.0), (3.0, none), (4.0, 8.0), (5.0, 4.0), (7.0, none), (8.0, 8.0), (9.0, 4.0)
     ]  # fmt: skip
     assert all(shape.delay_s == 0.002 and shape.queue_packets == 50 for _, shape in course)
-    assert len(scenario.events) == 3 * 7
+    assert len([event for event in scenario.events if event.at_s < 10]) == 3 * 7
     assert all(isinstance(event, LinkChange) and event.traced for event in scenario.events)
     assert [event.at_s for event in scenario.events] == sorted(event.at_s for event in scenario.events)
     assert scenario.incidents == ()
@@ -263,9 +263,27 @@ def test_only_the_steps_of_the_run_are_counted(folder: Path, monkeypatch: pytest
     (folder / "long.csv").write_text("time_s,rate_mbit_per_s\n" + "".join(f"{n},{n % 7 + 1}\n" for n in range(9000)))
     for trace in ("long.csv", "{file: long.csv, offset: 8990 s}", "{file: rates.csv, offset: 1000000 s}"):
         scenario = scenario_of(folder, f"delay: 2 ms, trace: {trace}", duration_s=11.0)
-        assert 3 * 7 <= sum(isinstance(event, LinkChange) for event in scenario.events) <= 3 * 11
+        within = [event for event in scenario.events if isinstance(event, LinkChange) and event.at_s < 11]
+        assert 3 * 7 <= len(within) <= len(scenario.events) <= 36
     with pytest.raises(TopologyError, match="make up to 39 changes"):
         scenario_of(folder, "delay: 2 ms, trace: long.csv", duration_s=13.5)
+
+
+def test_links_follow_their_traces_while_tasks_drain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, ends_out = (scenario_of(folder, "delay: 2 ms, trace: rates.csv", duration_s=end_s) for end_s in (200.0, 3.5))
+    after = [event for event in ends_out.events if event.at_s >= 3.5]
+    assert isinstance(after[0], LinkChange)
+    assert (after[0].at_s, after[0].shape.rate_mbit_per_s) == (4.0, 8.0)  # the outage ends, although the run is over
+    assert ends_out.events == tuple(event for event in whole.events if event.at_s < 3.5 + 90)
+    # It is none of the run's figures.
+    assert ends_out.link_changes_per_s == 2 * 3 / 3.5
+    assert [at_s for at_s, _ in course_of(ends_out, "cam-1", "near")] == [0.0, 1.0, 3.0]
+    assert ends_out.incidents == ()
+    # There is less of it where the changes would be too many; 3 in 4 s on each of three links.
+    monkeypatch.setattr(traces, "MAX_CHANGES", 100)
+    short = scenario_of(folder, "delay: 2 ms, trace: rates.csv", duration_s=3.5)
+    assert 3.5 + 22.5 - 2 <= short.events[-1].at_s < 3.5 + 22.5 + 45
+    assert len(short.events) <= 100
 
 
 @pytest.mark.parametrize("laps", [*range(1, 40), 12345])
@@ -312,7 +330,8 @@ def test_a_hundred_thousand_rows_are_followed_for_a_short_run(folder: Path) -> N
     rows = "".join(f"{n / 10:.1f},{n % 7 + 1}\n" for n in range(100_000))
     (folder / "long.csv").write_text("time_s,rate_mbit_per_s\n" + rows)
     scenario = scenario_of(folder, "delay: 2 ms, trace: {file: long.csv, offset: 0..10000 s}", duration_s=20.0)
-    assert 3 * 199 <= len(scenario.events) <= 3 * 200
+    assert 3 * 199 <= sum(event.at_s < 20 for event in scenario.events) <= 3 * 200
+    assert len(scenario.events) <= 3 * 1100
 
 
 def test_the_bounds_of_a_rate_are_possible(folder: Path) -> None:

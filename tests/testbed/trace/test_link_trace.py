@@ -160,7 +160,7 @@ def test_the_format_is_told_by_name_or_content() -> None:
     assert guess_format(b"time_s", "x.down") == "mahimahi"
     assert guess_format(b"12\n13\n", "x.txt") == "mahimahi"
     assert guess_format(b"time_s,delay_s\n", "x.txt") == "csv"
-    for line, workload in ((b"12", False), (b"time_s,", False), (b'{"time_s"', True), (b"", True), (b"?", False)):
+    for line, workload in ((b"12", False), (b"time_s,", False), (b'{"time_s"', True), (b"", False), (b"?", False)):
         assert is_workload(line, "t") == workload
     for name, workload in (("t.jsonl", True), ("t.csv", False), ("t.txt", False)):  # where the bytes do not tell
         assert is_workload(b"?", name) == workload

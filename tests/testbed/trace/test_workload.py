@@ -83,6 +83,7 @@ def test_what_is_written_reads_back(rows: list[tuple[float, str, int]]) -> None:
         (GOOD_LINE + GOOD_LINE[:20], "t.jsonl:2: the last line is cut off"),
         (GOOD_LINE + "oops\n", "t.jsonl:2: not JSON"),
         (GOOD_LINE + "\n" + GOOD_LINE, "t.jsonl:2: empty line"),
+        ("{oops}\n", "t.jsonl:1: not JSON: JSON is malformed"),
         ('{"time_s": 0.5, "device": "cam-1"}\n', "t.jsonl:1: object missing required field `sample`"),
         (GOOD_LINE.replace("}", ', "label": 1}'), "t.jsonl:1: object contains unknown field `label`"),
         (GOOD_LINE.replace("0.5", "-0.5"), "t.jsonl:1: expected `float` >= 0"),
@@ -130,6 +131,12 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str | bytes, said: str) -> No
             "t.jsonl:1: a network trace (a time series), and not a workload",
             "trace: FOLDER/t.jsonl in an entry of links",
         ),
+        (
+            "# A topology.\nname: small\nmodel: {name: glyphs, cut: [3, 5]}\ndevices:\n  cam: {rate: 2 /s}\n" * 9,
+            "t.jsonl: not a workload trace (a YAML file, such as a topology)",
+            "a line is {",
+        ),
+        ("Not of\nthis kind.\n" * 50, "t.jsonl: not a workload trace (no line of it is a JSON object)", "a line is {"),
     ],
 )
 def test_what_is_no_workload_at_all_is_said_once(tmp_path: Path, text: str, said: str, advised: str) -> None:
@@ -148,7 +155,7 @@ def test_a_colon_in_a_name_is_no_repeated_key(tmp_path: Path) -> None:
 def test_all_bad_lines_are_reported_up_to_a_limit(tmp_path: Path) -> None:
     text = "oops\n" + GOOD_LINE + "{}\n"
     assert [problem.split(": ")[0] for problem in problems_of(tmp_path / "t", text)] == ["t:1", "t:3"]
-    assert len(problems_of(tmp_path / "t", "oops\n" * 10_000)) == MAX_PROBLEMS + 1
+    assert len(problems_of(tmp_path / "t", "{oops\n" * 10_000)) == MAX_PROBLEMS + 1
     with pytest.raises(TraceError, match="… and more"):
         read_trace(tmp_path / "t")
 
