@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COUNTING_WINDOW_S = 1.0
 _FORMATS = click.Choice(["csv", "mahimahi"])
 _EVERY = (
-    "Length of the steps that it is averaged over; a bare number is seconds.  "
+    "Length of the steps that it is averaged over, outages apart; a bare number is seconds.  "
     "[default: 100 ms for mahimahi, else its rows]"
 )
 

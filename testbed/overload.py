@@ -15,8 +15,8 @@ def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
     """When, and on which conditions, tasks will pile up in a scenario, in words; none where some plan serves all.
 
     The least utilisation that any plan gives the busiest server or link (a linear programme, see `FlowProgramme`), by
-    segment of the run (adjoining ones of which the same is said are one): at the threshold that the policy starts with, and with every task leaving at the first exit,
-    which is the least work that there is.
+    segment of the run (adjoining ones of which the same is said are one): at the threshold that the policy starts with,
+    and with every task leaving at the first exit, which is the least work that there is.
     """
     spans: list[tuple[float, float, str]] = []
     for begin_s, end_s, said in _by_segment(scenario, bundle):

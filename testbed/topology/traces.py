@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ from testbed.scenario import DRAIN_S, LinkChange, LinkShape
 from testbed.topology.link_forms import TracedLinkEntry, TraceEntry, TracePair
 from testbed.topology.places import Path as EntryPath
 from testbed.topology.shapes import shape_fault
-from testbed.trace.link_trace import LinkTrace, parse_link_trace, read_bytes
-from testbed.trace.outages import LULL_MBIT_PER_S, emulated
+from testbed.trace.link_trace import LULL_MBIT_PER_S, LinkTrace, parse_link_trace, read_bytes
+from testbed.trace.outages import emulated
 from testbed.trace.workload import TraceError
 
 if TYPE_CHECKING:
@@ -176,8 +176,9 @@ def compile_steps(compiler: "Compiler") -> list[LinkChange]:
     if changed > MAX_CHANGES:
         message = f"the links' traces make up to {changed} changes, and {MAX_CHANGES} are possible"
         path = ("links", min(index for index, _ in compiler.followers.values()), "trace")
-        every = _shown_step(_fitting_step_s(everyone, compiler.duration_s))
-        compiler.complain(path, message, f"state longer steps ({every}), or a shorter duration")
+        every_s = _fitting_step_s(everyone, compiler.duration_s)
+        longer = "" if every_s is None else f"longer steps ({_shown_step(every_s)}), or "
+        compiler.complain(path, message, f"state {longer}a shorter duration")
         return []
     until_s = _followed_until_s(everyone, compiler.duration_s)
     changes: list[LinkChange] = []
@@ -200,24 +201,34 @@ def compile_steps(compiler: "Compiler") -> list[LinkChange]:
 def _followed_until_s(followers: Sequence[Follower], duration_s: float) -> float:
     """Until when links follow their traces, with which they change no more often than is possible."""
     for halvings in range(8):
-        until_s = duration_s + DRAIN_S / 2**halvings
+        until_s = duration_s + DRAIN_S / (1 << halvings)
         if sum(follower.changes_within(until_s) for follower in followers) <= MAX_CHANGES:
             return until_s
     return duration_s
 
 
-def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float:
-    """A length of steps with which these links surely change no more often than is possible."""
+def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float | None:
+    """A length of steps with which these links surely change no more often than is possible, if any does.
+
+    Lulls keep steps of their own, however long the others are.
+    """
+    edges = [_lull_edges(follower.trace) for follower in followers]
     for every_s in _ROUND_STEPS_S:
         changed = 0.0
-        for follower in followers:
+        for follower, of_lulls in zip(followers, edges, strict=True):
             length_s = follower.trace.length_s
-            if every_s < length_s:  # else one step holds the whole trace, and there is no change
+            if every_s < length_s or of_lulls:  # else one step holds the whole trace, and there is no change
                 laps = duration_s / length_s + 1 if follower.entry.repeat else 1
-                changed += math.ceil(length_s / every_s) * laps
+                changed += (math.ceil(length_s / every_s) + of_lulls) * laps
         if changed <= MAX_CHANGES:
-            break
-    return every_s
+            return every_s
+    return None
+
+
+def _lull_edges(trace: LinkTrace) -> int:
+    """How often lulls begin or end in an emulated trace."""
+    low = [rate <= LULL_MBIT_PER_S for rate in trace.rate_mbit_per_s or ()]
+    return sum(one != next_one for one, next_one in pairwise(low))
 
 
 def sensible_step(followers: int, time_scale: float) -> str:

@@ -13,10 +13,12 @@ Rates are those of a topology's links: what a TCP transfer gets. A mahimahi oppo
 """
 
 import math
+from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -36,6 +38,8 @@ MOST_DELAY_S = 60.0
 EVERY_S = 0.1
 LEAST_STEP_MS = 10
 SEGMENT_MBIT = SEGMENT_BYTES * 8e-6
+SHORTEST_LULL_S = 0.1
+LULL_MBIT_PER_S = SEGMENT_MBIT / SHORTEST_LULL_S  # below it a trace has a lull, see `testbed.trace.outages`
 
 _SUFFIXES: Mapping[str, TraceFormat] = {
     ".csv": "csv", ".mahi": "mahimahi", ".mahimahi": "mahimahi", ".up": "mahimahi", ".down": "mahimahi",
@@ -112,14 +116,30 @@ class LinkTrace:
 
         return LinkTrace(tuple(self.starts_s[step] for step in kept), self.length_s, *map(of, every))
 
+    def lull_edges_s(self) -> Iterator[float]:
+        """When lulls of 0.1 s or more begin and end; with the trace as the last."""
+        if self.rate_mbit_per_s is None:
+            return
+        steps = zip(self.rate_mbit_per_s, (*self.starts_s[1:], self.length_s), strict=True)
+        begin_s = 0.0
+        for in_lull, piece in groupby(steps, key=lambda step: step[0] < LULL_MBIT_PER_S):
+            end_s = deque(piece, maxlen=1)[0][1]
+            if in_lull and end_s - begin_s >= SHORTEST_LULL_S - 1e-9:
+                yield from (_exact(begin_s), _exact(end_s))
+            begin_s = end_s
+
     def averaged(self, every_s: float) -> "LinkTrace":
         """The trace in steps of `every_s`, the last perhaps shorter, each the mean over its time: volume is kept.
+
+        Decision: a lull of 0.1 s or more begins and ends steps of its own, so that whoever waits for its end does so
+        whatever `every_s` is; rejected: averages across it, in which an outage of 5 s within 20 s was none at all.
 
         Equal traces have equal averages, to the last digit, however they are cut into steps.
         """
         whole = self.merged()
         count = max(1, math.ceil(self.length_s / every_s - 1e-9))
-        starts_s = tuple(_exact(number * every_s) for number in range(count))
+        regular_s = (_exact(number * every_s) for number in range(count))
+        starts_s = tuple(sorted({*regular_s, *whole.lull_edges_s()} - {_exact(self.length_s)}))
         edges_s = (*starts_s, self.length_s)
 
         def means(series: Series | None) -> Series | None:
@@ -218,9 +238,12 @@ def format_of_line(line: bytes) -> TraceFormat | None:
 
 
 def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
-    """Packets counted per interval (begin, end], a packet at 0 ms in the first: the last one ends the trace."""
+    """Packets counted per interval (begin, end], a packet at 0 ms in the first: the last one ends the trace.
+
+    In longer intervals than usual, what would be lulls in the usual ones are kept apart, see `LinkTrace.averaged`.
+    """
     every_ms = round(every_s * 1000)
-    counts: list[int] = []
+    times_ms = array("Q")
     last_ms = 0
     for number, word in _lines(content, source):
         if not word.isdigit():
@@ -234,20 +257,28 @@ def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
             message = f"{source}:{number}: times fall: {at_ms} ms follows {last_ms} ms{_cut_off(content, number)}"
             raise TraceError([message], hint=_MAHIMAHI_HINT)
         last_ms = at_ms
-        interval = max(0, -(-at_ms // every_ms) - 1)
-        if interval >= MAX_STEPS:
+        if -(-at_ms // every_ms) > MAX_STEPS:
             raise _too_many_steps(source, number)
-        counts += [0] * (interval + 1 - len(counts))
-        counts[interval] += 1
-    if not counts:
+        times_ms.append(at_ms)
+    if not times_ms:
         raise TraceError([f"{source}:1: empty"], hint=_MAHIMAHI_HINT)
     if last_ms == 0:
         raise TraceError([f"{source}:1: lasts no time: all packets come at 0 ms"], hint=_MAHIMAHI_HINT)
-    starts_ms = [index * every_ms for index in range(len(counts))]
+    edges_ms = set(range(0, last_ms, every_ms))
+    usual_ms = round(EVERY_S * 1000)
+    if every_ms > usual_ms:
+        for earlier_ms, later_ms in pairwise(chain((0,), times_ms)):
+            begin_ms, end_ms = -(-earlier_ms // usual_ms) * usual_ms, (later_ms - 1) // usual_ms * usual_ms
+            if begin_ms < end_ms:
+                edges_ms |= {begin_ms, end_ms}
+        if len(edges_ms) > 2 * MAX_STEPS:
+            raise _too_many_steps(source, 1)
+    starts_ms = sorted(edges_ms)
+    until = [0, *(bisect_right(times_ms, edge_ms) for edge_ms in starts_ms[1:]), len(times_ms)]
     # One division of whole numbers, so that equal rates are equal to the last digit, however long their steps are.
     rates = [
-        count * SEGMENT_BYTES * 8 / ((min(begin_ms + every_ms, last_ms) - begin_ms) * 1000)
-        for begin_ms, count in zip(starts_ms, counts, strict=True)
+        (after - before) * SEGMENT_BYTES * 8 / ((end_ms - begin_ms) * 1000)
+        for (begin_ms, end_ms), (before, after) in zip(pairwise((*starts_ms, last_ms)), pairwise(until), strict=True)
     ]
     return LinkTrace(tuple(start / 1000 for start in starts_ms), last_ms / 1000, tuple(rates))
 

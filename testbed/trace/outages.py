@@ -3,18 +3,18 @@
 Decision: an emulated link always has a rate, because a frame that the transmitter has begun on keeps the time it needs
 at the rate of then: at a lower rate it would block the link for longer than the outage lasts. A lull, all the time on
 end in which a trace has less than a packet in 0.1 s, brings at least one full packet in its length, at the most one a
-second; that is a rate of bytes, at which several small frames pass. Rejected: a packet in each step, with which an outage in steps of 0.1 s was none at all; and rates from the
-outage's own first steps on, which would make a result depend on how a trace is cut.
+second; that is a rate of bytes, at which several small frames pass. Rejected: a packet in each step, with which an
+outage in steps of 0.1 s was none at all; and rates from the outage's own first steps on, which would make a result
+depend on how a trace is cut.
 """
 
 import math
 from collections.abc import Iterator
 from itertools import groupby
 
-from testbed.trace.link_trace import SEGMENT_MBIT, LinkTrace, Series
+from testbed.trace.link_trace import LULL_MBIT_PER_S, SEGMENT_MBIT, SHORTEST_LULL_S, LinkTrace, Series
 
-SHORTEST_LULL_S, LONGEST_LULL_S = 0.1, 1.0  # a packet takes as long as the lull, within these
-LULL_MBIT_PER_S = SEGMENT_MBIT / SHORTEST_LULL_S
+LONGEST_LULL_S = 1.0  # a packet takes as long as the lull, from the shortest one to this
 
 
 def outage_rate_mbit_per_s(length_s: float) -> float:

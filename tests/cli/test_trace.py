@@ -91,7 +91,8 @@ def test_a_link_is_made_up_shown_and_converted(tmp_path: Path, capsys: pytest.Ca
     for path, steps in ((series, 600), (packets, 600), (back, 60)):
         assert exit_code_of("trace", "inspect", "--json", path) == 0
         found = json.loads(capsys.readouterr().out)
-        assert (found["file"], found["duration_s"], found["steps"]) == (path, 60, steps)
+        assert (found["file"], found["duration_s"]) == (path, 60)
+        assert steps <= found["steps"] <= steps * (1 if path != back else 2)  # outages have steps of their own
         rates.append(found["mean_rate_mbit_per_s"])
     assert rates[1:] == pytest.approx([rates[0]] * 2, rel=1e-3)
     assert exit_code_of("trace", "inspect", series) == 0

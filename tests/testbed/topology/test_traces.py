@@ -80,7 +80,7 @@ def test_offset_repeat_scale_and_steps(folder: Path) -> None:
     ]  # fmt: skip
     late = scenario_of(folder, "delay: 2 ms, trace: {file: rates.csv, offset: 7.5 s, every: 2 s}")
     assert [(at_s, shape.rate_mbit_per_s) for at_s, shape in course_of(late, "cam-2", "near")] == [
-        (0.0, 2.0), (0.5, 6.0), (2.5, 2.0), (4.5, 6.0), (6.5, 2.0), (8.5, 6.0)
+        (0.0, none), (0.5, 6.0), (2.5, 4.0), (3.5, none), (4.5, 6.0), (6.5, 4.0), (7.5, none), (8.5, 6.0)
     ]  # fmt: skip
 
 
@@ -238,6 +238,10 @@ def test_events_do_not_touch_a_link_with_a_trace(folder: Path) -> None:
 
 def test_the_number_of_changes_and_of_bytes_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = "delay: 2 ms, trace: rates.csv"
+    with pytest.raises(TopologyError, match="make up to 2250000 changes") as caught:
+        scenario_of(folder, link, duration_s=1e6)
+    assert caught.value.hint == "state a shorter duration"  # no step holds an outage and what lies around it
+    (folder / "rates.csv").write_text(RATES.replace("3,0", "3,1"))
     with pytest.raises(TopologyError, match="11:47: the links' traces make up to 2250000 changes") as caught:
         scenario_of(folder, link, duration_s=1e6)
     assert "every: 5 s" in caught.value.hint  # longer than the trace, whose mean then holds

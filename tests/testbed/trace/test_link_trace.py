@@ -4,6 +4,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -253,11 +254,36 @@ def test_an_average_keeps_length_and_volume(values: list[float], data: st.DataOb
     every_s = data.draw(st.integers(10, 3000)) / 1000
     average = trace.averaged(every_s)
     assert average.length_s == trace.length_s
-    assert all(length == pytest.approx(every_s) for length in average.lengths_s()[:-1])
+    assert all(length <= every_s + 1e-6 for length in average.lengths_s())
+    assert {round(number * every_s, 9) for number in range(int(trace.length_s / every_s))} <= set(average.starts_s)
     assert volume_mbit(average) == pytest.approx(volume_mbit(trace), abs=1e-9)
     assert average.delay_s == average.rate_mbit_per_s
     assert average.rate_mbit_per_s is not None
     assert min(values) - 1e-9 <= min(average.rate_mbit_per_s) <= max(average.rate_mbit_per_s) <= max(values) + 1e-9
+
+
+@given(st.lists(st.tuples(st.integers(2, 80), st.integers(1, 80)), min_size=1, max_size=6), st.integers(100, 30_000))
+@settings(deadline=None)
+def test_an_average_keeps_outages(pieces: list[tuple[int, int]], every_ms: int) -> None:
+    """Pieces of a packet every 10 ms and of none, in tenths of a second; as packets and as a time series."""
+    packets: list[int] = []
+    rows, at_ms = ["time_s,rate_mbit_per_s"], 0
+    for full, out in (*pieces, (5, 0)):
+        packets += range(at_ms + 10, at_ms + full * 100 + 1, 10)
+        rows += [f"{(at_ms + n * 100) / 1000},{PACKET_MBIT / 0.01}" for n in range(full)]
+        rows += [f"{(at_ms + n * 100) / 1000},0" for n in range(full, full + out)]
+        at_ms += (full + out) * 100
+    series = "\n".join(rows).encode()
+    for content, name in (("".join(f"{ms}\n" for ms in packets).encode(), "t.mahi"), (series, "t.csv")):
+        usual, average = (parse_link_trace(content, name, every_s=every_s) for every_s in (0.1, every_ms / 1000))
+        assert volume_mbit(average) == pytest.approx(volume_mbit(usual))
+        # A packet apart from the next by 10 ms, a lull of packets may begin and end that much off.
+        off_s = 0.02 if name == "t.mahi" else 1e-6
+        longest_s, total_s = max(out for _, out in pieces) / 10, sum(out for _, out in pieces) / 10
+        assert figures(average)["longest_outage_s"] == pytest.approx(longest_s, abs=off_s)
+        share = figures(average)["outage_share"]
+        assert share is not None
+        assert share * average.length_s == pytest.approx(total_s, abs=off_s * len(pieces))
 
 
 def test_an_average_weighs_by_time() -> None:
@@ -300,7 +326,12 @@ def test_conversion_to_packets_keeps_volume_and_length(tmp_path_factory, values:
     back = read_link_trace(path, every_s=every_ms / 1000)
     assert back.length_s == trace.length_s
     # A packet comes when all of it is there, so at most one slips into the next interval; the last may get one more.
-    for found, wanted in zip(back.rate_mbit_per_s, values, strict=True):
+    edges_s = (*back.starts_s, back.length_s)
+    for step, wanted in enumerate(values):
+        begin_s, end_s = step * every_ms / 1000, (step + 1) * every_ms / 1000
+        inside_s = [max(0.0, min(end_s, until_s) - max(begin_s, at_s)) for at_s, until_s in pairwise(edges_s)]
+        volume = math.fsum(rate * part_s for rate, part_s in zip(back.rate_mbit_per_s, inside_s, strict=True))
+        found = volume / (end_s - begin_s)
         assert abs(found - wanted) <= 2.01 * PACKET_MBIT / (every_ms / 1000) + 1e-6
 
 
