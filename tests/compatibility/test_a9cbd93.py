@@ -75,7 +75,10 @@ def test_a_run_directory_is_replayed_with_the_same_tasks(user, name):
         assert (again["device"], again["sample"], again["label"]) == (task["device"], task["sample"], task["label"])
         if again["exit_stage"] == task["exit_stage"]:
             assert again["prediction"] == task["prediction"]
-    assert summary["delay_s"]["mean"] == pytest.approx(old["delay_s"]["mean"], rel=0.25)
+    # Outages in a recorded trace stop a link now, however it is cut into steps; then, averages hid part of them.
+    rel = 0.5 if name == "traced" else 0.25
+    assert summary["delay_s"]["mean"] == pytest.approx(old["delay_s"]["mean"], rel=rel)
+    assert summary["delay_s"]["p50"] == pytest.approx(old["delay_s"]["p50"], rel=0.15)
     assert summary["accuracy"] == pytest.approx(old["accuracy"], abs=0.05)
 
 
