@@ -289,8 +289,9 @@ def test_a_live_run_that_cannot_keep_up_with_its_traces_says_so(tmp_path: Path) 
     assert "changes of links a second are more than the 500" in told[0]
     changes = outcome.summary["fidelity"]["changes"]
     assert changes["skipped"] > changes["injected"] > 100
-    due = sum(event.at_s <= 2.0 for event in plan.scenario.events)  # later ones come while tasks drain
-    assert changes["injected"] + changes["skipped"] >= due - 25  # none is forgotten
+    # None is forgotten, but that those of the last tenth of a second may not have had their turn when the run ended.
+    due = sum(event.at_s <= 1.9 for event in plan.scenario.events)
+    assert due <= changes["injected"] + changes["skipped"] <= len(plan.scenario.events)
     assert outcome.summary["tasks"]["completed"] > 0
     assert outcome.report is not None
     assert outcome.report.verdict != "held"
