@@ -63,7 +63,8 @@ def test_prices_do_not_wait_behind_tensors(build):
     arrived = send_datagrams(network, "a", "b", count=101, gap_s=0.0, size=1400, low_delay={100})
     assert len(arrived) == 101
     ranks = {number: rank for rank, (number, _, _) in enumerate(arrived)}
-    assert ranks[100] < 40  # what was in the bucket, and what left while the burst was sent
+    # What was in the bucket, and what left while the burst was sent: more on a slow processor.
+    assert ranks[100] < (80 if IN_UML else 40)
     others = [number for number, _, _ in arrived if number != 100]
     assert others == sorted(others)
 
