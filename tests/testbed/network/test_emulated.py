@@ -85,7 +85,8 @@ def test_prices_do_not_wait_behind_tensors_at_a_switch(build):
 def test_a_shorter_queue_drops_nothing_that_waits_and_then_holds(build):
     shape, short = LinkShape(5.0, 0.001), LinkShape(5.0, 0.001, queue_packets=10)
     network = build(pair(shape))
-    thread = threading.Timer(0.1, network.change_link, (("a", "b"), short))
+    # Once all of it waits, which takes a slow processor longer, and before it is through.
+    thread = threading.Timer(0.25 if IN_UML else 0.1, network.change_link, (("a", "b"), short))
     thread.start()
     arrived = send_datagrams(network, "a", "b", count=150, gap_s=0.0, size=1400)  # 0.34 s of the link's time
     thread.join()
