@@ -45,6 +45,7 @@ class Launcher:
         self._warm: Warm | None = None
         self._awaited: dict[str, Connection] = {}  # agents that were asked for, and their parent
         self._pids: dict[str, int] = {}
+        self._parents: dict[str, int] | None = None  # once somebody has asked for them
         self._exited: list[Exited] = []
 
     def begin(self, model: ModelChoice, *, measure_cpu: bool) -> None:
@@ -132,15 +133,14 @@ class Launcher:
 
     def processes(self) -> dict[str, int]:
         """The processes of the agents that run, by node, and of their parents."""
-        parents = {}
-        if self._process is not None and self._process.poll() is None:
+        if self._parents is None and self._process is not None:  # once: it looks at every process of the machine
+            self._parents = {"the agents' parent": self._process.pid}
             with suppress(psutil.Error):
                 agents = set(self._pids.values())
                 children = psutil.Process(self._process.pid).children()
                 others = [child.pid for child in children if child.pid not in agents]
-                parents = {f"the agents' parent {number}": pid for number, pid in enumerate(others, start=2)}
-            parents["the agents' parent"] = self._process.pid
-        return {**self._pids, **parents}
+                self._parents |= {f"the agents' parent {number}": pid for number, pid in enumerate(others, start=2)}
+        return {**self._pids, **(self._parents or {})}
 
     def running(self) -> list[str]:
         """The nodes whose agents run, as far as is known."""

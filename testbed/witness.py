@@ -123,7 +123,7 @@ class Witness:
             self._note_silence(node, now_s)
         for name in self._standing.look(now_s):
             agent = name in self._loads
-            what = f"the agent of {name}" if agent else "the relay" if name == RELAY else name
+            what = f"the agent of {name}" if agent else name
             detail = f"{what} stands still: something has stopped it"
             self._accounts.note(EventRecord(max(0.0, now_s), name if agent else None, "process-stopped", detail))
         self._look(self._watch, counters=counters)

@@ -18,7 +18,7 @@ from testbed.expectation.world import Path
 
 LATE_S = 0.002  # real time: less is the noise of a quiet machine, several times
 TOGETHER_S = 0.020  # real time within which a process that runs again takes what has come meanwhile
-RELAY = "relay"
+RELAY = "the relay"  # among the names of processes, which no node can bear
 MESSAGES = ("transfer", "return")  # the steps that are one
 FEWEST_CHAINED = 3  # messages behind others that tell the rate of a link
 Kind = Literal["relay", "agent", "link"]
