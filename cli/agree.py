@@ -54,11 +54,11 @@ def command(
     """
     import json
 
-    from testbed.rootless import ensure_root
+    from testbed.host.rootless import ensure_root
 
     ensure_root()  # before anything heavy is loaded
-    from cli.agreeing import print_agreement
-    from cli.comparing import make_progress, refuse_broken_runs
+    from cli.printing.agreement_lines import print_agreement
+    from cli.printing.comparison_lines import make_progress, refuse_broken_runs
     from testbed.agree import agree
     from testbed.agree import as_json as content_of
     from testbed.compare import CompareInterrupted

@@ -17,7 +17,8 @@ def command(as_json: bool) -> None:
     their manifests then say that the run was killed. Safe to repeat. Root's runs are root's to clean; an ordinary user
     cleans up after runs of their own.
     """
-    from testbed.ledger import close_killed, live_runs, sweep
+    from testbed.host.ledger import live_runs, sweep
+    from testbed.record.killed_runs import close_killed
 
     closed = close_killed()
     removed = sweep()

@@ -81,10 +81,10 @@ def command(
     if simulate:
         refuse_live_options()
     if not simulate:
-        from testbed.rootless import ensure_root
+        from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.comparing import make_progress, print_comparison, refuse_broken_runs
+    from cli.printing.comparison_lines import make_progress, print_comparison, refuse_broken_runs
     from testbed.compare import CompareInterrupted, compare, split_policies
     from testbed.compare import as_json as content_of
 

@@ -22,7 +22,7 @@ def command(as_json: bool) -> None:
     The exit code is 0 if a run is possible here, else 4. A `fallback` does not prevent a run: something else takes its
     place. Without root, what is possible in a user namespace is tried.
     """
-    from testbed.rootless import enter_if_possible
+    from testbed.host.rootless import enter_if_possible
 
     refused = enter_if_possible()  # before anything heavy is loaded
     from testbed.doctor import examine, require_possible

@@ -163,7 +163,7 @@ def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:
     from node_agent.errors import InputError
     from node_agent.models import data, load_bundle
     from node_agent.models.train import RECIPES, train_model
-    from testbed.claim import claim_directory
+    from testbed.record.claim import claim_directory
 
     if name not in RECIPES:
         raise InputError(f"no recipe for a model {name!r}", hint=f"models: {', '.join(RECIPES)}")

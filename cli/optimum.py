@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.closing import outside_validation_text
+from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP, seconds
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from testbed.optimum import Figures, Optimum, SegmentOptimum
+    from testbed.optimum.bound import Optimum, PlanFigures, SegmentOptimum
 
 PLANS_SHOWN = 8  # events are few, but where links follow traces, there is a plan for every slot
 DEVICES_SHOWN = 12
@@ -57,7 +57,7 @@ def command(
     and the run's figures are printed beside.
     """
     from node_agent.models import load_bundle
-    from testbed.optimum import bound_for, bound_for_run
+    from testbed.optimum.bound import bound_for, bound_for_run
     from testbed.topology import load_topology
 
     summary: Mapping[str, Any] | None = None
@@ -78,7 +78,7 @@ def command(
 
 
 def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
-    """(label, text) by line, as `cli.closing` prints them; `summary` is that of a run of the same scenario."""
+    """(label, text) by line, as `run_summary` prints them; `summary` is that of a run of the same scenario."""
     if optimum.overall is None:
         yield "Optimum", "none: no plan can serve what is offered"
     else:
@@ -135,7 +135,7 @@ def run_beside(optimum: Optimum, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print(optimum: Optimum, summary: Mapping[str, Any] | None) -> None:
-    from cli.closing import print_lines
+    from cli.printing.summary_lines import print_lines
 
     console = _console()
     how = "thresholds searched for" if optimum.searched else "thresholds given"
@@ -168,7 +168,7 @@ def _print_figures(console: Console, optimum: Optimum, summary: Mapping[str, Any
     _table(console, header, rows, left={"segment", ""})
 
 
-def _cells(figures: Figures | None) -> tuple[str, ...]:
+def _cells(figures: PlanFigures | None) -> tuple[str, ...]:
     if figures is None:
         return ("-",) * 5
     return (

@@ -34,12 +34,12 @@ def command(
     if simulate:
         refuse_live_options()
     if not simulate:
-        from testbed.rootless import ensure_root
+        from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
     from dataclasses import replace
 
-    from testbed.planning import plan_replay
+    from testbed.run.planning import plan_replay
 
     plan = plan_replay(run_directory, policy=policy, out=out, backend=backend)
     if simulate:

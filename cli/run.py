@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cli.watch import MonitorChoice
-    from testbed.experiment import Outcome, Plan
     from testbed.network.emulated import BackendChoice
-    from testbed.optimum import Optimum
+    from testbed.optimum.bound import Optimum
+    from testbed.run.plan import Outcome, Plan
 
 _PATH = click.Path(path_type=Path)
 
@@ -97,12 +97,12 @@ def command(
 
     Ctrl-C ends the run early and keeps what was recorded.
     """
-    from testbed.rootless import ensure_root
+    from testbed.host.rootless import ensure_root
 
     ensure_root()  # before anything heavy is loaded
     from dataclasses import replace
 
-    from testbed.planning import plan_run
+    from testbed.run.planning import plan_run
 
     plan = plan_run(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out, backend=backend
@@ -114,7 +114,7 @@ def command(
 def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json: bool) -> int:
     """Run a plan under a monitor and print its summary; returns the exit code."""
     from cli.watch import make_observer
-    from testbed.experiment import Experiment
+    from testbed.live.experiment import Experiment
 
     with make_observer(monitor) as observer:
         outcome = Experiment(plan, observer).run()
@@ -129,8 +129,8 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
     Raises:
         EmulationBroken: the emulation had to hold and did not; the summary has been printed.
     """
-    from cli.closing import print_lines, print_summary
     from cli.optimum import optimum_lines
+    from cli.printing.summary_lines import print_lines, print_summary
 
     if outcome.summary is not None:
         if as_json:
@@ -144,7 +144,7 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
         click.echo(f"interrupted; what was recorded is in {outcome.run_directory}", err=True)
         return 130
     if require_fidelity and outcome.report is not None:
-        from testbed.fidelity import refuse_broken
+        from testbed.fidelity.assessment import refuse_broken
 
         refuse_broken(outcome.report)
     return 0
@@ -171,7 +171,7 @@ def _bound(outcome: Outcome) -> tuple[Optimum | None, str]:
         reason = f"the run was {outcome.exit_reason}: not all of its trace was offered"
         click.echo(f"note: no optimum: {reason}", err=True)
         return None, reason
-    from testbed.optimum import bound_for_run
+    from testbed.optimum.bound import bound_for_run
 
     try:
         return bound_for_run(outcome.run_directory)[0], ""

@@ -11,7 +11,7 @@ from cli.run import common_options, finish, workload_options
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
-    from testbed.experiment import Plan
+    from testbed.run.plan import Plan
 
 
 @click.command(name="simulate", short_help="Run the same nodes in virtual time, without root.")
@@ -34,7 +34,7 @@ def command(
     What sub-models answer was measured before; the network follows the rates and delays of the topology. The run
     directory is the same as that of `run`. Ctrl-C ends the simulation early and keeps what was recorded.
     """
-    from testbed.planning import plan_run
+    from testbed.run.planning import plan_run
 
     plan = plan_run(topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
@@ -43,7 +43,7 @@ def command(
 def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json: bool) -> int:
     """Simulate a plan under a monitor and print its summary; returns the exit code."""
     from cli.watch import make_observer
-    from testbed.simulator import Simulation
+    from testbed.simulation.simulator import Simulation
 
     with make_observer("plain" if monitor == "auto" else monitor) as observer:
         outcome = Simulation(plan, observer).run()

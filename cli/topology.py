@@ -34,8 +34,8 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     Every problem is reported as file:line:column on stderr; the exit code is 3 if there is any.
     """
     from node_agent.errors import InputError
-    from testbed.overload import predicted_overloads
-    from testbed.planning import check_topology
+    from testbed.optimum.predicted_overload import predicted_overloads
+    from testbed.run.planning import check_topology
 
     reports: list[dict[str, Any]] = []
     exit_code = 0
@@ -66,7 +66,7 @@ def schema() -> None:
 
 
 def _too_lively(scenario: Scenario) -> Iterator[str]:
-    from testbed.topology.traces import SENSIBLE_CHANGES_PER_S
+    from testbed.topology.followed_traces import SENSIBLE_CHANGES_PER_S
 
     if scenario.link_changes_per_s / scenario.time_scale > SENSIBLE_CHANGES_PER_S:
         yield _TOO_LIVELY.format(scenario.link_changes_per_s)

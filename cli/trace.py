@@ -72,8 +72,8 @@ def inspect(file: str, every: float | None, as_json: bool) -> None:
     Of a workload trace, how many tasks it offers, at which rates and how bursty; of a network trace, which rates and
     delays it takes a link through.
     """
+    from testbed.trace.either_kind import read_any
     from testbed.trace.link_trace import LinkTrace
-    from testbed.trace.reading import read_any
 
     found = read_any(file, every_s=every)
     if isinstance(found, LinkTrace):
@@ -85,7 +85,7 @@ def inspect(file: str, every: float | None, as_json: bool) -> None:
 
 
 def _inspect_workload(file: str, arrivals: list[Arrival], as_json: bool) -> None:
-    from testbed.trace.summary import summarise
+    from testbed.trace.workload_summary import summarise
 
     summary = summarise(arrivals, window_s=COUNTING_WINDOW_S)
     if as_json:

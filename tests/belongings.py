@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from testbed.compute import MARK
-from testbed.ledger import OTHER_ROOT, RUN_ROOT, ledger_root, sweep
+from testbed.host.cpu_quota import MARK
+from testbed.host.ledger import OTHER_ROOT, RUN_ROOT, ledger_root, sweep
 
 PREFIX = "dt-"
 # Of nodes, switches and hosts (n0-eth1, s3), of the middle's ends (l4a), and of its bridges (b7).

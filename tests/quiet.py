@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
-from testbed.ledger import OTHER_ROOT
+from testbed.host.ledger import OTHER_ROOT
 from tests.machine import PERIOD_S, Sample, Watch, busy_share, describe
 
 ATTEMPTS = 3

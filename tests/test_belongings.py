@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.compute import detect
-from testbed.ledger import OTHER_ROOT, RUN_ROOT, Ledger, ledger_root, live_runs, sweep
+from testbed.host.cpu_quota import detect
+from testbed.host.ledger import OTHER_ROOT, RUN_ROOT, Ledger, ledger_root, live_runs, sweep
 from tests import belongings
 from tests.testbed.conftest import kernel_state
 
@@ -77,7 +77,7 @@ def test_each_session_has_its_own_ledgers_and_clean_stays_among_them():
     """A run of another session that was killed is that session's to clean."""
     assert ledger_root().parent == Path(os.environ[OTHER_ROOT]) != RUN_ROOT
     code = (
-        "import os, signal\nfrom testbed.ledger import Ledger\n"
+        "import os, signal\nfrom testbed.host.ledger import Ledger\n"
         "ledger = Ledger('another')\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     before = kernel_state()
@@ -99,7 +99,7 @@ def test_each_session_has_its_own_ledgers_and_clean_stays_among_them():
 @pytest.mark.skipif(detect() is None, reason="no control groups for the CPU here")
 def test_a_control_group_belongs_to_the_session_whose_ledger_names_it():
     code = (
-        "import sys\nfrom testbed.compute import CpuCgroup\nfrom testbed.ledger import Ledger\n"
+        "import sys\nfrom testbed.host.cpu_quota import CpuCgroup\nfrom testbed.host.ledger import Ledger\n"
         "with Ledger(sys.argv[1]) as ledger:\n"
         "    CpuCgroup.create('server', 0.5, ledger)\n    print(flush=True)\n    sys.stdin.read()"
     )
@@ -127,7 +127,7 @@ def test_interfaces_are_known_by_their_names(name, ours):
 
 def test_what_a_killed_session_left_is_removed_by_the_next(tmp_path):
     code = (
-        "import os, signal, subprocess\nfrom testbed.ledger import Ledger\n"
+        "import os, signal, subprocess\nfrom testbed.host.ledger import Ledger\n"
         "ledger = Ledger('killed')\nprocess = subprocess.Popen(['sleep', '100'], stdout=-3, stderr=-3)\n"
         "ledger.add_process(process.pid)\nprint(process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testbed.observer import RunObserver
+    from testbed.run.observer import RunObserver
 
 MonitorChoice = Literal["auto", "rich", "plain", "off"]
 
@@ -37,7 +37,7 @@ def make_observer(choice: MonitorChoice, stream: TextIO | None = None) -> Iterat
 
         yield PlainObserver(stream)
     else:
-        from testbed.observer import SilentObserver
+        from testbed.run.observer import SilentObserver
 
         yield SilentObserver()
 

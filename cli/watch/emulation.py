@@ -6,8 +6,8 @@ from cli.watch.lines import Line, crop, percent, width_of
 from cli.watch.state import ViewState
 
 if TYPE_CHECKING:
-    from testbed.evidence import Evidence
-    from testbed.fidelity import FidelityState
+    from testbed.fidelity.assessment import FidelityState
+    from testbed.fidelity.evidence import Evidence
     from testbed.network import WatchedPath
 
 STYLES = {"held": "green", "strained": "bold yellow", "broken": "bold red"}

@@ -15,7 +15,7 @@ SHOWN_SHARE = 0.005  # smaller probabilities would be shown as 0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class NodeRow:
     """One line of the table: a node, or several taken together."""
 
     name: str
@@ -32,7 +32,7 @@ class Block:
     """The rows of one stage (0: devices) and the servers they send to."""
 
     stage: int
-    rows: Sequence[Row]
+    rows: Sequence[NodeRow]
     receivers: Sequence[str]
 
     @property
@@ -139,7 +139,7 @@ class _Columns:
             line.append((f" → {common:<{self.prefix}}" + "".join(f"{name:>{self.cell}}" for name in names), "dim"))
         return line
 
-    def line(self, block: Block, row: Row, state: ViewState) -> Line:
+    def line(self, block: Block, row: NodeRow, state: ViewState) -> Line:
         """The figures of a row."""
         name = row.name if len(row.name) <= self.name else row.name[: self.name - 1] + "…"
         if not row.up:
@@ -160,7 +160,7 @@ class _Columns:
             line += [(" " * (3 + self.prefix), ""), *self._probabilities(block, receivers, row, state)]
         return line
 
-    def _load(self, row: Row, down: int) -> Line:
+    def _load(self, row: NodeRow, down: int) -> Line:
         share = sum(node.utilisation for node in row.up) / len(row.up)
         style = "green" if share < 0.7 else "yellow" if share < 0.9 else "red"
         return [(bar(share, self.load), style), (f"{percent(share):>6}", "red" if down else "")]
@@ -172,7 +172,7 @@ class _Columns:
         own = self.most_cells - 1
         return [*block.receivers[:own], f"+{len(block.receivers) - own}"] if own > 0 else []
 
-    def _probabilities(self, block: Block, receivers: Sequence[str], row: Row, state: ViewState) -> Line:
+    def _probabilities(self, block: Block, receivers: Sequence[str], row: NodeRow, state: ViewState) -> Line:
         decided = [state.offload[node.name] for node in row.up if node.name in state.offload]
         line: Line = []
         for receiver in receivers:
@@ -192,13 +192,13 @@ def table_width(lines: Sequence[Line]) -> int:
     return max((width_of(line) for line in lines), default=0)
 
 
-def _exits(row: Row) -> str:
+def _exits(row: NodeRow) -> str:
     served = sum(node.served for node in row.up)
     exits = sum((node.exit_share or 0.0) * node.served for node in row.up)
     return percent(exits / served if served else None)
 
 
-def _threshold(row: Row) -> str:
+def _threshold(row: NodeRow) -> str:
     known = [node.threshold for node in row.up if node.threshold is not None]
     return f"{sum(known) / len(known):.2f}" if known else "-"
 
@@ -211,11 +211,11 @@ def _block(state: ViewState, stage: int, *, grouped: bool) -> Block:
     nodes = state.nodes_of_stage(stage)
     receivers = [node.name for node in state.nodes_of_stage(stage + 1)]
     if not grouped:
-        return Block(stage, [Row(node.name, [node]) for node in nodes], receivers)
+        return Block(stage, [NodeRow(node.name, [node]) for node in nodes], receivers)
     groups: dict[str, list[NodeView]] = {}
     for node in nodes:
         groups.setdefault(re.sub(r"-\d+$", "", node.name), []).append(node)
-    rows = [Row(f"{name} ×{len(some)}" if len(some) > 1 else some[0].name, some) for name, some in groups.items()]
+    rows = [NodeRow(f"{name} ×{len(some)}" if len(some) > 1 else some[0].name, some) for name, some in groups.items()]
     return Block(stage, rows, receivers)
 
 
@@ -225,7 +225,7 @@ def _busiest_first(block: Block) -> Block:
     return replace(block, rows=sorted(block.rows, key=lambda row: -round(10 * _mean_load(row))))
 
 
-def _mean_load(row: Row) -> float:
+def _mean_load(row: NodeRow) -> float:
     """Over the window; more than any load where a node is down."""
     if len(row.up) < len(row.nodes):
         return 2.0
@@ -236,7 +236,7 @@ def _mean_load(row: Row) -> float:
 def _shortened(block: Block) -> Block:
     """The block with its last two rows put together."""
     last = [*block.rows[-2].nodes, *block.rows[-1].nodes]
-    return replace(block, rows=[*block.rows[:-2], Row(f"{len(last)} more", last)])
+    return replace(block, rows=[*block.rows[:-2], NodeRow(f"{len(last)} more", last)])
 
 
 def _height(found: Sequence[Block]) -> int:

@@ -10,7 +10,7 @@ from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.scenario import Scenario
 
 if TYPE_CHECKING:
-    from testbed.fidelity import FidelityState
+    from testbed.fidelity.assessment import FidelityState
 
 PROGRESS_EVERY_S = 5.0  # real time
 PHASE_EVERY_S = 1.0

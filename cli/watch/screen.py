@@ -19,7 +19,7 @@ from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.scenario import Scenario
 
 if TYPE_CHECKING:
-    from testbed.fidelity import FidelityState
+    from testbed.fidelity.assessment import FidelityState
 
 REFRESH_EVERY_S = 0.25
 REST_EVERY_S = 1.0  # where only the clock goes on: four pictures a second of a city at rest took 1 % of a core

@@ -11,7 +11,7 @@ from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.scenario import Scenario
 
 if TYPE_CHECKING:
-    from testbed.fidelity import FidelityState
+    from testbed.fidelity.assessment import FidelityState
 
 WINDOW_S = 10.0  # emulated time over which "now" is averaged
 BINS = 60  # points of a curve over the whole run

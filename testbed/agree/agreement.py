@@ -1,31 +1,11 @@
-"""Is the simulation right about a network? `agree` runs it live and simulated on the same arrivals and compares."""
+"""What an agreement found."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from node_agent.errors import InputError
-from testbed.agree.decisions import Decisions, compare_decisions, gap_figures
-from testbed.agree.measures import Frame, task_figures
-from testbed.agree.recorded import read_pair
-from testbed.agree.resampling import FEWEST_BLOCKS, FEWEST_REPEATS, Figure
-from testbed.agree.writing import MARKER, write_file
-from testbed.compare.comparison import FEW_REPEATS, CompareInterrupted, check_rereadable, seeds_from
-from testbed.compare.directory import new_directory, own
-from testbed.compare.runs import Ask, Cell, CompareObserver, Unobserved, is_complete, read_summary, run_in_turn
-from testbed.compare.specs import PolicySpec
-from testbed.compare.table import Row, row_of
-from testbed.experiment import Plan, require_root
-from testbed.interrupts import Interrupts
-from testbed.network.emulated import BackendChoice
-from testbed.planning import plan_run
-from testbed.recorder import file_sha256
-from testbed.recovery import read_tasks
-from testbed.scenario import Scenario
-
-MAX_REPEATS = 1_000
-FEW_BLOCKS = 20  # below this, intervals from blocks are rough
+from testbed.agree.decisions import Decisions
+from testbed.agree.resampling import ComparedFigure
+from testbed.compare.table import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +19,13 @@ class Repeat:
     fidelity: str
     reasons: tuple[str, ...]
     counted: bool
-    live: Row
-    simulated: Row
+    live: RunRow
+    simulated: RunRow
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A network live and simulated; see `testbed.agree.writing` for its form as a file.
+    """A network live and simulated; see `testbed.agree.result_file` for its form as a file.
 
     `figures` go by name; `decisions` is None without any repeat. `complete` is false where repeats are still missing.
     """
@@ -61,206 +41,6 @@ class Agreement:
     seeds: tuple[int, ...]
     complete: bool
     repeats: tuple[Repeat, ...]
-    figures: dict[str, Figure]
+    figures: dict[str, ComparedFigure]
     decisions: Decisions | None
     notes: tuple[str, ...] = field(default=())
-
-
-def agree(
-    topology: Path,
-    *,
-    repeats: int = 1,
-    policy: str | None = None,
-    duration_s: float | None = None,
-    seed: int | None = None,
-    out: Path | None = None,
-    backend: BackendChoice = "auto",
-    observer: CompareObserver | None = None,
-) -> Agreement:
-    """Run a topology live and simulated, `repeats` times, and hold the one against the other.
-
-    Repeat r uses the seed `seed` + r (None: the topology's) for both: same drawn network, arrivals, samples and events.
-    Runs that the directory `out` holds complete are kept. Files are written there: two run directories per seed, and
-    agree.json.
-
-    Args:
-        policy: None is the topology's.
-        out: None makes a new directory under runs/.
-
-    Raises:
-        InputError: topology, policy or options cannot be used, or `out` holds something else. Nothing has run.
-        EnvironmentLacking: this process is not root.
-        CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
-        TestbedError: a run failed. What is complete stays, and a second call does the rest.
-    """
-    observer = observer or Unobserved()
-    require_root()
-    if not 1 <= repeats <= MAX_REPEATS:
-        raise InputError(f"{repeats} repeats cannot be run", hint=f"1 to {MAX_REPEATS}")
-    check_rereadable(topology)
-    with Interrupts() as interrupts:
-        first = plan_run(topology, duration_s=duration_s, seed=seed, policy=policy, make_directory=False)
-        seeds = seeds_from(first.scenario.seed, repeats)
-        directory = out or new_directory(first, "agree")
-        with own(directory, first.topology_text, MARKER):
-            asks = _asks(topology, first, backend)
-            cells = [Cell(_spec(first, policy), number, seed, directory / f"seed-{seed}")
-                     for number, seed in enumerate(seeds)]  # fmt: skip
-            missing = [cell for cell in cells if not _is_whole(cell, asks)]
-            observer.planned(directory, len(cells), len(cells) - len(missing), 1)
-            try:
-                completed = _run(missing, asks, observer, interrupts)
-            finally:  # the figures of what is complete, however it ends
-                interrupts.deferred = True
-                whole = [cell for cell in cells if _is_whole(cell, asks)]
-                agreement = gather(directory, first, seeds, whole)
-                write_file(agreement)
-        if interrupts.wanted or not completed:
-            message = f"interrupted: {len(whole)} of {len(cells)} repeats are complete"
-            raise CompareInterrupted(message, directory=directory)
-    return agreement
-
-
-def sides_of(cell: Cell) -> tuple[Cell, Cell]:
-    """The live and the simulated run of a repeat."""
-    return replace(cell, path=cell.path / "live"), replace(cell, path=cell.path / "simulated")
-
-
-def _asks(topology: Path, plan: Plan, backend: BackendChoice) -> tuple[Ask, Ask]:
-    live = Ask(
-        topology, plan.topology_sha256, plan.scenario.duration_s, False, backend, plan.link_traces_sha256
-    )  # fmt: skip
-    return live, replace(live, simulate=True)
-
-
-def _spec(plan: Plan, policy: str | None) -> PolicySpec:
-    """The policy of all runs. Raises InputError if its file cannot be read."""
-    file, label = plan.policy_file, plan.scenario.policy.label
-    return PolicySpec(policy or "", label, file_sha256(file) if file is not None else None, label, label)
-
-
-def _is_whole(cell: Cell, asks: tuple[Ask, Ask]) -> bool:
-    return all(is_complete(side, ask) for side, ask in zip(sides_of(cell), asks, strict=True))
-
-
-def _run(
-    missing: Sequence[Cell], asks: tuple[Ask, Ask], observer: CompareObserver, interrupts: Interrupts
-) -> bool:
-    """Carry out the missing repeats; returns whether all came to their end.
-
-    Each is simulated right after its live run, so that what is complete can be compared when Ctrl-C comes.
-    """
-    try:
-        for cell in missing:
-            observer.begun(cell)
-            for side, ask in zip(sides_of(cell), asks, strict=True):
-                watch = Unobserved() if ask.simulate else _Within(cell, observer)
-                if not is_complete(side, ask) and not run_in_turn([side], ask, watch, interrupts):
-                    return False
-            observer.ended(cell)
-    except KeyboardInterrupt:
-        return False
-    return True
-
-
-class _Within(Unobserved):
-    """Passes a live run's progress on as the one of its repeat: the simulation is short beside it."""
-
-    def __init__(self, cell: Cell, observer: CompareObserver) -> None:
-        self._cell = cell
-        self._observer = observer
-
-    def advanced(self, cell: Cell, share: float) -> None:  # noqa: ARG002 - the observer's signature
-        self._observer.advanced(self._cell, share)
-
-
-def gather(directory: Path, plan: Plan, seeds: tuple[int, ...], cells: Sequence[Cell]) -> Agreement:
-    """The figures of repeats that are there; `plan` is the first one's.
-
-    Decision: where the live run of some repeats held and of others did not, only the former count, since delays that
-    are partly the machine's say nothing about the simulation. Where none held, all are shown, and a note says so.
-    """
-    scenario = plan.scenario
-    repeats = _judged([_repeat(cell, directory, scenario) for cell in cells])
-    pairs = [
-        read_pair(*(side.path for side in sides_of(cell)))
-        for cell, repeat in zip(cells, repeats, strict=True)
-        if repeat.counted
-    ]
-    stages = max(server.stage for server in scenario.servers)
-    frame = Frame(scenario.warm_up_s, scenario.slot_s, stages)
-    figures = {**task_figures(frame, pairs), **gap_figures(pairs)} if pairs else {}
-    return Agreement(
-        directory=directory,
-        topology=scenario.name,
-        topology_sha256=plan.topology_sha256,
-        policy=scenario.policy.label,
-        duration_s=scenario.duration_s,
-        warm_up_s=scenario.warm_up_s,
-        slot_s=scenario.slot_s,
-        stages=stages,
-        seeds=seeds,
-        complete=len(cells) == len(seeds),
-        repeats=repeats,
-        figures=figures,
-        decisions=compare_decisions(pairs) if pairs else None,
-        notes=tuple(_notes(repeats, figures, scenario)) if pairs else (),
-    )
-
-
-def _repeat(cell: Cell, directory: Path, scenario: Scenario) -> Repeat:
-    live, simulated = sides_of(cell)
-    summary = read_summary(live)
-    fidelity: dict[str, Any] = summary.get("fidelity", {})
-    return Repeat(
-        seed=cell.seed,
-        fidelity=fidelity.get("verdict", "unknown"),
-        reasons=tuple(fidelity.get("reasons", ())),
-        counted=False,
-        live=_row(live, directory, scenario),
-        simulated=_row(simulated, directory, scenario),
-    )
-
-
-def _row(side: Cell, directory: Path, scenario: Scenario) -> Row:
-    return row_of(
-        read_summary(side),
-        read_tasks(side.path),
-        policy=side.spec.label,
-        repeat=side.repeat,
-        seed=side.seed,
-        run_directory=str(side.path.relative_to(directory)),
-        duration_s=scenario.duration_s,
-    )
-
-
-def _judged(repeats: Sequence[Repeat]) -> tuple[Repeat, ...]:
-    """The repeats, with those counted that are to be."""
-    held = [repeat for repeat in repeats if repeat.fidelity == "held"]
-    return tuple(replace(repeat, counted=not held or repeat in held) for repeat in repeats)
-
-
-def _notes(repeats: Sequence[Repeat], figures: dict[str, Figure], scenario: Scenario) -> Iterator[str]:
-    """What a reader of the figures must know."""
-    counted = [repeat for repeat in repeats if repeat.counted]
-    if not any(repeat.fidelity == "held" for repeat in repeats):
-        yield "no live run is known to have held: differences may be this machine's, and say nothing about simulation"
-    elif left_out := [str(repeat.seed) for repeat in repeats if not repeat.counted]:
-        yield f"left out of the figures, because the live run did not hold: seed {', '.join(left_out)}"
-    mean = figures["delay_mean_s"]
-    if mean.basis == "repeats":
-        rough = ", rough with so few, and rather too narrow" if mean.units < FEW_REPEATS else ""
-        yield f"intervals (95 %) are over {mean.units} repeats{rough}"
-    elif mean.basis is not None:
-        blocks = f"{mean.units} blocks of one slot ({scenario.slot_s:g} s)"
-        rough = f"; rough with fewer than {FEW_BLOCKS}" if mean.units < FEW_BLOCKS else ""
-        yield f"intervals (95 %) are over tasks, resampled in {blocks} of both runs alike{rough}"
-        yield f"what differs from run to run is not in them: -n {FEWEST_REPEATS} or more gives intervals over repeats"
-    else:
-        least = f"{FEWEST_BLOCKS} slots ({scenario.slot_s:g} s each) after the warm-up"
-        yield f"no intervals: they need tasks from {least}, or -n {FEWEST_REPEATS} or more"
-    if figures["gap_first_slots"].basis == "devices":
-        yield "the interval of the first slots' gap is over devices"
-    for way in ("live", "simulated"):
-        if over := [str(repeat.seed) for repeat in counted if getattr(repeat, way).overloaded]:
-            yield f"tasks piled up {way} (seed {', '.join(over)}): delays tell how long the run was"

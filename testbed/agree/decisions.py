@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from node_agent.records import DecisionRecord
-from testbed.agree.recorded import Recorded
-from testbed.agree.resampling import Figure, Floats, Single, Values, compare_values, mean_of, taken
-from testbed.verdict import YOUNG_SLOTS
+from testbed.agree.recorded_pair import Recorded
+from testbed.agree.resampling import ComparedFigure, Floats, Single, Values, compare_values, mean_of, taken
+from testbed.expectation.verdict import YOUNG_SLOTS
 
 BySlot = Mapping[int, DecisionRecord]
 Distance = Callable[[DecisionRecord, DecisionRecord], float | None]
@@ -52,7 +52,7 @@ def compare_decisions(pairs: Sequence[tuple[Recorded, Recorded]]) -> Decisions:
     return Decisions(_decisions("all", names, read), tuple(_decisions(name, [name], read) for name in names))
 
 
-def gap_figures(pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, Figure]:
+def gap_figures(pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, ComparedFigure]:
     """The gap that devices certify: the share of marginal cost that an ideal plan could save, in two figures.
 
     `gap_first_slots` is the mean over the first YOUNG_SLOTS slots, in which estimates are young; so few slots are no

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from testbed.agree.recorded import RanTask, Recorded
-from testbed.agree.resampling import Figure, Statistic, Values, compare_values
+from testbed.agree.recorded_pair import RanTask, Recorded
+from testbed.agree.resampling import ComparedFigure, Statistic, Values, compare_values
 
 STEPS = ("transfer", "queue", "service", "sending", "return")  # of a hop, in the order in which a task passes them
 QUANTILES = {"delay_p50_s": 0.5, "delay_p95_s": 0.95, "delay_p99_s": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class TaskFrame:
     """What of a run counts: tasks created from `warm_up_s` on, in blocks of `slot_s`; `stages` of servers."""
 
     warm_up_s: float
@@ -26,7 +26,7 @@ class Frame:
         return int(created_s // self.slot_s)
 
 
-def task_figures(frame: Frame, pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, Figure]:
+def task_figures(frame: TaskFrame, pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, ComparedFigure]:
     """Delays, accuracy, exits, losses and the times of all steps, by name; a pair (live, simulated) per repeat.
 
     Delay, accuracy, exits and steps count the tasks that were completed in the run, and created after its warm-up; so
@@ -44,7 +44,7 @@ def step_name(stage: int, step: str) -> str:
     return f"stage_{stage}_{step}_s"
 
 
-def _statistics(frame: Frame) -> Iterator[tuple[str, Statistic]]:
+def _statistics(frame: TaskFrame) -> Iterator[tuple[str, Statistic]]:
     yield "delay_mean_s", "mean"
     yield from QUANTILES.items()
     yield "accuracy", "mean"
@@ -57,7 +57,7 @@ def _statistics(frame: Frame) -> Iterator[tuple[str, Statistic]]:
             yield step_name(stage, step), "mean"
 
 
-def _values(frame: Frame, tasks: Sequence[RanTask]) -> dict[str, Values]:
+def _values(frame: TaskFrame, tasks: Sequence[RanTask]) -> dict[str, Values]:
     """What each figure is taken of."""
     found: dict[str, tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
 

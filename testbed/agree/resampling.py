@@ -34,7 +34,7 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ComparedFigure:
     """One figure of live and simulated runs, and how far it is apart.
 
     `difference` is live - simulated, `ratio` live / simulated; None where one of the two does not exist. The intervals
@@ -58,7 +58,7 @@ class Single:
     units: int
 
 
-def compare_values(statistic: Statistic, unit: Unit, pairs: Sequence[tuple[Values, Values]]) -> Figure:
+def compare_values(statistic: Statistic, unit: Unit, pairs: Sequence[tuple[Values, Values]]) -> ComparedFigure:
     """Hold live against simulated values, a pair per repeat.
 
     From FEWEST_REPEATS on, figures are means over repeats, and intervals tell how much repeats differ. With fewer, all
@@ -68,7 +68,7 @@ def compare_values(statistic: Statistic, unit: Unit, pairs: Sequence[tuple[Value
     whole = [(live, simulated) for live, simulated in each if live is not None and simulated is not None]
     if len(whole) == len(pairs) >= FEWEST_REPEATS:
         ratios = [live / simulated for live, simulated in whole if simulated]
-        return Figure(
+        return ComparedFigure(
             live=float(np.mean([live for live, _ in whole])),
             simulated=float(np.mean([simulated for _, simulated in whole])),
             difference=estimate([live - simulated for live, simulated in whole]),
@@ -79,13 +79,14 @@ def compare_values(statistic: Statistic, unit: Unit, pairs: Sequence[tuple[Value
     sides = [pooled([pair[side] for pair in pairs]) for side in (0, 1)]
     live, simulated = (_per_repeat(statistic, taken(statistic, side), len(pairs)) for side in sides)
     if live is None or simulated is None:
-        return Figure(live, simulated, None, None, None, 0)
+        return ComparedFigure(live, simulated, None, None, None, 0)
     difference, ratio = live - simulated, live / simulated if simulated else None
     resampled, blocks = resample(statistic, sides)
     if resampled is None:
-        return Figure(live, simulated, Estimate(difference), None if ratio is None else Estimate(ratio), None, 0)
+        known = None if ratio is None else Estimate(ratio)
+        return ComparedFigure(live, simulated, Estimate(difference), known, None, 0)
     of_live, of_simulated = (_scaled(statistic, one, len(pairs)) for one in resampled)
-    return Figure(
+    return ComparedFigure(
         live=live,
         simulated=simulated,
         difference=Estimate(difference, *bounds(of_live - of_simulated)),

@@ -1,16 +1,12 @@
 """Policies against each other on the same workloads."""
 
-from testbed.compare.comparison import (
-    CompareInterrupted,
-    Comparison,
-    PolicyRecoveries,
-    compare,
-)
+from testbed.compare.comparison import CompareInterrupted, compare
 from testbed.compare.intervals import Estimate
+from testbed.compare.result import Comparison, PolicyRecoveries
+from testbed.compare.result_files import as_json
 from testbed.compare.runs import Cell, CompareObserver
 from testbed.compare.specs import split_policies
-from testbed.compare.table import Advantage, PolicyFigures, Row
-from testbed.compare.writing import as_json
+from testbed.compare.table import Advantage, PolicyFigures, RunRow
 
 __all__ = [
     "Advantage",
@@ -21,7 +17,7 @@ __all__ = [
     "Estimate",
     "PolicyFigures",
     "PolicyRecoveries",
-    "Row",
+    "RunRow",
     "as_json",
     "compare",
     "split_policies",

@@ -1,13 +1,14 @@
 """Policies against each other on the same workloads: `compare` runs what is missing and gives the figures of all."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError, TestbedError
-from testbed.backlog import Tasks
-from testbed.compare.directory import new_directory, own
+from testbed.compare.recovery import Recovery, pooled, read_tasks, recoveries
+from testbed.compare.result import Comparison, PolicyRecoveries
+from testbed.compare.result_directory import new_directory, own
+from testbed.compare.result_files import MARKER, write_files
 from testbed.compare.runs import (
     Ask,
     Cell,
@@ -22,14 +23,14 @@ from testbed.compare.runs import (
     run_simulated,
 )
 from testbed.compare.specs import PolicySpec, read_specs
-from testbed.compare.table import PolicyFigures, Row, aggregate, fidelity_notes, row_of
-from testbed.compare.writing import MARKER, write_files
-from testbed.experiment import Plan, require_root
-from testbed.interrupts import Interrupts
+from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, row_of
+from testbed.live.experiment import require_root
 from testbed.network.emulated import BackendChoice
-from testbed.planning import plan_run
-from testbed.recorder import TRACE
-from testbed.recovery import Recovery, pooled, read_tasks, recoveries
+from testbed.record.backlog import Tasks
+from testbed.record.run_directory import TRACE
+from testbed.run.interrupts import Interrupts
+from testbed.run.plan import Plan
+from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 
 MAX_RUNS = 10_000
@@ -45,43 +46,6 @@ class CompareInterrupted(TestbedError):
     def __init__(self, message: str, *, directory: Path) -> None:
         super().__init__(message)
         self.directory = directory
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyRecoveries:
-    """How a policy's delay answered to each event, over the tasks of all its runs together.
-
-    Where one of them was `overloaded`, levels only tell how long the runs were, and recovery means nothing.
-    """
-
-    policy: str
-    overloaded: bool
-    events: tuple[Recovery, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Policies on the same workloads. `table[0]` is the policy that the others are held against.
-
-    `rows` stand in the order of policies, then repeats. `policies` are labels, which all figures go by; `stated` is
-    what was written, in the same order. `complete` is false where runs are still missing.
-    """
-
-    directory: Path
-    topology: str
-    topology_sha256: str
-    mode: str
-    duration_s: float
-    warm_up_s: float
-    theta_s: float
-    seeds: tuple[int, ...]
-    policies: tuple[str, ...]
-    stated: tuple[str, ...]
-    complete: bool
-    rows: tuple[Row, ...]
-    table: tuple[PolicyFigures, ...]
-    recoveries: tuple[PolicyRecoveries, ...]
-    notes: tuple[str, ...] = field(default=())
 
 
 def compare(
@@ -205,7 +169,7 @@ def _gather(
     found = dict(manifests(present))
     _check_pairs(found)
     names = tuple(spec.label for spec in specs)
-    rows: list[Row] = []
+    rows: list[RunRow] = []
     recovered: dict[str, tuple[Recovery, ...]] = {}
     for name in names:
         runs: list[Tasks] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from testbed.recorder import replace_file
+from testbed.record.run_directory import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from testbed.compare.comparison import Comparison
     from testbed.compare.intervals import Estimate
+    from testbed.compare.result import Comparison
     from testbed.compare.table import PolicyFigures
 
 WIDE_SPREAD = 6.0  # delays that differ by more than this factor are drawn on a logarithmic axis

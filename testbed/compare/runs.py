@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from node_agent.errors import InputError, TestbedError
-from testbed.claim import claim_directory
 from testbed.compare.specs import PolicySpec
-from testbed.interrupts import Interrupts
 from testbed.network.emulated import BackendChoice
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
-from testbed.recorder import (
+from testbed.record.claim import claim_directory
+from testbed.record.run_directory import (
     DECISIONS,
     EVENTS,
     LINK_TRACE,
@@ -35,6 +32,9 @@ from testbed.recorder import (
     check_inputs,
     read_manifest,
 )
+from testbed.run.interrupts import Interrupts
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 
 TELL_EVERY_S = 0.25  # real time between two words of a simulation on how far it is
@@ -236,7 +236,7 @@ def run_simulated(
     """
     # Forked from a small server process, which has loaded what they all need and has neither threads nor open files.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["testbed.simulator"])
+    context.set_forkserver_preload(["testbed.simulation.simulator"])
     waiting = list(reversed(cells))
     under_way: dict[Connection, tuple[Cell, BaseProcess]] = {}
     try:
@@ -334,10 +334,10 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         raise InputError(f"{what} has changed since the comparison began", hint="put it back, or begin anew")
     plan = replace(plan, facts={**plan.facts, "comparison": cell.facts(ask)})
     if ask.simulate:
-        from testbed.simulator import Simulation  # noqa: PLC0415 - each engine loads what the other does not need
+        from testbed.simulation.simulator import Simulation  # noqa: PLC0415 - each engine loads what the other does not need
 
         return Simulation(plan, observer).run().exit_reason
-    from testbed.experiment import Experiment  # noqa: PLC0415
+    from testbed.live.experiment import Experiment  # noqa: PLC0415
 
     return Experiment(plan, observer).run().exit_reason
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from node_agent.errors import InputError
 from node_agent.policies import parse_policy, take_label
 from node_agent.policies.loading import is_file
-from testbed.recorder import file_sha256, folder_name
+from testbed.record.run_directory import file_sha256, folder_name
 
 MAX_FOLDER_CHARACTERS = 80
 _PARAMETER = re.compile(r"\s*[A-Za-z_][\w-]*\s*=")  # no policy's name holds "=": such an item belongs to the one before

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.backlog import Tasks, overload
 from testbed.compare.intervals import Estimate, estimate
+from testbed.record.backlog import Tasks, overload
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RunRow:
     """One run in figures; those over no task at all are None. `run_directory` is relative to the comparison's.
 
     `fidelity` is the verdict on its emulation: held, strained, broken, unknown; None for a simulation.
@@ -90,11 +90,11 @@ def row_of(
     seed: int,
     run_directory: str,
     duration_s: float,
-) -> Row:
+) -> RunRow:
     """A run's row from its summary.json and its tasks."""
     overloaded, outstanding_s = overload(tasks, duration_s)
     counts, delay = summary["tasks"], summary["delay_s"]
-    return Row(
+    return RunRow(
         policy=policy,
         repeat=repeat,
         seed=seed,
@@ -117,7 +117,7 @@ def row_of(
 
 
 def aggregate(
-    rows: Sequence[Row], policies: Sequence[str], *, include_unheld: bool = False
+    rows: Sequence[RunRow], policies: Sequence[str], *, include_unheld: bool = False
 ) -> tuple[PolicyFigures, ...]:
     """The figures of each policy, in the order given; the first is the one that the others are held against.
 
@@ -131,7 +131,7 @@ def aggregate(
     return tuple(_figures(policy, by_policy[policy], by_policy[policies[0]], include_unheld) for policy in policies)
 
 
-def _figures(policy: str, rows: Sequence[Row], first: Sequence[Row], include_unheld: bool) -> PolicyFigures:
+def _figures(policy: str, rows: Sequence[RunRow], first: Sequence[RunRow], include_unheld: bool) -> PolicyFigures:
     overloaded = sum(row.overloaded for row in rows)
     believed = [row for row in rows if include_unheld or not row.unheld]
     held = [] if overloaded else believed
@@ -154,16 +154,16 @@ def _figures(policy: str, rows: Sequence[Row], first: Sequence[Row], include_unh
     )
 
 
-def _mean(rows: Sequence[Row], figure: Callable[[Row], float | None]) -> Estimate | None:
+def _mean(rows: Sequence[RunRow], figure: Callable[[RunRow], float | None]) -> Estimate | None:
     values = [value for row in rows if (value := figure(row)) is not None]
     return estimate(values) if values and len(values) == len(rows) else None
 
 
-def _mean_share(rows: Sequence[Row], stage: int) -> Estimate | None:
+def _mean_share(rows: Sequence[RunRow], stage: int) -> Estimate | None:
     return _mean(rows, lambda row: row.exit_share[stage])
 
 
-def _advantage(first: Sequence[Row], rows: Sequence[Row]) -> Advantage | None:
+def _advantage(first: Sequence[RunRow], rows: Sequence[RunRow]) -> Advantage | None:
     ours = {row.seed: row for row in first}
     reductions, accuracies, utilities = [], [], []
     for theirs in rows:

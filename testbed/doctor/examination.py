@@ -5,7 +5,7 @@ from testbed.doctor import kernel, machine, software
 from testbed.doctor.finding import Finding
 from testbed.doctor.trial import NAME as TRIAL
 from testbed.doctor.trial import trial_network
-from testbed.rootless import is_rootless
+from testbed.host.rootless import is_rootless
 
 NOT_TRIED = (
     "namespaces and veth", "Linux bridge (switches)", "htb (link rates)", "pfifo (queues)",

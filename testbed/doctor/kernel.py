@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking, TestbedError
-from testbed.compute import CpuCgroup, hierarchies
 from testbed.doctor.finding import Finding, needed, useful
-from testbed.interpreter import interpreter
-from testbed.ledger import Ledger
+from testbed.host.cpu_quota import CpuCgroup, hierarchies
+from testbed.host.idle_cpus import LATENCY_FILE, Wakefulness
+from testbed.host.interpreter import interpreter
+from testbed.host.ledger import Ledger
+from testbed.host.rootless import CONTAINER, WITHOUT_RIGHTS, forbidding_switches, is_rootless, outer_uid, refusal_for
 from testbed.network.commands import LOW_DELAY_MATCH
 from testbed.network.delay import NETEM_TRIAL, kernel_takes
 from testbed.relay.frames import Ring, sending_socket
 from testbed.relay.process import PR_SET_TIMERSLACK
-from testbed.rootless import CONTAINER, WITHOUT_RIGHTS, forbidding_switches, is_rootless, outer_uid, refusal_for
-from testbed.wakefulness import LATENCY_FILE, Wakefulness
 
 PR_GET_TIMERSLACK = 30
 NOBODY = 65534

@@ -10,7 +10,7 @@ import psutil
 
 from node_agent.errors import TestbedError
 from testbed.doctor.finding import Finding, needed, useful
-from testbed.ledger import Ledger
+from testbed.host.ledger import Ledger
 from testbed.network.emulated import DESCRIPTORS_PER_NODE
 
 MIB = 1 << 20

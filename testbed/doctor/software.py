@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from node_agent.errors import EnvironmentLacking
 from testbed.doctor.finding import Finding, needed
-from testbed.interpreter import interpreter
+from testbed.host.interpreter import interpreter
 
 OLDEST_PYTHON = (3, 11)
 TORCH_TIMEOUT_S = 120

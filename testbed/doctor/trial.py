@@ -6,7 +6,7 @@ import time
 
 from node_agent.errors import TestbedError
 from testbed.doctor.finding import Finding
-from testbed.ledger import Ledger
+from testbed.host.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 

@@ -13,14 +13,26 @@ Not counted: acknowledgements, prices and reports, which share the links; they a
 """
 
 from testbed.expectation.causes import RELAY, Cause, Stall
-from testbed.expectation.deviation import Figure
+from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings, hold_against
 from testbed.expectation.passage import PassedHop, PassedTask
 from testbed.expectation.replay import Expected, expected_delays
 from testbed.expectation.steps import Lateness, Steps, steps_of
-from testbed.expectation.world import World
+from testbed.expectation.world import ExactWorld
 
 __all__ = [
-    "RELAY", "Cause", "Expected", "Figure", "Findings", "Lateness", "PassedHop", "PassedTask", "Stall", "Steps",
-    "World", "expected_delays", "hold_against", "steps_of",
+    "RELAY",
+    "Cause",
+    "DelayFigure",
+    "ExactWorld",
+    "Expected",
+    "Findings",
+    "Lateness",
+    "PassedHop",
+    "PassedTask",
+    "Stall",
+    "Steps",
+    "expected_delays",
+    "hold_against",
+    "steps_of",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ CHANCE = 3.0  # standard deviations over the draws that a run may be off by
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class DelayFigure:
     """One figure of the delays, as emulated and as expected [s].
 
     `chance_s` is its standard deviation over the draws of loss and jitter; 0 where nothing is left to chance. A
@@ -42,7 +42,7 @@ class Figure:
         return float(np.copysign(beyond_s, off_s)) / self.expected_s
 
 
-def deviation_of(tasks: Sequence[PassedTask], expected: Expected, *, warm_up_s: float) -> tuple[Figure, ...]:
+def deviation_of(tasks: Sequence[PassedTask], expected: Expected, *, warm_up_s: float) -> tuple[DelayFigure, ...]:
     """The figures of all tasks that were completed and created after the warm-up; none where there is no such task."""
     counted = [task for task in tasks if task.id in expected.draws[0] and task.created_s >= warm_up_s]
     if not counted:
@@ -50,13 +50,13 @@ def deviation_of(tasks: Sequence[PassedTask], expected: Expected, *, warm_up_s: 
     emulated_s = np.array([(task.completed_s or 0.0) - task.created_s for task in counted])
     draws_s = [np.sort([draw[task.id] for task in counted]) for draw in expected.draws]
     means_s = [float(drawn_s.mean()) for drawn_s in draws_s]
-    figures = [Figure("mean", float(emulated_s.mean()), float(np.mean(means_s)), _spread_s(means_s))]
+    figures = [DelayFigure("mean", float(emulated_s.mean()), float(np.mean(means_s)), _spread_s(means_s))]
     for name, share in QUANTILES.items():
         each_s = [float(np.quantile(drawn_s, share)) for drawn_s in draws_s]
         rank = share * (len(counted) - 1)
         below, above = int(np.floor(rank)) - 1, int(np.ceil(rank)) + 1
         figures.append(
-            Figure(
+            DelayFigure(
                 name,
                 float(np.quantile(emulated_s, share)),
                 float(np.mean(each_s)),

@@ -9,12 +9,12 @@ import msgspec
 from node_agent.records import DecisionRecord
 from node_agent.wire import Hop
 from testbed.expectation.causes import Cause, Stall, causes_of
-from testbed.expectation.decisions import Measured, measured_off
-from testbed.expectation.deviation import Figure, deviation_of
+from testbed.expectation.deviation import DelayFigure, deviation_of
+from testbed.expectation.measured_times import Measured, measured_off
 from testbed.expectation.passage import PassedHop, PassedTask, decoder
 from testbed.expectation.replay import expected_delays
 from testbed.expectation.steps import steps_of
-from testbed.expectation.world import World
+from testbed.expectation.world import ExactWorld
 
 MOST_CAUSES = 3
 _decision_decoder = msgspec.json.Decoder(DecisionRecord)
@@ -24,7 +24,7 @@ _decision_decoder = msgspec.json.Decoder(DecisionRecord)
 class Findings:
     """What holding a run against its expectation gave; `trouble` if that was not possible."""
 
-    figures: Sequence[Figure] = ()
+    figures: Sequence[DelayFigure] = ()
     causes: Sequence[Cause] = ()
     measured: Sequence[Measured] = ()
     trouble: str | None = None
@@ -52,7 +52,7 @@ class Findings:
 
 
 def hold_against(
-    world: World,
+    world: ExactWorld,
     tasks_file: Path,
     decisions_file: Path,
     *,

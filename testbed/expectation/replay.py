@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from node_agent.wire import Handover
 from testbed.expectation.passage import PassedTask, Way
-from testbed.expectation.world import ExactNetwork, World
+from testbed.expectation.world import ExactNetwork, ExactWorld
 
 DRAWS_OF_JITTER, DRAWS_OF_LOSS = 8, 4  # the latter take several times as long
 
@@ -30,12 +30,16 @@ class Expected:
 
 
 def expected_delays(
-    world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], *, draws: int | None = None
+    world: ExactWorld,
+    tasks: Sequence[PassedTask],
+    failed: Mapping[tuple[int, Handover], float],
+    *,
+    draws: int | None = None,
 ) -> Expected:
     """What the delay of every completed task would have been.
 
     A task that was offered more than once starts with the offer that was taken if those before had to fail
-    (`World.had_to_fail`; `failed`: when they should have arrived, from `steps_of`). Otherwise it starts when the
+    (`ExactWorld.had_to_fail`; `failed`: when they should have arrived, from `steps_of`). Otherwise it starts when the
     workload wanted it.
     """
     completed = [task for task in tasks if task.completed_s is not None and task.hops]
@@ -66,7 +70,7 @@ class _Replay:
     """One time through all tasks."""
 
     def __init__(
-        self, world: World, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], draw: int
+        self, world: ExactWorld, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], draw: int
     ) -> None:
         self._world = world
         self._failed = failed

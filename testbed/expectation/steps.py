@@ -6,7 +6,7 @@ from typing import Literal
 
 from node_agent.wire import Handover
 from testbed.expectation.passage import PassedHop, PassedTask
-from testbed.expectation.world import ExactNetwork, Path, World
+from testbed.expectation.world import ExactNetwork, ExactWorld, Path
 
 Step = Literal["offering", "transfer", "queue", "service", "sending", "return"]
 
@@ -41,7 +41,7 @@ class Steps:
     failed: dict[tuple[int, Handover], float]
 
 
-def steps_of(world: World, tasks: Sequence[PassedTask]) -> Steps:
+def steps_of(world: ExactWorld, tasks: Sequence[PassedTask]) -> Steps:
     """Judge all steps of the completed tasks.
 
     Over links with loss or jitter, one step can be off by chance: only many together tell something.
@@ -56,7 +56,7 @@ def steps_of(world: World, tasks: Sequence[PassedTask]) -> Steps:
     return steps
 
 
-def _transfers(world: World, tasks: Sequence[PassedTask]) -> Steps:
+def _transfers(world: ExactWorld, tasks: Sequence[PassedTask]) -> Steps:
     """Send everything when it was sent, and compare when it was received."""
     network = ExactNetwork(world.scenario)
     late: list[Lateness] = []
@@ -102,7 +102,7 @@ def _transfers(world: World, tasks: Sequence[PassedTask]) -> Steps:
 
 
 def _unanswered(
-    world: World, tasks: Sequence[PassedTask], arrivals: Mapping[tuple[int, Handover], float]
+    world: ExactWorld, tasks: Sequence[PassedTask], arrivals: Mapping[tuple[int, Handover], float]
 ) -> Iterator[Lateness]:
     """Handovers that came to nothing, though they should have arrived and been answered: late until the next one."""
     for task in tasks:
@@ -124,7 +124,7 @@ def _ignored(_: float) -> None:
     pass
 
 
-def _at_servers(world: World, tasks: Sequence[PassedTask]) -> list[Lateness]:
+def _at_servers(world: ExactWorld, tasks: Sequence[PassedTask]) -> list[Lateness]:
     """Every service from its own start, in the order in which the server took the tasks."""
     served: dict[str, list[tuple[PassedTask, PassedHop]]] = {}
     for task in tasks:

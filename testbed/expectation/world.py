@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
-from node_agent.config import Timeouts
+from node_agent.core.config import Timeouts
 from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Handover, Hop, Result, Task, TensorForm
 from testbed.network.routes import Ways
 from testbed.scenario import CapacityChange, LinkChange, NodeChange, Scenario
-from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Connection, Links
-from testbed.simulation.nodes import message_bytes
+from testbed.sizes import message_bytes
+from testbed.virtual_time import Calendar
 
 FOREVER_S = 1e12
 ACTIONS_AT_ONCE = 100_000
@@ -22,7 +22,7 @@ Path = tuple[str, str]  # sender, receiver
 Seen = Callable[[float], None]  # told when a message arrived
 
 
-class World:
+class ExactWorld:
     """What the scenario of a run makes of its tasks."""
 
     def __init__(
@@ -121,7 +121,7 @@ class ExactNetwork:
 
     def __init__(self, scenario: Scenario, *, draw: int = 0) -> None:
         """`draw` numbers the draws of loss and jitter."""
-        self.agenda = Agenda(now_s=-FOREVER_S)
+        self.agenda = Calendar(now_s=-FOREVER_S)
         changes = [event for event in scenario.events if isinstance(event, LinkChange)]
         seeded = replace(scenario, seed=scenario.seed + 7919 * draw)
         self._links = Links(seeded, self.agenda, [frozenset(change.ends) for change in changes])
@@ -134,19 +134,19 @@ class ExactNetwork:
 
     def send_at(self, at_s: float, path: Path, size_bytes: int, seen: Seen) -> None:
         """Send a message at a time to come; `seen` is told when it arrives."""
-        self.agenda.at(at_s, self._send, _Message(path, size_bytes, seen))
+        self.agenda.at(at_s, self._send, _SizedMessage(path, size_bytes, seen))
 
     def send(self, path: Path, size_bytes: int, seen: Seen) -> None:
         """Send a message now."""
-        self._send(_Message(path, size_bytes, seen))
+        self._send(_SizedMessage(path, size_bytes, seen))
 
-    def _send(self, message: "_Message") -> None:
+    def _send(self, message: "_SizedMessage") -> None:
         connection = self._connections.get(message.path)
         if connection is None:
             connection = self._connections[message.path] = self._links.connect(*message.path, self._arrived)
         self._links.send(connection, message.size_bytes, message)
 
-    def _arrived(self, message: "_Message") -> None:
+    def _arrived(self, message: "_SizedMessage") -> None:
         message.seen(self.agenda.now_s)
 
     def run(self) -> None:
@@ -156,7 +156,7 @@ class ExactNetwork:
 
 
 @dataclass(frozen=True, slots=True)
-class _Message:
+class _SizedMessage:
     path: Path
     size_bytes: int
     seen: Seen

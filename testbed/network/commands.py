@@ -26,13 +26,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from node_agent.errors import EnvironmentLacking, TestbedError
-from testbed.namespaces import join_namespace
+from testbed.host.namespaces import join_namespace
 from testbed.scenario import LinkShape
+from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES, SMALLEST_FRAME_BYTES
 
-ETHERNET_BYTES = 14
-PACKET_BYTES, SEGMENT_BYTES = 1500, 1448  # a full IP packet, and what TCP with time stamps carries in it
-FRAME_BYTES = PACKET_BYTES + ETHERNET_BYTES
-SMALLEST_FRAME_BYTES = 60
 # Decision: the token bucket holds what 2 ms bring in, at least four frames, because its timer may fire that late on a
 # busy machine and the rate must not suffer; rejected: one frame, exact on an idle machine only. A burst does no
 # harm: the middle of the link spaces frames out again at exactly the link's rate.
@@ -45,7 +42,7 @@ SHORT_QUEUE = 100  # packets: below, their number matters, and a queue counts su
 # htb keeps what a bucket holds as a time, in 32 bits of 64 ns: 274 s.
 MOST_BUCKET_S = 270.0
 # The queues of a link's end: classes of its htb, and what says that a frame goes first (IP's type of service: LOW_DELAY
-# of node_agent.transport).
+# of node_agent.process.transport).
 RATE_CLASS, CONTROL_CLASS, BULK_CLASS = 1, 2, 3
 LOW_DELAY_MATCH = "u8 0x10 0x10 at 1"
 

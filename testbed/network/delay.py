@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from node_agent.errors import EnvironmentLacking
-from testbed.interpreter import interpreter
-from testbed.ledger import Ledger
+from testbed.host.interpreter import interpreter
+from testbed.host.ledger import Ledger
 from testbed.network.commands import (
     Namespaced,
     NetworkError,
     frames_in_flight,
     spacing_bit_per_s,
 )
-from testbed.network.plan import PlannedLink
+from testbed.network.layout import LinkLayout
 from testbed.network.rtnetlink import KernelLinks
 from testbed.relay.line import LATENESS_SHIFT
 from testbed.scenario import LinkShape
@@ -79,10 +79,10 @@ class DelayBackend(Protocol):
 
     name: BackendName
 
-    def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
+    def start(self, middle: Namespaced, links: tuple[LinkLayout, ...], seed: int, ledger: Ledger) -> None:
         """Begin; the middle's interfaces are up."""
 
-    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+    def change(self, link: LinkLayout, side: int, shape: LinkShape) -> None:
         """Give what one end of a link sends (0: its first) a new shape; nothing in flight is dropped or overtaken."""
 
     @property
@@ -130,11 +130,11 @@ class NetemDelay:
     def __init__(self) -> None:
         self._middle: Namespaced | None = None
         self._kernel: KernelLinks | None = None
-        self._links: tuple[PlannedLink, ...] = ()
+        self._links: tuple[LinkLayout, ...] = ()
         self._seed = self._changes = 0
         self._drops: dict[str, DropCount] = {}  # by interface
 
-    def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
+    def start(self, middle: Namespaced, links: tuple[LinkLayout, ...], seed: int, ledger: Ledger) -> None:
         """Check that each discipline is really there (`tc` has been known to only warn)."""
         del ledger  # the kernel makes nothing that would need clearing away
         self._middle, self._links, self._seed = middle, links, seed
@@ -150,7 +150,7 @@ class NetemDelay:
                 if shape.loss > 0 or shape.jitter_s > 0:
                     self.change(link, side, shape)  # seeds it, which not every `tc` can
 
-    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+    def change(self, link: LinkLayout, side: int, shape: LinkShape) -> None:
         """With random numbers of its own: the kernel begins a new series at every change."""
         assert self._kernel is not None
         middle = link.ports[1 - side].middle  # what one end sends leaves the middle towards the other
@@ -239,11 +239,11 @@ class RelayDelay:
         self._process: subprocess.Popen[str] | None = None
         self._control: socket.socket | None = None
         self._log: Path | None = None
-        self._links: tuple[PlannedLink, ...] = ()
+        self._links: tuple[LinkLayout, ...] = ()
         self._asked = 0  # the number of the last question; 0: that the relay is there
         self._lock = threading.Lock()
 
-    def start(self, middle: Namespaced, links: tuple[PlannedLink, ...], seed: int, ledger: Ledger) -> None:
+    def start(self, middle: Namespaced, links: tuple[LinkLayout, ...], seed: int, ledger: Ledger) -> None:
         """Start the relay and tell it every line."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control, self._log, self._links = ours, ledger.directory / RELAY_LOG, links
@@ -265,7 +265,7 @@ class RelayDelay:
         for first in range(0, len(lines), LINES_AT_ONCE):
             self._ask({"verb": "add", "lines": lines[first : first + LINES_AT_ONCE]})
 
-    def change(self, link: PlannedLink, side: int, shape: LinkShape) -> None:
+    def change(self, link: LinkLayout, side: int, shape: LinkShape) -> None:
         """In force when this returns."""
         self._ask({"verb": "change", "in": link.ports[side].middle, **_line_shape(shape)})
 

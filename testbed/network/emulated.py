@@ -8,17 +8,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from node_agent.errors import EnvironmentLacking
-from testbed.ledger import Ledger
+from testbed.host.idle_cpus import Wakefulness
+from testbed.host.ledger import Ledger
 from testbed.network.commands import NetworkError, queue_places, run, run_batches
 from testbed.network.delay import DelayBackend, NetworkStatistics, choose_backend
+from testbed.network.layout import MIDDLE, LinkLayout, NetworkPlan, scaled
 from testbed.network.measure import MeasuredPath, Progress, measure, no_progress, silence_is_chance
 from testbed.network.paths import Path, covering, direction, neighbour_paths
-from testbed.network.plan import MIDDLE, NetworkPlan, PlannedLink, scaled
 from testbed.network.probe import Prober
 from testbed.network.rtnetlink import KernelLinks
 from testbed.network.watch import DelayWatch
 from testbed.scenario import LinkShape, Scenario
-from testbed.wakefulness import Wakefulness
 
 if TYPE_CHECKING:
     from mininet.net import Mininet
@@ -229,7 +229,7 @@ class EmulatedNetwork:
             for side in (0, 1) if sender is None else (link.ends.index(sender),):
                 self._change_direction(self._delay, link, side, real)
 
-    def _change_direction(self, delay: DelayBackend, link: PlannedLink, side: int, shape: LinkShape) -> None:
+    def _change_direction(self, delay: DelayBackend, link: LinkLayout, side: int, shape: LinkShape) -> None:
         way = direction(link.index, back=bool(side))
         before = self._shapes[way]
         # A slower link becomes slow at its end first, a faster one last: else its middle would fill up.
@@ -241,7 +241,7 @@ class EmulatedNetwork:
             self._limit_rate(link, side, before, shape)
         self._shapes[way] = shape
 
-    def _limit_rate(self, link: PlannedLink, side: int, before: LinkShape, shape: LinkShape) -> None:
+    def _limit_rate(self, link: LinkLayout, side: int, before: LinkShape, shape: LinkShape) -> None:
         segments, places = link.segments(shape), queue_places(shape, link.segments(shape))
         port = link.ports[side]
         kernel = self._kernel.get(port.owner)

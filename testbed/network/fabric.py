@@ -22,7 +22,7 @@ from mininet.node import Host
 from mininet.nodelib import LinuxBridge
 
 from node_agent.errors import EnvironmentLacking
-from testbed.rootless import CONTAINER
+from testbed.host.rootless import CONTAINER
 
 PROMPT = chr(127)  # of Mininet's shells
 LOCAL_MODES = 3  # in what tcgetattr tells
@@ -120,7 +120,7 @@ class PlannedBridge(_Shell, LinuxBridge):  # type: ignore[misc]
         """Nothing: `terminate` ends the namespace and all in it."""
 
 
-class PlannedLink(Link):  # type: ignore[misc]
+class ReadyLink(Link):  # type: ignore[misc]
     """A veth pair that the plan makes."""
 
     @classmethod
@@ -173,6 +173,6 @@ def empty_network() -> Mininet:
         controller=None,
         host=PlannedHost,
         switch=PlannedBridge,
-        link=PlannedLink,
+        link=ReadyLink,
         intf=PlannedIntf,
     )

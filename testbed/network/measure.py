@@ -6,19 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from testbed.network.commands import (
-    ETHERNET_BYTES,
-    FRAME_BYTES,
-    PACKET_BYTES,
-    SEGMENT_BYTES,
-    bit_per_s,
-    bucket_bytes,
-    queue_places,
-    segments_at_once,
-)
+from testbed.network.commands import bit_per_s, bucket_bytes, queue_places, segments_at_once
 from testbed.network.paths import Path
-from testbed.network.probe import SMALLEST_PACKET_BYTES, Arrival, Prober
+from testbed.network.probe import SMALLEST_PACKET_BYTES, ProbeArrival, Prober
 from testbed.scenario import LinkShape
+from testbed.sizes import ETHERNET_BYTES, FRAME_BYTES, PACKET_BYTES, SEGMENT_BYTES
 
 Progress = Callable[[str, int, int], None]  # what, so many of it done, of so many
 ROUNDS = 5
@@ -110,7 +102,7 @@ def travel(
     paths: Sequence[Path],
     departures: Sequence[Departure],
     shapes: Mapping[int, LinkShape],
-) -> Iterator[Arrival]:
+) -> Iterator[ProbeArrival]:
     """Send what the timetable says, and yield what arrives until all has or can no longer be hoped for."""
     due_s = longest_s(paths, departures, shapes)
     waiting = {(each.path, each.number + i) for each in departures for i in range(each.count)}
@@ -302,7 +294,7 @@ def _run_trains(
     progress: Progress = no_progress,
 ) -> dict[int, float]:
     """Send one train for each of these paths; the rates found by path."""
-    came: dict[int, list[Arrival]] = {train.path: [] for train in trains}
+    came: dict[int, list[ProbeArrival]] = {train.path: [] for train in trains}
     packets, done = {train.path: train.count for train in trains}, 0
     wanted = [
         (
@@ -330,7 +322,7 @@ def _run_trains(
     return found
 
 
-def arrival_rate_mbit_per_s(came: Sequence[Arrival], train: Train) -> float | None:
+def arrival_rate_mbit_per_s(came: Sequence[ProbeArrival], train: Train) -> float | None:
     """The rate of a train (of a TCP transfer): the slope of all arrivals, not of the two ends.
 
     Packets that were lost before their transmission leave no gap, so the order of arrival counts, not the number. None

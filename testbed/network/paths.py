@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from testbed.network.commands import ETHERNET_BYTES, spacing_bit_per_s
-from testbed.network.plan import NetworkPlan
+from testbed.network.commands import spacing_bit_per_s
+from testbed.network.layout import NetworkPlan
 from testbed.scenario import LinkShape
+from testbed.sizes import ETHERNET_BYTES
 
 
 def direction(link: int, *, back: bool) -> int:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from node_agent.transport import LOW_DELAY
-from testbed.namespaces import join_namespace
+from node_agent.process.transport import LOW_DELAY
+from testbed.host.namespaces import join_namespace
 from testbed.network.commands import NetworkError
 
 SO_TIMESTAMPNS, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 35, 32, 33
@@ -27,7 +27,7 @@ SMALLEST_PACKET_BYTES = HEADER_BYTES + TEXT.size
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ProbeArrival:
     """A probe that arrived: its path and number as sent; times in ns of one clock."""
 
     path: int
@@ -113,7 +113,7 @@ class Prober:
             return False
         return True
 
-    def arrivals(self, timeout_s: float) -> Iterator[Arrival]:
+    def arrivals(self, timeout_s: float) -> Iterator[ProbeArrival]:
         """Probes that have arrived or arrive within the time; ends after the first lot."""
         for key, _ in self._selector.select(timeout_s):
             opened = key.fileobj
@@ -124,4 +124,4 @@ class Prober:
                     if len(text) == TEXT.size and notes:
                         path, number, sent_ns = TEXT.unpack(text)
                         seconds, nanoseconds = STAMP.unpack(notes[0][2])
-                        yield Arrival(path, number, sent_ns, seconds * 1_000_000_000 + nanoseconds)
+                        yield ProbeArrival(path, number, sent_ns, seconds * 1_000_000_000 + nanoseconds)

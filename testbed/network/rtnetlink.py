@@ -19,7 +19,6 @@ import time
 from testbed.network.commands import (
     BULK_CLASS,
     CONTROL_CLASS,
-    FRAME_BYTES,
     RATE_CLASS,
     NetworkError,
     bit_per_s,
@@ -29,6 +28,7 @@ from testbed.network.commands import (
 )
 from testbed.network.probe import sockets_in
 from testbed.scenario import LinkShape
+from testbed.sizes import FRAME_BYTES
 
 NETLINK_ROUTE = 0
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLMSG_ERROR = 1, 4, 8, 2

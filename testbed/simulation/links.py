@@ -24,12 +24,13 @@ from functools import partial
 
 import numpy as np
 
-from testbed.network.commands import FRAME_BYTES, SEGMENT_BYTES, bucket_bytes
-from testbed.network.plan import scaled
+from testbed.network.commands import bucket_bytes
+from testbed.network.layout import scaled
 from testbed.network.routes import Ways
 from testbed.scenario import LinkChange, LinkShape, Scenario
-from testbed.simulation.agenda import Action, Agenda, Entry
 from testbed.simulation.tcp.connection import Endpoint, Packet
+from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES
+from testbed.virtual_time import Action, Calendar, Entry
 
 
 class Connection:
@@ -168,7 +169,7 @@ def _standard_normal(seed: int) -> Iterator[float]:
 class Links:
     """All links of a scenario, and who is connected over which of them."""
 
-    def __init__(self, scenario: Scenario, agenda: Agenda, changing: Sequence[frozenset[str]]) -> None:
+    def __init__(self, scenario: Scenario, agenda: Calendar, changing: Sequence[frozenset[str]]) -> None:
         """`changing`: the ends of the links that events will change."""
         self._agenda = agenda
         self._random = random.Random(f"{scenario.seed}/links")

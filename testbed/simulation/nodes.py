@@ -6,10 +6,8 @@ from typing import Protocol
 
 import msgspec
 
-from node_agent.config import NodeConfig
-from node_agent.core import DeviceCore, NodeCore, ServerCore
-from node_agent.dtoee.exit_table import ExitTable
-from node_agent.events import (
+from node_agent.core.config import NodeConfig
+from node_agent.core.events import (
     CancelTimer,
     Channel,
     Event,
@@ -27,24 +25,16 @@ from node_agent.events import (
     TimerFired,
     TimerKey,
 )
-from node_agent.notes import EventThinner
+from node_agent.core.machine import DeviceCore, NodeCore, ServerCore
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.process.notes import EventThinner
 from node_agent.records import DEVICE_DOWN, EventRecord, Record, lost_task
-from node_agent.wire import PREFIX, Message, Probe, ProbeAck
-from testbed.simulation.agenda import Agenda, Entry
-from testbed.simulation.compute import Answers, Processor
+from node_agent.wire import Probe, ProbeAck
 from testbed.simulation.failure import SimulationFailed, node_failed
 from testbed.simulation.links import Connection, Links
-
-_encode = msgspec.msgpack.Encoder().encode
-
-SHORT_FRAME_BYTES, SHORT_PREFIX_BYTES, LONG_PREFIX_BYTES = 255, 2, 9  # ZeroMQ's own, before every frame
-
-
-def message_bytes(message: Message, tensor_bytes: int | None) -> int:
-    """What a message and its tensor, if it has one, take on a connection."""
-    header_bytes = len(PREFIX) + len(_encode(message))
-    size_bytes = header_bytes + (SHORT_PREFIX_BYTES if header_bytes <= SHORT_FRAME_BYTES else LONG_PREFIX_BYTES)
-    return size_bytes if tensor_bytes is None else size_bytes + tensor_bytes + LONG_PREFIX_BYTES
+from testbed.simulation.processor import Answers, Processor
+from testbed.sizes import message_bytes
+from testbed.virtual_time import Calendar, Entry
 
 
 class Listener(Protocol):
@@ -58,7 +48,7 @@ class Listener(Protocol):
 class World:
     """What all nodes of a simulation share."""
 
-    agenda: Agenda
+    agenda: Calendar
     links: Links
     answers: Answers
     table: ExitTable

@@ -4,8 +4,8 @@ import os
 
 from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice
-from testbed.topology.document import ModelEntry, TopologyDocument
-from testbed.topology.places import Path
+from testbed.topology.form.entries import ModelEntry, TopologyDocument
+from testbed.topology.form.yaml_places import Path
 from testbed.units import parse_parameter
 
 

@@ -7,70 +7,25 @@ adding a node leaves the values of all others as they were.
 import math
 from collections.abc import Mapping
 
-from node_agent.suggest import advice, listed
-from testbed.scenario import Device, Link, ModelChoice, PolicyChoice, Scenario, Server
+from node_agent.suggest import listed
+from testbed.scenario import Device, ModelChoice, Scenario, Server
 from testbed.topology.choices import anchored_model, cut_problems, memory_problems, policy_problem
 from testbed.topology.drawing import draw
-from testbed.topology.events import compile_events
-from testbed.topology.form import Draft
+from testbed.topology.event_schedule import compile_events
+from testbed.topology.form.values import MAX_NAME_CHARACTERS
+from testbed.topology.form.yaml_places import Path
 from testbed.topology.graph import Network
-from testbed.topology.links import expand_links
-from testbed.topology.places import Path, Problem
-from testbed.topology.traces import Follower, TraceFiles
-from testbed.topology.values import MAX_NAME_CHARACTERS
+from testbed.topology.link_expansion import expand_links
+from testbed.topology.slowest_hop import longest_hop_s
+from testbed.topology.unfinished import UnfinishedScenario
 
 MAX_NODES = 20_000
 LEAST_DURATION_S = 1.0
 LEAST_SLOT_S = 1e-3
 
 
-class Compiler:
+class Compiler(UnfinishedScenario):
     """One pass over a document; collects problems and builds the scenario if there are none."""
-
-    def __init__(
-        self,
-        draft: Draft,
-        source: str,
-        files: TraceFiles,
-        *,
-        seed: int,
-        duration_s: float,
-        policy: PolicyChoice,
-        recorded: bool = False,
-    ) -> None:
-        """`recorded`: of a run that has been, perhaps by an earlier version that allowed more."""
-        assert draft.document is not None
-        self.document = draft.document
-        self.source = source
-        self.seed = seed
-        self.duration_s = duration_s
-        # One that is not stated is never longer than the run; one that is may not be: see `_check_times`.
-        stated = "slot" in self.document.model_fields_set
-        self.slot_s = self.document.slot if stated else min(self.document.slot, duration_s)
-        self.policy = policy
-        self.recorded = recorded
-        self.problems: list[Problem] = []
-        self.kinds: dict[str, str] = {}  # node or switch -> device, server or switch
-        self.groups: dict[str, tuple[str, ...]] = {}  # name as the file states it -> its members
-        self.devices: list[Device] = []
-        self.servers: dict[str, Server] = {}
-        self.links: dict[tuple[str, str], Link] = {}  # sorted ends -> link
-        # Sorted ends -> entry, and what both directions follow, or what each of them does.
-        self.followers: dict[tuple[str, str], tuple[int, tuple[Follower, ...]]] = {}
-        self.offload_to: dict[str, tuple[str, ...]] = {}
-        self.files = files
-        self.place = draft.place
-        self._damaged = set(draft.damaged)
-        self._doubtful = set(draft.doubtful)
-        self._names_lost = draft.names_lost
-        self._homes: dict[str, Path] = {}  # node -> the entry that makes it
-
-    def complain(self, path: Path, message: str, hint: str = "", *, of_key: bool = False) -> None:
-        """Note a problem at `path`, and that its section cannot be relied on."""
-        line, column = self.place.find(path, of_key=of_key)
-        self.problems.append(Problem(self.source, line, column, message, hint))
-        if path:
-            self._damaged.add(str(path[0]))
 
     def compile(self) -> Scenario | None:
         """The scenario, or None if `problems` tells why there is none."""
@@ -136,8 +91,6 @@ class Compiler:
 
     def _check_round(self, scenario: Scenario) -> None:
         """Complain of a slot in which no round of messages fits."""
-        from testbed.wiring import longest_hop_s  # noqa: PLC0415 - loads what nodes are made of
-
         round_s = 2 * scenario.stages * longest_hop_s(scenario)
         if scenario.slot_s <= round_s:
             message = (
@@ -147,23 +100,6 @@ class Compiler:
             least_s = _rounded_up_s(round_s)
             hint = f"state a slot of {least_s:g} s or more"
             self.complain(("slot",), message, hint if least_s <= self.duration_s else f"{hint}, and a longer duration")
-
-    def members(self, name: str, path: Path, *, what: str = "node", of_key: bool = False) -> tuple[str, ...]:
-        """The nodes that `name` stands for; none, with a complaint at `path`, if there is no such name."""
-        if name in self.groups:
-            return self.groups[name]
-        if name in self.kinds:
-            return (name,)
-        doubtful = any(name == group or name.startswith(f"{group}-") for group in self._doubtful)
-        if not doubtful and not self._names_lost:
-            known = [*self.groups, *(known for known in self.kinds if known not in self.groups)]
-            hint = advice(name, known, f"known: {listed(self.groups)}")
-            self.complain(path, f"unknown {what} {name!r}", hint, of_key=of_key)
-        return ()
-
-    def intact(self, *sections: str) -> bool:
-        """Whether nothing is wrong so far in these sections, so that what follows from them can be judged."""
-        return not self._damaged.intersection(sections)
 
     # Nodes ------------------------------------------------------------------------------------------------------
 

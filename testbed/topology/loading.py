@@ -11,11 +11,11 @@ from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice, Scenario
 from testbed.topology.choices import anchored, policy_problem, read_policy
 from testbed.topology.compiler import Compiler
-from testbed.topology.document import TopologyDocument
-from testbed.topology.form import Draft, read_form
-from testbed.topology.places import MAX_BYTES, Problem, YamlError, read_yaml
-from testbed.topology.traces import TraceFiles
-from testbed.topology.values import MAX_PATH_CHARACTERS, MAX_POLICY_CHARACTERS
+from testbed.topology.followers import TraceFiles
+from testbed.topology.form.draft import Draft, read_form
+from testbed.topology.form.entries import TopologyDocument
+from testbed.topology.form.values import MAX_PATH_CHARACTERS, MAX_POLICY_CHARACTERS
+from testbed.topology.form.yaml_places import MAX_BYTES, TopologyProblem, YamlError, read_yaml
 from testbed.trace.files import opened
 
 _MAX_SHOWN = 50
@@ -24,7 +24,7 @@ _MAX_SHOWN = 50
 class TopologyError(InputError):
     """A topology that cannot be used; `problems` lists all that was found, in the order of the file."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[TopologyProblem]) -> None:
         self.problems = tuple(
             sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem.message))
         )
@@ -102,14 +102,14 @@ def load_topology(
     with opened(path, hint="give the path of a topology.yaml") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
-        problem = Problem(str(path), 1, 1, f"longer than {MAX_BYTES >> 20} MiB", "use groups (count: 50)")
+        problem = TopologyProblem(str(path), 1, 1, f"longer than {MAX_BYTES >> 20} MiB", "use groups (count: 50)")
         raise TopologyError([problem])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
-        raise TopologyError([Problem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
+        raise TopologyError([TopologyProblem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
     own_folder = os.path.dirname(os.path.abspath(path))
     folder = own_folder if folder is None else folder
     return load_topology_text(text, str(path), folder=folder, policy=policy, traces=traces, recorded=recorded)
@@ -229,7 +229,7 @@ def _compile(
     *,
     seed: int | None = None,
     duration_s: float | None = None,
-) -> tuple[Scenario | None, list[Problem]]:
+) -> tuple[Scenario | None, list[TopologyProblem]]:
     document = draft.document
     assert document is not None
     compiler = Compiler(

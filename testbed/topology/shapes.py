@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from testbed.scenario import LinkShape
-from testbed.topology.link_forms import AnyLinkEntry
+from testbed.topology.form.link_entries import AnyLinkEntry
 from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S
 from testbed.units import BIT_RATE
 

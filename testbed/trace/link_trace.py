@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from node_agent.errors import InputError
-from testbed.network.commands import SEGMENT_BYTES
+from testbed.sizes import SEGMENT_BYTES
+from testbed.trace.error import TraceError
 from testbed.trace.files import BYTE_ORDER_MARK, opened
-from testbed.trace.workload import TraceError
 
 TraceFormat = Literal["mahimahi", "csv"]
 

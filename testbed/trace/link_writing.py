@@ -23,7 +23,7 @@ from testbed.trace.outages import least_rates_mbit_per_s
 MOST_PACKETS = MAX_BYTES // 8
 
 
-class Figures(TypedDict):
+class LinkTraceFigures(TypedDict):
     """A link trace in numbers; rates and delays are None where it does not tell them.
 
     `mean_rate_mbit_per_s` and `mean_delay_s` weigh by time; `outage_share` is the share of the time in which not even
@@ -42,7 +42,7 @@ class Figures(TypedDict):
     mean_loss: float | None
 
 
-def figures(trace: LinkTrace) -> Figures:
+def figures(trace: LinkTrace) -> LinkTraceFigures:
     """What `trace inspect` tells of a link trace."""
     lengths_s = trace.lengths_s()
 
@@ -53,7 +53,7 @@ def figures(trace: LinkTrace) -> Figures:
 
     rates, delays = trace.rate_mbit_per_s, trace.delay_s
     outages = None if rates is None else list(_outages_s(trace, rates))
-    return Figures(
+    return LinkTraceFigures(
         duration_s=trace.length_s,
         steps=len(trace.starts_s),
         mean_rate_mbit_per_s=mean(rates),

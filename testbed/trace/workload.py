@@ -18,9 +18,9 @@ import numpy.typing as npt
 from node_agent.errors import InputError
 from node_agent.suggest import closest
 from testbed.scenario import ArrivalProcess, RateChange, Scenario
+from testbed.trace.error import MAX_PROBLEMS, TraceError
 from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
 
-MAX_PROBLEMS = 20
 MAX_LINE_BYTES = 4096
 MAX_ARRIVALS = 10_000_000
 MAX_DURATION_S = MAX_TIME_S = 1e7
@@ -47,17 +47,6 @@ class Arrival:
     time_s: float
     device: str
     sample: int
-
-
-class TraceError(InputError):
-    """A trace, of a workload or of a link, that cannot be used; `problems` lists what was found, file:line: message."""
-
-    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
-        self.problems = tuple(problems)
-        shown = list(self.problems[:MAX_PROBLEMS])
-        if len(self.problems) > MAX_PROBLEMS:
-            shown.append("… and more")
-        super().__init__("\n".join(shown), hint=hint)
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

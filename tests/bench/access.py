@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from testbed.ledger import Ledger
+from testbed.host.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.network.commands import Batch, bit_per_s, bucket_bytes, run, run_batches
 from testbed.scenario import LinkShape

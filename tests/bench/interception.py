@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from testbed.ledger import Ledger
+from testbed.host.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.network.commands import run
 from testbed.network.probe import Prober, sockets_in

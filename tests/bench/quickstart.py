@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cli.closing import render_summary
+from cli.printing.summary_lines import render_summary
 from cli.watch.frame import draw, texts
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
-from testbed.fidelity import VERDICTS, FidelityState
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
+from testbed.fidelity.assessment import VERDICTS, FidelityState
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 from tests.bench.city.runs import ROOT, completed
 from tests.bench.table import POSITIVE, SHARE, Row, main, row, text

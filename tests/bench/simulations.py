@@ -8,9 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
-from testbed.simulator import Simulation
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
+from testbed.simulation.simulator import Simulation
 
 
 class Ask(NamedTuple):

@@ -6,7 +6,7 @@ While a bench runs, the load is its own; so the machine is looked at just before
 import os
 import time
 
-from testbed.pressure import HostMeter, HostUse
+from testbed.host.load import HostMeter, HostUse
 
 GLANCE_S = 2.0
 MOST_BUSY = 0.10  # of all processors' time; a machine at rest spends 1 or 2 %

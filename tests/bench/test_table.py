@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from testbed.pressure import HostUse
+from testbed.host.load import HostUse
 from tests.bench import table
 from tests.bench.agreement import same_order
 from tests.bench.city.growth import exponent

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cli.agreeing import decision_lines, print_agreement, result_lines, step_lines, verdict_lines
-from testbed.agree import Agreement, Apart, Decisions, Figure, NodeDecisions, Repeat
+from cli.printing.agreement_lines import decision_lines, print_agreement, result_lines, step_lines, verdict_lines
+from testbed.agree import Agreement, Apart, ComparedFigure, Decisions, NodeDecisions, Repeat
 from testbed.agree.resampling import Single
 from testbed.compare import Estimate
 from tests.testbed.agree.sides import UNIFORM, slower
-from tests.testbed.agree.test_agreement import gathered
+from tests.testbed.agree.test_repeats import gathered
 from tests.testbed.compare.topology import write
 from tests.testbed.conftest import leaves_nothing
 
@@ -51,7 +51,7 @@ def test_the_verdict_stands_on_top(agreement, capsys):
 
 
 def figure(live, simulated, difference=None, ratio=None, basis="slots"):
-    return Figure(live, simulated, difference, ratio, basis, 20)
+    return ComparedFigure(live, simulated, difference, ratio, basis, 20)
 
 
 def by_hand(**fields):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.comparing import PlainProgress, Tally, advantage_lines, aligned, figure_lines, recovery_lines
+from cli.printing.comparison_lines import PlainProgress, Tally, advantage_lines, aligned, figure_lines, recovery_lines
 from testbed.compare import Advantage, Cell, Estimate, PolicyFigures, PolicyRecoveries
+from testbed.compare.recovery import Recovery
 from testbed.compare.specs import PolicySpec
-from testbed.recovery import Recovery
 from tests.testbed.compare.topology import write
 
 ROOT = Path(__file__).parents[2]

@@ -44,7 +44,7 @@ def test_doctor_ends_with_4_where_no_run_is_possible(tmp_path):
 def test_clean_removes_what_a_killed_run_left(tmp_path):
     run_id, left = f"test-clean-{os.getpid()}", tmp_path / "left"
     code = (
-        "import os, signal, sys; from pathlib import Path; from testbed.ledger import Ledger\n"
+        "import os, signal, sys; from pathlib import Path; from testbed.host.ledger import Ledger\n"
         "ledger = Ledger(sys.argv[1]); left = Path(sys.argv[2]); ledger.add_directory(left); left.mkdir()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

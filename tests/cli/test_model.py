@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from cli.model import command
 from node_agent.errors import InputError
 from node_agent.models import bundle, data
-from testbed.claim import claim_directory
+from testbed.record.claim import claim_directory
 
 
 def invoke(*arguments: str):

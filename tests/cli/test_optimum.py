@@ -10,11 +10,11 @@ from cli.main import main
 from cli.optimum import optimum_lines, run_beside
 from cli.run import finish
 from node_agent.models import load_bundle
-from testbed.experiment import Outcome
-from testbed.observer import SilentObserver
-from testbed.optimum import bound_for
-from testbed.planning import plan_run
-from testbed.simulator import Simulation
+from testbed.optimum.bound import bound_for
+from testbed.run.observer import SilentObserver
+from testbed.run.plan import Outcome
+from testbed.run.planning import plan_run
+from testbed.simulation.simulator import Simulation
 from testbed.topology import load_topology
 
 QUICKSTART = str(Path(__file__).parents[2] / "topologies" / "quickstart.yaml")

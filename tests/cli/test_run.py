@@ -5,16 +5,16 @@ import pytest
 from cli.main import main
 from cli.run import finish
 from node_agent.errors import TestbedError
-from testbed.evidence import Evidence
-from testbed.experiment import Outcome
-from testbed.fidelity import Report
-from testbed.summary import summarise
+from testbed.fidelity.assessment import FidelityReport
+from testbed.fidelity.evidence import Evidence
+from testbed.record.summary import summarise
+from testbed.run.plan import Outcome
 
 REASON = "30 % of the tasks were delayed by this machine (bound 25 %)"
 
 
 def outcome(folder, verdict, exit_reason="completed"):
-    report = Report(verdict, () if verdict == "held" else (REASON, "another"), Evidence())
+    report = FidelityReport(verdict, () if verdict == "held" else (REASON, "another"), Evidence())
     summary = summarise(
         [], policy="p", theta_s=2.0, warm_up_s=1.0, duplicates=0, stages=2, fidelity=report.as_dict()
     )  # fmt: skip

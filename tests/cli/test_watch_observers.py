@@ -9,7 +9,7 @@ import pytest
 
 from cli.watch import make_observer
 from cli.watch.plain import PlainObserver
-from testbed.observer import SilentObserver
+from testbed.run.observer import SilentObserver
 from tests.cli.watched import completed, event, lost, play, sample, scenario
 
 pytestmark = pytest.mark.timing

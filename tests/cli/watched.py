@@ -3,11 +3,11 @@
 from itertools import pairwise
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
-from testbed.evidence import Evidence, NodeLoad
-from testbed.fidelity import FidelityState, Report, Verdict
+from testbed.fidelity.assessment import FidelityReport, FidelityState, Verdict
+from testbed.fidelity.evidence import Evidence, NodeLoad
+from testbed.host.load import HostUse
 from testbed.network import NetworkStatistics, WatchedPath
-from testbed.observer import RunObserver
-from testbed.pressure import HostUse
+from testbed.run.observer import RunObserver
 from testbed.scenario import Device, ModelChoice, PolicyChoice, Scenario, Server
 
 
@@ -74,7 +74,7 @@ def emulation(verdict: Verdict = "held", *reasons: str, network: bool = True, ti
         time_scale=time_scale, servers={"near-1": NodeLoad(deadlines=1000, late_timers=4)}, watched=watched,
         network=counters if network else None,
     )  # fmt: skip
-    return FidelityState(Report(verdict, reasons, evidence), HostUse(0.63, 0.0, 0.12, 0.0))
+    return FidelityState(FidelityReport(verdict, reasons, evidence), HostUse(0.63, 0.0, 0.12, 0.0))
 
 
 def play(observer: RunObserver, what: Scenario, seconds: int = 20) -> None:

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from node_agent.config import NodeConfig, Timeouts
-from node_agent.core import DeviceCore, NodeCore, ServerCore
-from node_agent.dtoee.exit_table import ExitTable
-from node_agent.events import (
+from node_agent.core.config import NodeConfig, Timeouts
+from node_agent.core.events import (
     CancelTimer,
     ComputeFinished,
     LinksWanted,
@@ -27,6 +25,8 @@ from node_agent.events import (
     TaskArrived,
     TimerFired,
 )
+from node_agent.core.machine import DeviceCore, NodeCore, ServerCore
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.policies import make_policy
 from node_agent.problem import Place
 from node_agent.records import DecisionRecord, EventRecord, Ready, TaskRecord

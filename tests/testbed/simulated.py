@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from testbed.experiment import Outcome, Plan
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
-from testbed.simulation.compute import paced
-from testbed.simulator import Simulation
+from testbed.run.observer import SilentObserver
+from testbed.run.plan import Outcome, Plan
+from testbed.run.planning import plan_run
+from testbed.simulation.processor import paced
+from testbed.simulation.simulator import Simulation
 
 QUICKSTART = Path(__file__).parents[2] / "topologies" / "quickstart.yaml"
 

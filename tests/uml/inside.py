@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.recorder import read_manifest
+from testbed.record.run_directory import read_manifest
 from tests.testbed.conftest import leaves_nothing
 
 __all__ = ["leaves_nothing"]

@@ -61,14 +61,14 @@ def report(subtests: pytest.Subtests, completed: Completed, shared: Path, *, lea
 
 @pytest.mark.usefixtures("links")
 def test_control_groups_version_2_and_a_whole_run(subtests, tmp_path):
-    command = pytest_inside(tmp_path, "tests/uml/inside.py", "tests/testbed/test_compute.py")
+    command = pytest_inside(tmp_path, "tests/uml/inside.py", "tests/testbed/host/test_cpu_quota.py")
     completed = Kernel(command, tmp_path, timeout_s=LIMIT_S, punctual=True).run()
     report(subtests, completed, tmp_path, least=23)
 
 
 @pytest.mark.usefixtures("links")
 def test_control_groups_version_1(subtests, tmp_path):
-    command = pytest_inside(tmp_path, "tests/testbed/test_compute.py")
+    command = pytest_inside(tmp_path, "tests/testbed/host/test_cpu_quota.py")
     completed = Kernel(command, tmp_path, timeout_s=LIMIT_S, cgroup="v1", punctual=True).run()
     report(subtests, completed, tmp_path, least=20)
 

@@ -5,7 +5,7 @@ Times are emulated seconds; the kernel's own are real ones, so that a time scale
 
 import math
 
-from testbed.simulation.agenda import Action, Agenda, Entry
+from testbed.virtual_time import Action, Calendar, Entry
 
 TICK_S = 1 / 250  # Debian and Ubuntu LTS kernels
 # A timer due in fewer ticks than the first fires on a multiple of the second, and never early: Linux's timer wheel.
@@ -17,7 +17,7 @@ class KernelTimer:
 
     __slots__ = ("_action", "_agenda", "_entry", "_tick_s", "kind")
 
-    def __init__(self, agenda: Agenda, action: Action, time_scale: float) -> None:
+    def __init__(self, agenda: Calendar, action: Action, time_scale: float) -> None:
         """`action` is called with the kind that the timer was set for."""
         self._agenda = agenda
         self._action = action

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from testbed.network.commands import FRAME_BYTES, SEGMENT_BYTES
-from testbed.simulation.agenda import Action, Agenda
 from testbed.simulation.tcp.flight import Segment
 from testbed.simulation.tcp.receiver import Receiver
 from testbed.simulation.tcp.sender import Sender
+from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES
+from testbed.virtual_time import Action, Calendar
 
 HEADERS_BYTES = FRAME_BYTES - SEGMENT_BYTES
 RATE_SHARE = SEGMENT_BYTES / FRAME_BYTES  # a link's rate is what a transfer gets, not what frames take
@@ -44,7 +44,7 @@ class Wire(Protocol):
 class Endpoint:
     """One end of a connection; `peer` must be set before anything is sent."""
 
-    def __init__(self, agenda: Agenda, wire: Wire, *, rtt_s: float, time_scale: float) -> None:
+    def __init__(self, agenda: Calendar, wire: Wire, *, rtt_s: float, time_scale: float) -> None:
         """`rtt_s`: round trip of the path when nothing waits."""
         self._agenda = agenda
         self._wire = wire

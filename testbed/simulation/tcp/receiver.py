@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from testbed.network.commands import SEGMENT_BYTES
-from testbed.simulation.agenda import Agenda
 from testbed.simulation.tcp.clock import KernelTimer
+from testbed.sizes import SEGMENT_BYTES
+from testbed.virtual_time import Calendar
 
 DELAYED_S = 0.04
 QUICK = 16  # acknowledgements at once, at the start and after a segment that had come before
@@ -18,7 +18,7 @@ class Receiver:
     """
 
     def __init__(
-        self, agenda: Agenda, answer: Callable[[bool], None], deliver: Callable[[int], None], time_scale: float = 1.0
+        self, agenda: Calendar, answer: Callable[[bool], None], deliver: Callable[[int], None], time_scale: float = 1.0
     ) -> None:
         self._agenda = agenda
         self._answer = answer

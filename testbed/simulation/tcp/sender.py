@@ -8,12 +8,12 @@ Times are emulated seconds; `time_scale` of them are a real one, in which the ke
 import math
 from collections.abc import Callable
 
-from testbed.network.commands import SEGMENT_BYTES
-from testbed.simulation.agenda import Agenda
 from testbed.simulation.tcp.clock import KernelTimer
 from testbed.simulation.tcp.flight import Flight, Ranges, Segment
 from testbed.simulation.tcp.reno import Reno
 from testbed.simulation.tcp.round_trip import RoundTrip
+from testbed.sizes import SEGMENT_BYTES
+from testbed.virtual_time import Calendar
 
 TIMER_SLACK_S = 0.002  # of a probe and of the wait for reordering [real s]
 DUPLICATES = 3  # segments that came behind a gap, after which reordering is not waited for
@@ -24,7 +24,7 @@ class Sender:
     """One end's stream: `emit` sends a segment now."""
 
     def __init__(
-        self, agenda: Agenda, emit: Callable[[Segment], None], *, rtt_s: float, time_scale: float = 1.0
+        self, agenda: Calendar, emit: Callable[[Segment], None], *, rtt_s: float, time_scale: float = 1.0
     ) -> None:
         """`rtt_s` is what the handshake measured."""
         self._agenda = agenda

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from testbed.planning import plan_run
+from testbed.run.planning import plan_run
 from tests.bench.city.memory import Weigher
 from tests.bench.city.runs import completed
 from tests.bench.table import POSITIVE, Row, main, row

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import psutil
 
-from testbed.pressure import HostUse
+from testbed.host.load import HostUse
 from tests.bench.city.runs import CITY, ROOT, TESTBED, end
 from tests.bench.surroundings import busy_cores, disturbance, glance
 from tests.bench.table import AMOUNT, POSITIVE, Row, main, row

@@ -20,8 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from subprocess import PIPE
 
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 from tests.bench.city.runs import CITY, completed
 from tests.bench.table import POSITIVE, Row, main, row
@@ -32,7 +32,7 @@ FRESH_DEVICES, FRESH_SERVERS = 10, 3  # as the city's 50 and 15
 MOST_MIB = 12.0
 FRESH_DEVICE = """
 import sys
-from node_agent import assemble
+from node_agent.process import assemble
 from node_agent.models.bundle import load_bundle
 load_bundle("glyphs").evaluation
 print("ready", flush=True)
@@ -40,8 +40,8 @@ sys.stdin.read()
 """
 FRESH_SERVER = """
 import sys
-from node_agent import assemble
-from node_agent.compute import inference
+from node_agent.process import assemble
+from node_agent.process.executor import inference
 from node_agent.models.bundle import load_bundle
 from node_agent.wire import Tensor, TensorForm
 import torch
@@ -79,7 +79,7 @@ def _nursed(root: int | str) -> Iterator[tuple[int, bool]]:
     for task in Path(f"/proc/{root}/task").iterdir():
         for child in map(int, (task / "children").read_text(encoding="ascii").split()):
             below = list(_nursed(child))
-            if b"testbed.nursery" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"testbed.live.agent_parents" in Path(f"/proc/{child}/cmdline").read_bytes():
                 yield child, not below
             yield from below
 

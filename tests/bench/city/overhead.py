@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 from tests.bench.city.runs import CITY, completed
 from tests.bench.table import AMOUNT, Row, main, row

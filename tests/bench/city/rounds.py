@@ -20,14 +20,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from node_agent.config import NodeConfig
-from node_agent.core import DeviceCore, NodeCore, ServerCore
-from node_agent.events import CancelTimer, Event, Received, RunStarted, Send, SetTimer, TaskArrived, TimerFired
-from node_agent.timer import Timers
+from node_agent.core.config import NodeConfig
+from node_agent.core.events import CancelTimer, Event, Received, RunStarted, Send, SetTimer, TaskArrived, TimerFired
+from node_agent.core.machine import DeviceCore, NodeCore, ServerCore
+from node_agent.process.timer import Timers
 from node_agent.wire import Tensor, decode, encode
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
-from testbed.wiring import node_configs, stated_costs
+from testbed.live.agent_configs import stated_costs
+from testbed.run.node_configs import node_configs
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
 from tests.bench.city.runs import CITY, completed
 from tests.bench.table import POSITIVE, Row, main, row
 

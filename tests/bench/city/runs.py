@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from testbed.experiment import Experiment, Plan
-from testbed.observer import RunObserver
+from testbed.live.experiment import Experiment
+from testbed.run.observer import RunObserver
+from testbed.run.plan import Plan
 
 ROOT = Path(__file__).parents[3]
 CITY = ROOT / "topologies" / "city.yaml"

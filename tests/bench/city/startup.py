@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from testbed.ledger import ledger_root
+from testbed.host.ledger import ledger_root
 from testbed.topology import load_topology
 from tests.bench.city.runs import CITY, TESTBED, child, output_of
 from tests.bench.table import POSITIVE, Row, main, row

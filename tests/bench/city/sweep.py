@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from testbed.experiment import Plan
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
-from testbed.simulator import Simulation
-from testbed.wiring import node_configs, stated_costs
+from testbed.live.agent_configs import stated_costs
+from testbed.run.node_configs import node_configs
+from testbed.run.observer import SilentObserver
+from testbed.run.plan import Plan
+from testbed.run.planning import plan_run
+from testbed.simulation.simulator import Simulation
 from tests.bench.city.runs import CITY, completed
 from tests.bench.table import POSITIVE, Row, main, row
 

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import zmq
 
-from node_agent.agent import AgentConfig
-from node_agent.compute import as_tensor, inference
 from node_agent.models.bundle import load_bundle
+from node_agent.process.agent import AgentConfig
+from node_agent.process.executor import as_tensor, inference
+from node_agent.process.transport import Transport
 from node_agent.records import Ready, Start, Stop
-from node_agent.transport import Transport
 from node_agent.wire import Ack, Message, Probe, ProbeAck, Result, Task, Tensor, decode, encode
-from testbed.control_room import ControlRoom
+from testbed.live.agent_configs import agent_configs, stated_costs
+from testbed.live.telemetry import ControlRoom
 from testbed.topology import resolve_text
-from testbed.wiring import agent_configs, stated_costs
 from tests.bench.table import POSITIVE, Row, main, row
-from tests.node_agent.addresses import fresh_address
+from tests.node_agent.process.addresses import fresh_address
 
 CUT = (2, 3, 5)
 UNPACED = """
@@ -133,7 +133,7 @@ def _serve(config: AgentConfig, stage: int) -> None:
     """The agent's process."""
     import torch
 
-    from node_agent.assemble import make_server
+    from node_agent.process.assemble import make_server
 
     torch.set_num_threads(1)
     bundle = load_bundle("glyphs")

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 from tests.bench.city.runs import completed
 from tests.hogs import hogs

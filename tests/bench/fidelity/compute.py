@@ -19,20 +19,20 @@ from pathlib import Path
 
 import numpy as np
 
-from node_agent.compute import QuotaExecutor, cpu_s_of_lone_task, inference
 from node_agent.models.bundle import load_bundle
 from node_agent.models.cost import profile
+from node_agent.process.executor import QuotaExecutor, cpu_s_of_lone_task, inference
 from node_agent.records import Ready, Record, SampleRecord, Start, Stop, TaskRecord
 from node_agent.wire import Tensor, TensorForm
-from testbed.compute import CpuCgroup, QuotaGovernor
-from testbed.control_room import ControlRoom
-from testbed.launcher import Launcher
-from testbed.ledger import Ledger
-from testbed.nursery import Warm
+from testbed.host.cpu_quota import CpuCgroup, QuotaGovernor
+from testbed.host.ledger import Ledger
+from testbed.live.agent_configs import agent_configs
+from testbed.live.agent_parents import Warm
+from testbed.live.launcher import Launcher
+from testbed.live.telemetry import ControlRoom
 from testbed.scenario import ModelChoice, Scenario
 from testbed.topology import resolve_text
 from testbed.trace.workload import Arrival
-from testbed.wiring import agent_configs
 from tests.bench.table import AMOUNT, PERCENT, POSITIVE, Row, main, row
 
 DEVICES, SERVERS_BY_STAGE = 16, (10, 6, 8)

@@ -15,11 +15,11 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 
-from testbed.ledger import Ledger
+from testbed.host.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.network.emulated import BackendChoice
 from testbed.network.paths import Path
-from testbed.network.probe import Arrival, Prober, sockets_in
+from testbed.network.probe import ProbeArrival, Prober, sockets_in
 from testbed.scenario import LinkShape
 from tests.bench.table import AMOUNT, PERCENT, POSITIVE, SHARE, Row, main, row
 from tests.hogs import hogs
@@ -92,14 +92,14 @@ class Bed:
 
     def stream(
         self, pairs: Sequence[tuple[str, str]], *, count: int, gap_s: float, patience_s: float = 0.3, echo: bool = False
-    ) -> dict[tuple[str, str], list[Arrival]]:
+    ) -> dict[tuple[str, str], list[ProbeArrival]]:
         """Numbered small packets over each pair's link, evenly spread over each gap; with `echo` back at once too.
 
         What comes back is filed under the reversed pair.
         """
         gap_s *= self.pace
         ways = [*pairs, *(pair[::-1] for pair in pairs)]
-        arrived: dict[tuple[str, str], list[Arrival]] = {way: [] for way in ways}
+        arrived: dict[tuple[str, str], list[ProbeArrival]] = {way: [] for way in ways}
         begin_s, sent, total = time.monotonic(), 0, count * len(pairs)
         while (now_s := time.monotonic() - begin_s) < count * gap_s + patience_s:
             while sent < total and sent * gap_s / len(pairs) <= now_s:

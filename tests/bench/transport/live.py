@@ -1,7 +1,7 @@
 """Messages over emulated links with loss and jitter, timed one by one: a star of receivers, each behind its own link.
 
-Sockets, framing and acknowledgements are those of the nodes (`node_agent.transport`); there are no models and no
-rounds, so that all cells fit into one network and a few minutes.
+Sockets, framing and acknowledgements are those of the nodes (`node_agent.process.transport`); there are no models and
+no rounds, so that all cells fit into one network and a few minutes.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ from contextlib import ExitStack
 
 import zmq
 
-from node_agent.transport import Transport
-from testbed.ledger import Ledger
-from testbed.namespaces import join_namespace
+from node_agent.process.transport import Transport
+from testbed.host.ledger import Ledger
+from testbed.host.namespaces import join_namespace
 from testbed.network import EmulatedNetwork
 from tests.bench.fidelity.links import punctual
 from tests.bench.transport.cells import HEADER_BYTES, Cell

@@ -1,7 +1,7 @@
 """The same cells as `live`, in virtual time."""
 
-from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Links
+from testbed.virtual_time import Calendar
 from tests.bench.transport.cells import HEADER_BYTES, Cell
 from tests.testbed.network.scenarios import scenario
 
@@ -11,7 +11,7 @@ FRAMING_BYTES = 11
 
 def modelled(cell: Cell, seconds: float, seed: int) -> list[float]:
     """One-way times [s] of the messages of one cell, in the order in which they were sent."""
-    agenda = Agenda()
+    agenda = Calendar()
     links = Links(scenario(["hub", "r"], {("hub", "r"): cell.shape}, seed=seed), agenda, [])
     times: list[float] = []
     back = links.connect("r", "hub", lambda _: None)

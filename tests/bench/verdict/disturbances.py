@@ -18,7 +18,7 @@ from testbed.topology import load_topology
 from tests.bench.verdict.truth import neighbours
 from tests.hogs import hogs
 
-RELAY_COMMAND, AGENT_COMMAND = "relay/process.py", "testbed.nursery"
+RELAY_COMMAND, AGENT_COMMAND = "relay/process.py", "testbed.live.agent_parents"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-from testbed.agree.agreement import sides_of
+from testbed.agree.repeats import sides_of
 from testbed.compare.runs import Cell
 from testbed.compare.specs import PolicySpec
-from testbed.observer import SilentObserver
-from testbed.planning import plan_run
-from testbed.simulation.compute import paced
-from testbed.simulator import Simulation
+from testbed.run.observer import SilentObserver
+from testbed.run.planning import plan_run
+from testbed.simulation.processor import paced
+from testbed.simulation.simulator import Simulation
 from tests.testbed import small
 
 # Whatever a server is measured at, tasks go the same ways.

@@ -4,7 +4,7 @@ import pytest
 
 from node_agent.records import DecisionRecord
 from testbed.agree.decisions import compare_decisions, gap_figures
-from testbed.agree.recorded import Recorded, read_pair
+from testbed.agree.recorded_pair import Recorded, read_pair
 from tests.testbed import small
 from tests.testbed.agree.sides import UNIFORM, make_repeat, sides_of, slower
 

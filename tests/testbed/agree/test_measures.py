@@ -8,12 +8,12 @@ import pytest
 from node_agent.errors import InputError, TestbedError
 from node_agent.models import load_bundle
 from node_agent.wire import Handover
-from testbed.agree.measures import STEPS, Frame, task_figures
-from testbed.agree.recorded import RanTask, Recorded, read_pair, read_run
+from testbed.agree.measures import STEPS, TaskFrame, task_figures
+from testbed.agree.recorded_pair import RanTask, Recorded, read_pair, read_run
 from testbed.expectation import PassedHop
 from tests.testbed.agree.sides import UNIFORM, make_repeat, sides_of, slower
 
-FRAME = Frame(warm_up_s=2.0, slot_s=2.0, stages=2)
+FRAME = TaskFrame(warm_up_s=2.0, slot_s=2.0, stages=2)
 
 
 def task(number, created_s, hops, completed_s, **fields):

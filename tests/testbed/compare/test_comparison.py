@@ -16,7 +16,7 @@ import pytest
 from node_agent.errors import InputError, TestbedError
 from testbed.compare import as_json, compare
 from testbed.compare.runs import Unobserved
-from testbed.recorder import RecordingError, read_manifest
+from testbed.record.run_directory import RecordingError, read_manifest
 from tests.testbed.compare.topology import SMALL, write
 
 ROOT = Path(__file__).parents[3]
@@ -385,7 +385,7 @@ def test_a_run_that_fails_by_a_fault_of_the_program_sends_the_cause(tmp_path, ca
     """A policy file that spoils the program, but only where a simulation runs."""
     (tmp_path / "own.py").write_text(
         "import multiprocessing\n\nfrom node_agent.policies.uniform import Uniform\n"
-        "from testbed.accounts import Accounts\n\nclass Own(Uniform): ...\n\n"
+        "from testbed.run.bookkeeping import Accounts\n\nclass Own(Uniform): ...\n\n"
         "if multiprocessing.parent_process() is not None:\n    Accounts.finished = lambda *_: 1 / 0\n"
     )
     with pytest.raises(TestbedError, match=r"^Own, seed 7: ZeroDivisionError: division by zero$"):

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from testbed.backlog import backlog, overload
-from testbed.compare.table import Row, aggregate, fidelity_notes
-from testbed.recovery import Tasks
+from testbed.compare.recovery import Tasks
+from testbed.compare.table import RunRow, aggregate, fidelity_notes
+from testbed.record.backlog import backlog, overload
 
-ROW = Row(
+ROW = RunRow(
     policy="ours", repeat=0, seed=1, run_directory="ours/seed-1", overloaded=False, outstanding_s=0.2, offered=100,
     completed=99, lost=1, counted=90, delay_mean_s=0.2, delay_p50_s=0.15, delay_p95_s=0.5, delay_p99_s=0.7,
     accuracy=0.9, exit_share=(0.5, 0.5), utility_s=1.6,

@@ -5,18 +5,19 @@ from pathlib import Path
 import numpy as np
 
 from node_agent.models import load_bundle
-from testbed.expectation import PassedTask, World
+from testbed.expectation import ExactWorld, PassedTask
 from testbed.expectation.passage import decoder
-from testbed.experiment import Outcome
-from testbed.recorded import read_recorded
-from testbed.wiring import stated_costs, timeouts
+from testbed.live.agent_configs import stated_costs
+from testbed.record.reading import read_recorded
+from testbed.run.node_configs import timeouts
+from testbed.run.plan import Outcome
 
 
-def world_of(run_directory: Path) -> World:
+def world_of(run_directory: Path) -> ExactWorld:
     """The exact world of a recorded run."""
     scenario = read_recorded(run_directory).scenario()
     warm = stated_costs(load_bundle(scenario.model.name), scenario.model)
-    return World(scenario, warm.profiles, warm.input_forms, timeouts(scenario, warm.input_forms))
+    return ExactWorld(scenario, warm.profiles, warm.input_forms, timeouts(scenario, warm.input_forms))
 
 
 def tasks_of(outcome: Outcome) -> list[PassedTask]:

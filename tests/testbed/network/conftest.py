@@ -6,7 +6,7 @@ import uuid
 import psutil
 import pytest
 
-from testbed.ledger import Ledger, ledger_root
+from testbed.host.ledger import Ledger, ledger_root
 from testbed.network import EmulatedNetwork
 from testbed.network.delay import NETEM_TRIAL, kernel_takes
 from tests import belongings

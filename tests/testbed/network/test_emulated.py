@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.ledger import ledger_root, live_runs, sweep
+from testbed.host.ledger import ledger_root, live_runs, sweep
 from testbed.network import NetworkError
 from testbed.scenario import LinkShape
 from tests import belongings
@@ -299,7 +299,7 @@ def await_inside(pid, namespace):
 
 OWNER = """
     import sys, time
-    from testbed.ledger import Ledger
+    from testbed.host.ledger import Ledger
     from testbed.network import EmulatedNetwork
     from tests.testbed.network.scenarios import FAST, scenario
     ledger = Ledger(sys.argv[1])
@@ -340,7 +340,7 @@ def test_a_killed_run_is_swept_away(backend):
 
 ROOTLESS = """
     import os
-    from testbed.ledger import Ledger
+    from testbed.host.ledger import Ledger
     from testbed.network import EmulatedNetwork
     from testbed.scenario import LinkShape
     from tests.testbed.network.scenarios import scenario

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.network.commands import bit_per_s
+from testbed.network.layout import NetworkPlan
 from testbed.network.measure import (
     FRAMES_IN_ALL,
     Departure,
@@ -19,8 +20,7 @@ from testbed.network.measure import (
     travel,
 )
 from testbed.network.paths import Path, covering, neighbour_paths
-from testbed.network.plan import NetworkPlan
-from testbed.network.probe import Arrival
+from testbed.network.probe import ProbeArrival
 from testbed.network.watch import MOST_KEPT, Times
 from testbed.scenario import LinkShape
 
@@ -83,7 +83,7 @@ def arrivals(train, *, late=0, gap=1.0, missing=()):
     for number in range(train.count):
         sent_ns += 8_000 + (late if number == 2 else 0)
         if number not in missing:
-            came.append(Arrival(0, number, sent_ns, 10**18 + int(10_000_000 + len(came) * gap_ns)))
+            came.append(ProbeArrival(0, number, sent_ns, 10**18 + int(10_000_000 + len(came) * gap_ns)))
     return came
 
 
@@ -125,7 +125,7 @@ class Wires:
         self.sent += 1
         if self.sent > self.lost:
             now_ns = time.time_ns()
-            self.coming.append(Arrival(path, number, now_ns, now_ns + 1_000_000))
+            self.coming.append(ProbeArrival(path, number, now_ns, now_ns + 1_000_000))
 
     def arrivals(self, timeout_s):
         if not self.coming:
@@ -154,7 +154,7 @@ def test_silence_is_no_surprise_where_most_gets_lost():
 def test_stragglers_do_not_count():
     path, shapes = Path(("a", "b"), (0,)), {0: LinkShape(1e3, 0.001)}
     wires = Wires()
-    wires.coming.append(Arrival(0, 99, 0, 10**12))
+    wires.coming.append(ProbeArrival(0, 99, 0, 10**12))
     assert [each.number for each in travel(wires, [path], [Departure(0.0, 0, 20, 3, 58)], shapes)] == [20, 21, 22]
 
 
@@ -173,7 +173,7 @@ def test_a_train_that_is_off_is_sent_again_and_the_better_one_counts():
                 self.begin_ns, self.trains = time.time_ns(), self.trains + 1
             gap_ns = train.gap_s * 1e9 * self.slow[min(self.trains, len(self.slow)) - 1]
             received_ns = self.begin_ns + int(gap_ns * len(self.coming))
-            self.coming.append(Arrival(path, number, self.begin_ns, received_ns))
+            self.coming.append(ProbeArrival(path, number, self.begin_ns, received_ns))
 
     for slow, expected, trains in (((1.0,), 20.0, 1), ((2.0, 1.0), 20.0, 2), ((2.0, 3.0), 10.0, 2)):
         wires = Uneven()

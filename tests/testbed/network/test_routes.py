@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
-from testbed.network.plan import NetworkPlan
+from testbed.network.layout import NetworkPlan
 from testbed.network.routes import Forwarding, Route, Ways, forwarding, length_s, routes
 from testbed.scenario import Link, LinkShape, Server
 from tests.cli.watched import scenario

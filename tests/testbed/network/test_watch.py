@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from testbed.fidelity import FEWEST_EARLY_PROBES, FEWEST_PROBES
+from testbed.fidelity.assessment import FEWEST_EARLY_PROBES, FEWEST_PROBES
 from testbed.network.paths import Path
 from testbed.network.watch import ENOUGH, MOST_AT_ONCE, DelayWatch
 from testbed.scenario import LinkShape

@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 
-from node_agent.transport import LOW_DELAY
+from node_agent.process.transport import LOW_DELAY
 from testbed.network.probe import SO_RCVBUFFORCE, SO_SNDBUFFORCE, sockets_in
 
 NUMBER = struct.Struct("=Iq")

@@ -7,10 +7,10 @@ import statistics
 import pytest
 
 from node_agent.errors import InputError
-from testbed.network.commands import SEGMENT_BYTES
 from testbed.scenario import Device, Link, LinkChange, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
-from testbed.simulation.agenda import Agenda
 from testbed.simulation.links import Links
+from testbed.sizes import SEGMENT_BYTES
+from testbed.virtual_time import Calendar
 
 MS = 1e-3
 EIGHT = 8.0  # Mbit/s
@@ -23,7 +23,7 @@ class Wire:
         """`later`: shapes that the links named as changing take, beside the first."""
         links = [each if isinstance(each, Link) else Link(each[:2], each[2]) for each in stated]
         names = {end for link in links for end in link.ends} - set(switches)
-        self.agenda = Agenda()
+        self.agenda = Calendar()
         self.arrived: list[tuple[str, float]] = []
         scenario = Scenario(
             name="wire", seed=seed, duration_s=10, warm_up_s=0, slot_s=1, time_scale=1, compute="paced",

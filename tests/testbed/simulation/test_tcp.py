@@ -2,10 +2,10 @@
 
 import pytest
 
-from testbed.simulation.agenda import Agenda
 from testbed.simulation.tcp.clock import fires_s
 from testbed.simulation.tcp.connection import Endpoint
 from testbed.simulation.tcp.reno import Reno
+from testbed.virtual_time import Calendar
 
 MS = 1e-3
 SEGMENT = 1448
@@ -39,7 +39,7 @@ class Wire:
     """A connection from here to there, and what arrives there."""
 
     def __init__(self, *, delay_ms=10.0, lost=(), acks=(), time_scale=1.0, answer_bytes=0):
-        self.agenda = Agenda()
+        self.agenda = Calendar()
         delay_s = delay_ms * MS
         self.there, self.back = Pipe(self.agenda, delay_s, lost), Pipe(self.agenda, delay_s, (), acks)
         options = {"rtt_s": 2 * delay_s, "time_scale": time_scale}

@@ -12,8 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
-from testbed.network.commands import SEGMENT_BYTES
+from testbed.sizes import SEGMENT_BYTES
 from testbed.trace import link_trace
+from testbed.trace.either_kind import is_workload, read_any
+from testbed.trace.error import TraceError
 from testbed.trace.link_synthesis import Fading, synthesise
 from testbed.trace.link_trace import (
     LinkTrace,
@@ -23,8 +25,7 @@ from testbed.trace.link_trace import (
 )
 from testbed.trace.link_writing import figures, left_out, write_link_trace
 from testbed.trace.outages import outage_rate_mbit_per_s
-from testbed.trace.reading import is_workload, read_any
-from testbed.trace.workload import Arrival, TraceError, read_trace
+from testbed.trace.workload import Arrival, read_trace
 
 PACKET_MBIT = SEGMENT_BYTES * 8e-6
 

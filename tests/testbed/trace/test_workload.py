@@ -14,16 +14,9 @@ from hypothesis import strategies as st
 from node_agent.errors import InputError
 from testbed.scenario import Scenario
 from testbed.topology import load_topology, resolve_text
-from testbed.trace.summary import summarise
-from testbed.trace.workload import (
-    MAX_PROBLEMS,
-    Arrival,
-    TraceError,
-    check_trace,
-    generate,
-    read_trace,
-    write_trace,
-)
+from testbed.trace.error import MAX_PROBLEMS, TraceError
+from testbed.trace.workload import Arrival, check_trace, generate, read_trace, write_trace
+from testbed.trace.workload_summary import summarise
 
 ROOT = Path(__file__).parents[3]
 

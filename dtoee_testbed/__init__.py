@@ -1,0 +1,108 @@
+"""The public names of the testbed, for notebooks and other programs: what stands here stays.
+
+Everything loads when it is first used, so that importing this package costs nothing. Names of other modules are the
+project's own business and may change.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from node_agent.errors import EnvironmentLacking, InputError, TestbedError
+    from node_agent.models import Bundle, available_models, load_bundle
+    from node_agent.policies.base import (
+        Candidate,
+        PlainPolicy,
+        Policy,
+        ProportionalPolicy,
+        Prospect,
+        QueuePolicy,
+        ThresholdView,
+    )
+    from testbed.agree import Agreement, agree
+    from testbed.compare import Comparison, compare
+    from testbed.live.experiment import Experiment
+    from testbed.optimum.bound import Optimum, bound_for, bound_for_run
+    from testbed.record.reading import RecordedRun, read_recorded
+    from testbed.run.observer import RunObserver, SilentObserver
+    from testbed.run.plan import Outcome, Plan
+    from testbed.run.planning import plan_replay, plan_run
+    from testbed.scenario import Scenario
+    from testbed.simulation.simulator import Simulation
+    from testbed.topology import Topology, TopologyError, load_topology
+
+_HOMES = {
+    "node_agent.errors": ("EnvironmentLacking", "InputError", "TestbedError"),
+    "node_agent.models": ("Bundle", "available_models", "load_bundle"),
+    "node_agent.policies.base": (
+        "Candidate",
+        "PlainPolicy",
+        "Policy",
+        "ProportionalPolicy",
+        "Prospect",
+        "QueuePolicy",
+        "ThresholdView",
+    ),
+    "testbed.agree": ("Agreement", "agree"),
+    "testbed.compare": ("Comparison", "compare"),
+    "testbed.live.experiment": ("Experiment",),
+    "testbed.optimum.bound": ("Optimum", "bound_for", "bound_for_run"),
+    "testbed.record.reading": ("RecordedRun", "read_recorded"),
+    "testbed.run.observer": ("RunObserver", "SilentObserver"),
+    "testbed.run.plan": ("Outcome", "Plan"),
+    "testbed.run.planning": ("plan_replay", "plan_run"),
+    "testbed.scenario": ("Scenario",),
+    "testbed.simulation.simulator": ("Simulation",),
+    "testbed.topology": ("Topology", "TopologyError", "load_topology"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Agreement",
+    "Bundle",
+    "Candidate",
+    "Comparison",
+    "EnvironmentLacking",
+    "Experiment",
+    "InputError",
+    "Optimum",
+    "Outcome",
+    "PlainPolicy",
+    "Plan",
+    "Policy",
+    "ProportionalPolicy",
+    "Prospect",
+    "QueuePolicy",
+    "RecordedRun",
+    "RunObserver",
+    "Scenario",
+    "SilentObserver",
+    "Simulation",
+    "TestbedError",
+    "ThresholdView",
+    "Topology",
+    "TopologyError",
+    "agree",
+    "available_models",
+    "bound_for",
+    "bound_for_run",
+    "compare",
+    "load_bundle",
+    "load_topology",
+    "plan_replay",
+    "plan_run",
+    "read_recorded",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home. Raises AttributeError for any other."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

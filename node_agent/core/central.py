@@ -1,0 +1,118 @@
+"""Central planning: one node, the coordinator, collects every node's state, plans for all, and tells each its part.
+
+Only policies that are `central` use it. Once a slot every node tells the coordinator its rate and its links as it
+measures them. The coordinator hands the whole to its planner, which runs beside the node's own work and takes its time,
+and sends each node its row and threshold. State and assignments are messages over the network like all others, so
+collecting, planning and telling are part of what such a policy costs.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from node_agent.core.config import NodeConfig
+from node_agent.core.outbox import Outbox
+from node_agent.core.routing import Routing
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.problem import Problem
+from node_agent.wire import Assignment, State
+
+COLLECT_PATIENCE = 4.0  # rounds' worth of waiting for the states of a slot
+
+
+class CentralPolicy(Protocol):
+    """What a policy with `central` set has besides."""
+
+    def planning_s(self, problem: Problem) -> float:
+        """How long the planner takes, in emulated seconds: its answer is held back until then."""
+
+    def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
+        """What each node is to do; nodes that are left out go on as before.
+
+        Shares of a node sum to one over its receivers; without any its row stays, as its threshold does with None.
+        """
+
+
+class Member:
+    """Every node's side: tells its state, does as it is told."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._coordinator = config.coordinator
+        self._name = config.name
+        self._routing = routing
+        self._outbox = outbox
+
+    def tell(self, slot: int, rate_per_s: float, variability: float, return_s: float = 0.0) -> State | None:
+        """Send the state of a new slot to the coordinator; returned where this node is the coordinator itself."""
+        if self._coordinator is None:
+            return None
+        link_s = {r.name: r.link.transfer_s for r in self._routing.receivers.values()}
+        back_s = {r.name: r.link.back_s for r in self._routing.receivers.values() if r.link.back_s is not None}
+        state = State(slot, rate_per_s, variability, link_s, back_s, return_s)
+        if self._coordinator == self._name:
+            return state
+        self._outbox.send_control(self._coordinator, state)
+        return None
+
+    def assigned(self, peer: str, assignment: Assignment) -> None:
+        """The coordinator has decided."""
+        if peer == self._coordinator:
+            self._routing.follow(assignment)
+
+
+class Coordinator:
+    """The coordinator's side: collects, has the planner plan, tells."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._slot = -1
+        self._states: dict[str, State] = {}
+        self._awaited: set[str] = set()
+        self._planning = False
+
+    def state(self, peer: str, state: State) -> None:
+        """A node has told its state."""
+        if peer not in self._config.places:
+            return
+        if state.slot > self._outbox.now_s / self._config.slot_s + 1:
+            self._outbox.note("unexpected-message", f"State from {peer} of slot {state.slot}, which is far off")
+            return
+        if state.slot > self._slot:
+            # Who told in the slot before is waited for; at first everybody.
+            self._awaited = {name for name, told in self._states.items() if told.slot == self._slot} or {
+                *self._config.places
+            }
+            self._slot = state.slot
+            rounds_s = self._config.timeouts.round_s * 2 * self._config.stages
+            self._outbox.timer(("plan",), min(COLLECT_PATIENCE * rounds_s, self._config.slot_s / 2))
+        self._states[peer] = state
+        if state.slot == self._slot and peer in self._awaited:
+            self._awaited.discard(peer)
+            if not self._awaited:
+                self._outbox.cancel(("plan",))
+                self._plan()
+
+    def timer(self) -> None:
+        """Some states are missing: plan without them."""
+        self._awaited.clear()
+        self._plan()
+
+    def _plan(self) -> None:
+        if self._planning:
+            self._outbox.note("plan-late", f"slot {self._slot} begins before the plan of the last one is ready")
+            return
+        self._planning = True
+        config = self._config
+        # A node that was late once is still there; one that has been silent for longer is not planned with.
+        fresh = {name: told for name, told in self._states.items() if told.slot >= self._slot - 1}
+        self._outbox.plan(Problem(self._slot, config.stages, config.places, fresh, config.theta_s))
+
+    def planned(self, assignments: Mapping[str, Assignment]) -> None:
+        """The planner has answered."""
+        self._planning = False
+        for name, assignment in assignments.items():
+            if name == self._config.name:
+                self._routing.follow(assignment)
+            else:
+                self._outbox.send_control(name, assignment)

@@ -1,0 +1,177 @@
+"""The data plane of an end device: it owns each task until the result is back, and tells its end exactly once."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from node_agent.core.config import NodeConfig
+from node_agent.core.estimators import ArrivalRate
+from node_agent.core.events import TaskArrived, TimerKey
+from node_agent.core.outbox import Outbox
+from node_agent.core.routing import Receiver, Routing
+from node_agent.records import RepeatRecord, TaskRecord, lost_task
+from node_agent.wire import Ack, Handover, Result, Task, Tensor
+
+RATE_WINDOW_SLOTS = 4
+DELAY_WEIGHT = 0.1  # of a new result in the usual delay
+RESULT_PATIENCE = 4.0  # times the usual delay
+
+
+@dataclass(slots=True)
+class OwnedTask:
+    """A task on its way, as its device sees it."""
+
+    task_id: int
+    sample: int
+    created_s: float
+    lateness_s: float
+    tensor: Tensor
+    attempts: int = 0
+    receiver: Receiver | None = None
+    sequence: int = 0  # of the message that offered it last
+    taken_over: bool = True  # by `receiver`, or given up there
+    sent_s: float = 0.0
+    offers: list[Handover] = field(default_factory=list)  # all so far
+
+
+class DeviceTasks:
+    """Offers tasks, waits for results, offers again where a receiver or a result fails to answer."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._owned: dict[int, OwnedTask] = {}
+        self.rate = ArrivalRate(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
+        self._completed: set[int] = set()
+        self._usual_delay_s = 0.0
+        self._sequence = 0
+        self.arrived = 0
+        self.completed = 0
+        self.duplicates = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Tasks without a result yet."""
+        return len(self._owned)
+
+    def arrive(self, event: TaskArrived) -> None:
+        """The workload wants a task."""
+        self.arrived += 1
+        self.rate.arrived()
+        lateness_s = self._outbox.now_s - event.created_s
+        task = OwnedTask(event.task_id, event.sample, event.created_s, lateness_s, event.tensor)
+        self._owned[task.task_id] = task
+        self._offer(task)
+
+    def acknowledged(self, peer: str, ack: Ack) -> None:
+        """A receiver has taken a task over."""
+        task = self._owned.get(ack.task_id)
+        if task is None or task.receiver is None or (peer, ack.sequence) != (task.receiver.name, task.sequence):
+            return  # nothing waits for it, or it is about an earlier attempt, whose time of sending is forgotten
+        if task.taken_over:
+            return  # told twice
+        task.offers[-1] = Handover(task.receiver.name, task.sent_s, taken=True)
+        task.receiver.link.observe_task(ack.received_s - task.sent_s)
+        self._settle(task, ack.backlog)
+        self._outbox.cancel(("ack", task.task_id))
+
+    def result(self, result: Result) -> None:
+        """A result has come back; the first one counts."""
+        task = self._owned.pop(result.task_id, None)
+        if task is None:
+            if result.task_id in self._completed:
+                self.duplicates += 1
+                self._outbox.publish(RepeatRecord(result.task_id, result.hops))
+            return
+        self.completed += 1
+        self._settle(task)
+        self._completed.add(result.task_id)
+        self._usual_delay_s += DELAY_WEIGHT * (self._outbox.now_s - task.created_s - self._usual_delay_s)
+        self._forget_timers(task)
+        self._outbox.publish(
+            TaskRecord(
+                id=task.task_id,
+                device=self._config.name,
+                sample=task.sample,
+                prediction=result.prediction,
+                exit_stage=result.exit_stage,
+                created_s=task.created_s,
+                completed_s=self._outbox.now_s,
+                status="completed",
+                reason=None,
+                attempts=max(task.attempts, result.attempt),  # servers, too, may have offered it again
+                lateness_s=task.lateness_s,
+                forced_exit=result.forced,
+                hops=result.hops,
+                offers=tuple(task.offers),
+            )
+        )
+
+    def timer(self, key: TimerKey) -> None:
+        """No acknowledgement, or no result, in time."""
+        task = self._owned.get(int(key[1]))
+        if task is None:
+            return
+        self._settle(task)
+        if key[0] == "ack" and task.receiver is not None:
+            self._routing.lost_contact(task.receiver, f"task {task.task_id} not acknowledged")
+        if task.attempts >= self._config.max_attempts:
+            self._lose(task)
+        else:
+            self._offer(task)
+
+    def _offer(self, task: OwnedTask) -> None:
+        avoid = {task.receiver.name} if task.receiver else set()
+        receiver = self._routing.choose(avoid) or self._routing.any_receiver()
+        task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
+        receiver.set_out()
+        task.offers.append(Handover(receiver.name, task.sent_s))
+        task.attempts += 1
+        self._sequence += 1
+        task.sequence = self._sequence
+        message = Task(
+            task.task_id, self._config.name, task.attempts, task.sequence, task.sent_s, (), task.tensor.form
+        )
+        self._outbox.send_data(receiver.name, message, task.tensor)
+        self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
+        self._outbox.timer(("result", task.task_id), self._result_wait_s())
+
+    def _settle(self, task: OwnedTask, told: int | None = None) -> None:
+        """The task is no longer on its way to its receiver."""
+        if task.receiver is not None and not task.taken_over:
+            task.taken_over = True
+            task.receiver.settle(told)
+
+    def _result_wait_s(self) -> float:
+        """How long to wait for a result: longer where results are slow, or overload would feed itself with repeats."""
+        return max(self._config.timeouts.result_s, RESULT_PATIENCE * self._usual_delay_s)
+
+    def _lose(self, task: OwnedTask) -> None:
+        del self._owned[task.task_id]
+        self._forget_timers(task)
+        waited_s = self._outbox.now_s - task.created_s
+        self._outbox.publish(
+            lost_task(
+                task.task_id,
+                self._config.name,
+                task.sample,
+                task.created_s,
+                f"no result after {task.attempts} attempts in {waited_s:.1f} s",
+                attempts=task.attempts,
+                lateness_s=task.lateness_s,
+            )
+        )
+
+    def check(self) -> None:
+        """Raise AssertionError unless what is known of receivers agrees with the tasks under way; for tests."""
+        under_way = (task for task in self._owned.values() if not task.taken_over)
+        self._routing.check(Counter(task.receiver.name for task in under_way if task.receiver is not None))
+
+    def _forget_timers(self, task: OwnedTask) -> None:
+        self._outbox.cancel(("ack", task.task_id))
+        self._outbox.cancel(("result", task.task_id))
+
+
+def ack_wait_s(config: NodeConfig, receiver: Receiver) -> float:
+    """How long to wait for an acknowledgement: longer where the link itself is slow, so that it is not called dead."""
+    return max(config.timeouts.ack_s, 8 * receiver.link.transfer_s)

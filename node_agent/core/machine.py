@@ -1,0 +1,276 @@
+"""The node state machine, without I/O: (event, now) in, effects out.
+
+It knows nothing of sockets, threads, clocks or torch, so the same code runs over ZeroMQ in a namespace, in virtual
+time, and in tests. Times are emulated seconds since the start of the run.
+"""
+
+import math
+
+from node_agent.core.central import Coordinator, Member
+from node_agent.core.config import NodeConfig
+from node_agent.core.device import RATE_WINDOW_SLOTS, DeviceTasks
+from node_agent.core.estimators import Stillness
+from node_agent.core.events import (
+    ComputeFinished,
+    Effect,
+    Event,
+    LinksWanted,
+    PlanningFinished,
+    Received,
+    RunStarted,
+    TaskArrived,
+    TimerFired,
+)
+from node_agent.core.outbox import Outbox
+from node_agent.core.probing import LinkProbes
+from node_agent.core.returns import ReturnTimes
+from node_agent.core.rounds import DeviceRounds, ServerRounds
+from node_agent.core.routing import Routing
+from node_agent.core.server import ServerTasks
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import TestbedError
+from node_agent.records import SampleRecord
+from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task
+
+
+class UnexpectedEvent(TestbedError):
+    """An event that this node cannot meet in this state: a fault of the driver, not of a peer."""
+
+
+class DeviceCore:
+    """An end device: offers tasks to stage 1 and starts the rounds of every slot."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self._outbox = Outbox(config.name)
+        self.routing = Routing(config, self._outbox)
+        self.tasks = DeviceTasks(config, self.routing, self._outbox)
+        self.rounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
+        self._stillness = Stillness(RATE_WINDOW_SLOTS * config.slot_s)
+        self._probes = LinkProbes(config, self.routing, self._outbox)
+        self._member = Member(config, self.routing, self._outbox)
+        self._last = (0.0, 0, 0, 0)
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """What to do about `event`, which happened at `now_s`."""
+        self._outbox.now_s = now_s
+        match event:
+            case Received():
+                self._receive(event)
+            case TaskArrived():
+                self.tasks.arrive(event)
+            case TimerFired(("slot", slot)):
+                self._start_slot(int(slot))
+            case TimerFired(("sample",)):
+                self._sample()
+            case TimerFired(("reports",) as key):
+                self.rounds.timer(key)
+            case TimerFired(("ack" | "result", _) as key):
+                self.tasks.timer(key)
+            case TimerFired(("probe", *_) as key):
+                self._probes.timer(key)
+            case LinksWanted():
+                self._probes.start()
+            case RunStarted():
+                self.tasks.rate.begin(max(0.0, now_s))
+                self._last = (max(0.0, now_s), *self._last[1:])
+                self._await_slot(max(0, math.ceil(now_s / self.config.slot_s - 1e-9)))
+                self._outbox.timer(("sample",), self.config.first_sample_s)
+            case _:
+                raise UnexpectedEvent(f"device {self.config.name} cannot handle {event!r}")
+        return self._outbox.drain()
+
+    def _receive(self, event: Received) -> None:
+        peer, message = event.peer, event.message
+        received_s = self._outbox.now_s if event.received_s is None else event.received_s
+        # A receiver that only tells its queue may still leave tasks unanswered.
+        if not isinstance(message, Status) and self.routing.heard(peer):
+            self._probes.forget(peer)
+        match message:
+            case Ack():
+                self.tasks.acknowledged(peer, message)
+            case Result():
+                self.tasks.result(message)
+            case Report():
+                self.rounds.report(peer, message, received_s)
+            case Probe():
+                self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
+            case ProbeAck():
+                self._probes.answered(peer, message)
+            case Status(backlog):
+                self.routing.told_backlog(peer, backlog)
+            case Assignment():
+                self._member.assigned(peer, message)
+            case _:
+                self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+
+    def _await_slot(self, slot: int) -> None:
+        self._outbox.timer(("slot", slot), slot * self.config.slot_s + self.config.slot_phase_s - self._outbox.now_s)
+
+    def _start_slot(self, slot: int) -> None:
+        self._await_slot(slot + 1)
+        at_rest = self._stillness.at_rest(self.tasks.arrived, self.tasks.rate.per_s, self._outbox.now_s)
+        if not at_rest:  # it has nothing to send soon, and measures again before it will
+            self._probes.refresh()
+        self.rounds.start_slot(slot, at_rest=at_rest)
+        self._member.tell(slot, self.tasks.rate.per_s, 0.0)
+
+    def _sample(self) -> None:
+        self._outbox.timer(("sample",), self.config.sample_every_s)
+        now = (self._outbox.now_s, self.tasks.arrived, self.tasks.completed, self.tasks.duplicates)
+        interval_s, arrived, completed, duplicates = (new - old for new, old in zip(now, self._last, strict=True))
+        self._last = now
+        self._outbox.publish(
+            SampleRecord(
+                time_s=self._outbox.now_s,
+                node=self.config.name,
+                stage=0,
+                queue_length=self.tasks.unfinished,
+                arrival_rate_per_s=arrived / max(interval_s, 1e-9),
+                utilisation=0.0,
+                arrived=int(arrived),
+                served=int(completed),
+                exits=0,
+                forwarded=int(arrived),
+                duplicates=int(duplicates),
+                overruns=0,
+                cpu_s=0.0,
+                threshold=None,
+                busy_s=0.0,
+            )
+        )
+
+
+class ServerCore:
+    """An edge server of stage 1 to H: queue, sub-model, early exit, next hop, and its part in the rounds."""
+
+    def __init__(self, config: NodeConfig, table: ExitTable) -> None:
+        self.config = config
+        self._outbox = Outbox(config.name)
+        self.routing = Routing(config, self._outbox)
+        self.tasks = ServerTasks(config, self.routing, self._outbox)
+        self.returns = ReturnTimes(config, self._outbox)
+        self.rounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
+        self._probes = LinkProbes(config, self.routing, self._outbox)
+        self._member = Member(config, self.routing, self._outbox)
+        self._coordinator = Coordinator(config, self.routing, self._outbox)
+        self._slot = -1
+        self._last = (0.0, 0.0, 0, 0, 0, 0, 0)
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """What to do about `event`, which happened at `now_s`."""
+        self._outbox.now_s = now_s
+        match event:
+            case Received():
+                self._receive(event)
+            case ComputeFinished():
+                self.tasks.finish(event)
+            case PlanningFinished(assignments):
+                self._coordinator.planned(assignments)
+            case TimerFired(("sample",)):
+                self._sample()
+            case TimerFired(("status",)):
+                self._tell_status()
+            case TimerFired(("plan",)):
+                self._coordinator.timer()
+            case TimerFired(("offers" | "reports" | "settle",) as key):
+                self.rounds.timer(key)
+            case TimerFired(("ack", *_) as key):
+                self.tasks.timer(key)
+            case TimerFired(("probe", *_) as key):
+                self._probes.timer(key)
+            case LinksWanted():
+                self._probes.start()
+            case RunStarted():
+                self._last = (max(0.0, now_s), *self._last[1:])
+                self._outbox.timer(("sample",), self.config.first_sample_s)
+                self._await_status()
+            case _:
+                raise UnexpectedEvent(f"server {self.config.name} cannot handle {event!r}")
+        return self._outbox.drain()
+
+    def _receive(self, event: Received) -> None:
+        peer, message = event.peer, event.message
+        received_s = self._outbox.now_s if event.received_s is None else event.received_s
+        if not isinstance(message, Status) and self.routing.heard(peer):
+            self._probes.forget(peer)
+        match message:
+            case Task() if event.tensor is not None and event.tensor.form == self.config.input_form:
+                self.tasks.receive(peer, message, event.tensor, received_s)
+                self.returns.arrived(message.device)
+            case Ack():
+                self.tasks.acknowledged(peer, message)
+            case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
+                if message.slot > self._slot:
+                    self._start_slot(message.slot)
+                self.rounds.offer(peer, message, received_s)
+            case Report():
+                self.rounds.report(peer, message, received_s)
+            case Probe():
+                self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
+            case ProbeAck():
+                (self._probes if peer in self.routing.receivers else self.returns).answered(peer, message)
+            case Status(backlog):
+                self.routing.told_backlog(peer, backlog)
+            case State():
+                self._coordinator.state(peer, message)
+            case Assignment():
+                self._member.assigned(peer, message)
+            case _:
+                self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+
+    def _is_near(self, slot: int) -> bool:
+        """Whether it can be that slot's time, clocks of neighbours being a little apart at the most."""
+        return slot <= self._outbox.now_s / self.config.slot_s + 1
+
+    def _start_slot(self, slot: int) -> None:
+        """An offloader's first offer tells that a new slot has begun."""
+        self._slot = slot
+        self._probes.refresh()
+        self.returns.start_slot()
+        tasks, return_s = self.tasks, self.rounds.return_s
+        own_state = self._member.tell(slot, tasks.service_rate_per_s, tasks.service.variability, return_s)
+        if own_state is not None:
+            self._coordinator.state(self.config.name, own_state)
+
+    def _await_status(self) -> None:
+        if self.routing.policy.status_every_s is not None:
+            self._outbox.timer(("status",), self.routing.policy.status_every_s)
+
+    def _tell_status(self) -> None:
+        for offloader in self.config.offloaders:
+            self._outbox.send_control(offloader, Status(self.tasks.backlog))
+        self._await_status()
+
+    def _sample(self) -> None:
+        self._outbox.timer(("sample",), self.config.sample_every_s)
+        tasks = self.tasks
+        now = (
+            self._outbox.now_s, tasks.busy_s(), tasks.arrived, tasks.served, tasks.exits, tasks.forwards, tasks.overruns
+        )
+        interval_s, busy_s, arrived, served, exits, forwards, overruns = (
+            new - old for new, old in zip(now, self._last, strict=True)
+        )
+        self._last = now
+        self._outbox.publish(
+            SampleRecord(
+                time_s=self._outbox.now_s,
+                node=self.config.name,
+                stage=self.config.stage,
+                queue_length=tasks.backlog,
+                arrival_rate_per_s=arrived / max(interval_s, 1e-9),
+                utilisation=min(1.0, busy_s / max(interval_s, 1e-9)),
+                arrived=int(arrived),
+                served=int(served),
+                exits=int(exits),
+                forwarded=int(forwards),
+                duplicates=0,
+                overruns=int(overruns),
+                cpu_s=0.0,
+                threshold=self.routing.threshold,
+                busy_s=busy_s,
+            )
+        )
+
+
+NodeCore = DeviceCore | ServerCore

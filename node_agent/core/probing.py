@@ -1,0 +1,153 @@
+"""How an offloader measures its links: probes of a task's size, before the run and where no task has gone lately.
+
+A policy that asks for link rates gets them from further probes, `BULK_BYTES` larger, right behind the first: the rate
+is the added bytes over the added time, so that the link's delay drops out. A task alone may be too small to tell. The
+first of two such probes only opens TCP's congestion window: on a long link it waits for acknowledgements half-way, and
+would make the link look slower the longer it is.
+"""
+
+from dataclasses import dataclass
+
+from node_agent.core.config import NodeConfig
+from node_agent.core.events import TimerKey
+from node_agent.core.outbox import Outbox
+from node_agent.core.routing import Receiver, Routing
+from node_agent.records import Ready
+from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm
+
+FIRST_PROBES = 3  # the first ones also open the connection's congestion window, so the last one counts
+BULK_BYTES = 32 * 1024
+PROBES_PER_S = 10_000  # more than a node ever sends
+STARTING_TRIES = 4  # before the run: how often probes that nobody answers are sent
+FASTEST_BYTE_PER_S = 1.25e9  # a shorter time than at 10 Gbit/s is an error of measurement
+
+
+@dataclass(frozen=True, slots=True)
+class SentProbe:
+    """A probe on its way; `task_s` is what the small one before it took, None if this is the small one.
+
+    `opening`: it only opens the congestion window for the one behind it.
+    """
+
+    sent_s: float
+    task_s: float | None
+    opening: bool = False
+
+
+class LinkProbes:
+    """Sends probes, one at a time to each receiver, and feeds the link estimates."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._sequence = 0
+        self._sent: dict[tuple[str, int], SentProbe] = {}
+        self._wanted: dict[str, int] = {}  # before the run: measurements still to be made
+        self._starting = False
+        self._tries_left = 0
+        self._unheard: set[str] = set()  # before the run: who has answered nothing since the last try
+
+    def start(self) -> None:
+        """Measure all links; `Ready` is published when that is done, or some do not answer in time."""
+        self._starting = True
+        # An answer to a probe of this node's life before must not pass for one of now: numbers follow the time.
+        self._sequence = max(0, int(self._outbox.now_s * PROBES_PER_S))
+        self._tries_left = STARTING_TRIES
+        self._wanted = dict.fromkeys(self._routing.receivers, FIRST_PROBES)
+        self._unheard = set(self._wanted)
+        self._try_unheard()
+        self._ready_if_complete()
+
+    def refresh(self) -> None:
+        """Probe the links over which no task has gone since the last call; all of them for a policy that wants rates.
+
+        Receivers that do not answer are left out: what waits for them would be old when they come back.
+        """
+        self._sent.clear()
+        for receiver in self._routing.receivers.values():
+            if receiver.alive and (self._routing.policy.wants_link_rates or not receiver.link.fresh):
+                self._send(receiver.name)
+            receiver.link.fresh = False
+
+    def forget(self, peer: str) -> None:
+        """A receiver is back: probes that waited for it tell of its absence, not of the link."""
+        self._sent = {key: sent for key, sent in self._sent.items() if key[0] != peer}
+
+    def answered(self, peer: str, ack: ProbeAck) -> None:
+        """A probe has arrived at the other end."""
+        sent = self._sent.pop((peer, ack.sequence), None)
+        if sent is None:
+            return
+        self._unheard.discard(peer)
+        receiver = self._routing.receivers[peer]
+        link_s = ack.received_s - sent.sent_s
+        if sent.task_s is None:
+            if self._starting or not receiver.link.fresh:
+                receiver.link.reset_task(link_s)
+            if self._routing.policy.wants_link_rates:
+                self._send(peer, after_task_s=link_s, opening=True)
+                return
+        elif sent.opening:
+            self._send(peer, after_task_s=sent.task_s)
+            return
+        else:
+            self._note_rate(receiver, link_s - sent.task_s)
+        if self._starting:
+            self._measured(peer)
+
+    def _note_rate(self, receiver: Receiver, added_s: float) -> None:
+        byte_per_s = BULK_BYTES / max(added_s, BULK_BYTES / FASTEST_BYTE_PER_S)
+        if self._starting:
+            receiver.link.reset_rate(byte_per_s)
+        else:
+            receiver.link.observe_rate(byte_per_s)
+
+    def _measured(self, peer: str) -> None:
+        self._wanted[peer] -= 1
+        if self._wanted[peer] > 0:
+            self._send(peer)
+        self._ready_if_complete()
+
+    def timer(self, _key: TimerKey) -> None:
+        """Some receiver has not answered before the run: a connection that breaks takes what was sent along."""
+        if not self._starting:
+            return
+        missing = tuple(name for name, left in self._wanted.items() if left > 0)
+        if self._tries_left:
+            self._try_unheard()
+            self._unheard = set(missing)
+        else:
+            self._ready(missing)
+
+    def _try_unheard(self) -> None:
+        """Probe those that have answered nothing since the last try; what they may yet answer to that is void."""
+        self._tries_left -= 1
+        # In the order of the receivers: that of a set differs from process to process, and with it a simulation.
+        for name in [name for name in self._wanted if name in self._unheard]:
+            self.forget(name)
+            self._send(name)
+        self._outbox.timer(("probe",), self._config.timeouts.probe_s / STARTING_TRIES)
+
+    def _ready_if_complete(self) -> None:
+        if not any(left > 0 for left in self._wanted.values()):
+            self._outbox.cancel(("probe",))
+            self._ready(())
+
+    def _ready(self, unreachable: tuple[str, ...]) -> None:
+        """A receiver that has not answered gets no task before it is heard: its link would seem to cost nothing."""
+        self._starting = False
+        for name in unreachable:
+            self._routing.lost_contact(self._routing.receivers[name], "no answer to any probe")
+        self._outbox.publish(Ready(self._config.name, unreachable))
+
+    def _send(self, name: str, *, after_task_s: float | None = None, opening: bool = False) -> None:
+        form = self._config.onward_form
+        if form is None:
+            return
+        if after_task_s is not None:
+            form = TensorForm("uint8", (form.byte_count + BULK_BYTES,))
+        self._sequence += 1
+        self._sent[name, self._sequence] = SentProbe(self._outbox.now_s, after_task_s, opening)
+        tensor = Tensor(form, bytes(form.byte_count))
+        self._outbox.send_data(name, Probe(self._sequence, form), tensor)

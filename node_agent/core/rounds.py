@@ -1,0 +1,348 @@
+"""The configuration phase of a slot: rounds of offers towards the last stage and reports back.
+
+In a round every device tells its receivers what flow it plans to send them; a server that has heard from all its
+offloaders knows its arrival rate and does the same for its own receivers; the last stage answers with marginal costs,
+and every node, once its receivers have reported, computes its own marginal cost (DTO-R), reports it, and updates its
+row (DTO-O). Devices start the next round until each has certified a small gap, or one that falls no further, or rounds
+or time are used up; their last offers say so. Nodes that do not answer are waited for once, then left out until they
+are heard again.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from node_agent.core.config import NodeConfig
+from node_agent.core.device import DeviceTasks
+from node_agent.core.events import TimerKey
+from node_agent.core.outbox import Outbox
+from node_agent.core.returns import ReturnTimes
+from node_agent.core.routing import SILENT_AFTER, Routing
+from node_agent.core.server import ServerTasks
+from node_agent.core.sweep import Round, Sweep, decision
+from node_agent.dtoee import receiver as dto_r
+from node_agent.dtoee import thresholds
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import server_cost
+from node_agent.policies.base import Prospect, ThresholdView
+from node_agent.wire import FlowPath, Offer, Report
+
+ROUNDS_LEFT = 1.5  # a round is the last one if no more than this many like the one before fit into the slot
+USUAL_BACKLOG = 2.0  # times the mean (and one task) that a queue often is by chance
+LEAST_FLOW_PER_S = 1e-9  # devices that offer nothing have this weight, so that a mean over them exists
+SETTLE_ROUNDS = 4  # a server that hears no further offer for this many waits takes the phase for ended
+
+
+class DeviceRounds:
+    """A device's side of the configuration phase: it starts the rounds and ends them."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, tasks: DeviceTasks, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._tasks = tasks
+        self._outbox = outbox
+        self._sweep = Sweep(config, routing, outbox)
+        self._number: Round = (-1, -1)
+        self._slot_end_s = 0.0
+        self._round_began_s = 0.0
+        self._rate_per_s = config.declared_rate_per_s
+        self._gaps: list[float] = []  # after each round of this slot
+        self._decided = True
+        self._done = False
+        self._last = False
+
+    def start_slot(self, slot: int, *, at_rest: bool) -> None:
+        """Begin a new configuration phase; one that is still going on ends with what it has reached.
+
+        At rest, without tasks, there is nothing to gain: one round tells the servers how little will come, and that
+        they need not wait for this device. It takes part again from the first slot after a task.
+        """
+        if not self._decided:
+            self._decide()
+        self._rate_per_s = self._tasks.rate.update(self._outbox.now_s)
+        self._slot_end_s = (slot + 1) * self._config.slot_s
+        self._gaps, self._decided, self._done = [], False, at_rest
+        self._routing.start_slot()
+        self._start_round((slot, 0), last=at_rest or self._routing.policy.most_rounds == 1)
+
+    def _start_round(self, number: Round, *, last: bool) -> None:
+        self._number, self._last, self._round_began_s = number, last, self._outbox.now_s
+        if not self._sweep.offer(number, [(self._rate_per_s, ())], done=self._done, last=last):
+            self._outbox.cancel(("reports",))  # nobody to wait for: the next slot tries again
+
+    def report(self, peer: str, report: Report, received_s: float) -> None:
+        """A receiver has reported; it came in at `received_s`."""
+        if self._sweep.report(peer, report, received_s):
+            self._end_round()
+
+    def timer(self, _key: TimerKey) -> None:
+        """Some receiver has not."""
+        self._sweep.give_up()
+        self._end_round()
+
+    def _end_round(self) -> None:
+        policy, slot, played = self._routing.policy, self._number[0], self._number[1] + 1
+        prospect = self._routing.prospect(stale=self._sweep.stale)
+        if prospect is None:
+            return  # nobody answers: the next slot tries again
+        self._gaps.append(policy.gap(self._routing.row, prospect))  # of the row that has just been priced
+        if not self._last or policy.most_rounds == 1:
+            self._routing.update_row(prospect)
+        if self._last:
+            self._decide()
+            return
+        agreed = self._done and self._sweep.all_done and played >= policy.move_every
+        self._done = policy.settled(self._gaps)
+        round_s = self._outbox.now_s - self._round_began_s
+        late = self._outbox.now_s + ROUNDS_LEFT * round_s >= self._slot_end_s
+        self._start_round((slot, played), last=agreed or late or played + 1 >= policy.most_rounds)
+
+    def _decide(self) -> None:
+        self._decided = True
+        self._outbox.publish(
+            decision(
+                self._config, self._routing, self._outbox, self._number,
+                arrival_per_s=self._rate_per_s, service_per_s=None, gap=self._gaps[-1] if self._gaps else None,
+            )
+        )
+
+
+class Inflow(NamedTuple):
+    """What a server's offloaders have announced, taken together."""
+
+    arrival_per_s: float
+    paths: tuple[FlowPath, ...]  # thresholds passed on the way here, with the flow that has passed them
+    done: bool
+    last: bool
+    return_s: float  # mean time of a result to the devices that have announced it, weighted by their flows
+
+
+class ServerRounds:
+    """A server's side: it answers offers with reports, and moves its threshold when it is its turn."""
+
+    def __init__(
+        self, config: NodeConfig, routing: Routing, tasks: ServerTasks, returns: ReturnTimes, table: ExitTable,
+        outbox: Outbox,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._routing = routing
+        self._tasks = tasks
+        self._returns = returns
+        self._table = table
+        self._outbox = outbox
+        self._sweep = Sweep(config, routing, outbox)
+        self._overload = dto_r.Overload()
+        self._number: Round = (-1, -1)
+        self._offers: dict[str, Offer] = {}
+        self._inflow: Inflow | None = None  # of these offers, once it has been asked for
+        self._link_s: dict[str, float] = {}
+        self._awaited: set[str] = set()
+        self._missed = dict.fromkeys(config.offloaders, 0)
+        self._moved_in_round: Round = (-1, -1)
+        self._decided_slot = -1
+        self._backlog = 0  # at the start of the slot: it must not change, or the rounds would not settle
+
+    @property
+    def arrival_per_s(self) -> float:
+        """Arrival rate that the offloaders have announced [task/s]."""
+        return self._announced.arrival_per_s
+
+    @property
+    def _announced(self) -> Inflow:
+        if self._inflow is None:
+            arrival_per_s, done, last = 0.0, True, True
+            returning, measured = 0.0, 0.0
+            merged: dict[tuple[float, ...], float] = {}
+            for offer in self._offers.values():
+                arrival_per_s += offer.flow_per_s
+                done, last = done and offer.done, last and offer.last
+                if offer.return_s is not None:
+                    weight = offer.flow_per_s + LEAST_FLOW_PER_S
+                    returning, measured = returning + weight * offer.return_s, measured + weight
+                for flow, passed in offer.paths:
+                    if len(passed) == self._config.stage - 1:
+                        merged[passed] = merged.get(passed, 0.0) + flow
+            paths = tuple([(flow, passed) for passed, flow in merged.items()])
+            return_s = returning / measured if measured else 0.0
+            self._inflow = Inflow(arrival_per_s, paths, done, last, return_s)
+        return self._inflow
+
+    @property
+    def return_s(self) -> float:
+        """Mean time of a result from here to its device [s]: as devices announce it, or as measured behind stage 1."""
+        return self._announced.return_s if self._config.stage == 1 else self._returns.mean_s
+
+    def offer(self, peer: str, offer: Offer, received_s: float) -> None:
+        """An offloader has announced its flow for a round; it came in at `received_s`."""
+        number = (offer.slot, offer.round)
+        if peer not in self._missed or number < self._number:
+            return
+        self._missed[peer] = 0
+        self._link_s[peer] = received_s - offer.sent_s
+        if number > self._number:
+            self._begin(number)
+        self._offers[peer], self._inflow = offer, None
+        if peer in self._awaited:
+            self._awaited.discard(peer)
+            if not self._awaited:
+                self._outbox.cancel(("offers",))
+                self._sweep_on()
+
+    def _begin(self, number: Round) -> None:
+        if number[0] > self._number[0]:
+            if self._number[0] >= 0:
+                self._decide()  # unless the last slot came to its own end
+            self._routing.start_slot()
+            self._tasks.calibrate_if_idle()
+            self._backlog = self._tasks.backlog
+        self._number = number
+        self._sweep.abandon()
+        answering = (name for name, missed in self._missed.items() if missed < SILENT_AFTER)
+        self._awaited = {name for name in answering if not self._rests(name)}
+        self._outbox.timer(("offers",), self._config.timeouts.round_s * self._config.stage)
+        self._outbox.cancel(("settle",))
+
+    def _rests(self, name: str) -> bool:
+        """Whether an offloader has said that no further offer comes in this slot; its last one stands."""
+        offer = self._offers.get(name)
+        return offer is not None and offer.last and offer.slot == self._number[0] and offer.round < self._number[1]
+
+    def timer(self, key: TimerKey) -> None:
+        """Offers or reports are missing, or no further round has come."""
+        if key == ("offers",):
+            for name in self._awaited:
+                self._missed[name] += 1
+                if self._missed[name] >= SILENT_AFTER:
+                    self._offers.pop(name, None)
+                    self._inflow = None
+            self._awaited.clear()
+            self._sweep_on()
+        elif key == ("reports",):
+            self._sweep.give_up()
+            self._end_round()
+        elif key == ("settle",):
+            self._decide()
+
+    def _load(self, remaining_ratio: float) -> dto_r.Load:
+        """What this server is priced at: the announced flow, and the work that has piled up beyond it.
+
+        Decision: a backlog above what the flow explains is work to be done in this slot, so it counts as arrivals at
+        the rate that clears it within the slot. Without it, a server that was overloaded for a moment is priced as
+        if its queue were gone, and the tasks sent there wait behind it.
+        """
+        service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
+        announced_per_s = self.arrival_per_s
+        expected = server_cost(announced_per_s, service_per_s, variability).tasks
+        piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
+        arrival_per_s = announced_per_s + piled_up / self._config.slot_s
+        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s)
+
+    def _sweep_on(self) -> None:
+        """All offers are in: pass the flow on, or, at the last stage, answer."""
+        if self._routing.threshold is None:
+            self._end_round()
+            return
+        inflow = self._announced
+        onward = thresholds.continue_paths(self._table, inflow.paths, self._routing.threshold)
+        if not self._sweep.offer(self._number, onward, done=inflow.done, last=inflow.last):
+            self._outbox.cancel(("reports",))
+            self._end_round()
+
+    def report(self, peer: str, report: Report, received_s: float) -> None:
+        """A receiver of this server has reported; it came in at `received_s`."""
+        if self._sweep.report(peer, report, received_s):
+            self._end_round()
+
+    def _end_round(self) -> None:
+        inflow, threshold = self._announced, self._routing.threshold
+        prospect = None if threshold is None else self._routing.prospect(stale=self._sweep.stale)
+        if threshold is None or prospect is None:  # the last stage, or nobody to go on to: every task ends here
+            load = self._load(0.0)
+            cost = dto_r.marginal_cost(load, self._overload, (), None)
+        else:
+            remaining = thresholds.remaining_ratio(self._table, self._config.stage, inflow.paths, threshold)
+            load = self._load(remaining)
+            cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
+            if not inflow.last:
+                self._move_threshold(inflow.paths, prospect)
+        self._answer(load, cost, prospect)
+        # The row of the last round has been priced and certified: it stays. A policy of one round has nothing else.
+        if prospect is not None and (not inflow.last or self._routing.policy.most_rounds == 1):
+            self._routing.update_row(prospect)
+        if inflow.last:
+            self._decide()
+        else:
+            waits = SETTLE_ROUNDS * 2 * self._config.stages
+            self._outbox.timer(("settle",), waits * self._config.timeouts.round_s)
+
+    def _answer(self, load: dto_r.Load, cost: dto_r.MarginalCost[float], prospect: Prospect | None) -> None:
+        threshold, row = self._routing.threshold, self._routing.row
+        # With nobody to go on to, every task exits here, as if at threshold 0.
+        onward_paths: list[FlowPath] = [(1.0, (0.0,) * (self._config.stages - self._config.stage))]
+        inflow = self._announced
+        done, exiting = inflow.done, max(0.0, 1 - load.remaining_ratio)
+        onward_delay_s = exiting * load.return_s
+        if threshold is not None and prospect is not None:
+            onward_paths = thresholds.paths_from(threshold, row.tolist(), [r.onward_paths for r in prospect.reports])
+            done = done and self._sweep.all_done and not self._moved_lately()
+            onward_delay_s += load.remaining_ratio * prospect.mean_delay_s(row)
+        report = Report(
+            slot=self._number[0],
+            round=self._number[1],
+            marginal_s=cost.marginal_s,
+            best_s=cost.best_s,
+            local_s=cost.local_s,
+            onward_s=cost.onward_s,
+            onward_delay_s=onward_delay_s,
+            curvature_s2=cost.curvature_s2,
+            offloaders=len(self._offers),
+            arrival_rate_per_s=inflow.arrival_per_s,
+            service_rate_per_s=load.service_per_s,
+            variability=load.variability,
+            threshold=thresholds.NEVER if threshold is None else threshold,
+            remaining_ratio=min(1.0, load.remaining_ratio),
+            backlog=self._tasks.backlog,
+            onward_paths=tuple(onward_paths),
+            link_s=0.0,  # the only thing that is not the same for all
+            done=done,
+            return_s=load.return_s,
+            sent_s=self._outbox.now_s,
+        )
+        for peer, offer in self._offers.items():
+            if (offer.slot, offer.round) == self._number:
+                self._outbox.send_control(peer, msgspec.structs.replace(report, link_s=self._link_s[peer]))
+
+    def _moved_lately(self) -> bool:
+        slot, played = self._moved_in_round
+        return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
+
+    def _move_threshold(self, paths: tuple[FlowPath, ...], prospect: Prospect) -> None:
+        """A few servers of each stage at a time may move: the gains are predicted with the others standing still.
+
+        Decision: a move is trusted if it is predicted to gain more than the hysteresis; rejected: measuring it in the
+        next round and taking it back, which mistakes the other nodes' steps for the move's effect.
+        """
+        slot, played = self._number
+        policy, threshold, peers = self._routing.policy, self._routing.threshold, self._config.peers_in_stage
+        turns = min(policy.move_turns, peers)
+        turn = (slot + played // policy.move_every) % turns
+        if threshold is None or (played + 1) % policy.move_every or self._config.rank % turns != turn:
+            return
+        view = ThresholdView(
+            self._table, self._config.stage, paths, self.arrival_per_s,
+            prospect.onward(self._routing.row, self.return_s), threshold, movers=-(-peers // turns),
+        )  # fmt: skip
+        if self._routing.move_threshold(view):
+            self._moved_in_round = self._number
+
+    def _decide(self) -> None:
+        self._outbox.cancel(("settle",))
+        if self._decided_slot == self._number[0]:
+            return
+        self._decided_slot = self._number[0]
+        self._outbox.publish(
+            decision(
+                self._config, self._routing, self._outbox, self._number,
+                arrival_per_s=self.arrival_per_s, service_per_s=self._tasks.service_rate_per_s, gap=None,
+            )
+        )

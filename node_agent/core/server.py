@@ -1,0 +1,219 @@
+"""The data plane of an edge server: a FIFO queue before one sub-model, an early exit, and the next hop."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from node_agent.core.config import NodeConfig
+from node_agent.core.device import ack_wait_s
+from node_agent.core.estimators import ServiceTime
+from node_agent.core.events import ComputeFinished, TimerKey
+from node_agent.core.outbox import Outbox
+from node_agent.core.routing import Receiver, Routing
+from node_agent.errors import TestbedError
+from node_agent.wire import Ack, Handover, Hop, Result, Task, Tensor
+
+MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
+
+
+@dataclass(slots=True)
+class QueuedTask:
+    """A task waiting for, or in, service."""
+
+    task: Task
+    tensor: Tensor
+    received_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServedTask:
+    """A task the sub-model has answered."""
+
+    task: Task
+    outcome: ComputeFinished
+    received_s: float
+    started_s: float
+    finished_s: float
+
+    def hop(self, node: str, sent_s: float, failed: Sequence[Handover] = ()) -> Hop:
+        """What the next node, or the device, is told about this one."""
+        late_s = self.outcome.late_s
+        return Hop(node, self.received_s, self.started_s, self.finished_s, sent_s, late_s, tuple(failed))
+
+
+@dataclass(slots=True)
+class ForwardedTask:
+    """A task sent on and not yet acknowledged; the server keeps it until then."""
+
+    served: ServedTask
+    activation: Tensor
+    receiver: Receiver
+    attempt: int
+    sent_s: float = 0.0
+    failed: list[Handover] = field(default_factory=list)  # the ones before, which nobody answered
+
+
+class ServerTasks:
+    """Serves tasks one at a time; lets the confident ones out and sends the others on."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._queue: deque[QueuedTask] = deque()
+        self._held: set[tuple[str, int]] = set()  # tasks waiting or in service
+        self._serving: QueuedTask | None = None
+        self._calibrating = False
+        self._started_s = 0.0
+        # By the number of the message: a device that offers a task again counts its attempts by itself, so that task
+        # and attempt may name two messages under way.
+        self._forwarded: dict[int, ForwardedTask] = {}
+        self._sequence = 0
+        self._busy_s = 0.0
+        self.service = ServiceTime(config.declared_rate_per_s)
+        self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
+        self._served_at_last_calibration = 0
+
+    @property
+    def backlog(self) -> int:
+        """Tasks waiting or in service."""
+        return len(self._queue) + (self._serving is not None)
+
+    @property
+    def service_rate_per_s(self) -> float:
+        """Service rate as measured, a task in service for too long included."""
+        in_service_s = self._outbox.now_s - self._started_s if self._serving is not None else 0.0
+        return self.service.rate_per_s(in_service_s)
+
+    def busy_s(self) -> float:
+        """Time spent on tasks since the start."""
+        return self._busy_s + (self._outbox.now_s - self._started_s if self._serving is not None else 0.0)
+
+    def receive(self, peer: str, task: Task, tensor: Tensor, received_s: float) -> None:
+        """Take over a task from an offloader that came in at `received_s`."""
+        if (task.device, task.task_id) not in self._held:  # offered again while it waits here: once is enough
+            self.arrived += 1
+            self._held.add((task.device, task.task_id))
+            self._queue.append(QueuedTask(task, tensor, received_s))
+        self._outbox.send_data(peer, Ack(task.task_id, task.sequence, received_s, self.backlog))
+        self._serve_next()
+
+    def calibrate_if_idle(self) -> None:
+        """Measure the own speed where no task has done so since the last call.
+
+        A server that others avoid because it was slow would otherwise never learn, nor tell, that it is fast again.
+        A task that arrives meanwhile does not wait: the measurement is given up, for the task is one itself.
+        """
+        idle = self._serving is None and not self._calibrating and not self._queue
+        if idle and self.served == self._served_at_last_calibration and self._config.input_form is not None:
+            form = self._config.input_form
+            self._calibrating, self._started_s = True, self._outbox.now_s
+            self._outbox.compute(Tensor(form, bytes(form.byte_count)))
+        self._served_at_last_calibration = self.served
+
+    def finish(self, event: ComputeFinished) -> None:
+        """The sub-model has answered: exit here or go on.
+
+        Raises:
+            TestbedError: its confidence is no probability.
+        """
+        now_s = self._outbox.now_s
+        duration_s = now_s - self._started_s
+        self.overruns += event.overrun
+        if not 0 <= event.confidence <= MOST_CONFIDENCE:  # which NaN is not either
+            raise TestbedError(
+                f"the sub-model of stage {self._config.stage} answered with a confidence of {event.confidence}",
+                hint="its numbers overflow: use activation: float32, or another model",
+            )
+        if self._calibrating:
+            self._calibrating = False
+            self.service.reset(duration_s)
+        elif self._serving is not None:
+            queued, self._serving = self._serving, None
+            self._held.discard((queued.task.device, queued.task.task_id))
+            self._busy_s += duration_s
+            self.service.observe(duration_s)
+            self.served += 1
+            self._dispatch(ServedTask(queued.task, event, queued.received_s, self._started_s, now_s))
+        self._serve_next()
+
+    def _serve_next(self) -> None:
+        if self._calibrating and self._queue:
+            self._calibrating = False
+            self._outbox.stop_computing()
+        if self._serving is None and self._queue:
+            self._serving = self._queue.popleft()
+            self._started_s = self._outbox.now_s
+            self._outbox.compute(self._serving.tensor)
+
+    def _dispatch(self, served: ServedTask) -> None:
+        activation, threshold = served.outcome.activation, self._routing.threshold
+        if activation is None or threshold is None or served.outcome.confidence >= threshold:
+            self._exit(served)
+            return
+        receiver = self._routing.choose()
+        if receiver is None:
+            self._exit(served, forced=True)
+            return
+        self.forwards += 1
+        self._forward(ForwardedTask(served, activation, receiver, served.task.attempt))
+
+    def _exit(self, served: ServedTask, *, failed: Sequence[Handover] = (), forced: bool = False) -> None:
+        self.exits += 1
+        if forced:
+            self._outbox.note("forced-exit", f"task {served.task.task_id}: no receiver answers")
+        result = Result(
+            task_id=served.task.task_id,
+            attempt=served.task.attempt,
+            prediction=served.outcome.prediction,
+            confidence=min(1.0, served.outcome.confidence),
+            exit_stage=self._config.stage,
+            forced=forced,
+            hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s, failed)),
+        )
+        self._outbox.send_data(served.task.device, result)
+
+    def _forward(self, item: ForwardedTask) -> None:
+        task, now_s = item.served.task, self._outbox.now_s
+        self._sequence = sequence = self._sequence + 1
+        hops = (*task.hops, item.served.hop(self._config.name, now_s, item.failed))
+        message = Task(task.task_id, task.device, item.attempt, sequence, now_s, hops, item.activation.form)
+        item.sent_s = now_s
+        item.receiver.set_out()
+        self._forwarded[sequence] = item
+        self._outbox.send_data(item.receiver.name, message, item.activation)
+        self._outbox.timer(("ack", sequence), ack_wait_s(self._config, item.receiver))
+
+    def acknowledged(self, peer: str, ack: Ack) -> None:
+        """The next stage has taken a task over: forget it."""
+        item = self._forwarded.get(ack.sequence)
+        if item is None or (item.receiver.name, item.served.task.task_id) != (peer, ack.task_id):
+            return  # given up meanwhile, or it answers a message from before this server was started anew
+        del self._forwarded[ack.sequence]
+        item.receiver.link.observe_task(ack.received_s - item.sent_s)
+        item.receiver.settle(ack.backlog)
+        self._outbox.cancel(("ack", ack.sequence))
+
+    def timer(self, key: TimerKey) -> None:
+        """A receiver has not acknowledged a task: try another, and answer with this stage's exit if there is none."""
+        item = self._forwarded.pop(int(key[1]), None)
+        if item is None:
+            return
+        item.receiver.settle()
+        self._routing.lost_contact(item.receiver, f"task {item.served.task.task_id} not acknowledged")
+        item.failed.append(Handover(item.receiver.name, item.sent_s))
+        receiver = self._routing.choose(avoid={each.receiver for each in item.failed})
+        if receiver is None:
+            self._exit(item.served, failed=item.failed, forced=True)
+            return
+        item.receiver = receiver
+        item.attempt += 1
+        self._forward(item)
+
+    def check(self) -> None:
+        """Raise AssertionError unless what is known of receivers agrees with the tasks under way; for tests."""
+        self._routing.check(Counter(item.receiver.name for item in self._forwarded.values()))
+        waiting = [(queued.task.device, queued.task.task_id) for queued in self._queue]
+        if self._serving is not None:
+            waiting.append((self._serving.task.device, self._serving.task.task_id))
+        assert sorted(waiting) == sorted(self._held), f"{waiting} wait, {self._held} are held"

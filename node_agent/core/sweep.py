@@ -1,0 +1,94 @@
+"""What both sides of the configuration phase share: a round as an offloader sees it, and the decision in the end."""
+
+from node_agent.core.config import NodeConfig
+from node_agent.core.outbox import Outbox
+from node_agent.core.routing import Routing
+from node_agent.records import DecisionRecord
+from node_agent.wire import FlowPath, Offer, Report
+
+Round = tuple[int, int]  # slot, round within the slot
+
+
+class Sweep:
+    """One round as an offloader sees it: offers to all receivers, and the reports still awaited."""
+
+    def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._outbox = outbox
+        self._round: Round = (-1, -1)
+        self._awaited: set[str] = set()
+        self.all_done = False
+        self.stale = False
+
+    def offer(self, number: Round, paths: list[FlowPath], *, done: bool, last: bool) -> bool:
+        """Send this round's offers; False if no receiver is alive, so that nothing will come back.
+
+        A receiver that does not answer is asked once a slot whether it is back: more would only queue up for it.
+        """
+        self._round, self.all_done, self.stale = number, True, False
+        self._awaited = {r.name for r in self._routing.receivers.values() if r.alive}
+        self._routing.leaving_per_s = sum(flow for flow, _ in paths)
+        for name, share in zip(self._routing.receivers, self._routing.row.tolist(), strict=True):
+            if name not in self._awaited and number[1] > 0:
+                continue
+            split = tuple([(flow * share, passed) for flow, passed in paths])
+            flow_per_s = sum([flow for flow, _ in split])
+            return_s = self._routing.receivers[name].link.back_s if self._config.is_device else None
+            offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last, return_s)
+            self._outbox.send_control(name, offer)
+        stages_behind = 2 * self._config.stages - self._config.stage
+        self._outbox.timer(("reports",), self._config.timeouts.round_s * stages_behind)
+        return bool(self._awaited)
+
+    def report(self, peer: str, report: Report, received_s: float) -> bool:
+        """Note a report that came in at `received_s`; True when it was the last one awaited."""
+        receiver = self._routing.receivers.get(peer)
+        if receiver is None or (report.slot, report.round) != self._round:
+            return False
+        thresholds_left = self._config.stages - self._config.stage - 1  # from the receiver on
+        if {len(passed) for _, passed in report.onward_paths} != {thresholds_left}:
+            self._outbox.note("unexpected-message", f"Report from {peer} with thresholds of another model")
+            return False
+        receiver.reported(report, received_s - report.sent_s if self._config.is_device else None)
+        self.all_done = self.all_done and report.done
+        if peer not in self._awaited:
+            return False
+        self._awaited.discard(peer)
+        if self._awaited:
+            return False
+        self._outbox.cancel(("reports",))
+        return True
+
+    def give_up(self) -> None:
+        """Do not wait any longer in this round."""
+        for name in sorted(self._awaited):
+            self._routing.missed_round(name)
+        self.stale = any(self._routing.receivers[name].alive for name in self._awaited)
+        self._awaited.clear()
+
+    def abandon(self) -> None:
+        """A newer round has begun."""
+        self._round = (-1, -1)
+        self._awaited.clear()
+        self._outbox.cancel(("reports",))
+
+
+def decision(
+    config: NodeConfig, routing: Routing, outbox: Outbox, number: Round, *, arrival_per_s: float,
+    service_per_s: float | None, gap: float | None,
+) -> DecisionRecord:
+    """What a node has decided in this slot."""
+    return DecisionRecord(
+        time_s=outbox.now_s,
+        node=config.name,
+        slot=number[0],
+        rounds=number[1] + 1,
+        offload=routing.shares(),
+        threshold=routing.threshold,
+        prices=routing.prices(),
+        gap=gap,
+        arrival_rate_per_s=arrival_per_s,
+        service_rate_per_s=service_per_s,
+        link_s={r.name: r.link.transfer_s for r in routing.receivers.values() if r.alive},
+    )

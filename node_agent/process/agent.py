@@ -1,0 +1,397 @@
+"""One node as a process: drives the node state machine with ZeroMQ, the sub-model and the real clock."""
+
+import select
+import time
+from collections import deque
+
+import msgspec
+import zmq
+from msgspec import Struct
+from zmq.backend import zmq_poll
+
+from node_agent.core.config import NodeConfig
+from node_agent.core.events import (
+    CancelTimer,
+    Channel,
+    Effect,
+    Event,
+    LinksWanted,
+    Publish,
+    Received,
+    RunStarted,
+    Send,
+    SetTimer,
+    StartCompute,
+    StartPlanning,
+    StopCompute,
+    TaskArrived,
+    TimerFired,
+)
+from node_agent.core.machine import NodeCore
+from node_agent.models.tables import ActivationFormat, Samples
+from node_agent.process.executor import Executor, as_tensor
+from node_agent.process.notes import EventThinner
+from node_agent.process.planner import Planner
+from node_agent.process.punctual import MESSENGER_PRIORITY, REAL_TIME, Deadlines, Priority, Stalls
+from node_agent.process.timer import DeadlineTimer, Timers
+from node_agent.process.transport import QUEUED_MESSAGES, Transport
+from node_agent.records import (
+    DEVICE_DOWN,
+    EventRecord,
+    Record,
+    SampleRecord,
+    SetCapacity,
+    Start,
+    Stop,
+    TaskRecord,
+    command_decoder,
+    lost_task,
+    record_encoder,
+)
+from node_agent.wire import Probe, ProbeAck, Tensor, WireError, as_sent, decode, encode
+
+MESSAGES_PER_TURN = 64  # then due timers get their turn
+FEW = 8  # descriptors of a poll loop, at most
+FLUSH_EVERY_S = 0.25  # telemetry travels in batches, real seconds; after a pause at once
+LINGER_MS = 1000  # for the last telemetry when the agent ends
+
+
+class ScheduledTask(Struct, frozen=True, array_like=True):
+    """A task the workload wants from this device."""
+
+    time_s: float
+    task_id: int
+    sample: int
+
+
+class AgentConfig(Struct, frozen=True, kw_only=True):
+    """What one agent's process is told: its node, where its peers are, how time runs, what to replay."""
+
+    node: NodeConfig
+    address: str
+    connect_data: dict[str, str]  # peer -> address
+    connect_control: dict[str, str]
+    answers_from: tuple[str, ...]  # device: servers that may send results without being its receivers
+    control_room: str  # where telemetry goes and commands come from (ZeroMQ endpoint)
+    time_scale: float
+    capacity_flop_per_s: float
+    work_flop: float
+    activation: ActivationFormat
+    quota_procs_paths: tuple[str, ...]  # control groups of the compute process; none: paced
+    arrivals: tuple[ScheduledTask, ...] = ()
+    epoch_monotonic_s: float | None = None  # the run's time zero, for an agent that comes up while it goes on
+    life: int = 1  # how often the node has come up, this time included
+
+    @property
+    def identity(self) -> str:
+        """How the control room knows this agent from the one before it, which may still have words under way."""
+        return identity(self.node.name, self.life)
+
+
+def identity(node: str, life: int) -> str:
+    """The name of a node's agent towards the control room."""
+    return node if life == 1 else f"{node}/{life}"
+
+
+class Agent:
+    """The poll loop of one node."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        core: NodeCore,
+        priority: Priority,
+        *,
+        executor: Executor | None = None,
+        samples: Samples | None = None,
+        planner: Planner | None = None,
+    ) -> None:
+        """`priority` is taken by the thread that calls `run`; `executor` serves a server's sub-model.
+
+        `samples` are what a device offers; `planner`, if it coordinates.
+        """
+        self._config = config
+        self._core = core
+        self._priority = priority
+        self._executor = executor
+        self._samples = samples
+        self._planner = planner
+        self._answering = tuple(source for source in (executor, planner) if source is not None)
+        self._wanted: tuple[Tensor, float] | None = None  # what the sub-model is to run on, and since when
+        # Before the start, times count from the boot of the machine: the same zero for all who measure their links.
+        self._epoch_s = config.epoch_monotonic_s or 0.0
+        self._started = False
+        self._stopping = False
+        self._held: deque[Received] = deque(maxlen=QUEUED_MESSAGES)
+        self._timers = Timers()
+        self._next_arrival = 0
+        self._records: list[Record] = []
+        self._flushed_s = 0.0
+        self._cpu_s = time.process_time()
+        self._compute_cpu_s = 0.0
+        self._deadlines = Deadlines(config.time_scale)
+        self._stalls = Stalls()
+        self._woke_s = time.monotonic()
+        self._thinner = EventThinner()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        if Priority.is_allowed():  # also for ZeroMQ's own thread, through which every message goes
+            self._context.set(zmq.THREAD_SCHED_POLICY, REAL_TIME)
+            self._context.set(zmq.THREAD_PRIORITY, MESSENGER_PRIORITY)
+        self._transport = Transport(self._context, config.node.name, config.address, {}, time_scale=config.time_scale)
+        self._peers = {
+            *config.node.offloaders, *config.connect_data, *config.connect_control, *config.answers_from,
+            *config.node.places,
+        }  # fmt: skip
+        self._room = self._context.socket(zmq.DEALER)
+        self._room.setsockopt_string(zmq.IDENTITY, config.identity)
+        self._room.setsockopt(zmq.LINGER, LINGER_MS)
+        self._room.connect(config.control_room)
+        self._room_asked = [(self._room, int(zmq.POLLIN))]
+        self._deadline = DeadlineTimer()
+        self._epoll = select.epoll()
+
+    def run(self) -> None:
+        """Serve until told to stop.
+
+        Peers are connected to only now: where all agents exist before the first of them runs, none is turned away.
+        """
+        transport = self._transport
+        answer_fds = {fd for source in self._answering if (fd := source.fileno()) is not None}
+        room_fd = int(self._room.getsockopt(zmq.FD))
+        for fd in (*transport.filenos, *answer_fds, room_fd, self._deadline.fileno()):
+            self._epoll.register(fd, select.EPOLLIN)
+        self._priority.take()
+        self._transport.connect({"data": self._config.connect_data, "control": self._config.connect_control})
+        self._give(LinksWanted())
+        self._receive_commands()
+        while not self._stopping:
+            woken_by = self._woken_by(may_sleep=transport.may_sleep())
+            self._collect_answers(signalled=not answer_fds.isdisjoint(woken_by))
+            self._fire_due()
+            for channel in transport.to_ask(woken_by):
+                self._receive_messages(channel)
+            if self._flush() or room_fd in woken_by:
+                self._receive_commands()
+            self._compute()
+        self._priority.give_up()
+        self._flush(now=True)
+        self._close()
+
+    def _now_s(self) -> float:
+        """Emulated seconds since the start of the run; before the start, since the machine booted."""
+        return self._emulated_s(time.monotonic())
+
+    def _emulated_s(self, monotonic_s: float) -> float:
+        return (monotonic_s - self._epoch_s) / self._config.time_scale
+
+    def _woken_by(self, *, may_sleep: bool) -> set[int]:
+        """The descriptors that have something to tell; sleeps until there is one, or something is due."""
+        due_s = self._due_monotonic_s()
+        if due_s is not None and due_s <= time.monotonic():
+            may_sleep = False  # setting a timer that has passed would take longer than all of this turn
+        slept_s = time.monotonic()
+        self._stalls.note(self._woke_s, slept_s)  # a turn takes a moment, and a sub-model some milliseconds
+        if may_sleep:
+            self._deadline.arm(due_s)
+        woken_by = {fd for fd, _ in self._epoll.poll(None if may_sleep else 0, FEW)}
+        self._woke_s = time.monotonic()
+        if due_s is not None:
+            self._stalls.note(max(due_s, slept_s), self._woke_s)
+        return woken_by
+
+    def _due_monotonic_s(self) -> float | None:
+        """When there is something to do although nothing has come in, on CLOCK_MONOTONIC."""
+        due_s = [self._timers.next_s(), *[source.due_s() for source in self._answering]]
+        if self._started and self._next_arrival < len(self._config.arrivals):
+            due_s.append(self._config.arrivals[self._next_arrival].time_s)
+        due = [self._epoch_s + self._config.time_scale * at_s for at_s in due_s if at_s is not None]
+        if self._records:
+            due.append(self._flushed_s + FLUSH_EVERY_S)
+        return min(due, default=None)
+
+    def _fire_due(self) -> None:
+        now_s = self._now_s()
+        while (fired := self._timers.pop(now_s)) is not None:
+            due_s, key = fired
+            self._met(due_s)
+            self._give(TimerFired(key))
+        while self._started and self._next_arrival < len(self._config.arrivals):
+            arrival = self._config.arrivals[self._next_arrival]
+            if arrival.time_s > now_s:
+                break
+            self._next_arrival += 1
+            self._met(arrival.time_s)
+            self._offer(arrival)
+
+    def _collect_answers(self, *, signalled: bool) -> None:
+        """Of the sub-model, and of the planner, if one of them has signalled or is due."""
+        for source in self._answering:
+            due_s, now_s = source.due_s(), self._now_s()
+            if signalled or (due_s is not None and due_s <= now_s):
+                answer = source.collect(now_s)
+                if answer is not None:
+                    if due_s is not None:
+                        self._met(due_s)
+                    self._give(answer, now_s)
+
+    def _compute(self) -> None:
+        """Start the sub-model last: all that was waiting has been answered before this thread is busy with it."""
+        if self._wanted is not None and self._executor is not None:
+            (tensor, wanted_s), self._wanted = self._wanted, None
+            self._executor.start(tensor, wanted_s, self._now_s())
+
+    def _met(self, due_s: float) -> None:
+        """Keep account of a deadline that is met now."""
+        self._deadlines.meet((self._now_s() - due_s) * self._config.time_scale)
+
+    def _offer(self, arrival: ScheduledTask) -> None:
+        if self._samples is None:
+            raise WireError(f"{self._config.node.name} is to offer tasks but has no samples")
+        image = self._samples.images[arrival.sample : arrival.sample + 1]
+        self._give(TaskArrived(arrival.task_id, arrival.sample, arrival.time_s, as_tensor(image)))
+
+    def _receive_messages(self, channel: Channel) -> None:
+        """A turn's worth; the loop comes back for what is left, or has come meanwhile."""
+        arrived = self._transport.receive_all(channel, MESSAGES_PER_TURN)
+        # Not when the loop woke, for some have come since: on a slow machine they would seem to outrun their link.
+        received_s = self._now_s()
+        for peer, frames in arrived:
+            self._meet(peer, frames, received_s)
+
+    def _meet(self, peer: str, frames: list[bytes], received_s: float) -> None:
+        """A message that was there at `received_s`, or bytes that are none."""
+        if peer not in self._peers:
+            self._note("foreign-message", f"from {peer!r}, who is no neighbour")
+            return
+        try:
+            message, tensor = decode(frames)
+        except WireError as error:
+            self._note("foreign-message", f"from {peer}: {error}")
+            return
+        if self._started or isinstance(message, (Probe, ProbeAck)):
+            self._give(Received(peer, message, tensor, received_s))
+        else:  # tasks and prices have no meaning before time zero is known
+            if len(self._held) == QUEUED_MESSAGES:
+                self._note("dropped", f"before the start, {type(self._held[0].message).__name__}: too much is queued")
+            self._held.append(Received(peer, message, tensor))
+
+    def _receive_commands(self) -> None:
+        while zmq_poll(self._room_asked, 0):
+            command = command_decoder.decode(self._room.recv())
+            match command:
+                case Start(epoch_monotonic_s):
+                    self._start(epoch_monotonic_s)
+                case SetCapacity(capacity_flop_per_s):
+                    if self._executor is not None:
+                        self._executor.set_capacity(capacity_flop_per_s, self._now_s())
+                case Stop():
+                    self._give(TimerFired(("sample",)))  # the last interval, too
+                    self._stopping = True
+
+    def _start(self, epoch_monotonic_s: float) -> None:
+        """Time zero is known: forget what was measured against another zero.
+
+        An agent that comes up while the run goes on has missed some tasks. It may call tasks lost that it ended before
+        it went down: the first word on a task is the one that counts.
+        """
+        self._epoch_s = epoch_monotonic_s
+        self._timers.clear()
+        now_s = self._now_s()
+        arrivals = self._config.arrivals
+        came_late = self._config.epoch_monotonic_s is not None
+        while came_late and self._next_arrival < len(arrivals) and arrivals[self._next_arrival].time_s < now_s:
+            missed = arrivals[self._next_arrival]
+            name, reason = self._config.node.name, DEVICE_DOWN
+            self._publish(lost_task(missed.task_id, name, missed.sample, missed.time_s, reason))
+            self._next_arrival += 1
+        self._started = True
+        self._give(RunStarted())
+        while self._held:
+            self._give(self._held.popleft())
+
+    def _give(self, event: Event, now_s: float | None = None) -> None:
+        """Have the node act on an event of this moment, or of the one given."""
+        now_s = self._now_s() if now_s is None else now_s
+        for effect in self._core.handle(event, now_s):
+            self._perform(effect, now_s)
+
+    def _perform(self, effect: Effect, now_s: float) -> None:
+        """`now_s` is when the node wanted it: what it times begins then, not after the effects before it."""
+        match effect:
+            case Send(peer, channel, message, tensor):
+                if not self._transport.send(peer, channel, encode(as_sent(message, self._now_s()), tensor)):
+                    self._note("unsent", f"{type(message).__name__} to {peer}: not connected, or too much is queued")
+            case StartCompute(tensor):
+                self._wanted = tensor, now_s
+            case StopCompute():
+                self._wanted = None
+                if self._executor is not None:
+                    self._executor.stop()
+            case StartPlanning(problem):
+                if self._planner is not None:
+                    self._planner.start(problem, now_s)
+            case SetTimer(key, at_s):
+                self._timers.set(key, at_s)
+            case CancelTimer(key):
+                self._timers.cancel(key)
+            case Publish(record):
+                self._publish(record)
+
+    def _publish(self, record: Record | None) -> None:
+        if isinstance(record, SampleRecord):
+            record = self._measured(record)
+        elif isinstance(record, EventRecord):
+            record = self._thinned(record)
+        if record is not None:
+            self._records.append(record)
+
+    def _measured(self, record: SampleRecord) -> SampleRecord:
+        """The sample with what only the process itself knows, since the one before."""
+        before_s, self._cpu_s = self._cpu_s, time.process_time()
+        compute_before_s = self._compute_cpu_s
+        if self._executor is not None:
+            self._compute_cpu_s = self._executor.cpu_s
+        deadlines, late_timers, worst_s = self._deadlines.take()
+        return msgspec.structs.replace(
+            record,
+            cpu_s=self._cpu_s - before_s,
+            compute_cpu_s=self._compute_cpu_s - compute_before_s,
+            deadlines=deadlines,
+            late_timers=late_timers,
+            worst_timer_s=worst_s / self._config.time_scale,
+            stalls=tuple((self._emulated_s(from_s), self._emulated_s(to_s)) for from_s, to_s in self._stalls.take()),
+        )
+
+    def _note(self, kind: str, detail: str) -> None:
+        self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail))
+
+    def _thinned(self, event: EventRecord) -> EventRecord | None:
+        thinned = self._thinner.thinned(event)
+        if thinned is None or self._started:
+            return thinned
+        return msgspec.structs.replace(thinned, time_s=0.0)  # before the start there is no emulated time
+
+    def _flush(self, *, now: bool = False) -> bool:
+        """Tell what there is to tell, if it is time; whether it was."""
+        if not self._records:
+            return False
+        real_s = time.monotonic()
+        # The end of a task does not wait: whoever kills this agent must not unmake it.
+        now = now or any(isinstance(record, TaskRecord) for record in self._records)
+        if not now and real_s < self._flushed_s + FLUSH_EVERY_S:
+            return False
+        self._room.send(record_encoder.encode(self._records))
+        self._records.clear()
+        self._flushed_s = real_s
+        return True
+
+    def _close(self) -> None:
+        if self._executor is not None:
+            self._executor.close()
+        if self._planner is not None:
+            self._planner.close()
+        self._transport.close()
+        self._room.close()
+        self._deadline.close()
+        self._epoll.close()
+        self._context.term()

@@ -1,0 +1,47 @@
+"""From what an agent is told to the agent itself."""
+
+from typing import TYPE_CHECKING
+
+from node_agent.core.machine import DeviceCore, ServerCore
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.models.tables import Samples
+from node_agent.policies.loading import is_file
+from node_agent.process.agent import Agent, AgentConfig
+from node_agent.process.executor import Executor, PacedExecutor, QuotaExecutor, inference
+from node_agent.process.planner import Planner
+from node_agent.process.punctual import Priority
+from node_agent.wire import Tensor
+
+if TYPE_CHECKING:
+    from node_agent.models.network import SubModel  # needs torch, which a device does without
+
+
+def make_device(config: AgentConfig, samples: Samples) -> Agent:
+    """The agent of an end device that offers `samples`."""
+    return Agent(config, DeviceCore(config.node), _priority(config), samples=samples)
+
+
+def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) -> Agent:
+    """The agent of an edge server that hosts `sub_model`; forks if its compute is limited by quota, or it coordinates.
+
+    Must run before this process has threads.
+    """
+    infer = inference(sub_model, config.activation)
+    priority = _priority(config)
+    if config.node.input_form is not None:
+        # The first inference after a fork copies pages and takes five times as long: no task is to pay for that.
+        infer(Tensor(config.node.input_form, bytes(config.node.input_form.byte_count)))
+    executor: Executor
+    if not config.quota_procs_paths:
+        executor = PacedExecutor(infer, config.work_flop, config.capacity_flop_per_s, config.time_scale, priority)
+    else:
+        executor = QuotaExecutor(infer, config.quota_procs_paths)
+    core = ServerCore(config.node, table)
+    coordinates = config.node.coordinator == config.node.name
+    planner = Planner(core.routing.policy, table) if coordinates else None
+    return Agent(config, core, priority, executor=executor, planner=planner)
+
+
+def _priority(config: AgentConfig) -> Priority:
+    """Real-time, but for code of the user's own: a policy that computes for long would hold up all other nodes."""
+    return Priority(real_time=not is_file(config.node.policy))

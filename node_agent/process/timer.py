@@ -1,0 +1,98 @@
+"""A node's timers: which is due next, and a descriptor that wakes a poll loop for it.
+
+poll() itself only knows whole milliseconds; a timerfd wakes to the microsecond.
+"""
+
+import heapq
+import itertools
+import os
+import time
+from ctypes import CDLL, Structure, byref, c_int, c_long, c_void_p, get_errno
+
+from node_agent.core.events import TimerKey
+
+_CLOCK_MONOTONIC = time.CLOCK_MONOTONIC
+_TFD_TIMER_ABSTIME = 1
+
+
+class Timers:
+    """Timers by key, each with the time at which it is due; setting one again replaces it."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, TimerKey]] = []
+        self._numbers: dict[TimerKey, int] = {}  # the entry that counts; older ones of the same key do not
+        self._count = itertools.count()
+
+    def set(self, key: TimerKey, at_s: float) -> None:
+        """Have `key` be due at `at_s`."""
+        number = self._numbers[key] = next(self._count)
+        heapq.heappush(self._heap, (at_s, number, key))
+
+    def cancel(self, key: TimerKey) -> None:
+        """Forget a timer; one that is not set is fine."""
+        self._numbers.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._heap.clear()
+        self._numbers.clear()
+
+    def next_s(self) -> float | None:
+        """When the next one is due, None if none is set."""
+        heap, numbers = self._heap, self._numbers
+        while heap and numbers.get(heap[0][2]) != heap[0][1]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def pop(self, now_s: float) -> tuple[float, TimerKey] | None:
+        """One that is due, with its time, the longest due first; None if there is none (any more)."""
+        due_s = self.next_s()
+        if due_s is None or due_s > now_s:
+            return None
+        _, _, key = heapq.heappop(self._heap)
+        del self._numbers[key]
+        return due_s, key
+
+
+class _Timespec(Structure):
+    _fields_ = [("seconds", c_long), ("nanoseconds", c_long)]
+
+
+class _Itimerspec(Structure):
+    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
+
+
+class DeadlineTimer:
+    """A timerfd on CLOCK_MONOTONIC; its file descriptor is readable once the deadline has passed.
+
+    Python 3.13 offers os.timerfd_create; before that the C library is called directly.
+    """
+
+    def __init__(self) -> None:
+        libc = CDLL(None, use_errno=True)
+        self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(get_errno(), "timerfd_create")
+        self._settime = libc.timerfd_settime
+        self._settime.argtypes = [c_int, c_int, c_void_p, c_void_p]
+        self._spec = _Itimerspec(_Timespec(0, 0), _Timespec(0, 0))
+        self._value = self._spec.value  # the part of `_spec` that changes
+        self._armed_s: float | None = None
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return int(self._fd)
+
+    def arm(self, monotonic_s: float | None) -> None:
+        """Become readable at this time of time.monotonic(), at once if it has passed; never, if None."""
+        if monotonic_s == self._armed_s:
+            return
+        self._armed_s = monotonic_s
+        nanoseconds = 0 if monotonic_s is None else max(1, int(monotonic_s * 1e9))
+        self._value.seconds, self._value.nanoseconds = divmod(nanoseconds, 10**9)
+        if self._settime(self._fd, _TFD_TIMER_ABSTIME, byref(self._spec), None) < 0:
+            raise OSError(get_errno(), "timerfd_settime")
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)

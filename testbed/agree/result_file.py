@@ -1,0 +1,53 @@
+"""The file of an agreement, agree.json.
+
+    schema, kind          1, "dtoee-agreement"
+    topology, topology_sha256, policy, duration_s, warm_up_s, slot_s, stages, seeds
+                          what was run; `policy` is its label, `stages` how many stages of servers there are
+    complete              false: interrupted, or a run failed; what is complete is here
+    repeats               a list: seed; `fidelity` (held, strained, broken, unknown) with `reasons`; `counted`, whether
+                          it is in the figures below; `live` and `simulated`, each a row as in compare.json, with its
+                          run_directory
+    figures               by name, each {live, simulated, difference, ratio, basis, units}
+    decisions             `every` (all nodes together) and `nodes`, each {node, slots, probabilities, thresholds};
+                          null without any complete repeat
+    notes                 what a reader must know, in words
+
+Of a figure, `difference` is live - simulated and `ratio` live / simulated, each {mean, low, high}: low and high are the
+ends of the 95 % interval, null where there is none. `basis` is what the interval is over: "repeats", "slots" (tasks or
+decisions in blocks of one slot), "devices", or null; `units` is how many of them there are. What does not exist is
+null. The names of figures, with times in emulated seconds:
+
+    delay_mean_s, delay_p50_s, delay_p95_s, delay_p99_s, accuracy (0..1), exit_share_H (0..1, stage H), lost (tasks of a
+    run), offering_s (until the device made the offer that led to the result), and for each stage H
+    stage_H_transfer_s, stage_H_queue_s, stage_H_service_s, stage_H_sending_s, stage_H_return_s (means over the tasks
+    that were there, or left there); gap_first_slots and gap (certified by devices, a share of marginal
+    cost; 0 for policies that certify nothing)
+
+Of decisions, `probabilities` and `thresholds` are {apart: {estimate, basis, units}, live_moves, simulated_moves}: the
+mean absolute difference between live and simulated over slots, and how far each moves from slot to slot by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from testbed.compare.result_directory import Marker
+from testbed.record.run_directory import write_json
+
+if TYPE_CHECKING:
+    from testbed.agree.agreement import Agreement
+
+MARKER = Marker("agree.json", kind="dtoee-agreement", schema=1, what="agreement")
+
+
+def write_file(agreement: Agreement) -> None:
+    """Write or replace agree.json. Raises RecordingError if it cannot be written."""
+    write_json(agreement.directory / MARKER.file, as_json(agreement))
+
+
+def as_json(agreement: Agreement) -> dict[str, Any]:
+    """The content of agree.json."""
+    content = asdict(agreement)
+    del content["directory"]
+    return {**MARKER.fields, **content}

@@ -1,0 +1,101 @@
+"""The verdict on a finished run: the delays of its tasks against those that an exact machine would have given them.
+
+While a run goes on, `fidelity.assess` judges it by signs: lateness of frames and timers, lost probes, silent processes.
+When it is over, what it came to is known: every task is held against its expectation (`testbed.expectation`), and only
+what shows in the tasks' delays, or in what decisions were made of, counts. The signs then help to say why.
+
+- held: mean, p50, p95 and p99 are within 2 % of what was expected.
+- strained: within 10 %.
+- broken: beyond.
+- unknown: no task was completed that counts, so that there is nothing to judge.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from testbed.expectation.causes import Cause
+from testbed.expectation.deviation import DelayFigure
+from testbed.expectation.findings import Findings
+from testbed.expectation.measured_times import Measured
+from testbed.fidelity.assessment import (
+    VERDICTS,
+    Bounds,
+    FidelityReport,
+    assess,
+    bound_text,
+    level_of,
+    machine_signs,
+    percent,
+)
+from testbed.fidelity.evidence import Evidence
+
+# Of the expected figure. Two per cent are a third of the 6 % by which the closest policies of the examples differ, and
+# twice what a quiet machine adds at delays of 100 ms; with ten, a comparison of most policies says nothing any more.
+DELAY_OFF: Bounds = (0.02, 0.10)
+# What decisions were made of, as a mean over the nodes: of the price of a task, and of a service time. Rows shift by
+# about as much as prices do, and a plan near the optimum that is off by so much costs some tenths of that.
+DECISIONS_OFF: Bounds = (0.05, 0.20)
+YOUNG_SLOTS = 3  # in which estimates rest on few measurements
+SLIGHT_CAUSE = 0.2  # of the gravest: what cost less is not worth a line
+
+
+def judge(evidence: Evidence, findings: Findings) -> FidelityReport:
+    """The verdict on a run that is over."""
+    if findings.trouble is not None:
+        return FidelityReport("unknown", (findings.trouble,), evidence, findings.as_dict())
+    if not findings.figures:
+        offered = findings.unfinished
+        reason = f"none of the {offered} tasks offered was completed" if offered else "no task was offered"
+        return FidelityReport("unknown", (f"{reason} after the warm-up: there is nothing to judge",), evidence)
+    levels = [(level, text) for level, text in (*_delays(findings.figures), *_decisions(findings.measured)) if level]
+    level = max((level for level, _ in levels), default=0)
+    reasons = [text for _, text in sorted(levels, key=lambda found: -found[0])]
+    if level:
+        reasons += [_cause_text(cause) for cause in _worth_naming(findings.causes)]
+        reasons += [reason for reason in assess(evidence).reasons if reason not in reasons]
+        reasons += [sign for sign in machine_signs(evidence.host) if sign not in reasons]
+    return FidelityReport(VERDICTS[level], tuple(reasons), evidence, findings.as_dict())
+
+
+def _delays(figures: Sequence[DelayFigure]) -> Iterator[tuple[int, str]]:
+    """One line for all figures that are off, the one that is off most first."""
+    off = [figure for figure in figures if level_of(abs(figure.off), DELAY_OFF)]
+    off.sort(key=lambda figure: -abs(figure.off))
+    if not off:
+        return
+    level = level_of(abs(off[0].off), DELAY_OFF)
+    texts = [
+        f"{figure.name} {1e3 * figure.emulated_s:.0f} ms for {1e3 * figure.expected_s:.0f} expected "
+        f"({figure.emulated_s / figure.expected_s - 1:+.0%})".replace("%", " %")
+        for figure in off
+    ]
+    yield level, f"delays are not those of an exact machine: {', '.join(texts)} ({bound_text(level, DELAY_OFF)})"
+
+
+def _decisions(measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:
+    """One line for what decisions were made of, over the first slots or over all of them."""
+    for name, slots in (("the first slots", measured[:YOUNG_SLOTS]), ("the slots", measured)):
+        if not slots:
+            continue
+        for what, values in (
+            ("link times", [each.links_off for each in slots]),
+            ("service times", [each.speed_off for each in slots]),
+        ):
+            off = sum(values) / len(values)
+            if level := level_of(off, DECISIONS_OFF):
+                worst = max(slots, key=lambda each: each.links_off + each.speed_off)
+                where = f"most in slot {worst.slot}, at {worst.worst}"
+                yield level, f"decisions of {name} rested on {what} that were {percent(off)} off ({where})"
+                return
+
+
+def _worth_naming(causes: Sequence[Cause]) -> Sequence[Cause]:
+    if not causes:
+        return ()
+    return [cause for cause in causes if cause.late_s > SLIGHT_CAUSE * causes[0].late_s]
+
+
+def _cause_text(cause: Cause) -> str:
+    tasks = f"{cause.tasks} task{'s' if cause.tasks != 1 else ''}"
+    when = f"from {cause.from_s:.1f} to {cause.until_s:.1f} s"
+    carried = f"; it carried {cause.carried_mbit_per_s:.3g} Mbit/s" if cause.carried_mbit_per_s else ""
+    return f"{cause.name} held up {tasks} by {cause.late_s:.2g} s in all, {when}{carried}"

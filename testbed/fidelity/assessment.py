@@ -1,0 +1,425 @@
+"""Did the emulation hold? A verdict with reasons, from all that is known about how a run was carried out.
+
+What a user wants to know is whether the delays of the run are those of the emulated network, or partly those of the
+machine that emulated it. So everything is judged in emulated seconds, and against the delays that were asked for: a
+machine that is busy but meets its deadlines is no fault, and the same real lateness weighs less at a larger time scale.
+
+- held: what the machine added is within the noise of the measurement; the figures can be taken as they are.
+- strained: it shows, a little: differences of a few per cent between runs may come from the machine.
+- broken: it dominates somewhere; the figures describe this machine, too.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from node_agent.errors import TestbedError
+from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.figures import figures_of
+from testbed.host.load import HostUse
+from testbed.network import LinkStatistics, MeasuredPath, WatchedPath
+
+Verdict = Literal["held", "strained", "broken", "unknown"]
+VERDICTS: tuple[Verdict, ...] = ("held", "strained", "broken")  # by level; without anything to judge: unknown
+Item = TypeVar("Item")
+Bounds = tuple[float, float]  # above the first: strained; above the second: broken
+
+# One task in twenty may be touched (see `evidence.py`): then it is p95 and what lies above that begin to tell of the
+# machine. With one in four, the quartiles do, and with them every comparison.
+TOUCHED_TASKS: Bounds = (0.05, 0.25)
+FEWEST_TOUCHED = 5  # fewer are chance, whatever share of a short run they make
+FEWEST_ADDED = 2  # one is chance, however late
+# What the machine added over all tasks together, of their delay: the error of the mean. Queues behind a late service
+# multiply it, hence less than a reader would forgive.
+ADDED_DELAY: Bounds = (0.02, 0.10)
+
+# A link's delay, before the run and while it goes on: a share of what was asked for, or (emulated) so much, whichever
+# is more. Either delay line keeps 0.3 ms there and back when the machine is quiet.
+PATH_DELAY: Bounds = (0.05, 0.25)
+PATH_DELAY_S: Bounds = (0.0005, 0.002)
+JITTER_ALLOWANCE = 3.0  # standard deviations by which the median of few probes may be off on a link with jitter
+PATH_RATE: Bounds = (0.10, 0.30)  # shaping keeps 3 %, and a short burst measures it to a few per cent more
+# With fewer watched probes of a path than this, a quantile says nothing; with fewer of all paths, neither does a share
+# of losses. Those that came too early are judged by more: the quickest tenth of a few is the very quickest, for which a
+# link may have changed while it was on its way.
+FEWEST_PROBES = 5
+FEWEST_EARLY_PROBES = 10
+# Of normal values, the quickest tenth lies so many standard deviations below the mean, and is known from n of them to
+# so many over the root of n.
+TENTH_OF_JITTER = 1.28
+TENTH_IS_OFF_BY = 1.71
+PROBES_LOST: Bounds = (0.10, 0.50)  # on links that should lose none
+FEWEST_LOST = 2  # of few probes, one is chance
+CHANCE_OF_LOSS = 4.0  # standard deviations by which a lossy path may lose more than stated
+# Frames that left over a millisecond (real) late, of all: they are counted on links where the latest hundredth is late
+# by more than this part of the link's delay, or so much (emulated). One stall of 10 ms in a short run makes 1 %.
+LATE_FRAMES: Bounds = (0.02, 0.20)
+LATE_FRAME = 0.05
+LATE_FRAME_S = 0.001
+FEWEST_FRAMES = 100
+# Among many links, a single ruined one is few frames, but its own tasks are late. Of its frames many may be before
+# that shows: on a link of a few frames a second, one stall makes some per cent.
+LATE_FRAMES_OF_A_LINK: Bounds = (0.10, 0.50)
+# Frames that the emulation itself dropped: TCP waits 200 ms and more for each, so that few do much harm.
+DROPPED_FRAMES: Bounds = (0.0005, 0.01)
+FEWEST_DROPPED = 2  # one is chance
+
+# How late changes came into force (emulated). A link that follows a trace is wrong for so much of every step: the
+# latest hundredth may be late by a share of the step, or so much, whichever is more; what the control loop keeps on a
+# quiet machine is 1 to 6 ms. A single change may be later: nothing that reacts to it is quicker than some tenths.
+LATE_STEP: Bounds = (0.10, 0.50)
+LATE_STEP_S: Bounds = (0.010, 0.050)
+FEWEST_CHANGES = 20
+LATE_CHANGE_S: Bounds = (0.25, 1.0)
+SKIPPED_STEPS: Bounds = (0.01, 0.10)
+
+# A server's speed against the stated one. A CPU quota cannot be set to better than 5 %, hence twice that.
+SPEED: Bounds = (0.05, 0.20)
+QUOTA_SPEED: Bounds = (0.10, 0.30)
+FEWEST_SERVED = 20
+# Deadlines of agents met over a millisecond late, real or emulated, whichever is longer. Messages wait for a processor
+# as timers do, unseen, two or three times on a task's way; so this is the share of such waits, too.
+LATE_TIMERS: Bounds = (0.05, 0.25)
+FEWEST_DEADLINES = 100
+# A node tells of itself every second; one that was up and told nothing for three of them did not run.
+SILENCE_S: Bounds = (3.0, 6.0)
+
+# When something went wrong, the state of the machine is told as its likely cause from here on. Alone it is no fault:
+# what has the priority it needs keeps its time on a busy machine, too.
+BUSY_HOST = 0.85
+HIGH_PRESSURE = 0.25
+HIGH_STEAL = 0.02
+
+
+class EmulationBroken(TestbedError):
+    """The emulation did not hold, and the user wanted it to."""
+
+    exit_code = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FidelityReport:
+    """The verdict, why (the gravest first, what explains it last), and what it rests on."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    evidence: Evidence
+    expectation: Mapping[str, object] = field(default_factory=dict)  # what holding the run against it gave
+
+    def as_dict(self) -> dict[str, object]:
+        """The `fidelity` of summary.json: times and rates emulated, CPU times real; numbers are finite, or None."""
+        judged = {"verdict": self.verdict, "reasons": list(self.reasons), **self.expectation}
+        return {**judged, **figures_of(self.evidence)}
+
+
+@dataclass(frozen=True, slots=True)
+class FidelityState:
+    """How the emulation of a run stands: the verdict so far, and the machine since the state before."""
+
+    report: FidelityReport
+    host: HostUse
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """Something out of bounds: `level` is the place in VERDICTS that it calls for."""
+
+    level: int
+    text: str
+
+
+def assess(evidence: Evidence) -> FidelityReport:
+    """The verdict on a run, or on a run so far."""
+    checks = (
+        _tasks, _delays_before, _rates_before, _links_during, _lost_on_a_path, _lost_during, _frames, _worst_link,
+        _changes, _speeds, _timers, _silence,
+    )  # fmt: skip
+    findings = sorted((found for check in checks for found in check(evidence)), key=lambda found: -found.level)
+    level = findings[0].level if findings else 0
+    causes = machine_signs(evidence.host) if findings else ()
+    return FidelityReport(VERDICTS[level], (*(found.text for found in findings), *causes), evidence)
+
+
+def refuse_broken(report: FidelityReport) -> None:
+    """Raise EmulationBroken if that is the verdict, or if there was nothing to judge."""
+    if report.verdict == "broken":
+        hint = "a larger time_scale, fewer nodes or a less busy machine"
+        raise EmulationBroken(f"the emulation did not hold: {report.reasons[0]}", hint=hint)
+    if report.verdict == "unknown":
+        hint = "a longer run, or less load: tasks must be completed after the warm-up"
+        raise EmulationBroken(f"whether the emulation held is unknown: {report.reasons[0]}", hint=hint)
+
+
+def level_of(value: float, bounds: Bounds) -> int:
+    """The place in VERDICTS of a figure. One that is not a number is beyond every bound, not below the first."""
+    return sum(not value <= bound for bound in bounds)
+
+
+def bound_text(level: int, bounds: Bounds) -> str:
+    """The bound that was exceeded, in words."""
+    return f"bound {percent(bounds[level - 1])}"
+
+
+def _tasks(evidence: Evidence) -> Iterator[_Finding]:
+    tasks = evidence.tasks
+    touched, added = tasks.touched_share, tasks.added_share
+    if touched is not None and tasks.touched >= FEWEST_TOUCHED and (level := level_of(touched, TOUCHED_TASKS)):
+        text = f"{percent(touched)} of the tasks were delayed by this machine ({bound_text(level, TOUCHED_TASKS)})"
+        yield _Finding(level, text)
+    if added is not None and tasks.touched >= FEWEST_ADDED and (level := level_of(added, ADDED_DELAY)):
+        text = f"{percent(added)} of the tasks' delay is this machine's lateness ({bound_text(level, ADDED_DELAY)})"
+        yield _Finding(level, text)
+
+
+def _delays_before(evidence: Evidence) -> Iterator[_Finding]:
+    def error_of(path: MeasuredPath) -> tuple[float, Bounds] | None:
+        if path.measured_delay_s is None:
+            return None
+        allowed = JITTER_ALLOWANCE * path.jitter_s / evidence.time_scale
+        strained, broken = _allowed(path.delay_s / evidence.time_scale)
+        error_s = abs(path.measured_delay_s - path.delay_s) / evidence.time_scale
+        return error_s, (strained + allowed, broken + allowed)
+
+    def text_of(path: MeasuredPath, bound: float) -> str:
+        asked, found = (1e3 * (value or 0.0) / evidence.time_scale for value in (path.delay_s, path.measured_delay_s))
+        return f"{_name(path.path)} took {found:.1f} ms instead of {asked:.1f} ms (bound {bound * 1e3:.1f} ms off)"
+
+    def lost_of(path: MeasuredPath) -> tuple[float, Bounds] | None:
+        return (path.probes_lost / path.probes_sent, PROBES_LOST) if path.probes_lost >= FEWEST_LOST else None
+
+    def text_of_lost(path: MeasuredPath, _: float) -> str:
+        return f"{path.probes_lost} of {path.probes_sent} probes from {path.path[0]} to {path.path[-1]} were lost"
+
+    sound = [path for path in evidence.measured if not path.lossy]
+    silent = [path for path in sound if path.measured_delay_s is None]
+    if silent:
+        yield _Finding(2, f"no frame got through {_name(silent[0].path)} before the run{_and_more(len(silent))}")
+    yield from _worst([path for path in sound if path not in silent], lost_of, text_of_lost, "before the run, ")
+    yield from _worst(evidence.measured, error_of, text_of, "before the run, ")
+
+
+def _rates_before(evidence: Evidence) -> Iterator[_Finding]:
+    def error_of(path: MeasuredPath) -> tuple[float, Bounds] | None:
+        if path.measured_rate_mbit_per_s is None or path.jitter_s > 0:  # jitter pulls a train of packets apart
+            return None
+        return abs(path.measured_rate_mbit_per_s / path.rate_mbit_per_s - 1), PATH_RATE
+
+    def text_of(path: MeasuredPath, bound: float) -> str:
+        asked, found = (
+            (value or 0.0) * evidence.time_scale for value in (path.rate_mbit_per_s, path.measured_rate_mbit_per_s)
+        )
+        return f"{_name(path.path)} carried {found:.3g} Mbit/s instead of {asked:.3g} (bound {percent(bound)} off)"
+
+    yield from _worst(evidence.measured, error_of, text_of, "before the run, ")
+
+
+def _links_during(evidence: Evidence) -> Iterator[_Finding]:
+    asked = {path.path: path for path in evidence.measured}
+    watched = []
+    for path in evidence.watched:
+        if path.probes >= FEWEST_PROBES:
+            known = asked.get(path.path)
+            delay_s, jitter_s = (known.delay_s, known.jitter_s) if known else (0.0, 0.0)
+            off_s = _off_s(path, jitter_s, changes=evidence.outlook.changes(path.path)) / evidence.time_scale
+            chance_s = JITTER_ALLOWANCE * TENTH_IS_OFF_BY * jitter_s / path.probes**0.5 / evidence.time_scale
+            strained, broken = _allowed(delay_s / evidence.time_scale)
+            watched.append((path, off_s, (strained + chance_s, broken + chance_s)))
+
+    def text_of(path: tuple[WatchedPath, float, Bounds], bound_s: float) -> str:
+        how = f"{abs(path[1]) * 1e3:.1f} ms {'slower' if path[1] > 0 else 'faster'} than asked"
+        return f"{_name(path[0].path)} was {how} (bound {bound_s * 1e3:.1f} ms)"
+
+    yield from _worst(watched, lambda path: (abs(path[1]), path[2]), text_of, "during the run, ")
+
+
+def _off_s(path: WatchedPath, jitter_s: float, *, changes: bool) -> float:
+    """By how much the path's delay is not what was asked of it [real s].
+
+    The quickest tenth shows it: what is slower may have waited behind the tasks, as it would on a real link. The jitter
+    alone makes them quicker than the mean. On links that change, some come early because the link got shorter before
+    they reached it; only where half of all did, the link is too short.
+    """
+    if path.excess_p10_s is None or path.excess_p50_s is None:
+        return 0.0
+    slow_s = path.excess_p10_s + TENTH_OF_JITTER * jitter_s
+    early_s = path.excess_p50_s if changes else slow_s
+    if not slow_s < 0:  # also where it is not a number, which is to be seen
+        return slow_s
+    return min(0.0, early_s) if path.probes >= FEWEST_EARLY_PROBES else 0.0
+
+
+def _lost_on_a_path(evidence: Evidence) -> Iterator[_Finding]:
+    """Each path by itself, against what it should lose: one dead link of many is few of all probes."""
+    lossy = {path.path for path in evidence.measured if path.lossy}
+
+    def share_of(path: WatchedPath) -> tuple[float, Bounds] | None:
+        stated = evidence.outlook.loss_of(path.path)
+        unknown = not stated and (path.path in lossy or evidence.outlook.loses(path.path))
+        if path.probes < FEWEST_PROBES or unknown:
+            return None
+        wanted = path.probes * stated
+        beyond = path.lost - wanted - CHANCE_OF_LOSS * (wanted * (1 - stated)) ** 0.5
+        return (beyond / path.probes, PROBES_LOST) if beyond >= FEWEST_LOST else None
+
+    def text_of(path: WatchedPath, bound: float) -> str:
+        stated = evidence.outlook.loss_of(path.path)
+        asked = f", and {percent(stated)} should be" if stated else ""
+        where = f"from {path.path[0]} to {path.path[-1]}"
+        return f"{path.lost} of {path.probes} probes {where} were lost{asked} (bound {percent(bound)})"
+
+    yield from _worst(evidence.watched, share_of, text_of, "during the run, ")
+
+
+def _lost_during(evidence: Evidence) -> Iterator[_Finding]:
+    """All paths together: a large network sends few probes over each, many over all."""
+    lossy = {path.path for path in evidence.measured if path.lossy}
+    sound = [path for path in evidence.watched if path.path not in lossy and not evidence.outlook.loses(path.path)]
+    lost, sent = sum(path.lost for path in sound), sum(path.probes for path in sound)
+    if sent >= FEWEST_PROBES and lost >= FEWEST_LOST and (level := level_of(lost / sent, PROBES_LOST)):
+        share = percent(lost / sent)
+        yield _Finding(level, f"{share} of the probes during the run were lost ({bound_text(level, PROBES_LOST)})")
+
+
+def _frames(evidence: Evidence) -> Iterator[_Finding]:
+    network = evidence.network
+    if network is None:
+        return
+    if network.frames_dropped >= FEWEST_DROPPED:
+        # What no room was for was never relayed.
+        dropped = network.frames_dropped / max(network.frames_relayed, network.frames_dropped)
+        if level := level_of(dropped, DROPPED_FRAMES):
+            text = f"{percent(dropped)} of the frames were dropped by the emulation"
+            yield _Finding(level, f"{text} ({bound_text(level, DROPPED_FRAMES)})")
+    late = _late_links(evidence)
+    share = sum(link.late or 0 for link in late) / max(FEWEST_FRAMES, network.frames_relayed)
+    if level := level_of(share, LATE_FRAMES):
+        worst = max(late, key=lambda link: link.lateness_p99_s or 0.0)
+        worst_ms = 1e3 * (worst.lateness_p99_s or 0.0) / evidence.time_scale
+        yield _Finding(
+            level,
+            f"{percent(share)} of the frames were sent over 1 ms late ({bound_text(level, LATE_FRAMES)}); "
+            f"{_name(worst.ends)}: 1 % by more than {worst_ms:.1f} ms",
+        )
+
+
+def _worst_link(evidence: Evidence) -> Iterator[_Finding]:
+    def error_of(link: LinkStatistics) -> tuple[float, Bounds]:
+        return (link.late or 0) / link.frames, LATE_FRAMES_OF_A_LINK
+
+    def text_of(link: LinkStatistics, bound: float) -> str:
+        share = percent((link.late or 0) / link.frames)
+        return f"{share} of the frames from {link.ends[0]} to {link.ends[1]} were late (bound {percent(bound)})"
+
+    yield from _worst(_late_links(evidence), error_of, text_of)
+
+
+def _late_links(evidence: Evidence) -> list[LinkStatistics]:
+    """The links where the lateness of frames matters against the link's own delay."""
+    delay_s = {
+        ends: shape.delay_s
+        for link in evidence.links
+        for ends, shape in zip((link.ends, link.ends[::-1]), link.shapes, strict=True)
+    }
+
+    def matters(link: LinkStatistics) -> bool:
+        bound_s = max(LATE_FRAME_S, LATE_FRAME * delay_s.get(link.ends, 0.0))
+        return link.frames >= FEWEST_FRAMES and (link.lateness_p99_s or 0.0) / evidence.time_scale > bound_s
+
+    return [link for link in (evidence.network.links if evidence.network else ()) if matters(link)]
+
+
+def _changes(evidence: Evidence) -> Iterator[_Finding]:
+    changes, step_s = evidence.changes, evidence.outlook.step_s
+    latest_s, skipped = changes.lateness_s(0.99), changes.skipped_share or 0.0
+    if step_s is not None and latest_s is not None and changes.injected >= FEWEST_CHANGES:
+        bounds = (max(LATE_STEP[0] * step_s, LATE_STEP_S[0]), max(LATE_STEP[1] * step_s, LATE_STEP_S[1]))
+        if level := level_of(latest_s, bounds):
+            text = f"1 % of the changes came over {latest_s * 1e3:.0f} ms late (bound {bounds[level - 1] * 1e3:.0f} ms)"
+            yield _Finding(level, f"{text}; a step of the network traces lasts {step_s * 1e3:.0f} ms")
+    if level := level_of(changes.worst_s or 0.0, LATE_CHANGE_S):
+        text = f"a change of the scenario came {changes.worst_s or 0.0:.2f} s late"
+        yield _Finding(level, f"{text} (bound {LATE_CHANGE_S[level - 1]:g} s)")
+    if changes.skipped + changes.injected >= FEWEST_CHANGES and (level := level_of(skipped, SKIPPED_STEPS)):
+        text = f"{percent(skipped)} of the network traces' steps were left out for want of time"
+        yield _Finding(level, f"{text} ({bound_text(level, SKIPPED_STEPS)})")
+
+
+def _speeds(evidence: Evidence) -> Iterator[_Finding]:
+    bounds = QUOTA_SPEED if evidence.compute == "quota" else SPEED
+    found = []
+    for name, load in evidence.servers.items():
+        stated, served = load.stated_flop_per_s, load.served_flop_per_s
+        if load.served < FEWEST_SERVED or stated is None or served is None:
+            continue
+        off = abs(stated / served - 1)
+        if level := level_of(off, bounds):
+            text = f"{name} computed at {served / 1e9:.3g} GFLOP/s instead of {stated / 1e9:.3g}"
+            found.append((level, off, f"{text} ({bound_text(level, bounds)} off)"))
+    if found:
+        level, _, text = max(found)
+        yield _Finding(level, f"{text}{_and_more(len(found))}")
+
+
+def _timers(evidence: Evidence) -> Iterator[_Finding]:
+    if evidence.deadlines < FEWEST_DEADLINES:
+        return
+    share = evidence.late_timers / evidence.deadlines
+    if level := level_of(share, LATE_TIMERS):
+        text = f"{percent(share)} of the agents' timers fired over 1 ms late"
+        yield _Finding(level, f"{text} ({bound_text(level, LATE_TIMERS)})")
+
+
+def _silence(evidence: Evidence) -> Iterator[_Finding]:
+    def text_of(silence: tuple[str, float], bound_s: float) -> str:
+        return f"the agent of {silence[0]} told nothing for {silence[1]:.1f} s (bound {bound_s:g} s)"
+
+    yield from _worst(evidence.silences_s.items(), lambda silence: (silence[1], SILENCE_S), text_of)
+
+
+def machine_signs(host: HostUse) -> Iterator[str]:
+    """Signs that the machine had too much to do, in words."""
+    signs = []
+    if (host.cpu_share or 0.0) > BUSY_HOST:
+        signs.append(f"{percent(host.cpu_share or 0.0)} of its processors' time was in use")
+    if (host.pressure_some_share or 0.0) > HIGH_PRESSURE:
+        signs.append(f"processes waited for one {percent(host.pressure_some_share or 0.0)} of the time")
+    if (host.steal_share or 0.0) > HIGH_STEAL:
+        signs.append(f"{percent(host.steal_share or 0.0)} was taken by its hypervisor")
+    if signs:
+        yield f"this machine is the likely cause: {', '.join(signs)}"
+
+
+def _allowed(delay_s: float) -> Bounds:
+    """By how much [emulated s] a path of this delay may be off."""
+    return max(PATH_DELAY[0] * delay_s, PATH_DELAY_S[0]), max(PATH_DELAY[1] * delay_s, PATH_DELAY_S[1])
+
+
+def _worst(
+    items: Iterable[Item],
+    error_of: Callable[[Item], tuple[float, Bounds] | None],
+    text_of: Callable[[Item, float], str],
+    when: str = "",
+) -> Iterator[_Finding]:
+    """One finding for all that are out of bounds: the gravest of them, and how many more there are."""
+    found = []
+    for item in items:
+        judged = error_of(item)
+        if judged is not None and (level := level_of(*judged)):
+            error, bounds = judged
+            found.append((level, error / bounds[level - 1], text_of(item, bounds[level - 1])))
+    if found:
+        level, _, text = max(found)
+        yield _Finding(level, f"{when}{text}{_and_more(len(found))}")
+
+
+def _and_more(count: int) -> str:
+    return f", and {count - 1} more" if count > 1 else ""
+
+
+def _name(path: tuple[str, ...]) -> str:
+    return " - ".join((path[0], path[-1]))
+
+
+def percent(share: float) -> str:
+    """A share in words."""
+    return f"{share * 100:.2g} %" if share < 0.0995 else f"{share * 100:.0f} %"

@@ -1,0 +1,214 @@
+"""What is known about how a run was carried out: the figures on which the verdict of `fidelity.py` rests.
+
+Network figures are real seconds and rates, as they were measured; all else is in emulated seconds, unless said.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import Self
+
+from testbed.host.load import HostUse
+from testbed.network import MeasuredPath, NetworkStatistics, WatchedPath
+from testbed.scenario import ComputeMode, Link, LinkChange, LinkShape, Scenario
+
+# A task is touched when this machine made it later than this: a share of its own delay, or what no user-space
+# emulation keeps (a millisecond, the same as for frames), whichever is more. Decision: a fiftieth, a third of the 6 %
+# by which the closest policies differ in the examples; rejected: the millisecond alone (at delays of 300 ms it would
+# count what nobody can see in any figure).
+TOUCHED_SHARE = 0.02
+TOUCHED_S = 0.001
+# Lateness of changes is counted in classes a fifth apart: fine enough for a verdict, and few however long the run.
+CLASSES_AN_OCTAVE = 4
+LEAST_CLASS_S = 1e-5
+
+
+class TaskTally:
+    """What this machine added to the tasks that count (completed, created after the warm-up), kept up task by task."""
+
+    def __init__(self) -> None:
+        self.completed = self.touched = 0
+        self.added_s = self.delay_s = 0.0
+        self.replay_lateness_s: list[float] = []  # by task
+
+    def add(self, *, replay_lateness_s: float, service_lateness_s: float, delay_s: float) -> None:
+        """Count one task: offered and served so much later than it should have been, answered after `delay_s`."""
+        added_s = max(0.0, replay_lateness_s) + service_lateness_s
+        self.completed += 1
+        self.touched += added_s > max(TOUCHED_S, TOUCHED_SHARE * delay_s)
+        self.added_s += added_s
+        self.delay_s += delay_s
+        self.replay_lateness_s.append(replay_lateness_s)
+
+    @property
+    def touched_share(self) -> float | None:
+        """Share of the completed tasks that this machine made late."""
+        return self.touched / self.completed if self.completed else None
+
+    @property
+    def added_share(self) -> float | None:
+        """What this machine added, of the delay of all tasks together."""
+        return self.added_s / self.delay_s if self.delay_s > 0 else None
+
+
+class ChangeTally:
+    """How late the scenario's changes came into force; of the same size however many there are."""
+
+    def __init__(self) -> None:
+        self.injected = 0
+        self.skipped = 0  # steps of network traces that were never in force: the next one was due already
+        self.worst_s: float | None = None
+        self._classes: Counter[int] = Counter()
+
+    def add(self, late_s: float) -> None:
+        """One change has come into force, so much after its time."""
+        self.injected += 1
+        self.worst_s = max(late_s, self.worst_s or 0.0)
+        self._classes[max(0, math.ceil(CLASSES_AN_OCTAVE * math.log2(max(late_s, LEAST_CLASS_S) / LEAST_CLASS_S)))] += 1
+
+    def lateness_s(self, share: float) -> float | None:
+        """What this share of the changes was not later than, to a fifth; None without changes."""
+        below = 0
+        for number in sorted(self._classes):
+            below += self._classes[number]
+            if below >= share * self.injected:
+                return min(self.worst_s or 0.0, LEAST_CLASS_S * 2 ** (number / CLASSES_AN_OCTAVE))
+        return None
+
+    @property
+    def skipped_share(self) -> float | None:
+        """The skipped ones, of all that were due."""
+        due = self.injected + self.skipped
+        return self.skipped / due if due else None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOutlook:
+    """What a scenario does to its links while it runs; a link is named by its ends, in no order."""
+
+    changing: frozenset[frozenset[str]] = frozenset()
+    losing: frozenset[frozenset[str]] = frozenset()  # links that lose frames at some time, as they should
+    loss: Mapping[frozenset[str], float] = field(default_factory=dict)  # the most that each of those loses
+    step_s: float | None = None  # how long a step of the liveliest network trace lasts; None if no link follows one
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Self:
+        """From its links and events."""
+        changes = [event for event in scenario.events if isinstance(event, LinkChange)]
+        steps_s: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for change in changes:
+            if change.traced:
+                steps_s[change.directions[0]].append(change.at_s)
+        lengths_s = [median(b - a for a, b in pairwise((0.0, *times_s))) for times_s in steps_s.values()]
+        shaped = [(link.ends, shape) for link in scenario.links for shape in link.shapes]
+        shaped += [(change.ends, change.shape) for change in changes]
+        return cls(
+            changing=frozenset(frozenset(change.ends) for change in changes),
+            losing=frozenset(frozenset(ends) for ends, shape in shaped if shape.loss > 0),
+            loss=_most_loss(shaped),
+            step_s=min(lengths_s, default=None),
+        )
+
+    def changes(self, path: Sequence[str]) -> bool:
+        """Whether any link of this path does."""
+        return any(frozenset(ends) in self.changing for ends in pairwise(path))
+
+    def loss_of(self, path: Sequence[str]) -> float:
+        """The share of frames that this path should lose at the most."""
+        return 1 - math.prod(1 - self.loss.get(frozenset(ends), 0.0) for ends in pairwise(path))
+
+    def loses(self, path: Sequence[str]) -> bool:
+        """Whether any link of this path does."""
+        return any(frozenset(ends) in self.losing for ends in pairwise(path))
+
+
+def _most_loss(shaped: Iterable[tuple[tuple[str, str], LinkShape]]) -> dict[frozenset[str], float]:
+    most: dict[frozenset[str], float] = {}
+    for ends, shape in shaped:
+        if shape.loss > 0:
+            most[frozenset(ends)] = max(shape.loss, most.get(frozenset(ends), 0.0))
+    return most
+
+
+@dataclass(slots=True)
+class NodeLoad:
+    """What one node's agent did in the run; a device serves nothing, but keeps deadlines, too."""
+
+    capacity_flop_per_s: float | None = None  # as stated at the start; None for a device
+    work_flop: float = 0.0  # of the tasks it served
+    due_s: float = 0.0  # what they should have taken by its capacity, as it was at the time
+    busy_s: float = 0.0  # what they took
+    compute_cpu_s: float = 0.0  # CPU time inside its sub-model [real s]
+    served: int = 0
+    overruns: int = 0
+    deadlines: int = 0
+    late_timers: int = 0  # more than 1 ms late, of real or of emulated time, whichever is longer
+    worst_timer_s: float = 0.0
+    silence_s: float = 0.0  # the longest it told nothing of itself while it was up
+
+    @property
+    def stated_flop_per_s(self) -> float | None:
+        """The stated capacity, averaged over the work where it changed during the run."""
+        return self.work_flop / self.due_s if self.due_s > 0 else self.capacity_flop_per_s
+
+    @property
+    def served_flop_per_s(self) -> float | None:
+        """At what capacity it really served."""
+        return self.work_flop / self.busy_s if self.busy_s > 0 else None
+
+    @property
+    def host_flop_per_s(self) -> float | None:
+        """What a processor of this machine does in its sub-model [FLOP per real second of CPU time]."""
+        return self.work_flop / self.compute_cpu_s if self.compute_cpu_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known about a run, or about a run so far. `measured`: links before it; the rest while it went on."""
+
+    time_scale: float = 1.0
+    compute: ComputeMode = "paced"
+    tasks: TaskTally = field(default_factory=TaskTally)
+    servers: Mapping[str, NodeLoad] = field(default_factory=dict)
+    devices: Mapping[str, NodeLoad] = field(default_factory=dict)
+    links: Sequence[Link] = ()  # as the scenario has them at its start
+    outlook: LinkOutlook = field(default_factory=LinkOutlook)
+    changes: ChangeTally = field(default_factory=ChangeTally)
+    measured: Sequence[MeasuredPath] = ()
+    watched: Sequence[WatchedPath] = ()
+    network: NetworkStatistics | None = None
+    host: HostUse = field(default_factory=HostUse)
+    agents_cpu_s: float | None = None  # [real s]
+    service_time_ratio_p50: float | None = None  # measured over stated, by server and slot
+
+    @property
+    def deadlines(self) -> int:
+        """Timers that fired in all agents."""
+        return sum(load.deadlines for load in self._loads)
+
+    @property
+    def late_timers(self) -> int:
+        """Those of them that fired more than 1 ms late."""
+        return sum(load.late_timers for load in self._loads)
+
+    @property
+    def worst_timer_s(self) -> float:
+        """How late the worst of them was."""
+        return max((load.worst_timer_s for load in self._loads), default=0.0)
+
+    @property
+    def overruns(self) -> int:
+        """Tasks whose real work took longer than emulated."""
+        return sum(load.overruns for load in self._loads)
+
+    @property
+    def silences_s(self) -> Mapping[str, float]:
+        """By node, the longest that it told nothing of itself while it was up."""
+        return {name: load.silence_s for each in (self.servers, self.devices) for name, load in each.items()}
+
+    @property
+    def _loads(self) -> Sequence[NodeLoad]:
+        return (*self.servers.values(), *self.devices.values())

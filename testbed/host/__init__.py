@@ -1,0 +1,1 @@
+"""What this machine lends to runs and gets back: processes, control groups, namespaces, processors."""

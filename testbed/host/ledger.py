@@ -1,0 +1,379 @@
+"""What a run has made on this machine, kept on disk so that `clean` can remove exactly that after a crash.
+
+One folder a run, `/run/dtoee-testbed/<run_id>/` for root and `/tmp/dtoee-testbed-<user id>/<run_id>/` for all others,
+holds `ledger.jsonl` and whatever small files the run needs (sockets, logs). The first line names the owner by process
+id and start time; every further line names one thing, and is on disk before the thing exists. A process has no id
+before it exists: it is written as soon as that is known, and the kinds we start end by themselves in that gap (a
+Mininet shell when its terminal closes, the others by PR_SET_PDEATHSIG or when their pipe closes).
+
+The owner holds a lock on the file while it lives. Process ids mean something only in the process namespace they were
+written in; in any other one the lock alone tells whether the run lives, and the processes are passed over: they ended
+with their namespace.
+
+Decision: a user's ledgers lie under /tmp, always; rejected: XDG_RUNTIME_DIR, which depends on how the user has logged
+in, so that `clean` would look elsewhere than the run did. Only the environment variable DTOEE_TESTBED_LEDGERS names
+another folder: each session of tests has its own, so that its `clean` leaves the runs of others alone.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+from node_agent.errors import EnvironmentLacking, TestbedError
+from testbed.host.rootless import outer_uid
+
+RUN_ROOT = Path("/run/dtoee-testbed")
+OTHER_ROOT = "DTOEE_TESTBED_LEDGERS"  # environment: a folder in which each user has one, named by the user id
+LEDGER_NAME = "ledger.jsonl"
+DEATH_TIMEOUT_S = 5.0
+
+Kind = Literal["process", "interface", "cgroup", "directory"]
+
+
+def ledger_root() -> Path:
+    """Where this user's ledgers lie; also inside a user namespace, where an ordinary user is root."""
+    uid = outer_uid()
+    if other := os.environ.get(OTHER_ROOT):
+        return Path(other) / str(uid)
+    return RUN_ROOT if uid == 0 else Path(f"/tmp/dtoee-testbed-{uid}")
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One thing that was taken away: its kind, its name (a process by its id) and the run that had made it."""
+
+    run_id: str
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMark:
+    """A process named so that a later one with the same id is never mistaken for it."""
+
+    pid: int
+    start_ticks: int
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessMark":
+        """The mark of a process that runs now; ProcessLookupError if there is none."""
+        ticks = _start_ticks(pid)
+        if ticks is None:
+            raise ProcessLookupError(pid)
+        return cls(pid, ticks)
+
+    def alive(self) -> bool:
+        """Does this very process still run? (A zombie does not.)"""
+        return _start_ticks(self.pid) == self.start_ticks
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Start time of a live process in clock ticks since boot (/proc/pid/stat field 22), None if dead or a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and brackets
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+class Ledger:
+    """The list of things one run has made; `close` removes what is left of them, and the list itself.
+
+    A context manager. `directory` is the run's own folder for sockets and logs (mode 0700).
+    """
+
+    def __init__(self, run_id: str, *, root: Path | None = None) -> None:
+        """`root`: where ledgers lie (None: `ledger_root()`).
+
+        Raises TestbedError if the run is already there, EnvironmentLacking without the right to make it.
+        """
+        self.run_id = run_id
+        root = root or ledger_root()
+        self.directory = root / run_id
+        try:
+            with contextlib.suppress(FileExistsError):  # something else than a directory: told below
+                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(root)
+            self._file = self._claim()
+        except PermissionError:
+            raise EnvironmentLacking(f"cannot write to {root}", hint="run as root, for example with sudo") from None
+        except FileExistsError:
+            raise TestbedError(
+                f"a run named {run_id} is already there", hint="`dtoee-testbed clean` removes what dead runs left"
+            ) from None
+        owner = ProcessMark.of(os.getpid())
+        self._write({"owner": owner.pid, "start_ticks": owner.start_ticks, "pid_namespace": _pid_namespace()})
+
+    def _claim(self) -> IO[str]:
+        """Make the run's folder and the locked file in it; a sweep that takes them for a dead run's costs a retry."""
+        while True:
+            self.directory.mkdir(mode=0o700)
+            path = self.directory / LEDGER_NAME
+            try:
+                file = path.open("a", encoding="utf-8")
+            except FileNotFoundError:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):
+                return file
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add_process(self, pid: int) -> None:
+        """Name a process; call at once after it was started. One that is already gone is not named."""
+        with contextlib.suppress(ProcessLookupError):
+            mark = ProcessMark.of(pid)
+            self._write({"kind": "process", "pid": mark.pid, "start_ticks": mark.start_ticks})
+
+    def add_interface(self, name: str) -> None:
+        """Name an interface or bridge of the root namespace; call before it is made."""
+        self._write({"kind": "interface", "name": name})
+
+    def add_cgroup(self, path: Path) -> None:
+        """Name a cgroup directory; call before it is made (parents before children)."""
+        self._write({"kind": "cgroup", "name": str(path)})
+
+    def add_directory(self, path: Path) -> None:
+        """Name a temporary directory outside the run's own; call before it is made."""
+        self._write({"kind": "directory", "name": str(path)})
+
+    def add_run(self, path: Path) -> None:
+        """Name the run directory; call before its manifest is written. It is never removed: see
+        `killed_run_directories`."""
+        self._write({"kind": "run", "name": str(path.resolve())})
+
+    def close(self) -> list[Removed]:
+        """Remove whatever is left of the things named, then the ledger; may be called twice."""
+        if self._file.closed:
+            return []
+        try:
+            return _remove_run(self.directory)
+        finally:
+            self._file.close()  # last: until here the run lives
+
+    def _write(self, entry: dict[str, object]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+
+def sweep(root: Path | None = None) -> list[Removed]:
+    """Remove what dead runs left behind, all of it and nothing else; live runs and run directories stay untouched.
+
+    Safe to repeat; a thing that is already gone is not reported.
+    """
+    removed: list[Removed] = []
+    for directory in _run_directories(root or ledger_root()):
+        with contextlib.suppress(OSError):
+            # Empty: its owner was killed before it named anything. One that only just starts makes the folder again.
+            directory.rmdir()
+            removed.append(Removed(directory.name, "directory", str(directory)))
+            continue
+        with _lock_if_dead(directory) as dead:
+            if dead:
+                removed += _remove_run(directory)
+                removed.append(Removed(directory.name, "directory", str(directory)))
+    return removed
+
+
+def killed_run_directories(root: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """The id and the run directory of each run whose owner has died; its ledger stays locked until the next one."""
+    for directory in _run_directories(root or ledger_root()):
+        with _lock_if_dead(directory) as dead:
+            if dead:
+                named = [str(entry["name"]) for entry in _entries(directory) if entry.get("kind") == "run"]
+                yield from ((directory.name, Path(name)) for name in named)
+
+
+def live_runs(root: Path | None = None) -> list[str]:
+    """The ids of the runs whose owner still lives: those that `sweep` leaves alone."""
+    found = []
+    for directory in _run_directories(root or ledger_root()):
+        with _lock_if_dead(directory) as dead:
+            if not dead and (directory / LEDGER_NAME).exists():
+                found.append(directory.name)
+    return found
+
+
+def _check_private(root: Path) -> None:
+    """Raise EnvironmentLacking unless nobody else can have put anything there: /tmp is everybody's."""
+    info = root.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
+        raise EnvironmentLacking(
+            f"{root} is not a directory of this user alone", hint="remove it, or have whoever made it do so"
+        )
+
+
+def _run_directories(root: Path) -> list[Path]:
+    if not os.path.lexists(root):
+        return []
+    _check_private(root)
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink())
+
+
+def _entries(directory: Path) -> Iterator[dict[str, object]]:
+    """The ledger's lines; one cut short by a kill names a thing that was never made, and is left out."""
+    try:
+        text = (directory / LEDGER_NAME).read_text(encoding="utf-8")
+    except OSError:
+        return
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            yield entry
+
+
+@contextlib.contextmanager
+def _lock_if_dead(directory: Path) -> Iterator[bool]:
+    """Whether there is a ledger whose owner is dead; if so, nobody else may think about it meanwhile."""
+    try:
+        file = (directory / LEDGER_NAME).open("rb")
+    except OSError:
+        yield False  # a run that is just starting, or gone
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield _is_at(file, directory / LEDGER_NAME) and not _owner_marked_alive(directory)
+
+
+def _is_at(file: IO[str] | IO[bytes], path: Path) -> bool:
+    """Is the open file still the one at this path? Another sweep may have removed it before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _owner_marked_alive(directory: Path) -> bool:
+    """Does the process that the ledger names as its owner live, as far as its id means anything here?"""
+    for entry in _entries(directory):
+        if "owner" in entry and entry.get("pid_namespace", _pid_namespace()) == _pid_namespace():
+            return ProcessMark(_integer(entry["owner"]), _integer(entry.get("start_ticks"))).alive()
+    return False
+
+
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else -1
+
+
+def _remove_run(directory: Path) -> list[Removed]:
+    entries = list(_entries(directory))
+    run_id = directory.name
+    ids_mean_something = all(e.get("pid_namespace", _pid_namespace()) == _pid_namespace() for e in entries)
+    marks = [
+        ProcessMark(_integer(entry.get("pid")), _integer(entry.get("start_ticks")))
+        for entry in entries
+        if entry.get("kind") == "process" and ids_mean_something
+    ]
+
+    def named(kind: Kind) -> list[str]:
+        return [str(entry["name"]) for entry in reversed(entries) if entry.get("kind") == kind and "name" in entry]
+
+    removed = [Removed(run_id, "process", str(pid)) for pid in _end_processes(marks)]
+    removed += [Removed(run_id, "interface", name) for name in named("interface") if _remove_interface(name)]
+    removed += [Removed(run_id, "cgroup", name) for name in named("cgroup") if remove_cgroup(Path(name))]
+    removed += [Removed(run_id, "directory", name) for name in named("directory") if _remove_directory(Path(name))]
+    _remove_folder(directory)
+    return removed
+
+
+def _remove_folder(directory: Path) -> None:
+    """The run's own folder, its ledger last: a folder without one is always empty."""
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != LEDGER_NAME:
+            entry.unlink(missing_ok=True)
+    (directory / LEDGER_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _end_processes(marks: list[ProcessMark]) -> list[int]:
+    """Kill the processes that still carry their mark, all at once, and wait until they are gone; returns their ids."""
+    handles: dict[int, int] = {}
+    for mark in marks:
+        try:
+            handle = os.pidfd_open(mark.pid)
+        except OSError:
+            continue
+        # The handle comes before the check: from here on the id cannot be reused under our hands.
+        if mark.alive() and mark.pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            handles[mark.pid] = handle
+        else:
+            os.close(handle)
+    deadline = time.monotonic() + DEATH_TIMEOUT_S
+    for handle in handles.values():
+        waiter = select.poll()  # select() cannot watch descriptors above 1023
+        waiter.register(handle, select.POLLIN)
+        waiter.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        os.close(handle)
+    return list(handles)
+
+
+def _remove_interface(name: str) -> bool:
+    if not Path("/sys/class/net", name).exists():
+        return False
+    return subprocess.run(["ip", "link", "del", name], capture_output=True, check=False).returncode == 0
+
+
+def remove_cgroup(path: Path) -> bool:
+    """Remove one cgroup directory, ending first whatever still runs inside; True if it was there and is gone.
+
+    Processes inside were put there by the run that made the group, so that they are the run's own.
+    """
+    if not path.is_dir():
+        return False
+    deadline = time.monotonic() + DEATH_TIMEOUT_S
+    while True:
+        try:
+            path.rmdir()
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+        with contextlib.suppress(OSError):
+            inside = [int(pid) for pid in (path / "cgroup.procs").read_text(encoding="ascii").split()]
+            _end_processes([ProcessMark(pid, ticks) for pid in inside if (ticks := _start_ticks(pid)) is not None])
+        time.sleep(0.005)
+
+
+def _remove_directory(path: Path) -> bool:
+    if path.is_symlink() or not path.is_dir() or len(path.parts) < 3:
+        return False
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()

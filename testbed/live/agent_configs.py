@@ -1,0 +1,63 @@
+"""What each agent is told: its node's configuration, its peers' addresses, its share of the workload."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from node_agent.models.bundle import Bundle
+from node_agent.process.agent import AgentConfig, ScheduledTask
+from testbed.live.agent_parents import Warm
+from testbed.run.node_configs import node_configs, tensor_forms
+from testbed.scenario import ModelChoice, Scenario
+from testbed.trace import workload
+
+
+def agent_configs(
+    scenario: Scenario,
+    arrivals: Sequence[workload.Arrival],
+    warm: Warm,
+    *,
+    address: Callable[[str], str],
+    control_room: str,
+    quota_procs_paths: Mapping[str, tuple[str, ...]],
+) -> dict[str, AgentConfig]:
+    """One configuration per node, by name.
+
+    Args:
+        arrivals: the whole workload; a task's id is its place in it.
+        warm: the sub-models' costs and input forms.
+        address: a node's address on the emulated network.
+        control_room: ZeroMQ endpoint of the experiment.
+        quota_procs_paths: control group files by server, where compute is limited by quota.
+    """
+    shares: dict[str, list[ScheduledTask]] = defaultdict(list)
+    for task_id, arrival in enumerate(arrivals):
+        shares[arrival.device].append(ScheduledTask(arrival.time_s, task_id, arrival.sample))
+
+    capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
+    configs = {}
+    for name, node in node_configs(scenario, warm.profiles, warm.input_forms).items():
+        work_flop = 0.0 if node.is_device else float(warm.profiles[node.stage - 1].flop)
+        # A server answers devices over the connection their tasks came by, or, deeper in, over one of its own.
+        answers = [device.name for device in scenario.devices] if node.stage > 1 else []
+        coordinators = [node.coordinator] if node.coordinator else []
+        configs[name] = AgentConfig(
+            node=node,
+            address=address(name),
+            connect_data={peer: address(peer) for peer in (*node.receivers, *answers)},
+            connect_control={peer: address(peer) for peer in (*node.receivers, *coordinators) if peer != name},
+            answers_from=tuple(server.name for server in scenario.servers) if node.is_device else (),
+            control_room=control_room,
+            time_scale=scenario.time_scale,
+            capacity_flop_per_s=capacity_of.get(name, 0.0),
+            work_flop=work_flop,
+            activation=scenario.model.activation,
+            quota_procs_paths=quota_procs_paths.get(name, ()),
+            arrivals=tuple(shares[name]),
+        )
+    return configs
+
+
+def stated_costs(bundle: Bundle, model: ModelChoice) -> Warm:
+    """What the sub-models cost and take as the bundle's card tells it: no model has to be loaded for that."""
+    forms = tensor_forms(bundle.input_shapes(model.cut), model.activation)
+    return Warm(bundle.profiles(model.cut, model.activation), forms, cpu_s=())

@@ -1,0 +1,292 @@
+"""One run from start to clean end: build the network, start the agents, let time pass, collect, tear down."""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+
+from node_agent.errors import EnvironmentLacking, InputError
+from node_agent.records import EventRecord
+from testbed.expectation import ExactWorld, Findings, hold_against
+from testbed.expectation.verdict import judge
+from testbed.fidelity.assessment import FidelityReport, assess, refuse_broken
+from testbed.fidelity.evidence import Evidence
+from testbed.host.cpu_quota import CpuCgroup
+from testbed.host.ledger import Ledger
+from testbed.host.rootless import refuse_quota
+from testbed.live.agent_configs import agent_configs, stated_costs
+from testbed.live.agent_parents import Warm
+from testbed.live.evidence_collector import Witness
+from testbed.live.launcher import Launcher, LaunchError
+from testbed.live.running import LiveRun
+from testbed.live.telemetry import ControlRoom
+from testbed.network import EmulatedNetwork, MeasuredPath
+from testbed.record.run_directory import DECISIONS, TASKS, Recorder, sub_model_facts
+from testbed.run.bookkeeping import Accounts
+from testbed.run.interrupts import Interrupts
+from testbed.run.node_configs import timeouts
+from testbed.run.observer import RunObserver
+from testbed.run.plan import Outcome, Plan
+from testbed.scenario import CapacityChange
+
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 3.0
+
+
+class Experiment:
+    """Carries out a plan."""
+
+    def __init__(self, plan: Plan, observer: RunObserver) -> None:
+        self._plan = plan
+        self._observer = observer
+        self._began_s = time.monotonic()
+        self._setup_s: dict[str, float] = {}
+        self._accounts: Accounts | None = None
+        self._report: FidelityReport | None = None
+        self._witness: Witness | None = None  # once the run is over
+
+    def run(self) -> Outcome:
+        """Run to the end. Ctrl-C ends early and keeps what was recorded.
+
+        Raises:
+            TestbedError: the run failed; what was recorded until then is kept, and nothing is left behind.
+        """
+        plan = self._plan
+        if plan.scenario.compute == "quota":
+            try:
+                refuse_quota()
+            except EnvironmentLacking:
+                with suppress(OSError):
+                    plan.run_directory.rmdir()  # which planning has made
+                raise
+        with Interrupts() as interrupts, Ledger(plan.run_id) as ledger:
+            ledger.add_run(plan.run_directory)
+            recorder = Recorder(
+                plan.run_directory,
+                topology_text=plan.topology_text,
+                arrivals=plan.arrivals,
+                labels=plan.bundle.evaluation.labels.tolist(),
+                policy_file=plan.policy_file,
+                link_traces=plan.link_traces,
+            )
+            recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
+            reason = "failed"
+            try:
+                reason = self._carry_out(ledger, recorder, interrupts)
+            except KeyboardInterrupt:
+                reason = "interrupted"
+            except Exception as error:
+                reason = f"failed: {error or type(error).__name__}"
+                raise
+            finally:
+                interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
+                self._judge(recorder)
+                summary = self._summary()
+                recorder.finish(summary, reason)
+                plan.release()
+        return Outcome(plan.run_directory, summary, reason, self._report)
+
+    def _carry_out(self, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
+        with ExitStack() as stack:
+            try:
+                return self._build_and_run(stack, ledger, recorder, interrupts)
+            finally:
+                interrupts.deferred = True  # a signal while the stack unwinds must not leave half of it standing
+
+    def _build_and_run(self, stack: ExitStack, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
+        plan, scenario = self._plan, self._plan.scenario
+        launcher = Launcher(ledger, plan.run_directory / "agents.log")
+        stack.callback(launcher.stop)
+        # It warms up while the network is being built.
+        launcher.begin(scenario.model, measure_cpu=scenario.compute == "quota")
+        self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
+        network = EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
+        stack.callback(network.stop)
+        network.build(self._observer.progress)
+        self._lap("network")
+        warm = self._costs(launcher)
+        self._check_servers(warm)
+        cgroups = self._make_cgroups(warm, ledger)
+        for group in cgroups.values():
+            stack.callback(group.remove)
+        room = stack.enter_context(ControlRoom(ledger.directory))
+        configs = agent_configs(
+            scenario,
+            plan.arrivals,
+            warm,
+            address=network.address,
+            control_room=room.endpoint,
+            quota_procs_paths={
+                server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
+            },
+        )
+        # Agents are forked, and the model goes on loading, while the links are measured: nobody uses those before.
+        self._observer.phase(f"measuring {len(scenario.links)} links, forking {len(configs)} agents")
+        launcher.spawn(((config, network.namespace_path(node)) for node, config in configs.items()), wait=True)
+        network.check_delays(self._observer.progress)
+        self._lap("links")
+        self._observer.phase("loading the model, forking agents")
+        launcher.wait_spawned(lambda done: self._observer.progress("agents forked", done, len(configs)))
+        self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
+        measured = self._check_links(network, self._accounts)
+        witness = Witness(scenario, network, self._accounts, measured, launcher.processes)
+        self._lap("model")
+        stack.callback(witness.stop)
+        live = LiveRun(
+            scenario,
+            offered=len(plan.arrivals),
+            network=network,
+            launcher=launcher,
+            room=room,
+            accounts=self._accounts,
+            witness=witness,
+            observer=self._observer,
+            configs=configs,
+            cgroups=cgroups,
+            quota=lambda server, capacity: self._quota(warm, server, capacity),
+        )
+        self._observer.phase(f"starting {len(configs)} agents")
+        launcher.open_gate()
+        live.wait_ready(READY_TIMEOUT_S + scenario.time_scale * timeouts(scenario, warm.input_forms).probe_s)
+        self._lap("agents")
+        recorder.describe(
+            backends={"network": network.backend, "compute": scenario.compute},
+            sub_models=sub_model_facts(warm.profiles),
+            setup_s=self._setup_s,
+            nodes={
+                node: {"address": network.address(node), "namespace": network.namespace_path(node)}
+                for node in configs
+            },
+        )
+        interrupts.deferred = True
+        try:
+            return live.run(interrupts)
+        finally:
+            self._observer.phase("ending: agents stop, the network is taken down")
+            self._end(live, self._accounts, witness, launcher)
+
+    def _costs(self, launcher: Launcher) -> Warm:
+        """What the sub-models cost: at once, or when they are loaded where a quota needs their processor time, too."""
+        scenario = self._plan.scenario
+        if scenario.compute != "quota":
+            return stated_costs(self._plan.bundle, scenario.model)
+        self._observer.phase("loading the model")
+        return launcher.wait_warm()
+
+    def _check_links(self, network: EmulatedNetwork, accounts: Accounts) -> Sequence[MeasuredPath]:
+        """What the links measured before the run; told at once where it is wrong.
+
+        Raises:
+            EmulationBroken: it is so wrong that the run is not worth beginning, for a user who wants it right.
+        """
+        def report_on(paths: Sequence[MeasuredPath]) -> FidelityReport:
+            return assess(Evidence(time_scale=self._plan.scenario.time_scale, measured=paths))
+
+        measured: Sequence[MeasuredPath] = network.measured
+        report = report_on(measured)
+        if report.verdict != "held":  # the model was loading meanwhile: once more, without that
+            self._observer.phase("measuring the links once more")
+            measured = network.measure_links(self._observer.progress)
+            report = report_on(measured)
+        self._report = report
+        for reason in report.reasons:
+            accounts.note(EventRecord(0.0, None, f"links-{report.verdict}", reason))
+        if self._plan.require_fidelity:
+            refuse_broken(report)
+        return measured
+
+    def _end(self, live: LiveRun, accounts: Accounts, witness: Witness, launcher: Launcher) -> None:
+        """Stop the agents, hear what they still have to tell, and close the accounts, whatever has failed."""
+        live.stop()
+        try:
+            deadline_s = time.monotonic() + STOP_TIMEOUT_S
+            while not launcher.wait_ended(0.05) and time.monotonic() < deadline_s:
+                live.take_rest()
+            live.take_rest()
+            live.note_left()
+        except LaunchError as error:  # the agents' parent is gone, and the agents with it
+            detail = f"{error}: what agents had still to tell is missing"
+            accounts.note(EventRecord(max(0.0, live.now_s), None, "agents-gone", detail))
+        finally:
+            accounts.close(live.now_s)
+            self._report = witness.report()
+            self._witness = witness
+
+    def _judge(self, recorder: Recorder) -> None:
+        """Hold what was recorded against its expectation. What was recorded counts more: this never fails a run."""
+        plan, witness, accounts = self._plan, self._witness, self._accounts
+        if accounts is None:
+            return
+        if witness is None:
+            before = self._report.evidence if self._report else Evidence(time_scale=plan.scenario.time_scale)
+            self._report = judge(before, Findings(trouble="the run ended before it began: there is nothing to judge"))
+            return
+        scenario, costs = plan.scenario, stated_costs(plan.bundle, plan.scenario.model)
+        world = ExactWorld(scenario, costs.profiles, costs.input_forms, timeouts(scenario, costs.input_forms))
+        self._observer.phase("holding every task against its expectation")
+        try:
+            recorder.flush()
+            findings = hold_against(
+                world, recorder.path / TASKS, recorder.path / DECISIONS,
+                repeats=accounts.repeats, stalls=witness.stalls, relayed=witness.relayed,
+            )  # fmt: skip
+            recorder.complete_tasks(findings.expected_s, accounts.repeats)
+        except Exception as error:
+            findings = Findings(trouble=f"the run could not be held against its expectation: {error!r}")
+        self._report = witness.verdict(findings)
+
+    def _summary(self) -> dict[str, object] | None:
+        if self._accounts is None:
+            return None
+        return self._accounts.summary(self._report.as_dict() if self._report else {}, self._setup_s)
+
+    def _lap(self, what: str) -> None:
+        """Note how long the run has taken to get here [real s]."""
+        self._setup_s[what] = round(time.monotonic() - self._began_s, 3)
+
+    def _check_servers(self, warm: Warm) -> None:
+        """Raise InputError for a server that is to compute faster than this machine does."""
+        scenario = self._plan.scenario
+        if scenario.compute != "quota":
+            return
+        for server in scenario.servers:
+            self._quota(warm, server.name, server.capacity_flop_per_s)
+        for event in scenario.events:
+            if isinstance(event, CapacityChange):
+                self._quota(warm, event.server, event.capacity_flop_per_s)
+
+    def _make_cgroups(self, warm: Warm, ledger: Ledger) -> dict[str, CpuCgroup]:
+        if self._plan.scenario.compute != "quota":
+            return {}
+        groups: dict[str, CpuCgroup] = {}
+        try:
+            for number, server in enumerate(self._plan.scenario.servers):
+                share = self._quota(warm, server.name, server.capacity_flop_per_s)
+                groups[server.name] = CpuCgroup.create(f"n{number}", share, ledger, memory_bytes=server.memory_bytes)
+        except BaseException:
+            for group in groups.values():
+                group.remove()
+            raise
+        return groups
+
+    def _quota(self, warm: Warm, server: str, capacity_flop_per_s: float) -> float:
+        """Share of one CPU in which this machine does what the server's capacity says, for its own sub-model."""
+        stage = next(s.stage for s in self._plan.scenario.servers if s.name == server)
+        host_flop_per_s = warm.profiles[stage - 1].flop / warm.cpu_s[stage - 1]
+        share = capacity_flop_per_s / host_flop_per_s / self._plan.scenario.time_scale
+        if share > 1:
+            raise InputError(
+                f"server {server}: {capacity_flop_per_s / 1e9:g} GFLOP/s is more than this machine's "
+                f"{host_flop_per_s / 1e9:.1f} GFLOP/s for the sub-model of stage {stage}",
+                hint="lower the capacity, raise time_scale, or use compute: paced",
+            )
+        return share
+
+
+def require_root() -> None:
+    """Raise EnvironmentLacking unless this process may make namespaces and interfaces."""
+    if os.geteuid() != 0:
+        raise EnvironmentLacking(
+            "building the network needs root: namespaces, interfaces and qdiscs are made",
+            hint="run the same command as root, for example with sudo",
+        )

@@ -1,0 +1,276 @@
+"""The part of a run in which time passes: collect what agents tell, inject the scenario's events, count tasks."""
+
+import signal
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from node_agent.errors import TestbedError
+from node_agent.process.agent import AgentConfig
+from node_agent.records import (
+    Command,
+    DecisionRecord,
+    EventRecord,
+    Ready,
+    Record,
+    SampleRecord,
+    SetCapacity,
+    Start,
+    Stop,
+)
+from testbed.host.cpu_quota import CpuCgroup, QuotaGovernor
+from testbed.live.due_events import DueEvents
+from testbed.live.evidence_collector import Witness
+from testbed.live.launcher import Launcher
+from testbed.live.telemetry import ControlRoom
+from testbed.network import EmulatedNetwork
+from testbed.run.bookkeeping import Accounts
+from testbed.run.interrupts import Interrupts
+from testbed.run.observer import RunObserver
+from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
+from testbed.topology.followed_traces import SENSIBLE_CHANGES_PER_S, sensible_step
+
+# Real time between the command to start and time zero, which must not have passed when the last agent hears of it.
+START_LEAD_S = 0.1
+START_LEAD_EACH_S = 0.001  # for each agent
+CHECK_EVERY_S = 1.0
+LISTEN_S = 0.05
+# Decision: what agents tell is taken ten times a second, whenever it came; rejected: at once, which woke this process
+# for each of 65 agents apart.
+BEAT_S = 0.1
+DEATH_NEWS_S = 1.0  # an agent that cannot be told anything has ended: its parent says so by then
+INJECT_S = 0.02  # real time for changes at a time: then telemetry, Ctrl-C and dead agents get their turn
+
+
+class RunFailed(TestbedError):
+    """The run could not go on."""
+
+
+class LiveRun:
+    """One run between its first message and its last."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        offered: int,
+        network: EmulatedNetwork,
+        launcher: Launcher,
+        room: ControlRoom,
+        accounts: Accounts,
+        witness: Witness,
+        observer: RunObserver,
+        configs: dict[str, AgentConfig],
+        cgroups: dict[str, CpuCgroup],
+        quota: Callable[[str, float], float],
+    ) -> None:
+        """`offered` tasks will come; `quota` gives the share of a CPU for a capacity of a server [FLOP/s]."""
+        self._scenario = scenario
+        self._offered = offered
+        self._network = network
+        self._launcher = launcher
+        self._room = room
+        self._accounts = accounts
+        self._witness = witness
+        self._observer = observer
+        self._configs = configs
+        self._governor = QuotaGovernor(
+            cgroups,
+            quota,
+            {server: configs[server].work_flop for server in cgroups},
+            {server: configs[server].capacity_flop_per_s for server in cgroups},
+        )
+        self._agenda = DueEvents(scenario.events, witness.skipped)
+        self._epoch_s: float | None = None
+        self._ready: dict[str, tuple[str, ...]] = {}  # the agents that are ready, with the peers that did not answer
+        self._ended_s: float | None = None  # when agents were told to stop
+        self._unstopped: set[str] = set()  # who could not be told
+        self._checked_s = 0.0
+
+    @property
+    def now_s(self) -> float:
+        """Emulated time; before the start, negative infinity."""
+        if self._epoch_s is None:
+            return float("-inf")
+        return (time.monotonic() - self._epoch_s) / self._scenario.time_scale
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Until every agent has measured its links.
+
+        Raises:
+            RunFailed: an agent ended or did not get ready, or its receivers did not answer.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while len(self._ready) < len(self._configs):
+            self._take(self._room.listen(LISTEN_S))
+            self._observer.progress("agents ready", len(self._ready), len(self._configs))
+            self._note_deaths()
+            if time.monotonic() > deadline_s:
+                missing = sorted(set(self._configs) - set(self._ready))
+                message = f"not ready within {timeout_s:.0f} s: {', '.join(missing)}"
+                raise RunFailed(message, hint=self._launcher.where())
+        lost = [f"{node} -> {', '.join(peers)}" for node, peers in self._ready.items() if peers]
+        if lost:
+            raise RunFailed(f"no answer over the emulated network: {'; '.join(lost)}", hint="see events.jsonl")
+
+    def run(self, interrupts: Interrupts) -> str:
+        """Until all tasks have ended; returns why it ended: completed or interrupted."""
+        self._witness.start()
+        self._epoch_s = time.monotonic() + START_LEAD_S + START_LEAD_EACH_S * len(self._configs)
+        self._witness.begin(self._epoch_s)
+        try:
+            for node in self._configs:
+                self._tell(node, Start(self._epoch_s))
+            self._observer.started(self._scenario, self._offered)
+            self._accounts.tell_traces()
+            self._warn_of_changes()
+            while not self._accounts.finished(self.now_s):
+                if interrupts.wanted:
+                    self._accounts.stopped_s = self.now_s
+                    return "interrupted"
+                time.sleep(self._patience_s())
+                self._inject_due()  # first: what has been told meanwhile may take a while
+                self._take(self._room.listen(0.0))
+                self._note_deaths()
+                self._check_network()
+                if (state := self._witness.beat(self.now_s)) is not None:
+                    self._observer.fidelity(state)
+                self._observer.tick(self.now_s)
+        except TestbedError:
+            self._accounts.stopped_s = self.now_s
+            raise
+        finally:
+            self._witness.stop()
+        return "completed"
+
+    def stop(self) -> None:
+        """Tell all agents to stop; one that is only just starting is told as soon as it is ready."""
+        self._ended_s = self.now_s
+        self._unstopped = {node for node in self._ready if not self._room.tell(node, Stop())}
+
+    def take_rest(self) -> None:
+        """What agents tell while they end; that they miss one another by then is no news, what came before is."""
+        assert self._ended_s is not None
+        self._unstopped = {node for node in self._unstopped if not self._room.tell(node, Stop())}
+        for record in self._room.listen(0.0):
+            if not isinstance(record, EventRecord) or record.time_s <= self._ended_s:
+                self._take([record])
+
+    def note_left(self) -> None:
+        """Say of agents that still run that the last they had to tell is missing."""
+        for node in self._launcher.running():
+            if node in self._ready:
+                detail = "it did not end when told to: its last interval is missing"
+                self._accounts.note(EventRecord(max(0.0, self.now_s), node, "agent-not-stopped", detail))
+
+    def _tell(self, node: str, command: Command) -> None:
+        """Have an agent that is ready obey.
+
+        Raises:
+            RunFailed: it cannot be told, most likely because it has ended.
+        """
+        deadline_s = time.monotonic() + DEATH_NEWS_S
+        while not self._room.tell(node, command):
+            self._note_deaths()
+            if time.monotonic() > deadline_s:
+                message = f"the agent of {node} takes no more commands ({type(command).__name__} was the last)"
+                raise RunFailed(message, hint=self._launcher.where())
+            time.sleep(LISTEN_S)
+
+    def _patience_s(self) -> float:
+        if (at_s := self._agenda.next_at_s()) is None:
+            return BEAT_S
+        return min(BEAT_S, max(0.0, (at_s - self.now_s) * self._scenario.time_scale))
+
+    def _take(self, records: list[Record]) -> None:
+        for record in records:
+            self._accounts.take(record, self.now_s)
+            match record:
+                case DecisionRecord():
+                    self._note_speed(record)
+                case SampleRecord(node=node):
+                    self._governor.observe(record)
+                    self._witness.sampled(record, work_flop=self._configs[node].work_flop)
+                case Ready(node, unreachable):
+                    self._ready[node] = unreachable
+                    if self._ended_s is not None:
+                        self._unstopped.add(node)
+                    elif self._epoch_s is not None:  # it came up during the run
+                        self._brief(node, self._epoch_s)
+
+    def _brief(self, node: str, epoch_s: float) -> None:
+        """Tell an agent that came up how things are now: since it was forked, anything may have changed."""
+        config = self._configs[node]
+        if not config.node.is_device:
+            self._tell(node, SetCapacity(config.capacity_flop_per_s))
+        self._tell(node, Start(epoch_s))
+        self._witness.came_up(node, self.now_s)
+
+    def _note_speed(self, record: DecisionRecord) -> None:
+        """Compare a server's measured speed with the stated one."""
+        config = self._configs[record.node]
+        if not record.service_rate_per_s:
+            return
+        ratio = config.capacity_flop_per_s / config.work_flop / record.service_rate_per_s
+        self._witness.decided(ratio)
+
+    def _inject_due(self) -> None:
+        enough_s = time.monotonic() + INJECT_S
+        while time.monotonic() < enough_s and (event := self._agenda.take(self.now_s)) is not None:
+            self._inject(event)
+            self._witness.injected(event, self.now_s)
+            self._accounts.injected(event, self.now_s)
+
+    def _warn_of_changes(self) -> None:
+        per_s = self._scenario.link_changes_per_s / self._scenario.time_scale
+        if per_s > SENSIBLE_CHANGES_PER_S:
+            followers = sum(len(link.traces) for link in self._scenario.links)
+            step = sensible_step(followers, self._scenario.time_scale)
+            detail = (
+                f"{per_s:.0f} changes of links a second are more than the {SENSIBLE_CHANGES_PER_S:.0f} that a machine "
+                f"makes in time; state longer steps for the traces ({step})"
+            )
+            self._accounts.note(EventRecord(0.0, None, "too-lively", detail))
+
+    def _inject(self, event: Event) -> None:
+        match event:
+            case LinkChange(_, ends, shape, sender=sender):
+                self._network.change_link(ends, shape, sender=sender)
+            case CapacityChange(_, server, capacity):
+                self._governor.set_capacity(server, capacity, self.now_s)
+                changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity)
+                self._configs[server] = changed
+                self._witness.capacity_changed(server, self.now_s, capacity)
+                if server in self._ready:  # a server that is down, or only just comes up, is told when it is ready
+                    self._tell(server, SetCapacity(capacity))
+            case RateChange():
+                pass  # the arrivals of the trace hold it
+            case NodeChange(_, node, up):
+                down = self._accounts.is_down(node)
+                if up and down:
+                    self._accounts.came_up(node)
+                    config = msgspec.structs.replace(
+                        self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._room.life(node)
+                    )
+                    self._launcher.spawn([(config, self._network.namespace_path(node))])
+                elif not up and not down:
+                    self._launcher.kill(node)
+                    self._room.renew(node)  # should it have got ready just now, that is not said of the next one
+                    self._ready.pop(node, None)
+                    self._take(self._room.listen(0.0))  # what it had told counts
+                    self._accounts.went_down(node, self.now_s)
+                    self._witness.went_down(node)
+
+    def _note_deaths(self) -> None:
+        for notice in self._launcher.ended():
+            why = self._launcher.why()
+            how = f"by {signal.Signals(-notice.status).name}" if notice.status < 0 else f"with status {notice.status}"
+            self._accounts.note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"{how} {why}".strip()))
+            raise RunFailed(f"the agent of {notice.node} ended unexpectedly, {how}", hint=self._launcher.where())
+
+    def _check_network(self) -> None:
+        if time.monotonic() - self._checked_s > CHECK_EVERY_S:
+            self._checked_s = time.monotonic()
+            self._network.check()
+

@@ -1,0 +1,1 @@
+"""The centralised bound: the best plan for a scenario, and how far any plan can get."""

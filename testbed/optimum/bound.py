@@ -1,0 +1,324 @@
+"""The centralised bound: how little mean delay, and how much utility, any plan could reach in a scenario.
+
+The scenario is cut where events change it; for every segment the flow model (`testbed.optimum.flow_model`) is
+optimised by a solver that knows the whole network (`testbed.optimum.flow_programme`), together with the thresholds
+(`testbed.optimum.threshold_search`).
+
+Certified, within the model: for given thresholds the delay is least up to the stated gap; in a search no plan with
+thresholds on the grid, the same for a stage or by server, has a utility above the stated bound. Not certified: that the
+thresholds by server which were found are the best ones; the gap tells how much better others could at most be.
+
+The model neglects what passes: every segment is taken to be in steady state from its first moment, so a queue that one
+segment leaves to the next is not counted. It takes arrivals at every server for Poisson ones, which overstates the
+delay behind servers of constant speed (mean delay by 4 to 7 % on the topologies that come with the testbed). Results
+and control messages never wait. A policy that looks at queues as they are, task by task, knows more than any plan. So a
+run may come in below the bound of the model; the plans found are therefore also played against the very tasks of the
+run (`testbed.optimum.task_replay`), which has queues as they are.
+
+Exits and accuracy are those of the samples that the tasks carry; with a trace, of just those that it offers. The nodes
+of a run know only the validation table, so the bound also contains what hindsight is worth. The thresholds to choose
+from are those that the nodes choose from.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.staged import Rows
+from node_agent.dtoee.thresholds import NEVER
+from node_agent.errors import InputError
+from node_agent.models import Bundle, load_bundle
+from node_agent.models.tables import SubModelProfile
+from testbed.network.routes import Ways
+from testbed.optimum.flow_model import CutOff, FlowModel, TimeSegment, flow_model, segments
+from testbed.optimum.task_replay import Played, play
+from testbed.optimum.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
+from testbed.record.reading import read_recorded
+from testbed.scenario import Scenario
+from testbed.simulation.transfers import outside_validation
+from testbed.sizes import largest_task_bytes
+from testbed.trace.workload import Arrival, generate
+
+SCHEMA = 1
+ROUNDING = 1e-9  # of a mean delay, below which a difference says nothing
+SHOWN_SHARE = 1e-4  # a plan's entries below are the solver's zeros
+PRICES_S = np.array([0.0, *np.geomspace(1e-2, 1e3, 101)])  # exchange rates tried to bound the delay at a given accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFigures:
+    """What the best plan found reaches, and what no plan can.
+
+    `lower_bound_s`: no plan of at least this accuracy has less mean delay; `gap_s` is what the plan lies above it.
+    `utility_s` = theta * accuracy - mean delay; `utility_bound_s`: no plan has more.
+    """
+
+    mean_delay_s: float
+    lower_bound_s: float
+    gap_s: float
+    accuracy: float
+    utility_s: float
+    utility_bound_s: float
+
+    @classmethod
+    def of(cls, mean_delay_s: float, accuracy: float, objective_bound_s: float, theta_s: float) -> "PlanFigures":
+        """From the bound on mean delay - theta * accuracy."""
+        objective_s = mean_delay_s - theta_s * accuracy
+        if 0 < objective_bound_s - objective_s < ROUNDING * max(1.0, mean_delay_s):
+            objective_bound_s = objective_s  # the plan meets the bound to the last digits
+        lower_s = objective_bound_s + theta_s * accuracy
+        return cls(
+            mean_delay_s=float(mean_delay_s),
+            lower_bound_s=float(lower_s),
+            gap_s=float(objective_s - objective_bound_s),
+            accuracy=float(accuracy),
+            utility_s=float(-objective_s),
+            utility_bound_s=float(-objective_bound_s),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOptimum:
+    """The optimum between two events. Where no plan can serve, `figures` is None and `trouble` says why.
+
+    `weight` is the expected number of the tasks that a run's summary counts (those after the warm-up).
+    """
+
+    begin_s: float
+    end_s: float
+    weight: float
+    trouble: str
+    figures: PlanFigures | None
+    stage_thresholds: tuple[float, ...]  # the best ones where all servers of a stage share theirs
+    thresholds: Mapping[str, float]  # the best ones found, by server before the last stage
+    exit_share: tuple[float, ...]  # of all tasks, by stage
+    plan: Mapping[str, Mapping[str, float]]  # node -> receiver -> probability
+    utilisation: Mapping[str, float]  # by server
+    solver_gap_s: float  # what the solver may have left of the delay at the stage thresholds (Frank-Wolfe gap)
+    busiest_link: float  # highest utilisation of a link by one pair's tasks
+    delay_bounds_s: tuple[float, ...]  # lower bounds on mean delay - price * accuracy, at PRICES_S
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """The bound of a scenario: `overall` weighs the segments by their tasks, those that cannot be served left out."""
+
+    topology: str
+    theta_s: float
+    searched: bool  # for the thresholds; else they were given
+    overall: PlanFigures | None
+    played: Played | None  # the plans found, against the trace; None where some segment has no plan
+    segments: tuple[SegmentOptimum, ...]
+    links_outside_validation: tuple[str, ...] = ()  # lossy and jittery links beyond what was held against live runs
+
+    @property
+    def unserved(self) -> tuple[SegmentOptimum, ...]:
+        """Segments in which no plan can serve, of those that count."""
+        return tuple(segment for segment in self.segments if segment.figures is None and segment.weight > 0)
+
+    def least_delay_s(self, accuracy: float) -> float | None:
+        """A lower bound on the mean delay [s] of every plan with at least this accuracy over the whole run.
+
+        By duality: at every price of accuracy, delay - price * accuracy is bounded, so delay is too. Tight near the
+        optimum's own accuracy, weaker far from it. None where nothing can be served, or nothing is that accurate.
+        """
+        served = [segment for segment in self.segments if segment.figures is not None and segment.weight > 0]
+        if not served:
+            return None
+        weights = np.array([segment.weight for segment in served])
+        bounds = weights @ np.array([segment.delay_bounds_s for segment in served]) / weights.sum()
+        found = bounds + PRICES_S * accuracy
+        # Still growing at the highest price: not even an infinite delay buys this accuracy.
+        return None if found.argmax() == len(found) - 1 else max(0.0, float(found.max()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which knows no infinity: a figure that is not finite is None."""
+        listed = [asdict(segment) for segment in self.segments]
+        for segment in listed:
+            del segment["delay_bounds_s"]
+        found = _finite({"schema": SCHEMA, **asdict(replace(self, segments=())), "segments": listed})
+        assert isinstance(found, dict)
+        return found
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def bound_for(
+    scenario: Scenario,
+    bundle: Bundle,
+    *,
+    arrivals: Sequence[Arrival] | None = None,
+    thresholds: Sequence[float] | None = None,
+) -> Optimum:
+    """The optimum of a scenario.
+
+    Args:
+        arrivals: a trace, in which rates are counted and against which the plans are played. Without one, rates are
+            those of the scenario, and the plans are played against the trace that a run of it draws.
+        thresholds: one for all early stages, or one for each, from 0 to 1 (infinite: never); None searches for the
+            best.
+
+    Raises:
+        InputError: the number of thresholds is wrong, or the bundle does not fit the cut.
+    """
+    table = offered_table(scenario, bundle, arrivals)
+    grid = _grid(bundle.exit_table(scenario.model.cut), table, thresholds)
+    solver = _Solver(scenario, table, bundle.profiles(scenario.model.cut, scenario.model.activation), grid)
+    found = tuple(solver.segment(segment) for segment in segments(scenario, arrivals))
+    served = [segment for segment in found if segment.figures is not None]
+    weights = np.array([segment.weight for segment in served])
+    overall = None
+    if weights.sum() > 0:
+
+        def mean(name: str) -> float:
+            return float(weights @ [getattr(segment.figures, name) for segment in served] / weights.sum())
+
+        overall = PlanFigures.of(mean("mean_delay_s"), mean("accuracy"), -mean("utility_bound_s"), scenario.theta_s)
+    played = None
+    if len(served) == len(found):
+        played = play(
+            solver.plans,
+            generate(scenario, sample_count=bundle.sample_count) if arrivals is None else arrivals,
+            offered_table(scenario, bundle),
+            warm_up_s=scenario.warm_up_s,
+            theta_s=scenario.theta_s,
+            seed=scenario.seed,
+        )
+    profiles = bundle.profiles(scenario.model.cut, scenario.model.activation)
+    outside = outside_validation(scenario, largest_task_bytes(profiles))
+    return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
+
+
+def offered_table(scenario: Scenario, bundle: Bundle, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
+    """What the exits answer to the samples offered: all evaluation samples, or those of a trace after the warm-up."""
+    scores, labels = bundle.scores(scenario.model.cut), bundle.evaluation.labels
+    table = ExitTable(scores.confidence, scores.prediction == labels[:, None])
+    offered = [arrival.sample for arrival in arrivals or () if arrival.time_s >= scenario.warm_up_s]
+    return ExitTable(table.confidence[offered], table.correct[offered]) if offered else table
+
+
+def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | None) -> ThresholdGrid:
+    """The thresholds that nodes which know one table choose from, or given ones, and what they do to those offered."""
+    if thresholds is None:
+        return grid_of(offered, threshold_choices(known))
+    early = known.stages - 1
+    if len(thresholds) not in {1, early}:
+        raise InputError(
+            f"{len(thresholds)} thresholds for {early} early stages", hint="give one for all stages, or one for each"
+        )
+    chosen = [thresholds[0]] * early if len(thresholds) == 1 else list(thresholds)
+    if not all(0 <= threshold <= 1 or threshold == math.inf for threshold in chosen):
+        raise InputError(f"thresholds {chosen} outside 0..1", hint="for no exit at a stage state never")
+    return grid_of(offered, [np.array([min(threshold, NEVER)]) for threshold in chosen])
+
+
+class _Solver:
+    """Optimises segment after segment, each from where the last one ended."""
+
+    def __init__(
+        self, scenario: Scenario, table: ExitTable, profiles: Sequence[SubModelProfile], grid: ThresholdGrid
+    ) -> None:
+        self._scenario = scenario
+        self._table = table
+        self._profiles = profiles
+        self._grid = grid
+        self._ways = Ways(scenario)
+        self.plans: list[tuple[float, FlowPlan]] = []  # (from when on [s], the best found), of segments with one
+        self._done: dict[object, tuple[SegmentOptimum, FlowPlan | None]] = {}
+        self._last: FlowPlan | None = None
+
+    def segment(self, segment: TimeSegment) -> SegmentOptimum:
+        """The optimum of a segment; one that was solved already is not solved again."""
+        now = segment.scenario
+        key = (now.devices, now.servers, now.links, segment.down)
+        if key not in self._done:
+            self._done[key] = self._solve(segment)
+        counted_s = max(0.0, segment.end_s - max(segment.begin_s, now.warm_up_s))
+        rate_per_s = sum(device.rate_per_s for device in now.devices if device.name not in segment.down)
+        optimum, plan = self._done[key]
+        if plan is not None:
+            self.plans.append((segment.begin_s, plan))
+        return replace(optimum, begin_s=segment.begin_s, end_s=segment.end_s, weight=rate_per_s * counted_s)
+
+    def _solve(self, segment: TimeSegment) -> tuple[SegmentOptimum, FlowPlan | None]:
+        try:
+            model = flow_model(segment.scenario, self._profiles, self._table, down=segment.down, ways=self._ways)
+        except CutOff as error:
+            return _unserved(str(error)), None
+        search = ThresholdSearch(model, self._grid, self._scenario.theta_s)
+        start = [float(values[0]) for values in self._last.thresholds] if self._last else None
+        uniform = search.run(start, self._rows_before(model))
+        if uniform is None:
+            utilisation = search.least_utilisation()
+            trouble = f"overloaded: the busiest server or link would have to work {utilisation:.0%} of the time"
+            return _unserved(trouble), None
+        self._last = uniform
+        best = search.refine(uniform)
+        return self._optimum(search, uniform, best), best
+
+    def _rows_before(self, model: FlowModel) -> Rows | None:
+        last = self._last
+        same = last is not None and last.model.names == model.names
+        return last.rows if last is not None and same else None
+
+    def _optimum(self, search: ThresholdSearch, uniform: FlowPlan, best: FlowPlan) -> SegmentOptimum:
+        names, theta_s = best.model.names, self._scenario.theta_s
+        servers = [name for stage in names[1:] for name in stage]
+        early = [name for stage in names[1:-1] for name in stage]
+        return SegmentOptimum(
+            begin_s=0.0,
+            end_s=0.0,
+            weight=0.0,
+            trouble="",
+            figures=PlanFigures.of(best.mean_delay_s, best.flows.accuracy, search.bound_s(theta_s), theta_s),
+            stage_thresholds=tuple(float(values[0]) for values in uniform.thresholds),
+            thresholds=dict(zip(early, (float(c) for stage in best.thresholds for c in stage), strict=True)),
+            exit_share=tuple(best.flows.exit_share.tolist()),
+            plan=_plan(best),
+            utilisation=dict(zip(servers, (float(rho) for stage in best.utilisation for rho in stage), strict=True)),
+            solver_gap_s=uniform.solver_gap_s,
+            busiest_link=best.busiest_link,
+            delay_bounds_s=tuple(search.bound_s(float(price_s)) for price_s in PRICES_S),
+        )
+
+
+def _plan(plan: FlowPlan) -> dict[str, dict[str, float]]:
+    found = {}
+    tiers = zip(plan.model.names, plan.model.network.tiers, plan.rows, plan.model.names[1:], strict=False)
+    for offloaders, tier, rows, receivers in tiers:
+        for name, row, places, exists in zip(offloaders, rows, tier.receivers, tier.exists, strict=True):
+            kept = exists & (row > SHOWN_SHARE)
+            shares = row[kept] / row[kept].sum()
+            found[name] = {receivers[place]: float(share) for place, share in zip(places[kept], shares, strict=True)}
+    return found
+
+
+def _unserved(trouble: str) -> SegmentOptimum:
+    return SegmentOptimum(0.0, 0.0, 0.0, trouble, None, (), {}, (), {}, {}, 0.0, 0.0, ())
+
+
+def bound_for_run(
+    path: Path, *, thresholds: Sequence[float] | None = None
+) -> tuple[Optimum, Mapping[str, Any]]:
+    """The optimum for what a recorded run was offered, and the run's summary.
+
+    Raises:
+        InputError: not the directory of a run that came to its end, its inputs or its model were changed since, or as
+            `bound_for`.
+    """
+    recorded = read_recorded(path)
+    summary, scenario = recorded.summary(), recorded.scenario()
+    bundle = load_bundle(scenario.model.name)
+    recorded.check_model(bundle)
+    return bound_for(scenario, bundle, arrivals=recorded.arrivals(), thresholds=thresholds), summary

@@ -1,0 +1,332 @@
+"""A scenario as a queueing network on paper: what the centralised bound is computed from.
+
+Devices offer tasks at their mean rates; a server serves one task at a time in exactly work / capacity seconds (paced
+service does not vary); a task on its way to a receiver needs the delays of all links of its route, its bytes at the
+rate of the slowest, and, at every other link, one more segment: TCP sends on while it receives. The result's way back
+to the device is counted the same way. Where links lose or jitter frames, a task needs what TCP's repetitions and the
+order of its segments add on average when little is sent (`testbed.simulation.transfers`), and no more tasks get
+through than TCP gets through there.
+
+Decision: an offloader's tasks queue for the slowest link of their route, one queue per pair of offloader and receiver.
+Where several pairs share a link (an uplink behind a switch) the waiting for each other is left out, so that the delay
+of the model stays below the true one; rejected: one queue per link, which couples receivers that the distributed
+algorithm prices apart.
+Decision: results queue nowhere, since they are small, and neither do control messages and acknowledgements.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import Array, Mask
+from node_agent.dtoee.receiver import Overload
+from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Tier
+from node_agent.errors import TestbedError
+from node_agent.models import Bundle
+from node_agent.models.tables import SubModelProfile
+from testbed.network.routes import Ways
+from testbed.scenario import (
+    CapacityChange,
+    Event,
+    LinkChange,
+    LinkShape,
+    NodeChange,
+    RateChange,
+    Scenario,
+)
+from testbed.simulation.transfers import Transfers, is_troubled, most_byte_per_s, transfers
+from testbed.sizes import SEGMENT_BYTES, result_bytes, task_bytes
+from testbed.trace.following import mean_shape, traced_courses
+from testbed.trace.workload import Arrival
+
+BITS_PER_MBIT = 1e6
+MOST_TRACED_SEGMENTS = 30  # a segment takes 0.1 to 0.5 s to solve
+
+# Decision: no penalty above a utilisation, unlike what the nodes add to their prices: the bound must not exceed the
+# delay of any plan, and a utilisation of 95 % is allowed to a plan that bears the queue.
+NO_PENALTY = Overload(rho_max=1.0, kappa_s2=0.0)
+
+
+class CutOff(TestbedError):
+    """A device reaches no living chain of servers: its tasks cannot end."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSegment:
+    """A stretch of the run in which nothing changes: `scenario` as it then is, and which nodes are down."""
+
+    begin_s: float
+    end_s: float
+    scenario: Scenario
+    down: frozenset[str] = frozenset()
+
+
+def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> tuple[TimeSegment, ...]:
+    """The scenario over time, cut where events change links, capacities, rates, or which nodes are up.
+
+    Where links follow network traces, whose steps are too many to be solved one by one, it is also cut from slot to
+    slot (in a long run every few slots), and such a link has its mean rate and delay of the stretch. What happens
+    within one, a fade and the queue that it leaves, is neglected, so that the delay of the model stays below the true.
+
+    Args:
+        arrivals: a trace; with it, every device's rate is what it offers in the segment, and not what is stated.
+    """
+    courses, incidents = traced_courses(scenario), scenario.incidents
+    cuts_s = _slots_s(scenario) if courses else ()
+    times_s = sorted({0.0, *cuts_s, *(event.at_s for event in incidents if event.at_s < scenario.duration_s)})
+    found = []
+    now, down = replace(scenario, events=()), frozenset[str]()
+    for begin_s, end_s in zip(times_s, (*times_s[1:], scenario.duration_s), strict=True):
+        changes = [event for event in incidents if event.at_s == begin_s]
+        one_each = {id(course): mean_shape(course, begin_s, end_s) for course in courses.values()}
+        means = {ends: one_each[id(course)] for ends, course in courses.items()}
+        now, down = _changed(now, changes, means), _down(down, changes)
+        offered = now if arrivals is None else _counted(now, arrivals, begin_s, end_s)
+        found.append(TimeSegment(begin_s, end_s, offered, down))
+    return tuple(found)
+
+
+def _slots_s(scenario: Scenario) -> tuple[float, ...]:
+    """When the slots of a run begin, or, in a long run, every second, third, ... of them [s]."""
+    slots = math.ceil(scenario.duration_s / scenario.slot_s - 1e-9)
+    together = math.ceil(slots / MOST_TRACED_SEGMENTS)
+    return tuple(number * scenario.slot_s for number in range(0, slots, together))
+
+
+def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[tuple[str, str], LinkShape]) -> Scenario:
+    """`means` are the shapes of links that follow a trace, by the sending and the receiving end."""
+    shapes = {
+        ends: event.shape for event in events if isinstance(event, LinkChange) for ends in event.directions
+    } | dict(means)
+    capacities = {event.server: event.capacity_flop_per_s for event in events if isinstance(event, CapacityChange)}
+    rates = {event.device: event.rate_per_s for event in events if isinstance(event, RateChange)}
+    return replace(
+        scenario,
+        links=tuple(
+            replace(
+                link,
+                shape=shapes.get(link.ends, link.shape),
+                down_shape=link.down_shape and shapes.get(link.ends[::-1], link.down_shape),
+            )
+            for link in scenario.links
+        ),
+        servers=tuple(
+            replace(server, capacity_flop_per_s=capacities.get(server.name, server.capacity_flop_per_s))
+            for server in scenario.servers
+        ),
+        devices=tuple(
+            replace(device, rate_per_s=rates.get(device.name, device.rate_per_s)) for device in scenario.devices
+        ),
+    )
+
+
+def _down(down: frozenset[str], events: Sequence[Event]) -> frozenset[str]:
+    for event in events:
+        if isinstance(event, NodeChange):
+            down = down - {event.node} if event.up else down | {event.node}
+    return down
+
+
+def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, end_s: float) -> Scenario:
+    """The scenario with rates as counted between the two times; the last moment belongs to the last segment."""
+    last = end_s >= scenario.duration_s
+    counts = dict.fromkeys((device.name for device in scenario.devices), 0)
+    for arrival in arrivals:
+        if begin_s <= arrival.time_s < end_s or (last and arrival.time_s >= end_s):
+            counts[arrival.device] += 1
+    devices = (replace(device, rate_per_s=counts[device.name] / (end_s - begin_s)) for device in scenario.devices)
+    return replace(scenario, devices=tuple(devices))
+
+
+def transfer_s(shapes: Sequence[LinkShape], byte_count: int) -> float:
+    """What a message needs over these links in a row when nothing waits [s]."""
+    rates = [shape.rate_mbit_per_s * BITS_PER_MBIT / 8 for shape in shapes]  # byte/s
+    slowest = min(rates)
+    segment_bytes = min(byte_count, SEGMENT_BYTES)
+    relayed_s = sum(segment_bytes / rate for rate in rates) - segment_bytes / slowest
+    return sum(shape.delay_s for shape in shapes) + byte_count / slowest + relayed_s
+
+
+def lateness(shapes: Sequence[LinkShape], byte_count: int, time_scale: float) -> Transfers | None:
+    """What loss and jitter of links in a row do to messages of this size; None where there is neither."""
+    return transfers(shapes, byte_count, time_scale) if is_troubled(shapes) else None
+
+
+def slowest_byte_per_s(shapes: Sequence[LinkShape]) -> float:
+    """Rate of the slowest of some links [byte/s]."""
+    return min(shape.rate_mbit_per_s for shape in shapes) * BITS_PER_MBIT / 8
+
+
+@dataclass(frozen=True, slots=True)
+class FlowModel:
+    """A scenario's flows: the network of queues, who is who in it, and how long results take back.
+
+    `names` are those of the devices, then of the servers stage by stage, in the order of the network's arrays; nodes
+    that are down, offer nothing, or lead nowhere are left out. The network itself counts no way back. `late` is what
+    loss and jitter do to tasks, and to results, from a sender to a receiver; its means are part of the times here.
+    """
+
+    network: StagedNetwork
+    names: tuple[tuple[str, ...], ...]
+    return_s: tuple[Array, ...]  # per stage (n_h, D): a result's time from each server to each device
+    late: Mapping[tuple[str, str], Transfers] = field(default_factory=dict)
+
+    def with_returns(self, flows: Flows, rows: Rows) -> StagedNetwork:
+        """The network with the results' way back, as it is for these flows and the rows that cause them.
+
+        A task of device i that enters server j of stage 1 pays (1 - I_j) ret_ji, as part of its transfer; deeper
+        servers pay the mean of their tasks. The cost of just these flows is exact; where it is taken at others, the mix
+        of devices at the deeper servers is that of these.
+        """
+        first, first_ratio = self.network.tiers[0], flows.remaining[0]
+        device = np.arange(len(first.receivers))[:, None]
+        back = (1 - first_ratio[first.receivers]) * self.return_s[0][first.receivers, device]
+        tiers = (replace(first, transfer_s=first.transfer_s + back), *self.network.tiers[1:])
+        mixes = self.origins(flows, rows)
+        means = [(mix * ret).sum(-1) / mix.sum(-1) for mix, ret in zip(mixes, self.return_s, strict=True)]
+        return replace(self.network, tiers=tiers, return_s=(np.zeros(len(first_ratio)), *means[1:]))
+
+    def origins(self, flows: Flows, rows: Rows) -> tuple[Array, ...]:
+        """Whose tasks arrive at every server, per stage (n_h, D) [task/s]; idle servers get the mix of all devices.
+
+        Exact where the servers of a stage share one threshold; elsewhere all devices' tasks count as equally hard.
+        """
+        rates = self.network.device_rate_per_s
+        found, sent = [], np.diag(rates)
+        for stage, (tier, row) in enumerate(zip(self.network.tiers, rows, strict=True)):
+            arrived = tier.carry(row, sent, len(self.names[stage + 1]))
+            found.append(np.where(arrived.sum(-1, keepdims=True) > 0, arrived, 1e-12 * rates))
+            sent = arrived * flows.remaining[stage][:, None]
+        return tuple(found)
+
+
+def flow_model(
+    scenario: Scenario,
+    profiles: Sequence[SubModelProfile],
+    table: ExitTable,
+    *,
+    down: frozenset[str] = frozenset(),
+    ways: Ways | None = None,
+    capacities_only: bool = False,
+) -> FlowModel:
+    """The flow model of a scenario as it stands, without its events.
+
+    Args:
+        profiles: costs of the sub-models, one per stage.
+        table: the exit table, one column per stage.
+        down: nodes that do not run.
+        ways: routes of the scenario as it started, if it has changed since.
+        capacities_only: loss and jitter cost no time, and what TCP gets through lossy links is estimated: all that
+            utilisations need, without a simulation of each kind of route.
+
+    Raises:
+        CutOff: a device that offers tasks reaches no living chain of servers.
+    """
+    ways = ways or Ways(scenario)
+    names, receivers = _living(scenario, down)
+    shapes = {
+        (end, number): shape
+        for number, link in enumerate(scenario.links)
+        for end, shape in zip(link.ends, link.shapes, strict=True)
+    }
+    capacity = {server.name: server.capacity_flop_per_s for server in scenario.servers}
+    rate = {device.name: device.rate_per_s for device in scenario.devices}
+    lateness_of: dict[tuple[str, str], Transfers] = {}
+
+    def late_of(sender: str, receiver: str, route: Sequence[LinkShape], byte_count: int) -> Transfers | None:
+        if capacities_only:
+            return Transfers((0.0,), most_byte_per_s(route, scenario.time_scale) / byte_count)
+        found = lateness(route, byte_count, scenario.time_scale)
+        if found is not None:
+            lateness_of[sender, receiver] = found
+        return found
+
+    tiers = tuple(
+        _tier(names[h], names[h + 1], receivers, ways, shapes, task_bytes(h + 1, profiles[h].input_bytes), late_of)
+        for h in range(scenario.stages)
+    )
+    network = StagedNetwork(
+        device_rate_per_s=np.array([rate[name] for name in names[0]]),
+        tiers=tiers,
+        service_per_s=tuple(
+            np.array([capacity[name] / profiles[h].flop for name in names[h + 1]]) for h in range(scenario.stages)
+        ),
+        variability=tuple(np.zeros(len(stage)) for stage in names[1:]),
+        overload=NO_PENALTY,
+        table=table,
+    )
+
+    def back_s(device: str, server: str, stage: int) -> float:
+        route = [shapes[hop] for hop in ways.hops(server, device)]
+        size = result_bytes(stage)
+        late = late_of(server, device, route, size)
+        return transfer_s(route, size) + (late.mean_late_s if late else 0.0)
+
+    return_s = tuple(
+        np.array([[back_s(device, server, h) for device in names[0]] for server in names[h]])
+        for h in range(1, scenario.stages + 1)
+    )
+    return FlowModel(network, names, return_s, lateness_of)
+
+
+def staged_network(scenario: Scenario, bundle: Bundle) -> StagedNetwork:
+    """The network of queues of a scenario as it starts; raises as `flow_model` and the bundle do."""
+    table = bundle.exit_table(scenario.model.cut)
+    return flow_model(scenario, bundle.profiles(scenario.model.cut, scenario.model.activation), table).network
+
+
+def _living(
+    scenario: Scenario, down: frozenset[str]
+) -> tuple[tuple[tuple[str, ...], ...], Mapping[str, tuple[str, ...]]]:
+    """Names by stage, and receivers by name, of the nodes from which tasks can get to the end."""
+    stages = [[server.name for server in scenario.servers_of_stage(h) if server.name not in down]
+              for h in range(1, scenario.stages + 1)]  # fmt: skip
+    offering = [device.name for device in scenario.devices if device.rate_per_s > 0 and device.name not in down]
+    alive = set(stages[-1])
+    receivers: dict[str, tuple[str, ...]] = {}
+    for h in range(scenario.stages - 2, -2, -1):
+        here = stages[h] if h >= 0 else offering
+        for name in here:
+            receivers[name] = tuple(other for other in scenario.offload_to[name] if other in alive)
+        alive = {name for name in here if receivers[name]}
+        if h >= 0:
+            stages[h] = [name for name in here if name in alive]
+    lost = [name for name in offering if not receivers[name]]
+    if lost:
+        raise CutOff(f"{lost[0]!r} reaches no living chain of servers", hint="another server must stay up")
+    if not offering:
+        raise CutOff("no device offers a task", hint="give a device a rate above zero")
+    return (tuple(offering), *(tuple(stage) for stage in stages)), receivers
+
+
+def _tier(
+    offloaders: Sequence[str],
+    servers: Sequence[str],
+    receivers: Mapping[str, tuple[str, ...]],
+    ways: Ways,
+    shapes: Mapping[tuple[str, int], LinkShape],
+    byte_count: int,
+    late_of: Callable[[str, str, Sequence[LinkShape], int], Transfers | None],
+) -> Tier:
+    """`shapes` by the sending end and the number of the link."""
+    index = {name: number for number, name in enumerate(servers)}
+    chosen = [[name for name in receivers[offloader] if name in index] for offloader in offloaders]
+    size = (len(offloaders), max(len(names) for names in chosen))
+    place = np.zeros(size, dtype=np.int64)
+    exists: Mask = np.zeros(size, dtype=np.bool_)
+    needs_s, rate_per_s = np.zeros(size), np.full(size, np.inf)
+    for i, (offloader, names) in enumerate(zip(offloaders, chosen, strict=True)):
+        for k, name in enumerate(names):
+            route = [shapes[hop] for hop in ways.hops(offloader, name)]
+            place[i, k], exists[i, k] = index[name], True
+            needs_s[i, k] = transfer_s(route, byte_count)
+            rate_per_s[i, k] = slowest_byte_per_s(route) / byte_count
+            if late := late_of(offloader, name, route, byte_count):
+                needs_s[i, k] += late.mean_late_s
+                rate_per_s[i, k] = min(rate_per_s[i, k], late.rate_per_s)
+    return Tier(receivers=place, exists=exists, transfer_s=needs_s, link_rate_per_s=rate_per_s)

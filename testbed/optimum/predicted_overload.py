@@ -1,0 +1,65 @@
+"""Overload predicted from a scenario: whether its tasks will pile up, before any of them is offered."""
+
+from collections.abc import Iterator
+
+from node_agent.models import Bundle
+from node_agent.policies import make_policy
+from node_agent.policies.parameters import NEVER_WORD
+from testbed.network.routes import Ways
+from testbed.optimum.flow_model import CutOff, FlowModel, flow_model, segments
+from testbed.optimum.flow_programme import FlowProgramme
+from testbed.scenario import Scenario
+
+
+def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
+    """When, and on which conditions, tasks will pile up in a scenario, in words; none where some plan serves all.
+
+    The least utilisation that any plan gives the busiest server or link (a linear programme, see `FlowProgramme`), by
+    segment of the run (adjoining ones of which the same is said are one): at the threshold that the policy starts with,
+    and with every task leaving at the first exit, which is the least work that there is.
+    """
+    spans: list[tuple[float, float, str]] = []
+    for begin_s, end_s, said in _by_segment(scenario, bundle):
+        if spans and spans[-1][1:] == (begin_s, said):
+            begin_s = spans.pop()[0]  # noqa: PLW2901
+        spans.append((begin_s, end_s, said))
+    for begin_s, end_s, said in spans:
+        whole = begin_s <= 0 and end_s >= scenario.duration_s
+        yield said if whole else f"from {begin_s:g} to {end_s:g} s: {said}"
+
+
+def _by_segment(scenario: Scenario, bundle: Bundle) -> Iterator[tuple[float, float, str]]:
+    """(begin [s], end [s], what is wrong) of the segments in which something is."""
+    cut, activation = scenario.model.cut, scenario.model.activation
+    profiles, table = bundle.profiles(cut, activation), bundle.exit_table(cut)
+    threshold = make_policy(scenario.policy.name, scenario.policy.parameters).first_threshold
+    ways = Ways(scenario)
+    for segment in segments(scenario):
+        try:
+            model = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways, capacities_only=True)
+        except CutOff as error:
+            yield segment.begin_s, segment.end_s, str(error)
+            continue
+        least, stated = (_least_utilisation(model, at) for at in (0.0, threshold))
+        if least >= 1:
+            said = (
+                "tasks will pile up: even with all of them leaving at the first exit, the "
+                f"busiest server or link would have to work {least:.0%} of the time"
+            )
+        elif stated >= 1:
+            shown = f"{threshold:g}" if threshold <= 1 else NEVER_WORD
+            said = (
+                f"tasks will pile up at a threshold of {shown}, where the busiest "
+                f"server or link would have to work {stated:.0%} of the time"
+            )
+        else:
+            continue
+        yield segment.begin_s, segment.end_s, said.replace("%", " %")
+
+
+def _least_utilisation(model: FlowModel, threshold: float) -> float:
+    """Of the busiest server or link under the plan that makes it least, all servers having this threshold."""
+    network = model.network
+    thresholds = network.uniform_thresholds(*(threshold,) * (network.stages - 1))
+    remaining = network.flows(network.speed_rows(), thresholds).remaining
+    return FlowProgramme(network, remaining).least_utilisation()

@@ -1,0 +1,188 @@
+"""The best plans played against the very tasks of a run: first come first served, task by task, in virtual time.
+
+The flow model takes arrivals at every server for Poisson ones and every segment for steady; what leaves a server of
+constant speed is smoother, and queues pass from one segment to the next. Here the plans of all segments, each in force
+from the moment of its event, meet the tasks of a trace: what they come to is the figure to hold a run against, which
+knew neither the events nor the best plan. What loss and jitter add to a task's way is drawn from what the flow model
+takes the mean of, and tasks between two nodes keep their order. There are no messages and rounds, and nothing is
+learned; a task keeps the speed its service began with, and a server that goes down still serves what it holds.
+"""
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, count
+from random import Random
+
+import numpy as np
+
+from node_agent.dtoee.exit_table import ExitTable
+from testbed.optimum.threshold_search import FlowPlan
+from testbed.trace.workload import Arrival
+
+MOST_TASKS = 100_000  # played in all; a short trace is played several times, with other draws
+MOST_TIMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Means over the tasks created after the warm-up, and over all times the trace was played."""
+
+    mean_delay_s: float
+    p95_delay_s: float
+    accuracy: float
+    utility_s: float
+    tasks: int
+    times: int
+
+
+@dataclass(slots=True)
+class _Way:
+    """From a node to one receiver: when its transmitter is free, and what a task needs."""
+
+    receiver: str
+    transmission_s: float
+    rest_s: float  # delays, and further links; without loss and jitter
+    late_s: Sequence[float] = ()  # what these add, each as likely as the others
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node under one plan."""
+
+    stage: int  # 0 for devices
+    service_s: float = 0.0
+    threshold: float = 0.0
+    ways: list[_Way] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)  # cumulated
+    back_s: Mapping[str, float] = field(default_factory=dict)  # by device, without loss and jitter
+    late_back_s: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by device, where there are any
+
+
+def play(
+    plans: Sequence[tuple[float, FlowPlan]],
+    arrivals: Sequence[Arrival],
+    answers: ExitTable,
+    *,
+    warm_up_s: float,
+    theta_s: float,
+    seed: int,
+) -> Played | None:
+    """Play plans, each in force from its time on, against a trace.
+
+    Args:
+        plans: (from when on [s], plan) in the order of time; the first from 0.
+        answers: of every exit to every sample, by sample number.
+
+    Returns:
+        None where no task counts.
+    """
+    known = [(begin_s, _nodes(plan)) for begin_s, plan in plans]
+    times = max(1, min(MOST_TIMES, MOST_TASKS // max(1, len(arrivals))))
+    results = np.array([
+        result for turn in range(times) for result in _Playback(known, answers, Random(f"{seed}/{turn}")).play(arrivals)
+        if result[0] >= warm_up_s
+    ])  # fmt: skip
+    if not len(results):
+        return None
+    delays, accuracy = results[:, 1], float(results[:, 2].mean())
+    return Played(
+        mean_delay_s=float(delays.mean()),
+        p95_delay_s=float(np.percentile(delays, 95)),
+        accuracy=accuracy,
+        utility_s=float(theta_s * accuracy - delays.mean()),
+        tasks=len(results) // times,
+        times=times,
+    )
+
+
+def _nodes(plan: FlowPlan) -> dict[str, _Node]:
+    names, network, late = plan.model.names, plan.model.network, plan.model.late
+    nodes = {name: _Node(0) for name in names[0]}
+    for stage, servers in enumerate(names[1:]):
+        back = plan.model.return_s[stage]
+        for j, name in enumerate(servers):
+            threshold = float(plan.thresholds[stage][j]) if stage + 1 < network.stages else -1.0
+            service_s = 1 / float(network.service_per_s[stage][j])
+            late_back = {device: late[name, device] for device in names[0] if (name, device) in late}
+            back_s = dict(zip(names[0], back[j].tolist(), strict=True))
+            back_s |= {device: back_s[device] - found.mean_late_s for device, found in late_back.items()}
+            nodes[name] = _Node(
+                stage + 1, service_s, threshold, back_s=back_s,
+                late_back_s={device: found.late_s for device, found in late_back.items()},
+            )  # fmt: skip
+    for stage, (tier, rows) in enumerate(zip(network.tiers, plan.rows, strict=True)):
+        for i, name in enumerate(names[stage]):
+            used = np.flatnonzero(tier.exists[i] & (rows[i] > 0))
+            for k in used:
+                transmission_s = 1 / float(tier.link_rate_per_s[i, k])
+                rest_s = float(tier.transfer_s[i, k]) - transmission_s
+                receiver = names[stage + 1][tier.receivers[i, k]]
+                way = _Way(receiver, transmission_s, rest_s)
+                if found := late.get((name, receiver)):
+                    way.rest_s, way.late_s = rest_s - found.mean_late_s, found.late_s
+                nodes[name].ways.append(way)
+            nodes[name].shares = list(accumulate(rows[i, used].tolist()))
+    return nodes
+
+
+class _Playback:
+    """One time through the trace."""
+
+    def __init__(
+        self, plans: Sequence[tuple[float, Mapping[str, _Node]]], answers: ExitTable, random: Random
+    ) -> None:
+        self._begins_s = [begin_s for begin_s, _ in plans]
+        self._plans = [nodes for _, nodes in plans]
+        self._confidence = answers.confidence.tolist()
+        self._correct = answers.correct.tolist()
+        self._random = random
+        self._free_s: dict[object, float] = {}  # by server, and by pair of offloader and receiver
+        self._last_s: dict[tuple[str, str], float] = {}  # when the last task of such a pair arrives
+        self._order = count()
+        self._heap: list[tuple[float, int, Arrival, str]] = []  # when a task comes to a server
+
+    def play(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[float, float, bool]]:
+        """(created [s], delay [s], whether right) of every task, in the order of the last exit."""
+        for arrival in arrivals:
+            while self._heap and self._heap[0][0] <= arrival.time_s:
+                yield from self._serve()
+            self._send(arrival, arrival.device, arrival.time_s)
+        while self._heap:
+            yield from self._serve()
+
+    def _serve(self) -> Iterator[tuple[float, float, bool]]:
+        now_s, _, task, name = heapq.heappop(self._heap)
+        begin_s = max(now_s, self._free_s.get(name, 0.0))
+        self._free_s[name] = end_s = begin_s + self._node(name, begin_s).service_s
+        node = self._node(name, end_s)
+        if node.ways and self._confidence[task.sample][node.stage - 1] < node.threshold:
+            self._send(task, name, end_s)
+            return
+        back_s = node.back_s.get(task.device, 0.0)
+        if late_s := node.late_back_s.get(task.device):
+            back_s += self._random.choice(late_s)
+        delay_s = end_s + back_s - task.time_s
+        yield task.time_s, delay_s, self._correct[task.sample][node.stage - 1]
+
+    def _send(self, task: Arrival, name: str, now_s: float) -> None:
+        node = self._node(name, now_s)
+        draw = self._random.random() * node.shares[-1]
+        way = node.ways[min(bisect_right(node.shares, draw), len(node.ways) - 1)]
+        pair = (name, way.receiver)
+        begin_s = max(now_s, self._free_s.get(pair, 0.0))
+        self._free_s[pair] = begin_s + way.transmission_s
+        arrival_s = begin_s + way.transmission_s + way.rest_s
+        if way.late_s:
+            arrival_s = max(arrival_s + self._random.choice(way.late_s), self._last_s.get(pair, 0.0))
+            self._last_s[pair] = arrival_s
+        heapq.heappush(self._heap, (arrival_s, next(self._order), task, way.receiver))
+
+    def _node(self, name: str, now_s: float) -> _Node:
+        """The node under the plan in force; one that this plan leaves out goes on as it last was, or first will be."""
+        number = bisect_right(self._begins_s, now_s) - 1
+        for plan in (*reversed(self._plans[: number + 1]), *self._plans[number + 1 :]):
+            if name in plan:
+                return plan[name]
+        raise KeyError(name)

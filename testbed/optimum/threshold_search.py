@@ -1,0 +1,285 @@
+"""The best thresholds together with the best flows, and a bound on what any thresholds could reach.
+
+The best rows for given thresholds come from rounds of DTO-EE on the whole network, in milliseconds, and those of the
+best thresholds once more from scipy; how they were found does not matter to the bound. Stage-uniform thresholds:
+exhaustive over a grid, without solving every point. The tangent at a solved point (`testbed.optimum.lower_bound`)
+bounds the objective at all others, so the search solves the point whose bound is least, until no bound lies below the
+best objective found. Then every server of the best point moves along the grid by itself, exits counted exactly, until
+no single move helps. What lies between the result and the bound over all such thresholds is told.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import RHO_EXTENSION, Array, Mask
+from node_agent.dtoee.staged import Flows, Rows, Thresholds
+from node_agent.dtoee.sweeps import solve
+from node_agent.dtoee.thresholds import grid as quantiles
+from testbed.optimum.flow_model import FlowModel
+from testbed.optimum.flow_programme import FlowProgramme
+from testbed.optimum.lower_bound import Tangent
+
+USUAL_THRESHOLDS = (0.7, 0.8, 0.9)  # of policies that leave them alone: on the grid, so that the bound holds there
+MOST_COMBINATIONS = 1000
+MOST_SOLVED = 80
+ENOUGH_S = 1e-4  # what a better point of the grid may gain at most and be left
+MOST_SWEEPS = 8  # passes over all servers
+STEPS_TRIED = 2  # on the grid, up and down
+MOST_LINKS = 5000  # up to which scipy's solver has the last word; with more it needs minutes
+RELATIVE_GAP = 1e-4  # of the mean delay, at which rounds of DTO-EE end
+
+
+@dataclass(frozen=True)
+class ThresholdGrid:
+    """All combinations of one threshold per early stage, and what each means."""
+
+    stages: tuple[Array, ...]  # thresholds to choose from, per early stage, ascending
+    combinations: Array  # (C, H-1)
+    remaining: Array  # remaining ratio of every stage, (C, H); 0 at the last
+    accuracy: Array  # (C,)
+
+    @cached_property
+    def reaching(self) -> Array:
+        """Share of all tasks that gets to each stage, (C, H)."""
+        shares = np.column_stack([np.ones(len(self.remaining)), self.remaining[:, :-1]])
+        return np.asarray(shares.cumprod(axis=1), dtype=np.float64)
+
+
+def threshold_choices(table: ExitTable) -> list[Array]:
+    """Per early stage: quantiles of the exit's confidence, never, and the usual values.
+
+    As many quantiles as nodes have; fewer where stages are so many that the combinations exceed MOST_COMBINATIONS.
+    """
+    early, steps = table.stages - 1, 20
+    while steps > 1 and (steps + 1 + len(USUAL_THRESHOLDS)) ** early > MOST_COMBINATIONS:
+        steps -= 1
+    return [np.union1d(quantiles(table, stage, steps), USUAL_THRESHOLDS) for stage in range(1, early + 1)]
+
+
+def grid_of(table: ExitTable, stages: Sequence[Array]) -> ThresholdGrid:
+    """All combinations of these thresholds, given per early stage, with what they do to the rows of `table`."""
+    points = list(product(*stages))
+    combinations = np.array(points, dtype=np.float64).reshape(len(points), table.stages - 1)
+    outcomes = [table.outcome(chosen) for chosen in points]
+    share = np.array([share for share, _ in outcomes])
+    reaching = np.clip(1 - np.cumsum(share, axis=1) + share, 0.0, 1.0)
+    remaining = np.zeros_like(share)
+    some = reaching[:, :-1] > 1e-12
+    remaining[:, :-1] = np.where(some, reaching[:, 1:] / np.where(some, reaching[:, :-1], 1.0), 0.0)
+    accuracy = np.array([accuracy for _, accuracy in outcomes])
+    return ThresholdGrid(tuple(stages), combinations, remaining, accuracy)
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """Rows and thresholds of a model, and what they lead to; the delay counts the results' ways back exactly.
+
+    `solver_gap_s`: where a solver found the rows, what better ones could save at most as long as every server serves
+    the mix of devices that it was solved for (Frank-Wolfe gap). That of the tangent is larger by what plans could save
+    which know every task's device on its whole way.
+    """
+
+    model: FlowModel
+    thresholds: Thresholds
+    rows: Rows
+    flows: Flows
+    mean_delay_s: float
+    solver_gap_s: float = math.inf
+
+    @cached_property
+    def tangent(self) -> Tangent:
+        """Prices at this plan."""
+        return Tangent(self.model, self.flows)
+
+    @property
+    def utilisation(self) -> tuple[Array, ...]:
+        """Of every server, per stage (n_h,)."""
+        rates = zip(self.flows.arrival_per_s, self.model.network.service_per_s, strict=True)
+        return tuple(phi / service for phi, service in rates)
+
+    @property
+    def busiest_link(self) -> float:
+        """The highest utilisation of a link."""
+        tiers = zip(self.model.network.tiers, self.flows.link_per_s, strict=True)
+        return max(float((flow / tier.link_rate_per_s).max()) for tier, flow in tiers)
+
+    @property
+    def busiest(self) -> float:
+        """The highest utilisation of a server or a link."""
+        return max(self.busiest_link, *(float(stage.max()) for stage in self.utilisation))
+
+    def objective_s(self, theta_s: float) -> float:
+        """Mean delay - theta * accuracy [s]."""
+        return self.mean_delay_s - theta_s * self.flows.accuracy
+
+
+def evaluate(model: FlowModel, thresholds: Thresholds, rows: Rows) -> FlowPlan:
+    """The plan with these thresholds (per early stage (n_h,)) and rows."""
+    flows = model.network.flows(rows, thresholds)
+    return FlowPlan(model, thresholds, rows, flows, model.with_returns(flows, rows).mean_delay_s(flows))
+
+
+def best_flows(
+    model: FlowModel, thresholds: Thresholds, start: Rows | None = None, *, times: int = 2, independent: bool = False
+) -> FlowPlan:
+    """The best rows for given thresholds, found `times` times, each time with the ways back of the last.
+
+    With thresholds that differ inside a stage every server's remaining ratio is held as it last was.
+
+    Args:
+        independent: with scipy's solver, which shares nothing with DTO-EE but the cost; by rounds of DTO-EE otherwise.
+    """
+    best = evaluate(model, thresholds, model.network.speed_rows() if start is None else start)
+    for turn in range(times):
+        network = model.with_returns(best.flows, best.rows)
+        if independent:
+            rows = FlowProgramme(network, best.flows.remaining).solve(best.flows, best.rows)
+        else:
+            rows = solve(network, thresholds, rows=best.rows, relative_gap=RELATIVE_GAP).rows
+        found = evaluate(model, thresholds, rows)
+        if found.mean_delay_s >= best.mean_delay_s and turn:
+            break
+        kept = min(best, found, key=lambda plan: plan.mean_delay_s)  # the start, where there is nothing better
+        gap_s = network.gap_s(kept.flows, network.prices(kept.rows, kept.flows))
+        best = replace(kept, solver_gap_s=max(0.0, gap_s))
+    return best
+
+
+def confirmed(plan: FlowPlan) -> FlowPlan:
+    """The plan, or a better one that scipy's solver finds from there; the plan itself where links are too many."""
+    if sum(int(tier.exists.sum()) for tier in plan.model.network.tiers) > MOST_LINKS:
+        return plan
+    other = best_flows(plan.model, plan.thresholds, plan.rows, times=1, independent=True)
+    return min(plan, other, key=lambda each: each.mean_delay_s)
+
+
+def is_overloaded(plan: FlowPlan) -> bool:
+    """Whether no plan at all can serve what these thresholds let through."""
+    if plan.busiest < RHO_EXTENSION:
+        return False
+    return FlowProgramme(plan.model.network, plan.flows.remaining).least_utilisation() >= 1
+
+
+class ThresholdSearch:
+    """Searches the grid for one model and one exchange rate of accuracy for delay."""
+
+    def __init__(self, model: FlowModel, grid: ThresholdGrid, theta_s: float) -> None:
+        """`theta_s`: seconds of mean delay that one unit of accuracy is worth."""
+        self.model = model
+        self.grid = grid
+        self.theta_s = theta_s
+        self.solved: dict[int, FlowPlan] = {}  # by combination
+        self.delay_bound_s = np.where(self._hopeless(), np.inf, 0.0)  # of every combination; infinite: it overloads
+        self._tangents: list[tuple[float, Array]] = []  # constant [s] and cheapest ways (C, D) [s] of every plan solved
+        self._weights = model.network.device_rate_per_s / model.network.total_rate_per_s
+
+    def run(self, start: Sequence[float] | None = None, rows: Rows | None = None) -> FlowPlan | None:
+        """The best plan with stage-uniform thresholds; None if all overload.
+
+        Args:
+            start: where to begin, one threshold per early stage (the nearest on the grid).
+            rows: what to begin from, of a model of the same shape.
+        """
+        away = self.grid.combinations - (0.8 if start is None else np.asarray(start))
+        distance = np.where(np.isfinite(self.delay_bound_s), np.abs(away).sum(axis=1), np.inf)
+        chosen = int(distance.argmin()) if np.isfinite(distance).any() else None
+        while chosen is not None:
+            plan = best_flows(self.model, self._uniform(chosen), rows, times=1 if self.solved else 2)
+            self._note(chosen, plan)
+            rows = plan.rows
+            chosen = self._next()
+        best = self._best()
+        if best is None:
+            return None
+        plan = confirmed(self.solved[best])
+        if plan is not self.solved[best]:
+            self._note(best, plan)
+        return plan
+
+    def _hopeless(self) -> Mask:
+        """Which combinations let more through to some stage than all its servers together can take, (C,)."""
+        network = self.model.network
+        capacity = np.array([service.sum() for service in network.service_per_s])
+        return np.asarray((network.total_rate_per_s * self.grid.reaching >= capacity).any(axis=1))
+
+    def _uniform(self, combination: int) -> Thresholds:
+        return self.model.network.uniform_thresholds(*self.grid.combinations[combination])
+
+    def _note(self, combination: int, plan: FlowPlan) -> None:
+        self.solved[combination] = plan
+        if is_overloaded(plan):
+            # What lets at least as many tasks through to every stage overloads too.
+            more = (self.grid.reaching >= self.grid.reaching[combination] - 1e-12).all(axis=1)
+            self.delay_bound_s[more] = np.inf
+        cheapest = np.array([plan.tangent.cheapest_s(remaining) for remaining in self.grid.remaining])
+        self._tangents.append((plan.tangent.constant_s, cheapest))
+        self.delay_bound_s = np.maximum(self.delay_bound_s, plan.tangent.constant_s + cheapest @ self._weights)
+
+    def bound_s(self, theta_s: float) -> float:
+        """What mean delay - theta * accuracy [s] no plan with thresholds on the grid goes below, by server or not.
+
+        Tight near the theta searched for, valid for every other.
+        """
+        value_s = theta_s * self.grid.accuracy[:, None]
+        return max(
+            constant_s + float((cheapest - value_s).min(axis=0) @ self._weights)
+            for constant_s, cheapest in self._tangents
+        )
+
+    def _best(self) -> int | None:
+        possible = [index for index in self.solved if np.isfinite(self.delay_bound_s[index])]
+        return min(possible, key=lambda index: self.solved[index].objective_s(self.theta_s), default=None)
+
+    def _next(self) -> int | None:
+        """The combination with the least bound, if it may be better than the best one solved."""
+        bounds = self.delay_bound_s - self.theta_s * self.grid.accuracy
+        bounds[list(self.solved)] = np.inf
+        chosen = int(bounds.argmin())
+        best = self._best()
+        enough = np.inf if best is None else self.solved[best].objective_s(self.theta_s) - ENOUGH_S
+        return chosen if bounds[chosen] < enough and len(self.solved) < MOST_SOLVED else None
+
+    def least_utilisation(self) -> float:
+        """Of the busiest server or link, under the thresholds that let the fewest tasks through and the best rows."""
+        combination = int(self.grid.reaching.sum(axis=1).argmin())
+        ratios = self.grid.remaining[combination]
+        remaining = tuple(np.full(len(names), ratio) for names, ratio in zip(self.model.names[1:], ratios, strict=True))
+        return FlowProgramme(self.model.network, remaining).least_utilisation()
+
+    @property
+    def uniform_bound_s(self) -> float:
+        """On the objective of every plan with stage-uniform thresholds on the grid."""
+        return float((self.delay_bound_s - self.theta_s * self.grid.accuracy).min())
+
+    def refine(self, plan: FlowPlan) -> FlowPlan:
+        """Every server's threshold by itself, from `plan` on: no single move of up to STEPS_TRIED steps helps."""
+        for _ in range(MOST_SWEEPS):
+            moved = plan
+            for stage, server in self._servers():
+                moved = min(
+                    (moved, *self._moves(moved, stage, server)), key=lambda other: other.objective_s(self.theta_s)
+                )
+            if moved.objective_s(self.theta_s) > plan.objective_s(self.theta_s) - ENOUGH_S / 10:
+                break
+            plan = min(moved, best_flows(self.model, moved.thresholds, moved.rows),
+                       key=lambda other: other.objective_s(self.theta_s))  # fmt: skip
+        return plan
+
+    def _servers(self) -> Iterator[tuple[int, int]]:
+        for stage, names in enumerate(self.model.names[1:-1]):
+            for server in range(len(names)):
+                yield stage, server
+
+    def _moves(self, plan: FlowPlan, stage: int, server: int) -> Iterator[FlowPlan]:
+        points, now = self.grid.stages[stage], plan.thresholds[stage][server]
+        below, above = points[points < now][-STEPS_TRIED:], points[points > now][:STEPS_TRIED]
+        for threshold in (*below, *above):
+            thresholds = tuple(values.copy() for values in plan.thresholds)
+            thresholds[stage][server] = threshold
+            yield evaluate(self.model, thresholds, plan.rows)

@@ -1,0 +1,1 @@
+"""The run directory: written during a run, read again afterwards."""

@@ -1,0 +1,1 @@
+"""What live and simulated runs share: the plan, the nodes' configurations, and the bookkeeping."""

@@ -1,0 +1,197 @@
+"""What a run keeps account of, live or simulated: the ends of its tasks, and what its nodes tell."""
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from node_agent.records import (
+    DEVICE_DOWN,
+    DecisionRecord,
+    EventRecord,
+    Record,
+    RepeatRecord,
+    SampleRecord,
+    TaskRecord,
+    lost_task,
+)
+from node_agent.wire import Hop
+from testbed.record.backlog import Tasks, overload
+from testbed.record.run_directory import Recorder
+from testbed.record.summary import COUNTED_FIELDS, summarise
+from testbed.run.observer import RunObserver
+from testbed.scenario import (
+    DRAIN_S,
+    CapacityChange,
+    Event,
+    LinkChange,
+    NodeChange,
+    RateChange,
+    Scenario,
+)
+from testbed.trace.workload import Arrival
+
+STILL_S = 30.0  # without any end of a task
+
+
+def told_of(event: Event) -> tuple[str | None, str, str]:
+    """How an event that the scenario injects is told: node, kind and detail."""
+    match event:
+        case LinkChange(_, ends, shape):
+            what = f"{shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s * 1e3:g} ms"
+            return None, "link-change", f"{' - '.join(ends)}: {what}"
+        case CapacityChange(_, server, capacity):
+            return server, "capacity-change", f"{capacity / 1e9:g} GFLOP/s"
+        case RateChange(_, device, rate_per_s):
+            return device, "rate-change", f"offers {rate_per_s:g} tasks/s"
+        case NodeChange(_, node, up):
+            return node, "node-up" if up else "node-down", "agent started" if up else "agent killed"
+
+
+class Accounts:
+    """Every offered task ends here exactly once; recorder and observer hear of all that is told."""
+
+    def __init__(
+        self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Recorder, observer: RunObserver
+    ) -> None:
+        """`arrivals` is the whole workload; a task's id is its place in it."""
+        self._scenario = scenario
+        self._arrivals = arrivals
+        self._recorder = recorder
+        self._observer = observer
+        self._ended: set[int] = set()
+        self._last_end_s = 0.0
+        self._down: set[str] = set()  # nodes whose agent has been killed
+        self._all_offered = False
+        self.stopped_s = float("inf")  # when the run was cut short
+        self.tasks: list[dict[str, Any]] = []  # COUNTED_FIELDS of each, and how late this machine served it [s]
+        self.duplicates = 0
+        self.repeats: dict[int, list[tuple[Hop, ...]]] = {}  # ways of results that came when there was one already
+        self.agents_cpu_s = 0.0
+
+    def take(self, record: Record, now_s: float) -> None:
+        """What a node has told; `Ready` is not for the books."""
+        match record:
+            case TaskRecord():
+                self.end_task(record, now_s)
+            case RepeatRecord(task_id, hops):
+                self.repeats.setdefault(task_id, []).append(hops)
+            case DecisionRecord():
+                self._recorder.decision(record)
+                self._observer.decision(record)
+            case SampleRecord():
+                self.duplicates += record.duplicates
+                self.agents_cpu_s += record.cpu_s
+                self._recorder.sample(record)
+                self._observer.sample(record)
+            case EventRecord():
+                self.note(record)
+
+    def end_task(self, record: TaskRecord, now_s: float) -> None:
+        """A task has ended; the first word on it counts."""
+        if record.id in self._ended:
+            return
+        self._ended.add(record.id)
+        self._last_end_s = now_s
+        line = self._recorder.task(record)
+        lateness_s = sum(hop.late_s for hop in record.hops)
+        self.tasks.append({name: line[name] for name in COUNTED_FIELDS} | {"service_lateness_s": lateness_s})
+        self._observer.task(line)
+
+    def tell_traces(self) -> None:
+        """At time zero: which links follow which network traces."""
+        directed = {link.ends for link in self._scenario.links if link.down_trace is not None}
+        for file, links in self._scenario.followers.items():
+            one_way = not directed.isdisjoint((links[0], links[0][::-1]))
+            first, more = (" -> " if one_way else " - ").join(links[0]), len(links) - 1
+            which = f"{first} and {more} more follow" if more else f"{first} follows"
+            self.note(EventRecord(0.0, None, "link-trace", f"{which} {file}"))
+
+    def injected(self, event: Event, now_s: float) -> None:
+        """An event of the scenario has taken place. The steps of network traces are too many to be told one by one."""
+        if not (isinstance(event, LinkChange) and event.traced):
+            self.note(EventRecord(now_s, *told_of(event)))
+
+    def note(self, record: EventRecord) -> None:
+        """Something was injected or went wrong."""
+        self._recorder.event(record)
+        self._observer.event(record)
+
+    def is_down(self, node: str) -> bool:
+        """Whether the node's agent has been killed and not started again."""
+        return node in self._down
+
+    def went_down(self, node: str, now_s: float) -> None:
+        """A node's agent has been killed; a device's tasks die with it, for nobody else would know their results."""
+        self._down.add(node)
+        self._lose_tasks_of({node}, now_s)
+
+    def came_up(self, node: str) -> None:
+        """A node's agent has been started again; a device will tell which tasks it has missed."""
+        self._down.discard(node)
+
+    def finished(self, now_s: float) -> bool:
+        """Whether there is nothing left to wait for.
+
+        Once the workload is over, this ends the tasks of devices that are still down.
+        """
+        if now_s < self._scenario.duration_s:
+            return False
+        if not self._all_offered:
+            self._all_offered = True
+            self._lose_tasks_of(self._down, now_s)
+        if len(self._ended) == len(self._arrivals):
+            return True
+        return now_s > max(self._scenario.duration_s + DRAIN_S, self._last_end_s + STILL_S)
+
+    def _lose_tasks_of(self, devices: Set[str], now_s: float) -> None:
+        """End what these devices have been offered until now and what has not ended."""
+        if not devices:
+            return
+        for task_id, arrival in enumerate(self._arrivals):
+            if arrival.time_s > now_s:
+                return
+            if arrival.device in devices and task_id not in self._ended:
+                lost = lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, DEVICE_DOWN)
+                self.end_task(lost, now_s)
+
+    def close(self, now_s: float) -> None:
+        """Tell the end of every task whose device has not: each offered task ends exactly once.
+
+        What a run that was cut short had not come to was never offered.
+        """
+        for task_id, arrival in enumerate(self._arrivals):
+            if task_id in self._ended or arrival.time_s > self.stopped_s:
+                continue
+            if arrival.device in self._down:
+                reason = DEVICE_DOWN
+            elif self.stopped_s < float("inf"):
+                reason = "the run was cut short"
+            else:
+                reason = "still under way when the run ended"
+            self.end_task(lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, reason), now_s)
+
+    def summary(self, fidelity: Mapping[str, object], setup_s: Mapping[str, float]) -> dict[str, object]:
+        """The content of summary.json."""
+        scenario = self._scenario
+        figures = summarise(
+            self.tasks,
+            policy=scenario.policy.label,
+            theta_s=scenario.theta_s,
+            warm_up_s=scenario.warm_up_s,
+            duplicates=self.duplicates,
+            stages=scenario.stages,
+            fidelity=fidelity,
+        )
+        figures |= self._overload()
+        return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}
+
+    def _overload(self) -> dict[str, object]:
+        """Whether tasks piled up, as a comparison tells it; None for a run that was cut short."""
+        if self.stopped_s < float("inf"):
+            return {"overloaded": None, "outstanding_s": None}
+        created_s = np.array([task["created_s"] for task in self.tasks], dtype=np.float64)
+        delay_s = np.array([np.inf if task["delay_s"] is None else task["delay_s"] for task in self.tasks])
+        tasks = Tasks(created_s, created_s + delay_s, tuple(task["reason"] for task in self.tasks))
+        overloaded, outstanding_s = overload(tasks, self._scenario.duration_s)
+        return {"overloaded": overloaded, "outstanding_s": outstanding_s}

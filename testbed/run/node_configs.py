@@ -1,0 +1,110 @@
+"""What each agent is told: its place in the scenario, its peers' addresses, its share of the workload."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from node_agent.core.config import NodeConfig, Timeouts
+from node_agent.core.probing import BULK_BYTES, FIRST_PROBES
+from node_agent.models.tables import ActivationFormat, SubModelProfile
+from node_agent.policies import make_policy
+from node_agent.problem import Place
+from node_agent.wire import TensorForm
+from testbed.scenario import Scenario
+from testbed.topology.slowest_hop import longest_hop_s
+
+ROUND_PATIENCE = 4.0  # a round waits this many times as long as the slowest link needs, per stage
+PROBE_PATIENCE = 4.0  # probes of neighbours share links, and find their connections starting
+CONNECT_S = 0.05  # for the connections over each link, all of which are made at the same time [real s]
+
+
+def node_configs(
+    scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm]
+) -> dict[str, NodeConfig]:
+    """What every node is told of itself and its peers, by name; devices first.
+
+    Args:
+        profiles: what the sub-model of each stage costs.
+        forms: what the sub-model of each stage takes.
+    """
+    offloaders: dict[str, list[str]] = defaultdict(list)
+    for offloader, receivers in scenario.offload_to.items():
+        for receiver in receivers:
+            offloaders[receiver].append(offloader)
+    declared = {device.name: (0, device.rate_per_s) for device in scenario.devices}
+    declared |= {s.name: (s.stage, s.capacity_flop_per_s / profiles[s.stage - 1].flop) for s in scenario.servers}
+    in_stage = Counter(stage for stage, _ in declared.values())
+    next_rank = dict.fromkeys(in_stage, 0)
+    patience = timeouts(scenario, forms)
+    parameters = dict(scenario.policy.parameters)
+    coordinator = coordinator_of(scenario)
+    places = {
+        name: Place(stage, tuple(scenario.offload_to.get(name, ()))) for name, (stage, _) in declared.items()
+    }  # fmt: skip
+    sources = _sources(declared, offloaders)
+    configs = {}
+    for name, (stage, rate_per_s) in declared.items():
+        configs[name] = NodeConfig(
+            name=name,
+            stage=stage,
+            stages=scenario.stages,
+            offloaders=tuple(offloaders[name]),
+            receivers=tuple(scenario.offload_to.get(name, ())),
+            rank=next_rank[stage],
+            peers_in_stage=in_stage[stage],
+            declared_rate_per_s=rate_per_s,
+            slot_s=scenario.slot_s,
+            policy=scenario.policy.name,
+            parameters=parameters,
+            theta_s=scenario.theta_s,
+            seed=scenario.seed,
+            input_form=forms[stage - 1] if stage else None,
+            onward_form=forms[stage] if stage < scenario.stages else None,
+            devices=sources[name] if stage > 1 else (),
+            coordinator=coordinator,
+            places=places if name == coordinator else {},
+            timeouts=patience,
+        )
+        next_rank[stage] += 1
+    return configs
+
+
+def _sources(
+    declared: Mapping[str, tuple[int, float]], offloaders: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """The devices whose tasks can get to each node, by name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, (stage, _) in sorted(declared.items(), key=lambda item: item[1][0]):
+        upstream = offloaders.get(name, ())
+        found[name] = (name,) if stage == 0 else tuple(dict.fromkeys(d for peer in upstream for d in found[peer]))
+    return found
+
+
+def tensor_forms(shapes: Sequence[tuple[int, ...]], activation: ActivationFormat) -> tuple[TensorForm, ...]:
+    """What the sub-models of each stage take: an image in bytes, then activations in the format they travel in."""
+    return tuple(
+        TensorForm("uint8" if stage == 0 else activation, tuple(shape)) for stage, shape in enumerate(shapes)
+    )
+
+
+def coordinator_of(scenario: Scenario) -> str | None:
+    """The node that plans for all, where the policy is central: the strongest server of the last stage."""
+    policy = make_policy(scenario.policy.name, scenario.policy.parameters, theta_s=scenario.theta_s)
+    if not policy.central:
+        return None
+    last = scenario.servers_of_stage(scenario.stages)
+    return max(last, key=lambda server: server.capacity_flop_per_s).name
+
+
+def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
+    """How patient nodes must be on this scenario's links; `forms` is what the stages take."""
+    usual = Timeouts()
+    largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
+    slowest_mbit_per_s = min(
+        (shape.rate_mbit_per_s for link in scenario.links for shape in link.shapes), default=1.0
+    )
+    probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
+    connect_s = CONNECT_S * len(scenario.links) / scenario.time_scale
+    return Timeouts(
+        round_s=max(usual.round_s, ROUND_PATIENCE * longest_hop_s(scenario)),
+        probe_s=max(usual.probe_s, PROBE_PATIENCE * 3 * FIRST_PROBES * probe_s, connect_s),
+    )

@@ -1,0 +1,77 @@
+"""What to run, fully decided, and how it ended: what planning makes, and both live and simulated runs carry out."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from node_agent.models.bundle import Bundle
+from node_agent.policies.loading import is_file
+from testbed.fidelity.assessment import FidelityReport
+from testbed.network.emulated import BackendChoice
+from testbed.record.claim import Claim
+from testbed.scenario import Scenario
+from testbed.trace.workload import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run, fully decided. `facts` go into the manifest: how the run was asked for.
+
+    With `require_fidelity`, a network that does not hold before the run ends it there. `link_traces` are the contents
+    of the network traces' files, by path as the topology states it. `claim` keeps other commands out of the run
+    directory for as long as there is the plan.
+    """
+
+    scenario: Scenario
+    topology_text: str
+    arrivals: Sequence[Arrival]
+    bundle: Bundle
+    run_directory: Path
+    run_id: str
+    backend: BackendChoice
+    facts: dict[str, Any]
+    require_fidelity: bool = False
+    link_traces: Mapping[str, bytes] = field(default_factory=dict)
+    claim: Claim | None = None
+
+    @property
+    def topology_sha256(self) -> str:
+        """What tells this topology, with its network traces, from any other (SHA-256 in hex)."""
+        digest = sha256(self.topology_text.encode())
+        for name in sorted(self.link_traces):
+            digest.update(name.encode() + b"\0" + sha256(self.link_traces[name]).digest())
+        return digest.hexdigest()
+
+    def release(self) -> None:
+        """The run has ended: what it wrote now keeps others out of its directory."""
+        if self.claim is not None:
+            self.claim.release()
+
+    @property
+    def link_traces_sha256(self) -> dict[str, str]:
+        """What tells each network trace from any other (SHA-256 in hex), by path as the topology states it."""
+        return {name: sha256(content).hexdigest() for name, content in self.link_traces.items()}
+
+    @property
+    def policy_file(self) -> Path | None:
+        """Where the policy comes from, if it is the user's own."""
+        name = self.scenario.policy.name
+        return Path(name.rpartition(":")[0]) if is_file(name) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its directory, its figures, completed or interrupted, and whether the emulation held."""
+
+    run_directory: Path
+    summary: dict[str, object] | None
+    exit_reason: str
+    report: FidelityReport | None = None  # None for a simulation
+
+
+def new_run_id() -> str:
+    """A short name that no other run on this machine has."""
+    return secrets.token_hex(4)

@@ -1,0 +1,139 @@
+"""From what a person asked for to a plan: a topology and a trace, or the directory of a recorded run."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from node_agent.models import Bundle, load_bundle
+from testbed.network.emulated import BackendChoice
+from testbed.record.reading import Asked, RecordedRun, model_sha256, read_recorded
+from testbed.record.run_directory import new_run_directory
+from testbed.run.plan import Plan, new_run_id
+from testbed.scenario import Scenario
+from testbed.topology import Topology, load_topology
+from testbed.topology.choices import anchored, check_policy
+from testbed.trace.workload import Arrival, check_trace, check_volume, generate, read_trace
+
+
+def plan_run(
+    topology_path: Path,
+    *,
+    trace_path: Path | None = None,
+    duration_s: float | None = None,
+    seed: int | None = None,
+    policy: str | None = None,
+    out: Path | None = None,
+    backend: BackendChoice = "auto",
+    make_directory: bool = True,
+) -> Plan:
+    """A run of a topology file; None leaves what the file says. Without a trace, one is drawn from rates and seed.
+
+    Without `make_directory` the run directory is only named: for a check that leaves nothing behind.
+
+    Raises:
+        InputError: topology, trace or options cannot be used.
+    """
+    policy = None if policy is None else anchored(policy, os.getcwd())
+    topology = load_topology(topology_path, policy=policy)
+    arrivals = read_trace(trace_path) if trace_path is not None else None
+    source = str(trace_path) if trace_path is not None else "generated"
+    asked = Asked(seed, duration_s, policy)
+    return _plan(topology, arrivals, asked, source, out=out, backend=backend, make_directory=make_directory)
+
+
+def plan_replay(
+    recorded: Path,
+    *,
+    policy: str | None = None,
+    out: Path | None = None,
+    backend: BackendChoice = "auto",
+) -> Plan:
+    """The run in the directory `recorded` again: same topology, draws, arrivals, samples and events.
+
+    Raises:
+        InputError: not a run directory, or its inputs or its model were changed since.
+    """
+    run = read_recorded(recorded)
+    if policy is None:
+        policy = run.policy
+    else:
+        policy = anchored(policy, os.getcwd())
+        check_policy(policy)  # what was recorded may be what nobody may ask for any more
+    return _plan(
+        run.topology(policy),
+        run.arrivals(),
+        Asked(run.asked.seed, run.asked.duration_s, policy),
+        f"replay of {recorded}",
+        out=out,
+        backend=backend,
+        run=run,
+    )
+
+
+def check_topology(path: Path) -> tuple[Scenario, Bundle]:
+    """All that a run or a simulation of a topology file checks before anything is made; draws no workload.
+
+    Raises:
+        InputError: it cannot be run; what `plan_run` would raise.
+    """
+    scenario = load_topology(path).resolve()
+    bundle = check_model(scenario)
+    check_volume(scenario, bundle.sample_count)
+    return scenario, bundle
+
+
+def check_model(scenario: Scenario) -> Bundle:
+    """The scenario's model. Raises InputError if one of the files that a run needs is missing or cannot be read."""
+    bundle, model = load_bundle(scenario.model.name), scenario.model  # whose weights the topology's reading has checked
+    bundle.exit_table(model.cut)
+    bundle.profiles(model.cut, model.activation)
+    bundle.evaluation  # noqa: B018 - reading it is the check
+    return bundle
+
+
+def _plan(
+    topology: Topology,
+    arrivals: Sequence[Arrival] | None,
+    asked: Asked,
+    source: str,
+    *,
+    out: Path | None,
+    backend: BackendChoice,
+    make_directory: bool = True,
+    run: RecordedRun | None = None,
+) -> Plan:
+    scenario = topology.resolve(seed=asked.seed, duration_s=asked.duration_s)
+    bundle = check_model(scenario)
+    if run is not None:
+        run.check_model(bundle)
+    if arrivals is None:
+        arrivals = generate(scenario, sample_count=bundle.sample_count)
+    check_trace(arrivals, scenario, bundle.sample_count, source=source)
+    run_id = new_run_id()
+    run_directory, claim = out or Path("runs") / run_id, None
+    if make_directory:
+        run_directory, claim = new_run_directory(out, scenario.name, scenario.policy.label, run_id)
+    return Plan(
+        scenario=scenario,
+        topology_text=topology.text,
+        arrivals=arrivals,
+        bundle=bundle,
+        run_directory=run_directory,
+        claim=claim,
+        run_id=run_id,
+        backend=backend,
+        link_traces=topology.traces,
+        facts={
+            "argv": sys.argv,
+            "asked": msgspec.to_builtins(asked),
+            "topology_folder": topology.folder,
+            "policy_parameters": dict(scenario.policy.parameters),
+            "policy_label": scenario.policy.stated_label,
+            "seed": scenario.seed,
+            "model_sha256": model_sha256(bundle),
+            "workload": source,
+        },
+    )

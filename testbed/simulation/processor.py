@@ -1,0 +1,98 @@
+"""Compute in virtual time: what sub-models answer is looked up, how long they take follows from work and capacity."""
+
+from collections.abc import Callable, Sequence
+
+from node_agent.core.events import ComputeFinished
+from node_agent.models.tables import ExitScores
+from node_agent.wire import Tensor, TensorForm
+from testbed.virtual_time import Calendar, Entry
+
+ServiceTime = Callable[[str, float], float]  # server, work / capacity [s] -> service time of one task [s]
+
+
+def paced(_server: str, paced_s: float) -> float:
+    """Work / capacity, as the emulation's paced compute keeps it."""
+    return paced_s
+
+
+class SampleTensor(Tensor, frozen=True):
+    """A tensor that stands for an evaluation sample on its way through the stages: its bytes are all zero."""
+
+    sample: int
+
+
+class Answers:
+    """What the sub-models answer: looked up, as measured on every evaluation sample before."""
+
+    def __init__(self, scores: ExitScores, forms: Sequence[TensorForm]) -> None:
+        """`scores` has a column per stage; `forms` are what the stages take."""
+        self._confidence = scores.confidence.T.tolist()
+        self._prediction = scores.prediction.T.tolist()
+        data = [bytes(form.byte_count) for form in forms]
+        samples = range(len(scores.confidence))
+        self._tensors = [
+            [SampleTensor(form, zeros, sample) for sample in samples] for form, zeros in zip(forms, data, strict=True)
+        ]
+
+    def offered(self, sample: int) -> Tensor:
+        """What a device sends."""
+        return self._tensors[0][sample]
+
+    def of(self, stage: int, tensor: Tensor) -> ComputeFinished:
+        """What the sub-model of a stage (1-based) answers; to a measurement without a sample, as to the first one."""
+        sample = tensor.sample if isinstance(tensor, SampleTensor) else 0
+        return ComputeFinished(
+            prediction=self._prediction[stage - 1][sample],
+            confidence=self._confidence[stage - 1][sample],
+            activation=self._tensors[stage][sample] if stage < len(self._tensors) else None,
+            overrun=False,
+        )
+
+
+class Processor:
+    """Serves one tensor at a time; a change of capacity meets the task in service."""
+
+    def __init__(
+        self, server: str, stage: int, *, work_flop: float, capacity_flop_per_s: float, answers: Answers,
+        agenda: Calendar, service_time: ServiceTime,
+    ) -> None:
+        self._server = server
+        self._stage = stage
+        self._work_flop = work_flop
+        self._capacity = capacity_flop_per_s
+        self._answers = answers
+        self._agenda = agenda
+        self._service_time = service_time
+        self._entry: Entry | None = None  # the end of service in the agenda
+        self._due_s = 0.0
+        self._answer: ComputeFinished | None = None
+        self._finished: Callable[[ComputeFinished], None] | None = None
+
+    def start(self, tensor: Tensor, finished: Callable[[ComputeFinished], None]) -> None:
+        """Begin service; `finished` is told the answer when it ends."""
+        self._answer, self._finished = self._answers.of(self._stage, tensor), finished
+        self._wait(self._service_time(self._server, self._work_flop / self._capacity))
+
+    def set_capacity(self, capacity_flop_per_s: float) -> None:
+        """Compute at another rate from now on, the task in service included."""
+        if self._entry is not None:
+            left_s = self._due_s - self._agenda.now_s
+            self.abandon()
+            self._wait(left_s * self._capacity / capacity_flop_per_s)
+        self._capacity = capacity_flop_per_s
+
+    def abandon(self) -> None:
+        """The task in service is never answered."""
+        if self._entry is not None:
+            self._agenda.strike(self._entry)
+            self._entry = None
+
+    def _wait(self, left_s: float) -> None:
+        self._due_s = self._agenda.now_s + left_s
+        self._entry = self._agenda.at(self._due_s, self._end, None)
+
+    def _end(self, _: None) -> None:
+        self._entry = None
+        assert self._finished is not None
+        assert self._answer is not None
+        self._finished(self._answer)

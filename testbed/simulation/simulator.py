@@ -1,0 +1,246 @@
+"""One run in virtual time: the same nodes, topology, trace, events and run directory as a live run, without root.
+
+What is simulated is the network (`testbed.simulation.links`) and the passing of service times; what sub-models answer
+was measured on every evaluation sample before. The nodes' own code is the one that runs live.
+"""
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from node_agent.records import Ready, Record, TaskRecord
+from testbed.record.run_directory import Recorder, sub_model_facts
+from testbed.run.bookkeeping import Accounts
+from testbed.run.interrupts import Interrupts
+from testbed.run.node_configs import node_configs, tensor_forms
+from testbed.run.observer import RunObserver
+from testbed.run.plan import Outcome, Plan
+from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange
+from testbed.simulation.failure import SimulationFailed
+from testbed.simulation.links import Links
+from testbed.simulation.nodes import SimulatedNode, World
+from testbed.simulation.processor import Answers, Processor, ServiceTime, paced
+from testbed.simulation.transfers import outside_validation
+from testbed.sizes import largest_task_bytes
+from testbed.virtual_time import Calendar
+
+ACTIONS_AT_ONCE = 2000  # between looks at Ctrl-C and at the clock
+LOOK_EVERY_S = 0.5  # emulated time between looks at whether the run is over
+TELL_EVERY_S = 0.1  # real time
+
+
+class Simulation:
+    """Carries out a plan in virtual time. The same plan gives the same records, to the last digit."""
+
+    def __init__(self, plan: Plan, observer: RunObserver, *, service_time: ServiceTime = paced) -> None:
+        """`service_time` gives how long a server takes for a task; usually its work / capacity."""
+        self._plan = plan
+        self._observer = observer
+        self._service_time = service_time
+        self._accounts: Accounts | None = None
+        self._agenda = Calendar()
+
+    def run(self) -> Outcome:
+        """Run to the end. Ctrl-C ends early and keeps what was recorded.
+
+        Raises:
+            TestbedError: the run failed; what was recorded until then is kept.
+        """
+        plan = self._plan
+        began_s = time.monotonic()
+        with Interrupts() as interrupts:
+            interrupts.deferred = True
+            recorder = Recorder(
+                plan.run_directory,
+                topology_text=plan.topology_text,
+                arrivals=plan.arrivals,
+                labels=plan.bundle.evaluation.labels.tolist(),
+                policy_file=plan.policy_file,
+                link_traces=plan.link_traces,
+                flush_lines=False,
+            )
+            recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
+            reason = "failed"
+            summary: dict[str, object] | None = None
+            try:
+                reason = self._carry_out(recorder, interrupts)
+            except Exception as error:
+                reason = f"failed: {error or type(error).__name__}"
+                raise
+            finally:
+                if self._accounts is not None:
+                    fidelity = {
+                        "simulated": True,
+                        "network_backend": "simulated",
+                        "actions": self._agenda.entered,
+                        "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
+                    }
+                    summary = self._accounts.summary(fidelity, {})
+                recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
+                recorder.finish(summary, reason)
+                plan.release()
+        return Outcome(plan.run_directory, summary, reason)
+
+    @property
+    def _largest_bytes(self) -> int:
+        """Size of the largest task."""
+        model = self._plan.scenario.model
+        profiles = self._plan.bundle.profiles(model.cut, model.activation)
+        return largest_task_bytes(profiles)
+
+    def _carry_out(self, recorder: Recorder, interrupts: Interrupts) -> str:
+        plan, scenario = self._plan, self._plan.scenario
+        self._observer.phase(f"simulating {len(scenario.node_names)} nodes, {len(scenario.links)} links")
+        profiles = plan.bundle.profiles(scenario.model.cut, scenario.model.activation)
+        recorder.describe(
+            backends={"network": "simulated", "compute": "simulated"},
+            sub_models=sub_model_facts(profiles),
+        )
+        accounts = self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
+        course = SimulatedRun(plan, self._agenda, accounts, self._service_time)
+        with _without_collections():
+            course.measure_links()
+            self._observer.started(scenario, len(plan.arrivals))
+            accounts.tell_traces()
+            course.start()
+            try:
+                completed = self._pass_time(accounts, interrupts)
+                course.end()
+            finally:
+                accounts.close(self._agenda.now_s)
+        return "completed" if completed else "interrupted"
+
+    def _pass_time(self, accounts: Accounts, interrupts: Interrupts) -> bool:
+        """Until all tasks have ended; False if Ctrl-C came first."""
+        told_s = time.monotonic()
+        while not accounts.finished(self._agenda.now_s):
+            if interrupts.wanted:
+                accounts.stopped_s = self._agenda.now_s
+                return False
+            self._agenda.run(self._agenda.now_s + LOOK_EVERY_S, ACTIONS_AT_ONCE)
+            if time.monotonic() - told_s > TELL_EVERY_S:
+                told_s = time.monotonic()
+                self._observer.tick(self._agenda.now_s)
+        return True
+
+
+class SimulatedRun:
+    """The course of one run: the nodes, the workload and the events of a plan, put into the agenda."""
+
+    def __init__(self, plan: Plan, agenda: Calendar, accounts: Accounts, service_time: ServiceTime) -> None:
+        scenario = plan.scenario
+        self._scenario = scenario
+        self._arrivals = plan.arrivals
+        self._agenda = agenda
+        self._accounts = accounts
+        self._started = False
+        self._unready = set(scenario.node_names)
+        cut, activation = scenario.model.cut, scenario.model.activation
+        profiles = plan.bundle.profiles(cut, activation)
+        forms = tensor_forms(plan.bundle.input_shapes(cut), activation)
+        answers = Answers(plan.bundle.scores(cut), forms)
+        changing = [frozenset(event.ends) for event in scenario.events if isinstance(event, LinkChange)]
+        self._links = Links(scenario, agenda, changing)
+        self.nodes: dict[str, SimulatedNode] = {}
+        world = World(agenda, self._links, answers, plan.bundle.exit_table(cut), self.nodes, self)
+        capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
+        for name, config in node_configs(scenario, profiles, forms).items():
+            processor = None
+            if not config.is_device:
+                processor = Processor(
+                    name, config.stage, work_flop=float(profiles[config.stage - 1].flop),
+                    capacity_flop_per_s=capacity_of[name], answers=answers, agenda=agenda, service_time=service_time,
+                )  # fmt: skip
+            self.nodes[name] = SimulatedNode(world, config, processor)
+
+    def measure_links(self) -> None:
+        """Let all nodes come up and measure their links, before time zero."""
+        patience_s = next(iter(self.nodes.values())).config.timeouts.probe_s
+        self._agenda.now_s = -2 * patience_s
+        for node in self.nodes.values():
+            node.up = True  # all listen before the first one speaks
+        for node in self.nodes.values():
+            node.come_up()
+        while not self._agenda.run(0.0, ACTIONS_AT_ONCE):
+            pass
+        if self._unready:
+            raise SimulationFailed(f"no answer over the simulated network: {', '.join(sorted(self._unready))}")
+
+    def start(self) -> None:
+        """Time zero: the nodes begin, the workload and the events wait for their time."""
+        self._started = True
+        for event in self._scenario.events:
+            self._agenda.at(event.at_s, self._inject, event)
+        if self._arrivals:
+            self._agenda.at(self._arrivals[0].time_s, self._offer, 0)
+        for node in self.nodes.values():
+            node.start()
+
+    def end(self) -> None:
+        """Let all nodes tell the last interval, too."""
+        for node in self.nodes.values():
+            node.end()
+
+    def told(self, record: Record) -> None:
+        """A node has told something."""
+        now_s = self._agenda.now_s
+        if isinstance(record, Ready):
+            if self._started:  # it came up during the run
+                self._agenda.at(now_s, self._start_node, (record.node, self.nodes[record.node].life))
+            elif record.unreachable:
+                peers = ", ".join(record.unreachable)
+                raise SimulationFailed(f"no answer over the simulated network: {record.node} -> {peers}")
+            else:
+                self._unready.discard(record.node)
+            return
+        self._accounts.take(record, now_s)
+        if isinstance(record, TaskRecord) and self._accounts.finished(now_s):
+            self._agenda.stop()
+
+    def _start_node(self, ready: tuple[str, int]) -> None:
+        name, life = ready
+        node = self.nodes[name]
+        if node.up and not node.started and node.life == life:  # it may have gone down since, and come up anew
+            node.start()
+
+    def _offer(self, task_id: int) -> None:
+        arrival = self._arrivals[task_id]
+        if task_id + 1 < len(self._arrivals):
+            self._agenda.at(self._arrivals[task_id + 1].time_s, self._offer, task_id + 1)
+        self.nodes[arrival.device].offer(task_id, arrival.sample, arrival.time_s)
+
+    def _inject(self, event: Event) -> None:
+        match event:
+            case LinkChange(_, ends, shape, sender=sender):
+                self._links.change(ends, shape, sender=sender)
+            case CapacityChange(_, server, capacity):
+                processor = self.nodes[server].processor
+                assert processor is not None
+                processor.set_capacity(capacity)
+            case NodeChange(_, name, up):
+                self._switch(name, up=up)
+            case RateChange():
+                pass  # the arrivals of the trace hold it
+        self._accounts.injected(event, self._agenda.now_s)
+
+    def _switch(self, name: str, *, up: bool) -> None:
+        node = self.nodes[name]
+        if up and not node.up:
+            self._accounts.came_up(name)
+            node.come_up()
+        elif not up and node.up:
+            node.go_down()
+            self._accounts.went_down(name, self._agenda.now_s)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Do not look for cyclic garbage: a simulation makes millions of objects and hardly any cycle."""
+    wanted = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if wanted:
+            gc.enable()

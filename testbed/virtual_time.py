@@ -1,0 +1,79 @@
+"""Virtual time: what will happen, in the order of its time."""
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+Action = Callable[[Any], None]
+Entry = list[Any]  # time, number, action (None once struck out), its argument; lists, since the heap compares them
+
+SPAN_S = 0.25  # a power of two, so that every time belongs to exactly one span
+
+
+class Calendar:
+    """Actions by time; of those due at the same time, the one entered first comes first.
+
+    Decision: only the present span lies in a heap, later ones in plain lists, because most of what is entered for later
+    are timers that are struck out before they are due; rejected: one heap, where they cost as much as what is done.
+    """
+
+    def __init__(self, now_s: float = 0.0) -> None:
+        self.now_s = now_s
+        self.entered = 0
+        self._heap: list[Entry] = []
+        self._span = -math.inf  # the number of the span in the heap, which also takes what is earlier
+        self._later: defaultdict[float, list[Entry]] = defaultdict(list)
+        self._stopped = False
+
+    def at(self, time_s: float, action: Action, argument: Any) -> Entry:  # noqa: ANN401 - whatever the action takes
+        """Enter an action; a time that has passed means now. The entry is there to be struck out."""
+        self.entered = number = self.entered + 1
+        now_s = self.now_s
+        entry: Entry = [time_s if time_s > now_s else now_s, number, action, argument]
+        span = time_s // SPAN_S
+        if span <= self._span:
+            heapq.heappush(self._heap, entry)
+        elif time_s < math.inf:
+            self._later[span].append(entry)
+        return entry
+
+    @staticmethod
+    def strike(entry: Entry) -> None:
+        """It shall not be carried out; one that has been is no matter."""
+        entry[2] = None
+
+    def stop(self) -> None:
+        """End `run` after the action in hand."""
+        self._stopped = True
+
+    def run(self, until_s: float, most: int) -> bool:
+        """Carry out what is due up to `until_s`, at most `most` actions; True once there is nothing more by then."""
+        self._stopped = False
+        heap, pop = self._heap, heapq.heappop
+        for _ in range(most):
+            if not heap and not self._turn_to_next_span(until_s):
+                self.now_s = max(self.now_s, until_s)
+                return True
+            if heap[0][0] > until_s:
+                self.now_s = max(self.now_s, until_s)
+                return True
+            time_s, _, action, argument = pop(heap)
+            if action is not None:
+                self.now_s = time_s
+                action(argument)
+                if self._stopped:
+                    return False
+        return False
+
+    def _turn_to_next_span(self, until_s: float) -> bool:
+        """Fill the empty heap from the lists; False if nothing is left up to `until_s`."""
+        last = until_s // SPAN_S
+        while self._later and (span := min(self._later)) <= last:
+            self._heap += [entry for entry in self._later.pop(span) if entry[2] is not None]
+            self._span = span
+            if self._heap:
+                heapq.heapify(self._heap)
+                return True
+        return False

@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import pytest
+
+from cli.printing.summary_lines import print_summary, render_summary
+from testbed.record.summary import summarise
+
+RUN = Path("runs/20260101T000000Z-demo-dto-ee-1a2b")
+FIDELITY = {
+    "network_backend": "userspace", "frames_relayed": 20000, "frames_late": 3, "frames_dropped": 5,
+    "worst_frame_lateness_s": 0.0041, "relay_cpu_s": 4.1, "agents_cpu_s": 12.3, "host_cpu_share": 0.5,
+    "compute_overruns": 0, "replay_lateness_p99_s": 0.0009, "verdict": "held", "reasons": [],
+    "expected_delay_s": {"mean": 0.199, "p50": 0.2, "p95": 0.288, "p99": 0.2979},
+    "delay_off": {"mean": 0.005, "p50": 0.0, "p95": 0.0069, "p99": 0.0003},
+}  # fmt: skip
+
+
+def task(created_s, delay_s, *, correct=True, exit_stage=1, attempts=1, reason=None):
+    return {
+        "status": "lost" if reason else "completed", "created_s": created_s, "delay_s": delay_s, "correct": correct,
+        "exit_stage": exit_stage, "attempts": attempts, "forced_exit": False, "reason": reason,
+    }  # fmt: skip
+
+
+def summary_of(tasks, fidelity):
+    figures = summarise(
+        tasks, policy="dto-ee", theta_s=2.0, warm_up_s=6.0, duplicates=0, stages=3, fidelity=fidelity
+    )
+    return {**figures, "seed": 7, "topology": "demo", "setup_s": {"network": 1.04, "agents": 4.4}}
+
+
+@pytest.fixture
+def summary():
+    tasks = [task(1.0, 9.0), task(8.0, 0.1), task(9.0, 0.3, correct=False, exit_stage=3, attempts=2)]
+    return summary_of([*tasks, task(10.0, None, reason="its device was down")], FIDELITY)
+
+
+def test_it_says_what_happened(summary):
+    text = render_summary(summary, RUN)
+    for expected in (
+        "Run        demo under dto-ee, seed 7",
+        "Tasks      4 offered, 3 completed, 1 lost\n           lost: 1 because its device was down",
+        "sent again: 1 (at most 2 attempts)",
+        "Delay      mean 200 ms   p50 200 ms   p95 290 ms   p99 298 ms",
+        "Accuracy   50.0 %",
+        "Exits      stage 1 50.0 %   stage 2 0.0 %   stage 3 50.0 %",
+        "Utility    0.800 s = 2 s x accuracy - mean delay",
+        "over the 2 tasks completed of those offered after 6 s",
+        "Fidelity   held\n           expected: mean 199 ms (+0.5 %)   p50 200 ms (+0.0 %)\n"
+        "                     p95 288 ms (+0.7 %)   p99 298 ms (+0.0 %)\n",
+        "network (userspace): 5 frames lost that should not have been",
+        "frames over 1 ms late: 3 of 20000 (0.01 %); the worst 4.1 ms",
+        "compute: every task was served in its emulated time",
+        "Set-up     network after 1.0 s, agents after 4.4 s",
+        f"Files      {RUN}",
+    ):
+        assert expected in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_figures_over_no_task_are_dashes():
+    text = render_summary(summary_of([], {}), RUN)
+    for expected in ("mean -   p50 -", "Accuracy   -", "stage 3 -", "Utility    - ="):
+        assert expected in text
+    assert "Fidelity" not in text
+
+
+def test_a_run_that_ended_before_its_fidelity_was_known_can_be_told():
+    assert "this machine: - busy" in render_summary(summary_of([], {"network_backend": None, "frames_late": None}), RUN)
+
+
+def fidelity_lines(**changes):
+    text = render_summary(summary_of([], FIDELITY | changes), RUN)
+    lines = [line[11:] for line in text.splitlines()]
+    return lines[next(n for n, line in enumerate(text.splitlines()) if line.startswith("Fidelity")) :]
+
+
+def test_the_verdict_comes_first_with_its_reasons():
+    assert fidelity_lines(verdict="held", reasons=[])[0] == "held"
+    reasons = [
+        "12 % of the tasks were delayed by this machine (bound 5 %)",
+        "this machine is the likely cause: 99 % of its processors' time was in use, processes waited for one 80 % of "
+        "the time",
+    ]
+    lines = fidelity_lines(verdict="strained", reasons=reasons)
+    assert " ".join(lines[:4]).startswith(f"strained: {reasons[0]} {reasons[1]} expected: mean 199 ms")
+    assert max(map(len, lines)) <= 69
+    assert not any(line.startswith("%") for line in lines)  # no number is parted from its unit
+
+
+def test_the_worst_paths_are_named():
+    def path(name, measured_s, excess_s):
+        return {"path": [name, "switch", "near"], "delay_s": 0.01, "measured_delay_s": measured_s,
+                "excess_p10_s": excess_s}  # fmt: skip
+
+    paths = [path("a", 0.0101, 0.0002), path("b", 0.0095, -0.0001), path("c", None, None)]
+    lines = fidelity_lines(paths=paths)
+    assert "worst path before: b - near, 9.50 ms for 10 ms" in lines
+    assert "worst path during: a - near, +0.20 ms" in lines
+    early = path("d", 0.01, -0.03)
+    assert "worst path during: d - near, -30.00 ms" in fidelity_lines(paths=[*paths, early])
+    assert not any("worst path" in line for line in fidelity_lines(paths=paths[2:]))
+
+
+def test_lateness_of_changes_is_told_if_there_were_any():
+    told = {"injected": 581, "skipped": 0, "lateness_p99_s": 0.0061, "worst_lateness_s": 0.0116}
+    line = "changes injected: 581, 99 % at most 6.1 ms late, the worst 11.6 ms"
+    assert line in fidelity_lines(changes=told)
+    assert f"{line}, 7 steps of traces left out" in fidelity_lines(changes=told | {"skipped": 7})
+    none = {"injected": 0, "skipped": 0, "lateness_p99_s": None, "worst_lateness_s": None}
+    assert not any("changes" in line for line in (*fidelity_lines(changes=none), *fidelity_lines()))
+
+
+def test_timers_touched_tasks_and_pressure_are_told_where_they_are_known():
+    lines = fidelity_lines(
+        timers=400, timers_late=2, worst_timer_lateness_s=0.0042, tasks_touched_share=0.031,
+        host={"pressure_some_share": 0.25},
+    )  # fmt: skip
+    assert "timers over 1 ms late: 2 of 400 (0.50 %); the worst 4.2 ms" in lines
+    assert "tasks that this machine delayed: 3.1 %" in lines
+    assert "processes waited for a processor 25 % of the time" in lines
+
+
+def test_netem_does_not_tell_how_late_frames_were():
+    assert not any("1 ms late" in line for line in fidelity_lines(network_backend="netem"))
+
+
+def test_piped_it_is_the_same_text_without_colour(summary, capsys):
+    print_summary(summary, RUN)
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed == render_summary(summary, RUN).splitlines()

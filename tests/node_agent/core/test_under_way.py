@@ -1,0 +1,221 @@
+"""Tasks sent on and not yet acknowledged: each is known once, whatever is lost, late, or told twice."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node_agent.core.config import NodeConfig, Timeouts
+from node_agent.core.events import (
+    CancelTimer,
+    ComputeFinished,
+    Received,
+    RunStarted,
+    Send,
+    SetTimer,
+    StartCompute,
+    TaskArrived,
+    TimerFired,
+)
+from node_agent.core.machine import DeviceCore, ServerCore
+from node_agent.wire import Ack, Probe, ProbeAck, Result, Status, Task, Tensor
+from tests.node_agent.virtual import ACTIVATION, IMAGE, World, synthetic_table
+
+PICTURE = Tensor(IMAGE, bytes(IMAGE.byte_count))
+UNSURE = ComputeFinished(1, 0.0, Tensor(ACTIVATION, bytes(ACTIVATION.byte_count)), overrun=False)
+DEVICES, RECEIVERS = ("d1", "d2"), ("b1", "b2", "b3")
+
+
+def config(name, stage, offloaders, receivers):
+    return NodeConfig(
+        name=name, stage=stage, stages=2, offloaders=offloaders, receivers=receivers, rank=0, peers_in_stage=1,
+        declared_rate_per_s=10.0, slot_s=1e6, policy="join-shortest-queue", parameters={}, theta_s=2.0, seed=1,
+        input_form=IMAGE if stage else None, onward_form=ACTIVATION if stage else IMAGE,
+        timeouts=Timeouts(ack_s=1.0, result_s=5.0),
+    )  # fmt: skip
+
+
+class Played:
+    """One core between neighbours that are played by hand: what it sent, and the timers it has set."""
+
+    def __init__(self, core):
+        self.core, self.now_s = core, 0.0
+        self.sent = []  # (receiver, task) in their order
+        self.timers = {}
+        self.computing = False
+        self.give(RunStarted())
+
+    def give(self, event):
+        self.now_s += 0.01
+        for effect in self.core.handle(event, self.now_s):
+            match effect:
+                case Send(peer, _, Task() as task, _):
+                    self.sent.append((peer, task))
+                case SetTimer(key, at_s):
+                    self.timers[key] = at_s
+                case CancelTimer(key):
+                    self.timers.pop(key, None)
+                case StartCompute():
+                    self.computing = True
+        self.core.tasks.check()
+
+    def acknowledge(self, place, peer=None):
+        receiver, task = self.sent[place % len(self.sent)]
+        self.give(Received(peer or receiver, Ack(task.task_id, task.sequence, self.now_s, 1)))
+
+    def fire(self, place, kinds=("ack",)):
+        keys = [key for key in self.timers if key[0] in kinds]
+        if keys:
+            key = keys[place % len(keys)]
+            del self.timers[key]
+            self.give(TimerFired(key))
+
+    def fire_all(self):
+        for _ in range(1000):
+            if not any(key[0] in ("ack", "result") for key in self.timers):
+                return
+            self.fire(0, ("ack", "result"))
+        raise AssertionError("timers without end")
+
+    def counted(self):
+        return Counter({name: r.unacked for name, r in self.core.routing.receivers.items() if r.unacked})
+
+
+def server():
+    return Played(ServerCore(config("a1", 1, DEVICES, RECEIVERS), synthetic_table(2)))
+
+
+def offer(played, device, task_id, attempt):
+    """A device offers a task, the server serves it, unsure, and sends it on."""
+    played.give(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
+    played.give(UNSURE)
+
+
+PLACE = st.integers(0, 40)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("offer"), st.sampled_from(DEVICES), st.integers(1, 4), st.integers(1, 3)),
+        st.tuples(st.just("served")),
+        st.tuples(st.just("acknowledge"), PLACE),
+        st.tuples(st.just("acknowledge"), PLACE, st.sampled_from(RECEIVERS)),  # whoever it was sent to
+        st.tuples(st.just("time out"), PLACE),
+        st.tuples(st.just("says"), st.sampled_from(RECEIVERS)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_a_server_never_counts_a_task_that_is_not_under_way(steps):
+    """The counts agree after every step, and none is left when all is acknowledged or given up."""
+    played = server()
+    for step in steps:
+        match step:
+            case "offer", device, task_id, attempt:
+                played.give(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
+            case "served",:
+                if played.computing:
+                    played.computing = False
+                    played.give(UNSURE)
+            case "acknowledge", *place:
+                if played.sent:
+                    played.acknowledge(*place)
+            case "time out", place:
+                played.fire(place)
+            case "says", receiver:
+                played.give(Received(receiver, Probe(1, IMAGE), PICTURE))  # a sign of life, whatever it says
+                played.give(Received(receiver, Status(2)))
+    for place in range(len(played.sent)):
+        played.acknowledge(place)
+    assert not played.counted()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("arrive")),
+            st.tuples(st.just("acknowledge"), PLACE),
+            st.tuples(st.just("acknowledge"), PLACE, st.sampled_from(RECEIVERS)),
+            st.tuples(st.just("answer"), PLACE),
+            st.tuples(st.just("time out"), PLACE),
+        ),
+        max_size=60,
+    )
+)
+def test_a_device_never_counts_a_task_that_is_not_under_way(steps):
+    played = Played(DeviceCore(config("d1", 0, (), RECEIVERS)))
+    for number, step in enumerate(steps):
+        match step:
+            case "arrive",:
+                played.give(TaskArrived(number, 0, played.now_s, PICTURE))
+            case "acknowledge", *place:
+                if played.sent:
+                    played.acknowledge(*place)
+            case "answer", place:
+                if played.sent:
+                    peer, task = played.sent[place % len(played.sent)]
+                    played.give(Received(peer, Result(task.task_id, task.attempt, 1, 0.9, 1, False, ())))
+            case "time out", place:
+                played.fire(place, ("ack", "result"))
+    played.fire_all()
+    assert not played.counted()
+
+
+def test_two_messages_of_one_task_and_attempt_are_two_tasks_under_way():
+    """The server's own second attempt and the device's second are told apart; both leave no trace in the end."""
+    played = server()
+    offer(played, "d1", 7, 1)
+    played.fire(0)  # not acknowledged: the server sends it elsewhere, as attempt 2
+    offer(played, "d1", 7, 2)  # the device's patience has ended, too: attempt 2 as well
+    second, third = played.sent[1:]
+    assert second[1].attempt == third[1].attempt == 2
+    assert second[1].sequence != third[1].sequence
+    assert sum(played.counted().values()) == 2
+    played.acknowledge(1)
+    assert played.counted() == Counter({third[0]: 1})
+    played.acknowledge(2)
+    assert not played.counted()
+
+
+def test_tasks_of_two_devices_with_one_number_are_told_apart():
+    played = server()
+    offer(played, "d1", 7, 1)
+    offer(played, "d2", 7, 1)
+    assert sum(played.counted().values()) == 2
+    for place in (0, 1):
+        played.acknowledge(place)
+    assert not played.counted()
+
+
+def test_a_receiver_that_is_back_still_has_what_is_on_its_way_there():
+    """Its queue is unknown then; a task sent there is known until it is acknowledged or given up, no longer."""
+    played = server()
+    for task_id in range(1, 7):
+        offer(played, "d1", task_id, 1)
+    receiver = played.sent[0][0]
+    under_way = played.counted()[receiver]
+    assert under_way == 2
+    played.fire(0)  # the first is given up: the receiver is suspect
+    played.give(Received(receiver, Status(3)))
+    played.give(Received(receiver, Probe(1, IMAGE), PICTURE))
+    assert played.core.routing.receivers[receiver].alive
+    assert played.counted()[receiver] == under_way - 1
+    for place in range(len(played.sent)):
+        played.acknowledge(place)
+    assert not played.counted()
+
+
+def test_an_answer_to_a_probe_of_an_earlier_life_measures_nothing():
+    world = World({"a1": (1, 30.0)}, {"d1": 2.0}, plan=[(5.0, lambda w: w.kill("d1")), (6.0, lambda w: w.revive("d1"))])
+    stale = ProbeAck(1, 6.5)  # the first probe of any life had the number 1
+    world.plan.append((6.001, lambda w: w.give("d1", Received("a1", stale))))
+    seen = []
+    world.plan.append((6.002, lambda w: seen.append(w.nodes["d1"].routing.receivers["a1"].link.transfer_s)))
+    world.plan.append((6.9, lambda w: seen.append(w.nodes["d1"].routing.receivers["a1"].link.transfer_s)))
+    world.run(8.0)
+    before, after = seen
+    assert before == 0.0  # nothing measured yet
+    assert after == pytest.approx(0.01)

@@ -1,0 +1,435 @@
+"""Executors: how long service takes, and that the answer is the sub-model's own."""
+
+import mmap
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import ValidationError
+
+from node_agent.core.events import ComputeFinished
+from node_agent.errors import TestbedError
+from node_agent.process.executor import PacedExecutor, QuotaExecutor, as_tensor, inference
+from node_agent.process.punctual import Priority
+from node_agent.wire import Tensor, TensorForm
+
+pytestmark = pytest.mark.timing
+
+ROOT = Path(__file__).parents[3]
+IMAGE = Tensor(TensorForm("uint8", (2, 3)), bytes(range(6)))
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    from node_agent.models import load_bundle
+
+    return load_bundle("glyphs")
+
+
+def answer(tensor: Tensor, *, activation: Tensor | None = None) -> ComputeFinished:
+    """An answer from which one can see what it was made of."""
+    return ComputeFinished(sum(bytes(tensor.data)), 0.5, activation, overrun=False)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("shape", [(1,), (1, 3, 4, 4), (2, 5)])
+def test_arrays_travel_unchanged(dtype, shape):
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    tensor = as_tensor(array)
+    assert tensor.form == TensorForm(dtype, shape)
+    assert tensor.form.byte_count == len(tensor.data)
+    back = np.frombuffer(bytes(tensor.data), dtype=dtype).reshape(shape)
+    assert (back == array).all()
+
+
+def test_an_array_in_another_order_is_put_in_order():
+    array = np.arange(12, dtype=np.float32).reshape(3, 4).T[::2]
+    assert bytes(as_tensor(array).data) == np.array([[0, 4, 8], [2, 6, 10]], dtype=np.float32).tobytes()
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((2, 0), dtype=np.uint8)], ids=["float64", "empty"])
+def test_what_the_wire_does_not_know_is_refused(array):
+    with pytest.raises(ValidationError):
+        as_tensor(array)
+
+
+@pytest.mark.parametrize("activation", ["float32", "float16"])
+def test_inference_answers_as_the_sub_model_itself(glyphs, activation):
+    first, last = glyphs.sub_models((2, 5))
+    image = glyphs.evaluation.images[7:8]
+    expected = first.infer(image, activation)
+    found = inference(first, activation)(as_tensor(image))
+    assert (found.prediction, found.confidence, found.overrun) == (expected.prediction, expected.confidence, False)
+    assert found.activation.form == TensorForm(activation, expected.activation.shape)
+    assert bytes(found.activation.data) == expected.activation.tobytes()
+
+    expected_last = last.infer(expected.activation, activation)
+    received = Tensor(found.activation.form, bytes(found.activation.data))  # read-only, as it comes from a socket
+    found_last = inference(last, activation)(received)
+    assert found_last == ComputeFinished(expected_last.prediction, expected_last.confidence, None, overrun=False)
+
+
+def paced(*, work=1e6, capacity=1e7, time_scale=1.0, real_s=0.0) -> PacedExecutor:
+    """Service takes 0.1 s unless told otherwise; the real work takes `real_s`."""
+
+    def infer(tensor: Tensor) -> ComputeFinished:
+        time.sleep(real_s)
+        return answer(tensor)
+
+    return PacedExecutor(infer, work, capacity, time_scale, Priority())
+
+
+def test_service_takes_work_over_capacity():
+    executor = paced()
+    assert executor.due_s() is None
+    assert executor.collect(1e9) is None
+    assert executor.fileno() is None
+    executor.start(IMAGE, 5.0, 5.0)
+    assert executor.due_s() == pytest.approx(5.1)
+    assert executor.collect(5.0999) is None
+    assert executor.collect(5.1) == ComputeFinished(15, 0.5, None, overrun=False)
+    assert executor.due_s() is None
+    assert executor.collect(6.0) is None
+    executor.close()
+
+
+def test_a_late_end_of_service_is_told():
+    executor = paced()
+    executor.start(IMAGE, 5.0, 5.0)
+    assert executor.collect(5.125).late_s == pytest.approx(0.025)
+    executor.start(IMAGE, 6.0, 6.0)
+    executor.set_capacity(2e7, 6.0)
+    assert executor.collect(6.25).late_s == pytest.approx(0.2)
+
+
+def burnt(tensor: Tensor) -> ComputeFinished:
+    """An answer after 20 ms of CPU time."""
+    end_s = time.thread_time() + 0.02
+    while time.thread_time() < end_s:
+        pass
+    return answer(tensor)
+
+
+def test_the_cpu_time_of_the_sub_model_is_counted():
+    executor = PacedExecutor(burnt, 1e6, 1e7, 1.0, Priority())
+    assert executor.cpu_s == 0
+    for _ in range(2):
+        executor.start(IMAGE, 0.0, 0.0)
+        executor.collect(1.0)
+    assert 0.04 <= executor.cpu_s < 0.045
+    assert paced(real_s=0.03).cpu_s < 0.01
+
+
+def test_a_process_of_its_own_tells_the_cpu_time_of_its_sub_model():
+    executor = QuotaExecutor(burnt, ())
+    for _ in range(2):
+        executor.start(IMAGE, 0.0, 0.0)
+        assert collect(executor).late_s == 0
+    assert 0.04 <= executor.cpu_s < 0.045
+    executor.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "due_s"),
+    [
+        ([(5.04, 2e7)], 5.07),  # 60 ms of work left, at twice the speed
+        ([(5.04, 1e6)], 5.64),
+        ([(5.05, 5e6), (5.10, 2.5e7)], 5.11),  # half of the work, then a quarter in the next 50 ms, then the rest
+        ([(5.0, 1e7)], 5.1),
+        ([(5.1, 1e6)], 5.1),  # too late: service has ended
+    ],
+)
+def test_a_change_of_capacity_in_service_conserves_the_work_left(changes, due_s):
+    executor = paced()
+    executor.start(IMAGE, 5.0, 5.0)
+    for now_s, capacity in changes:
+        executor.set_capacity(capacity, now_s)
+    assert executor.due_s() == pytest.approx(due_s)
+    assert executor.collect(executor.due_s()) is not None
+    executor.start(IMAGE, 9.0, 9.0)
+    assert executor.due_s() == pytest.approx(9.0 + 1e6 / changes[-1][1])
+
+
+def test_a_change_of_capacity_while_idle_counts_from_the_next_task_on():
+    executor = paced()
+    executor.set_capacity(1e6, 3.0)
+    assert executor.due_s() is None
+    executor.start(IMAGE, 5.0, 5.0)
+    assert executor.due_s() == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("work", "time_scale", "overrun"),
+    [
+        (1e5, 1.0, True),  # 10 ms where the real work takes 30
+        (5e6, 1.0, False),
+        (1e5, 100.0, False),  # 10 emulated ms are a real second
+        (1e5, 2.0, True),
+    ],
+)
+def test_real_work_that_takes_longer_than_it_should_is_an_overrun(work, time_scale, overrun):
+    executor = paced(work=work, time_scale=time_scale, real_s=0.03)
+    executor.start(IMAGE, 0.0, 0.0)
+    assert executor.collect(1.0).overrun is overrun
+
+
+@pytest.mark.parametrize(("begun_s", "overrun"), [(5.0, False), (5.5, False), (5.98, True)])
+def test_a_task_that_begins_late_is_paced_from_when_it_was_wanted(begun_s, overrun):
+    """Of a second, 30 ms are work: begun 980 ms late, it cannot be done in time."""
+    executor = paced(work=1e7, real_s=0.03)
+    executor.start(IMAGE, 5.0, begun_s)
+    assert executor.due_s() == pytest.approx(6.0)
+    assert executor.collect(6.2).overrun is overrun
+
+
+def test_a_capacity_that_changes_before_a_wanted_task_begins_is_the_one_it_is_paced_by():
+    executor = paced()
+    executor.set_capacity(2e7, 5.001)
+    executor.start(IMAGE, 5.0, 5.002)
+    assert executor.due_s() == pytest.approx(5.05)
+
+
+class Noting(Priority):
+    """Notes whether what it is lowered for is said to be brief."""
+
+    def __init__(self):
+        super().__init__()
+        self.brief = []
+
+    def lowered(self, *, brief=False):
+        self.brief.append(brief)
+        return super().lowered(brief=brief)
+
+
+@pytest.mark.parametrize(("real_s", "later"), [(0.01, True), (0.3, False)])
+def test_where_the_kernel_shows_tasks_as_free_real_time_tells_whether_they_are_brief(real_s, later, monkeypatch):
+    """As kernels do that charge whole ticks; of a second, a quarter is brief."""
+    monkeypatch.setattr(time, "thread_time", lambda: 1.0)
+    priority = Noting()
+
+    def infer(tensor: Tensor) -> ComputeFinished:
+        time.sleep(real_s)
+        return answer(tensor)
+
+    executor = PacedExecutor(infer, 1e7, 1e7, 1.0, priority)
+    for now_s in (0.0, 2.0):
+        executor.start(IMAGE, now_s, now_s)
+        executor.collect(now_s + 1.5)
+    assert priority.brief == [False, later]
+
+
+def collect(executor, timeout_s=5.0) -> ComputeFinished:
+    """The answer of a process, once it can be read; words on what was given up may come before it."""
+    deadline_s, found = time.monotonic() + timeout_s, None
+    while found is None:
+        assert select.select([executor.fileno()], [], [], max(0.0, deadline_s - time.monotonic()))[0]
+        found = executor.collect(0.0)
+    return found
+
+
+def child_of(executor) -> int:
+    return executor._pid
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_a_process_of_its_own_gets_and_gives_tensors(dtype):
+    def doubled(tensor: Tensor) -> ComputeFinished:
+        array = np.frombuffer(tensor.data, dtype=tensor.form.dtype).reshape(tensor.form.shape)
+        return ComputeFinished(os.getpid(), float(array.max()), as_tensor(array + array), overrun=False)
+
+    executor = QuotaExecutor(doubled, ())
+    try:
+        for seed in range(3):
+            array = np.random.default_rng(seed).integers(0, 100, (1, 24, 16, 16)).astype(dtype)
+            assert executor.due_s() is None
+            executor.start(as_tensor(array), 0.0, 0.0)
+            found = collect(executor)
+            assert found.prediction == child_of(executor) != os.getpid()
+            assert found.confidence == array.max()
+            assert found.activation.form == TensorForm(dtype, array.shape)
+            assert bytes(found.activation.data) == (array + array).tobytes()
+            assert executor.collect(0.0) is None
+    finally:
+        executor.close()
+
+
+def test_a_process_without_an_activation_to_send_on():
+    executor = QuotaExecutor(answer, ())
+    executor.start(IMAGE, 0.0, 0.0)
+    assert collect(executor) == ComputeFinished(15, 0.5, None, overrun=False)
+    executor.set_capacity(1.0, 0.0)  # the control group's business
+    executor.close()
+
+
+def test_an_answer_is_not_waited_for():
+    def slow(tensor: Tensor) -> ComputeFinished:
+        time.sleep(1.0)
+        return answer(tensor)
+
+    executor = QuotaExecutor(slow, ())
+    began_s = time.monotonic()
+    executor.start(IMAGE, 0.0, 0.0)
+    assert executor.collect(0.0) is None
+    assert time.monotonic() - began_s < 0.5
+    assert collect(executor).prediction == 15
+    assert time.monotonic() - began_s >= 1.0
+    executor.close()
+
+
+def test_closing_ends_the_process():
+    executor = QuotaExecutor(answer, ())
+    pid = child_of(executor)
+    assert Path(f"/proc/{pid}").exists()
+    executor.close()
+    assert not Path(f"/proc/{pid}").exists()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def test_the_process_ends_with_a_killed_agent_even_if_others_hold_its_pipe():
+    """A sibling forked later inherits the pipe's other end; it lives until the test lets go of its input."""
+    code = (
+        "import os, sys; from node_agent.process.executor import QuotaExecutor\n"
+        "executor = QuotaExecutor(lambda tensor: None, ())\n"
+        "if os.fork(): print(executor._pid, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as agent:
+        watched = os.pidfd_open(int(agent.stdout.readline()))
+        agent.kill()
+        ended = select.select([watched], [], [], 10)[0]
+        os.close(watched)
+    assert ended
+
+
+def test_closing_while_it_computes_ends_the_process(capfd):
+    executor = QuotaExecutor(lambda tensor: answer(tensor, activation=as_tensor(np.zeros(10**6, np.float32))), ())
+    executor.start(IMAGE, 0.0, 0.0)  # its answer does not fit into the pipe
+    executor.close()
+    assert not Path(f"/proc/{child_of(executor)}").exists()
+    assert capfd.readouterr().err == ""
+
+
+def test_the_process_joins_its_groups_first(tmp_path):
+    files = [tmp_path / "cpu.procs", tmp_path / "memory.procs"]
+    executor = QuotaExecutor(answer, [str(file) for file in files])
+    executor.start(IMAGE, 0.0, 0.0)
+    collect(executor)
+    executor.close()
+    assert [file.read_text() for file in files] == ["0", "0"]
+
+
+def test_a_process_that_has_died_is_an_error_not_a_silence():
+    executor = QuotaExecutor(answer, ())
+    os.kill(child_of(executor), signal.SIGKILL)
+    assert select.select([executor.fileno()], [], [], 5.0)[0]
+    with pytest.raises(TestbedError, match="the sub-model has ended unexpectedly"):
+        executor.collect(0.0)
+    executor.close()
+
+
+def test_a_process_that_cannot_join_its_group_says_why(tmp_path, capfd):
+    executor = QuotaExecutor(answer, [str(tmp_path / "absent" / "cgroup.procs")])
+    assert select.select([executor.fileno()], [], [], 5.0)[0]
+    with pytest.raises(TestbedError):
+        executor.collect(0.0)
+    executor.close()
+    assert "absent/cgroup.procs" in capfd.readouterr().err
+
+
+class Leisurely:
+    """A sub-model of many small steps, as a network has layers; whoever made it sees how many were done."""
+
+    STEPS = 300
+
+    def __init__(self) -> None:
+        self.done = memoryview(mmap.mmap(-1, 8 * 256)).cast("Q")  # by tensor, across processes
+
+    def __call__(self, tensor: Tensor) -> ComputeFinished:
+        for _ in range(self.STEPS):
+            time.sleep(0.001)
+            self.done[tensor.data[0]] += 1
+        return answer(tensor)
+
+    def await_begin(self, number: int) -> None:
+        """Until some of it has been done."""
+        deadline_s = time.monotonic() + 10
+        while not self.done[number]:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.001)
+
+
+def of(number: int) -> Tensor:
+    """A tensor whose answer is this number."""
+    return Tensor(TensorForm("uint8", (1,)), bytes([number]))
+
+
+def test_service_that_is_given_up_is_never_answered_and_the_next_begins_at_once():
+    executor = paced()
+    executor.stop()  # nothing yet
+    executor.start(of(1), 5.0, 5.0)
+    executor.stop()
+    assert executor.due_s() is None
+    assert executor.collect(9.0) is None
+    executor.start(of(2), 9.0, 9.0)
+    assert executor.due_s() == pytest.approx(9.1)
+    assert executor.collect(9.1).prediction == 2
+    executor.stop()
+    assert executor.collect(20.0) is None
+
+
+def test_a_process_of_its_own_gives_up_between_two_layers():
+    infer = Leisurely()
+    executor = QuotaExecutor(infer, ())
+    executor.stop()
+    executor.start(of(1), 0.0, 0.0)
+    infer.await_begin(1)
+    executor.stop()
+    executor.start(of(2), 0.0, 0.0)
+    assert collect(executor).prediction == 2
+    assert 0 < infer.done[1] < infer.STEPS == infer.done[2]
+    executor.close()
+
+
+def test_what_is_given_up_before_the_process_has_read_it_is_not_begun():
+    infer = Leisurely()
+    executor = QuotaExecutor(infer, ())
+    pid = child_of(executor)
+    executor.start(of(1), 0.0, 0.0)
+    infer.await_begin(1)
+    os.kill(pid, signal.SIGSTOP)
+    for number in (2, 3):
+        executor.stop()
+        executor.start(of(number), 0.0, 0.0)
+    os.kill(pid, signal.SIGCONT)
+    assert collect(executor).prediction == 3
+    assert (infer.done[2], infer.done[3]) == (0, infer.STEPS)
+    assert infer.done[1] < infer.STEPS
+    assert executor.collect(0.0) is None
+    executor.close()
+
+
+def test_every_answer_is_that_of_the_tensor_in_service_however_often_others_are_given_up():
+    """Some are given up while they are computed, some when their answer is on its way, some before they are read."""
+
+    def quick(tensor: Tensor) -> ComputeFinished:
+        for _ in range(tensor.data[0] % 5):
+            time.sleep(0.0005)
+        return answer(tensor, activation=as_tensor(np.zeros(100, np.float32)))
+
+    executor = QuotaExecutor(quick, ())
+    for number in range(250):
+        executor.start(of(number), 0.0, 0.0)
+        time.sleep(0.0004 * (number % 7))
+        if number % 3:
+            executor.stop()
+        else:
+            assert collect(executor).prediction == number
+    executor.close()

@@ -1,0 +1,37 @@
+"""Configurations and samples of the smallest nodes: an image of 64 bytes, one stage."""
+
+from node_agent.core.config import NodeConfig, Timeouts
+from node_agent.wire import Tensor, TensorForm
+
+IMAGE = TensorForm("uint8", (1, 8, 8))
+PICTURE = Tensor(IMAGE, bytes(64))
+
+
+def node_config(name, stage, *, offloaders=(), receivers=(), timeouts=None):
+    return NodeConfig(
+        name=name,
+        stage=stage,
+        stages=1,
+        offloaders=offloaders,
+        receivers=receivers,
+        rank=0,
+        peers_in_stage=1,
+        declared_rate_per_s=20.0,
+        slot_s=10.0,
+        policy="computing-first",
+        parameters={},
+        theta_s=2.0,
+        seed=1,
+        input_form=IMAGE if stage else None,
+        onward_form=None if stage else IMAGE,
+        timeouts=timeouts or Timeouts(),
+    )
+
+
+def samples_of(count):
+    import numpy as np
+
+    from node_agent.models.tables import Samples
+
+    images = np.full((count, 1, 8, 8), 1, dtype=np.uint8) * np.arange(count, dtype=np.uint8)[:, None, None, None]
+    return Samples(images, np.arange(count), np.zeros(count, dtype=np.float32))

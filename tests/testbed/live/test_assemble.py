@@ -1,0 +1,76 @@
+"""Agents as a run makes them: with the shipped model, and at the priority that is theirs."""
+
+import os
+import time
+
+import msgspec
+import pytest
+
+from node_agent.models import load_bundle
+from node_agent.process.assemble import make_device, make_server
+from node_agent.process.punctual import REAL_TIME
+from node_agent.records import Ready, Start
+from node_agent.wire import Result, Task, Tensor, TensorForm
+from tests.node_agent.process.addresses import fresh_address
+from tests.node_agent.small import node_config, samples_of
+from tests.node_agent.virtual import synthetic_table
+from tests.testbed.live.stage import Stage
+
+pytestmark = pytest.mark.timing
+
+SAMPLES = range(0, 1900, 100)
+OWN = """
+from node_agent.policies.base import PlainPolicy
+
+class Own(PlainPolicy):
+    pass
+"""
+
+
+@pytest.fixture
+def stage(tmp_path):
+    made = Stage(tmp_path)
+    yield made
+    made.end()
+    assert made.alive() == []
+
+
+def test_a_live_server_answers_what_the_bundle_records(stage):
+    """Real work: prediction and confidence, picture by picture."""
+    bundle = load_bundle("glyphs")
+    scores, (sub_model,) = bundle.scores((5,)), bundle.sub_models((5,))
+    picture = msgspec.convert(("uint8", sub_model.input_shape), TensorForm)
+    node = msgspec.structs.replace(node_config("server", 1, offloaders=("cam",)), input_form=picture)
+    config = stage.config(node, fresh_address(), {}, (), work_flop=1e6)
+    stage.start(config, make_server(config, sub_model, synthetic_table(1)))
+    cam = stage.peer("cam", {"server": config.address})
+    stage.wait(Ready)
+    stage.tell("server", Start(time.monotonic()))
+    for row in SAMPLES:
+        image = bundle.evaluation.images[row : row + 1]
+        cam.say("server", Task(row, "cam", 1, 1, 0.0, (), picture), Tensor(picture, image.tobytes()))
+    results = [cam.hear(Result) for _ in SAMPLES]
+    assert [result.task_id for result in results] == list(SAMPLES)
+    assert [result.prediction for result in results] == scores.prediction[list(SAMPLES), 0].tolist()
+    confidences = [result.confidence for result in results]
+    assert confidences == pytest.approx(scores.confidence[list(SAMPLES), 0].tolist(), abs=1e-4)
+    assert len(set(confidences)) == len(SAMPLES)
+
+
+@pytest.mark.root
+def test_an_agent_with_a_policy_of_the_users_own_runs_at_normal_priority(stage, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    (sub_model,) = load_bundle("glyphs").sub_models((5,))
+    policies = {"shipped": ("computing-first", REAL_TIME), "own": (f"{tmp_path}/own.py:Own", os.SCHED_OTHER)}
+    for name, (policy, _) in policies.items():
+        for stage_number, kind in enumerate(("device", "server")):
+            node = msgspec.structs.replace(node_config(f"{name}-{kind}", stage_number), input_form=None)
+            config = stage.config(msgspec.structs.replace(node, policy=policy), fresh_address(), {}, ())
+            if kind == "device":
+                agent = make_device(config, samples_of(1))
+            else:
+                agent = make_server(config, sub_model, synthetic_table(1))
+            stage.start(config, agent)
+    stage.wait(Ready, 4)
+    for name, (_, priority) in policies.items():
+        assert [stage.priority(f"{name}-{kind}") for kind in ("device", "server")] == [priority, priority]

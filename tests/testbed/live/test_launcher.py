@@ -1,0 +1,199 @@
+"""The agents' parents: who is forked when, and who waits."""
+
+import os
+import time
+
+import msgspec
+import psutil
+import pytest
+
+from node_agent.errors import InputError
+from node_agent.models import load_bundle
+from node_agent.records import Ready
+from testbed.host.ledger import Ledger
+from testbed.live.agent_configs import agent_configs, stated_costs
+from testbed.live.launcher import Launcher, LaunchError
+from testbed.live.telemetry import ControlRoom
+from testbed.scenario import ModelChoice
+from testbed.topology import resolve_text
+from tests.node_agent.process.addresses import fresh_address
+from tests.testbed.live.brood import adopting_orphans
+from tests.testbed.live.line import LINE
+
+pytestmark = pytest.mark.timing
+
+OWN_NAMESPACE = "/proc/self/ns/net"
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    with Ledger("launcher", root=tmp_path / "ledgers") as ledger:
+        launcher = Launcher(ledger, tmp_path / "agents.log")
+        yield launcher
+        launcher.stop()
+
+
+def many(count):
+    """A scenario of so many devices."""
+    return resolve_text(LINE.replace("{cam: {rate", f"{{cam: {{count: {count}, rate"))
+
+
+def configs_of(scenario, room):
+    """One configuration a node, on loopback addresses, and the namespace of the test itself."""
+    addresses = {name: fresh_address() for name in scenario.node_names}
+    configs = agent_configs(
+        scenario, [], stated_costs(load_bundle("glyphs"), scenario.model), address=addresses.__getitem__,
+        control_room=room.endpoint, quota_procs_paths={},
+    )  # fmt: skip
+    return [(config, OWN_NAMESPACE) for config in configs.values()]
+
+
+def hear_for_ever(launcher):
+    while True:
+        launcher._hear(10.0)
+
+
+def ready_of(room, count, timeout_s):
+    """The nodes that have told that they are ready, once there are so many or the time is over."""
+    found, deadline_s = set(), time.monotonic() + timeout_s
+    while len(found) < count and time.monotonic() < deadline_s:
+        found |= {record.node for record in room.listen(0.05) if isinstance(record, Ready)}
+    return found
+
+
+def test_what_the_card_states_is_what_the_loaded_model_costs(launcher):
+    model = ModelChoice("glyphs", (2, 3, 5), "float16")
+    launcher.begin(model, measure_cpu=False)
+    assert launcher.wait_warm() == stated_costs(load_bundle("glyphs"), model)
+
+
+@pytest.mark.root
+def test_agents_that_wait_begin_when_the_gate_opens(launcher, tmp_path):
+    scenario = resolve_text(LINE)
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(tmp_path) as room:
+        launcher.spawn(configs_of(scenario, room), wait=True)
+        told = []
+        launcher.wait_spawned(told.append)
+        assert told[-1] == 3
+        assert ready_of(room, 1, 0.5) == set()
+        launcher.open_gate()
+        assert ready_of(room, 3, 20.0) == {"cam", "near", "far"}
+
+
+@pytest.mark.root
+def test_an_agent_that_does_not_wait_begins_at_once_and_leaves_the_gate_shut(launcher, tmp_path):
+    scenario = resolve_text(LINE)
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(tmp_path) as room:
+        cam, near, far = configs_of(scenario, room)
+        launcher.spawn([near], wait=True)
+        launcher.spawn([far])
+        assert ready_of(room, 1, 20.0) == {"far"}
+        launcher.spawn([cam])
+        assert ready_of(room, 1, 0.5) == set()
+        launcher.open_gate()
+        assert ready_of(room, 2, 20.0) == {"cam", "near"}
+
+
+@pytest.mark.root
+def test_devices_are_forked_without_torch_and_all_end_with_the_launcher(launcher, tmp_path):
+    scenario = resolve_text(LINE)
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(tmp_path) as room:
+        launcher.spawn(configs_of(scenario, room), wait=True)
+        launcher.wait_spawned()
+        parents = psutil.Process(launcher._process.pid)
+        family = [parents, *parents.children(recursive=True)]
+        agents = [process for process in family if not process.children()]
+        with_torch = [any("libtorch" in mapped.path for mapped in each.memory_maps()) for each in agents]
+        assert sorted(with_torch) == [False, True, True]
+        launcher.stop()
+        gone, alive = psutil.wait_procs(family, timeout=5.0)
+        assert len(gone) == 5
+        assert not alive
+
+
+def test_a_model_that_cannot_be_loaded_is_told_with_its_exit_code(launcher, tmp_path):
+    launcher.begin(ModelChoice(str(tmp_path / "none"), (2, 5), "float16"), measure_cpu=False)
+    with pytest.raises(Exception, match="unknown model") as caught:
+        launcher.wait_warm()
+    assert caught.value.exit_code == InputError.exit_code
+
+
+def test_a_parent_that_is_killed_is_told(launcher):
+    launcher.begin(ModelChoice("glyphs", (2, 5), "float16"), measure_cpu=False)
+    os.kill(launcher._process.pid, 9)
+    with pytest.raises(LaunchError, match="has ended"):
+        launcher.wait_warm()
+
+
+@pytest.mark.root
+def test_a_launcher_that_stops_at_once_leaves_no_log(launcher, tmp_path):
+    """As after Ctrl-C between asking for agents and waiting for them: what the parents answer, nobody reads."""
+    scenario = many(40)
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(tmp_path) as room:
+        launcher.spawn(configs_of(scenario, room), wait=True)
+        process = launcher._process
+        launcher.stop()
+        assert process.returncode == 0
+    assert not launcher.log_path.exists()
+
+
+@pytest.mark.root
+def test_as_many_agents_as_wanted_can_be_asked_for_at_once(launcher, tmp_path):
+    """Their parent's answers fill the socket between them more than once; these agents fail and end at once."""
+    scenario = many(700)
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(tmp_path) as room:
+        config, _ = configs_of(many(1), room)[0]
+        named = (msgspec.structs.replace(config.node, name=name) for name in scenario.node_names)
+        launcher.spawn((msgspec.structs.replace(config, node=node), str(tmp_path / "none")) for node in named)
+        launcher.wait_spawned()
+        ended, deadline_s = set(), time.monotonic() + 60.0
+        while len(ended) < 702 and time.monotonic() < deadline_s:
+            ended |= {notice.node for notice in launcher.ended()}
+        assert ended == set(scenario.node_names)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("victim", ["servers", "both"])
+def test_agents_at_the_gate_do_not_begin_when_their_parent_is_killed(launcher, tmp_path, victim):
+    """They bind their addresses before the gate, so those that passed it would tell of being ready."""
+    scenario = resolve_text(LINE)
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(tmp_path) as room, adopting_orphans():
+        launcher.spawn(configs_of(scenario, room), wait=True)
+        launcher.wait_spawned()
+        devices = psutil.Process(launcher._process.pid)
+        (servers,) = [child for child in devices.children() if child.children()]
+        family = {"servers": servers, "both": devices}[victim].children(recursive=True)
+        (servers if victim == "servers" else devices).kill()
+        _, alive = psutil.wait_procs(family, timeout=10.0)
+        assert not alive
+        assert ready_of(room, 1, 0.2) == set()
+        with pytest.raises(LaunchError, match=r"^the agents' parent has ended$"):
+            hear_for_ever(launcher)
+
+
+@pytest.mark.root
+def test_only_agents_are_told_to_have_ended_when_the_servers_parent_is_killed(launcher, tmp_path):
+    """The devices' parent keeps that process's id to itself until it ends, so as not to kill another one by it."""
+    scenario = resolve_text(LINE)
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(tmp_path) as room:
+        cam, near, far = configs_of(scenario, room)
+        launcher.spawn([cam, near, far], wait=True)
+        launcher.wait_spawned()
+        devices = psutil.Process(launcher._process.pid)
+        (servers,) = [child for child in devices.children() if child.children()]
+        servers.kill()
+        launcher.kill("cam")  # whose end wakes the devices' parent once more
+        while psutil.pid_exists(servers.pid) and servers.status() != psutil.STATUS_ZOMBIE:
+            os.sched_yield()
+        assert psutil.pid_exists(servers.pid)
+        process = launcher._process
+        launcher.stop()
+        assert process.returncode == 0
+    assert not launcher.log_path.exists()

@@ -1,0 +1,137 @@
+"""Each offered task ends exactly once, however the run goes."""
+
+import pytest
+
+from node_agent.records import EventRecord, SampleRecord, TaskRecord, lost_task
+from testbed.record.run_directory import Recorder
+from testbed.run.bookkeeping import DEVICE_DOWN, DRAIN_S, STILL_S, Accounts, told_of
+from testbed.run.observer import SilentObserver
+from testbed.scenario import CapacityChange, LinkChange, LinkShape, NodeChange, RateChange
+from testbed.trace.workload import Arrival
+from tests.cli.watched import scenario
+
+ARRIVALS = [Arrival(1.0, "west-1", 0), Arrival(2.0, "west-2", 1), Arrival(3.0, "west-1", 0)]
+END_S = 10.0
+
+
+@pytest.fixture
+def accounts(tmp_path):
+    recorder = Recorder(tmp_path, topology_text="", arrivals=ARRIVALS, labels=[7, 8])
+    yield Accounts(scenario(duration_s=END_S), ARRIVALS, recorder, SilentObserver())
+    recorder.finish(None, "completed")
+
+
+def done(task_id: int, completed_s: float, prediction: int = 7) -> TaskRecord:
+    arrival = ARRIVALS[task_id]
+    return TaskRecord(
+        id=task_id, device=arrival.device, sample=arrival.sample, prediction=prediction, exit_stage=1,
+        created_s=arrival.time_s, completed_s=completed_s, status="completed", reason=None, attempts=1, lateness_s=0.0,
+        forced_exit=False, hops=(),
+    )  # fmt: skip
+
+
+def by_reason(accounts) -> list[tuple[float, str | None]]:
+    return [(task["created_s"], task["reason"]) for task in accounts.tasks]
+
+
+def test_the_first_word_on_a_task_counts(accounts):
+    accounts.take(done(0, 1.5), 1.5)
+    accounts.take(lost_task(0, "west-1", 0, 1.0, DEVICE_DOWN), 4.0)
+    assert [(task["status"], task["correct"], task["delay_s"]) for task in accounts.tasks] == [("completed", True, 0.5)]
+
+
+def test_a_run_is_over_when_all_tasks_have_ended_and_no_sooner_than_its_duration(accounts):
+    for task_id in range(3):
+        assert not accounts.finished(END_S)
+        accounts.take(done(task_id, 5.0), 5.0)
+    assert not accounts.finished(END_S - 0.001)
+    assert accounts.finished(END_S)
+    accounts.close(END_S)
+    assert len(accounts.tasks) == 3
+
+
+def test_results_are_waited_for_while_some_still_come(accounts):
+    accounts.take(done(0, 5.0), 5.0)
+    assert not accounts.finished(END_S + DRAIN_S)
+    accounts.take(done(1, 95.0, prediction=8), END_S + DRAIN_S - 1)
+    assert not accounts.finished(END_S + DRAIN_S - 1 + STILL_S)
+    assert accounts.finished(END_S + DRAIN_S + STILL_S)
+    accounts.close(END_S + DRAIN_S + STILL_S)
+    assert by_reason(accounts)[-1] == (3.0, "still under way when the run ended")
+
+
+def test_nothing_is_waited_for_from_devices_that_are_down(accounts):
+    accounts.take(done(1, 5.0), 5.0)
+    assert not accounts.finished(END_S)
+    accounts.went_down("west-1", END_S)
+    assert accounts.finished(END_S)
+    accounts.close(END_S)
+    assert by_reason(accounts)[1:] == [(1.0, DEVICE_DOWN), (3.0, DEVICE_DOWN)]
+
+
+def test_a_device_that_goes_down_takes_its_tasks_with_it(accounts):
+    accounts.went_down("west-1", 2.5)
+    assert accounts.is_down("west-1")
+    assert by_reason(accounts) == [(1.0, DEVICE_DOWN)]  # its other one has not been offered yet
+    accounts.came_up("west-1")
+    assert not accounts.is_down("west-1")
+    accounts.take(done(0, 4.0), 4.0)  # heard too late
+    accounts.take(done(2, 5.0), 5.0)
+    accounts.take(done(1, 6.0), 6.0)
+    assert accounts.finished(END_S)
+    accounts.close(END_S)
+    assert by_reason(accounts) == [(1.0, DEVICE_DOWN), (3.0, None), (2.0, None)]
+
+
+def test_tasks_whose_time_comes_while_their_device_is_down_are_lost_at_the_end(accounts):
+    accounts.went_down("west-1", 0.5)
+    accounts.take(done(1, 6.0), 6.0)
+    assert not accounts.finished(END_S - 0.001)
+    assert by_reason(accounts) == [(2.0, None)]
+    assert accounts.finished(END_S)
+    accounts.came_up("west-1")
+    accounts.take(lost_task(0, "west-1", 0, 1.0, DEVICE_DOWN), END_S)  # the device tells it, too
+    assert by_reason(accounts)[1:] == [(1.0, DEVICE_DOWN), (3.0, DEVICE_DOWN)]
+
+
+def test_a_run_cut_short_while_a_device_is_down(accounts):
+    accounts.went_down("west-1", 0.5)
+    accounts.stopped_s = 2.5
+    accounts.close(2.5)
+    assert by_reason(accounts) == [(1.0, DEVICE_DOWN), (2.0, "the run was cut short")]
+
+
+def test_what_a_cut_run_had_not_come_to_was_never_offered(accounts):
+    accounts.take(done(0, 1.5), 1.5)
+    accounts.stopped_s = 2.5
+    accounts.close(2.5)
+    assert by_reason(accounts) == [(1.0, None), (2.0, "the run was cut short")]
+
+
+def test_samples_are_summed_up_and_the_summary_tells_them(accounts):
+    values = {
+        "queue_length": 0, "arrival_rate_per_s": 0.0, "utilisation": 0.0, "arrived": 1, "served": 1, "exits": 0,
+        "forwarded": 1, "overruns": 2, "cpu_s": 0.25, "threshold": None, "busy_s": 0.0,
+    }  # fmt: skip
+    for duplicates in (1, 2):
+        accounts.take(SampleRecord(1.0, "west-1", 0, duplicates=duplicates, **values), 1.0)
+    accounts.take(EventRecord(1.0, None, "something", "odd"), 1.0)
+    assert (accounts.duplicates, accounts.agents_cpu_s) == (3, 0.5)
+    summary = accounts.summary({"simulated": True}, {"network": 0.5})
+    assert summary["tasks"]["duplicates"] == 3
+    assert (summary["topology"], summary["seed"], summary["policy"]) == ("demo", 1, "dto-ee")
+    assert (summary["fidelity"], summary["setup_s"]) == ({"simulated": True}, {"network": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (LinkChange(1, ("a", "b"), LinkShape(5.0, 0.02)), (None, "link-change", "a - b: 5 Mbit/s, 20 ms")),
+        (CapacityChange(1, "s", 2e8), ("s", "capacity-change", "0.2 GFLOP/s")),
+        (RateChange(1, "d", 4.0), ("d", "rate-change", "offers 4 tasks/s")),
+        (NodeChange(1, "s", up=False), ("s", "node-down", "agent killed")),
+        (NodeChange(1, "s", up=True), ("s", "node-up", "agent started")),
+    ],
+)
+def test_events_are_told_in_words(event, told):
+    assert told_of(event) == told
