@@ -5,7 +5,7 @@ project's own business and may change.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from node_agent.errors import EnvironmentLacking, InputError, TestbedError
@@ -95,11 +95,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load a public name from its home. Raises AttributeError for any other."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_HOME_OF[name]), name)
+    found: object = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = found
     return found
 
