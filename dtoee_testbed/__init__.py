@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from testbed.live.experiment import Experiment
     from testbed.optimum.bound import Optimum, bound_for, bound_for_run
     from testbed.record.reading import RecordedRun, read_recorded
+    from testbed.record.task_line import TaskLine
     from testbed.run.observer import RunObserver, SilentObserver
     from testbed.run.plan import Outcome, Plan
     from testbed.run.planning import plan_replay, plan_run
@@ -48,6 +49,7 @@ _HOMES = {
     "testbed.live.experiment": ("Experiment",),
     "testbed.optimum.bound": ("Optimum", "bound_for", "bound_for_run"),
     "testbed.record.reading": ("RecordedRun", "read_recorded"),
+    "testbed.record.task_line": ("TaskLine",),
     "testbed.run.observer": ("RunObserver", "SilentObserver"),
     "testbed.run.plan": ("Outcome", "Plan"),
     "testbed.run.planning": ("plan_replay", "plan_run"),
@@ -78,6 +80,7 @@ __all__ = [
     "Scenario",
     "SilentObserver",
     "Simulation",
+    "TaskLine",
     "TestbedError",
     "ThresholdView",
     "Topology",

@@ -1,12 +1,13 @@
 """A run as plain lines, for logs and pipes: one per set-up step and event, and one of figures every few seconds."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
 
 from cli.watch.lines import percent
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class PlainObserver:
             f"{scenario.duration_s:g} s, {offered} tasks",
         )
 
-    def task(self, line: Mapping[str, Any]) -> None:
-        """A task has ended; `line` as in tasks.jsonl."""
+    def task(self, line: TaskLine) -> None:
+        """A task has ended."""
         self._state.task(line)
 
     def decision(self, record: DecisionRecord) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.control import Control
@@ -16,6 +16,7 @@ from cli.watch.frame import draw
 from cli.watch.lines import Frame
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class ScreenObserver:
             self._state.started(scenario, offered)
             self._news = True
 
-    def task(self, line: Mapping[str, Any]) -> None:
-        """A task has ended; `line` as in tasks.jsonl."""
+    def task(self, line: TaskLine) -> None:
+        """A task has ended."""
         with self._lock:
             self._state.task(line)
             self._news = True

@@ -5,9 +5,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -147,13 +148,13 @@ class ViewState:
         self.nodes = {device.name: NodeView(device.name, 0) for device in scenario.devices}
         self.nodes |= {server.name: NodeView(server.name, server.stage) for server in scenario.servers}
 
-    def task(self, line: Mapping[str, Any]) -> None:
+    def task(self, line: TaskLine) -> None:
         """A task has ended."""
-        if line["status"] != "completed":
+        if line.completed_s is None or line.delay_s is None or line.exit_stage is None:
             self.lost += 1
             return
         self.completed += 1
-        task = Finished(line["completed_s"], line["delay_s"], bool(line["correct"]), line["exit_stage"])
+        task = Finished(line.completed_s, line.delay_s, bool(line.correct), line.exit_stage)
         self._recent.append(task)
         number = int(task.completed_s / self.bin_s)
         self._bins.setdefault(number, []).append(task)

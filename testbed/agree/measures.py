@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from testbed.agree.recorded_pair import RanTask, Recorded
+from testbed.agree.recorded_pair import Recorded
 from testbed.agree.resampling import ComparedFigure, Statistic, Values, compare_values
+from testbed.record.task_line import TaskLine
 
 STEPS = ("transfer", "queue", "service", "sending", "return")  # of a hop, in the order in which a task passes them
 QUANTILES = {"delay_p50_s": 0.5, "delay_p95_s": 0.95, "delay_p99_s": 0.99}
@@ -57,7 +58,7 @@ def _statistics(frame: TaskFrame) -> Iterator[tuple[str, Statistic]]:
             yield step_name(stage, step), "mean"
 
 
-def _values(frame: TaskFrame, tasks: Sequence[RanTask]) -> dict[str, Values]:
+def _values(frame: TaskFrame, tasks: Sequence[TaskLine]) -> dict[str, Values]:
     """What each figure is taken of."""
     found: dict[str, tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
 
@@ -84,7 +85,7 @@ def _values(frame: TaskFrame, tasks: Sequence[RanTask]) -> dict[str, Values]:
     return {name: _arrays(*found[name]) for name, _ in _statistics(frame)}
 
 
-def _steps(task: RanTask, completed_s: float) -> Iterator[tuple[str, float]]:
+def _steps(task: TaskLine, completed_s: float) -> Iterator[tuple[str, float]]:
     """How long each step of a completed task took [s]; together they are its delay.
 
     From its creation to the offer that led to the result: offering, earlier offers included. Per hop: transfer (from

@@ -3,31 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-
-from node_agent.errors import InputError, TestbedError
+from node_agent.errors import TestbedError
 from node_agent.records import DecisionRecord
-from testbed.expectation import PassedTask
+from testbed.record.reading import read_lines
 from testbed.record.run_directory import DECISIONS, TASKS
-
-Line = TypeVar("Line")
-
-
-class RanTask(PassedTask, frozen=True, kw_only=True):
-    """A task of a run, with what came of it."""
-
-    sample: int
-    exit_stage: int | None = None
-    correct: bool | None = None
+from testbed.record.task_line import TaskLine
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """One run: its tasks by number, its decisions in the order in which they were told."""
 
-    tasks: Sequence[RanTask]
+    tasks: Sequence[TaskLine]
     decisions: Sequence[DecisionRecord]
 
 
@@ -50,25 +38,12 @@ def read_pair(live: Path, simulated: Path) -> tuple[Recorded, Recorded]:
 def read_run(directory: Path) -> Recorded:
     """One run. Raises InputError if it cannot be read."""
     return Recorded(
-        tasks=sorted(_lines(directory / TASKS, RanTask), key=lambda task: task.id),
-        decisions=_lines(directory / DECISIONS, DecisionRecord),
+        tasks=sorted(read_lines(directory / TASKS, TaskLine), key=lambda task: task.id),
+        decisions=list(read_lines(directory / DECISIONS, DecisionRecord)),
     )
 
 
-def _lines(path: Path, kind: type[Line]) -> list[Line]:
-    decode = msgspec.json.Decoder(kind).decode
-    found: list[Line] = []
-    try:
-        for line in path.read_bytes().splitlines():
-            found.append(decode(line))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}:{len(found) + 1}: not as this version records it: {error}") from error
-    return found
-
-
-def _identity(task: RanTask) -> tuple[int, float, str, int]:
+def _identity(task: TaskLine) -> tuple[int, float, str, int]:
     return task.id, task.created_s, task.device, task.sample
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from node_agent.errors import InputError
 from testbed.record.backlog import Tasks
-from testbed.record.reading import read_recorded
+from testbed.record.reading import read_lines, read_recorded
 from testbed.record.run_directory import TASKS
+from testbed.record.task_line import TaskLine
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
 
 Floats = npt.NDArray[np.float64]
@@ -116,28 +115,7 @@ def read_course(path: Path) -> DelayCourse:
 
 def read_tasks(path: Path) -> Tasks:
     """The tasks of a run directory, in the order of their ends. Raises InputError if they cannot be read."""
-    decode = msgspec.json.Decoder(_TaskLine).decode
-    created_s: list[float] = []
-    completed_s: list[float] = []
-    reasons: list[str | None] = []
-    try:
-        with (path / TASKS).open("rb") as file:
-            for raw in file:
-                line = decode(raw)
-                created_s.append(line.created_s)
-                completed_s.append(np.inf if line.completed_s is None else line.completed_s)
-                reasons.append(line.reason)
-    except OSError as error:
-        raise InputError(f"{path / TASKS}: cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path / TASKS}:{len(created_s) + 1}: not a task: {error}") from error
-    return Tasks(np.array(created_s), np.array(completed_s), tuple(reasons))
-
-
-class _TaskLine(msgspec.Struct):
-    created_s: float
-    completed_s: float | None
-    reason: str | None = None
+    return Tasks.of(read_lines(path / TASKS, TaskLine))
 
 
 def pooled(runs: Sequence[Tasks]) -> DelayCourse:

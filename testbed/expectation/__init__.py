@@ -15,7 +15,6 @@ Not counted: acknowledgements, prices and reports, which share the links; they a
 from testbed.expectation.causes import RELAY, Cause, Stall
 from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings, hold_against
-from testbed.expectation.passage import PassedHop, PassedTask
 from testbed.expectation.replay import Expected, expected_delays
 from testbed.expectation.steps import Lateness, Steps, steps_of
 from testbed.expectation.world import ExactWorld
@@ -28,8 +27,6 @@ __all__ = [
     "Expected",
     "Findings",
     "Lateness",
-    "PassedHop",
-    "PassedTask",
     "Stall",
     "Steps",
     "expected_delays",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from testbed.expectation.passage import PassedTask
 from testbed.expectation.replay import Expected
+from testbed.record.task_line import TaskLine
 
 Delays = npt.NDArray[np.float64]
 QUANTILES: Mapping[str, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -42,7 +42,7 @@ class DelayFigure:
         return float(np.copysign(beyond_s, off_s)) / self.expected_s
 
 
-def deviation_of(tasks: Sequence[PassedTask], expected: Expected, *, warm_up_s: float) -> tuple[DelayFigure, ...]:
+def deviation_of(tasks: Sequence[TaskLine], expected: Expected, *, warm_up_s: float) -> tuple[DelayFigure, ...]:
     """The figures of all tasks that were completed and created after the warm-up; none where there is no such task."""
     counted = [task for task in tasks if task.id in expected.draws[0] and task.created_s >= warm_up_s]
     if not counted:

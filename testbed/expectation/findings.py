@@ -4,20 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
+from msgspec.structs import replace
 
 from node_agent.records import DecisionRecord
-from node_agent.wire import Hop
 from testbed.expectation.causes import Cause, Stall, causes_of
 from testbed.expectation.deviation import DelayFigure, deviation_of
 from testbed.expectation.measured_times import Measured, measured_off
-from testbed.expectation.passage import PassedHop, PassedTask, decoder
 from testbed.expectation.replay import expected_delays
 from testbed.expectation.steps import steps_of
 from testbed.expectation.world import ExactWorld
+from testbed.record.reading import read_lines
+from testbed.record.task_line import TaskLine, Way
 
 MOST_CAUSES = 3
-_decision_decoder = msgspec.json.Decoder(DecisionRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def hold_against(
     tasks_file: Path,
     decisions_file: Path,
     *,
-    repeats: Mapping[int, Sequence[Sequence[Hop]]],
+    repeats: Mapping[int, Sequence[Way]],
     stalls: Sequence[Stall],
     relayed: bool,
 ) -> Findings:
@@ -66,11 +65,17 @@ def hold_against(
         repeats: by task, the ways whose results came when there was one already.
         stalls: processes that are known not to have run for a while.
         relayed: whether a relay delayed the frames.
+
+    Raises:
+        InputError: a file cannot be read.
     """
-    tasks = [_with_repeats(decoder.decode(line), repeats) for line in tasks_file.read_bytes().splitlines()]
+    tasks = [
+        replace(task, repeats=tuple(repeats[task.id])) if task.id in repeats else task
+        for task in read_lines(tasks_file, TaskLine)
+    ]
     steps = steps_of(world, tasks)
     expected = expected_delays(world, tasks, steps.failed)
-    decisions = [_decision_decoder.decode(line) for line in decisions_file.read_bytes().splitlines()]
+    decisions = list(read_lines(decisions_file, DecisionRecord))
     scale = world.scenario.time_scale
     return Findings(
         figures=deviation_of(tasks, expected, warm_up_s=world.scenario.warm_up_s),
@@ -79,15 +84,3 @@ def hold_against(
         unfinished=sum(task.completed_s is None for task in tasks),
         expected_s=expected.mean_s,
     )
-
-
-def _with_repeats(task: PassedTask, repeats: Mapping[int, Sequence[Sequence[Hop]]]) -> PassedTask:
-    if task.id not in repeats:
-        return task
-    ways = tuple(
-        tuple(
-            PassedHop(hop.node, hop.received_s, hop.started_s, hop.finished_s, hop.sent_s, hop.failed) for hop in way
-        )
-        for way in repeats[task.id]
-    )
-    return msgspec.structs.replace(task, repeats=ways)

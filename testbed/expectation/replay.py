@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node_agent.wire import Handover
-from testbed.expectation.passage import PassedTask, Way
 from testbed.expectation.world import ExactNetwork, ExactWorld
+from testbed.record.task_line import TaskLine, Way
 
 DRAWS_OF_JITTER, DRAWS_OF_LOSS = 8, 4  # the latter take several times as long
 
@@ -31,7 +31,7 @@ class Expected:
 
 def expected_delays(
     world: ExactWorld,
-    tasks: Sequence[PassedTask],
+    tasks: Sequence[TaskLine],
     failed: Mapping[tuple[int, Handover], float],
     *,
     draws: int | None = None,
@@ -52,7 +52,7 @@ def expected_delays(
 class _Passage:
     """One way of one task, on its way."""
 
-    task: PassedTask
+    task: TaskLine
     way: Way
     nodes: tuple[str, ...]  # device first
     at: int = 0  # the hop it goes to, or is at
@@ -70,7 +70,7 @@ class _Replay:
     """One time through all tasks."""
 
     def __init__(
-        self, world: ExactWorld, tasks: Sequence[PassedTask], failed: Mapping[tuple[int, Handover], float], draw: int
+        self, world: ExactWorld, tasks: Sequence[TaskLine], failed: Mapping[tuple[int, Handover], float], draw: int
     ) -> None:
         self._world = world
         self._failed = failed
@@ -88,7 +88,7 @@ class _Replay:
         self._network.run()
         return self._delays_s
 
-    def _begin_s(self, task: PassedTask, way: Way) -> float:
+    def _begin_s(self, task: TaskLine, way: Way) -> float:
         """When a way begins: for the one that counts when the workload wanted the task, unless offers had to fail."""
         offer = task.offer_of(way)
         if offer is None:
@@ -106,7 +106,7 @@ class _Replay:
                 return offer.sent_s
         return task.created_s
 
-    def _had_to_fail(self, task: PassedTask, sender: str, offer: Handover, until_s: float) -> bool:
+    def _had_to_fail(self, task: TaskLine, sender: str, offer: Handover, until_s: float) -> bool:
         return self._world.had_to_fail(sender, offer, until_s, self._failed.get((task.id, offer), offer.sent_s))
 
     def _pass_on(self, passage: _Passage) -> None:

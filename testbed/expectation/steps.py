@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from node_agent.wire import Handover
-from testbed.expectation.passage import PassedHop, PassedTask
 from testbed.expectation.world import ExactNetwork, ExactWorld, Path
+from testbed.record.task_line import HopLine, TaskLine
 
 Step = Literal["offering", "transfer", "queue", "service", "sending", "return"]
 
@@ -41,7 +41,7 @@ class Steps:
     failed: dict[tuple[int, Handover], float]
 
 
-def steps_of(world: ExactWorld, tasks: Sequence[PassedTask]) -> Steps:
+def steps_of(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
     """Judge all steps of the completed tasks.
 
     Over links with loss or jitter, one step can be off by chance: only many together tell something.
@@ -56,19 +56,19 @@ def steps_of(world: ExactWorld, tasks: Sequence[PassedTask]) -> Steps:
     return steps
 
 
-def _transfers(world: ExactWorld, tasks: Sequence[PassedTask]) -> Steps:
+def _transfers(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
     """Send everything when it was sent, and compare when it was received."""
     network = ExactNetwork(world.scenario)
     late: list[Lateness] = []
     arrivals: dict[tuple[int, Handover], float] = {}
 
-    def judge(task: PassedTask, step: Step, path: Path, size_bytes: int, sent_s: float, received_s: float) -> None:
+    def judge(task: TaskLine, step: Step, path: Path, size_bytes: int, sent_s: float, received_s: float) -> None:
         def seen(expected_s: float) -> None:
             late.append(Lateness(task.id, step, path, received_s, received_s - expected_s, sent_s, size_bytes))
 
         network.send_at(sent_s, path, size_bytes, seen)
 
-    def came_to_nothing(task: PassedTask, sender: str, offer: Handover, size_bytes: int) -> None:
+    def came_to_nothing(task: TaskLine, sender: str, offer: Handover, size_bytes: int) -> None:
         def seen(expected_s: float) -> None:
             arrivals[task.id, offer] = expected_s
 
@@ -102,7 +102,7 @@ def _transfers(world: ExactWorld, tasks: Sequence[PassedTask]) -> Steps:
 
 
 def _unanswered(
-    world: ExactWorld, tasks: Sequence[PassedTask], arrivals: Mapping[tuple[int, Handover], float]
+    world: ExactWorld, tasks: Sequence[TaskLine], arrivals: Mapping[tuple[int, Handover], float]
 ) -> Iterator[Lateness]:
     """Handovers that came to nothing, though they should have arrived and been answered: late until the next one."""
     for task in tasks:
@@ -124,9 +124,9 @@ def _ignored(_: float) -> None:
     pass
 
 
-def _at_servers(world: ExactWorld, tasks: Sequence[PassedTask]) -> list[Lateness]:
+def _at_servers(world: ExactWorld, tasks: Sequence[TaskLine]) -> list[Lateness]:
     """Every service from its own start, in the order in which the server took the tasks."""
-    served: dict[str, list[tuple[PassedTask, PassedHop]]] = {}
+    served: dict[str, list[tuple[TaskLine, HopLine]]] = {}
     for task in tasks:
         for way in task.ways:
             for hop in way:

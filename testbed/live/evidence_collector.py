@@ -209,13 +209,14 @@ class Witness:
         return next(capacity for from_s, capacity in reversed(self._capacities[server]) if from_s <= at_s)
 
     def _evidence(self) -> Evidence:
-        for task in self._accounts.tasks[self._tasks_seen :]:
+        seen, accounts = self._tasks_seen, self._accounts
+        for task, service_lateness_s in zip(accounts.tasks[seen:], accounts.service_lateness_s[seen:], strict=True):
             # Those that the figures of the summary are about.
-            if task["status"] == "completed" and task["created_s"] >= self._scenario.warm_up_s:
+            if task.delay_s is not None and task.created_s >= self._scenario.warm_up_s:
                 self._tasks.add(
-                    replay_lateness_s=task["lateness_s"],
-                    service_lateness_s=task["service_lateness_s"],
-                    delay_s=task["delay_s"],
+                    replay_lateness_s=task.lateness_s,
+                    service_lateness_s=service_lateness_s,
+                    delay_s=task.delay_s,
                 )
         self._tasks_seen = len(self._accounts.tasks)
         return Evidence(

@@ -1,12 +1,14 @@
 """Whether a run was overloaded, told by the tasks that were waiting when its workload ended."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from node_agent.records import DEVICE_DOWN
+from testbed.record.task_line import TaskLine
 
 OVERLOAD_SHARE = 0.025  # of the duration
 OVERLOAD_GROWTH = 1.5  # of the backlog, since a quarter of the duration
@@ -19,6 +21,18 @@ class Tasks:
     created_s: npt.NDArray[np.float64]
     completed_s: npt.NDArray[np.float64]
     reasons: Sequence[str | None]
+
+    @classmethod
+    def of(cls, lines: Iterable[TaskLine]) -> Self:
+        """The tasks of a run, in the order of its lines."""
+        created_s: list[float] = []
+        completed_s: list[float] = []
+        reasons: list[str | None] = []
+        for line in lines:
+            created_s.append(line.created_s)
+            completed_s.append(np.inf if line.completed_s is None else line.completed_s)
+            reasons.append(line.reason)
+        return cls(np.array(created_s, dtype=np.float64), np.array(completed_s, dtype=np.float64), tuple(reasons))
 
 
 def backlog(tasks: Tasks, at_s: float) -> int:

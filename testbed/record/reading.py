@@ -1,11 +1,11 @@
-"""A recorded run read again: what it was asked for, its scenario, its tasks, and the figures it ended with."""
+"""A recorded run read again: what it was asked for, its scenario, tasks, lines and figures."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from testbed.record.run_directory import (
 from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.trace.workload import Arrival, read_trace
+
+Line = TypeVar("Line")
 
 _ANEW = "record the run anew"
 MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)
@@ -140,6 +142,25 @@ def read_recorded(path: Path) -> RecordedRun:
         if not (is_copy(name) and name in manifest["inputs_sha256"]):
             raise InputError(f"{path / MANIFEST}: does not say what {name} was", hint=_ANEW)
     return run
+
+
+def read_lines(file: Path, kind: type[Line]) -> Iterator[Line]:
+    """The lines of a run's file, for example the `TaskLine`s of tasks.jsonl.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not of this kind.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+    number = 1
+    try:
+        with file.open("rb") as stream:
+            for raw in stream:
+                yield decode(raw)
+                number += 1
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise InputError(f"{file}:{number}: not as this version records it: {error}", hint=_ANEW) from error
 
 
 def model_sha256(bundle: Bundle) -> str:

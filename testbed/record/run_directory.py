@@ -5,7 +5,7 @@
     trace.jsonl       both of them
     policy.py         only for a policy from a file: that file
     link-trace-1.csv  only where links follow network traces: their files, which the manifest names
-    tasks.jsonl       a line per task
+    tasks.jsonl       a line per task, see `task_line.TaskLine`
     decisions.jsonl   a line per node and slot
     timeseries.jsonl  a line per node and second
     events.jsonl      what was injected or went wrong
@@ -20,7 +20,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -29,12 +29,13 @@ from typing import IO, Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from node_agent.errors import InputError, TestbedError
 from node_agent.models.tables import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
-from node_agent.wire import Handover, Hop
 from testbed.record.claim import Claim, claim_directory
+from testbed.record.task_line import TaskLine, Way
 from testbed.trace.workload import Arrival, write_trace
 
 MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
@@ -134,29 +135,9 @@ class Recorder:
         self.manifest.update(facts)
         write_json(self.path / MANIFEST, self.manifest)
 
-    def task(self, record: TaskRecord) -> dict[str, Any]:
+    def task(self, record: TaskRecord) -> TaskLine:
         """Write the end of a task; returns the line as written."""
-        label = int(self._labels[record.sample])
-        completed = record.completed_s is not None
-        line = {
-            "id": record.id,
-            "device": record.device,
-            "sample": record.sample,
-            "label": label,
-            "prediction": record.prediction,
-            "correct": record.prediction == label if completed else None,
-            "exit_stage": record.exit_stage,
-            "created_s": record.created_s,
-            "completed_s": record.completed_s,
-            "delay_s": record.completed_s - record.created_s if record.completed_s is not None else None,
-            "status": record.status,
-            "attempts": record.attempts,
-            "offers": _handovers(record.offers),
-            "hops": [_hop(hop) for hop in record.hops],
-            "lateness_s": record.lateness_s,
-            "forced_exit": record.forced_exit,
-            "reason": record.reason,
-        }
+        line = TaskLine.of(record, int(self._labels[record.sample]))
         self._line(TASKS, line)
         return line
 
@@ -172,21 +153,20 @@ class Recorder:
         """Write what was injected or went wrong."""
         self._line(EVENTS, _fields(record))
 
-    def complete_tasks(self, expected_s: Mapping[int, float], repeats: Mapping[int, Sequence[Sequence[Hop]]]) -> None:
+    def complete_tasks(self, expected_s: Mapping[int, float], repeats: Mapping[int, Sequence[Way]]) -> None:
         """Add to the tasks what is known only at the end: their expected delay [s], and ways that came second.
 
         Raises:
             RecordingError: the file cannot be written; then it stays as it is.
         """
         path = self.path / TASKS
+        decode = msgspec.json.Decoder(TaskLine).decode
         lines = []
-        for line in path.read_bytes().splitlines():
-            task_id = msgspec.json.decode(line, type=_Numbered).id
-            added: dict[str, object] = {"expected_delay_s": expected_s.get(task_id)}
-            if task_id in repeats:
-                added["repeats"] = [[_hop(hop) for hop in way] for way in repeats[task_id]]
-            lines.append(line[:-1] + b"," + self._encode(added)[1:])
-        replace_file(path, b"".join(line + b"\n" for line in lines))
+        for line in map(decode, path.read_bytes().splitlines()):
+            ways = tuple(repeats[line.id]) if line.id in repeats else UNSET
+            whole = msgspec.structs.replace(line, expected_delay_s=expected_s.get(line.id), repeats=ways)
+            lines.append(self._encode(whole) + b"\n")
+        replace_file(path, b"".join(lines))
 
     def flush(self) -> None:
         """Let readers see all that was written; raises RecordingError."""
@@ -222,7 +202,7 @@ class Recorder:
         if failure is not None:
             raise failure
 
-    def _line(self, name: str, line: Mapping[str, object]) -> None:
+    def _line(self, name: str, line: TaskLine | Mapping[str, object]) -> None:
         stream = self._streams[name]
         try:
             stream.write(self._encode(line) + b"\n")
@@ -230,23 +210,6 @@ class Recorder:
                 stream.flush()
         except OSError as error:
             raise _unwritten(self.path / name, error) from error
-
-
-class _Numbered(msgspec.Struct):
-    """A task's line, of which only the number is read."""
-
-    id: int
-
-
-def _hop(hop: Hop) -> dict[str, object]:
-    """A hop's fields; of handovers that failed there are mostly none."""
-    fields = _fields(hop)
-    del fields["failed"]
-    return {**fields, "failed": _handovers(hop.failed)} if hop.failed else fields
-
-
-def _handovers(handovers: Iterable[Handover]) -> list[list[object]]:
-    return [[each.receiver, each.sent_s, each.taken] for each in handovers]
 
 
 def _fields(record: msgspec.Struct) -> dict[str, object]:

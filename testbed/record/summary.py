@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from testbed.record.task_line import TaskLine
+
 SUMMARY_SCHEMA = 1
-# What of a task's line the figures below need; a long run keeps no more than this in memory.
-COUNTED_FIELDS = (
-    "status", "created_s", "delay_s", "correct", "exit_stage", "attempts", "forced_exit", "reason", "lateness_s",
-)  # fmt: skip
 
 
 def summarise(
-    tasks: Sequence[Mapping[str, Any]],
+    tasks: Sequence[TaskLine],
     *,
     policy: str,
     theta_s: float,
@@ -26,19 +24,19 @@ def summarise(
     """The content of summary.json.
 
     Args:
-        tasks: lines of tasks.jsonl, one per offered task; of each at least COUNTED_FIELDS.
+        tasks: one line per offered task; their ways are not needed.
         theta_s: seconds of mean delay that one unit of accuracy is worth; utility = theta * accuracy - mean delay [s].
         warm_up_s: delays, accuracy, exits and utility count tasks created at or after this time.
         duplicates: results that came a second time.
 
     Figures over no task at all are None.
     """
-    completed = [task for task in tasks if task["status"] == "completed"]
-    counted = [task for task in completed if task["created_s"] >= warm_up_s]
-    delays = np.array([task["delay_s"] for task in counted])
-    accuracy = float(np.mean([task["correct"] for task in counted])) if counted else None
+    completed = [task for task in tasks if task.status == "completed"]
+    counted = [task for task in completed if task.created_s >= warm_up_s]
+    delays = np.array([task.delay_s for task in counted])
+    accuracy = float(np.mean([task.correct for task in counted])) if counted else None
     mean_s = float(delays.mean()) if counted else None
-    exits = Counter(task["exit_stage"] for task in counted)
+    exits = Counter(task.exit_stage for task in counted)
     return {
         "schema": SUMMARY_SCHEMA,
         "policy": policy,
@@ -61,11 +59,11 @@ def summarise(
         "theta_s": theta_s,
         "warm_up_s": warm_up_s,
         "attempts": {
-            "most": max((task["attempts"] for task in tasks), default=0),
-            "above_one": sum(task["attempts"] > 1 for task in tasks),
+            "most": max((task.attempts for task in tasks), default=0),
+            "above_one": sum(task.attempts > 1 for task in tasks),
         },
-        "forced_exits": sum(bool(task["forced_exit"]) for task in tasks),
-        "lost_reasons": dict(Counter(task["reason"] for task in tasks if task["status"] == "lost")),
+        "forced_exits": sum(task.forced_exit for task in tasks),
+        "lost_reasons": dict(Counter(task.reason for task in tasks if task.status == "lost")),
         "fidelity": dict(fidelity),
     }
 

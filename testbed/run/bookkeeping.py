@@ -1,9 +1,6 @@
 """What a run keeps account of, live or simulated: the ends of its tasks, and what its nodes tell."""
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
-
-import numpy as np
 
 from node_agent.records import (
     DEVICE_DOWN,
@@ -15,10 +12,10 @@ from node_agent.records import (
     TaskRecord,
     lost_task,
 )
-from node_agent.wire import Hop
 from testbed.record.backlog import Tasks, overload
 from testbed.record.run_directory import Recorder
-from testbed.record.summary import COUNTED_FIELDS, summarise
+from testbed.record.summary import summarise
+from testbed.record.task_line import TaskLine, Way, way_of
 from testbed.run.observer import RunObserver
 from testbed.scenario import (
     DRAIN_S,
@@ -64,9 +61,10 @@ class Accounts:
         self._down: set[str] = set()  # nodes whose agent has been killed
         self._all_offered = False
         self.stopped_s = float("inf")  # when the run was cut short
-        self.tasks: list[dict[str, Any]] = []  # COUNTED_FIELDS of each, and how late this machine served it [s]
+        self.tasks: list[TaskLine] = []  # without their ways, which a long run has no room for
+        self.service_lateness_s: list[float] = []  # of each
         self.duplicates = 0
-        self.repeats: dict[int, list[tuple[Hop, ...]]] = {}  # ways of results that came when there was one already
+        self.repeats: dict[int, list[Way]] = {}  # ways of results that came when there was one already
         self.agents_cpu_s = 0.0
 
     def take(self, record: Record, now_s: float) -> None:
@@ -75,7 +73,7 @@ class Accounts:
             case TaskRecord():
                 self.end_task(record, now_s)
             case RepeatRecord(task_id, hops):
-                self.repeats.setdefault(task_id, []).append(hops)
+                self.repeats.setdefault(task_id, []).append(way_of(hops))
             case DecisionRecord():
                 self._recorder.decision(record)
                 self._observer.decision(record)
@@ -94,8 +92,8 @@ class Accounts:
         self._ended.add(record.id)
         self._last_end_s = now_s
         line = self._recorder.task(record)
-        lateness_s = sum(hop.late_s for hop in record.hops)
-        self.tasks.append({name: line[name] for name in COUNTED_FIELDS} | {"service_lateness_s": lateness_s})
+        self.tasks.append(line.without_ways())
+        self.service_lateness_s.append(line.service_lateness_s)
         self._observer.task(line)
 
     def tell_traces(self) -> None:
@@ -190,8 +188,5 @@ class Accounts:
         """Whether tasks piled up, as a comparison tells it; None for a run that was cut short."""
         if self.stopped_s < float("inf"):
             return {"overloaded": None, "outstanding_s": None}
-        created_s = np.array([task["created_s"] for task in self.tasks], dtype=np.float64)
-        delay_s = np.array([np.inf if task["delay_s"] is None else task["delay_s"] for task in self.tasks])
-        tasks = Tasks(created_s, created_s + delay_s, tuple(task["reason"] for task in self.tasks))
-        overloaded, outstanding_s = overload(tasks, self._scenario.duration_s)
+        overloaded, outstanding_s = overload(Tasks.of(self.tasks), self._scenario.duration_s)
         return {"overloaded": overloaded, "outstanding_s": outstanding_s}

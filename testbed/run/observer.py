@@ -1,9 +1,9 @@
 """Who may watch a run: the experiment reports its progress here, and only the command line draws it."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class RunObserver(Protocol):
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""
 
-    def task(self, line: Mapping[str, Any]) -> None:
-        """A task has ended; `line` as in tasks.jsonl."""
+    def task(self, line: TaskLine) -> None:
+        """A task has ended; `line` is what tasks.jsonl says of it by now."""
 
     def decision(self, record: DecisionRecord) -> None:
         """A node has decided."""
@@ -52,7 +52,7 @@ class SilentObserver:
 
     def started(self, scenario: Scenario, offered: int) -> None: ...
 
-    def task(self, line: Mapping[str, Any]) -> None: ...
+    def task(self, line: TaskLine) -> None: ...
 
     def decision(self, record: DecisionRecord) -> None: ...
 

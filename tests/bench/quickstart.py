@@ -1,15 +1,15 @@
 """What a user of quickstart sees: the monitor at a moment, and the closing summary (needs root, a minute)."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cli.printing.summary_lines import render_summary
 from cli.watch.frame import draw, texts
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.fidelity.assessment import VERDICTS, FidelityState
+from testbed.record.task_line import TaskLine
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
@@ -32,7 +32,7 @@ class Camera(SilentObserver):
     def started(self, scenario: Scenario, offered: int) -> None:
         self._state.started(scenario, offered)
 
-    def task(self, line: Mapping[str, Any]) -> None:
+    def task(self, line: TaskLine) -> None:
         self._state.task(line)
 
     def decision(self, record: DecisionRecord) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from cli.printing.summary_lines import print_summary, render_summary
 from testbed.record.summary import summarise
+from tests.testbed.record.task_lines import task_line
 
 RUN = Path("runs/20260101T000000Z-demo-dto-ee-1a2b")
 FIDELITY = {
@@ -15,11 +16,8 @@ FIDELITY = {
 }  # fmt: skip
 
 
-def task(created_s, delay_s, *, correct=True, exit_stage=1, attempts=1, reason=None):
-    return {
-        "status": "lost" if reason else "completed", "created_s": created_s, "delay_s": delay_s, "correct": correct,
-        "exit_stage": exit_stage, "attempts": attempts, "forced_exit": False, "reason": reason,
-    }  # fmt: skip
+def task(created_s, delay_s, **fields):
+    return task_line(created_s=created_s, delay_s=delay_s, **fields)
 
 
 def summary_of(tasks, fidelity):

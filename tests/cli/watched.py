@@ -9,6 +9,7 @@ from testbed.host.load import HostUse
 from testbed.network import NetworkStatistics, WatchedPath
 from testbed.run.observer import RunObserver
 from testbed.scenario import Device, ModelChoice, PolicyChoice, Scenario, Server
+from tests.testbed.record.task_lines import task_line
 
 
 def scenario(devices=("west-1", "west-2", "east-1"), servers=(3, 3, 2), duration_s=60.0, **changes):
@@ -36,16 +37,13 @@ def big_scenario():
 
 
 def completed(number, at_s, delay_s=0.2, *, correct=True, exit_stage=1):
-    return {
-        "id": number, "status": "completed", "completed_s": at_s, "delay_s": delay_s, "correct": correct,
-        "exit_stage": exit_stage,
-    }  # fmt: skip
+    return task_line(
+        number, created_s=at_s - delay_s, completed_s=at_s, delay_s=delay_s, correct=correct, exit_stage=exit_stage
+    )
 
 
 def lost(number):
-    return {
-        "id": number, "status": "lost", "completed_s": None, "delay_s": None, "correct": None, "exit_stage": None,
-    }  # fmt: skip
+    return task_line(number, delay_s=None, reason="no result")
 
 
 def sample(node, stage, at_s=1.0, **changes):

@@ -9,29 +9,28 @@ from node_agent.errors import InputError, TestbedError
 from node_agent.models import load_bundle
 from node_agent.wire import Handover
 from testbed.agree.measures import STEPS, TaskFrame, task_figures
-from testbed.agree.recorded_pair import RanTask, Recorded, read_pair, read_run
-from testbed.expectation import PassedHop
+from testbed.agree.recorded_pair import Recorded, read_pair, read_run
+from testbed.record.task_line import HopLine
 from tests.testbed.agree.sides import UNIFORM, make_repeat, sides_of, slower
+from tests.testbed.record.task_lines import task_line
 
 FRAME = TaskFrame(warm_up_s=2.0, slot_s=2.0, stages=2)
 
 
 def task(number, created_s, hops, completed_s, **fields):
-    values = {
-        "device": "cam", "status": "lost" if completed_s is None else "completed", "sample": number,
-        "offers": (Handover("a", created_s + 0.01),), "exit_stage": len(hops) or None, "correct": True,
-    }  # fmt: skip
-    return RanTask(id=number, created_s=created_s, completed_s=completed_s, hops=hops, **values | fields)
+    values = {"offers": (Handover("a", created_s + 0.01),), "exit_stage": len(hops), "completed_s": completed_s}
+    delay_s = None if completed_s is None else completed_s - created_s
+    return task_line(number, created_s=created_s, delay_s=delay_s, hops=hops, **values | fields)
 
 
 def test_figures_by_hand():
     """One task before the warm-up, one that leaves at each stage, one that is lost."""
-    early = task(0, 1.0, (PassedHop("a", 1.1, 1.1, 1.2, 1.2),), 9.0)
-    first = task(1, 3.0, (PassedHop("a", 3.05, 3.15, 3.35, 3.36),), 3.40, correct=False)
+    early = task(0, 1.0, (HopLine("a", 1.1, 1.1, 1.2, 1.2, 0.0),), 9.0)
+    first = task(1, 3.0, (HopLine("a", 3.05, 3.15, 3.35, 3.36, 0.0),), 3.40, correct=False)
     second = task(
-        2, 5.0, (PassedHop("a", 5.03, 5.03, 5.23, 5.24), PassedHop("b", 5.30, 5.60, 6.00, 6.00)), 6.10,
+        2, 5.0, (HopLine("a", 5.03, 5.03, 5.23, 5.24, 0.0), HopLine("b", 5.30, 5.60, 6.00, 6.00, 0.0)), 6.10,
     )  # fmt: skip
-    lost = task(3, 6.0, (), None, correct=None)
+    lost = task(3, 6.0, (), None)
     live = Recorded([early, first, second, lost], [])
     figures = task_figures(FRAME, [(live, Recorded([], []))])
     expected = {
@@ -49,7 +48,7 @@ def test_figures_by_hand():
 def test_a_second_offer_counts_as_offering():
     """The device waited 0.5 s for a server that did not answer."""
     offers = (Handover("a", 3.01), Handover("b", 3.51))
-    once = task(0, 3.0, (PassedHop("b", 3.6, 3.6, 3.7, 3.7),), 3.8, offers=offers)
+    once = task(0, 3.0, (HopLine("b", 3.6, 3.6, 3.7, 3.7, 0.0),), 3.8, offers=offers)
     figures = task_figures(FRAME, [(Recorded([once], []), Recorded([], []))])
     assert figures["offering_s"].live == pytest.approx(0.51)
     assert figures["stage_1_transfer_s"].live == pytest.approx(0.09)

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.scenario import CapacityChange, LinkChange, LinkShape, NodeChange, RateChange
 from testbed.simulation.simulator import Simulation
+from tests.testbed.record.task_lines import task_line
 
 ROOT = Path(__file__).parents[3]
 EVENT = Happening(100.0, "something")
@@ -231,6 +233,6 @@ def test_a_server_that_floods_and_drains(tmp_path):
 def test_what_is_no_run_directory(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         recoveries_of_run(tmp_path)
-    (tmp_path / "tasks.jsonl").write_text('{"created_s": 1.0, "completed_s": 1.5}\n{"created')
-    with pytest.raises(InputError, match=r"tasks\.jsonl:2: not a task"):
+    (tmp_path / "tasks.jsonl").write_bytes(msgspec.json.encode(task_line()) + b'\n{"id')
+    with pytest.raises(InputError, match=r"tasks\.jsonl:2: not as this version records it"):
         read_course(tmp_path)

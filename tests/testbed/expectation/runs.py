@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from node_agent.models import load_bundle
-from testbed.expectation import ExactWorld, PassedTask
-from testbed.expectation.passage import decoder
+from testbed.expectation import ExactWorld
 from testbed.live.agent_configs import stated_costs
-from testbed.record.reading import read_recorded
+from testbed.record.reading import read_lines, read_recorded
+from testbed.record.task_line import TaskLine
 from testbed.run.node_configs import timeouts
 from testbed.run.plan import Outcome
 
@@ -20,12 +20,11 @@ def world_of(run_directory: Path) -> ExactWorld:
     return ExactWorld(scenario, warm.profiles, warm.input_forms, timeouts(scenario, warm.input_forms))
 
 
-def tasks_of(outcome: Outcome) -> list[PassedTask]:
+def tasks_of(outcome: Outcome) -> list[TaskLine]:
     """The tasks of a run, in the order of their number."""
-    recorded = (outcome.run_directory / "tasks.jsonl").read_bytes().splitlines()
-    return sorted((decoder.decode(line) for line in recorded), key=lambda task: task.id)
+    return sorted(read_lines(outcome.run_directory / "tasks.jsonl", TaskLine), key=lambda task: task.id)
 
 
-def delays_s(tasks: list[PassedTask]) -> np.ndarray:
+def delays_s(tasks: list[TaskLine]) -> np.ndarray:
     """Their delays, by number."""
     return np.array([task.completed_s - task.created_s for task in tasks])

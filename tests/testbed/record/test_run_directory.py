@@ -16,6 +16,7 @@ from node_agent.errors import InputError
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from node_agent.wire import Handover, Hop
 from testbed.record import run_directory as recording
+from testbed.record.reading import read_lines
 from testbed.record.run_directory import (
     Recorder,
     RecordingError,
@@ -24,6 +25,7 @@ from testbed.record.run_directory import (
     read_manifest,
     replace_file,
 )
+from testbed.record.task_line import TaskLine, way_of
 from testbed.trace.workload import Arrival, read_trace
 
 ARRIVALS = [Arrival(0.5, "cam", 2), Arrival(0.75, "cam", 0)]
@@ -73,7 +75,7 @@ def test_a_completed_task_and_a_lost_one(recorder, tmp_path):
     assert (lost["status"], lost["reason"], lost["label"]) == ("lost", "no result", 4)
     assert lost["correct"] is lost["delay_s"] is lost["completed_s"] is lost["exit_stage"] is None
     assert lost["hops"] == []
-    assert json.loads(json.dumps(written)) == [completed, lost]
+    assert list(read_lines(tmp_path / "tasks.jsonl", TaskLine)) == written
 
 
 def test_what_is_known_only_at_the_end_is_added_to_the_tasks(recorder, tmp_path):
@@ -81,7 +83,7 @@ def test_what_is_known_only_at_the_end_is_added_to_the_tasks(recorder, tmp_path)
     recorder.task(LOST)
     before = lines(tmp_path, "tasks.jsonl")
     second = msgspec.structs.replace(HOP, node="hub", failed=(Handover("core", 0.7),))
-    recorder.complete_tasks({0: 0.12}, {0: [(HOP, second)]})
+    recorder.complete_tasks({0: 0.12}, {0: [way_of((HOP, second))]})
     completed, lost = lines(tmp_path, "tasks.jsonl")
     assert completed == before[0] | {
         "expected_delay_s": 0.12,
@@ -91,7 +93,7 @@ def test_what_is_known_only_at_the_end_is_added_to_the_tasks(recorder, tmp_path)
 
 
 def test_a_wrong_answer_is_not_correct(recorder):
-    assert recorder.task(msgspec.structs.replace(DONE, prediction=5))["correct"] is False
+    assert recorder.task(msgspec.structs.replace(DONE, prediction=5)).correct is False
 
 
 def test_the_other_streams(recorder, tmp_path):

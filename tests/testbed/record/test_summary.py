@@ -3,24 +3,11 @@
 import pytest
 
 from testbed.record.summary import summarise
-
-
-def task(**fields):
-    line = {
-        "created_s": 20.0,
-        "delay_s": 0.1,
-        "correct": True,
-        "exit_stage": 1,
-        "status": "completed",
-        "attempts": 1,
-        "forced_exit": False,
-        "reason": None,
-    }
-    return line | fields
+from tests.testbed.record.task_lines import task_line
 
 
 def lost(reason, **fields):
-    return task(status="lost", delay_s=None, correct=None, exit_stage=None, reason=reason, **fields)
+    return task_line(delay_s=None, reason=reason, **fields)
 
 
 def summary_of(tasks, **options):
@@ -30,10 +17,10 @@ def summary_of(tasks, **options):
 
 def test_figures_by_hand():
     tasks = [
-        task(delay_s=0.1),
-        task(delay_s=0.2, correct=False),
-        task(delay_s=0.3, exit_stage=2, attempts=3),
-        task(delay_s=1.0, exit_stage=3, forced_exit=True),
+        task_line(delay_s=0.1),
+        task_line(delay_s=0.2, correct=False),
+        task_line(delay_s=0.3, exit_stage=2, attempts=3),
+        task_line(delay_s=1.0, exit_stage=3, forced_exit=True),
         lost("timed out", attempts=5),
     ]
     summary = summary_of(tasks, duplicates=7, fidelity={"host_cpu_share": 0.5})
@@ -58,8 +45,8 @@ def test_figures_by_hand():
 
 def test_tasks_of_the_warm_up_count_as_offered_only():
     tasks = [
-        task(created_s=9.999, delay_s=50.0, correct=False, exit_stage=3),
-        task(created_s=10.0, delay_s=0.5),
+        task_line(created_s=9.999, delay_s=50.0, correct=False, exit_stage=3),
+        task_line(created_s=10.0, delay_s=0.5),
         lost("why", created_s=1.0),
     ]
     summary = summary_of(tasks)
@@ -69,7 +56,7 @@ def test_tasks_of_the_warm_up_count_as_offered_only():
     assert summary["exit_share"] == {"1": 1.0, "2": 0.0, "3": 0.0}
 
 
-@pytest.mark.parametrize("tasks", [[], [lost("gone"), lost("gone")], [task(created_s=5.0)]])
+@pytest.mark.parametrize("tasks", [[], [lost("gone"), lost("gone")], [task_line(created_s=5.0)]])
 def test_figures_over_no_task_are_none(tasks):
     summary = summary_of(tasks)
     assert summary["tasks"]["counted"] == 0

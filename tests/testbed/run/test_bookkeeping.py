@@ -1,8 +1,10 @@
 """Each offered task ends exactly once, however the run goes."""
 
 import pytest
+from msgspec import structs
 
 from node_agent.records import EventRecord, SampleRecord, TaskRecord, lost_task
+from node_agent.wire import Handover, Hop
 from testbed.record.run_directory import Recorder
 from testbed.run.bookkeeping import DEVICE_DOWN, DRAIN_S, STILL_S, Accounts, told_of
 from testbed.run.observer import SilentObserver
@@ -31,13 +33,22 @@ def done(task_id: int, completed_s: float, prediction: int = 7) -> TaskRecord:
 
 
 def by_reason(accounts) -> list[tuple[float, str | None]]:
-    return [(task["created_s"], task["reason"]) for task in accounts.tasks]
+    return [(task.created_s, task.reason) for task in accounts.tasks]
 
 
 def test_the_first_word_on_a_task_counts(accounts):
     accounts.take(done(0, 1.5), 1.5)
     accounts.take(lost_task(0, "west-1", 0, 1.0, DEVICE_DOWN), 4.0)
-    assert [(task["status"], task["correct"], task["delay_s"]) for task in accounts.tasks] == [("completed", True, 0.5)]
+    assert [(task.status, task.correct, task.delay_s) for task in accounts.tasks] == [("completed", True, 0.5)]
+
+
+def test_a_task_is_kept_without_its_way_and_with_the_lateness_of_its_services(accounts):
+    hops = tuple(Hop(node, 1.1, 1.1, 1.2, 1.2, late_s, (Handover("near-3", 1.1),)) for node, late_s in
+                 (("near-1", 0.25), ("mid-1", 0.5)))  # fmt: skip
+    accounts.take(structs.replace(done(0, 1.5), hops=hops, offers=(Handover("near-1", 1.0),)), 1.5)
+    accounts.take(lost_task(1, "west-2", 1, 2.0, DEVICE_DOWN), 4.0)
+    assert accounts.service_lateness_s == [0.75, 0.0]
+    assert [(task.id, task.hops, task.offers) for task in accounts.tasks] == [(0, (), ()), (1, (), ())]
 
 
 def test_a_run_is_over_when_all_tasks_have_ended_and_no_sooner_than_its_duration(accounts):
