@@ -105,12 +105,67 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     stalls: tuple[tuple[float, float], ...] = ()  # the longest times, from and to, in which the process did not run
 
 
+EventKind = Literal[
+    "link-change",
+    "capacity-change",
+    "rate-change",
+    "node-down",
+    "node-up",
+    "link-trace",
+    "receiver-silent",
+    "receiver-back",
+    "forced-exit",
+    "plan-late",
+    "unexpected-message",
+    "foreign-message",
+    "dropped",
+    "unsent",
+    "links-strained",
+    "links-broken",
+    "too-lively",
+    "process-stopped",
+    "foreign-telemetry",
+    "agent-died",
+    "agent-not-stopped",
+    "agents-gone",
+]
+
+
 class EventRecord(Struct, frozen=True, tag="event"):
-    """Something that was injected, or that went wrong."""
+    """Something that was injected, or that went wrong; `detail` is for people. A line of events.jsonl.
+
+    Kinds that the scenario injects:
+        link-change: a link has another shape from now on.
+        capacity-change: a server computes at another rate.
+        rate-change: a device offers tasks at another rate.
+        node-down: a node's agent was killed.
+        node-up: a node's agent was started again.
+        link-trace: at time zero, which links follow a network trace; its steps are not told.
+
+    Kinds that a node tells:
+        receiver-silent: a receiver does not answer; nothing is sent to it until it does.
+        receiver-back: that receiver answers again.
+        forced-exit: a task left here because no receiver answered, not because the exit was confident.
+        plan-late: a slot began before the plan of a central policy for the one before was ready.
+        unexpected-message: a message came that its sender has no reason to send.
+        foreign-message: bytes came that are no message, or not from a neighbour.
+        dropped: messages came before time zero that there was no room for.
+        unsent: a message could not be sent.
+
+    Kinds that the experiment tells:
+        links-strained: links measured before the start are not quite as stated.
+        links-broken: links measured before the start are not as stated.
+        too-lively: the links change more often than a machine manages in time.
+        process-stopped: an agent, or the relay, stands still.
+        foreign-telemetry: bytes came from an agent that are no telemetry.
+        agent-died: an agent ended by itself.
+        agent-not-stopped: an agent did not end when the run did.
+        agents-gone: the agents ended before they had told all.
+    """
 
     time_s: float
     node: str | None
-    kind: str
+    kind: EventKind
     detail: str
 
 

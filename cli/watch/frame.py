@@ -1,11 +1,12 @@
 """One picture of a run, made to fit the terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cli.watch.emulation import emulation_lines
 from cli.watch.lines import Frame, Line, beside, clock_text, crop, milliseconds, pad, percent, sparkline, width_of
 from cli.watch.nodes import full_height, least_height, node_table, table_width
 from cli.watch.state import WINDOW_S, Delays, ViewState
+from node_agent.records import EventKind
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_PER_S = 8
@@ -13,7 +14,7 @@ TWO_COLUMNS_FROM = 60  # cells beside the node table that make a second column w
 LABEL = 20  # cells before a curve
 SCALE = 14  # cells after it
 Ends = tuple[str, str]  # of a scale
-EVENT_STYLES = {
+EVENT_STYLES: Mapping[EventKind, str] = {
     "node-down": "bold red", "agent-died": "bold red", "node-up": "green", "receiver-back": "green",
     "receiver-silent": "yellow", "forced-exit": "yellow", "link-change": "cyan", "capacity-change": "cyan",
     "rate-change": "cyan", "links-strained": "yellow", "links-broken": "bold red",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from node_agent.records import DecisionRecord, EventKind, EventRecord, SampleRecord
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
@@ -18,6 +18,7 @@ WINDOW_S = 10.0  # emulated time over which "now" is averaged
 BINS = 60  # points of a curve over the whole run
 EVENTS_KEPT = 50
 WINDOW_SAMPLES = 10  # a node tells its state once a second
+DOWN: frozenset[EventKind] = frozenset({"node-down", "agent-died"})
 
 Stage = Literal["set-up", "running", "draining", "ending"]
 
@@ -177,7 +178,7 @@ class ViewState:
         self.events.append(EventRecord(record.time_s, record.node, record.kind, plain_text(record.detail)))
         if record.node in self.nodes:
             node = self.nodes[record.node]
-            if record.kind in {"node-down", "agent-died"}:
+            if record.kind in DOWN:
                 node.up = False
                 node.samples.clear()
             elif record.kind == "node-up":

@@ -12,7 +12,7 @@ from node_agent.core.events import (
     TimerKey,
 )
 from node_agent.problem import Problem
-from node_agent.records import EventRecord, Record
+from node_agent.records import EventKind, EventRecord, Record
 from node_agent.wire import Message, Tensor
 
 
@@ -56,7 +56,7 @@ class Outbox:
         """Tell the experiment."""
         self._effects.append(Publish(record))
 
-    def note(self, kind: str, detail: str) -> None:
+    def note(self, kind: EventKind, detail: str) -> None:
         """Tell the experiment that something out of the ordinary has happened here."""
         self.publish(EventRecord(self.now_s, self.node, kind, detail))
 

@@ -37,6 +37,7 @@ from node_agent.process.timer import DeadlineTimer, Timers
 from node_agent.process.transport import QUEUED_MESSAGES, Transport
 from node_agent.records import (
     DEVICE_DOWN,
+    EventKind,
     EventRecord,
     Record,
     SampleRecord,
@@ -362,7 +363,7 @@ class Agent:
             stalls=tuple((self._emulated_s(from_s), self._emulated_s(to_s)) for from_s, to_s in self._stalls.take()),
         )
 
-    def _note(self, kind: str, detail: str) -> None:
+    def _note(self, kind: EventKind, detail: str) -> None:
         self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail))
 
     def _thinned(self, event: EventRecord) -> EventRecord | None:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import msgspec
 
-from node_agent.records import EventRecord
+from node_agent.records import EventKind, EventRecord
 
 EVENTS_TOLD = 8  # of each kind, before they are thinned out
 
@@ -13,7 +13,7 @@ class EventThinner:
     """Lets through, of each kind of event, the first few, then the 16th, 32nd, 64th, ..."""
 
     def __init__(self) -> None:
-        self._noted: Counter[str] = Counter()
+        self._noted: Counter[EventKind] = Counter()
 
     def thinned(self, event: EventRecord) -> EventRecord | None:
         """The event as it is to be told, with how often its kind has come; None to keep it back."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from node_agent.errors import EnvironmentLacking, InputError
-from node_agent.records import EventRecord
+from node_agent.records import EventKind, EventRecord
 from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.expectation.verdict import judge
 from testbed.fidelity.assessment import FidelityReport, assess, refuse_broken
@@ -189,8 +189,9 @@ class Experiment:
             measured = network.measure_links(self._observer.progress)
             report = report_on(measured)
         self._report = report
-        for reason in report.reasons:
-            accounts.note(EventRecord(0.0, None, f"links-{report.verdict}", reason))
+        kind: EventKind = "links-broken" if report.verdict == "broken" else "links-strained"
+        for reason in report.reasons:  # none where the links hold
+            accounts.note(EventRecord(0.0, None, kind, reason))
         if self._plan.require_fidelity:
             refuse_broken(report)
         return measured

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from node_agent.records import (
     DEVICE_DOWN,
     DecisionRecord,
+    EventKind,
     EventRecord,
     Record,
     RepeatRecord,
@@ -31,7 +32,7 @@ from testbed.trace.workload import Arrival
 STILL_S = 30.0  # without any end of a task
 
 
-def told_of(event: Event) -> tuple[str | None, str, str]:
+def told_of(event: Event) -> tuple[str | None, EventKind, str]:
     """How an event that the scenario injects is told: node, kind and detail."""
     match event:
         case LinkChange(_, ends, shape):

@@ -186,8 +186,8 @@ def test_events_from_before_the_end_count_though_they_come_later(played):
     played.hear(cam, Ready("cam-1", ()))
     before_s = played.live.now_s
     played.live.stop()
-    late = [EventRecord(before_s, "cam-1", "before", ""), EventRecord(before_s + 60, "cam-1", "while-ending", "")]
+    late = [EventRecord(before_s, "cam-1", "forced-exit", ""), EventRecord(before_s + 60, "cam-1", "unsent", "")]
     cam.send(record_encoder.encode(late))
     time.sleep(0.1)
     played.live.take_rest()
-    assert played.kinds() == ["before"]
+    assert played.kinds() == ["forced-exit"]

@@ -54,7 +54,8 @@ def listen(room, count):
 
 def test_what_agents_tell_comes_in_order(room, connect):
     near = connect("near")
-    batches = [[Ready("near", ())], [], [EventRecord(1.0, "near", "a", "1"), EventRecord(2.0, "near", "b", "2")]]
+    events = [EventRecord(1.0, "near", "unsent", "1"), EventRecord(2.0, "near", "dropped", "2")]
+    batches = [[Ready("near", ())], [], events]
     for batch in batches:
         near.send(record_encoder.encode(batch))
     assert listen(room, 3) == [record for batch in batches for record in batch]

@@ -126,7 +126,7 @@ def test_samples_are_summed_up_and_the_summary_tells_them(accounts):
     }  # fmt: skip
     for duplicates in (1, 2):
         accounts.take(SampleRecord(1.0, "west-1", 0, duplicates=duplicates, **values), 1.0)
-    accounts.take(EventRecord(1.0, None, "something", "odd"), 1.0)
+    accounts.take(EventRecord(1.0, None, "unsent", "odd"), 1.0)
     assert (accounts.duplicates, accounts.agents_cpu_s) == (3, 0.5)
     summary = accounts.summary({"simulated": True}, {"network": 0.5})
     assert summary["tasks"]["duplicates"] == 3
