@@ -1,6 +1,7 @@
 """One picture of a run, made to fit the terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import assert_never
 
 from cli.watch.emulation import emulation_lines
 from cli.watch.lines import Frame, Line, beside, clock_text, crop, milliseconds, pad, percent, sparkline, width_of
@@ -92,8 +93,10 @@ def _head(state: ViewState, width: int) -> list[Line]:
             note = f"slot {state.slot} ({scenario.slot_s:g} s each)"
         case "draining":
             note = "waiting for the last results"
-        case _:
+        case "set-up" | "ending":
             note = f"{_spinner(state)} {state.phases[-1].text if state.phases else ''}"
+        case _:
+            assert_never(state.stage)
     right: Line = [(f"{note}  ", "dim"), (f"{clock_text(state.now_s)} / {clock_text(scenario.duration_s)}", "bold")]
     counts: Line = [
         (f"{state.completed}", "bold"), (f" of {state.offered} tasks completed  ", ""),

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, assert_never
 
 from testbed.expectation.steps import Lateness
 from testbed.expectation.world import Path
@@ -58,6 +58,8 @@ class Cause:
                 return f"the agent of {self.what[0]}"
             case "link":
                 return f"the link from {self.what[0]} to {self.what[1]}"
+            case _:
+                assert_never(self.kind)
 
 
 def causes_of(

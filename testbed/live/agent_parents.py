@@ -23,7 +23,7 @@ import sys
 import traceback
 from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 from msgspec import Struct
@@ -177,13 +177,17 @@ class Nursery(ABC):
                 gc.freeze()
                 if answer is not None:
                     self.tell(answer)
-            case Spawn() if not self._failed:  # else the launcher, which asks ahead, is about to give up
-                self.tell(Spawned(request.config.node.name, self._fork(request)))
-            case OpenGate() if self._gate is not None:
-                os.write(self._gate[1], bytes(self._waiting))
-                for end in self._gate:
-                    os.close(end)
-                self._gate = None
+            case Spawn():
+                if not self._failed:  # else the launcher, which asks ahead, is about to give up
+                    self.tell(Spawned(request.config.node.name, self._fork(request)))
+            case OpenGate():
+                if self._gate is not None:
+                    os.write(self._gate[1], bytes(self._waiting))
+                    for end in self._gate:
+                        os.close(end)
+                    self._gate = None
+            case _:
+                assert_never(request)
 
     def _fork(self, request: Spawn) -> int:
         threads = os.listdir("/proc/self/task")

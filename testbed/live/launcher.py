@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from typing import assert_never
 
 import msgspec
 import psutil
@@ -244,6 +245,8 @@ class Launcher:
                 self._awaited.pop(node, None)
             case Exited():
                 self._exited.append(answer)
+            case _:
+                assert_never(answer)
 
     def _gone(self) -> LaunchError:
         return LaunchError("the agents' parent has ended", hint=self.where())

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from typing import assert_never
 
 import msgspec
 
@@ -14,10 +15,12 @@ from node_agent.records import (
     EventRecord,
     Ready,
     Record,
+    RepeatRecord,
     SampleRecord,
     SetCapacity,
     Start,
     Stop,
+    TaskRecord,
 )
 from testbed.host.cpu_quota import CpuCgroup, QuotaGovernor
 from testbed.live.due_events import DueEvents
@@ -198,6 +201,10 @@ class LiveRun:
                         self._unstopped.add(node)
                     elif self._epoch_s is not None:  # it came up during the run
                         self._brief(node, self._epoch_s)
+                case TaskRecord() | RepeatRecord() | EventRecord():
+                    pass  # for the books alone
+                case _:
+                    assert_never(record)
 
     def _brief(self, node: str, epoch_s: float) -> None:
         """Tell an agent that came up how things are now: since it was forked, anything may have changed."""

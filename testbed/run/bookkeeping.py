@@ -1,12 +1,14 @@
 """What a run keeps account of, live or simulated: the ends of its tasks, and what its nodes tell."""
 
 from collections.abc import Mapping, Sequence, Set
+from typing import assert_never
 
 from node_agent.records import (
     DEVICE_DOWN,
     DecisionRecord,
     EventKind,
     EventRecord,
+    Ready,
     Record,
     RepeatRecord,
     SampleRecord,
@@ -69,7 +71,7 @@ class Accounts:
         self.agents_cpu_s = 0.0
 
     def take(self, record: Record, now_s: float) -> None:
-        """What a node has told; `Ready` is not for the books."""
+        """Take what a node has told into account."""
         match record:
             case TaskRecord():
                 self.end_task(record, now_s)
@@ -85,6 +87,10 @@ class Accounts:
                 self._observer.sample(record)
             case EventRecord():
                 self.note(record)
+            case Ready():
+                pass  # not for the books
+            case _:
+                assert_never(record)
 
     def end_task(self, record: TaskRecord, now_s: float) -> None:
         """A task has ended; the first word on it counts."""
