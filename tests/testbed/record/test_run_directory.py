@@ -62,20 +62,14 @@ def test_inputs_are_kept_as_they_ran(recorder, tmp_path):
 
 
 def test_a_completed_task_and_a_lost_one(recorder, tmp_path):
+    """Each with the label of its sample; how a line is written stands in test_task_line.py."""
     written = [recorder.task(DONE), recorder.task(LOST)]
-    completed, lost = lines(tmp_path, "tasks.jsonl")  # readable before the run has ended
-    assert completed == {
-        "id": 0, "device": "cam", "sample": 2, "label": 6, "prediction": 6, "correct": True, "exit_stage": 1,
-        "created_s": 0.5, "completed_s": 0.625, "delay_s": 0.125, "status": "completed", "attempts": 1,
-        "offers": [["near", 0.501, True]],
-        "hops": [{"node": "near", "received_s": 0.51, "started_s": 0.52, "finished_s": 0.6, "sent_s": 0.61,
-                  "late_s": 0.0}],
-        "lateness_s": 0.001, "forced_exit": False, "reason": None,
-    }
-    assert (lost["status"], lost["reason"], lost["label"]) == ("lost", "no result", 4)
-    assert lost["correct"] is lost["delay_s"] is lost["completed_s"] is lost["exit_stage"] is None
-    assert lost["hops"] == []
-    assert list(read_lines(tmp_path / "tasks.jsonl", TaskLine)) == written
+    assert written == [TaskLine.of(DONE, 6), TaskLine.of(LOST, 4)]
+    assert list(read_lines(tmp_path / "tasks.jsonl", TaskLine)) == written  # readable before the run has ended
+    completed, lost = written
+    assert (completed.label, completed.correct, completed.delay_s, completed.reason) == (6, True, 0.125, None)
+    assert (lost.status, lost.reason, lost.label) == ("lost", "no result", 4)
+    assert lost.correct is lost.delay_s is lost.completed_s is lost.exit_stage is None
 
 
 def test_what_is_known_only_at_the_end_is_added_to_the_tasks(recorder, tmp_path):
