@@ -162,7 +162,7 @@ class ServerCore:
         self._slot = -1
         self._last = (0.0, 0.0, 0, 0, 0, 0, 0)
 
-    def handle(self, event: Event, now_s: float) -> list[Effect]:
+    def handle(self, event: Event, now_s: float) -> list[Effect]:  # noqa: PLR0912 - a branch for each kind
         """What to do about `event`, which happened at `now_s`."""
         self._outbox.now_s = now_s
         match event:
@@ -196,7 +196,7 @@ class ServerCore:
                 assert_never(event)
         return self._outbox.drain()
 
-    def _receive(self, event: Received) -> None:
+    def _receive(self, event: Received) -> None:  # noqa: PLR0912 - a branch for each kind
         peer, message = event.peer, event.message
         received_s = self._outbox.now_s if event.received_s is None else event.received_s
         if not isinstance(message, Status) and self.routing.heard(peer):

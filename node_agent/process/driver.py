@@ -38,11 +38,7 @@ HELD_MESSAGES = 2000  # before time zero; then the oldest is dropped
 
 
 def make_core(config: NodeConfig, table: ExitTable) -> NodeCore:
-    """A new node state machine; `table` holds what the exits of the sub-models answer.
-
-    Raises:
-        PolicyFailed: the policy cannot be made.
-    """
+    """A new node state machine; `table` holds what the exits of the sub-models answer (a device needs none of it)."""
     return DeviceCore(config) if config.is_device else ServerCore(config, table)
 
 
