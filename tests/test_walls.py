@@ -22,6 +22,7 @@ FORBIDDEN = [
     ("node_agent/core/machine.py", "import time", "The node state machine is without I/O"),
     ("node_agent/core/server.py", "import zmq", "The node state machine is without I/O"),
     ("node_agent/core/device.py", "import threading", "The node state machine is without I/O"),
+    ("node_agent/process/driver.py", "import time", "The node state machine is without I/O"),
     ("node_agent/records.py", "import torch", "The node state machine is without I/O"),  # what it imports counts, too
     ("node_agent/dtoee/staged.py", "import scipy", "The mathematics of DTO-EE"),
     ("tests/node_agent/virtual.py", "import testbed.scenario", "The node's tests"),

@@ -5,6 +5,7 @@ time, and in tests. Times are emulated seconds since the start of the run.
 """
 
 import math
+from typing import assert_never
 
 from node_agent.core.central import Coordinator, Member
 from node_agent.core.config import NodeConfig
@@ -76,8 +77,10 @@ class DeviceCore:
                 self._last = (max(0.0, now_s), *self._last[1:])
                 self._await_slot(max(0, math.ceil(now_s / self.config.slot_s - 1e-9)))
                 self._outbox.timer(("sample",), self.config.first_sample_s)
-            case _:
+            case ComputeFinished() | PlanningFinished() | TimerFired():
                 raise UnexpectedEvent(f"device {self.config.name} cannot handle {event!r}")
+            case _:
+                assert_never(event)
         return self._outbox.drain()
 
     def _receive(self, event: Received) -> None:
@@ -101,8 +104,10 @@ class DeviceCore:
                 self.routing.told_backlog(peer, backlog)
             case Assignment():
                 self._member.assigned(peer, message)
-            case _:
+            case Task() | Offer() | State():
                 self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+            case _:
+                assert_never(message)
 
     def _await_slot(self, slot: int) -> None:
         self._outbox.timer(("slot", slot), slot * self.config.slot_s + self.config.slot_phase_s - self._outbox.now_s)
@@ -157,7 +162,7 @@ class ServerCore:
         self._slot = -1
         self._last = (0.0, 0.0, 0, 0, 0, 0, 0)
 
-    def handle(self, event: Event, now_s: float) -> list[Effect]:
+    def handle(self, event: Event, now_s: float) -> list[Effect]:  # noqa: PLR0912 - a branch for each kind
         """What to do about `event`, which happened at `now_s`."""
         self._outbox.now_s = now_s
         match event:
@@ -185,11 +190,13 @@ class ServerCore:
                 self._last = (max(0.0, now_s), *self._last[1:])
                 self._outbox.timer(("sample",), self.config.first_sample_s)
                 self._await_status()
-            case _:
+            case TaskArrived() | TimerFired():
                 raise UnexpectedEvent(f"server {self.config.name} cannot handle {event!r}")
+            case _:
+                assert_never(event)
         return self._outbox.drain()
 
-    def _receive(self, event: Received) -> None:
+    def _receive(self, event: Received) -> None:  # noqa: PLR0912 - a branch for each kind
         peer, message = event.peer, event.message
         received_s = self._outbox.now_s if event.received_s is None else event.received_s
         if not isinstance(message, Status) and self.routing.heard(peer):
@@ -216,8 +223,10 @@ class ServerCore:
                 self._coordinator.state(peer, message)
             case Assignment():
                 self._member.assigned(peer, message)
-            case _:
+            case Task() | Offer() | Result():
                 self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+            case _:
+                assert_never(message)
 
     def _is_near(self, slot: int) -> bool:
         """Whether it can be that slot's time, clocks of neighbours being a little apart at the most."""

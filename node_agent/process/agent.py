@@ -2,7 +2,7 @@
 
 import select
 import time
-from collections import deque
+from typing import assert_never
 
 import msgspec
 import zmq
@@ -10,35 +10,17 @@ from msgspec import Struct
 from zmq.backend import zmq_poll
 
 from node_agent.core.config import NodeConfig
-from node_agent.core.events import (
-    CancelTimer,
-    Channel,
-    Effect,
-    Event,
-    LinksWanted,
-    Publish,
-    Received,
-    RunStarted,
-    Send,
-    SetTimer,
-    StartCompute,
-    StartPlanning,
-    StopCompute,
-    TaskArrived,
-    TimerFired,
-)
+from node_agent.core.events import Channel, Received, Send, TimerFired, TimerKey
 from node_agent.core.machine import NodeCore
 from node_agent.models.tables import ActivationFormat, Samples
+from node_agent.problem import Problem
+from node_agent.process.driver import Driver
 from node_agent.process.executor import Executor, as_tensor
-from node_agent.process.notes import EventThinner
 from node_agent.process.planner import Planner
 from node_agent.process.punctual import MESSENGER_PRIORITY, REAL_TIME, Deadlines, Priority, Stalls
 from node_agent.process.timer import DeadlineTimer, Timers
-from node_agent.process.transport import QUEUED_MESSAGES, Transport
+from node_agent.process.transport import Transport
 from node_agent.records import (
-    DEVICE_DOWN,
-    EventKind,
-    EventRecord,
     Record,
     SampleRecord,
     SetCapacity,
@@ -46,10 +28,9 @@ from node_agent.records import (
     Stop,
     TaskRecord,
     command_decoder,
-    lost_task,
     record_encoder,
 )
-from node_agent.wire import Probe, ProbeAck, Tensor, WireError, as_sent, decode, encode
+from node_agent.wire import Tensor, WireError, as_sent, decode, encode
 
 MESSAGES_PER_TURN = 64  # then due timers get their turn
 FEW = 8  # descriptors of a poll loop, at most
@@ -94,7 +75,7 @@ def identity(node: str, life: int) -> str:
     return node if life == 1 else f"{node}/{life}"
 
 
-class Agent:
+class Agent(Driver):
     """The poll loop of one node."""
 
     def __init__(
@@ -111,8 +92,9 @@ class Agent:
 
         `samples` are what a device offers; `planner`, if it coordinates.
         """
+        super().__init__(config.node.name)
+        self.come_up(core)
         self._config = config
-        self._core = core
         self._priority = priority
         self._executor = executor
         self._samples = samples
@@ -121,9 +103,7 @@ class Agent:
         self._wanted: tuple[Tensor, float] | None = None  # what the sub-model is to run on, and since when
         # Before the start, times count from the boot of the machine: the same zero for all who measure their links.
         self._epoch_s = config.epoch_monotonic_s or 0.0
-        self._started = False
         self._stopping = False
-        self._held: deque[Received] = deque(maxlen=QUEUED_MESSAGES)
         self._timers = Timers()
         self._next_arrival = 0
         self._records: list[Record] = []
@@ -133,7 +113,6 @@ class Agent:
         self._deadlines = Deadlines(config.time_scale)
         self._stalls = Stalls()
         self._woke_s = time.monotonic()
-        self._thinner = EventThinner()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         if Priority.is_allowed():  # also for ZeroMQ's own thread, through which every message goes
             self._context.set(zmq.THREAD_SCHED_POLICY, REAL_TIME)
@@ -163,7 +142,7 @@ class Agent:
             self._epoll.register(fd, select.EPOLLIN)
         self._priority.take()
         self._transport.connect({"data": self._config.connect_data, "control": self._config.connect_control})
-        self._give(LinksWanted())
+        self.measure_links()
         self._receive_commands()
         while not self._stopping:
             woken_by = self._woken_by(may_sleep=transport.may_sleep())
@@ -203,7 +182,7 @@ class Agent:
     def _due_monotonic_s(self) -> float | None:
         """When there is something to do although nothing has come in, on CLOCK_MONOTONIC."""
         due_s = [self._timers.next_s(), *[source.due_s() for source in self._answering]]
-        if self._started and self._next_arrival < len(self._config.arrivals):
+        if self.started and self._next_arrival < len(self._config.arrivals):
             due_s.append(self._config.arrivals[self._next_arrival].time_s)
         due = [self._epoch_s + self._config.time_scale * at_s for at_s in due_s if at_s is not None]
         if self._records:
@@ -215,14 +194,14 @@ class Agent:
         while (fired := self._timers.pop(now_s)) is not None:
             due_s, key = fired
             self._met(due_s)
-            self._give(TimerFired(key))
-        while self._started and self._next_arrival < len(self._config.arrivals):
+            self.handle(TimerFired(key))
+        while self.started and self._next_arrival < len(self._config.arrivals):
             arrival = self._config.arrivals[self._next_arrival]
             if arrival.time_s > now_s:
                 break
             self._next_arrival += 1
             self._met(arrival.time_s)
-            self._offer(arrival)
+            self.offer(arrival.task_id, arrival.sample, arrival.time_s)
 
     def _collect_answers(self, *, signalled: bool) -> None:
         """Of the sub-model, and of the planner, if one of them has signalled or is due."""
@@ -233,7 +212,7 @@ class Agent:
                 if answer is not None:
                     if due_s is not None:
                         self._met(due_s)
-                    self._give(answer, now_s)
+                    self.handle(answer, now_s)
 
     def _compute(self) -> None:
         """Start the sub-model last: all that was waiting has been answered before this thread is busy with it."""
@@ -245,11 +224,10 @@ class Agent:
         """Keep account of a deadline that is met now."""
         self._deadlines.meet((self._now_s() - due_s) * self._config.time_scale)
 
-    def _offer(self, arrival: ScheduledTask) -> None:
+    def _input_of(self, sample: int) -> Tensor:
         if self._samples is None:
-            raise WireError(f"{self._config.node.name} is to offer tasks but has no samples")
-        image = self._samples.images[arrival.sample : arrival.sample + 1]
-        self._give(TaskArrived(arrival.task_id, arrival.sample, arrival.time_s, as_tensor(image)))
+            raise WireError(f"{self.name} is to offer tasks but has no samples")
+        return as_tensor(self._samples.images[sample : sample + 1])
 
     def _receive_messages(self, channel: Channel) -> None:
         """A turn's worth; the loop comes back for what is left, or has come meanwhile."""
@@ -269,82 +247,62 @@ class Agent:
         except WireError as error:
             self._note("foreign-message", f"from {peer}: {error}")
             return
-        if self._started or isinstance(message, (Probe, ProbeAck)):
-            self._give(Received(peer, message, tensor, received_s))
-        else:  # tasks and prices have no meaning before time zero is known
-            if len(self._held) == QUEUED_MESSAGES:
-                self._note("dropped", f"before the start, {type(self._held[0].message).__name__}: too much is queued")
-            self._held.append(Received(peer, message, tensor))
+        self.receive(Received(peer, message, tensor, received_s))
 
     def _receive_commands(self) -> None:
         while zmq_poll(self._room_asked, 0):
             command = command_decoder.decode(self._room.recv())
             match command:
                 case Start(epoch_monotonic_s):
-                    self._start(epoch_monotonic_s)
+                    self._begin(epoch_monotonic_s)
                 case SetCapacity(capacity_flop_per_s):
                     if self._executor is not None:
                         self._executor.set_capacity(capacity_flop_per_s, self._now_s())
                 case Stop():
-                    self._give(TimerFired(("sample",)))  # the last interval, too
+                    self.end()
                     self._stopping = True
+                case _:
+                    assert_never(command)
 
-    def _start(self, epoch_monotonic_s: float) -> None:
-        """Time zero is known: forget what was measured against another zero.
-
-        An agent that comes up while the run goes on has missed some tasks. It may call tasks lost that it ended before
-        it went down: the first word on a task is the one that counts.
-        """
+    def _begin(self, epoch_monotonic_s: float) -> None:
+        """Time zero is known. An agent that comes up while the run goes on has missed the tasks before."""
         self._epoch_s = epoch_monotonic_s
-        self._timers.clear()
         now_s = self._now_s()
         arrivals = self._config.arrivals
         came_late = self._config.epoch_monotonic_s is not None
         while came_late and self._next_arrival < len(arrivals) and arrivals[self._next_arrival].time_s < now_s:
             missed = arrivals[self._next_arrival]
-            name, reason = self._config.node.name, DEVICE_DOWN
-            self._publish(lost_task(missed.task_id, name, missed.sample, missed.time_s, reason))
+            self.offer(missed.task_id, missed.sample, missed.time_s)
             self._next_arrival += 1
-        self._started = True
-        self._give(RunStarted())
-        while self._held:
-            self._give(self._held.popleft())
+        self.start()
 
-    def _give(self, event: Event, now_s: float | None = None) -> None:
-        """Have the node act on an event of this moment, or of the one given."""
-        now_s = self._now_s() if now_s is None else now_s
-        for effect in self._core.handle(event, now_s):
-            self._perform(effect, now_s)
+    def _send(self, send: Send) -> bool:
+        frames = encode(as_sent(send.message, self._now_s()), send.tensor)
+        return self._transport.send(send.peer, send.channel, frames)
 
-    def _perform(self, effect: Effect, now_s: float) -> None:
-        """`now_s` is when the node wanted it: what it times begins then, not after the effects before it."""
-        match effect:
-            case Send(peer, channel, message, tensor):
-                if not self._transport.send(peer, channel, encode(as_sent(message, self._now_s()), tensor)):
-                    self._note("unsent", f"{type(message).__name__} to {peer}: not connected, or too much is queued")
-            case StartCompute(tensor):
-                self._wanted = tensor, now_s
-            case StopCompute():
-                self._wanted = None
-                if self._executor is not None:
-                    self._executor.stop()
-            case StartPlanning(problem):
-                if self._planner is not None:
-                    self._planner.start(problem, now_s)
-            case SetTimer(key, at_s):
-                self._timers.set(key, at_s)
-            case CancelTimer(key):
-                self._timers.cancel(key)
-            case Publish(record):
-                self._publish(record)
+    def _start_compute(self, tensor: Tensor, now_s: float) -> None:
+        self._wanted = tensor, now_s  # until the end of this turn; service counts from now all the same
 
-    def _publish(self, record: Record | None) -> None:
-        if isinstance(record, SampleRecord):
-            record = self._measured(record)
-        elif isinstance(record, EventRecord):
-            record = self._thinned(record)
-        if record is not None:
-            self._records.append(record)
+    def _stop_compute(self) -> None:
+        self._wanted = None
+        if self._executor is not None:
+            self._executor.stop()
+
+    def _plan(self, problem: Problem, now_s: float) -> None:
+        if self._planner is not None:
+            self._planner.start(problem, now_s)
+
+    def _set_timer(self, key: TimerKey, at_s: float) -> None:
+        self._timers.set(key, at_s)
+
+    def _cancel_timer(self, key: TimerKey) -> None:
+        self._timers.cancel(key)
+
+    def _forget_timers(self) -> None:
+        self._timers.clear()
+
+    def _publish(self, record: Record) -> None:
+        self._records.append(self._measured(record) if isinstance(record, SampleRecord) else record)
 
     def _measured(self, record: SampleRecord) -> SampleRecord:
         """The sample with what only the process itself knows, since the one before."""
@@ -362,15 +320,6 @@ class Agent:
             worst_timer_s=worst_s / self._config.time_scale,
             stalls=tuple((self._emulated_s(from_s), self._emulated_s(to_s)) for from_s, to_s in self._stalls.take()),
         )
-
-    def _note(self, kind: EventKind, detail: str) -> None:
-        self._publish(EventRecord(self._now_s(), self._config.node.name, kind, detail))
-
-    def _thinned(self, event: EventRecord) -> EventRecord | None:
-        thinned = self._thinner.thinned(event)
-        if thinned is None or self._started:
-            return thinned
-        return msgspec.structs.replace(thinned, time_s=0.0)  # before the start there is no emulated time
 
     def _flush(self, *, now: bool = False) -> bool:
         """Tell what there is to tell, if it is time; whether it was."""

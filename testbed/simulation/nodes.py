@@ -2,35 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
-
-import msgspec
+from typing import NoReturn, Protocol
 
 from node_agent.core.config import NodeConfig
-from node_agent.core.events import (
-    CancelTimer,
-    Channel,
-    Event,
-    LinksWanted,
-    PlanningFinished,
-    Publish,
-    Received,
-    RunStarted,
-    Send,
-    SetTimer,
-    StartCompute,
-    StartPlanning,
-    StopCompute,
-    TaskArrived,
-    TimerFired,
-    TimerKey,
-)
-from node_agent.core.machine import DeviceCore, NodeCore, ServerCore
+from node_agent.core.events import Channel, PlanningFinished, Received, Send, TimerFired, TimerKey
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.process.notes import EventThinner
-from node_agent.records import DEVICE_DOWN, EventRecord, Record, lost_task
-from node_agent.wire import Probe, ProbeAck
-from testbed.simulation.failure import SimulationFailed, node_failed
+from node_agent.problem import Problem
+from node_agent.process.driver import Driver, make_core
+from node_agent.records import Record
+from node_agent.wire import Tensor
+from testbed.simulation.failure import node_failed
 from testbed.simulation.links import Connection, Links
 from testbed.simulation.processor import Answers, Processor
 from testbed.sizes import message_bytes
@@ -56,161 +37,117 @@ class World:
     listener: Listener
 
 
-class SimulatedNode:
+class SimulatedNode(Driver):
     """A node with its timers and its connections; it may go down and come up again."""
 
     def __init__(self, world: World, config: NodeConfig, processor: Processor | None = None) -> None:
         """`processor` computes, on a server."""
+        super().__init__(config.name)
         self.processor = processor
         self._world = world
         self._agenda = world.agenda
         self._links = world.links
         self.config = config
-        self.up = False
-        self.started = False
         self.life = 0  # how often it has come up
-        self._core: NodeCore | None = None
         self._timers: dict[TimerKey, Entry] = {}
         self._connections: dict[Channel, dict[str, tuple[Connection, SimulatedNode]]] = {"data": {}, "control": {}}
-        self._held: list[Received] = []
-        self._missed: list[tuple[int, int, float]] = []  # tasks: id, sample, created
         self.unsent: list[tuple[Connection, int, Received]] = []  # by others, for when this node is up again
-        self._thinner = EventThinner()
         self._planning: Entry | None = None
 
     # Coming and going
 
-    def come_up(self) -> None:
-        """The agent starts: it knows nothing, and measures its links.
+    def switch_on(self) -> None:
+        """The agent starts: it knows nothing.
 
         Raises:
             SimulationFailed: the node's own code raises, which a policy of the user's own may do; so do `start`,
                 `offer` and whatever the agenda holds for this node.
         """
-        self.up, self.started = True, False
         self.life += 1
-        self._thinner = EventThinner()
-        config = self.config
         try:
-            self._core = DeviceCore(config) if config.is_device else ServerCore(config, self._world.table)
+            self.come_up(make_core(self.config, self._world.table))
         except (Exception, SystemExit) as error:
-            raise self._failed(error) from error
+            self._fail(error)
         unsent, self.unsent = self.unsent, []
         for connection, size_bytes, message in unsent:
             self._links.send(connection, size_bytes, message)
-        self._handle(LinksWanted())
-
-    def start(self) -> None:
-        """Time zero is known, or has been for long: what came and was missed before is dealt with now."""
-        self._forget_timers()
-        self.started = True
-        for task_id, sample, created_s in self._missed:
-            lost = lost_task(task_id, self.config.name, sample, created_s, DEVICE_DOWN)
-            self._world.listener.told(lost)
-        self._missed.clear()
-        self._handle(RunStarted())
-        held, self._held = self._held, []
-        for received in held:
-            self._handle(received)
 
     def go_down(self) -> None:
         """The agent is killed: all that it knew is gone."""
-        self.up = self.started = False
-        self._core = None
+        super().go_down()
         if self._planning is not None:
             self._agenda.strike(self._planning)
+        self._links.hang_up(self.name)
+        for other in self._world.nodes.values():  # what it wanted to send them was kept in its own memory
+            other.unsent = [kept for kept in other.unsent if kept[0].sender != self.name]
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        raise node_failed(self.name, error) from error
+
+    # What is simulated
+
+    def _now_s(self) -> float:
+        return self._agenda.now_s
+
+    def _input_of(self, sample: int) -> Tensor:
+        return self._world.answers.offered(sample)
+
+    def _start_compute(self, tensor: Tensor, now_s: float) -> None:  # noqa: ARG002 - the agenda's time
+        if self.processor is not None:
+            self.processor.start(tensor, self.handle)
+
+    def _stop_compute(self) -> None:
         if self.processor is not None:
             self.processor.abandon()
-        self._forget_timers()
-        self._held.clear()
-        self._links.hang_up(self.config.name)
-        for other in self._world.nodes.values():  # what it wanted to send them was kept in its own memory
-            other.unsent = [kept for kept in other.unsent if kept[0].sender != self.config.name]
 
-    def end(self) -> None:
-        """Tell the last interval, too."""
-        if self.started:
-            self._handle(TimerFired(("sample",)))
+    def _plan(self, problem: Problem, now_s: float) -> None:
+        assert self.core is not None
+        policy = self.core.routing.policy
+        try:
+            plan = PlanningFinished(policy.plan(problem, self._world.table))
+            due_s = now_s + policy.planning_s(problem)
+        except (Exception, SystemExit) as error:
+            self._fail(error)
+        self._planning = self._agenda.at(due_s, self.handle, plan)
 
-    # What happens to it
-
-    def offer(self, task_id: int, sample: int, created_s: float) -> None:
-        """The workload wants a task from this device now."""
-        if self.started:
-            self._handle(TaskArrived(task_id, sample, created_s, self._world.answers.offered(sample)))
-        else:
-            self._missed.append((task_id, sample, created_s))
-
-    def receive(self, received: Received) -> None:
-        """A message has arrived."""
-        if self.started:
-            self._handle(received)
-        elif self.up:
-            if isinstance(received.message, Probe | ProbeAck):
-                self._handle(received)
-            else:  # tasks and prices have no meaning before time zero is known
-                self._held.append(received)
+    def _set_timer(self, key: TimerKey, at_s: float) -> None:
+        self._cancel_timer(key)
+        self._timers[key] = self._agenda.at(at_s, self._fire, key)
 
     def _fire(self, key: TimerKey) -> None:
         del self._timers[key]
-        self._handle(TimerFired(key))
+        self.handle(TimerFired(key))
+
+    def _cancel_timer(self, key: TimerKey) -> None:
+        entry = self._timers.pop(key, None)
+        if entry is not None:
+            self._agenda.strike(entry)
 
     def _forget_timers(self) -> None:
         for entry in self._timers.values():
             self._agenda.strike(entry)
         self._timers.clear()
 
-    # What it does
+    def _publish(self, record: Record) -> None:
+        self._world.listener.told(record)
 
-    def _handle(self, event: Event) -> None:
-        core = self._core
-        assert core is not None
-        try:
-            effects = core.handle(event, self._agenda.now_s)
-        except (Exception, SystemExit) as error:
-            raise self._failed(error) from error
-        for effect in effects:
-            # In the order of their frequency.
-            if isinstance(effect, Send):
-                self._send(effect)
-            elif isinstance(effect, SetTimer):
-                self._cancel(effect.key)
-                self._timers[effect.key] = self._agenda.at(effect.at_s, self._fire, effect.key)
-            elif isinstance(effect, CancelTimer):
-                self._cancel(effect.key)
-            elif isinstance(effect, StartCompute):
-                if self.processor is not None:
-                    self.processor.start(effect.tensor, self._handle)
-            elif isinstance(effect, Publish):
-                self._publish(effect.record)
-            elif isinstance(effect, StopCompute):
-                if self.processor is not None:
-                    self.processor.abandon()
-            else:
-                self._plan(effect)
-
-    def _cancel(self, key: TimerKey) -> None:
-        entry = self._timers.pop(key, None)
-        if entry is not None:
-            self._agenda.strike(entry)
-
-    def _send(self, effect: Send) -> None:
-        message, tensor = effect.message, effect.tensor
+    def _send(self, send: Send) -> bool:
+        message, tensor = send.message, send.tensor
         size_bytes = message_bytes(message, None if tensor is None else len(tensor.data))
-        found = self._connections[effect.channel].get(effect.peer)
-        connection, receiver = found or self._connect(effect.peer, effect.channel)
-        received = Received(self.config.name, message, tensor)
-        if receiver.up:
+        found = self._connections[send.channel].get(send.peer)
+        connection, receiver = found or self._connect(send.peer, send.channel)
+        received = Received(self.name, message, tensor)
+        if receiver.core is not None:
             self._links.send(connection, size_bytes, received)
         elif self._connects_to(receiver.config):
             receiver.unsent.append((connection, size_bytes, received))  # ZeroMQ keeps it for the next connection
         else:
-            detail = f"{type(message).__name__} to {effect.peer}: not connected, or too much is queued"
-            self._publish(EventRecord(self._agenda.now_s, self.config.name, "unsent", detail))
+            return False
+        return True
 
     def _connect(self, peer: str, channel: Channel) -> "tuple[Connection, SimulatedNode]":
         receiver = self._world.nodes[peer]
-        connection = self._links.connect(self.config.name, peer, receiver.receive, urgent=channel == "control")
+        connection = self._links.connect(self.name, peer, receiver.receive, urgent=channel == "control")
         self._connections[channel][peer] = connection, receiver
         return connection, receiver
 
@@ -219,24 +156,3 @@ class SimulatedNode:
         config = self.config
         answers = config.stage > 1 and peer.is_device
         return answers or peer.name in config.receivers or peer.name == config.coordinator
-
-    def _publish(self, record: Record) -> None:
-        if isinstance(record, EventRecord):
-            thinned = self._thinner.thinned(record)
-            if thinned is None:
-                return
-            record = thinned if self.started else msgspec.structs.replace(thinned, time_s=0.0)
-        self._world.listener.told(record)
-
-    def _plan(self, effect: StartPlanning) -> None:
-        assert self._core is not None
-        policy = self._core.routing.policy
-        try:
-            plan = PlanningFinished(policy.plan(effect.problem, self._world.table))
-            due_s = self._agenda.now_s + policy.planning_s(effect.problem)
-        except (Exception, SystemExit) as error:
-            raise self._failed(error) from error
-        self._planning = self._agenda.at(due_s, self._handle, plan)
-
-    def _failed(self, error: BaseException) -> SimulationFailed:
-        return node_failed(self.config.name, error)

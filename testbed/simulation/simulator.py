@@ -159,9 +159,9 @@ class SimulatedRun:
         patience_s = next(iter(self.nodes.values())).config.timeouts.probe_s
         self._agenda.now_s = -2 * patience_s
         for node in self.nodes.values():
-            node.up = True  # all listen before the first one speaks
+            node.switch_on()  # all listen before the first one speaks
         for node in self.nodes.values():
-            node.come_up()
+            node.measure_links()
         while not self._agenda.run(0.0, ACTIONS_AT_ONCE):
             pass
         if self._unready:
@@ -228,7 +228,8 @@ class SimulatedRun:
         node = self.nodes[name]
         if up and not node.up:
             self._accounts.came_up(name)
-            node.come_up()
+            node.switch_on()
+            node.measure_links()
         elif not up and node.up:
             node.go_down()
             self._accounts.went_down(name, self._agenda.now_s)

@@ -9,27 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node_agent.core.config import NodeConfig, Timeouts
-from node_agent.core.events import (
-    CancelTimer,
-    ComputeFinished,
-    LinksWanted,
-    PlanningFinished,
-    Publish,
-    Received,
-    RunStarted,
-    Send,
-    SetTimer,
-    StartCompute,
-    StartPlanning,
-    StopCompute,
-    TaskArrived,
-    TimerFired,
-)
-from node_agent.core.machine import DeviceCore, NodeCore, ServerCore
+from node_agent.core.events import ComputeFinished, Event, PlanningFinished, Received, Send, TimerFired, TimerKey
+from node_agent.core.machine import NodeCore
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.policies import make_policy
-from node_agent.problem import Place
-from node_agent.records import DecisionRecord, EventRecord, Ready, TaskRecord
+from node_agent.problem import Place, Problem
+from node_agent.process.driver import Driver, make_core
+from node_agent.records import DecisionRecord, EventRecord, Ready, Record, TaskRecord
 from node_agent.wire import Result, Tensor, TensorForm, decode, encode
 
 IMAGE = TensorForm("uint8", (1, 8, 8))
@@ -44,6 +30,75 @@ def synthetic_table(stages: int, rows: int = 400, seed: int = 3) -> ExitTable:
     confidence = np.clip(ease + rng.normal(0, 0.05, (rows, stages)), 0.05, 0.999)
     correct = rng.uniform(size=(rows, stages)) < np.clip(ease, 0.1, 0.98)
     return ExitTable(confidence, correct)
+
+
+class VirtualNode(Driver):
+    """A node of the virtual world."""
+
+    def __init__(self, world: "World", config: NodeConfig) -> None:
+        super().__init__(config.name)
+        self._world = world
+        self._config = config
+        self._awaited: dict[str | TimerKey, int] = {}  # timers, the end of service and of planning; which one counts
+        self.switch_on()
+
+    def switch_on(self) -> None:
+        self.come_up(make_core(self._config, self._world.table))
+
+    def _now_s(self) -> float:
+        return self._world.now_s
+
+    def _input_of(self, sample: int) -> Tensor:  # noqa: ARG002 - all images are alike
+        return Tensor(IMAGE, bytes(IMAGE.byte_count))
+
+    def _send(self, send: Send) -> bool:
+        world = self._world
+        size = send.tensor.form.byte_count if send.tensor is not None else 0
+        frames = [bytes(frame) for frame in encode(send.message, send.tensor)]
+        delay_s = world.link_s(self.name, send.peer, size)
+        if delay_s < DEAD:
+            world.at(world.now_s + delay_s, lambda: world.give(send.peer, Received(self.name, *decode(frames))))
+        return True
+
+    def _start_compute(self, tensor: Tensor, now_s: float) -> None:  # noqa: ARG002 - its task says which sample it is
+        self._await("compute", now_s + self._world.service_s[self.name], self._answer)
+
+    def _stop_compute(self) -> None:
+        self._awaited.pop("compute", None)
+
+    def _plan(self, problem: Problem, now_s: float) -> None:
+        policy = self.core.routing.policy
+        answer = PlanningFinished(policy.plan(problem, self._world.table))
+        self._await("plan", now_s + policy.planning_s(problem), lambda: answer)
+
+    def _set_timer(self, key: TimerKey, at_s: float) -> None:
+        self._await(key, max(at_s, self._now_s()), lambda: TimerFired(key))
+
+    def _cancel_timer(self, key: TimerKey) -> None:
+        self._awaited.pop(key, None)
+
+    def _forget_timers(self) -> None:
+        self._awaited.clear()
+
+    def _publish(self, record: Record) -> None:
+        self._world.take(record)
+
+    def _await(self, key: str | TimerKey, at_s: float, event: Callable[[], Event]) -> None:
+        number = self._awaited[key] = next(self._world.numbers)
+        self._world.at(at_s, lambda: self._happen(key, number, event))
+
+    def _happen(self, key: str | TimerKey, number: int, event: Callable[[], Event]) -> None:
+        if self._awaited.get(key) == number:
+            del self._awaited[key]
+            self.handle(event())
+
+    def _answer(self) -> ComputeFinished:
+        world, stage = self._world, self._config.stage
+        serving = self.core.tasks._serving
+        row = world.row_of[serving.task.task_id] if serving else 0
+        activation = None if stage == world.stages else Tensor(ACTIVATION, bytes(ACTIVATION.byte_count))
+        correct = int(world.table.correct[row, stage - 1])
+        return ComputeFinished(correct, float(world.table.confidence[row, stage - 1]), activation, overrun=False)
 
 
 @dataclass
@@ -66,15 +121,12 @@ class World:
         self.table = synthetic_table(self.stages)
         self.now_s = 0.0
         self.service_s = {name: 1 / rate for name, (_, rate) in self.servers.items()}
-        self.dead: set[str] = set()
         self.records: list = []
-        self.nodes: dict[str, NodeCore] = {}
-        self._configs: dict[str, NodeConfig] = {}
+        self.drivers: dict[str, VirtualNode] = {}
+        self.row_of: dict[int, int] = {}  # task -> table row
+        self.numbers = itertools.count()
         self._queue: list = []
-        self._order = itertools.count()
-        self._timers: dict[tuple[str, tuple], int] = {}
-        self._computing: dict[str, int] = {}
-        self._row: dict[int, int] = {}  # task -> table row
+        self._started = False
         self._random = random.Random(self.seed)
         by_stage = [list(self.devices)]
         central = make_policy(self.policy, self.parameters, theta_s=self.theta_s).central
@@ -105,108 +157,63 @@ class World:
                     places=places if name == coordinator else {},
                     timeouts=self.timeouts,
                 )
-                self._configs[name] = config
-                self.nodes[name] = self._core(name)
+                self.drivers[name] = VirtualNode(self, config)
 
-    def _core(self, name: str) -> NodeCore:
-        config = self._configs[name]
-        return DeviceCore(config) if config.is_device else ServerCore(config, self.table)
+    @property
+    def nodes(self) -> dict[str, NodeCore]:
+        """The state machines of the nodes that are up."""
+        return {name: driver.core for name, driver in self.drivers.items() if driver.core is not None}
 
     def at(self, time_s: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (time_s, next(self._order), action))
+        heapq.heappush(self._queue, (time_s, next(self.numbers), action))
 
-    def give(self, name: str, event) -> None:
-        if name in self.dead:
-            return
-        for effect in self.nodes[name].handle(event, self.now_s):
-            self._perform(name, effect)
+    def give(self, name: str, received: Received) -> None:
+        self.drivers[name].receive(received)
 
-    def _perform(self, name: str, effect) -> None:
-        match effect:
-            case Send(peer, _, message, tensor):
-                size = tensor.form.byte_count if tensor is not None else 0
-                frames = [bytes(frame) for frame in encode(message, tensor)]
-                delay_s = self.link_s(name, peer, size)
-                if delay_s < DEAD:
-                    self.at(self.now_s + delay_s, lambda: self.give(peer, Received(name, *decode(frames))))
-            case SetTimer(key, at_s):
-                number = next(self._order)
-                self._timers[name, key] = number
-                self.at(max(at_s, self.now_s), lambda: self._fire(name, key, number))
-            case CancelTimer(key):
-                self._timers.pop((name, key), None)
-            case StartCompute(tensor):
-                self._computing[name] = number = next(self._order)
-                self.at(self.now_s + self.service_s[name], lambda: self._end_service(name, number))
-            case StopCompute():
-                del self._computing[name]
-            case StartPlanning(problem):
-                planner = self.nodes[name].routing.policy
-                answer = PlanningFinished(planner.plan(problem, self.table))
-                self.at(self.now_s + planner.planning_s(problem), lambda: self.give(name, answer))
-            case Publish(record):
-                self.records.append(record)
-
-    def _fire(self, name: str, key: tuple, number: int) -> None:
-        if self._timers.get((name, key)) == number:
-            del self._timers[name, key]
-            self.give(name, TimerFired(key))
-
-    def _end_service(self, name: str, number: int) -> None:
-        if self._computing.get(name) == number:
-            del self._computing[name]
-            self.give(name, self._answer(name))
-
-    def _answer(self, name: str) -> ComputeFinished:
-        stage = self.servers[name][0]
-        serving = self.nodes[name].tasks._serving
-        row = self._row[serving.task.task_id] if serving else 0
-        activation = None if stage == self.stages else Tensor(ACTIVATION, bytes(ACTIVATION.byte_count))
-        correct = int(self.table.correct[row, stage - 1])
-        return ComputeFinished(correct, float(self.table.confidence[row, stage - 1]), activation, overrun=False)
+    def take(self, record: Record) -> None:
+        """A node has published a record; one that comes up during the run starts when its links are measured."""
+        self.records.append(record)
+        if self._started and isinstance(record, Ready):
+            self.at(self.now_s, self.drivers[record.node].start)
 
     def kill(self, *names: str) -> None:
-        self.dead.update(names)
+        for name in names:
+            self.drivers[name].go_down()
 
     def revive(self, name: str) -> None:
         """As after a power cut: the process starts anew and remembers nothing."""
-        self.dead.discard(name)
-        self.nodes[name] = self._core(name)
-        self._computing.pop(name, None)
-        self._timers = {key: number for key, number in self._timers.items() if key[0] != name}
-        self.give(name, LinksWanted())
-        self.give(name, RunStarted())
+        self.drivers[name].switch_on()
+        self.drivers[name].measure_links()
 
     def set_speed(self, name: str, rate_per_s: float) -> None:
         self.service_s[name] = 1 / rate_per_s
 
     def run(self, duration_s: float, *, drain_s: float = 200.0, tasks: bool = True) -> list[TaskRecord]:
-        for name in self.nodes:
-            self.give(name, LinksWanted())
+        for driver in self.drivers.values():
+            driver.measure_links()
         self._run_until(4.0)
-        assert {r.node for r in self.of(Ready) if not r.unreachable} == set(self.nodes) - self.dead
+        assert {r.node for r in self.of(Ready) if not r.unreachable} == set(self.drivers)
         self._queue.clear()
-        self.now_s = 0.0
+        self.now_s, self._started = 0.0, True
         for at_s, action in self.plan:
             self.at(at_s, lambda action=action: action(self))
-        for name in self.nodes:
-            self.give(name, RunStarted())
+        for driver in self.drivers.values():
+            driver.start()
         for name, rate in self.devices.items() if tasks else ():
             at_s = self._random.expovariate(rate)
             while at_s < duration_s:
                 self._schedule(name, at_s)
                 at_s += self._random.expovariate(rate)
-        offered = len(self._row)
+        offered = len(self.row_of)
         self._run_until(duration_s)
         while len(self.tasks) < offered and self.now_s < duration_s + drain_s:
             self._run_until(self.now_s + 1.0)
         return self.tasks
 
     def _schedule(self, name: str, at_s: float) -> None:
-        task_id = len(self._row)
-        self._row[task_id] = self._random.randrange(len(self.table.confidence))
-        tensor = Tensor(IMAGE, bytes(IMAGE.byte_count))
-        self.at(at_s, lambda: self.give(name, TaskArrived(task_id, self._row[task_id], at_s, tensor)))
+        task_id = len(self.row_of)
+        row = self.row_of[task_id] = self._random.randrange(len(self.table.confidence))
+        self.at(at_s, lambda: self.drivers[name].offer(task_id, row, at_s))
 
     def _run_until(self, time_s: float) -> None:
         while self._queue and self._queue[0][0] <= time_s:

@@ -19,10 +19,25 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import assert_never
 
 from node_agent.core.config import NodeConfig
-from node_agent.core.events import CancelTimer, Event, Received, RunStarted, Send, SetTimer, TaskArrived, TimerFired
-from node_agent.core.machine import DeviceCore, NodeCore, ServerCore
+from node_agent.core.events import (
+    CancelTimer,
+    Event,
+    Publish,
+    Received,
+    RunStarted,
+    Send,
+    SetTimer,
+    StartCompute,
+    StartPlanning,
+    StopCompute,
+    TaskArrived,
+    TimerFired,
+)
+from node_agent.core.machine import NodeCore
+from node_agent.process.driver import make_core
 from node_agent.process.timer import Timers
 from node_agent.wire import Tensor, decode, encode
 from testbed.live.agent_configs import stated_costs
@@ -53,10 +68,7 @@ class City:
         costs, table = stated_costs(plan.bundle, model), plan.bundle.exit_table(model.cut)
         self.configs = node_configs(scenario, costs.profiles, costs.input_forms)
         self._slot_s = scenario.slot_s
-        self._cores: dict[str, NodeCore] = {
-            name: DeviceCore(config) if config.is_device else ServerCore(config, table)
-            for name, config in self.configs.items()
-        }
+        self._cores: dict[str, NodeCore] = {name: make_core(config, table) for name, config in self.configs.items()}
         self._timers = {name: Timers() for name in self._cores}
         self._mail: dict[str, list[tuple[str, Frames]]] = defaultdict(list)
         self._delay_s = {frozenset(link.ends): link.shape.delay_s for link in scenario.links}
@@ -78,6 +90,10 @@ class City:
                     timers.set(key, at_s)
                 case CancelTimer(key):
                     timers.cancel(key)
+                case Send() | StartCompute() | StopCompute() | StartPlanning() | Publish():
+                    pass  # tasks get no further, and what a round costs does not depend on the rest
+                case _:
+                    assert_never(effect)
         return handled_ns, time.thread_time_ns()
 
     def _begin_slot(self) -> None:

@@ -169,7 +169,7 @@ def test_task_is_reported_lost_when_nobody_answers():
     lost = [t for t in tasks if t.status == "lost"]
     assert lost
     assert all("after 5 attempts" in t.reason for t in lost)
-    assert len(tasks) == len({t.id for t in tasks}) == len(world._row)
+    assert len(tasks) == len({t.id for t in tasks}) == len(world.row_of)
 
 
 def test_slow_link_is_measured_and_avoided():

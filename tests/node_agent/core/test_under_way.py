@@ -7,22 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_agent.core.config import NodeConfig, Timeouts
-from node_agent.core.events import (
-    CancelTimer,
-    ComputeFinished,
-    Received,
-    RunStarted,
-    Send,
-    SetTimer,
-    StartCompute,
-    TaskArrived,
-    TimerFired,
-)
+from node_agent.core.events import ComputeFinished, Received
 from node_agent.core.machine import DeviceCore, ServerCore
 from node_agent.wire import Ack, Probe, ProbeAck, Result, Status, Task, Tensor
-from tests.node_agent.virtual import ACTIVATION, IMAGE, World, synthetic_table
+from tests.node_agent.played import PlayedNode
+from tests.node_agent.small import IMAGE, PICTURE
+from tests.node_agent.virtual import ACTIVATION, World, synthetic_table
 
-PICTURE = Tensor(IMAGE, bytes(IMAGE.byte_count))
 UNSURE = ComputeFinished(1, 0.0, Tensor(ACTIVATION, bytes(ACTIVATION.byte_count)), overrun=False)
 DEVICES, RECEIVERS = ("d1", "d2"), ("b1", "b2", "b3")
 
@@ -36,46 +27,36 @@ def config(name, stage, offloaders, receivers):
     )  # fmt: skip
 
 
-class Played:
-    """One core between neighbours that are played by hand: what it sent, and the timers it has set."""
+class Played(PlayedNode):
+    """A node that has started; time goes on by 10 ms with each event."""
 
     def __init__(self, core):
-        self.core, self.now_s = core, 0.0
-        self.sent = []  # (receiver, task) in their order
-        self.timers = {}
-        self.computing = False
-        self.give(RunStarted())
+        super().__init__(core)
+        self.start()
 
-    def give(self, event):
-        self.now_s += 0.01
-        for effect in self.core.handle(event, self.now_s):
-            match effect:
-                case Send(peer, _, Task() as task, _):
-                    self.sent.append((peer, task))
-                case SetTimer(key, at_s):
-                    self.timers[key] = at_s
-                case CancelTimer(key):
-                    self.timers.pop(key, None)
-                case StartCompute():
-                    self.computing = True
+    def handle(self, event, now_s=None):
+        self.time_s += 0.01
+        super().handle(event, now_s)
         self.core.tasks.check()
 
-    def acknowledge(self, place, peer=None):
-        receiver, task = self.sent[place % len(self.sent)]
-        self.give(Received(peer or receiver, Ack(task.task_id, task.sequence, self.now_s, 1)))
+    @property
+    def tasks(self):
+        return self.sent(Task)
 
-    def fire(self, place, kinds=("ack",)):
+    def acknowledge(self, place, peer=None):
+        receiver, task = self.tasks[place % len(self.tasks)]
+        self.receive(Received(peer or receiver, Ack(task.task_id, task.sequence, self.time_s, 1)))
+
+    def time_out(self, place, kinds=("ack",)):
         keys = [key for key in self.timers if key[0] in kinds]
         if keys:
-            key = keys[place % len(keys)]
-            del self.timers[key]
-            self.give(TimerFired(key))
+            self.fire(keys[place % len(keys)])
 
-    def fire_all(self):
+    def time_out_all(self):
         for _ in range(1000):
             if not any(key[0] in ("ack", "result") for key in self.timers):
                 return
-            self.fire(0, ("ack", "result"))
+            self.time_out(0, ("ack", "result"))
         raise AssertionError("timers without end")
 
     def counted(self):
@@ -88,8 +69,8 @@ def server():
 
 def offer(played, device, task_id, attempt):
     """A device offers a task, the server serves it, unsure, and sends it on."""
-    played.give(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
-    played.give(UNSURE)
+    played.receive(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
+    played.answer(UNSURE)
 
 
 PLACE = st.integers(0, 40)
@@ -114,20 +95,18 @@ def test_a_server_never_counts_a_task_that_is_not_under_way(steps):
     for step in steps:
         match step:
             case "offer", device, task_id, attempt:
-                played.give(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
+                played.receive(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
             case "served",:
-                if played.computing:
-                    played.computing = False
-                    played.give(UNSURE)
+                played.answer(UNSURE)
             case "acknowledge", *place:
-                if played.sent:
+                if played.tasks:
                     played.acknowledge(*place)
             case "time out", place:
-                played.fire(place)
+                played.time_out(place)
             case "says", receiver:
-                played.give(Received(receiver, Probe(1, IMAGE), PICTURE))  # a sign of life, whatever it says
-                played.give(Received(receiver, Status(2)))
-    for place in range(len(played.sent)):
+                played.receive(Received(receiver, Probe(1, IMAGE), PICTURE))  # a sign of life, whatever it says
+                played.receive(Received(receiver, Status(2)))
+    for place in range(len(played.tasks)):
         played.acknowledge(place)
     assert not played.counted()
 
@@ -150,17 +129,17 @@ def test_a_device_never_counts_a_task_that_is_not_under_way(steps):
     for number, step in enumerate(steps):
         match step:
             case "arrive",:
-                played.give(TaskArrived(number, 0, played.now_s, PICTURE))
+                played.offer(number, 0, played.time_s)
             case "acknowledge", *place:
-                if played.sent:
+                if played.tasks:
                     played.acknowledge(*place)
             case "answer", place:
-                if played.sent:
-                    peer, task = played.sent[place % len(played.sent)]
-                    played.give(Received(peer, Result(task.task_id, task.attempt, 1, 0.9, 1, False, ())))
+                if played.tasks:
+                    peer, task = played.tasks[place % len(played.tasks)]
+                    played.receive(Received(peer, Result(task.task_id, task.attempt, 1, 0.9, 1, False, ())))
             case "time out", place:
-                played.fire(place, ("ack", "result"))
-    played.fire_all()
+                played.time_out(place, ("ack", "result"))
+    played.time_out_all()
     assert not played.counted()
 
 
@@ -168,9 +147,9 @@ def test_two_messages_of_one_task_and_attempt_are_two_tasks_under_way():
     """The server's own second attempt and the device's second are told apart; both leave no trace in the end."""
     played = server()
     offer(played, "d1", 7, 1)
-    played.fire(0)  # not acknowledged: the server sends it elsewhere, as attempt 2
+    played.time_out(0)  # not acknowledged: the server sends it elsewhere, as attempt 2
     offer(played, "d1", 7, 2)  # the device's patience has ended, too: attempt 2 as well
-    second, third = played.sent[1:]
+    second, third = played.tasks[1:]
     assert second[1].attempt == third[1].attempt == 2
     assert second[1].sequence != third[1].sequence
     assert sum(played.counted().values()) == 2
@@ -195,15 +174,15 @@ def test_a_receiver_that_is_back_still_has_what_is_on_its_way_there():
     played = server()
     for task_id in range(1, 7):
         offer(played, "d1", task_id, 1)
-    receiver = played.sent[0][0]
+    receiver = played.tasks[0][0]
     under_way = played.counted()[receiver]
     assert under_way == 2
-    played.fire(0)  # the first is given up: the receiver is suspect
-    played.give(Received(receiver, Status(3)))
-    played.give(Received(receiver, Probe(1, IMAGE), PICTURE))
+    played.time_out(0)  # the first is given up: the receiver is suspect
+    played.receive(Received(receiver, Status(3)))
+    played.receive(Received(receiver, Probe(1, IMAGE), PICTURE))
     assert played.core.routing.receivers[receiver].alive
     assert played.counted()[receiver] == under_way - 1
-    for place in range(len(played.sent)):
+    for place in range(len(played.tasks)):
         played.acknowledge(place)
     assert not played.counted()
 

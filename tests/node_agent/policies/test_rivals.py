@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from node_agent.core.events import Received, StartPlanning
+from node_agent.core.events import Received
 from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
 from node_agent.policies import make_policy, parse_policy, policy_names
@@ -226,14 +226,14 @@ def test_a_central_plan_is_collected_charged_and_told():
 def test_plans_go_on_without_a_node_that_has_gone(silent):
     plans = []
     world = three_stages(policy="ga", parameters={"generations": 5}, seed=9, plan=[(10.0, lambda w: w.kill(silent))])
-    original = world._perform
+    coordinator = world.drivers["c1"]
+    original = coordinator._plan
 
-    def perform(name, effect):
-        if isinstance(effect, StartPlanning):
-            plans.append((world.now_s, set(effect.problem.states)))
-        original(name, effect)
+    def plan(problem, now_s):
+        plans.append((now_s, set(problem.states)))
+        original(problem, now_s)
 
-    world._perform = perform
+    coordinator._plan = plan
     world.run(40.0, drain_s=20.0)
     assert [sum(3 * slot <= at_s < 3 * (slot + 1) for at_s, _ in plans) for slot in range(14)] == [1] * 14
     assert all(silent in names for at_s, names in plans if at_s < 10)
