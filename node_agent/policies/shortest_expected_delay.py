@@ -11,4 +11,4 @@ class ShortestExpectedDelay(QueuePolicy):
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:  # noqa: ARG002 - ties are rare
         """The candidate with the least transfer, waiting and service time, and way back of results that leave there."""
-        return min(range(len(candidates)), key=lambda k: candidates[k].expected_delay_s + candidates[k].return_s)
+        return min(range(len(candidates)), key=lambda k: candidates[k].expected_delay_s + candidates[k].exit_return_s)
