@@ -28,7 +28,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array, Mask, QueueCost, link_cost, overload_penalty, queue_cost
 from node_agent.dtoee.receiver import Downstream, Overload, StageCost, StageLoad, costs_to_go, stage_cost
 
-Rows = tuple[Array, ...]  # offloading probabilities per tier, each (n, K), zero where the link does not exist
+Rows = tuple[Array, ...]  # offloading probabilities per tier 1..H, each (n, K), zero where the link does not exist
 Thresholds = tuple[Array, ...]  # confidence thresholds per early stage 1..H-1, each (n_h,)
 
 DENSE_LIMIT = 4_000_000  # entries of a stage-to-stage matrix up to which it is worth building
