@@ -65,7 +65,7 @@ def check_class(name: str, found: type[Any]) -> None:
             _check_method(name, found, method, arguments)
     for method, line, old, new in _old_names(file, found):
         owner = "Candidate" if old in RENAMED["Candidate"] else "Prospect"
-        raise InputError(f"{name}: {method} (line {line}) reads {owner}.{old}", hint=f"{owner}.{old} is now {new}")
+        raise InputError(f"{name}: {method} (line {line}) reads {owner}.{old}, which is now {new}")
 
 
 def missing(found: type[Any]) -> list[str]:

@@ -62,7 +62,10 @@ def stalled(gaps: Sequence[float], most: float) -> bool:
 
 
 class DtoEe(PlainPolicy):
-    """One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics."""
+    """Rows and thresholds by marginal costs that nodes tell each other; `update=gallager` for the update of 1977.
+
+    One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics.
+    """
 
     parameters_type: type[msgspec.Struct] = Parameters
 

@@ -75,7 +75,10 @@ class Population:
 
 
 class Ga(PlainPolicy):
-    """Plans once a slot from the states collected; the best genome of a slot starts the next one's population."""
+    """A genetic algorithm on one server plans for all, thresholds included; collecting, planning and telling take time.
+
+    It plans once a slot from the states collected; the best genome of a slot starts the next one's population.
+    """
 
     parameters_type = Parameters
     central = True

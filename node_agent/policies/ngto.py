@@ -36,7 +36,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ngto(PlainPolicy):
-    """One player of the game."""
+    """Every offloader minimises the delay of its own tasks, until nobody gains by moving alone (a Nash equilibrium)."""
 
     parameters_type = Parameters
 

@@ -8,12 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node_agent import policies
 from node_agent.core.routing import UNHEARD
-from node_agent.dtoee.thresholds import Onward
+from node_agent.dtoee.thresholds import NEVER, Onward
 from node_agent.errors import InputError
-from node_agent.policies import check_label, make_policy, parse_policy, policy_names
+from node_agent.policies import (
+    check_label,
+    make_policy,
+    parse_policy,
+    policy_defaults,
+    policy_lines,
+    policy_names,
+)
 from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import Candidate, KnownReceiver, PlainPolicy, Prospect, ThresholdView, proportional
+from node_agent.policies.parameters import Threshold, defaults_in_words, read_parameters
 from node_agent.policies.prospect import RENAMED
 from tests.node_agent.virtual import synthetic_table
 
@@ -61,14 +70,46 @@ def test_every_policy_is_made_with_its_defaults(name):
     assert make_policy(name) is not policy
 
 
+def test_a_policy_has_the_name_of_its_file_and_a_file_holds_one():
+    found = list(policies._policies())
+    assert [name for name, _ in found] == list(policy_names())  # none is lost to another in the same file
+    assert len(set(policy_names())) == len(found) >= 13
+    for name, kind in found:
+        assert kind.__module__ == f"node_agent.policies.{name.replace('-', '_')}"
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_every_policy_says_what_it_does_in_one_line(name):
+    line = policy_lines()[name]
+    assert 20 <= len(line) <= 130
+    assert line.endswith(".")
+    assert "|" not in line  # it stands in a table
+
+
+def test_defaults_are_shown_as_one_states_them():
+    assert policy_defaults()["dto-ee-2c"]["adapt_thresholds"] == "true"
+    assert policy_defaults()["no-early-exit"] == {}
+    for name, parameters in policy_defaults().items():
+        stated = ",".join(f"{key}={words}" for key, words in parameters.items())
+        known, same = parse_policy(f"{name}:{stated}")
+        kind = type(make_policy(known, same)).parameters_type
+        assert read_parameters(name, same, kind) == read_parameters(name, {}, kind)
+
+    class Odd(msgspec.Struct):
+        needed: int
+        threshold: Threshold = NEVER
+
+    assert defaults_in_words(Odd) == {"needed": "", "threshold": "never"}
+
+
 def test_an_unknown_policy_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="no policy 'dtoee'") as caught:
         make_policy("dtoee")
     assert caught.value.exit_code == 3
-    assert caught.value.hint.startswith("did you mean dto-ee? (or choose one of dto-ee, dto-ee-2c, computing-first, ")
+    assert caught.value.hint.startswith("did you mean dto-ee? (or choose one of bandwidth-first, computing-first, ")
     with pytest.raises(InputError) as caught:
         make_policy("mine")
-    assert caught.value.hint.startswith("choose one of dto-ee, dto-ee-2c, computing-first, bandwidth-first, uniform")
+    assert caught.value.hint.startswith("choose one of bandwidth-first, computing-first, dto-ee, dto-ee-2c, first-exit")
 
 
 @pytest.mark.parametrize("name", policy_names())

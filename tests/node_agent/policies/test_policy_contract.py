@@ -189,11 +189,11 @@ def test_a_plan_for_some_nodes_is_one():
          "gap(self, row, prospect)"),
         ("PlainPolicy", "def executed(self, prospect): return 0", "would get row as prospect", "executed(self, row)"),
         ("PlainPolicy", "def update_row(self, row, prospect):\n        return row * prospect.lives",
-         "update_row (line 8) reads Prospect.lives", "Prospect.lives is now Prospect.alive"),
+         "update_row (line 8) reads Prospect.lives, which is now Prospect.alive", ""),
         ("PlainPolicy", "def gap(self, row, p):\n        return sum(p.deltas_s)",
-         "gap (line 8) reads Prospect.deltas_s", "Prospect.deltas_s is now Prospect.delta_s"),
+         "gap (line 8) reads Prospect.deltas_s, which is now Prospect.delta_s", ""),
         ("QueuePolicy", "def pick(self, candidates, random):\n        return int(min(c.return_s for c in candidates))",
-         "pick (line 8) reads Candidate.return_s", "Candidate.return_s is now Candidate.exit_return_s"),
+         "pick (line 8) reads Candidate.return_s, which is now Candidate.exit_return_s", ""),
     ],
 )  # fmt: skip
 def test_what_a_class_lacks_is_told_before_anything_runs(tmp_path, base, body, said, hint):
