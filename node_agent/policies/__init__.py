@@ -25,12 +25,12 @@ _NOT_FINITE = ("nan", "inf", "infinity")
 
 
 def _policies() -> Iterator[tuple[str, type[Any]]]:
-    """Name and class of each policy in this room."""
+    """Name and class of each policy in this room; a class whose name begins with an underscore is none."""
     for file in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{file.name}")
         for found in vars(module).values():
             own = isinstance(found, type) and found.__module__ == module.__name__ != PlainPolicy.__module__
-            if own and issubclass(found, PlainPolicy):
+            if own and issubclass(found, PlainPolicy) and found.__name__[0] != "_":
                 yield file.name.replace("_", "-"), found
 
 
