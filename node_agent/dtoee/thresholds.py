@@ -1,9 +1,10 @@
 """How a server weighs delay against accuracy when it moves its confidence threshold.
 
 A validation table holds, for every held-out sample n and exit h = 1..H (column h - 1), the confidence conf[n, h] and
-whether the exit was right, correct[n, h]. A task leaves at stage h when its confidence there reaches c_h, so which rows still travel, and
-with them remaining ratio and accuracy downstream, follow from the thresholds passed so far: this is the coupling
-between thresholds and flows. A server at stage h that moves c to c' shifts the rows M with confidence between the two:
+whether the exit was right, correct[n, h]. A task leaves at stage h when its confidence there reaches c_h, so which rows
+still travel, and with them remaining ratio and accuracy downstream, follow from the thresholds passed so far: this is
+the coupling between thresholds and flows. A server at stage h that moves c to c' shifts the rows M with confidence
+between the two:
 
     dDelay = sign f phi (sum_k p_k (t'_k + D'_k + pen'_k + (1-IM_k) ret_k + IM_k B_k) - ret)
              + 1/2 sum_k (phi f p_k)^2 R_k                                                            [task]
