@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import live_options
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command(name="agree", short_help="Run a topology live and simulated, and compare the two.")
+@click.command(name="agree", cls=PolicyCommand, short_help="Run a topology live and simulated, and compare the two.")
 @click.argument("topology", type=_PATH)
 @click.option(
     "--policy", metavar="NAME[:KEY=VALUE,...]",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command(name="compare", short_help="Run several policies on the same workloads and compare them.")
+@click.command(
+    name="compare", cls=PolicyCommand, short_help="Run several policies on the same workloads and compare them."
+)
 @click.argument("topology", type=_PATH)
 @click.option(
     "-p", "--policies", "lists", multiple=True, required=True, metavar="LIST",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.policy_help import PolicyCommand
 from cli.run import carry_out, common_options, live_options, refuse_live_options
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
 
 
-@click.command(name="replay", short_help="Run again what a run directory recorded.")
+@click.command(name="replay", cls=PolicyCommand, short_help="Run again what a run directory recorded.")
 @click.argument("run_directory", type=click.Path(path_type=Path, file_okay=False), metavar="RUN_DIR")
 @click.option("--simulate", is_flag=True, help="In virtual time, without root.")
 @common_options

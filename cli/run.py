@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from node_agent.errors import TestbedError
 
@@ -75,7 +76,7 @@ def refuse_live_options() -> None:
             raise click.UsageError(why)
 
 
-@click.command(name="run", short_help="Run an experiment from a topology file.")
+@click.command(name="run", cls=PolicyCommand, short_help="Run an experiment from a topology file.")
 @click.argument("topology", type=_PATH)
 @workload_options
 @common_options

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.policy_help import PolicyCommand
 from cli.run import common_options, finish, workload_options
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from testbed.run.plan import Plan
 
 
-@click.command(name="simulate", short_help="Run the same nodes in virtual time, without root.")
+@click.command(name="simulate", cls=PolicyCommand, short_help="Run the same nodes in virtual time, without root.")
 @click.argument("topology", type=click.Path(path_type=Path))
 @workload_options
 @common_options

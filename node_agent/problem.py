@@ -6,7 +6,7 @@ from node_agent.wire import State
 
 
 class Place(Struct, frozen=True):
-    """A node as the coordinator knows it: its stage, and whom it may offload to."""
+    """A node as the coordinator knows it: its stage (1..H, 0 for devices), and whom it may offload to."""
 
     stage: int
     receivers: tuple[str, ...]

@@ -172,6 +172,8 @@ class Report(Struct, frozen=True, tag="report"):
     gives the thresholds that a task finds from here on, this server's own first, with their probabilities.
     `offloaders` is how many announced a flow in this round: all of them may move at once. `return_s` is the mean time
     of a result from here to its device; all costs and delays above count it for the tasks that exit here.
+
+    Three figures travel under other names, which version 4 of the protocol has: `field(name=...)`.
     """
 
     slot: Count
@@ -183,14 +185,14 @@ class Report(Struct, frozen=True, tag="report"):
     onward_delay_s: Cost
     curvature_s2: Cost
     offloaders: Count
-    arrival_rate_per_s: Rate
-    service_rate_per_s: ServiceRate
+    arrival_per_s: Rate = msgspec.field(name="arrival_rate_per_s")
+    service_per_s: ServiceRate = msgspec.field(name="service_rate_per_s")
     variability: Cost  # squared coefficient of variation of the service time
     threshold: Threshold
     remaining_ratio: Probability
     backlog: Count
     onward_paths: FlowPaths
-    link_s: LinkTime  # one-way time of the offer this answers: a small message's
+    offer_s: LinkTime = msgspec.field(name="link_s")  # one-way time of the offer this answers: a small message's
     done: bool
     return_s: Cost = 0.0
     sent_s: Seconds = 0.0

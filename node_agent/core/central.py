@@ -1,35 +1,20 @@
 """Central planning: one node, the coordinator, collects every node's state, plans for all, and tells each its part.
 
-Only policies that are `central` use it. Once a slot every node tells the coordinator its rate and its links as it
-measures them. The coordinator hands the whole to its planner, which runs beside the node's own work and takes its time,
-and sends each node its row and threshold. State and assignments are messages over the network like all others, so
-collecting, planning and telling are part of what such a policy costs.
+Only policies that are `central` use it (`CentralPolicy`). Once a slot every node tells the coordinator its rate and its
+links as it measures them. The coordinator hands the whole to its planner, which runs beside the node's own work and
+takes its time, and sends each node its row and threshold. State and assignments are messages over the network like all
+others, so collecting, planning and telling are part of what such a policy costs.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Routing
-from node_agent.dtoee.exit_table import ExitTable
 from node_agent.problem import Problem
 from node_agent.wire import Assignment, State
 
 COLLECT_PATIENCE = 4.0  # rounds' worth of waiting for the states of a slot
-
-
-class CentralPolicy(Protocol):
-    """What a policy with `central` set has besides."""
-
-    def planning_s(self, problem: Problem) -> float:
-        """How long the planner takes, in emulated seconds: its answer is held back until then."""
-
-    def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
-        """What each node is to do; nodes that are left out go on as before.
-
-        Shares of a node sum to one over its receivers; without any its row stays, as its threshold does with None.
-        """
 
 
 class Member:

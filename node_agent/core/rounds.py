@@ -82,7 +82,7 @@ class DeviceRounds:
 
     def _end_round(self) -> None:
         policy, slot, played = self._routing.policy, self._number[0], self._number[1] + 1
-        prospect = self._routing.prospect(stale=self._sweep.stale)
+        prospect = self._routing.weigh(stale=self._sweep.stale)
         if prospect is None:
             return  # nobody answers: the next slot tries again
         self._gaps.append(policy.gap(self._routing.row, prospect))  # of the row that has just been priced
@@ -135,7 +135,7 @@ class ServerRounds:
         self._number: Round = (-1, -1)
         self._offers: dict[str, Offer] = {}
         self._inflow: Inflow | None = None  # of these offers, once it has been asked for
-        self._link_s: dict[str, float] = {}
+        self._offer_s: dict[str, float] = {}
         self._awaited: set[str] = set()
         self._missed = dict.fromkeys(config.offloaders, 0)
         self._moved_in_round: Round = (-1, -1)
@@ -178,7 +178,7 @@ class ServerRounds:
         if peer not in self._missed or number < self._number:
             return
         self._missed[peer] = 0
-        self._link_s[peer] = received_s - offer.sent_s
+        self._offer_s[peer] = received_s - offer.sent_s
         if number > self._number:
             self._begin(number)
         self._offers[peer], self._inflow = offer, None
@@ -255,7 +255,7 @@ class ServerRounds:
 
     def _end_round(self) -> None:
         inflow, threshold = self._announced, self._routing.threshold
-        prospect = None if threshold is None else self._routing.prospect(stale=self._sweep.stale)
+        prospect = None if threshold is None else self._routing.weigh(stale=self._sweep.stale)
         if threshold is None or prospect is None:  # the last stage, or nobody to go on to: every task ends here
             load = self._load(0.0)
             cost = dto_r.marginal_cost(load, self._overload, (), None)
@@ -283,7 +283,8 @@ class ServerRounds:
         done, exiting = inflow.done, max(0.0, 1 - load.remaining_ratio)
         onward_delay_s = exiting * load.return_s
         if threshold is not None and prospect is not None:
-            onward_paths = thresholds.paths_from(threshold, row.tolist(), [r.onward_paths for r in prospect.reports])
+            known = [receiver.report.onward_paths for receiver in prospect.receivers]
+            onward_paths = thresholds.paths_from(threshold, row.tolist(), known)
             done = done and self._sweep.all_done and not self._moved_lately()
             onward_delay_s += load.remaining_ratio * prospect.mean_delay_s(row)
         report = Report(
@@ -296,21 +297,21 @@ class ServerRounds:
             onward_delay_s=onward_delay_s,
             curvature_s2=cost.curvature_s2,
             offloaders=len(self._offers),
-            arrival_rate_per_s=inflow.arrival_per_s,
-            service_rate_per_s=load.service_per_s,
+            arrival_per_s=inflow.arrival_per_s,
+            service_per_s=load.service_per_s,
             variability=load.variability,
             threshold=thresholds.NEVER if threshold is None else threshold,
             remaining_ratio=min(1.0, load.remaining_ratio),
             backlog=self._tasks.backlog,
             onward_paths=tuple(onward_paths),
-            link_s=0.0,  # the only thing that is not the same for all
+            offer_s=0.0,  # the only thing that is not the same for all
             done=done,
             return_s=load.return_s,
             sent_s=self._outbox.now_s,
         )
         for peer, offer in self._offers.items():
             if (offer.slot, offer.round) == self._number:
-                self._outbox.send_control(peer, msgspec.structs.replace(report, link_s=self._link_s[peer]))
+                self._outbox.send_control(peer, msgspec.structs.replace(report, offer_s=self._offer_s[peer]))
 
     def _moved_lately(self) -> bool:
         slot, played = self._moved_in_round

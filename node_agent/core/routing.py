@@ -10,10 +10,10 @@ import numpy as np
 from node_agent.core.config import NodeConfig
 from node_agent.core.estimators import LinkTime
 from node_agent.core.outbox import Outbox
-from node_agent.dtoee.queueing import Array, link_price_s
+from node_agent.dtoee.queueing import Array, measured_link_marginal_s
 from node_agent.policies import make_policy
 from node_agent.policies.answers import WrongAnswer
-from node_agent.policies.base import Candidate, Prospect, ThresholdView
+from node_agent.policies.base import Candidate, KnownReceiver, Prospect, ThresholdView
 from node_agent.policies.checked import CheckedPolicy
 from node_agent.wire import Assignment, Report
 
@@ -22,8 +22,8 @@ SILENT_AFTER = 2  # rounds without an answer
 # Stands for a receiver that has not reported yet: plans leave it out, a choice for a single task takes it as it is.
 UNHEARD = Report(
     slot=0, round=0, marginal_s=0.0, best_s=0.0, local_s=0.0, onward_s=0.0, onward_delay_s=0.0, curvature_s2=0.0,
-    offloaders=1, arrival_rate_per_s=0.0, service_rate_per_s=1.0, variability=0.0, threshold=0.0, remaining_ratio=0.0,
-    backlog=0, onward_paths=((1.0, ()),), link_s=0.0, done=False,
+    offloaders=1, arrival_per_s=0.0, service_per_s=1.0, variability=0.0, threshold=0.0, remaining_ratio=0.0,
+    backlog=0, onward_paths=((1.0, ()),), offer_s=0.0, done=False,
 )  # fmt: skip
 
 
@@ -36,39 +36,40 @@ class Receiver:
     report: Report | None = None
     missed: int = 0  # rounds in a row it did not answer
     suspect: bool = False  # it left a task unacknowledged and has not been heard since
-    told: int = 0  # tasks before it or in service, as it last said
+    told_backlog: int = 0  # tasks before it or in service, as it last said
     unacked: int = 0  # tasks sent there that it has not taken over yet
-    sent: int = 0  # tasks sent there since the start of the slot
+    sent_in_slot: int = 0  # tasks sent there since the start of the slot
+    sent: int = 0  # in the slot before
     # (1 - I) (ret - mean ret): what its results cost this device beyond the mean of all devices, which it reports [s]
     return_correction_s: float = 0.0
 
     @property
     def backlog(self) -> int:
         """Tasks there as last told, and those on their way."""
-        return self.told + self.unacked
+        return self.told_backlog + self.unacked
 
     def set_out(self) -> None:
         """A task is on its way there."""
-        self.sent += 1
+        self.sent_in_slot += 1
         self.unacked += 1
 
     def settle(self, told: int | None = None) -> None:
         """A task on its way has been taken over (and the receiver `told` its queue) or is given up."""
         self.unacked -= 1
         if told is not None:
-            self.told = told
+            self.told_backlog = told
 
     def reported(self, report: Report, back_s: float | None) -> None:
         """It has reported; to a device, the report was `back_s` on its way, as a result from there would be."""
         self.report = report
-        self.link.observe_small(report.link_s)
-        self.told = report.backlog
+        self.link.observe_small(report.offer_s)
+        self.told_backlog = report.backlog
         if back_s is not None:
             exiting = 1 - report.remaining_ratio
             self.return_correction_s = exiting * (self.link.observe_back(back_s) - report.return_s)
 
     @property
-    def return_s(self) -> float:
+    def exit_return_s(self) -> float:
         """Mean time that a task sent there pays for a result that leaves there, (1 - I) ret, as far as known [s]."""
         if self.report is None:
             return 0.0
@@ -92,16 +93,15 @@ class Routing:
         self.receivers = {name: Receiver(name) for name in config.receivers}
         self._order = tuple(self.receivers.values())
         count = len(self._order)
+        # The one place where the row is kept: policies get it and give the next one.
         self.row: Array = np.full(count, 1 / count) if count else np.zeros(0)
         self.leaving_per_s = 0.0  # w, rate of the tasks that leave this node, as announced in this round
         self._slot_s = config.slot_s
-        self._is_device = config.is_device
-        self._sent = np.zeros(count)  # tasks by receiver in the slot before
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
         self._drawn_from: tuple[Array, list[bool]] | None = None  # what `_cumulative` was made of
         self._cumulative: list[float] = []
-        self._priced: Prospect | None = None  # the last one
+        self._weighed: Prospect | None = None  # by which the row was weighed last
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
         """A receiver for one task, as the policy has it; None if all living ones are to be avoided."""
@@ -132,9 +132,9 @@ class Routing:
                 share=shares[r.name],
                 link_s=r.link.transfer_s,
                 backlog=r.backlog,
-                service_per_s=(r.report or UNHEARD).service_rate_per_s,
+                service_per_s=(r.report or UNHEARD).service_per_s,
                 onward_delay_s=(r.report or UNHEARD).onward_delay_s + r.return_correction_s,
-                return_s=r.return_s,
+                exit_return_s=r.exit_return_s,
             )
             for r in usable
         ]
@@ -144,13 +144,12 @@ class Routing:
         """A receiver has said how many tasks are before it or in service."""
         receiver = self.receivers.get(name)
         if receiver is not None:
-            receiver.told = backlog
+            receiver.told_backlog = backlog
 
     def start_slot(self) -> None:
         """A new slot begins: what was sent in the last one is known now."""
-        self._sent = np.array([r.sent for r in self._order], dtype=np.float64)
         for receiver in self._order:
-            receiver.sent = 0
+            receiver.sent, receiver.sent_in_slot = receiver.sent_in_slot, 0
         self.policy.start_slot()
 
     def any_receiver(self) -> Receiver:
@@ -165,7 +164,7 @@ class Routing:
         back = not receiver.alive
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
-            receiver.told = 0  # what is on its way there stays so until it is acknowledged or given up
+            receiver.told_backlog = 0  # what is on its way there stays so until it is acknowledged or given up
         receiver.missed, receiver.suspect = 0, False
         return back
 
@@ -208,7 +207,8 @@ class Routing:
             PolicyFailed: the policy's answer is no row, or has nothing for any receiver that lives.
         """
         row = self.policy.update_row(self.row, prospect)
-        if not all(prospect.lives) and row[~prospect.alive].any():
+        lives = [receiver.alive for receiver in prospect.receivers]
+        if not all(lives) and row[~prospect.alive].any():
             kept = np.where(prospect.alive, row, 0.0)
             if not kept.any():
                 must = "something to a receiver that lives (see prospect.alive)"
@@ -216,42 +216,46 @@ class Routing:
             row = kept / kept.sum()
         self.row = row
 
-    def prospect(self, *, stale: bool) -> Prospect | None:
-        """What is known of the receivers now; None if none of them can be planned with.
+    def weigh(self, *, stale: bool) -> Prospect | None:
+        """Restrict the row to the receivers that can be planned with, and price it; None if there are none.
 
-        Those can that answer and have reported at least once; the row is restricted to them.
+        `prices` are those of the last time. `stale`: a living receiver did not answer this round.
         """
-        lives = [r.alive and r.report is not None for r in self._order]
+        lives = self._plannable()
+        if not any(lives):
+            return None
         if not all(lives):
-            if not any(lives):
-                return None
             kept = np.where(lives, self.row, 0.0)
             self.row = kept / kept.sum() if kept.sum() > 0 else np.array(lives) / sum(lives)
-        link_times_s = [r.link.transfer_s for r in self._order]
-        self._priced = Prospect(
-            names=tuple(self.receivers),
-            lives=lives,
-            stale=stale,
-            leaving_per_s=self.leaving_per_s,
-            reports=[r.report or UNHEARD for r in self._order],
-            link_times_s=link_times_s,
-            link_prices_s=self._link_prices_s(link_times_s),
-            link_rates_byte_per_s=[r.link.byte_per_s for r in self._order],
-            sent=self._sent.copy(),
-            return_corrections_s=[r.return_correction_s for r in self._order] if self._is_device else (),
-        )
-        return self._priced
+        self._weighed = self.prospect(stale=stale)
+        return self._weighed
 
-    def _link_prices_s(self, times_s: list[float]) -> list[float]:
-        """What one more task per second adds to the time on each link, at the planned flow: t' of a queued link.
+    def prospect(self, *, stale: bool) -> Prospect:
+        """What is known of the receivers now; links are priced at the flow that the row sends over them."""
+        known = zip(self._order, self._plannable(), self.row.tolist(), strict=True)
+        receivers = tuple(
+            [
+                KnownReceiver(
+                    r.name, alive, r.report or UNHEARD, r.link.transfer_s, self._link_marginal_s(r, p),
+                    r.link.byte_per_s, r.sent, r.return_correction_s,
+                )
+                for r, alive, p in known
+            ]
+        )  # fmt: skip
+        return Prospect(receivers, stale, self.leaving_per_s)
+
+    def _plannable(self) -> list[bool]:
+        """Which receivers can be planned with: those that answer and have reported at least once."""
+        return [r.alive and r.report is not None for r in self._order]
+
+    def _link_marginal_s(self, receiver: Receiver, p: float) -> float:
+        """What one more task per second adds to the time on a link, at the planned flow w p: t' of a queued link.
 
         The part of a task's time that a small message does not need is transmission, and waiting for earlier tasks
         at the flow that was sent; without the waiting, the flow that is planned can be priced.
         """
-        return [
-            link_price_s(time_s, r.link.small_s, sent / self._slot_s, self.leaving_per_s * p)
-            for r, time_s, sent, p in zip(self._order, times_s, self._sent.tolist(), self.row.tolist(), strict=True)
-        ]
+        link, sent_per_s = receiver.link, receiver.sent / self._slot_s
+        return measured_link_marginal_s(link.transfer_s, link.small_s, sent_per_s, self.leaving_per_s * p)
 
     def check(self, under_way: Mapping[str, int]) -> None:
         """Raise AssertionError unless the tasks counted as on their way to each receiver are those `under_way`."""
@@ -266,7 +270,6 @@ class Routing:
 
     def prices(self) -> dict[str, float]:
         """Marginal cost of each living receiver when the row was last weighed, its link included [s]."""
-        if self._priced is None:
+        if self._weighed is None:
             return {}
-        priced = zip(self._priced.names, self._priced.lives, self._priced.deltas_s, strict=True)
-        return {name: delta_s for name, lives, delta_s in priced if lives}
+        return {receiver.name: receiver.delta_s for receiver in self._weighed.receivers if receiver.alive}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class ExitTable:
-    """Held-out rows n = 1..N, one column per stage h = 1..H; the last column is the final exit.
+    """Held-out rows n = 1..N, one column per stage h = 1..H (index h - 1); the last is the final exit.
 
     A table equals itself alone, so that what follows from it can be kept by it (`thresholds`).
     """
@@ -26,7 +26,7 @@ class ExitTable:
         return int(self.confidence.shape[1])
 
     def outcome(self, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.float64], float]:
-        """Share of rows that leave at each stage (H,) and overall accuracy under one threshold per early exit (H - 1).
+        """Share of rows that leave at stages 1..H, (H,), and accuracy under one threshold per early exit (H - 1).
 
         A row leaves at the first stage whose confidence reaches the threshold; the last stage keeps what is left.
         """

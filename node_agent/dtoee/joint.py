@@ -39,44 +39,49 @@ class MoveRule:
 def server_scores(
     network: StagedNetwork, sweeps: Sweeps, stage: int, servers: Array | list[int], theta_s: float
 ) -> tuple[Array, list[Array]]:
-    """Grid of `stage` (counted from 0), (G,), and predicted change of the objective [task] for each server, (G,)."""
-    table, flows, prices, tier = network.table, sweeps.flows, sweeps.prices, network.tiers[stage + 1]
-    points = local.grid(table, stage + 1)
+    """Grid of an early `stage`, (G,), and predicted change of the objective [task] for each of its `servers`, (G,).
+
+    `servers` are indices into the stage's arrays.
+    """
+    index, onward = stage - 1, stage  # of this stage and of the next one, in what is indexed by stage
+    table, flows, prices, tier = network.table, sweeps.flows, sweeps.prices, network.tiers[onward]
+    points = local.grid(table, stage)
     accuracy = _accuracy_to_go(network, sweeps, stage + 1)
     cell, row_share = flows.cells.cell, flows.cells.share * len(table)
-    below = prices.stages[stage + 1]
-    link = tier.cost(flows.link_per_s[stage + 1]).slope_s
-    last = stage + 1 == network.stages - 1
+    below = prices.stages[onward]
+    link = tier.cost(flows.link_per_s[onward]).slope_s
+    last = stage + 1 == network.stages
     found = []
     for j in servers:
-        p, k = sweeps.rows[stage + 1][j], tier.receivers[j]
+        p, k = sweeps.rows[onward][j], tier.receivers[j]
         cost = np.full(len(table), float(p @ (link[j] + below.local_s[k])) - _return_s(network, stage)[j])
-        goes_on = np.zeros((len(k), len(table))) if last else flows.cells.goes_on[stage + 1][k][:, cell]
+        goes_on = np.zeros((len(k), len(table))) if last else flows.cells.goes_on[onward][k][:, cell]
         cost += (p * below.onward_s[k]) @ goes_on + (p * _return_s(network, stage + 1)[k]) @ (1 - goes_on)
-        gain = p @ accuracy[k] - table.correct[:, stage]
-        phi = float(flows.arrival_per_s[stage][j])
-        weights = (flows.weights[stage][j] / max(phi, 1e-300) / row_share)[cell]
+        gain = p @ accuracy[k] - table.correct[:, index]
+        phi = float(flows.arrival_per_s[index][j])
+        weights = (flows.weights[index][j] / max(phi, 1e-300) / row_share)[cell]
         found.append(
             local.scores(
-                local.ranked(table, stage + 1), cost - theta_s * gain, weights, points,
-                float(sweeps.thresholds[stage][j]), phi, float(p**2 @ below.curvature_s2[k]),
+                local.ranked(table, stage), cost - theta_s * gain, weights, points,
+                float(sweeps.thresholds[index][j]), phi, float(p**2 @ below.curvature_s2[k]),
             )
         )
     return points, found
 
 
 def _return_s(network: StagedNetwork, stage: int) -> Array:
-    """ret of every server of `stage` (from 0), (n,)."""
-    return np.zeros(len(network.service_per_s[stage])) if network.return_s is None else network.return_s[stage]
+    """ret of every server of `stage`, (n,)."""
+    index = stage - 1
+    return np.zeros(len(network.service_per_s[index])) if network.return_s is None else network.return_s[index]
 
 
 def _accuracy_to_go(network: StagedNetwork, sweeps: Sweeps, stage: int) -> Array:
-    """Probability that a row is right when it arrives at each server of `stage` (from 0), (n, N)."""
+    """Probability that a row is right when it arrives at each server of `stage`, (n, N)."""
     table, cells = network.table, sweeps.flows.cells
     right = np.tile(table.correct[:, -1].astype(np.float64), (len(network.service_per_s[-1]), 1))
-    for h in reversed(range(stage, network.stages - 1)):
-        going = network.tiers[h + 1].spread(sweeps.rows[h + 1], len(right)) @ right
-        right = np.where(cells.goes_on[h][:, cells.cell], going, table.correct[:, h])
+    for index in reversed(range(stage - 1, network.stages - 1)):
+        going = network.tiers[index + 1].spread(sweeps.rows[index + 1], len(right)) @ right
+        right = np.where(cells.goes_on[index][:, cells.cell], going, table.correct[:, index])
     return right
 
 
@@ -86,12 +91,12 @@ def move(sweeps: Sweeps, number: int, rule: MoveRule) -> bool:
     True if a threshold has moved.
     """
     network, after = sweeps.network, [chosen.copy() for chosen in sweeps.thresholds]
-    for stage, before in enumerate(sweeps.thresholds):
+    for index, before in enumerate(sweeps.thresholds):
         servers = [number % len(before)] if rule.turn == "one" else list(range(len(before)))
-        points, found = server_scores(network, sweeps, stage, servers, rule.theta_s)
+        points, found = server_scores(network, sweeps, index + 1, servers, rule.theta_s)
         for j, scores in zip(servers, found, strict=True):
-            least = rule.eps_s * float(sweeps.flows.arrival_per_s[stage][j])
-            after[stage][j] = local.chosen(points, scores, float(before[j]), least, rule.most_steps)
+            least = rule.eps_s * float(sweeps.flows.arrival_per_s[index][j])
+            after[index][j] = local.chosen(points, scores, float(before[j]), least, rule.most_steps)
     moved = any((a != b).any() for a, b in zip(after, sweeps.thresholds, strict=True))
     if moved:
         sweeps.adopt(tuple(after))
@@ -106,18 +111,18 @@ def probe(network: StagedNetwork, rows: Rows, before: Flows, thresholds: Thresho
     """
     after = network.flows(rows, thresholds)
     answers = 0.0
-    for h, tier in enumerate(network.tiers):
-        answers += float((tier.cost(after.link_per_s[h]).tasks - tier.cost(before.link_per_s[h]).tasks).sum())
-        answers += float((_tasks(network, h, after) - _tasks(network, h, before)).sum())
+    for index, tier in enumerate(network.tiers):
+        answers += float((tier.cost(after.link_per_s[index]).tasks - tier.cost(before.link_per_s[index]).tasks).sum())
+        answers += float((_tasks(network, index, after) - _tasks(network, index, before)).sum())
     return answers, after.accuracy - before.accuracy
 
 
-def _tasks(network: StagedNetwork, h: int, flows: Flows) -> Array:
-    phi, service = flows.arrival_per_s[h], network.service_per_s[h]
+def _tasks(network: StagedNetwork, index: int, flows: Flows) -> Array:
+    phi, service = flows.arrival_per_s[index], network.service_per_s[index]
     penalty = overload_penalty(phi, service, network.overload.rho_max, network.overload.kappa_s2)
-    tasks = queue_cost(phi, service, network.variability[h]).tasks + penalty.tasks
+    tasks = queue_cost(phi, service, network.variability[index]).tasks + penalty.tasks
     if network.return_s is not None:
-        tasks = tasks + phi * (1 - flows.remaining[h]) * network.return_s[h]
+        tasks = tasks + phi * (1 - flows.remaining[index]) * network.return_s[index]
     return np.asarray(tasks)
 
 
@@ -148,7 +153,7 @@ def search_uniform(
         theta_s: seconds of mean delay worth one unit of accuracy.
         relative_gap: of `solve` between moves.
     """
-    grids = [local.grid(network.table, h + 1) for h in range(network.stages - 1)]
+    grids = [local.grid(network.table, stage) for stage in range(1, network.stages)]
 
     def solved(values: tuple[float, ...], rows: Rows | None, gap: float, moves: int, goal_s: float = np.inf) -> Joint:
         at = network.uniform_thresholds(*values)
@@ -198,7 +203,8 @@ def _others(values: tuple[float, ...], grids: list[Array]) -> list[tuple[float, 
     if math.prod(len(points) for points in grids) <= MOST_PLANS:
         return [plan for plan in itertools.product(*(points.tolist() for points in grids)) if plan != values]
     return [
-        (*values[:h], float(c), *values[h + 1 :]) for h, points in enumerate(grids) for c in points if c != values[h]
+        (*values[:index], float(c), *values[index + 1 :])
+        for index, points in enumerate(grids) for c in points if c != values[index]
     ]
 
 

@@ -25,11 +25,12 @@ default, floor 0.01 %: the heavy ball p exp(v) with momentum 0.8, which forgets 
 (20, 78, 257); Gallager's rule, 13, 39, 4 (36, 201, beyond 400).
 
 This module is the definition of the update, for the rows of n offloaders at once, (n, K), each with a step of its own.
-Nodes, which have one row, play the same on plain numbers: `one_row` has these names once more.
+Nodes, which have one row, play the same on plain numbers: `one_row` has `shift` and `restrict` once more. Rows are kept
+by those who call `shift`, the rest of a row's state is its `Momentum`.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -45,6 +46,9 @@ LEAST_MEAN_S = 1e-12  # of a row's price: where all are free there is no directi
 TINY = 1e-300  # instead of zero in a divisor
 
 Update = Literal["momentum", "gallager"]
+# Of one offloader K numbers and a number, of n offloaders arrays (n, K) and (n,).
+PerReceiver = TypeVar("PerReceiver")
+PerOffloader = TypeVar("PerOffloader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,37 +67,35 @@ class StepRule:
     update: Update = "momentum"
 
 
-@dataclass(frozen=True, slots=True)
-class RowState:
-    """Rows on their way: probabilities p, velocity v and last gradient g, each (n, K), and the steps eta, (n,)."""
+class Momentum(NamedTuple, Generic[PerReceiver, PerOffloader]):
+    """What a row, or each of n rows, carries from one step to the next, besides itself."""
 
-    row: Array
-    velocity: Array
-    gradient: Array
-    step: Array
-
-    @classmethod
-    def at_rest(cls, row: Array, rule: StepRule) -> "RowState":
-        """Rows without momentum, as at the start of a slot, when all prices have jumped: a warm start."""
-        return cls(row, np.zeros_like(row), np.zeros_like(row), np.full(len(row), rule.first_step))
+    velocity: PerReceiver  # v, K numbers or (n, K)
+    gradient: PerReceiver  # g of the last step, K numbers or (n, K)
+    step: PerOffloader  # eta, a number or (n,)
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """What Gallager's update needs besides prices."""
+class Scale(NamedTuple, Generic[PerReceiver, PerOffloader]):
+    """What Gallager's update needs besides prices, for one row or for n rows."""
 
-    leaving_per_s: Array  # w, tasks that leave each offloader [task/s], (n,)
-    curvature_s2: Array  # K_j = n_j (R_j + D''_j) [s^2/task], (n, K)
+    leaving_per_s: PerOffloader  # w, tasks that leave the offloader [task/s], a number or (n,)
+    curvature_s2: PerReceiver  # K_j = n_j (R_j + D''_j) [s^2/task], K numbers or (n, K)
+
+
+def at_rest(rows: Array, rule: StepRule) -> Momentum[Array, Array]:
+    """No momentum for rows (n, K), as at the start of a slot, when all prices have jumped: a warm start."""
+    return Momentum(np.zeros_like(rows), np.zeros_like(rows), np.full(len(rows), rule.first_step))
 
 
 def shift(
-    state: RowState, delta_s: Array, alive: Mask, rule: StepRule, *, stale: bool | Mask = False,
-    scale: Scale | None = None,
-) -> RowState:  # fmt: skip
+    rows: Array, momentum: Momentum[Array, Array], delta_s: Array, alive: Mask, rule: StepRule, *,
+    stale: bool | Mask = False, scale: Scale[Array, Array] | None = None,
+) -> tuple[Array, Momentum[Array, Array]]:  # fmt: skip
     """One DTO-O step.
 
     Args:
-        state: the rows before.
+        rows: the rows before, (n, K).
+        momentum: what they carry from the step before.
         delta_s: marginal costs D'_j + Omega_j [s], shape (n, K); entries of dead receivers are ignored.
         alive: shape (n, K), bool; the others get probability 0. At least one in every row must be alive.
         rule: constants of the update.
@@ -101,28 +103,29 @@ def shift(
         scale: needed by the update "gallager" only.
 
     Returns:
-        The rows after; they sum to one, and every living receiver holds its least share, as in `restrict`.
+        The rows after, and their momentum; rows sum to one, and every living receiver holds its least share, as in
+        `restrict`.
     """
     living = None if alive.all() else alive
-    row = _lifted(state.row, living, rule.floor)
+    row = _lifted(rows, living, rule.floor)
     delta = delta_s if living is None else np.where(living, delta_s, 0.0)
     mean = np.maximum(np.add.reduce(row * delta, -1, keepdims=True), LEAST_MEAN_S)
     gradient = delta - mean
     gradient /= mean
     if living is not None:
         gradient = np.where(living, gradient, 0.0)
-    pace = _pace(state, np.add.reduce(row * gradient * state.gradient, -1), stale, rule)
+    pace = _pace(momentum, np.add.reduce(row * gradient * momentum.gradient, -1), stale, rule)
     push = pace.taken * gradient
     if rule.update == "gallager":
         if scale is None:
             raise ValueError("the update 'gallager' needs a scale")
         moved, velocity = _to_the_cheapest(row, delta, alive, pace.taken, scale), np.zeros_like(row)
     else:
-        velocity = pace.kept * state.velocity
+        velocity = pace.kept * momentum.velocity
         velocity -= push
         ahead = pace.momentum * velocity - push if rule.look_ahead else velocity
         moved = row * np.exp(np.minimum(np.maximum(ahead, -1.0), 1.0))  # np.clip takes longer
-    return RowState(_lifted(moved, living, rule.floor), velocity, gradient, pace.step)
+    return _lifted(moved, living, rule.floor), Momentum(velocity, gradient, pace.step)
 
 
 class _Pace(NamedTuple):
@@ -134,13 +137,13 @@ class _Pace(NamedTuple):
     kept: Array  # share of the velocity that stays
 
 
-def _pace(state: RowState, agreement: Array, stale: bool | Mask, rule: StepRule) -> _Pace:
+def _pace(before: Momentum[Array, Array], agreement: Array, stale: bool | Mask, rule: StepRule) -> _Pace:
     """Steps and momentum of this round, given how successive gradients agree (n,)."""
-    opposed, grown = agreement < 0, state.gradient.any(-1)
+    opposed, grown = agreement < 0, before.gradient.any(-1)
     steps = np.where(
         opposed,
-        np.maximum(rule.least_step, state.step * rule.shrink),
-        np.where(grown, np.minimum(rule.largest_step, state.step * 1.1), state.step),
+        np.maximum(rule.least_step, before.step * rule.shrink),
+        np.where(grown, np.minimum(rule.largest_step, before.step * 1.1), before.step),
     )
     outdated = np.asarray(stale)
     momenta = np.where(outdated, 0.0, rule.momentum)
@@ -152,7 +155,9 @@ def _pace(state: RowState, agreement: Array, stale: bool | Mask, rule: StepRule)
     )
 
 
-def _to_the_cheapest(row: Array, delta: Array, alive: Mask, step: Array | float, scale: Scale) -> Array:
+def _to_the_cheapest(
+    row: Array, delta: Array, alive: Mask, step: Array | float, scale: Scale[Array, Array]
+) -> Array:
     """Gallager's move before the floor: every row's mass goes from dearer receivers to the cheapest."""
     least = np.where(alive, delta, np.inf).argmin(-1)[..., None]
     excess = np.where(alive, delta - np.take_along_axis(delta, least, -1), 0.0)

@@ -1,49 +1,33 @@
 """DTO-O for one offloader, on plain numbers: what every node runs once a round.
 
 `offloader` defines the update, says what it does and why, and plays it for all rows of a network at once. Here are its
-`RowState`, `Scale`, `shift` and `restrict` once more for one row, since with six receivers arrays take five times as
-long as lists. `tests/node_agent/dtoee` hold the two against each other.
+`at_rest`, `shift` and `restrict` once more for one row, since with six receivers arrays take five times as long as
+lists. `tests/node_agent/dtoee` hold the two against each other.
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from node_agent.dtoee.offloader import LEAST_MEAN_S, MOST_ON_FLOORS, TINY, StepRule
+from node_agent.dtoee.offloader import LEAST_MEAN_S, MOST_ON_FLOORS, TINY, Momentum, Scale, StepRule
 
 Living = Sequence[bool]
 
 
-class RowState(NamedTuple):
-    """A row on its way: probabilities p, velocity v and last gradient g, K numbers each, and the step eta."""
-
-    row: list[float]
-    velocity: list[float]
-    gradient: list[float]
-    step: float
-
-    @classmethod
-    def at_rest(cls, row: Sequence[float], rule: StepRule) -> "RowState":
-        """A row without momentum, as at the start of a slot, when all prices have jumped: a warm start."""
-        still = [0.0] * len(row)
-        return cls(list(row), still, still, rule.first_step)
-
-
-class Scale(NamedTuple):
-    """What Gallager's update needs besides prices."""
-
-    leaving_per_s: float  # w, tasks that leave the offloader [task/s]
-    curvature_s2: Sequence[float]  # K_j = n_j (R_j + D''_j) [s^2/task]
+def at_rest(receivers: int, rule: StepRule) -> Momentum[list[float], float]:
+    """No momentum for a row over so many receivers, as at the start of a slot, when all prices have jumped."""
+    still = [0.0] * receivers
+    return Momentum(still, still, rule.first_step)
 
 
 def shift(
-    state: RowState, delta_s: Sequence[float], alive: Living, rule: StepRule, *, stale: bool = False,
-    scale: Scale | None = None,
-) -> RowState:  # fmt: skip
+    row: Sequence[float], momentum: Momentum[list[float], float], delta_s: Sequence[float], alive: Living,
+    rule: StepRule, *, stale: bool = False, scale: Scale[list[float], float] | None = None,
+) -> tuple[list[float], Momentum[list[float], float]]:  # fmt: skip
     """One DTO-O step.
 
     Args:
-        state: the row before.
+        row: the row before, K numbers.
+        momentum: what it carries from the step before.
         delta_s: marginal costs D'_j + Omega_j [s]; entries of dead receivers are ignored.
         alive: which receivers are; the others get probability 0. At least one must be.
         rule: constants of the update.
@@ -51,35 +35,36 @@ def shift(
         scale: needed by the update "gallager" only.
 
     Returns:
-        The row after; it sums to one, and every living receiver holds its least share, as in `restrict`.
+        The row after, and its momentum; the row sums to one, and every living receiver holds its least share, as in
+        `restrict`.
     """
-    row = restrict(state.row, alive, rule.floor)
+    row = restrict(row, alive, rule.floor)
     mean = max(LEAST_MEAN_S, sum([p * delta for p, delta in zip(row, delta_s, strict=True) if p > 0]))
     gradient = [(delta - mean) / mean if living else 0.0 for delta, living in zip(delta_s, alive, strict=True)]
-    agreement = sum([p * now * before for p, now, before in zip(row, gradient, state.gradient, strict=True)])
-    step, momentum = state.step, rule.momentum
+    agreement = sum([p * now * before for p, now, before in zip(row, gradient, momentum.gradient, strict=True)])
+    step, beta = momentum.step, rule.momentum
     if agreement < 0:
         step = max(rule.least_step, step * rule.shrink)
-    elif agreement > 0 or any(state.gradient):
+    elif agreement > 0 or any(momentum.gradient):
         step = min(rule.largest_step, step * 1.1)
     taken = step
     if stale:
-        taken, momentum = min(step, rule.stale_step), 0.0
+        taken, beta = min(step, rule.stale_step), 0.0
     if rule.update == "gallager":
         if scale is None:
             raise ValueError("the update 'gallager' needs a scale")
         moved, velocity = _to_the_cheapest(row, delta_s, alive, taken, scale), [0.0] * len(row)
     else:
-        kept = min(rule.kept, momentum) if agreement < 0 else momentum
-        velocity = [kept * v - taken * g for v, g in zip(state.velocity, gradient, strict=True)]
+        kept = min(rule.kept, beta) if agreement < 0 else beta
+        velocity = [kept * v - taken * g for v, g in zip(momentum.velocity, gradient, strict=True)]
         ahead = velocity
         if rule.look_ahead:
-            ahead = [momentum * v - taken * g for v, g in zip(velocity, gradient, strict=True)]
+            ahead = [beta * v - taken * g for v, g in zip(velocity, gradient, strict=True)]
         moved = [
             p * math.exp(-1.0 if change < -1.0 else 1.0 if change > 1.0 else change)
             for p, change in zip(row, ahead, strict=True)
         ]
-    return RowState(restrict(moved, alive, rule.floor), velocity, gradient, step)
+    return restrict(moved, alive, rule.floor), Momentum(velocity, gradient, step)
 
 
 def restrict(row: Sequence[float], alive: Living, floor: float) -> list[float]:
@@ -96,7 +81,7 @@ def restrict(row: Sequence[float], alive: Living, floor: float) -> list[float]:
 
 
 def _to_the_cheapest(
-    row: Sequence[float], delta_s: Sequence[float], alive: Living, step: float, scale: Scale
+    row: Sequence[float], delta_s: Sequence[float], alive: Living, step: float, scale: Scale[list[float], float]
 ) -> list[float]:
     """Gallager's move before the floor: mass goes from dearer receivers to the cheapest."""
     cheapest = min((j for j, lives in enumerate(alive) if lives), key=delta_s.__getitem__)

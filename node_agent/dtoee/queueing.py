@@ -19,9 +19,9 @@ M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow 
 
 with the same extension above `RHO_EXTENSION`. A link whose rate is infinite does not queue: D(f) = t f.
 
-Every formula stands here once and holds for numbers as for arrays; `server_cost`, `server_sojourn_s` and `link_price_s`
-apply them to one server or link on plain numbers, as nodes do in every round: an array of one takes thirty times as
-long.
+Every formula stands here once and holds for numbers as for arrays; `server_cost`, `server_sojourn_s` and
+`measured_link_marginal_s` apply them to one server or link on plain numbers, as nodes do in every round: an array of
+one takes thirty times as long.
 """
 
 import math
@@ -179,7 +179,7 @@ def link_marginal_s(small_s: ArrayLike, transmission_s: ArrayLike, flow_per_s: A
     return np.asarray(small + busy + _link_waiting(flow, busy).slope_s)
 
 
-def link_price_s(task_s: float, small_s: float, flow_per_s: float, planned_per_s: float) -> float:
+def measured_link_marginal_s(task_s: float, small_s: float, flow_per_s: float, planned_per_s: float) -> float:
     """`link_marginal_s` of one link at a planned flow, for what `transmission_s` makes of its measured times.
 
     Args:

@@ -64,7 +64,7 @@ class Overload:
 class Downstream:
     """What n offloaders know of their K receivers; every field has shape (n, K)."""
 
-    link_s: Array  # D'_jk, marginal time of the link; its transfer time where it does not queue
+    link_marginal_s: Array  # D'_jk, marginal time of the link; its transfer time where it does not queue
     marginal_s: Array  # Omega
     best_s: Array  # m
     curvature_s2: Array  # R
@@ -149,7 +149,7 @@ def cost_to_go(row: Sequence[float], ahead: Ahead) -> tuple[float, float]:
 
 def costs_to_go(rows: Array, downstream: Downstream) -> tuple[Array, Array]:
     """`cost_to_go` of many rows (n, K) at once, each result of shape (n,); rows hold 0 where no receiver exists."""
-    delta, best = downstream.link_s + downstream.marginal_s, downstream.link_s + downstream.best_s
+    delta, best = downstream.link_marginal_s + downstream.marginal_s, downstream.link_marginal_s + downstream.best_s
     if downstream.exists is not None:
         delta, best = np.where(downstream.exists, delta, 0.0), np.where(downstream.exists, best, np.inf)
     return (rows * delta).sum(-1), best.min(-1)

@@ -14,6 +14,9 @@ sample, so the share of every row n of the exit table among a server's tasks fol
 
 Rows that no threshold in use tells apart travel alike and are kept as one cell, so a network with one threshold per
 stage costs 2^(H-1) cells, whatever the table's length.
+
+Stages and tiers are numbered from 1. Tuples with an entry per stage or per tier begin with the first one, so that stage
+or tier h stands at index h - 1; columns of the exit table do likewise.
 """
 
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array, Mask, QueueCost, link_cost, overload_penalty, queue_cost
 from node_agent.dtoee.receiver import Downstream, Overload, StageCost, StageLoad, costs_to_go, stage_cost
 
-Rows = tuple[Array, ...]  # offloading probabilities per tier, each (n, K), zero where the link does not exist
+Rows = tuple[Array, ...]  # offloading probabilities per tier 1..H, each (n, K), zero where the link does not exist
 Thresholds = tuple[Array, ...]  # confidence thresholds per early stage 1..H-1, each (n_h,)
 
 DENSE_LIMIT = 4_000_000  # entries of a stage-to-stage matrix up to which it is worth building
@@ -86,16 +89,16 @@ def exit_cells(table: ExitTable, thresholds: Thresholds) -> ExitCells:
     """Cells of `table` under `thresholds`."""
     bins = []
     code = np.zeros(len(table), dtype=np.intp)
-    for stage, chosen in enumerate(thresholds):
+    for index, chosen in enumerate(thresholds):
         distinct = np.unique(chosen)
-        bins.append(np.searchsorted(distinct, table.confidence[:, stage], side="right"))
+        bins.append(np.searchsorted(distinct, table.confidence[:, index], side="right"))
         code = code * (len(distinct) + 1) + bins[-1]
     _, first, cell, count = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
     correct = np.stack([np.bincount(cell, right, minlength=len(count)) / count for right in table.correct.T])
     # A confidence of bin b reaches the first b distinct thresholds: it goes on where the server's is not among them.
     goes_on = tuple(
-        np.searchsorted(np.unique(chosen), chosen)[:, None] >= bins[stage][first][None, :]
-        for stage, chosen in enumerate(thresholds)
+        np.searchsorted(np.unique(chosen), chosen)[:, None] >= bins[index][first][None, :]
+        for index, chosen in enumerate(thresholds)
     )
     return ExitCells(cell, count / len(table), correct, goes_on)
 
@@ -181,20 +184,20 @@ class StagedNetwork:
         link, arrival, remaining, all_weights = [self.device_rate_per_s[:, None] * rows[0]], [], [], []
         leaves_at, right = [], 0.0
         weights = self.tiers[0].collect(link[0], len(self.service_per_s[0]))[:, None] * cells.share
-        for stage in range(self.stages):
+        for index in range(self.stages):
             phi = weights.sum(-1)
             arrival.append(phi)
             all_weights.append(weights)
-            last = stage == self.stages - 1
-            going = np.zeros_like(weights) if last else weights * cells.goes_on[stage]
+            last = index == self.stages - 1
+            going = np.zeros_like(weights) if last else weights * cells.goes_on[index]
             exits = weights.sum(0) - going.sum(0)
             leaves_at.append(exits.sum())
-            right += float(exits @ cells.correct[stage])
+            right += float(exits @ cells.correct[index])
             leaving = going.sum(-1)
-            remaining.append(np.zeros_like(phi) if last else _ratio(leaving, phi, weights, cells.goes_on[stage]))
+            remaining.append(np.zeros_like(phi) if last else _ratio(leaving, phi, weights, cells.goes_on[index]))
             if not last:
-                link.append(leaving[:, None] * rows[stage + 1])
-                weights = self.tiers[stage + 1].carry(rows[stage + 1], going, len(self.service_per_s[stage + 1]))
+                link.append(leaving[:, None] * rows[index + 1])
+                weights = self.tiers[index + 1].carry(rows[index + 1], going, len(self.service_per_s[index + 1]))
         total = sum(leaves_at)
         return Flows(
             tuple(arrival), tuple(remaining), tuple(link), right / total, np.array(leaves_at) / total, cells,
@@ -204,12 +207,12 @@ class StagedNetwork:
     def cost_tasks(self, flows: Flows) -> float:
         """Phi Tbar: mean number of tasks in the system, penalty included [task]."""
         total = sum(float(tier.cost(link).tasks.sum()) for tier, link in zip(self.tiers, flows.link_per_s, strict=True))
-        for stage, phi in enumerate(flows.arrival_per_s):
-            service = self.service_per_s[stage]
-            total += float(queue_cost(phi, service, self.variability[stage]).tasks.sum())
+        for index, phi in enumerate(flows.arrival_per_s):
+            service = self.service_per_s[index]
+            total += float(queue_cost(phi, service, self.variability[index]).tasks.sum())
             total += float(overload_penalty(phi, service, self.overload.rho_max, self.overload.kappa_s2).tasks.sum())
             if self.return_s is not None:
-                total += float((phi * (1 - flows.remaining[stage]) * self.return_s[stage]).sum())
+                total += float((phi * (1 - flows.remaining[index]) * self.return_s[index]).sum())
         return total
 
     def mean_delay_s(self, flows: Flows) -> float:
@@ -230,10 +233,10 @@ class StagedNetwork:
         best: list[Array] = []
         curvatures: list[Array] = []
         downstream: Downstream | None = None
-        for stage in reversed(range(self.stages)):
-            row = rows[stage + 1] if downstream is not None else np.zeros((0, 0))
-            stages.insert(0, stage_cost(self._load(stage, flows), self.overload, row, downstream))
-            tier, link = self.tiers[stage], self.tiers[stage].cost(flows.link_per_s[stage])
+        for index in reversed(range(self.stages)):
+            row = rows[index + 1] if downstream is not None else np.zeros((0, 0))
+            stages.insert(0, stage_cost(self._load(index, flows), self.overload, row, downstream))
+            tier, link = self.tiers[index], self.tiers[index].cost(flows.link_per_s[index])
             downstream = Downstream(
                 link.slope_s,
                 stages[0].marginal_s[tier.receivers],
@@ -262,13 +265,13 @@ class StagedNetwork:
         sent = flows.link_per_s[0].sum(-1)
         return float(sent @ saving / sent.sum())
 
-    def _load(self, stage: int, flows: Flows) -> StageLoad:
+    def _load(self, index: int, flows: Flows) -> StageLoad:
         return StageLoad(
-            flows.arrival_per_s[stage],
-            self.service_per_s[stage],
-            self.variability[stage],
-            flows.remaining[stage],
-            0.0 if self.return_s is None else self.return_s[stage],
+            flows.arrival_per_s[index],
+            self.service_per_s[index],
+            self.variability[index],
+            flows.remaining[index],
+            0.0 if self.return_s is None else self.return_s[index],
         )
 
 

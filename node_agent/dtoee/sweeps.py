@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node_agent.dtoee.offloader import RowState, Scale, StepRule, restrict, shift
+from node_agent.dtoee.offloader import Momentum, Scale, StepRule, at_rest, restrict, shift
 from node_agent.dtoee.queueing import Array, Mask
 from node_agent.dtoee.staged import (
     ExitCells,
@@ -26,6 +26,8 @@ from node_agent.dtoee.staged import (
     exit_cells,
 )
 
+Moved = tuple[Array, Momentum[Array, Array]]  # rows of a tier and their momentum
+
 EXACT_FLOOR = 1e-9  # of the solver: it looks at every receiver in every round, so that none needs probing
 # Receivers of a stage up to which the solver asks how a row's answer to one changes the load of the others; beyond,
 # the linear equations would cost more than the steps that they save.
@@ -35,6 +37,11 @@ MOST_COUPLED = 2000
 class Sweeps:
     """A network on its way to the optimum: `rows`, `thresholds`, and `flows`, `prices`, `gap_s` of the present plan."""
 
+    rows: Rows
+    flows: Flows
+    prices: Prices
+    _momenta: list[Momentum[Array, Array]]
+
     def __init__(
         self, network: StagedNetwork, rows: Rows, thresholds: Thresholds, rule: StepRule | None = None
     ) -> None:
@@ -43,21 +50,14 @@ class Sweeps:
         self.rule = rule or StepRule()
         self.thresholds = thresholds
         self.rounds = 0
-        self._states = [
-            RowState.at_rest(restrict(row, tier.exists, self.rule.floor), self.rule)
-            for row, tier in zip(rows, network.tiers, strict=True)
-        ]
+        floor = self.rule.floor
+        self._start(tuple(restrict(row, tier.exists, floor) for row, tier in zip(rows, network.tiers, strict=True)))
         self._offloaders = [
             tier.collect(tier.exists.astype(np.float64), len(service))[tier.receivers]
             for tier, service in zip(network.tiers, network.service_per_s, strict=True)
         ]
         self._cells = exit_cells(network.table, thresholds)
         self._price()
-
-    @property
-    def rows(self) -> Rows:
-        """The plan now."""
-        return tuple(state.row for state in self._states)
 
     @property
     def gap_s(self) -> float:
@@ -76,13 +76,15 @@ class Sweeps:
             awake: per tier (n,), the rows that take part; the others miss the round. All, if None.
             prices: stale prices to step on instead of the present ones; the rows then take the stale step.
         """
-        used = prices or self.prices
-        for h, tier in enumerate(self.network.tiers):
-            before = self._states[h]
-            after = shift(
-                before, used.delta_s[h], tier.exists, self.rule, stale=prices is not None, scale=self._scale(h, used)
-            )
-            self._states[h] = after if awake is None else _merge(awake[h], after, before)
+        used, stale = prices or self.prices, prices is not None
+        rows = list(self.rows)
+        for index, tier in enumerate(self.network.tiers):
+            row, momentum, scale = rows[index], self._momenta[index], self._scale(index, used)
+            moved, carried = shift(row, momentum, used.delta_s[index], tier.exists, self.rule, stale=stale, scale=scale)
+            if awake is not None:
+                moved, carried = _merged(awake[index], (moved, carried), (row, momentum))
+            rows[index], self._momenta[index] = moved, carried
+        self.rows = tuple(rows)
         self.rounds += 1
         self._price()
 
@@ -91,33 +93,38 @@ class Sweeps:
         self.thresholds = thresholds
         self._cells = exit_cells(self.network.table, thresholds)
         if rows is not None:
-            self._states = [RowState.at_rest(row, self.rule) for row in rows]
+            self._start(rows)
         self._price()
 
     def enter(self, network: StagedNetwork) -> None:
         """Go on from the same rows in a network whose rates have changed: a warm start."""
         self.network = network
-        self._states = [RowState.at_rest(state.row, self.rule) for state in self._states]
+        self._start(self.rows)
         self._price()
+
+    def _start(self, rows: Rows) -> None:
+        self.rows = rows
+        self._momenta = [at_rest(row, self.rule) for row in rows]
 
     def _price(self) -> None:
         self.flows = self.network.flows(self.rows, self.thresholds, self._cells)
         self.prices = self.network.prices(self.rows, self.flows)
 
-    def _scale(self, h: int, prices: Prices) -> Scale | None:
+    def _scale(self, index: int, prices: Prices) -> Scale[Array, Array] | None:
         if self.rule.update != "gallager":
             return None
-        curvature = prices.stages[h].curvature_s2[self.network.tiers[h].receivers] + prices.link_curvature_s2[h]
-        return Scale(self.flows.leaving_per_s[h], self._offloaders[h] * curvature)
+        tier, curvature_s2 = self.network.tiers[index], prices.stages[index].curvature_s2
+        bent = curvature_s2[tier.receivers] + prices.link_curvature_s2[index]
+        return Scale(self.flows.leaving_per_s[index], self._offloaders[index] * bent)
 
 
-def _merge(awake: Mask, after: RowState, before: RowState) -> RowState:
+def _merged(awake: Mask, after: Moved, before: Moved) -> Moved:
     here = awake[:, None]
-    return RowState(
-        np.where(here, after.row, before.row),
-        np.where(here, after.velocity, before.velocity),
-        np.where(here, after.gradient, before.gradient),
-        np.where(awake, after.step, before.step),
+    (rows, momentum), (old_rows, old) = after, before
+    return np.where(here, rows, old_rows), Momentum(
+        np.where(here, momentum.velocity, old.velocity),
+        np.where(here, momentum.gradient, old.gradient),
+        np.where(awake, momentum.step, old.step),
     )
 
 
@@ -157,7 +164,7 @@ def solve(
         hopeless = best.delay_s - best.gap_s > hopeless_s
         if best.gap_s <= relative_gap * best.delay_s or hopeless or step < 1e-6:
             break
-        moved = tuple(_anticipating(network, best, h, step) for h in range(network.stages))
+        moved = tuple(_anticipating(network, best, index, step) for index in range(network.stages))
         tried = _evaluate(network, moved, thresholds, cells, number)
         if tried.delay_s < best.delay_s:
             best, step = tried, min(1e4, step * 1.5)
@@ -172,15 +179,15 @@ def _evaluate(network: StagedNetwork, rows: Rows, thresholds: Thresholds, cells:
     return Solution(rows, flows, prices, network.mean_delay_s(flows), network.gap_s(flows, prices), number)
 
 
-def _anticipating(network: StagedNetwork, plan: Solution, h: int, step: float) -> Array:
-    """One tier's rows after a multiplicative step on the prices that will hold once all of the tier has moved."""
-    tier, size = network.tiers[h], len(network.service_per_s[h])
-    rows, flow, delta = plan.rows[h], plan.flows.link_per_s[h], plan.prices.delta_s[h]
+def _anticipating(network: StagedNetwork, plan: Solution, index: int, step: float) -> Array:
+    """Rows of `tiers[index]` after a multiplicative step on the prices that will hold once all of it has moved."""
+    tier, size = network.tiers[index], len(network.service_per_s[index])
+    rows, flow, delta = plan.rows[index], plan.flows.link_per_s[index], plan.prices.delta_s[index]
     mean = (rows * delta).sum(-1, keepdims=True)
-    weight = step * flow / (mean * (1 + step * flow * plan.prices.link_curvature_s2[h] / mean))
+    weight = step * flow / (mean * (1 + step * flow * plan.prices.link_curvature_s2[index] / mean))
     share = weight / np.maximum(weight.sum(-1, keepdims=True), 1e-300)
     target = (share * delta).sum(-1, keepdims=True)
-    curvature = plan.prices.stages[h].curvature_s2
+    curvature = plan.prices.stages[index].curvature_s2
     pull = tier.collect(weight * (delta - target), size)
     diagonal = tier.collect(weight, size)
     if size <= MOST_COUPLED:
@@ -190,6 +197,6 @@ def _anticipating(network: StagedNetwork, plan: Solution, h: int, step: float) -
         change = -pull / (1 + diagonal * curvature)
     expected = delta + (curvature * change)[tier.receivers]
     gradient = expected - (share * expected).sum(-1, keepdims=True)
-    factor = step / (mean * (1 + step * flow * plan.prices.link_curvature_s2[h] / mean))
+    factor = step / (mean * (1 + step * flow * plan.prices.link_curvature_s2[index] / mean))
     moved = rows * np.exp(np.clip(-factor * gradient, -5.0, 2.0))
     return restrict(moved, tier.exists, EXACT_FLOOR)

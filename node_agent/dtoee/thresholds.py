@@ -1,11 +1,12 @@
 """How a server weighs delay against accuracy when it moves its confidence threshold.
 
-A validation table holds, for every held-out sample n and exit h, the confidence conf[n, h] and whether the exit was
-right, correct[n, h]. A task leaves at stage h when its confidence there reaches c_h, so which rows still travel, and
-with them remaining ratio and accuracy downstream, follow from the thresholds passed so far: this is the coupling
-between thresholds and flows. A server at stage h that moves c to c' shifts the rows M with confidence between the two:
+A validation table holds, for every held-out sample n and exit h = 1..H (column h - 1), the confidence conf[n, h] and
+whether the exit was right, correct[n, h]. A task leaves at stage h when its confidence there reaches c_h, so which rows
+still travel, and with them remaining ratio and accuracy downstream, follow from the thresholds passed so far: this is
+the coupling between thresholds and flows. A server at stage h that moves c to c' shifts the rows M with confidence
+between the two:
 
-    dDelay = sign f phi (sum_k p_k (t_k + D'_k + pen'_k + (1-IM_k) ret_k + IM_k B_k) - ret)
+    dDelay = sign f phi (sum_k p_k (t'_k + D'_k + pen'_k + (1-IM_k) ret_k + IM_k B_k) - ret)
              + 1/2 sum_k (phi f p_k)^2 R_k                                                            [task]
     dAcc   = sign f phi (sum_k p_k a_k - a_own)                                                       [task/s]
     score  = dDelay - theta dAcc                                                                      [task]
@@ -24,7 +25,7 @@ goes to the best point of the grid, or some steps towards it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Onward:
     """What a server knows of its K receivers when it weighs a move; arrays of shape (K,), paths one entry each."""
 
     row: Array  # offloading probabilities p
-    link_s: Array  # t
+    link_marginal_s: Array  # t', marginal time of the link: its transfer time where it does not queue
     local_s: Array  # D' + pen'
     onward_s: Array  # B
     curvature_s2: Array  # R
@@ -59,6 +60,12 @@ class Onward:
     def returns_s(self) -> Array:
         """ret_k of every receiver, (K,)."""
         return np.broadcast_to(np.asarray(self.return_s, dtype=np.float64), self.row.shape)
+
+    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+
+        def __getattr__(self, name: str) -> object:
+            renamed = ": Onward.link_s is now Onward.link_marginal_s" if name == "link_s" else ""
+            raise AttributeError(f"'Onward' object has no attribute {name!r}{renamed}")
 
 
 @lru_cache(maxsize=64)
@@ -225,7 +232,7 @@ def best_jump(
         most_steps: go at most that many grid points towards the best one; None: all the way.
     """
     points = grid(table, stage)
-    cost = np.full(len(table), float(onward.row @ (onward.link_s + onward.local_s)) - onward.own_return_s)
+    cost = np.full(len(table), float(onward.row @ (onward.link_marginal_s + onward.local_s)) - onward.own_return_s)
     gain = -table.correct[:, stage - 1].astype(np.float64)
     for thresholds, share, price_s, return_s in _merged(onward):
         cost += np.where(table.confidence[:, stage] < thresholds[0], price_s, return_s) if thresholds else return_s

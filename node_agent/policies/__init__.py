@@ -1,28 +1,21 @@
-"""Offloading policies by name; each has its own file and its own parameters."""
+"""Offloading policies by name; each has its own file and its own parameters.
 
+A file of this room that holds a class derived from `PlainPolicy` is a policy: the file's name is the policy's, with
+hyphens, and the first paragraph of the class's docstring is what README, `--help` and the JSON Schema say of it.
+"""
+
+import importlib
+import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from node_agent.errors import InputError
 from node_agent.policies.answers import is_finite, shown
-from node_agent.policies.bandwidth_first import BandwidthFirst
-from node_agent.policies.base import Policy
+from node_agent.policies.base import PlainPolicy, Policy
 from node_agent.policies.checked import CheckedPolicy, place_of
-from node_agent.policies.computing_first import ComputingFirst
-from node_agent.policies.dto_ee import DtoEe
-from node_agent.policies.dto_ee_2c import DtoEe2c
-from node_agent.policies.first_exit import FirstExit
-from node_agent.policies.fixed_threshold import FixedThresholdDtoEe
-from node_agent.policies.ga import Ga
-from node_agent.policies.join_shortest_queue import JoinShortestQueue
 from node_agent.policies.loading import is_file, load_policy
-from node_agent.policies.ngto import Ngto
-from node_agent.policies.no_early_exit import NoEarlyExit
-from node_agent.policies.parameters import read_parameters, threshold_fault
-from node_agent.policies.shortest_expected_delay import ShortestExpectedDelay
-from node_agent.policies.two_choices import TwoChoices
-from node_agent.policies.uniform import Uniform
+from node_agent.policies.parameters import defaults_in_words, read_parameters, threshold_fault
 from node_agent.suggest import closest
 
 # Python's own int() and float() would take 1_0 for ten, and digits of other scripts.
@@ -30,23 +23,18 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = ("nan", "inf", "infinity")
 
-_POLICIES: dict[str, type[Any]] = {
-    "dto-ee": DtoEe,
-    "dto-ee-2c": DtoEe2c,
-    "computing-first": ComputingFirst,
-    "bandwidth-first": BandwidthFirst,
-    "uniform": Uniform,
-    "ngto": Ngto,
-    "ga": Ga,
-    "shortest-expected-delay": ShortestExpectedDelay,
-    "join-shortest-queue": JoinShortestQueue,
-    "two-choices": TwoChoices,
-    "fixed-threshold": FixedThresholdDtoEe,
-    "no-early-exit": NoEarlyExit,
-    "first-exit": FirstExit,
-}
+
+def _policies() -> Iterator[tuple[str, type[Any]]]:
+    """Name and class of each policy in this room; a class whose name begins with an underscore is none."""
+    for file in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{file.name}")
+        for found in vars(module).values():
+            own = isinstance(found, type) and found.__module__ == module.__name__ != PlainPolicy.__module__
+            if own and issubclass(found, PlainPolicy) and found.__name__[0] != "_":
+                yield file.name.replace("_", "-"), found
 
 
+_POLICIES: dict[str, type[Any]] = dict(_policies())
 LABEL, MAX_LABEL_CHARACTERS = "label", 64  # of a policy in results
 P = TypeVar("P")
 
@@ -54,6 +42,16 @@ P = TypeVar("P")
 def policy_names() -> tuple[str, ...]:
     """Names that `make_policy` knows, besides files."""
     return tuple(_POLICIES)
+
+
+def policy_lines() -> dict[str, str]:
+    """What each policy does, in one line, by name: the first paragraph of its class's docstring."""
+    return {name: " ".join((each.__doc__ or "").split("\n\n")[0].split()) for name, each in _POLICIES.items()}
+
+
+def policy_defaults() -> dict[str, dict[str, str]]:
+    """The parameters of each policy by its name, with their defaults in words; empty where one has none."""
+    return {name: defaults_in_words(each.parameters_type) for name, each in _POLICIES.items()}
 
 
 def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, theta_s: float = 2.0) -> Policy:

@@ -7,7 +7,10 @@ from node_agent.policies.base import ProportionalPolicy, Prospect
 
 
 class BandwidthFirst(ProportionalPolicy):
-    """p_ij = r_ij / sum_k r_ik."""
+    """Shares in proportion to the links' rates.
+
+    p_ij = r_ij / sum_k r_ik .
+    """
 
     wants_link_rates = True
 

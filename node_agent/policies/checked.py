@@ -1,9 +1,8 @@
 """A policy as nodes use it: every answer is checked, and whatever its code raises is told with its place.
 
-What a policy may answer stands in `answers`; what its class must look like, in `loading`.
+What a policy may answer stands in `answers`; what its class must look like, in `contract`.
 """
 
-import inspect
 import random
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from node_agent.errors import InputError, TestbedError
 from node_agent.policies import answers
 from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
+from node_agent.policies.contract import line_of, user_file
 from node_agent.problem import Problem
 from node_agent.wire import Assignment
 
@@ -171,11 +171,11 @@ def failed(name: str, member: str, error: BaseException, policy: type | None = N
         policy: its class, where there is one.
     """
     if isinstance(error, WrongAnswer):
-        line = _raised_in(name, error) or _defined_in(name, policy, error.member)
+        line = _raised_in(name, error) or (policy and line_of(user_file(name), policy, error.member))
         at = f" (line {line})" if line else ""
         return PolicyFailed(f"policy {name}: {error.member}{at} {error.what}", hint=error.hint)
     line = _raised_in(name, error)
-    hint = f"it was raised by {_file(name)}, line {line}" if line else ""
+    hint = f"it was raised by {user_file(name)}, line {line}" if line else ""
     text = " ".join(str(error).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return PolicyFailed(f"policy {name}: {member} raised {what}", hint=hint or getattr(error, "hint", ""))
@@ -184,27 +184,13 @@ def failed(name: str, member: str, error: BaseException, policy: type | None = N
 def place_of(name: str, error: BaseException) -> str:
     """File and line where an error left a user's policy file; empty if it never was there."""
     line = _raised_in(name, error)
-    return f"it was raised by {_file(name)}, line {line}" if line else ""
-
-
-def _file(name: str) -> Path | None:
-    """The file of a user's policy."""
-    path = name.rpartition(":")[0] or name
-    return Path(path).resolve() if path.endswith(".py") else None
+    return f"it was raised by {user_file(name)}, line {line}" if line else ""
 
 
 def _raised_in(name: str, error: BaseException) -> int | None:
-    file = _file(name)
+    file = user_file(name)
     if file is None:
         return None
     frames = traceback.extract_tb(error.__traceback__, limit=_FRAMES)
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
     return lines[-1] if lines else None
-
-
-def _defined_in(name: str, policy: type | None, member: str) -> int | None:
-    code = getattr(inspect.unwrap(getattr(policy, member, object)), "__code__", None)
-    file = _file(name)
-    if code is None or file is None or Path(code.co_filename).resolve() != file:
-        return None
-    return int(code.co_firstlineno)

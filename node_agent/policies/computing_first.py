@@ -8,7 +8,10 @@ from node_agent.policies.base import ProportionalPolicy, Prospect
 
 
 class ComputingFirst(ProportionalPolicy):
-    """p_ij = s_j / sum_k s_k."""
+    """Shares in proportion to the receivers' speeds.
+
+    p_ij = s_j / sum_k s_k .
+    """
 
     def weights(self, prospect: Prospect) -> Array:
         """Service rates as the receivers measure them [task/s]."""

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 from node_agent.dtoee import thresholds
-from node_agent.dtoee.offloader import StepRule, Update, published
-from node_agent.dtoee.one_row import RowState, Scale, restrict, shift
+from node_agent.dtoee.offloader import Scale, StepRule, Update, published
 from node_agent.dtoee.queueing import Array
 from node_agent.dtoee.receiver import cost_to_go
 from node_agent.errors import InputError
-from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
+from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView
 from node_agent.policies.parameters import Threshold
+from node_agent.policies.stepping import Stepping
 
 _RULE = StepRule()
 STALL_ROUNDS = 2  # of which the gaps are compared with those of as many before
@@ -63,7 +62,10 @@ def stalled(gaps: Sequence[float], most: float) -> bool:
 
 
 class DtoEe(PlainPolicy):
-    """One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics."""
+    """Rows and thresholds by marginal costs that nodes tell each other; `update=gallager` for the update of 1977.
+
+    One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics.
+    """
 
     parameters_type: type[msgspec.Struct] = Parameters
 
@@ -88,27 +90,20 @@ class DtoEe(PlainPolicy):
             floor=parameters.floor,
             update=parameters.update,
         )
-        self._state: RowState | None = None
+        self._stepping = Stepping(self._rule)
         self._stalled = False
 
     def start_slot(self) -> None:
         """Keep the row, forget momentum and step: the prices may have jumped."""
         self._stalled = False
-        if self._state is not None:
-            self._state = RowState.at_rest(self._state.row, self._rule)
+        self._stepping.start_slot()
 
-    def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row is part of the state
+    def update_row(self, row: Array, prospect: Prospect) -> Array:
         """One DTO-O step; the first one ever starts from rows in proportion to the receivers' speeds."""
-        if self._state is None:
-            start = proportional(prospect.service_per_s, prospect.alive).tolist()
-            self._state = RowState.at_rest(restrict(start, prospect.lives, self._rule.floor), self._rule)
-        else:
-            # The links' own curvature is left out: small beside the servers' unless a link is nearly full.
-            scale = Scale(prospect.leaving_per_s, [told.offloaders * told.curvature_s2 for told in prospect.reports])
-            self._state = shift(
-                self._state, prospect.deltas_s, prospect.lives, self._rule, stale=prospect.stale, scale=scale
-            )
-        return np.array(self._state.row, dtype=np.float64)
+        # The links' own curvature is left out: small beside the servers' unless a link is nearly full.
+        bent = [known.report.offloaders * known.report.curvature_s2 for known in prospect.receivers]
+        scale = Scale(prospect.leaving_per_s, bent)
+        return self._stepping.next_row(row, prospect, [known.delta_s for known in prospect.receivers], scale)
 
     def gap(self, row: Array, prospect: Prospect) -> float:
         """(Omega - m) / Omega over the living receivers: the optimality certificate, local to each device."""

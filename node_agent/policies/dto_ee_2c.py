@@ -17,7 +17,10 @@ class Parameters(dto_ee.Parameters, frozen=True):
 
 
 class DtoEe2c(dto_ee.DtoEe):
-    """Draws two receivers from the row and takes the one with less expected delay."""
+    """Draws two receivers from the row of dto-ee and takes the one with less expected delay.
+
+    Receivers tell their backlogs every `report_every` seconds; both draws may fall on the same one.
+    """
 
     parameters_type = Parameters
 

@@ -11,7 +11,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FirstExit(FixedThresholdDtoEe):
-    """The least delay that the model can have, at the accuracy of its first exit."""
+    """The offloading of dto-ee, every task leaves at the first exit: the least delay, at the accuracy of that exit."""
 
     parameters_type = Parameters
 

@@ -14,7 +14,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FixedThresholdDtoEe(dto_ee.DtoEe):
-    """DTO-O and DTO-R as ever; every server keeps `threshold`."""
+    """The offloading of dto-ee, every threshold fixed at `threshold`."""
 
     parameters_type: type[msgspec.Struct] = Parameters
 

@@ -47,7 +47,10 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """The network as dense matrices: stage h has n_h nodes, stage 0 are the devices."""
+    """The network as dense matrices: stage h = 1..H has n_h servers, and n_0 is the number of devices, stage 0.
+
+    In `names` stage h stands at index h; in all other lists, which begin with stage 1 or the links into it, at h - 1.
+    """
 
     names: list[list[str]]  # per stage 0..H
     arrival_per_s: Array  # (n_0,)
@@ -72,7 +75,10 @@ class Population:
 
 
 class Ga(PlainPolicy):
-    """Plans once a slot from the states collected; the best genome of a slot starts the next one's population."""
+    """A genetic algorithm on one server plans for all, thresholds included; collecting, planning and telling take time.
+
+    It plans once a slot from the states collected; the best genome of a slot starts the next one's population.
+    """
 
     parameters_type = Parameters
     central = True
@@ -166,20 +172,21 @@ class Search:
     def cost(self, population: Population) -> Array:
         """Mean delay, penalty included, minus theta times accuracy [s], shape (P,)."""
         outcomes = [self._outcome(tuple(row)) for row in population.indices.tolist()]
-        remaining = np.array([ratios for ratios, _ in outcomes])  # (P, H)
+        remaining = np.array([ratios for ratios, _ in outcomes])  # (P, H), stage 1 first
         accuracy = np.array([share for _, share in outcomes])
         layers = self._layers
         leaving = np.broadcast_to(layers.arrival_per_s, (len(accuracy), len(layers.arrival_per_s)))
         total = np.zeros(len(accuracy))
-        for h, row in enumerate(self.rows(population)):
+        for index, row in enumerate(self.rows(population)):
             flow = leaving[:, :, None] * row
             phi = flow.sum(axis=1)
-            queue = queue_cost(phi, layers.service_per_s[h], layers.variability[h])
-            penalty = overload_penalty(phi, layers.service_per_s[h], self._overload.rho_max, self._overload.kappa_s2)
-            total += (flow * layers.link_s[h]).sum(axis=(1, 2)) + (queue.tasks + penalty.tasks).sum(axis=1)
-            back = phi @ layers.return_s[h] if h else (flow * layers.back_s).sum(axis=(1, 2))
-            total += (1 - remaining[:, h]) * back
-            leaving = phi * remaining[:, h, None]
+            service_per_s = layers.service_per_s[index]
+            queue = queue_cost(phi, service_per_s, layers.variability[index])
+            penalty = overload_penalty(phi, service_per_s, self._overload.rho_max, self._overload.kappa_s2)
+            total += (flow * layers.link_s[index]).sum(axis=(1, 2)) + (queue.tasks + penalty.tasks).sum(axis=1)
+            back = phi @ layers.return_s[index] if index else (flow * layers.back_s).sum(axis=(1, 2))
+            total += (1 - remaining[:, index]) * back
+            leaving = phi * remaining[:, index, None]
         return np.asarray(total / max(layers.arrival_per_s.sum(), 1e-9) - self._theta_s * accuracy)
 
     def rows(self, population: Population) -> list[Array]:

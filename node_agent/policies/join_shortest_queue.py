@@ -7,7 +7,10 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class JoinShortestQueue(QueuePolicy):
-    """argmin_j q_j, ties by chance."""
+    """Each task goes to the shortest queue, by queues told every `report_every` seconds.
+
+    argmin_j q_j, ties by chance.
+    """
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
         """The candidate with the smallest backlog."""

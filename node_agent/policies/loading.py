@@ -2,34 +2,22 @@
 
 import functools
 import importlib.util
-import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
-
 from node_agent.errors import InputError
-from node_agent.policies.base import Policy, ProportionalPolicy
 from node_agent.policies.checked import place_of
+from node_agent.policies.contract import check_class, missing
 
-MEMBERS = tuple(name for name in (*Policy.__annotations__, *vars(Policy)) if not name.startswith("_"))
-CENTRAL_MEMBERS = ("plan", "planning_s")
-# What nodes hand to each method, as its contract names it.
-ARGUMENTS = {
-    "start_slot": (),
-    "update_row": ("row", "prospect"),
-    "gap": ("row", "prospect"),
-    "stop_gap": (),
-    "settled": ("gaps",),
-    "executed": ("row",),
-    "move_threshold": ("view",),
-    "pick": ("candidates", "random"),
-    "weights": ("prospect",),
-    "planning_s": ("problem",),
-    "plan": ("problem", "table"),
+# Names of earlier versions that a policy file may import, and where what stands for them is now.
+_MOVED = {
+    ("node_agent.dtoee.offloader", "RowState"): "node_agent.dtoee.offloader.Momentum, and the row an argument",
+    ("node_agent.dtoee.one_row", "RowState"): "node_agent.dtoee.offloader.Momentum, and the row an argument",
+    ("node_agent.dtoee.queueing", "link_price_s"): "node_agent.dtoee.queueing.measured_link_marginal_s",
+    ("node_agent.core.central", "CentralPolicy"): "node_agent.policies.base.CentralPolicy",
 }
-_HINT = "derive it from a class of node_agent.policies.base, for example PlainPolicy"
+_ROOMS = ("core", "process")  # of node_agent, whose modules once stood on its floor
 
 
 def is_file(name: str) -> bool:
@@ -50,42 +38,8 @@ def load_policy(name: str) -> type[Any]:
     found: Any = getattr(module, class_name, None)
     if not isinstance(found, type):
         raise InputError(f"{path} has no class {class_name!r}", hint=_listing(module) or "state file.py:Class")
-    if missing := _missing(found):
-        raise InputError(f"{name} is no policy: it lacks {', '.join(missing)}", hint=_HINT)
-    parameters = getattr(found, "parameters_type", None)
-    if not (isinstance(parameters, type) and issubclass(parameters, msgspec.Struct)):
-        raise InputError(f"{name}: parameters_type is no msgspec.Struct", hint=_HINT)
-    for method, arguments in ARGUMENTS.items():
-        if hasattr(found, method):
-            _check_method(name, found, method, arguments)
+    check_class(name, found)
     return found
-
-
-def _check_method(name: str, found: type[Any], method: str, arguments: tuple[str, ...]) -> None:
-    """Raise InputError unless a class's method can be called as nodes do."""
-    member = inspect.getattr_static(found, method)
-    wanted = f"{method}({', '.join(('self', *arguments))})"
-    function = getattr(found, method)
-    where = _defined_at(function)
-    if not callable(function):
-        raise InputError(f"{name}: {method} is no method", hint=f"it must be {wanted}")
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # not written in Python: the call itself will tell
-        return
-    bound = isinstance(member, staticmethod | classmethod)
-    try:
-        signature.bind(*(() if bound else (None,)), *arguments)
-    except TypeError as error:
-        raise InputError(f"{name}: {method}{signature}{where} cannot be called: {error}", hint=f"it must be {wanted}") \
-            from None  # fmt: skip
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-        raise InputError(f"{name}: {method}{where} gives no answer at once", hint="write neither async nor yield in it")
-
-
-def _defined_at(function: object) -> str:
-    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
-    return f" (line {code.co_firstlineno} of {code.co_filename})" if code is not None else ""
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -94,22 +48,10 @@ def split_name(name: str) -> tuple[str, str]:
     return (path, class_name) if colon else (name, "")
 
 
-def _missing(found: type[Any]) -> list[str]:
-    """What a class lacks to be a policy."""
-    # `first_threshold` may be set when an instance is made.
-    needed = [member for member in MEMBERS if member != "first_threshold"]
-    needed += CENTRAL_MEMBERS if getattr(found, "central", False) else []
-    missing = [member for member in needed if not hasattr(found, member)]
-    base = ProportionalPolicy
-    if (getattr(found, "weights", None), getattr(found, "update_row", None)) == (base.weights, base.update_row):
-        missing.append("weights")
-    return missing
-
-
 def _listing(module: ModuleType) -> str:
     """The policies that a file holds, in words; those that it imports left out."""
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
-    names = [each.__name__ for each in own if not _missing(each)]
+    names = [each.__name__ for each in own if not missing(each)]
     return f"it holds {', '.join(names)}" if names else ""
 
 
@@ -125,5 +67,18 @@ def _module(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
-        raise InputError(f"{path} fails: {type(error).__name__}: {error}", hint=place_of(path, error)) from error
+        hint = "; ".join(filter(None, (_moved(error), place_of(path, error))))
+        raise InputError(f"{path} fails: {type(error).__name__}: {error}", hint=hint) from error
     return module
+
+
+def _moved(error: BaseException) -> str:
+    """Where what a failing import asks for is now; empty if nothing of that name has moved."""
+    if not isinstance(error, ImportError) or error.name is None:
+        return ""
+    for (module, name), new in _MOVED.items():
+        if module == error.name and f"import name {name!r}" in str(error):
+            return f"{module}.{name} is now {new}"
+    package, _, name = error.name.rpartition(".")
+    rooms = [room for room in _ROOMS if importlib.util.find_spec(f"node_agent.{room}.{name}")]
+    return f"{error.name} is now node_agent.{rooms[0]}.{name}" if package == "node_agent" and rooms else ""

@@ -21,10 +21,10 @@ import numpy as np
 from msgspec import Meta
 
 from node_agent.dtoee.offloader import StepRule, published
-from node_agent.dtoee.one_row import RowState, restrict, shift
 from node_agent.dtoee.queueing import Array, queue_cost
-from node_agent.policies.base import PlainPolicy, Prospect, proportional
+from node_agent.policies.base import PlainPolicy, Prospect
 from node_agent.policies.parameters import Threshold
+from node_agent.policies.stepping import Stepping
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +36,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ngto(PlainPolicy):
-    """One player of the game."""
+    """Every offloader minimises the delay of its own tasks, until nobody gains by moving alone (a Nash equilibrium)."""
 
     parameters_type = Parameters
 
@@ -45,22 +45,15 @@ class Ngto(PlainPolicy):
         self.most_rounds = parameters.most_rounds
         self._stop_gap = parameters.stop_gap
         self._rule = StepRule()
-        self._state: RowState | None = None
+        self._stepping = Stepping(self._rule)
 
     def start_slot(self) -> None:
         """Keep the row, forget momentum and step."""
-        if self._state is not None:
-            self._state = RowState.at_rest(self._state.row, self._rule)
+        self._stepping.start_slot()
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
         """One step towards the receivers where the own tasks would be done sooner."""
-        if self._state is None:
-            start = proportional(prospect.service_per_s, prospect.alive).tolist()
-            self._state = RowState.at_rest(restrict(start, prospect.lives, self._rule.floor), self._rule)
-        else:
-            slope_s = own_marginal_s(row, prospect).tolist()
-            self._state = shift(self._state, slope_s, prospect.lives, self._rule, stale=prospect.stale)
-        return np.array(self._state.row, dtype=np.float64)
+        return self._stepping.next_row(row, prospect, own_marginal_s(row, prospect).tolist())
 
     def gap(self, row: Array, prospect: Prospect) -> float:
         """What the offloader could still gain by moving alone, as a share of its mean slope."""
@@ -84,5 +77,4 @@ def own_marginal_s(row: Array, prospect: Prospect) -> Array:
     sojourn_s = prospect.sojourn_s
     slope_s = queue_cost(phi, prospect.service_per_s, prospect.variability).slope_s
     own_part = np.clip(prospect.leaving_per_s * row / phi, 0.0, 1.0)
-    after_s = prospect.onward_delay_s + prospect.return_correction_s
-    return np.asarray(prospect.link_s + sojourn_s + own_part * (slope_s - sojourn_s) + after_s)
+    return np.asarray(prospect.link_s + sojourn_s + own_part * (slope_s - sojourn_s) + prospect.onward_delay_s)

@@ -12,7 +12,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoEarlyExit(FixedThresholdDtoEe):
-    """The accuracy of the whole model, at its full cost."""
+    """The offloading of dto-ee, no early exit: the accuracy of the whole model, at its full cost."""
 
     parameters_type = Parameters
 

@@ -40,6 +40,17 @@ def read_parameters(policy: str, given: Mapping[str, object], kind: type[msgspec
         raise _refusal(policy, stated, kind, known, error) from error
 
 
+def defaults_in_words(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """The default of each parameter, as one would state it; empty for a parameter that must be stated."""
+
+    def words(field: inspect.Field) -> str:
+        if field.default is msgspec.NODEFAULT:
+            return ""
+        return NEVER_WORD if _is_confidence(field.type) and field.default == NEVER else _in_words(field.default)
+
+    return {field.name: words(field) for field in _fields(kind)}
+
+
 def threshold_fault(given: Mapping[str, object], kind: type[msgspec.Struct]) -> str | None:
     """What is wrong with a confidence threshold outside 0..1, if one is; read_parameters lets those up to 2 pass."""
     for field in _fields(kind):
@@ -109,8 +120,11 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> list[str]:
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever was stated
+    plain = isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value))
+    return _in_words(value) if plain else repr(value)[:60]
+
+
+def _in_words(value: Any) -> str:  # noqa: ANN401 - a parameter's value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
-    return repr(value)[:60]
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,10 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class TwoChoices(QueuePolicy):
-    """Most of what the shortest queue gains, without everybody running to the same one on old news."""
+    """Each task goes to the shorter queue of two drawn at random, by queues told every `report_every` seconds.
+
+    Most of what the shortest queue gains, without everybody running to the same one on old news.
+    """
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
         """The candidate with the smaller backlog of two drawn at random."""

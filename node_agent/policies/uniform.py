@@ -7,7 +7,10 @@ from node_agent.policies.base import ProportionalPolicy, Prospect
 
 
 class Uniform(ProportionalPolicy):
-    """p_ij = 1 / |L(i)|."""
+    """The same share for every receiver.
+
+    p_ij = 1 / |L(i)| .
+    """
 
     def weights(self, prospect: Prospect) -> Array:
         """The same for all."""

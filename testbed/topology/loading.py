@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice, Scenario
@@ -157,10 +158,12 @@ def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None =
 def topology_json_schema() -> dict[str, object]:
     """JSON Schema (2020-12) of topology.yaml for editors; the checks of references are not part of it."""
     schema = TopologyDocument.model_json_schema(by_alias=True)
+    properties, entry = schema["properties"], schema["$defs"]["PolicyEntry"]["properties"]
+    entry["name"] = _policy_names(entry["name"])
     # A policy may be one text; the reader turns that into the full form.
-    properties = schema["properties"]
+    text = _policy_names({"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS})
     properties["policy"] = {
-        "anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS}, properties["policy"]],
+        "anyOf": [*text["anyOf"], properties["policy"]],
         "description": "which offloading policy decides: a name, name:key=value,key=value, or file.py:Class",
     }
     # A file alone may stand for the whole entry of a trace, too.
@@ -172,6 +175,15 @@ def topology_json_schema() -> dict[str, object]:
     tidy = _tidied(schema)
     assert isinstance(tidy, dict)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy}
+
+
+def _policy_names(text: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a text that may be a policy's name: editors offer the names, and say what each policy does."""
+    from node_agent.policies import policy_lines  # noqa: PLC0415 - loads numpy
+
+    offered = [{"const": name, "description": line} for name, line in policy_lines().items()]
+    described = {"description": text.pop("description")} if "description" in text else {}
+    return {"anyOf": [*offered, text], **described}
 
 
 def topology_json_schema_text() -> str:

@@ -2,8 +2,9 @@
 
 Each prints its figures as rows: name, value, unit, goal and whether it was met. `city` and `fidelity` stand for all of
 their parts. `--keep` replaces the results kept in tests/bench/results and renders README's figures from them;
-`--render` only renders. `simulated` figures are the same on every machine, and tests hold the kept ones against the
-code. Exit code 1 if a bench failed, 4 if a figure is invalid, 5 if a goal was missed.
+`--render` only renders: README's figures and tables, and the JSON Schema of topologies. `simulated` figures are the
+same on every machine, and tests hold the kept ones against the code. Exit code 1 if a bench failed, 4 if a figure is
+invalid, 5 if a goal was missed.
 """
 
 import argparse
@@ -13,9 +14,12 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.topology.loading import topology_json_schema_text
 from tests.bench import city, fidelity, readme
 from tests.bench.results import commit, keep
 from tests.bench.table import Row, collect, exit_status, kept
+
+SCHEMA = Path(__file__).parents[2] / "topologies" / "topology.schema.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*BENCHES, *GROUPS]))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--keep", action="store_true", help="keep the results, and render README's figures from them")
-    parser.add_argument("--render", action="store_true", help="measure nothing, render README's figures")
+    parser.add_argument("--render", action="store_true", help="measure nothing, render README and the JSON Schema")
     parser.add_argument("--list", action="store_true", help="say what there is")
     options = parser.parse_args()
     names = [name for given in options.names or BENCHES for name in GROUPS.get(given, [given])]
@@ -61,6 +65,7 @@ def main() -> int:
         return 0
     if options.render:
         readme.render()
+        SCHEMA.write_text(topology_json_schema_text(), encoding="utf-8")
         return 0
     status = _run(names, options.json, keeps=options.keep)
     if options.keep:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
+from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.assessment import VERDICTS
 from tests.bench import city_blocks, models, policies, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
@@ -219,10 +220,21 @@ def scale(result: Result) -> list[str]:
     )
 
 
+def offered_policies() -> list[str]:
+    """What the policies do, and their parameters with the defaults."""
+    defaults = {
+        name: ", ".join(f"`{key}` {words}".rstrip() for key, words in parameters.items())
+        for name, parameters in policy_defaults().items()
+    }
+    rows = [(f"`{name}`", line, defaults[name]) for name, line in policy_lines().items()]
+    return table(("policy", "", "parameters, with defaults"), rows)
+
+
 BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "monitor": (("quickstart",), monitor),
     "summary": (("quickstart",), summary),
     "topologies": (("simulated",), topologies),
+    "offered-policies": ((), offered_policies),
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
     "policies": (("policies",), rivals),

@@ -1,6 +1,7 @@
 """README's figures, rendered from kept results: nobody types one, and tests hold README against them.
 
-A block of README stands between two comments, of which the first names it and says where its figures come from:
+A block of README stands between two comments, of which the first names it and says where its figures come from (or, if
+from no result, that they are docstrings):
 
     <!-- figures NAME: where from -->
     ...
@@ -33,7 +34,8 @@ def block(name: str) -> str:
     benches, render_block = BLOCKS[name]
     results = [load(bench) for bench in benches]
     lines = render_block(*results)
-    return "\n".join([f"<!-- figures {name}: {sources(results)} -->", *lines, END])
+    source = sources(results) or "the docstrings of what it lists"
+    return "\n".join([f"<!-- figures {name}: {source} -->", *lines, END])
 
 
 def names(text: str) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from cli import main as cli_main
 from node_agent.errors import EnvironmentLacking, InputError
+from node_agent.policies import policy_lines
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +58,13 @@ def test_every_verb_has_its_module_and_the_table_says_what_it_does() -> None:
         assert (command.name, command.get_short_help_str(limit=200)) == (verb, text)
     holding_commands = {path.stem for path in (ROOT / "cli").glob("*.py") if "\ndef command(" in path.read_text()}
     assert holding_commands == set(cli_main.COMMANDS)
+
+
+@pytest.mark.parametrize("verb", ["run", "simulate", "replay", "compare", "agree"])
+def test_the_help_of_a_verb_that_takes_a_policy_says_what_each_does(verb: str) -> None:
+    printed = " ".join(run(verb, "--help").stdout.split("Policies:")[1].split())
+    for name, line in policy_lines().items():
+        assert f"{name} {line}" in printed
 
 
 def test_version() -> None:

@@ -4,6 +4,7 @@
 was offered then is offered again, that nothing is refused and that no task is lost may not.
 """
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -135,3 +136,21 @@ def test_a_policy_of_the_users_own_runs(user, policy):
     summary = json.loads(printed)
     assert summary["tasks"]["completed"] == summary["tasks"]["offered"]
     assert (summary["exit_share"] == {"1": 0.0, "2": 0.0, "3": 1.0}) == ("Restless" in policy)
+
+
+def test_a_recorded_policy_that_reads_a_name_which_has_changed_is_told_the_new_one(user):
+    """None of the fixture's does; theirs go on as they are."""
+    run = shutil.copytree(user / "runs/own-policy", user / "old-name")
+    text = (run / "policy.py").read_text()
+    older = text.replace("1 / prospect.link_s", "1 / np.array(prospect.link_times_s)")
+    (run / "policy.py").write_text(older)
+    manifest = (run / "manifest.json").read_text()  # as if it had been recorded with this one
+    before, after = (hashlib.sha256(each.encode()).hexdigest() for each in (text, older))
+    assert before in manifest
+    (run / "manifest.json").write_text(manifest.replace(before, after))
+    command = [sys.executable, "-c", CODE.format(root=ROOT), "replay", str(run), "--simulate", "--monitor", "off"]
+    done = subprocess.run(command, cwd=user, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3
+    line = text[: text.index("1 / prospect.link_s")].count("\n") + 1
+    said = f"policy.py:NearestFirst: weights (line {line}) reads Prospect.link_times_s, which is now Prospect.link_s"
+    assert said in done.stderr.splitlines()[0]

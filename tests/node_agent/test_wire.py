@@ -133,6 +133,13 @@ def test_prices_are_finite(field, value):
         decode([PREFIX + msgspec.msgpack.encode(bad)])
 
 
+def test_a_report_keeps_the_names_of_its_message_though_its_figures_are_called_as_everywhere_else():
+    report = Report(1, 1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.1, 3, 1.0, 2.0, 0.0, 0.8, 0.5, 0, ((1.0, ()),), 0.01, False)
+    sent = msgspec.msgpack.decode(bytes(encode(report)[0])[len(PREFIX) :])
+    assert (sent["arrival_rate_per_s"], sent["service_rate_per_s"], sent["link_s"]) == (1.0, 2.0, 0.01)
+    assert (report.arrival_per_s, report.service_per_s, report.offer_s) == (1.0, 2.0, 0.01)
+
+
 def test_names_that_are_no_text_are_refused():
     header = task_frames(TensorForm("uint8", (4,)), b"1234")[0]
     with pytest.raises(WireError, match="malformed"):

@@ -38,4 +38,4 @@ def test_of_a_probe(server):
 def test_of_an_offer_as_the_time_of_its_link(server):
     offer = Offer(0, 0, 5.0, ((5.0, ()),), 2.98, False, True)
     (report,) = sent(server.handle(Received("cam", offer, None, CAME_S), NOW_S), Report)
-    assert report.link_s == pytest.approx(0.02)
+    assert report.offer_s == pytest.approx(0.02)

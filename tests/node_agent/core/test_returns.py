@@ -4,15 +4,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.events import Send
 from node_agent.core.outbox import Outbox
 from node_agent.core.returns import LEAST_PROBES, SLOTS_TO_ALL, UNUSED_PROBES, ReturnTimes
+from node_agent.core.routing import UNHEARD
 from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.staged import StagedNetwork
 from node_agent.policies import make_policy
-from node_agent.policies.base import Candidate, Prospect
+from node_agent.policies.base import Candidate, KnownReceiver, Prospect
 from node_agent.policies.ga import Parameters, Population, Search, layers_of
 from node_agent.problem import Place, Problem
 from node_agent.wire import Probe, ProbeAck, State
@@ -221,15 +223,24 @@ def last_row(world: World, node: str) -> dict[str, float]:
 
 class TestPolicies:
     def test_who_looks_at_queues_adds_the_way_back(self):
-        near = Candidate(share=0.5, link_s=0.001, backlog=0, service_per_s=15.0, onward_delay_s=0.001, return_s=0.001)
-        far = Candidate(share=0.5, link_s=0.050, backlog=0, service_per_s=100.0, onward_delay_s=0.05, return_s=0.05)
+        near, far = (
+            Candidate(0.5, link_s, backlog=0, service_per_s=speed, onward_delay_s=back_s, exit_return_s=back_s)
+            for link_s, speed, back_s in ((0.001, 15.0, 0.001), (0.050, 100.0, 0.05))
+        )
         assert far.expected_delay_s < near.expected_delay_s
         assert make_policy("shortest-expected-delay").pick((far, near), None) == 1
 
     def test_a_prospect_made_without_returns_corrects_nothing(self):
-        prospect = Prospect(("a",), [True], False, 1.0, [], [0.1], [0.1], [0.0], np.zeros(1))
-        assert prospect.return_correction_s.tolist() == [0.0]
-        assert prospect._ways_s == [0.1]
+        receiver = KnownReceiver("a", True, UNHEARD, 0.1, 0.1, 0.0, 0)
+        assert receiver.way_s == 0.1
+        assert Prospect((receiver,), False, 1.0).onward_delay_s.tolist() == [UNHEARD.onward_delay_s]
+
+    def test_a_device_adds_what_its_own_results_take_to_price_and_delay(self):
+        receiver = KnownReceiver("a", True, replace(UNHEARD, marginal_s=1.0, onward_delay_s=2.0), 0.1, 0.2, 0.0, 0, 0.5)
+        prospect = Prospect((receiver,), False, 1.0)
+        assert prospect.delta_s.tolist() == [0.2 + 0.5 + 1.0]
+        assert prospect.onward_delay_s.tolist() == [2.5]
+        assert prospect.mean_delay_s(np.ones(1)) == pytest.approx(0.1 + 1.0 + 2.5)
 
     def test_the_genetic_algorithm_counts_returns_as_the_staged_network_does(self):
         """Cost of random members against the whole network's objective, the first stage's ways as part of its links."""

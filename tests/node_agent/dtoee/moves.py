@@ -41,7 +41,8 @@ def move_score(table, stage, weights, arrival_per_s, onward, move, theta_s):
     accuracy = np.array([accuracy_onward(table, stage + 1, moved, paths) for paths in onward.paths])
     own = moved @ table.correct[:, stage - 1] / fraction
     flow = arrival_per_s * fraction
-    there_s = onward.link_s + onward.local_s + continuing * onward.onward_s + (1 - continuing) * onward.return_s
+    there_s = onward.link_marginal_s + onward.local_s
+    there_s = there_s + continuing * onward.onward_s + (1 - continuing) * onward.return_s
     delay = sign * flow * (onward.row @ there_s - onward.own_return_s)
     delay += (flow * onward.row) ** 2 @ onward.curvature_s2 / 2
     return float(delay - theta_s * sign * flow * (onward.row @ accuracy - own))

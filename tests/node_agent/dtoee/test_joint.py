@@ -39,14 +39,14 @@ def test_predicted_moves_of_one_server_point_the_right_way(back_s):
         thresholds = spread_thresholds(network, seed)
         sweeps = Sweeps(network, network.speed_rows(), thresholds)
         now = network.objective_s(sweeps.flows, THETA_S)
-        for stage, chosen in enumerate(thresholds):
-            points, found = server_scores(network, sweeps, stage, list(range(len(chosen))), THETA_S)
+        for index, chosen in enumerate(thresholds):
+            points, found = server_scores(network, sweeps, index + 1, list(range(len(chosen))), THETA_S)
             for j, scores in enumerate(found):
                 here = int(np.searchsorted(points, chosen[j]))
                 for g in (here - 1, here + 1):
                     if 0 <= g < len(points):
                         other = [c.copy() for c in thresholds]
-                        other[stage][j] = points[g]
+                        other[index][j] = points[g]
                         true = network.objective_s(network.flows(sweeps.rows, tuple(other)), THETA_S) - now
                         if abs(true) > 1e-5:
                             right += (true < 0) == (scores[g] < 0)

@@ -6,12 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_agent.dtoee import one_row, thresholds
-from node_agent.dtoee.offloader import FLOOR, MOST_ON_FLOORS, RowState, Scale, StepRule, published, restrict, shift
+from node_agent.dtoee.offloader import (
+    FLOOR,
+    MOST_ON_FLOORS,
+    Momentum,
+    Scale,
+    StepRule,
+    at_rest,
+    published,
+    restrict,
+    shift,
+)
 from node_agent.dtoee.queueing import (
     RHO_EXTENSION,
     link_cost,
     link_marginal_s,
-    link_price_s,
+    measured_link_marginal_s,
     overload_penalty,
     queue_cost,
     server_cost,
@@ -94,26 +104,27 @@ class TestPlainNumbers:
     @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 50), st.floats(0, 50))
     def test_the_price_of_a_link(self, task_s, small_s, flow, planned):
         expected = link_marginal_s(small_s, transmission_s(task_s, small_s, flow), planned)
-        assert link_price_s(task_s, small_s, flow, planned) == pytest.approx(float(expected), rel=1e-12)
+        assert measured_link_marginal_s(task_s, small_s, flow, planned) == pytest.approx(float(expected), rel=1e-12)
 
     @given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.sampled_from(["momentum", "heavy ball", "gallager"]))
     def test_the_step_of_a_row(self, count, seed, kind):
         rng = np.random.default_rng(seed)
         rule = StepRule(update="gallager" if kind == "gallager" else "momentum", look_ahead=kind == "momentum")
         row = rng.dirichlet(np.ones(count))
-        many, one = RowState.at_rest(row[None], rule), one_row.RowState.at_rest(row.tolist(), rule)
+        many, carried = row[None], at_rest(row[None], rule)
+        one, of_one = row.tolist(), one_row.at_rest(count, rule)
         for _ in range(12):
             alive = rng.uniform(size=count) < 0.8
             alive[rng.integers(count)] = True
             delta, curvature, leaving = rng.uniform(0.1, 1, count), rng.uniform(0, 1, count), float(rng.uniform(0, 3))
             stale = bool(rng.uniform() < 0.3)
             scale = Scale(np.array([leaving]), curvature[None])
-            many = shift(many, delta[None], alive[None], rule, stale=stale, scale=scale)
-            of_one = one_row.Scale(leaving, curvature.tolist())
-            one = one_row.shift(one, delta.tolist(), alive.tolist(), rule, stale=stale, scale=of_one)
-            assert one.row == pytest.approx(many.row[0].tolist(), rel=1e-9)
-        assert one.velocity == pytest.approx(many.velocity[0].tolist(), rel=1e-9)
-        assert one.step == pytest.approx(float(many.step[0]))
+            many, carried = shift(many, carried, delta[None], alive[None], rule, stale=stale, scale=scale)
+            scale = Scale(leaving, curvature.tolist())
+            one, of_one = one_row.shift(one, of_one, delta.tolist(), alive.tolist(), rule, stale=stale, scale=scale)
+            assert one == pytest.approx(many[0].tolist(), rel=1e-9)
+        assert of_one.velocity == pytest.approx(carried.velocity[0].tolist(), rel=1e-9)
+        assert of_one.step == pytest.approx(float(carried.step[0]))
 
 
 class TestOffloader:
@@ -126,28 +137,28 @@ class TestOffloader:
         alive = rng.uniform(size=len(delta)) < 0.7
         alive[rng.integers(len(delta))] = True
         rule = StepRule()
-        state = one_row.RowState.at_rest(row.tolist(), rule)
+        moved, momentum = row.tolist(), one_row.at_rest(len(row), rule)
         for _ in range(5):
-            state = one_row.shift(state, delta, alive.tolist(), rule, stale=stale)
-            after = np.array(state.row)
+            moved, momentum = one_row.shift(moved, momentum, delta, alive.tolist(), rule, stale=stale)
+            after = np.array(moved)
             assert after.sum() == pytest.approx(1)
             assert (after[~alive] == 0).all()
             assert (after[alive] >= rule.floor / 2).all()
 
     def test_cheaper_receiver_gains(self):
-        state = one_row.RowState.at_rest([0.5, 0.5], StepRule())
-        assert one_row.shift(state, [0.1, 0.2], [True, True], StepRule()).row[0] > 0.5
+        still = one_row.at_rest(2, StepRule())
+        assert one_row.shift([0.5, 0.5], still, [0.1, 0.2], [True, True], StepRule())[0][0] > 0.5
 
     def test_stale_prices_take_a_short_step_without_momentum(self):
         rule = StepRule(first_step=2.0)
-        state = one_row.RowState([0.5, 0.5], [1.0, -1.0], [0.0, 0.0], 2.0)
-        fresh = one_row.shift(state, [0.2, 0.1], [True, True], rule)
-        stale = one_row.shift(state, [0.2, 0.1], [True, True], rule, stale=True)
+        row, momentum = [0.5, 0.5], Momentum([1.0, -1.0], [0.0, 0.0], 2.0)
+        fresh, _ = one_row.shift(row, momentum, [0.2, 0.1], [True, True], rule)
+        stale, carried = one_row.shift(row, momentum, [0.2, 0.1], [True, True], rule, stale=True)
         # The prices are a third above and below their mean; the velocity of before does not count.
         to_the_first = 1 / (1 + np.exp(2 * rule.stale_step / 3))
-        assert stale.row == pytest.approx([to_the_first, 1 - to_the_first])
-        assert stale.velocity == pytest.approx([-rule.stale_step / 3, rule.stale_step / 3])
-        assert fresh.row[0] < stale.row[0] - 0.1
+        assert stale == pytest.approx([to_the_first, 1 - to_the_first])
+        assert carried.velocity == pytest.approx([-rule.stale_step / 3, rule.stale_step / 3])
+        assert fresh[0] < stale[0] - 0.1
 
     def test_a_batch_of_rows_steps_as_each_row_alone(self):
         rng = np.random.default_rng(5)
@@ -156,32 +167,35 @@ class TestOffloader:
         stale = np.array([False, True] * 3)
         for kind in ("momentum", "gallager"):
             rule = StepRule(update=kind)
-            batch = RowState.at_rest(rows, rule)
-            single = [one_row.RowState.at_rest(row.tolist(), rule) for row in rows]
+            batch, momenta = rows, at_rest(rows, rule)
+            single = [(row.tolist(), one_row.at_rest(4, rule)) for row in rows]
             for _ in range(12):
                 delta, curvature, leaving = rng.uniform(0.1, 1, (6, 4)), rng.uniform(0, 1, (6, 4)), rng.uniform(0, 3, 6)
-                batch = shift(batch, delta, alive, rule, stale=stale, scale=Scale(leaving, curvature))
-                for i, state in enumerate(single):
-                    scale = one_row.Scale(float(leaving[i]), curvature[i].tolist())
+                batch, momenta = shift(batch, momenta, delta, alive, rule, stale=stale, scale=Scale(leaving, curvature))
+                for i, (row, momentum) in enumerate(single):
+                    scale = Scale(float(leaving[i]), curvature[i].tolist())
                     living, old = alive[i].tolist(), bool(stale[i])
-                    single[i] = one_row.shift(state, delta[i].tolist(), living, rule, stale=old, scale=scale)
-            assert batch.row.tolist() == [pytest.approx(state.row) for state in single]
-            assert published(batch.row, 0.05).tolist() == [
-                pytest.approx(published(np.array(state.row), 0.05).tolist()) for state in single
+                    single[i] = one_row.shift(row, momentum, delta[i].tolist(), living, rule, stale=old, scale=scale)
+            assert batch.tolist() == [pytest.approx(row) for row, _ in single]
+            assert published(batch, 0.05).tolist() == [
+                pytest.approx(published(np.array(row), 0.05).tolist()) for row, _ in single
             ]
 
     def test_gallager_moves_to_the_cheapest_by_what_curvature_allows(self):
         rule = StepRule(update="gallager", first_step=1.0, floor=1e-6)
-        state = one_row.RowState.at_rest([0.5, 0.3, 0.2], rule)
-        after = one_row.shift(state, [1.0, 1.4, 3.0], [True] * 3, rule, scale=one_row.Scale(2.0, [1.0, 1.0, 4.0]))
-        assert after.row == pytest.approx([0.5 + 0.1 + 0.2, 0.3 - 0.4 / 4, 0.0], abs=1e-5)
+        scale = Scale(2.0, [1.0, 1.0, 4.0])
+        after, _ = one_row.shift(
+            [0.5, 0.3, 0.2], one_row.at_rest(3, rule), [1.0, 1.4, 3.0], [True] * 3, rule, scale=scale
+        )
+        assert after == pytest.approx([0.5 + 0.1 + 0.2, 0.3 - 0.4 / 4, 0.0], abs=1e-5)
 
     def test_gallager_needs_a_scale(self):
         rule = StepRule(update="gallager")
+        rows = np.full((1, 2), 0.5)
         with pytest.raises(ValueError, match="scale"):
-            shift(RowState.at_rest(np.full((1, 2), 0.5), rule), np.ones((1, 2)), np.ones((1, 2), bool), rule)
+            shift(rows, at_rest(rows, rule), np.ones((1, 2)), np.ones((1, 2), bool), rule)
         with pytest.raises(ValueError, match="scale"):
-            one_row.shift(one_row.RowState.at_rest([0.5, 0.5], rule), [1.0, 1.0], [True, True], rule)
+            one_row.shift([0.5, 0.5], one_row.at_rest(2, rule), [1.0, 1.0], [True, True], rule)
 
     def test_floors_take_a_tenth_of_a_row_at_most(self):
         """Rows of 240 receivers, which floors of 0.2 % alone would fill by half."""
@@ -204,13 +218,13 @@ class TestOffloader:
             assert (found[~mask] == 0).all()
 
     def test_receivers_without_a_price_leave_the_row_as_it_is(self):
-        rows = np.array([[0.7, 0.3], [0.5, 0.5]])
-        state, one = RowState.at_rest(rows, StepRule()), one_row.RowState.at_rest([0.7, 0.3], StepRule())
+        rows, rule = np.array([[0.7, 0.3], [0.5, 0.5]]), StepRule()
+        many, one = (rows, at_rest(rows, rule)), ([0.7, 0.3], one_row.at_rest(2, rule))
         for _ in range(3):
-            state = shift(state, np.zeros(rows.shape), np.ones(rows.shape, bool), StepRule())
-            one = one_row.shift(one, [0.0, 0.0], [True, True], StepRule())
-        assert state.row == pytest.approx(rows)
-        assert one.row == pytest.approx([0.7, 0.3])
+            many = shift(*many, np.zeros(rows.shape), np.ones(rows.shape, bool), rule)
+            one = one_row.shift(*one, [0.0, 0.0], [True, True], rule)
+        assert many[0] == pytest.approx(rows)
+        assert one[0] == pytest.approx([0.7, 0.3])
 
     def test_published_row_drops_what_only_the_floor_keeps(self):
         row = restrict(np.array([0.7, 0.3, 0.0]), np.array([True, True, True]), 1e-4)

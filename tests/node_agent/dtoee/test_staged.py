@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from node_agent.dtoee.offloader import StepRule
-from node_agent.dtoee.one_row import RowState, Scale, restrict, shift
+from node_agent.dtoee.offloader import Scale, StepRule
+from node_agent.dtoee.one_row import at_rest, restrict, shift
 from node_agent.dtoee.receiver import Ahead, Load, cost_to_go, marginal_cost
 from node_agent.dtoee.sweeps import Sweeps
 from tests.node_agent.dtoee.network import (
@@ -170,10 +170,10 @@ class TestNodesAndNetwork:
         network, thresholds = random_network(3, load=0.8, variability=0.3, queued=queued, returns=True)
         rule = StepRule(update=update)
         sweeps = Sweeps(network, network.speed_rows(), thresholds, rule)
-        states = [[RowState.at_rest(restrict(row, [True] * len(row), rule.floor), rule) for row in rows]
-                  for rows in network.speed_rows()]  # fmt: skip
+        plans = [[(restrict(row, [True] * len(row), rule.floor), at_rest(len(row), rule)) for row in rows]
+                 for rows in network.speed_rows()]  # fmt: skip
         for _ in range(5):
-            rows = tuple(np.array([state.row for state in tier]) for tier in states)
+            rows = tuple(np.array([row for row, _ in tier]) for tier in plans)
             flows = network.flows(rows, thresholds)
             reports, gap = {}, 0.0
             for h in reversed(range(-1, network.stages)):
@@ -190,9 +190,9 @@ class TestNodesAndNetwork:
                             [t + r.best_s for t, r in zip(slope, met, strict=True)],
                             [curved + r.curvature_s2 for curved, r in zip(bent.tolist(), met, strict=True)],
                         )
-                        scale = Scale(float(flow.sum()), [len(states[h + 1]) * curved for curved in below.curvature_s2])
-                        state = states[h + 1][j]
-                        states[h + 1][j] = shift(state, below.delta_s, [True] * len(state.row), rule, scale=scale)
+                        scale = Scale(float(flow.sum()), [len(plans[h + 1]) * curved for curved in below.curvature_s2])
+                        row, momentum = plans[h + 1][j]
+                        plans[h + 1][j] = shift(row, momentum, below.delta_s, [True] * len(row), rule, scale=scale)
                     if h < 0:
                         mean, best = cost_to_go(rows[0][j], below)
                         gap += network.device_rate_per_s[j] * (mean - best) / network.total_rate_per_s
@@ -207,8 +207,8 @@ class TestNodesAndNetwork:
             assert sweeps.gap_s == pytest.approx(gap, rel=1e-9)
             assert sweeps.prices.stages[0].marginal_s[0] == pytest.approx(reports[0, 0].marginal_s, rel=1e-12)
             sweeps.round()
-            for tier, row in zip(states, sweeps.rows, strict=True):
-                assert row == pytest.approx(np.array([state.row for state in tier]), rel=1e-9)
+            for tier, moved in zip(plans, sweeps.rows, strict=True):
+                assert moved == pytest.approx(np.array([row for row, _ in tier]), rel=1e-9)
 
     def test_missing_links_carry_nothing(self):
         network, thresholds = random_network(6, load=0.5)

@@ -1,6 +1,5 @@
 """Policies: how they are made, and the rows they give."""
 
-import dataclasses
 import inspect
 
 import msgspec
@@ -9,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node_agent import policies
 from node_agent.core.routing import UNHEARD
-from node_agent.dtoee.thresholds import Onward
+from node_agent.dtoee.thresholds import NEVER, Onward
 from node_agent.errors import InputError
-from node_agent.policies import check_label, make_policy, parse_policy, policy_names
+from node_agent.policies import (
+    check_label,
+    make_policy,
+    parse_policy,
+    policy_defaults,
+    policy_lines,
+    policy_names,
+)
 from node_agent.policies.answers import WrongAnswer
-from node_agent.policies.base import PlainPolicy, Prospect, ThresholdView, proportional
+from node_agent.policies.base import Candidate, KnownReceiver, PlainPolicy, Prospect, ThresholdView, proportional
+from node_agent.policies.parameters import Threshold, defaults_in_words, read_parameters
+from node_agent.policies.prospect import RENAMED
 from tests.node_agent.virtual import synthetic_table
 
 PROPORTIONAL = ("computing-first", "bandwidth-first")
@@ -34,23 +43,21 @@ def prospect(*, alive=(True, True, True), stale=False, **columns) -> Prospect:
         "best_s": [0.1, 0.1, 0.1],
         "local_s": [0.1, 0.1, 0.1],
         "curvature_s2": [0.01, 0.01, 0.01],
-        "arrival_rate_per_s": [2.0, 2.0, 2.0],
-        "service_rate_per_s": [10.0, 30.0, 60.0],
+        "arrival_per_s": [2.0, 2.0, 2.0],
+        "service_per_s": [10.0, 30.0, 60.0],
     }
     links |= {name: column for name, column in columns.items() if name in links}
     told |= {name: column for name, column in columns.items() if name not in links}
-    reports = [msgspec.structs.replace(UNHEARD, **{n: float(c[k]) for n, c in told.items()}) for k in range(3)]
-    return Prospect(
-        names=("a", "b", "c"),
-        lives=list(alive),
-        stale=stale,
-        leaving_per_s=3.0,
-        reports=reports,
-        link_times_s=links["link_s"],
-        link_prices_s=links["link_marginal_s"],
-        link_rates_byte_per_s=links["link_byte_per_s"],
-        sent=np.array(links["sent"]),
-    )
+    receivers = [
+        KnownReceiver(
+            name=name,
+            alive=lives,
+            report=msgspec.structs.replace(UNHEARD, **{figure: float(column[k]) for figure, column in told.items()}),
+            **{figure: column[k] for figure, column in links.items()},
+        )
+        for k, (name, lives) in enumerate(zip("abc", alive, strict=True))
+    ]
+    return Prospect(tuple(receivers), stale, leaving_per_s=3.0)
 
 
 @pytest.mark.parametrize("name", policy_names())
@@ -63,14 +70,46 @@ def test_every_policy_is_made_with_its_defaults(name):
     assert make_policy(name) is not policy
 
 
+def test_a_policy_has_the_name_of_its_file_and_a_file_holds_one():
+    found = list(policies._policies())
+    assert [name for name, _ in found] == list(policy_names())  # none is lost to another in the same file
+    assert len(set(policy_names())) == len(found) >= 13
+    for name, kind in found:
+        assert kind.__module__ == f"node_agent.policies.{name.replace('-', '_')}"
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_every_policy_says_what_it_does_in_one_line(name):
+    line = policy_lines()[name]
+    assert 20 <= len(line) <= 130
+    assert line.endswith(".")
+    assert "|" not in line  # it stands in a table
+
+
+def test_defaults_are_shown_as_one_states_them():
+    assert policy_defaults()["dto-ee-2c"]["adapt_thresholds"] == "true"
+    assert policy_defaults()["no-early-exit"] == {}
+    for name, parameters in policy_defaults().items():
+        stated = ",".join(f"{key}={words}" for key, words in parameters.items())
+        known, same = parse_policy(f"{name}:{stated}")
+        kind = type(make_policy(known, same)).parameters_type
+        assert read_parameters(name, same, kind) == read_parameters(name, {}, kind)
+
+    class Odd(msgspec.Struct):
+        needed: int
+        threshold: Threshold = NEVER
+
+    assert defaults_in_words(Odd) == {"needed": "", "threshold": "never"}
+
+
 def test_an_unknown_policy_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="no policy 'dtoee'") as caught:
         make_policy("dtoee")
     assert caught.value.exit_code == 3
-    assert caught.value.hint.startswith("did you mean dto-ee? (or choose one of dto-ee, dto-ee-2c, computing-first, ")
+    assert caught.value.hint.startswith("did you mean dto-ee? (or choose one of bandwidth-first, computing-first, ")
     with pytest.raises(InputError) as caught:
         make_policy("mine")
-    assert caught.value.hint.startswith("choose one of dto-ee, dto-ee-2c, computing-first, bandwidth-first, uniform")
+    assert caught.value.hint.startswith("choose one of bandwidth-first, computing-first, dto-ee, dto-ee-2c, first-exit")
 
 
 @pytest.mark.parametrize("name", policy_names())
@@ -164,28 +203,40 @@ def test_dto_ee_moves_towards_the_cheaper_receivers():
     assert second.sum() == pytest.approx(1)
     assert second[2] > first[2]
     assert second[0] < first[0]
+    row = second
     for _ in range(100):
-        row = policy.update_row(second, prospect())
+        row = policy.update_row(row, prospect())
     assert policy.executed(row) == pytest.approx([0, 0, 1])
 
 
 def test_dto_ee_keeps_its_row_between_slots():
     policy = make_policy("dto-ee")
     policy.start_slot()  # before there is a row
-    policy.update_row(UNIFORM, prospect())
-    row = policy.update_row(UNIFORM, prospect())
+    row = policy.update_row(policy.update_row(UNIFORM, prospect()), prospect())
     policy.start_slot()
     level = prospect(marginal_s=[0.2, 0.2, 0.2])
-    assert policy.update_row(UNIFORM, level) == pytest.approx(row)  # equal prices: no reason to move
+    assert policy.update_row(row, level) == pytest.approx(row)  # equal prices: no reason to move
+
+
+@pytest.mark.parametrize("name", ["dto-ee", "ngto"])
+def test_a_step_starts_from_the_row_that_the_node_has(name):
+    """A policy keeps its momentum, and the node the row: what a plan of another's, or a lost receiver, made of it."""
+    policy = make_policy(name)
+    policy.update_row(UNIFORM, prospect())
+    for row in ([0.8, 0.1, 0.1], [0.1, 0.1, 0.8]):
+        policy.start_slot()
+        level = prospect(marginal_s=[0.2] * 3, service_per_s=[30.0] * 3, stale=True)
+        assert policy.update_row(np.array(row), level) == pytest.approx(row, abs=0.05)
 
 
 def test_dto_ee_leaves_dead_receivers_out_and_takes_them_back():
     policy = make_policy("dto-ee")
     fast_is_dead = prospect(alive=(True, True, False))
-    assert policy.update_row(UNIFORM, fast_is_dead) == pytest.approx([0.25, 0.75, 0])
-    assert policy.update_row(UNIFORM, fast_is_dead)[2] == 0
+    row = policy.update_row(UNIFORM, fast_is_dead)
+    assert row == pytest.approx([0.25, 0.75, 0])
+    assert policy.update_row(row, fast_is_dead)[2] == 0
     for _ in range(20):
-        row = policy.update_row(UNIFORM, prospect())
+        row = policy.update_row(row, prospect())
     assert row[2] > 0.5
 
 
@@ -193,8 +244,8 @@ def test_dto_ee_steps_shorter_on_stale_prices():
     moves = []
     for stale in (False, True):
         policy = make_policy("dto-ee")
-        policy.update_row(UNIFORM, prospect())
-        moves.append(policy.update_row(UNIFORM, prospect(stale=stale))[2] - 0.6)
+        row = policy.update_row(UNIFORM, prospect())
+        moves.append(policy.update_row(row, prospect(stale=stale))[2] - 0.6)
     assert 0 < moves[1] < moves[0]
 
 
@@ -211,7 +262,9 @@ def test_the_gap_is_the_share_that_an_ideal_plan_could_save():
     priced = prospect(link_marginal_s=[0.1, 0.2, 0.3], marginal_s=[0.9, 0.8, 0.7], best_s=[0.7, 0.2, 0.4])
     # Every receiver costs 1 s as planned; the cheapest ideal one 0.4 s.
     assert policy.gap(UNIFORM, priced) == pytest.approx(0.6)
-    without_the_best = dataclasses.replace(priced, lives=[True, False, True])
+    without_the_best = prospect(
+        link_marginal_s=[0.1, 0.2, 0.3], marginal_s=[0.9, 0.8, 0.7], best_s=[0.7, 0.2, 0.4], alive=(True, False, True)
+    )
     assert policy.gap(UNIFORM, without_the_best) == pytest.approx(0.3)
     assert policy.stop_gap() == 0.05
 
@@ -222,6 +275,40 @@ def test_what_receivers_reported_reads_as_arrays_made_once_and_the_class_can_be_
     assert priced.marginal_s is priced.marginal_s
     assert priced.service_per_s.tolist() == [10.0, 30.0, 60.0]
     assert {"marginal_s", "service_per_s"} <= {name for name, _ in inspect.getmembers(Prospect)}
+
+
+def test_a_figure_has_one_name_of_one_receiver_and_of_all_and_is_an_array_of_all():
+    """What is public in `KnownReceiver` is a column of `Prospect`, and what is no column there is a number."""
+    known = prospect(marginal_s=[0.3, 0.2, 0.1], alive=(True, False, True))
+    private = {"name", "report", "way_s", "return_correction_s"}  # parts of what has a column
+    figures = {name for name in dir(KnownReceiver) if not name.startswith("_")} - private - {"count", "index"}
+    assert {"alive", "link_s", "delta_s", "onward_delay_s"} <= figures
+    for figure in figures:
+        column = getattr(known, figure)
+        assert isinstance(column, np.ndarray)
+        assert column.tolist() == [getattr(receiver, figure) for receiver in known.receivers]
+    told = set(known.receivers[0].report.__struct_fields__)
+    for name, column in ((name, getattr(known, name)) for name in dir(Prospect) if not name.startswith("_")):
+        if not callable(column) and name not in {"names", "receivers", "stale", "leaving_per_s"}:
+            assert isinstance(column, np.ndarray)
+            assert column.shape == (3,)
+            assert name in figures | told | {"sojourn_s"}
+
+
+@pytest.mark.parametrize("old", RENAMED["Prospect"])
+def test_an_old_name_of_a_prospect_is_told_with_the_new_one(old):
+    assert not hasattr(prospect(), old)
+    with pytest.raises(AttributeError, match=f"Prospect.{old} is now "):
+        getattr(prospect(), old)
+    with pytest.raises(AttributeError, match="'Prospect' object has no attribute 'nothing'"):
+        assert prospect().nothing
+
+
+def test_an_old_name_of_a_candidate_and_of_what_lies_ahead_is_told_with_the_new_one():
+    with pytest.raises(AttributeError, match=r"Candidate\.return_s is now Candidate\.exit_return_s"):
+        assert Candidate(0.5, 0.1, 0, 1.0, 0.0).return_s
+    with pytest.raises(AttributeError, match=r"Onward\.link_s is now Onward\.link_marginal_s"):
+        assert view().onward.link_s
 
 
 def view(*, threshold=0.8, local_s=0.05) -> ThresholdView:

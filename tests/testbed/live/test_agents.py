@@ -450,9 +450,9 @@ def test_a_server_answers_an_offer_over_the_control_channel(stage):
     stage.tell("server", Start(time.monotonic()))
     cam.say("server", Offer(0, 0, 5.0, ((5.0, ()),), 0.0, False, True), channel="control")
     report = cam.hear(Report, channel="control")
-    assert (report.slot, report.round, report.arrival_rate_per_s) == (0, 0, 5.0)
+    assert (report.slot, report.round, report.arrival_per_s) == (0, 0, 5.0)
     # As declared; it is measuring its speed at this moment, which has not taken longer than usual.
-    assert report.service_rate_per_s == pytest.approx(20.0)
+    assert report.service_per_s == pytest.approx(20.0)
     assert report.marginal_s > 1 / 20
 
 

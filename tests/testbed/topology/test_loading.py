@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from node_agent.errors import InputError
 from node_agent.models import load_bundle
+from node_agent.policies import policy_lines
 from node_agent.policies.loading import _module
 from testbed.scenario import CapacityChange, Device, LinkChange, LinkShape, NodeChange, RateChange, Scenario
 from testbed.topology import (
@@ -556,6 +557,16 @@ def test_the_schema_file_is_up_to_date() -> None:
     assert shipped == topology_json_schema_text(), (
         "run: dtoee-testbed topology schema > topologies/topology.schema.json"
     )
+
+
+def test_the_schema_offers_the_policies_by_name_and_says_what_each_does() -> None:
+    schema = topology_json_schema()
+    entry = schema["$defs"]["PolicyEntry"]["properties"]["name"]
+    for place in (schema["properties"]["policy"], entry):
+        offered = {each["const"]: each["description"] for each in place["anyOf"] if "const" in each}
+        assert offered == policy_lines()
+        assert {"type": "string", "minLength": 1, "maxLength": 512} in place["anyOf"]  # or a file, or with parameters
+    assert entry["description"] == "a name, or file.py:Class from this folder"
 
 
 def _patterns(schema: object) -> list[str]:

@@ -1,0 +1,223 @@
+"""What a policy is given to decide by: `Prospect` for a row, `ThresholdView` for a threshold, `Candidate` for a task.
+
+One name stands for one quantity: in `KnownReceiver`, `Prospect`, `Candidate`, in what receivers report and in
+`node_agent.dtoee`. Names of earlier versions raise AttributeError with the new name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, overload
+
+import numpy as np
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
+from node_agent.dtoee.receiver import Ahead
+from node_agent.dtoee.thresholds import Onward, Paths
+from node_agent.wire import Report
+
+# Names of earlier versions, by class, and what stands for each now.
+RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
+    "Prospect": {
+        "lives": "Prospect.alive",
+        "link_times_s": "Prospect.link_s",
+        "link_prices_s": "Prospect.link_marginal_s",
+        "link_rates_byte_per_s": "Prospect.link_byte_per_s",
+        "deltas_s": "Prospect.delta_s",
+        "return_correction_s": "part of Prospect.onward_delay_s and Prospect.delta_s",
+        "return_corrections_s": "part of Prospect.onward_delay_s and Prospect.delta_s",
+        "reports": "the `report` of each of Prospect.receivers",
+        "paths": "the `report.onward_paths` of each of Prospect.receivers",
+    },
+    "Candidate": {"return_s": "Candidate.exit_return_s"},
+}
+
+
+def _refuse(owner: str) -> Callable[[object, str], NoReturn]:
+    """`__getattr__` of a class: called for names that it has not."""
+
+    def __getattr__(_: object, name: str) -> NoReturn:
+        if name in RENAMED[owner]:
+            raise AttributeError(f"{owner}.{name} is now {RENAMED[owner][name]}")
+        raise AttributeError(f"{owner!r} object has no attribute {name!r}")
+
+    return __getattr__
+
+
+class KnownReceiver(NamedTuple):
+    """One receiver as its offloader knows it when a round ends. Of one that is not alive, figures mean nothing."""
+
+    name: str
+    alive: bool  # it answers, and has reported at least once
+    report: Report  # its last one
+    link_s: float  # t, transfer time of a task as measured, waiting for the link included
+    link_marginal_s: float  # t', what one more task per second adds to the time on the link
+    link_byte_per_s: float  # rate of the link as measured, where the policy wants it; 0 while it has not been
+    sent: float  # tasks sent there in the slot before
+    # What a task pays for its result's way back beyond what the reports count, (1 - I) (ret - mean ret) [s]: a report
+    # knows the mean over all devices, a device its own.
+    return_correction_s: float = 0.0
+
+    @property
+    def way_s(self) -> float:
+        """What a task pays besides the receiver's own price: t', and the correction of the result's way back [s]."""
+        return self.link_marginal_s + self.return_correction_s
+
+    @property
+    def delta_s(self) -> float:
+        """Marginal cost of the receiver, its link and the result's way back included: t' + Omega [s]."""
+        return self.way_s + self.report.marginal_s
+
+    @property
+    def onward_delay_s(self) -> float:
+        """Mean time a task still needs after the receiver, its result's way back included [s]."""
+        return self.report.onward_delay_s + self.return_correction_s
+
+
+class _Column:
+    """One figure of all receivers as an array (K,), made when it is first read."""
+
+    def __init__(self, figure: str) -> None:
+        self._figure = attrgetter(figure)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, prospect: None, owner: type) -> "_Column": ...
+
+    @overload
+    def __get__(self, prospect: "Prospect", owner: type) -> Array: ...
+
+    def __get__(self, prospect: "Prospect | None", owner: type) -> "Array | _Column":
+        if prospect is None:
+            return self
+        column = np.array([self._figure(receiver) for receiver in prospect.receivers], dtype=np.float64)
+        prospect.__dict__[self._name] = column  # found there from now on, before this descriptor
+        return column
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What an offloader knows of its K receivers, of which at least one lives, when a round ends.
+
+    A figure of one receiver is a number, `prospect.receivers[k].link_s`; the same figure of all of them is an array
+    (K,) of the same name, `prospect.link_s`, in the order of `receivers`. There are no lists. Entries of receivers that
+    are not alive have no meaning.
+
+    Decision: arrays are made when they are read, and what nodes compute in every round goes through `receivers`,
+    because of a row of six each array takes as long as a step.
+    """
+
+    receivers: tuple[KnownReceiver, ...]
+    stale: bool  # a living receiver did not answer this round
+    leaving_per_s: float  # w, rate of the tasks that this offloader spreads over them, as announced in this round
+
+    link_s = _Column("link_s")  # t, transfer time of a task as measured, waiting for the link included
+    link_marginal_s = _Column("link_marginal_s")  # t', what one more task per second adds to the time on the link
+    link_byte_per_s = _Column("link_byte_per_s")  # rate of the link as measured, where the policy wants it
+    sent = _Column("sent")  # tasks sent there in the slot before
+    delta_s = _Column("delta_s")  # marginal cost of link, receiver and way back: t' + Omega [s]
+    onward_delay_s = _Column("onward_delay_s")  # mean time a task still needs after the receiver, way back included [s]
+    marginal_s = _Column("report.marginal_s")  # Omega, price of one more task at the receiver and beyond [s]
+    best_s = _Column("report.best_s")  # m, what that price would be over the cheapest receivers from there on [s]
+    local_s = _Column("report.local_s")  # D' + pen', the receiver's own part of the price [s]
+    onward_s = _Column("report.onward_s")  # B, price beyond the receiver of a task that goes on [s]
+    return_s = _Column("report.return_s")  # ret, mean time of a result from the receiver to its device [s]
+    curvature_s2 = _Column("report.curvature_s2")  # R, by which the price rises with the arrival rate [s^2/task]
+    offloaders = _Column("report.offloaders")  # how many share each receiver
+    arrival_per_s = _Column("report.arrival_per_s")  # phi, of all offloaders together [task/s]
+    service_per_s = _Column("report.service_per_s")  # s [task/s]
+    variability = _Column("report.variability")  # v, squared coefficient of variation of the service time
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all receivers, K of them."""
+        return tuple(receiver.name for receiver in self.receivers)
+
+    @cached_property
+    def alive(self) -> Mask:
+        """Which receivers live, (K,)."""
+        return np.array([receiver.alive for receiver in self.receivers], dtype=np.bool_)
+
+    @property
+    def sojourn_s(self) -> Array:
+        """T, mean time of a task at each receiver, in queue and in service (Pollaczek-Khinchine) [s], (K,)."""
+        return sojourn_s(self.arrival_per_s, self.service_per_s, self.variability)
+
+    def mean_delay_s(self, row: Array) -> float:
+        """Mean time until the result of a task that is spread by `row`: sum_k p_k (t_k + T_k + onward_k) [s]."""
+        total = kept = 0.0
+        for p, receiver in zip(row.tolist(), self.receivers, strict=True):
+            if receiver.alive and p > 0:
+                told = receiver.report
+                at_s = server_sojourn_s(told.arrival_per_s, told.service_per_s, told.variability)
+                total += p * (receiver.link_s + at_s + receiver.onward_delay_s)
+                kept += p
+        return total / kept
+
+    def living(self, row: Array) -> tuple[list[float], Ahead]:
+        """The part of a row and of the receivers' costs that the marginal-cost recursion reads: the living ones'."""
+        found = []
+        for p, receiver in zip(row.tolist(), self.receivers, strict=True):
+            if receiver.alive:
+                way_s, told = receiver.way_s, receiver.report
+                found.append((p, way_s + told.marginal_s, way_s + told.best_s, told.curvature_s2))
+        kept, deltas_s, best_s, curvature_s2 = zip(*found, strict=True)
+        total = sum(kept)
+        return [p / total for p in kept], Ahead(deltas_s, best_s, curvature_s2)
+
+    def onward(self, row: Array, own_return_s: float = 0.0) -> Onward:
+        """The part that a threshold move reads, of the living receivers.
+
+        `own_return_s`: mean time of a result from this server to its device [s].
+        """
+        keep = self.alive
+        return Onward(
+            row[keep] / row[keep].sum(),
+            self.link_marginal_s[keep],
+            self.local_s[keep],
+            self.onward_s[keep],
+            self.curvature_s2[keep],
+            tuple(receiver.report.onward_paths for receiver in self.receivers if receiver.alive),
+            self.return_s[keep],
+            own_return_s,
+        )
+
+    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+        __getattr__ = _refuse("Prospect")
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdView:
+    """What a server knows when it may move its threshold: its flows, its receivers, its row and the table."""
+
+    table: ExitTable
+    stage: int  # its own, from 1
+    paths: Paths
+    arrival_per_s: float  # phi, of all its offloaders together [task/s]
+    onward: Onward
+    threshold: float
+    movers: int = 1  # servers of this stage that weigh a move at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A living receiver at the moment when one task is to be sent."""
+
+    share: float  # of the executed row
+    link_s: float  # t, transfer time of a task as measured, waiting for the link included
+    backlog: float  # tasks there as last told, and those sent there since
+    service_per_s: float  # s [task/s]
+    onward_delay_s: float  # mean time a task still needs after it, its result's way back included [s]
+    exit_return_s: float = 0.0  # the part of that which results that leave there need: (1 - I) ret [s]
+
+    @property
+    def expected_delay_s(self) -> float:
+        """Transfer, and the service of all tasks before this one and of itself: t + (q + 1) / s [s]."""
+        return self.link_s + (self.backlog + 1) / self.service_per_s
+
+    if not TYPE_CHECKING:
+        __getattr__ = _refuse("Candidate")
