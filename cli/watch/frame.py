@@ -6,6 +6,7 @@ from cli.watch.emulation import emulation_lines
 from cli.watch.lines import Frame, Line, beside, clock_text, crop, milliseconds, pad, percent, sparkline, width_of
 from cli.watch.nodes import full_height, least_height, node_table, table_width
 from cli.watch.state import WINDOW_S, Delays, ViewState
+from testbed.topology.event_kinds.registry import KINDS
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_PER_S = 8
@@ -14,9 +15,9 @@ LABEL = 20  # cells before a curve
 SCALE = 14  # cells after it
 Ends = tuple[str, str]  # of a scale
 EVENT_STYLES = {
+    **{told: "cyan" for kind in KINDS for told in kind.told_as},
     "node-down": "bold red", "agent-died": "bold red", "node-up": "green", "receiver-back": "green",
-    "receiver-silent": "yellow", "forced-exit": "yellow", "link-change": "cyan", "capacity-change": "cyan",
-    "rate-change": "cyan", "links-strained": "yellow", "links-broken": "bold red",
+    "receiver-silent": "yellow", "forced-exit": "yellow", "links-strained": "yellow", "links-broken": "bold red",
 }
 
 

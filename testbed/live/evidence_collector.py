@@ -14,7 +14,7 @@ from testbed.host.load import HostMeter, HostUse
 from testbed.live.stopped_processes import Standing
 from testbed.network import DelayWatch, EmulatedNetwork, MeasuredPath, NetworkError, NetworkStatistics, WatchedPath
 from testbed.run.bookkeeping import Accounts
-from testbed.scenario import Event, RateChange, Scenario
+from testbed.scenario import Event, Scenario
 
 STATE_EVERY_S = 1.0  # real time between two states
 STATE_CPU_SHARE = 0.002  # of one core: with some hundred links a state takes milliseconds, and comes less often
@@ -163,7 +163,7 @@ class Witness:
 
     def injected(self, event: Event, now_s: float) -> None:
         """An event of the scenario has come into force by now; rates are in the trace of tasks, and never late."""
-        if not isinstance(event, RateChange):
+        if not event.rates_per_s:
             self._changes.add(max(0.0, now_s - event.at_s))
 
     def skipped(self) -> None:
