@@ -93,7 +93,7 @@ class Witness:
     @property
     def relayed(self) -> bool:
         """Whether a relay in user space delays the frames."""
-        return self._network.backend == "userspace"
+        return self._network.relay_pid is not None
 
     def stop(self) -> None:
         """The run is over: what happens from here on does not count. May be called twice, and before `start`."""

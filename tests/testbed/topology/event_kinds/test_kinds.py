@@ -82,9 +82,8 @@ def test_what_an_event_does_is_what_it_says(event):
     assert run.shapes == event.shapes
     assert run.capacities == event.capacities_flop_per_s
     assert run.switched == event.switched
-    assert [bool(made) for made in (event.shapes, event.capacities_flop_per_s, event.rates_per_s, event.switched)].count(
-        True
-    ) == 1
+    made = (event.shapes, event.capacities_flop_per_s, event.rates_per_s, event.switched)
+    assert sum(map(bool, made)) == 1
 
 
 @pytest.mark.parametrize("run", [LiveRun, SimulatedRun])
