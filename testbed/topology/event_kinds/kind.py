@@ -1,7 +1,8 @@
 """What every kind of timed event is made of, and what it may ask of the topology that it stands in."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
@@ -42,7 +43,8 @@ class Course:
     def __init__(self, topology: TopologySoFar) -> None:
         self.topology = topology
         self.shapes = {pair: link.shape for pair, link in topology.links.items()}  # by sorted ends
-        self.up = dict.fromkeys(topology.kinds, True)
+        # By kind, what its steps have made of nodes or links so far that stands nowhere else, for its later steps.
+        self.kept: defaultdict[type[TimedEntry], dict[Hashable, float]] = defaultdict(dict)
         self.stated_rates_per_s = {device.name: device.rate_per_s for device in topology.devices}
 
     def shape_between(self, link: Link) -> LinkShape:

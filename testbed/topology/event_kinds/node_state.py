@@ -49,18 +49,19 @@ class NodeEvent(TimedEntry):
     def compile(self, course: Course, moment: Moment) -> list[Event]:
         """Complains of a node that is so already."""
         topology, path = course.topology, (*moment.path, "node")
+        is_up = course.kept[NodeEvent]
         changes: list[Event] = []
         for name in topology.members(self.node, path):
             if topology.kinds[name] == "switch":
                 topology.complain(path, f"{name!r} is a switch and runs no agent", "name a device or a server")
                 break
-            if course.up[name] == (self.state == "up"):
+            if is_up.get(name, True) == (self.state == "up"):
                 topology.complain(
                     (*moment.path, "state"),
                     f"{name!r} is already {self.state} at {moment.at_s:g} s",
                     "every node begins up; down and up take turns",
                 )
                 break
-            course.up[name] = self.state == "up"
-            changes.append(NodeChange(moment.at_s, name, course.up[name]))
+            is_up[name] = self.state == "up"
+            changes.append(NodeChange(moment.at_s, name, self.state == "up"))
         return changes

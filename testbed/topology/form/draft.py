@@ -144,7 +144,7 @@ def _problem(error: ErrorDetails, path: Path, data: object, place: YamlPlace, so
     if kind == "extra_forbidden":
         message, hint = _unknown_key(path, data)
     elif kind == "missing":
-        message, hint = f"{subject} is missing", _example(path)
+        message, hint = f"{subject} is missing", _example(path) or _event_example(path, data)
     elif kind == "topology":
         message = error["msg"]
         if path and isinstance(path[-1], str) and not of_key and _is_leaf(error, path, data):
@@ -229,6 +229,12 @@ def _example(path: Path) -> str:
     if path[-1] == "rate":
         return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"
     return examples.get(str(path[-1]), "") if len(path) == 1 or path[-1] != "name" else "add name: …"
+
+
+def _event_example(path: Path, data: object) -> str:
+    """The hint for an event that lacks a key of which no other entry knows."""
+    kind = kind_of(_value_at(data, path[:-1])) if path[0] == "events" else None
+    return "" if kind is None else f"for example {kind.example}"
 
 
 def _value_at(data: object, path: Path) -> object:

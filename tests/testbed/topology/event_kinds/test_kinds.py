@@ -55,7 +55,7 @@ def scenario():
 
 
 def test_all_kinds_are_found_in_their_order():
-    assert KINDS[:4] == (DeviceEvent, ServerEvent, LinkEvent, NodeEvent)
+    assert [kind for kind in KINDS if not kind.marks] == [DeviceEvent, ServerEvent, LinkEvent, NodeEvent]
     rooms = {Path(kind.__module__.replace(".", "/")).name for kind in KINDS}
     modules = {path.stem for path in Path(event_kinds.__path__[0]).glob("*.py")}
     assert modules - rooms == {"__init__", "kind", "registry"}
@@ -63,7 +63,7 @@ def test_all_kinds_are_found_in_their_order():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_documented_by_an_example_of_it(kind):
-    assert f"\n  - {kind.example}\n" in README
+    assert f"\n  - {kind.example}" in README
     stated = yaml.safe_load(kind.example)
     assert kind_of(stated) is kind
     read = TypeAdapter(AnyTimedEntry).validate_python(stated)
