@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
@@ -40,10 +41,7 @@ _PATH = click.Path(path_type=Path)
     "--jobs", type=click.IntRange(min=1), metavar="K",
     help="Simulations at a time.  [default: as many as there are cores]",
 )
-@click.option(
-    "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,
-    help="What delays frames in live runs.",
-)
+@backend_option("What delays frames in live runs:")
 @click.option(
     "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation broke in any of the live runs."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from node_agent.errors import TestbedError
@@ -55,10 +56,7 @@ common_options = _together(
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 )  # fmt: skip
 live_options = _together(
-    click.option(
-        "--backend", type=click.Choice(["auto", "netem", "userspace"]), default="auto", show_default=True,
-        help="What delays frames.",
-    ),
+    backend_option("What delays frames:"),
     click.option(
         "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation breaks (see its verdict)."
     ),

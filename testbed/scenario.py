@@ -4,15 +4,19 @@
 their unit in their name; times are emulated seconds.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal, Protocol
+
+from node_agent.records import EventKind
 
 DRAIN_S = 90.0  # how long results are waited for after the end of the workload, and on while some still come
 
 ComputeMode = Literal["paced", "quota"]
 ArrivalProcess = Literal["poisson", "bursty"]
 Parameter = float | int | bool | str  # of a policy
+Direction = tuple[str, str]  # of a link: its sending and its receiving end
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,58 +78,69 @@ class Link:
         return tuple(file for file in (self.trace, self.down_trace) if file is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChange:
-    """At `at_s` the link between `ends` takes the shape `shape` (already complete: unstated fields kept).
+class ChangingRun(Protocol):
+    """What an event can do to a run under way, live or simulated."""
 
-    `traced` marks a step of a recorded network trace: how this link always is, and no incident to recover from. Where
-    a `sender` is named, one of the ends, only what it sends changes.
+    def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
+        """Give the link between `ends` a new shape; with a `sender`, one of the ends, only what that one sends."""
+
+    def set_capacity(self, server: str, capacity_flop_per_s: float) -> None:
+        """Let a server compute at this speed from now on."""
+
+    def switch(self, node: str, *, up: bool) -> None:
+        """Kill a node's agent, or start it anew; nothing happens where it is so already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event(ABC):
+    """What happens to a run at `at_s`. Each kind is a class of `testbed.topology.event_kinds`.
+
+    A kind carries its event out (`apply`) and words it. What it makes of the scenario stands in the four mappings, by
+    which planners, verdicts and generators reckon with it whatever its kind; one that leaves a thing alone names none.
+
+    Decision: one `apply` for live and simulated runs, so that no kind works in one of them alone; rejected: one each,
+    which differ in nothing but whom they call.
     """
 
     at_s: float
-    ends: tuple[str, str]
-    shape: LinkShape
-    traced: bool = False
-    sender: str | None = None
+    noun: ClassVar[str]  # in the singular; results count by it where several kinds happen at once
+
+    @abstractmethod
+    def apply(self, run: ChangingRun) -> None:
+        """Carry it out, now."""
+
+    @abstractmethod
+    def told(self) -> tuple[str | None, EventKind, str]:
+        """Its line in events.jsonl: node (None if it is about none), kind and detail."""
+
+    @abstractmethod
+    def in_words(self) -> str:
+        """What it brings about, as results name it."""
 
     @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """(sending end, receiving end) of all that changes."""
-        both = (self.ends, self.ends[::-1])
-        return both if self.sender is None else tuple(ends for ends in both if ends[0] == self.sender)
+    def traced(self) -> bool:
+        """Whether it is a step of a recorded network trace: how a link always is, and no incident to recover from."""
+        return False
 
+    @property
+    def shapes(self) -> Mapping[Direction, LinkShape]:
+        """New shapes, by direction of a link."""
+        return {}
 
-@dataclass(frozen=True, slots=True)
-class CapacityChange:
-    """At `at_s` a server's compute capacity becomes `capacity_flop_per_s`."""
+    @property
+    def capacities_flop_per_s(self) -> Mapping[str, float]:
+        """New compute capacities, by server."""
+        return {}
 
-    at_s: float
-    server: str
-    capacity_flop_per_s: float
+    @property
+    def rates_per_s(self) -> Mapping[str, float]:
+        """New mean rates of tasks, by device. The workload holds them already: a run does nothing for them."""
+        return {}
 
-
-@dataclass(frozen=True, slots=True)
-class NodeChange:
-    """At `at_s` a node's agent is killed (`up` false) or started anew (`up` true)."""
-
-    at_s: float
-    node: str
-    up: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RateChange:
-    """From `at_s` on, `device` offers tasks at a mean rate of `rate_per_s`.
-
-    The workload generator draws by it. A trace that is given holds its arrivals already: there it only says so.
-    """
-
-    at_s: float
-    device: str
-    rate_per_s: float
-
-
-Event = LinkChange | CapacityChange | NodeChange | RateChange
+    @property
+    def switched(self) -> Mapping[str, bool]:
+        """Nodes that come up (true) or go down (false)."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +208,18 @@ class Scenario:
     @property
     def incidents(self) -> tuple[Event, ...]:
         """The events without the steps of network traces: what a policy has to recover from."""
-        return tuple(event for event in self.events if not (isinstance(event, LinkChange) and event.traced))
+        return tuple(event for event in self.events if not event.traced)
 
     @property
     def link_changes_per_s(self) -> float:
         """How many steps of network traces come in a second of the run, over all links."""
-        within = sum(isinstance(e, LinkChange) and e.traced and e.at_s < self.duration_s for e in self.events)
+        within = sum(event.traced and event.at_s < self.duration_s for event in self.events)
         return within / self.duration_s
 
     @property
-    def followers(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+    def followers(self) -> Mapping[str, tuple[Direction, ...]]:
         """The links that follow each network trace, by its file; sender and receiver where one direction does."""
-        found: dict[str, list[tuple[str, str]]] = {}
+        found: dict[str, list[Direction]] = {}
         for link in self.links:
             for file, ends in zip(link.traces, (link.ends, link.ends[::-1]), strict=False):
                 found.setdefault(file, []).append(ends)

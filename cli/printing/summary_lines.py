@@ -128,10 +128,16 @@ def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
     dropped = fidelity.get("frames_dropped") or 0
     loss = f"{dropped} frames lost that should not have been" if dropped else "no unwanted loss of frames"
     yield f"network ({backend}): {loss}"
-    if relayed and backend != "netem":  # which does not tell
+    if relayed and _tells_lateness(backend):
         worst_ms = _number(fidelity.get("worst_frame_lateness_s"), ".1f", 1e3)
         share = _percent(late / relayed, ".2%")
         yield f"frames over 1 ms late: {late} of {relayed} ({share}); the worst {worst_ms} ms"
+
+
+def _tells_lateness(backend: str) -> bool:
+    from testbed.network.delays.choice import BACKENDS
+
+    return backend not in BACKENDS or BACKENDS[backend].tells_lateness
 
 
 def _paths(fidelity: Mapping[str, Any]) -> Iterator[str]:

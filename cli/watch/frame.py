@@ -8,6 +8,7 @@ from cli.watch.lines import Frame, Line, beside, clock_text, crop, milliseconds,
 from cli.watch.nodes import full_height, least_height, node_table, table_width
 from cli.watch.state import WINDOW_S, Delays, ViewState
 from node_agent.records import EventKind
+from testbed.topology.event_kinds.registry import KINDS
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_PER_S = 8
@@ -16,9 +17,9 @@ LABEL = 20  # cells before a curve
 SCALE = 14  # cells after it
 Ends = tuple[str, str]  # of a scale
 EVENT_STYLES: Mapping[EventKind, str] = {
+    **{told: "cyan" for kind in KINDS for told in kind.told_as},
     "node-down": "bold red", "agent-died": "bold red", "node-up": "green", "receiver-back": "green",
-    "receiver-silent": "yellow", "forced-exit": "yellow", "link-change": "cyan", "capacity-change": "cyan",
-    "rate-change": "cyan", "links-strained": "yellow", "links-broken": "bold red",
+    "receiver-silent": "yellow", "forced-exit": "yellow", "links-strained": "yellow", "links-broken": "bold red",
 }
 
 

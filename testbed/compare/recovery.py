@@ -17,7 +17,7 @@ from testbed.record.backlog import Tasks
 from testbed.record.reading import read_lines, read_recorded
 from testbed.record.run_directory import TASKS
 from testbed.record.task_line import TaskLine
-from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
+from testbed.scenario import Event, Scenario
 
 Floats = npt.NDArray[np.float64]
 
@@ -149,26 +149,9 @@ def happenings(events: Sequence[Event]) -> tuple[Happening, ...]:
 
 def _in_words(events: Sequence[Event]) -> str:
     if len(events) <= 2:
-        return ", ".join(_one_in_words(event) for event in events)
-    kinds = Counter(_KINDS[type(event)] for event in events)
-    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
-
-
-_KINDS = {
-    LinkChange: "link change", CapacityChange: "capacity change", NodeChange: "node change", RateChange: "rate change",
-}  # fmt: skip
-
-
-def _one_in_words(event: Event) -> str:
-    match event:
-        case LinkChange(_, ends, shape):
-            return f"{' - '.join(ends)}: {shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s * 1e3:g} ms"
-        case CapacityChange(_, server, capacity):
-            return f"{server}: {capacity / 1e9:.3g} GFLOP/s"
-        case NodeChange(_, node, up):
-            return f"{node} {'up' if up else 'down'}"
-        case RateChange(_, device, rate):
-            return f"{device}: {rate:.3g} tasks/s"
+        return ", ".join(event.in_words() for event in events)
+    nouns = Counter(event.noun for event in events)
+    return ", ".join(f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in nouns.items())
 
 
 class _Means:

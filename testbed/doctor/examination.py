@@ -6,10 +6,11 @@ from testbed.doctor.finding import Finding
 from testbed.doctor.trial import NAME as TRIAL
 from testbed.doctor.trial import trial_network
 from testbed.host.rootless import is_rootless
+from testbed.network.delays.choice import BACKENDS
 
 NOT_TRIED = (
     "namespaces and veth", "Linux bridge (switches)", "htb (link rates)", "pfifo (queues)",
-    "u32 filter (control first)", "netem (link delays)",
+    "u32 filter (control first)", *(backend.examined_as for backend in BACKENDS.values()),
 )  # fmt: skip
 
 

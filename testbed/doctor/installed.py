@@ -6,7 +6,7 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from testbed.network.delay import NETEM_TRIAL, kernel_takes
+from testbed.network.delays.netem_delay import NetemDelay
 
 
 def lines() -> list[str]:
@@ -42,7 +42,7 @@ def _mininet() -> str:
 def _netem() -> str:
     if os.geteuid() != 0:
         return "not tried, which takes root; `dtoee-testbed doctor` says it"
-    return "in this kernel" if not kernel_takes(NETEM_TRIAL) else "not in this kernel: delays run in user space"
+    return "in this kernel" if NetemDelay.trial().works else "not in this kernel: delays run in user space"
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from testbed.host.idle_cpus import LATENCY_FILE, Wakefulness
 from testbed.host.interpreter import interpreter
 from testbed.host.ledger import Ledger
 from testbed.host.rootless import CONTAINER, WITHOUT_RIGHTS, forbidding_switches, is_rootless, outer_uid, refusal_for
-from testbed.network.commands import LOW_DELAY_MATCH
-from testbed.network.delay import NETEM_TRIAL, kernel_takes
-from testbed.relay.frames import Ring, sending_socket
+from testbed.network.commands import LOW_DELAY_MATCH, kernel_takes
+from testbed.network.delays.backend import DelayBackend
+from testbed.network.delays.choice import BACKENDS
 from testbed.relay.process import PR_SET_TIMERSLACK
 
 PR_GET_TIMERSLACK = 30
@@ -119,41 +119,16 @@ def network() -> list[Finding]:
             remedy=_module("cls_u32"),
             means=NO_NETWORK,
         ),
-        _netem(),
     ]
-    return [*map(_where_absent, modules), _packet_ring(), _congestion_control()]
+    return [*map(_where_absent, modules), *map(_delays, BACKENDS.values()), _congestion_control()]
 
 
-def _netem() -> Finding:
-    # Whether the relay works as well is shown by the packet ring, and by the trial network.
-    return useful(
-        "netem (link delays)",
-        kernel_takes(NETEM_TRIAL),
-        "works",
-        remedy=_module("sch_netem", f"linux-modules-extra-{platform.release()}"),
-        means="delays run in user space: as exact on an idle machine, at some CPU time per frame",
-    )
-
-
-def _packet_ring() -> Finding:
-    """What the user-space backend stands on: with netem it is not needed."""
-    name, buffer_bytes = "packet ring (user-space delays)", 0
-    try:
-        ring, out = Ring(), sending_socket()
-        buffer_bytes = int(Path("/proc/sys/net/core/wmem_max").read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        lacks = "only netem can delay frames: where that is missing too, no run is possible"
-        return _where_absent(Finding(name, "fallback", f"AF_PACKET: {error}", _module("af_packet"), lacks))
-    ring.socket.close()  # its memory goes with the last reference
-    out.close()
-    little = is_rootless() and buffer_bytes < (4 << 20)
-    return useful(
-        name,
-        f"works, with at most {buffer_bytes >> 10} KiB of frames waiting behind switches" if little else "",
-        "works",
-        remedy="sudo sysctl net.core.wmem_max=4194304",
-        means="frames may be late behind a busy switch; the fidelity report counts them",
-    )
+def _delays(backend: type[DelayBackend]) -> Finding:
+    """Whether delays can be had by this backend; another one may take its place. The trial network shows which does."""
+    found = backend.trial()
+    remedy = found.remedy or (_module(found.module, found.package) if found.module else "")
+    finding = useful(backend.examined_as, found.trouble, "works", remedy=remedy, means=found.means)
+    return _where_absent(finding) if found.module else finding
 
 
 def _congestion_control() -> Finding:

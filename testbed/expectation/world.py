@@ -9,7 +9,7 @@ from node_agent.core.config import Timeouts
 from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Handover, Hop, Result, Task, TensorForm
 from testbed.network.routes import Ways
-from testbed.scenario import CapacityChange, LinkChange, NodeChange, Scenario
+from testbed.scenario import Event, Scenario
 from testbed.simulation.links import Connection, Links
 from testbed.sizes import message_bytes
 from testbed.virtual_time import Calendar
@@ -37,12 +37,12 @@ class ExactWorld:
         self._capacities = {server.name: [(float("-inf"), server.capacity_flop_per_s)] for server in scenario.servers}
         self._down: dict[str, list[tuple[float, float]]] = {}
         for event in scenario.events:
-            if isinstance(event, CapacityChange):
-                self._capacities[event.server].append((event.at_s, event.capacity_flop_per_s))
-            elif isinstance(event, NodeChange):
-                self._note_switch(event)
+            for server, capacity in event.capacities_flop_per_s.items():
+                self._capacities[server].append((event.at_s, capacity))
+            for node, up in event.switched.items():
+                self._note_switch(event.at_s, node, up=up)
         shapes = [shape for link in scenario.links for shape in link.shapes]
-        shapes += [event.shape for event in scenario.events if isinstance(event, LinkChange)]
+        shapes += [shape for event in scenario.events for shape in event.shapes.values()]
         # What is expected of a task is then a matter of chance; an offer may come to nothing.
         self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
         self.loses = any(shape.loss for shape in shapes)
@@ -52,12 +52,12 @@ class ExactWorld:
         self._ways = Ways(scenario)
         self.legs = cache(self._legs)
 
-    def _note_switch(self, event: NodeChange) -> None:
-        spans = self._down.setdefault(event.node, [])
-        if not event.up:
-            spans.append((event.at_s, FOREVER_S))
+    def _note_switch(self, at_s: float, node: str, *, up: bool) -> None:
+        spans = self._down.setdefault(node, [])
+        if not up:
+            spans.append((at_s, FOREVER_S))
         elif spans and spans[-1][1] == FOREVER_S:
-            spans[-1] = (spans[-1][0], event.at_s)
+            spans[-1] = (spans[-1][0], at_s)
 
     def is_down(self, node: str, from_s: float, until_s: float) -> bool:
         """Whether the scenario has a node down at some time from `from_s` to `until_s`."""
@@ -122,15 +122,16 @@ class ExactNetwork:
     def __init__(self, scenario: Scenario, *, draw: int = 0) -> None:
         """`draw` numbers the draws of loss and jitter."""
         self.agenda = Calendar(now_s=-FOREVER_S)
-        changes = [event for event in scenario.events if isinstance(event, LinkChange)]
+        changes = [event for event in scenario.events if event.shapes]
         seeded = replace(scenario, seed=scenario.seed + 7919 * draw)
-        self._links = Links(seeded, self.agenda, [frozenset(change.ends) for change in changes])
+        self._links = Links(seeded, self.agenda, [frozenset(ends) for change in changes for ends in change.shapes])
         self._connections: dict[Path, Connection] = {}
         for change in changes:
             self.agenda.at(change.at_s, self._change, change)
 
-    def _change(self, change: LinkChange) -> None:
-        self._links.change(change.ends, change.shape, sender=change.sender)
+    def _change(self, change: Event) -> None:
+        for ends, shape in change.shapes.items():
+            self._links.change(ends, shape, sender=ends[0])
 
     def send_at(self, at_s: float, path: Path, size_bytes: int, seen: Seen) -> None:
         """Send a message at a time to come; `seen` is told when it arrives."""

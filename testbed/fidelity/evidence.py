@@ -13,7 +13,7 @@ from typing import Self
 
 from testbed.host.load import HostUse
 from testbed.network import MeasuredPath, NetworkStatistics, WatchedPath
-from testbed.scenario import ComputeMode, Link, LinkChange, LinkShape, Scenario
+from testbed.scenario import ComputeMode, Direction, Link, LinkShape, Scenario
 
 # A task is touched when this machine made it later than this: a share of its own delay, or what no user-space
 # emulation keeps (a millisecond, the same as for frames), whichever is more. Decision: a fiftieth, a third of the 6 %
@@ -97,16 +97,16 @@ class LinkOutlook:
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
         """From its links and events."""
-        changes = [event for event in scenario.events if isinstance(event, LinkChange)]
-        steps_s: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for change in changes:
-            if change.traced:
-                steps_s[change.directions[0]].append(change.at_s)
+        changed = [(ends, shape) for event in scenario.events for ends, shape in event.shapes.items()]
+        steps_s: dict[Direction, list[float]] = defaultdict(list)
+        for event in scenario.events:
+            if event.traced:
+                steps_s[next(iter(event.shapes))].append(event.at_s)
         lengths_s = [median(b - a for a, b in pairwise((0.0, *times_s))) for times_s in steps_s.values()]
         shaped = [(link.ends, shape) for link in scenario.links for shape in link.shapes]
-        shaped += [(change.ends, change.shape) for change in changes]
+        shaped += changed
         return cls(
-            changing=frozenset(frozenset(change.ends) for change in changes),
+            changing=frozenset(frozenset(ends) for ends, _ in changed),
             losing=frozenset(frozenset(ends) for ends, shape in shaped if shape.loss > 0),
             loss=_most_loss(shaped),
             step_s=min(lengths_s, default=None),

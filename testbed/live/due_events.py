@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from testbed.scenario import Event, LinkChange
+from testbed.scenario import Event
 
 
 class DueEvents:
@@ -35,8 +35,8 @@ class DueEvents:
         while self._ahead and self._ahead[0].at_s <= now_s:
             event = self._ahead.popleft()
             key: object = object()
-            if isinstance(event, LinkChange) and event.traced:
-                key = event.ends, event.sender
+            if event.traced:
+                key = tuple(event.shapes)
             if key in self._due:
                 self._on_skip()
             self._due[key] = event

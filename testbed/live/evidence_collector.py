@@ -14,7 +14,7 @@ from testbed.host.load import HostMeter, HostUse
 from testbed.live.stopped_processes import Standing
 from testbed.network import DelayWatch, EmulatedNetwork, MeasuredPath, NetworkError, NetworkStatistics, WatchedPath
 from testbed.run.bookkeeping import Accounts
-from testbed.scenario import Event, RateChange, Scenario
+from testbed.scenario import Event, Scenario
 
 STATE_EVERY_S = 1.0  # real time between two states
 STATE_CPU_SHARE = 0.002  # of one core: with some hundred links a state takes milliseconds, and comes less often
@@ -93,7 +93,7 @@ class Witness:
     @property
     def relayed(self) -> bool:
         """Whether a relay in user space delays the frames."""
-        return self._network.backend == "userspace"
+        return self._network.relay_pid is not None
 
     def stop(self) -> None:
         """The run is over: what happens from here on does not count. May be called twice, and before `start`."""
@@ -163,7 +163,7 @@ class Witness:
 
     def injected(self, event: Event, now_s: float) -> None:
         """An event of the scenario has come into force by now; rates are in the trace of tasks, and never late."""
-        if not isinstance(event, RateChange):
+        if not event.rates_per_s:
             self._changes.add(max(0.0, now_s - event.at_s))
 
     def skipped(self) -> None:

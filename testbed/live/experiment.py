@@ -27,7 +27,6 @@ from testbed.run.interrupts import Interrupts
 from testbed.run.node_configs import timeouts
 from testbed.run.observer import RunObserver
 from testbed.run.plan import Outcome, Plan
-from testbed.scenario import CapacityChange
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 3.0
@@ -253,8 +252,8 @@ class Experiment:
         for server in scenario.servers:
             self._quota(warm, server.name, server.capacity_flop_per_s)
         for event in scenario.events:
-            if isinstance(event, CapacityChange):
-                self._quota(warm, event.server, event.capacity_flop_per_s)
+            for name, capacity_flop_per_s in event.capacities_flop_per_s.items():
+                self._quota(warm, name, capacity_flop_per_s)
 
     def _make_cgroups(self, warm: Warm, ledger: Ledger) -> dict[str, CpuCgroup]:
         if self._plan.scenario.compute != "quota":

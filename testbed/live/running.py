@@ -31,7 +31,7 @@ from testbed.network import EmulatedNetwork
 from testbed.run.bookkeeping import Accounts
 from testbed.run.interrupts import Interrupts
 from testbed.run.observer import RunObserver
-from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
+from testbed.scenario import LinkShape, Scenario
 from testbed.topology.followed_traces import SENSIBLE_CHANGES_PER_S, sensible_step
 
 # Real time between the command to start and time zero, which must not have passed when the last agent hears of it.
@@ -225,7 +225,7 @@ class LiveRun:
     def _inject_due(self) -> None:
         enough_s = time.monotonic() + INJECT_S
         while time.monotonic() < enough_s and (event := self._agenda.take(self.now_s)) is not None:
-            self._inject(event)
+            event.apply(self)
             self._witness.injected(event, self.now_s)
             self._accounts.injected(event, self.now_s)
 
@@ -240,34 +240,37 @@ class LiveRun:
             )
             self._accounts.note(EventRecord(0.0, None, "too-lively", detail))
 
-    def _inject(self, event: Event) -> None:
-        match event:
-            case LinkChange(_, ends, shape, sender=sender):
-                self._network.change_link(ends, shape, sender=sender)
-            case CapacityChange(_, server, capacity):
-                self._governor.set_capacity(server, capacity, self.now_s)
-                changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity)
-                self._configs[server] = changed
-                self._witness.capacity_changed(server, self.now_s, capacity)
-                if server in self._ready:  # a server that is down, or only just comes up, is told when it is ready
-                    self._tell(server, SetCapacity(capacity))
-            case RateChange():
-                pass  # the arrivals of the trace hold it
-            case NodeChange(_, node, up):
-                down = self._accounts.is_down(node)
-                if up and down:
-                    self._accounts.came_up(node)
-                    config = msgspec.structs.replace(
-                        self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._room.life(node)
-                    )
-                    self._launcher.spawn([(config, self._network.namespace_path(node))])
-                elif not up and not down:
-                    self._launcher.kill(node)
-                    self._room.renew(node)  # should it have got ready just now, that is not said of the next one
-                    self._ready.pop(node, None)
-                    self._take(self._room.listen(0.0))  # what it had told counts
-                    self._accounts.went_down(node, self.now_s)
-                    self._witness.went_down(node)
+    # What events do: see `ChangingRun`.
+
+    def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
+        """In force when this returns."""
+        self._network.change_link(ends, shape, sender=sender)
+
+    def set_capacity(self, server: str, capacity_flop_per_s: float) -> None:
+        """A server that is down, or only just comes up, is told when it is ready."""
+        self._governor.set_capacity(server, capacity_flop_per_s, self.now_s)
+        changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity_flop_per_s)
+        self._configs[server] = changed
+        self._witness.capacity_changed(server, self.now_s, capacity_flop_per_s)
+        if server in self._ready:
+            self._tell(server, SetCapacity(capacity_flop_per_s))
+
+    def switch(self, node: str, *, up: bool) -> None:
+        """What an agent that is killed had told counts."""
+        down = self._accounts.is_down(node)
+        if up and down:
+            self._accounts.came_up(node)
+            config = msgspec.structs.replace(
+                self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._room.life(node)
+            )
+            self._launcher.spawn([(config, self._network.namespace_path(node))])
+        elif not up and not down:
+            self._launcher.kill(node)
+            self._room.renew(node)  # should it have got ready just now, that is not said of the next one
+            self._ready.pop(node, None)
+            self._take(self._room.listen(0.0))
+            self._accounts.went_down(node, self.now_s)
+            self._witness.went_down(node)
 
     def _note_deaths(self) -> None:
         for notice in self._launcher.ended():

@@ -270,3 +270,13 @@ def run_batches(
             progress(done)
     finally:
         pool.shutdown(cancel_futures=True)  # its threads end: none may stay in a namespace that is not its own
+
+
+def kernel_takes(discipline: str) -> str:
+    """Really add a queueing discipline in a throw-away namespace; returns why it failed, empty if it did not."""
+    script = f"ip link set lo up && exec tc qdisc add dev lo root {discipline}"
+    try:
+        done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unshare is missing (apt-get install util-linux)"
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")

@@ -5,13 +5,14 @@ import resource
 import threading
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from node_agent.errors import EnvironmentLacking
 from testbed.host.idle_cpus import Wakefulness
 from testbed.host.ledger import Ledger
 from testbed.network.commands import NetworkError, queue_places, run, run_batches
-from testbed.network.delay import DelayBackend, NetworkStatistics, choose_backend
+from testbed.network.delays.backend import DelayBackend, NetworkStatistics
+from testbed.network.delays.choice import AUTO, choose_backend
 from testbed.network.layout import MIDDLE, LinkLayout, NetworkPlan, scaled
 from testbed.network.measure import MeasuredPath, Progress, measure, no_progress, silence_is_chance
 from testbed.network.paths import Path, covering, direction, neighbour_paths
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mininet.net import Mininet
 
 MininetNode = Any  # mininet has no types
-BackendChoice = Literal["auto", "netem", "userspace"]
+BackendChoice = str  # a key of `delays.choice.BACKENDS`, or AUTO
 DESCRIPTORS_PER_NODE = 8
 # A delay counts as missing when a probe arrives this much too early: clocks and rounding explain less.
 EARLY_SHARE = 0.1
@@ -38,7 +39,7 @@ class EmulatedNetwork:
     thread that started it. `net` is the Mininet object underneath, its nodes under their short names.
     """
 
-    def __init__(self, scenario: Scenario, *, run_id: str, ledger: Ledger, backend: BackendChoice = "auto") -> None:
+    def __init__(self, scenario: Scenario, *, run_id: str, ledger: Ledger, backend: BackendChoice = AUTO) -> None:
         """Plans the network; touches nothing. Raises InputError if the scenario's links make no sense."""
         self.run_id = run_id
         self.plan = NetworkPlan(scenario)
@@ -158,7 +159,7 @@ class EmulatedNetwork:
             run(["ip", "-batch", "-"], text="\n".join(lines) + "\n", name="making the links")
             progress("links made", len(self.plan.links), len(self.plan.links))
         # The middle first, which takes by far the longest.
-        batches = [(self._middle, self.plan.middle_batch(netem=self._delay.name == "netem"))]
+        batches = [(self._middle, self.plan.middle_batch(self._delay.discipline))]
         batches += [(self._node(name), self.plan.node_batch(name)) for name in self.plan.nodes]
         batches += [(self._node(name), self.plan.switch_batch(name)) for name in self.plan.switches]
         run_batches(batches, progress=lambda done: progress("namespaces set up", done, len(batches)))
@@ -174,7 +175,7 @@ class EmulatedNetwork:
 
     @property
     def backend(self) -> str:
-        """The delay backend in use, `netem` or `userspace`; the choice before `start`."""
+        """Name of the delay backend in use; the choice before `start`."""
         return self._choice if self._delay is None else self._delay.name
 
     def address(self, node: str) -> str:

@@ -13,7 +13,7 @@ Everything lies in namespaces of its own, switches included: nothing is made in 
 was made disappears with the processes that hold the namespaces.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address
@@ -22,7 +22,6 @@ from node_agent.errors import InputError
 from testbed.network.commands import (
     Batch,
     interface_up,
-    netem_delay,
     rate_limit,
     segments_at_once,
     veth,
@@ -209,17 +208,19 @@ class NetworkPlan:
             batch.ip.append(interface_up(name, segments))
             batch.tc += rate_limit(name, shape, segments)
 
-    def middle_batch(self, *, netem: bool) -> Batch:
-        """The middle namespace: its interfaces, and with `netem` a two-port bridge and the delays of each link."""
+    def middle_batch(self, discipline: Callable[[str, LinkShape], str | None]) -> Batch:
+        """The middle namespace: its interfaces, and with a backend's `discipline` bridges and the delays of links."""
         batch = Batch("the links' middle", settings=True)
         for link in self.links:
-            if netem:
+            ports = list(zip(link.ports, link.shapes[::-1], strict=True))  # to an end goes what the other sends
+            delays = [line for port, shape in ports if (line := discipline(port.middle, shape)) is not None]
+            batch.tc += delays
+            if delays:
                 batch.ip.append(f"link add name b{link.index} type bridge stp_state 0 mcast_snooping 0")
-            for port, shape in zip(link.ports, link.shapes[::-1], strict=True):  # to an end goes what the other sends
-                if netem:
+            for port in link.ports:
+                if delays:
                     batch.ip.append(f"link set dev {port.middle} master b{link.index}")
-                    batch.tc.append(netem_delay(port.middle, shape))
                 batch.ip.append(f"link set dev {port.middle} up")
-            if netem:
+            if delays:
                 batch.ip.append(f"link set dev b{link.index} up")
         return batch

@@ -28,15 +28,7 @@ from node_agent.errors import TestbedError
 from node_agent.models import Bundle
 from node_agent.models.tables import SubModelProfile
 from testbed.network.routes import Ways
-from testbed.scenario import (
-    CapacityChange,
-    Event,
-    LinkChange,
-    LinkShape,
-    NodeChange,
-    RateChange,
-    Scenario,
-)
+from testbed.scenario import Direction, Event, LinkShape, Scenario
 from testbed.simulation.transfers import Transfers, is_troubled, most_byte_per_s, transfers
 from testbed.sizes import SEGMENT_BYTES, result_bytes, task_bytes
 from testbed.trace.following import mean_shape, traced_courses
@@ -85,7 +77,9 @@ def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> t
         changes = [event for event in incidents if event.at_s == begin_s]
         one_each = {id(course): mean_shape(course, begin_s, end_s) for course in courses.values()}
         means = {ends: one_each[id(course)] for ends, course in courses.items()}
-        now, down = _changed(now, changes, means), _down(down, changes)
+        now = _changed(now, changes, means)
+        for node, up in ((node, up) for event in changes for node, up in event.switched.items()):
+            down = down - {node} if up else down | {node}
         offered = now if arrivals is None else _counted(now, arrivals, begin_s, end_s)
         found.append(TimeSegment(begin_s, end_s, offered, down))
     return tuple(found)
@@ -98,13 +92,16 @@ def _slots_s(scenario: Scenario) -> tuple[float, ...]:
     return tuple(number * scenario.slot_s for number in range(0, slots, together))
 
 
-def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[tuple[str, str], LinkShape]) -> Scenario:
-    """`means` are the shapes of links that follow a trace, by the sending and the receiving end."""
-    shapes = {
-        ends: event.shape for event in events if isinstance(event, LinkChange) for ends in event.directions
-    } | dict(means)
-    capacities = {event.server: event.capacity_flop_per_s for event in events if isinstance(event, CapacityChange)}
-    rates = {event.device: event.rate_per_s for event in events if isinstance(event, RateChange)}
+def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[Direction, LinkShape]) -> Scenario:
+    """`means` are the shapes of links that follow a trace."""
+    shapes: dict[Direction, LinkShape] = {}
+    capacities: dict[str, float] = {}
+    rates: dict[str, float] = {}
+    for event in events:
+        shapes |= event.shapes
+        capacities |= event.capacities_flop_per_s
+        rates |= event.rates_per_s
+    shapes |= means
     return replace(
         scenario,
         links=tuple(
@@ -123,13 +120,6 @@ def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[tuple[s
             replace(device, rate_per_s=rates.get(device.name, device.rate_per_s)) for device in scenario.devices
         ),
     )
-
-
-def _down(down: frozenset[str], events: Sequence[Event]) -> frozenset[str]:
-    for event in events:
-        if isinstance(event, NodeChange):
-            down = down - {event.node} if event.up else down | {event.node}
-    return down
 
 
 def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, end_s: float) -> Scenario:

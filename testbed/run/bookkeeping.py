@@ -6,7 +6,6 @@ from typing import assert_never
 from node_agent.records import (
     DEVICE_DOWN,
     DecisionRecord,
-    EventKind,
     EventRecord,
     Ready,
     Record,
@@ -20,32 +19,10 @@ from testbed.record.run_directory import Recorder
 from testbed.record.summary import summarise
 from testbed.record.task_line import TaskLine, Way, way_of
 from testbed.run.observer import RunObserver
-from testbed.scenario import (
-    DRAIN_S,
-    CapacityChange,
-    Event,
-    LinkChange,
-    NodeChange,
-    RateChange,
-    Scenario,
-)
+from testbed.scenario import DRAIN_S, Event, Scenario
 from testbed.trace.workload import Arrival
 
 STILL_S = 30.0  # without any end of a task
-
-
-def told_of(event: Event) -> tuple[str | None, EventKind, str]:
-    """How an event that the scenario injects is told: node, kind and detail."""
-    match event:
-        case LinkChange(_, ends, shape):
-            what = f"{shape.rate_mbit_per_s:g} Mbit/s, {shape.delay_s * 1e3:g} ms"
-            return None, "link-change", f"{' - '.join(ends)}: {what}"
-        case CapacityChange(_, server, capacity):
-            return server, "capacity-change", f"{capacity / 1e9:g} GFLOP/s"
-        case RateChange(_, device, rate_per_s):
-            return device, "rate-change", f"offers {rate_per_s:g} tasks/s"
-        case NodeChange(_, node, up):
-            return node, "node-up" if up else "node-down", "agent started" if up else "agent killed"
 
 
 class Accounts:
@@ -114,8 +91,8 @@ class Accounts:
 
     def injected(self, event: Event, now_s: float) -> None:
         """An event of the scenario has taken place. The steps of network traces are too many to be told one by one."""
-        if not (isinstance(event, LinkChange) and event.traced):
-            self.note(EventRecord(now_s, *told_of(event)))
+        if not event.traced:
+            self.note(EventRecord(now_s, *event.told()))
 
     def note(self, record: EventRecord) -> None:
         """Something was injected or went wrong."""

@@ -27,7 +27,7 @@ import numpy as np
 from testbed.network.commands import bucket_bytes
 from testbed.network.layout import scaled
 from testbed.network.routes import Ways
-from testbed.scenario import LinkChange, LinkShape, Scenario
+from testbed.scenario import LinkShape, Scenario
 from testbed.simulation.tcp.connection import Endpoint, Packet
 from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES
 from testbed.virtual_time import Action, Calendar, Entry
@@ -155,7 +155,7 @@ def bucket_s(shape: LinkShape, time_scale: float) -> float:
 def _ever(scenario: Scenario, quality: Callable[[LinkShape], float]) -> set[frozenset[str]]:
     """The ends of the links of which some shape in the run has this quality."""
     shapes = [(link.ends, shape) for link in scenario.links for shape in link.shapes]
-    shapes += [(event.ends, event.shape) for event in scenario.events if isinstance(event, LinkChange)]
+    shapes += [changed for event in scenario.events for changed in event.shapes.items()]
     return {frozenset(ends) for ends, shape in shapes if quality(shape) > 0}
 
 

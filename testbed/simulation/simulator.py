@@ -16,7 +16,7 @@ from testbed.run.interrupts import Interrupts
 from testbed.run.node_configs import node_configs, tensor_forms
 from testbed.run.observer import RunObserver
 from testbed.run.plan import Outcome, Plan
-from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange
+from testbed.scenario import Event, LinkShape
 from testbed.simulation.failure import SimulationFailed
 from testbed.simulation.links import Links
 from testbed.simulation.nodes import SimulatedNode, World
@@ -140,7 +140,7 @@ class SimulatedRun:
         profiles = plan.bundle.profiles(cut, activation)
         forms = tensor_forms(plan.bundle.input_shapes(cut), activation)
         answers = Answers(plan.bundle.scores(cut), forms)
-        changing = [frozenset(event.ends) for event in scenario.events if isinstance(event, LinkChange)]
+        changing = [frozenset(ends) for event in scenario.events for ends in event.shapes]
         self._links = Links(scenario, agenda, changing)
         self.nodes: dict[str, SimulatedNode] = {}
         world = World(agenda, self._links, answers, plan.bundle.exit_table(cut), self.nodes, self)
@@ -211,28 +211,31 @@ class SimulatedRun:
         self.nodes[arrival.device].offer(task_id, arrival.sample, arrival.time_s)
 
     def _inject(self, event: Event) -> None:
-        match event:
-            case LinkChange(_, ends, shape, sender=sender):
-                self._links.change(ends, shape, sender=sender)
-            case CapacityChange(_, server, capacity):
-                processor = self.nodes[server].processor
-                assert processor is not None
-                processor.set_capacity(capacity)
-            case NodeChange(_, name, up):
-                self._switch(name, up=up)
-            case RateChange():
-                pass  # the arrivals of the trace hold it
+        event.apply(self)
         self._accounts.injected(event, self._agenda.now_s)
 
-    def _switch(self, name: str, *, up: bool) -> None:
-        node = self.nodes[name]
-        if up and not node.up:
-            self._accounts.came_up(name)
-            node.switch_on()
-            node.measure_links()
-        elif not up and node.up:
-            node.go_down()
-            self._accounts.went_down(name, self._agenda.now_s)
+    # What events do: see `ChangingRun`.
+
+    def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
+        """What waits and what is on its way stays in order."""
+        self._links.change(ends, shape, sender=sender)
+
+    def set_capacity(self, server: str, capacity_flop_per_s: float) -> None:
+        """Also for what is left of the task in service."""
+        processor = self.nodes[server].processor
+        assert processor is not None
+        processor.set_capacity(capacity_flop_per_s)
+
+    def switch(self, node: str, *, up: bool) -> None:
+        """A node that goes down loses all it holds."""
+        switched = self.nodes[node]
+        if up and not switched.up:
+            self._accounts.came_up(node)
+            switched.switch_on()
+            switched.measure_links()
+        elif not up and switched.up:
+            switched.go_down()
+            self._accounts.went_down(node, self._agenda.now_s)
 
 
 @contextmanager

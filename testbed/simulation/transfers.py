@@ -20,7 +20,7 @@ from statistics import NormalDist
 import numpy as np
 
 from testbed.network.routes import Ways
-from testbed.scenario import Device, Link, LinkChange, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.scenario import Device, Direction, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.simulation.links import Links, bucket_s
 from testbed.sizes import SEGMENT_BYTES
 from testbed.virtual_time import Calendar
@@ -143,16 +143,15 @@ def outside_validation(scenario: Scenario, byte_count: int) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _by_direction(scenario: Scenario) -> dict[tuple[str, str], list[LinkShape]]:
-    """All shapes that a link has during the run, by its sending and its receiving end."""
-    found: dict[tuple[str, str], list[LinkShape]] = {}
+def _by_direction(scenario: Scenario) -> dict[Direction, list[LinkShape]]:
+    """All shapes that each direction of a link has during the run."""
+    found: dict[Direction, list[LinkShape]] = {}
     for link in scenario.links:
         for ends, shape in zip((link.ends, link.ends[::-1]), link.shapes, strict=True):
             found.setdefault(ends, []).append(shape)
     for event in scenario.events:
-        if isinstance(event, LinkChange):
-            for ends in event.directions:
-                found.setdefault(ends, []).append(event.shape)
+        for ends, shape in event.shapes.items():
+            found.setdefault(ends, []).append(shape)
     return found
 
 

@@ -75,16 +75,19 @@ def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path,
         profiles = load_bundle(anchored_model(model.name, folder)).profiles(model.cut, model.activation)
     except InputError as error:
         return [(("model", "name"), str(error), error.hint)]
-    needed_bytes = [profile.parameters_bytes + profile.input_bytes + profile.output_bytes for profile in profiles]
+    needed_bytes = {
+        stage: profile.parameters_bytes + profile.input_bytes + profile.output_bytes
+        for stage, profile in enumerate(profiles, start=1)
+    }
     return [
         (
             ("servers", group, "memory"),
-            f"server {group}: its sub-model needs {needed_bytes[server.stage - 1]} bytes of memory, and the topology "
+            f"server {group}: its sub-model needs {needed_bytes[server.stage]} bytes of memory, and the topology "
             f"gives it {round(server.memory)}",
             "give it more memory, or cut the model elsewhere",
         )
         for group, server in document.servers.items()
-        if server.memory is not None and round(server.memory) < needed_bytes[server.stage - 1]
+        if server.memory is not None and round(server.memory) < needed_bytes[server.stage]
     ]
 
 

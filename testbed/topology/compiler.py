@@ -179,23 +179,22 @@ class Compiler(UnfinishedScenario):
         if not self.intact("devices", "servers", "switches", "links"):
             return  # what follows would only repeat that the network does not hold together
         stated = self._stated_receivers(network)
-        stages = len(self.document.model.cut)
-        next_stage = {
-            stage: [server.name for server in self.servers.values() if server.stage == stage + 1]
-            for stage in range(stages)
+        servers_of = {
+            stage: [server.name for server in self.servers.values() if server.stage == stage]
+            for stage in range(1, len(self.document.model.cut) + 1)
         }
         for name in nodes:
-            stage = self._stage(name)
-            if stage == stages:
+            stage = self._receiving_stage(name)
+            if stage is None:
                 continue
             if name in stated:
                 self.offload_to[name] = stated[name]
                 continue
-            receivers = tuple(other for other in next_stage[stage] if network.joined(name, other))
+            receivers = tuple(other for other in servers_of[stage] if network.joined(name, other))
             if not receivers and self.intact("offload"):
                 self.complain(
                     self._homes[name],
-                    f"{name!r} reaches no server of stage {stage + 1}",
+                    f"{name!r} reaches no server of stage {stage}",
                     "link them directly or through switches (servers do not pass frames on)",
                     of_key=True,
                 )
@@ -239,8 +238,8 @@ class Compiler(UnfinishedScenario):
     ) -> None:
         """`told` collects the list positions complained about, so that a group's entry is not blamed per member."""
         path: Path = ("offload", key)
-        stage = self._stage(name)
-        if self.kinds[name] == "switch" or stage == len(self.document.model.cut):
+        stage = self._receiving_stage(name)
+        if stage is None:
             what = "a switch" if self.kinds[name] == "switch" else "a server of the last stage"
             self.complain(path, f"{name!r} is {what} and offloads to nobody", "remove it here", of_key=True)
             return
@@ -249,10 +248,10 @@ class Compiler(UnfinishedScenario):
             position = next(i for i, said in enumerate(stated) if receiver in self.groups.get(said, (said,)))
             if position in told:
                 continue
-            if self._stage(receiver) != stage + 1:
-                fitting = [server.name for server in self.servers.values() if server.stage == stage + 1]
-                message = f"{receiver!r} is no server of stage {stage + 1}, to which {name!r} offloads"
-                hint = f"stage {stage + 1}: {listed(fitting)}"
+            if receiver not in self.servers or self.servers[receiver].stage != stage:
+                fitting = [server.name for server in self.servers.values() if server.stage == stage]
+                message = f"{receiver!r} is no server of stage {stage}, to which {name!r} offloads"
+                hint = f"stage {stage}: {listed(fitting)}"
             elif not network.joined(name, receiver):
                 message = f"the network does not join {name!r} and {receiver!r}"
                 hint = "link them directly or through switches (servers do not pass frames on)"
@@ -261,11 +260,13 @@ class Compiler(UnfinishedScenario):
             told.add(position)
             self.complain((*path, position), message, hint)
 
-    def _stage(self, name: str) -> int:
-        """Stage of a node: 0 for a device, -1 for a switch."""
-        if name in self.servers:
-            return self.servers[name].stage
-        return 0 if self.kinds[name] == "device" else -1
+    def _receiving_stage(self, name: str) -> int | None:
+        """The stage (from 1) to which a node offloads; None for a switch and for a server of the last stage."""
+        if self.kinds[name] == "device":
+            return 1
+        if name not in self.servers or self.servers[name].stage == len(self.document.model.cut):
+            return None
+        return self.servers[name].stage + 1
 
 
 def _rounded_up_s(bound_s: float) -> float:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from node_agent.errors import InputError
-from testbed.scenario import DRAIN_S, LinkChange
+from testbed.scenario import DRAIN_S
+from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.topology.followers import Follower
 from testbed.topology.form.link_entries import TracedLinkEntry, TracePair
 from testbed.topology.form.yaml_places import Path as EntryPath

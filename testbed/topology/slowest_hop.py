@@ -1,7 +1,7 @@
 """How long a small message takes at most between neighbouring stages of a scenario."""
 
 from testbed.network.routes import Ways
-from testbed.scenario import LinkChange, Scenario
+from testbed.scenario import Scenario
 from testbed.trace.following import traced_courses, usual_delay_s
 
 
@@ -22,8 +22,8 @@ def _slowest_s(scenario: Scenario) -> list[float]:
     """By link, the longest delay that it has during the run, with four deviations of jitter [s]."""
     shapes = {frozenset(link.ends): list(link.shapes) for link in scenario.links}
     for event in scenario.incidents:
-        if isinstance(event, LinkChange):
-            shapes[frozenset(event.ends)].append(event.shape)
+        for ends, shape in event.shapes.items():
+            shapes[frozenset(ends)].append(shape)
     courses = traced_courses(scenario)
     return [
         max(usual_delay_s(courses[ends], scenario.duration_s) for ends in (link.ends, link.ends[::-1]))

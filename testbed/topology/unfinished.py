@@ -48,6 +48,11 @@ class UnfinishedScenario:
         self._names_lost = draft.names_lost
         self._homes: dict[str, Path] = {}  # node -> the entry that makes it
 
+    @property
+    def time_scale(self) -> float:
+        """Seconds of real time for one of emulated time."""
+        return self.document.time_scale
+
     def complain(self, path: Path, message: str, hint: str = "", *, of_key: bool = False) -> None:
         """Note a problem at `path`, and that its section cannot be relied on."""
         line, column = self.place.find(path, of_key=of_key)

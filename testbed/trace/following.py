@@ -4,25 +4,25 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from testbed.scenario import LinkChange, LinkShape, Scenario
+from testbed.scenario import Direction, LinkShape, Scenario
 
-Ends = tuple[str, str]  # the sending and the receiving end
 Course = Sequence[tuple[float, LinkShape]]  # (from when on [s], shape) in the order of time, the first at 0 s
 
 USUAL_SHARE = 0.95  # of the time
 
 
-def traced_courses(scenario: Scenario) -> Mapping[Ends, Course]:
+def traced_courses(scenario: Scenario) -> Mapping[Direction, Course]:
     """The course of every direction of a link that follows a trace; of both the same object, if they follow one."""
-    courses: dict[Ends, list[tuple[float, LinkShape]]] = {}
+    courses: dict[Direction, list[tuple[float, LinkShape]]] = {}
     for link in scenario.links:
         if link.traces:
             courses[link.ends] = courses[link.ends[::-1]] = [(0.0, link.shapes[0])]
             if link.down_shape is not None:
                 courses[link.ends[::-1]] = [(0.0, link.down_shape)]
     for event in scenario.events:
-        if isinstance(event, LinkChange) and event.traced and event.at_s < scenario.duration_s:
-            courses[event.directions[0]].append((event.at_s, event.shape))
+        if event.traced and event.at_s < scenario.duration_s:
+            direction, shape = next(iter(event.shapes.items()))  # both directions share one course, or there is one
+            courses[direction].append((event.at_s, shape))
     return dict(courses)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from node_agent.errors import InputError
 from node_agent.suggest import closest
-from testbed.scenario import ArrivalProcess, RateChange, Scenario
+from testbed.scenario import ArrivalProcess, Scenario
 from testbed.trace.error import MAX_PROBLEMS, TraceError
 from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
 
@@ -258,8 +258,8 @@ class _Piece:
 def _rates(scenario: Scenario) -> dict[str, _Changes]:
     rates = {device.name: [(0.0, device.rate_per_s)] for device in scenario.devices}
     for event in scenario.events:
-        if isinstance(event, RateChange):
-            rates[event.device].append((event.at_s, event.rate_per_s))
+        for device, rate_per_s in event.rates_per_s.items():
+            rates[device].append((event.at_s, rate_per_s))
     return dict(rates)
 
 

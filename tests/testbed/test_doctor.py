@@ -9,6 +9,7 @@ import pytest
 from node_agent.errors import EnvironmentLacking
 from testbed.doctor import Finding, examination, examine, kernel, machine, require_possible, software
 from testbed.doctor.trial import DELAY_S, RATE_MBIT_PER_S
+from testbed.network.delays import netem_delay
 
 pytestmark = pytest.mark.timing
 
@@ -113,7 +114,8 @@ def test_this_machine_can_run(monkeypatch):
 
 @pytest.mark.root
 def test_without_tc_the_trial_is_not_even_tried(monkeypatch):
-    monkeypatch.setattr(kernel, "kernel_takes", lambda _discipline: "no such thing")
+    for module in (kernel, netem_delay):
+        monkeypatch.setattr(module, "kernel_takes", lambda _discipline: "no such thing")
     findings = examined(monkeypatch)
     assert findings["htb (link rates)"].state == "missing"
     assert findings["netem (link delays)"].state == "fallback"

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from node_agent.suggest import closest
+from testbed.topology.event_kinds.registry import kind_of
+from testbed.topology.event_kinds.server_capacity import ServerEvent
 from testbed.topology.form import entries as form
 from testbed.topology.form.link_entries import TracedLinkEntry, TraceEntry, TracePair
 from testbed.topology.form.values import MAX_COUNT
@@ -63,7 +65,6 @@ _ENTRY_FORMS: dict[str, type[BaseModel]] = {
     "servers": form.ServerEntry,
     "links": TracedLinkEntry,
 }
-_EVENT_FORMS = {cls.__name__: cls for cls in (form.DeviceEvent, form.ServerEvent, form.LinkEvent, form.NodeEvent)}
 
 
 @dataclass(slots=True)
@@ -143,7 +144,7 @@ def _problem(error: ErrorDetails, path: Path, data: object, place: YamlPlace, so
     if kind == "extra_forbidden":
         message, hint = _unknown_key(path, data)
     elif kind == "missing":
-        message, hint = f"{subject} is missing", _example(path)
+        message, hint = f"{subject} is missing", _example(path) or _event_example(path, data)
     elif kind == "topology":
         message = error["msg"]
         if path and isinstance(path[-1], str) and not of_key and _is_leaf(error, path, data):
@@ -197,8 +198,7 @@ def _unknown_key(path: Path, data: object) -> tuple[str, str]:
 def _known_keys(path: Path, data: object) -> list[str]:
     cls: type[BaseModel] = form.TopologyDocument
     if path and path[0] == "events":
-        kind = form.event_kind(_value_at(data, path)) or "(ServerEvent)"
-        cls = _EVENT_FORMS[kind.strip("()")]
+        cls = kind_of(_value_at(data, path)) or ServerEvent
     elif path[:1] == ("links",) and "trace" in path:
         stated = _value_at(data, path)
         pair = path[-1] == "trace" and isinstance(stated, dict) and not {"up", "down"}.isdisjoint(stated)
@@ -229,6 +229,12 @@ def _example(path: Path) -> str:
     if path[-1] == "rate":
         return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"
     return examples.get(str(path[-1]), "") if len(path) == 1 or path[-1] != "name" else "add name: …"
+
+
+def _event_example(path: Path, data: object) -> str:
+    """The hint for an event that lacks a key of which no other entry knows."""
+    kind = kind_of(_value_at(data, path[:-1])) if path[0] == "events" else None
+    return "" if kind is None else f"for example {kind.example}"
 
 
 def _value_at(data: object, path: Path) -> object:

@@ -3,20 +3,19 @@
 Unknown keys are errors everywhere, and nothing is coerced: `count: "6"` is refused.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field
 
 from node_agent.errors import InputError
 from testbed.scenario import ArrivalProcess, ComputeMode
-from testbed.topology.form.link_entries import AnyLink, QueueLength
+from testbed.topology.event_kinds.registry import AnyTimedEntry
+from testbed.topology.form.link_entries import AnyLink
 from testbed.topology.form.values import (
     MAX_PATH_CHARACTERS,
     MAX_POLICY_CHARACTERS,
     STATED,
     At,
-    BitRateChange,
-    ComputeChange,
     ComputeSpan,
     Count,
     Entry,
@@ -27,10 +26,7 @@ from testbed.topology.form.values import (
     Parameter,
     Period,
     SafeText,
-    ShareChange,
-    TaskRateChange,
     TaskRateSpan,
-    TimeChange,
     Worth,
     complaint,
 )
@@ -105,77 +101,6 @@ class ServerEntry(Entry):
     memory: Annotated[Memory | None, STATED, Field(description="memory limit of one server")] = None
 
 
-class ServerEvent(Entry):
-    """At `at` the capacity of a server (or of every server of a group) changes."""
-
-    at: Annotated[At, Field(description="time since the start, or % of the duration")]
-    server: Name
-    capacity: Annotated[ComputeChange, Field(description="absolute, or x0.33 of what the topology states")]
-
-
-class DeviceEvent(Entry):
-    """From `at` on, a device (or every device of a group) offers tasks at another mean rate.
-
-    The generated workload follows it; a trace that is given stays as it is.
-    """
-
-    at: Annotated[At, Field(description="time since the start, or % of the duration")]
-    device: Name
-    rate: Annotated[TaskRateChange, Field(description="absolute, or x2 of what the topology states")]
-
-
-class LinkEvent(Entry):
-    """At `at` a link changes; what is not stated stays as it was just before."""
-
-    at: Annotated[At, Field(description="time since the start, or % of the duration")]
-    link: Annotated[list[Name], Field(min_length=2, max_length=2, description="its two ends, nodes or groups")]
-    rate: Annotated[BitRateChange | None, STATED] = None
-    delay: Annotated[TimeChange | None, STATED] = None
-    jitter: Annotated[TimeChange | None, STATED] = None
-    loss: Annotated[ShareChange | None, STATED] = None
-    queue: Annotated[QueueLength | None, STATED] = None
-
-    @model_validator(mode="after")
-    def _changes_something(self) -> "LinkEvent":
-        if self.model_fields_set <= {"at", "link"}:
-            raise complaint("a link event states nothing that changes", "add rate, delay, jitter, loss or queue")
-        return self
-
-
-class NodeEvent(Entry):
-    """At `at` a node's agent is killed (`down`) or started anew (`up`)."""
-
-    at: Annotated[At, Field(description="time since the start, or % of the duration")]
-    node: Name
-    state: Literal["up", "down"]
-
-
-def event_kind(value: Any) -> str | None:  # noqa: ANN401 - pydantic hands in the raw value
-    """Tag of the event form that a raw entry means, told by its subject; None if it has none or several.
-
-    The tags are in parentheses so that they cannot be mistaken for keys in an error's location.
-    """
-    if isinstance(value, BaseModel):
-        return f"({type(value).__name__})"
-    kinds = {"device": "(DeviceEvent)", "server": "(ServerEvent)", "link": "(LinkEvent)", "node": "(NodeEvent)"}
-    stated = [kind for key, kind in kinds.items() if isinstance(value, dict) and key in value]
-    return stated[0] if len(stated) == 1 else None
-
-
-EventEntry = Annotated[
-    Annotated[DeviceEvent, Tag("(DeviceEvent)")]
-    | Annotated[ServerEvent, Tag("(ServerEvent)")]
-    | Annotated[LinkEvent, Tag("(LinkEvent)")]
-    | Annotated[NodeEvent, Tag("(NodeEvent)")],
-    Discriminator(
-        event_kind,
-        custom_error_type="topology",
-        custom_error_message="an event is about exactly one of device, server, link and node",
-        custom_error_context={"hint": "for example {at: 50 %, server: near-1, capacity: x0.5}"},
-    ),
-]
-
-
 class TopologyDocument(Entry):
     """An experiment: model, policy, nodes, the network between them, and what happens to it."""
 
@@ -204,4 +129,4 @@ class TopologyDocument(Entry):
         dict[Name, NameList],
         Field(description="who may offload to whom; by default every server of the next stage that is joined"),
     ] = Field(default_factory=dict)
-    events: list[EventEntry] = Field(default_factory=list)
+    events: list[AnyTimedEntry] = Field(default_factory=list)

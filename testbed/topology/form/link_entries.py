@@ -58,7 +58,7 @@ class TracePair(Entry):
 
 
 def _trace_kind(value: Any) -> str:  # noqa: ANN401 - pydantic hands in the raw value
-    """Tag of the form that a raw `trace` means; in parentheses as `event_kind`'s."""
+    """Tag of the form that a raw `trace` means; in parentheses as those of events."""
     pair = isinstance(value, TracePair) or (isinstance(value, dict) and not {"up", "down"}.isdisjoint(value))
     return "(TracePair)" if pair else "(TraceEntry)"
 
@@ -103,7 +103,7 @@ class TracedLinkEntry(AnyLinkEntry):
 
 
 def link_kind(value: Any) -> str:  # noqa: ANN401 - pydantic hands in the raw value
-    """Tag of the link form that a raw entry means; in parentheses as `event_kind`'s."""
+    """Tag of the link form that a raw entry means; in parentheses as those of events."""
     traced = isinstance(value, TracedLinkEntry) or (isinstance(value, dict) and "trace" in value)
     return "(TracedLinkEntry)" if traced else "(LinkEntry)"
 

@@ -21,8 +21,12 @@ from testbed.compare.recovery import (
 )
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
-from testbed.scenario import CapacityChange, LinkChange, LinkShape, NodeChange, RateChange
+from testbed.scenario import LinkShape
 from testbed.simulation.simulator import Simulation
+from testbed.topology.event_kinds.device_rate import RateChange
+from testbed.topology.event_kinds.link_shape import LinkChange
+from testbed.topology.event_kinds.node_state import NodeChange
+from testbed.topology.event_kinds.server_capacity import CapacityChange
 from tests.testbed.record.task_lines import task_line
 
 ROOT = Path(__file__).parents[3]

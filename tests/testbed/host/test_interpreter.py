@@ -23,7 +23,7 @@ def test_the_running_interpreter_can_be_started():
 # Loads all first: after that nothing can be imported from the closed folder, as for a user who cannot read it.
 AS_NOBODY = """
 import os, sys
-import testbed.live.launcher, testbed.network.delay, testbed.doctor.software, testbed.doctor.kernel
+import testbed.live.launcher, testbed.network.delays.relay_delay, testbed.doctor.software, testbed.doctor.kernel
 from pathlib import Path
 from cli.main import main
 import cli.main
@@ -42,7 +42,7 @@ def launch():
     testbed.live.launcher.Launcher(Ledger, folder / "log").begin(None, measure_cpu=False)
 
 def relay():
-    testbed.network.delay.RelayDelay().start(Middle(), (), 1, Ledger)
+    testbed.network.delays.relay_delay.RelayDelay().start(Middle(), (), 1, Ledger)
 
 def torch():
     print(testbed.doctor.software.TorchTrial().finding().detail, file=sys.stderr)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from testbed.fidelity.evidence import LinkOutlook
 from testbed.live.due_events import DueEvents
-from testbed.scenario import CapacityChange, LinkChange, LinkShape
+from testbed.scenario import LinkShape
 from testbed.topology import resolve_text
+from testbed.topology.event_kinds.link_shape import LinkChange
+from testbed.topology.event_kinds.server_capacity import CapacityChange
 from tests.testbed import small
 
 LINKS = (("a", "b"), ("b", "c"), ("c", "d"))

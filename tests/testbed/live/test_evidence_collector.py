@@ -13,8 +13,10 @@ from testbed.network import EmulatedNetwork, LinkStatistics, NetworkStatistics
 from testbed.record.run_directory import Recorder
 from testbed.run.bookkeeping import Accounts
 from testbed.run.observer import SilentObserver
-from testbed.scenario import LinkChange, LinkShape, RateChange
+from testbed.scenario import LinkShape
 from testbed.topology import load_topology
+from testbed.topology.event_kinds.device_rate import RateChange
+from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.trace.workload import Arrival
 from tests.cli.watched import sample
 from tests.testbed import small

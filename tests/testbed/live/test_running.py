@@ -22,8 +22,9 @@ from testbed.network import EmulatedNetwork
 from testbed.record.run_directory import EVENTS, Recorder
 from testbed.run.bookkeeping import Accounts
 from testbed.run.observer import SilentObserver
-from testbed.scenario import CapacityChange, NodeChange
 from testbed.topology import resolve_text
+from testbed.topology.event_kinds.node_state import NodeChange
+from testbed.topology.event_kinds.server_capacity import CapacityChange
 from tests.testbed import small
 
 QUIET_MS = 100  # no further command comes within this time
@@ -75,7 +76,7 @@ class Played:
 
     def inject(self, *events):
         for event in events:
-            self.live._inject(event)
+            event.apply(self.live)
 
     def kinds(self):
         return [line.split('"kind":"')[1].split('"')[0] for line in (self.path / EVENTS).read_text().splitlines()]

@@ -8,16 +8,17 @@ import pytest
 
 from testbed.host.ledger import Ledger, ledger_root
 from testbed.network import EmulatedNetwork
-from testbed.network.delay import NETEM_TRIAL, kernel_takes
+from testbed.network.delays.choice import BACKENDS
 from tests import belongings
 
 
-@pytest.fixture(params=["userspace", "netem"])
+@pytest.fixture(params=reversed(BACKENDS))
 def backend(request):
-    if request.param == "netem" and (trouble := kernel_takes(NETEM_TRIAL)):
-        if os.environ.get("DTOEE_REQUIRE_NETEM"):
-            pytest.fail(f"netem is required here: {trouble}")
-        pytest.skip(f"no netem in this kernel: {trouble}")
+    found = BACKENDS[request.param].trial()
+    if not found.works:
+        if os.environ.get(f"DTOEE_REQUIRE_{request.param.upper()}"):
+            pytest.fail(f"{request.param} is required here: {found.trouble}")
+        pytest.skip(f"no {request.param} on this machine: {found.trouble}")
     return request.param
 
 

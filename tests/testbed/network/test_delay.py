@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
-from testbed.network import delay
 from testbed.network.commands import NetworkError
-from testbed.network.delay import DropCount, RelayDelay
+from testbed.network.delays import relay_delay
+from testbed.network.delays.netem_delay import DropCount
+from testbed.network.delays.relay_delay import RelayDelay
 
 from .scenarios import FAST, scenario
 
@@ -37,7 +38,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(build, monkeypa
     pid = relay._process.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        monkeypatch.setattr(delay, "ANSWER_TIMEOUT_S", 0.05)
+        monkeypatch.setattr(relay_delay, "ANSWER_TIMEOUT_S", 0.05)
         for _ in range(2):
             with pytest.raises(NetworkError, match="does not answer"):
                 relay.forget_lateness()

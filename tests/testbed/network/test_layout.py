@@ -1,6 +1,8 @@
 import pytest
 
 from node_agent.errors import InputError
+from testbed.network.delays.netem_delay import NetemDelay
+from testbed.network.delays.relay_delay import RelayDelay
 from testbed.network.layout import NetworkPlan, scaled
 from testbed.scenario import LinkShape
 
@@ -60,15 +62,15 @@ def test_each_direction_has_a_shape_of_its_own():
     ends = [plan.node_batch(name) for name in ("a", "b")]
     assert [batch.ip[2].split()[-1] for batch in ends] == ["1", "4"]
     assert [batch.tc[1].split()[10] for batch in ends] == ["10455801bit", "52279006bit"]
-    assert [(line.split()[3], line.split()[11]) for line in plan.middle_batch(netem=True).tc] == [
+    assert [(line.split()[3], line.split()[11]) for line in plan.middle_batch(NetemDelay.discipline).tc] == [
         ("l0a", "40000.000us"), ("l0b", "10000.000us")
     ]  # fmt: skip
 
 
 def test_the_middle_differs_by_backend():
     plan = NetworkPlan(scenario(["a", "b"], {("a", "b"): FAST}))
-    assert plan.middle_batch(netem=False).tc == []
-    kernel = plan.middle_batch(netem=True)
+    assert plan.middle_batch(RelayDelay.discipline).tc == []
+    kernel = plan.middle_batch(NetemDelay.discipline)
     assert [line.split()[3] for line in kernel.tc] == ["l0a", "l0b"]
     assert "link set dev l0a master b0" in kernel.ip
     assert plan.veth_lines({"a": 1, "b": 2}, 3)[0] == (

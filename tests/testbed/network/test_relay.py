@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from testbed.network.delay import quantile_s
+from testbed.network.delays.relay_delay import quantile_s
 from testbed.relay.frames import VNET_HEADER_BYTES, on_the_wire
 from testbed.relay.line import LATE_NS, Line
 

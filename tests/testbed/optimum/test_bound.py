@@ -14,9 +14,11 @@ from testbed.compare.recovery import recoveries_of_run
 from testbed.optimum.bound import PlanFigures, bound_for, bound_for_run, offered_table
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
-from testbed.scenario import CapacityChange, NodeChange, RateChange
 from testbed.simulation.simulator import Simulation
 from testbed.topology import load_topology
+from testbed.topology.event_kinds.device_rate import RateChange
+from testbed.topology.event_kinds.node_state import NodeChange
+from testbed.topology.event_kinds.server_capacity import CapacityChange
 from testbed.trace.workload import Arrival
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"

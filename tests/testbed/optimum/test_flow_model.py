@@ -11,9 +11,13 @@ from node_agent.models import load_bundle
 from node_agent.wire import Hop, Task, Tensor, TensorForm, encode
 from testbed.network.routes import Ways
 from testbed.optimum.flow_model import CutOff, flow_model, lateness, segments, staged_network, transfer_s
-from testbed.scenario import CapacityChange, Link, LinkChange, LinkShape, NodeChange, RateChange
+from testbed.scenario import Link, LinkShape
 from testbed.sizes import result_bytes, task_bytes
 from testbed.topology import load_topology
+from testbed.topology.event_kinds.device_rate import RateChange
+from testbed.topology.event_kinds.link_shape import LinkChange
+from testbed.topology.event_kinds.node_state import NodeChange
+from testbed.topology.event_kinds.server_capacity import CapacityChange
 from testbed.trace.workload import Arrival
 from tests.testbed.optimum.flow_models import random_model, random_rows
 

@@ -6,9 +6,8 @@ from msgspec import structs
 from node_agent.records import EventRecord, SampleRecord, TaskRecord, lost_task
 from node_agent.wire import Handover, Hop
 from testbed.record.run_directory import Recorder
-from testbed.run.bookkeeping import DEVICE_DOWN, DRAIN_S, STILL_S, Accounts, told_of
+from testbed.run.bookkeeping import DEVICE_DOWN, DRAIN_S, STILL_S, Accounts
 from testbed.run.observer import SilentObserver
-from testbed.scenario import CapacityChange, LinkChange, LinkShape, NodeChange, RateChange
 from testbed.trace.workload import Arrival
 from tests.cli.watched import scenario
 
@@ -132,17 +131,3 @@ def test_samples_are_summed_up_and_the_summary_tells_them(accounts):
     assert summary["tasks"]["duplicates"] == 3
     assert (summary["topology"], summary["seed"], summary["policy"]) == ("demo", 1, "dto-ee")
     assert (summary["fidelity"], summary["setup_s"]) == ({"simulated": True}, {"network": 0.5})
-
-
-@pytest.mark.parametrize(
-    ("event", "told"),
-    [
-        (LinkChange(1, ("a", "b"), LinkShape(5.0, 0.02)), (None, "link-change", "a - b: 5 Mbit/s, 20 ms")),
-        (CapacityChange(1, "s", 2e8), ("s", "capacity-change", "0.2 GFLOP/s")),
-        (RateChange(1, "d", 4.0), ("d", "rate-change", "offers 4 tasks/s")),
-        (NodeChange(1, "s", up=False), ("s", "node-down", "agent killed")),
-        (NodeChange(1, "s", up=True), ("s", "node-up", "agent started")),
-    ],
-)
-def test_events_are_told_in_words(event, told):
-    assert told_of(event) == told

@@ -7,9 +7,10 @@ import statistics
 import pytest
 
 from node_agent.errors import InputError
-from testbed.scenario import Device, Link, LinkChange, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.simulation.links import Links
 from testbed.sizes import SEGMENT_BYTES
+from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.virtual_time import Calendar
 
 MS = 1e-3

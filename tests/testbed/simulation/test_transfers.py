@@ -6,8 +6,9 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from testbed.scenario import LinkChange, LinkShape
+from testbed.scenario import LinkShape
 from testbed.simulation.transfers import is_troubled, joined, most_byte_per_s, outside_validation, transfers
+from testbed.topology.event_kinds.link_shape import LinkChange
 from tests.testbed.network.scenarios import scenario
 
 MS = 1e-3

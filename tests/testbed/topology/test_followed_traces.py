@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.scenario import LinkChange, LinkShape, Scenario
+from testbed.scenario import LinkShape, Scenario
 from testbed.topology import TopologyError, followed_traces, followers, load_topology_text
+from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.trace.following import mean_shape, traced_courses, usual_delay_s
 from testbed.trace.link_trace import parse_link_trace

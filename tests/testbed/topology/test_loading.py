@@ -15,7 +15,7 @@ from node_agent.errors import InputError
 from node_agent.models import load_bundle
 from node_agent.policies import policy_lines
 from node_agent.policies.loading import _module
-from testbed.scenario import CapacityChange, Device, LinkChange, LinkShape, NodeChange, RateChange, Scenario
+from testbed.scenario import Device, LinkShape, Scenario
 from testbed.topology import (
     TopologyError,
     load_topology,
@@ -24,6 +24,10 @@ from testbed.topology import (
     topology_json_schema,
     topology_json_schema_text,
 )
+from testbed.topology.event_kinds.device_rate import RateChange
+from testbed.topology.event_kinds.link_shape import LinkChange
+from testbed.topology.event_kinds.node_state import NodeChange
+from testbed.topology.event_kinds.server_capacity import CapacityChange
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 

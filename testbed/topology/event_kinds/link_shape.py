@@ -1,0 +1,124 @@
+"""A link gets another rate, delay, jitter, loss or queue: by an event, or by a step of a network trace."""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from node_agent.records import EventKind
+from testbed.scenario import ChangingRun, Direction, Event, Link, LinkShape
+from testbed.topology.event_kinds.kind import Course, Moment, TimedEntry
+from testbed.topology.form.link_entries import QueueLength
+from testbed.topology.form.values import STATED, BitRateChange, Name, ShareChange, TimeChange, complaint
+from testbed.topology.form.yaml_places import Path
+from testbed.topology.shapes import shape_fault
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange(Event):
+    """At `at_s` the link between `ends` takes the shape `shape` (already complete: unstated fields kept).
+
+    `traced` marks a step of a recorded network trace. Where a `sender` is named, one of the ends, only what it sends
+    changes.
+    """
+
+    noun: ClassVar[str] = "link change"
+
+    ends: tuple[str, str]
+    shape: LinkShape
+    traced: bool = False
+    sender: str | None = None
+
+    def apply(self, run: ChangingRun) -> None:
+        """Give the link its shape."""
+        run.change_link(self.ends, self.shape, sender=self.sender)
+
+    def told(self) -> tuple[str | None, EventKind, str]:
+        """The ends, rate and delay."""
+        return None, "link-change", self.in_words()
+
+    def in_words(self) -> str:
+        """The ends, rate and delay."""
+        return f"{' - '.join(self.ends)}: {self.shape.rate_mbit_per_s:g} Mbit/s, {self.shape.delay_s * 1e3:g} ms"
+
+    @property
+    def shapes(self) -> Mapping[Direction, LinkShape]:
+        """Of both directions, or of what `sender` sends."""
+        there, back = self.ends, self.ends[::-1]
+        if self.sender is None:
+            return {there: self.shape, back: self.shape}
+        return {there if self.sender == there[0] else back: self.shape}
+
+
+class LinkEvent(TimedEntry):
+    """At `at` a link changes; what is not stated stays as it was just before."""
+
+    subject: ClassVar[str] = "link"
+    told_as: ClassVar[tuple[EventKind, ...]] = ("link-change",)
+    example: ClassVar[str] = "{at: 20 s, link: [access, near-2], rate: 2 Mbit/s, delay: 50 ms}"
+
+    link: Annotated[list[Name], Field(min_length=2, max_length=2, description="its two ends, nodes or groups")]
+    rate: Annotated[BitRateChange | None, STATED] = None
+    delay: Annotated[TimeChange | None, STATED] = None
+    jitter: Annotated[TimeChange | None, STATED] = None
+    loss: Annotated[ShareChange | None, STATED] = None
+    queue: Annotated[QueueLength | None, STATED] = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.model_fields_set <= {"at", "link"}:
+            raise complaint("a link event states nothing that changes", "add rate, delay, jitter, loss or queue")
+        return self
+
+    def compile(self, course: Course, moment: Moment) -> list[Event]:
+        """Factors refer to what the topology states; the rest stays as earlier events have made it."""
+        changes: list[Event] = []
+        for link in links_between(self.link, course, moment):
+            shape = self._changed(course.shape_between(link), link.shape)
+            course.reshape(link, shape)
+            if has_fault(shape, link, course, moment, self.model_fields_set):
+                break
+            changes.append(LinkChange(moment.at_s, link.ends, shape))
+        return changes
+
+    def _changed(self, now: LinkShape, base: LinkShape) -> LinkShape:
+        if self.rate is not None:
+            now = replace(now, rate_mbit_per_s=self.rate.applied_to(base.rate_mbit_per_s))
+        if self.delay is not None:
+            now = replace(now, delay_s=self.delay.applied_to(base.delay_s))
+        if self.jitter is not None:
+            now = replace(now, jitter_s=self.jitter.applied_to(base.jitter_s))
+        if self.loss is not None:
+            now = replace(now, loss=self.loss.applied_to(base.loss))
+        if self.queue is not None:
+            now = replace(now, queue_packets=self.queue)
+        return now
+
+
+def links_between(ends: list[str], course: Course, moment: Moment) -> Iterator[Link]:
+    """The links that join two nodes or groups; complains if there is none, and of the first that follows a trace."""
+    topology, path = course.topology, (*moment.path, "link")
+    members = [topology.members(name, (*path, position)) for position, name in enumerate(ends)]
+    pairs = [(min(first, second), max(first, second)) for first in members[0] for second in members[1]]
+    found = [topology.links[pair] for pair in pairs if pair in topology.links]
+    if not found and all(members) and topology.intact("links", "devices", "servers", "switches"):
+        topology.complain(path, f"no link joins {ends[0]!r} and {ends[1]!r}", "name the ends of a link")
+    for link in found:
+        if link.trace is not None:
+            # Decision: refused; rejected: a factor on top, which would say the same as `scale` and a second trace.
+            follows = f"follows {' and '.join(link.traces)}"
+            message = f"the link {link.ends[0]} - {link.ends[1]} {follows}: events do not change it"
+            topology.complain(path, message, "put the change into the trace, or state the link without one")
+            return
+        yield link
+
+
+def has_fault(shape: LinkShape, link: Link, course: Course, moment: Moment, stated: Set[str]) -> bool:
+    """Whether a link cannot have this shape, with a complaint at the key at fault where the entry has stated it."""
+    fault = shape_fault(shape, course.topology.time_scale)
+    if fault is None:
+        return False
+    where: Path = (*moment.path, fault.key) if fault.key in stated else moment.path
+    course.topology.complain(where, f"the link {link.ends[0]} - {link.ends[1]}: {fault.message}", fault.hint)
+    return True
