@@ -13,7 +13,8 @@ from cli.quantity import DURATION_HELP, bit_rate, finite, seconds, share
 
 if TYPE_CHECKING:
     from testbed.scenario import ArrivalProcess
-    from testbed.trace.link_trace import LinkTrace, TraceFormat
+    from testbed.trace.link_reading import TraceFormat
+    from testbed.trace.link_trace import LinkTrace
     from testbed.trace.workload import Arrival
 
 COUNTING_WINDOW_S = 1.0
@@ -133,7 +134,7 @@ def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:
 @click.option("--every", metavar="TIME", callback=seconds, help=_EVERY)
 def convert(file: str, out: str, form: TraceFormat | None, every: float | None) -> None:
     """Convert a network trace: mahimahi packet deliveries to a time series (CSV), or the other way round."""
-    from testbed.trace.link_trace import guess_format, parse_link_trace, read_bytes
+    from testbed.trace.link_reading import guess_format, parse_link_trace, read_bytes
 
     content = read_bytes(file)
     source_form = guess_format(content, file)
@@ -184,8 +185,9 @@ def generate_link(
 
     A TIME without a unit is seconds.
     """
+    from testbed.trace.link_reading import format_of_name, whole_step_s
     from testbed.trace.link_synthesis import Fading, synthesise
-    from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, format_of_name, whole_step_s
+    from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S
 
     fading = Fading(
         rate, variability=variability, coherence_s=coherence, outage_share=outages, outage_s=outage, delay_s=delay

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from node_agent.errors import InputError
-from testbed.trace.link_trace import MAX_STEPS, MAX_TIME_S, MOST_DELAY_S, MOST_MBIT_PER_S, LinkTrace
+from testbed.trace.link_reading import MAX_STEPS, MAX_TIME_S
+from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, LinkTrace
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from testbed.scenario import LinkChange, LinkShape, Scenario
 from testbed.topology import TopologyError, followed_traces, followers, load_topology_text
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.trace.following import mean_shape, traced_courses, usual_delay_s
-from testbed.trace.link_trace import parse_link_trace
+from testbed.trace.link_reading import parse_link_trace
 from testbed.trace.link_writing import figures
 from testbed.trace.outages import outage_rate_mbit_per_s
 
