@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from rich.console import Console
 
     from testbed.optimum.bound import Optimum, PlanFigures, SegmentOptimum

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,6 @@ from cli.quantity import DURATION_HELP, seconds
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from cli.watch import MonitorChoice
     from testbed.network.emulated import BackendChoice
     from testbed.optimum.bound import Optimum
@@ -144,7 +143,7 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
         click.echo(f"interrupted; what was recorded is in {outcome.run_directory}", err=True)
         return 130
     if require_fidelity and outcome.report is not None:
-        from testbed.fidelity.assessment import refuse_broken
+        from testbed.fidelity.report import refuse_broken
 
         refuse_broken(outcome.report)
     return 0

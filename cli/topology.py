@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from node_agent.errors import InputError, TestbedError
 
-    from node_agent.errors import TestbedError
+if TYPE_CHECKING:
     from testbed.scenario import Scenario
 
 _TOO_LIVELY = (
@@ -33,7 +33,6 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
 
     Every problem is reported as file:line:column on stderr; the exit code is 3 if there is any.
     """
-    from node_agent.errors import InputError
     from testbed.optimum.predicted_overload import predicted_overloads
     from testbed.run.planning import check_topology
 

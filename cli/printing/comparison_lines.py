@@ -160,7 +160,7 @@ def refuse_broken_runs(rows: Sequence[RunRow]) -> None:
     """Raise EmulationBroken if one of the live runs did not hold, or is not known to have held."""
     broken = [row.run_directory for row in rows if row.fidelity in ("broken", "unknown")]
     if broken:
-        from testbed.fidelity.assessment import EmulationBroken
+        from testbed.fidelity.report import EmulationBroken
 
         what = f"in {len(broken)} of {len(rows)} runs"
         raise EmulationBroken(f"the emulation did not hold {what}: {broken[0]}", hint="see the fidelity in its summary")

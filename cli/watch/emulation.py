@@ -1,14 +1,10 @@
 """Whether the emulation holds, in one line of figures and, where it does not, one for the reason."""
 
-from typing import TYPE_CHECKING
-
 from cli.watch.lines import Line, crop, percent, width_of
 from cli.watch.state import ViewState
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import FidelityState
-    from testbed.fidelity.evidence import Evidence
-    from testbed.network import WatchedPath
+from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import FidelityState
+from testbed.network import WatchedPath
 
 STYLES = {"held": "green", "strained": "bold yellow", "broken": "bold red"}
 REASON_FROM = 20  # lines of the terminal that leave room for a reason
@@ -31,7 +27,7 @@ def emulation_lines(state: ViewState, width: int, height: int) -> list[Line]:
     return [line, [*crop([(f"  {reasons[0]}", "yellow")], width - len(more)), (more, "dim")]]
 
 
-def _figures(told: "FidelityState") -> list[tuple[str, str]]:
+def _figures(told: FidelityState) -> list[tuple[str, str]]:
     """What and how much, the most telling first: what does not fit on the line is left out."""
     evidence, host = told.report.evidence, told.host
     found = [
@@ -47,12 +43,12 @@ def _figures(told: "FidelityState") -> list[tuple[str, str]]:
     return found
 
 
-def _late_frames(evidence: "Evidence") -> str:
+def _late_frames(evidence: Evidence) -> str:
     network = evidence.network
     return "-" if network is None else _share(network.frames_late, network.frames_relayed)
 
 
-def _worst_path(evidence: "Evidence") -> "WatchedPath | None":
+def _worst_path(evidence: Evidence) -> WatchedPath | None:
     told = [path for path in evidence.watched if path.excess_p10_s is not None]
     return max(told, key=lambda path: abs(path.excess_p10_s or 0.0), default=None)
 

@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from cli.watch.lines import percent
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.fidelity.report import FidelityState
 from testbed.scenario import Scenario
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import FidelityState
 
 PROGRESS_EVERY_S = 5.0  # real time
 PHASE_EVERY_S = 1.0
@@ -73,7 +71,7 @@ class PlainObserver:
         where = f" {told.node}:" if told.node else ""
         self._line(told.time_s, f"{told.kind}:{where} {told.detail}")
 
-    def fidelity(self, state: "FidelityState") -> None:
+    def fidelity(self, state: FidelityState) -> None:
         """How the emulation stands: a line only when the verdict has changed."""
         before = self._state.emulation
         self._state.fidelity(state)

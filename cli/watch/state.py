@@ -5,13 +5,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.fidelity.report import FidelityState
 from testbed.scenario import Scenario
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import FidelityState
 
 WINDOW_S = 10.0  # emulated time over which "now" is averaged
 BINS = 60  # points of a curve over the whole run
@@ -182,7 +180,7 @@ class ViewState:
             elif record.kind == "node-up":
                 node.up = True
 
-    def fidelity(self, state: "FidelityState") -> None:
+    def fidelity(self, state: FidelityState) -> None:
         """How the emulation stands."""
         self.emulation = state
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testbed.compare.intervals import Estimate
+from testbed.compare.result import Comparison
+from testbed.compare.table import PolicyFigures
 from testbed.record.run_directory import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-
-    from testbed.compare.intervals import Estimate
-    from testbed.compare.result import Comparison
-    from testbed.compare.table import PolicyFigures
 
 WIDE_SPREAD = 6.0  # delays that differ by more than this factor are drawn on a logarithmic axis
 MARKERS = "osD^vP*X<>ph"

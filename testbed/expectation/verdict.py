@@ -16,17 +16,9 @@ from testbed.expectation.causes import Cause
 from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
-from testbed.fidelity.assessment import (
-    VERDICTS,
-    Bounds,
-    FidelityReport,
-    assess,
-    bound_text,
-    level_of,
-    machine_signs,
-    percent,
-)
+from testbed.fidelity.assessment import Bounds, assess, bound_text, level_of, machine_signs, percent
 from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import VERDICTS, FidelityReport
 
 # Of the expected figure. Two per cent are a third of the 6 % by which the closest policies of the examples differ, and
 # twice what a quiet machine adds at delays of 100 ms; with ten, a comparison of most policies says nothing any more.

@@ -1,26 +1,19 @@
-"""Did the emulation hold? A verdict with reasons, from all that is known about how a run was carried out.
+"""The verdict on an emulation, with reasons, from all that is known about how a run was carried out.
 
 What a user wants to know is whether the delays of the run are those of the emulated network, or partly those of the
 machine that emulated it. So everything is judged in emulated seconds, and against the delays that were asked for: a
 machine that is busy but meets its deadlines is no fault, and the same real lateness weighs less at a larger time scale.
-
-- held: what the machine added is within the noise of the measurement; the figures can be taken as they are.
-- strained: it shows, a little: differences of a few per cent between runs may come from the machine.
-- broken: it dominates somewhere; the figures describe this machine, too.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
-from node_agent.errors import TestbedError
 from testbed.fidelity.evidence import Evidence
-from testbed.fidelity.figures import figures_of
+from testbed.fidelity.report import VERDICTS, FidelityReport
 from testbed.host.load import HostUse
 from testbed.network import LinkStatistics, MeasuredPath, WatchedPath
 
-Verdict = Literal["held", "strained", "broken", "unknown"]
-VERDICTS: tuple[Verdict, ...] = ("held", "strained", "broken")  # by level; without anything to judge: unknown
 Item = TypeVar("Item")
 Bounds = tuple[float, float]  # above the first: strained; above the second: broken
 
@@ -91,35 +84,6 @@ HIGH_PRESSURE = 0.25
 HIGH_STEAL = 0.02
 
 
-class EmulationBroken(TestbedError):
-    """The emulation did not hold, and the user wanted it to."""
-
-    exit_code = 5
-
-
-@dataclass(frozen=True, slots=True)
-class FidelityReport:
-    """The verdict, why (the gravest first, what explains it last), and what it rests on."""
-
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    evidence: Evidence
-    expectation: Mapping[str, object] = field(default_factory=dict)  # what holding the run against it gave
-
-    def as_dict(self) -> dict[str, object]:
-        """The `fidelity` of summary.json: times and rates emulated, CPU times real; numbers are finite, or None."""
-        judged = {"verdict": self.verdict, "reasons": list(self.reasons), **self.expectation}
-        return {**judged, **figures_of(self.evidence)}
-
-
-@dataclass(frozen=True, slots=True)
-class FidelityState:
-    """How the emulation of a run stands: the verdict so far, and the machine since the state before."""
-
-    report: FidelityReport
-    host: HostUse
-
-
 @dataclass(frozen=True, slots=True)
 class _Finding:
     """Something out of bounds: `level` is the place in VERDICTS that it calls for."""
@@ -138,16 +102,6 @@ def assess(evidence: Evidence) -> FidelityReport:
     level = findings[0].level if findings else 0
     causes = machine_signs(evidence.host) if findings else ()
     return FidelityReport(VERDICTS[level], (*(found.text for found in findings), *causes), evidence)
-
-
-def refuse_broken(report: FidelityReport) -> None:
-    """Raise EmulationBroken if that is the verdict, or if there was nothing to judge."""
-    if report.verdict == "broken":
-        hint = "a larger time_scale, fewer nodes or a less busy machine"
-        raise EmulationBroken(f"the emulation did not hold: {report.reasons[0]}", hint=hint)
-    if report.verdict == "unknown":
-        hint = "a longer run, or less load: tasks must be completed after the warm-up"
-        raise EmulationBroken(f"whether the emulation held is unknown: {report.reasons[0]}", hint=hint)
 
 
 def level_of(value: float, bounds: Bounds) -> int:

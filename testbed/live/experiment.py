@@ -9,8 +9,9 @@ from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.records import EventRecord
 from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.expectation.verdict import judge
-from testbed.fidelity.assessment import FidelityReport, assess, refuse_broken
+from testbed.fidelity.assessment import assess
 from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import FidelityReport, refuse_broken
 from testbed.host.cpu_quota import CpuCgroup
 from testbed.host.ledger import Ledger
 from testbed.host.rootless import refuse_quota
