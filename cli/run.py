@@ -129,7 +129,8 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
         EmulationBroken: the emulation had to hold and did not; the summary has been printed.
     """
     from cli.optimum import optimum_lines
-    from cli.printing.summary_lines import print_lines, print_summary
+    from cli.printing.columns import print_lines
+    from cli.printing.summary_lines import print_summary
 
     if outcome.summary is not None:
         if as_json:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from cli.watch.lines import percent
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.fidelity.report import FidelityState
 from testbed.scenario import Scenario
+from testbed.wording import milliseconds, percent
 
 PROGRESS_EVERY_S = 5.0  # real time
 PHASE_EVERY_S = 1.0
@@ -89,17 +89,17 @@ class PlainObserver:
     def _progress(self) -> str:
         state, recent = self._state, self._state.recent()
         parts = [f"{state.completed}/{state.offered} completed", f"{state.lost} lost"]
-        if recent.mean_s is not None and recent.p95_s is not None and recent.accuracy is not None:
+        if recent.completed:
             parts += [
-                f"mean {recent.mean_s * 1e3:.0f} ms",
-                f"p95 {recent.p95_s * 1e3:.0f} ms",
-                f"accuracy {recent.accuracy * 100:.1f} %",
+                f"mean {milliseconds(recent.mean_s)}",
+                f"p95 {milliseconds(recent.p95_s)}",
+                f"accuracy {percent(recent.accuracy)}",
             ]
         else:
             parts.append("none completed lately")
         if state.emulation is not None:
             host = state.emulation.host
-            parts.append(f"emulation {state.emulation.report.verdict}, machine {percent(host.cpu_share)} busy")
+            parts.append(f"emulation {state.emulation.report.verdict}, machine {percent(host.cpu_share, '.0f')} busy")
         return ", ".join(parts)
 
     def _line(self, time_s: float, text: str) -> None:

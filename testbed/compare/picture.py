@@ -11,6 +11,7 @@ from testbed.compare.intervals import Estimate
 from testbed.compare.result import Comparison
 from testbed.compare.table import PolicyFigures
 from testbed.record.run_directory import replace_file
+from testbed.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -40,7 +41,7 @@ def draw(comparison: Comparison, path: Path) -> None:
     axes.set_axisbelow(True)
     repeats = len(comparison.seeds)
     axes.set_title(
-        f"{comparison.topology}: {comparison.mode}, {comparison.duration_s:g} s, {repeats} repeat{'s'[: repeats > 1]}",
+        f"{comparison.topology}: {comparison.mode}, {comparison.duration_s:g} s, {counted(repeats, 'repeat')}",
         fontsize="medium",
     )
     # Beside the axes: labels at the points would cover one another where policies lie close.

@@ -19,6 +19,7 @@ from testbed.record.backlog import Tasks
 from testbed.record.reading import read_recorded
 from testbed.record.run_directory import TASKS
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
+from testbed.wording import counted
 
 Floats = npt.NDArray[np.float64]
 
@@ -173,7 +174,7 @@ def _in_words(events: Sequence[Event]) -> str:
     if len(events) <= 2:
         return ", ".join(_one_in_words(event) for event in events)
     kinds = Counter(_KINDS[type(event)] for event in events)
-    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items())
+    return ", ".join(counted(count, kind) for kind, count in kinds.items())
 
 
 _KINDS = {
