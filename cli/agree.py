@@ -59,27 +59,16 @@ def command(
 
     ensure_root()  # before anything heavy is loaded
     from cli.printing.agreement_lines import print_agreement
-    from cli.printing.comparison_lines import make_progress, refuse_broken_runs
+    from cli.printing.comparison_lines import refuse_broken_runs
+    from cli.printing.progress_lines import comparing
     from testbed.agree import agree
     from testbed.agree import as_json as content_of
-    from testbed.compare import CompareInterrupted
 
-    try:
-        with make_progress() as progress:
-            agreement = agree(
-                topology,
-                repeats=repeats,
-                policy=policy,
-                duration_s=duration,
-                seed=seed,
-                out=out,
-                backend=backend,
-                observer=progress,
-            )
-    except CompareInterrupted as interrupted:
-        click.echo(str(interrupted), err=True)
-        click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
-        return interrupted.exit_code
+    with comparing() as progress:
+        agreement = agree(
+            topology, repeats=repeats, policy=policy, duration_s=duration, seed=seed, out=out, backend=backend,
+            observer=progress,
+        )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(agreement), indent=2, allow_nan=False))
     else:

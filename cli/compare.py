@@ -85,30 +85,17 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.comparison_lines import make_progress, print_comparison, refuse_broken_runs
-    from testbed.compare import CompareInterrupted, compare, split_policies
+    from cli.printing.comparison_lines import print_comparison, refuse_broken_runs
+    from cli.printing.progress_lines import comparing
     from testbed.compare import as_json as content_of
+    from testbed.compare import compare, split_policies
 
     policies = [policy for text in lists for policy in split_policies(text)]
-    try:
-        with make_progress() as progress:
-            comparison = compare(
-                topology,
-                policies,
-                repeats=repeats,
-                simulate=simulate,
-                duration_s=duration,
-                seed=seed,
-                out=out,
-                jobs=jobs,
-                backend=backend,
-                observer=progress,
-                include_unheld=include_unheld,
-            )
-    except CompareInterrupted as interrupted:
-        click.echo(str(interrupted), err=True)
-        click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
-        return interrupted.exit_code
+    with comparing() as progress:
+        comparison = compare(
+            topology, policies, repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, out=out,
+            jobs=jobs, backend=backend, observer=progress, include_unheld=include_unheld,
+        )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(comparison), indent=2))
     else:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.printing.columns import aligned, colour
+
 if TYPE_CHECKING:
     from testbed.doctor import Finding
 
@@ -38,13 +40,9 @@ def command(as_json: bool) -> None:
 
 
 def _print(findings: list[Finding]) -> None:
-    import os
-
-    colour = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
-    width = max(len(finding.name) for finding in findings)
+    rows: list[tuple[str, str, str]] = []
     for finding in findings:
-        state = click.style(f"{finding.state:<8}", fg=COLOURS[finding.state])
-        click.echo(f"{state}  {finding.name:<{width}}  {finding.detail}", color=colour)
-        for mark, text in (("=>", finding.means), ("->", finding.remedy)):
-            if text:
-                click.echo(f"{'':8}  {'':{width}}  {mark} {text}")
+        rows.append((finding.state, finding.name, finding.detail))
+        rows += [("", "", f"{mark} {text}") for mark, text in (("=>", finding.means), ("->", finding.remedy)) if text]
+    for (state, *_), line in zip(rows, aligned(rows, left=(0, 1, 2)), strict=True):
+        click.echo(click.style(state, fg=COLOURS.get(state)) + line[len(state) :], color=colour())

@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import click
 
 from node_agent.errors import TestbedError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Each verb lives in the module of its name and is called `command` there. The help texts stand here so that --help
 # loads none of them.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from cli.printing.columns import Lines, print_table
+from testbed.wording import number, side_by_side
 
+if TYPE_CHECKING:
     from node_agent.models import Bundle
     from node_agent.models.train import EpochReport
 
@@ -41,17 +42,13 @@ def list_models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": 1, "models": rows}, indent=2))
         return
-    cells = [
-        (
-            row["name"],
-            str(len(row["classes"])),
-            ", ".join(row["accuracy"]),
-            ", ".join(f"{accuracy:.3f}" for accuracy in row["accuracy"].values()),
-            str(row["samples"]),
+    lines = [["model", "classes", "exits after block", "accuracy of each exit", "samples"]]
+    for row in rows:
+        accuracies = ", ".join(number(accuracy, ".3f") for accuracy in row["accuracy"].values())
+        lines.append(
+            [row["name"], str(len(row["classes"])), ", ".join(row["accuracy"]), accuracies, str(row["samples"])]
         )
-        for row in rows
-    ]
-    _print_table(("model", "classes", "exits after block", "accuracy of each exit", "samples"), cells)
+    print_table(lines)
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
@@ -90,34 +87,26 @@ def profile(name: str, cut: tuple[int, ...], activation: str, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps(report, indent=2))
         return
-    _print_table(
-        ("stage", "blocks", "MFLOP", "in B", "out B", "weights B", "CPU ms", "GFLOP/s", "accuracy"),
-        [
-            (
-                str(row["stage"]),
-                row["blocks"],
-                f"{row['flop'] / 1e6:.2f}",
-                f"{row['input_bytes']}",
-                f"{row['output_bytes']}",
-                f"{row['parameters_bytes']}",
-                f"{row['cpu_s'] * 1e3:.3f}",
-                f"{row['flop'] / row['cpu_s'] / 1e9:.1f}",
-                f"{row['accuracy']:.3f}",
-            )
-            for row in report["stages"]
-        ],
-    )
-    _print_table(
-        ("threshold", "share leaving at each stage", "accuracy"),
-        [
-            (
-                f"{row['threshold']:.2f}",
-                " / ".join(f"{share:.1%}" for share in row["exit_share"]),
-                f"{row['accuracy']:.3f}",
-            )
-            for row in report["thresholds"]
-        ],
-    )
+    print_table(_stage_lines(report["stages"]), left=(1,))
+    print_table(_threshold_lines(report["thresholds"]), left=())
+
+
+def _stage_lines(stages: Sequence[Mapping[str, Any]]) -> Lines:
+    lines = [["stage", "blocks", "MFLOP", "in B", "out B", "weights B", "CPU ms", "GFLOP/s", "accuracy"]]
+    for row in stages:
+        sizes = (str(row[name]) for name in ("input_bytes", "output_bytes", "parameters_bytes"))
+        speed = number(row["flop"] / row["cpu_s"], ".1f", 1e-9)
+        figures = (number(row["cpu_s"], ".3f", 1e3), speed, number(row["accuracy"], ".3f"))
+        lines.append([str(row["stage"]), row["blocks"], number(row["flop"], ".2f", 1e-6), *sizes, *figures])
+    return lines
+
+
+def _threshold_lines(thresholds: Sequence[Mapping[str, Any]]) -> Lines:
+    lines = [["threshold", "share leaving at each stage", "accuracy"]]
+    for row in thresholds:
+        shares = side_by_side(row["exit_share"], ".1f", 1e2)
+        lines.append([number(row["threshold"], ".2f"), f"{shares} %", number(row["accuracy"], ".3f")])
+    return lines
 
 
 def _measure(bundle: Bundle, cut: tuple[int, ...], activation: str) -> dict[str, Any]:
@@ -191,27 +180,12 @@ def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:
         epoch_bar = bar.add_task("training", total=settings.epochs, loss="-")
 
         def show(report: EpochReport) -> None:
-            bar.update(epoch_bar, completed=report.epoch, loss=f"{report.loss:.3f}")
+            bar.update(epoch_bar, completed=report.epoch, loss=number(report.loss, ".3f"))
             if not console.is_terminal:
-                click.echo(f"epoch {report.epoch}/{report.epochs}: loss {report.loss:.3f}", err=True)
+                click.echo(f"epoch {report.epoch}/{report.epochs}: loss {number(report.loss, '.3f')}", err=True)
 
         train_model(out, settings, show)
     claim.release()
     accuracy = load_bundle(str(out)).card["accuracy"]["evaluation"]
-    shown = ", ".join(f"{value:.3f} after block {block}" for block, value in accuracy.items())
+    shown = ", ".join(f"{number(value, '.3f')} after block {block}" for block, value in accuracy.items())
     click.echo(f"{out}: accuracy of the exits on the evaluation images: {shown}")
-
-
-def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    for title in header:
-        table.add_column(title, justify="right" if title not in {"model", "blocks"} else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    # Piped into a file or another program there is no window to fit: nothing may be cut off.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.printing.columns import Lines, print_lines, print_table
 from cli.printing.summary_lines import outside_validation_text
-from cli.quantity import DURATION_HELP, seconds
+from cli.quantity import DURATION_HELP
+from cli.quantity import seconds as seconds_option
+from testbed.wording import milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from rich.console import Console
-
     from testbed.optimum.bound import Optimum, PlanFigures, SegmentOptimum
 
 PLANS_SHOWN = 8  # events are few, but where links follow traces, there is a plan for every slot
@@ -40,7 +38,7 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any.")
 @click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
-@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
+@click.option("--duration", metavar="TIME", callback=seconds_option, help=DURATION_HELP)
 @click.option(
     "--thresholds", metavar="search|C[,C...]", callback=_thresholds, default="search", show_default=True,
     help="Confidence thresholds (0 to 1, or never): the best, or one for all stages, or one for each but the last.",
@@ -78,19 +76,19 @@ def command(
 
 
 def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
-    """(label, text) by line, as `run_summary` prints them; `summary` is that of a run of the same scenario."""
+    """(label, text) by line, as `print_lines` prints them; `summary` is that of a run of the same scenario."""
     if optimum.overall is None:
         yield "Optimum", "none: no plan can serve what is offered"
     else:
         best = optimum.overall
         yield "Optimum", (
-            f"mean delay {_ms(best.mean_delay_s)} at accuracy {_percent(best.accuracy)}, "
-            f"utility {best.utility_s:.3f} s (model: no plan above {best.utility_bound_s:.3f} s)"
+            f"mean delay {_delay(best.mean_delay_s)} at accuracy {percent(best.accuracy)}, "
+            f"utility {seconds(best.utility_s)} (model: no plan above {seconds(best.utility_bound_s)})"
         )
     if (played := optimum.played) is not None:
         yield "", (
-            f"played: mean delay {_ms(played.mean_delay_s)} at accuracy {_percent(played.accuracy)}, "
-            f"utility {played.utility_s:.3f} s"
+            f"played: mean delay {_delay(played.mean_delay_s)} at accuracy {percent(played.accuracy)}, "
+            f"utility {seconds(played.utility_s)}"
         )
     for segment in optimum.unserved:
         yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
@@ -102,13 +100,13 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
     if beside["delay_over_played"] is not None:
         less_s = beside["utility_below_played_s"]
         yield "", (
-            f"this run: utility {abs(less_s):.3f} s {'below' if less_s >= 0 else 'above'} that, "
-            f"delay {beside['delay_over_played']:.2f} times as long"
+            f"this run: utility {seconds(abs(less_s))} {'below' if less_s >= 0 else 'above'} that, "
+            f"delay {number(beside['delay_over_played'], '.2f')} times as long"
         )
     if beside["delay_over_least"] is not None:
         yield "", (
-            f"its delay is {beside['delay_over_least']:.2f} times the least of any plan as accurate "
-            f"(model: {_ms(beside['least_delay_s'])})"
+            f"its delay is {number(beside['delay_over_least'], '.2f')} times the least of any plan as accurate "
+            f"(model: {_delay(beside['least_delay_s'])})"
         )
 
 
@@ -135,103 +133,78 @@ def run_beside(optimum: Optimum, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print(optimum: Optimum, summary: Mapping[str, Any] | None) -> None:
-    from cli.printing.summary_lines import print_lines
-
-    console = _console()
-    how = "thresholds searched for" if optimum.searched else "thresholds given"
-    console.print(f"{optimum.topology}: theta {optimum.theta_s:g} s, {how}", highlight=False)
-    _print_figures(console, optimum, summary)
+    print_table(_figure_lines(optimum, summary), title=_title(optimum), left=(0, 7))
     planned = [segment for segment in optimum.segments if segment.figures is not None and segment.weight > 0]
     for segment in planned[:PLANS_SHOWN]:
-        _print_plan(console, segment)
+        title = f"plan for {segment.begin_s:g}-{segment.end_s:g} s"
+        print_table(_plan_lines(segment), title=title, left=(0, 3))
     if len(planned) > PLANS_SHOWN:
-        console.print(f"({len(planned) - PLANS_SHOWN} more plans: --json shows them)", highlight=False)
+        click.echo(f"({len(planned) - PLANS_SHOWN} more plans: --json shows them)")
     print_lines(optimum_lines(optimum, summary))
 
 
-def _print_figures(console: Console, optimum: Optimum, summary: Mapping[str, Any] | None) -> None:
-    rows = []
+def _title(optimum: Optimum) -> str:
+    how = "thresholds searched for" if optimum.searched else "thresholds given"
+    return f"{optimum.topology}: theta {optimum.theta_s:g} s, {how}"
+
+
+def _figure_lines(optimum: Optimum, summary: Mapping[str, Any] | None) -> Lines:
+    lines = [["segment", "tasks", "delay", "at least", "accuracy", "utility", "at most", ""]]
     for segment in optimum.segments:
         span = f"{segment.begin_s:g}-{segment.end_s:g} s"
-        rows.append((span, f"{segment.weight:.0f}", *_cells(segment.figures), _state(segment)))
+        lines.append([span, number(segment.weight, ".0f"), *_cells(segment.figures), _state(segment)])
     whole = sum(segment.weight for segment in optimum.segments if segment.figures is not None)
     left = f"without {len(optimum.unserved)} of {len(optimum.segments)}" if optimum.unserved else ""
-    rows.append(("overall", f"{whole:.0f}", *_cells(optimum.overall), left))
+    lines.append(["overall", number(whole, ".0f"), *_cells(optimum.overall), left])
     if (played := optimum.played) is not None:
-        figures = (_ms(played.mean_delay_s), "", _percent(played.accuracy), _s(played.utility_s), "")
-        rows.append(("played", f"{played.tasks}", *figures, f"{played.times} times"))
+        figures = _cells_without_bounds(played.mean_delay_s, played.accuracy, played.utility_s)
+        lines.append(["played", str(played.tasks), *figures, f"{played.times} times"])
     if summary is not None:
-        figures = (_ms(summary["delay_s"]["mean"]), "", _percent(summary["accuracy"]), _s(summary["utility"]), "")
+        figures = _cells_without_bounds(summary["delay_s"]["mean"], summary["accuracy"], summary["utility"])
         counted = summary["tasks"].get("counted", summary["tasks"]["completed"])
-        rows.append((f"run: {summary['policy']}", f"{counted}", *figures, ""))
-    header = ("segment", "tasks", "delay", "at least", "accuracy", "utility", "at most", "")
-    _table(console, header, rows, left={"segment", ""})
+        lines.append([f"run: {summary['policy']}", str(counted), *figures, ""])
+    return lines
+
+
+def _cells_without_bounds(delay_s: float | None, accuracy: float | None, utility_s: float | None) -> tuple[str, ...]:
+    return _delay(delay_s), "", percent(accuracy), seconds(utility_s), ""
 
 
 def _cells(figures: PlanFigures | None) -> tuple[str, ...]:
     if figures is None:
         return ("-",) * 5
     return (
-        _ms(figures.mean_delay_s), _ms(figures.lower_bound_s), _percent(figures.accuracy),
-        _s(figures.utility_s), _s(figures.utility_bound_s),
+        _delay(figures.mean_delay_s), _delay(figures.lower_bound_s), percent(figures.accuracy),
+        seconds(figures.utility_s), seconds(figures.utility_bound_s),
     )  # fmt: skip
 
 
 def _state(segment: SegmentOptimum) -> str:
     if segment.figures is None:
         return segment.trouble
-    exits = " / ".join(f"{share:.0%}" for share in segment.exit_share)
-    return f"exits {exits}"
+    return f"exits {side_by_side(segment.exit_share, '.0f', 1e2)} %"
 
 
-def _print_plan(console: Console, segment: SegmentOptimum) -> None:
-    console.print(f"plan for {segment.begin_s:g}-{segment.end_s:g} s", highlight=False)
+def _plan_lines(segment: SegmentOptimum) -> Lines:
+    lines = [["node", "busy", "threshold", "offloads to"]]
     devices = [name for name in segment.plan if name not in segment.utilisation]
-    rows = [(name, "", "", _shares(segment.plan[name])) for name in devices[:DEVICES_SHOWN]]
+    lines += [[name, "", "", _shares(segment.plan[name])] for name in devices[:DEVICES_SHOWN]]
     if len(devices) > DEVICES_SHOWN:
-        rows.append((f"({len(devices) - DEVICES_SHOWN} more)", "", "", "--json shows them"))
+        lines.append([f"({len(devices) - DEVICES_SHOWN} more)", "", "", "--json shows them"])
     for name, utilisation in segment.utilisation.items():
         threshold = _threshold(segment.thresholds[name]) if name in segment.thresholds else ""
-        rows.append((name, f"{utilisation:.0%}", threshold, _shares(segment.plan.get(name, {}))))
-    _table(console, ("node", "busy", "threshold", "offloads to"), rows, left={"node", "offloads to"})
+        lines.append([name, percent(utilisation, ".0f"), threshold, _shares(segment.plan.get(name, {}))])
+    return lines
 
 
 def _threshold(threshold: float) -> str:
-    return f"{threshold:.3f}" if threshold <= 1 else "never"
+    return number(threshold, ".3f") if threshold <= 1 else "never"
 
 
 def _shares(row: Mapping[str, float]) -> str:
     ordered = sorted(row.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {share:.1%}" for name, share in ordered)
+    return ", ".join(f"{name} {percent(share)}" for name, share in ordered)
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    # Piped into a file or another program there is no window to fit: nothing may be cut off.
-    width = None if sys.stdout.isatty() else 200
-    return Console(width=width, no_color=bool(os.environ.get("NO_COLOR")) or None)
-
-
-def _table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: set[str]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    for title in header:
-        table.add_column(title, justify="left" if title in left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, highlight=False)
-
-
-def _ms(value_s: float | None) -> str:
-    return "-" if value_s is None else f"{value_s * 1e3:.1f} ms"
-
-
-def _s(value_s: float | None) -> str:
-    return "-" if value_s is None else f"{value_s:.3f} s"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.1f} %"
+def _delay(mean_s: float | None) -> str:
+    return milliseconds(mean_s, ".1f")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from cli.quantity import DURATION_HELP, seconds
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from cli.watch import MonitorChoice
     from testbed.network.emulated import BackendChoice
     from testbed.optimum.bound import Optimum
@@ -129,7 +128,8 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
         EmulationBroken: the emulation had to hold and did not; the summary has been printed.
     """
     from cli.optimum import optimum_lines
-    from cli.printing.summary_lines import print_lines, print_summary
+    from cli.printing.columns import print_lines
+    from cli.printing.summary_lines import print_summary
 
     if outcome.summary is not None:
         if as_json:
@@ -143,7 +143,7 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
         click.echo(f"interrupted; what was recorded is in {outcome.run_directory}", err=True)
         return 130
     if require_fidelity and outcome.report is not None:
-        from testbed.fidelity.assessment import refuse_broken
+        from testbed.fidelity.report import refuse_broken
 
         refuse_broken(outcome.report)
     return 0

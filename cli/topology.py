@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from node_agent.errors import InputError, TestbedError
+from testbed.wording import counted
 
-    from node_agent.errors import TestbedError
+if TYPE_CHECKING:
     from testbed.scenario import Scenario
 
 _TOO_LIVELY = (
@@ -33,7 +34,6 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
 
     Every problem is reported as file:line:column on stderr; the exit code is 3 if there is any.
     """
-    from node_agent.errors import InputError
     from testbed.optimum.predicted_overload import predicted_overloads
     from testbed.run.planning import check_topology
 
@@ -112,18 +112,14 @@ def _describe(scenario: Scenario) -> dict[str, Any]:
 def _summary(scenario: Scenario) -> str:
     facts = _describe(scenario)
     stages = "-".join(map(str, facts["servers_per_stage"]))
-    switches = f", {_counted(facts['switches'], 'switch', 'es')}" if facts["switches"] else ""
+    switches = f", {counted(facts['switches'], 'switch', 'es')}" if facts["switches"] else ""
     follow = ""
     if scenario.followers:
         following = sum(bool(link.traces) for link in scenario.links)
         verb = "follows" if following == 1 else "follow"
-        follow = f"; {_counted(following, 'link')} {verb} {', '.join(scenario.followers)}"
+        follow = f"; {counted(following, 'link')} {verb} {', '.join(scenario.followers)}"
         follow += f" ({scenario.link_changes_per_s:.1f} changes/s)"
     return (
-        f"{_counted(facts['devices'], 'device')}, {_counted(len(scenario.servers), 'server')} ({stages}){switches}, "
-        f"{_counted(facts['links'], 'link')}, {facts['tasks_per_s']:.1f} tasks/s for {scenario.duration_s:g} s{follow}"
+        f"{counted(facts['devices'], 'device')}, {counted(len(scenario.servers), 'server')} ({stages}){switches}, "
+        f"{counted(facts['links'], 'link')}, {facts['tasks_per_s']:.1f} tasks/s for {scenario.duration_s:g} s{follow}"
     )
-
-
-def _counted(number: int, what: str, plural: str = "s") -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}{plural}"

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.printing.columns import print_table
 from cli.quantity import DURATION_HELP, bit_rate, finite, seconds, share
+from testbed.wording import counted, milliseconds, number, percent
 
 if TYPE_CHECKING:
     from testbed.scenario import ArrivalProcess
-    from testbed.trace.link_trace import LinkTrace, TraceFormat
+    from testbed.trace.link_reading import TraceFormat
+    from testbed.trace.link_trace import LinkTrace
     from testbed.trace.workload import Arrival
 
 COUNTING_WINDOW_S = 1.0
@@ -93,12 +96,13 @@ def _inspect_workload(file: str, arrivals: list[Arrival], as_json: bool) -> None
         return
     whole = summary["all"]
     click.echo(
-        f"{whole['tasks']} tasks of {len(summary['devices'])} devices in {summary['span_s']:.1f} s, "
+        f"{whole['tasks']} tasks of {len(summary['devices'])} devices in {number(summary['span_s'], '.1f')} s, "
         f"{summary['samples']} different samples"
     )
-    click.echo(f"{'device':<16} {'tasks':>8} {'tasks/s':>9} {'burstiness':>11}")
+    lines = [["device", "tasks", "tasks/s", "burstiness"]]
     for name, row in (*summary["devices"].items(), ("all", whole)):
-        click.echo(f"{name:<16} {row['tasks']:>8} {row['rate_per_s']:>9.3f} {_number(row['dispersion']):>11}")
+        lines.append([name, str(row["tasks"]), number(row["rate_per_s"], ".3f"), number(row["dispersion"], ".2f")])
+    print_table(lines)
     click.echo(
         f"burstiness: variance over mean of the number of tasks in {COUNTING_WINDOW_S:g} s (1 for Poisson arrivals)"
     )
@@ -111,19 +115,18 @@ def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:
     if as_json:
         _print_json(file, found)
         return
-    steps = f"{found['steps']} step{'s'[: found['steps'] != 1]}"
-    click.echo(f"network trace of {found['duration_s']:g} s in {steps}")
+    click.echo(f"network trace of {found['duration_s']:g} s in {counted(found['steps'], 'step')}")
     if found["mean_rate_mbit_per_s"] is not None:
         click.echo(
             f"rate    mean {found['mean_rate_mbit_per_s']:.3f} Mbit/s, "
             f"{found['least_rate_mbit_per_s']:.3f} to {found['greatest_rate_mbit_per_s']:.3f}"
         )
-        click.echo(f"outage  {_percent(found['outage_share'], 1)} of the time, {found['longest_outage_s']:g} s at most")
-    if found["mean_delay_s"] is not None and found["greatest_delay_s"] is not None:
-        greatest_ms = found["greatest_delay_s"] * 1e3
-        click.echo(f"delay   mean {found['mean_delay_s'] * 1e3:.1f} ms, {greatest_ms:.1f} ms at most")
+        click.echo(f"outage  {percent(found['outage_share'])} of the time, {found['longest_outage_s']:g} s at most")
+    if found["mean_delay_s"] is not None:
+        mean, greatest = milliseconds(found["mean_delay_s"], ".1f"), milliseconds(found["greatest_delay_s"], ".1f")
+        click.echo(f"delay   mean {mean}, {greatest} at most")
     if found["mean_loss"] is not None:
-        click.echo(f"loss    mean {_percent(found['mean_loss'], 2)}")
+        click.echo(f"loss    mean {percent(found['mean_loss'], '.2f')}")
 
 
 @command.command()
@@ -133,7 +136,7 @@ def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:
 @click.option("--every", metavar="TIME", callback=seconds, help=_EVERY)
 def convert(file: str, out: str, form: TraceFormat | None, every: float | None) -> None:
     """Convert a network trace: mahimahi packet deliveries to a time series (CSV), or the other way round."""
-    from testbed.trace.link_trace import guess_format, parse_link_trace, read_bytes
+    from testbed.trace.link_reading import guess_format, parse_link_trace, read_bytes
 
     content = read_bytes(file)
     source_form = guess_format(content, file)
@@ -184,8 +187,9 @@ def generate_link(
 
     A TIME without a unit is seconds.
     """
+    from testbed.trace.link_reading import format_of_name, whole_step_s
     from testbed.trace.link_synthesis import Fading, synthesise
-    from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, format_of_name, whole_step_s
+    from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S
 
     fading = Fading(
         rate, variability=variability, coherence_s=coherence, outage_share=outages, outage_s=outage, delay_s=delay
@@ -215,11 +219,3 @@ def _write_link(out: str, trace: LinkTrace, form: TraceFormat) -> None:
 def _print_json(file: str, found: Mapping[str, object]) -> None:
     json.dump({"schema": 1, "file": file, **found}, sys.stdout, indent=2)
     click.echo()
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _percent(share: float | None, digits: int) -> str:
-    return "-" if share is None else f"{share * 100:.{digits}f} %"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.printing.comparison_lines import interval, number, print_table
-from cli.printing.summary_lines import print_lines
+from cli.printing.columns import Lines, print_lines, print_table
+from cli.printing.comparison_lines import estimated
+from testbed.wording import number
 
 if TYPE_CHECKING:
-    from cli.printing.comparison_lines import Lines
     from testbed.agree import Agreement, Apart, ComparedFigure, Decisions, NodeDecisions
 
 MOST_NODES = 5  # in the table of decisions: those that are furthest apart
@@ -21,10 +21,11 @@ def print_agreement(agreement: Agreement) -> None:
     """Print it to standard output: verdicts, then tables, drawn on a terminal and aligned text elsewhere."""
     print_lines(verdict_lines(agreement))
     click.echo()
-    print_table("", result_lines(agreement))
-    print_table("Where the time goes: mean of each step in ms, over the tasks that took it", step_lines(agreement))
+    print_table(result_lines(agreement))
+    title = "Where the time goes: mean of each step in ms, over the tasks that took it"
+    print_table(step_lines(agreement), title=title)
     if agreement.decisions is not None and (lines := decision_lines(agreement.decisions)):
-        print_table("Decisions: how far apart, beside how far each moves from slot to slot by itself", lines)
+        print_table(lines, title="Decisions: how far apart, beside how far each moves from slot to slot by itself")
     for note in agreement.notes:
         click.echo(f"note: {note}")
     click.echo(f"files: {agreement.directory}")
@@ -49,7 +50,7 @@ def result_lines(agreement: Agreement) -> Lines:
     lines = [["figure", "live", "simulated", "live - simulated", "live / simulated"]]
     for name in ("mean", "p50", "p95", "p99"):
         key = f"delay_{name}_s"
-        lines.append([f"{name} delay ms", *_cells(figures[key], ".1f", 1e3), interval(figures[key].ratio, ".3f")])
+        lines.append([f"{name} delay ms", *_cells(figures[key], ".1f", 1e3), estimated(figures[key].ratio, ".3f")])
     for name, key in (
         ("accuracy %", "accuracy"),
         *((f"exits at stage {stage} %", f"exit_share_{stage}") for stage in range(1, agreement.stages + 1)),
@@ -91,7 +92,7 @@ def _apart_cells(apart: Apart | None, form: str, factor: float) -> list[str]:
     if apart is None:
         return ["-", "-", "-"]
     moves = (number(moved, form, factor) for moved in (apart.live_moves, apart.simulated_moves))
-    return [interval(apart.apart.estimate, form, factor), *moves]
+    return [estimated(apart.apart.estimate, form, factor), *moves]
 
 
 def _apart(one: NodeDecisions) -> float:
@@ -102,4 +103,4 @@ def _apart(one: NodeDecisions) -> float:
 def _cells(figure: ComparedFigure, form: str, factor: float = 1.0) -> list[str]:
     """Live, simulated and their difference."""
     sides = (number(value, form, factor) for value in (figure.live, figure.simulated))
-    return [*sides, interval(figure.difference, form, factor)]
+    return [*sides, estimated(figure.difference, form, factor)]

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cli.printing.columns import LABEL_WIDTH, print_lines
+from testbed.wording import counted, milliseconds, number, percent, seconds
+
 WRONG_SPEED = 0.05  # a median service time off by more than this share is told
-LABEL_WIDTH = 11
 TEXT_WIDTH = 80 - LABEL_WIDTH
 UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -15,17 +17,6 @@ UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
 def print_summary(summary: Mapping[str, Any], run_directory: Path) -> None:
     """Print it to standard output."""
     print_lines(summary_lines(summary, run_directory))
-
-
-def print_lines(lines: Iterable[tuple[str, str]]) -> None:
-    """(label, text) by line to standard output: bold labels on a terminal, the same text without them elsewhere."""
-    import os
-
-    import click
-
-    colour = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
-    for label, text in lines:
-        click.echo(click.style(f"{label:<{LABEL_WIDTH}}", bold=True) + text, color=colour)
 
 
 def render_summary(summary: Mapping[str, Any], run_directory: Path) -> str:
@@ -43,7 +34,7 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
     yield from _figures(summary)
     yield from _fidelity(summary.get("fidelity", {}))
     if setup := summary.get("setup_s"):
-        yield "Set-up", ", ".join(f"{what} after {_number(after_s, '.1f')} s" for what, after_s in setup.items())
+        yield "Set-up", ", ".join(f"{what} after {seconds(after_s, '.1f')}" for what, after_s in setup.items())
     yield "Files", str(run_directory)
 
 
@@ -62,18 +53,18 @@ def _tasks(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _overload(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary.get("overloaded"):
-        outstanding_s = summary["outstanding_s"]
-        yield "Overload", f"tasks piled up: {outstanding_s:.1f} s of arrivals were outstanding when the workload ended;"
+        outstanding = seconds(summary["outstanding_s"], ".1f")
+        yield "Overload", f"tasks piled up: {outstanding} of arrivals were outstanding when the workload ended;"
         yield "", "the delays below tell how long the run was, not how good the plan is"
 
 
 def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     delay = summary["delay_s"]
-    yield "Delay", "   ".join(f"{name} {_milliseconds(delay[name])}" for name in ("mean", "p50", "p95", "p99"))
-    yield "Accuracy", _percent(summary["accuracy"])
-    yield "Exits", "   ".join(f"stage {stage} {_percent(share)}" for stage, share in summary["exit_share"].items())
+    yield "Delay", "   ".join(f"{name} {milliseconds(delay[name])}" for name in ("mean", "p50", "p95", "p99"))
+    yield "Accuracy", percent(summary["accuracy"])
+    yield "Exits", "   ".join(f"stage {stage} {percent(share)}" for stage, share in summary["exit_share"].items())
     theta = f" = {summary['theta_s']:g} s x accuracy - mean delay" if "theta_s" in summary else ""
-    yield "Utility", f"{_seconds(summary['utility'])}{theta}"
+    yield "Utility", f"{seconds(summary['utility'])}{theta}"
     if (warm_up_s := summary.get("warm_up_s", 0)) and "counted" in summary["tasks"]:
         yield "", f"(over the {summary['tasks']['counted']} tasks completed of those offered after {warm_up_s:g} s)"
 
@@ -117,7 +108,7 @@ def _expected(fidelity: Mapping[str, Any]) -> Iterator[str]:
     """The delays of an exact machine, and by how much of them the run's own are longer."""
     expected, off = fidelity.get("expected_delay_s"), fidelity.get("delay_off")
     if expected and off:
-        each = [f"{name} {_milliseconds(expected[name])} ({_percent(off[name], '+.1%')})" for name in expected]
+        each = [f"{name} {milliseconds(expected[name])} ({percent(off[name], '+.1f')})" for name in expected]
         yield f"expected: {'   '.join(each[:2])}"
         yield f"          {'   '.join(each[2:])}"
 
@@ -129,9 +120,9 @@ def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:
     loss = f"{dropped} frames lost that should not have been" if dropped else "no unwanted loss of frames"
     yield f"network ({backend}): {loss}"
     if relayed and _tells_lateness(backend):
-        worst_ms = _number(fidelity.get("worst_frame_lateness_s"), ".1f", 1e3)
-        share = _percent(late / relayed, ".2%")
-        yield f"frames over 1 ms late: {late} of {relayed} ({share}); the worst {worst_ms} ms"
+        worst = milliseconds(fidelity.get("worst_frame_lateness_s"), ".1f")
+        share = percent(late / relayed, ".2f")
+        yield f"frames over 1 ms late: {late} of {relayed} ({share}); the worst {worst}"
 
 
 def _tells_lateness(backend: str) -> bool:
@@ -146,21 +137,21 @@ def _paths(fidelity: Mapping[str, Any]) -> Iterator[str]:
     before = [(abs(p["measured_delay_s"] - p["delay_s"]), p) for p in paths if p["measured_delay_s"] is not None]
     if before:
         _, path = max(before, key=lambda pair: pair[0])
-        found_ms, asked_ms = (path[key] * 1e3 for key in ("measured_delay_s", "delay_s"))
-        yield f"worst path before: {_ends(path)}, {found_ms:.2f} ms for {asked_ms:g} ms"
+        found, asked = milliseconds(path["measured_delay_s"], ".2f"), milliseconds(path["delay_s"], "g")
+        yield f"worst path before: {_ends(path)}, {found} for {asked}"
     during = [(path["excess_p10_s"], path) for path in paths if path["excess_p10_s"] is not None]
     if during:
         excess_s, path = max(during, key=lambda pair: abs(pair[0]))
-        yield f"worst path during: {_ends(path)}, {excess_s * 1e3:+.2f} ms"
+        yield f"worst path during: {_ends(path)}, {milliseconds(excess_s, '+.2f')}"
 
 
 def _changes(fidelity: Mapping[str, Any]) -> Iterator[str]:
     """How late what the scenario changes was changed, if it changes anything."""
     if not (injected := (changes := fidelity.get("changes") or {}).get("injected")):
         return
-    late_ms, worst_ms = (_number(changes.get(key), ".1f", 1e3) for key in ("lateness_p99_s", "worst_lateness_s"))
+    late, worst = (milliseconds(changes.get(key), ".1f") for key in ("lateness_p99_s", "worst_lateness_s"))
     skipped = f", {changes['skipped']} steps of traces left out" if changes.get("skipped") else ""
-    yield f"changes injected: {injected}, 99 % at most {late_ms} ms late, the worst {worst_ms} ms{skipped}"
+    yield f"changes injected: {injected}, 99 % at most {late} late, the worst {worst}{skipped}"
 
 
 def _ends(path: Mapping[str, Any]) -> str:
@@ -171,44 +162,28 @@ def _compute(fidelity: Mapping[str, Any]) -> Iterator[str]:
     overruns = fidelity.get("compute_overruns") or 0
     ratio = fidelity.get("service_time_ratio_p50")
     if ratio is not None and abs(ratio - 1) > WRONG_SPEED:
-        yield f"compute: services took {ratio:.2f} times as long as the stated capacities say (median)"
+        yield f"compute: services took {number(ratio, '.2f')} times as long as the stated capacities say (median)"
     elif not overruns:
         yield "compute: every task was served in its emulated time"
     else:
-        yield f"compute: {overruns} {'tasks' if overruns > 1 else 'task'} took longer than emulated (overruns)"
+        yield f"compute: {counted(overruns, 'task')} took longer than emulated (overruns)"
     if timers := fidelity.get("timers"):
-        late, worst_ms = fidelity.get("timers_late") or 0, _number(fidelity.get("worst_timer_lateness_s"), ".1f", 1e3)
-        share = _percent(late / timers, ".2%")
-        yield f"timers over 1 ms late: {late} of {timers} ({share}); the worst {worst_ms} ms"
+        late, worst = fidelity.get("timers_late") or 0, milliseconds(fidelity.get("worst_timer_lateness_s"), ".1f")
+        share = percent(late / timers, ".2f")
+        yield f"timers over 1 ms late: {late} of {timers} ({share}); the worst {worst}"
 
 
 def _tasks_touched(fidelity: Mapping[str, Any]) -> Iterator[str]:
     if (late_s := fidelity.get("replay_lateness_p99_s")) is not None:
-        yield f"workload: 99 % of the tasks were offered at most {_number(late_s, '.1f', 1e3)} ms late"
+        yield f"workload: 99 % of the tasks were offered at most {milliseconds(late_s, '.1f')} late"
     if (share := fidelity.get("tasks_touched_share")) is not None:
-        yield f"tasks that this machine delayed: {_percent(share)}"
+        yield f"tasks that this machine delayed: {percent(share)}"
 
 
 def _host(fidelity: Mapping[str, Any]) -> Iterator[str]:
     share = fidelity.get("host_cpu_share")
-    agents_s, relay_s = (_number(fidelity.get(name), ".1f") for name in ("agents_cpu_s", "relay_cpu_s"))
-    yield f"this machine: {_percent(share, '.0%')} busy; CPU time: agents {agents_s} s, network {relay_s} s"
+    agents, relay = (seconds(fidelity.get(name), ".1f") for name in ("agents_cpu_s", "relay_cpu_s"))
+    yield f"this machine: {percent(share, '.0f')} busy; CPU time: agents {agents}, network {relay}"
     pressure = (fidelity.get("host") or {}).get("pressure_some_share")
     if pressure is not None:
-        yield f"processes waited for a processor {_percent(pressure, '.0%')} of the time"
-
-
-def _number(value: float | None, form: str, factor: float = 1.0) -> str:
-    return "-" if value is None else format(value * factor, form)
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1e3:.0f} ms"
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.3f} s"
-
-
-def _percent(value: float | None, form: str = ".1%") -> str:
-    return "-" if value is None else format(value, form).replace("%", " %")
+        yield f"processes waited for a processor {percent(pressure, '.0f')} of the time"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import Literal, TextIO
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from testbed.run.observer import RunObserver
+from testbed.run.observer import RunObserver, SilentObserver
 
 MonitorChoice = Literal["auto", "rich", "plain", "off"]
 
@@ -37,8 +35,6 @@ def make_observer(choice: MonitorChoice, stream: TextIO | None = None) -> Iterat
 
         yield PlainObserver(stream)
     else:
-        from testbed.run.observer import SilentObserver
-
         yield SilentObserver()
 
 

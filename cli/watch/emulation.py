@@ -1,14 +1,11 @@
 """Whether the emulation holds, in one line of figures and, where it does not, one for the reason."""
 
-from typing import TYPE_CHECKING
-
-from cli.watch.lines import Line, crop, percent, width_of
+from cli.watch.lines import Line, crop, width_of
 from cli.watch.state import ViewState
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import FidelityState
-    from testbed.fidelity.evidence import Evidence
-    from testbed.network import WatchedPath
+from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import FidelityState
+from testbed.network import WatchedPath
+from testbed.wording import milliseconds, percent
 
 STYLES = {"held": "green", "strained": "bold yellow", "broken": "bold red"}
 REASON_FROM = 20  # lines of the terminal that leave room for a reason
@@ -31,31 +28,31 @@ def emulation_lines(state: ViewState, width: int, height: int) -> list[Line]:
     return [line, [*crop([(f"  {reasons[0]}", "yellow")], width - len(more)), (more, "dim")]]
 
 
-def _figures(told: "FidelityState") -> list[tuple[str, str]]:
+def _figures(told: FidelityState) -> list[tuple[str, str]]:
     """What and how much, the most telling first: what does not fit on the line is left out."""
     evidence, host = told.report.evidence, told.host
     found = [
-        ("machine", f"{percent(host.cpu_share)} busy"),
-        ("waits", percent(host.pressure_some_share)),
+        ("machine", f"{percent(host.cpu_share, '.0f')} busy"),
+        ("waits", percent(host.pressure_some_share, ".0f")),
         ("late timers", f"{_share(evidence.late_timers, evidence.deadlines)}, frames {_late_frames(evidence)}"),
     ]
     worst = _worst_path(evidence)
     if worst is not None and worst.excess_p10_s is not None:
         # A probe of the quickest tenth has met none of the run's own traffic: what it lost, it lost to this machine.
-        excess_ms = worst.excess_p10_s / evidence.time_scale * 1e3
-        found += [("worst path", f"{excess_ms:+.1f} ms"), (worst.path[0], f"- {worst.path[-1]}")]
+        excess = milliseconds(worst.excess_p10_s / evidence.time_scale, "+.1f")
+        found += [("worst path", excess), (worst.path[0], f"- {worst.path[-1]}")]
     return found
 
 
-def _late_frames(evidence: "Evidence") -> str:
+def _late_frames(evidence: Evidence) -> str:
     network = evidence.network
     return "-" if network is None else _share(network.frames_late, network.frames_relayed)
 
 
-def _worst_path(evidence: "Evidence") -> "WatchedPath | None":
+def _worst_path(evidence: Evidence) -> WatchedPath | None:
     told = [path for path in evidence.watched if path.excess_p10_s is not None]
     return max(told, key=lambda path: abs(path.excess_p10_s or 0.0), default=None)
 
 
 def _share(part: int, whole: int) -> str:
-    return percent(part / whole if whole else None, ".1f")
+    return percent(part / whole if whole else None)

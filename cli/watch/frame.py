@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 from cli.watch.emulation import emulation_lines
-from cli.watch.lines import Frame, Line, beside, clock_text, crop, milliseconds, pad, percent, sparkline, width_of
+from cli.watch.lines import Frame, Line, beside, crop, pad, sparkline, width_of
 from cli.watch.nodes import full_height, least_height, node_table, table_width
 from cli.watch.state import WINDOW_S, Delays, ViewState
 from node_agent.records import EventKind
 from testbed.topology.event_kinds.registry import KINDS
+from testbed.wording import clock, percent, seconds, short_time
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_PER_S = 8
@@ -37,7 +38,7 @@ def _setting_up(state: ViewState, width: int) -> list[Line]:
         took_s = (state.clock() if end_s is None else end_s) - phase.began_s
         mark = (_spinner(state), "cyan") if end_s is None else ("✓", "green")
         progress = f"  {phase.progress}" if phase.progress and end_s is None else ""
-        time_text = f"  {took_s:.1f} s"
+        time_text = f"  {seconds(took_s, '.1f')}"
         words = crop([mark, (f" {phase.text}", ""), (progress, "")], max(0, width - len(time_text)))
         lines.append([*words, (time_text, "dim")])
     return lines
@@ -98,7 +99,7 @@ def _head(state: ViewState, width: int) -> list[Line]:
             note = f"{_spinner(state)} {state.phases[-1].text if state.phases else ''}"
         case _:
             assert_never(state.stage)
-    right: Line = [(f"{note}  ", "dim"), (f"{clock_text(state.now_s)} / {clock_text(scenario.duration_s)}", "bold")]
+    right: Line = [(f"{note}  ", "dim"), (f"{clock(state.now_s)} / {clock(scenario.duration_s)}", "bold")]
     counts: Line = [
         (f"{state.completed}", "bold"), (f" of {state.offered} tasks completed  ", ""),
         (f"{state.lost} lost", "bold red" if state.lost else "dim"), (f"  {state.in_flight} under way  ", ""),
@@ -141,11 +142,11 @@ def _figures(state: ViewState, width: int, height: int) -> list[Line]:
             lines[-1].append((f" {ends[0]}", "dim"))
         return lines
 
-    in_ms, in_percent = ("0", milliseconds(slowest_s)), (f"{floor * 100:.0f}", "100 %")
+    in_ms, in_percent = ("0", short_time(slowest_s)), (f"{floor * 100:.0f}", "100 %")
     return [
-        *curve_of("delay p50", milliseconds(now.p50_s), lambda at: at.p50_s, 0.0, slowest_s, in_ms, "blue"),
-        *curve_of("delay p95", milliseconds(now.p95_s), lambda at: at.p95_s, 0.0, slowest_s, in_ms, "magenta"),
-        *curve_of("accuracy", percent(now.accuracy, ".1f"), lambda at: at.accuracy, floor, 1.0, in_percent, "green"),
+        *curve_of("delay p50", short_time(now.p50_s), lambda at: at.p50_s, 0.0, slowest_s, in_ms, "blue"),
+        *curve_of("delay p95", short_time(now.p95_s), lambda at: at.p95_s, 0.0, slowest_s, in_ms, "magenta"),
+        *curve_of("accuracy", percent(now.accuracy), lambda at: at.accuracy, floor, 1.0, in_percent, "green"),
         _exit_shares(state, now, width),
     ]
 
@@ -156,7 +157,7 @@ def _exit_shares(state: ViewState, now: Delays, width: int) -> Line:
     for stage in range(1, state.scenario.stages + 1):
         share = now.exit_share.get(stage, 0.0) if now.completed else None
         line.append((f" stage {stage} ", "dim"))
-        line.append((f"{percent(share)} ", "bold"))
+        line.append((f"{percent(share, '.0f')} ", "bold"))
     note = f"(figures: last {WINDOW_S:g} s; curves: {state.bin_s:g} s a step)"
     return _justified(line, [(note, "dim")], width) if width_of(line) + len(note) < width else line
 

@@ -85,21 +85,3 @@ def sparkline(values: Iterable[float | None], low: float, high: float, rows: int
     return [
         "".join(EIGHTHS[min(8, max(0, height - 8 * row))] for height in heights) for row in range(rows - 1, -1, -1)
     ]
-
-
-def clock_text(seconds: float) -> str:
-    """Minutes and seconds."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """In ms up to ten seconds, else in s; - for None."""
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1e3:.0f} ms" if seconds < 9.9995 else f"{seconds:.1f} s"
-
-
-def percent(share: float | None, form: str = ".0f") -> str:
-    """In per cent; - for None."""
-    return "-" if share is None else f"{share * 100:{form}} %"

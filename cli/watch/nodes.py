@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cli.watch.lines import Line, bar, percent, width_of
+from cli.watch.lines import Line, bar, width_of
 from cli.watch.state import NodeView, ViewState
+from testbed.wording import number, percent
 
 MOST_OF_A_NAME = 16
 CELL = 4  # narrowest column of a probability
@@ -163,7 +164,7 @@ class _Columns:
     def _load(self, row: NodeRow, down: int) -> Line:
         share = sum(node.utilisation for node in row.up) / len(row.up)
         style = "green" if share < 0.7 else "yellow" if share < 0.9 else "red"
-        return [(bar(share, self.load), style), (f"{percent(share):>6}", "red" if down else "")]
+        return [(bar(share, self.load), style), (f"{percent(share, '.0f'):>6}", "red" if down else "")]
 
     def _receivers(self, block: Block) -> Sequence[str]:
         """Those with a column of their own; the others share the last one."""
@@ -181,7 +182,7 @@ class _Columns:
                 line.append((" " * self.cell, ""))
                 continue
             share = sum(rows.get(name, 0.0) for rows in decided for name in names) / len(decided)
-            text = "·" if share < SHOWN_SHARE else f"{share * 100:.0f}"
+            text = "·" if share < SHOWN_SHARE else number(share, ".0f", 1e2)
             style = "bold green" if share >= 0.5 else "green" if share >= 0.2 else "" if share >= SHOWN_SHARE else "dim"
             line.append((f"{text:>{self.cell}}", style))
         return line
@@ -195,12 +196,12 @@ def table_width(lines: Sequence[Line]) -> int:
 def _exits(row: NodeRow) -> str:
     served = sum(node.served for node in row.up)
     exits = sum((node.exit_share or 0.0) * node.served for node in row.up)
-    return percent(exits / served if served else None)
+    return percent(exits / served if served else None, ".0f")
 
 
 def _threshold(row: NodeRow) -> str:
     known = [node.threshold for node in row.up if node.threshold is not None]
-    return f"{sum(known) / len(known):.2f}" if known else "-"
+    return number(sum(known) / len(known) if known else None, ".2f")
 
 
 def _stages(state: ViewState) -> int:

@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from cli.watch.lines import percent
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import FidelityState
+from testbed.wording import milliseconds, percent
 
 PROGRESS_EVERY_S = 5.0  # real time
 PHASE_EVERY_S = 1.0
@@ -74,7 +72,7 @@ class PlainObserver:
         where = f" {told.node}:" if told.node else ""
         self._line(told.time_s, f"{told.kind}:{where} {told.detail}")
 
-    def fidelity(self, state: "FidelityState") -> None:
+    def fidelity(self, state: FidelityState) -> None:
         """How the emulation stands: a line only when the verdict has changed."""
         before = self._state.emulation
         self._state.fidelity(state)
@@ -92,17 +90,17 @@ class PlainObserver:
     def _progress(self) -> str:
         state, recent = self._state, self._state.recent()
         parts = [f"{state.completed}/{state.offered} completed", f"{state.lost} lost"]
-        if recent.mean_s is not None and recent.p95_s is not None and recent.accuracy is not None:
+        if recent.completed:
             parts += [
-                f"mean {recent.mean_s * 1e3:.0f} ms",
-                f"p95 {recent.p95_s * 1e3:.0f} ms",
-                f"accuracy {recent.accuracy * 100:.1f} %",
+                f"mean {milliseconds(recent.mean_s)}",
+                f"p95 {milliseconds(recent.p95_s)}",
+                f"accuracy {percent(recent.accuracy)}",
             ]
         else:
             parts.append("none completed lately")
         if state.emulation is not None:
             host = state.emulation.host
-            parts.append(f"emulation {state.emulation.report.verdict}, machine {percent(host.cpu_share)} busy")
+            parts.append(f"emulation {state.emulation.report.verdict}, machine {percent(host.cpu_share, '.0f')} busy")
         return ", ".join(parts)
 
     def _line(self, time_s: float, text: str) -> None:

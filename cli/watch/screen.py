@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.control import Control
@@ -16,11 +16,9 @@ from cli.watch.frame import draw
 from cli.watch.lines import Frame
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import FidelityState
 
 REFRESH_EVERY_S = 0.25
 REST_EVERY_S = 1.0  # where only the clock goes on: four pictures a second of a city at rest took 1 % of a core

@@ -5,14 +5,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from node_agent.records import DecisionRecord, EventKind, EventRecord, SampleRecord
+from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import FidelityState
 
 WINDOW_S = 10.0  # emulated time over which "now" is averaged
 BINS = 60  # points of a curve over the whole run
@@ -184,7 +182,7 @@ class ViewState:
             elif record.kind == "node-up":
                 node.up = True
 
-    def fidelity(self, state: "FidelityState") -> None:
+    def fidelity(self, state: FidelityState) -> None:
         """How the emulation stands."""
         self.emulation = state
 

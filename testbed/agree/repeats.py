@@ -13,9 +13,10 @@ from testbed.agree.recorded_pair import read_pair
 from testbed.agree.resampling import FEWEST_BLOCKS, FEWEST_REPEATS, ComparedFigure
 from testbed.agree.result_file import MARKER, write_file
 from testbed.compare.comparison import FEW_REPEATS, CompareInterrupted, check_rereadable, seeds_from
+from testbed.compare.execution import CompareObserver, Unobserved, run_in_turn
 from testbed.compare.recovery import read_tasks
 from testbed.compare.result_directory import new_directory, own
-from testbed.compare.runs import Ask, Cell, CompareObserver, Unobserved, is_complete, read_summary, run_in_turn
+from testbed.compare.runs import Ask, Cell, is_complete, read_summary
 from testbed.compare.specs import PolicySpec
 from testbed.compare.table import RunRow, row_of
 from testbed.live.experiment import require_root

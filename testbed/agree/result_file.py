@@ -27,16 +27,12 @@ Of decisions, `probabilities` and `thresholds` are {apart: {estimate, basis, uni
 mean absolute difference between live and simulated over slots, and how far each moves from slot to slot by itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from testbed.agree.agreement import Agreement
 from testbed.compare.result_directory import Marker
 from testbed.record.run_directory import write_json
-
-if TYPE_CHECKING:
-    from testbed.agree.agreement import Agreement
 
 MARKER = Marker("agree.json", kind="dtoee-agreement", schema=1, what="agreement")
 

@@ -5,23 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError, TestbedError
+from testbed.compare.execution import CompareObserver, Unobserved, default_jobs, run_in_turn, run_simulated
 from testbed.compare.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.result_directory import new_directory, own
 from testbed.compare.result_files import MARKER, write_files
-from testbed.compare.runs import (
-    Ask,
-    Cell,
-    CompareObserver,
-    Unobserved,
-    cells_of,
-    default_jobs,
-    is_complete,
-    manifests,
-    read_summary,
-    run_in_turn,
-    run_simulated,
-)
+from testbed.compare.runs import Ask, Cell, cells_of, is_complete, manifests, read_summary
 from testbed.compare.specs import PolicySpec, read_specs
 from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, row_of
 from testbed.live.experiment import require_root
@@ -84,10 +73,7 @@ def compare(
     if not simulate:
         require_root()
     specs = read_specs(policies)
-    if repeats < 1 or repeats * len(specs) > MAX_RUNS:
-        raise InputError(f"{repeats} repeats of {len(specs)} policies cannot be run", hint=f"1 to {MAX_RUNS} runs")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
+    _check_counts(repeats, len(specs), jobs)
     jobs = (jobs or default_jobs()) if simulate else 1
     check_rereadable(topology)
     with Interrupts() as interrupts:
@@ -95,10 +81,8 @@ def compare(
         seeds = seeds_from(first.scenario.seed, repeats)
         directory = out or new_directory(first, "compare")
         with own(directory, first.topology_text, MARKER):
-            duration_s = first.scenario.duration_s
-            ask = Ask(
-                topology, first.topology_sha256, duration_s, simulate, backend, first.link_traces_sha256
-            )  # fmt: skip
+            ask = Ask(topology, first.topology_sha256, first.scenario.duration_s, simulate, backend,
+                      first.link_traces_sha256)  # fmt: skip
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
@@ -106,14 +90,20 @@ def compare(
                 completed = _run(missing, ask, jobs, observer, interrupts)
             finally:  # the figures of what is complete, however it ends
                 present = [cell for cell in cells if is_complete(cell, ask)]
-                comparison = _gather(
-                    directory, first.scenario, ask, specs, seeds, present, include_unheld=include_unheld
-                )
+                comparison = _gather(directory, first.scenario, ask, specs, seeds, present,
+                                     include_unheld=include_unheld)  # fmt: skip
                 write_files(comparison)
         if interrupts.wanted or not completed:
             message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
             raise CompareInterrupted(message, directory=directory)
     return comparison
+
+
+def _check_counts(repeats: int, policies: int, jobs: int | None) -> None:
+    if repeats < 1 or repeats * policies > MAX_RUNS:
+        raise InputError(f"{repeats} repeats of {policies} policies cannot be run", hint=f"1 to {MAX_RUNS} runs")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
 
 
 def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver, interrupts: Interrupts) -> bool:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testbed.compare.intervals import Estimate
+from testbed.compare.result import Comparison
+from testbed.compare.table import PolicyFigures
 from testbed.record.run_directory import replace_file
+from testbed.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-
-    from testbed.compare.intervals import Estimate
-    from testbed.compare.result import Comparison
-    from testbed.compare.table import PolicyFigures
 
 WIDE_SPREAD = 6.0  # delays that differ by more than this factor are drawn on a logarithmic axis
 MARKERS = "osD^vP*X<>ph"
@@ -42,7 +41,7 @@ def draw(comparison: Comparison, path: Path) -> None:
     axes.set_axisbelow(True)
     repeats = len(comparison.seeds)
     axes.set_title(
-        f"{comparison.topology}: {comparison.mode}, {comparison.duration_s:g} s, {repeats} repeat{'s'[: repeats > 1]}",
+        f"{comparison.topology}: {comparison.mode}, {comparison.duration_s:g} s, {counted(repeats, 'repeat')}",
         fontsize="medium",
     )
     # Beside the axes: labels at the points would cover one another where policies lie close.

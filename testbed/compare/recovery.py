@@ -18,6 +18,7 @@ from testbed.record.reading import read_lines, read_recorded
 from testbed.record.run_directory import TASKS
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Event, Scenario
+from testbed.wording import counted
 
 Floats = npt.NDArray[np.float64]
 
@@ -151,7 +152,7 @@ def _in_words(events: Sequence[Event]) -> str:
     if len(events) <= 2:
         return ", ".join(event.in_words() for event in events)
     nouns = Counter(event.noun for event in events)
-    return ", ".join(f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in nouns.items())
+    return ", ".join(counted(count, noun) for noun, count in nouns.items())
 
 
 class _Means:

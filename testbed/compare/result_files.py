@@ -6,23 +6,18 @@
     compare.png           delay against accuracy
 """
 
-from __future__ import annotations
-
 import csv
 import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from testbed.compare.intervals import Estimate
+from testbed.compare.result import Comparison
 from testbed.compare.result_directory import Marker
+from testbed.compare.table import PolicyFigures, RunRow
 from testbed.record.run_directory import replace_file, write_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from testbed.compare.intervals import Estimate
-    from testbed.compare.result import Comparison
-    from testbed.compare.table import PolicyFigures, RunRow
 
 COMPARE_JSON, ROWS_CSV, SUMMARY_CSV, PICTURE = "compare.json", "compare.csv", "compare-summary.csv", "compare.png"
 MARKER = Marker(COMPARE_JSON, kind="dtoee-comparison", schema=1, what="comparison")

@@ -9,6 +9,7 @@ from testbed.doctor.finding import Finding
 from testbed.host.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.wording import milliseconds
 
 NAME = "trial network"
 DELAY_S = 0.010
@@ -62,7 +63,7 @@ def trial_network() -> Finding:
     return Finding(
         NAME,
         "ok",
-        f"round trip {trip_s * 1e3:.2f} ms over a link of {DELAY_S * 1e3:g} ms each way, "
+        f"round trip {milliseconds(trip_s, '.2f')} over a link of {milliseconds(DELAY_S, 'g')} each way, "
         f"{rate:.1f} of {RATE_MBIT_PER_S:g} Mbit/s ({numbers.backend}{priority})",
         figures={
             "backend": numbers.backend,

@@ -16,17 +16,10 @@ from testbed.expectation.causes import Cause
 from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
-from testbed.fidelity.assessment import (
-    VERDICTS,
-    Bounds,
-    FidelityReport,
-    assess,
-    bound_text,
-    level_of,
-    machine_signs,
-    percent,
-)
+from testbed.fidelity.assessment import Bounds, assess, bound_text, level_of, machine_signs
 from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import VERDICTS, FidelityReport
+from testbed.wording import counted, milliseconds, number, percent, rough_percent
 
 # Of the expected figure. Two per cent are a third of the 6 % by which the closest policies of the examples differ, and
 # twice what a quiet machine adds at delays of 100 ms; with ten, a comparison of most policies says nothing any more.
@@ -64,8 +57,8 @@ def _delays(figures: Sequence[DelayFigure]) -> Iterator[tuple[int, str]]:
         return
     level = level_of(abs(off[0].off), DELAY_OFF)
     texts = [
-        f"{figure.name} {1e3 * figure.emulated_s:.0f} ms for {1e3 * figure.expected_s:.0f} expected "
-        f"({figure.emulated_s / figure.expected_s - 1:+.0%})".replace("%", " %")
+        f"{figure.name} {milliseconds(figure.emulated_s)} for {number(figure.expected_s, '.0f', 1e3)} expected "
+        f"({percent(figure.emulated_s / figure.expected_s - 1, '+.0f')})"
         for figure in off
     ]
     yield level, f"delays are not those of an exact machine: {', '.join(texts)} ({bound_text(level, DELAY_OFF)})"
@@ -84,7 +77,7 @@ def _decisions(measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:
             if level := level_of(off, DECISIONS_OFF):
                 worst = max(slots, key=lambda each: each.links_off + each.speed_off)
                 where = f"most in slot {worst.slot}, at {worst.worst}"
-                yield level, f"decisions of {name} rested on {what} that were {percent(off)} off ({where})"
+                yield level, f"decisions of {name} rested on {what} that were {rough_percent(off)} off ({where})"
                 return
 
 
@@ -95,7 +88,6 @@ def _worth_naming(causes: Sequence[Cause]) -> Sequence[Cause]:
 
 
 def _cause_text(cause: Cause) -> str:
-    tasks = f"{cause.tasks} task{'s' if cause.tasks != 1 else ''}"
     when = f"from {cause.from_s:.1f} to {cause.until_s:.1f} s"
     carried = f"; it carried {cause.carried_mbit_per_s:.3g} Mbit/s" if cause.carried_mbit_per_s else ""
-    return f"{cause.name} held up {tasks} by {cause.late_s:.2g} s in all, {when}{carried}"
+    return f"{cause.name} held up {counted(cause.tasks, 'task')} by {cause.late_s:.2g} s in all, {when}{carried}"

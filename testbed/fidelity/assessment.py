@@ -1,26 +1,20 @@
-"""Did the emulation hold? A verdict with reasons, from all that is known about how a run was carried out.
+"""The verdict on an emulation, with reasons, from all that is known about how a run was carried out.
 
 What a user wants to know is whether the delays of the run are those of the emulated network, or partly those of the
 machine that emulated it. So everything is judged in emulated seconds, and against the delays that were asked for: a
 machine that is busy but meets its deadlines is no fault, and the same real lateness weighs less at a larger time scale.
-
-- held: what the machine added is within the noise of the measurement; the figures can be taken as they are.
-- strained: it shows, a little: differences of a few per cent between runs may come from the machine.
-- broken: it dominates somewhere; the figures describe this machine, too.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
-from node_agent.errors import TestbedError
 from testbed.fidelity.evidence import Evidence
-from testbed.fidelity.figures import figures_of
+from testbed.fidelity.report import VERDICTS, FidelityReport
 from testbed.host.load import HostUse
 from testbed.network import LinkStatistics, MeasuredPath, WatchedPath
+from testbed.wording import milliseconds, rough_percent, seconds
 
-Verdict = Literal["held", "strained", "broken", "unknown"]
-VERDICTS: tuple[Verdict, ...] = ("held", "strained", "broken")  # by level; without anything to judge: unknown
 Item = TypeVar("Item")
 Bounds = tuple[float, float]  # above the first: strained; above the second: broken
 
@@ -91,35 +85,6 @@ HIGH_PRESSURE = 0.25
 HIGH_STEAL = 0.02
 
 
-class EmulationBroken(TestbedError):
-    """The emulation did not hold, and the user wanted it to."""
-
-    exit_code = 5
-
-
-@dataclass(frozen=True, slots=True)
-class FidelityReport:
-    """The verdict, why (the gravest first, what explains it last), and what it rests on."""
-
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    evidence: Evidence
-    expectation: Mapping[str, object] = field(default_factory=dict)  # what holding the run against it gave
-
-    def as_dict(self) -> dict[str, object]:
-        """The `fidelity` of summary.json: times and rates emulated, CPU times real; numbers are finite, or None."""
-        judged = {"verdict": self.verdict, "reasons": list(self.reasons), **self.expectation}
-        return {**judged, **figures_of(self.evidence)}
-
-
-@dataclass(frozen=True, slots=True)
-class FidelityState:
-    """How the emulation of a run stands: the verdict so far, and the machine since the state before."""
-
-    report: FidelityReport
-    host: HostUse
-
-
 @dataclass(frozen=True, slots=True)
 class _Finding:
     """Something out of bounds: `level` is the place in VERDICTS that it calls for."""
@@ -140,16 +105,6 @@ def assess(evidence: Evidence) -> FidelityReport:
     return FidelityReport(VERDICTS[level], (*(found.text for found in findings), *causes), evidence)
 
 
-def refuse_broken(report: FidelityReport) -> None:
-    """Raise EmulationBroken if that is the verdict, or if there was nothing to judge."""
-    if report.verdict == "broken":
-        hint = "a larger time_scale, fewer nodes or a less busy machine"
-        raise EmulationBroken(f"the emulation did not hold: {report.reasons[0]}", hint=hint)
-    if report.verdict == "unknown":
-        hint = "a longer run, or less load: tasks must be completed after the warm-up"
-        raise EmulationBroken(f"whether the emulation held is unknown: {report.reasons[0]}", hint=hint)
-
-
 def level_of(value: float, bounds: Bounds) -> int:
     """The place in VERDICTS of a figure. One that is not a number is beyond every bound, not below the first."""
     return sum(not value <= bound for bound in bounds)
@@ -157,18 +112,18 @@ def level_of(value: float, bounds: Bounds) -> int:
 
 def bound_text(level: int, bounds: Bounds) -> str:
     """The bound that was exceeded, in words."""
-    return f"bound {percent(bounds[level - 1])}"
+    return f"bound {rough_percent(bounds[level - 1])}"
 
 
 def _tasks(evidence: Evidence) -> Iterator[_Finding]:
     tasks = evidence.tasks
     touched, added = tasks.touched_share, tasks.added_share
     if touched is not None and tasks.touched >= FEWEST_TOUCHED and (level := level_of(touched, TOUCHED_TASKS)):
-        text = f"{percent(touched)} of the tasks were delayed by this machine ({bound_text(level, TOUCHED_TASKS)})"
-        yield _Finding(level, text)
+        text = f"{rough_percent(touched)} of the tasks were delayed by this machine"
+        yield _Finding(level, f"{text} ({bound_text(level, TOUCHED_TASKS)})")
     if added is not None and tasks.touched >= FEWEST_ADDED and (level := level_of(added, ADDED_DELAY)):
-        text = f"{percent(added)} of the tasks' delay is this machine's lateness ({bound_text(level, ADDED_DELAY)})"
-        yield _Finding(level, text)
+        text = f"{rough_percent(added)} of the tasks' delay is this machine's lateness"
+        yield _Finding(level, f"{text} ({bound_text(level, ADDED_DELAY)})")
 
 
 def _delays_before(evidence: Evidence) -> Iterator[_Finding]:
@@ -181,8 +136,9 @@ def _delays_before(evidence: Evidence) -> Iterator[_Finding]:
         return error_s, (strained + allowed, broken + allowed)
 
     def text_of(path: MeasuredPath, bound: float) -> str:
-        asked, found = (1e3 * (value or 0.0) / evidence.time_scale for value in (path.delay_s, path.measured_delay_s))
-        return f"{_name(path.path)} took {found:.1f} ms instead of {asked:.1f} ms (bound {bound * 1e3:.1f} ms off)"
+        times_s = ((value or 0.0) / evidence.time_scale for value in (path.delay_s, path.measured_delay_s))
+        asked, found, most = (milliseconds(time_s, ".1f") for time_s in (*times_s, bound))
+        return f"{_name(path.path)} took {found} instead of {asked} (bound {most} off)"
 
     def lost_of(path: MeasuredPath) -> tuple[float, Bounds] | None:
         return (path.probes_lost / path.probes_sent, PROBES_LOST) if path.probes_lost >= FEWEST_LOST else None
@@ -208,7 +164,8 @@ def _rates_before(evidence: Evidence) -> Iterator[_Finding]:
         asked, found = (
             (value or 0.0) * evidence.time_scale for value in (path.rate_mbit_per_s, path.measured_rate_mbit_per_s)
         )
-        return f"{_name(path.path)} carried {found:.3g} Mbit/s instead of {asked:.3g} (bound {percent(bound)} off)"
+        carried = f"carried {found:.3g} Mbit/s instead of {asked:.3g}"
+        return f"{_name(path.path)} {carried} (bound {rough_percent(bound)} off)"
 
     yield from _worst(evidence.measured, error_of, text_of, "before the run, ")
 
@@ -226,8 +183,8 @@ def _links_during(evidence: Evidence) -> Iterator[_Finding]:
             watched.append((path, off_s, (strained + chance_s, broken + chance_s)))
 
     def text_of(path: tuple[WatchedPath, float, Bounds], bound_s: float) -> str:
-        how = f"{abs(path[1]) * 1e3:.1f} ms {'slower' if path[1] > 0 else 'faster'} than asked"
-        return f"{_name(path[0].path)} was {how} (bound {bound_s * 1e3:.1f} ms)"
+        how = f"{milliseconds(abs(path[1]), '.1f')} {'slower' if path[1] > 0 else 'faster'} than asked"
+        return f"{_name(path[0].path)} was {how} (bound {milliseconds(bound_s, '.1f')})"
 
     yield from _worst(watched, lambda path: (abs(path[1]), path[2]), text_of, "during the run, ")
 
@@ -263,9 +220,9 @@ def _lost_on_a_path(evidence: Evidence) -> Iterator[_Finding]:
 
     def text_of(path: WatchedPath, bound: float) -> str:
         stated = evidence.outlook.loss_of(path.path)
-        asked = f", and {percent(stated)} should be" if stated else ""
+        asked = f", and {rough_percent(stated)} should be" if stated else ""
         where = f"from {path.path[0]} to {path.path[-1]}"
-        return f"{path.lost} of {path.probes} probes {where} were lost{asked} (bound {percent(bound)})"
+        return f"{path.lost} of {path.probes} probes {where} were lost{asked} (bound {rough_percent(bound)})"
 
     yield from _worst(evidence.watched, share_of, text_of, "during the run, ")
 
@@ -276,7 +233,7 @@ def _lost_during(evidence: Evidence) -> Iterator[_Finding]:
     sound = [path for path in evidence.watched if path.path not in lossy and not evidence.outlook.loses(path.path)]
     lost, sent = sum(path.lost for path in sound), sum(path.probes for path in sound)
     if sent >= FEWEST_PROBES and lost >= FEWEST_LOST and (level := level_of(lost / sent, PROBES_LOST)):
-        share = percent(lost / sent)
+        share = rough_percent(lost / sent)
         yield _Finding(level, f"{share} of the probes during the run were lost ({bound_text(level, PROBES_LOST)})")
 
 
@@ -288,17 +245,17 @@ def _frames(evidence: Evidence) -> Iterator[_Finding]:
         # What no room was for was never relayed.
         dropped = network.frames_dropped / max(network.frames_relayed, network.frames_dropped)
         if level := level_of(dropped, DROPPED_FRAMES):
-            text = f"{percent(dropped)} of the frames were dropped by the emulation"
+            text = f"{rough_percent(dropped)} of the frames were dropped by the emulation"
             yield _Finding(level, f"{text} ({bound_text(level, DROPPED_FRAMES)})")
     late = _late_links(evidence)
     share = sum(link.late or 0 for link in late) / max(FEWEST_FRAMES, network.frames_relayed)
     if level := level_of(share, LATE_FRAMES):
         worst = max(late, key=lambda link: link.lateness_p99_s or 0.0)
-        worst_ms = 1e3 * (worst.lateness_p99_s or 0.0) / evidence.time_scale
+        worst_late = milliseconds((worst.lateness_p99_s or 0.0) / evidence.time_scale, ".1f")
         yield _Finding(
             level,
-            f"{percent(share)} of the frames were sent over 1 ms late ({bound_text(level, LATE_FRAMES)}); "
-            f"{_name(worst.ends)}: 1 % by more than {worst_ms:.1f} ms",
+            f"{rough_percent(share)} of the frames were sent over 1 ms late ({bound_text(level, LATE_FRAMES)}); "
+            f"{_name(worst.ends)}: 1 % by more than {worst_late}",
         )
 
 
@@ -307,8 +264,8 @@ def _worst_link(evidence: Evidence) -> Iterator[_Finding]:
         return (link.late or 0) / link.frames, LATE_FRAMES_OF_A_LINK
 
     def text_of(link: LinkStatistics, bound: float) -> str:
-        share = percent((link.late or 0) / link.frames)
-        return f"{share} of the frames from {link.ends[0]} to {link.ends[1]} were late (bound {percent(bound)})"
+        share = rough_percent((link.late or 0) / link.frames)
+        return f"{share} of the frames from {link.ends[0]} to {link.ends[1]} were late (bound {rough_percent(bound)})"
 
     yield from _worst(_late_links(evidence), error_of, text_of)
 
@@ -334,13 +291,14 @@ def _changes(evidence: Evidence) -> Iterator[_Finding]:
     if step_s is not None and latest_s is not None and changes.injected >= FEWEST_CHANGES:
         bounds = (max(LATE_STEP[0] * step_s, LATE_STEP_S[0]), max(LATE_STEP[1] * step_s, LATE_STEP_S[1]))
         if level := level_of(latest_s, bounds):
-            text = f"1 % of the changes came over {latest_s * 1e3:.0f} ms late (bound {bounds[level - 1] * 1e3:.0f} ms)"
-            yield _Finding(level, f"{text}; a step of the network traces lasts {step_s * 1e3:.0f} ms")
+            latest, most, step = map(milliseconds, (latest_s, bounds[level - 1], step_s))
+            text = f"1 % of the changes came over {latest} late (bound {most})"
+            yield _Finding(level, f"{text}; a step of the network traces lasts {step}")
     if level := level_of(changes.worst_s or 0.0, LATE_CHANGE_S):
-        text = f"a change of the scenario came {changes.worst_s or 0.0:.2f} s late"
+        text = f"a change of the scenario came {seconds(changes.worst_s or 0.0, '.2f')} late"
         yield _Finding(level, f"{text} (bound {LATE_CHANGE_S[level - 1]:g} s)")
     if changes.skipped + changes.injected >= FEWEST_CHANGES and (level := level_of(skipped, SKIPPED_STEPS)):
-        text = f"{percent(skipped)} of the network traces' steps were left out for want of time"
+        text = f"{rough_percent(skipped)} of the network traces' steps were left out for want of time"
         yield _Finding(level, f"{text} ({bound_text(level, SKIPPED_STEPS)})")
 
 
@@ -365,13 +323,13 @@ def _timers(evidence: Evidence) -> Iterator[_Finding]:
         return
     share = evidence.late_timers / evidence.deadlines
     if level := level_of(share, LATE_TIMERS):
-        text = f"{percent(share)} of the agents' timers fired over 1 ms late"
+        text = f"{rough_percent(share)} of the agents' timers fired over 1 ms late"
         yield _Finding(level, f"{text} ({bound_text(level, LATE_TIMERS)})")
 
 
 def _silence(evidence: Evidence) -> Iterator[_Finding]:
     def text_of(silence: tuple[str, float], bound_s: float) -> str:
-        return f"the agent of {silence[0]} told nothing for {silence[1]:.1f} s (bound {bound_s:g} s)"
+        return f"the agent of {silence[0]} told nothing for {seconds(silence[1], '.1f')} (bound {bound_s:g} s)"
 
     yield from _worst(evidence.silences_s.items(), lambda silence: (silence[1], SILENCE_S), text_of)
 
@@ -380,11 +338,11 @@ def machine_signs(host: HostUse) -> Iterator[str]:
     """Signs that the machine had too much to do, in words."""
     signs = []
     if (host.cpu_share or 0.0) > BUSY_HOST:
-        signs.append(f"{percent(host.cpu_share or 0.0)} of its processors' time was in use")
+        signs.append(f"{rough_percent(host.cpu_share or 0.0)} of its processors' time was in use")
     if (host.pressure_some_share or 0.0) > HIGH_PRESSURE:
-        signs.append(f"processes waited for one {percent(host.pressure_some_share or 0.0)} of the time")
+        signs.append(f"processes waited for one {rough_percent(host.pressure_some_share or 0.0)} of the time")
     if (host.steal_share or 0.0) > HIGH_STEAL:
-        signs.append(f"{percent(host.steal_share or 0.0)} was taken by its hypervisor")
+        signs.append(f"{rough_percent(host.steal_share or 0.0)} was taken by its hypervisor")
     if signs:
         yield f"this machine is the likely cause: {', '.join(signs)}"
 
@@ -418,8 +376,3 @@ def _and_more(count: int) -> str:
 
 def _name(path: tuple[str, ...]) -> str:
     return " - ".join((path[0], path[-1]))
-
-
-def percent(share: float) -> str:
-    """A share in words."""
-    return f"{share * 100:.2g} %" if share < 0.0995 else f"{share * 100:.0f} %"

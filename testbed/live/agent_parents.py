@@ -37,7 +37,7 @@ from node_agent.wire import Tensor, TensorForm
 from testbed.host.namespaces import join_namespace
 
 if TYPE_CHECKING:
-    from node_agent.models.network import SubModel
+    from node_agent.models.network import SubModel  # needs torch, which the devices' parent does without
 
 
 class LoadModel(Struct, frozen=True, tag="load"):

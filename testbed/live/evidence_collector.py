@@ -8,8 +8,9 @@ from statistics import median
 from node_agent.records import EventRecord, SampleRecord
 from testbed.expectation import RELAY, Findings, Stall
 from testbed.expectation.verdict import judge
-from testbed.fidelity.assessment import FidelityReport, FidelityState, assess
+from testbed.fidelity.assessment import assess
 from testbed.fidelity.evidence import ChangeTally, Evidence, LinkOutlook, NodeLoad, TaskTally
+from testbed.fidelity.report import FidelityReport, FidelityState
 from testbed.host.load import HostMeter, HostUse
 from testbed.live.stopped_processes import Standing
 from testbed.network import DelayWatch, EmulatedNetwork, MeasuredPath, NetworkError, NetworkStatistics, WatchedPath

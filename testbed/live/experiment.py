@@ -2,15 +2,16 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.records import EventKind, EventRecord
 from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.expectation.verdict import judge
-from testbed.fidelity.assessment import FidelityReport, assess, refuse_broken
+from testbed.fidelity.assessment import assess
 from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import FidelityReport, refuse_broken
 from testbed.host.cpu_quota import CpuCgroup
 from testbed.host.ledger import Ledger
 from testbed.host.rootless import refuse_quota
@@ -98,11 +99,7 @@ class Experiment:
         stack.callback(launcher.stop)
         # It warms up while the network is being built.
         launcher.begin(scenario.model, measure_cpu=scenario.compute == "quota")
-        self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
-        network = EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
-        stack.callback(network.stop)
-        network.build(self._observer.progress)
-        self._lap("network")
+        network = self._build_network(stack, ledger)
         warm = self._costs(launcher)
         self._check_servers(warm)
         cgroups = self._make_cgroups(warm, ledger)
@@ -148,21 +145,34 @@ class Experiment:
         launcher.open_gate()
         live.wait_ready(READY_TIMEOUT_S + scenario.time_scale * timeouts(scenario, warm.input_forms).probe_s)
         self._lap("agents")
-        recorder.describe(
-            backends={"network": network.backend, "compute": scenario.compute},
-            sub_models=sub_model_facts(warm.profiles),
-            setup_s=self._setup_s,
-            nodes={
-                node: {"address": network.address(node), "namespace": network.namespace_path(node)}
-                for node in configs
-            },
-        )
+        self._describe(recorder, network, warm, configs)
         interrupts.deferred = True
         try:
             return live.run(interrupts)
         finally:
             self._observer.phase("ending: agents stop, the network is taken down")
             self._end(live, self._accounts, witness, launcher)
+
+    def _build_network(self, stack: ExitStack, ledger: Ledger) -> EmulatedNetwork:
+        plan, scenario = self._plan, self._plan.scenario
+        self._observer.phase(f"building the network: {len(scenario.node_names)} nodes, {len(scenario.links)} links")
+        network = EmulatedNetwork(scenario, run_id=plan.run_id, ledger=ledger, backend=plan.backend)
+        stack.callback(network.stop)
+        network.build(self._observer.progress)
+        self._lap("network")
+        return network
+
+    def _describe(self, recorder: Recorder, network: EmulatedNetwork, warm: Warm, nodes: Iterable[str]) -> None:
+        """Write into the manifest what was built."""
+        recorder.describe(
+            backends={"network": network.backend, "compute": self._plan.scenario.compute},
+            sub_models=sub_model_facts(warm.profiles),
+            setup_s=self._setup_s,
+            nodes={
+                node: {"address": network.address(node), "namespace": network.namespace_path(node)}
+                for node in nodes
+            },
+        )
 
     def _costs(self, launcher: Launcher) -> Warm:
         """What the sub-models cost: at once, or when they are loaded where a quota needs their processor time, too."""

@@ -43,6 +43,7 @@ from testbed.scenario import Scenario
 from testbed.simulation.transfers import outside_validation
 from testbed.sizes import largest_task_bytes
 from testbed.trace.workload import Arrival, generate
+from testbed.wording import percent
 
 SCHEMA = 1
 ROUNDING = 1e-9  # of a mean delay, below which a difference says nothing
@@ -260,9 +261,8 @@ class _Solver:
         start = [float(values[0]) for values in self._last.thresholds] if self._last else None
         uniform = search.run(start, self._rows_before(model))
         if uniform is None:
-            utilisation = search.least_utilisation()
-            trouble = f"overloaded: the busiest server or link would have to work {utilisation:.0%} of the time"
-            return _unserved(trouble), None
+            busy = percent(search.least_utilisation(), ".0f")
+            return _unserved(f"overloaded: the busiest server or link would have to work {busy} of the time"), None
         self._last = uniform
         best = search.refine(uniform)
         return self._optimum(search, uniform, best), best

@@ -15,7 +15,7 @@ Decision: results queue nowhere, since they are small, and neither do control me
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -217,27 +217,12 @@ def flow_model(
     Raises:
         CutOff: a device that offers tasks reaches no living chain of servers.
     """
-    ways = ways or Ways(scenario)
     names, receivers = _living(scenario, down)
-    shapes = {
-        (end, number): shape
-        for number, link in enumerate(scenario.links)
-        for end, shape in zip(link.ends, link.shapes, strict=True)
-    }
+    routes = _Routes(scenario, ways or Ways(scenario), capacities_only=capacities_only)
     capacity = {server.name: server.capacity_flop_per_s for server in scenario.servers}
     rate = {device.name: device.rate_per_s for device in scenario.devices}
-    lateness_of: dict[tuple[str, str], Transfers] = {}
-
-    def late_of(sender: str, receiver: str, route: Sequence[LinkShape], byte_count: int) -> Transfers | None:
-        if capacities_only:
-            return Transfers((0.0,), most_byte_per_s(route, scenario.time_scale) / byte_count)
-        found = lateness(route, byte_count, scenario.time_scale)
-        if found is not None:
-            lateness_of[sender, receiver] = found
-        return found
-
     tiers = tuple(
-        _tier(names[h], names[h + 1], receivers, ways, shapes, task_bytes(h + 1, profiles[h].input_bytes), late_of)
+        _tier(names[h], names[h + 1], receivers, routes, task_bytes(h + 1, profiles[h].input_bytes))
         for h in range(scenario.stages)
     )
     network = StagedNetwork(
@@ -250,18 +235,11 @@ def flow_model(
         overload=NO_PENALTY,
         table=table,
     )
-
-    def back_s(device: str, server: str, stage: int) -> float:
-        route = [shapes[hop] for hop in ways.hops(server, device)]
-        size = result_bytes(stage)
-        late = late_of(server, device, route, size)
-        return transfer_s(route, size) + (late.mean_late_s if late else 0.0)
-
     return_s = tuple(
-        np.array([[back_s(device, server, h) for device in names[0]] for server in names[h]])
+        np.array([[routes.transfer(server, device, result_bytes(h))[0] for device in names[0]] for server in names[h]])
         for h in range(1, scenario.stages + 1)
     )
-    return FlowModel(network, names, return_s, lateness_of)
+    return FlowModel(network, names, return_s, routes.late)
 
 
 def staged_network(scenario: Scenario, bundle: Bundle) -> StagedNetwork:
@@ -294,16 +272,44 @@ def _living(
     return (tuple(offering), *(tuple(stage) for stage in stages)), receivers
 
 
+class _Routes:
+    """What messages need from node to node; `late` collects what loss and jitter do, by sender and receiver."""
+
+    def __init__(self, scenario: Scenario, ways: Ways, *, capacities_only: bool) -> None:
+        self.late: dict[tuple[str, str], Transfers] = {}
+        self._ways = ways
+        self._time_scale = scenario.time_scale
+        self._capacities_only = capacities_only
+        self._shapes = {
+            (end, number): shape
+            for number, link in enumerate(scenario.links)
+            for end, shape in zip(link.ends, link.shapes, strict=True)
+        }
+
+    def transfer(self, sender: str, receiver: str, byte_count: int) -> tuple[float, float]:
+        """What a message needs on the mean when nothing waits [s], and how many get through at most [1/s]."""
+        shapes = [self._shapes[hop] for hop in self._ways.hops(sender, receiver)]
+        needs_s, rate_per_s = transfer_s(shapes, byte_count), slowest_byte_per_s(shapes) / byte_count
+        late = self._lateness(shapes, byte_count)
+        if late is None:
+            return needs_s, rate_per_s
+        if not self._capacities_only:
+            self.late[sender, receiver] = late
+        return needs_s + late.mean_late_s, min(rate_per_s, late.rate_per_s)
+
+    def _lateness(self, shapes: Sequence[LinkShape], byte_count: int) -> Transfers | None:
+        if self._capacities_only:
+            return Transfers((0.0,), most_byte_per_s(shapes, self._time_scale) / byte_count)
+        return lateness(shapes, byte_count, self._time_scale)
+
+
 def _tier(
     offloaders: Sequence[str],
     servers: Sequence[str],
     receivers: Mapping[str, tuple[str, ...]],
-    ways: Ways,
-    shapes: Mapping[tuple[str, int], LinkShape],
+    routes: _Routes,
     byte_count: int,
-    late_of: Callable[[str, str, Sequence[LinkShape], int], Transfers | None],
 ) -> Tier:
-    """`shapes` by the sending end and the number of the link."""
     index = {name: number for number, name in enumerate(servers)}
     chosen = [[name for name in receivers[offloader] if name in index] for offloader in offloaders]
     size = (len(offloaders), max(len(names) for names in chosen))
@@ -312,11 +318,6 @@ def _tier(
     needs_s, rate_per_s = np.zeros(size), np.full(size, np.inf)
     for i, (offloader, names) in enumerate(zip(offloaders, chosen, strict=True)):
         for k, name in enumerate(names):
-            route = [shapes[hop] for hop in ways.hops(offloader, name)]
             place[i, k], exists[i, k] = index[name], True
-            needs_s[i, k] = transfer_s(route, byte_count)
-            rate_per_s[i, k] = slowest_byte_per_s(route) / byte_count
-            if late := late_of(offloader, name, route, byte_count):
-                needs_s[i, k] += late.mean_late_s
-                rate_per_s[i, k] = min(rate_per_s[i, k], late.rate_per_s)
+            needs_s[i, k], rate_per_s[i, k] = routes.transfer(offloader, name, byte_count)
     return Tier(receivers=place, exists=exists, transfer_s=needs_s, link_rate_per_s=rate_per_s)

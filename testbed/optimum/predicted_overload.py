@@ -9,6 +9,7 @@ from testbed.network.routes import Ways
 from testbed.optimum.flow_model import CutOff, FlowModel, flow_model, segments
 from testbed.optimum.flow_programme import FlowProgramme
 from testbed.scenario import Scenario
+from testbed.wording import percent
 
 
 def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
@@ -44,17 +45,17 @@ def _by_segment(scenario: Scenario, bundle: Bundle) -> Iterator[tuple[float, flo
         if least >= 1:
             said = (
                 "tasks will pile up: even with all of them leaving at the first exit, the "
-                f"busiest server or link would have to work {least:.0%} of the time"
+                f"busiest server or link would have to work {percent(least, '.0f')} of the time"
             )
         elif stated >= 1:
             shown = f"{threshold:g}" if threshold <= 1 else NEVER_WORD
             said = (
                 f"tasks will pile up at a threshold of {shown}, where the busiest "
-                f"server or link would have to work {stated:.0%} of the time"
+                f"server or link would have to work {percent(stated, '.0f')} of the time"
             )
         else:
             continue
-        yield segment.begin_s, segment.end_s, said.replace("%", " %")
+        yield segment.begin_s, segment.end_s, said
 
 
 def _least_utilisation(model: FlowModel, threshold: float) -> float:

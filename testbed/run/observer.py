@@ -1,15 +1,11 @@
 """Who may watch a run: the experiment reports its progress here, and only the command line draws it."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
-
-if TYPE_CHECKING:
-    from testbed.fidelity.assessment import (
-        FidelityState,  # brings the network's modules along, which a simulation does without
-    )
 
 
 class RunObserver(Protocol):
@@ -36,7 +32,7 @@ class RunObserver(Protocol):
     def event(self, record: EventRecord) -> None:
         """Something was injected or went wrong."""
 
-    def fidelity(self, state: "FidelityState") -> None:
+    def fidelity(self, state: FidelityState) -> None:
         """How the emulation stands; told about once a second, and never in a simulation."""
 
     def tick(self, now_s: float) -> None:
@@ -60,6 +56,6 @@ class SilentObserver:
 
     def event(self, record: EventRecord) -> None: ...
 
-    def fidelity(self, state: "FidelityState") -> None: ...
+    def fidelity(self, state: FidelityState) -> None: ...
 
     def tick(self, now_s: float) -> None: ...

@@ -9,7 +9,7 @@ from typing import Any
 
 from node_agent.models.bundle import Bundle
 from node_agent.policies.loading import is_file
-from testbed.fidelity.assessment import FidelityReport
+from testbed.fidelity.report import FidelityReport
 from testbed.network.emulated import BackendChoice
 from testbed.record.claim import Claim
 from testbed.scenario import Scenario

@@ -24,6 +24,7 @@ from testbed.scenario import Device, Direction, Link, LinkShape, ModelChoice, Po
 from testbed.simulation.links import Links, bucket_s
 from testbed.sizes import SEGMENT_BYTES
 from testbed.virtual_time import Calendar
+from testbed.wording import milliseconds, percent
 
 MESSAGES = 1000
 SATURATED_MESSAGES, SATURATED_BYTES = 800, 16384  # of which the first half does not count: a first window is luck
@@ -172,7 +173,7 @@ def _lossy_route(scenario: Scenario) -> str | None:
             lost = [loss for ends in _steps(scenario, ways, sender, receiver) if (loss := losses[ends])]
             together = 1 - math.prod(1 - loss for loss in lost)
             if len(lost) > 1 and max(lost) <= MOST_LOSS and together > most + ROUNDING_S:
-                return f"loss {together * 100:.2g} % together ({sender} to {receiver})"
+                return f"loss {percent(together, '.2g')} together ({sender} to {receiver})"
     return None
 
 
@@ -189,11 +190,11 @@ def _beyond(shape: LinkShape, time_scale: float) -> Iterator[str]:
     rate = shape.rate_mbit_per_s / time_scale
     real = "" if time_scale == 1 else " in real time"
     if shape.loss > MOST_LOSS:
-        yield f"loss {shape.loss * 100:g} %"
+        yield f"loss {percent(shape.loss, 'g')}"
     if jitter_s > MOST_JITTER_S + ROUNDING_S:
-        yield f"jitter {jitter_s * 1e3:g} ms{real}"
+        yield f"jitter {milliseconds(jitter_s, 'g')}{real}"
     if not LEAST_VALIDATED_S - ROUNDING_S <= delay_s <= MOST_VALIDATED_S + ROUNDING_S:
-        yield f"delay {delay_s * 1e3:g} ms{real}"
+        yield f"delay {milliseconds(delay_s, 'g')}{real}"
     # Jitter alone holds a message up by its slowest segment, whatever the rate.
     if shape.loss and rate < LEAST_MBIT_PER_S - ROUNDING_S and not shape.lull:
         yield f"rate {rate:g} Mbit/s{real}"

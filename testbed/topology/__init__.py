@@ -1,6 +1,6 @@
 """topology.yaml: read with the place of every value, checked as a whole, drawn and expanded into a scenario."""
 
-from testbed.topology.loading import (
+from testbed.topology.topology_file import (
     Topology,
     TopologyError,
     load_topology,

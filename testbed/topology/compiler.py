@@ -18,6 +18,7 @@ from testbed.topology.graph import Network
 from testbed.topology.link_expansion import expand_links
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.topology.unfinished import UnfinishedScenario
+from testbed.wording import milliseconds
 
 MAX_NODES = 20_000
 LEAST_DURATION_S = 1.0
@@ -83,7 +84,8 @@ class Compiler(UnfinishedScenario):
         if not self.intact("slot"):
             return
         if slot_s < LEAST_SLOT_S:
-            message = f"a slot of {slot_s * 1e3:g} ms is too short: {LEAST_SLOT_S * 1e3:g} ms is the least"
+            found, least = (milliseconds(time_s, "g") for time_s in (slot_s, LEAST_SLOT_S))
+            message = f"a slot of {found} is too short: {least} is the least"
             self.complain(("slot",), message, "for example slot: 5 s")
         elif self.intact("duration") and slot_s > duration_s:
             message = f"a slot of {slot_s:g} s is longer than the run ({duration_s:g} s)"

@@ -9,7 +9,8 @@ from pathlib import Path
 from testbed.scenario import LinkShape
 from testbed.topology.form.link_entries import TraceEntry
 from testbed.trace.error import TraceError
-from testbed.trace.link_trace import LULL_MBIT_PER_S, LinkTrace, parse_link_trace, read_bytes
+from testbed.trace.link_reading import parse_link_trace, read_bytes
+from testbed.trace.link_trace import LULL_MBIT_PER_S, LinkTrace
 from testbed.trace.outages import emulated
 
 MAX_TOTAL_BYTES = 64 << 20

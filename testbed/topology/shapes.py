@@ -6,6 +6,7 @@ from testbed.scenario import LinkShape
 from testbed.topology.form.link_entries import AnyLinkEntry
 from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S
 from testbed.units import BIT_RATE
+from testbed.wording import milliseconds
 
 # Rates in real time, after `time_scale`, are from this to MOST_MBIT_PER_S. Decision: 100 bit/s, since the kernel counts
 # whole bytes a second (4 % off there; it takes none below 8 bit/s) and a full frame needs two minutes; 100 Gbit/s,
@@ -70,7 +71,7 @@ def _delay_fault(delay_s: float) -> Fault | None:
 def _jitter_fault(jitter_s: float, delay_s: float, may: str) -> Fault | None:
     if jitter_s <= delay_s:
         return None
-    message = f"the jitter ({jitter_s * 1e3:g} ms) {may} exceed the delay ({delay_s * 1e3:g} ms)"
+    message = f"the jitter ({milliseconds(jitter_s, 'g')}) {may} exceed the delay ({milliseconds(delay_s, 'g')})"
     return Fault("jitter", message, "lower the jitter, or raise the delay (the lower end of a range)")
 
 

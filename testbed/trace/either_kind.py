@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from testbed.trace.files import BYTE_ORDER_MARK, opened
-from testbed.trace.link_trace import LinkTrace, format_of_line, format_of_name, parse_link_trace, rest_of
+from testbed.trace.link_reading import format_of_line, format_of_name, parse_link_trace, rest_of
+from testbed.trace.link_trace import LinkTrace
 from testbed.trace.workload import MAX_LINE_BYTES, Arrival, read_lines
 
 _HINT = "give the path of a trace; `trace generate` and `trace generate-link` make some"

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from node_agent.errors import InputError
-from testbed.trace.link_trace import MAX_STEPS, MAX_TIME_S, MOST_DELAY_S, MOST_MBIT_PER_S, LinkTrace
+from testbed.trace.link_reading import MAX_STEPS, MAX_TIME_S
+from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, LinkTrace
+from testbed.wording import percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def synthesise(fading: Fading, *, duration_s: float, every_s: float, seed: int) 
     if duration_s > MAX_TIME_S:
         raise InputError(f"a trace of {duration_s:g} s is too long", hint=f"{MAX_TIME_S:g} s are possible")
     if not 0 <= fading.outage_share <= 0.9:
-        raise InputError(f"an outage share of {fading.outage_share:.0%}", hint="0 to 90 % is possible")
+        raise InputError(f"an outage share of {percent(fading.outage_share, '.0f')}", hint="0 to 90 % is possible")
     if not fading.outage_s * (1 - fading.outage_share) >= fading.outage_share * every_s or fading.outage_s < every_s:
         raise InputError("outages cannot be shorter than a step", hint="lower --every, or lengthen --outage")
     if fading.mean_rate_mbit_per_s > MOST_MBIT_PER_S:

@@ -1,4 +1,4 @@
-"""Writing network traces in the formats that `link_trace` reads, and their figures."""
+"""Writing network traces in the formats that `link_reading` reads, and their figures."""
 
 import math
 from bisect import bisect_left
@@ -9,15 +9,8 @@ from typing import TypedDict
 
 from node_agent.errors import InputError
 from testbed.trace.files import replacing
-from testbed.trace.link_trace import (
-    EVERY_S,
-    MAX_BYTES,
-    MAX_STEPS,
-    SEGMENT_MBIT,
-    LinkTrace,
-    TraceFormat,
-    parse_link_trace,
-)
+from testbed.trace.link_reading import EVERY_S, MAX_BYTES, MAX_STEPS, TraceFormat, parse_link_trace
+from testbed.trace.link_trace import SEGMENT_MBIT, LinkTrace
 from testbed.trace.outages import least_rates_mbit_per_s
 
 MOST_PACKETS = MAX_BYTES // 8

@@ -20,6 +20,7 @@ from node_agent.suggest import closest
 from testbed.scenario import ArrivalProcess, Scenario
 from testbed.trace.error import MAX_PROBLEMS, TraceError
 from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
+from testbed.trace.link_reading import format_of_line
 
 MAX_LINE_BYTES = 4096
 MAX_ARRIVALS = 10_000_000
@@ -216,8 +217,6 @@ def _refuse_repeated(pairs: list[tuple[str, object]]) -> None:
 
 def _refuse_network_trace(first: bytes, source: str) -> None:
     """Raise TraceError if this is the first line of a network trace."""
-    from testbed.trace.link_trace import format_of_line  # noqa: PLC0415 - which builds on this module
-
     foreign = b"device" in first or b"sample" in first  # then it is rather a workload, as a table
     if not foreign and (form := format_of_line(first.strip())) is not None:
         what = "mahimahi packet deliveries" if form == "mahimahi" else "a time series"

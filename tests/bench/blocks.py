@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
-from testbed.fidelity.assessment import VERDICTS
+from testbed.fidelity.report import VERDICTS
 from tests.bench import city_blocks, models, policies, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from testbed.fidelity.assessment import VERDICTS
+from testbed.fidelity.report import VERDICTS
 from tests.bench.city.growth import SIZES
 from tests.bench.markdown import table
 from tests.bench.results import Result

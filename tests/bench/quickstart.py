@@ -8,7 +8,7 @@ from cli.printing.summary_lines import render_summary
 from cli.watch.frame import draw, texts
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
-from testbed.fidelity.assessment import VERDICTS, FidelityState
+from testbed.fidelity.report import VERDICTS, FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.printing.comparison_lines import PlainProgress, Tally, advantage_lines, aligned, figure_lines, recovery_lines
+from cli.printing.columns import aligned
+from cli.printing.comparison_lines import advantage_lines, figure_lines, recovery_lines
+from cli.printing.progress_lines import PlainProgress, Tally
 from testbed.compare import Advantage, Cell, Estimate, PolicyFigures, PolicyRecoveries
 from testbed.compare.recovery import Recovery
 from testbed.compare.specs import PolicySpec

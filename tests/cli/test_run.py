@@ -5,8 +5,8 @@ import pytest
 from cli.main import main
 from cli.run import finish
 from node_agent.errors import TestbedError
-from testbed.fidelity.assessment import FidelityReport
 from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import FidelityReport
 from testbed.record.summary import summarise
 from testbed.run.plan import Outcome
 

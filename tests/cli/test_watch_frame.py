@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from cli.watch.frame import draw
-from cli.watch.lines import bar, clock_text, sparkline
+from cli.watch.lines import bar, sparkline
 from cli.watch.state import ViewState
 from testbed.scenario import ModelChoice, Server
 from tests.cli.watched import big_scenario, decision, event, play, sample, scenario
@@ -145,10 +145,6 @@ def test_sparkline_grows_from_below_and_leaves_gaps():
     assert sparkline([0.0, None, 1.0, 0.5], 0.0, 1.0) == ["▁ █▄"]
     assert sparkline([0.5, 1.0, 0.75], 0.0, 1.0, rows=2) == [" █▄", "███"]
     assert sparkline([3.0], 3.0, 3.0) == ["▁"]
-
-
-def test_clock():
-    assert [clock_text(seconds) for seconds in (0.0, 59.9, 60.0, 3601.0)] == ["0:00", "0:59", "1:00", "60:01"]
 
 
 def classes(name, count):

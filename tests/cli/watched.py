@@ -3,8 +3,8 @@
 from itertools import pairwise
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
-from testbed.fidelity.assessment import FidelityReport, FidelityState, Verdict
 from testbed.fidelity.evidence import Evidence, NodeLoad
+from testbed.fidelity.report import FidelityReport, FidelityState, Verdict
 from testbed.host.load import HostUse
 from testbed.network import NetworkStatistics, WatchedPath
 from testbed.run.observer import RunObserver

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from node_agent.errors import InputError
 from testbed import units
-from testbed.trace.link_trace import whole_step_s
+from testbed.trace.link_reading import whole_step_s
 from testbed.units import Dimension, QuantityError, Span
 
 MAX_COUNT = 5000

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from testbed.fidelity.assessment import VERDICTS
+from testbed.fidelity.report import VERDICTS
 from testbed.topology import load_topology
 from tests.bench.city.runs import ROOT, TESTBED, output_of
 from tests.bench.table import PERCENT, POSITIVE, Row, main, row

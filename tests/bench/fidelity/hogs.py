@@ -8,7 +8,7 @@ Needs root; about a minute and a half.
 
 from collections.abc import Iterator
 
-from testbed.fidelity.assessment import VERDICTS
+from testbed.fidelity.report import VERDICTS
 from tests.bench.fidelity.chain import FAST_GFLOP_PER_S, summary_of
 from tests.bench.table import POSITIVE, SHARE, Row, main, row
 

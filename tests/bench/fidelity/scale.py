@@ -6,7 +6,7 @@ processes to wake): it is not stretched, so that it weighs a third at scale 3. N
 
 from collections.abc import Iterator
 
-from testbed.fidelity.assessment import VERDICTS
+from testbed.fidelity.report import VERDICTS
 from tests.bench.fidelity.chain import SLOW_GFLOP_PER_S, summary_of
 from tests.bench.table import Row, main, row
 

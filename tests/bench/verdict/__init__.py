@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from testbed.fidelity.assessment import VERDICTS
+from testbed.fidelity.report import VERDICTS
 from tests.bench.table import Row, row
 from tests.bench.verdict.disturbances import ALL, Disturbed, Run
 from tests.bench.verdict.truth import figures

@@ -15,7 +15,7 @@ import pytest
 
 from node_agent.errors import InputError, TestbedError
 from testbed.compare import as_json, compare
-from testbed.compare.runs import Unobserved
+from testbed.compare.execution import Unobserved
 from testbed.record.run_directory import RecordingError, read_manifest
 from tests.testbed.compare.topology import SMALL, write
 

@@ -7,8 +7,8 @@ from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
 from testbed.expectation.verdict import judge
-from testbed.fidelity.assessment import EmulationBroken, refuse_broken
 from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.report import EmulationBroken, refuse_broken
 
 
 def figures(**off: float) -> tuple[DelayFigure, ...]:

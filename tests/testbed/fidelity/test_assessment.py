@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.fidelity.assessment import VERDICTS, EmulationBroken, assess, refuse_broken
+from testbed.fidelity.assessment import assess
 from testbed.fidelity.evidence import ChangeTally, Evidence, LinkOutlook, NodeLoad, TaskTally
+from testbed.fidelity.report import VERDICTS, EmulationBroken, refuse_broken
 from testbed.host.load import HostUse
 from testbed.network import LinkStatistics, MeasuredPath, NetworkStatistics, WatchedPath
 from testbed.scenario import Link, LinkShape

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from node_agent.errors import InputError
-from testbed.compare.runs import END_TIMEOUT_S, Cell, clear_unfinished
+from testbed.compare.execution import END_TIMEOUT_S, clear_unfinished
+from testbed.compare.runs import Cell
 from testbed.compare.specs import read_specs
 from testbed.record.claim import claim_directory
 from testbed.record.run_directory import check_inputs, new_run_directory, read_manifest

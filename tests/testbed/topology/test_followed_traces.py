@@ -12,7 +12,7 @@ from testbed.topology import TopologyError, followed_traces, followers, load_top
 from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.trace.following import mean_shape, traced_courses, usual_delay_s
-from testbed.trace.link_trace import parse_link_trace
+from testbed.trace.link_reading import parse_link_trace
 from testbed.trace.link_writing import figures
 from testbed.trace.outages import outage_rate_mbit_per_s
 

@@ -13,16 +13,12 @@ from hypothesis import strategies as st
 
 from node_agent.errors import InputError
 from testbed.sizes import SEGMENT_BYTES
-from testbed.trace import link_trace
+from testbed.trace import link_reading
 from testbed.trace.either_kind import is_workload, read_any
 from testbed.trace.error import TraceError
+from testbed.trace.link_reading import guess_format, parse_link_trace, read_link_trace
 from testbed.trace.link_synthesis import Fading, synthesise
-from testbed.trace.link_trace import (
-    LinkTrace,
-    guess_format,
-    parse_link_trace,
-    read_link_trace,
-)
+from testbed.trace.link_trace import LinkTrace
 from testbed.trace.link_writing import figures, left_out, write_link_trace
 from testbed.trace.outages import outage_rate_mbit_per_s
 from testbed.trace.workload import Arrival, read_trace
@@ -130,7 +126,7 @@ def test_what_is_wrong_is_told_in_one_line_with_its_place(content: bytes, said: 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TraceError, match="/dev/zero: longer than 16 MiB"):
         read_link_trace("/dev/zero")
-    monkeypatch.setattr(link_trace, "MAX_STEPS", 3)
+    monkeypatch.setattr(link_reading, "MAX_STEPS", 3)
     rows = b"time_s,rate_mbit_per_s\n" + b"".join(b"%d,1\n" % second for second in range(4))
     with pytest.raises(TraceError, match="t:5: more than 3 steps"):
         parse_link_trace(rows, "t")

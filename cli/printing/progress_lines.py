@@ -1,0 +1,175 @@
+"""How far a comparison is, on standard error: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from testbed.wording import counted, rough_time
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from testbed.compare import Cell, CompareObserver
+
+
+@contextmanager
+def comparing(stream: TextIO | None = None) -> Iterator[CompareObserver]:
+    """As `make_progress`; a comparison that is interrupted ends the command, with how to go on."""
+    from testbed.compare import CompareInterrupted
+
+    try:
+        with make_progress(stream) as progress:
+            yield progress
+    except CompareInterrupted as interrupted:
+        click.echo(str(interrupted), err=True)
+        click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
+        raise click.exceptions.Exit(interrupted.exit_code) from None
+
+
+@contextmanager
+def make_progress(stream: TextIO | None = None) -> Iterator[CompareObserver]:
+    """A watcher for the time of the `with` block: a bar where `stream` is a terminal, plain lines elsewhere.
+
+    `stream` is standard error by default.
+    """
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        yield PlainProgress(stream)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    behind = TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), behind)
+    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+        yield BarProgress(progress)
+
+
+class Tally:
+    """How far a comparison is, and how much longer it will take."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives real time [s]."""
+        self._clock = clock
+        self._began_s = clock()
+        self._shares: dict[Cell, float] = {}
+        self.runs = self.kept = self.complete = 0
+
+    def plan(self, runs: int, kept: int) -> None:
+        """So many runs in all, of which so many were complete before."""
+        self.runs, self.kept, self.complete = runs, kept, kept
+        self._began_s = self._clock()
+
+    def advance(self, cell: Cell, share: float) -> None:
+        """`share` (0..1) of a run is over."""
+        self._shares[cell] = share
+
+    def end(self, cell: Cell) -> None:
+        """A run is complete."""
+        self._shares[cell] = 1.0
+        self.complete += 1
+
+    @property
+    def share(self) -> float:
+        """Share of all runs that is over, 0..1."""
+        return (self.kept + sum(self._shares.values())) / self.runs if self.runs else 1.0
+
+    def left(self) -> str:
+        """The time that remains, as far as one can tell."""
+        done = sum(self._shares.values())
+        missing = self.runs - self.kept - done
+        if done < 0.05:  # too little to go by
+            return ""
+        return f"about {rough_time((self._clock() - self._began_s) / done * missing)} left" if missing > 0 else ""
+
+
+class PlainProgress:
+    """A line per run that ends."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._tally = Tally(clock)
+
+    def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
+        """So many runs in all, of which `kept` are there already."""
+        self._tally.plan(runs, kept)
+        self._line(_plan_in_words(directory, runs, kept, jobs))
+
+    def begun(self, cell: Cell) -> None:
+        """A run begins."""
+        self._line(f"begins: {cell.name}")
+
+    def advanced(self, cell: Cell, share: float) -> None:
+        """`share` of a run is over."""
+        self._tally.advance(cell, share)
+
+    def ended(self, cell: Cell) -> None:
+        """A run is complete."""
+        self._tally.end(cell)
+        left = self._tally.left()
+        self._line(f"{self._tally.complete} of {self._tally.runs}: {cell.name} complete{left and ', '}{left}")
+
+    def _line(self, text: str) -> None:
+        try:
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            pass  # the comparison is worth more than its log
+
+
+class BarProgress:
+    """One bar over all runs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tally = Tally()
+        self._task: TaskID | None = None
+        self._under_way: list[Cell] = []
+
+    def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
+        """So many runs in all, of which `kept` are there already."""
+        self._tally.plan(runs, kept)
+        self._progress.console.print(_plan_in_words(directory, runs, kept, jobs), markup=False, highlight=False)
+        self._task = self._progress.add_task("", total=1.0, left="")
+        self._draw()
+
+    def begun(self, cell: Cell) -> None:
+        """A run begins."""
+        self._under_way.append(cell)
+        self._draw()
+
+    def advanced(self, cell: Cell, share: float) -> None:
+        """`share` of a run is over."""
+        self._tally.advance(cell, share)
+        self._draw()
+
+    def ended(self, cell: Cell) -> None:
+        """A run is complete."""
+        self._tally.end(cell)
+        self._under_way.remove(cell)
+        self._draw()
+
+    def _draw(self) -> None:
+        from rich.markup import escape
+
+        if self._task is None:
+            return
+        what = f": {self._under_way[0].name}" if self._under_way else ""
+        more = f" and {len(self._under_way) - 1} more" if len(self._under_way) > 1 else ""
+        text = escape(f"{self._tally.complete} of {self._tally.runs} runs{what}{more}")
+        self._progress.update(
+            self._task, description=text, completed=self._tally.share, left=self._tally.left()
+        )
+
+
+def _plan_in_words(directory: Path, runs: int, kept: int, jobs: int) -> str:
+    there = f", {kept} of them complete already" if kept else ""
+    beside = f", {jobs} at a time" if jobs > 1 else ""
+    return f"{counted(runs, 'run')} in {directory}{there}{beside}"
