@@ -24,9 +24,8 @@ optimum at loads 0.5, 0.7, 0.8, medians of eight networks of 50 devices and 6-5-
 default, floor 0.01 %: the heavy ball p exp(v) with momentum 0.8, which forgets it when gradients oppose, 10, 24, 15.5
 (20, 78, 257); Gallager's rule, 13, 39, 4 (36, 201, beyond 400).
 
-This module is the definition of the update, for the rows of n offloaders at once, (n, K), each with a step of its own.
-Nodes, which have one row, play the same on plain numbers: `one_row` has `shift` and `restrict` once more. Rows are kept
-by those who call `shift`, the rest of a row's state is its `Momentum`.
+Here are the constants of the update, and the bounds of rows (..., K); `one_row` is the update itself, as a node runs
+it. Rows are kept by those who call it; the rest of a row's state is its `Momentum`.
 """
 
 from dataclasses import dataclass
@@ -80,95 +79,6 @@ class Scale(NamedTuple, Generic[PerReceiver, PerOffloader]):
 
     leaving_per_s: PerOffloader  # w, tasks that leave the offloader [task/s], a number or (n,)
     curvature_s2: PerReceiver  # K_j = n_j (R_j + D''_j) [s^2/task], K numbers or (n, K)
-
-
-def at_rest(rows: Array, rule: StepRule) -> Momentum[Array, Array]:
-    """No momentum for rows (n, K), as at the start of a slot, when all prices have jumped: a warm start."""
-    return Momentum(np.zeros_like(rows), np.zeros_like(rows), np.full(len(rows), rule.first_step))
-
-
-def shift(
-    rows: Array, momentum: Momentum[Array, Array], delta_s: Array, alive: Mask, rule: StepRule, *,
-    stale: bool | Mask = False, scale: Scale[Array, Array] | None = None,
-) -> tuple[Array, Momentum[Array, Array]]:  # fmt: skip
-    """One DTO-O step.
-
-    Args:
-        rows: the rows before, (n, K).
-        momentum: what they carry from the step before.
-        delta_s: marginal costs D'_j + Omega_j [s], shape (n, K); entries of dead receivers are ignored.
-        alive: shape (n, K), bool; the others get probability 0. At least one in every row must be alive.
-        rule: constants of the update.
-        stale: a price is older than one round; one truth, or one per row (n,).
-        scale: needed by the update "gallager" only.
-
-    Returns:
-        The rows after, and their momentum; rows sum to one, and every living receiver holds its least share, as in
-        `restrict`.
-    """
-    living = None if alive.all() else alive
-    row = _lifted(rows, living, rule.floor)
-    delta = delta_s if living is None else np.where(living, delta_s, 0.0)
-    mean = np.maximum(np.add.reduce(row * delta, -1, keepdims=True), LEAST_MEAN_S)
-    gradient = delta - mean
-    gradient /= mean
-    if living is not None:
-        gradient = np.where(living, gradient, 0.0)
-    pace = _pace(momentum, np.add.reduce(row * gradient * momentum.gradient, -1), stale, rule)
-    push = pace.taken * gradient
-    if rule.update == "gallager":
-        if scale is None:
-            raise ValueError("the update 'gallager' needs a scale")
-        moved, velocity = _to_the_cheapest(row, delta, alive, pace.taken, scale), np.zeros_like(row)
-    else:
-        velocity = pace.kept * momentum.velocity
-        velocity -= push
-        ahead = pace.momentum * velocity - push if rule.look_ahead else velocity
-        moved = row * np.exp(np.minimum(np.maximum(ahead, -1.0), 1.0))  # np.clip takes longer
-    return _lifted(moved, living, rule.floor), Momentum(velocity, gradient, pace.step)
-
-
-class _Pace(NamedTuple):
-    """How fast rows go; all but `step` have a last axis to multiply rows (n, K) with."""
-
-    step: Array  # eta, (n,)
-    taken: Array  # the step of this round: shorter where prices are stale
-    momentum: Array  # beta, or 0 where prices are stale
-    kept: Array  # share of the velocity that stays
-
-
-def _pace(before: Momentum[Array, Array], agreement: Array, stale: bool | Mask, rule: StepRule) -> _Pace:
-    """Steps and momentum of this round, given how successive gradients agree (n,)."""
-    opposed, grown = agreement < 0, before.gradient.any(-1)
-    steps = np.where(
-        opposed,
-        np.maximum(rule.least_step, before.step * rule.shrink),
-        np.where(grown, np.minimum(rule.largest_step, before.step * 1.1), before.step),
-    )
-    outdated = np.asarray(stale)
-    momenta = np.where(outdated, 0.0, rule.momentum)
-    return _Pace(
-        steps,
-        np.where(outdated, np.minimum(steps, rule.stale_step), steps)[..., None],
-        momenta[..., None],
-        np.where(opposed, np.minimum(rule.kept, momenta), momenta)[..., None],
-    )
-
-
-def _to_the_cheapest(
-    row: Array, delta: Array, alive: Mask, step: Array | float, scale: Scale[Array, Array]
-) -> Array:
-    """Gallager's move before the floor: every row's mass goes from dearer receivers to the cheapest."""
-    least = np.where(alive, delta, np.inf).argmin(-1)[..., None]
-    excess = np.where(alive, delta - np.take_along_axis(delta, least, -1), 0.0)
-    curvature = scale.curvature_s2 + np.take_along_axis(scale.curvature_s2, least, -1)
-    leaving = scale.leaving_per_s[..., None]
-    reach = step * excess / np.maximum(leaving * curvature, TINY)
-    moved = np.minimum(row, reach)
-    after = row - moved
-    gained = np.take_along_axis(after, least, -1) + moved.sum(-1, keepdims=True)
-    np.put_along_axis(after, least, gained, -1)
-    return np.asarray(after)
 
 
 def restrict(row: Array, alive: Mask, floor: float) -> Array:

@@ -1,8 +1,7 @@
 """DTO-O for one offloader, on plain numbers: what every node runs once a round.
 
-`offloader` defines the update, says what it does and why, and plays it for all rows of a network at once. Here are its
-`at_rest`, `shift` and `restrict` once more for one row, since with six receivers arrays take five times as long as
-lists. `tests/node_agent/dtoee` hold the two against each other.
+`offloader` says what the update does and why. With six receivers arrays take five times as long as lists. The tests play
+the update for all rows of a network at once (`tests/node_agent/dtoee/sweeps.py`) and hold the two against each other.
 """
 
 import math

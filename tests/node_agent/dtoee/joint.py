@@ -18,8 +18,9 @@ import numpy as np
 
 from node_agent.dtoee import thresholds as local
 from node_agent.dtoee.queueing import Array, overload_penalty, queue_cost
+from node_agent.dtoee.solver import Solution, solve
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Thresholds
-from node_agent.dtoee.sweeps import Solution, Sweeps, solve
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 Turn = Literal["one", "all"]
 
