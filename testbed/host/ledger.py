@@ -19,9 +19,7 @@ import contextlib
 import fcntl
 import json
 import os
-import select
 import shutil
-import signal
 import stat
 import subprocess
 import time
@@ -32,6 +30,7 @@ from types import TracebackType
 from typing import IO, Literal, Self
 
 from node_agent.errors import EnvironmentLacking, TestbedError
+from node_agent.process.children import ProcessHandle
 from testbed.host.rootless import outer_uid
 
 RUN_ROOT = Path("/run/dtoee-testbed")
@@ -321,26 +320,23 @@ def _remove_folder(directory: Path) -> None:
 
 def _end_processes(marks: list[ProcessMark]) -> list[int]:
     """Kill the processes that still carry their mark, all at once, and wait until they are gone; returns their ids."""
-    handles: dict[int, int] = {}
+    killed: dict[int, ProcessHandle] = {}
     for mark in marks:
         try:
-            handle = os.pidfd_open(mark.pid)
+            handle = ProcessHandle(mark.pid)
         except OSError:
             continue
         # The handle comes before the check: from here on the id cannot be reused under our hands.
         if mark.alive() and mark.pid != os.getpid():
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-            handles[mark.pid] = handle
+            handle.kill()
+            killed[mark.pid] = handle
         else:
-            os.close(handle)
+            handle.close()
     deadline = time.monotonic() + DEATH_TIMEOUT_S
-    for handle in handles.values():
-        waiter = select.poll()  # select() cannot watch descriptors above 1023
-        waiter.register(handle, select.POLLIN)
-        waiter.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        os.close(handle)
-    return list(handles)
+    for handle in killed.values():
+        with handle:
+            handle.wait_ended(deadline - time.monotonic())
+    return list(killed)
 
 
 def _remove_interface(name: str) -> bool:

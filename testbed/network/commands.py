@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from node_agent.errors import EnvironmentLacking, TestbedError
-from testbed.host.namespaces import join_namespace
+from node_agent.process.linux import join_namespace
 from testbed.scenario import LinkShape
 from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES, SMALLEST_FRAME_BYTES
 
@@ -227,6 +227,15 @@ def run(command: Sequence[str], *, text: str = "", name: str = "") -> str:
     if done.returncode != 0:
         raise NetworkError(failure_text(name or " ".join(command), done.stdout, done.stderr, text))
     return done.stdout
+
+
+def in_new_namespace(script: str) -> str:
+    """Run a shell script in a network namespace of its own, thrown away then; returns why it failed, else nothing."""
+    try:
+        done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unshare is missing (apt-get install util-linux)"
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
 
 
 def failure_text(name: str, output: str, error: str, text: str) -> str:

@@ -17,6 +17,7 @@ from testbed.network.commands import (
     Namespaced,
     NetworkError,
     frames_in_flight,
+    in_new_namespace,
     spacing_bit_per_s,
 )
 from testbed.network.layout import LinkLayout
@@ -402,12 +403,7 @@ def quantile_s(counts: Mapping[int, int], share: float, most_s: float) -> float 
 
 def kernel_takes(discipline: str) -> str:
     """Really add a queueing discipline in a throw-away namespace; returns why it failed, empty if it did not."""
-    script = f"ip link set lo up && exec tc qdisc add dev lo root {discipline}"
-    try:
-        done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return "unshare is missing (apt-get install util-linux)"
-    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+    return in_new_namespace(f"ip link set lo up; tc qdisc add dev lo root {discipline}")
 
 
 NETEM_TRIAL = "netem limit 10 delay 1ms 0.1ms distribution normal loss 1% rate 1mbit"
