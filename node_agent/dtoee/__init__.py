@@ -12,7 +12,8 @@ Gallager's minimum-delay routing (1977) and its extension to service chains (Zha
 The same on a whole network at once, for simulation, bounds and tests:
 
 - `staged`: flows, exact exits, cost and prices of all nodes;
-- `sweeps`: synchronous rounds, and a solver to a certified gap;
-- `joint`: the reference for thresholds and rows together, used by tests alone: a search over one threshold per stage,
-  and per-server moves as the nodes play them, against which the nodes' rule was chosen.
+- `solver`: the best rows for given thresholds, to a certified gap.
+
+The tests play rounds of a whole network (`tests/node_agent/dtoee/sweeps.py`), and hold the nodes' moves of thresholds
+against a search for the best ones (`tests/node_agent/dtoee/joint.py`).
 """

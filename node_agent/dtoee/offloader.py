@@ -24,12 +24,12 @@ optimum at loads 0.5, 0.7, 0.8, medians of eight networks of 50 devices and 6-5-
 default, floor 0.01 %: the heavy ball p exp(v) with momentum 0.8, which forgets it when gradients oppose, 10, 24, 15.5
 (20, 78, 257); Gallager's rule, 13, 39, 4 (36, 201, beyond 400).
 
-This module is the definition of the update, for the rows of n offloaders at once, (n, K), each with a step of its own.
-Nodes, which have one row, play the same on plain numbers: `one_row` has these names once more.
+Here are the constants of the update, and the bounds of rows (..., K); `one_row` is the update itself, as a node runs
+it.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -63,109 +63,6 @@ class StepRule:
     update: Update = "momentum"
 
 
-@dataclass(frozen=True, slots=True)
-class RowState:
-    """Rows on their way: probabilities p, velocity v and last gradient g, each (n, K), and the steps eta, (n,)."""
-
-    row: Array
-    velocity: Array
-    gradient: Array
-    step: Array
-
-    @classmethod
-    def at_rest(cls, row: Array, rule: StepRule) -> "RowState":
-        """Rows without momentum, as at the start of a slot, when all prices have jumped: a warm start."""
-        return cls(row, np.zeros_like(row), np.zeros_like(row), np.full(len(row), rule.first_step))
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """What Gallager's update needs besides prices."""
-
-    leaving_per_s: Array  # w, tasks that leave each offloader [task/s], (n,)
-    curvature_s2: Array  # K_j = n_j (R_j + D''_j) [s^2/task], (n, K)
-
-
-def shift(
-    state: RowState, delta_s: Array, alive: Mask, rule: StepRule, *, stale: bool | Mask = False,
-    scale: Scale | None = None,
-) -> RowState:  # fmt: skip
-    """One DTO-O step.
-
-    Args:
-        state: the rows before.
-        delta_s: marginal costs D'_j + Omega_j [s], shape (n, K); entries of dead receivers are ignored.
-        alive: shape (n, K), bool; the others get probability 0. At least one in every row must be alive.
-        rule: constants of the update.
-        stale: a price is older than one round; one truth, or one per row (n,).
-        scale: needed by the update "gallager" only.
-
-    Returns:
-        The rows after; they sum to one, and every living receiver holds its least share, as in `restrict`.
-    """
-    living = None if alive.all() else alive
-    row = _lifted(state.row, living, rule.floor)
-    delta = delta_s if living is None else np.where(living, delta_s, 0.0)
-    mean = np.maximum(np.add.reduce(row * delta, -1, keepdims=True), LEAST_MEAN_S)
-    gradient = delta - mean
-    gradient /= mean
-    if living is not None:
-        gradient = np.where(living, gradient, 0.0)
-    pace = _pace(state, np.add.reduce(row * gradient * state.gradient, -1), stale, rule)
-    push = pace.taken * gradient
-    if rule.update == "gallager":
-        if scale is None:
-            raise ValueError("the update 'gallager' needs a scale")
-        moved, velocity = _to_the_cheapest(row, delta, alive, pace.taken, scale), np.zeros_like(row)
-    else:
-        velocity = pace.kept * state.velocity
-        velocity -= push
-        ahead = pace.momentum * velocity - push if rule.look_ahead else velocity
-        moved = row * np.exp(np.minimum(np.maximum(ahead, -1.0), 1.0))  # np.clip takes longer
-    return RowState(_lifted(moved, living, rule.floor), velocity, gradient, pace.step)
-
-
-class _Pace(NamedTuple):
-    """How fast rows go; all but `step` have a last axis to multiply rows (n, K) with."""
-
-    step: Array  # eta, (n,)
-    taken: Array  # the step of this round: shorter where prices are stale
-    momentum: Array  # beta, or 0 where prices are stale
-    kept: Array  # share of the velocity that stays
-
-
-def _pace(state: RowState, agreement: Array, stale: bool | Mask, rule: StepRule) -> _Pace:
-    """Steps and momentum of this round, given how successive gradients agree (n,)."""
-    opposed, grown = agreement < 0, state.gradient.any(-1)
-    steps = np.where(
-        opposed,
-        np.maximum(rule.least_step, state.step * rule.shrink),
-        np.where(grown, np.minimum(rule.largest_step, state.step * 1.1), state.step),
-    )
-    outdated = np.asarray(stale)
-    momenta = np.where(outdated, 0.0, rule.momentum)
-    return _Pace(
-        steps,
-        np.where(outdated, np.minimum(steps, rule.stale_step), steps)[..., None],
-        momenta[..., None],
-        np.where(opposed, np.minimum(rule.kept, momenta), momenta)[..., None],
-    )
-
-
-def _to_the_cheapest(row: Array, delta: Array, alive: Mask, step: Array | float, scale: Scale) -> Array:
-    """Gallager's move before the floor: every row's mass goes from dearer receivers to the cheapest."""
-    least = np.where(alive, delta, np.inf).argmin(-1)[..., None]
-    excess = np.where(alive, delta - np.take_along_axis(delta, least, -1), 0.0)
-    curvature = scale.curvature_s2 + np.take_along_axis(scale.curvature_s2, least, -1)
-    leaving = scale.leaving_per_s[..., None]
-    reach = step * excess / np.maximum(leaving * curvature, TINY)
-    moved = np.minimum(row, reach)
-    after = row - moved
-    gained = np.take_along_axis(after, least, -1) + moved.sum(-1, keepdims=True)
-    np.put_along_axis(after, least, gained, -1)
-    return np.asarray(after)
-
-
 def restrict(row: Array, alive: Mask, floor: float) -> Array:
     """Rows (..., K) with dead receivers at 0 and sum one; before renormalising, every living one holds its least share.
 
@@ -175,7 +72,14 @@ def restrict(row: Array, alive: Mask, floor: float) -> Array:
     >>> restrict(np.array([0.5, 0.5, 0.0]), np.array([True, False, True]), 0.02).round(3).tolist()
     [0.98, 0.0, 0.02]
     """
-    return _lifted(row, None if alive.all() else alive, floor)
+    living = None if alive.all() else alive  # None, the usual case: nothing need be masked
+    there = row if living is None else np.where(living, row, 0.0)
+    kept = there / np.maximum(np.add.reduce(there, -1, keepdims=True), TINY)
+    kept = np.maximum(kept, _least_share(living, row, floor))
+    if living is not None:
+        kept = np.where(living, kept, 0.0)
+    kept /= np.add.reduce(kept, -1, keepdims=True)
+    return np.asarray(kept)
 
 
 def published(row: Array, floor: float) -> Array:
@@ -186,17 +90,6 @@ def published(row: Array, floor: float) -> Array:
     """
     kept = np.where(row <= 2 * _least_share(row > 0, row, floor), 0.0, row)
     return np.asarray(kept / np.maximum(np.add.reduce(kept, -1, keepdims=True), TINY))
-
-
-def _lifted(row: Array, alive: Mask | None, floor: float) -> Array:
-    """`restrict`, with None where all are alive: the usual case, in which nothing need be masked."""
-    living = row if alive is None else np.where(alive, row, 0.0)
-    kept = living / np.maximum(np.add.reduce(living, -1, keepdims=True), TINY)
-    kept = np.maximum(kept, _least_share(alive, row, floor))
-    if alive is not None:
-        kept = np.where(alive, kept, 0.0)
-    kept /= np.add.reduce(kept, -1, keepdims=True)
-    return np.asarray(kept)
 
 
 def _least_share(alive: Mask | None, row: Array, floor: float) -> Array | float:

@@ -1,8 +1,7 @@
 """DTO-O for one offloader, on plain numbers: what every node runs once a round.
 
-`offloader` defines the update, says what it does and why, and plays it for all rows of a network at once. Here are its
-`RowState`, `Scale`, `shift` and `restrict` once more for one row, since with six receivers arrays take five times as
-long as lists. `tests/node_agent/dtoee` hold the two against each other.
+`offloader` says what the update does and why, and holds its constants. Lists, since with six receivers arrays take five
+times as long; `restrict` is the one of `offloader` for one row. The tests hold both against the same on arrays.
 """
 
 import math

@@ -18,8 +18,8 @@ import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import RHO_EXTENSION, Array, Mask
+from node_agent.dtoee.solver import solve
 from node_agent.dtoee.staged import Flows, Rows, Thresholds
-from node_agent.dtoee.sweeps import solve
 from node_agent.dtoee.thresholds import grid as quantiles
 from testbed.optimum.flow_model import FlowModel
 from testbed.optimum.flow_programme import FlowProgramme

@@ -16,10 +16,11 @@ from dataclasses import replace
 import numpy as np
 
 from node_agent.dtoee.offloader import StepRule
+from node_agent.dtoee.solver import solve
 from node_agent.dtoee.staged import StagedNetwork
-from node_agent.dtoee.sweeps import Sweeps, solve
 from tests.bench.table import AMOUNT, main, row
 from tests.node_agent.dtoee.network import random_network
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 SIZES = (50, 6, 5, 4)
 INSTANCES = 8

@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from node_agent.dtoee.sweeps import Sweeps
 from tests.bench.table import AMOUNT, POSITIVE, Row, main, row
 from tests.node_agent.dtoee.network import random_network
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 ROOT = Path(__file__).parents[2]
 DEVICES, SERVERS_OF_A_STAGE, STAGES = 1000, 40, 3

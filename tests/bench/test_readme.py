@@ -7,7 +7,6 @@ from statistics import fmean
 
 import pytest
 
-from node_agent.dtoee.sweeps import Sweeps
 from tests.bench import city, convergence, fidelity, models, policies, readme, results, simulated, thresholds
 from tests.bench.__main__ import BENCHES, _run
 from tests.bench.blocks import BLOCKS
@@ -15,6 +14,7 @@ from tests.bench.results import RESULTS, Result, keep, load
 from tests.bench.simulations import Ask, summary_of
 from tests.bench.table import FAILED, INVALID, row, text, verdict
 from tests.node_agent.dtoee.network import random_network
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 TEXT = readme.README.read_text(encoding="utf-8")
 KEPT = sorted(path.stem for path in RESULTS.glob("*.json"))

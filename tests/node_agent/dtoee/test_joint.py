@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from node_agent.dtoee import thresholds as local
-from node_agent.dtoee.joint import MoveRule, move, probe, search_uniform, server_scores
 from node_agent.dtoee.offloader import StepRule
-from node_agent.dtoee.sweeps import Sweeps, solve
+from node_agent.dtoee.solver import solve
+from tests.node_agent.dtoee.joint import MoveRule, move, probe, search_uniform, server_scores
 from tests.node_agent.dtoee.network import loop_evaluation, random_network, random_rows, spread_thresholds
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 THETA_S = 2.0
 

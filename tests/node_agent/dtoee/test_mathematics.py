@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_agent.dtoee import one_row, thresholds
-from node_agent.dtoee.offloader import FLOOR, MOST_ON_FLOORS, RowState, Scale, StepRule, published, restrict, shift
+from node_agent.dtoee.offloader import FLOOR, MOST_ON_FLOORS, StepRule, published, restrict
 from node_agent.dtoee.queueing import (
     RHO_EXTENSION,
     link_cost,
@@ -21,6 +21,7 @@ from node_agent.dtoee.queueing import (
 )
 from tests.node_agent.dtoee.moves import accuracy_onward, best_move, move_score
 from tests.node_agent.dtoee.network import exit_table
+from tests.node_agent.dtoee.sweeps import RowState, Scale, shift
 
 
 class TestQueueCost:

@@ -8,11 +8,12 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, minimize
 from scipy.sparse import csc_matrix
 
-from node_agent.dtoee import sweeps as sweeping
+from node_agent.dtoee import solver
 from node_agent.dtoee.offloader import StepRule
 from node_agent.dtoee.queueing import link_cost, overload_penalty, queue_cost
-from node_agent.dtoee.sweeps import Sweeps, solve
+from node_agent.dtoee.solver import solve
 from tests.node_agent.dtoee.network import random_network, random_rows, uniform_rows
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 RULE = StepRule(floor=1e-6)  # to come near the optimum itself: the default floor keeps rows a little away
 
@@ -122,7 +123,7 @@ def test_the_solver_needs_no_coupling_between_receivers(monkeypatch):
     """As it goes about stages of more than `MOST_COUPLED` receivers."""
     network, thresholds = random_network(6, load=0.6)
     best = solve(network, thresholds, relative_gap=1e-4)
-    monkeypatch.setattr(sweeping, "MOST_COUPLED", 0)
+    monkeypatch.setattr(solver, "MOST_COUPLED", 0)
     found = solve(network, thresholds, relative_gap=1e-3)
     assert 0 <= found.gap_s <= 1e-3 * found.delay_s
     assert found.delay_s == pytest.approx(best.delay_s, rel=1.1e-3)

@@ -8,7 +8,6 @@ import pytest
 from node_agent.dtoee.offloader import StepRule
 from node_agent.dtoee.one_row import RowState, Scale, restrict, shift
 from node_agent.dtoee.receiver import Ahead, Load, cost_to_go, marginal_cost
-from node_agent.dtoee.sweeps import Sweeps
 from tests.node_agent.dtoee.network import (
     loop_evaluation,
     queue_by_definition,
@@ -18,6 +17,7 @@ from tests.node_agent.dtoee.network import (
     uniform_rows,
     with_missing_links,
 )
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 KINDS = [
     pytest.param(load, kappa, queued, variability, id=f"load {load}, kappa {kappa}, queued {queued}, v {variability}")

@@ -1,8 +1,8 @@
 """Thresholds and rows together, on a whole network: per-server moves as the nodes play them, and the stage probe.
 
-This is the reference for thresholds and rows together, used by tests alone; no node runs it. `search_uniform` looks for
-the best plan with one threshold per stage; `move` plays per-server moves on a whole network at once, as the nodes play
-them with messages, and is held against that search: so the nodes' rule was chosen.
+This is the reference for thresholds and rows together; no node runs it. `search_uniform` looks for the best plan with
+one threshold per stage; `move` plays per-server moves on a whole network at once, as the nodes play them with messages,
+and is held against that search: so the nodes' rule was chosen.
 
 The objective is U = Tbar - theta A [s]. A server that moves alone predicts what it gains from its receivers' prices
 (`thresholds.scores`). Where all servers of a stage move together, their flows add up and prices mispredict, so the
@@ -18,8 +18,9 @@ import numpy as np
 
 from node_agent.dtoee import thresholds as local
 from node_agent.dtoee.queueing import Array, overload_penalty, queue_cost
+from node_agent.dtoee.solver import Solution, solve
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Thresholds
-from node_agent.dtoee.sweeps import Solution, Sweeps, solve
+from tests.node_agent.dtoee.sweeps import Sweeps
 
 Turn = Literal["one", "all"]
 
