@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Infer = Callable[[Tensor], ComputeFinished]
 PAUSE_S = 0.02
+LONE_RUNS = 12
 GIVE_UP = signal.SIGUSR1
 BRIEF_SHARE = 0.25  # of the paced time: a sub-model that takes no more than that may go before normal processes
 
@@ -69,14 +70,14 @@ def _form(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> TensorForm:
     return msgspec.convert((dtype.name, shape), TensorForm)
 
 
-def cpu_s_of_lone_task(infer: Infer, form: TensorForm, runs: int = 12) -> float:
-    """Processor time of one task that comes after a pause, as most tasks do [s]; the median of `runs`.
+def cpu_s_of_lone_task(infer: Infer, form: TensorForm) -> float:
+    """Processor time of one task that comes after a pause, as most tasks do [s]; the median of LONE_RUNS.
 
     With cold caches a small sub-model takes several times what it takes in a loop.
     """
     tensor = Tensor(form, bytes(form.byte_count))
     spent_s, real_s = [], []
-    for _ in range(runs):
+    for _ in range(LONE_RUNS):
         time.sleep(PAUSE_S)
         began_s, began_cpu_s = time.monotonic(), time.thread_time()
         infer(tensor)

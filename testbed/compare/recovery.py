@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from node_agent.errors import InputError
 from testbed.record.backlog import Tasks
-from testbed.record.reading import read_recorded
 from testbed.record.run_directory import TASKS
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange, Scenario
 
@@ -93,15 +92,6 @@ class Recovery:
     paid_per_task_s: float | None
     extra_task_s: float | None
     lost: float
-
-
-def recoveries_of_run(path: Path) -> tuple[Recovery, ...]:
-    """The recoveries of a recorded run, one per instant with events, in order.
-
-    Raises:
-        InputError: not a run directory, it cannot be read, or its inputs were changed since.
-    """
-    return recoveries(read_course(path), read_recorded(path).scenario())
 
 
 def recoveries(course: DelayCourse, scenario: Scenario) -> tuple[Recovery, ...]:

@@ -21,7 +21,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ OTHER_ROOT = "DTOEE_TESTBED_LEDGERS"  # environment: a folder in which each user
 LEDGER_NAME = "ledger.jsonl"
 DEATH_TIMEOUT_S = 5.0
 
-Kind = Literal["process", "interface", "cgroup", "directory"]
+Kind = Literal["process", "cgroup", "directory"]
 
 
 def ledger_root() -> Path:
@@ -143,10 +142,6 @@ class Ledger:
         with contextlib.suppress(ProcessLookupError):
             mark = ProcessMark.of(pid)
             self._write({"kind": "process", "pid": mark.pid, "start_ticks": mark.start_ticks})
-
-    def add_interface(self, name: str) -> None:
-        """Name an interface or bridge of the root namespace; call before it is made."""
-        self._write({"kind": "interface", "name": name})
 
     def add_cgroup(self, path: Path) -> None:
         """Name a cgroup directory; call before it is made (parents before children)."""
@@ -299,7 +294,6 @@ def _remove_run(directory: Path) -> list[Removed]:
         return [str(entry["name"]) for entry in reversed(entries) if entry.get("kind") == kind and "name" in entry]
 
     removed = [Removed(run_id, "process", str(pid)) for pid in _end_processes(marks)]
-    removed += [Removed(run_id, "interface", name) for name in named("interface") if _remove_interface(name)]
     removed += [Removed(run_id, "cgroup", name) for name in named("cgroup") if remove_cgroup(Path(name))]
     removed += [Removed(run_id, "directory", name) for name in named("directory") if _remove_directory(Path(name))]
     _remove_folder(directory)
@@ -337,12 +331,6 @@ def _end_processes(marks: list[ProcessMark]) -> list[int]:
         with handle:
             handle.wait_ended(deadline - time.monotonic())
     return list(killed)
-
-
-def _remove_interface(name: str) -> bool:
-    if not Path("/sys/class/net", name).exists():
-        return False
-    return subprocess.run(["ip", "link", "del", name], capture_output=True, check=False).returncode == 0
 
 
 def remove_cgroup(path: Path) -> bool:

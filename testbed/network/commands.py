@@ -163,9 +163,9 @@ NODE_SETTINGS = (
 )
 
 
-def write_settings(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> None:
+def write_settings() -> None:
     """Write settings of the calling thread's namespace; those the kernel lacks are passed over. May raise OSError."""
-    for path, value in settings:
+    for path, value in NODE_SETTINGS:
         with contextlib.suppress(FileNotFoundError):
             _write(f"{SYSCTL}/{path}", value)
     # The same everywhere, so that machines agree with one another and with the simulation, which models it. BBR, the

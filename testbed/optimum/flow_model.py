@@ -25,7 +25,6 @@ from node_agent.dtoee.queueing import Array, Mask
 from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Tier
 from node_agent.errors import TestbedError
-from node_agent.models import Bundle
 from node_agent.models.tables import SubModelProfile
 from testbed.network.routes import Ways
 from testbed.scenario import (
@@ -272,12 +271,6 @@ def flow_model(
         for h in range(1, scenario.stages + 1)
     )
     return FlowModel(network, names, return_s, lateness_of)
-
-
-def staged_network(scenario: Scenario, bundle: Bundle) -> StagedNetwork:
-    """The network of queues of a scenario as it starts; raises as `flow_model` and the bundle do."""
-    table = bundle.exit_table(scenario.model.cut)
-    return flow_model(scenario, bundle.profiles(scenario.model.cut, scenario.model.activation), table).network
 
 
 def _living(

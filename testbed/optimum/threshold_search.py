@@ -252,11 +252,6 @@ class ThresholdSearch:
         remaining = tuple(np.full(len(names), ratio) for names, ratio in zip(self.model.names[1:], ratios, strict=True))
         return FlowProgramme(self.model.network, remaining).least_utilisation()
 
-    @property
-    def uniform_bound_s(self) -> float:
-        """On the objective of every plan with stage-uniform thresholds on the grid."""
-        return float((self.delay_bound_s - self.theta_s * self.grid.accuracy).min())
-
     def refine(self, plan: FlowPlan) -> FlowPlan:
         """Every server's threshold by itself, from `plan` on: no single move of up to STEPS_TRIED steps helps."""
         for _ in range(MOST_SWEEPS):

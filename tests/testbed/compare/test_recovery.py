@@ -16,12 +16,12 @@ from testbed.compare.recovery import (
     pooled,
     read_course,
     recoveries,
-    recoveries_of_run,
 )
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.scenario import CapacityChange, LinkChange, LinkShape, NodeChange, RateChange
 from testbed.simulation.simulator import Simulation
+from tests.testbed.recorded import recoveries_of_run
 
 ROOT = Path(__file__).parents[3]
 EVENT = Happening(100.0, "something")
@@ -230,7 +230,7 @@ def test_a_server_that_floods_and_drains(tmp_path):
 
 def test_what_is_no_run_directory(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        recoveries_of_run(tmp_path)
+        read_course(tmp_path)
     (tmp_path / "tasks.jsonl").write_text('{"created_s": 1.0, "completed_s": 1.5}\n{"created')
     with pytest.raises(InputError, match=r"tasks\.jsonl:2: not a task"):
         read_course(tmp_path)

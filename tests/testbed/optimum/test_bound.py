@@ -10,7 +10,6 @@ import pytest
 from node_agent.errors import InputError
 from node_agent.models import load_bundle
 from node_agent.policies.loading import _module
-from testbed.compare.recovery import recoveries_of_run
 from testbed.optimum.bound import PlanFigures, bound_for, bound_for_run, offered_table
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
@@ -18,6 +17,7 @@ from testbed.scenario import CapacityChange, NodeChange, RateChange
 from testbed.simulation.simulator import Simulation
 from testbed.topology import load_topology
 from testbed.trace.workload import Arrival
+from tests.testbed.recorded import recoveries_of_run
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 QUICKSTART = TOPOLOGIES / "quickstart.yaml"

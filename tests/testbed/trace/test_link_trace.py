@@ -21,13 +21,18 @@ from testbed.trace.link_trace import (
     LinkTrace,
     guess_format,
     parse_link_trace,
-    read_link_trace,
+    read_bytes,
 )
 from testbed.trace.link_writing import figures, left_out, write_link_trace
 from testbed.trace.outages import outage_rate_mbit_per_s
 from testbed.trace.workload import Arrival, read_trace
 
 PACKET_MBIT = SEGMENT_BYTES * 8e-6
+
+
+def read_link_trace(path: Path | str, every_s: float | None = None) -> LinkTrace:
+    """The trace in a file."""
+    return parse_link_trace(read_bytes(path), str(path), every_s=every_s)
 
 
 def volume_mbit(trace: LinkTrace) -> float:
