@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.compare import say_how_to_go_on
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import live_options
 
@@ -76,9 +77,7 @@ def command(
                 observer=progress,
             )
     except CompareInterrupted as interrupted:
-        click.echo(str(interrupted), err=True)
-        click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
-        return interrupted.exit_code
+        return say_how_to_go_on(interrupted)
     if as_json:
         click.echo(json.dumps(content_of(agreement), indent=2, allow_nan=False))
     else:

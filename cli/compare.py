@@ -11,6 +11,7 @@ from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
 
 if TYPE_CHECKING:
+    from testbed.compare import CompareInterrupted
     from testbed.network.emulated import BackendChoice
 
 _PATH = click.Path(path_type=Path)
@@ -105,9 +106,7 @@ def command(
                 include_unheld=include_unheld,
             )
     except CompareInterrupted as interrupted:
-        click.echo(str(interrupted), err=True)
-        click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
-        return interrupted.exit_code
+        return say_how_to_go_on(interrupted)
     if as_json:
         click.echo(json.dumps(content_of(comparison), indent=2))
     else:
@@ -115,3 +114,10 @@ def command(
     if require_fidelity:
         refuse_broken_runs(comparison.rows)
     return 0
+
+
+def say_how_to_go_on(interrupted: CompareInterrupted) -> int:
+    """What to do about runs that were interrupted, on standard error; returns the exit code."""
+    click.echo(str(interrupted), err=True)
+    click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
+    return interrupted.exit_code
