@@ -267,14 +267,15 @@ class ThresholdSearch:
         return plan
 
     def _servers(self) -> Iterator[tuple[int, int]]:
-        for stage, names in enumerate(self.model.names[1:-1]):
+        """(stage, number of the server in it) of every server before the last stage."""
+        for stage, names in enumerate(self.model.names[1:-1], start=1):
             for server in range(len(names)):
                 yield stage, server
 
     def _moves(self, plan: FlowPlan, stage: int, server: int) -> Iterator[FlowPlan]:
-        points, now = self.grid.stages[stage], plan.thresholds[stage][server]
+        points, now = self.grid.stages[stage - 1], plan.thresholds[stage - 1][server]
         below, above = points[points < now][-STEPS_TRIED:], points[points > now][:STEPS_TRIED]
         for threshold in (*below, *above):
             thresholds = tuple(values.copy() for values in plan.thresholds)
-            thresholds[stage][server] = threshold
+            thresholds[stage - 1][server] = threshold
             yield evaluate(self.model, thresholds, plan.rows)
