@@ -146,7 +146,7 @@ def test_a_launcher_that_stops_at_once_leaves_no_log(launcher, tmp_path):
 def test_as_many_agents_as_wanted_can_be_asked_for_at_once(launcher, tmp_path):
     """Their parent's answers fill the socket between them more than once; these agents fail and end at once."""
     scenario = many(700)
-    with begun(launcher, tmp_path, scenario) as (_, configs):
+    with begun(launcher, tmp_path, many(1)) as (_, configs):
         config, _ = configs[0]
         named = (msgspec.structs.replace(config.node, name=name) for name in scenario.node_names)
         launcher.spawn((msgspec.structs.replace(config, node=node), str(tmp_path / "none")) for node in named)
