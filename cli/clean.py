@@ -11,7 +11,7 @@ import click
 @click.command(name="clean", short_help="Remove what an interrupted run left behind.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
-    """Remove the processes, interfaces, control groups and directories of runs whose owner is dead.
+    """Remove the processes, control groups and directories of runs whose owner is dead.
 
     Only what such a run wrote into its ledger is touched; runs that still live are left alone. Run directories stay;
     their manifests then say that the run was killed. Safe to repeat. Root's runs are root's to clean; an ordinary user

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,6 @@ from testbed.wording import counted
 
 if TYPE_CHECKING:
     from testbed.scenario import Scenario
-
-_TOO_LIVELY = (
-    "{:.0f} changes of links a second take CPU time that a live run needs elsewhere; "
-    "state longer steps for the traces (every: 500 ms)"
-)
 
 
 @click.group(name="topology", short_help="Validate topology files, or print their JSON Schema.")
@@ -36,13 +30,15 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     """
     from testbed.optimum.predicted_overload import predicted_overloads
     from testbed.run.planning import check_topology
+    from testbed.topology.followed_traces import too_many_changes
 
     reports: list[dict[str, Any]] = []
     exit_code = 0
     for path in files:
         try:
             scenario, bundle = check_topology(Path(path))
-            warnings = [*_too_lively(scenario), *predicted_overloads(scenario, bundle)]
+            lively = too_many_changes(scenario)
+            warnings = [*([lively] if lively else []), *predicted_overloads(scenario, bundle)]
         except InputError as error:
             exit_code = error.exit_code
             reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})
@@ -63,13 +59,6 @@ def schema() -> None:
     from testbed.topology import topology_json_schema_text
 
     click.echo(topology_json_schema_text(), nl=False)
-
-
-def _too_lively(scenario: Scenario) -> Iterator[str]:
-    from testbed.topology.followed_traces import SENSIBLE_CHANGES_PER_S
-
-    if scenario.link_changes_per_s / scenario.time_scale > SENSIBLE_CHANGES_PER_S:
-        yield _TOO_LIVELY.format(scenario.link_changes_per_s)
 
 
 def _report_problems(error: TestbedError, path: str) -> list[dict[str, Any]]:

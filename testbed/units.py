@@ -46,10 +46,6 @@ class Span:
     low: float
     high: float
 
-    def scaled(self, factor: float) -> "Span":
-        """The range with both ends multiplied by `factor` (>= 0)."""
-        return Span(self.low * factor, self.high * factor)
-
 
 @dataclass(frozen=True, slots=True)
 class Dimension:

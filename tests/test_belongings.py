@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.host.cpu_quota import detect
+from testbed.host.cpu_quota import hierarchies
 from testbed.host.ledger import OTHER_ROOT, RUN_ROOT, Ledger, ledger_root, live_runs, sweep
 from tests import belongings
 from tests.testbed.conftest import kernel_state
@@ -96,7 +96,7 @@ def test_each_session_has_its_own_ledgers_and_clean_stays_among_them():
 
 
 @pytest.mark.root
-@pytest.mark.skipif(detect() is None, reason="no control groups for the CPU here")
+@pytest.mark.skipif(hierarchies() is None, reason="no control groups for the CPU here")
 def test_a_control_group_belongs_to_the_session_whose_ledger_names_it():
     code = (
         "import sys\nfrom testbed.host.cpu_quota import CpuCgroup\nfrom testbed.host.ledger import Ledger\n"

@@ -1,6 +1,6 @@
 """One picture of a run, made to fit the terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from cli.watch.emulation import emulation_lines
@@ -181,8 +181,3 @@ def _justified(left: Line, right: Line, width: int) -> Line:
 
 def _spinner(state: ViewState) -> str:
     return SPINNER[int(state.clock() * SPINNER_PER_S) % len(SPINNER)]
-
-
-def texts(frame: Frame) -> Sequence[str]:
-    """The frame without its styles."""
-    return ["".join(text for text, _ in line) for line in frame.lines]

@@ -1,7 +1,8 @@
 """DTO-O for one offloader, on plain numbers: what every node runs once a round.
 
-`offloader` says what the update does and why. With six receivers arrays take five times as long as lists. The tests play
-the update for all rows of a network at once (`tests/node_agent/dtoee/sweeps.py`) and hold the two against each other.
+`offloader` says what the update does and why. With six receivers arrays take five times as long as lists. The tests
+play the update for all rows of a network at once (`tests/node_agent/dtoee/sweeps.py`) and hold the two against each
+other.
 """
 
 import math

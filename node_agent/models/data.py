@@ -102,11 +102,11 @@ def read_pickled_array(path: Path) -> npt.NDArray[np.generic]:
     return array
 
 
-def group_alike(images: npt.NDArray[np.uint8], correlation: float = ALIKE_CORRELATION) -> npt.NDArray[np.int64]:
+def group_alike(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Group number [N] of every image [N, S, S]: copies, near copies and their mirror images share one.
 
     Two images are alike if the centred correlation of their pixels, or of one with the other mirrored, is above
-    `correlation`; groups are the connected components of that relation.
+    ALIKE_CORRELATION; groups are the connected components of that relation.
     """
     from scipy.sparse import coo_array  # noqa: PLC0415 - scipy loads slowly and only training needs it
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
@@ -115,7 +115,7 @@ def group_alike(images: npt.NDArray[np.uint8], correlation: float = ALIKE_CORREL
     rows, columns = [], []
     for begin in range(0, len(images), 1000):
         chunk = plain[begin : begin + 1000]
-        row, column = np.nonzero(np.maximum(chunk @ plain.T, chunk @ mirrored.T) > correlation)
+        row, column = np.nonzero(np.maximum(chunk @ plain.T, chunk @ mirrored.T) > ALIKE_CORRELATION)
         rows.append(row + begin)
         columns.append(column)
     row, column = np.concatenate(rows), np.concatenate(columns)

@@ -15,6 +15,7 @@ from node_agent.models.architecture import SIDE_PIXELS, Architecture
 from node_agent.models.tables import Activation, ActivationFormat, Inference, check_cut
 
 CLASSES = 20
+BATCH = 250  # images scored at a time
 
 
 class ConvNorm(nn.Sequential):
@@ -188,13 +189,13 @@ def cut(model: EarlyExitNetwork, positions: Sequence[int]) -> tuple[SubModel, ..
 
 
 def exit_scores(
-    model: EarlyExitNetwork, images: npt.NDArray[np.uint8], batch: int = 250
+    model: EarlyExitNetwork, images: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Temperature-scaled confidence and predicted class [N, exits] of every exit for images uint8 [N, 1, 32, 32]."""
     confidences, predictions = [], []
     with torch.inference_mode():
-        for begin in range(0, len(images), batch):
-            logits = model(torch.tensor(images[begin : begin + batch]))
+        for begin in range(0, len(images), BATCH):
+            logits = model(torch.tensor(images[begin : begin + BATCH]))
             scaled = [
                 scores / model.head(block).temperature
                 for block, scores in zip(model.architecture.exits, logits, strict=True)

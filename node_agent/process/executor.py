@@ -10,12 +10,10 @@ import mmap
 import os
 import signal
 import statistics
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import cache
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -25,7 +23,7 @@ import numpy.typing as npt
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import TestbedError
 from node_agent.models.tables import ActivationFormat
-from node_agent.process.lifeline import die_with_parent
+from node_agent.process.children import PipedChild
 from node_agent.process.punctual import Priority
 from node_agent.wire import Tensor, TensorForm
 
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 
 Infer = Callable[[Tensor], ComputeFinished]
 PAUSE_S = 0.02
+LONE_RUNS = 12
 GIVE_UP = signal.SIGUSR1
 BRIEF_SHARE = 0.25  # of the paced time: a sub-model that takes no more than that may go before normal processes
 
@@ -71,14 +70,14 @@ def _form(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> TensorForm:
     return msgspec.convert((dtype.name, shape), TensorForm)
 
 
-def cpu_s_of_lone_task(infer: Infer, form: TensorForm, runs: int = 12) -> float:
-    """Processor time of one task that comes after a pause, as most tasks do [s]; the median of `runs`.
+def cpu_s_of_lone_task(infer: Infer, form: TensorForm) -> float:
+    """Processor time of one task that comes after a pause, as most tasks do [s]; the median of LONE_RUNS.
 
     With cold caches a small sub-model takes several times what it takes in a loop.
     """
     tensor = Tensor(form, bytes(form.byte_count))
     spent_s, real_s = [], []
-    for _ in range(runs):
+    for _ in range(LONE_RUNS):
         time.sleep(PAUSE_S)
         began_s, began_cpu_s = time.monotonic(), time.thread_time()
         infer(tensor)
@@ -191,30 +190,20 @@ class QuotaExecutor:
         self._number = 0  # of the tensor in service
         self._serving = False
         self._given_up = memoryview(mmap.mmap(-1, 8)).cast("Q")  # the last number that is not wanted; the child's, too
-        self._pipe, child_pipe = Pipe()
-        parent = os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, {GIVE_UP})  # it would end a child that has not come to expect it
-        self._pid = os.fork()
-        if self._pid == 0:
-            # The pipe's end tells only a child that reads, and no other may hold it open.
-            die_with_parent()
-            if os.getppid() != parent:
-                os._exit(1)  # it died before the line above, which therefore came too late
-            self._pipe.close()
-            _serve(child_pipe, infer, procs_paths, self._given_up)
+        self._child = PipedChild(lambda pipe: _serve(pipe, infer, procs_paths, self._given_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
-        child_pipe.close()
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:  # noqa: ARG002 - the kernel keeps the time
         self._number += 1
         self._serving = True
-        _put(self._pipe, (self._number, tensor.form), tensor.data)
+        _put(self._child.pipe, (self._number, tensor.form), tensor.data)
 
     def stop(self) -> None:
         if self._serving:
             self._serving = False
             self._given_up[0] = self._number
-            os.kill(self._pid, GIVE_UP)
+            os.kill(self._child.pid, GIVE_UP)
 
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
         """The control group's quota is changed from outside."""
@@ -223,15 +212,14 @@ class QuotaExecutor:
         return None
 
     def fileno(self) -> int | None:
-        return self._pipe.fileno()
+        return self._child.pipe.fileno()
 
     def collect(self, now_s: float) -> ComputeFinished | None:  # noqa: ARG002
-        while self._pipe.poll():
+        pipe = self._child.pipe
+        while pipe.poll():
             try:
-                number, prediction, confidence, form, cpu_s = msgspec.msgpack.decode(
-                    self._pipe.recv_bytes(), type=_Answer
-                )
-                activation = None if form is None else Tensor(form, self._pipe.recv_bytes())
+                number, prediction, confidence, form, cpu_s = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Answer)
+                activation = None if form is None else Tensor(form, pipe.recv_bytes())
             except (EOFError, ConnectionError) as error:
                 hint = "it may have exceeded its memory limit"
                 raise TestbedError("the process of the sub-model has ended unexpectedly", hint=hint) from error
@@ -246,9 +234,7 @@ class QuotaExecutor:
         return self._cpu_s
 
     def close(self) -> None:
-        self._pipe.close()
-        os.kill(self._pid, signal.SIGKILL)  # another child may hold the pipe's other end open
-        os.waitpid(self._pid, 0)
+        self._child.close()
 
 
 _Asked = tuple[int, TensorForm]  # the tensor's number, what follows
@@ -268,42 +254,33 @@ def _put(pipe: Connection, header: object, data: bytes | bytearray | memoryview 
 
 def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str], given_up: memoryview) -> None:
     """The child: join the control groups, then answer until the pipe closes."""
-    status = 1
     number, inferring = 0, False
 
     def give_up(*_: object) -> None:
         if inferring and number <= given_up[0]:
             raise _GivenUp
 
-    try:
-        signal.signal(GIVE_UP, give_up)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
-        for path in procs_paths:
-            with open(path, "w", encoding="ascii") as procs:
-                procs.write("0")  # the writer itself
-        while True:
-            number, tensor_form = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Asked)
-            tensor = Tensor(tensor_form, pipe.recv_bytes())
-            began_s = time.thread_time()
-            answer = None
-            try:
-                inferring = True
-                give_up()  # it may have been given up before it was read
-                answer = infer(tensor)
-                inferring = False
-            except _GivenUp:
-                inferring = False
-            cpu_s = time.thread_time() - began_s
-            if answer is None:
-                _put(pipe, (number, 0, 0.0, None, cpu_s), None)
-                continue
-            onward = answer.activation
-            form, data = (onward.form, onward.data) if onward else (None, None)
-            _put(pipe, (number, answer.prediction, answer.confidence, form, cpu_s), data)
-    except (EOFError, BrokenPipeError):
-        status = 0
-    except Exception:
-        traceback.print_exc()  # into the agents' log: the agent itself sees only that its child is gone
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+    signal.signal(GIVE_UP, give_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
+    for path in procs_paths:
+        with open(path, "w", encoding="ascii") as procs:
+            procs.write("0")  # the writer itself
+    while True:
+        number, tensor_form = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Asked)
+        tensor = Tensor(tensor_form, pipe.recv_bytes())
+        began_s = time.thread_time()
+        answer = None
+        try:
+            inferring = True
+            give_up()  # it may have been given up before it was read
+            answer = infer(tensor)
+            inferring = False
+        except _GivenUp:
+            inferring = False
+        cpu_s = time.thread_time() - began_s
+        if answer is None:
+            _put(pipe, (number, 0, 0.0, None, cpu_s), None)
+            continue
+        onward = answer.activation
+        form, data = (onward.form, onward.data) if onward else (None, None)
+        _put(pipe, (number, answer.prediction, answer.confidence, form, cpu_s), data)

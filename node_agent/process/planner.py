@@ -1,11 +1,8 @@
 """The planner of a central policy, in a process of its own: the coordinator's other work goes on meanwhile."""
 
-import contextlib
 import os
-import signal
-import sys
 import traceback
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 
 import msgspec
 
@@ -14,6 +11,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import TestbedError
 from node_agent.policies.checked import CheckedPolicy, PolicyFailed
 from node_agent.problem import Problem
+from node_agent.process.children import PipedChild
 from node_agent.wire import Assignment
 
 NICENESS = 10  # a plan may come a little later; a task in service may not
@@ -31,7 +29,7 @@ class _Failure(msgspec.Struct, array_like=True):
 class Planner:
     """Plans one problem at a time; like paced compute, the answer is held until its stated time has passed.
 
-    Must be made before the process has threads, since it forks.
+    Must be made before the process has threads, since it forks, and by a thread that lives as long as the agent.
     """
 
     def __init__(self, policy: CheckedPolicy, table: ExitTable) -> None:
@@ -39,17 +37,12 @@ class Planner:
         self._policy = policy
         self._answer: _Plan | None = None
         self._due_s = 0.0
-        self._pipe, child_pipe = Pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            self._pipe.close()
-            _serve(child_pipe, self._policy, table)
-        child_pipe.close()
+        self._child = PipedChild(lambda pipe: _serve(pipe, policy, table))
 
     def start(self, problem: Problem, now_s: float) -> None:
         """Begin to plan."""
         self._due_s = now_s + self._policy.planning_s(problem)
-        self._pipe.send_bytes(msgspec.msgpack.encode(problem))
+        self._child.pipe.send_bytes(msgspec.msgpack.encode(problem))
 
     def due_s(self) -> float | None:
         """When to call `collect` at the latest, if an answer is being held."""
@@ -57,13 +50,13 @@ class Planner:
 
     def fileno(self) -> int:
         """What to poll for an answer."""
-        return self._pipe.fileno()
+        return self._child.pipe.fileno()
 
     def collect(self, now_s: float) -> PlanningFinished | None:
         """The plan, once it is made and due. Raises PolicyFailed where the policy has failed to make one."""
-        if self._pipe.poll():
+        if self._child.pipe.poll():
             try:
-                told = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Plan | _Failure)
+                told = msgspec.msgpack.decode(self._child.pipe.recv_bytes(), type=_Plan | _Failure)
             except (EOFError, ConnectionError) as error:
                 raise TestbedError("the process of the planner has ended unexpectedly") from error
             if isinstance(told, _Failure):
@@ -76,27 +69,16 @@ class Planner:
 
     def close(self) -> None:
         """End the process, whatever it is doing: it keeps nothing."""
-        self._pipe.close()
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        self._child.close()
 
 
 def _serve(pipe: Connection, policy: CheckedPolicy, table: ExitTable) -> None:
     """The child: plan until the pipe closes."""
-    status = 1
+    os.nice(NICENESS)
     try:
-        os.nice(NICENESS)
         while True:
             problem = msgspec.msgpack.decode(pipe.recv_bytes(), type=Problem)
             pipe.send_bytes(msgspec.msgpack.encode(policy.plan(problem, table)))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        status = 0
     except PolicyFailed as failure:
-        traceback.print_exc()  # into the agents' log
-        with contextlib.suppress(ConnectionError):  # the coordinator has ended
-            pipe.send_bytes(msgspec.msgpack.encode(_Failure(str(failure), failure.hint)))
-    except Exception:
-        traceback.print_exc()  # into the agents' log
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+        traceback.print_exc()  # into the agents' log, before what the coordinator says of it
+        pipe.send_bytes(msgspec.msgpack.encode(_Failure(str(failure), failure.hint)))

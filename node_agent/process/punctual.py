@@ -17,16 +17,17 @@ Each agent knows only its own share: of very many servers, each brief for its pa
 machine has. Then normal processes get nothing, and what the kernel keeps free of real-time threads (by default 5 % of
 each second) is kept free of whatever carries the links' frames, too. A quarter of the pace each is the bound, so eight
 servers that are never idle fill two processors; the record shows it as overruns and late timers.
-The collector of garbage never ran in these agents.
+Garbage collection is frozen in agents.
 
 That holds for code whose turns are known to be short. A policy of the user's own decides within the poll loop and may
 take as long as it likes, so an agent with one runs its whole poll loop at normal priority; only ZeroMQ's threads, which
 run none of it, keep theirs.
 """
 
-import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext
+
+from node_agent.process.linux import exact_timers
 
 # Low among the real-time priorities: whatever carries the emulated links' frames goes before.
 PRIORITY = 3
@@ -35,8 +36,6 @@ COMPUTE_PRIORITY = 1
 LATE_S = 0.001
 STALL_S = 0.02  # real time: a busy machine keeps an agent waiting for less
 MOST_STALLS = 8
-_PR_SET_TIMERSLACK = 29
-_LEAST_SLACK_NS = 1
 REAL_TIME = os.SCHED_FIFO
 
 
@@ -58,8 +57,7 @@ class Priority:
 
     def take(self) -> bool:
         """Ask for it; False, and nothing has changed but the timers' slack, where it is not wanted or not allowed."""
-        # Without real-time priority the kernel may put a timer off by 50 us to save wake-ups.
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, _LEAST_SLACK_NS)
+        exact_timers()  # which only real-time priority would bring besides
         self.granted = self._real_time and self._set(REAL_TIME, PRIORITY)
         return self.granted
 

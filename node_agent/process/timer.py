@@ -6,13 +6,9 @@ poll() itself only knows whole milliseconds; a timerfd wakes to the microsecond.
 import heapq
 import itertools
 import os
-import time
-from ctypes import CDLL, Structure, byref, c_int, c_long, c_void_p, get_errno
 
 from node_agent.core.events import TimerKey
-
-_CLOCK_MONOTONIC = time.CLOCK_MONOTONIC
-_TFD_TIMER_ABSTIME = 1
+from node_agent.process.linux import TimerSetting, timerfd_create, timerfd_settime
 
 
 class Timers:
@@ -45,7 +41,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def pop(self, now_s: float) -> tuple[float, TimerKey] | None:
-        """One that is due, with its time, the longest due first; None if there is none (any more)."""
+        """Pop the timer that has been due longest, with its due time; None if none is due."""
         due_s = self.next_s()
         if due_s is None or due_s > now_s:
             return None
@@ -54,34 +50,18 @@ class Timers:
         return due_s, key
 
 
-class _Timespec(Structure):
-    _fields_ = [("seconds", c_long), ("nanoseconds", c_long)]
-
-
-class _Itimerspec(Structure):
-    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
-
-
 class DeadlineTimer:
-    """A timerfd on CLOCK_MONOTONIC; its file descriptor is readable once the deadline has passed.
-
-    Python 3.13 offers os.timerfd_create; before that the C library is called directly.
-    """
+    """A timerfd on CLOCK_MONOTONIC; its file descriptor is readable once the deadline has passed."""
 
     def __init__(self) -> None:
-        libc = CDLL(None, use_errno=True)
-        self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(get_errno(), "timerfd_create")
-        self._settime = libc.timerfd_settime
-        self._settime.argtypes = [c_int, c_int, c_void_p, c_void_p]
-        self._spec = _Itimerspec(_Timespec(0, 0), _Timespec(0, 0))
-        self._value = self._spec.value  # the part of `_spec` that changes
+        self._fd = timerfd_create()
+        self._setting = TimerSetting()
+        self._value = self._setting.value  # the part of it that changes
         self._armed_s: float | None = None
 
     def fileno(self) -> int:
         """The descriptor to poll."""
-        return int(self._fd)
+        return self._fd
 
     def arm(self, monotonic_s: float | None) -> None:
         """Become readable at this time of time.monotonic(), at once if it has passed; never, if None."""
@@ -90,8 +70,7 @@ class DeadlineTimer:
         self._armed_s = monotonic_s
         nanoseconds = 0 if monotonic_s is None else max(1, int(monotonic_s * 1e9))
         self._value.seconds, self._value.nanoseconds = divmod(nanoseconds, 10**9)
-        if self._settime(self._fd, _TFD_TIMER_ABSTIME, byref(self._spec), None) < 0:
-            raise OSError(get_errno(), "timerfd_settime")
+        timerfd_settime(self._fd, self._setting)
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.record.backlog import Tasks
-from testbed.record.reading import read_lines, read_recorded
+from testbed.record.reading import read_lines
 from testbed.record.run_directory import TASKS
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Event, Scenario
@@ -93,15 +93,6 @@ class Recovery:
     paid_per_task_s: float | None
     extra_task_s: float | None
     lost: float
-
-
-def recoveries_of_run(path: Path) -> tuple[Recovery, ...]:
-    """The recoveries of a recorded run, one per instant with events, in order.
-
-    Raises:
-        InputError: not a run directory, it cannot be read, or its inputs were changed since.
-    """
-    return recoveries(read_course(path), read_recorded(path).scenario())
 
 
 def recoveries(course: DelayCourse, scenario: Scenario) -> tuple[Recovery, ...]:

@@ -147,7 +147,7 @@ def _figures(policy: str, rows: Sequence[RunRow], first: Sequence[RunRow], inclu
         delay_p95_s=_mean(held, lambda row: row.delay_p95_s),
         accuracy=_mean(held, lambda row: row.accuracy),
         utility_s=_mean(held, lambda row: row.utility_s),
-        exit_share=tuple(_mean_share(held, stage) for stage in range(stages)),
+        exit_share=tuple(_mean_share(held, stage) for stage in range(1, stages + 1)),
         first_ahead_by=None if rows is first or any(row.overloaded for row in first) else _advantage(ours, held),
         unheld_runs=sum(row.unheld for row in rows),
         left_out=len(rows) - len(believed),
@@ -160,7 +160,7 @@ def _mean(rows: Sequence[RunRow], figure: Callable[[RunRow], float | None]) -> E
 
 
 def _mean_share(rows: Sequence[RunRow], stage: int) -> Estimate | None:
-    return _mean(rows, lambda row: row.exit_share[stage])
+    return _mean(rows, lambda row: row.exit_share[stage - 1])
 
 
 def _advantage(first: Sequence[RunRow], rows: Sequence[RunRow]) -> Advantage | None:

@@ -1,6 +1,5 @@
 """What the kernel allows: each thing is tried for real, in namespaces and groups that are thrown away."""
 
-import ctypes
 import os
 import platform
 import subprocess
@@ -8,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking, TestbedError
+from node_agent.process.children import answer_of_child
+from node_agent.process.linux import exact_timers
 from testbed.doctor.finding import Finding, needed, useful
 from testbed.host.cpu_quota import CpuCgroup, hierarchies
 from testbed.host.idle_cpus import LATENCY_FILE, Wakefulness
 from testbed.host.interpreter import interpreter
 from testbed.host.ledger import Ledger
 from testbed.host.rootless import CONTAINER, WITHOUT_RIGHTS, forbidding_switches, is_rootless, outer_uid, refusal_for
-from testbed.network.commands import LOW_DELAY_MATCH, kernel_takes
+from testbed.network.commands import LOW_DELAY_MATCH, in_new_namespace, kernel_takes
 from testbed.network.delays.backend import DelayBackend
 from testbed.network.delays.choice import BACKENDS
-from testbed.relay.process import PR_SET_TIMERSLACK
 
-PR_GET_TIMERSLACK = 30
 NOBODY = 65534
 TRIAL_PRIORITY = 10
 NO_NETWORK = "no network can be built"
@@ -77,15 +76,6 @@ def _where_absent(finding: Finding) -> Finding:
         return finding
     forbidden = any(words in trouble for words in FORBIDDEN)
     return replace(finding, remedy=f"the right to do so (containers: {CONTAINER})" if forbidden else "")
-
-
-def in_new_namespace(script: str) -> str:
-    """Run a script in a new network namespace; returns why it failed, empty if it did not."""
-    try:
-        done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return "unshare is missing"
-    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
 
 
 def network() -> list[Finding]:
@@ -179,25 +169,16 @@ def quota() -> list[Finding]:
 
 def punctuality() -> list[Finding]:
     """Real-time priority and exact timers, tried in a child."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def trial() -> str:
+        exact = exact_timers()
         try:
-            libc = ctypes.CDLL(None)
-            libc.prctl(PR_SET_TIMERSLACK, 1)
-            exact = libc.prctl(PR_GET_TIMERSLACK) == 1
-            try:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(TRIAL_PRIORITY))
-                trouble = ""
-            except OSError as error:
-                trouble = f"SCHED_FIFO: {error.strerror}"
-            os.write(writer, f"{int(exact)}{trouble}".encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, encoding="utf-8") as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(TRIAL_PRIORITY))
+        except OSError as error:
+            return f"{int(exact)}SCHED_FIFO: {error.strerror}"
+        return f"{int(exact)}"
+
+    text = answer_of_child(trial)
     limits = "a line like `name - rtprio 20` in /etc/security/limits.conf, then log in anew"
     return [
         useful(

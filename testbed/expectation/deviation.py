@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from testbed.expectation.replay import Expected
 from testbed.record.task_line import TaskLine
 
-Delays = npt.NDArray[np.float64]
 QUANTILES: Mapping[str, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 CHANCE = 3.0  # standard deviations over the draws that a run may be off by
 

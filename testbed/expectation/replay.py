@@ -23,18 +23,11 @@ class Expected:
         first, *others = self.draws
         return {task: (at_s + sum(draw[task] for draw in others)) / len(self.draws) for task, at_s in first.items()}
 
-    @property
-    def exact(self) -> Mapping[int, float] | None:
-        """By task; None where links lose or jitter."""
-        return self.draws[0] if len(self.draws) == 1 else None
-
 
 def expected_delays(
     world: ExactWorld,
     tasks: Sequence[TaskLine],
     failed: Mapping[tuple[int, Handover], float],
-    *,
-    draws: int | None = None,
 ) -> Expected:
     """What the delay of every completed task would have been.
 
@@ -43,8 +36,7 @@ def expected_delays(
     workload wanted it.
     """
     completed = [task for task in tasks if task.completed_s is not None and task.hops]
-    usual = DRAWS_OF_LOSS if world.loses else DRAWS_OF_JITTER if world.is_random else 1
-    number = usual if draws is None else draws
+    number = DRAWS_OF_LOSS if world.loses else DRAWS_OF_JITTER if world.is_random else 1
     return Expected(tuple(_Replay(world, completed, failed, draw).run() for draw in range(number)))
 
 

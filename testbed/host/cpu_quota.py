@@ -68,12 +68,6 @@ def hierarchies(mounts: Path = Path("/proc/self/mounts")) -> Hierarchies | None:
     return None
 
 
-def detect() -> Version | None:
-    """Which version of control groups can limit the CPU on this machine."""
-    found = hierarchies()
-    return None if found is None else found.version
-
-
 class CpuCgroup:
     """A control group with a CPU quota, and a memory limit if asked for; processes join through `procs_paths`."""
 
@@ -145,19 +139,6 @@ class CpuCgroup:
         _write(self._cpu / "cpu.cfs_quota_us", "-1")
         _write(self._cpu / "cpu.cfs_period_us", str(period_us))
         _write(self._cpu / "cpu.cfs_quota_us", str(quota_us))
-
-    def cpu_time_s(self) -> float:
-        """CPU time that the group has used, in seconds; NaN where version 1 has no cpuacct in the same hierarchy."""
-        if self._version == "v2":
-            lines = (self._cpu / "cpu.stat").read_text(encoding="ascii").split()
-            return int(lines[lines.index("usage_usec") + 1]) * 1e-6
-        usage = self._cpu / "cpuacct.usage"
-        return int(usage.read_text(encoding="ascii")) * 1e-9 if usage.exists() else float("nan")
-
-    def throttled_periods(self) -> int:
-        """In how many periods the group ran into its quota."""
-        words = (self._cpu / "cpu.stat").read_text(encoding="ascii").split()
-        return int(words[words.index("nr_throttled") + 1])
 
     def remove(self) -> None:
         """End whatever still runs inside and remove the group; may be called twice."""

@@ -19,11 +19,8 @@ import contextlib
 import fcntl
 import json
 import os
-import select
 import shutil
-import signal
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +29,7 @@ from types import TracebackType
 from typing import IO, Literal, Self
 
 from node_agent.errors import EnvironmentLacking, TestbedError
+from node_agent.process.children import ProcessHandle
 from testbed.host.rootless import outer_uid
 
 RUN_ROOT = Path("/run/dtoee-testbed")
@@ -39,7 +37,7 @@ OTHER_ROOT = "DTOEE_TESTBED_LEDGERS"  # environment: a folder in which each user
 LEDGER_NAME = "ledger.jsonl"
 DEATH_TIMEOUT_S = 5.0
 
-Kind = Literal["process", "interface", "cgroup", "directory"]
+Kind = Literal["process", "cgroup", "directory"]
 
 
 def ledger_root() -> Path:
@@ -144,10 +142,6 @@ class Ledger:
         with contextlib.suppress(ProcessLookupError):
             mark = ProcessMark.of(pid)
             self._write({"kind": "process", "pid": mark.pid, "start_ticks": mark.start_ticks})
-
-    def add_interface(self, name: str) -> None:
-        """Name an interface or bridge of the root namespace; call before it is made."""
-        self._write({"kind": "interface", "name": name})
 
     def add_cgroup(self, path: Path) -> None:
         """Name a cgroup directory; call before it is made (parents before children)."""
@@ -300,7 +294,6 @@ def _remove_run(directory: Path) -> list[Removed]:
         return [str(entry["name"]) for entry in reversed(entries) if entry.get("kind") == kind and "name" in entry]
 
     removed = [Removed(run_id, "process", str(pid)) for pid in _end_processes(marks)]
-    removed += [Removed(run_id, "interface", name) for name in named("interface") if _remove_interface(name)]
     removed += [Removed(run_id, "cgroup", name) for name in named("cgroup") if remove_cgroup(Path(name))]
     removed += [Removed(run_id, "directory", name) for name in named("directory") if _remove_directory(Path(name))]
     _remove_folder(directory)
@@ -321,32 +314,23 @@ def _remove_folder(directory: Path) -> None:
 
 def _end_processes(marks: list[ProcessMark]) -> list[int]:
     """Kill the processes that still carry their mark, all at once, and wait until they are gone; returns their ids."""
-    handles: dict[int, int] = {}
+    killed: dict[int, ProcessHandle] = {}
     for mark in marks:
         try:
-            handle = os.pidfd_open(mark.pid)
+            handle = ProcessHandle(mark.pid)
         except OSError:
             continue
         # The handle comes before the check: from here on the id cannot be reused under our hands.
         if mark.alive() and mark.pid != os.getpid():
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-            handles[mark.pid] = handle
+            handle.kill()
+            killed[mark.pid] = handle
         else:
-            os.close(handle)
+            handle.close()
     deadline = time.monotonic() + DEATH_TIMEOUT_S
-    for handle in handles.values():
-        waiter = select.poll()  # select() cannot watch descriptors above 1023
-        waiter.register(handle, select.POLLIN)
-        waiter.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        os.close(handle)
-    return list(handles)
-
-
-def _remove_interface(name: str) -> bool:
-    if not Path("/sys/class/net", name).exists():
-        return False
-    return subprocess.run(["ip", "link", "del", name], capture_output=True, check=False).returncode == 0
+    for handle in killed.values():
+        with handle:
+            handle.wait_ended(deadline - time.monotonic())
+    return list(killed)
 
 
 def remove_cgroup(path: Path) -> bool:

@@ -15,7 +15,6 @@ hands SIGTERM on nor can tell which of its steps the kernel refused.
 Imports nothing heavy, because a user namespace can only be entered before NumPy has started its threads.
 """
 
-import ctypes
 import errno
 import os
 import select
@@ -24,11 +23,9 @@ import sys
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking
-from node_agent.process.lifeline import die_with_parent
+from node_agent.process import linux
+from node_agent.process.children import answer_of_child, fork
 
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
-_PR_SET_DUMPABLE = 4
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 SYS = Path("/proc/sys")
@@ -133,21 +130,17 @@ def refusal_for(uid: int) -> EnvironmentLacking | None:
 
     Root may ask for any user, others only for themselves.
     """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def trial() -> str:
         try:
             _try_as(uid)
         except EnvironmentLacking as error:
-            os.write(writer, f"{error}\n{error.hint}".encode())
+            return f"{error}\n{error.hint}"
         except Exception as error:  # a child must say what it met: nobody sees its traceback
-            os.write(writer, f"a user namespace cannot be tried: {error}\n".encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, encoding="utf-8") as answer:
-        message, _, hint = answer.read().partition("\n")
-    os.waitpid(child, 0)
+            return f"a user namespace cannot be tried: {error}\n"
+        return ""
+
+    message, _, hint = answer_of_child(trial).partition("\n")
     return EnvironmentLacking(message, hint=hint) if message else None
 
 
@@ -157,17 +150,18 @@ def _try_as(uid: int) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        # The kernel counts a process that has changed its user as root's, which closes its /proc/self to it.
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1)
+        linux.reopen_proc()
     _unshare_and_map()
-    inner = os.fork()  # the process namespace takes its first child
-    if inner == 0:
+
+    def mounting() -> int:
         try:
             _mount_proc()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    if os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]) != 0:
+        except OSError:
+            return 1
+        return 0
+
+    first = fork(mounting, parent=0)  # the process namespace takes its first child
+    if os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) != 0:
         raise _proc_refused(uid)
 
 
@@ -183,7 +177,7 @@ def _enter() -> None:
         os.close(reader)
         _attend(child)
     os.close(writer)
-    die_with_parent()
+    linux.die_with_parent()
     if select.select([reader], [], [], 0)[0]:
         os._exit(1)  # the parent died before the line above, which therefore came too late
     os.close(reader)
@@ -216,25 +210,20 @@ def _attend(child: int) -> None:
 
 def _unshare_and_map() -> None:
     uid, gid = os.geteuid(), os.getegid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID | _CLONE_NEWNET) != 0:
-        raise _refused(uid, ctypes.get_errno())
     try:
+        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET)
         Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")  # the kernel wants it before gid_map
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="utf-8")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="utf-8")
+        # What is mounted from here on stays in here.
+        linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     except OSError as error:
         raise _refused(uid, error.errno or 0) from error
-    # What is mounted from here on stays in here.
-    if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
-        raise _refused(uid, ctypes.get_errno())
 
 
 def _mount_proc() -> None:
     """Show the processes of this process namespace; OSError if that is refused."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None) != 0:
-        raise OSError(ctypes.get_errno(), "cannot mount /proc")
+    linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
 
 
 def _refused(uid: int, number: int) -> EnvironmentLacking:

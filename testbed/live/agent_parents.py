@@ -32,9 +32,9 @@ from node_agent.errors import TestbedError, in_words
 from node_agent.models.bundle import load_bundle
 from node_agent.models.tables import ActivationFormat, SubModelProfile
 from node_agent.process.agent import Agent, AgentConfig
-from node_agent.process.lifeline import die_with_parent
+from node_agent.process.children import end_child, fork
+from node_agent.process.linux import die_with_parent, join_namespace
 from node_agent.wire import Tensor, TensorForm
-from testbed.host.namespaces import join_namespace
 
 if TYPE_CHECKING:
     from node_agent.models.network import SubModel  # needs torch, which the devices' parent does without
@@ -193,19 +193,14 @@ class Nursery(ABC):
         threads = os.listdir("/proc/self/task")
         if len(threads) != 1:
             raise TestbedError(f"the agents' parent has {len(threads)} threads; forking now could block its children")
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._become_agent(request, parent)
+        pid = fork(lambda: self._become_agent(request))
         self._children[pid] = request.config.node.name
         self._waiting += request.wait
         return pid
 
-    def _become_agent(self, request: Spawn, parent: int) -> None:
-        """In the child: never returns."""
-        status = 1
+    def _become_agent(self, request: Spawn) -> int:
+        """In the child: run the agent; returns the status with which the child ends."""
         try:
-            end_with(parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._connection.close()
@@ -217,10 +212,9 @@ class Nursery(ABC):
             agent = self.make(request.config)
             if self._gate is not None:
                 if request.wait and not os.read(self._gate[0], 1):
-                    os._exit(0)  # the parent has ended
+                    return 0  # the parent has ended
                 os.close(self._gate[0])
             agent.run()
-            status = 0
         except BaseException as error:
             name = request.config.node.name
             print(f"--- {name}", file=sys.stderr)
@@ -228,9 +222,8 @@ class Nursery(ABC):
             # The last line of the log is what the experiment says of it.
             hint = getattr(error, "hint", "")
             print(f"node {name}: {in_words(error)}{hint and '; '}{hint}", file=sys.stderr)
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
+            return 1
+        return 0
 
 
 class DeviceNursery(Nursery):
@@ -278,13 +271,6 @@ class ServerNursery(Nursery):
         return make_server(config, self._sub_models[config.node.stage - 1], self._table)
 
 
-def end_with(parent: int) -> None:
-    """For a process just forked by the process `parent`: end with it, or now if it has ended already."""
-    die_with_parent()
-    if os.getppid() != parent:
-        os._exit(0)
-
-
 def main() -> None:
     """Entry point of the child interpreter."""
     die_with_parent()
@@ -295,19 +281,17 @@ def main() -> None:
     gc.disable()  # until all is loaded: it would look through torch's modules again and again
     import node_agent.process.assemble  # noqa: F401, PLC0415 - once for all
 
-    parent = os.getpid()
-    servers_pid = os.fork()
-    if servers_pid == 0:
-        end_with(parent)
+    def serve_servers() -> int:
         devices.close()
         nursery = ServerNursery(servers)
         nursery.tell(Running(os.getpid()))
         nursery.serve()
-        return
+        return 0
+
+    servers_pid = fork(serve_servers)
     servers.close()
     DeviceNursery(devices).serve()
-    os.kill(servers_pid, signal.SIGKILL)  # which may be loading for a while yet; its agents end with it
-    os.waitpid(servers_pid, 0)
+    end_child(servers_pid)  # which may be loading for a while yet; its agents end with it
 
 
 if __name__ == "__main__":

@@ -61,15 +61,7 @@ class Experiment:
                 raise
         with Interrupts() as interrupts, Ledger(plan.run_id) as ledger:
             ledger.add_run(plan.run_directory)
-            recorder = Recorder(
-                plan.run_directory,
-                topology_text=plan.topology_text,
-                arrivals=plan.arrivals,
-                labels=plan.bundle.evaluation.labels.tolist(),
-                policy_file=plan.policy_file,
-                link_traces=plan.link_traces,
-            )
-            recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
+            recorder = plan.recorder()
             reason = "failed"
             try:
                 reason = self._carry_out(ledger, recorder, interrupts)

@@ -1,8 +1,6 @@
 """Starts agents inside their namespaces, by way of two warmed-up parents, and notices when they end."""
 
 import os
-import select
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +14,7 @@ import psutil
 
 from node_agent.errors import TestbedError
 from node_agent.process.agent import AgentConfig
+from node_agent.process.children import ProcessHandle
 from testbed.host.interpreter import interpreter
 from testbed.host.ledger import Ledger
 from testbed.live.agent_parents import (
@@ -131,17 +130,13 @@ class Launcher:
         if pid is None:
             return
         try:
-            handle = os.pidfd_open(pid)
+            agent = ProcessHandle(pid)
         except ProcessLookupError:
             return  # it has ended by itself just now
-        try:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            waiter = select.poll()
-            waiter.register(handle, select.POLLIN)
-            if not waiter.poll(DEATH_TIMEOUT_S * 1000):
+        with agent:
+            agent.kill()
+            if not agent.wait_ended(DEATH_TIMEOUT_S):
                 raise LaunchError(f"the agent of {node} was killed and does not end", hint=self.where())
-        finally:
-            os.close(handle)
 
     def processes(self) -> dict[str, int]:
         """The processes of the agents that run, by node, and of their parents."""

@@ -32,7 +32,7 @@ from testbed.run.bookkeeping import Accounts
 from testbed.run.interrupts import Interrupts
 from testbed.run.observer import RunObserver
 from testbed.scenario import LinkShape, Scenario
-from testbed.topology.followed_traces import SENSIBLE_CHANGES_PER_S, sensible_step
+from testbed.topology.followed_traces import too_many_changes
 
 # Real time between the command to start and time zero, which must not have passed when the last agent hears of it.
 START_LEAD_S = 0.1
@@ -230,15 +230,9 @@ class LiveRun:
             self._accounts.injected(event, self.now_s)
 
     def _warn_of_changes(self) -> None:
-        per_s = self._scenario.link_changes_per_s / self._scenario.time_scale
-        if per_s > SENSIBLE_CHANGES_PER_S:
-            followers = sum(len(link.traces) for link in self._scenario.links)
-            step = sensible_step(followers, self._scenario.time_scale)
-            detail = (
-                f"{per_s:.0f} changes of links a second are more than the {SENSIBLE_CHANGES_PER_S:.0f} that a machine "
-                f"makes in time; state longer steps for the traces ({step})"
-            )
-            self._accounts.note(EventRecord(0.0, None, "too-lively", detail))
+        warning = too_many_changes(self._scenario)
+        if warning is not None:
+            self._accounts.note(EventRecord(0.0, None, "too-lively", warning))
 
     # What events do: see `ChangingRun`.
 

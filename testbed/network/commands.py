@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from node_agent.errors import EnvironmentLacking, TestbedError
-from testbed.host.namespaces import join_namespace
+from node_agent.process.linux import join_namespace
 from testbed.scenario import LinkShape
 from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES, SMALLEST_FRAME_BYTES
 
@@ -163,9 +163,9 @@ NODE_SETTINGS = (
 )
 
 
-def write_settings(settings: Sequence[tuple[str, str]] = NODE_SETTINGS) -> None:
+def write_settings() -> None:
     """Write settings of the calling thread's namespace; those the kernel lacks are passed over. May raise OSError."""
-    for path, value in settings:
+    for path, value in NODE_SETTINGS:
         with contextlib.suppress(FileNotFoundError):
             _write(f"{SYSCTL}/{path}", value)
     # The same everywhere, so that machines agree with one another and with the simulation, which models it. BBR, the
@@ -229,6 +229,15 @@ def run(command: Sequence[str], *, text: str = "", name: str = "") -> str:
     return done.stdout
 
 
+def in_new_namespace(script: str) -> str:
+    """Run a shell script in a network namespace of its own, thrown away then; returns why it failed, else nothing."""
+    try:
+        done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unshare is missing (apt-get install util-linux)"
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+
+
 def failure_text(name: str, output: str, error: str, text: str) -> str:
     """One line that says which command failed and why."""
     lines = [line.strip() for line in (error or output).splitlines() if line.strip()]
@@ -274,9 +283,4 @@ def run_batches(
 
 def kernel_takes(discipline: str) -> str:
     """Really add a queueing discipline in a throw-away namespace; returns why it failed, empty if it did not."""
-    script = f"ip link set lo up && exec tc qdisc add dev lo root {discipline}"
-    try:
-        done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return "unshare is missing (apt-get install util-linux)"
-    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+    return in_new_namespace(f"ip link set lo up; tc qdisc add dev lo root {discipline}")

@@ -141,9 +141,9 @@ def longest_s(paths: Sequence[Path], departures: Sequence[Departure], shapes: Ma
     return max(times_s, default=0.0)
 
 
-def silence_is_chance(path: Path, shapes: Mapping[int, LinkShape], probes: int = ROUNDS) -> bool:
-    """Whether all of so many probes may well get lost as the topology asks."""
-    return path.loss(shapes) ** probes > CHANCE_OF_SILENCE
+def silence_is_chance(path: Path, shapes: Mapping[int, LinkShape]) -> bool:
+    """Whether the probes of all rounds may well get lost as the topology asks."""
+    return path.loss(shapes) ** ROUNDS > CHANCE_OF_SILENCE
 
 
 def measure(

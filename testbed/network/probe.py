@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from node_agent.process.linux import join_namespace
 from node_agent.process.transport import LOW_DELAY
-from testbed.host.namespaces import join_namespace
 from testbed.network.commands import NetworkError
 
 SO_TIMESTAMPNS, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 35, 32, 33

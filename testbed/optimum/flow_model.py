@@ -25,7 +25,6 @@ from node_agent.dtoee.queueing import Array, Mask
 from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Tier
 from node_agent.errors import TestbedError
-from node_agent.models import Bundle
 from node_agent.models.tables import SubModelProfile
 from testbed.network.routes import Ways
 from testbed.scenario import Direction, Event, LinkShape, Scenario
@@ -156,9 +155,10 @@ def slowest_byte_per_s(shapes: Sequence[LinkShape]) -> float:
 class FlowModel:
     """A scenario's flows: the network of queues, who is who in it, and how long results take back.
 
-    `names` are those of the devices, then of the servers stage by stage, in the order of the network's arrays; nodes
-    that are down, offer nothing, or lead nowhere are left out. The network itself counts no way back. `late` is what
-    loss and jitter do to tasks, and to results, from a sender to a receiver; its means are part of the times here.
+    `names` are those of the devices (index 0), then of the servers of stage h = 1..H (index h), in the order of the
+    network's arrays; nodes that are down, offer nothing, or lead nowhere are left out. The network itself counts no way
+    back. `late` is what loss and jitter do to tasks, and to results, from a sender to a receiver; its means are part of
+    the times here.
     """
 
     network: StagedNetwork
@@ -188,10 +188,10 @@ class FlowModel:
         """
         rates = self.network.device_rate_per_s
         found, sent = [], np.diag(rates)
-        for stage, (tier, row) in enumerate(zip(self.network.tiers, rows, strict=True)):
-            arrived = tier.carry(row, sent, len(self.names[stage + 1]))
+        for stage, (tier, row) in enumerate(zip(self.network.tiers, rows, strict=True), start=1):
+            arrived = tier.carry(row, sent, len(self.names[stage]))
             found.append(np.where(arrived.sum(-1, keepdims=True) > 0, arrived, 1e-12 * rates))
-            sent = arrived * flows.remaining[stage][:, None]
+            sent = arrived * flows.remaining[stage - 1][:, None]
         return tuple(found)
 
 
@@ -222,16 +222,17 @@ def flow_model(
     capacity = {server.name: server.capacity_flop_per_s for server in scenario.servers}
     rate = {device.name: device.rate_per_s for device in scenario.devices}
     tiers = tuple(
-        _tier(names[h], names[h + 1], receivers, routes, task_bytes(h + 1, profiles[h].input_bytes))
-        for h in range(scenario.stages)
+        _tier(names[h - 1], names[h], receivers, routes, task_bytes(h, profiles[h - 1].input_bytes))
+        for h in range(1, scenario.stages + 1)
     )
     network = StagedNetwork(
         device_rate_per_s=np.array([rate[name] for name in names[0]]),
         tiers=tiers,
         service_per_s=tuple(
-            np.array([capacity[name] / profiles[h].flop for name in names[h + 1]]) for h in range(scenario.stages)
+            np.array([capacity[name] / profiles[h - 1].flop for name in names[h]])
+            for h in range(1, scenario.stages + 1)
         ),
-        variability=tuple(np.zeros(len(stage)) for stage in names[1:]),
+        variability=tuple(np.zeros(len(servers)) for servers in names[1:]),
         overload=NO_PENALTY,
         table=table,
     )
@@ -242,34 +243,28 @@ def flow_model(
     return FlowModel(network, names, return_s, routes.late)
 
 
-def staged_network(scenario: Scenario, bundle: Bundle) -> StagedNetwork:
-    """The network of queues of a scenario as it starts; raises as `flow_model` and the bundle do."""
-    table = bundle.exit_table(scenario.model.cut)
-    return flow_model(scenario, bundle.profiles(scenario.model.cut, scenario.model.activation), table).network
-
-
 def _living(
     scenario: Scenario, down: frozenset[str]
 ) -> tuple[tuple[tuple[str, ...], ...], Mapping[str, tuple[str, ...]]]:
-    """Names by stage, and receivers by name, of the nodes from which tasks can get to the end."""
-    stages = [[server.name for server in scenario.servers_of_stage(h) if server.name not in down]
-              for h in range(1, scenario.stages + 1)]  # fmt: skip
+    """Names (devices, then by stage), and receivers by name, of the nodes from which tasks can get to the end."""
     offering = [device.name for device in scenario.devices if device.rate_per_s > 0 and device.name not in down]
-    alive = set(stages[-1])
+    names = [offering]
+    names += [[server.name for server in scenario.servers_of_stage(h) if server.name not in down]
+              for h in range(1, scenario.stages + 1)]  # fmt: skip
+    alive = set(names[-1])
     receivers: dict[str, tuple[str, ...]] = {}
-    for h in range(scenario.stages - 2, -2, -1):
-        here = stages[h] if h >= 0 else offering
-        for name in here:
+    for stage in reversed(range(scenario.stages)):
+        for name in names[stage]:
             receivers[name] = tuple(other for other in scenario.offload_to[name] if other in alive)
-        alive = {name for name in here if receivers[name]}
-        if h >= 0:
-            stages[h] = [name for name in here if name in alive]
+        alive = {name for name in names[stage] if receivers[name]}
+        if stage > 0:
+            names[stage] = [name for name in names[stage] if name in alive]
     lost = [name for name in offering if not receivers[name]]
     if lost:
         raise CutOff(f"{lost[0]!r} reaches no living chain of servers", hint="another server must stay up")
     if not offering:
         raise CutOff("no device offers a task", hint="give a device a rate above zero")
-    return (tuple(offering), *(tuple(stage) for stage in stages)), receivers
+    return tuple(map(tuple, names)), receivers
 
 
 class _Routes:

@@ -45,10 +45,11 @@ class Tangent:
     def cheapest_s(self, remaining: Array) -> Array:
         """m of every device (D,) [s], where all servers of stage h let the share `remaining[h-1]` go on; shape (H,)."""
         cost = self._last
-        for stage in range(self.model.network.stages - 2, -1, -1):
-            onward = self._last_onward if stage == self.model.network.stages - 2 else self._onward(stage, cost)
-            ratio, slope = remaining[stage], self._servers[stage][1][:, None]
-            cost = slope + (1 - ratio) * self.model.return_s[stage] + ratio * onward
+        last = self.model.network.stages
+        for stage in range(last - 1, 0, -1):
+            onward = self._last_onward if stage == last - 1 else self._onward(stage, cost)
+            ratio, slope = remaining[stage - 1], self._servers[stage - 1][1][:, None]
+            cost = slope + (1 - ratio) * self.model.return_s[stage - 1] + ratio * onward
         tier = self.model.network.tiers[0]
         device = np.arange(len(tier.receivers))[:, None]
         ways = self._links[0][1] + cost[tier.receivers, device]
@@ -60,8 +61,8 @@ class Tangent:
         return self.constant_s + float(rates @ self.cheapest_s(remaining)) / float(rates.sum())
 
     def _onward(self, stage: int, cost: Array) -> Array:
-        """min_k (D'_jk + m_ki) for the servers j of `stage` (0-based) and devices i, (n, D)."""
-        tier, slope = self.model.network.tiers[stage + 1], self._links[stage + 1][1]
+        """min_k (D'_jk + m_ki) for the servers j of `stage` (1..H-1), over tier stage + 1, and devices i, (n, D)."""
+        tier, slope = self.model.network.tiers[stage], self._links[stage][1]
         ways = np.where(tier.exists, slope, np.inf)
         best = np.full((len(ways), cost.shape[1]), np.inf)
         for k in range(ways.shape[1]):  # one receiver at a time: all at once would take K times the memory
@@ -74,7 +75,7 @@ class Tangent:
 
     @cached_property
     def _last_onward(self) -> Array:
-        return self._onward(self.model.network.stages - 2, self._last)
+        return self._onward(self.model.network.stages - 1, self._last)
 
     @cached_property
     def _servers(self) -> list[tuple[Array, Array]]:

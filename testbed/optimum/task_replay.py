@@ -100,25 +100,25 @@ def play(
 def _nodes(plan: FlowPlan) -> dict[str, _Node]:
     names, network, late = plan.model.names, plan.model.network, plan.model.late
     nodes = {name: _Node(0) for name in names[0]}
-    for stage, servers in enumerate(names[1:]):
-        back = plan.model.return_s[stage]
+    for stage, servers in enumerate(names[1:], start=1):
+        back = plan.model.return_s[stage - 1]
         for j, name in enumerate(servers):
-            threshold = float(plan.thresholds[stage][j]) if stage + 1 < network.stages else -1.0
-            service_s = 1 / float(network.service_per_s[stage][j])
+            threshold = float(plan.thresholds[stage - 1][j]) if stage < network.stages else -1.0
+            service_s = 1 / float(network.service_per_s[stage - 1][j])
             late_back = {device: late[name, device] for device in names[0] if (name, device) in late}
             back_s = dict(zip(names[0], back[j].tolist(), strict=True))
             back_s |= {device: back_s[device] - found.mean_late_s for device, found in late_back.items()}
             nodes[name] = _Node(
-                stage + 1, service_s, threshold, back_s=back_s,
+                stage, service_s, threshold, back_s=back_s,
                 late_back_s={device: found.late_s for device, found in late_back.items()},
             )  # fmt: skip
-    for stage, (tier, rows) in enumerate(zip(network.tiers, plan.rows, strict=True)):
-        for i, name in enumerate(names[stage]):
+    for stage, (tier, rows) in enumerate(zip(network.tiers, plan.rows, strict=True), start=1):
+        for i, name in enumerate(names[stage - 1]):
             used = np.flatnonzero(tier.exists[i] & (rows[i] > 0))
             for k in used:
                 transmission_s = 1 / float(tier.link_rate_per_s[i, k])
                 rest_s = float(tier.transfer_s[i, k]) - transmission_s
-                receiver = names[stage + 1][tier.receivers[i, k]]
+                receiver = names[stage][tier.receivers[i, k]]
                 way = _Way(receiver, transmission_s, rest_s)
                 if found := late.get((name, receiver)):
                     way.rest_s, way.late_s = rest_s - found.mean_late_s, found.late_s

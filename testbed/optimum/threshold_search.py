@@ -252,11 +252,6 @@ class ThresholdSearch:
         remaining = tuple(np.full(len(names), ratio) for names, ratio in zip(self.model.names[1:], ratios, strict=True))
         return FlowProgramme(self.model.network, remaining).least_utilisation()
 
-    @property
-    def uniform_bound_s(self) -> float:
-        """On the objective of every plan with stage-uniform thresholds on the grid."""
-        return float((self.delay_bound_s - self.theta_s * self.grid.accuracy).min())
-
     def refine(self, plan: FlowPlan) -> FlowPlan:
         """Every server's threshold by itself, from `plan` on: no single move of up to STEPS_TRIED steps helps."""
         for _ in range(MOST_SWEEPS):
@@ -272,14 +267,15 @@ class ThresholdSearch:
         return plan
 
     def _servers(self) -> Iterator[tuple[int, int]]:
-        for stage, names in enumerate(self.model.names[1:-1]):
+        """(stage, number of the server in it) of every server before the last stage."""
+        for stage, names in enumerate(self.model.names[1:-1], start=1):
             for server in range(len(names)):
                 yield stage, server
 
     def _moves(self, plan: FlowPlan, stage: int, server: int) -> Iterator[FlowPlan]:
-        points, now = self.grid.stages[stage], plan.thresholds[stage][server]
+        points, now = self.grid.stages[stage - 1], plan.thresholds[stage - 1][server]
         below, above = points[points < now][-STEPS_TRIED:], points[points > now][:STEPS_TRIED]
         for threshold in (*below, *above):
             thresholds = tuple(values.copy() for values in plan.thresholds)
-            thresholds[stage][server] = threshold
+            thresholds[stage - 1][server] = threshold
             yield evaluate(self.model, thresholds, plan.rows)

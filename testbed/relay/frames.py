@@ -1,10 +1,10 @@
 """Frames in and out of a namespace, many at a time: a memory-mapped ring that hears all interfaces, and sendmmsg."""
 
-import ctypes
 import mmap
 import socket
 import struct
-from collections.abc import Sequence
+
+from node_agent.process.linux import MessageBatch
 
 SOL_PACKET = 263
 PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING = 5, 6, 10, 15, 23
@@ -72,63 +72,22 @@ def on_the_wire(memory: "mmap.mmap | bytes", at: int, length: int) -> tuple[int,
     return length + (frames - 1) * header_bytes, frames
 
 
-class _Part(ctypes.Structure):
-    """iovec: where the bytes lie (a bytes object, which it keeps alive), and how many."""
-
-    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
-
-
-class _Header(ctypes.Structure):
-    """msghdr: the interface a frame leaves by, and where the frame lies."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint),
-        ("parts", ctypes.POINTER(_Part)),
-        ("part_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """mmsghdr: one of several messages."""
-
-    _fields_ = (("header", _Header), ("sent_bytes", ctypes.c_uint))
-
-
-class Departures:
+class Departures(MessageBatch):
     """Sends frames that are due together in one system call, each out of an interface of its own.
 
-    Decision: sendmmsg through ctypes. A `sendto` of Python's for each frame costs a system call, and another one that
-    looks up the interface's name. Rejected: a transmit ring, which sends all it holds out of one interface.
+    Decision: sendmmsg. A `sendto` of Python's for each frame costs a system call, and another one that looks up the
+    interface's name. Rejected: a transmit ring, which sends all it holds out of one interface.
     """
 
     MOST = 32
 
     def __init__(self, out: socket.socket) -> None:
-        self._number = out.fileno()
-        self._addresses: list[ctypes.Array[ctypes.c_char]] = []
-        parts, messages = (_Part * self.MOST)(), (_Message * self.MOST)()
-        self._first = ctypes.addressof(messages)
-        self._slots = [(part, message.header) for part, message in zip(parts, messages, strict=True)]
-        for part, header in self._slots:
-            header.parts, header.part_count, header.name_length = ctypes.pointer(part), 1, LINK_ADDRESS.size
-        self._sendmmsg = ctypes.CDLL(None).sendmmsg
-        self._sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+        """Frames (virtio header first) leave through `out`."""
+        super().__init__(out.fileno(), self.MOST, LINK_ADDRESS.size)
 
     def destination(self, interface: str) -> int:
         """What `send` wants to know of an interface."""
-        address = LINK_ADDRESS.pack(socket.AF_PACKET, 0, socket.if_nametoindex(interface), 0, 0, 0)
-        self._addresses.append(ctypes.create_string_buffer(address, len(address)))
-        return ctypes.addressof(self._addresses[-1])
-
-    def send(self, frames: Sequence[tuple[int, bytes]]) -> int:
-        """Send up to MOST frames (destination, and virtio header first); returns how many were before one failed."""
-        for (destination, frame), (part, header) in zip(frames, self._slots, strict=False):
-            part.base, part.length, header.name = frame, len(frame), destination
-        return max(0, int(self._sendmmsg(self._number, self._first, len(frames), socket.MSG_DONTWAIT)))
+        return self.address(LINK_ADDRESS.pack(socket.AF_PACKET, 0, socket.if_nametoindex(interface), 0, 0, 0))
 
 
 def sending_socket() -> socket.socket:

@@ -1,8 +1,9 @@
 """The relay: delays the frames of every link in the middle namespace.
 
-It runs as a file there (`python -I -S .../relay/process.py`), so it imports nothing but the standard library and its
-two siblings, and nothing slow. Its standard input is a socket to the experiment: JSON messages, each answered under its
-own number, so that an answer which comes too late is not taken for the next; when that is closed, the relay ends.
+It runs as a file there (`python -I -S .../relay/process.py`), so it imports nothing but the standard library, its
+two siblings and `node_agent.process.linux`, and nothing slow. Its standard input is a socket to the experiment: JSON
+messages, each answered under its own number, so that an answer which comes too late is not taken for the next; when
+that is closed, the relay ends.
 
 Frames arrive through one memory-mapped ring (PACKET_RX_RING) that hears every interface of the namespace: no system
 call per received frame, and the kernel's own arrival time on each, so that the relay may look late at what came in
@@ -27,7 +28,6 @@ as exact (p50 0.20 and 0.25 ms, read by a process), iptables is not needed, and 
 """
 
 import contextlib
-import ctypes
 import errno
 import gc
 import heapq
@@ -44,6 +44,7 @@ if not __package__:  # run as a file: its own package is found beside it, whatev
     # Last: as root it must not take a module of the standard library from wherever this package lies.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from node_agent.process.linux import end_with, exact_timers
 from testbed.relay.frames import (
     LONGEST_FRAME_BYTES,
     RING_WORDS,
@@ -57,8 +58,6 @@ from testbed.relay.frames import (
     sending_socket,
 )
 from testbed.relay.line import Line, Shape
-
-PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
 
 # Arrivals may lie unread for as long as no frame could become due, and never longer than this.
 LONGEST_REST_NS = 5_000_000
@@ -354,9 +353,7 @@ def _list(value: object) -> list[Mapping[str, object]]:
 
 def become_punctual() -> bool:
     """Real-time priority and exact timers where allowed; True if the priority was granted."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(PR_SET_TIMERSLACK, 1)
+    exact_timers()
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     except OSError:
@@ -369,10 +366,8 @@ def become_punctual() -> bool:
 def main() -> None:
     """Entry point: standard input is the control socket."""
     control = socket.socket(fileno=0)
-    parent = os.getppid()
+    end_with(os.getppid())
     realtime = become_punctual()
-    if os.getppid() != parent:  # the experiment ended before the death signal was asked for
-        return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run still drains; its end closes the control socket
     out = sending_socket()
     relay = Relay(control, Ring(), out, Departures(out))

@@ -82,7 +82,7 @@ def _sources(
 def tensor_forms(shapes: Sequence[tuple[int, ...]], activation: ActivationFormat) -> tuple[TensorForm, ...]:
     """What the sub-models of each stage take: an image in bytes, then activations in the format they travel in."""
     return tuple(
-        TensorForm("uint8" if stage == 0 else activation, tuple(shape)) for stage, shape in enumerate(shapes)
+        TensorForm("uint8" if stage == 1 else activation, tuple(shape)) for stage, shape in enumerate(shapes, start=1)
     )
 
 

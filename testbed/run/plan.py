@@ -12,6 +12,7 @@ from node_agent.policies.loading import is_file
 from testbed.fidelity.report import FidelityReport
 from testbed.network.emulated import BackendChoice
 from testbed.record.claim import Claim
+from testbed.record.run_directory import Recorder
 from testbed.scenario import Scenario
 from testbed.trace.workload import Arrival
 
@@ -44,6 +45,20 @@ class Plan:
         for name in sorted(self.link_traces):
             digest.update(name.encode() + b"\0" + sha256(self.link_traces[name]).digest())
         return digest.hexdigest()
+
+    def recorder(self, *, flush_lines: bool = True) -> Recorder:
+        """Begin to record the run. Raises OSError if its directory cannot be written."""
+        recorder = Recorder(
+            self.run_directory,
+            topology_text=self.topology_text,
+            arrivals=self.arrivals,
+            labels=self.bundle.evaluation.labels.tolist(),
+            policy_file=self.policy_file,
+            link_traces=self.link_traces,
+            flush_lines=flush_lines,
+        )
+        recorder.describe(run_id=self.run_id, policy=self.scenario.policy.name, **self.facts)
+        return recorder
 
     def release(self) -> None:
         """The run has ended: what it wrote now keeps others out of its directory."""

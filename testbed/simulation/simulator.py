@@ -51,16 +51,7 @@ class Simulation:
         began_s = time.monotonic()
         with Interrupts() as interrupts:
             interrupts.deferred = True
-            recorder = Recorder(
-                plan.run_directory,
-                topology_text=plan.topology_text,
-                arrivals=plan.arrivals,
-                labels=plan.bundle.evaluation.labels.tolist(),
-                policy_file=plan.policy_file,
-                link_traces=plan.link_traces,
-                flush_lines=False,
-            )
-            recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
+            recorder = plan.recorder(flush_lines=False)
             reason = "failed"
             summary: dict[str, object] | None = None
             try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from node_agent.errors import InputError
-from testbed.scenario import DRAIN_S
+from testbed.scenario import DRAIN_S, Scenario
 from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.topology.followers import Follower
 from testbed.topology.form.link_entries import TracedLinkEntry, TracePair
@@ -119,6 +119,18 @@ def _lull_edges(trace: LinkTrace) -> int:
     """How often lulls begin or end in an emulated trace."""
     low = [rate <= LULL_MBIT_PER_S for rate in trace.rate_mbit_per_s or ()]
     return sum(one != next_one for one, next_one in pairwise(low))
+
+
+def too_many_changes(scenario: Scenario) -> str | None:
+    """The warning that links of a live run would change more often than is sensible, with advice; None if not."""
+    per_s = scenario.link_changes_per_s / scenario.time_scale
+    if per_s <= SENSIBLE_CHANGES_PER_S:
+        return None
+    step = sensible_step(sum(len(link.traces) for link in scenario.links), scenario.time_scale)
+    return (
+        f"{per_s:.0f} changes of links a second are more than the {SENSIBLE_CHANGES_PER_S:.0f} that a machine makes in "
+        f"time; state longer steps for the traces ({step})"
+    )
 
 
 def sensible_step(followers: int, time_scale: float) -> str:

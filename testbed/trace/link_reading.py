@@ -74,17 +74,6 @@ def whole_step_s(every_s: float) -> float:
     return round(step_ms) / 1000
 
 
-def read_link_trace(path: Path | str, form: TraceFormat | None = None, *, every_s: float | None = None) -> LinkTrace:
-    """Read a network trace. Raises TraceError with the first problem as file:line, InputError if it cannot be read.
-
-    Args:
-        form: None tells by the file's name or content.
-        every_s: length of the steps, a whole number of milliseconds: None means 0.1 s for mahimahi, and the rows as
-            they are for a time series.
-    """
-    return parse_link_trace(read_bytes(path), str(path), form, every_s=every_s)
-
-
 def read_bytes(path: Path | str) -> bytes:
     """A trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
     with opened(path, hint="give the path of a network trace") as file:
@@ -102,7 +91,14 @@ def rest_of(file: BinaryIO, head: bytes, path: Path | str) -> bytes:
 def parse_link_trace(
     content: bytes, source: str, form: TraceFormat | None = None, *, every_s: float | None = None
 ) -> LinkTrace:
-    """The trace in a file's content; `source` names it in messages. Otherwise as `read_link_trace`."""
+    """The network trace in a file's content. Raises TraceError with the first problem as file:line.
+
+    Args:
+        source: names the file in messages, and its format.
+        form: None tells by the file's name or content.
+        every_s: length of the steps, a whole number of milliseconds: None means 0.1 s for mahimahi, and the rows as
+            they are for a time series.
+    """
     every_s = None if every_s is None else whole_step_s(every_s)
     _refuse_workload(content, source)
     if form is None:

@@ -41,11 +41,6 @@ class LinkTrace:
         """How long each step holds, (n,)."""
         return tuple(end - begin for begin, end in pairwise((*self.starts_s, self.length_s)))
 
-    def length_of_s(self, step: int) -> float:
-        """How long one step holds."""
-        last = step + 1 == len(self.starts_s)
-        return (self.length_s if last else self.starts_s[step + 1]) - self.starts_s[step]
-
     def at(self, time_s: float) -> int:
         """The number of the step that holds at a time within the trace."""
         return max(0, bisect_right(self.starts_s, time_s) - 1)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cli.printing.summary_lines import render_summary
-from cli.watch.frame import draw, texts
+from cli.watch.frame import draw
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.fidelity.report import VERDICTS, FidelityState
@@ -15,6 +15,7 @@ from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 from tests.bench.city.runs import ROOT, completed
 from tests.bench.table import POSITIVE, SHARE, Row, main, row, text
+from tests.cli.watched import texts
 
 QUICKSTART = ROOT / "topologies/quickstart.yaml"
 AT_S = 38.0  # the fastest server has slowed down, and the others have taken over

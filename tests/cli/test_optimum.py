@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
 from cli.optimum import optimum_lines, run_beside
 from cli.run import finish
 from node_agent.models import load_bundle
@@ -16,16 +15,9 @@ from testbed.run.plan import Outcome
 from testbed.run.planning import plan_run
 from testbed.simulation.simulator import Simulation
 from testbed.topology import load_topology
+from tests.cli.called import exit_code_of
 
 QUICKSTART = str(Path(__file__).parents[2] / "topologies" / "quickstart.yaml")
-
-
-def exit_code_of(*arguments: str) -> int:
-    """Run the command here; returns its exit code."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 @pytest.fixture(scope="module")

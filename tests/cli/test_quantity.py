@@ -4,18 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
 from node_agent.policies import parse_policy
+from tests.cli.called import exit_code_of
 
 QUICKSTART = str(Path(__file__).parents[2] / "topologies" / "quickstart.yaml")
-
-
-def exit_code_of(*arguments: str) -> int:
-    """Run the command here; returns its exit code."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 @pytest.mark.parametrize(

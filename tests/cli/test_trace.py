@@ -8,19 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
 from testbed.trace.workload import read_trace
+from tests.cli.called import exit_code_of
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "topologies" / "quickstart.yaml")
-
-
-def exit_code_of(*arguments: str) -> int:
-    """Run the command here; returns its exit code."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def test_generate_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,10 @@ import io
 import pytest
 
 from cli.watch.emulation import emulation_lines
-from cli.watch.frame import draw, texts
+from cli.watch.frame import draw
 from cli.watch.plain import PlainObserver
 from cli.watch.state import ViewState
-from tests.cli.watched import big_scenario, emulation, play, scenario
+from tests.cli.watched import big_scenario, emulation, play, scenario, texts
 
 LATE = "12 % of the tasks were delayed by this machine (bound 5 %)"
 

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from cli.watch.lines import Frame
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.fidelity.evidence import Evidence, NodeLoad
 from testbed.fidelity.report import FidelityReport, FidelityState, Verdict
@@ -94,3 +95,8 @@ def play(observer: RunObserver, what: Scenario, seconds: int = 20) -> None:
         observer.tick(float(now))
     observer.event(event("node-down", "near-2", "agent killed", 12.0))
     observer.event(event("capacity-change", "near-1", "0.09 GFLOP/s", 15.0))
+
+
+def texts(frame: Frame) -> list[str]:
+    """The frame without its styles."""
+    return ["".join(text for text, _ in line) for line in frame.lines]

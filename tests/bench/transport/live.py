@@ -15,9 +15,9 @@ from contextlib import ExitStack
 
 import zmq
 
+from node_agent.process.linux import join_namespace
 from node_agent.process.transport import Transport
 from testbed.host.ledger import Ledger
-from testbed.host.namespaces import join_namespace
 from testbed.network import EmulatedNetwork
 from tests.bench.fidelity.links import punctual
 from tests.bench.transport.cells import HEADER_BYTES, Cell

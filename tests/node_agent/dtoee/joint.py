@@ -1,8 +1,8 @@
 """Thresholds and rows together, on a whole network: per-server moves as the nodes play them, and the stage probe.
 
-This is the reference for thresholds and rows together, used by tests alone; no node runs it. `search_uniform` looks for
-the best plan with one threshold per stage; `move` plays per-server moves on a whole network at once, as the nodes play
-them with messages, and is held against that search: so the nodes' rule was chosen.
+This is the reference for thresholds and rows together; no node runs it. `search_uniform` looks for the best plan with
+one threshold per stage; `move` plays per-server moves on a whole network at once, as the nodes play them with messages,
+and is held against that search: so the nodes' rule was chosen.
 
 The objective is U = Tbar - theta A [s]. A server that moves alone predicts what it gains from its receivers' prices
 (`thresholds.scores`). Where all servers of a stage move together, their flows add up and prices mispredict, so the

@@ -234,7 +234,7 @@ def collect(executor, timeout_s=5.0) -> ComputeFinished:
 
 
 def child_of(executor) -> int:
-    return executor._pid
+    return executor._child.pid
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
@@ -297,7 +297,7 @@ def test_the_process_ends_with_a_killed_agent_even_if_others_hold_its_pipe():
     code = (
         "import os, sys; from node_agent.process.executor import QuotaExecutor\n"
         "executor = QuotaExecutor(lambda tensor: None, ())\n"
-        "if os.fork(): print(executor._pid, flush=True)\n"
+        "if os.fork(): print(executor._child.pid, flush=True)\n"
         "sys.stdin.read()"
     )
     command = [sys.executable, "-c", code]

@@ -51,7 +51,7 @@ def test_the_plan_is_the_policys_and_is_held_until_due():
 
 def test_closing_ends_the_process_and_a_dead_one_is_told():
     planner = Planner(checked(Ga(Parameters(), theta_s=2.0)), synthetic_table(2))
-    pid = planner._pid
+    pid = planner._child.pid
     planner.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

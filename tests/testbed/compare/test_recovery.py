@@ -17,7 +17,6 @@ from testbed.compare.recovery import (
     pooled,
     read_course,
     recoveries,
-    recoveries_of_run,
 )
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
@@ -28,6 +27,7 @@ from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.topology.event_kinds.node_state import NodeChange
 from testbed.topology.event_kinds.server_capacity import CapacityChange
 from tests.testbed.record.task_lines import task_line
+from tests.testbed.recorded import recoveries_of_run
 
 ROOT = Path(__file__).parents[3]
 EVENT = Happening(100.0, "something")
@@ -236,7 +236,7 @@ def test_a_server_that_floods_and_drains(tmp_path):
 
 def test_what_is_no_run_directory(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        recoveries_of_run(tmp_path)
+        read_course(tmp_path)
     (tmp_path / "tasks.jsonl").write_bytes(msgspec.json.encode(task_line()) + b'\n{"id')
     with pytest.raises(InputError, match=r"tasks\.jsonl:2: not as this version records it"):
         read_course(tmp_path)

@@ -18,10 +18,10 @@ pytestmark = pytest.mark.timing
 
 @pytest.mark.root
 def test_a_control_group_slows_the_process_and_not_its_parent(tmp_path):
-    from testbed.host.cpu_quota import CpuCgroup, detect
+    from testbed.host.cpu_quota import CpuCgroup, hierarchies
     from testbed.host.ledger import Ledger
 
-    if detect() is None:
+    if hierarchies() is None:
         pytest.skip("no control groups for the CPU here")
 
     def burn(tensor: Tensor) -> ComputeFinished:

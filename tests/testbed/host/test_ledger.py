@@ -230,21 +230,6 @@ def test_a_zombie_is_not_alive():
 
 
 @pytest.mark.root
-def test_an_interface_is_removed_by_its_exact_name(tmp_path):
-    name = f"dt{os.getpid() % 0x10000:04x}br0"
-    ledger = Ledger("dead", root=tmp_path)
-    ledger.add_interface(name)
-    ledger.add_interface(name + "x")
-    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
-    try:
-        disown(ledger)
-        assert sweep(tmp_path) == [Removed("dead", "interface", name), folder(tmp_path, "dead")]
-        assert not Path("/sys/class/net", name).exists()
-    finally:
-        subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
-
-
-@pytest.mark.root
 def test_without_the_right_to_write_there_is_a_clear_error(tmp_path):
     root = tmp_path / "runs"
     root.mkdir(mode=0o700)

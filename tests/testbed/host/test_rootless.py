@@ -1,6 +1,5 @@
 """Whole runs by an ordinary user, in a user namespace."""
 
-import ctypes
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from node_agent.errors import EnvironmentLacking
+from node_agent.process import linux
 from testbed.host import rootless
 from testbed.host.ledger import OTHER_ROOT, ledger_root
 from tests.testbed import small
@@ -22,7 +22,6 @@ from tests.testbed.live.brood import Belongings, adopting_orphans, await_none, d
 pytestmark = pytest.mark.timing
 
 USER = nobody.NOBODY.pw_uid
-CLONE_NEWUSER = 0x10000000
 WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-sys_admin,-net_admin", "--inh-caps=-all"]
 needs_user_namespaces = pytest.mark.skipif(
     os.geteuid() == 0 and bool(nobody.obstacle() or rootless.refusal_for(USER)),
@@ -167,7 +166,7 @@ def test_a_kernel_that_forbids_user_namespaces_is_named_with_its_switch(folder, 
     child = os.fork()
     if child == 0:
         try:
-            ctypes.CDLL(None).unshare(CLONE_NEWUSER)
+            linux.unshare(linux.CLONE_NEWUSER)
             os.write(ready[1], b"x")
             os.read(go[0], 1)
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
@@ -260,7 +259,7 @@ def test_root_of_a_user_namespace_only_is_told_apart():
     if pid == 0:
         os.setresgid(1234, 1234, 1234)
         os.setresuid(1234, 1234, 1234)
-        ctypes.CDLL(None).prctl(rootless._PR_SET_DUMPABLE, 1)
+        linux.reopen_proc()
         try:
             rootless._unshare_and_map()
             good = rootless.is_rootless() and rootless.outer_uid() == 1234

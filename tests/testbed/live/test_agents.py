@@ -28,7 +28,7 @@ from tests.node_agent.process.addresses import fresh_address
 from tests.node_agent.small import IMAGE, PICTURE
 from tests.node_agent.virtual import synthetic_table
 from tests.testbed.live.line import LINE
-from tests.testbed.live.stage import Stage, of, wait_for
+from tests.testbed.live.stage import of, wait_for
 
 pytestmark = pytest.mark.timing
 
@@ -230,14 +230,6 @@ def test_telemetry_adds_up_to_the_tasks_the_last_interval_included(played):
 
 
 # --- single agents among peers that the test plays
-
-
-@pytest.fixture
-def stage(tmp_path):
-    made = Stage(tmp_path)
-    yield made
-    made.end()
-    assert made.alive() == []
 
 
 def answer_probes(server, device, count=3):

@@ -14,7 +14,6 @@ from node_agent.wire import Result, Task, Tensor, TensorForm
 from tests.node_agent.process.addresses import fresh_address
 from tests.node_agent.small import node_config, samples_of
 from tests.node_agent.virtual import synthetic_table
-from tests.testbed.live.stage import Stage
 
 pytestmark = pytest.mark.timing
 
@@ -25,14 +24,6 @@ from node_agent.policies.base import PlainPolicy
 class Own(PlainPolicy):
     pass
 """
-
-
-@pytest.fixture
-def stage(tmp_path):
-    made = Stage(tmp_path)
-    yield made
-    made.end()
-    assert made.alive() == []
 
 
 def test_a_live_server_answers_what_the_bundle_records(stage):

@@ -17,7 +17,7 @@ import pytest
 
 from node_agent.errors import TestbedError
 from node_agent.models import load_bundle
-from testbed.host.cpu_quota import detect
+from testbed.host.cpu_quota import hierarchies
 from testbed.host.ledger import ledger_root, sweep
 from testbed.live.experiment import Experiment
 from testbed.live.running import RunFailed
@@ -226,7 +226,7 @@ def test_a_frozen_agent_is_recognised(tmp_path):
     assert fidelity["nodes"]["core"]["longest_silence_s"] == fidelity["longest_silence_s"]
 
 
-@pytest.mark.skipif(detect() is None, reason="no cgroup CPU controller on this machine")
+@pytest.mark.skipif(hierarchies() is None, reason="no cgroup CPU controller on this machine")
 def test_quota_slows_real_work(tmp_path):
     outcome = run(tmp_path, small.SMALL.replace("duration: 8 s", "duration: 4 s\ncompute: quota"))
     assert outcome.summary["tasks"]["lost"] == 0

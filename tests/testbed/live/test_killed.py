@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.host.cpu_quota import detect
+from testbed.host.cpu_quota import hierarchies
 from testbed.host.ledger import LEDGER_NAME, ledger_root
 from testbed.network.layout import NetworkPlan
 from testbed.topology import load_topology
@@ -111,7 +111,7 @@ def moments(tmp_path: Path, seed: int) -> list[Doomed]:
     for number, (phase, value) in enumerate(spread):
         path = tmp_path / f"{number}"
         path.mkdir()
-        doomed.append(Doomed(path, number % 2 == first_quota and detect() is not None, phase, value))
+        doomed.append(Doomed(path, number % 2 == first_quota and hierarchies() is not None, phase, value))
     path = tmp_path / "ctrl-c-ctrl-c"
     path.mkdir()
     doomed.append(Doomed(path, False, "run", 0.1, (signal.SIGINT, signal.SIGINT)))

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import contextmanager
 
 import msgspec
 import psutil
@@ -48,6 +49,14 @@ def configs_of(scenario, room):
     return [(config, OWN_NAMESPACE) for config in configs.values()]
 
 
+@contextmanager
+def begun(launcher, folder, scenario):
+    """The launcher has begun: where its agents tell of themselves, and one configuration a node."""
+    launcher.begin(scenario.model, measure_cpu=False)
+    with ControlRoom(folder) as room:
+        yield room, configs_of(scenario, room)
+
+
 def hear_for_ever(launcher):
     while True:
         launcher._hear(10.0)
@@ -69,10 +78,8 @@ def test_what_the_card_states_is_what_the_loaded_model_costs(launcher):
 
 @pytest.mark.root
 def test_agents_that_wait_begin_when_the_gate_opens(launcher, tmp_path):
-    scenario = resolve_text(LINE)
-    launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(tmp_path) as room:
-        launcher.spawn(configs_of(scenario, room), wait=True)
+    with begun(launcher, tmp_path, resolve_text(LINE)) as (room, configs):
+        launcher.spawn(configs, wait=True)
         told = []
         launcher.wait_spawned(told.append)
         assert told[-1] == 3
@@ -83,10 +90,8 @@ def test_agents_that_wait_begin_when_the_gate_opens(launcher, tmp_path):
 
 @pytest.mark.root
 def test_an_agent_that_does_not_wait_begins_at_once_and_leaves_the_gate_shut(launcher, tmp_path):
-    scenario = resolve_text(LINE)
-    launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(tmp_path) as room:
-        cam, near, far = configs_of(scenario, room)
+    with begun(launcher, tmp_path, resolve_text(LINE)) as (room, configs):
+        cam, near, far = configs
         launcher.spawn([near], wait=True)
         launcher.spawn([far])
         assert ready_of(room, 1, 20.0) == {"far"}
@@ -98,10 +103,8 @@ def test_an_agent_that_does_not_wait_begins_at_once_and_leaves_the_gate_shut(lau
 
 @pytest.mark.root
 def test_devices_are_forked_without_torch_and_all_end_with_the_launcher(launcher, tmp_path):
-    scenario = resolve_text(LINE)
-    launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(tmp_path) as room:
-        launcher.spawn(configs_of(scenario, room), wait=True)
+    with begun(launcher, tmp_path, resolve_text(LINE)) as (_, configs):
+        launcher.spawn(configs, wait=True)
         launcher.wait_spawned()
         parents = psutil.Process(launcher._process.pid)
         family = [parents, *parents.children(recursive=True)]
@@ -131,10 +134,8 @@ def test_a_parent_that_is_killed_is_told(launcher):
 @pytest.mark.root
 def test_a_launcher_that_stops_at_once_leaves_no_log(launcher, tmp_path):
     """As after Ctrl-C between asking for agents and waiting for them: what the parents answer, nobody reads."""
-    scenario = many(40)
-    launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(tmp_path) as room:
-        launcher.spawn(configs_of(scenario, room), wait=True)
+    with begun(launcher, tmp_path, many(40)) as (_, configs):
+        launcher.spawn(configs, wait=True)
         process = launcher._process
         launcher.stop()
         assert process.returncode == 0
@@ -145,9 +146,8 @@ def test_a_launcher_that_stops_at_once_leaves_no_log(launcher, tmp_path):
 def test_as_many_agents_as_wanted_can_be_asked_for_at_once(launcher, tmp_path):
     """Their parent's answers fill the socket between them more than once; these agents fail and end at once."""
     scenario = many(700)
-    launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(tmp_path) as room:
-        config, _ = configs_of(many(1), room)[0]
+    with begun(launcher, tmp_path, many(1)) as (_, configs):
+        config, _ = configs[0]
         named = (msgspec.structs.replace(config.node, name=name) for name in scenario.node_names)
         launcher.spawn((msgspec.structs.replace(config, node=node), str(tmp_path / "none")) for node in named)
         launcher.wait_spawned()
@@ -161,10 +161,8 @@ def test_as_many_agents_as_wanted_can_be_asked_for_at_once(launcher, tmp_path):
 @pytest.mark.parametrize("victim", ["servers", "both"])
 def test_agents_at_the_gate_do_not_begin_when_their_parent_is_killed(launcher, tmp_path, victim):
     """They bind their addresses before the gate, so those that passed it would tell of being ready."""
-    scenario = resolve_text(LINE)
-    launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(tmp_path) as room, adopting_orphans():
-        launcher.spawn(configs_of(scenario, room), wait=True)
+    with begun(launcher, tmp_path, resolve_text(LINE)) as (room, configs), adopting_orphans():
+        launcher.spawn(configs, wait=True)
         launcher.wait_spawned()
         devices = psutil.Process(launcher._process.pid)
         (servers,) = [child for child in devices.children() if child.children()]
@@ -180,10 +178,8 @@ def test_agents_at_the_gate_do_not_begin_when_their_parent_is_killed(launcher, t
 @pytest.mark.root
 def test_only_agents_are_told_to_have_ended_when_the_servers_parent_is_killed(launcher, tmp_path):
     """The devices' parent keeps that process's id to itself until it ends, so as not to kill another one by it."""
-    scenario = resolve_text(LINE)
-    launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(tmp_path) as room:
-        cam, near, far = configs_of(scenario, room)
+    with begun(launcher, tmp_path, resolve_text(LINE)) as (_, configs):
+        cam, near, far = configs
         launcher.spawn([cam, near, far], wait=True)
         launcher.wait_spawned()
         devices = psutil.Process(launcher._process.pid)

@@ -10,7 +10,6 @@ from statistics import median
 import pytest
 
 from node_agent.errors import InputError
-from testbed.compare.recovery import recoveries_of_run
 from testbed.live.experiment import Experiment
 from testbed.optimum.bound import bound_for_run
 from testbed.optimum.flow_model import MOST_TRACED_SEGMENTS, segments
@@ -20,6 +19,7 @@ from testbed.run.planning import plan_replay
 from testbed.simulation.simulator import Simulation
 from testbed.topology import load_topology
 from tests.testbed import simulated
+from tests.testbed.recorded import recoveries_of_run
 
 pytestmark = pytest.mark.timing
 

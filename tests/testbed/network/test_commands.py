@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from node_agent.errors import EnvironmentLacking
+from node_agent.process.linux import join_namespace
 from node_agent.process.transport import LOW_DELAY
-from testbed.host.namespaces import join_namespace
 from testbed.network import commands
 from testbed.network.commands import Batch, NetworkError
 from testbed.scenario import LinkShape

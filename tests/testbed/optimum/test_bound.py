@@ -10,7 +10,6 @@ import pytest
 from node_agent.errors import InputError
 from node_agent.models import load_bundle
 from node_agent.policies.loading import _module
-from testbed.compare.recovery import recoveries_of_run
 from testbed.optimum.bound import PlanFigures, bound_for, bound_for_run, offered_table
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
@@ -20,6 +19,7 @@ from testbed.topology.event_kinds.device_rate import RateChange
 from testbed.topology.event_kinds.node_state import NodeChange
 from testbed.topology.event_kinds.server_capacity import CapacityChange
 from testbed.trace.workload import Arrival
+from tests.testbed.recorded import recoveries_of_run
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 QUICKSTART = TOPOLOGIES / "quickstart.yaml"

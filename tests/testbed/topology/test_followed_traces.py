@@ -47,6 +47,17 @@ def scenario_of(folder: Path, link: str, rest: str = "", **options) -> Scenario:
     return topology.resolve(**options)
 
 
+def problems_of(folder: Path, link: str, rest: str = "") -> list[tuple[str, str]]:
+    """`line:column: message`, with DIR for the folder, and hint of every problem, each in one line."""
+    with pytest.raises(TopologyError) as caught:
+        scenario_of(folder, link, rest)
+    assert caught.value.exit_code == 3
+    found = caught.value.problems
+    told = [str(problem).removeprefix("topology.yaml:").replace(str(folder), "DIR") for problem in found]
+    assert all("\n" not in message for message in told)
+    return [(message, problem.hint) for message, problem in zip(told, found, strict=True)]
+
+
 def course_of(scenario: Scenario, *ends: str) -> list[tuple[float, LinkShape]]:
     return list(traced_courses(scenario)[ends])
 
@@ -218,12 +229,8 @@ def test_at_any_time_the_link_is_as_the_trace_says(tmp_path_factory, offset_ms: 
 def test_what_is_refused(folder: Path, link: str, said: str, advised: str) -> None:
     (folder / "bad.csv").write_text("time_s,rate_mbit_per_s\n0,1\n1,-2\n")
     (folder / "delays.csv").write_text("time_s,rate_mbit_per_s,delay_ms\n0,1,9\n1,1,1\n")
-    with pytest.raises(TopologyError) as caught:
-        scenario_of(folder, link)
-    assert caught.value.exit_code == 3
-    messages = [(str(problem).replace(str(folder), "DIR"), problem.hint) for problem in caught.value.problems]
+    messages = problems_of(folder, link)
     assert any(said in message and advised in hint for message, hint in messages), messages
-    assert all("\n" not in message for message, _ in messages)
 
 
 def test_events_do_not_touch_a_link_with_a_trace(folder: Path) -> None:
@@ -319,10 +326,7 @@ def test_an_offset_of_whole_laps_begins_at_the_first_step(folder: Path, laps: in
     ],
 )
 def test_what_no_link_can_have_is_refused_at_its_place(folder: Path, link: str, rest: str, said: str) -> None:
-    with pytest.raises(TopologyError) as caught:
-        scenario_of(folder, link, rest)
-    assert caught.value.exit_code == 3
-    assert any(str(problem).removeprefix("topology.yaml:").startswith(said) for problem in caught.value.problems)
+    assert any(message.startswith(said) for message, _ in problems_of(folder, link, rest))
 
 
 def test_steps_within_a_microsecond_leave_the_last_of_them(folder: Path) -> None:
@@ -439,8 +443,5 @@ def test_both_directions_of_a_link_begin_at_one_moment_of_a_recording(pair: Path
     ],
 )  # fmt: skip
 def test_what_is_refused_of_two_traces(pair: Path, link: str, said: str, advised: str) -> None:
-    with pytest.raises(TopologyError) as caught:
-        scenario_of(pair, link)
-    messages = [(str(problem).replace(str(pair), "DIR"), problem.hint) for problem in caught.value.problems]
+    messages = problems_of(pair, link)
     assert any(said in message and advised in hint for message, hint in messages), messages
-    assert all("\n" not in message for message, _ in messages)

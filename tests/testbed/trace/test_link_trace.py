@@ -16,7 +16,7 @@ from testbed.sizes import SEGMENT_BYTES
 from testbed.trace import link_reading
 from testbed.trace.either_kind import is_workload, read_any
 from testbed.trace.error import TraceError
-from testbed.trace.link_reading import guess_format, parse_link_trace, read_link_trace
+from testbed.trace.link_reading import guess_format, parse_link_trace, read_bytes
 from testbed.trace.link_synthesis import Fading, synthesise
 from testbed.trace.link_trace import LinkTrace
 from testbed.trace.link_writing import figures, left_out, write_link_trace
@@ -24,6 +24,11 @@ from testbed.trace.outages import outage_rate_mbit_per_s
 from testbed.trace.workload import Arrival, read_trace
 
 PACKET_MBIT = SEGMENT_BYTES * 8e-6
+
+
+def read_link_trace(path: Path | str, every_s: float | None = None) -> LinkTrace:
+    """The trace in a file."""
+    return parse_link_trace(read_bytes(path), str(path), every_s=every_s)
 
 
 def volume_mbit(trace: LinkTrace) -> float:
