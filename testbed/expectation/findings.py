@@ -10,6 +10,7 @@ from node_agent.records import DecisionRecord
 from node_agent.wire import Hop
 from testbed.expectation.causes import Cause, Stall, causes_of
 from testbed.expectation.deviation import DelayFigure, deviation_of
+from testbed.expectation.lateness_sums import LatenessSums
 from testbed.expectation.measured_times import Measured, measured_off
 from testbed.expectation.passage import PassedHop, PassedTask, decoder
 from testbed.expectation.replay import expected_delays
@@ -27,6 +28,7 @@ class Findings:
     figures: Sequence[DelayFigure] = ()
     causes: Sequence[Cause] = ()
     measured: Sequence[Measured] = ()
+    lateness: LatenessSums = field(default_factory=LatenessSums)
     trouble: str | None = None
     unfinished: int = 0  # tasks that were offered and not completed
     expected_s: dict[int, float] = field(default_factory=dict)  # by task
@@ -44,6 +46,7 @@ class Findings:
                 }
                 for cause in self.causes
             ],
+            "lateness": self.lateness.as_dict(),
             "decisions": [
                 {"slot": each.slot, "links_off": each.links_off, "speed_off": each.speed_off, "worst": each.worst}
                 for each in self.measured
@@ -76,6 +79,7 @@ def hold_against(
         figures=deviation_of(tasks, expected, warm_up_s=world.scenario.warm_up_s),
         causes=causes_of(steps.late, stalls, time_scale=scale, relayed=relayed, legs=world.legs)[:MOST_CAUSES],
         measured=measured_off(world, decisions, steps.late),
+        lateness=LatenessSums.of(steps.late),
         unfinished=sum(task.completed_s is None for task in tasks),
         expected_s=expected.mean_s,
     )

@@ -8,9 +8,9 @@ import sys
 import time
 from contextlib import suppress
 
-import psutil
 import pytest
 
+from tests.bench.verdict.disturbances import agent_of
 from tests.testbed.live.test_experiment import ROOT, lines
 
 pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("leaves_nothing")]
@@ -32,15 +32,6 @@ links:
   - {from: hub, to: core, rate: 50 Mbit/s, delay: 5 ms}
 """
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "run"]
-
-
-def agent_of(namespace: str) -> int:
-    inode = os.stat(namespace).st_ino
-    for process in psutil.process_iter():
-        with suppress(OSError, psutil.Error):
-            if os.stat(f"/proc/{process.pid}/ns/net").st_ino == inode and "nursery" in " ".join(process.cmdline()):
-                return process.pid
-    raise AssertionError("no agent in there")
 
 
 def run(folder, *options, befall=lambda _: None):
@@ -89,6 +80,8 @@ def test_a_run_in_which_an_agent_was_stopped_is_broken_and_says_which(tmp_path):
     fidelity = json.loads((out / "summary.json").read_text())["fidelity"]
     assert fidelity["verdict"] == "broken"
     assert fidelity["delay_off"]["p99"] > 1
+    assert fidelity["lateness"]["nodes"][0]["node"] == "hub" or "hub" in fidelity["lateness"]["paths"][0]["path"]
+    assert 1 < max(each["worst_s"] for each in (*fidelity["lateness"]["nodes"], *fidelity["lateness"]["paths"])) < 4
     cause = fidelity["causes"][0]
     assert (cause["kind"], cause["what"]) == ("agent", ["hub"])
     assert 3 < cause["from_s"] < cause["until_s"] < 8
