@@ -102,7 +102,8 @@ class _Link:
         if not self._known or self._scatter_s is None:
             return 0.0
         chance_s = CHANCE * self._scatter_s * (2 / min(MOST_AVERAGED, max(1, self._averaged))) ** 0.5
-        return max(0.0, abs(measured_s - self._estimate.transfer_s) - chance_s)
+        off_s: float = abs(measured_s - self._estimate.transfer_s) - chance_s
+        return max(0.0, off_s)
 
     def _observe_until(self, at_s: float) -> None:
         while self._next is not None and self._next.at_s <= at_s:

@@ -74,8 +74,7 @@ def test_what_waits_for_a_node_that_is_down_is_expected_when_it_is_up_again(tmp_
     delays = delays_s([task for task in tasks_of(outcome) if task.completed_s is not None])
     assert (delays > 1.0).any(), "some were offered to a node that was down"
     assert outcome.summary["tasks"]["duplicates"] >= 3
-    assert {figure.name: round(figure.off, 3) for figure in findings.figures} == {
-        "mean": 0.0, "p50": 0.0, "p95": 0.0, "p99": 0.0
-    }  # fmt: skip
+    # A node that comes up probes its links before it takes what waits for it.
+    assert {figure.name for figure in findings.figures if abs(figure.off) > 0.015} == set()
     waited = [each for each in findings.lateness.paths if each.where[1] == "near-1"]
     assert max(each.worst_s for each in waited) < 0.1
