@@ -32,6 +32,7 @@ class Findings:
     trouble: str | None = None
     unfinished: int = 0  # tasks that were offered and not completed
     expected_s: dict[int, float] = field(default_factory=dict)  # by task
+    took_s: float | None = None  # real time that all of this took, after the run
 
     def as_dict(self) -> dict[str, object]:
         """Its part of the `fidelity` of summary.json."""
@@ -46,6 +47,7 @@ class Findings:
                 }
                 for cause in self.causes
             ],
+            "check_took_s": self.took_s,
             "lateness": self.lateness.as_dict(),
             "decisions": [
                 {"slot": each.slot, "links_off": each.links_off, "speed_off": each.speed_off, "worst": each.worst}

@@ -74,13 +74,17 @@ def test_the_reasons_name_figures_then_causes():
 def test_decisions_made_of_wrong_times_are_judged_apart():
     sound, young = Measured(9, 0.01, 0.002, "b"), Measured(0, 0.3, 0.0, "west-1")
     report = judge(Evidence(), Findings(figures=figures(), measured=[young, *[sound] * 20]))
-    assert report.verdict == "strained"
+    assert report.verdict == "broken"
     assert report.reasons == (
-        "decisions of the first slots rested on link times that were 11 % off (most in slot 0, at west-1)",
+        "decisions of the first slots rested on link times that were 11 % off (most in slot 0, at west-1; bound 10 %)",
     )
     assert verdict(figures=figures(), measured=[sound] * 20) == "held"
-    slow = [Measured(slot, 0.0, 0.5, "b") for slot in range(5)]
-    assert verdict(figures=figures(), measured=slow) == "broken"
+    for links, speed, expected in (
+        (0.029, 0.049, "held"), (0.031, 0.0, "strained"), (0.0, 0.051, "strained"), (0.099, 0.149, "strained"),
+        (0.101, 0.0, "broken"), (0.0, 0.151, "broken"),
+    ):  # fmt: skip
+        off = [Measured(slot, links, speed, "b") for slot in range(5)]
+        assert verdict(figures=figures(), measured=off) == expected
 
 
 def test_a_run_without_tasks_that_count_is_unknown_and_refused_where_fidelity_is_required():

@@ -34,10 +34,10 @@ links:
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "run"]
 
 
-def run(folder, *options, befall=lambda _: None):
+def run(folder, *options, befall=lambda _: None, text=TINY):
     """A run; `befall` is called with its manifest once its agents are ready. Its exit status and directory."""
     topology, out = folder / "tiny.yaml", folder / "run"
-    topology.write_text(TINY)
+    topology.write_text(text)
     command = [*COMMAND, str(topology), "--monitor", "off", "--out", str(out), *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         deadline_s = time.monotonic() + 60
@@ -100,3 +100,12 @@ def test_a_run_that_fails_before_any_task_counts_is_unknown(tmp_path):
     fidelity = json.loads((out / "summary.json").read_text())["fidelity"]
     assert fidelity["verdict"] == "unknown"
     assert "nothing to judge" in fidelity["reasons"][0]
+
+
+def test_a_run_without_tasks_succeeds_and_its_emulation_is_unknown(tmp_path):
+    idle = TINY.replace("rate: 4 /s", "rate: 0.0001 /s").replace("duration: 12 s", "duration: 4 s")
+    status, out, errors = run(tmp_path, "--require-fidelity", text=idle)
+    assert status == 5, errors
+    assert "whether the emulation held is unknown: no task was offered after the warm-up" in errors
+    assert json.loads((out / "manifest.json").read_text())["exit_reason"] == "completed"
+    assert json.loads((out / "summary.json").read_text())["fidelity"]["verdict"] == "unknown"
