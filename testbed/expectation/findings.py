@@ -1,5 +1,6 @@
 """A recorded run held against its expectation, from its files."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from testbed.expectation.measured_times import Measured, measured_off
 from testbed.expectation.passage import PassedHop, PassedTask, decoder
 from testbed.expectation.replay import expected_delays
 from testbed.expectation.steps import steps_of
-from testbed.expectation.world import ExactWorld
+from testbed.expectation.world import FOREVER_S, ExactWorld
 
 MOST_CAUSES = 3
 _decision_decoder = msgspec.json.Decoder(DecisionRecord)
@@ -30,7 +31,8 @@ class Findings:
     measured: Sequence[Measured] = ()
     lateness: LatenessSums = field(default_factory=LatenessSums)
     trouble: str | None = None
-    unfinished: int = 0  # tasks that were offered and not completed
+    offered: int = 0  # tasks
+    unfinished: Mapping[str, int] = field(default_factory=dict)  # by device: tasks not completed though it stayed up
     expected_s: dict[int, float] = field(default_factory=dict)  # by task
     took_s: float | None = None  # real time that all of this took, after the run
 
@@ -82,9 +84,14 @@ def hold_against(
         causes=causes_of(steps.late, stalls, time_scale=scale, relayed=relayed, legs=world.legs)[:MOST_CAUSES],
         measured=measured_off(world, decisions, steps.late),
         lateness=LatenessSums.of(steps.late),
-        unfinished=sum(task.completed_s is None for task in tasks),
+        offered=len(tasks),
+        unfinished=Counter(task.device for task in tasks if task.completed_s is None and _stayed_up(world, task)),
         expected_s=expected.mean_s,
     )
+
+
+def _stayed_up(world: ExactWorld, task: PassedTask) -> bool:
+    return not world.is_down(task.device, task.created_s, FOREVER_S)
 
 
 def _with_repeats(task: PassedTask, repeats: Mapping[int, Sequence[Sequence[Hop]]]) -> PassedTask:

@@ -17,6 +17,7 @@ from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
 from testbed.fidelity.assessment import (
+    SILENCE_S,
     VERDICTS,
     Bounds,
     FidelityReport,
@@ -37,6 +38,7 @@ DELAY_OFF: Bounds = (0.02, 0.10)
 # (0.24 of a service time: above 35 %). `python -m tests.bench.verdict.wrong_times` simulates it.
 LINK_TIMES_OFF: Bounds = (0.03, 0.10)
 SERVICE_TIMES_OFF: Bounds = (0.05, 0.15)
+MOST_NAMED = 3  # nodes in one reason
 YOUNG_SLOTS = 3  # in which estimates rest on few measurements
 SLIGHT_CAUSE = 0.2  # of the gravest: what cost less is not worth a line
 
@@ -46,10 +48,11 @@ def judge(evidence: Evidence, findings: Findings) -> FidelityReport:
     if findings.trouble is not None:
         return FidelityReport("unknown", (findings.trouble,), evidence, findings.as_dict())
     if not findings.figures:
-        offered = findings.unfinished
+        offered = findings.offered
         reason = f"none of the {offered} tasks offered was completed" if offered else "no task was offered"
         return FidelityReport("unknown", (f"{reason} after the warm-up: there is nothing to judge",), evidence)
-    levels = [(level, text) for level, text in (*_delays(findings.figures), *_decisions(findings.measured)) if level]
+    found = (*_delays(findings.figures), *_decisions(findings.measured), *_never_ended(evidence, findings))
+    levels = [(level, text) for level, text in found if level]
     level = max((level for level, _ in levels), default=0)
     reasons = [text for _, text in sorted(levels, key=lambda found: -found[0])]
     if level:
@@ -72,6 +75,15 @@ def _delays(figures: Sequence[DelayFigure]) -> Iterator[tuple[int, str]]:
         for figure in off
     ]
     yield level, f"delays are not those of an exact machine: {', '.join(texts)} ({bound_text(level, DELAY_OFF)})"
+
+
+def _never_ended(evidence: Evidence, findings: Findings) -> Iterator[tuple[int, str]]:
+    """Tasks of devices that did not run have no delay: they are missing in the figures, and would have stood out."""
+    silent = {name: lost for name, lost in findings.unfinished.items()
+              if level_of(evidence.silences_s.get(name, 0.0), SILENCE_S)}  # fmt: skip
+    if findings.offered and (level := level_of(share := sum(silent.values()) / findings.offered, DELAY_OFF)):
+        names = ", ".join(sorted(silent, key=lambda name: -silent[name])[:MOST_NAMED])
+        yield level, f"{percent(share)} of the tasks never ended at devices that did not run: {names}"
 
 
 def _decisions(measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:

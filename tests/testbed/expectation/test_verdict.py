@@ -8,7 +8,7 @@ from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
 from testbed.expectation.verdict import judge
 from testbed.fidelity.assessment import EmulationBroken, refuse_broken
-from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.evidence import Evidence, NodeLoad
 
 
 def figures(**off: float) -> tuple[DelayFigure, ...]:
@@ -87,10 +87,25 @@ def test_decisions_made_of_wrong_times_are_judged_apart():
         assert verdict(figures=figures(), measured=off) == expected
 
 
+def test_tasks_that_never_ended_at_a_device_that_did_not_run_are_not_passed_over():
+    """A device that is stopped for good leaves no delay that could be off."""
+    def told(silence_s, **unfinished):
+        evidence = Evidence(devices={name: NodeLoad(silence_s=silence_s) for name in ("west-1", "west-2")})
+        report = judge(evidence, Findings(figures=figures(), offered=100, unfinished=unfinished))
+        return report.verdict, report.reasons[:1]
+
+    lost = {"west-1": 4, "west-2": 8}
+    assert told(12.0, **lost) == ("broken", ("12 % of the tasks never ended at devices that did not run: "
+                                             "west-2, west-1",))  # fmt: skip
+    assert told(12.0, **{"west-1": 3})[0] == "strained"
+    assert told(12.0, **{"west-1": 2}) == ("held", ())
+    assert told(2.0, **lost) == ("held", ()), "they were told of: the policy may have lost them"
+
+
 def test_a_run_without_tasks_that_count_is_unknown_and_refused_where_fidelity_is_required():
     for findings, reason in (
         (Findings(), "no task was offered after the warm-up: there is nothing to judge"),
-        (Findings(unfinished=7), "none of the 7 tasks offered was completed after the warm-up"),
+        (Findings(offered=7), "none of the 7 tasks offered was completed after the warm-up"),
         (Findings(trouble="no room"), "no room"),
     ):
         report = judge(Evidence(), findings)
