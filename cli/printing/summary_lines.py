@@ -10,6 +10,7 @@ from cli.printing.columns import LABEL_WIDTH, print_lines
 from testbed.wording import counted, milliseconds, number, percent, seconds
 
 WRONG_SPEED = 0.05  # a median service time off by more than this share is told
+MOST_LATE = 3  # paths, and nodes, that the closing lines of a run that did not hold name
 TEXT_WIDTH = 80 - LABEL_WIDTH
 UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -80,8 +81,8 @@ def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "", outside_validation_text(links)
         return
     parts = (
-        _verdict(fidelity), _expected(fidelity), _network(fidelity), _paths(fidelity), _changes(fidelity),
-        _compute(fidelity), _tasks_touched(fidelity),
+        _verdict(fidelity), _expected(fidelity), _lateness(fidelity), _network(fidelity), _paths(fidelity),
+        _changes(fidelity), _compute(fidelity), _tasks_touched(fidelity),
     )  # fmt: skip
     for text in (*(text for part in parts for text in part), *_host(fidelity)):
         yield label, text
@@ -111,6 +112,19 @@ def _expected(fidelity: Mapping[str, Any]) -> Iterator[str]:
         each = [f"{name} {milliseconds(expected[name])} ({percent(off[name], '+.1f')})" for name in expected]
         yield f"expected: {'   '.join(each[:2])}"
         yield f"          {'   '.join(each[2:])}"
+
+
+def _lateness(fidelity: Mapping[str, Any]) -> Iterator[str]:
+    """Where a run that did not hold lost its time: the paths and nodes furthest from their model, summed over steps."""
+    if fidelity.get("verdict") not in ("strained", "broken"):
+        return
+    lateness: Mapping[str, Any] = fidelity.get("lateness") or {}
+    for kind in ("paths", "nodes"):
+        sums = (lateness.get(kind) or [])[:MOST_LATE]
+        names = (" - ".join(each["path"]) if "path" in each else each["node"] for each in sums)
+        told = [f"{name} {each['late_s']:+.2f} s" for name, each in zip(names, sums, strict=True)]
+        if told:
+            yield f"time lost, {kind}: {', '.join(told)}"
 
 
 def _network(fidelity: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models.tables import Samples
 from node_agent.policies.loading import is_file
 from node_agent.process.agent import Agent, AgentConfig
-from node_agent.process.executor import Executor, PacedExecutor, QuotaExecutor, inference
+from node_agent.process.executor import PacedExecutor, QuotaExecutor, inference
 from node_agent.process.planner import Planner
 from node_agent.process.punctual import Priority
 from node_agent.wire import Tensor
@@ -28,14 +28,13 @@ def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) ->
     """
     infer = inference(sub_model, config.activation)
     priority = _priority(config)
-    if config.node.input_form is not None:
-        # The first inference after a fork copies pages and takes five times as long: no task is to pay for that.
-        infer(Tensor(config.node.input_form, bytes(config.node.input_form.byte_count)))
-    executor: Executor
+    executor: PacedExecutor | QuotaExecutor
     if not config.quota_procs_paths:
         executor = PacedExecutor(infer, config.work_flop, config.capacity_flop_per_s, config.time_scale, priority)
     else:
         executor = QuotaExecutor(infer, config.quota_procs_paths)
+    if config.node.input_form is not None:
+        executor.warm_up(Tensor(config.node.input_form, bytes(config.node.input_form.byte_count)))
     core = ServerCore(config.node, table)
     coordinates = config.node.coordinator == config.node.name
     planner = Planner(core.routing.policy, table) if coordinates else None

@@ -131,17 +131,31 @@ class PacedExecutor:
         self._answer: ComputeFinished | None = None
         self._due_s = 0.0
         self._cpu_s = 0.0
-        self._last_s = math.inf  # CPU time of the last task [real s]; the first is not known to be brief
+        self._last_s = math.inf  # CPU time of the last task [real s]; unless warmed up, the first may be long
+
+    def warm_up(self, tensor: Tensor) -> None:
+        """Serve before the run what is no task: the first inference after a fork takes five times as long.
+
+        A second one tells whether tasks are brief. Otherwise the first task would run behind normal processes, and on a
+        busy machine it would overrun, just while the estimate of the service time is young.
+        """
+        self._infer(tensor)
+        self._timed(tensor)
+
+    def _timed(self, tensor: Tensor) -> tuple[ComputeFinished, float, float]:
+        """The answer, and the CPU time and the real time it took [s]."""
+        began_s, began_cpu_s = time.monotonic(), time.thread_time()
+        answer = self._infer(tensor)
+        cpu_s, real_s = time.thread_time() - began_cpu_s, time.monotonic() - began_s
+        self._last_s = cpu_s or real_s  # a kernel that charges whole ticks shows most tasks as free
+        return answer, cpu_s, real_s
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:
         paced_s = self._work_flop / self._capacity
         brief = self._last_s < BRIEF_SHARE * paced_s * self._time_scale
-        began_s, began_cpu_s = time.monotonic(), time.thread_time()
         with self._priority.lowered(brief=brief):
-            answer = self._infer(tensor)
-        cpu_s, real_s = time.thread_time() - began_cpu_s, time.monotonic() - began_s
+            answer, cpu_s, real_s = self._timed(tensor)
         self._cpu_s += cpu_s
-        self._last_s = cpu_s or real_s  # a kernel that charges whole ticks shows most tasks as free
         self._due_s = wanted_s + paced_s
         self._answer = msgspec.structs.replace(answer, overrun=now_s + real_s / self._time_scale > self._due_s)
 
@@ -193,6 +207,17 @@ class QuotaExecutor:
         signal.pthread_sigmask(signal.SIG_BLOCK, {GIVE_UP})  # it would end a child that has not come to expect it
         self._child = PipedChild(lambda pipe: _serve(pipe, infer, procs_paths, self._given_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
+
+    def warm_up(self, tensor: Tensor) -> None:
+        """Have the child serve what is no task, and wait for it: its first inference takes five times as long.
+
+        Raises:
+            TestbedError: the child has ended.
+        """
+        self.start(tensor, 0.0, 0.0)
+        while self.collect(0.0) is None:
+            self._child.pipe.poll(None)
+        self._cpu_s = 0.0
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:  # noqa: ARG002 - the kernel keeps the time
         self._number += 1

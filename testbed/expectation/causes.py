@@ -20,6 +20,7 @@ LATE_S = 0.002  # real time: less is the noise of a quiet machine, several times
 TOGETHER_S = 0.020  # real time within which a process that runs again takes what has come meanwhile
 RELAY = "the relay"  # among the names of processes, which no node can bear
 MESSAGES = ("transfer", "return")  # the steps that are one
+NEARLY_ALL = 0.98  # of a cause's lateness, which tells when it was
 FEWEST_CHAINED = 3  # messages behind others that tell the rate of a link
 Kind = Literal["relay", "agent", "link"]
 
@@ -35,7 +36,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What held up so many tasks, for `late_s` together, between two moments [emulated s].
+    """What held up so many tasks, for `late_s` together, nearly all of it between two moments [emulated s].
 
     `what` is a node for an agent, (sender, receiver) for a link, and empty for the relay.
     """
@@ -90,18 +91,31 @@ def causes_of(
             charged[kind, what].append(step)
     for link, its in _by_link(of_links, steps, legs).items():
         charged["link", link] = its
-    causes = [
-        Cause(
+    causes = []
+    for (kind, what), its in charged.items():
+        grave = _gravest(its)
+        causes.append(Cause(
             kind, what,
             late_s=sum(step.late_s for step in its),
             tasks=len({step.task for step in its}),
-            from_s=min(step.at_s - step.late_s for step in its),
-            until_s=max(step.at_s for step in its),
+            from_s=min(step.at_s - step.late_s for step in grave),
+            until_s=max(step.at_s for step in grave),
             carried_mbit_per_s=_carried_mbit_per_s(its) if kind == "link" else None,
-        )
-        for (kind, what), its in charged.items()
-    ]  # fmt: skip
+        ))  # fmt: skip
     return sorted(causes, key=lambda cause: -cause.late_s)
+
+
+def _gravest(steps: Sequence[Lateness]) -> list[Lateness]:
+    """Those that make up nearly all of the lateness: some milliseconds at another time do not tell when it was."""
+    ordered = sorted(steps, key=lambda step: -step.late_s)
+    left_s = NEARLY_ALL * sum(step.late_s for step in ordered)
+    grave = []
+    for step in ordered:
+        grave.append(step)
+        left_s -= step.late_s
+        if left_s <= 0:
+            break
+    return grave
 
 
 def _by_link(

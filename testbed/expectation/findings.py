@@ -1,5 +1,6 @@
 """A recorded run held against its expectation, from its files."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,11 @@ from msgspec.structs import replace
 from node_agent.records import DecisionRecord
 from testbed.expectation.causes import Cause, Stall, causes_of
 from testbed.expectation.deviation import DelayFigure, deviation_of
+from testbed.expectation.lateness_sums import LatenessSums
 from testbed.expectation.measured_times import Measured, measured_off
 from testbed.expectation.replay import expected_delays
 from testbed.expectation.steps import steps_of
-from testbed.expectation.world import ExactWorld
+from testbed.expectation.world import FOREVER_S, ExactWorld
 from testbed.record.reading import read_lines
 from testbed.record.task_line import TaskLine, Way
 
@@ -26,9 +28,12 @@ class Findings:
     figures: Sequence[DelayFigure] = ()
     causes: Sequence[Cause] = ()
     measured: Sequence[Measured] = ()
+    lateness: LatenessSums = field(default_factory=LatenessSums)
     trouble: str | None = None
-    unfinished: int = 0  # tasks that were offered and not completed
+    offered: int = 0  # tasks
+    unfinished: Mapping[str, int] = field(default_factory=dict)  # by device: tasks not completed though it stayed up
     expected_s: dict[int, float] = field(default_factory=dict)  # by task
+    took_s: float | None = None  # real time that all of this took, after the run
 
     def as_dict(self) -> dict[str, object]:
         """Its part of the `fidelity` of summary.json."""
@@ -43,6 +48,8 @@ class Findings:
                 }
                 for cause in self.causes
             ],
+            "check_took_s": self.took_s,
+            "lateness": self.lateness.as_dict(),
             "decisions": [
                 {"slot": each.slot, "links_off": each.links_off, "speed_off": each.speed_off, "worst": each.worst}
                 for each in self.measured
@@ -81,6 +88,12 @@ def hold_against(
         figures=deviation_of(tasks, expected, warm_up_s=world.scenario.warm_up_s),
         causes=causes_of(steps.late, stalls, time_scale=scale, relayed=relayed, legs=world.legs)[:MOST_CAUSES],
         measured=measured_off(world, decisions, steps.late),
-        unfinished=sum(task.completed_s is None for task in tasks),
+        lateness=LatenessSums.of(steps.late),
+        offered=len(tasks),
+        unfinished=Counter(task.device for task in tasks if task.completed_s is None and _stayed_up(world, task)),
         expected_s=expected.mean_s,
     )
+
+
+def _stayed_up(world: ExactWorld, task: TaskLine) -> bool:
+    return not world.is_down(task.device, task.created_s, FOREVER_S)

@@ -1,16 +1,20 @@
-"""What decisions were made of: service and link times as nodes measured them, against what they should have been."""
+"""What decisions were made of: service and link times as nodes measured them, against what an exact machine measures.
 
-from bisect import bisect_right
+A node's estimators are fed again, with the times that its tasks should have taken: young estimates are held against
+estimates of the same youth, and one that follows a change slowly is held against one that follows it as slowly.
+"""
+
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from node_agent.core.estimators import LinkTime, ServiceTime
 from node_agent.records import DecisionRecord
+from testbed.expectation.deviation import CHANCE
 from testbed.expectation.steps import Lateness
-from testbed.expectation.world import ExactWorld
+from testbed.expectation.world import ExactWorld, Path
 
-RECENT_S = 3.0  # slots: transfers from before that tell nothing of a link any more
-RECENT_TASKS = 5  # as many weigh two thirds in a node's own estimate
+MOST_AVERAGED = 5  # tasks: as many weigh two thirds in a node's estimate of a link
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,42 +31,116 @@ class Measured:
 
 
 def measured_off(world: ExactWorld, decisions: Iterable[DecisionRecord], late: Sequence[Lateness]) -> list[Measured]:
-    """By slot, how far off the times were that the decisions were made of."""
-    transfers: dict[tuple[str, ...], list[Lateness]] = defaultdict(list)
-    for step in sorted((step for step in late if step.step == "transfer"), key=lambda step: step.at_s):
-        transfers[step.path].append(step)
+    """By slot, how far off the times were that the decisions were made of.
+
+    Links that lose frames are left out: what they take depends on which frames were lost. Where links jitter, what
+    chance explains is allowed for.
+    """
+    ordered = sorted(late, key=lambda step: step.at_s)
+    transfers: dict[Path, list[Lateness]] = defaultdict(list)
+    services: dict[str, list[Lateness]] = defaultdict(list)
+    for step in ordered:
+        if step.step == "transfer":
+            transfers[step.path[0], step.path[-1]].append(step)
+        elif step.step == "service":
+            services[step.path[0]].append(step)
+    records = sorted(decisions, key=lambda record: record.time_s)
+    paths = {(record.node, receiver) for record in records for receiver in record.link_s}
+    idle_s = world.idle_s(path for path in paths if world.scatter_s(path) is not None)
+    links = {path: _Link(world, path, transfers[path], idle_s.get(path)) for path in paths}
+    speeds = {server.name: _Speed(world, server.name, services[server.name]) for server in world.scenario.servers}
     by_slot: dict[int, list[tuple[float, float, float, str]]] = defaultdict(list)
-    for record in decisions:
-        links_off = _links_off(world, record, transfers)
-        speed_off = 0.0
-        if record.service_rate_per_s:
-            speed_off = abs(world.service_rate_per_s(record.node, record.time_s) / record.service_rate_per_s - 1)
-        by_slot[record.slot].append((record.arrival_rate_per_s, links_off, speed_off, record.node))
-    found = []
-    for slot, each in sorted(by_slot.items()):
-        total = sum(weight for weight, *_ in each) or 1.0
-        found.append(
-            Measured(
-                slot,
-                links_off=sum(weight * links for weight, links, _, _ in each) / total,
-                speed_off=sum(weight * speed for weight, _, speed, _ in each) / total,
-                worst=max(each, key=lambda one: one[0] * (one[1] + one[2]))[3],
-            )
-        )
-    return found
+    for record in records:
+        speed_off = speeds[record.node].off(record) if record.service_rate_per_s else 0.0
+        by_slot[record.slot].append((record.arrival_rate_per_s, _links_off(record, links), speed_off, record.node))
+    return [_measured(slot, each) for slot, each in sorted(by_slot.items())]
 
 
-def _links_off(world: ExactWorld, record: DecisionRecord, transfers: dict[tuple[str, ...], list[Lateness]]) -> float:
+def _measured(slot: int, each: Sequence[tuple[float, float, float, str]]) -> Measured:
+    total = sum(weight for weight, *_ in each) or 1.0
+    return Measured(
+        slot,
+        links_off=sum(weight * links for weight, links, _, _ in each) / total,
+        speed_off=sum(weight * speed for weight, _, speed, _ in each) / total,
+        worst=max(each, key=lambda one: one[0] * (one[1] + one[2]))[3],
+    )
+
+
+def _links_off(record: DecisionRecord, links: dict[Path, "_Link"]) -> float:
     """Of the price of a task, weighted by where the tasks go."""
     off = 0.0
-    for receiver, share in record.offload.items():
-        measured_s, price_s = record.link_s.get(receiver), record.prices.get(receiver)
-        if share > 0 and measured_s is not None and price_s:
-            path = (record.node, receiver)
-            seen = transfers.get(path, [])
-            upto = bisect_right(seen, record.time_s, key=lambda step: step.at_s)
-            oldest_s = record.time_s - RECENT_S * world.scenario.slot_s
-            recent = [step.expected_s for step in seen[max(0, upto - RECENT_TASKS) : upto] if step.at_s > oldest_s]
-            if recent:
-                off += share * abs(measured_s - sum(recent) / len(recent)) / price_s
+    for receiver, measured_s in record.link_s.items():
+        off_s = links[record.node, receiver].off_s(record, measured_s)
+        share, price_s = record.offload.get(receiver, 0.0), record.prices.get(receiver)
+        if share > 0 and price_s:
+            off += share * off_s / price_s
     return off
+
+
+class _Link:
+    """What a node should have measured a link to take; asked slot by slot."""
+
+    def __init__(self, world: ExactWorld, path: Path, transfers: Sequence[Lateness], idle_s: float | None) -> None:
+        """`transfers` in the order of their arrival; `idle_s`: what a probe takes, None if that is not known."""
+        self._slot_s = world.scenario.slot_s
+        self._scatter_s = world.scatter_s(path)
+        self._idle_s = idle_s
+        self._transfers = iter(transfers)
+        self._next = next(self._transfers, None)
+        self._estimate = LinkTime()
+        self._averaged = 0  # tasks since the last probe; 0 if the estimate is a probe's
+        self._known = False
+        self._probe()
+
+    def off_s(self, record: DecisionRecord, measured_s: float) -> float:
+        """By how much a node's own estimate is off; 0 where that cannot be known."""
+        self._observe_until(record.slot * self._slot_s)
+        if not self._estimate.fresh:  # no task in the slot before: the node sends a probe
+            self._probe()
+        self._estimate.fresh = False
+        self._observe_until(record.time_s)
+        if not self._known or self._scatter_s is None:
+            return 0.0
+        chance_s = CHANCE * self._scatter_s * (2 / min(MOST_AVERAGED, max(1, self._averaged))) ** 0.5
+        off_s: float = abs(measured_s - self._estimate.transfer_s) - chance_s
+        return max(0.0, off_s)
+
+    def _observe_until(self, at_s: float) -> None:
+        while self._next is not None and self._next.at_s <= at_s:
+            self._estimate.observe_task(self._next.expected_s)
+            self._averaged += 1
+            self._known = True
+            self._next = next(self._transfers, None)
+
+    def _probe(self) -> None:
+        self._averaged, self._known = 0, self._idle_s is not None
+        self._estimate = LinkTime()
+        if self._idle_s is not None:
+            self._estimate.reset_task(self._idle_s)
+
+
+class _Speed:
+    """What a server should have measured its service to take; asked slot by slot."""
+
+    def __init__(self, world: ExactWorld, server: str, services: Sequence[Lateness]) -> None:
+        """`services` in the order of their ends."""
+        self._world, self._server = world, server
+        self._services = iter(services)
+        self._next = next(self._services, None)
+        self._estimate = ServiceTime(world.service_rate_per_s(server, 0.0))
+        self._served = False  # since the last slot began
+
+    def off(self, record: DecisionRecord) -> float:
+        """By what share of it a server's own estimate is off."""
+        self._observe_until(begin_s := record.slot * self._world.scenario.slot_s)
+        if not self._served:  # an idle server measures itself
+            self._estimate.reset(1 / self._world.service_rate_per_s(self._server, begin_s))
+        self._served = False
+        self._observe_until(record.time_s)
+        return abs(self._estimate.rate_per_s() / (record.service_rate_per_s or 1.0) - 1)
+
+    def _observe_until(self, at_s: float) -> None:
+        while self._next is not None and self._next.at_s <= at_s:
+            self._estimate.observe(self._next.expected_s)
+            self._served = True
+            self._next = next(self._services, None)

@@ -107,10 +107,18 @@ class _Replay:
         if passage.at < len(passage.way):
             size_bytes = self._world.task_bytes(done)
             path = (done[-1], passage.nodes[passage.at + 1])
-            self._network.send(path, size_bytes, lambda _: self._come(passage))
+            self._network.send(path, size_bytes, lambda at_s: self._arrive(passage, at_s))
         elif passage.way is passage.task.hops:
             size_bytes = self._world.result_bytes(done)
             self._network.send((done[-1], passage.task.device), size_bytes, lambda at_s: self._end(passage, at_s))
+
+    def _arrive(self, passage: _Passage, at_s: float) -> None:
+        """At a node that is down, the message waits in its sender's connection until it is up again."""
+        taken_s = self._world.taken_s(passage.nodes[passage.at + 1], at_s)
+        if taken_s > at_s:
+            self._network.agenda.at(taken_s, self._come, passage)
+        else:
+            self._come(passage)
 
     def _come(self, passage: _Passage) -> None:
         passage.at += 1

@@ -15,8 +15,8 @@ Step = Literal["offering", "transfer", "queue", "service", "sending", "return"]
 class Lateness:
     """A step of a task that ended at `at_s`, `late_s` later than the model says (earlier, if negative).
 
-    `path` is (sender, receiver) of a transfer or a return, and (node,) of what happens at one node. Of a transfer or a
-    return, `sent_s` is when it was sent, and `size_bytes` how large it was.
+    `path` is (sender, receiver) of a transfer or a return, and (node,) of what happens at one node. `sent_s` is when a
+    transfer or a return was sent, and when a service began; `size_bytes` is how large a message was.
     """
 
     task: int
@@ -29,7 +29,7 @@ class Lateness:
 
     @property
     def expected_s(self) -> float:
-        """How long a transfer or a return should have been on its way."""
+        """How long a transfer or a return should have been on its way, or a service should have taken."""
         return self.at_s - self.late_s - self.sent_s
 
 
@@ -63,8 +63,11 @@ def _transfers(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
     arrivals: dict[tuple[int, Handover], float] = {}
 
     def judge(task: TaskLine, step: Step, path: Path, size_bytes: int, sent_s: float, received_s: float) -> None:
-        def seen(expected_s: float) -> None:
-            late.append(Lateness(task.id, step, path, received_s, received_s - expected_s, sent_s, size_bytes))
+        def seen(arrival_s: float) -> None:
+            # What waits in its connection until the receiver is up again is as good as sent so much later.
+            waited_s = world.taken_s(path[1], arrival_s) - arrival_s
+            late_s = received_s - arrival_s - waited_s
+            late.append(Lateness(task.id, step, path, received_s, late_s, sent_s + waited_s, size_bytes))
 
         network.send_at(sent_s, path, size_bytes, seen)
 
@@ -141,7 +144,9 @@ def _at_servers(world: ExactWorld, tasks: Sequence[TaskLine]) -> list[Lateness]:
                 ("service", hop.finished_s, world.served_by_s(server, hop.started_s)),
                 ("sending", left_s, hop.finished_s),
             ):
-                found.append(Lateness(task.id, step, (server,), was_s, was_s - expected_s))  # type: ignore[arg-type]
+                began_s = hop.started_s if step == "service" else 0.0
+                late_s = was_s - expected_s
+                found.append(Lateness(task.id, step, (server,), was_s, late_s, began_s))  # type: ignore[arg-type]
             free_s = hop.finished_s
     return found
 

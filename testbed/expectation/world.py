@@ -1,20 +1,22 @@
 """The exact world that a run is held against: its links, its servers' capacities, the weight of its messages."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 from node_agent.core.config import Timeouts
 from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Handover, Hop, Result, Task, TensorForm
 from testbed.network.routes import Ways
-from testbed.scenario import Event, Scenario
+from testbed.scenario import Event, LinkShape, Scenario
 from testbed.simulation.links import Connection, Links
 from testbed.sizes import message_bytes
 from testbed.virtual_time import Calendar
 
 FOREVER_S = 1e12
+APART_S = 1e3  # between two messages of which none is to wait for the other
 ACTIONS_AT_ONCE = 100_000
 A_NUMBER, A_TIME_S = 1000, 0.1  # as long as most when encoded
 SLOW_SHARE = 0.5  # of a wait: what should have arrived later than that may well not be answered in time
@@ -41,8 +43,13 @@ class ExactWorld:
                 self._capacities[server].append((event.at_s, capacity))
             for node, up in event.switched.items():
                 self._note_switch(event.at_s, node, up=up)
-        shapes = [shape for link in scenario.links for shape in link.shapes]
-        shapes += [shape for event in scenario.events for shape in event.shapes.values()]
+        changes = [change for event in scenario.events for change in event.shapes.items()]
+        shaped = [(link.ends, shape) for link in scenario.links for shape in link.shapes] + changes
+        shapes = [shape for _, shape in shaped]
+        self._changing = {frozenset(ends) for ends, _ in changes}
+        self._shapes: dict[frozenset[str], list[LinkShape]] = {}  # by the ends of a link, all it has during the run
+        for ends, shape in shaped:
+            self._shapes.setdefault(frozenset(ends), []).append(shape)
         # What is expected of a task is then a matter of chance; an offer may come to nothing.
         self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
         self.loses = any(shape.loss for shape in shapes)
@@ -63,10 +70,34 @@ class ExactWorld:
         """Whether the scenario has a node down at some time from `from_s` to `until_s`."""
         return any(from_s < end_s and until_s > begin_s for begin_s, end_s in self._down.get(node, ()))
 
+    def taken_s(self, node: str, arrival_s: float) -> float:
+        """When a node takes a message that reaches it at `arrival_s`: at once, or when it is up again."""
+        return next((end_s for begin_s, end_s in self._down.get(node, ()) if begin_s <= arrival_s < end_s), arrival_s)
+
     def _legs(self, path: Path) -> tuple[Path, ...]:
         """The links, as (from, to), that lead from a sender to a receiver."""
         vertices = [vertex for vertex, _ in self._ways.hops(*path)]
         return tuple(pairwise((*vertices, path[1])))
+
+    def scatter_s(self, path: Path) -> float | None:
+        """The standard deviation of a message's time by the jitter of its links; None where some link loses frames."""
+        shapes = [self._shapes[frozenset(leg)] for leg in self.legs(path)]
+        if any(shape.loss for each in shapes for shape in each):
+            return None
+        return math.hypot(*(max(shape.jitter_s for shape in each) for each in shapes))
+
+    def idle_s(self, paths: Iterable[Path]) -> dict[Path, float]:
+        """How long a task that is passed on takes where nothing else is under way; paths that change are left out."""
+        network = ExactNetwork(replace(self.scenario, events=()))
+        found: dict[Path, float] = {}
+        for number, path in enumerate(paths):
+            if any(frozenset(leg) in self._changing for leg in self.legs(path)):
+                continue
+            sent_s = number * APART_S
+            size_bytes = self.task_bytes((path[0],) * (self._stage.get(path[0], 0) + 1))
+            network.send_at(sent_s, path, size_bytes, partial(_note, found, path, sent_s))
+        network.run()
+        return found
 
     def had_to_fail(self, sender: str, handover: Handover, until_s: float, arrival_s: float) -> bool:
         """Whether a handover that was given up at `until_s` could not be answered in time in this world either.
@@ -110,6 +141,10 @@ class ExactWorld:
     def _result_bytes(self, way: tuple[str, ...]) -> int:
         hops = _hops(way[1:])
         return message_bytes(Result(A_NUMBER, 1, 1, 0.5, len(hops), forced=False, hops=hops), None)
+
+
+def _note(found: dict[Path, float], path: Path, sent_s: float, arrival_s: float) -> None:
+    found[path] = arrival_s - sent_s
 
 
 def _hops(nodes: Iterable[str]) -> tuple[Hop, ...]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.records import EventKind, EventRecord
@@ -226,6 +227,7 @@ class Experiment:
         scenario, costs = plan.scenario, stated_costs(plan.bundle, plan.scenario.model)
         world = ExactWorld(scenario, costs.profiles, costs.input_forms, timeouts(scenario, costs.input_forms))
         self._observer.phase("holding every task against its expectation")
+        began_s = time.monotonic()
         try:
             recorder.flush()
             findings = hold_against(
@@ -233,6 +235,7 @@ class Experiment:
                 repeats=accounts.repeats, stalls=witness.stalls, relayed=witness.relayed,
             )  # fmt: skip
             recorder.complete_tasks(findings.expected_s, accounts.repeats)
+            findings = replace(findings, took_s=time.monotonic() - began_s)
         except Exception as error:
             findings = Findings(trouble=f"the run could not be held against its expectation: {error!r}")
         self._report = witness.verdict(findings)

@@ -1,5 +1,6 @@
 """What each block of README says, from kept results: tables, and the sentences that quote figures."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
@@ -11,9 +12,10 @@ from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
 from tests.bench.scale import DEVICES, SERVERS_OF_A_STAGE, SLOT_S, STAGES, TASKS
 from tests.bench.simulated import NAMES, POLICIES, SEEDS
-from tests.bench.table import verdict
+from tests.bench.table import Row, verdict
 
 FIDELITY = ("links", "compute", "scale", "hogs", "second_kernel")
+RIGHT = r"^(.*): right (verdict|cause), of (\d+)"  # rows of the bench `verdict`
 ABOUT = {
     "quickstart": "six devices, eight servers; the fastest one slows to a third and recovers",
     "surge": "arrival rates double, and fall back",
@@ -205,6 +207,28 @@ def _beside(hogs: Result) -> list[Sequence[str]]:
     return rows
 
 
+def verdicts(trials: Result, cost: Result) -> list[str]:
+    """What was said of runs that something befell, and how long the check took."""
+
+    def count(entry: Row) -> str:
+        return f"{entry['value']:.0f} of {re.findall(RIGHT, entry['name'])[0][2]}"
+
+    told: dict[str, dict[str, str]] = {}
+    for entry in trials.rows:
+        (name, what, _), *_ = re.findall(RIGHT, entry["name"])
+        told.setdefault(name, {})[what] = count(entry)
+    rows = [("nothing" if name == "calm" else name, each["verdict"], each.get("cause", "")) for name, each in
+            told.items()]  # fmt: skip
+    shares = {name: cost.value(f"{name}: the check, of the run's time") for name in ("quickstart", "city")}
+    return [
+        *table(("what befell the run", "verdict right", "cause right, where it touched tasks"), rows), "",
+        *paragraph(
+            f"The check takes {shares['quickstart']:.1f} % of the run's time for quickstart and {shares['city']:.1f} % "
+            "for the city, after the run."
+        ),
+    ]  # fmt: skip
+
+
 def scale(result: Result) -> list[str]:
     servers = STAGES * SERVERS_OF_A_STAGE
 
@@ -242,6 +266,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "convergence": (("convergence",), convergence),
     "agreement": (("agreement", "simulated"), agreement),
     "fidelity": (tuple(f"fidelity.{part}" for part in FIDELITY), fidelity),
+    "verdict": (("verdict", "verdict.cost"), verdicts),
     "city": (city_blocks.PARTS, city_blocks.parts),
     "growth": (("city.growth",), city_blocks.growth),
     "scale": (("scale",), scale),

@@ -32,6 +32,14 @@ def test_a_broken_emulation_fails_a_run_that_requires_it_after_its_summary(tmp_p
     assert '"verdict": "broken"' in printed if as_json else f"broken: {REASON}" in " ".join(printed.split())
 
 
+def test_a_run_of_which_nothing_can_be_said_fails_where_fidelity_is_required(tmp_path, capsys):
+    with pytest.raises(TestbedError) as caught:
+        finish(outcome(tmp_path, "unknown"), with_optimum=False, as_json=False, require_fidelity=True)
+    assert caught.value.exit_code == 5
+    assert str(caught.value) == f"whether the emulation held is unknown: {REASON}"
+    assert f"unknown: {REASON}" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("verdict", ["held", "strained"])
 def test_anything_better_is_enough(tmp_path, verdict):
     assert finish(outcome(tmp_path, verdict), with_optimum=False, as_json=True, require_fidelity=True) == 0

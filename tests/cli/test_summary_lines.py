@@ -86,6 +86,19 @@ def test_the_verdict_comes_first_with_its_reasons():
     assert not any(line.startswith("%") for line in lines)  # no number is parted from its unit
 
 
+def test_where_time_was_lost_is_told_of_runs_that_did_not_hold():
+    def late(late_s, **where):
+        return {**where, "late_s": late_s, "worst_s": late_s, "steps": 9}
+
+    paths = [late(12.345, path=["near-1", "mid-1"]), late(-0.5, path=["a", "b"])]
+    lateness = {"paths": paths, "other_paths": None, "nodes": [late(0.1 * n, node=f"n{n}") for n in (9, 8, 7, 6)]}
+    lines = fidelity_lines(verdict="broken", reasons=["late"], lateness=lateness)
+    assert "time lost, paths: near-1 - mid-1 +12.35 s, a - b -0.50 s" in lines
+    assert "time lost, nodes: n9 +0.90 s, n8 +0.80 s, n7 +0.70 s" in lines
+    for verdict, known in (("held", lateness), ("broken", None), ("unknown", {"paths": [], "nodes": []})):
+        assert not any("time lost" in line for line in fidelity_lines(verdict=verdict, lateness=known))
+
+
 def test_the_worst_paths_are_named():
     def path(name, measured_s, excess_s):
         return {"path": [name, "switch", "near"], "delay_s": 0.01, "measured_delay_s": measured_s,

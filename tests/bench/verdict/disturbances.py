@@ -29,6 +29,17 @@ class Disturbed:
     rightly: tuple[tuple[str, tuple[str, ...] | None], ...]
 
 
+def agent_of(namespace: str) -> int:
+    """The process of the agent in a namespace."""
+    inode = os.stat(namespace).st_ino
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            inside = os.stat(f"/proc/{process.pid}/ns/net").st_ino == inode
+            if inside and AGENT_COMMAND in " ".join(process.cmdline()):
+                return process.pid
+    raise AssertionError(f"no agent in {namespace}")
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run that goes on: its manifest, its topology, and chance."""
@@ -43,14 +54,8 @@ class Run:
         return self.nodes[node]["namespace"]
 
     def agent(self, node: str) -> int:
-        """The process of a node's agent: the one of ours in its namespace."""
-        inode = os.stat(self.namespace(node)).st_ino
-        for process in psutil.process_iter():
-            with suppress(OSError, psutil.Error):
-                inside = os.stat(f"/proc/{process.pid}/ns/net").st_ino == inode
-                if inside and AGENT_COMMAND in " ".join(process.cmdline()):
-                    return process.pid
-        raise AssertionError(f"no agent of {node}")
+        """The process of a node's agent."""
+        return agent_of(self.namespace(node))
 
     def interface(self, node: str, peer: str) -> str:
         """Of the link to a peer: nodes number them in the order of the links."""

@@ -224,6 +224,28 @@ def test_where_the_kernel_shows_tasks_as_free_real_time_tells_whether_they_are_b
     assert priority.brief == [False, later]
 
 
+@pytest.mark.parametrize(("real_s", "brief"), [(0.0, True), (0.3, False)])
+def test_warmed_up_the_first_task_is_known_to_be_brief_or_not(real_s, brief):
+    """It would run behind normal processes otherwise; what was served before the run is no task."""
+    priority, served = Noting(), []
+
+    def infer(tensor: Tensor) -> ComputeFinished:
+        served.append(tensor)
+        time.sleep(real_s)
+        end_s = time.thread_time() + real_s
+        while time.thread_time() < end_s:
+            pass
+        return answer(tensor)
+
+    executor = PacedExecutor(infer, 1e7, 1e7, 1.0, priority)
+    executor.warm_up(IMAGE)
+    assert len(served) == 2
+    assert (priority.brief, executor.cpu_s, executor.due_s(), executor.collect(1e9)) == ([], 0.0, None, None)
+    executor.start(IMAGE, 5.0, 5.0)
+    assert priority.brief == [brief]
+    assert executor.due_s() == pytest.approx(6.0)
+
+
 def collect(executor, timeout_s=5.0) -> ComputeFinished:
     """The answer of a process, once it can be read; words on what was given up may come before it."""
     deadline_s, found = time.monotonic() + timeout_s, None
@@ -264,6 +286,34 @@ def test_a_process_without_an_activation_to_send_on():
     executor.start(IMAGE, 0.0, 0.0)
     assert collect(executor) == ComputeFinished(15, 0.5, None, overrun=False)
     executor.set_capacity(1.0, 0.0)  # the control group's business
+    executor.close()
+
+
+def test_a_process_of_its_own_warms_up_before_its_first_task():
+    """The child serves, not the process it was forked from; its answer is no task's."""
+    calls = mmap.mmap(-1, 8)
+
+    def counting(_: Tensor) -> ComputeFinished:
+        calls[0] += 1
+        return ComputeFinished(calls[0], 0.5, None, overrun=False)
+
+    executor = QuotaExecutor(counting, ())
+    executor.warm_up(IMAGE)
+    assert calls[0] == 1
+    assert executor.cpu_s == 0
+    assert executor.collect(0.0) is None
+    executor.start(IMAGE, 0.0, 0.0)
+    assert collect(executor).prediction == 2
+    executor.close()
+
+
+def test_a_process_that_ends_while_it_warms_up_says_so():
+    def end(_: Tensor) -> ComputeFinished:
+        os._exit(3)
+
+    executor = QuotaExecutor(end, ())
+    with pytest.raises(TestbedError, match="ended unexpectedly"):
+        executor.warm_up(IMAGE)
     executor.close()
 
 

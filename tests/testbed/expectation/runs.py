@@ -1,21 +1,28 @@
 """Simulated runs held against their own model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from node_agent.models import load_bundle
-from testbed.expectation import ExactWorld
+from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.live.agent_configs import stated_costs
 from testbed.record.reading import read_lines, read_recorded
 from testbed.record.task_line import TaskLine
 from testbed.run.node_configs import timeouts
+from testbed.run.observer import SilentObserver
 from testbed.run.plan import Outcome
+from testbed.simulation.processor import paced
+from testbed.simulation.simulator import Simulation
+from tests.testbed.simulated import plan
 
 
-def world_of(run_directory: Path) -> ExactWorld:
-    """The exact world of a recorded run."""
+def world_of(run_directory: Path, **shape: float) -> ExactWorld:
+    """The exact world of a recorded run; with `shape`, of one whose links are different in that."""
     scenario = read_recorded(run_directory).scenario()
+    links = tuple(replace(link, shape=replace(link.shape, **shape)) for link in scenario.links)
+    scenario = replace(scenario, links=links)
     warm = stated_costs(load_bundle(scenario.model.name), scenario.model)
     return ExactWorld(scenario, warm.profiles, warm.input_forms, timeouts(scenario, warm.input_forms))
 
@@ -28,3 +35,15 @@ def tasks_of(outcome: Outcome) -> list[TaskLine]:
 def delays_s(tasks: list[TaskLine]) -> np.ndarray:
     """Their delays, by number."""
     return np.array([task.completed_s - task.created_s for task in tasks])
+
+
+def findings_of(folder: Path, text: str, *, service_time=paced, seed: int | None = None) -> tuple[Outcome, Findings]:
+    """A simulated run, and what holding it against its expectation gave, as after a live run."""
+    simulation = Simulation(plan(folder, text, seed=seed), SilentObserver(), service_time=service_time)
+    outcome = simulation.run()
+    out, repeats = outcome.run_directory, simulation._accounts.repeats
+    world = world_of(out)
+    findings = hold_against(
+        world, out / "tasks.jsonl", out / "decisions.jsonl", repeats=repeats, stalls=(), relayed=True
+    )
+    return outcome, findings

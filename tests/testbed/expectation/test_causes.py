@@ -27,6 +27,16 @@ def test_what_is_late_at_a_node_is_its_agents():
     assert (causes[0].tasks, causes[0].from_s, causes[0].until_s) == (2, 8.0, 9.2)
 
 
+def test_a_cause_was_when_nearly_all_of_its_lateness_was():
+    steps = [late("transfer", ("a", "b"), 8.0 + k, 2.0, task=k) for k in range(3)]
+    early = late("transfer", ("a", "b"), 0.4, 0.02, task=9)
+    (cause,) = causes_of([early, *steps], (), time_scale=1.0, relayed=True)
+    assert (cause.from_s, cause.until_s, cause.tasks) == (6.0, 10.0, 4)
+    assert cause.late_s == pytest.approx(6.02)
+    (alone,) = causes_of([early], (), time_scale=1.0, relayed=True)
+    assert (alone.from_s, alone.until_s) == (pytest.approx(0.38), 0.4)
+
+
 def test_a_late_message_is_the_links_unless_a_process_is_known_to_have_stood_still():
     steps = [late("transfer", ("a", "b"), 8.8, 1.5)]
     assert named(steps) == ["the link from a to b"]

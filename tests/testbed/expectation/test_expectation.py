@@ -5,7 +5,7 @@ import pytest
 
 from testbed.expectation import expected_delays, steps_of
 from tests.testbed import small
-from tests.testbed.expectation.runs import delays_s, tasks_of, world_of
+from tests.testbed.expectation.runs import delays_s, findings_of, tasks_of, world_of
 from tests.testbed.simulated import simulate
 
 US = 1e-6
@@ -65,3 +65,16 @@ def test_what_a_server_was_held_up_by_is_not_expected_of_those_behind_it_either(
     late = [step for step in steps.late if step.late_s > 0.01]
     assert [(step.step, step.path) for step in late] == [("service", ("near-1",))]
     assert late[0].late_s == pytest.approx(1.0, abs=1e-6)
+
+
+def test_what_waits_for_a_node_that_is_down_is_expected_when_it_is_up_again(tmp_path):
+    """Offers wait in their connections; the copies that are served then hold up others, as they would anywhere."""
+    events = "\nevents:\n  - {at: 6 s, node: near-1, state: down}\n  - {at: 9 s, node: near-1, state: up}"
+    outcome, findings = findings_of(tmp_path, SMALL + events)
+    delays = delays_s([task for task in tasks_of(outcome) if task.completed_s is not None])
+    assert (delays > 1.0).any(), "some were offered to a node that was down"
+    assert outcome.summary["tasks"]["duplicates"] >= 3
+    # A node that comes up probes its links before it takes what waits for it.
+    assert {figure.name for figure in findings.figures if abs(figure.off) > 0.015} == set()
+    waited = [each for each in findings.lateness.paths if each.where[1] == "near-1"]
+    assert max(each.worst_s for each in waited) < 0.1

@@ -7,7 +7,7 @@ from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
 from testbed.expectation.verdict import judge
-from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.evidence import Evidence, NodeLoad
 from testbed.fidelity.report import EmulationBroken, refuse_broken
 
 
@@ -74,19 +74,38 @@ def test_the_reasons_name_figures_then_causes():
 def test_decisions_made_of_wrong_times_are_judged_apart():
     sound, young = Measured(9, 0.01, 0.002, "b"), Measured(0, 0.3, 0.0, "west-1")
     report = judge(Evidence(), Findings(figures=figures(), measured=[young, *[sound] * 20]))
-    assert report.verdict == "strained"
+    assert report.verdict == "broken"
     assert report.reasons == (
-        "decisions of the first slots rested on link times that were 11 % off (most in slot 0, at west-1)",
+        "decisions of the first slots rested on link times that were 11 % off (most in slot 0, at west-1; bound 10 %)",
     )
     assert verdict(figures=figures(), measured=[sound] * 20) == "held"
-    slow = [Measured(slot, 0.0, 0.5, "b") for slot in range(5)]
-    assert verdict(figures=figures(), measured=slow) == "broken"
+    for links, speed, expected in (
+        (0.029, 0.049, "held"), (0.031, 0.0, "strained"), (0.0, 0.051, "strained"), (0.099, 0.149, "strained"),
+        (0.101, 0.0, "broken"), (0.0, 0.151, "broken"),
+    ):  # fmt: skip
+        off = [Measured(slot, links, speed, "b") for slot in range(5)]
+        assert verdict(figures=figures(), measured=off) == expected
+
+
+def test_tasks_that_never_ended_at_a_device_that_did_not_run_are_not_passed_over():
+    """A device that is stopped for good leaves no delay that could be off."""
+    def told(silence_s, **unfinished):
+        evidence = Evidence(devices={name: NodeLoad(silence_s=silence_s) for name in ("west-1", "west-2")})
+        report = judge(evidence, Findings(figures=figures(), offered=100, unfinished=unfinished))
+        return report.verdict, report.reasons[:1]
+
+    lost = {"west-1": 4, "west-2": 8}
+    assert told(12.0, **lost) == ("broken", ("12 % of the tasks never ended at devices that did not run: "
+                                             "west-2, west-1",))  # fmt: skip
+    assert told(12.0, **{"west-1": 3})[0] == "strained"
+    assert told(12.0, **{"west-1": 2}) == ("held", ())
+    assert told(2.0, **lost) == ("held", ()), "they were told of: the policy may have lost them"
 
 
 def test_a_run_without_tasks_that_count_is_unknown_and_refused_where_fidelity_is_required():
     for findings, reason in (
         (Findings(), "no task was offered after the warm-up: there is nothing to judge"),
-        (Findings(unfinished=7), "none of the 7 tasks offered was completed after the warm-up"),
+        (Findings(offered=7), "none of the 7 tasks offered was completed after the warm-up"),
         (Findings(trouble="no room"), "no room"),
     ):
         report = judge(Evidence(), findings)

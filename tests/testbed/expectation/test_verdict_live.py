@@ -8,9 +8,9 @@ import sys
 import time
 from contextlib import suppress
 
-import psutil
 import pytest
 
+from tests.bench.verdict.disturbances import agent_of
 from tests.testbed.live.test_experiment import ROOT, lines
 
 pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("leaves_nothing")]
@@ -34,19 +34,10 @@ links:
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "run"]
 
 
-def agent_of(namespace: str) -> int:
-    inode = os.stat(namespace).st_ino
-    for process in psutil.process_iter():
-        with suppress(OSError, psutil.Error):
-            if os.stat(f"/proc/{process.pid}/ns/net").st_ino == inode and "nursery" in " ".join(process.cmdline()):
-                return process.pid
-    raise AssertionError("no agent in there")
-
-
-def run(folder, *options, befall=lambda _: None):
+def run(folder, *options, befall=lambda _: None, text=TINY):
     """A run; `befall` is called with its manifest once its agents are ready. Its exit status and directory."""
     topology, out = folder / "tiny.yaml", folder / "run"
-    topology.write_text(TINY)
+    topology.write_text(text)
     command = [*COMMAND, str(topology), "--monitor", "off", "--out", str(out), *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         deadline_s = time.monotonic() + 60
@@ -89,6 +80,8 @@ def test_a_run_in_which_an_agent_was_stopped_is_broken_and_says_which(tmp_path):
     fidelity = json.loads((out / "summary.json").read_text())["fidelity"]
     assert fidelity["verdict"] == "broken"
     assert fidelity["delay_off"]["p99"] > 1
+    assert fidelity["lateness"]["nodes"][0]["node"] == "hub" or "hub" in fidelity["lateness"]["paths"][0]["path"]
+    assert 1 < max(each["worst_s"] for each in (*fidelity["lateness"]["nodes"], *fidelity["lateness"]["paths"])) < 4
     cause = fidelity["causes"][0]
     assert (cause["kind"], cause["what"]) == ("agent", ["hub"])
     assert 3 < cause["from_s"] < cause["until_s"] < 8
@@ -107,3 +100,12 @@ def test_a_run_that_fails_before_any_task_counts_is_unknown(tmp_path):
     fidelity = json.loads((out / "summary.json").read_text())["fidelity"]
     assert fidelity["verdict"] == "unknown"
     assert "nothing to judge" in fidelity["reasons"][0]
+
+
+def test_a_run_without_tasks_succeeds_and_its_emulation_is_unknown(tmp_path):
+    idle = TINY.replace("rate: 4 /s", "rate: 0.0001 /s").replace("duration: 12 s", "duration: 4 s")
+    status, out, errors = run(tmp_path, "--require-fidelity", text=idle)
+    assert status == 5, errors
+    assert "whether the emulation held is unknown: no task was offered after the warm-up" in errors
+    assert json.loads((out / "manifest.json").read_text())["exit_reason"] == "completed"
+    assert json.loads((out / "summary.json").read_text())["fidelity"]["verdict"] == "unknown"

@@ -1,13 +1,17 @@
 """Agents as a run makes them: with the shipped model, and at the priority that is theirs."""
 
+import mmap
 import os
 import time
 
 import msgspec
 import pytest
 
+from node_agent.core.events import ComputeFinished
 from node_agent.models import load_bundle
+from node_agent.process import assemble
 from node_agent.process.assemble import make_device, make_server
+from node_agent.process.executor import inference
 from node_agent.process.punctual import REAL_TIME
 from node_agent.records import Ready, Start
 from node_agent.wire import Result, Task, Tensor, TensorForm
@@ -46,6 +50,39 @@ def test_a_live_server_answers_what_the_bundle_records(stage):
     confidences = [result.confidence for result in results]
     assert confidences == pytest.approx(scores.confidence[list(SAMPLES), 0].tolist(), abs=1e-4)
     assert len(set(confidences)) == len(SAMPLES)
+
+
+@pytest.mark.parametrize(("quota", "least"), [(False, 2), (True, 1)], ids=["paced", "quota"])
+def test_a_server_is_warm_before_it_is_ready(stage, tmp_path, monkeypatch, quota, least):
+    """The sub-model has answered, in the process that will serve, before anybody can offer it a task."""
+    (sub_model,) = load_bundle("glyphs").sub_models((5,))
+    count = mmap.mmap(-1, 8)  # shared with the process that computes under a quota
+
+    def counted(sub_model, activation):
+        # torch hangs in a child that is forked by a process in which it has threads, as this one.
+        infer = (lambda _: ComputeFinished(1, 0.9, None, overrun=False)) if quota else inference(sub_model, activation)
+
+        def counting(tensor):
+            finished = infer(tensor)
+            count[0] += 1
+            return finished
+
+        return counting
+
+    monkeypatch.setattr(assemble, "inference", counted)
+    node = msgspec.structs.replace(
+        node_config("server", 1, offloaders=("cam",)),
+        input_form=msgspec.convert(("uint8", sub_model.input_shape), TensorForm),
+    )
+    config = stage.config(node, fresh_address(), {}, (), work_flop=1e6)
+    if quota:
+        (tmp_path / "procs").touch()
+        config = msgspec.structs.replace(config, quota_procs_paths=(str(tmp_path / "procs"),))
+    agent = make_server(config, sub_model, synthetic_table(1))
+    assert count[0] == least
+    stage.start(config, agent)
+    stage.wait(Ready)
+    assert count[0] == least
 
 
 @pytest.mark.root
