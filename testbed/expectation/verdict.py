@@ -17,6 +17,7 @@ from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
 from testbed.fidelity.assessment import (
+    QUOTA_SPEED,
     SILENCE_S,
     VERDICTS,
     Bounds,
@@ -51,7 +52,7 @@ def judge(evidence: Evidence, findings: Findings) -> FidelityReport:
         offered = findings.offered
         reason = f"none of the {offered} tasks offered was completed" if offered else "no task was offered"
         return FidelityReport("unknown", (f"{reason} after the warm-up: there is nothing to judge",), evidence)
-    found = (*_delays(findings.figures), *_decisions(findings.measured), *_never_ended(evidence, findings))
+    found = (*_delays(findings.figures), *_decisions(evidence, findings.measured), *_never_ended(evidence, findings))
     levels = [(level, text) for level, text in found if level]
     level = max((level for level, _ in levels), default=0)
     reasons = [text for _, text in sorted(levels, key=lambda found: -found[0])]
@@ -86,14 +87,15 @@ def _never_ended(evidence: Evidence, findings: Findings) -> Iterator[tuple[int, 
         yield level, f"{percent(share)} of the tasks never ended at devices that did not run: {names}"
 
 
-def _decisions(measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:
+def _decisions(evidence: Evidence, measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:
     """One line for what decisions were made of, over the first slots or over all of them."""
+    speed_bounds = QUOTA_SPEED if evidence.compute == "quota" else SERVICE_TIMES_OFF
     for name, slots in (("the first slots", measured[:YOUNG_SLOTS]), ("the slots", measured)):
         if not slots:
             continue
         for what, values, bounds in (
             ("link times", [each.links_off for each in slots], LINK_TIMES_OFF),
-            ("service times", [each.speed_off for each in slots], SERVICE_TIMES_OFF),
+            ("service times", [each.speed_off for each in slots], speed_bounds),
         ):
             off = sum(values) / len(values)
             if level := level_of(off, bounds):

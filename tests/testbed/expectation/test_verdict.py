@@ -85,6 +85,10 @@ def test_decisions_made_of_wrong_times_are_judged_apart():
     ):  # fmt: skip
         off = [Measured(slot, links, speed, "b") for slot in range(5)]
         assert verdict(figures=figures(), measured=off) == expected
+    quota = Evidence(compute="quota")  # which cannot be set to better than 5 %
+    for speed, expected in ((0.099, "held"), (0.11, "strained"), (0.31, "broken")):
+        off = [Measured(slot, 0.0, speed, "b") for slot in range(5)]
+        assert judge(quota, Findings(figures=figures(), measured=off)).verdict == expected
 
 
 def test_tasks_that_never_ended_at_a_device_that_did_not_run_are_not_passed_over():
