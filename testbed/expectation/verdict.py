@@ -49,8 +49,8 @@ def judge(evidence: Evidence, findings: Findings) -> FidelityReport:
     if findings.trouble is not None:
         return FidelityReport("unknown", (findings.trouble,), evidence, findings.as_dict())
     if not findings.figures:
-        reason = "no task that was offered after the warm-up was completed" if findings.offered else "no task was offered"
-        return FidelityReport("unknown", (f"{reason}: there is nothing to judge",), evidence)
+        which = "that was offered after the warm-up was completed" if findings.offered else "was offered"
+        return FidelityReport("unknown", (f"no task {which}: there is nothing to judge",), evidence)
     found = (*_delays(findings.figures), *_decisions(evidence, findings.measured), *_never_ended(evidence, findings))
     levels = [(level, text) for level, text in found if level]
     level = max((level for level, _ in levels), default=0)
