@@ -8,7 +8,8 @@ that which explains most lateness, and over which little else was on time.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, assert_never
@@ -21,6 +22,7 @@ TOGETHER_S = 0.020  # real time within which a process that runs again takes wha
 RELAY = "the relay"  # among the names of processes, which no node can bear
 MESSAGES = ("transfer", "return")  # the steps that are one
 NEARLY_ALL = 0.98  # of a cause's lateness, which tells when it was
+SHARED = 0.9  # of the lateness of messages that ended together, over one link: it was the link
 FEWEST_CHAINED = 3  # messages behind others that tell the rate of a link
 Kind = Literal["relay", "agent", "link"]
 
@@ -80,7 +82,11 @@ def causes_of(
         legs: the links (from, to) on the way from a sender to a receiver.
     """
     found = [step for step in steps if step.late_s > LATE_S / time_scale]
-    named = _Naming(found, stalls, time_scale=time_scale, relayed=relayed)
+    into: dict[str, set[Path]] = defaultdict(set)  # by receiver, the links over which messages came
+    for step in steps:
+        if step.step in MESSAGES:
+            into[step.path[-1]].add(legs(_path(step))[-1])
+    named = _Naming(found, stalls, time_scale=time_scale, relayed=relayed, legs=legs, into=into)
     charged: dict[tuple[Kind, tuple[str, ...]], list[Lateness]] = defaultdict(list)
     of_links: list[Lateness] = []
     for step in found:
@@ -167,8 +173,17 @@ class _Naming:
     """Finds the cause of a late step."""
 
     def __init__(
-        self, late: Sequence[Lateness], stalls: Sequence[Stall], *, time_scale: float, relayed: bool
+        self,
+        late: Sequence[Lateness],
+        stalls: Sequence[Stall],
+        *,
+        time_scale: float,
+        relayed: bool,
+        legs: Callable[[Path], Sequence[Path]],
+        into: Mapping[str, AbstractSet[Path]],
     ) -> None:
+        self._legs = legs
+        self._into = into
         self._together_s = TOGETHER_S / time_scale
         self._relayed = relayed
         self._stalls: dict[str, list[Stall]] = defaultdict(list)
@@ -198,18 +213,30 @@ class _Naming:
         )  # fmt: skip
 
     def _find_crowds(self, late: Sequence[Lateness]) -> dict[int, tuple[Kind, tuple[str, ...]]]:
-        """Late messages that ended together: of several receivers, or of several senders to one."""
+        """Late messages that ended together: of several receivers, or of several senders to one.
+
+        Where nearly all of them came over one link, which moves again, it was that link.
+        """
         found: dict[int, tuple[Kind, tuple[str, ...]]] = {}
         for crowd in _crowds(sorted(late, key=lambda step: step.at_s), self._together_s):
             receivers = {step.path[-1] for step in crowd}
-            if self._relayed and len(receivers) >= 3:
+            if self._relayed and len(receivers) >= 3 and not self._shares_a_link(crowd):
                 found |= {id(step): ("relay", ()) for step in crowd}
                 continue
             for receiver in receivers:
                 mine = [step for step in crowd if step.path[-1] == receiver]
-                if len({step.path[0] for step in mine}) >= 2:
+                one_way = len(self._into[receiver]) > 1 and self._shares_a_link(mine)
+                if len({step.path[0] for step in mine}) >= 2 and not one_way:
                     found |= {id(step): ("agent", (receiver,)) for step in mine}
         return found
+
+
+    def _shares_a_link(self, crowd: Sequence[Lateness]) -> bool:
+        over: dict[frozenset[str], float] = defaultdict(float)
+        for step in crowd:
+            for leg in self._legs(_path(step)):
+                over[frozenset(leg)] += step.late_s
+        return max(over.values()) >= SHARED * sum(step.late_s for step in crowd)
 
 
 def _crowds(ordered: Sequence[Lateness], together_s: float) -> list[list[Lateness]]:

@@ -16,7 +16,7 @@ from testbed.expectation.causes import Cause
 from testbed.expectation.deviation import DelayFigure
 from testbed.expectation.findings import Findings
 from testbed.expectation.measured_times import Measured
-from testbed.fidelity.assessment import SILENCE_S, Bounds, assess, bound_text, level_of, machine_signs
+from testbed.fidelity.assessment import QUOTA_SPEED, SILENCE_S, Bounds, assess, bound_text, level_of, machine_signs
 from testbed.fidelity.evidence import Evidence
 from testbed.fidelity.report import VERDICTS, FidelityReport
 from testbed.wording import counted, milliseconds, number, percent, rough_percent
@@ -40,10 +40,9 @@ def judge(evidence: Evidence, findings: Findings) -> FidelityReport:
     if findings.trouble is not None:
         return FidelityReport("unknown", (findings.trouble,), evidence, findings.as_dict())
     if not findings.figures:
-        offered = findings.offered
-        reason = f"none of the {offered} tasks offered was completed" if offered else "no task was offered"
-        return FidelityReport("unknown", (f"{reason} after the warm-up: there is nothing to judge",), evidence)
-    found = (*_delays(findings.figures), *_decisions(findings.measured), *_never_ended(evidence, findings))
+        which = "that was offered after the warm-up was completed" if findings.offered else "was offered"
+        return FidelityReport("unknown", (f"no task {which}: there is nothing to judge",), evidence)
+    found = (*_delays(findings.figures), *_decisions(evidence, findings.measured), *_never_ended(evidence, findings))
     levels = [(level, text) for level, text in found if level]
     level = max((level for level, _ in levels), default=0)
     reasons = [text for _, text in sorted(levels, key=lambda found: -found[0])]
@@ -78,14 +77,15 @@ def _never_ended(evidence: Evidence, findings: Findings) -> Iterator[tuple[int, 
         yield level, f"{percent(share)} of the tasks never ended at devices that did not run: {names}"
 
 
-def _decisions(measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:
+def _decisions(evidence: Evidence, measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:
     """One line for what decisions were made of, over the first slots or over all of them."""
+    speed_bounds = QUOTA_SPEED if evidence.compute == "quota" else SERVICE_TIMES_OFF
     for name, slots in (("the first slots", measured[:YOUNG_SLOTS]), ("the slots", measured)):
         if not slots:
             continue
         for what, values, bounds in (
             ("link times", [each.links_off for each in slots], LINK_TIMES_OFF),
-            ("service times", [each.speed_off for each in slots], SERVICE_TIMES_OFF),
+            ("service times", [each.speed_off for each in slots], speed_bounds),
         ):
             off = sum(values) / len(values)
             if level := level_of(off, bounds):

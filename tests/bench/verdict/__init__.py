@@ -32,7 +32,7 @@ DURATION_S = 20
 BOUNDS = (0.02, 0.10)
 MARGIN = 0.005
 TRIALS = 10
-ENDS_WITHIN_S = 180  # a run, after what befell it
+ENDS_WITHIN_S = 240  # a run, after what befell it: a link whose rate was cut may stay slow for another half a minute
 
 
 def one(folder: Path, disturb: Callable[[Run], Disturbed], seed: int) -> tuple[Disturbed, dict, dict]:

@@ -102,10 +102,14 @@ def test_a_run_that_fails_before_any_task_counts_is_unknown(tmp_path):
     assert "nothing to judge" in fidelity["reasons"][0]
 
 
-def test_a_run_without_tasks_succeeds_and_its_emulation_is_unknown(tmp_path):
-    idle = TINY.replace("rate: 4 /s", "rate: 0.0001 /s").replace("duration: 12 s", "duration: 4 s")
-    status, out, errors = run(tmp_path, "--require-fidelity", text=idle)
+def test_a_run_of_which_no_task_counts_succeeds_and_its_emulation_is_unknown(tmp_path):
+    """Its only task comes during the warm-up."""
+    (tmp_path / "trace.jsonl").write_text('{"time_s": 0.2, "device": "cam", "sample": 17}\n')
+    brief = TINY.replace("duration: 12 s", "duration: 4 s")
+    status, out, errors = run(tmp_path, "--require-fidelity", "--trace", str(tmp_path / "trace.jsonl"), text=brief)
     assert status == 5, errors
-    assert "whether the emulation held is unknown: no task was offered after the warm-up" in errors
+    assert "whether the emulation held is unknown: no task that was offered after the warm-up was completed" in errors
     assert json.loads((out / "manifest.json").read_text())["exit_reason"] == "completed"
-    assert json.loads((out / "summary.json").read_text())["fidelity"]["verdict"] == "unknown"
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["tasks"]["completed"], summary["tasks"]["counted"]) == (1, 0)
+    assert summary["fidelity"]["verdict"] == "unknown"
