@@ -1,5 +1,7 @@
 """Where the parts of a node put their effects while one event is handled."""
 
+from collections.abc import Collection, Set
+
 from node_agent.core.events import (
     CancelTimer,
     Effect,
@@ -11,6 +13,7 @@ from node_agent.core.events import (
     StopCompute,
     TimerKey,
 )
+from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.records import EventRecord, Record
 from node_agent.wire import Message, Tensor
@@ -22,10 +25,13 @@ class Outbox:
     def __init__(self, node: str) -> None:
         self.node = node
         self.now_s = 0.0
+        self.timers: set[TimerKey] = set()  # those set now
+        self.with_tensors = False  # some effect since the last `drain` has one
         self._effects: list[Effect] = []
 
     def send_data(self, peer: str, message: Message, tensor: Tensor | None = None) -> None:
         """Send on the connection for tasks."""
+        self.with_tensors = self.with_tensors or tensor is not None
         self._effects.append(Send(peer, "data", message, tensor))
 
     def send_control(self, peer: str, message: Message) -> None:
@@ -34,6 +40,7 @@ class Outbox:
 
     def compute(self, tensor: Tensor) -> None:
         """Start the sub-model on a tensor."""
+        self.with_tensors = True
         self._effects.append(StartCompute(tensor))
 
     def stop_computing(self) -> None:
@@ -46,11 +53,20 @@ class Outbox:
 
     def timer(self, key: TimerKey, after_s: float) -> None:
         """Set (or move) a timer `after_s` from now."""
+        self.timers.add(key)
         self._effects.append(SetTimer(key, self.now_s + after_s))
 
     def cancel(self, key: TimerKey) -> None:
         """Forget a timer; one that is not set is fine."""
+        self.timers.discard(key)
         self._effects.append(CancelTimer(key))
+
+    def validate_timers(self, kinds: Collection[str | int], wanted: Set[TimerKey]) -> None:
+        """Raise InvalidState unless, of these kinds, exactly the timers `wanted` are set."""
+        found = {key for key in self.timers if key[0] in kinds}
+        if found != wanted:
+            missing, idle = sorted(wanted - found), sorted(found - wanted)
+            raise InvalidState("timers", f"{missing} should be set, {idle} should not")
 
     def publish(self, record: Record) -> None:
         """Tell the experiment."""
@@ -62,5 +78,5 @@ class Outbox:
 
     def drain(self) -> list[Effect]:
         """The effects so far; the outbox is empty afterwards."""
-        effects, self._effects = self._effects, []
+        effects, self._effects, self.with_tensors = self._effects, [], False
         return effects

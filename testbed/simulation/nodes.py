@@ -27,10 +27,11 @@ from node_agent.core.events import (
 )
 from node_agent.core.machine import DeviceCore, NodeCore, ServerCore
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import InvalidState
 from node_agent.process.notes import EventThinner
 from node_agent.records import DEVICE_DOWN, EventRecord, Record, lost_task
 from node_agent.wire import Probe, ProbeAck
-from testbed.simulation.failure import SimulationFailed, node_failed
+from testbed.simulation.failure import NodeFailed
 from testbed.simulation.links import Connection, Links
 from testbed.simulation.processor import Answers, Processor
 from testbed.sizes import message_bytes
@@ -84,7 +85,7 @@ class SimulatedNode:
         """The agent starts: it knows nothing, and measures its links.
 
         Raises:
-            SimulationFailed: the node's own code raises, which a policy of the user's own may do; so do `start`,
+            NodeFailed: the node's own code raises, which a policy of the user's own may do; so do `start`,
                 `offer` and whatever the agenda holds for this node.
         """
         self.up, self.started = True, False
@@ -188,6 +189,8 @@ class SimulatedNode:
                     self.processor.abandon()
             else:
                 self._plan(effect)
+        if self.config.debug:
+            self.validate()
 
     def _cancel(self, key: TimerKey) -> None:
         entry = self._timers.pop(key, None)
@@ -238,5 +241,20 @@ class SimulatedNode:
             raise self._failed(error) from error
         self._planning = self._agenda.at(due_s, self._handle, plan)
 
-    def _failed(self, error: BaseException) -> SimulationFailed:
-        return node_failed(self.config.name, error)
+    def _failed(self, error: BaseException) -> NodeFailed:
+        if self._core is not None:
+            self._core.story.attach(error)
+        return NodeFailed(self.config.name, error)
+
+    def validate(self) -> None:
+        """Raise NodeFailed unless timers and processor are as the state machine has them."""
+        core, processor = self._core, self.processor
+        timers = core.timers if core is not None else set()
+        computing = isinstance(core, ServerCore) and core.tasks.computing
+        try:
+            if self._timers.keys() != timers:
+                raise InvalidState("timers", f"{sorted(self._timers)} are set, the node has set {sorted(timers)}")
+            if processor is not None:
+                processor.validate(busy=computing)
+        except InvalidState as error:
+            raise self._failed(error) from error

@@ -17,7 +17,7 @@ from testbed.run.node_configs import node_configs, tensor_forms
 from testbed.run.observer import RunObserver
 from testbed.run.plan import Outcome, Plan
 from testbed.scenario import CapacityChange, Event, LinkChange, NodeChange, RateChange
-from testbed.simulation.failure import SimulationFailed
+from testbed.simulation.failure import NodeFailed, SimulationFailed
 from testbed.simulation.links import Links
 from testbed.simulation.nodes import SimulatedNode, World
 from testbed.simulation.processor import Answers, Processor, ServiceTime, paced
@@ -67,6 +67,8 @@ class Simulation:
                 reason = self._carry_out(recorder, interrupts)
             except Exception as error:
                 reason = f"failed: {error or type(error).__name__}"
+                if isinstance(error, NodeFailed):
+                    error.log(plan.run_directory / "agents.log")
                 raise
             finally:
                 if self._accounts is not None:
@@ -105,13 +107,13 @@ class Simulation:
             accounts.tell_traces()
             course.start()
             try:
-                completed = self._pass_time(accounts, interrupts)
+                completed = self._pass_time(course, accounts, interrupts)
                 course.end()
             finally:
                 accounts.close(self._agenda.now_s)
         return "completed" if completed else "interrupted"
 
-    def _pass_time(self, accounts: Accounts, interrupts: Interrupts) -> bool:
+    def _pass_time(self, course: "SimulatedRun", accounts: Accounts, interrupts: Interrupts) -> bool:
         """Until all tasks have ended; False if Ctrl-C came first."""
         told_s = time.monotonic()
         while not accounts.finished(self._agenda.now_s):
@@ -119,6 +121,8 @@ class Simulation:
                 accounts.stopped_s = self._agenda.now_s
                 return False
             self._agenda.run(self._agenda.now_s + LOOK_EVERY_S, ACTIONS_AT_ONCE)
+            if self._plan.debug:
+                course.validate()
             if time.monotonic() - told_s > TELL_EVERY_S:
                 told_s = time.monotonic()
                 self._observer.tick(self._agenda.now_s)
@@ -145,7 +149,7 @@ class SimulatedRun:
         self.nodes: dict[str, SimulatedNode] = {}
         world = World(agenda, self._links, answers, plan.bundle.exit_table(cut), self.nodes, self)
         capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
-        for name, config in node_configs(scenario, profiles, forms).items():
+        for name, config in node_configs(scenario, profiles, forms, debug=plan.debug).items():
             processor = None
             if not config.is_device:
                 processor = Processor(
@@ -181,6 +185,13 @@ class SimulatedRun:
         """Let all nodes tell the last interval, too."""
         for node in self.nodes.values():
             node.end()
+
+    def validate(self) -> None:
+        """Raise InvalidState if what is under way contradicts itself; nodes do so after each event of theirs."""
+        self._agenda.validate()
+        self._links.validate()
+        for node in self.nodes.values():
+            node.validate()
 
     def told(self, record: Record) -> None:
         """A node has told something."""

@@ -104,6 +104,7 @@ class World:
                     coordinator=coordinator,
                     places=places if name == coordinator else {},
                     timeouts=self.timeouts,
+                    debug=True,
                 )
                 self._configs[name] = config
                 self.nodes[name] = self._core(name)
@@ -213,8 +214,6 @@ class World:
             self.now_s, _, action = heapq.heappop(self._queue)
             action()
         self.now_s = max(self.now_s, time_s)
-        for node in self.nodes.values():
-            node.tasks.check()
 
     def of(self, kind: type) -> list:
         return [record for record in self.records if isinstance(record, kind)]

@@ -32,7 +32,7 @@ def config(name, stage, offloaders, receivers):
         name=name, stage=stage, stages=2, offloaders=offloaders, receivers=receivers, rank=0, peers_in_stage=1,
         declared_rate_per_s=10.0, slot_s=1e6, policy="join-shortest-queue", parameters={}, theta_s=2.0, seed=1,
         input_form=IMAGE if stage else None, onward_form=ACTIVATION if stage else IMAGE,
-        timeouts=Timeouts(ack_s=1.0, result_s=5.0),
+        timeouts=Timeouts(ack_s=1.0, result_s=5.0), debug=True,
     )  # fmt: skip
 
 
@@ -58,7 +58,6 @@ class Played:
                     self.timers.pop(key, None)
                 case StartCompute():
                     self.computing = True
-        self.core.tasks.check()
 
     def acknowledge(self, place, peer=None):
         receiver, task = self.sent[place % len(self.sent)]
