@@ -46,7 +46,7 @@ class NodeStateMachine(ABC):
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
-        self.story = Story(config.name)
+        self.story = Story(config.name) if config.story else None
         self._started = False
         self._last: tuple[float, ...] = ()
         self._outbox = Outbox(config.name)
@@ -56,7 +56,7 @@ class NodeStateMachine(ABC):
 
     @property
     def timers(self) -> Set[TimerKey]:
-        """The timers that are set now."""
+        """The timers that are set now, with `config.debug`."""
         return self._outbox.timers
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
@@ -65,23 +65,25 @@ class NodeStateMachine(ABC):
         Raises:
             UnexpectedEvent: this node cannot meet such an event.
             InvalidState: with `config.debug`, if `validate` finds a fault.
-            TestbedError: a policy or the sub-model gave a wrong answer. As all errors, it carries the story (in its
-                notes, which a traceback shows).
+            TestbedError: a policy or the sub-model gave a wrong answer. As all errors, it carries the story, if there
+                is one (in its notes, which a traceback shows).
         """
-        outbox = self._outbox
+        outbox, story = self._outbox, self.story
         outbox.now_s = now_s
-        if type(event) is TimerFired:
-            outbox.timers.discard(event.key)
+        if story is None:
+            self._react(event)
+            return outbox.drain()
         try:
             self._react(event)
             if self.config.debug:
+                outbox.follow_timers(event)
                 self.validate()
         except (Exception, SystemExit) as error:
-            self.story.add(now_s, event, outbox.drain(), with_tensors=True)
-            self.story.attach(error)
+            story.add(now_s, event, outbox.drain())
+            story.attach(error)
             raise
-        with_tensors, effects = outbox.with_tensors, outbox.drain()
-        self.story.add(now_s, event, effects, with_tensors=with_tensors)
+        effects = outbox.drain()
+        story.add(now_s, event, effects)
         return effects
 
     @abstractmethod
@@ -145,7 +147,6 @@ class DeviceCore(NodeStateMachine):
 
     def validate(self) -> None:
         """Raise InvalidState if something that this device knows contradicts something else."""
-        super().validate()
         self.tasks.validate()
         self.rounds.validate()
         self._stillness.validate(self.tasks.arrived)
@@ -153,6 +154,7 @@ class DeviceCore(NodeStateMachine):
         if len(slots) != self._started:
             raise InvalidState("timers", f"{sorted(slots)} are set: one is, from the start on")
         self._validate_standing_timers({("sample",)}, {"slot", "sample", "reports", "ack", "result", "probe"})
+        super().validate()
 
     def _counts(self) -> tuple[float, ...]:
         return self._outbox.now_s, self.tasks.arrived, self.tasks.completed, self.tasks.duplicates
@@ -262,7 +264,6 @@ class ServerCore(NodeStateMachine):
 
     def validate(self) -> None:
         """Raise InvalidState if something that this server knows contradicts something else."""
-        super().validate()
         self.tasks.validate()
         self.returns.validate()
         self.rounds.validate()
@@ -270,6 +271,7 @@ class ServerCore(NodeStateMachine):
         status: set[TimerKey] = {("status",)} if self.routing.policy.status_every_s is not None else set()
         kinds = {"sample", "status", "plan", "offers", "reports", "settle", "ack", "probe"}
         self._validate_standing_timers({("sample",)} | status, kinds)
+        super().validate()
 
     def _counts(self) -> tuple[float, ...]:
         tasks = self.tasks

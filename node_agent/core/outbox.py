@@ -5,12 +5,14 @@ from collections.abc import Collection, Set
 from node_agent.core.events import (
     CancelTimer,
     Effect,
+    Event,
     Publish,
     Send,
     SetTimer,
     StartCompute,
     StartPlanning,
     StopCompute,
+    TimerFired,
     TimerKey,
 )
 from node_agent.errors import InvalidState
@@ -25,13 +27,11 @@ class Outbox:
     def __init__(self, node: str) -> None:
         self.node = node
         self.now_s = 0.0
-        self.timers: set[TimerKey] = set()  # those set now
-        self.with_tensors = False  # some effect since the last `drain` has one
+        self.timers: set[TimerKey] = set()  # those set now, as far as `follow_timers` was called for each event
         self._effects: list[Effect] = []
 
     def send_data(self, peer: str, message: Message, tensor: Tensor | None = None) -> None:
         """Send on the connection for tasks."""
-        self.with_tensors = self.with_tensors or tensor is not None
         self._effects.append(Send(peer, "data", message, tensor))
 
     def send_control(self, peer: str, message: Message) -> None:
@@ -40,7 +40,6 @@ class Outbox:
 
     def compute(self, tensor: Tensor) -> None:
         """Start the sub-model on a tensor."""
-        self.with_tensors = True
         self._effects.append(StartCompute(tensor))
 
     def stop_computing(self) -> None:
@@ -53,13 +52,21 @@ class Outbox:
 
     def timer(self, key: TimerKey, after_s: float) -> None:
         """Set (or move) a timer `after_s` from now."""
-        self.timers.add(key)
         self._effects.append(SetTimer(key, self.now_s + after_s))
 
     def cancel(self, key: TimerKey) -> None:
         """Forget a timer; one that is not set is fine."""
-        self.timers.discard(key)
         self._effects.append(CancelTimer(key))
+
+    def follow_timers(self, event: Event) -> None:
+        """Note which timers are set after an event that has been handled, and before its effects are drained."""
+        if isinstance(event, TimerFired):
+            self.timers.discard(event.key)
+        for effect in self._effects:
+            if isinstance(effect, SetTimer):
+                self.timers.add(effect.key)
+            elif isinstance(effect, CancelTimer):
+                self.timers.discard(effect.key)
 
     def validate_timers(self, kinds: Collection[str | int], wanted: Set[TimerKey]) -> None:
         """Raise InvalidState unless, of these kinds, exactly the timers `wanted` are set."""
@@ -78,5 +85,5 @@ class Outbox:
 
     def drain(self) -> list[Effect]:
         """The effects so far; the outbox is empty afterwards."""
-        effects, self._effects, self.with_tensors = self._effects, [], False
+        effects, self._effects = self._effects, []
         return effects

@@ -17,7 +17,7 @@ class NodeFailed(SimulationFailed):
         self._node = node
         self._error = error
 
-    def log(self, path: Path) -> None:
-        """Write to `path` what an agent would: the traceback and the node's story; the hint names the file."""
-        path.write_text(log_entry(self._node, self._error), encoding="utf-8")
+    def log(self, path: Path, told: "NodeFailed") -> None:
+        """Write to `path` what an agent would: traceback and story, as `told` has them; the hint names the file."""
+        path.write_text(log_entry(told._node, told._error), encoding="utf-8")
         self.hint = f"{self.hint}{self.hint and '; '}the last events of the node are in {path}"

@@ -242,7 +242,7 @@ class SimulatedNode:
         self._planning = self._agenda.at(due_s, self._handle, plan)
 
     def _failed(self, error: BaseException) -> NodeFailed:
-        if self._core is not None:
+        if self._core is not None and self._core.story is not None:
             self._core.story.attach(error)
         return NodeFailed(self.config.name, error)
 
