@@ -28,6 +28,7 @@ def command(
     monitor: MonitorChoice,
     backend: BackendChoice,
     require_fidelity: bool,
+    debug: bool,
     with_optimum: bool,
     as_json: bool,
 ) -> int:
@@ -42,7 +43,7 @@ def command(
 
     from testbed.run.planning import plan_replay
 
-    plan = plan_replay(run_directory, policy=policy, out=out, backend=backend)
+    plan = replace(plan_replay(run_directory, policy=policy, out=out, backend=backend), debug=debug)
     if simulate:
         from cli.simulate import carry_out as simulate_plan
 

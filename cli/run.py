@@ -51,6 +51,9 @@ common_options = _together(
         "--monitor", type=click.Choice(["auto", "rich", "plain", "off"]), default="auto", show_default=True,
         help="How to watch: live view, plain lines, or not at all.",
     ),
+    click.option(
+        "--debug", is_flag=True, help="Check the state of every node after each event (slower); a fault ends the run."
+    ),
     click.option("--optimum", "with_optimum", is_flag=True, help="Print the best plan's figures beside the result."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 )  # fmt: skip
@@ -88,6 +91,7 @@ def command(
     monitor: MonitorChoice,
     backend: BackendChoice,
     require_fidelity: bool,
+    debug: bool,
     with_optimum: bool,
     as_json: bool,
 ) -> int:
@@ -105,7 +109,7 @@ def command(
     plan = plan_run(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out, backend=backend
     )
-    plan = replace(plan, require_fidelity=require_fidelity)
+    plan = replace(plan, require_fidelity=require_fidelity, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 
 

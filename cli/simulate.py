@@ -27,6 +27,7 @@ def command(
     policy: str | None,
     out: Path | None,
     monitor: MonitorChoice,
+    debug: bool,
     with_optimum: bool,
     as_json: bool,
 ) -> int:
@@ -35,9 +36,12 @@ def command(
     What sub-models answer was measured before; the network follows the rates and delays of the topology. The run
     directory is the same as that of `run`. Ctrl-C ends the simulation early and keeps what was recorded.
     """
+    from dataclasses import replace
+
     from testbed.run.planning import plan_run
 
     plan = plan_run(topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out)
+    plan = replace(plan, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 
 

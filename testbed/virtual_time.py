@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from node_agent.errors import InvalidState
+
 Action = Callable[[Any], None]
 Entry = list[Any]  # time, number, action (None once struck out), its argument; lists, since the heap compares them
 
@@ -66,6 +68,16 @@ class Calendar:
                 if self._stopped:
                     return False
         return False
+
+    def validate(self) -> None:
+        """Raise InvalidState unless the heap is one, later spans are later, and nothing waits that is past."""
+        heap = self._heap
+        if any(entry[:2] < heap[(place - 1) // 2][:2] for place, entry in enumerate(heap) if place):
+            raise InvalidState("calendar", f"the heap of span {self._span} is out of order: {[e[:2] for e in heap]}")
+        if past := [entry[:2] for entry in heap if entry[2] is not None and entry[0] < self.now_s]:
+            raise InvalidState("calendar", f"it is {self.now_s} s, but entries {past} still wait")
+        if early := [span for span in self._later if span <= self._span]:
+            raise InvalidState("calendar", f"span {self._span} is in the heap, but spans {early} wait for later")
 
     def _turn_to_next_span(self, until_s: float) -> bool:
         """Fill the empty heap from the lists; False if nothing is left up to `until_s`."""

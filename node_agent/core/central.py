@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from node_agent.core.config import NodeConfig
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Routing
+from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.wire import Assignment, State
 
@@ -101,3 +102,11 @@ class Coordinator:
                 self._routing.follow(assignment)
             else:
                 self._outbox.send_control(name, assignment)
+
+    def validate(self) -> None:
+        """Raise InvalidState unless states are those of nodes, none is of a later slot, and a wait has its timer."""
+        if strangers := (self._states.keys() | self._awaited) - self._config.places.keys():
+            raise InvalidState("coordinator", f"{sorted(strangers)} are no nodes")
+        if later := {name: told.slot for name, told in self._states.items() if told.slot > self._slot}:
+            raise InvalidState("coordinator", f"it is slot {self._slot}, but states are of {later}")
+        self._outbox.validate_timers(("plan",), {("plan",)} if self._awaited else set())

@@ -43,6 +43,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     sample_every_s: float = 1.0
     max_attempts: int = 5
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
+    story: bool = True  # keep the last events and effects, for when something goes wrong
+    debug: bool = False  # check the state after each event: slower
 
     @property
     def is_device(self) -> bool:

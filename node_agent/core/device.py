@@ -8,6 +8,7 @@ from node_agent.core.estimators import ArrivalRate
 from node_agent.core.events import TaskArrived, TimerKey
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Receiver, Routing
+from node_agent.errors import InvalidState, refuse_negative
 from node_agent.records import RepeatRecord, TaskRecord, lost_task
 from node_agent.wire import Ack, Handover, Result, Task, Tensor
 
@@ -32,6 +33,16 @@ class OwnedTask:
     sent_s: float = 0.0
     offers: list[Handover] = field(default_factory=list)  # all so far
 
+    def validate(self, last_sequence: int, most_attempts: int) -> None:
+        """Raise InvalidState unless the task was offered, last of all to its receiver."""
+        part = f"task {self.task_id}"
+        if not 1 <= self.attempts <= most_attempts or not 1 <= self.sequence <= last_sequence:
+            numbers = f"attempt {self.attempts} of at most {most_attempts}, message {self.sequence} of {last_sequence}"
+            raise InvalidState(part, f"{numbers}")
+        last, now_at = self.offers[-1:], self.receiver.name if self.receiver is not None else None
+        if len(self.offers) != self.attempts or [offer.receiver for offer in last] != [now_at]:
+            raise InvalidState(part, f"offered {self.attempts} times, last to {now_at}, but {self.offers} are kept")
+
 
 class DeviceTasks:
     """Offers tasks, waits for results, offers again where a receiver or a result fails to answer."""
@@ -47,6 +58,7 @@ class DeviceTasks:
         self._sequence = 0
         self.arrived = 0
         self.completed = 0
+        self.lost = 0
         self.duplicates = 0
 
     @property
@@ -148,6 +160,7 @@ class DeviceTasks:
 
     def _lose(self, task: OwnedTask) -> None:
         del self._owned[task.task_id]
+        self.lost += 1
         self._forget_timers(task)
         waited_s = self._outbox.now_s - task.created_s
         self._outbox.publish(
@@ -162,10 +175,24 @@ class DeviceTasks:
             )
         )
 
-    def check(self) -> None:
-        """Raise AssertionError unless what is known of receivers agrees with the tasks under way; for tests."""
-        under_way = (task for task in self._owned.values() if not task.taken_over)
-        self._routing.check(Counter(task.receiver.name for task in under_way if task.receiver is not None))
+    def validate(self) -> None:
+        """Raise InvalidState unless every task is in exactly one place: owned, completed or lost.
+
+        An owned one is with its receiver, or under way there and counted, and has the timers of its wait.
+        """
+        refuse_negative("tasks", duplicates=self.duplicates, lost=self.lost, usual_delay_s=self._usual_delay_s)
+        self.rate.validate(self._outbox.now_s)
+        if self.arrived != self.completed + self.lost + len(self._owned) or self.completed != len(self._completed):
+            ends = f"{self.completed} completed ({len(self._completed)} known) + {self.lost} lost"
+            raise InvalidState("tasks", f"{self.arrived} arrived, but {ends} + {len(self._owned)} owned")
+        if both := self._owned.keys() & self._completed:
+            raise InvalidState("tasks", f"{sorted(both)} are owned and completed")
+        for task in self._owned.values():
+            task.validate(self._sequence, self._config.max_attempts)
+        under_way = [task for task in self._owned.values() if not task.taken_over]
+        wanted = {("result", number) for number in self._owned} | {("ack", task.task_id) for task in under_way}
+        self._outbox.validate_timers(("ack", "result"), wanted)
+        self._routing.validate(Counter(task.receiver.name for task in under_way if task.receiver is not None))
 
     def _forget_timers(self, task: OwnedTask) -> None:
         self._outbox.cancel(("ack", task.task_id))

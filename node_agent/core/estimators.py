@@ -2,6 +2,8 @@
 
 import math
 
+from node_agent.errors import InvalidState, refuse_negative
+
 
 class ArrivalRate:
     """Arrival rate of a device's own tasks: an exponential window over time, which starts from the declared rate."""
@@ -29,6 +31,12 @@ class ArrivalRate:
             self._count, self._since_s = 0, now_s
         return self.per_s
 
+    def validate(self, now_s: float) -> None:
+        """Raise InvalidState if the rate is none, or the window begins after `now_s`."""
+        refuse_negative("arrival rate", per_s=self.per_s, count=self._count, since_s=self._since_s)
+        if self._since_s > max(0.0, now_s):
+            raise InvalidState("arrival rate", f"counted since {self._since_s} s, but it is {now_s} s")
+
 
 class Stillness:
     """Whether tasks have stopped coming to a device, looked at once a slot.
@@ -53,6 +61,12 @@ class Stillness:
             self._arrived, self._rate_per_s, self._since_s = arrived, rate_per_s, now_s
         pause_s = now_s - self._since_s
         return pause_s >= self._window_s and self._rate_per_s * pause_s >= self.MISSED_TASKS
+
+    def validate(self, arrived: int) -> None:
+        """Raise InvalidState if more tasks were seen than the `arrived` ones."""
+        refuse_negative("stillness", rate_per_s=self._rate_per_s)
+        if self._arrived > arrived:
+            raise InvalidState("stillness", f"{self._arrived} tasks were seen, but {arrived} have arrived")
 
 
 class ServiceTime:
@@ -86,6 +100,12 @@ class ServiceTime:
     def variability(self) -> float:
         """Squared coefficient of variation of the service time, v."""
         return min(self._variance_s2 / self._mean_s**2, 10.0)
+
+    def validate(self) -> None:
+        """Raise InvalidState if the mean is no time, or the variance negative."""
+        refuse_negative("service time", variance_s2=self._variance_s2)
+        if not 0 < self._mean_s < math.inf:
+            raise InvalidState("service time", f"the mean is {self._mean_s} s")
 
 
 class LinkTime:
@@ -144,6 +164,13 @@ class LinkTime:
     def byte_per_s(self) -> float:
         """Rate of the link [B/s], 0 while it has not been measured."""
         return 1 / self._s_per_byte if self._s_per_byte else 0.0
+
+    def validate(self, receiver: str) -> None:
+        """Raise InvalidState if a time is negative or no number."""
+        times = {
+            "task_s": self._task_s, "small_s": self._small_s, "back_s": self.back_s, "s_per_byte": self._s_per_byte
+        }  # fmt: skip
+        refuse_negative(f"link to {receiver}", **{name: time for name, time in times.items() if time is not None})
 
 
 def _smooth(old: float | None, new: float, weight: float) -> float:

@@ -5,6 +5,8 @@ time, and in tests. Times are emulated seconds since the start of the run.
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Set
 from typing import assert_never
 
 from node_agent.core.central import Coordinator, Member
@@ -21,6 +23,7 @@ from node_agent.core.events import (
     RunStarted,
     TaskArrived,
     TimerFired,
+    TimerKey,
 )
 from node_agent.core.outbox import Outbox
 from node_agent.core.probing import LinkProbes
@@ -28,8 +31,9 @@ from node_agent.core.returns import ReturnTimes
 from node_agent.core.rounds import DeviceRounds, ServerRounds
 from node_agent.core.routing import Routing
 from node_agent.core.server import ServerTasks
+from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.errors import TestbedError
+from node_agent.errors import InvalidState, TestbedError
 from node_agent.records import SampleRecord
 from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task
 
@@ -38,23 +42,84 @@ class UnexpectedEvent(TestbedError):
     """An event that this node cannot meet in this state: a fault of the driver, not of a peer."""
 
 
-class DeviceCore:
-    """An end device: offers tasks to stage 1 and starts the rounds of every slot."""
+class NodeStateMachine(ABC):
+    """What devices and servers have in common: an event goes in, effects come out, and the story keeps both."""
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
+        self.story = Story(config.name) if config.story else None
+        self._started = False
+        self._last: tuple[float, ...] = ()
         self._outbox = Outbox(config.name)
         self.routing = Routing(config, self._outbox)
+        self._probes = LinkProbes(config, self.routing, self._outbox)
+        self._member = Member(config, self.routing, self._outbox)
+
+    @property
+    def timers(self) -> Set[TimerKey]:
+        """The timers that are set now, with `config.debug`."""
+        return self._outbox.timers
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """What to do about `event`, which happened at `now_s`; the caller must not change the list.
+
+        Raises:
+            UnexpectedEvent: this node cannot meet such an event.
+            InvalidState: with `config.debug`, if `validate` finds a fault.
+            TestbedError: a policy or the sub-model gave a wrong answer. As all errors, it carries the story, if there
+                is one (in its notes, which a traceback shows).
+        """
+        outbox, story = self._outbox, self.story
+        outbox.now_s = now_s
+        if story is None:
+            self._react(event)
+            return outbox.drain()
+        try:
+            self._react(event)
+            if self.config.debug:
+                outbox.follow_timers(event)
+                self.validate()
+        except (Exception, SystemExit) as error:
+            story.add(now_s, event, outbox.drain())
+            story.attach(error)
+            raise
+        effects = outbox.drain()
+        story.add(now_s, event, effects)
+        return effects
+
+    @abstractmethod
+    def _react(self, event: Event) -> None:
+        """Put the effects of `event` into the outbox."""
+
+    def validate(self) -> None:
+        """Raise InvalidState if something that this node knows contradicts something else."""
+        self._probes.validate()
+        counts, sampled = self._counts()[1:], self._last[1:]
+        if any(new < old for new, old in zip(counts, sampled, strict=True)):
+            raise InvalidState("samples", f"counts have fallen from {sampled} to {counts}")
+
+    @abstractmethod
+    def _counts(self) -> tuple[float, ...]:
+        """The present time, and what a sample tells the growth of."""
+
+    def _validate_standing_timers(self, wanted: Set[TimerKey], kinds: Set[str]) -> None:
+        """From the start on, some timers are always set; none is of another kind than `kinds`."""
+        missing = wanted - self.timers if self._started else set()
+        if missing or not kinds >= {key[0] for key in self.timers}:
+            raise InvalidState("timers", f"{sorted(self.timers)} are set; {sorted(missing)} should be")
+
+
+class DeviceCore(NodeStateMachine):
+    """An end device: offers tasks to stage 1 and starts the rounds of every slot."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        super().__init__(config)
         self.tasks = DeviceTasks(config, self.routing, self._outbox)
         self.rounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
         self._stillness = Stillness(RATE_WINDOW_SLOTS * config.slot_s)
-        self._probes = LinkProbes(config, self.routing, self._outbox)
-        self._member = Member(config, self.routing, self._outbox)
-        self._last = (0.0, 0, 0, 0)
+        self._last = self._counts()
 
-    def handle(self, event: Event, now_s: float) -> list[Effect]:
-        """What to do about `event`, which happened at `now_s`."""
-        self._outbox.now_s = now_s
+    def _react(self, event: Event) -> None:
         match event:
             case Received():
                 self._receive(event)
@@ -73,15 +138,29 @@ class DeviceCore:
             case LinksWanted():
                 self._probes.start()
             case RunStarted():
-                self.tasks.rate.begin(max(0.0, now_s))
-                self._last = (max(0.0, now_s), *self._last[1:])
-                self._await_slot(max(0, math.ceil(now_s / self.config.slot_s - 1e-9)))
+                self._started = True
+                self.tasks.rate.begin(max(0.0, self._outbox.now_s))
+                self._last = (max(0.0, self._outbox.now_s), *self._last[1:])
+                self._await_slot(max(0, math.ceil(self._outbox.now_s / self.config.slot_s - 1e-9)))
                 self._outbox.timer(("sample",), self.config.first_sample_s)
             case ComputeFinished() | PlanningFinished() | TimerFired():
-                raise UnexpectedEvent(f"device {self.config.name} cannot handle {event!r}")
+                raise UnexpectedEvent(f"device {self.config.name} cannot handle {in_one_line(event)}")
             case _:
                 assert_never(event)
-        return self._outbox.drain()
+
+    def validate(self) -> None:
+        """Raise InvalidState if something that this device knows contradicts something else."""
+        self.tasks.validate()
+        self.rounds.validate()
+        self._stillness.validate(self.tasks.arrived)
+        slots = {key for key in self.timers if key[0] == "slot"}
+        if len(slots) != self._started:
+            raise InvalidState("timers", f"{sorted(slots)} are set: one is, from the start on")
+        self._validate_standing_timers({("sample",)}, {"slot", "sample", "reports", "ack", "result", "probe"})
+        super().validate()
+
+    def _counts(self) -> tuple[float, ...]:
+        return self._outbox.now_s, self.tasks.arrived, self.tasks.completed, self.tasks.duplicates
 
     def _receive(self, event: Received) -> None:
         peer, message = event.peer, event.message
@@ -122,7 +201,7 @@ class DeviceCore:
 
     def _sample(self) -> None:
         self._outbox.timer(("sample",), self.config.sample_every_s)
-        now = (self._outbox.now_s, self.tasks.arrived, self.tasks.completed, self.tasks.duplicates)
+        now = self._counts()
         interval_s, arrived, completed, duplicates = (new - old for new, old in zip(now, self._last, strict=True))
         self._last = now
         self._outbox.publish(
@@ -146,25 +225,19 @@ class DeviceCore:
         )
 
 
-class ServerCore:
+class ServerCore(NodeStateMachine):
     """An edge server of stage 1 to H: queue, sub-model, early exit, next hop, and its part in the rounds."""
 
     def __init__(self, config: NodeConfig, table: ExitTable) -> None:
-        self.config = config
-        self._outbox = Outbox(config.name)
-        self.routing = Routing(config, self._outbox)
+        super().__init__(config)
         self.tasks = ServerTasks(config, self.routing, self._outbox)
         self.returns = ReturnTimes(config, self._outbox)
         self.rounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
-        self._probes = LinkProbes(config, self.routing, self._outbox)
-        self._member = Member(config, self.routing, self._outbox)
         self._coordinator = Coordinator(config, self.routing, self._outbox)
         self._slot = -1
-        self._last = (0.0, 0.0, 0, 0, 0, 0, 0)
+        self._last = self._counts()
 
-    def handle(self, event: Event, now_s: float) -> list[Effect]:  # noqa: PLR0912 - a branch for each kind
-        """What to do about `event`, which happened at `now_s`."""
-        self._outbox.now_s = now_s
+    def _react(self, event: Event) -> None:  # noqa: PLR0912 - a branch for each kind
         match event:
             case Received():
                 self._receive(event)
@@ -187,14 +260,30 @@ class ServerCore:
             case LinksWanted():
                 self._probes.start()
             case RunStarted():
-                self._last = (max(0.0, now_s), *self._last[1:])
+                self._started = True
+                self._last = (max(0.0, self._outbox.now_s), *self._last[1:])
                 self._outbox.timer(("sample",), self.config.first_sample_s)
                 self._await_status()
             case TaskArrived() | TimerFired():
-                raise UnexpectedEvent(f"server {self.config.name} cannot handle {event!r}")
+                raise UnexpectedEvent(f"server {self.config.name} cannot handle {in_one_line(event)}")
             case _:
                 assert_never(event)
-        return self._outbox.drain()
+
+    def validate(self) -> None:
+        """Raise InvalidState if something that this server knows contradicts something else."""
+        self.tasks.validate()
+        self.returns.validate()
+        self.rounds.validate()
+        self._coordinator.validate()
+        status: set[TimerKey] = {("status",)} if self.routing.policy.status_every_s is not None else set()
+        kinds = {"sample", "status", "plan", "offers", "reports", "settle", "ack", "probe"}
+        self._validate_standing_timers({("sample",)} | status, kinds)
+        super().validate()
+
+    def _counts(self) -> tuple[float, ...]:
+        tasks = self.tasks
+        served = tasks.served, tasks.exits, tasks.forwards, tasks.overruns
+        return self._outbox.now_s, tasks.busy_s(), tasks.arrived, *served
 
     def _receive(self, event: Received) -> None:  # noqa: PLR0912 - a branch for each kind
         peer, message = event.peer, event.message
@@ -254,9 +343,7 @@ class ServerCore:
     def _sample(self) -> None:
         self._outbox.timer(("sample",), self.config.sample_every_s)
         tasks = self.tasks
-        now = (
-            self._outbox.now_s, tasks.busy_s(), tasks.arrived, tasks.served, tasks.exits, tasks.forwards, tasks.overruns
-        )
+        now = self._counts()
         interval_s, busy_s, arrived, served, exits, forwards, overruns = (
             new - old for new, old in zip(now, self._last, strict=True)
         )

@@ -1,16 +1,21 @@
 """Where the parts of a node put their effects while one event is handled."""
 
+from collections.abc import Collection, Set
+
 from node_agent.core.events import (
     CancelTimer,
     Effect,
+    Event,
     Publish,
     Send,
     SetTimer,
     StartCompute,
     StartPlanning,
     StopCompute,
+    TimerFired,
     TimerKey,
 )
+from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.records import EventKind, EventRecord, Record
 from node_agent.wire import Message, Tensor
@@ -22,6 +27,7 @@ class Outbox:
     def __init__(self, node: str) -> None:
         self.node = node
         self.now_s = 0.0
+        self.timers: set[TimerKey] = set()  # those set now, as far as `follow_timers` was called for each event
         self._effects: list[Effect] = []
 
     def send_data(self, peer: str, message: Message, tensor: Tensor | None = None) -> None:
@@ -51,6 +57,23 @@ class Outbox:
     def cancel(self, key: TimerKey) -> None:
         """Forget a timer; one that is not set is fine."""
         self._effects.append(CancelTimer(key))
+
+    def follow_timers(self, event: Event) -> None:
+        """Note which timers are set after an event that has been handled, and before its effects are drained."""
+        if isinstance(event, TimerFired):
+            self.timers.discard(event.key)
+        for effect in self._effects:
+            if isinstance(effect, SetTimer):
+                self.timers.add(effect.key)
+            elif isinstance(effect, CancelTimer):
+                self.timers.discard(effect.key)
+
+    def validate_timers(self, kinds: Collection[str | int], wanted: Set[TimerKey]) -> None:
+        """Raise InvalidState unless, of these kinds, exactly the timers `wanted` are set."""
+        found = {key for key in self.timers if key[0] in kinds}
+        if found != wanted:
+            missing, idle = sorted(wanted - found), sorted(found - wanted)
+            raise InvalidState("timers", f"{missing} should be set, {idle} should not")
 
     def publish(self, record: Record) -> None:
         """Tell the experiment."""

@@ -12,6 +12,7 @@ from node_agent.core.config import NodeConfig
 from node_agent.core.events import TimerKey
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Receiver, Routing
+from node_agent.errors import InvalidState
 from node_agent.records import Ready
 from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm
 
@@ -140,6 +141,15 @@ class LinkProbes:
         for name in unreachable:
             self._routing.lost_contact(self._routing.receivers[name], "no answer to any probe")
         self._outbox.publish(Ready(self._config.name, unreachable))
+
+    def validate(self) -> None:
+        """Raise InvalidState unless each receiver has one probe under way at most, and the start is waited for."""
+        peers = [peer for peer, _ in self._sent]
+        if len(set(peers)) != len(peers) or not self._routing.receivers.keys() >= {*peers, *self._wanted}:
+            raise InvalidState("probes", f"under way to {peers}, wanted to {list(self._wanted)}: one to each receiver")
+        if late := [key for key in self._sent if key[1] > self._sequence]:
+            raise InvalidState("probes", f"{late} are under way, but {self._sequence} was the last number")
+        self._outbox.validate_timers(("probe",), {("probe",)} if self._starting else set())
 
     def _send(self, name: str, *, after_task_s: float | None = None, opening: bool = False) -> None:
         form = self._config.onward_form

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.outbox import Outbox
+from node_agent.errors import InvalidState, refuse_negative
 from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm
 
 RESULT_FORM = TensorForm("uint8", (256,))  # with it, a probe is about as long as a result
@@ -57,13 +58,15 @@ class ReturnTimes:
         Weighted by the tasks of the last slots; all devices count alike where none came from those measured.
         """
         if self._mean_s is None:
-            weighted = [(self._weights.get(name, 0.0), time_s) for name, time_s in self._times_s.items()]
-            total = sum([weight for weight, _ in weighted])
-            if total > 0:
-                self._mean_s = sum([weight * time_s for weight, time_s in weighted]) / total
-            else:
-                self._mean_s = sum(self._times_s.values()) / max(1, len(self._times_s))
+            self._mean_s = self._weighted_mean_s()
         return self._mean_s
+
+    def _weighted_mean_s(self) -> float:
+        weighted = [(self._weights.get(name, 0.0), time_s) for name, time_s in self._times_s.items()]
+        total = sum([weight for weight, _ in weighted])
+        if total > 0:
+            return sum([weight * time_s for weight, time_s in weighted]) / total
+        return sum(self._times_s.values()) / max(1, len(self._times_s))
 
     def arrived(self, device: str) -> None:
         """Count a task of `device`, from the next slot on: all rounds of a slot see the same weights."""
@@ -108,3 +111,21 @@ class ReturnTimes:
             return
         self._times_s[device] = time_s
         self._mean_s = None
+
+    def validate(self) -> None:
+        """Raise InvalidState unless times and weights are those of devices, and the mean kept is theirs."""
+        known = {*self._sent, *self._times_s, *self._weights, *self._arrived}
+        if strangers := known - self._turns.keys():
+            raise InvalidState("ways to devices", f"{sorted(strangers)} are not among the devices")
+        if self._unprobed != len(self._turns) - len(self._sent):
+            counts = f"{len(self._sent)} of {len(self._turns)} devices"
+            raise InvalidState("ways to devices", f"{counts} were probed, but {self._unprobed} not yet")
+        for name in known:
+            refuse_negative(
+                f"way to {name}", time_s=self._times_s.get(name, 0.0), weight=self._weights.get(name, 0.0),
+                arrived=self._arrived[name],
+            )  # fmt: skip
+        if late := {name: sent.sequence for name, sent in self._sent.items() if sent.sequence > self._sequence}:
+            raise InvalidState("ways to devices", f"probes {late}, but {self._sequence} was the last number")
+        if self._mean_s is not None and self._mean_s != (mean_s := self._weighted_mean_s()):
+            raise InvalidState("ways to devices", f"the mean kept is {self._mean_s} s, but it is {mean_s} s")

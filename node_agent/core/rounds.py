@@ -24,6 +24,7 @@ from node_agent.dtoee import receiver as dto_r
 from node_agent.dtoee import thresholds
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import server_cost
+from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies.base import Prospect, ThresholdView
 from node_agent.wire import FlowPath, Offer, Report
 
@@ -107,6 +108,15 @@ class DeviceRounds:
         )
 
 
+    def validate(self) -> None:
+        """Raise InvalidState unless the rounds go on from the first, with a gap for each that has ended at the most."""
+        refuse_negative("rounds", rate_per_s=self._rate_per_s, slot_end_s=self._slot_end_s)
+        played, most = self._number[1] + 1, self._routing.policy.most_rounds
+        if played > most or len(self._gaps) > max(0, played):
+            raise InvalidState("rounds", f"round {played} of at most {most}, with the gaps {self._gaps}")
+        self._sweep.validate()
+
+
 class Inflow(NamedTuple):
     """What a server's offloaders have announced, taken together."""
 
@@ -150,22 +160,25 @@ class ServerRounds:
     @property
     def _announced(self) -> Inflow:
         if self._inflow is None:
-            arrival_per_s, done, last = 0.0, True, True
-            returning, measured = 0.0, 0.0
-            merged: dict[tuple[float, ...], float] = {}
-            for offer in self._offers.values():
-                arrival_per_s += offer.flow_per_s
-                done, last = done and offer.done, last and offer.last
-                if offer.return_s is not None:
-                    weight = offer.flow_per_s + LEAST_FLOW_PER_S
-                    returning, measured = returning + weight * offer.return_s, measured + weight
-                for flow, passed in offer.paths:
-                    if len(passed) == self._config.stage - 1:
-                        merged[passed] = merged.get(passed, 0.0) + flow
-            paths = tuple([(flow, passed) for passed, flow in merged.items()])
-            return_s = returning / measured if measured else 0.0
-            self._inflow = Inflow(arrival_per_s, paths, done, last, return_s)
+            self._inflow = self._taken_together()
         return self._inflow
+
+    def _taken_together(self) -> Inflow:
+        arrival_per_s, done, last = 0.0, True, True
+        returning, measured = 0.0, 0.0
+        merged: dict[tuple[float, ...], float] = {}
+        for offer in self._offers.values():
+            arrival_per_s += offer.flow_per_s
+            done, last = done and offer.done, last and offer.last
+            if offer.return_s is not None:
+                weight = offer.flow_per_s + LEAST_FLOW_PER_S
+                returning, measured = returning + weight * offer.return_s, measured + weight
+            for flow, passed in offer.paths:
+                if len(passed) == self._config.stage - 1:
+                    merged[passed] = merged.get(passed, 0.0) + flow
+        paths = tuple([(flow, passed) for passed, flow in merged.items()])
+        return_s = returning / measured if measured else 0.0
+        return Inflow(arrival_per_s, paths, done, last, return_s)
 
     @property
     def return_s(self) -> float:
@@ -347,3 +360,24 @@ class ServerRounds:
                 arrival_per_s=self.arrival_per_s, service_per_s=self._tasks.service_rate_per_s, gap=None,
             )
         )
+
+    def validate(self) -> None:
+        """Raise InvalidState unless offers are those of offloaders that answer, and who is awaited has a timer."""
+        refuse_negative("rounds", backlog=self._backlog)
+        refuse_negative("rounds missed", **self._missed)
+        silent = {name for name, missed in self._missed.items() if missed >= SILENT_AFTER}
+        if wrong := (self._offers.keys() | self._awaited) - (self._missed.keys() - silent):
+            raise InvalidState("rounds", f"{sorted(wrong)} are silent or no offloaders, but have a part in the round")
+        numbers = {name: (offer.slot, offer.round) for name, offer in self._offers.items()}
+        early = {name: number for name, number in numbers.items() if number > self._number}
+        if early or any(numbers.get(name) == self._number for name in self._awaited):
+            awaited = f"{sorted(self._awaited)} are awaited"
+            raise InvalidState("rounds", f"in round {self._number}, {awaited}, with the offers {numbers}")
+        if self._awaited:
+            self._outbox.validate_timers(("offers",), {("offers",)})
+        if self._decided_slot > self._number[0] or self._moved_in_round > self._number:
+            decided = f"slot {self._decided_slot} is decided, the threshold moved in {self._moved_in_round}"
+            raise InvalidState("rounds", f"in round {self._number}, {decided}")
+        if self._inflow is not None and self._inflow != (inflow := self._taken_together()):
+            raise InvalidState("rounds", f"the offers announce {inflow}, but {self._inflow} is kept")
+        self._sweep.validate()

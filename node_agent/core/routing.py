@@ -1,5 +1,6 @@
 """What an offloader knows of its receivers, and how it spreads its tasks over them."""
 
+import math
 import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ from node_agent.core.config import NodeConfig
 from node_agent.core.estimators import LinkTime
 from node_agent.core.outbox import Outbox
 from node_agent.dtoee.queueing import Array, measured_link_marginal_s
+from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies import make_policy
-from node_agent.policies.answers import WrongAnswer
+from node_agent.policies.answers import ROW_TOLERANCE, WrongAnswer
 from node_agent.policies.base import Candidate, KnownReceiver, Prospect, ThresholdView
 from node_agent.policies.checked import CheckedPolicy
-from node_agent.wire import Assignment, Report
+from node_agent.wire import MOST_THRESHOLD, Assignment, Report
 
 SILENT_AFTER = 2  # rounds without an answer
 
@@ -79,6 +81,16 @@ class Receiver:
     def alive(self) -> bool:
         """Whether tasks may be sent there."""
         return self.missed < SILENT_AFTER and not self.suspect
+
+    def validate(self) -> None:
+        """Raise InvalidState if a count or a time is negative."""
+        refuse_negative(
+            f"receiver {self.name}", missed=self.missed, told_backlog=self.told_backlog, unacked=self.unacked,
+            sent_in_slot=self.sent_in_slot, sent=self.sent,
+        )  # fmt: skip
+        if not math.isfinite(self.return_correction_s):
+            raise InvalidState(f"receiver {self.name}", f"return_correction_s is {self.return_correction_s}")
+        self.link.validate(self.name)
 
 
 class Routing:
@@ -257,11 +269,24 @@ class Routing:
         link, sent_per_s = receiver.link, receiver.sent / self._slot_s
         return measured_link_marginal_s(link.transfer_s, link.small_s, sent_per_s, self.leaving_per_s * p)
 
-    def check(self, under_way: Mapping[str, int]) -> None:
-        """Raise AssertionError unless the tasks counted as on their way to each receiver are those `under_way`."""
+    def validate(self, under_way: Mapping[str, int]) -> None:
+        """Raise InvalidState unless the row sums to one and the tasks counted per receiver are those `under_way`."""
+        for receiver in self._order:
+            receiver.validate()
         counted = {name: receiver.unacked for name, receiver in self.receivers.items()}
         expected = {name: under_way.get(name, 0) for name in self.receivers}
-        assert counted == expected, f"on their way: {counted} counted, {expected} known"
+        if counted != expected:
+            raise InvalidState("routing", f"tasks on their way: {counted} counted, {expected} known")
+        row, count = self.row.tolist(), len(self._order)
+        if len(row) != count or (row and not (min(row) >= 0 and abs(sum(row) - 1) < ROW_TOLERANCE)):
+            raise InvalidState("routing", f"the row {row} is not {count} probabilities that sum to one")
+        if self._drawn_from is not None and (
+            len(self._cumulative) != count or self._cumulative != sorted(self._cumulative) or self._cumulative[-1] <= 0
+        ):
+            raise InvalidState("routing", f"receivers are drawn by {self._cumulative}, which does not rise")
+        refuse_negative("routing", leaving_per_s=self.leaving_per_s)
+        if self.threshold is not None and not 0 <= self.threshold <= MOST_THRESHOLD:
+            raise InvalidState("routing", f"the threshold is {self.threshold}, not within 0..{MOST_THRESHOLD:g}")
 
     def shares(self) -> dict[str, float]:
         """The row as it is executed, by receiver."""

@@ -10,7 +10,7 @@ from node_agent.core.estimators import ServiceTime
 from node_agent.core.events import ComputeFinished, TimerKey
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Receiver, Routing
-from node_agent.errors import TestbedError
+from node_agent.errors import InvalidState, TestbedError, refuse_negative
 from node_agent.wire import Ack, Handover, Hop, Result, Task, Tensor
 
 MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
@@ -52,6 +52,15 @@ class ForwardedTask:
     sent_s: float = 0.0
     failed: list[Handover] = field(default_factory=list)  # the ones before, which nobody answered
 
+    def validate(self, sequence: int, last_sequence: int) -> None:
+        """Raise InvalidState unless `sequence` was given and each receiver is tried once."""
+        part = f"forwarded task {self.served.task.task_id}"
+        if not 1 <= sequence <= last_sequence or self.attempt < 1:
+            raise InvalidState(part, f"message {sequence} of {last_sequence}, attempt {self.attempt}")
+        tried = [*(handover.receiver for handover in self.failed), self.receiver.name]
+        if len(set(tried)) != len(tried):
+            raise InvalidState(part, f"tried {tried}, one of them twice")
+
 
 class ServerTasks:
     """Serves tasks one at a time; lets the confident ones out and sends the others on."""
@@ -84,6 +93,11 @@ class ServerTasks:
         """Service rate as measured, a task in service for too long included."""
         in_service_s = self._outbox.now_s - self._started_s if self._serving is not None else 0.0
         return self.service.rate_per_s(in_service_s)
+
+    @property
+    def computing(self) -> bool:
+        """Whether the sub-model is running, on a task or to measure its speed."""
+        return self._serving is not None or self._calibrating
 
     def busy_s(self) -> float:
         """Time spent on tasks since the start."""
@@ -210,10 +224,26 @@ class ServerTasks:
         item.attempt += 1
         self._forward(item)
 
-    def check(self) -> None:
-        """Raise AssertionError unless what is known of receivers agrees with the tasks under way; for tests."""
-        self._routing.check(Counter(item.receiver.name for item in self._forwarded.values()))
+    def validate(self) -> None:
+        """Raise InvalidState unless what is held is in the queue or served, and what is forwarded is waited for."""
+        refuse_negative(
+            "tasks", served=self.served, exits=self.exits, forwards=self.forwards, overruns=self.overruns,
+            busy_s=self._busy_s,
+        )  # fmt: skip
+        self.service.validate()
         waiting = [(queued.task.device, queued.task.task_id) for queued in self._queue]
         if self._serving is not None:
             waiting.append((self._serving.task.device, self._serving.task.task_id))
-        assert sorted(waiting) == sorted(self._held), f"{waiting} wait, {self._held} are held"
+        if sorted(waiting) != sorted(self._held):
+            raise InvalidState("tasks", f"{waiting} are in the queue or served, but {sorted(self._held)} are held")
+        if self.arrived != self.served + self.backlog:
+            raise InvalidState("tasks", f"{self.arrived} arrived, but {self.served} served + {self.backlog} held")
+        if self.served > self.exits + self.forwards:
+            raise InvalidState("tasks", f"{self.served} served, but {self.exits} exits + {self.forwards} forwarded")
+        if self._calibrating if self._serving is not None else self._queue:
+            state = f"serving: {self._serving is not None}, measuring: {self._calibrating}"
+            raise InvalidState("tasks", f"{state}, {len(self._queue)} in the queue")
+        for sequence, item in self._forwarded.items():
+            item.validate(sequence, self._sequence)
+        self._outbox.validate_timers(("ack",), {("ack", sequence) for sequence in self._forwarded})
+        self._routing.validate(Counter(item.receiver.name for item in self._forwarded.values()))

@@ -3,6 +3,7 @@
 from node_agent.core.config import NodeConfig
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Routing
+from node_agent.errors import InvalidState
 from node_agent.records import DecisionRecord
 from node_agent.wire import FlowPath, Offer, Report
 
@@ -66,6 +67,14 @@ class Sweep:
             self._routing.missed_round(name)
         self.stale = any(self._routing.receivers[name].alive for name in self._awaited)
         self._awaited.clear()
+
+    def validate(self) -> None:
+        """Raise InvalidState unless the reports awaited are those of receivers, and their timer is set."""
+        if strangers := self._awaited - self._routing.receivers.keys():
+            raise InvalidState("sweep", f"reports of {sorted(strangers)} are awaited, who are no receivers")
+        if self._awaited and min(self._round) < 0:
+            raise InvalidState("sweep", f"reports of {sorted(self._awaited)} are awaited in no round: {self._round}")
+        self._outbox.validate_timers(("reports",), {("reports",)} if self._awaited else set())
 
     def abandon(self) -> None:
         """A newer round has begun."""

@@ -123,7 +123,7 @@ class Driver(ABC):
         # Without the time of its arrival, which counts from another zero.
         self._held.append(Received(received.peer, received.message, received.tensor))
 
-    def handle(self, event: Event, now_s: float | None = None) -> None:
+    def handle(self, event: Event, now_s: float | None = None) -> None:  # noqa: PLR0912 - a branch for each kind
         """Have the node act on an event of this moment, or of `now_s`, and perform the effects."""
         core = self.core
         assert core is not None, f"{self.name} is down"
@@ -153,6 +153,11 @@ class Driver(ABC):
                     self._plan(effect.problem, now_s)
                 case _:
                     assert_never(effect)
+        if core.config.debug:
+            self.validate()
+
+    def validate(self) -> None:  # noqa: B027 - most drivers keep nothing of their own
+        """With `config.debug`, after each event: raise InvalidState unless this driver is as the node has it."""
 
     # What it tells
 

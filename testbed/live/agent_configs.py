@@ -19,6 +19,7 @@ def agent_configs(
     address: Callable[[str], str],
     control_room: str,
     quota_procs_paths: Mapping[str, tuple[str, ...]],
+    debug: bool = False,
 ) -> dict[str, AgentConfig]:
     """One configuration per node, by name.
 
@@ -28,6 +29,7 @@ def agent_configs(
         address: a node's address on the emulated network.
         control_room: ZeroMQ endpoint of the experiment.
         quota_procs_paths: control group files by server, where compute is limited by quota.
+        debug: agents check their state after each event.
     """
     shares: dict[str, list[ScheduledTask]] = defaultdict(list)
     for task_id, arrival in enumerate(arrivals):
@@ -35,7 +37,7 @@ def agent_configs(
 
     capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
     configs = {}
-    for name, node in node_configs(scenario, warm.profiles, warm.input_forms).items():
+    for name, node in node_configs(scenario, warm.profiles, warm.input_forms, debug=debug).items():
         work_flop = 0.0 if node.is_device else float(warm.profiles[node.stage - 1].flop)
         # A server answers devices over the connection their tasks came by, or, deeper in, over one of its own.
         answers = [device.name for device in scenario.devices] if node.stage > 1 else []

@@ -20,7 +20,6 @@ import selectors
 import signal
 import socket
 import sys
-import traceback
 from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, assert_never
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 from msgspec import Struct
 
-from node_agent.errors import TestbedError, in_words
+from node_agent.errors import TestbedError, log_entry
 from node_agent.models.bundle import load_bundle
 from node_agent.models.tables import ActivationFormat, SubModelProfile
 from node_agent.process.agent import Agent, AgentConfig
@@ -216,12 +215,9 @@ class Nursery(ABC):
                 os.close(self._gate[0])
             agent.run()
         except BaseException as error:
-            name = request.config.node.name
-            print(f"--- {name}", file=sys.stderr)
-            traceback.print_exc()
-            # The last line of the log is what the experiment says of it.
-            hint = getattr(error, "hint", "")
-            print(f"node {name}: {in_words(error)}{hint and '; '}{hint}", file=sys.stderr)
+            # At once, for others may fail with it. The last line of the log is what the experiment says of it.
+            sys.stderr.write(log_entry(request.config.node.name, error))
+            sys.stderr.flush()
             return 1
         return 0
 

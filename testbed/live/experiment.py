@@ -108,6 +108,7 @@ class Experiment:
             quota_procs_paths={
                 server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
             },
+            debug=plan.debug,
         )
         # Agents are forked, and the model goes on loading, while the links are measured: nobody uses those before.
         self._observer.phase(f"measuring {len(scenario.links)} links, forking {len(configs)} agents")

@@ -18,13 +18,16 @@ CONNECT_S = 0.05  # for the connections over each link, all of which are made at
 
 
 def node_configs(
-    scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm]
-) -> dict[str, NodeConfig]:
+    scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm], *,
+    story: bool = True, debug: bool = False,
+) -> dict[str, NodeConfig]:  # fmt: skip
     """What every node is told of itself and its peers, by name; devices first.
 
     Args:
         profiles: what the sub-model of each stage costs.
         forms: what the sub-model of each stage takes.
+        story: nodes keep their last events and effects.
+        debug: nodes check their state after each event.
     """
     offloaders: dict[str, list[str]] = defaultdict(list)
     for offloader, receivers in scenario.offload_to.items():
@@ -63,6 +66,8 @@ def node_configs(
             coordinator=coordinator,
             places=places if name == coordinator else {},
             timeouts=patience,
+            story=story,
+            debug=debug,
         )
         next_rank[stage] += 1
     return configs

@@ -21,7 +21,8 @@ from testbed.trace.workload import Arrival
 class Plan:
     """What to run, fully decided. `facts` go into the manifest: how the run was asked for.
 
-    With `require_fidelity`, a network that does not hold before the run ends it there. `link_traces` are the contents
+    With `require_fidelity`, a network that does not hold before the run ends it there. With `debug`, every node checks
+    its state after each event, and a simulation its own as well. `link_traces` are the contents
     of the network traces' files, by path as the topology states it. `claim` keeps other commands out of the run
     directory for as long as there is the plan.
     """
@@ -35,6 +36,7 @@ class Plan:
     backend: BackendChoice
     facts: dict[str, Any]
     require_fidelity: bool = False
+    debug: bool = False
     link_traces: Mapping[str, bytes] = field(default_factory=dict)
     claim: Claim | None = None
 

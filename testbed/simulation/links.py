@@ -17,6 +17,7 @@ Decision: where nothing is lost, messages are not cut into packets: there, TCP's
 simulation would take tens of times as long.
 """
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from functools import partial
 
 import numpy as np
 
+from node_agent.errors import InvalidState
 from testbed.network.commands import bucket_bytes
 from testbed.network.layout import scaled
 from testbed.network.routes import Ways
@@ -31,6 +33,8 @@ from testbed.scenario import LinkShape, Scenario
 from testbed.simulation.tcp.connection import Endpoint, Packet
 from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES
 from testbed.virtual_time import Action, Calendar, Entry
+
+ROUNDING_S = 1e-9
 
 
 class Connection:
@@ -108,6 +112,15 @@ class Direction:
         self.jitter_s = shape.jitter_s
         self.loss = shape.loss
         self.bucket_s = bucket_s(shape, self.time_scale)
+
+    def validate(self, name: str) -> None:
+        """Raise InvalidState if a figure of the link is none, or a message leaves before it is in."""
+        figures = self.delay_s, self.jitter_s, self.loss, self.bucket_s
+        if not (0 < self.byte_per_s < math.inf and min(figures) >= 0 and self.loss <= 1):
+            raise InvalidState(name, f"{self.byte_per_s} byte/s; delay, jitter, loss, bucket: {figures}")
+        times = [(one.begin_s, one.end_s, one.arrival_s) for one in self.transits]
+        if any(not begin_s <= end_s + ROUNDING_S <= arrival_s + 2 * ROUNDING_S for begin_s, end_s, arrival_s in times):
+            raise InvalidState(name, f"messages begin, end and arrive at {times}")
 
 
 class Way:
@@ -347,6 +360,14 @@ class Links:
         link = self._number[frozenset(ends)]
         for end in ends if sender is None else (sender,):
             self._change(self._directions[link, end], shape)
+
+    def validate(self) -> None:
+        """Raise InvalidState if something about a link, or about a TCP connection, contradicts something else."""
+        for (link, end), direction in self._directions.items():
+            direction.validate(f"link {link} from {end}")
+        for (ends, urgent), streams in self._streams.items():
+            for name, endpoint in streams.at.items():
+                endpoint.validate(f"{'urgent ' if urgent else ''}connection of {name} among {sorted(ends)}")
 
     def _change(self, leg: Direction, shape: LinkShape) -> None:
         """What is still to be sent keeps its order and its gaps, counted in bytes."""

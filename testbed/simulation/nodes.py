@@ -6,12 +6,14 @@ from typing import NoReturn, Protocol
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.events import Channel, PlanningFinished, Received, Send, TimerFired, TimerKey
+from node_agent.core.machine import ServerCore
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.process.driver import Driver, make_core
 from node_agent.records import Record
 from node_agent.wire import Tensor
-from testbed.simulation.failure import node_failed
+from testbed.simulation.failure import NodeFailed
 from testbed.simulation.links import Connection, Links
 from testbed.simulation.processor import Answers, Processor
 from testbed.sizes import message_bytes
@@ -60,7 +62,7 @@ class SimulatedNode(Driver):
         """The agent starts: it knows nothing.
 
         Raises:
-            SimulationFailed: the node's own code raises, which a policy of the user's own may do; so do `start`,
+            NodeFailed: the node's own code raises, which a policy of the user's own may do; so do `start`,
                 `offer` and whatever the agenda holds for this node.
         """
         self.life += 1
@@ -82,7 +84,9 @@ class SimulatedNode(Driver):
             other.unsent = [kept for kept in other.unsent if kept[0].sender != self.name]
 
     def _fail(self, error: BaseException) -> NoReturn:
-        raise node_failed(self.name, error) from error
+        if self.core is not None and self.core.story is not None:
+            self.core.story.attach(error)
+        raise NodeFailed(self.name, error) from error
 
     # What is simulated
 
@@ -156,3 +160,17 @@ class SimulatedNode(Driver):
         config = self.config
         answers = config.stage > 1 and peer.is_device
         return answers or peer.name in config.receivers or peer.name == config.coordinator
+
+    # Checks
+
+    def validate(self) -> None:
+        """Raise NodeFailed unless timers and processor are as the state machine has them."""
+        timers = self.core.timers if self.core is not None else set()
+        computing = isinstance(self.core, ServerCore) and self.core.tasks.computing
+        try:
+            if self._timers.keys() != timers:
+                raise InvalidState("timers", f"{sorted(self._timers)} are set, the node has set {sorted(timers)}")
+            if self.processor is not None:
+                self.processor.validate(busy=computing)
+        except InvalidState as error:
+            self._fail(error)

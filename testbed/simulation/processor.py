@@ -1,8 +1,10 @@
 """Compute in virtual time: what sub-models answer is looked up, how long they take follows from work and capacity."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from node_agent.core.events import ComputeFinished
+from node_agent.errors import InvalidState
 from node_agent.models.tables import ExitScores
 from node_agent.wire import Tensor, TensorForm
 from testbed.virtual_time import Calendar, Entry
@@ -86,6 +88,16 @@ class Processor:
         if self._entry is not None:
             self._agenda.strike(self._entry)
             self._entry = None
+
+    def validate(self, *, busy: bool) -> None:
+        """Raise InvalidState unless it serves a tensor if it is to be `busy`, and its end is entered and to come."""
+        if (self._entry is not None) != busy:
+            raise InvalidState(f"processor of {self._server}", f"busy: {not busy}, but the node has it busy: {busy}")
+        if self._entry is not None and not self._agenda.now_s <= self._due_s == self._entry[0]:
+            entered = f"due at {self._due_s} s, entered for {self._entry[0]} s, and it is {self._agenda.now_s} s"
+            raise InvalidState(f"processor of {self._server}", entered)
+        if not 0 < self._capacity < math.inf:
+            raise InvalidState(f"processor of {self._server}", f"its capacity is {self._capacity} FLOP/s")
 
     def _wait(self, left_s: float) -> None:
         self._due_s = self._agenda.now_s + left_s

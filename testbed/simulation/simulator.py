@@ -8,16 +8,19 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from node_agent.records import Ready, Record, TaskRecord
 from testbed.record.run_directory import Recorder, sub_model_facts
 from testbed.run.bookkeeping import Accounts
 from testbed.run.interrupts import Interrupts
 from testbed.run.node_configs import node_configs, tensor_forms
-from testbed.run.observer import RunObserver
+from testbed.run.observer import RunObserver, SilentObserver
 from testbed.run.plan import Outcome, Plan
 from testbed.scenario import Event, LinkShape
-from testbed.simulation.failure import SimulationFailed
+from testbed.simulation.failure import NodeFailed, SimulationFailed
 from testbed.simulation.links import Links
 from testbed.simulation.nodes import SimulatedNode, World
 from testbed.simulation.processor import Answers, Processor, ServiceTime, paced
@@ -33,8 +36,14 @@ TELL_EVERY_S = 0.1  # real time
 class Simulation:
     """Carries out a plan in virtual time. The same plan gives the same records, to the last digit."""
 
-    def __init__(self, plan: Plan, observer: RunObserver, *, service_time: ServiceTime = paced) -> None:
-        """`service_time` gives how long a server takes for a task; usually its work / capacity."""
+    def __init__(
+        self, plan: Plan, observer: RunObserver, *, service_time: ServiceTime = paced, stories: bool = False
+    ) -> None:
+        """`service_time` gives how long a server takes for a task; usually its work / capacity.
+
+        `stories`: nodes keep their last events and effects even without `plan.debug`.
+        """
+        self._stories = stories or plan.debug
         self._plan = plan
         self._observer = observer
         self._service_time = service_time
@@ -45,8 +54,28 @@ class Simulation:
         """Run to the end. Ctrl-C ends early and keeps what was recorded.
 
         Raises:
+            NodeFailed: a node cannot go on; agents.log in the run directory holds its story.
             TestbedError: the run failed; what was recorded until then is kept.
         """
+        try:
+            return self._run()
+        except NodeFailed as failure:
+            told = failure if self._stories else self._played_again() or failure
+            failure.log(self._plan.run_directory / "agents.log", told)
+            raise
+
+    def _played_again(self) -> NodeFailed | None:
+        """The failure of the same run with stories; None if it does not fail again, as a policy that draws may not."""
+        self._observer.phase("simulating again, for what led to the failure")
+        with TemporaryDirectory() as folder:
+            plan = replace(self._plan, run_directory=Path(folder), claim=None)
+            try:
+                Simulation(plan, SilentObserver(), service_time=self._service_time, stories=True).run()
+            except NodeFailed as failure:
+                return failure
+        return None
+
+    def _run(self) -> Outcome:
         plan = self._plan
         began_s = time.monotonic()
         with Interrupts() as interrupts:
@@ -89,20 +118,20 @@ class Simulation:
             sub_models=sub_model_facts(profiles),
         )
         accounts = self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
-        course = SimulatedRun(plan, self._agenda, accounts, self._service_time)
+        course = SimulatedRun(plan, self._agenda, accounts, self._service_time, stories=self._stories)
         with _without_collections():
             course.measure_links()
             self._observer.started(scenario, len(plan.arrivals))
             accounts.tell_traces()
             course.start()
             try:
-                completed = self._pass_time(accounts, interrupts)
+                completed = self._pass_time(course, accounts, interrupts)
                 course.end()
             finally:
                 accounts.close(self._agenda.now_s)
         return "completed" if completed else "interrupted"
 
-    def _pass_time(self, accounts: Accounts, interrupts: Interrupts) -> bool:
+    def _pass_time(self, course: "SimulatedRun", accounts: Accounts, interrupts: Interrupts) -> bool:
         """Until all tasks have ended; False if Ctrl-C came first."""
         told_s = time.monotonic()
         while not accounts.finished(self._agenda.now_s):
@@ -110,6 +139,8 @@ class Simulation:
                 accounts.stopped_s = self._agenda.now_s
                 return False
             self._agenda.run(self._agenda.now_s + LOOK_EVERY_S, ACTIONS_AT_ONCE)
+            if self._plan.debug:
+                course.validate()
             if time.monotonic() - told_s > TELL_EVERY_S:
                 told_s = time.monotonic()
                 self._observer.tick(self._agenda.now_s)
@@ -119,7 +150,9 @@ class Simulation:
 class SimulatedRun:
     """The course of one run: the nodes, the workload and the events of a plan, put into the agenda."""
 
-    def __init__(self, plan: Plan, agenda: Calendar, accounts: Accounts, service_time: ServiceTime) -> None:
+    def __init__(
+        self, plan: Plan, agenda: Calendar, accounts: Accounts, service_time: ServiceTime, *, stories: bool
+    ) -> None:
         scenario = plan.scenario
         self._scenario = scenario
         self._arrivals = plan.arrivals
@@ -136,7 +169,7 @@ class SimulatedRun:
         self.nodes: dict[str, SimulatedNode] = {}
         world = World(agenda, self._links, answers, plan.bundle.exit_table(cut), self.nodes, self)
         capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
-        for name, config in node_configs(scenario, profiles, forms).items():
+        for name, config in node_configs(scenario, profiles, forms, story=stories, debug=plan.debug).items():
             processor = None
             if not config.is_device:
                 processor = Processor(
@@ -172,6 +205,13 @@ class SimulatedRun:
         """Let all nodes tell the last interval, too."""
         for node in self.nodes.values():
             node.end()
+
+    def validate(self) -> None:
+        """Raise InvalidState if what is under way contradicts itself; nodes do so after each event of theirs."""
+        self._agenda.validate()
+        self._links.validate()
+        for node in self.nodes.values():
+            node.validate()
 
     def told(self, record: Record) -> None:
         """A node has told something."""

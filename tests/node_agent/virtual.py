@@ -114,6 +114,7 @@ class World:
     slot_s: float = 3.0
     seed: int = 1
     timeouts: Timeouts = field(default_factory=Timeouts)
+    debug: bool = True  # check every node's state after each event, and keep its story
     plan: list[tuple[float, Callable[["World"], None]]] = field(default_factory=list)  # what happens when
 
     def __post_init__(self) -> None:
@@ -156,6 +157,8 @@ class World:
                     coordinator=coordinator,
                     places=places if name == coordinator else {},
                     timeouts=self.timeouts,
+                    story=self.debug,
+                    debug=self.debug,
                 )
                 self.drivers[name] = VirtualNode(self, config)
 
@@ -220,8 +223,6 @@ class World:
             self.now_s, _, action = heapq.heappop(self._queue)
             action()
         self.now_s = max(self.now_s, time_s)
-        for node in self.nodes.values():
-            node.tasks.check()
 
     def of(self, kind: type) -> list:
         return [record for record in self.records if isinstance(record, kind)]

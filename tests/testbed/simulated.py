@@ -1,6 +1,7 @@
 """Whole simulated runs for tests: from a topology's text to the files of its run directory."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from testbed.run.observer import SilentObserver
@@ -13,11 +14,11 @@ QUICKSTART = Path(__file__).parents[2] / "topologies" / "quickstart.yaml"
 
 
 def plan(folder: Path, text: str, **options) -> Plan:
-    """A plan of a topology's text, with its run directory inside `folder`."""
+    """A plan of a topology's text, with its run directory inside `folder`; it checks itself after each event."""
     folder.mkdir(parents=True, exist_ok=True)
     topology = folder / "topology.yaml"
     topology.write_text(text)
-    return plan_run(topology, out=folder / "run", **options)
+    return replace(plan_run(topology, out=folder / "run", **options), debug=True)
 
 
 def simulate(folder: Path, text: str, service_time=paced, observer=None, **options) -> Outcome:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from node_agent.errors import InvalidState
 from testbed.simulation.tcp.flight import Segment
 from testbed.simulation.tcp.receiver import Receiver
 from testbed.simulation.tcp.sender import Sender
@@ -90,6 +91,14 @@ class Endpoint:
         while sent and sent[0][0] <= until:
             _, arrived, message = sent.popleft()
             arrived(message)
+
+    def validate(self, name: str) -> None:
+        """Raise InvalidState if one half contradicts itself, or the messages are not those written."""
+        self.sender.validate(name)
+        self.receiver.validate(name)
+        ends = [end for end, _, _ in self.sent]
+        if ends != sorted(set(ends)) or (ends and ends[-1] > self.sender.written):
+            raise InvalidState(name, f"messages end at {ends}, but {self.sender.written} bytes are written")
 
     def close(self) -> None:
         """This end is gone: it sends, repeats and passes on nothing any more."""

@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from node_agent.errors import InvalidState
+
 Ranges = Sequence[tuple[int, int]]
 
 
@@ -107,6 +109,18 @@ class Flight:
         """Lost segments that are not under way again."""
         if self.lost:
             yield from [segment for segment in self.segments if segment.lost and not segment.under_way_again]
+
+    def validate(self, name: str, una: int, nxt: int) -> None:
+        """Raise InvalidState unless the segments are the bytes `una` to `nxt`, and the counts are theirs."""
+        bounds = [una, *(bound for each in self.segments for bound in (each.seq, each.end)), nxt]
+        if bounds[::2] != bounds[1::2]:
+            raise InvalidState(name, f"the flight is not {una} to {nxt} without gaps: {bounds[1:-1]}")
+        counts = self.sacked, self.lost, self.again
+        counted = tuple(
+            sum(getattr(each, flag) for each in self.segments) for flag in ("sacked", "lost", "under_way_again")
+        )
+        if counts != counted or any(each.sacked and each.lost for each in self.segments):
+            raise InvalidState(name, f"sacked, lost, again: {counts} counted, {counted} in the flight")
 
     def clear(self) -> None:
         """Forget all."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from node_agent.errors import InvalidState
 from testbed.simulation.tcp.clock import KernelTimer
 from testbed.sizes import SEGMENT_BYTES
 from testbed.virtual_time import Calendar
@@ -68,6 +69,12 @@ class Receiver:
         self._quick = max(0, self._quick - 1)
         if with_data and self._agenda.now_s - self._last_s < self._delayed_s:
             self._interactive = True
+
+    def validate(self, name: str) -> None:
+        """Raise InvalidState unless what came beyond a gap is in order, and no more is acknowledged than came."""
+        bounds = [self.next, *(bound for each in self.ranges for bound in each)]
+        if bounds != sorted(set(bounds)) or self._told > self.next:
+            raise InvalidState(name, f"{self._told} acknowledged, {self.next} in order, beyond it {self.ranges}")
 
     def close(self) -> None:
         """Pass nothing more on."""

@@ -8,6 +8,7 @@ Times are emulated seconds; `time_scale` of them are a real one, in which the ke
 import math
 from collections.abc import Callable
 
+from node_agent.errors import InvalidState
 from testbed.simulation.tcp.clock import KernelTimer
 from testbed.simulation.tcp.flight import Flight, Ranges, Segment
 from testbed.simulation.tcp.reno import Reno
@@ -65,6 +66,13 @@ class Sender:
         self._timer.clear()
         self.flight.clear()
         self.nxt = self.una = self.written
+
+    def validate(self, name: str) -> None:
+        """Raise InvalidState unless the flight is what was sent and not acknowledged, and the window has room."""
+        if not 0 <= self.una <= self.nxt <= self.written or self.window.cwnd < 1:
+            stream = f"{self.una} acknowledged, {self.nxt} sent, {self.written} written"
+            raise InvalidState(name, f"{stream}, a window of {self.window.cwnd}")
+        self.flight.validate(name, self.una, self.nxt)
 
     def push(self, *, most: int = 1 << 30) -> int:
         """Send what the window allows, at most so many segments; returns how many were sent."""

@@ -23,7 +23,7 @@ def config(name, stage, offloaders, receivers):
         name=name, stage=stage, stages=2, offloaders=offloaders, receivers=receivers, rank=0, peers_in_stage=1,
         declared_rate_per_s=10.0, slot_s=1e6, policy="join-shortest-queue", parameters={}, theta_s=2.0, seed=1,
         input_form=IMAGE if stage else None, onward_form=ACTIVATION if stage else IMAGE,
-        timeouts=Timeouts(ack_s=1.0, result_s=5.0),
+        timeouts=Timeouts(ack_s=1.0, result_s=5.0), debug=True,
     )  # fmt: skip
 
 
@@ -37,7 +37,6 @@ class Played(PlayedNode):
     def handle(self, event, now_s=None):
         self.time_s += 0.01
         super().handle(event, now_s)
-        self.core.tasks.check()
 
     @property
     def tasks(self):

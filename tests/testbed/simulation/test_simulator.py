@@ -239,7 +239,10 @@ def test_a_policy_that_raises_fails_the_run_with_one_clear_line(tmp_path, what, 
     wanted = plan(tmp_path, SMALL, policy=own)
     with pytest.raises(SimulationFailed, match=rf"^node [\w-]+: policy {own}: update_row raised {said}") as caught:
         Simulation(wanted, SilentObserver()).run()
-    assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 10"
+    log = wanted.run_directory / "agents.log"
+    raised_by = f"it was raised by {tmp_path / 'own.py'}, line 10"
+    assert caught.value.hint == f"{raised_by}; the last events of the node are in {log}"
+    assert log.read_text().splitlines()[-1] == f"{caught.value}; {raised_by}"
     assert caught.value.exit_code == 1
     manifest = read_manifest(wanted.run_directory)
     assert manifest["exit_reason"].startswith(f"failed: {caught.value}")
@@ -257,7 +260,8 @@ def test_wrong_weights_fail_the_run_with_file_class_node_and_value(tmp_path):
     node, _, said = str(caught.value).removeprefix("node ").partition(": ")
     assert node in resolve_text(SMALL).node_names
     assert said == f"policy {own}: weights (line 4) gave [nan]"  # a server's, before any device's
-    assert caught.value.hint == "it must give finite numbers that are not negative, one for each receiver"
+    must = "it must give finite numbers that are not negative, one for each receiver"
+    assert caught.value.hint == f"{must}; the last events of the node are in {tmp_path}/run/agents.log"
 
 
 def test_an_error_of_another_origin_names_the_node_and_no_policy_file(tmp_path, monkeypatch):
@@ -267,7 +271,7 @@ def test_an_error_of_another_origin_names_the_node_and_no_policy_file(tmp_path, 
     monkeypatch.setattr("node_agent.core.machine.DeviceCore._start_slot", broken)
     with pytest.raises(SimulationFailed, match=r"^node cam-1: RuntimeError: broken$") as caught:
         simulate(tmp_path, SMALL)
-    assert caught.value.hint == ""
+    assert caught.value.hint == f"the last events of the node are in {tmp_path}/run/agents.log"
 
 
 def test_ctrl_c_inside_a_node_is_no_failure_of_it(tmp_path, monkeypatch):

@@ -1,0 +1,103 @@
+"""The story of a node: its last events and effects, rendered only when something goes wrong.
+
+After dask.distributed's worker state machine, whose errors carry the story of the task concerned.
+
+Decision: tensors are kept by their form only, because two hundred activations would hold tens of megabytes; messages
+are kept as they are, because they are small and never change. Rejected: keeping rendered lines, which takes longer than
+handling the event.
+Decision: an agent always keeps its story. A simulation does with `--debug` only, and plays a run that failed again to
+get it: it has all nodes in one process, and what they keep displaces what they use from the processor's caches, which
+makes it a tenth slower. Rejected: keeping less of each event, which still costs half as much and tells little.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from msgspec import Struct
+
+from node_agent.core.events import ComputeFinished, Effect, Event, Received, Send, StartCompute, TaskArrived
+from node_agent.wire import Tensor, TensorForm
+
+LENGTH = 200  # events and effects
+MOST_ITEMS = 6  # of a sequence or a mapping in a line
+MOST_CHARACTERS = 300  # of an event or effect in a line
+
+
+class Story:
+    """A ring of the last events of a node, each with its time and its effects."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._turns: deque[tuple[float, Event, Sequence[Effect]]] = deque(maxlen=LENGTH)
+
+    def add(self, now_s: float, event: Event, effects: Iterable[Effect]) -> None:
+        """An event of `now_s` [emulated s] had these effects."""
+        self._turns.append((now_s, _bare_event(event), [_bare_effect(effect) for effect in effects]))
+
+    def lines(self) -> list[str]:
+        """A line for each of the last events (<) and effects (>): its time [emulated s] and what it is, newest last."""
+        return [
+            f"{now_s:14.6f} {way} {in_one_line(what)}"
+            for now_s, event, effects in self._turns
+            for way, what in (("<", event), *((">", effect) for effect in effects))
+        ][-LENGTH:]
+
+    def attach(self, error: BaseException) -> None:
+        """Add the story to the notes of an error, which a traceback shows below it; once only."""
+        title = f"The story of {self._node}, emulated seconds, < events and > effects, newest last:"
+        if not any(note.startswith(title) for note in getattr(error, "__notes__", ())):
+            error.add_note("\n".join([title, *self.lines()]))
+
+
+def in_one_line(what: Event | Effect) -> str:
+    """An event or effect in one short line, tensors as form and size."""
+    text = " ".join(_shown(what).split())
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
+
+
+def _shown(value: object) -> str:
+    match value:
+        case Tensor(form) | (TensorForm() as form):
+            return f"{form.dtype} {'x'.join(map(str, form.shape))} ({form.byte_count} B)"
+        case Struct():
+            fields = (f"{name}={_shown(getattr(value, name))}" for name in value.__struct_fields__)
+            return f"{type(value).__name__}({', '.join(fields)})"
+        case Mapping():
+            return f"{{{_first(f'{key}: {_shown(item)}' for key, item in value.items())}}}"
+        case tuple() | list():
+            return f"({_first(map(_shown, value))})"
+        case float():
+            return f"{value:.9g}"
+    return repr(value)
+
+
+def _first(items: Iterable[str]) -> str:
+    """The first items of a collection, and a mark where there are more."""
+    shown = list(islice(items, MOST_ITEMS + 1))
+    return ", ".join([*shown[:MOST_ITEMS], "..."] if len(shown) > MOST_ITEMS else shown)
+
+
+def _bare(tensor: Tensor | None) -> Tensor | None:
+    """A tensor without its bytes."""
+    return None if tensor is None else Tensor(tensor.form, b"")
+
+
+def _bare_event(event: Event) -> Event:
+    match event:
+        case Received(peer, message, tensor, received_s):
+            return Received(peer, message, _bare(tensor), received_s)
+        case TaskArrived(task_id, sample, created_s, tensor):
+            return TaskArrived(task_id, sample, created_s, Tensor(tensor.form, b""))
+        case ComputeFinished(prediction, confidence, activation, overrun, late_s):
+            return ComputeFinished(prediction, confidence, _bare(activation), overrun, late_s)
+    return event
+
+
+def _bare_effect(effect: Effect) -> Effect:
+    match effect:
+        case Send(peer, channel, message, tensor):
+            return Send(peer, channel, message, _bare(tensor))
+        case StartCompute(tensor):
+            return StartCompute(Tensor(tensor.form, b""))
+    return effect
