@@ -146,7 +146,7 @@ def test_progress_goes_on_while_the_first_batch_takes_long(tmp_path, monkeypatch
 
 
 @pytest.mark.root
-def test_settings_are_those_of_the_threads_namespace_and_ones_missing_in_the_kernel_are_passed_over():
+def test_settings_are_those_of_the_threads_namespace_and_ones_missing_in_the_kernel_are_passed_over(monkeypatch):
     mine = Path("/proc/sys/net/ipv4/ip_forward").read_text()
     with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as other:
         try:
@@ -156,8 +156,8 @@ def test_settings_are_those_of_the_threads_namespace_and_ones_missing_in_the_ker
             wanted = "1" if mine.strip() == "0" else "0"
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(join_namespace, str(namespace)).result()
-                settings = [("net/no/such", "1"), ("net/ipv4/ip_forward", wanted)]
-                pool.submit(commands.write_settings, settings).result()
+                monkeypatch.setattr(commands, "NODE_SETTINGS", (("net/no/such", "1"), ("net/ipv4/ip_forward", wanted)))
+                pool.submit(commands.write_settings).result()
                 found = pool.submit(Path("/proc/sys/net/ipv4/ip_forward").read_text).result()
         finally:
             other.kill()
