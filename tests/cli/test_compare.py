@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,24 @@ def test_on_a_terminal_the_tables_are_drawn(done):
     shown = text.decode()
     assert "computing-first" in shown
     assert "───" in shown
+
+
+def test_ctrl_c_ends_it_with_how_to_go_on(tmp_path):
+    out = tmp_path / "out"
+    command = (write(tmp_path), "-p", "dto-ee,uniform", "-n", "500", "--simulate", "--jobs", "1", "--out", out)
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE, "compare", *map(str, command)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        next(line for line in process.stderr if line.startswith("1 of 1000: "))
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().splitlines()
+        assert process.stdout.read() == ""
+    assert process.returncode == 130
+    assert said[-2].startswith("interrupted: ")
+    assert said[-2].endswith(" of 1000 runs are complete")
+    assert said[-1] == f"hint: to go on, give the same command with --out {out}"
+    assert (out / "compare.json").exists()
 
 
 @pytest.mark.parametrize(
