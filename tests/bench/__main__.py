@@ -42,7 +42,7 @@ BENCHES = {
     "agreement": Bench("quickstart live and simulated, side by side (needs root, a quarter of an hour)"),
     "transport": Bench("TCP over lossy, jittery and traced links, live and simulated (needs root, half an hour)"),
     "verdict": Bench("what befell a run, and what was said of it (needs root, half an hour)"),
-    "verdict.cost": Bench("how long the verdict takes after a run (needs root, four minutes)", timed=True),
+    "verdict.cost": Bench("how long the verdict takes after a run (half a minute)"),
     **{f"fidelity.{part}": Bench("the emulation against what was configured (needs root)", timed=True)
        for part in fidelity.PARTS},
     **{f"city.{part}": Bench("the city on two cores (needs root)", timed=part in city.TIMED) for part in city.PARTS},
