@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def run(tmp_path: Path, text: str = small.SMALL, **options):
+def run(tmp_path: Path, text: str = small.SMALL, *, debug: bool = False, **options):
     topology = tmp_path / "topology.yaml"
     topology.write_text(text)
-    plan = plan_run(topology, out=tmp_path / "run", **options)
+    plan = replace(plan_run(topology, out=tmp_path / "run", **options), debug=debug)
     return Experiment(plan, SilentObserver()).run()
 
 
@@ -281,7 +282,45 @@ def test_a_wrong_answer_ends_a_live_run_with_its_file_class_node_and_value(tmp_p
     told = rf"node ([\w-]+): policy {own}:Own: {said}; {must}.* \(more in {tmp_path}/run/agents\.log\)"
     assert re.fullmatch(told, caught.value.hint), caught.value.hint
     assert caught.value.exit_code == 1
-    assert f"{own}:Own" in (tmp_path / "run" / "agents.log").read_text()
+    log = (tmp_path / "run" / "agents.log").read_text()
+    assert f"{own}:Own" in log
+    assert re.search(r"^The story of [\w-]+, .*\n *\d+\.\d{6} [<>] \w+\(", log, re.MULTILINE)
+
+
+MISCOUNTING = """
+from node_agent.core.device import DeviceTasks
+from node_agent.policies.uniform import Uniform
+
+class Own(Uniform):
+    def start_slot(self):
+        arrive = DeviceTasks.arrive
+
+        def miscounts(tasks, event):
+            arrive(tasks, event)
+            tasks.arrived += 1
+
+        DeviceTasks.arrive = miscounts
+"""
+
+
+def test_with_debug_agents_check_themselves(tmp_path):
+    """A device that counts a task too many, which a policy can do that meddles with what is not its own."""
+    own = tmp_path / "own.py"
+    own.write_text(MISCOUNTING)
+    with pytest.raises(RunFailed) as caught:
+        run(tmp_path, policy=f"{own}:Own", debug=True)
+    counts = r"\d+ arrived, but \d+ completed \(\d+ known\) \+ 0 lost \+ \d+ owned"
+    told = rf"node ([\w-]+): tasks: {counts}; this is a fault .* \(more in {tmp_path}/run/agents\.log\)"
+    assert re.fullmatch(told, caught.value.hint), caught.value.hint
+    story = (tmp_path / "run" / "agents.log").read_text().split("The story of ")[1]
+    assert re.search(r"\d < TaskArrived\(.*, tensor=uint8 [\dx]+ \(\d+ B\)\)", story), story
+
+
+def test_with_debug_a_sound_run_ends_as_without(tmp_path):
+    outcome = run(tmp_path, small.SMALL.replace("duration: 8 s", "duration: 4 s"), debug=True)
+    assert outcome.exit_reason == "completed"
+    assert outcome.summary["tasks"]["lost"] == 0
+    assert not (tmp_path / "run" / "agents.log").exists()
 
 
 def test_a_live_run_takes_a_model_from_the_folder_of_its_topology(tmp_path, monkeypatch):
