@@ -14,7 +14,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.topology.loading import topology_json_schema_text
+from testbed.topology.topology_file import topology_json_schema_text
 
 from tests.bench import city, fidelity, readme
 from tests.bench.results import commit, keep
