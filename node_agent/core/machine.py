@@ -35,7 +35,9 @@ from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InvalidState, TestbedError
 from node_agent.records import SampleRecord
-from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task
+from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task, Tensor
+
+OwnMessage = Task | Result | Offer | ProbeAck | State  # taken differently by devices and servers
 
 
 class UnexpectedEvent(TestbedError):
@@ -44,6 +46,9 @@ class UnexpectedEvent(TestbedError):
 
 class NodeStateMachine(ABC):
     """What devices and servers have in common: an event goes in, effects come out, and the story keeps both."""
+
+    tasks: DeviceTasks | ServerTasks
+    rounds: DeviceRounds | ServerRounds
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
@@ -91,6 +96,36 @@ class NodeStateMachine(ABC):
     def _react(self, event: Event) -> None:
         """Put the effects of `event` into the outbox."""
 
+    def _receive(self, event: Received) -> None:
+        """A message has arrived: it shows that its sender lives, and may be one that all nodes take alike."""
+        peer, message = event.peer, event.message
+        received_s = self._outbox.now_s if event.received_s is None else event.received_s
+        # A receiver that only tells its queue may still leave tasks unanswered.
+        if not isinstance(message, Status) and self.routing.heard(peer):
+            self._probes.forget(peer)
+        match message:
+            case Ack():
+                self.tasks.acknowledged(peer, message)
+            case Report():
+                self.rounds.report(peer, message, received_s)
+            case Probe():
+                self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
+            case Status(backlog):
+                self.routing.told_backlog(peer, backlog)
+            case Assignment():
+                self._member.assigned(peer, message)
+            case Task() | Result() | Offer() | ProbeAck() | State():
+                self._take(peer, message, event.tensor, received_s)
+            case _:
+                assert_never(message)
+
+    @abstractmethod
+    def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
+        """Act on a message that devices and servers take differently, or not at all."""
+
+    def _refuse(self, peer: str, message: OwnMessage) -> None:
+        self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+
     def validate(self) -> None:
         """Raise InvalidState if something that this node knows contradicts something else."""
         self._probes.validate()
@@ -114,8 +149,8 @@ class DeviceCore(NodeStateMachine):
 
     def __init__(self, config: NodeConfig) -> None:
         super().__init__(config)
-        self.tasks = DeviceTasks(config, self.routing, self._outbox)
-        self.rounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
+        self.tasks: DeviceTasks = DeviceTasks(config, self.routing, self._outbox)
+        self.rounds: DeviceRounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
         self._stillness = Stillness(RATE_WINDOW_SLOTS * config.slot_s)
         self._last = self._counts()
 
@@ -162,29 +197,14 @@ class DeviceCore(NodeStateMachine):
     def _counts(self) -> tuple[float, ...]:
         return self._outbox.now_s, self.tasks.arrived, self.tasks.completed, self.tasks.duplicates
 
-    def _receive(self, event: Received) -> None:
-        peer, message = event.peer, event.message
-        received_s = self._outbox.now_s if event.received_s is None else event.received_s
-        # A receiver that only tells its queue may still leave tasks unanswered.
-        if not isinstance(message, Status) and self.routing.heard(peer):
-            self._probes.forget(peer)
+    def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:  # noqa: ARG002
         match message:
-            case Ack():
-                self.tasks.acknowledged(peer, message)
             case Result():
                 self.tasks.result(message)
-            case Report():
-                self.rounds.report(peer, message, received_s)
-            case Probe():
-                self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
             case ProbeAck():
                 self._probes.answered(peer, message)
-            case Status(backlog):
-                self.routing.told_backlog(peer, backlog)
-            case Assignment():
-                self._member.assigned(peer, message)
             case Task() | Offer() | State():
-                self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+                self._refuse(peer, message)
             case _:
                 assert_never(message)
 
@@ -230,9 +250,9 @@ class ServerCore(NodeStateMachine):
 
     def __init__(self, config: NodeConfig, table: ExitTable) -> None:
         super().__init__(config)
-        self.tasks = ServerTasks(config, self.routing, self._outbox)
+        self.tasks: ServerTasks = ServerTasks(config, self.routing, self._outbox)
         self.returns = ReturnTimes(config, self._outbox)
-        self.rounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
+        self.rounds: ServerRounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
         self._coordinator = Coordinator(config, self.routing, self._outbox)
         self._slot = -1
         self._last = self._counts()
@@ -285,35 +305,21 @@ class ServerCore(NodeStateMachine):
         served = tasks.served, tasks.exits, tasks.forwards, tasks.overruns
         return self._outbox.now_s, tasks.busy_s(), tasks.arrived, *served
 
-    def _receive(self, event: Received) -> None:  # noqa: PLR0912 - a branch for each kind
-        peer, message = event.peer, event.message
-        received_s = self._outbox.now_s if event.received_s is None else event.received_s
-        if not isinstance(message, Status) and self.routing.heard(peer):
-            self._probes.forget(peer)
+    def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
         match message:
-            case Task() if event.tensor is not None and event.tensor.form == self.config.input_form:
-                self.tasks.receive(peer, message, event.tensor, received_s)
+            case Task() if tensor is not None and tensor.form == self.config.input_form:
+                self.tasks.receive(peer, message, tensor, received_s)
                 self.returns.arrived(message.device)
-            case Ack():
-                self.tasks.acknowledged(peer, message)
             case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
                 if message.slot > self._slot:
                     self._start_slot(message.slot)
                 self.rounds.offer(peer, message, received_s)
-            case Report():
-                self.rounds.report(peer, message, received_s)
-            case Probe():
-                self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
             case ProbeAck():
                 (self._probes if peer in self.routing.receivers else self.returns).answered(peer, message)
-            case Status(backlog):
-                self.routing.told_backlog(peer, backlog)
             case State():
                 self._coordinator.state(peer, message)
-            case Assignment():
-                self._member.assigned(peer, message)
             case Task() | Offer() | Result():
-                self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
+                self._refuse(peer, message)
             case _:
                 assert_never(message)
 

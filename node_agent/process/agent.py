@@ -12,6 +12,7 @@ from zmq.backend import zmq_poll
 from node_agent.core.config import NodeConfig
 from node_agent.core.events import Channel, Received, Send, TimerFired, TimerKey
 from node_agent.core.machine import NodeCore
+from node_agent.errors import InvalidState
 from node_agent.models.tables import ActivationFormat, Samples
 from node_agent.problem import Problem
 from node_agent.process.driver import Driver
@@ -300,6 +301,16 @@ class Agent(Driver):
 
     def _forget_timers(self) -> None:
         self._timers.clear()
+
+    def validate(self) -> None:
+        """Raise InvalidState unless the timers that are set are those of the state machine."""
+        core = self.core
+        if core is not None and self._timers.keys() != core.timers:
+            found = f"{sorted(self._timers.keys())} are set, the node has set {sorted(core.timers)}"
+            error = InvalidState("timers", found)
+            if core.story is not None:
+                core.story.attach(error)
+            raise error
 
     def _publish(self, record: Record) -> None:
         self._records.append(self._measured(record) if isinstance(record, SampleRecord) else record)

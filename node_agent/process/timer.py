@@ -6,6 +6,7 @@ poll() itself only knows whole milliseconds; a timerfd wakes to the microsecond.
 import heapq
 import itertools
 import os
+from collections.abc import Set
 
 from node_agent.core.events import TimerKey
 from node_agent.process.linux import TimerSetting, timerfd_create, timerfd_settime
@@ -32,6 +33,10 @@ class Timers:
         """Forget all."""
         self._heap.clear()
         self._numbers.clear()
+
+    def keys(self) -> Set[TimerKey]:
+        """The timers that are set."""
+        return self._numbers.keys()
 
     def next_s(self) -> float | None:
         """When the next one is due, None if none is set."""

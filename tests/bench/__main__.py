@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.topology.topology_file import topology_json_schema_text
-
 from tests.bench import city, fidelity, readme
 from tests.bench.results import commit, keep
 from tests.bench.table import Row, collect, exit_status, kept
