@@ -132,10 +132,17 @@ class Agent(Driver):
         self._epoll = select.epoll()
 
     def run(self) -> None:
-        """Serve until told to stop.
+        """Serve until told to stop. Whatever ends it earlier carries the node's story.
 
         Peers are connected to only now: where all agents exist before the first of them runs, none is turned away.
         """
+        try:
+            self._serve()
+        except BaseException as error:
+            self._attach_story(error)
+            raise
+
+    def _serve(self) -> None:
         transport = self._transport
         answer_fds = {fd for source in self._answering if (fd := source.fileno()) is not None}
         room_fd = int(self._room.getsockopt(zmq.FD))
@@ -307,10 +314,7 @@ class Agent(Driver):
         core = self.core
         if core is not None and self._timers.keys() != core.timers:
             found = f"{sorted(self._timers.keys())} are set, the node has set {sorted(core.timers)}"
-            error = InvalidState("timers", found)
-            if core.story is not None:
-                core.story.attach(error)
-            raise error
+            raise InvalidState("timers", found)
 
     def _publish(self, record: Record) -> None:
         self._records.append(self._measured(record) if isinstance(record, SampleRecord) else record)

@@ -174,6 +174,11 @@ class Driver(ABC):
             record = thinned if self.started else msgspec.structs.replace(thinned, time_s=0.0)
         self._publish(record)
 
+    def _attach_story(self, error: BaseException) -> None:
+        """Add the node's last events and effects to an error, where they are kept."""
+        if self.core is not None and self.core.story is not None:
+            self.core.story.attach(error)
+
     # What differs
 
     def _fail(self, error: BaseException) -> NoReturn:

@@ -84,8 +84,7 @@ class SimulatedNode(Driver):
             other.unsent = [kept for kept in other.unsent if kept[0].sender != self.name]
 
     def _fail(self, error: BaseException) -> NoReturn:
-        if self.core is not None and self.core.story is not None:
-            self.core.story.attach(error)
+        self._attach_story(error)
         raise NodeFailed(self.name, error) from error
 
     # What is simulated
