@@ -55,7 +55,7 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     connect_data: dict[str, str]  # peer -> address
     connect_control: dict[str, str]
     answers_from: tuple[str, ...]  # device: servers that may send results without being its receivers
-    control_room: str  # where telemetry goes and commands come from (ZeroMQ endpoint)
+    telemetry: str  # where telemetry goes and commands come from (ZeroMQ endpoint)
     time_scale: float
     capacity_flop_per_s: float
     work_flop: float
@@ -67,12 +67,12 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> str:
-        """How the control room knows this agent from the one before it, which may still have words under way."""
+        """How telemetry knows this agent from the one before it, which may still have words under way."""
         return identity(self.node.name, self.life)
 
 
 def identity(node: str, life: int) -> str:
-    """The name of a node's agent towards the control room."""
+    """The name of a node's agent towards telemetry."""
     return node if life == 1 else f"{node}/{life}"
 
 
@@ -126,7 +126,7 @@ class Agent(Driver):
         self._room = self._context.socket(zmq.DEALER)
         self._room.setsockopt_string(zmq.IDENTITY, config.identity)
         self._room.setsockopt(zmq.LINGER, LINGER_MS)
-        self._room.connect(config.control_room)
+        self._room.connect(config.telemetry)
         self._room_asked = [(self._room, int(zmq.POLLIN))]
         self._deadline = DeadlineTimer()
         self._epoll = select.epoll()

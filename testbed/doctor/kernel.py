@@ -11,7 +11,7 @@ from node_agent.process.children import answer_of_child
 from node_agent.process.linux import exact_timers
 from testbed.doctor.finding import Finding, needed, useful
 from testbed.host.cpu_quota import CpuCgroup, hierarchies
-from testbed.host.idle_cpus import LATENCY_FILE, Wakefulness
+from testbed.host.idle_cpus import LATENCY_FILE, AwakeCpus
 from testbed.host.interpreter import interpreter
 from testbed.host.ledger import Ledger
 from testbed.host.rootless import CONTAINER, WITHOUT_RIGHTS, forbidding_switches, is_rootless, outer_uid, refusal_for
@@ -195,12 +195,12 @@ def punctuality() -> list[Finding]:
             remedy="",
             means="timers are up to 50 us late",
         ),
-        _wakefulness(),
+        _awake_cpus(),
     ]
 
 
-def _wakefulness() -> Finding:
-    wish = Wakefulness()
+def _awake_cpus() -> Finding:
+    wish = AwakeCpus()
     granted = wish.begin()
     wish.end()
     return useful(

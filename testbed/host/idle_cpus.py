@@ -18,7 +18,7 @@ LATENCY_FILE = Path("/dev/cpu_dma_latency")
 _NONE = bytes(4)  # microseconds that waking up may take, as the kernel reads them: a 32-bit number
 
 
-class Wakefulness:
+class AwakeCpus:
     """The wish for processors that are awake, from `begin` to `end`; the kernel drops it when this process ends."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ def agent_configs(
     warm: Warm,
     *,
     address: Callable[[str], str],
-    control_room: str,
+    telemetry: str,
     quota_procs_paths: Mapping[str, tuple[str, ...]],
     debug: bool = False,
 ) -> dict[str, AgentConfig]:
@@ -27,7 +27,7 @@ def agent_configs(
         arrivals: the whole workload; a task's id is its place in it.
         warm: the sub-models' costs and input forms.
         address: a node's address on the emulated network.
-        control_room: ZeroMQ endpoint of the experiment.
+        telemetry: ZeroMQ endpoint of the experiment.
         quota_procs_paths: control group files by server, where compute is limited by quota.
         debug: agents check their state after each event.
     """
@@ -48,7 +48,7 @@ def agent_configs(
             connect_data={peer: address(peer) for peer in (*node.receivers, *answers)},
             connect_control={peer: address(peer) for peer in (*node.receivers, *coordinators) if peer != name},
             answers_from=tuple(server.name for server in scenario.servers) if node.is_device else (),
-            control_room=control_room,
+            telemetry=telemetry,
             time_scale=scenario.time_scale,
             capacity_flop_per_s=capacity_of.get(name, 0.0),
             work_flop=work_flop,

@@ -104,7 +104,7 @@ request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Requ
 answer_decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
-class Nursery(ABC):
+class AgentParent(ABC):
     """A parent process: answers requests and tells of children that have ended."""
 
     def __init__(self, connection: Connection) -> None:
@@ -222,7 +222,7 @@ class Nursery(ABC):
         return 0
 
 
-class DeviceNursery(Nursery):
+class DeviceParent(AgentParent):
     """The parent of devices, which hold the samples that they offer."""
 
     def load(self, request: LoadModel) -> None:
@@ -236,7 +236,7 @@ class DeviceNursery(Nursery):
         return make_device(config, self._samples)
 
 
-class ServerNursery(Nursery):
+class ServerParent(AgentParent):
     """The parent of servers, which hold the sub-model of their stage."""
 
     def load(self, request: LoadModel) -> Warm:
@@ -279,14 +279,14 @@ def main() -> None:
 
     def serve_servers() -> int:
         devices.close()
-        nursery = ServerNursery(servers)
-        nursery.tell(Running(os.getpid()))
-        nursery.serve()
+        parent = ServerParent(servers)
+        parent.tell(Running(os.getpid()))
+        parent.serve()
         return 0
 
     servers_pid = fork(serve_servers)
     servers.close()
-    DeviceNursery(devices).serve()
+    DeviceParent(devices).serve()
     end_child(servers_pid)  # which may be loading for a while yet; its agents end with it
 
 

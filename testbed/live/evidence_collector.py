@@ -14,7 +14,7 @@ from testbed.fidelity.report import FidelityReport, FidelityState
 from testbed.host.load import HostMeter, HostUse
 from testbed.live.stopped_processes import Standing
 from testbed.network import DelayWatch, EmulatedNetwork, MeasuredPath, NetworkError, NetworkStatistics, WatchedPath
-from testbed.run.bookkeeping import Accounts
+from testbed.run.bookkeeping import Bookkeeping
 from testbed.scenario import Event, Scenario
 
 STATE_EVERY_S = 1.0  # real time between two states
@@ -24,21 +24,21 @@ UNSTEADY_S = 2.5  # emulated time after a change in which a node's next samples 
 COUNTERS_EVERY_S = 10.0  # asking for the network's counters costs the relay a moment, or a call of tc
 
 
-class Witness:
+class EvidenceCollector:
     """Watches the network, the machine and what the agents tell, from `start` to `stop`."""
 
     def __init__(
         self,
         scenario: Scenario,
         network: EmulatedNetwork,
-        accounts: Accounts,
+        bookkeeping: Bookkeeping,
         measured: Sequence[MeasuredPath],
         agents: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """`measured` are the links before the run; `agents` gives the processes of nodes and of their parents."""
         self._scenario = scenario
         self._network = network
-        self._accounts = accounts
+        self._bookkeeping = bookkeeping
         self._measured = measured
         self._tasks = TaskTally()
         self._tasks_seen = 0
@@ -126,7 +126,7 @@ class Witness:
             agent = name in self._loads
             what = f"the agent of {name}" if agent else name
             detail = f"{what} stands still: something has stopped it"
-            self._accounts.note(EventRecord(max(0.0, now_s), name if agent else None, "process-stopped", detail))
+            self._bookkeeping.note(EventRecord(max(0.0, now_s), name if agent else None, "process-stopped", detail))
         self._look(self._watch, counters=counters)
         state = FidelityState(self.report(), self._meter.lately())
         enough_s = (time.thread_time() - began_cpu_s) / STATE_CPU_SHARE
@@ -210,8 +210,8 @@ class Witness:
         return next(capacity for from_s, capacity in reversed(self._capacities[server]) if from_s <= at_s)
 
     def _evidence(self) -> Evidence:
-        seen, accounts = self._tasks_seen, self._accounts
-        for task, service_lateness_s in zip(accounts.tasks[seen:], accounts.service_lateness_s[seen:], strict=True):
+        seen, known = self._tasks_seen, self._bookkeeping
+        for task, service_lateness_s in zip(known.tasks[seen:], known.service_lateness_s[seen:], strict=True):
             # Those that the figures of the summary are about.
             if task.delay_s is not None and task.created_s >= self._scenario.warm_up_s:
                 self._tasks.add(
@@ -219,7 +219,7 @@ class Witness:
                     service_lateness_s=service_lateness_s,
                     delay_s=task.delay_s,
                 )
-        self._tasks_seen = len(self._accounts.tasks)
+        self._tasks_seen = len(self._bookkeeping.tasks)
         return Evidence(
             time_scale=self._scenario.time_scale,
             compute=self._scenario.compute,
@@ -233,7 +233,7 @@ class Witness:
             watched=self._watched,
             network=self._counters,
             host=self._host,
-            agents_cpu_s=self._accounts.agents_cpu_s,
+            agents_cpu_s=self._bookkeeping.agents_cpu_s,
             service_time_ratio_p50=median(self._slowness) if self._slowness else None,
         )
 

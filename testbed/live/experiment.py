@@ -18,13 +18,13 @@ from testbed.host.ledger import Ledger
 from testbed.host.rootless import refuse_quota
 from testbed.live.agent_configs import agent_configs, stated_costs
 from testbed.live.agent_parents import Warm
-from testbed.live.evidence_collector import Witness
+from testbed.live.evidence_collector import EvidenceCollector
 from testbed.live.launcher import Launcher, LaunchError
 from testbed.live.running import LiveRun
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from testbed.network import EmulatedNetwork, MeasuredPath
 from testbed.record.run_directory import DECISIONS, TASKS, Recorder, sub_model_facts
-from testbed.run.bookkeeping import Accounts
+from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.interrupts import Interrupts
 from testbed.run.node_configs import timeouts
 from testbed.run.observer import RunObserver
@@ -42,9 +42,9 @@ class Experiment:
         self._observer = observer
         self._began_s = time.monotonic()
         self._setup_s: dict[str, float] = {}
-        self._accounts: Accounts | None = None
+        self._bookkeeping: Bookkeeping | None = None
         self._report: FidelityReport | None = None
-        self._witness: Witness | None = None  # once the run is over
+        self._collector: EvidenceCollector | None = None  # once the run is over
 
     def run(self) -> Outcome:
         """Run to the end. Ctrl-C ends early and keeps what was recorded.
@@ -98,13 +98,13 @@ class Experiment:
         cgroups = self._make_cgroups(warm, ledger)
         for group in cgroups.values():
             stack.callback(group.remove)
-        room = stack.enter_context(ControlRoom(ledger.directory))
+        room = stack.enter_context(Telemetry(ledger.directory))
         configs = agent_configs(
             scenario,
             plan.arrivals,
             warm,
             address=network.address,
-            control_room=room.endpoint,
+            telemetry=room.endpoint,
             quota_procs_paths={
                 server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
             },
@@ -117,19 +117,19 @@ class Experiment:
         self._lap("links")
         self._observer.phase("loading the model, forking agents")
         launcher.wait_spawned(lambda done: self._observer.progress("agents forked", done, len(configs)))
-        self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
-        measured = self._check_links(network, self._accounts)
-        witness = Witness(scenario, network, self._accounts, measured, launcher.processes)
+        self._bookkeeping = Bookkeeping(scenario, plan.arrivals, recorder, self._observer)
+        measured = self._check_links(network, self._bookkeeping)
+        collector = EvidenceCollector(scenario, network, self._bookkeeping, measured, launcher.processes)
         self._lap("model")
-        stack.callback(witness.stop)
+        stack.callback(collector.stop)
         live = LiveRun(
             scenario,
             offered=len(plan.arrivals),
             network=network,
             launcher=launcher,
             room=room,
-            accounts=self._accounts,
-            witness=witness,
+            bookkeeping=self._bookkeeping,
+            collector=collector,
             observer=self._observer,
             configs=configs,
             cgroups=cgroups,
@@ -145,7 +145,7 @@ class Experiment:
             return live.run(interrupts)
         finally:
             self._observer.phase("ending: agents stop, the network is taken down")
-            self._end(live, self._accounts, witness, launcher)
+            self._end(live, self._bookkeeping, collector, launcher)
 
     def _build_network(self, stack: ExitStack, ledger: Ledger) -> EmulatedNetwork:
         plan, scenario = self._plan, self._plan.scenario
@@ -176,7 +176,7 @@ class Experiment:
         self._observer.phase("loading the model")
         return launcher.wait_warm()
 
-    def _check_links(self, network: EmulatedNetwork, accounts: Accounts) -> Sequence[MeasuredPath]:
+    def _check_links(self, network: EmulatedNetwork, bookkeeping: Bookkeeping) -> Sequence[MeasuredPath]:
         """What the links measured before the run; told at once where it is wrong.
 
         Raises:
@@ -194,12 +194,12 @@ class Experiment:
         self._report = report
         kind: EventKind = "links-broken" if report.verdict == "broken" else "links-strained"
         for reason in report.reasons:  # none where the links hold
-            accounts.note(EventRecord(0.0, None, kind, reason))
+            bookkeeping.note(EventRecord(0.0, None, kind, reason))
         if self._plan.require_fidelity:
             refuse_broken(report)
         return measured
 
-    def _end(self, live: LiveRun, accounts: Accounts, witness: Witness, launcher: Launcher) -> None:
+    def _end(self, live: LiveRun, bookkeeping: Bookkeeping, collector: EvidenceCollector, launcher: Launcher) -> None:
         """Stop the agents, hear what they still have to tell, and close the accounts, whatever has failed."""
         live.stop()
         try:
@@ -210,18 +210,18 @@ class Experiment:
             live.note_left()
         except LaunchError as error:  # the agents' parent is gone, and the agents with it
             detail = f"{error}: what agents had still to tell is missing"
-            accounts.note(EventRecord(max(0.0, live.now_s), None, "agents-gone", detail))
+            bookkeeping.note(EventRecord(max(0.0, live.now_s), None, "agents-gone", detail))
         finally:
-            accounts.close(live.now_s)
-            self._report = witness.report()
-            self._witness = witness
+            bookkeeping.close(live.now_s)
+            self._report = collector.report()
+            self._collector = collector
 
     def _judge(self, recorder: Recorder) -> None:
         """Hold what was recorded against its expectation. What was recorded counts more: this never fails a run."""
-        plan, witness, accounts = self._plan, self._witness, self._accounts
-        if accounts is None:
+        plan, collector, bookkeeping = self._plan, self._collector, self._bookkeeping
+        if bookkeeping is None:
             return
-        if witness is None:
+        if collector is None:
             before = self._report.evidence if self._report else Evidence(time_scale=plan.scenario.time_scale)
             self._report = judge(before, Findings(trouble="the run ended before it began: there is nothing to judge"))
             return
@@ -233,18 +233,18 @@ class Experiment:
             recorder.flush()
             findings = hold_against(
                 world, recorder.path / TASKS, recorder.path / DECISIONS,
-                repeats=accounts.repeats, stalls=witness.stalls, relayed=witness.relayed,
+                repeats=bookkeeping.repeats, stalls=collector.stalls, relayed=collector.relayed,
             )  # fmt: skip
-            recorder.complete_tasks(findings.expected_s, accounts.repeats)
+            recorder.complete_tasks(findings.expected_s, bookkeeping.repeats)
             findings = replace(findings, took_s=time.monotonic() - began_s)
         except Exception as error:
             findings = Findings(trouble=f"the run could not be held against its expectation: {error!r}")
-        self._report = witness.verdict(findings)
+        self._report = collector.verdict(findings)
 
     def _summary(self) -> dict[str, object] | None:
-        if self._accounts is None:
+        if self._bookkeeping is None:
             return None
-        return self._accounts.summary(self._report.as_dict() if self._report else {}, self._setup_s)
+        return self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
 
     def _lap(self, what: str) -> None:
         """Note how long the run has taken to get here [real s]."""

@@ -24,11 +24,11 @@ from node_agent.records import (
 )
 from testbed.host.cpu_quota import CpuCgroup, QuotaGovernor
 from testbed.live.due_events import DueEvents
-from testbed.live.evidence_collector import Witness
+from testbed.live.evidence_collector import EvidenceCollector
 from testbed.live.launcher import Launcher
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from testbed.network import EmulatedNetwork
-from testbed.run.bookkeeping import Accounts
+from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.interrupts import Interrupts
 from testbed.run.observer import RunObserver
 from testbed.scenario import LinkShape, Scenario
@@ -60,9 +60,9 @@ class LiveRun:
         offered: int,
         network: EmulatedNetwork,
         launcher: Launcher,
-        room: ControlRoom,
-        accounts: Accounts,
-        witness: Witness,
+        room: Telemetry,
+        bookkeeping: Bookkeeping,
+        collector: EvidenceCollector,
         observer: RunObserver,
         configs: dict[str, AgentConfig],
         cgroups: dict[str, CpuCgroup],
@@ -74,8 +74,8 @@ class LiveRun:
         self._network = network
         self._launcher = launcher
         self._room = room
-        self._accounts = accounts
-        self._witness = witness
+        self._bookkeeping = bookkeeping
+        self._collector = collector
         self._observer = observer
         self._configs = configs
         self._governor = QuotaGovernor(
@@ -84,7 +84,7 @@ class LiveRun:
             {server: configs[server].work_flop for server in cgroups},
             {server: configs[server].capacity_flop_per_s for server in cgroups},
         )
-        self._agenda = DueEvents(scenario.events, witness.skipped)
+        self._agenda = DueEvents(scenario.events, collector.skipped)
         self._epoch_s: float | None = None
         self._ready: dict[str, tuple[str, ...]] = {}  # the agents that are ready, with the peers that did not answer
         self._ended_s: float | None = None  # when agents were told to stop
@@ -119,32 +119,32 @@ class LiveRun:
 
     def run(self, interrupts: Interrupts) -> str:
         """Until all tasks have ended; returns why it ended: completed or interrupted."""
-        self._witness.start()
+        self._collector.start()
         self._epoch_s = time.monotonic() + START_LEAD_S + START_LEAD_EACH_S * len(self._configs)
-        self._witness.begin(self._epoch_s)
+        self._collector.begin(self._epoch_s)
         try:
             for node in self._configs:
                 self._tell(node, Start(self._epoch_s))
             self._observer.started(self._scenario, self._offered)
-            self._accounts.tell_traces()
+            self._bookkeeping.tell_traces()
             self._warn_of_changes()
-            while not self._accounts.finished(self.now_s):
+            while not self._bookkeeping.finished(self.now_s):
                 if interrupts.wanted:
-                    self._accounts.stopped_s = self.now_s
+                    self._bookkeeping.stopped_s = self.now_s
                     return "interrupted"
                 time.sleep(self._patience_s())
                 self._inject_due()  # first: what has been told meanwhile may take a while
                 self._take(self._room.listen(0.0))
                 self._note_deaths()
                 self._check_network()
-                if (state := self._witness.beat(self.now_s)) is not None:
+                if (state := self._collector.beat(self.now_s)) is not None:
                     self._observer.fidelity(state)
                 self._observer.tick(self.now_s)
         except TestbedError:
-            self._accounts.stopped_s = self.now_s
+            self._bookkeeping.stopped_s = self.now_s
             raise
         finally:
-            self._witness.stop()
+            self._collector.stop()
         return "completed"
 
     def stop(self) -> None:
@@ -165,7 +165,7 @@ class LiveRun:
         for node in self._launcher.running():
             if node in self._ready:
                 detail = "it did not end when told to: its last interval is missing"
-                self._accounts.note(EventRecord(max(0.0, self.now_s), node, "agent-not-stopped", detail))
+                self._bookkeeping.note(EventRecord(max(0.0, self.now_s), node, "agent-not-stopped", detail))
 
     def _tell(self, node: str, command: Command) -> None:
         """Have an agent that is ready obey.
@@ -188,13 +188,13 @@ class LiveRun:
 
     def _take(self, records: list[Record]) -> None:
         for record in records:
-            self._accounts.take(record, self.now_s)
+            self._bookkeeping.take(record, self.now_s)
             match record:
                 case DecisionRecord():
                     self._note_speed(record)
                 case SampleRecord(node=node):
                     self._governor.observe(record)
-                    self._witness.sampled(record, work_flop=self._configs[node].work_flop)
+                    self._collector.sampled(record, work_flop=self._configs[node].work_flop)
                 case Ready(node, unreachable):
                     self._ready[node] = unreachable
                     if self._ended_s is not None:
@@ -212,7 +212,7 @@ class LiveRun:
         if not config.node.is_device:
             self._tell(node, SetCapacity(config.capacity_flop_per_s))
         self._tell(node, Start(epoch_s))
-        self._witness.came_up(node, self.now_s)
+        self._collector.came_up(node, self.now_s)
 
     def _note_speed(self, record: DecisionRecord) -> None:
         """Compare a server's measured speed with the stated one."""
@@ -220,19 +220,19 @@ class LiveRun:
         if not record.service_rate_per_s:
             return
         ratio = config.capacity_flop_per_s / config.work_flop / record.service_rate_per_s
-        self._witness.decided(ratio)
+        self._collector.decided(ratio)
 
     def _inject_due(self) -> None:
         enough_s = time.monotonic() + INJECT_S
         while time.monotonic() < enough_s and (event := self._agenda.take(self.now_s)) is not None:
             event.apply(self)
-            self._witness.injected(event, self.now_s)
-            self._accounts.injected(event, self.now_s)
+            self._collector.injected(event, self.now_s)
+            self._bookkeeping.injected(event, self.now_s)
 
     def _warn_of_changes(self) -> None:
         warning = too_many_changes(self._scenario)
         if warning is not None:
-            self._accounts.note(EventRecord(0.0, None, "too-lively", warning))
+            self._bookkeeping.note(EventRecord(0.0, None, "too-lively", warning))
 
     # What events do: see `ChangingRun`.
 
@@ -245,15 +245,15 @@ class LiveRun:
         self._governor.set_capacity(server, capacity_flop_per_s, self.now_s)
         changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity_flop_per_s)
         self._configs[server] = changed
-        self._witness.capacity_changed(server, self.now_s, capacity_flop_per_s)
+        self._collector.capacity_changed(server, self.now_s, capacity_flop_per_s)
         if server in self._ready:
             self._tell(server, SetCapacity(capacity_flop_per_s))
 
     def switch(self, node: str, *, up: bool) -> None:
         """What an agent that is killed had told counts."""
-        down = self._accounts.is_down(node)
+        down = self._bookkeeping.is_down(node)
         if up and down:
-            self._accounts.came_up(node)
+            self._bookkeeping.came_up(node)
             config = msgspec.structs.replace(
                 self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._room.life(node)
             )
@@ -263,14 +263,14 @@ class LiveRun:
             self._room.renew(node)  # should it have got ready just now, that is not said of the next one
             self._ready.pop(node, None)
             self._take(self._room.listen(0.0))
-            self._accounts.went_down(node, self.now_s)
-            self._witness.went_down(node)
+            self._bookkeeping.went_down(node, self.now_s)
+            self._collector.went_down(node)
 
     def _note_deaths(self) -> None:
         for notice in self._launcher.ended():
             why = self._launcher.why()
             how = f"by {signal.Signals(-notice.status).name}" if notice.status < 0 else f"with status {notice.status}"
-            self._accounts.note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"{how} {why}".strip()))
+            self._bookkeeping.note(EventRecord(max(0.0, self.now_s), notice.node, "agent-died", f"{how} {why}".strip()))
             raise RunFailed(f"the agent of {notice.node} ended unexpectedly, {how}", hint=self._launcher.where())
 
     def _check_network(self) -> None:

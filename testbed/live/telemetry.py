@@ -16,7 +16,7 @@ from node_agent.records import Command, EventRecord, Ready, Record, record_decod
 QUEUED_BATCHES = 100_000
 
 
-class ControlRoom:
+class Telemetry:
     """The experiment's end; agents connect to `endpoint` under their names. A context manager."""
 
     def __init__(self, directory: Path) -> None:
@@ -30,7 +30,7 @@ class ControlRoom:
         self._socket.setsockopt(zmq.RCVHWM, QUEUED_BATCHES)
         self._socket.bind(self.endpoint)
 
-    def __enter__(self) -> "ControlRoom":
+    def __enter__(self) -> "Telemetry":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from node_agent.errors import EnvironmentLacking
-from testbed.host.idle_cpus import Wakefulness
+from testbed.host.idle_cpus import AwakeCpus
 from testbed.host.ledger import Ledger
 from testbed.network.commands import NetworkError, queue_places, run, run_batches
 from testbed.network.delays.backend import DelayBackend, NetworkStatistics
@@ -56,7 +56,7 @@ class EmulatedNetwork:
         self._kernel: dict[str, KernelLinks] = {}  # by the name of a node or switch
         self.measured: list[MeasuredPath] = []  # by `start`
         self._lock = threading.Lock()
-        self.wakefulness = Wakefulness()
+        self.awake_cpus = AwakeCpus()
 
     def __enter__(self) -> Self:
         try:
@@ -87,7 +87,7 @@ class EmulatedNetwork:
         if self.net is not None:
             raise NetworkError("the network has been started already")
         self._raise_descriptor_limit()
-        self.wakefulness.begin()
+        self.awake_cpus.begin()
         self._delay = choose_backend(self._choice)
         self._make_nodes(progress)
         self._make_links(progress)
@@ -95,7 +95,7 @@ class EmulatedNetwork:
 
     def stop(self) -> None:
         """End everything; may be called twice, and after a start that failed half-way."""
-        self.wakefulness.end()
+        self.awake_cpus.end()
         if self._delay is not None:
             self._delay.stop()
         while self._kernel:

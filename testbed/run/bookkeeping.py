@@ -25,7 +25,7 @@ from testbed.trace.workload import Arrival
 STILL_S = 30.0  # without any end of a task
 
 
-class Accounts:
+class Bookkeeping:
     """Every offered task ends here exactly once; recorder and observer hear of all that is told."""
 
     def __init__(

@@ -1,1 +1,1 @@
-"""A run in virtual time, part by part: the agenda, the links, and the driver of a node's state machine."""
+"""A run in virtual time: the simulator, its nodes and links, and what their sub-models answer."""

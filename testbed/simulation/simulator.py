@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from node_agent.records import Ready, Record, TaskRecord
 from testbed.record.run_directory import Recorder, sub_model_facts
-from testbed.run.bookkeeping import Accounts
+from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.interrupts import Interrupts
 from testbed.run.node_configs import node_configs, tensor_forms
 from testbed.run.observer import RunObserver, SilentObserver
@@ -47,7 +47,7 @@ class Simulation:
         self._plan = plan
         self._observer = observer
         self._service_time = service_time
-        self._accounts: Accounts | None = None
+        self._bookkeeping: Bookkeeping | None = None
         self._agenda = Calendar()
 
     def run(self) -> Outcome:
@@ -89,14 +89,14 @@ class Simulation:
                 reason = f"failed: {error or type(error).__name__}"
                 raise
             finally:
-                if self._accounts is not None:
+                if self._bookkeeping is not None:
                     fidelity = {
                         "simulated": True,
                         "network_backend": "simulated",
                         "actions": self._agenda.entered,
                         "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
                     }
-                    summary = self._accounts.summary(fidelity, {})
+                    summary = self._bookkeeping.summary(fidelity, {})
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
                 plan.release()
@@ -117,26 +117,26 @@ class Simulation:
             backends={"network": "simulated", "compute": "simulated"},
             sub_models=sub_model_facts(profiles),
         )
-        accounts = self._accounts = Accounts(scenario, plan.arrivals, recorder, self._observer)
-        course = SimulatedRun(plan, self._agenda, accounts, self._service_time, stories=self._stories)
+        bookkeeping = self._bookkeeping = Bookkeeping(scenario, plan.arrivals, recorder, self._observer)
+        course = SimulatedRun(plan, self._agenda, bookkeeping, self._service_time, stories=self._stories)
         with _without_collections():
             course.measure_links()
             self._observer.started(scenario, len(plan.arrivals))
-            accounts.tell_traces()
+            bookkeeping.tell_traces()
             course.start()
             try:
-                completed = self._pass_time(course, accounts, interrupts)
+                completed = self._pass_time(course, bookkeeping, interrupts)
                 course.end()
             finally:
-                accounts.close(self._agenda.now_s)
+                bookkeeping.close(self._agenda.now_s)
         return "completed" if completed else "interrupted"
 
-    def _pass_time(self, course: "SimulatedRun", accounts: Accounts, interrupts: Interrupts) -> bool:
+    def _pass_time(self, course: "SimulatedRun", bookkeeping: Bookkeeping, interrupts: Interrupts) -> bool:
         """Until all tasks have ended; False if Ctrl-C came first."""
         told_s = time.monotonic()
-        while not accounts.finished(self._agenda.now_s):
+        while not bookkeeping.finished(self._agenda.now_s):
             if interrupts.wanted:
-                accounts.stopped_s = self._agenda.now_s
+                bookkeeping.stopped_s = self._agenda.now_s
                 return False
             self._agenda.run(self._agenda.now_s + LOOK_EVERY_S, ACTIONS_AT_ONCE)
             if self._plan.debug:
@@ -151,13 +151,13 @@ class SimulatedRun:
     """The course of one run: the nodes, the workload and the events of a plan, put into the agenda."""
 
     def __init__(
-        self, plan: Plan, agenda: Calendar, accounts: Accounts, service_time: ServiceTime, *, stories: bool
+        self, plan: Plan, agenda: Calendar, bookkeeping: Bookkeeping, service_time: ServiceTime, *, stories: bool
     ) -> None:
         scenario = plan.scenario
         self._scenario = scenario
         self._arrivals = plan.arrivals
         self._agenda = agenda
-        self._accounts = accounts
+        self._bookkeeping = bookkeeping
         self._started = False
         self._unready = set(scenario.node_names)
         cut, activation = scenario.model.cut, scenario.model.activation
@@ -225,8 +225,8 @@ class SimulatedRun:
             else:
                 self._unready.discard(record.node)
             return
-        self._accounts.take(record, now_s)
-        if isinstance(record, TaskRecord) and self._accounts.finished(now_s):
+        self._bookkeeping.take(record, now_s)
+        if isinstance(record, TaskRecord) and self._bookkeeping.finished(now_s):
             self._agenda.stop()
 
     def _start_node(self, ready: tuple[str, int]) -> None:
@@ -243,7 +243,7 @@ class SimulatedRun:
 
     def _inject(self, event: Event) -> None:
         event.apply(self)
-        self._accounts.injected(event, self._agenda.now_s)
+        self._bookkeeping.injected(event, self._agenda.now_s)
 
     # What events do: see `ChangingRun`.
 
@@ -261,12 +261,12 @@ class SimulatedRun:
         """A node that goes down loses all it holds."""
         switched = self.nodes[node]
         if up and not switched.up:
-            self._accounts.came_up(node)
+            self._bookkeeping.came_up(node)
             switched.switch_on()
             switched.measure_links()
         elif not up and switched.up:
             switched.go_down()
-            self._accounts.went_down(node, self._agenda.now_s)
+            self._bookkeeping.went_down(node, self._agenda.now_s)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def pss_mib(pid: int) -> float:
 
 
 def agent_pids() -> list[int]:
-    """The processes of all agents that this process has started: those of a nursery that have no children."""
+    """The processes of all agents that this process has started: those of a parent that have no children."""
     return [pid for pid, is_agent in _nursed("self") if is_agent]
 
 

@@ -24,7 +24,7 @@ from node_agent.process.transport import Transport
 from node_agent.records import Ready, Start, Stop
 from node_agent.wire import Ack, Message, Probe, ProbeAck, Result, Task, Tensor, decode, encode
 from testbed.live.agent_configs import agent_configs, stated_costs
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from testbed.topology import resolve_text
 from tests.bench.table import POSITIVE, Row, main, row
 from tests.node_agent.process.addresses import fresh_address
@@ -189,9 +189,9 @@ def saturated_server(stage: int) -> Iterator[Neighbours]:
     warm = stated_costs(load_bundle("glyphs"), scenario.model)
     addresses = {name: fresh_address() for name in scenario.node_names}
     spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder, ControlRoom(Path(folder)) as room:
+    with tempfile.TemporaryDirectory() as folder, Telemetry(Path(folder)) as room:
         configs = agent_configs(
-            scenario, [], warm, address=addresses.__getitem__, control_room=room.endpoint, quota_procs_paths={}
+            scenario, [], warm, address=addresses.__getitem__, telemetry=room.endpoint, quota_procs_paths={}
         )
         neighbours = Neighbours(configs, stage, _tensors(stage, 200))
         agent = spawn.Process(target=_serve, args=(configs[server], stage))

@@ -29,7 +29,7 @@ from testbed.host.ledger import Ledger
 from testbed.live.agent_configs import agent_configs
 from testbed.live.agent_parents import Warm
 from testbed.live.launcher import Launcher
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from testbed.scenario import ModelChoice, Scenario
 from testbed.topology import resolve_text
 from testbed.trace.workload import Arrival
@@ -103,14 +103,14 @@ def serve(rate_per_s: float, duration_s: float) -> Served:
             launcher.begin(ModelChoice("glyphs", CUT, "float16"), measure_cpu=False)
             warm = launcher.wait_warm()
             scenario = resolve_text(topology(rate_per_s, [profile.flop for profile in warm.profiles]))
-            with ControlRoom(ledger.directory) as room:
+            with Telemetry(ledger.directory) as room:
                 return _run(scenario, warm, launcher, room, rate_per_s, duration_s)
         finally:
             launcher.stop()
 
 
 def _run(
-    scenario: Scenario, warm: Warm, launcher: Launcher, room: ControlRoom, rate_per_s: float, duration_s: float
+    scenario: Scenario, warm: Warm, launcher: Launcher, room: Telemetry, rate_per_s: float, duration_s: float
 ) -> Served:
     devices = [device.name for device in scenario.devices]
     chance = np.random.default_rng(1)
@@ -118,7 +118,7 @@ def _run(
     arrivals = [Arrival(at_s, devices[n % len(devices)], n % 1000) for n, at_s in enumerate(times_s)]
     addresses = {name: f"127.9.{n // 250}.{n % 250 + 1}" for n, name in enumerate(scenario.node_names)}
     configs = agent_configs(
-        scenario, arrivals, warm, address=addresses.__getitem__, control_room=room.endpoint, quota_procs_paths={}
+        scenario, arrivals, warm, address=addresses.__getitem__, telemetry=room.endpoint, quota_procs_paths={}
     )
     launcher.spawn([(config, OWN_NAMESPACE) for config in configs.values()])
     records: list[Record] = []

@@ -176,11 +176,11 @@ def _idle(bed: Bed) -> Iterator[Row]:
 
 
 def _asleep(bed: Bed) -> Iterator[Row]:
-    bed.network.wakefulness.end()
+    bed.network.awake_cpus.end()
     try:
         yield from list(_delay_rows(bed, "idle, processors may sleep", None, None))
     finally:
-        bed.network.wakefulness.begin()
+        bed.network.awake_cpus.begin()
 
 
 def _busy(bed: Bed) -> Iterator[Row]:

@@ -52,7 +52,7 @@ def findings_of(
     known = plan(folder / "known", text, seed=seed)
     simulation = Simulation(plan(folder, text + hidden, seed=seed), SilentObserver(), service_time=service_time)
     outcome = simulation.run()
-    out, repeats = outcome.run_directory, simulation._accounts.repeats
+    out, repeats = outcome.run_directory, simulation._bookkeeping.repeats
     world = exact_world(known.scenario) if hidden else world_of(out)
     known.release()
     findings = hold_against(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.host import idle_cpus
-from testbed.host.idle_cpus import LATENCY_FILE, Wakefulness
+from testbed.host.idle_cpus import LATENCY_FILE, AwakeCpus
 
 pytestmark = pytest.mark.timing
 
@@ -33,7 +33,7 @@ def holders() -> set[int]:
 def test_processors_stay_awake_until_the_end():
     if not LATENCY_FILE.exists():
         pytest.skip("this kernel has no power management of processors")
-    wish = Wakefulness()
+    wish = AwakeCpus()
     assert wish.begin()
     assert wish.begin()
     assert tolerated_us() == 0
@@ -47,6 +47,6 @@ def test_processors_stay_awake_until_the_end():
 
 def test_where_it_is_not_to_be_had_all_stays_as_it_is(monkeypatch, tmp_path):
     monkeypatch.setattr(idle_cpus, "LATENCY_FILE", tmp_path / "nowhere" / "latency")
-    wish = Wakefulness()
+    wish = AwakeCpus()
     assert not wish.begin()
     wish.end()

@@ -15,7 +15,7 @@ from node_agent.process.punctual import Priority
 from node_agent.process.transport import Transport
 from node_agent.records import Stop
 from node_agent.wire import Tensor, decode, encode
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from tests.node_agent.process.addresses import fresh_address
 from tests.node_agent.small import node_config, samples_of
 from tests.node_agent.virtual import synthetic_table
@@ -61,10 +61,10 @@ class Peer:
 
 
 class Stage:
-    """One agent, its control room, and whoever else is on stage."""
+    """One agent, its telemetry, and whoever else is on stage."""
 
     def __init__(self, directory):
-        self.room = ControlRoom(directory)
+        self.room = Telemetry(directory)
         self.records = []
         self._threads = {}
         self._peers = []
@@ -101,7 +101,7 @@ class Stage:
             connect_data=connect,
             connect_control=connect,
             answers_from=(),
-            control_room=self.room.endpoint,
+            telemetry=self.room.endpoint,
             time_scale=time_scale,
             capacity_flop_per_s=1e9,
             work_flop=work_flop,

@@ -1,6 +1,6 @@
 """Real agents over real sockets: a whole line of three with the shipped model, and single ones among hand-played peers.
 
-The agents run in threads, on loopback addresses of their own, and speak to a real control room.
+The agents run in threads, on loopback addresses of their own, and speak to real telemetry.
 """
 
 import statistics
@@ -20,7 +20,7 @@ from node_agent.records import EventRecord, Ready, SampleRecord, SetCapacity, St
 from node_agent.wire import Ack, Offer, Probe, ProbeAck, Report, Result, Task, Tensor, TensorForm, encode
 from testbed.live.agent_configs import agent_configs
 from testbed.live.agent_parents import Warm
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from testbed.scenario import Scenario
 from testbed.topology import resolve_text
 from testbed.trace import workload
@@ -85,9 +85,9 @@ def played(tmp_path_factory) -> Played:
     arrivals = [workload.Arrival(time_s, "cam", 7 * n) for n, time_s in enumerate(times_s)]
     addresses = {name: fresh_address() for name in scenario.node_names}
     table = synthetic_table(2)
-    with ControlRoom(tmp_path_factory.mktemp("room")) as room:
+    with Telemetry(tmp_path_factory.mktemp("room")) as room:
         configs = agent_configs(
-            scenario, arrivals, warm, address=addresses.__getitem__, control_room=room.endpoint, quota_procs_paths={}
+            scenario, arrivals, warm, address=addresses.__getitem__, telemetry=room.endpoint, quota_procs_paths={}
         )
         agents = {
             "cam": make_device(configs["cam"], bundle.evaluation),

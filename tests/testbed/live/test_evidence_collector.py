@@ -1,4 +1,4 @@
-"""What the witness makes of what nodes tell; whole runs are in test_experiment.py."""
+"""What the collector makes of what nodes tell; whole runs are in test_experiment.py."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ import pytest
 from node_agent.records import TaskRecord
 from node_agent.wire import Hop
 from testbed.host.ledger import Ledger
-from testbed.live.evidence_collector import UNSTEADY_S, Witness, since
+from testbed.live.evidence_collector import UNSTEADY_S, EvidenceCollector, since
 from testbed.network import EmulatedNetwork, LinkStatistics, NetworkStatistics
 from testbed.record.run_directory import Recorder
-from testbed.run.bookkeeping import Accounts
+from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.observer import SilentObserver
 from testbed.scenario import LinkShape
 from testbed.topology import load_topology
@@ -26,15 +26,15 @@ ARRIVALS = [Arrival(time_s, "cam-1", 0) for time_s in (1.0, 2.0, 3.0)]
 
 @pytest.fixture
 def told(tmp_path):
-    """A witness of a run that never starts (its network is only planned), and the run's accounts."""
+    """The collector of a run that never starts (its network is only planned), and its bookkeeping."""
     file = tmp_path / "topology.yaml"
     file.write_text(small.SMALL)  # its warm-up is 2 s
     scenario = load_topology(file).resolve()
     recorder = Recorder(tmp_path, topology_text="", arrivals=ARRIVALS, labels=[7])
-    accounts = Accounts(scenario, ARRIVALS, recorder, SilentObserver())
-    with Ledger("witness-test") as ledger:
-        network = EmulatedNetwork(scenario, run_id="witness-test", ledger=ledger)
-        yield Witness(scenario, network, accounts, ()), accounts
+    bookkeeping = Bookkeeping(scenario, ARRIVALS, recorder, SilentObserver())
+    with Ledger("collector-test") as ledger:
+        network = EmulatedNetwork(scenario, run_id="collector-test", ledger=ledger)
+        yield EvidenceCollector(scenario, network, bookkeeping, ()), bookkeeping
     recorder.finish(None, "completed")
 
 
@@ -49,25 +49,25 @@ def done(task_id: int, *, delay_s: float = 0.1, lateness_s: float = 0.0, late_s:
 
 
 def test_tasks_of_the_warm_up_do_not_count_and_none_counts_twice(told):
-    witness, accounts = told
-    accounts.take(done(0, late_s=(0.5,)), 1.1)
-    accounts.take(done(1, late_s=(0.001, 0.002), lateness_s=0.001), 2.1)
-    assert witness.report().evidence.tasks.completed == 1
-    accounts.take(done(2), 3.1)
-    tasks = witness.report().evidence.tasks
+    collector, bookkeeping = told
+    bookkeeping.take(done(0, late_s=(0.5,)), 1.1)
+    bookkeeping.take(done(1, late_s=(0.001, 0.002), lateness_s=0.001), 2.1)
+    assert collector.report().evidence.tasks.completed == 1
+    bookkeeping.take(done(2), 3.1)
+    tasks = collector.report().evidence.tasks
     assert (tasks.completed, tasks.touched) == (2, 1)
     assert tasks.added_s == pytest.approx(0.004)
     assert tasks.replay_lateness_s == [0.001, 0.0]
 
 
 def test_what_servers_tell_adds_up(told):
-    witness, _ = told
+    collector, _ = told
     record = sample("near-1", 1, served=5, busy_s=0.30, compute_cpu_s=0.02, deadlines=10, late_timers=1,
                     worst_timer_s=0.003, overruns=2)  # fmt: skip
     for at_s in (1.0, 2.0):
-        witness.sampled(msgspec.structs.replace(record, time_s=at_s), work_flop=25e6)
-    witness.sampled(sample("cam-1", 0, deadlines=7, late_timers=2, worst_timer_s=0.01, busy_s=0.0), work_flop=0.0)
-    evidence = witness.report().evidence
+        collector.sampled(msgspec.structs.replace(record, time_s=at_s), work_flop=25e6)
+    collector.sampled(sample("cam-1", 0, deadlines=7, late_timers=2, worst_timer_s=0.01, busy_s=0.0), work_flop=0.0)
+    evidence = collector.report().evidence
     near = evidence.servers["near-1"]
     assert (near.served, near.overruns, near.stated_flop_per_s) == (10, 4, pytest.approx(0.5e9))
     assert near.served_flop_per_s == pytest.approx(10 * 25e6 / 0.6)
@@ -76,59 +76,59 @@ def test_what_servers_tell_adds_up(told):
 
 
 def test_speed_is_not_judged_around_a_change_of_capacity(told):
-    witness, _ = told
-    witness.capacity_changed("near-1", 4.2, 1e9)
+    collector, _ = told
+    collector.capacity_changed("near-1", 4.2, 1e9)
     for at_s in (4.0, 5.0, 6.0, 4.2 + UNSTEADY_S + 0.1):
-        witness.sampled(sample("near-1", 1, at_s, served=1, busy_s=0.1, deadlines=1), work_flop=1e8)
-    near = witness.report().evidence.servers["near-1"]
+        collector.sampled(sample("near-1", 1, at_s, served=1, busy_s=0.1, deadlines=1), work_flop=1e8)
+    near = collector.report().evidence.servers["near-1"]
     assert (near.served, near.deadlines) == (2, 4)
 
 
 def test_work_is_due_by_the_capacity_of_the_time_it_was_done_at(told):
     """Also where the sample is read after later changes."""
-    witness, _ = told
-    witness.capacity_changed("near-1", 4.0, 1e9)
-    witness.capacity_changed("near-1", 8.0, 0.25e9)
+    collector, _ = told
+    collector.capacity_changed("near-1", 4.0, 1e9)
+    collector.capacity_changed("near-1", 8.0, 0.25e9)
     for at_s, due_s in ((3.9, 0.2), (7.9, 0.1), (11.0, 0.4)):  # stated at first: 0.5 GFLOP/s
-        before_s = witness.report().evidence.servers["near-1"].due_s
-        witness.sampled(sample("near-1", 1, at_s, served=1, busy_s=due_s), work_flop=1e8)
-        assert witness.report().evidence.servers["near-1"].due_s - before_s == pytest.approx(due_s)
+        before_s = collector.report().evidence.servers["near-1"].due_s
+        collector.sampled(sample("near-1", 1, at_s, served=1, busy_s=due_s), work_flop=1e8)
+        assert collector.report().evidence.servers["near-1"].due_s - before_s == pytest.approx(due_s)
 
 
-def silences(witness) -> dict[str, float]:
-    return {node: silence_s for node, silence_s in witness.report().evidence.silences_s.items() if silence_s}
+def silences(collector) -> dict[str, float]:
+    return {node: silence_s for node, silence_s in collector.report().evidence.silences_s.items() if silence_s}
 
 
 def test_silence_is_what_lies_between_samples_of_a_node_that_is_up(told):
-    witness, _ = told
-    witness.came_up("near-1", 1.0)
+    collector, _ = told
+    collector.came_up("near-1", 1.0)
     for at_s in (2.0, 3.1, 7.6, 8.0):
-        witness.sampled(sample("near-1", 1, at_s), work_flop=1e8)
-    assert silences(witness) == {"near-1": pytest.approx(4.5)}
-    witness.went_down("near-1")
-    witness.sampled(sample("near-1", 1, 8.1), work_flop=1e8)  # what it had told before
-    witness.came_up("near-1", 20.0)
-    witness.sampled(sample("near-1", 1, 21.0), work_flop=1e8)
-    assert silences(witness) == {"near-1": pytest.approx(4.5)}
+        collector.sampled(sample("near-1", 1, at_s), work_flop=1e8)
+    assert silences(collector) == {"near-1": pytest.approx(4.5)}
+    collector.went_down("near-1")
+    collector.sampled(sample("near-1", 1, 8.1), work_flop=1e8)  # what it had told before
+    collector.came_up("near-1", 20.0)
+    collector.sampled(sample("near-1", 1, 21.0), work_flop=1e8)
+    assert silences(collector) == {"near-1": pytest.approx(4.5)}
 
 
 def test_changes_are_counted_with_their_lateness(told):
-    witness, _ = told
+    collector, _ = told
     shape = LinkShape(20.0, 0.010)
     for late_s in (0.001, 0.002, 0.2):
-        witness.injected(LinkChange(5.0, ("cam-1", "near-1"), shape, traced=True), 5.0 + late_s)
-    witness.injected(RateChange(5.0, "cam-1", 3.0), 9.0)  # nothing is done for it
-    witness.skipped()
-    changes = witness.report().evidence.changes
+        collector.injected(LinkChange(5.0, ("cam-1", "near-1"), shape, traced=True), 5.0 + late_s)
+    collector.injected(RateChange(5.0, "cam-1", 3.0), 9.0)  # nothing is done for it
+    collector.skipped()
+    changes = collector.report().evidence.changes
     assert (changes.injected, changes.skipped) == (3, 1)
     assert changes.worst_s == pytest.approx(0.2)
 
 
-def test_a_witness_that_has_not_started_tells_nothing_and_may_be_stopped(told):
-    witness, _ = told
-    assert witness.beat(1.0) is None
-    witness.stop()
-    assert witness.report().verdict == "held"
+def test_a_collector_that_has_not_started_tells_nothing_and_may_be_stopped(told):
+    collector, _ = told
+    assert collector.beat(1.0) is None
+    collector.stop()
+    assert collector.report().verdict == "held"
 
 
 def test_counters_are_those_of_the_run():

@@ -14,7 +14,7 @@ from node_agent.records import Ready
 from testbed.host.ledger import Ledger
 from testbed.live.agent_configs import agent_configs, stated_costs
 from testbed.live.launcher import Launcher, LaunchError
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from testbed.scenario import ModelChoice
 from testbed.topology import resolve_text
 from tests.node_agent.process.addresses import fresh_address
@@ -44,7 +44,7 @@ def configs_of(scenario, room):
     addresses = {name: fresh_address() for name in scenario.node_names}
     configs = agent_configs(
         scenario, [], stated_costs(load_bundle("glyphs"), scenario.model), address=addresses.__getitem__,
-        control_room=room.endpoint, quota_procs_paths={},
+        telemetry=room.endpoint, quota_procs_paths={},
     )  # fmt: skip
     return [(config, OWN_NAMESPACE) for config in configs.values()]
 
@@ -53,7 +53,7 @@ def configs_of(scenario, room):
 def begun(launcher, folder, scenario):
     """The launcher has begun: where its agents tell of themselves, and one configuration a node."""
     launcher.begin(scenario.model, measure_cpu=False)
-    with ControlRoom(folder) as room:
+    with Telemetry(folder) as room:
         yield room, configs_of(scenario, room)
 
 

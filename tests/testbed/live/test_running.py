@@ -1,4 +1,4 @@
-"""What agents are told during a run, with a real control room and sockets in the agents' place; no network is built.
+"""What agents are told during a run, with real telemetry and sockets in the agents' place; no network is built.
 
 Whole runs are in test_experiment.py.
 """
@@ -14,13 +14,13 @@ from node_agent.records import EventRecord, Ready, SetCapacity, Start, Stop, com
 from testbed.host.ledger import Ledger
 from testbed.live import running as live_module
 from testbed.live.agent_configs import agent_configs, stated_costs
-from testbed.live.evidence_collector import Witness
+from testbed.live.evidence_collector import EvidenceCollector
 from testbed.live.launcher import Launcher
 from testbed.live.running import LiveRun, RunFailed
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 from testbed.network import EmulatedNetwork
 from testbed.record.run_directory import EVENTS, Recorder
-from testbed.run.bookkeeping import Accounts
+from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.observer import SilentObserver
 from testbed.topology import resolve_text
 from testbed.topology.event_kinds.node_state import NodeChange
@@ -35,7 +35,7 @@ class Played:
 
     def __init__(self, tmp_path, ledger, monkeypatch):
         scenario = resolve_text(small.SMALL)
-        self.path, self.room, self.context = tmp_path, ControlRoom(tmp_path), zmq.Context()
+        self.path, self.room, self.context = tmp_path, Telemetry(tmp_path), zmq.Context()
         self.recorder = Recorder(tmp_path, topology_text="", arrivals=[], labels=[])
         self.launcher = Launcher(ledger, tmp_path / "agents.log")
         self.launcher.log_path.touch()
@@ -43,14 +43,15 @@ class Played:
         monkeypatch.setattr(self.launcher, "spawn", lambda agents: self.spawned.extend(config for config, _ in agents))
         network = EmulatedNetwork(scenario, run_id=ledger.run_id, ledger=ledger)
         monkeypatch.setattr(network, "namespace_path", lambda node: f"/nowhere/{node}")
-        accounts = Accounts(scenario, [], self.recorder, SilentObserver())
+        bookkeeping = Bookkeeping(scenario, [], self.recorder, SilentObserver())
         configs = agent_configs(
             scenario, [], stated_costs(load_bundle("glyphs"), scenario.model), address=lambda _node: "127.0.0.1",
-            control_room=self.room.endpoint, quota_procs_paths={},
+            telemetry=self.room.endpoint, quota_procs_paths={},
         )  # fmt: skip
         self.live = LiveRun(
-            scenario, offered=0, network=network, launcher=self.launcher, room=self.room, accounts=accounts,
-            witness=Witness(scenario, network, accounts, ()), observer=SilentObserver(), configs=configs, cgroups={},
+            scenario, offered=0, network=network, launcher=self.launcher, room=self.room, bookkeeping=bookkeeping,
+            collector=EvidenceCollector(scenario, network, bookkeeping, ()), observer=SilentObserver(),
+            configs=configs, cgroups={},
             quota=lambda _server, _capacity: 1.0,
         )  # fmt: skip
         self.live._epoch_s = time.monotonic()

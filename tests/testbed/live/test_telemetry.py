@@ -1,4 +1,4 @@
-"""The control room, with real sockets in the agents' place."""
+"""Telemetry, with real sockets in the agents' place."""
 
 import time
 
@@ -16,14 +16,14 @@ from node_agent.records import (
     command_decoder,
     record_encoder,
 )
-from testbed.live.telemetry import ControlRoom
+from testbed.live.telemetry import Telemetry
 
 pytestmark = pytest.mark.timing
 
 
 @pytest.fixture
 def room(tmp_path):
-    with ControlRoom(tmp_path) as made:
+    with Telemetry(tmp_path) as made:
         yield made
 
 

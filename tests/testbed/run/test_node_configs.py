@@ -65,7 +65,7 @@ def configs():
         ARRIVALS,
         WARM,
         address=lambda name: f"address of {name}",
-        control_room="ipc://room",
+        telemetry="ipc://room",
         quota_procs_paths={"core": ("/cgroup/core",)},
     )
 
@@ -75,7 +75,7 @@ def test_every_node_is_told_once(configs):
     for name, config in configs.items():
         assert config.node.name == name
         assert config.address == f"address of {name}"
-        assert (config.control_room, config.time_scale, config.activation) == ("ipc://room", 3.0, "float16")
+        assert (config.telemetry, config.time_scale, config.activation) == ("ipc://room", 3.0, "float16")
         assert (config.node.policy, config.node.parameters) == ("dto-ee", {"threshold": 0.7, "most_rounds": 9})
         assert (config.node.theta_s, config.node.seed, config.node.slot_s, config.node.stages) == (4.0, 17, 2.0, 3)
 

@@ -1,0 +1,56 @@
+"""What docs/ says of the code is there: every file it names, and every name that it says a file holds."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+# `path/to/file.py`: `name`, `name`
+HOLDS = re.compile(r"`([\w/]+\.py)`(?::\s((?:`\w+`(?:,\s+| and )?)+))?")
+
+
+def names_in(path: Path) -> set[str]:
+    """The functions, classes and constants that a module defines."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return found
+
+
+def claims(text: str) -> list[tuple[str, str | None]]:
+    """What a page claims: files, and names that they hold."""
+    found: list[tuple[str, str | None]] = []
+    for path, names in HOLDS.findall(text):
+        found.append((path, None))
+        found += [(path, name) for name in re.findall(r"`(\w+)`", names)]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page):
+    text = page.read_text()
+    found = claims(text)
+    assert found
+    for folder in re.findall(r"`([a-z_]+(?:/[a-z_]+)*/)`", text):
+        assert (ROOT / folder).is_dir() or any(ROOT.glob(f"*/*/{folder}")), f"{page.name} names {folder}"
+    for path, name in found:
+        assert (ROOT / path).is_file(), f"{page.name} names {path}"
+        assert name is None or name in names_in(ROOT / path), f"{page.name}: {path} has no {name}"
+
+
+def test_a_wrong_claim_would_be_noticed():
+    text = "(`node_agent/dtoee/queueing.py`: `queue_cost`,\n`no_such`) and `testbed/gone.py`"
+    assert claims(text) == [
+        ("node_agent/dtoee/queueing.py", None), ("node_agent/dtoee/queueing.py", "queue_cost"),
+        ("node_agent/dtoee/queueing.py", "no_such"), ("testbed/gone.py", None),
+    ]  # fmt: skip
+    assert "no_such" not in names_in(ROOT / "node_agent/dtoee/queueing.py")
+    assert not (ROOT / "testbed/gone.py").exists()
