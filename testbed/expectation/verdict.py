@@ -1,6 +1,6 @@
 """The verdict on a finished run: the delays of its tasks against those that an exact machine would have given them.
 
-While a run goes on, `fidelity.assess` judges it by signs: lateness of frames and timers, lost probes, silent processes.
+While a run goes on, `fidelity.assessment` judges it by signs: late frames and timers, lost probes, silent processes.
 When it is over, what it came to is known: every task is held against its expectation (`testbed.expectation`), and only
 what shows in the tasks' delays, or in what decisions were made of, counts. The signs then help to say why.
 
