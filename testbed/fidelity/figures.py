@@ -10,7 +10,7 @@ from testbed.network import LinkStatistics, MeasuredPath, NetworkStatistics, Wat
 
 
 def figures_of(evidence: Evidence) -> dict[str, object]:
-    """All of it; None where something is not known, so that every number is finite."""
+    """All figures of the evidence; None where one is not known or not finite."""
     tasks, scale = evidence.tasks, evidence.time_scale
     figures = {
         **_network(evidence.network, scale),
