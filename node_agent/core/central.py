@@ -1,4 +1,4 @@
-"""Central planning: one node, the coordinator, collects every node's state, plans for all, and tells each its part.
+"""Central planning: one node, the coordinator, collects every node's state, plans for all, and assigns each its row.
 
 Only policies that are `central` use it (`CentralPolicy`). Once a slot every node tells the coordinator its rate and its
 links as it measures them. The coordinator hands the whole to its planner, which runs beside the node's own work and
@@ -19,7 +19,7 @@ COLLECT_PATIENCE = 4.0  # rounds' worth of waiting for the states of a slot
 
 
 class Member:
-    """Every node's side: tells its state, does as it is told."""
+    """Every node's side: reports its state and follows its assignment."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._coordinator = config.coordinator
@@ -46,7 +46,7 @@ class Member:
 
 
 class Coordinator:
-    """The coordinator's side: collects, has the planner plan, tells."""
+    """The coordinator's side: collects states, starts the planner, sends assignments."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._config = config

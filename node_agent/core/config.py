@@ -20,7 +20,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
-    """One node: a device (stage 0) or a server (stage 1 to `stages`)."""
+    """One node: a device (stage 0) or a server (stage 1 to H, where `stages` is H)."""
 
     name: str
     stage: int

@@ -1,4 +1,4 @@
-"""What both sides of the configuration phase share: a round as an offloader sees it, and the decision in the end."""
+"""What devices and servers share in a slot's rounds: one round as an offloader sees it, and the decision at the end."""
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.outbox import Outbox

@@ -4,7 +4,7 @@ With delta_j = D'_j + Omega_j the marginal cost of link and receiver j and dbar 
 gradient is g_j = (delta_j - dbar) / dbar, and the row takes a multiplicative step with Nesterov's momentum, which
 offers the row that the momentum leads to, so that prices are answered before it is reached:
 
-    v_j <- beta v_j - eta g_j ;   p_j <- p_j exp(clip(beta v_j - eta g_j, -1, 1)) ;   p_j >= floor ;   sum_j p_j = 1
+    z_j <- beta z_j - eta g_j ;   p_j <- p_j exp(clip(beta z_j - eta g_j, -1, 1)) ;   p_j >= floor ;   sum_j p_j = 1
 
 The step is proportional to p_j, so the relative change of a server's load does not grow with the number of offloaders.
 Each row controls its own step: eta grows by a tenth while successive gradients agree; when they oppose, it shrinks and
@@ -21,7 +21,7 @@ move at once.
 Decision: multiplicative steps with Nesterov's momentum. Rounds from computing-first rows to within 5 % (1 %) of the
 optimum at loads 0.5, 0.7, 0.8, medians of eight networks of 50 devices and 6-5-4 servers (`tests.bench.convergence`):
 11, 16, 13 (18.5, 46.5, 130) with a floor of 0.01 %, and 11, 16, 13 (18.5, 48, 134) with the default one. Rejected as
-default, floor 0.01 %: the heavy ball p exp(v) with momentum 0.8, which forgets it when gradients oppose, 10, 24, 15.5
+default, floor 0.01 %: the heavy ball p exp(z) with momentum 0.8, which forgets it when gradients oppose, 10, 24, 15.5
 (20, 78, 257); Gallager's rule, 13, 39, 4 (36, 201, beyond 400).
 
 Here are the constants of the update, and the bounds of rows (..., K); `one_row` is the update itself, as a node runs
@@ -62,7 +62,7 @@ class StepRule:
     largest_step: float = 3.0
     stale_step: float = 0.1  # at 0.15 and load 0.8, the cost swings on prices one round old (`tests.bench.convergence`)
     floor: float = FLOOR
-    look_ahead: bool = True  # Nesterov's momentum; without it, the heavy ball's: p exp(v)
+    look_ahead: bool = True  # Nesterov's momentum; without it, the heavy ball's: p exp(z)
     update: Update = "momentum"
 
 

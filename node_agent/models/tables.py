@@ -40,7 +40,10 @@ class SubModelProfile:
 
 @dataclass(frozen=True, slots=True)
 class ExitScores:
-    """What each exit says of each evaluation sample: one row per sample, one column per exit."""
+    """What each exit says of each evaluation sample: one row per sample, one column per exit, the first exit first.
+
+    Those of a cut have one exit per stage: stage h stands in column h - 1.
+    """
 
     confidence: npt.NDArray[np.float64]  # [N, exits], 0..1
     prediction: npt.NDArray[np.int64]  # [N, exits], class

@@ -22,5 +22,5 @@ class FixedThresholdDtoEe(dto_ee.DtoEe):
         super().__init__(dto_ee.Parameters(threshold=parameters.threshold), theta_s)
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """The same."""
+        """Leave the threshold as it is."""
         return view.threshold

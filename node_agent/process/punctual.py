@@ -134,7 +134,7 @@ class Deadlines:
         self._worst_s = 0.0
 
     def meet(self, late_s: float) -> None:
-        """One deadline was met, so late."""
+        """One deadline was met `late_s` after it."""
         self._met += 1
         self._late += late_s > self._late_s
         self._worst_s = max(self._worst_s, late_s)

@@ -137,7 +137,7 @@ def check_rereadable(topology: Path) -> None:
 
 
 def seeds_from(first: int, repeats: int) -> tuple[int, ...]:
-    """The seeds of all repeats, counting up. Raises InputError if there are not so many."""
+    """The seeds of all repeats, counting up. Raises InputError where they would exceed MAX_SEED."""
     if first + repeats - 1 > MAX_SEED:
         raise InputError(
             f"seeds from {first} on leave no room for {repeats} repeats", hint="the greatest seed is 2^63 - 1"

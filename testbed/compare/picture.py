@@ -26,7 +26,7 @@ DOTS_PER_INCH = 150
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Write the picture as PNG. Overloaded policies are named aside, for their delay is only how long they ran."""
+    """Write the picture as PNG. Overloaded policies stand in the legend only: their delay says how long they ran."""
     # Not pyplot: it would choose a window system, and keep every figure.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415

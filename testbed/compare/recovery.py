@@ -69,8 +69,8 @@ class Recovery:
             deviations of the ordinary fluctuation of a window's mean where that is more. None where the stretch is
             too short to tell whether delay has settled.
         recovered_after_s: from the event to the start of the first window from which on delay stays within the
-            tolerance: windows never again lie outside it for as long as a window is. None: not recovered before the
-            next event (or the end), be it that delay comes back too late or that it goes on rising or falling.
+            tolerance: no later stretch outside it is as long as a window. None if delay did not settle before the next
+            event (or the end).
         paid_task_s: sum over the tasks created until recovery of delay - settled level, per run [task*s]; negative
             where delay rises slowly to a worse level. None without recovery.
         paid_per_task_s: the same, per task created until recovery.

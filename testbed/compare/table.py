@@ -30,7 +30,7 @@ class RunRow:
     delay_p95_s: float | None
     delay_p99_s: float | None
     accuracy: float | None
-    exit_share: tuple[float | None, ...]  # by stage
+    exit_share: tuple[float | None, ...]  # of stage h at index h - 1
     utility_s: float | None
     fidelity: str | None = None
 
@@ -70,7 +70,7 @@ class PolicyFigures:
     delay_p95_s: Estimate | None
     accuracy: Estimate | None
     utility_s: Estimate | None
-    exit_share: tuple[Estimate | None, ...]  # by stage
+    exit_share: tuple[Estimate | None, ...]  # of stage h at index h - 1
     first_ahead_by: Advantage | None  # None for the first itself, and where one of the two is overloaded
     unheld_runs: int = 0
     left_out: int = 0

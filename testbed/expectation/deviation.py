@@ -17,7 +17,8 @@ class DelayFigure:
     """One figure of the delays, as emulated and as expected [s].
 
     `chance_s` is its standard deviation over the draws of loss and jitter; 0 where nothing is left to chance. A
-    quantile of n tasks is known to one task either way: `least_s` and `most_s` are the expected delays of those.
+    quantile of n tasks is known to one task either way: `least_s` and `most_s` are the expected delays one task below
+    and above it.
     """
 
     name: str

@@ -30,7 +30,7 @@ class ExactWorld:
     def __init__(
         self, scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm], timeouts: Timeouts
     ) -> None:
-        """`profiles` and `forms` are the costs and the inputs of the sub-models, by stage."""
+        """`profiles` and `forms` are the costs and inputs of the sub-models, those of stage h at index h - 1."""
         self.scenario = scenario
         self.timeouts = timeouts
         self._forms = forms

@@ -1,16 +1,16 @@
 """The figures behind a verdict, as summary.json holds them: times and rates emulated, CPU times real."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from testbed.fidelity.evidence import Evidence, NodeLoad
+from testbed.json_values import without_infinities
 from testbed.network import LinkStatistics, MeasuredPath, NetworkStatistics, WatchedPath
 
 
 def figures_of(evidence: Evidence) -> dict[str, object]:
-    """All of it; None where something is not known, so that every number is finite."""
+    """All figures of the evidence; None where one is not known or not finite."""
     tasks, scale = evidence.tasks, evidence.time_scale
     figures = {
         **_network(evidence.network, scale),
@@ -46,7 +46,7 @@ def figures_of(evidence: Evidence) -> dict[str, object]:
         "links": [_link(link, scale) for link in evidence.network.links] if evidence.network else [],
         "nodes": {name: _node(load) for name, load in evidence.servers.items()},
     }
-    return {name: _finite(value) for name, value in figures.items()}
+    return {name: without_infinities(value) for name, value in figures.items()}
 
 
 def _network(network: NetworkStatistics | None, scale: float) -> dict[str, object]:
@@ -117,14 +117,3 @@ def _over(value: float | None, factor: float) -> float | None:
 
 def _percentile(values: Sequence[float], q: float) -> float | None:
     return float(np.percentile(values, q)) if values else None
-
-
-def _finite(value: object) -> object:
-    """The same with None for what JSON cannot say."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return value

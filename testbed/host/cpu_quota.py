@@ -205,7 +205,7 @@ class QuotaGovernor:
         self._servers = {server: _Governed(capacity_flop_per_s[server]) for server in groups}
 
     def correction(self, server: str) -> float:
-        """By what the first guess is multiplied now, catching up left aside."""
+        """The factor on the first guess now, without catching up."""
         return self._servers[server].correction
 
     def set_capacity(self, server: str, capacity_flop_per_s: float, now_s: float) -> None:

@@ -61,11 +61,11 @@ class OpenGate(Struct, frozen=True, tag="open"):
 
 
 class Warm(Struct, frozen=True, tag="warm"):
-    """Answer: the model is ready for servers; what each stage costs and takes."""
+    """Answer: the model is ready for servers; costs and inputs of the sub-models, that of stage h at index h - 1."""
 
     profiles: tuple[SubModelProfile, ...]
     input_forms: tuple[TensorForm, ...]
-    cpu_s: tuple[float, ...]  # processor time of a lone task, per stage, if asked for
+    cpu_s: tuple[float, ...]  # processor time of a lone task; empty unless asked for
 
 
 class Failed(Struct, frozen=True, tag="failed"):

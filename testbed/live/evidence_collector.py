@@ -12,7 +12,7 @@ from testbed.fidelity.assessment import assess
 from testbed.fidelity.evidence import ChangeTally, Evidence, LinkOutlook, NodeLoad, TaskTally
 from testbed.fidelity.report import FidelityReport, FidelityState
 from testbed.host.load import HostMeter, HostUse
-from testbed.live.stopped_processes import Standing
+from testbed.live.stopped_processes import StoppedProcesses
 from testbed.network import DelayWatch, EmulatedNetwork, MeasuredPath, NetworkError, NetworkStatistics, WatchedPath
 from testbed.run.bookkeeping import Bookkeeping
 from testbed.scenario import Event, Scenario
@@ -53,7 +53,7 @@ class EvidenceCollector:
         self._heard_s: dict[str, float] = {}  # when each node that is up told of itself last
         self._stalls: list[Stall] = []  # of agents
         self._agents = agents
-        self._standing = Standing(self._processes)
+        self._stopped = StoppedProcesses(self._processes)
         self._epoch_s = 0.0
         self._slowness: list[float] = []  # measured service time over the stated one, by server and slot
         self._meter: HostMeter | None = None
@@ -85,7 +85,7 @@ class EvidenceCollector:
         of_relay = self._counters.stalls_s if self._counters is not None else ()
         scale = self._scenario.time_scale
         told = [[(at_s - self._epoch_s) / scale for at_s in span] for span in of_relay]
-        return [*self._stalls, *self._standing.stalls, *(Stall(RELAY, from_s, until_s) for from_s, until_s in told)]
+        return [*self._stalls, *self._stopped.stalls, *(Stall(RELAY, from_s, until_s) for from_s, until_s in told)]
 
     def _processes(self) -> Mapping[str, int]:
         relay = self._network.relay_pid
@@ -122,7 +122,7 @@ class EvidenceCollector:
             self._next_counters_s = real_s + COUNTERS_EVERY_S
         for node in self._heard_s:
             self._note_silence(node, now_s)
-        for name in self._standing.look(now_s):
+        for name in self._stopped.look(now_s):
             agent = name in self._loads
             what = f"the agent of {name}" if agent else name
             detail = f"{what} stands still: something has stopped it"

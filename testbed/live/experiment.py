@@ -98,13 +98,13 @@ class Experiment:
         cgroups = self._make_cgroups(warm, ledger)
         for group in cgroups.values():
             stack.callback(group.remove)
-        room = stack.enter_context(Telemetry(ledger.directory))
+        telemetry = stack.enter_context(Telemetry(ledger.directory))
         configs = agent_configs(
             scenario,
             plan.arrivals,
             warm,
             address=network.address,
-            telemetry=room.endpoint,
+            telemetry=telemetry.endpoint,
             quota_procs_paths={
                 server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
             },
@@ -127,7 +127,7 @@ class Experiment:
             offered=len(plan.arrivals),
             network=network,
             launcher=launcher,
-            room=room,
+            telemetry=telemetry,
             bookkeeping=self._bookkeeping,
             collector=collector,
             observer=self._observer,
@@ -200,7 +200,7 @@ class Experiment:
         return measured
 
     def _end(self, live: LiveRun, bookkeeping: Bookkeeping, collector: EvidenceCollector, launcher: Launcher) -> None:
-        """Stop the agents, hear what they still have to tell, and close the accounts, whatever has failed."""
+        """Stop the agents, take their last records, and close the accounts, whatever has failed."""
         live.stop()
         try:
             deadline_s = time.monotonic() + STOP_TIMEOUT_S

@@ -60,7 +60,7 @@ class LiveRun:
         offered: int,
         network: EmulatedNetwork,
         launcher: Launcher,
-        room: Telemetry,
+        telemetry: Telemetry,
         bookkeeping: Bookkeeping,
         collector: EvidenceCollector,
         observer: RunObserver,
@@ -73,7 +73,7 @@ class LiveRun:
         self._offered = offered
         self._network = network
         self._launcher = launcher
-        self._room = room
+        self._telemetry = telemetry
         self._bookkeeping = bookkeeping
         self._collector = collector
         self._observer = observer
@@ -106,7 +106,7 @@ class LiveRun:
         """
         deadline_s = time.monotonic() + timeout_s
         while len(self._ready) < len(self._configs):
-            self._take(self._room.listen(LISTEN_S))
+            self._take(self._telemetry.listen(LISTEN_S))
             self._observer.progress("agents ready", len(self._ready), len(self._configs))
             self._note_deaths()
             if time.monotonic() > deadline_s:
@@ -134,7 +134,7 @@ class LiveRun:
                     return "interrupted"
                 time.sleep(self._patience_s())
                 self._inject_due()  # first: what has been told meanwhile may take a while
-                self._take(self._room.listen(0.0))
+                self._take(self._telemetry.listen(0.0))
                 self._note_deaths()
                 self._check_network()
                 if (state := self._collector.beat(self.now_s)) is not None:
@@ -150,13 +150,13 @@ class LiveRun:
     def stop(self) -> None:
         """Tell all agents to stop; one that is only just starting is told as soon as it is ready."""
         self._ended_s = self.now_s
-        self._unstopped = {node for node in self._ready if not self._room.tell(node, Stop())}
+        self._unstopped = {node for node in self._ready if not self._telemetry.tell(node, Stop())}
 
     def take_rest(self) -> None:
-        """What agents tell while they end; that they miss one another by then is no news, what came before is."""
+        """Take what agents report while they end; drop complaints about missing peers, which are expected by then."""
         assert self._ended_s is not None
-        self._unstopped = {node for node in self._unstopped if not self._room.tell(node, Stop())}
-        for record in self._room.listen(0.0):
+        self._unstopped = {node for node in self._unstopped if not self._telemetry.tell(node, Stop())}
+        for record in self._telemetry.listen(0.0):
             if not isinstance(record, EventRecord) or record.time_s <= self._ended_s:
                 self._take([record])
 
@@ -174,7 +174,7 @@ class LiveRun:
             RunFailed: it cannot be told, most likely because it has ended.
         """
         deadline_s = time.monotonic() + DEATH_NEWS_S
-        while not self._room.tell(node, command):
+        while not self._telemetry.tell(node, command):
             self._note_deaths()
             if time.monotonic() > deadline_s:
                 message = f"the agent of {node} takes no more commands ({type(command).__name__} was the last)"
@@ -255,14 +255,14 @@ class LiveRun:
         if up and down:
             self._bookkeeping.came_up(node)
             config = msgspec.structs.replace(
-                self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._room.life(node)
+                self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._telemetry.life(node)
             )
             self._launcher.spawn([(config, self._network.namespace_path(node))])
         elif not up and not down:
             self._launcher.kill(node)
-            self._room.renew(node)  # should it have got ready just now, that is not said of the next one
+            self._telemetry.renew(node)  # should it have got ready just now, that is not said of the next one
             self._ready.pop(node, None)
-            self._take(self._room.listen(0.0))
+            self._take(self._telemetry.listen(0.0))
             self._bookkeeping.went_down(node, self.now_s)
             self._collector.went_down(node)
 

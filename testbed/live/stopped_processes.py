@@ -1,30 +1,30 @@
-"""Processes that stand still: stopped by a signal, a debugger, or a frozen control group that shows as such."""
+"""Processes that are stopped: by a signal, a debugger, or a frozen control group that shows as such."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from testbed.expectation import Stall
 
-STANDING = ("T", "t")  # stopped; traced
+STOPPED = ("T", "t")  # by a signal; by a debugger
 
 
-class Standing:
+class StoppedProcesses:
     """Looks at the states of processes from time to time, and keeps account of those that were found stopped."""
 
     def __init__(self, pids: Callable[[], Mapping[str, int]]) -> None:
         """`pids` gives the processes at present, by name."""
         self._pids = pids
         self._looked_s = 0.0
-        self._since_s: dict[str, float] = {}  # of those that stand: when they last ran
+        self._since_s: dict[str, float] = {}  # by stopped process: when it last ran
         self._over: list[Stall] = []
 
     def look(self, now_s: float) -> list[str]:
-        """Look now (emulated time); the processes that were found standing and ran when last looked at."""
-        standing = {name for name, pid in self._pids().items() if _state(pid) in STANDING}
-        found = sorted(standing - self._since_s.keys())
+        """Look now (emulated time); the processes that are stopped and were not at the last look."""
+        stopped = {name for name, pid in self._pids().items() if _state(pid) in STOPPED}
+        found = sorted(stopped - self._since_s.keys())
         for name in found:
             self._since_s[name] = self._looked_s
-        for name in self._since_s.keys() - standing:
+        for name in self._since_s.keys() - stopped:
             self._over.append(Stall(name, self._since_s.pop(name), now_s))
         self._looked_s = now_s
         return found

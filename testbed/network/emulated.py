@@ -272,7 +272,7 @@ class EmulatedNetwork:
         return self._delay.statistics()
 
     def forget_lateness(self) -> None:
-        """Count late frames, and how late they are, anew: `statistics` then tells of what follows only."""
+        """Start counting late frames, and how late they are, anew: `statistics` then covers what follows only."""
         if self._delay is None:
             raise NetworkError("the network does not run")
         self._delay.forget_lateness()

@@ -34,6 +34,7 @@ from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
 from node_agent.models import Bundle, load_bundle
 from node_agent.models.tables import SubModelProfile
+from testbed.json_values import without_infinities
 from testbed.network.routes import Ways
 from testbed.optimum.flow_model import CutOff, FlowModel, TimeSegment, flow_model, segments
 from testbed.optimum.task_replay import Played, play
@@ -88,6 +89,7 @@ class SegmentOptimum:
     """The optimum between two events. Where no plan can serve, `figures` is None and `trouble` says why.
 
     `weight` is the expected number of the tasks that a run's summary counts (those after the warm-up).
+    Stage h stands at index h - 1 of `stage_thresholds` (H - 1 of them) and of `exit_share` (H).
     """
 
     begin_s: float
@@ -142,17 +144,9 @@ class Optimum:
         listed = [asdict(segment) for segment in self.segments]
         for segment in listed:
             del segment["delay_bounds_s"]
-        found = _finite({"schema": SCHEMA, **asdict(replace(self, segments=())), "segments": listed})
+        found = without_infinities({"schema": SCHEMA, **asdict(replace(self, segments=())), "segments": listed})
         assert isinstance(found, dict)
         return found
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def bound_for(

@@ -163,7 +163,7 @@ class FlowModel:
 
     network: StagedNetwork
     names: tuple[tuple[str, ...], ...]
-    return_s: tuple[Array, ...]  # per stage (n_h, D): a result's time from each server to each device
+    return_s: tuple[Array, ...]  # stage h at index h - 1, (n_h, D): a result's time from each server to each device
     late: Mapping[tuple[str, str], Transfers] = field(default_factory=dict)
 
     def with_returns(self, flows: Flows, rows: Rows) -> StagedNetwork:
@@ -207,7 +207,7 @@ def flow_model(
     """The flow model of a scenario as it stands, without its events.
 
     Args:
-        profiles: costs of the sub-models, one per stage.
+        profiles: costs of the sub-models, that of stage h at index h - 1.
         table: the exit table, one column per stage.
         down: nodes that do not run.
         ways: routes of the scenario as it started, if it has changed since.
@@ -246,7 +246,7 @@ def flow_model(
 def _living(
     scenario: Scenario, down: frozenset[str]
 ) -> tuple[tuple[tuple[str, ...], ...], Mapping[str, tuple[str, ...]]]:
-    """Names (devices, then by stage), and receivers by name, of the nodes from which tasks can get to the end."""
+    """Names (devices at index 0, stage h at index h) and receivers of the nodes that lead to the last stage."""
     offering = [device.name for device in scenario.devices if device.rate_per_s > 0 and device.name not in down]
     names = [offering]
     names += [[server.name for server in scenario.servers_of_stage(h) if server.name not in down]

@@ -28,7 +28,7 @@ MOST_ITERATIONS = 1000
 
 @dataclass(frozen=True)
 class FlowProgramme:
-    """The programme of one network with the remaining ratios `remaining`, per stage (n_h,).
+    """The programme of one network with the remaining ratios `remaining`: those of stage h at index h - 1, (n_h,).
 
     A link is a variable, a server a row of `_arrivals`; both are counted tier by tier, in the order of the arrays.
     """

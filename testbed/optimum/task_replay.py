@@ -1,4 +1,4 @@
-"""The best plans played against the very tasks of a run: first come first served, task by task, in virtual time.
+"""The best plans played against a run's own tasks: first come first served, task by task, in virtual time.
 
 The flow model takes arrivals at every server for Poisson ones and every segment for steady; what leaves a server of
 constant speed is smoother, and queues pass from one segment to the next. Here the plans of all segments, each in force

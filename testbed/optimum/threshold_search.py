@@ -1,11 +1,13 @@
 """The best thresholds together with the best flows, and a bound on what any thresholds could reach.
 
-The best rows for given thresholds come from rounds of DTO-EE on the whole network, in milliseconds, and those of the
-best thresholds once more from scipy; how they were found does not matter to the bound. Stage-uniform thresholds:
-exhaustive over a grid, without solving every point. The tangent at a solved point (`testbed.optimum.lower_bound`)
-bounds the objective at all others, so the search solves the point whose bound is least, until no bound lies below the
-best objective found. Then every server of the best point moves along the grid by itself, exits counted exactly, until
-no single move helps. What lies between the result and the bound over all such thresholds is told.
+The best rows for given thresholds come from `node_agent.dtoee.solver`, in milliseconds, and those of the best
+thresholds once more from scipy; how they were found does not matter to the bound. Stage-uniform thresholds: exhaustive
+over a grid, without solving every point. The tangent at a solved point (`testbed.optimum.lower_bound`) bounds the
+objective at all others, so the search solves the point whose bound is least, until no bound lies below the best
+objective found. Then every server of the best point moves along the grid by itself, exits counted exactly, until no
+single move helps. What lies between the result and the bound over all such thresholds is stated.
+
+Tuples with an entry per stage begin with stage 1: stage h stands at index h - 1, as in `node_agent.dtoee.staged`.
 """
 
 import math
@@ -37,9 +39,12 @@ RELATIVE_GAP = 1e-4  # of the mean delay, at which rounds of DTO-EE end
 
 @dataclass(frozen=True)
 class ThresholdGrid:
-    """All combinations of one threshold per early stage, and what each means."""
+    """All combinations of one threshold per early stage (all but the last), and the outcome of each.
 
-    stages: tuple[Array, ...]  # thresholds to choose from, per early stage, ascending
+    Stage h stands at index h - 1 of `choices`, and in column h - 1 of the arrays.
+    """
+
+    choices: tuple[Array, ...]  # thresholds to choose from, per early stage, ascending
     combinations: Array  # (C, H-1)
     remaining: Array  # remaining ratio of every stage, (C, H); 0 at the last
     accuracy: Array  # (C,)
@@ -62,9 +67,9 @@ def threshold_choices(table: ExitTable) -> list[Array]:
     return [np.union1d(quantiles(table, stage, steps), USUAL_THRESHOLDS) for stage in range(1, early + 1)]
 
 
-def grid_of(table: ExitTable, stages: Sequence[Array]) -> ThresholdGrid:
-    """All combinations of these thresholds, given per early stage, with what they do to the rows of `table`."""
-    points = list(product(*stages))
+def grid_of(table: ExitTable, choices: Sequence[Array]) -> ThresholdGrid:
+    """All combinations of the thresholds in `choices`, per early stage, and what they do to the rows of `table`."""
+    points = list(product(*choices))
     combinations = np.array(points, dtype=np.float64).reshape(len(points), table.stages - 1)
     outcomes = [table.outcome(chosen) for chosen in points]
     share = np.array([share for share, _ in outcomes])
@@ -73,7 +78,7 @@ def grid_of(table: ExitTable, stages: Sequence[Array]) -> ThresholdGrid:
     some = reaching[:, :-1] > 1e-12
     remaining[:, :-1] = np.where(some, reaching[:, 1:] / np.where(some, reaching[:, :-1], 1.0), 0.0)
     accuracy = np.array([accuracy for _, accuracy in outcomes])
-    return ThresholdGrid(tuple(stages), combinations, remaining, accuracy)
+    return ThresholdGrid(tuple(choices), combinations, remaining, accuracy)
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,8 @@ def best_flows(
     With thresholds that differ inside a stage every server's remaining ratio is held as it last was.
 
     Args:
-        independent: with scipy's solver, which shares nothing with DTO-EE but the cost; by rounds of DTO-EE otherwise.
+        independent: with scipy's solver, which shares nothing with DTO-EE but the cost; else with `solver.solve`, whose
+            steps are DTO-EE's with foresight.
     """
     best = evaluate(model, thresholds, model.network.speed_rows() if start is None else start)
     for turn in range(times):
@@ -273,7 +279,7 @@ class ThresholdSearch:
                 yield stage, server
 
     def _moves(self, plan: FlowPlan, stage: int, server: int) -> Iterator[FlowPlan]:
-        points, now = self.grid.stages[stage - 1], plan.thresholds[stage - 1][server]
+        points, now = self.grid.choices[stage - 1], plan.thresholds[stage - 1][server]
         below, above = points[points < now][-STEPS_TRIED:], points[points > now][:STEPS_TRIED]
         for threshold in (*below, *above):
             thresholds = tuple(values.copy() for values in plan.thresholds)

@@ -48,7 +48,7 @@ class TaskLine(Struct, frozen=True, kw_only=True):
         status: completed or lost.
         attempts: how often its device offered it.
         offers: all that its device made: receiver, when sent [s], and whether it is known to have taken the task over.
-        hops: the way whose result came first, a `HopLine` per stage; none without a result.
+        hops: the way whose result came first, a `HopLine` per stage from stage 1 on; none without a result.
         lateness_s: how long after `created_s` the device really offered it [s].
         forced_exit: whether it left because no receiver answered, not because the exit was confident.
         reason: why it was lost; None if it was completed.

@@ -26,7 +26,7 @@ STILL_S = 30.0  # without any end of a task
 
 
 class Bookkeeping:
-    """Every offered task ends here exactly once; recorder and observer hear of all that is told."""
+    """Every offered task ends here exactly once; recorder and observer get every record."""
 
     def __init__(
         self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Recorder, observer: RunObserver

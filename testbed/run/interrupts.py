@@ -10,7 +10,7 @@ class Interrupts:
     """While in force, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, or set `wanted` where `deferred` is set.
 
     One that is ignored stays so (nohup). A second signal ends the process with 130 at once; `clean` removes what it
-    leaves. Where one stands inside another, the outer one hears at the end of the inner one what the inner one met.
+    leaves. When nested, the inner handler passes `wanted` to the outer one on exit.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -24,8 +24,8 @@ def node_configs(
     """What every node is told of itself and its peers, by name; devices first.
 
     Args:
-        profiles: what the sub-model of each stage costs.
-        forms: what the sub-model of each stage takes.
+        profiles: what the sub-models cost, that of stage h at index h - 1.
+        forms: what the sub-models take, likewise.
         story: nodes keep their last events and effects.
         debug: nodes check their state after each event.
     """

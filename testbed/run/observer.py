@@ -15,7 +15,7 @@ class RunObserver(Protocol):
         """The set-up, or the end, has come to this."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far the phase is, where it takes long: so many of so many."""
+        """How far a long phase is: `done` of `total`."""
 
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""

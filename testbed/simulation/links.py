@@ -51,7 +51,7 @@ class Connection:
         """
         self.sender = sender
         self.packets = packets
-        self.tcp: Streams | None = None  # what carries the messages, where it is TCP
+        self.tcp: TcpConnection | None = None  # what carries the messages, where it is TCP
         self.urgent = urgent
         self.legs = legs
         self.arrived = arrived
@@ -123,8 +123,8 @@ class Direction:
             raise InvalidState(name, f"messages begin, end and arrive at {times}")
 
 
-class Way:
-    """One way of a TCP connection: carries its packets over the links."""
+class LinkWire:
+    """One way of a TCP connection: the `Wire` that carries its packets over the links."""
 
     def __init__(self, links: "Links", connection: Connection) -> None:
         self._links = links
@@ -138,7 +138,7 @@ class Way:
         return lambda: transit.leg == 0 and transit.end_s - first.bucket_s > self._links.now_s
 
 
-class Streams:
+class TcpConnection:
     """The TCP connection between two nodes on one channel; made anew when one of them went down."""
 
     def __init__(self, make: Callable[[], dict[str, Endpoint]]) -> None:
@@ -189,7 +189,7 @@ class Links:
         self._normal = _standard_normal(scenario.seed).__next__
         self._ways = Ways(scenario)
         self._time_scale = scenario.time_scale
-        self._streams: dict[tuple[frozenset[str], bool], Streams] = {}
+        self._tcp: dict[tuple[frozenset[str], bool], TcpConnection] = {}
         marked = set(changing)
         lossy = _ever(scenario, lambda shape: shape.loss)
         jitters = _ever(scenario, lambda shape: shape.jitter_s)
@@ -214,9 +214,9 @@ class Links:
         connection = Connection(sender, legs, arrived, urgent=urgent)
         if any(leg.lossy for leg in (*legs, *self._legs(receiver, sender))):
             key = frozenset((sender, receiver)), urgent
-            if key not in self._streams:
-                self._streams[key] = Streams(lambda: self._endpoints(sender, receiver, urgent=urgent))
-            connection.tcp = self._streams[key]
+            if key not in self._tcp:
+                self._tcp[key] = TcpConnection(lambda: self._endpoints(sender, receiver, urgent=urgent))
+            connection.tcp = self._tcp[key]
         return connection
 
     @property
@@ -234,16 +234,16 @@ class Links:
         ends: dict[str, Endpoint] = {}
         for name, peer in ((one, other), (other, one)):
             arrived = partial(_taken, ends, peer)
-            way = Way(self, Connection(name, legs[name], arrived, urgent=urgent, packets=True))
-            ends[name] = Endpoint(self._agenda, way, rtt_s=rtt_s, time_scale=self._time_scale)
+            wire = LinkWire(self, Connection(name, legs[name], arrived, urgent=urgent, packets=True))
+            ends[name] = Endpoint(self._agenda, wire, rtt_s=rtt_s, time_scale=self._time_scale)
         ends[one].peer, ends[other].peer = ends[other], ends[one]
         return ends
 
     def hang_up(self, node: str) -> None:
         """A node has gone down, and its connections with it."""
-        for (ends, _), streams in self._streams.items():
+        for (ends, _), connection in self._tcp.items():
             if node in ends:
-                streams.hang_up(node)
+                connection.hang_up(node)
 
     def send(self, connection: Connection, size_bytes: int, message: object) -> None:
         """Send a message of so many bytes now."""
@@ -365,8 +365,8 @@ class Links:
         """Raise InvalidState if something about a link, or about a TCP connection, contradicts something else."""
         for (link, end), direction in self._directions.items():
             direction.validate(f"link {link} from {end}")
-        for (ends, urgent), streams in self._streams.items():
-            for name, endpoint in streams.at.items():
+        for (ends, urgent), connection in self._tcp.items():
+            for name, endpoint in connection.at.items():
                 endpoint.validate(f"{'urgent ' if urgent else ''}connection of {name} among {sorted(ends)}")
 
     def _change(self, leg: Direction, shape: LinkShape) -> None:

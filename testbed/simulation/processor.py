@@ -27,7 +27,7 @@ class Answers:
     """What the sub-models answer: looked up, as measured on every evaluation sample before."""
 
     def __init__(self, scores: ExitScores, forms: Sequence[TensorForm]) -> None:
-        """`scores` has a column per stage; `forms` are what the stages take."""
+        """`scores` has column h - 1 for stage h; `forms` has the input of stage h at index h - 1."""
         self._confidence = scores.confidence.T.tolist()
         self._prediction = scores.prediction.T.tolist()
         data = [bytes(form.byte_count) for form in forms]

@@ -1,7 +1,7 @@
 """The events of a topology in the order of their time, each with the complete state that it brings about."""
 
 from testbed.scenario import Event
-from testbed.topology.event_kinds.kind import Course, Moment, Step
+from testbed.topology.event_kinds.kind import Moment, StateSoFar, Step
 from testbed.topology.followed_traces import compile_steps
 from testbed.topology.unfinished import UnfinishedScenario
 
@@ -12,10 +12,10 @@ def compile_events(compiler: UnfinishedScenario) -> tuple[Event, ...]:
     Each kind compiles its own (`event_kinds`), and finds things as all that is earlier has left them. The steps of
     network traces are merged in; at one instant they come first.
     """
-    course = Course(compiler)
+    so_far = StateSoFar(compiler)
     events: list[Event] = [*compile_steps(compiler)]
     for index, step in _in_order(compiler):
-        events += step.compile(course, Moment(step.at_s, ("events", index)))
+        events += step.compile(so_far, Moment(step.at_s, ("events", index)))
     return tuple(sorted(events, key=lambda event: event.at_s))
 
 

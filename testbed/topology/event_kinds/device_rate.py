@@ -8,7 +8,7 @@ from pydantic import Field
 
 from node_agent.records import EventKind
 from testbed.scenario import ChangingRun, Event
-from testbed.topology.event_kinds.kind import Course, Moment, TimedEntry
+from testbed.topology.event_kinds.kind import Moment, StateSoFar, TimedEntry
 from testbed.topology.form.values import Name, TaskRateChange
 
 
@@ -54,10 +54,10 @@ class DeviceEvent(TimedEntry):
     device: Name
     rate: Annotated[TaskRateChange, Field(description="absolute, or x2 of what the topology states")]
 
-    def compile(self, course: Course, moment: Moment) -> list[Event]:
+    def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
         """Factors refer to what the topology states."""
-        topology, path = course.topology, (*moment.path, "device")
-        stated_per_s = course.stated_rates_per_s
+        topology, path = so_far.topology, (*moment.path, "device")
+        stated_per_s = so_far.stated_rates_per_s
         changes: list[Event] = []
         for name in topology.members(self.device, path, what="device"):
             if name not in stated_per_s:

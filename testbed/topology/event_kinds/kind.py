@@ -38,8 +38,8 @@ class TopologySoFar(Protocol):
         """Whether nothing is wrong so far in these sections."""
 
 
-class Course:
-    """How things stand when an event takes place, after all earlier ones. Kinds keep it up to date."""
+class StateSoFar:
+    """Links and rates at the time of an event, after all earlier ones. Kinds keep it up to date."""
 
     def __init__(self, topology: TopologySoFar) -> None:
         self.topology = topology
@@ -70,7 +70,7 @@ class Step:
     """What an entry does at one time. Steps of all entries are taken in the order of time."""
 
     at_s: float
-    compile: Callable[[Course, Moment], list[Event]]
+    compile: Callable[[StateSoFar, Moment], list[Event]]
 
 
 class TimedEntry(Entry):
@@ -91,5 +91,5 @@ class TimedEntry(Entry):
         return (Step(self.at.seconds(duration_s), self.compile),)
 
     @abstractmethod
-    def compile(self, course: Course, moment: Moment) -> list[Event]:
+    def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
         """The events, at this moment, of every node or link that it is about; complains of what does not fit."""

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from node_agent.records import EventKind
 from testbed.scenario import ChangingRun, Direction, Event, Link, LinkShape
-from testbed.topology.event_kinds.kind import Course, Moment, TimedEntry
+from testbed.topology.event_kinds.kind import Moment, StateSoFar, TimedEntry
 from testbed.topology.form.link_entries import QueueLength
 from testbed.topology.form.values import STATED, BitRateChange, Name, ShareChange, TimeChange, complaint
 from testbed.topology.form.yaml_places import Path
@@ -71,13 +71,13 @@ class LinkEvent(TimedEntry):
             raise complaint("a link event states nothing that changes", "add rate, delay, jitter, loss or queue")
         return self
 
-    def compile(self, course: Course, moment: Moment) -> list[Event]:
+    def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
         """Factors refer to what the topology states; the rest stays as earlier events have made it."""
         changes: list[Event] = []
-        for link in links_between(self.link, course, moment):
-            shape = self._changed(course.shape_between(link), link.shape)
-            course.reshape(link, shape)
-            if has_fault(shape, link, course, moment, self.model_fields_set):
+        for link in links_between(self.link, so_far, moment):
+            shape = self._changed(so_far.shape_between(link), link.shape)
+            so_far.reshape(link, shape)
+            if has_fault(shape, link, so_far, moment, self.model_fields_set):
                 break
             changes.append(LinkChange(moment.at_s, link.ends, shape))
         return changes
@@ -96,9 +96,9 @@ class LinkEvent(TimedEntry):
         return now
 
 
-def links_between(ends: list[str], course: Course, moment: Moment) -> Iterator[Link]:
+def links_between(ends: list[str], so_far: StateSoFar, moment: Moment) -> Iterator[Link]:
     """The links that join two nodes or groups; complains if there is none, and of the first that follows a trace."""
-    topology, path = course.topology, (*moment.path, "link")
+    topology, path = so_far.topology, (*moment.path, "link")
     members = [topology.members(name, (*path, position)) for position, name in enumerate(ends)]
     pairs = [(min(first, second), max(first, second)) for first in members[0] for second in members[1]]
     found = [topology.links[pair] for pair in pairs if pair in topology.links]
@@ -114,11 +114,11 @@ def links_between(ends: list[str], course: Course, moment: Moment) -> Iterator[L
         yield link
 
 
-def has_fault(shape: LinkShape, link: Link, course: Course, moment: Moment, stated: Set[str]) -> bool:
+def has_fault(shape: LinkShape, link: Link, so_far: StateSoFar, moment: Moment, stated: Set[str]) -> bool:
     """Whether a link cannot have this shape, with a complaint at the key at fault where the entry has stated it."""
-    fault = shape_fault(shape, course.topology.time_scale)
+    fault = shape_fault(shape, so_far.topology.time_scale)
     if fault is None:
         return False
     where: Path = (*moment.path, fault.key) if fault.key in stated else moment.path
-    course.topology.complain(where, f"the link {link.ends[0]} - {link.ends[1]}: {fault.message}", fault.hint)
+    so_far.topology.complain(where, f"the link {link.ends[0]} - {link.ends[1]}: {fault.message}", fault.hint)
     return True

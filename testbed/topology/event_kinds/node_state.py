@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from node_agent.records import EventKind
 from testbed.scenario import ChangingRun, Event
-from testbed.topology.event_kinds.kind import Course, Moment, TimedEntry
+from testbed.topology.event_kinds.kind import Moment, StateSoFar, TimedEntry
 from testbed.topology.form.values import Name
 
 
@@ -47,10 +47,10 @@ class NodeEvent(TimedEntry):
     node: Name
     state: Literal["up", "down"]
 
-    def compile(self, course: Course, moment: Moment) -> list[Event]:
+    def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
         """Complains of a node that is so already."""
-        topology, path = course.topology, (*moment.path, "node")
-        is_up = course.kept[NodeEvent]
+        topology, path = so_far.topology, (*moment.path, "node")
+        is_up = so_far.kept[NodeEvent]
         changes: list[Event] = []
         for name in topology.members(self.node, path):
             if topology.kinds[name] == "switch":

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from node_agent.records import EventKind
 from testbed.scenario import ChangingRun, Event
-from testbed.topology.event_kinds.kind import Course, Moment, TimedEntry
+from testbed.topology.event_kinds.kind import Moment, StateSoFar, TimedEntry
 from testbed.topology.form.values import ComputeChange, Name
 
 
@@ -49,9 +49,9 @@ class ServerEvent(TimedEntry):
     server: Name
     capacity: Annotated[ComputeChange, Field(description="absolute, or x0.33 of what the topology states")]
 
-    def compile(self, course: Course, moment: Moment) -> list[Event]:
+    def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
         """Factors refer to what the topology states."""
-        topology, path = course.topology, (*moment.path, "server")
+        topology, path = so_far.topology, (*moment.path, "server")
         changes: list[Event] = []
         for name in topology.members(self.server, path, what="server"):
             server = topology.servers.get(name)

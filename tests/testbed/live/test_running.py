@@ -35,7 +35,7 @@ class Played:
 
     def __init__(self, tmp_path, ledger, monkeypatch):
         scenario = resolve_text(small.SMALL)
-        self.path, self.room, self.context = tmp_path, Telemetry(tmp_path), zmq.Context()
+        self.path, self.telemetry, self.context = tmp_path, Telemetry(tmp_path), zmq.Context()
         self.recorder = Recorder(tmp_path, topology_text="", arrivals=[], labels=[])
         self.launcher = Launcher(ledger, tmp_path / "agents.log")
         self.launcher.log_path.touch()
@@ -46,13 +46,12 @@ class Played:
         bookkeeping = Bookkeeping(scenario, [], self.recorder, SilentObserver())
         configs = agent_configs(
             scenario, [], stated_costs(load_bundle("glyphs"), scenario.model), address=lambda _node: "127.0.0.1",
-            telemetry=self.room.endpoint, quota_procs_paths={},
+            telemetry=self.telemetry.endpoint, quota_procs_paths={},
         )  # fmt: skip
         self.live = LiveRun(
-            scenario, offered=0, network=network, launcher=self.launcher, room=self.room, bookkeeping=bookkeeping,
-            collector=EvidenceCollector(scenario, network, bookkeeping, ()), observer=SilentObserver(),
-            configs=configs, cgroups={},
-            quota=lambda _server, _capacity: 1.0,
+            scenario, offered=0, network=network, launcher=self.launcher, telemetry=self.telemetry,
+            bookkeeping=bookkeeping, collector=EvidenceCollector(scenario, network, bookkeeping, ()),
+            observer=SilentObserver(), configs=configs, cgroups={}, quota=lambda _server, _capacity: 1.0,
         )  # fmt: skip
         self.live._epoch_s = time.monotonic()
 
@@ -61,7 +60,7 @@ class Played:
         socket = self.context.socket(zmq.DEALER)
         socket.setsockopt_string(zmq.IDENTITY, identity(node, life))
         socket.setsockopt(zmq.LINGER, 500)
-        socket.connect(self.room.endpoint)
+        socket.connect(self.telemetry.endpoint)
         return socket
 
     def hear(self, socket, record):
@@ -69,9 +68,9 @@ class Played:
         socket.send(record_encoder.encode([record]))
         deadline_s, told = time.monotonic() + 5, []
         while not told and time.monotonic() < deadline_s:
-            told = self.room.listen(0.05)
+            told = self.telemetry.listen(0.05)
             if record not in told and isinstance(record, Ready):
-                return self.live._take(told)  # left out by the room
+                return self.live._take(told)  # left out by the telemetry
         self.live._take(told)
         return None
 
@@ -84,7 +83,7 @@ class Played:
 
     def close(self):
         self.context.destroy(linger=0)
-        self.room.__exit__()
+        self.telemetry.__exit__()
         self.recorder.finish(None, "completed")
 
 
@@ -164,8 +163,8 @@ def test_a_command_that_nobody_takes_fails_the_run(played, monkeypatch):
     played.hear(near, Ready("near-1", ()))
     near.close()
     deadline_s = time.monotonic() + 5
-    while played.room.tell("near-1", Stop()) and time.monotonic() < deadline_s:
-        time.sleep(0.01)  # until the room has noticed
+    while played.telemetry.tell("near-1", Stop()) and time.monotonic() < deadline_s:
+        time.sleep(0.01)  # until the telemetry has noticed
     with pytest.raises(RunFailed, match=r"near-1 takes no more commands \(SetCapacity was the last\)"):
         played.inject(capacity("near-1", 1e8))
 

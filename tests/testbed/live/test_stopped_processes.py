@@ -9,7 +9,7 @@ import time
 import pytest
 
 from testbed.expectation import Stall
-from testbed.live.stopped_processes import Standing
+from testbed.live.stopped_processes import StoppedProcesses
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def until_state(pid: int, letter: str) -> None:
 
 
 def test_a_stopped_process_is_told_once_and_its_time_is_kept(sleeper):
-    standing = Standing(lambda: {"hub": sleeper.pid, "gone": 2**22 - 1})
+    standing = StoppedProcesses(lambda: {"hub": sleeper.pid, "gone": 2**22 - 1})
     until_state(sleeper.pid, "S")
     assert standing.look(1.0) == []
     os.kill(sleeper.pid, signal.SIGSTOP)

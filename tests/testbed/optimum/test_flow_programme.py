@@ -115,7 +115,7 @@ class TestBounds:
         search = ThresholdSearch(model, grid, 2.0)
         assert search.run() is not None
         for _ in range(60):
-            thresholds = tuple(rng.choice(grid.stages[h], len(model.names[h + 1])) for h in range(2))
+            thresholds = tuple(rng.choice(grid.choices[h], len(model.names[h + 1])) for h in range(2))
             plan = evaluate(model, thresholds, random_rows(model, rng, rng.choice([1.0, 10.0])))
             for theta_s in (0.0, 0.5, 2.0, 10.0):
                 assert plan.objective_s(theta_s) >= search.bound_s(theta_s) - 1e-9
