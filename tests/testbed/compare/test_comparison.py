@@ -376,7 +376,10 @@ def test_a_policy_that_raises_is_told_in_one_line(tmp_path, capfd):
     )
     with pytest.raises(TestbedError, match=r"^Own, seed 7: node [\w-]+: policy .*own\.py:Own: .*: oh$") as caught:
         small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
-    assert caught.value.hint == f"it was raised by {tmp_path / 'own.py'}, line 5"
+    log = tmp_path / "out" / "Own" / "seed-7" / "agents.log"
+    raised_by = f"it was raised by {tmp_path / 'own.py'}, line 5"
+    assert caught.value.hint == f"{raised_by}; the last events of the node are in {log}"
+    assert "The story of " in log.read_text()
     assert caught.value.exit_code == 1
     assert "Traceback" not in capfd.readouterr().err
 
@@ -385,8 +388,8 @@ def test_a_run_that_fails_by_a_fault_of_the_program_sends_the_cause(tmp_path, ca
     """A policy file that spoils the program, but only where a simulation runs."""
     (tmp_path / "own.py").write_text(
         "import multiprocessing\n\nfrom node_agent.policies.uniform import Uniform\n"
-        "from testbed.run.bookkeeping import Accounts\n\nclass Own(Uniform): ...\n\n"
-        "if multiprocessing.parent_process() is not None:\n    Accounts.finished = lambda *_: 1 / 0\n"
+        "from testbed.run.bookkeeping import Bookkeeping\n\nclass Own(Uniform): ...\n\n"
+        "if multiprocessing.parent_process() is not None:\n    Bookkeeping.finished = lambda *_: 1 / 0\n"
     )
     with pytest.raises(TestbedError, match=r"^Own, seed 7: ZeroDivisionError: division by zero$"):
         small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
