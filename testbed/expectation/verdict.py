@@ -1,8 +1,9 @@
 """The verdict on a finished run: the delays of its tasks against those that an exact machine would have given them.
 
-While a run goes on, `fidelity.assess` judges it by signs: lateness of frames and timers, lost probes, silent processes.
-When it is over, what it came to is known: every task is held against its expectation (`testbed.expectation`), and only
-what shows in the tasks' delays, or in what decisions were made of, counts. The signs then help to say why.
+While a run goes on, `testbed.fidelity.assessment` judges it by signs: lateness of frames and timers, lost probes,
+silent processes. When it is over, what it came to is known: every task is held against its expectation
+(`testbed.expectation`), and only what shows in the tasks' delays, or in what decisions were made of, counts. The signs
+then help to say why.
 
 - held: mean, p50, p95 and p99 are within 2 % of what was expected.
 - strained: within 10 %.
@@ -74,7 +75,7 @@ def _never_ended(evidence: Evidence, findings: Findings) -> Iterator[tuple[int, 
               if level_of(evidence.silences_s.get(name, 0.0), SILENCE_S)}  # fmt: skip
     if findings.offered and (level := level_of(share := sum(silent.values()) / findings.offered, DELAY_OFF)):
         names = ", ".join(sorted(silent, key=lambda name: -silent[name])[:MOST_NAMED])
-        yield level, f"{percent(share)} of the tasks never ended at devices that did not run: {names}"
+        yield level, f"{rough_percent(share)} of the tasks never ended at devices that did not run: {names}"
 
 
 def _decisions(evidence: Evidence, measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:
