@@ -1,7 +1,7 @@
 """A scenario: one topology file with every range drawn, every group expanded and every unit converted.
 
-`topology.py` makes it; the network, the launcher, the trace generator and the recorder read it. All quantities carry
-their unit in their name; times are emulated seconds.
+`testbed/topology/` makes it; the network, the launcher, the trace generator and the recorder read it. All quantities
+carry their unit in their name; times are emulated seconds.
 """
 
 from abc import ABC, abstractmethod

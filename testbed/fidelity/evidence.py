@@ -1,4 +1,4 @@
-"""What is known about how a run was carried out: the figures on which the verdict of `fidelity.py` rests.
+"""What is known about how a run was carried out: the figures on which the verdict of `assessment.py` rests.
 
 Network figures are real seconds and rates, as they were measured; all else is in emulated seconds, unless said.
 """

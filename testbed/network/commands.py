@@ -13,7 +13,7 @@ Decision: over a direct link TCP's segments travel together as superframes (GSO)
 that nothing urgent waits longer than that behind one. The relay then spends 11 ms of CPU a megabyte instead of 26 at
 100 Mbit/s and 7 instead of 31 at 200, and carries 800 Mbit/s of TCP to 0.1 %; frame by frame it fell behind at 400 (1 %
 of the frames 20 ms late) and carried 740 of 800. Frames stay single below 23 Mbit/s, where each would be lost or
-jittered by itself, where the queue is short, and on links to switches (plan.py).
+jittered by itself, where the queue is short, and on links to switches (layout.py).
 """
 
 import contextlib
