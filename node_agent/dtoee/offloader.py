@@ -90,7 +90,14 @@ def restrict(row: Array, alive: Mask, floor: float) -> Array:
     >>> restrict(np.array([0.5, 0.5, 0.0]), np.array([True, False, True]), 0.02).round(3).tolist()
     [0.98, 0.0, 0.02]
     """
-    return _lifted(row, None if alive.all() else alive, floor)
+    living = None if alive.all() else alive  # None, the usual case: nothing need be masked
+    there = row if living is None else np.where(living, row, 0.0)
+    kept = there / np.maximum(np.add.reduce(there, -1, keepdims=True), TINY)
+    kept = np.maximum(kept, _least_share(living, row, floor))
+    if living is not None:
+        kept = np.where(living, kept, 0.0)
+    kept /= np.add.reduce(kept, -1, keepdims=True)
+    return np.asarray(kept)
 
 
 def published(row: Array, floor: float) -> Array:
@@ -101,17 +108,6 @@ def published(row: Array, floor: float) -> Array:
     """
     kept = np.where(row <= 2 * _least_share(row > 0, row, floor), 0.0, row)
     return np.asarray(kept / np.maximum(np.add.reduce(kept, -1, keepdims=True), TINY))
-
-
-def _lifted(row: Array, alive: Mask | None, floor: float) -> Array:
-    """`restrict`, with None where all are alive: the usual case, in which nothing need be masked."""
-    living = row if alive is None else np.where(alive, row, 0.0)
-    kept = living / np.maximum(np.add.reduce(living, -1, keepdims=True), TINY)
-    kept = np.maximum(kept, _least_share(alive, row, floor))
-    if alive is not None:
-        kept = np.where(alive, kept, 0.0)
-    kept /= np.add.reduce(kept, -1, keepdims=True)
-    return np.asarray(kept)
 
 
 def _least_share(alive: Mask | None, row: Array, floor: float) -> Array | float:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from node_agent.errors import InputError, TestbedError
 from testbed.compare.runs import Ask, Cell
@@ -122,16 +122,20 @@ def run_simulated(
                 assert isinstance(channel, Connection)
                 cell, process = under_way[channel]
                 said = _hear(channel, process)
-                if isinstance(said, float):
-                    observer.advanced(cell, said)
-                    continue
-                del under_way[channel]
-                process.join()
-                if isinstance(said, CellFailed):
-                    raise CellFailed(f"{cell.name}: {said}", hint=said.hint, exit_code=said.exit_code)
-                if said == "interrupted":
-                    return False
-                observer.ended(cell)
+                if not isinstance(said, float):
+                    del under_way[channel]
+                    process.join()
+                match said:
+                    case float():
+                        observer.advanced(cell, said)
+                    case CellFailed():
+                        raise CellFailed(f"{cell.name}: {said}", hint=said.hint, exit_code=said.exit_code)
+                    case "interrupted":
+                        return False
+                    case str():
+                        observer.ended(cell)
+                    case _:
+                        assert_never(said)
     finally:
         _end([process for _, process in under_way.values()])
     return True

@@ -74,7 +74,7 @@ def _never_ended(evidence: Evidence, findings: Findings) -> Iterator[tuple[int, 
               if level_of(evidence.silences_s.get(name, 0.0), SILENCE_S)}  # fmt: skip
     if findings.offered and (level := level_of(share := sum(silent.values()) / findings.offered, DELAY_OFF)):
         names = ", ".join(sorted(silent, key=lambda name: -silent[name])[:MOST_NAMED])
-        yield level, f"{percent(share, '.0f')} of the tasks never ended at devices that did not run: {names}"
+        yield level, f"{rough_percent(share)} of the tasks never ended at devices that did not run: {names}"
 
 
 def _decisions(evidence: Evidence, measured: Sequence[Measured]) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,7 @@
     decisions.jsonl   a line per node and slot
     timeseries.jsonl  a line per node and second
     events.jsonl      what was injected or went wrong
+    agents.log        only if a node failed: the traceback and its story
     summary.json      the result in figures
 
 Times are emulated seconds since the start of the run.

@@ -22,9 +22,9 @@ class Plan:
     """What to run, fully decided. `facts` go into the manifest: how the run was asked for.
 
     With `require_fidelity`, a network that does not hold before the run ends it there. With `debug`, every node checks
-    its state after each event, and a simulation its own as well. `link_traces` are the contents
-    of the network traces' files, by path as the topology states it. `claim` keeps other commands out of the run
-    directory for as long as there is the plan.
+    its state after each event, and a simulation its own as well. `link_traces` are the contents of the network traces'
+    files, by path as the topology states it. `claim` keeps other commands out of the run directory for as long as there
+    is the plan.
     """
 
     scenario: Scenario

@@ -62,8 +62,8 @@ class SimulatedNode(Driver):
         """The agent starts: it knows nothing.
 
         Raises:
-            NodeFailed: the node's own code raises, which a policy of the user's own may do; so do `start`,
-                `offer` and whatever the agenda holds for this node.
+            NodeFailed: the node's own code raises, which a policy of the user's own may do; so do `start`, `offer`
+                and whatever the agenda holds for this node.
         """
         self.life += 1
         try:

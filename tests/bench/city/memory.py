@@ -66,19 +66,19 @@ def pss_mib(pid: int) -> float:
 
 def agent_pids() -> list[int]:
     """The processes of all agents that this process has started: those of a parent that have no children."""
-    return [pid for pid, is_agent in _nursed("self") if is_agent]
+    return [pid for pid, is_agent in _forked("self") if is_agent]
 
 
 def parent_pids() -> list[int]:
     """The processes that the agents were forked from."""
-    return [pid for pid, is_agent in _nursed("self") if not is_agent]
+    return [pid for pid, is_agent in _forked("self") if not is_agent]
 
 
-def _nursed(root: int | str) -> Iterator[tuple[int, bool]]:
-    """All processes of nurseries below `root`, and which of them are agents."""
+def _forked(root: int | str) -> Iterator[tuple[int, bool]]:
+    """The agents and their parents below `root`, each with True for an agent."""
     for task in Path(f"/proc/{root}/task").iterdir():
         for child in map(int, (task / "children").read_text(encoding="ascii").split()):
-            below = list(_nursed(child))
+            below = list(_forked(child))
             if b"testbed.live.agent_parents" in Path(f"/proc/{child}/cmdline").read_bytes():
                 yield child, not below
             yield from below
