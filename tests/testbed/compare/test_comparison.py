@@ -376,7 +376,10 @@ def test_a_policy_that_raises_is_told_in_one_line(tmp_path, capfd):
     )
     with pytest.raises(TestbedError, match=r"^Own, seed 7: node [\w-]+: policy .*own\.py:Own: .*: oh$") as caught:
         small(tmp_path, policies=[f"{tmp_path / 'own.py'}:Own"], repeats=1)
-    assert caught.value.hint.startswith(f"it was raised by {tmp_path / 'own.py'}, line 5; the last events ")
+    log = tmp_path / "out" / "Own" / "seed-7" / "agents.log"
+    raised_by = f"it was raised by {tmp_path / 'own.py'}, line 5"
+    assert caught.value.hint == f"{raised_by}; the last events of the node are in {log}"
+    assert "The story of " in log.read_text()
     assert caught.value.exit_code == 1
     assert "Traceback" not in capfd.readouterr().err
 
