@@ -13,6 +13,7 @@ from node_agent.policies.loading import _module
 from testbed.record.reading import model_sha256
 from testbed.record.run_directory import Recorder
 from testbed.run.planning import plan_replay, plan_run
+from testbed.topology import choices, compiler, topology_file
 from testbed.trace.error import TraceError
 from testbed.trace.workload import Arrival, write_trace
 
@@ -302,8 +303,6 @@ def test_impossible_wishes_are_refused_before_anything_is_made(tmp_path, options
 @pytest.mark.parametrize("how", ["topology", "asked"])
 def test_a_recorded_run_keeps_what_nobody_may_state_any_more(tmp_path, monkeypatch, how):
     """Thresholds above 1, a slot longer than the run: earlier versions took them."""
-    from testbed.topology import choices, compiler, loading
-
     text = QUICKSTART.read_text().replace("slot: 3 s", "slot: 90 s")
     asked = "fixed-threshold:threshold=1.01"
     if how == "topology":
@@ -314,7 +313,7 @@ def test_a_recorded_run_keeps_what_nobody_may_state_any_more(tmp_path, monkeypat
         plan_run(tmp_path / "t.yaml", policy=policy, out=tmp_path / "refused")
     with monkeypatch.context() as earlier:  # what such a version wrote
         earlier.setattr(compiler.Compiler, "_check_times", lambda _: None)
-        for module in (compiler, loading):
+        for module in (compiler, topology_file):
             lenient = lambda asked_for, recorded=False: choices.policy_problem(asked_for, recorded=True)  # noqa: E731, ARG005
             earlier.setattr(module, "policy_problem", lenient)
         recorded = record(plan_run(tmp_path / "t.yaml", policy=policy, out=tmp_path / "first"))
