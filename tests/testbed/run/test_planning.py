@@ -13,6 +13,7 @@ from node_agent.policies.loading import _module
 from testbed.record.reading import model_sha256
 from testbed.record.run_directory import Recorder
 from testbed.run.planning import plan_replay, plan_run
+from testbed.topology import choices, compiler, topology_file
 from testbed.trace.error import TraceError
 from testbed.trace.workload import Arrival, write_trace
 
@@ -302,8 +303,6 @@ def test_impossible_wishes_are_refused_before_anything_is_made(tmp_path, options
 @pytest.mark.parametrize("how", ["topology", "asked"])
 def test_a_recorded_run_keeps_what_nobody_may_state_any_more(tmp_path, monkeypatch, how):
     """Thresholds above 1, a slot longer than the run: earlier versions took them."""
-    from testbed.topology import choices, compiler, topology_file
-
     text = QUICKSTART.read_text().replace("slot: 3 s", "slot: 90 s")
     asked = "fixed-threshold:threshold=1.01"
     if how == "topology":
