@@ -150,9 +150,12 @@ class Agent(Driver):
             self._epoll.register(fd, select.EPOLLIN)
         self._priority.take()
         self._transport.connect({"data": self._config.connect_data, "control": self._config.connect_control})
-        self.measure_links()
         self._receive_commands()
+        measuring = False
         while not self._stopping:
+            if not measuring and (self._executor is None or self._executor.warm):  # so that it is warm before time zero
+                self.measure_links()
+                measuring = True
             woken_by = self._woken_by(may_sleep=transport.may_sleep())
             self._collect_answers(signalled=not answer_fds.isdisjoint(woken_by))
             self._fire_due()

@@ -90,6 +90,10 @@ def cpu_s_of_lone_task(infer: Infer, form: TensorForm) -> float:
 class Executor(Protocol):
     """Serves one tensor at a time."""
 
+    @property
+    def warm(self) -> bool:
+        """False while `warm_up` goes on."""
+
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:
         """Begin service now; it counts from `wanted_s`, which may be a moment ago."""
 
@@ -132,6 +136,11 @@ class PacedExecutor:
         self._due_s = 0.0
         self._cpu_s = 0.0
         self._last_s = math.inf  # CPU time of the last task [real s]; unless warmed up, the first may be long
+
+    @property
+    def warm(self) -> bool:
+        """True: `warm_up` has ended when it returns."""
+        return True
 
     def warm_up(self, tensor: Tensor) -> None:
         """Serve before the run what is no task: the first inference after a fork takes five times as long.
@@ -203,21 +212,25 @@ class QuotaExecutor:
         self._cpu_s = 0.0
         self._number = 0  # of the tensor in service
         self._serving = False
+        self._warming: int | None = None  # the number of the tensor that is no task, until it has been served
         self._given_up = memoryview(mmap.mmap(-1, 8)).cast("Q")  # the last number that is not wanted; the child's, too
         signal.pthread_sigmask(signal.SIG_BLOCK, {GIVE_UP})  # it would end a child that has not come to expect it
         self._child = PipedChild(lambda pipe: _serve(pipe, infer, procs_paths, self._given_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
 
-    def warm_up(self, tensor: Tensor) -> None:
-        """Have the child serve what is no task, and wait for it: its first inference takes five times as long.
+    @property
+    def warm(self) -> bool:
+        """False from `warm_up` until `collect` has met the child's word that it is done."""
+        return self._warming is None
 
-        Raises:
-            TestbedError: the child has ended.
+    def warm_up(self, tensor: Tensor) -> None:
+        """Have the child serve what is no task: its first inference takes five times as long.
+
+        Under a small quota that may be seconds. Nobody waits here: the neighbours measure their links meanwhile.
         """
-        self.start(tensor, 0.0, 0.0)
-        while self.collect(0.0) is None:
-            self._child.pipe.poll(None)
-        self._cpu_s = 0.0
+        self._number += 1
+        self._warming = self._number
+        _put(self._child.pipe, (self._number, tensor.form), tensor.data)
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:  # noqa: ARG002 - the kernel keeps the time
         self._number += 1
@@ -248,6 +261,9 @@ class QuotaExecutor:
             except (EOFError, ConnectionError) as error:
                 hint = "it may have exceeded its memory limit"
                 raise TestbedError("the process of the sub-model has ended unexpectedly", hint=hint) from error
+            if number == self._warming:
+                self._warming = None
+                continue
             self._cpu_s += cpu_s
             if self._serving and number == self._number:
                 self._serving = False

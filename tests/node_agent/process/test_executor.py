@@ -289,6 +289,13 @@ def test_a_process_without_an_activation_to_send_on():
     executor.close()
 
 
+def warmed_up(executor, timeout_s=5.0):
+    """Meet what the child says until it is warm; none of it is an answer."""
+    while not executor.warm:
+        assert select.select([executor.fileno()], [], [], timeout_s)[0]
+        assert executor.collect(0.0) is None
+
+
 def test_a_process_of_its_own_warms_up_before_its_first_task():
     """The child serves, not the process it was forked from; its answer is no task's."""
     calls = mmap.mmap(-1, 8)
@@ -298,10 +305,12 @@ def test_a_process_of_its_own_warms_up_before_its_first_task():
         return ComputeFinished(calls[0], 0.5, None, overrun=False)
 
     executor = QuotaExecutor(counting, ())
+    assert executor.warm
     executor.warm_up(IMAGE)
+    assert not executor.warm
+    warmed_up(executor)
     assert calls[0] == 1
     assert executor.cpu_s == 0
-    assert executor.collect(0.0) is None
     executor.start(IMAGE, 0.0, 0.0)
     assert collect(executor).prediction == 2
     executor.close()
@@ -312,8 +321,27 @@ def test_a_process_that_ends_while_it_warms_up_says_so():
         os._exit(3)
 
     executor = QuotaExecutor(end, ())
+    executor.warm_up(IMAGE)
     with pytest.raises(TestbedError, match="ended unexpectedly"):
-        executor.warm_up(IMAGE)
+        warmed_up(executor)
+    executor.close()
+
+
+def test_nobody_waits_for_a_process_that_warms_up():
+    """Its neighbours measure their links meanwhile; a task that comes early is served after it."""
+
+    def slow(tensor: Tensor) -> ComputeFinished:
+        time.sleep(0.5)
+        return answer(tensor)
+
+    executor = QuotaExecutor(slow, ())
+    began_s = time.monotonic()
+    executor.warm_up(IMAGE)
+    executor.start(IMAGE, 0.0, 0.0)
+    assert time.monotonic() - began_s < 0.25
+    assert collect(executor).prediction == 15
+    assert time.monotonic() - began_s >= 1.0
+    assert executor.warm
     executor.close()
 
 
