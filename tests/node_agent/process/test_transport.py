@@ -122,10 +122,13 @@ def test_a_socket_that_was_used_is_to_be_asked_before_its_descriptor_is_trusted(
             found = transport.receive_all("data", 9)
         assert found == [("server", [b"%d" % number])]
         assert transport.may_sleep()
-    assert waiting.poll(20) == []
+    def woken_by(patience_ms):
+        return [fd for fd, _ in waiting.poll(patience_ms)]
+
+    while channels := transport.to_ask(woken_by(20)):  # ZeroMQ may signal what it has handed over already
+        assert [transport.receive_all(channel, 9) for channel in channels] == [[] for _ in channels]
     server.send("device", b"news")
-    woken_by = [fd for fd, _ in waiting.poll(5000)]
-    assert transport.to_ask(woken_by) == ["data"]
+    assert transport.to_ask(woken_by(5000)) == ["data"]
     assert not transport.may_sleep()
     assert transport.receive_all("data", 9) == [("server", [b"news"])]
 
