@@ -37,6 +37,7 @@ from node_agent.errors import InvalidState, TestbedError
 from node_agent.records import SampleRecord
 from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task, Tensor
 
+OwnEvent = TaskArrived | ComputeFinished | PlanningFinished | TimerFired  # met by devices or servers only
 OwnMessage = Task | Result | Offer | ProbeAck | State  # taken differently by devices and servers
 
 
@@ -92,9 +93,37 @@ class NodeStateMachine(ABC):
         story.add(now_s, event, effects)
         return effects
 
-    @abstractmethod
     def _react(self, event: Event) -> None:
         """Put the effects of `event` into the outbox."""
+        match event:
+            case Received():
+                self._receive(event)
+            case TimerFired(("sample",)):
+                self._sample()
+            case TimerFired(("probe", *_) as key):
+                self._probes.timer(key)
+            case LinksWanted():
+                self._probes.start()
+            case RunStarted():
+                self._started = True
+                self._last = (max(0.0, self._outbox.now_s), *self._last[1:])
+                self._begin()
+            case TaskArrived() | ComputeFinished() | PlanningFinished() | TimerFired():
+                self._react_alone(event)
+            case _:
+                assert_never(event)
+
+    @abstractmethod
+    def _react_alone(self, event: OwnEvent) -> None:
+        """Act on an event that only devices, or only servers, can meet; raise UnexpectedEvent at any other."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Time zero is known: set the timers that stand from now on."""
+
+    @abstractmethod
+    def _sample(self) -> None:
+        """Publish what has been counted since the last sample, and set the timer of the next one."""
 
     def _receive(self, event: Received) -> None:
         """A message has arrived: it shows that its sender lives, and may be one that all nodes take alike."""
@@ -154,30 +183,21 @@ class DeviceCore(NodeStateMachine):
         self._stillness = Stillness(RATE_WINDOW_SLOTS * config.slot_s)
         self._last = self._counts()
 
-    def _react(self, event: Event) -> None:
+    def _begin(self) -> None:
+        self.tasks.rate.begin(max(0.0, self._outbox.now_s))
+        self._await_slot(max(0, math.ceil(self._outbox.now_s / self.config.slot_s - 1e-9)))
+        self._outbox.timer(("sample",), self.config.first_sample_s)
+
+    def _react_alone(self, event: OwnEvent) -> None:
         match event:
-            case Received():
-                self._receive(event)
             case TaskArrived():
                 self.tasks.arrive(event)
             case TimerFired(("slot", slot)):
                 self._start_slot(int(slot))
-            case TimerFired(("sample",)):
-                self._sample()
             case TimerFired(("reports",) as key):
                 self.rounds.timer(key)
             case TimerFired(("ack" | "result", _) as key):
                 self.tasks.timer(key)
-            case TimerFired(("probe", *_) as key):
-                self._probes.timer(key)
-            case LinksWanted():
-                self._probes.start()
-            case RunStarted():
-                self._started = True
-                self.tasks.rate.begin(max(0.0, self._outbox.now_s))
-                self._last = (max(0.0, self._outbox.now_s), *self._last[1:])
-                self._await_slot(max(0, math.ceil(self._outbox.now_s / self.config.slot_s - 1e-9)))
-                self._outbox.timer(("sample",), self.config.first_sample_s)
             case ComputeFinished() | PlanningFinished() | TimerFired():
                 raise UnexpectedEvent(f"device {self.config.name} cannot handle {in_one_line(event)}")
             case _:
@@ -257,16 +277,16 @@ class ServerCore(NodeStateMachine):
         self._slot = -1
         self._last = self._counts()
 
-    def _react(self, event: Event) -> None:  # noqa: PLR0912 - a branch for each kind
+    def _begin(self) -> None:
+        self._outbox.timer(("sample",), self.config.first_sample_s)
+        self._await_status()
+
+    def _react_alone(self, event: OwnEvent) -> None:
         match event:
-            case Received():
-                self._receive(event)
             case ComputeFinished():
                 self.tasks.finish(event)
             case PlanningFinished(assignments):
                 self._coordinator.planned(assignments)
-            case TimerFired(("sample",)):
-                self._sample()
             case TimerFired(("status",)):
                 self._tell_status()
             case TimerFired(("plan",)):
@@ -275,15 +295,6 @@ class ServerCore(NodeStateMachine):
                 self.rounds.timer(key)
             case TimerFired(("ack", *_) as key):
                 self.tasks.timer(key)
-            case TimerFired(("probe", *_) as key):
-                self._probes.timer(key)
-            case LinksWanted():
-                self._probes.start()
-            case RunStarted():
-                self._started = True
-                self._last = (max(0.0, self._outbox.now_s), *self._last[1:])
-                self._outbox.timer(("sample",), self.config.first_sample_s)
-                self._await_status()
             case TaskArrived() | TimerFired():
                 raise UnexpectedEvent(f"server {self.config.name} cannot handle {in_one_line(event)}")
             case _:
