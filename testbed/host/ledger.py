@@ -125,7 +125,7 @@ class Ledger:
             except FileNotFoundError:
                 continue
             fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_at(file, path):
+            if is_at(file.fileno(), path):
                 return file
             file.close()
 
@@ -253,13 +253,13 @@ def _lock_if_dead(directory: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        yield _is_at(file, directory / LEDGER_NAME) and not _owner_marked_alive(directory)
+        yield is_at(file.fileno(), directory / LEDGER_NAME) and not _owner_marked_alive(directory)
 
 
-def _is_at(file: IO[str] | IO[bytes], path: Path) -> bool:
-    """Is the open file still the one at this path? Another sweep may have removed it before it was locked."""
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at this path: somebody may have removed it before it was locked."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 

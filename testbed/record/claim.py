@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from node_agent.errors import InputError
+from testbed.host.ledger import is_at
 
 LOOK_AGAIN_S = 0.05
 _TAKEN = (errno.EAGAIN, errno.EACCES)
@@ -60,13 +61,6 @@ def claim_directory(path: Path, *, what: str = "directory", patience_s: float = 
                 raise InputError(message, hint="wait for it, or choose another with --out") from None
             time.sleep(LOOK_AGAIN_S)
             continue
-        if _is_at(descriptor, path):
+        if is_at(descriptor, path):
             return claim
         claim.release()  # whoever had it has removed it, so that the lock is one on nothing
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
