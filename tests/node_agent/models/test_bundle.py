@@ -344,7 +344,7 @@ def test_a_damaged_shipped_model_names_the_command_that_makes_it(deep, tmp_path,
     monkeypatch.setattr(module, "_SHIPPED", tmp_path)
     with pytest.raises(InputError, match=r"exit_table\.npz") as caught:
         load_bundle("glyphs-deep").exit_table((2, 7))
-    assert caught.value.hint.startswith("install the package anew")
+    assert caught.value.hint.startswith("reinstall the package")
     assert caught.value.hint.endswith("model train glyphs-deep --out DIR")
 
 
