@@ -17,8 +17,9 @@ A server at stage h that moves c to c' shifts the rows M with confidence between
 - ret_k, ret: mean time of a result from k, and from this server, to its device;
 - theta: seconds of mean delay that one unit (100 points) of accuracy is worth.
 
-D'_k and B_k are separate terms, not the sum Omega_k: rows that just miss a threshold are easier than the average
-survivor. The server takes the move if it lowers the objective by more than eps phi.
+The server takes the move if it lowers the objective by more than eps phi.
+
+Decision 029: a move's score uses D' and B of each receiver, not Omega (docs/decisions/029-score-terms.md).
 
 Sums over the rows, sorted by confidence, give this prediction for every grid point at once (`scores`). It is a local
 rule in closed form: "a task leaves where going on gains less accuracy, times theta, than it costs downstream".
