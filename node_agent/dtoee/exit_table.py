@@ -1,4 +1,4 @@
-"""The exit table: how sure every exit was of held-out samples, and whether it was right."""
+"""The exit table: the confidence of every exit in held-out samples, and whether its answer was right."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class ExitTable:
-    """Held-out rows n = 1..N, one column per stage h = 1..H (index h - 1); the last is the final exit.
+    """Held-out rows n = 1..N, one column per stage h = 1..H (index h - 1); the last column is the final exit.
 
-    A table equals itself alone, so that what follows from it can be kept by it (`thresholds`).
+    A table equals only itself, so it can be the key of a cache (`thresholds`).
     """
 
     confidence: npt.NDArray[np.float64]  # (N, H), 0..1
@@ -26,9 +26,15 @@ class ExitTable:
         return int(self.confidence.shape[1])
 
     def outcome(self, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.float64], float]:
-        """Share of rows that leave at stages 1..H, (H,), and accuracy under one threshold per early exit (H - 1).
+        """Share of rows that leave at each stage 1..H, shape (H,), and the accuracy, 0..1.
 
-        A row leaves at the first stage whose confidence reaches the threshold; the last stage keeps what is left.
+        A row leaves at the first stage where its confidence reaches the threshold; the last stage answers the rest.
+
+        Args:
+            thresholds: one per early exit, H - 1 of them.
+
+        Raises:
+            ValueError: the number of thresholds is not H - 1.
         """
         if len(thresholds) != self.stages - 1:
             raise ValueError(f"{self.stages - 1} thresholds needed, got {len(thresholds)}")

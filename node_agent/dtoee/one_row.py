@@ -1,8 +1,9 @@
-"""DTO-O for one offloader, on plain numbers: what every node runs once a round.
+"""DTO-O for one offloader, on plain numbers: every node runs it once a round.
 
-`offloader` says what the update does and why. With six receivers arrays take five times as long as lists. The tests
-play the update for all rows of a network at once (`tests/node_agent/dtoee/sweeps.py`) and hold the two against each
-other.
+`offloader` explains the update. The tests play it for all rows of a network at once
+(`tests/node_agent/dtoee/sweeps.py`) and compare the two.
+
+Decision 021: nodes compute on plain numbers, not arrays (docs/decisions/021-plain-numbers.md).
 """
 
 import math
@@ -14,7 +15,7 @@ Living = Sequence[bool]
 
 
 def at_rest(receivers: int, rule: StepRule) -> Momentum[list[float], float]:
-    """No momentum for a row over so many receivers, as at the start of a slot, when all prices have jumped."""
+    """Zero momentum for a row over `receivers` receivers, as at the start of a slot, when all prices have jumped."""
     still = [0.0] * receivers
     return Momentum(still, still, rule.first_step)
 
@@ -23,20 +24,22 @@ def shift(
     row: Sequence[float], momentum: Momentum[list[float], float], delta_s: Sequence[float], alive: Living,
     rule: StepRule, *, stale: bool = False, scale: Scale[list[float], float] | None = None,
 ) -> tuple[list[float], Momentum[list[float], float]]:  # fmt: skip
-    """One DTO-O step.
+    """The row after one DTO-O step, and its momentum.
 
     Args:
         row: the row before, K numbers.
-        momentum: what it carries from the step before.
-        delta_s: marginal costs D'_j + Omega_j [s]; entries of dead receivers are ignored.
-        alive: which receivers are; the others get probability 0. At least one must be.
+        momentum: its state after the step before.
+        delta_s: marginal costs D'_j + Omega_j [s], K numbers; entries of dead receivers are ignored.
+        alive: True for living receivers, K of them, at least one True; dead ones get probability 0.
         rule: constants of the update.
-        stale: a price is older than one round.
-        scale: needed by the update "gallager" only.
+        stale: True if a price is older than one round.
+        scale: only the update "gallager" needs it.
 
     Returns:
-        The row after, and its momentum; the row sums to one, and every living receiver holds its least share, as in
-        `restrict`.
+        The row, K numbers that sum to one, with the least share of `restrict` at every living receiver; its momentum.
+
+    Raises:
+        ValueError: the update is "gallager" and `scale` is None.
     """
     row = restrict(row, alive, rule.floor)
     mean = max(LEAST_MEAN_S, sum([p * delta for p, delta in zip(row, delta_s, strict=True) if p > 0]))
@@ -68,7 +71,7 @@ def shift(
 
 
 def restrict(row: Sequence[float], alive: Living, floor: float) -> list[float]:
-    """The row with dead receivers at 0, every living one at its least share or above, and the sum one.
+    """`offloader.restrict` of one row, in plain numbers: K numbers that sum to one.
 
     >>> restrict([0.5, 0.5, 0.0], [True, False, True], 0.02)
     [0.9803921568627451, 0.0, 0.0196078431372549]
@@ -83,7 +86,7 @@ def restrict(row: Sequence[float], alive: Living, floor: float) -> list[float]:
 def _to_the_cheapest(
     row: Sequence[float], delta_s: Sequence[float], alive: Living, step: float, scale: Scale[list[float], float]
 ) -> list[float]:
-    """Gallager's move before the floor: mass goes from dearer receivers to the cheapest."""
+    """The row after Gallager's move, before the floor: mass goes from dearer receivers to the cheapest one."""
     cheapest = min((j for j, lives in enumerate(alive) if lives), key=delta_s.__getitem__)
     leaving, bent = scale.leaving_per_s, scale.curvature_s2
     moved = [

@@ -7,11 +7,11 @@ the arrival rate phi at service rate s:
     D'(phi)  = 1/s + (1+v) phi (2s-phi) / (2 s (s-phi)^2)   [s]
     D''(phi) = (1+v) s / (s-phi)^3                          [s^2/task]
 
-v = 0 is M/D/1, v = 1 is M/M/1. Above `RHO_EXTENSION` * s the function goes on as the parabola with the same value,
-slope and curvature, so that every plan, also an infeasible one, has a finite convex cost.
+v = 0 is M/D/1, v = 1 is M/M/1. Above `RHO_EXTENSION` * s the function continues as the parabola with the same value,
+slope and curvature. So every plan has a finite convex cost, even an infeasible one.
 
-A link that queues sends one task in x = b/r seconds. Its tasks arrive roughly at random and take the same time each:
-M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow f,
+A link that queues sends one task in x = b/r seconds. Its tasks arrive roughly at random and take the same time each.
+So its cost is M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow f:
 
     D(f)   = t f + rho^2 / (2 (1-rho))              [task]
     D'(f)  = t + x rho (2-rho) / (2 (1-rho)^2)      [s]
@@ -19,9 +19,10 @@ M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow 
 
 with the same extension above `RHO_EXTENSION`. A link whose rate is infinite does not queue: D(f) = t f.
 
-Every formula stands here once and holds for numbers as for arrays; `server_cost`, `server_sojourn_s` and
-`measured_link_marginal_s` apply them to one server or link on plain numbers, as nodes do in every round: an array of
-one takes thirty times as long.
+Every formula stands here once, for plain numbers and arrays. `server_cost`, `server_sojourn_s` and
+`measured_link_marginal_s` apply them to one server or link, as nodes do in every round.
+
+Decision 021: nodes compute on plain numbers, not arrays (docs/decisions/021-plain-numbers.md).
 """
 
 import math
@@ -35,8 +36,8 @@ Mask = NDArray[np.bool_]
 
 Number = TypeVar("Number", float, Array)
 
-RHO_EXTENSION = 0.96
-LEAST_SHARE = 1e-9  # of the service rate: the flow that stands for none where a mean over it is asked for
+RHO_EXTENSION = 0.96  # utilisation from which a cost continues as a parabola
+LEAST_SHARE = 1e-9  # of the service rate: stands for no flow where a mean over the flow is needed
 
 
 class QueueCost(NamedTuple, Generic[Number]):
@@ -50,12 +51,12 @@ class QueueCost(NamedTuple, Generic[Number]):
 def queue_cost(
     arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0
 ) -> QueueCost[Array]:
-    """Pollaczek-Khinchine cost with the quadratic extension beyond `RHO_EXTENSION`.
+    """Mean number of tasks at a server (Pollaczek-Khinchine), with the quadratic extension beyond `RHO_EXTENSION`.
 
     Args:
-        arrival_per_s: phi >= 0 [task/s].
+        arrival_per_s: phi >= 0 [task/s]; any shape that broadcasts with the others.
         service_per_s: s > 0 [task/s].
-        variability: v >= 0, squared coefficient of variation of the service time.
+        variability: v >= 0, squared coefficient of variation of the service time [1].
 
     >>> float(queue_cost(5.0, 10.0).tasks)  # M/D/1 at half load: 0.5 + 0.25
     0.75
@@ -86,11 +87,13 @@ def _pollaczek_khinchine(phi: Number, s: Number, v: Number, inside: Number) -> Q
 def overload_penalty(
     arrival_per_s: ArrayLike, service_per_s: ArrayLike, rho_max: float, kappa_s2: float
 ) -> QueueCost[Array]:
-    """Exterior-point penalty kappa/2 * max(0, phi - rho_max s)^2, with its derivatives.
+    """Exterior-point penalty kappa/2 * max(0, phi - rho_max s)^2 [task], with its derivatives.
 
     Args:
-        rho_max: utilisation above which a server counts as overloaded.
-        kappa_s2: weight [s^2/task]; the limit is approached from outside, the violation shrinks like 1/kappa.
+        arrival_per_s: phi >= 0 [task/s]; any shape that broadcasts with `service_per_s`.
+        service_per_s: s > 0 [task/s].
+        rho_max: utilisation above which a server counts as overloaded, 0..1.
+        kappa_s2: weight [s^2/task]. The limit is approached from outside; the violation shrinks like 1/kappa.
     """
     phi, s = (np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s))
     excess = np.maximum(0.0, phi - rho_max * s)
@@ -115,10 +118,10 @@ def server_sojourn_s(arrival_per_s: float, service_per_s: float, variability: fl
 
 
 def link_cost(flow_per_s: ArrayLike, transfer_s: ArrayLike, rate_per_s: ArrayLike = np.inf) -> QueueCost[Array]:
-    """Cost of flow on a link; see the module's formulas.
+    """Mean number of tasks on a link, with derivatives; the module's docstring has the formulas.
 
     Args:
-        flow_per_s: f >= 0 [task/s].
+        flow_per_s: f >= 0 [task/s]; any shape that broadcasts with the others.
         transfer_s: t = d + b/r, the time of a task that does not wait [s].
         rate_per_s: r/b > 0 [task/s]; infinite where the link does not queue.
 
@@ -146,15 +149,15 @@ def _waiting(load: Number, transmission_s: Number, inside: Number) -> QueueCost[
 
 
 def transmission_s(task_s: ArrayLike, small_s: ArrayLike, flow_per_s: ArrayLike) -> Array:
-    """Time x = b/r that a task occupies its link, from what a live node can measure.
+    """Time x = b/r that a task occupies its link [s], from the times that a live node can measure.
 
-    What a task needs beyond a small message, y = task_s - small_s, is its transmission and its waiting behind others:
-    y f = rho (2 - rho) / (2 (1 - rho)), hence rho = 1 + y f - sqrt(1 + (y f)^2) and x = rho / f, computed in a form
-    that also holds at f = 0 (x = y). Never negative.
+    A task takes y = task_s - small_s longer than a small message: its transmission and its waiting behind others.
+    Therefore y f = rho (2 - rho) / (2 (1 - rho)), which gives rho = 1 + y f - sqrt(1 + (y f)^2) and x = rho / f. The
+    form computed here also holds at f = 0, where x = y. The result is never negative.
 
     Args:
         task_s: mean time of a task over the link while `flow_per_s` crossed it, waiting included [s].
-        small_s: mean time of a message too small to count, d [s].
+        small_s: d, the mean time of a message of negligible size [s].
         flow_per_s: the measured flow f [task/s], not the planned one.
 
     >>> round(float(transmission_s(0.16, 0.01, 5.0)), 6)  # rho = 1/2: x = 0.1, and 0.05 of waiting
@@ -170,7 +173,12 @@ def _transmission(extra_s: Number, load: Number, root: Number) -> Number:
 
 
 def link_marginal_s(small_s: ArrayLike, transmission_s: ArrayLike, flow_per_s: ArrayLike) -> Array:
-    """Marginal link time D'(f) = d + x + waiting part [s] at the planned flow f [task/s], for x from `transmission_s`.
+    """Marginal link time D'(f) = d + x + the slope of the waiting [s].
+
+    Args:
+        small_s: d, the mean time of a message of negligible size [s].
+        transmission_s: x, from the function of that name [s].
+        flow_per_s: the planned flow f [task/s].
 
     >>> round(float(link_marginal_s(0.01, 0.1, 5.0)), 6)  # 0.11 + 0.1 * 0.5 * 1.5 / (2 * 0.25)
     0.26
@@ -180,12 +188,12 @@ def link_marginal_s(small_s: ArrayLike, transmission_s: ArrayLike, flow_per_s: A
 
 
 def measured_link_marginal_s(task_s: float, small_s: float, flow_per_s: float, planned_per_s: float) -> float:
-    """`link_marginal_s` of one link at a planned flow, for what `transmission_s` makes of its measured times.
+    """`link_marginal_s` of one link [s], in plain numbers, with `transmission_s` from its measured times.
 
     Args:
-        task_s: as in `transmission_s`.
-        small_s: likewise.
-        flow_per_s: the flow while these were measured [task/s].
+        task_s: mean time of a task over the link while `flow_per_s` crossed it, waiting included [s].
+        small_s: mean time of a message of negligible size [s].
+        flow_per_s: the flow while these times were measured [task/s].
         planned_per_s: the flow to be priced [task/s].
     """
     extra_s = max(task_s - small_s, 0.0)

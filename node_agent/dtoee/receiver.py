@@ -1,16 +1,18 @@
-"""DTO-R: the marginal cost a receiver reports, one step of the backward recursion.
+"""DTO-R: the marginal cost that a receiver reports, one step of the backward recursion.
 
     B_j  = sum_k p_jk (D'_jk + Omega_k)                   cost-to-go of a task that continues          [s]
     Omega_j = D'_j + pen'_j + (1-I_j) ret_j + I_j B_j     marginal cost of one more task at j          [s]
     m_j  = D'_j + pen'_j + (1-I_j) ret_j + I_j min_k (D'_jk + m_k)   the same under ideal rows downstream [s]
     R_j  = D''_j + pen''_j + I_j^2 (sum_k p_jk sqrt(D''_jk + R_k))^2   bound on the second derivative  [s^2/task]
 
-D'_jk is the marginal time of the link, which is its transfer time t_jk where it does not queue; ret_j the time in which
-a result returns, I_j the remaining ratio (0 at the last stage). Gallager (1977); the service-chain form is Zhang and
-Yeh (2023). The gradient of the total delay with respect to p_ij is then w_i (D'_ij + Omega_j), that with respect to I_j
-is phi_j (B_j - ret_j), and sum_i phi_i (Omega_i - m_i) over the devices bounds how far a plan is from the optimum.
+D'_jk is the marginal time of the link; it equals the transfer time t_jk where the link does not queue. ret_j is the
+time in which a result returns, I_j the remaining ratio (0 at the last stage). The recursion is Gallager's (1977); its
+form for service chains is from Zhang and Yeh (2023, arXiv 2310.06141).
 
-`marginal_cost` is one node's step, on plain numbers and lists of K; `stage_cost` the same for many nodes at once.
+The total delay has the gradient w_i (D'_ij + Omega_j) with respect to p_ij, and phi_j (B_j - ret_j) with respect to
+I_j. The sum over the devices of phi_i (Omega_i - m_i) bounds the distance of a plan from the optimum.
+
+`marginal_cost` is one node's step, on plain numbers and lists of K; `stage_cost` is that step for many nodes at once.
 """
 
 import math
@@ -25,21 +27,18 @@ from node_agent.dtoee.queueing import Array, Mask, Number, overload_penalty, que
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A server's own state: arrival rate [task/s], service rate [task/s], variability of service, remaining ratio.
+    """A server's own state."""
 
-    `return_s`: how long a result is on its way from here to the device [s].
-    """
-
-    arrival_per_s: float
-    service_per_s: float
-    variability: float
-    remaining_ratio: float
-    return_s: float = 0.0
+    arrival_per_s: float  # phi [task/s]
+    service_per_s: float  # s [task/s]
+    variability: float  # v, squared coefficient of variation of the service time [1]
+    remaining_ratio: float  # I, 0..1
+    return_s: float = 0.0  # ret, mean time of a result from this server to its device [s]
 
 
 @dataclass(frozen=True, slots=True)
 class StageLoad:
-    """The `Load` of many servers: arrays of one shape (n,), or any shape."""
+    """The `Load` of n servers: arrays (n,), or all of one other shape."""
 
     arrival_per_s: Array
     service_per_s: Array
@@ -50,55 +49,54 @@ class StageLoad:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """The exterior penalty's parameters: the utilisation kept from outside, and its weight [s^2/task].
+    """The parameters of the exterior penalty.
 
-    Decision: the weight stays fixed; a violation that it leaves is absorbed by the distance between `rho_max` and
-    instability. Rejected: growing it in outer steps, each of which makes all prices jump.
+    Decision 019: the weight of the penalty stays fixed (docs/decisions/019-fixed-penalty.md).
     """
 
-    rho_max: float = 0.9
-    kappa_s2: float = 10.0
+    rho_max: float = 0.9  # utilisation above which a server counts as overloaded, 0..1
+    kappa_s2: float = 10.0  # weight [s^2/task]
 
 
 @dataclass(frozen=True, slots=True)
 class Downstream:
-    """What n offloaders know of their K receivers; every field has shape (n, K)."""
+    """The receivers of n offloaders, K each; every field has shape (n, K)."""
 
-    link_marginal_s: Array  # D'_jk, marginal time of the link; its transfer time where it does not queue
-    marginal_s: Array  # Omega
-    best_s: Array  # m
-    curvature_s2: Array  # R
-    link_curvature_s2: Array | float = 0.0  # D''_jk
+    link_marginal_s: Array  # D'_jk, marginal time of the link [s]; its transfer time where it does not queue
+    marginal_s: Array  # Omega [s]
+    best_s: Array  # m [s]
+    curvature_s2: Array  # R [s^2/task]
+    link_curvature_s2: Array | float = 0.0  # D''_jk [s^2/task]
     exists: Mask | None = None  # False where a padded entry stands for no receiver; None: all exist
 
 
 class Ahead(NamedTuple):
-    """What one offloader knows of its K receivers, links included: K numbers each."""
+    """The K receivers of one offloader, links included: K numbers each."""
 
-    delta_s: Sequence[float]  # D'_jk + Omega_k
-    best_s: Sequence[float]  # D'_jk + m_k
-    curvature_s2: Sequence[float]  # D''_jk + R_k
+    delta_s: Sequence[float]  # D'_jk + Omega_k [s]
+    best_s: Sequence[float]  # D'_jk + m_k [s]
+    curvature_s2: Sequence[float]  # D''_jk + R_k [s^2/task]
 
 
 class MarginalCost(NamedTuple, Generic[Number]):
-    """What receivers report: Omega, m, D' + pen', B (all [s]) and R [s^2/task]; of one, or arrays (n,) of many."""
+    """The prices that a receiver reports: numbers for one receiver, arrays (n,) for n of them."""
 
-    marginal_s: Number
-    best_s: Number
-    local_s: Number
-    onward_s: Number
-    curvature_s2: Number
+    marginal_s: Number  # Omega [s]
+    best_s: Number  # m [s]
+    local_s: Number  # D' + pen' [s]
+    onward_s: Number  # B [s]
+    curvature_s2: Number  # R [s^2/task]
 
 
 StageCost = MarginalCost[Array]
 
 
 def marginal_cost(load: Load, overload: Overload, row: Sequence[float], ahead: Ahead | None) -> MarginalCost[float]:
-    """One step of the recursion above.
+    """The prices of one server: one step of the recursion in the module's docstring.
 
     Args:
         load: the server's own load.
-        overload: the penalty.
+        overload: the penalty's parameters.
         row: offloading probabilities p, K of them; ignored at the last stage.
         ahead: its receivers, or None at the last stage.
     """
@@ -143,12 +141,12 @@ def _recursion(
 
 
 def cost_to_go(row: Sequence[float], ahead: Ahead) -> tuple[float, float]:
-    """B under the row p, and the least cost-to-go that any row could have under ideal plans downstream [s]."""
+    """B under the row p, and the least cost-to-go of any row under ideal plans downstream [s]."""
     return sum([p * delta_s for p, delta_s in zip(row, ahead.delta_s, strict=True)]), min(ahead.best_s)
 
 
 def costs_to_go(rows: Array, downstream: Downstream) -> tuple[Array, Array]:
-    """`cost_to_go` of many rows (n, K) at once, each result of shape (n,); rows hold 0 where no receiver exists."""
+    """`cost_to_go` of n rows (n, K) at once [s], two arrays (n,); rows hold 0 where no receiver exists."""
     delta, best = downstream.link_marginal_s + downstream.marginal_s, downstream.link_marginal_s + downstream.best_s
     if downstream.exists is not None:
         delta, best = np.where(downstream.exists, delta, 0.0), np.where(downstream.exists, best, np.inf)

@@ -1,10 +1,10 @@
-"""The best rows of a whole network for given thresholds, to a certified gap: a solver that may use what no node knows.
+"""The best rows of a whole network for given thresholds, to a certified gap: a solver that knows the whole network.
 
-Its steps anticipate how the loads answer. For every tier, with x_ij the relative change of the flow f_ij,
+Its steps anticipate the change of the loads. For every tier, with x_ij the relative change of the flow f_ij,
 
     minimise  sum f_ij delta_ij x_ij + 1/2 sum_j R_j y_j^2 + 1/(2 eta) sum f_ij dbar_i x_ij^2,   y_j = sum_i f_ij x_ij
 
-under sum_j f_ij x_ij = 0, which comes to one linear equation per receiver in y. The step eta adapts to the cost.
+under sum_j f_ij x_ij = 0. This reduces to one linear equation per receiver in y. The step eta adapts to the cost.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from node_agent.dtoee.staged import (
     exit_cells,
 )
 
-EXACT_FLOOR = 1e-9  # of the solver: it looks at every receiver in every round, so that none needs probing
-# Receivers of a stage up to which the solver asks how a row's answer to one changes the load of the others; beyond,
-# the linear equations would cost more than the steps that they save.
+EXACT_FLOOR = 1e-9  # least share in a row: the solver sees every receiver in every round, so none needs probing
+# Up to this number of receivers in a stage, a step accounts for the effect of one receiver's change on the others'
+# loads. Beyond it, the linear equations would cost more than the steps that they save.
 MOST_COUPLED = 2000
 
 
@@ -36,8 +36,8 @@ class Solution:
     rows: Rows
     flows: Flows
     prices: Prices
-    delay_s: float  # mean delay, penalty included
-    gap_s: float  # the optimum is at most this much below `delay_s`, for one threshold per stage
+    delay_s: float  # mean delay, penalty included [s]
+    gap_s: float  # the optimum is at most this far below `delay_s` [s]; holds with one threshold per stage
 
 
 def solve(
@@ -47,11 +47,12 @@ def solve(
     """The best rows for given thresholds.
 
     Args:
+        network: the whole network.
         thresholds: per early stage (n_h,); where they differ inside a stage, prices and gap are approximate.
-        rows: where to start; in proportion to speed if None.
+        rows: start here, per tier (n, K); None starts in proportion to the receivers' speeds.
         relative_gap: stop when the certified gap is at most this share of the mean delay.
-        most_rounds: stop at the latest; the returned `gap_s` says what has been reached.
-        hopeless_s: stop as well once the certificate says that no rows can bring the mean delay below this.
+        most_rounds: stop after this number of rounds; the `gap_s` of the result may then be larger.
+        hopeless_s: stop once the certificate proves that no rows have a mean delay below this [s].
     """
     cells = exit_cells(network.table, thresholds)
     now = tuple(
@@ -80,7 +81,7 @@ def _evaluate(network: StagedNetwork, rows: Rows, thresholds: Thresholds, cells:
 
 
 def _anticipating(network: StagedNetwork, plan: Solution, index: int, step: float) -> Array:
-    """Rows of `tiers[index]` after a multiplicative step on the prices that will hold once all of it has moved."""
+    """Rows of `tiers[index]` after a multiplicative step on the prices expected once the whole tier has moved."""
     tier, size = network.tiers[index], len(network.service_per_s[index])
     rows, flow, delta = plan.rows[index], plan.flows.link_per_s[index], plan.prices.delta_s[index]
     mean = (rows * delta).sum(-1, keepdims=True)

@@ -1,22 +1,22 @@
 """A whole staged network in one place: flows, cost and prices of every node at once, on arrays.
 
-Tasks go from devices through stages h = 1..H of servers; tier h is the set of links from stage h - 1 (devices for
+Tasks go from devices through stages h = 1..H of servers. Tier h is the set of links from stage h - 1 (devices for
 h = 1) into stage h. Every node keeps up to K links, as indices into the next stage; a smaller number is padded. With
 w_i the rate of tasks that leave node i,
 
     f_ij = w_i p_ij,   phi_j = sum_i f_ij,   w_j = phi_j I_j                                        [task/s]
     Phi Tbar = sum_j (D_j(phi_j) + pen_j(phi_j) + (1-I_j) phi_j ret_j) + sum_ij D_ij(f_ij)          [task]
 
-(Little). The exits are counted exactly, also where thresholds differ inside a stage: routing does not look at the
-sample, so the share of every row n of the exit table among a server's tasks follows from the flows alone,
+by Little's law. Exits are counted exactly, even where thresholds differ inside a stage. Routing does not depend on the
+sample, so the share of every row n of the exit table among a server's tasks follows from the flows alone:
 
     W_k[n] = sum_j p_jk W_j[n] 1[conf[n] < c_j],   phi_k = sum_n W_k[n],   I_k = sum_n W_k[n] 1[conf[n] < c_k] / phi_k.
 
-Rows that no threshold in use tells apart travel alike and are kept as one cell, so a network with one threshold per
-stage costs 2^(H-1) cells, whatever the table's length.
+Rows that no threshold in use separates travel alike and form one cell. So a network with one threshold per stage costs
+2^(H-1) cells, whatever the table's length.
 
-Stages and tiers are numbered from 1. Tuples with an entry per stage or per tier begin with the first one, so that stage
-or tier h stands at index h - 1; columns of the exit table do likewise.
+Stages and tiers are numbered from 1. Tuples with an entry per stage or per tier hold stage or tier h at index h - 1;
+so do the columns of the exit table.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from node_agent.dtoee.receiver import Downstream, Overload, StageCost, StageLoad
 Rows = tuple[Array, ...]  # offloading probabilities per tier 1..H, each (n, K), zero where the link does not exist
 Thresholds = tuple[Array, ...]  # confidence thresholds per early stage 1..H-1, each (n_h,)
 
-DENSE_LIMIT = 4_000_000  # entries of a stage-to-stage matrix up to which it is worth building
+DENSE_LIMIT = 4_000_000  # most entries of a stage-to-stage matrix that is worth building
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,17 @@ class Tier:
 
     @property
     def queues(self) -> bool:
-        """Whether any link has a finite rate."""
+        """True if any link has a finite rate."""
         return bool(np.isfinite(self.link_rate_per_s).any())
 
     def cost(self, flow_per_s: Array) -> QueueCost[Array]:
-        """Cost of the flows (n, K), with derivatives; zero curvature without further work where no link queues."""
+        """Cost of the flows (n, K) [task/s], with derivatives (n, K); where no link queues, the curvature is (1,)."""
         if self.queues:
             return link_cost(flow_per_s, self.transfer_s, self.link_rate_per_s)
         return QueueCost(self.transfer_s * flow_per_s, self.transfer_s, np.zeros(1))
 
     def collect(self, flow_per_s: Array, size: int) -> Array:
-        """What arrives at each of the `size` receivers [task/s], (size,), of flows (n, K)."""
+        """Arrival rate at each of the `size` receivers [task/s], shape (size,), for flows (n, K)."""
         arrived: Array = np.bincount(self.receivers.ravel(), flow_per_s.ravel(), minlength=size).astype(np.float64)
         return arrived
 
@@ -77,16 +77,16 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class ExitCells:
-    """Table rows in M cells that no threshold in use tells apart, and where the servers let them out."""
+    """Table rows in M cells that no threshold in use separates, and the servers that each cell passes."""
 
     cell: NDArray[np.intp]  # cell of every table row, (N,)
     share: Array  # share of the table's rows, (M,), sum one
-    correct: Array  # share of a cell's rows that are right at each exit, (H, M)
+    correct: Array  # share of a cell's rows with a right answer at each exit, (H, M)
     goes_on: tuple[Mask, ...]  # per early stage, (n_h, M): the cell's confidence is below the server's threshold
 
 
 def exit_cells(table: ExitTable, thresholds: Thresholds) -> ExitCells:
-    """Cells of `table` under `thresholds`."""
+    """Cells of `table` under `thresholds`, which hold an array (n_h,) per early stage."""
     bins = []
     code = np.zeros(len(table), dtype=np.intp)
     for index, chosen in enumerate(thresholds):
@@ -105,7 +105,7 @@ def exit_cells(table: ExitTable, thresholds: Thresholds) -> ExitCells:
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """What a plan sends where."""
+    """The flows, remaining ratios and accuracy of a plan."""
 
     arrival_per_s: tuple[Array, ...]  # phi per stage, (n_h,)
     remaining: tuple[Array, ...]  # I per stage, (n_h,); 0 at the last; an idle server has that of its whole stage
@@ -117,25 +117,29 @@ class Flows:
 
     @property
     def leaving_per_s(self) -> tuple[Array, ...]:
-        """w of the nodes that own each tier's links: devices, then every early stage."""
+        """w [task/s] of the nodes that own each tier's links, (n,): devices, then every early stage."""
         return tuple(link.sum(-1) for link in self.link_per_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Everybody's marginal costs at a plan."""
+    """The marginal costs of all nodes at a plan."""
 
     stages: tuple[StageCost, ...]  # per stage, arrays (n_h,)
-    delta_s: tuple[Array, ...]  # D'_ij + Omega_j per tier, (n, K)
-    best_s: tuple[Array, ...]  # D'_ij + m_j per tier, (n, K); infinite where the link does not exist
-    link_curvature_s2: tuple[Array, ...]  # D''_ij per tier, (n, K), or (1,) where no link queues
-    device_marginal_s: Array  # Omega of the devices, (D,)
-    device_best_s: Array  # m of the devices, (D,)
+    delta_s: tuple[Array, ...]  # D'_ij + Omega_j per tier [s], (n, K)
+    best_s: tuple[Array, ...]  # D'_ij + m_j per tier [s], (n, K); infinite where the link does not exist
+    link_curvature_s2: tuple[Array, ...]  # D''_ij per tier [s^2/task], (n, K), or (1,) where no link queues
+    device_marginal_s: Array  # Omega of the devices [s], (D,)
+    device_best_s: Array  # m of the devices [s], (D,)
 
 
 @dataclass(frozen=True)
 class StagedNetwork:
-    """Devices, links, servers and exit table of a whole network; immutable, a change of rates makes another one."""
+    """Devices, links, servers and exit table of a whole network; immutable.
+
+    Raises:
+        ValueError: the number of tiers, service rates, variabilities or columns of the table is not that of the stages.
+    """
 
     device_rate_per_s: Array  # generation rate [task/s], (D,)
     tiers: tuple[Tier, ...]  # H of them: devices -> stage 1, stage 1 -> 2, ...
@@ -160,13 +164,17 @@ class StagedNetwork:
         return float(self.device_rate_per_s.sum())
 
     def uniform_thresholds(self, *values: float) -> Thresholds:
-        """One threshold per early stage, the same at all its servers."""
+        """Thresholds with `values`, one per early stage, at all servers of each stage.
+
+        Raises:
+            ValueError: there are not H - 1 values.
+        """
         if len(values) != self.stages - 1:
             raise ValueError(f"{self.stages - 1} thresholds needed, got {len(values)}")
         return tuple(np.full(len(s), c) for s, c in zip(self.service_per_s[:-1], values, strict=True))
 
     def speed_rows(self) -> Rows:
-        """Everyone in proportion to the receivers' service rates: computing-first."""
+        """Rows (n, K) per tier in proportion to the receivers' service rates: computing-first."""
         return tuple(
             _normalised(np.where(tier.exists, service[tier.receivers], 0.0))
             for tier, service in zip(self.tiers, self.service_per_s, strict=True)
@@ -178,7 +186,7 @@ class StagedNetwork:
         Args:
             rows: per tier (n, K); rows need not sum to one, so that one entry may be varied.
             thresholds: per early stage (n_h,).
-            cells: `exit_cells` of the thresholds where the caller keeps them; computed anew otherwise.
+            cells: `exit_cells` of the thresholds, if the caller has them; None computes them.
         """
         cells = cells or exit_cells(self.table, thresholds)
         link, arrival, remaining, all_weights = [self.device_rate_per_s[:, None] * rows[0]], [], [], []
@@ -220,13 +228,18 @@ class StagedNetwork:
         return self.cost_tasks(flows) / self.total_rate_per_s
 
     def objective_s(self, flows: Flows, theta_s: float) -> float:
-        """U = Tbar - theta A [s], with theta the seconds that one unit (100 points) of accuracy is worth."""
+        """U = Tbar - theta A [s]; theta: seconds of mean delay that one unit (100 points) of accuracy is worth."""
         return self.mean_delay_s(flows) - theta_s * flows.accuracy
 
     def prices(self, rows: Rows, flows: Flows) -> Prices:
         """DTO-R at all nodes, last stage first.
 
-        The derivatives are exact where the servers of a stage share one threshold; elsewhere they hold every I_j fixed.
+        The derivatives are exact where the servers of a stage share one threshold; elsewhere they treat every I_j as
+        constant.
+
+        Args:
+            rows: per tier (n, K).
+            flows: of the same rows.
         """
         stages: list[StageCost] = []
         delta: list[Array] = []
@@ -253,12 +266,12 @@ class StagedNetwork:
         return Prices(tuple(stages), tuple(delta), tuple(best), tuple(curvatures), marginal, least)
 
     def gap_s(self, flows: Flows, prices: Prices) -> float:
-        """Certificate: Tbar is at most this far above the least one [s], for one threshold per stage.
+        """Certificate: Tbar is at most this far above the least one [s], given one threshold per stage.
 
-        (1/Phi) sum_i phi_i (Omega_i - m_i) over the devices, the Frank-Wolfe gap of the convex programme in the flows.
+        (1/Phi) sum_i phi_i (Omega_i - m_i) over the devices: the Frank-Wolfe gap of the convex programme in the flows.
 
         Args:
-            flows: of the plan; phi is what the devices send in it.
+            flows: of the plan; phi is the rate that the devices send in it.
             prices: of the same plan.
         """
         saving = prices.device_marginal_s - prices.device_best_s
@@ -280,7 +293,7 @@ def _normalised(rows: Array) -> Array:
 
 
 def _ratio(leaving: Array, arriving: Array, weights: Array, goes_on: Mask) -> Array:
-    """leaving / arriving; where nothing arrives, what would go on of the stage's mean mix."""
+    """leaving / arriving, (n,); where nothing arrives, the ratio of the stage's mean mix."""
     mix = weights.sum(0)
     idle = goes_on @ (mix / mix.sum()) if mix.sum() > 0 else np.ones_like(arriving)
     return np.where(arriving > 0, leaving / np.where(arriving > 0, arriving, 1.0), idle)

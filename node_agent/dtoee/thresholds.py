@@ -1,25 +1,29 @@
-"""How a server weighs delay against accuracy when it moves its confidence threshold.
+"""The choice of a server's confidence threshold: delay against accuracy.
 
-A validation table holds, for every held-out sample n and exit h = 1..H (column h - 1), the confidence conf[n, h] and
-whether the exit was right, correct[n, h]. A task leaves at stage h when its confidence there reaches c_h, so which rows
-still travel, and with them remaining ratio and accuracy downstream, follow from the thresholds passed so far: this is
-the coupling between thresholds and flows. A server at stage h that moves c to c' shifts the rows M with confidence
-between the two:
+The exit table holds the confidence conf[n, h] for every held-out sample n and exit h = 1..H (column h - 1). Its entry
+correct[n, h] is True if that exit was right. A task leaves at stage h when its confidence there reaches c_h. So the
+thresholds passed so far decide which rows still travel, and with them the remaining ratio and the accuracy downstream.
+This is the coupling between thresholds and flows.
+
+A server at stage h that moves c to c' shifts the rows M with confidence between the two:
 
     dDelay = sign f phi (sum_k p_k (t'_k + D'_k + pen'_k + (1-IM_k) ret_k + IM_k B_k) - ret)
              + 1/2 sum_k (phi f p_k)^2 R_k                                                            [task]
     dAcc   = sign f phi (sum_k p_k a_k - a_own)                                                       [task/s]
     score  = dDelay - theta dAcc                                                                      [task]
 
-f is the weight of M, sign +1 if c rises (fewer exits), IM_k the share of M that would continue beyond receiver k, a_k
-its accuracy from k on, a_own its accuracy at this exit, ret_k and ret the mean times of a result from k and from here
-to its device, theta the seconds of mean delay that one unit of accuracy is worth. The separate terms D'_k and B_k are
-used rather than Omega_k, because rows that just miss a threshold are easier than the average survivor. The move is
-taken when it lowers the objective by more than eps phi.
+- f: weight of M; sign: +1 if c rises (fewer exits), else -1; phi: arrival rate of the server;
+- IM_k: share of M that would continue beyond receiver k; a_k: accuracy of M from k on; a_own: its accuracy here;
+- ret_k, ret: mean time of a result from k, and from this server, to its device;
+- theta: seconds of mean delay that one unit (100 points) of accuracy is worth.
 
-Summed over the rows sorted by confidence, the same prediction holds for every grid point at once (`scores`): a local
-rule in closed form, "exit where what going on still gains, times theta, is below what it costs downstream". `best_jump`
-goes to the best point of the grid, or some steps towards it.
+The server takes the move if it lowers the objective by more than eps phi.
+
+Decision 029: a move's score uses D' and B of each receiver, not Omega (docs/decisions/029-score-terms.md).
+
+Sums over the rows, sorted by confidence, give this prediction for every grid point at once (`scores`). It is a local
+rule in closed form: "a task leaves where going on gains less accuracy, times theta, than it costs downstream".
+`best_jump` goes to the best point of the grid, or some steps towards it.
 """
 
 from collections.abc import Sequence
@@ -33,35 +37,34 @@ from numpy.typing import NDArray
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array
 
-# (flow or probability, thresholds of the stages passed or still to come)
+# (flow [task/s] or probability, thresholds of the stages passed or still to come)
 Paths = Sequence[tuple[float, tuple[float, ...]]]
 
-NEVER = 1.01  # a threshold no confidence reaches
-MAX_PATHS = 256
-# Decision: three grid points at once, because one at a time gets to good places later and stops in worse ones
-# (`test_joint`); rejected: straight to the best point, whose price is a guess the further away it lies.
+NEVER = 1.01  # a threshold that no confidence reaches
+MAX_PATHS = 256  # most paths that a node keeps; it drops those with the least flow
+# Decision 020: a threshold moves three grid points at most (docs/decisions/020-three-grid-points.md).
 MOST_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Onward:
-    """What a server knows of its K receivers when it weighs a move; arrays of shape (K,), paths one entry each."""
+    """The K receivers of a server that may move its threshold; arrays of shape (K,), K entries in `paths`."""
 
-    row: Array  # offloading probabilities p
-    link_marginal_s: Array  # t', marginal time of the link: its transfer time where it does not queue
-    local_s: Array  # D' + pen'
-    onward_s: Array  # B
-    curvature_s2: Array  # R
+    row: Array  # offloading probabilities p; sum one
+    link_marginal_s: Array  # t', marginal time of the link [s]; its transfer time where it does not queue
+    local_s: Array  # D' + pen' [s]
+    onward_s: Array  # B [s]
+    curvature_s2: Array  # R [s^2/task]
     paths: tuple[Paths, ...]  # thresholds from the receiver on, with their probabilities
-    return_s: Array | float = 0.0  # ret_k, of a result from the receiver to its device
-    own_return_s: float = 0.0  # ret, of a result from this server: what a task that goes on does not pay
+    return_s: Array | float = 0.0  # ret_k, mean time of a result from the receiver to its device [s]
+    own_return_s: float = 0.0  # ret, the same from this server [s]: a task that goes on does not pay it
 
     @property
     def returns_s(self) -> Array:
-        """ret_k of every receiver, (K,)."""
+        """ret_k of every receiver [s], (K,)."""
         return np.broadcast_to(np.asarray(self.return_s, dtype=np.float64), self.row.shape)
 
-    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+    if not TYPE_CHECKING:  # a type checker would accept every name
 
         def __getattr__(self, name: str) -> object:
             renamed = ": Onward.link_s is now Onward.link_marginal_s" if name == "link_s" else ""
@@ -70,21 +73,21 @@ class Onward:
 
 @lru_cache(maxsize=64)
 def grid(table: ExitTable, stage: int, steps: int = 20) -> Array:
-    """Thresholds to choose from at `stage`: quantiles of the exit's confidence, and never; ascending, without repeats.
+    """Candidate thresholds at `stage` (1..H-1), ascending and distinct, shape (G,): quantiles of confidence, and never.
 
-    Each step moves about 1/steps of all rows over the exit.
+    Between neighbours lie about 1/steps of all rows. The array is shared and read-only.
     """
     confidence = table.confidence[:, stage - 1]
     inner = np.quantile(confidence, np.arange(steps) / steps)
     points = np.unique(np.append(inner, NEVER))
-    points.flags.writeable = False  # all who ask get the same one
+    points.flags.writeable = False  # the cache returns the same array to all callers
     return points
 
 
 def row_weights(table: ExitTable, paths: Paths) -> Array:
-    """Share of each row among the tasks that arrive over `paths`, shape (N,), sum one.
+    """Share of each table row among the tasks that arrive over `paths`, shape (N,), sum one.
 
-    A path (flow, (c_1, ..., c_h)) carries its flow in equal parts on the rows whose confidence stayed below every c.
+    A path (flow, (c_1, ..., c_h)) carries equal parts of its flow on the rows whose confidence stayed below every c.
     """
     weights = np.zeros(len(table.confidence))
     for flow, passed in paths:
@@ -97,7 +100,7 @@ def row_weights(table: ExitTable, paths: Paths) -> Array:
 
 
 def survivors(table: ExitTable, passed: tuple[float, ...]) -> NDArray[np.bool_]:
-    """Which rows are still travelling after stages with the thresholds `passed`, shape (N,)."""
+    """True for rows that still travel after stages with the thresholds `passed`, shape (N,)."""
     if not passed:
         return np.ones(len(table.confidence), dtype=np.bool_)
     return np.asarray((table.confidence[:, : len(passed)] < np.asarray(passed)).all(axis=1))
@@ -105,12 +108,12 @@ def survivors(table: ExitTable, passed: tuple[float, ...]) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=4096)
 def travelling(table: ExitTable, passed: tuple[float, ...]) -> int:
-    """How many rows are still travelling after stages with the thresholds `passed`."""
+    """Number of rows that still travel after stages with the thresholds `passed`."""
     return int(np.count_nonzero(survivors(table, passed)))
 
 
 def remaining_ratio(table: ExitTable, stage: int, paths: Paths, threshold: float) -> float:
-    """Share of the tasks that arrive at `stage` over `paths` which do not exit there, I; of all rows if none arrive."""
+    """I, the share of the tasks arriving at `stage` over `paths` that do not exit there; of all rows if none arrive."""
     arriving = leaving = 0.0
     for flow, passed in paths:
         before = travelling(table, passed)
@@ -123,9 +126,9 @@ def remaining_ratio(table: ExitTable, stage: int, paths: Paths, threshold: float
 
 
 def continue_paths(table: ExitTable, paths: Paths, threshold: float) -> list[tuple[float, tuple[float, ...]]]:
-    """The paths that leave a server with `threshold`, their flows reduced by what exits there.
+    """The paths that leave a server with `threshold`; their flows [task/s] no longer hold the tasks that exit there.
 
-    Paths with the same thresholds are merged; of more than `MAX_PATHS` the largest flows are kept, scaled to the sum.
+    Paths with the same thresholds are merged. Of more than `MAX_PATHS` the largest flows are kept, scaled to the sum.
     """
     onward: dict[tuple[float, ...], float] = {}
     for flow, passed in paths:
@@ -139,7 +142,7 @@ def continue_paths(table: ExitTable, paths: Paths, threshold: float) -> list[tup
 def paths_from(
     threshold: float, row: Sequence[float], receivers: Sequence[Paths]
 ) -> list[tuple[float, tuple[float, ...]]]:
-    """Thresholds a task finds from this server on: its own, then those of each receiver with its probability."""
+    """Thresholds on a task's way from this server on, with probabilities: its own first, then those of a receiver."""
     merged: dict[tuple[float, ...], float] = {}
     for probability, paths in zip(row, receivers, strict=True):
         for share, thresholds in paths:
@@ -158,7 +161,7 @@ def _bounded(paths: list[tuple[float, tuple[float, ...]]]) -> list[tuple[float, 
 
 
 def _outcome(table: ExitTable, stage: int, thresholds: tuple[float, ...]) -> Array:
-    """Correctness of every row at the exit it takes from `stage` on, shape (N,)."""
+    """1 for rows with a right answer at the exit that they take from `stage` on, else 0; shape (N,)."""
     outcome = table.correct[:, -1].astype(np.float64)
     for offset, threshold in reversed(list(enumerate(thresholds))):
         column = stage - 1 + offset
@@ -168,7 +171,7 @@ def _outcome(table: ExitTable, stage: int, thresholds: tuple[float, ...]) -> Arr
 
 
 class Ranked(NamedTuple):
-    """The table's rows by their confidence at one exit, the least sure first."""
+    """The table's rows by their confidence at one exit, the lowest first."""
 
     order: NDArray[np.intp]  # row numbers, (N,)
     confidence: Array  # of these rows, ascending, (N,)
@@ -185,14 +188,14 @@ def scores(
     rows: Ranked, value: Array, weights: Array, points: Array, threshold: float, arrival_per_s: float,
     curvature_s2: float,
 ) -> Array:  # fmt: skip
-    """Change of the objective [task] for a move from `threshold` to every one of `points`, shape (G,).
+    """Change of the objective [task] for a move from `threshold` to each of `points`, shape (G,).
 
         score(c) = phi (L(c) - L(c_now)) + 1/2 phi^2 (F(c) - F(c_now))^2 sum_k p_k^2 R_k
         L(c) = sum over rows with confidence < c of weight value,   F(c) = sum of their weights
 
     Args:
-        rows: the table's, by their confidence at this exit.
-        value: what a row that goes on costs, less theta times the accuracy it gains [s], shape (N,).
+        rows: the table's rows by their confidence at this exit.
+        value: cost of each row if it goes on, less theta times the accuracy that it gains [s], shape (N,).
         weights: row shares at this server, shape (N,), sum one.
         points: candidates, shape (G,).
         threshold: c now.
@@ -220,16 +223,18 @@ def best_jump(
     eps_s: float,
     most_steps: int | None = MOST_STEPS,
 ) -> float:
-    """The threshold after one local jump towards the best point of the grid, or the same if it gains too little.
+    """The threshold after one jump towards the best point of the grid; unchanged if the jump gains too little.
 
     Args:
-        paths: flows that arrive here and the thresholds they have survived.
-        arrival_per_s: phi of this server.
+        table: the exit table, one column per stage.
+        stage: this server's stage, 1..H-1.
+        paths: arriving flows [task/s], with the thresholds that their tasks have passed.
+        arrival_per_s: phi of this server [task/s].
         onward: its receivers.
         threshold: c now; it need not lie on the grid.
         theta_s: seconds of mean delay that one unit (100 points) of accuracy is worth.
-        eps_s: hysteresis, seconds of mean delay that a move must at least gain.
-        most_steps: go at most that many grid points towards the best one; None: all the way.
+        eps_s: hysteresis, the least gain of a move in seconds of mean delay.
+        most_steps: most grid points of one jump; None: no limit.
     """
     points = grid(table, stage)
     cost = np.full(len(table), float(onward.row @ (onward.link_marginal_s + onward.local_s)) - onward.own_return_s)
@@ -245,7 +250,15 @@ def best_jump(
 
 
 def chosen(points: Array, found: Array, threshold: float, least_gain: float, most_steps: int | None = None) -> float:
-    """The point of the best score in `found`, `most_steps` at most away, or `threshold` if it gains too little."""
+    """The point with the best score, at most `most_steps` grid points away; `threshold` if it gains too little.
+
+    Args:
+        points: the grid, ascending, shape (G,).
+        found: their scores [task], shape (G,).
+        threshold: c now.
+        least_gain: the least gain of a move [task].
+        most_steps: None: no limit.
+    """
     allowed = points
     if most_steps is not None:
         lower, higher = points[points < threshold - 1e-12], points[points > threshold + 1e-12]
@@ -258,9 +271,9 @@ def chosen(points: Array, found: Array, threshold: float, least_gain: float, mos
 
 
 def _merged(onward: Onward) -> list[tuple[tuple[float, ...], float, float, float]]:
-    """Distinct thresholds still to come, with their probability and what rows there pay: parts of B and of ret_k.
+    """Distinct thresholds still to come, each with its probability, its part of B [s] and its part of ret_k [s].
 
-    Rows that go on from the receiver pay the former, those that leave there the latter.
+    Rows that go on from the receiver pay the part of B, rows that leave there the part of ret_k.
     """
     merged: dict[tuple[float, ...], tuple[float, float, float]] = {}
     known = zip(onward.row.tolist(), onward.onward_s.tolist(), onward.returns_s.tolist(), onward.paths, strict=True)

@@ -1,7 +1,7 @@
-"""Early-exit models: the network and its cutting, training, exit tables and measured costs.
+"""Early-exit models: the network and its sub-models, training, exit tables and measured costs.
 
-What a device or the topology check needs (samples, exit tables, which exits exist) loads without torch; the network
-itself loads when sub-models are asked for.
+Samples, exit tables and the list of exits load without torch, for devices and the check of a topology. The network
+loads when its sub-models are needed.
 """
 
 from node_agent.dtoee.exit_table import ExitTable

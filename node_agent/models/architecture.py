@@ -1,4 +1,4 @@
-"""The shape of an early-exit network: what tells one model from another before any weight is trained (no torch)."""
+"""The shape of an early-exit network: its blocks and exits, without weights (no torch)."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from msgspec import Meta
 
 SIDE_PIXELS = 32  # of the images that every model takes
 
-# Bounds, because a card may come from anywhere, and a network is made before its weights are read into it: at these it
-# takes less than 100 MB.
+# Bounds, because a card may come from anywhere, and a network is made before its weights are read into it. At these
+# bounds it takes less than 100 MB.
 MOST_BLOCKS, MOST_CHANNELS = 16, 256
 Channels = Annotated[
     tuple[Annotated[int, Meta(ge=1, le=MOST_CHANNELS)], ...], Meta(min_length=1, max_length=MOST_BLOCKS)
@@ -21,14 +21,16 @@ Exits = Annotated[tuple[Annotated[int, Meta(ge=1, le=MOST_BLOCKS)], ...], Meta(m
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Residual blocks in a row, and the blocks that an exit head stands behind; the last block has one.
+    """Residual blocks in a row, and the blocks that carry an exit head; the last block has one.
 
-    ValueError where the parts do not fit each other.
+    Raises:
+        ValueError: the numbers of channels and strides differ, the strides do not divide the side of the image, or the
+            exits do not rise to the last block.
     """
 
-    channels: Channels  # of what leaves each block
-    strides: Strides  # by which each block shrinks both sides of the picture
-    exits: Exits  # numbers of blocks, from 1, rising
+    channels: Channels  # of each block's output
+    strides: Strides  # factor by which each block shrinks both sides of the image
+    exits: Exits  # numbers of the blocks with an exit head, from 1, rising
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.strides):
@@ -45,14 +47,14 @@ class Architecture:
         return len(self.channels)
 
     def activation_shape(self, block: int) -> tuple[int, int, int, int]:
-        """Shape (1, C, H, W) of what leaves `block` (1-based)."""
+        """Shape (1, C, H, W) of the output of `block` (1-based)."""
         side = SIDE_PIXELS // math.prod(self.strides[:block])
         return (1, self.channels[block - 1], side, side)
 
 
-# Work per block on one picture (MFLOP): 9.7, 4.6, 8.7, 7.3, 18.5. Early exits are cheap and weak, late ones strong.
+# Work per block on one image (MFLOP): 9.7, 4.6, 8.7, 7.3, 18.5. Early exits are cheap and weak, late ones strong.
 GLYPHS = Architecture(channels=(16, 24, 32, 64, 96), strides=(1, 2, 1, 2, 1), exits=(2, 3, 4, 5))
 
-# Seven blocks for up to five stages (MFLOP: 9.7, 2.5, 4.6, 8.7, 7.3, 18.5, 8.7). The first exits see less than those of
-# glyphs, the last one sees the whole picture at once: so every exit is clearly better than the one before it.
+# Seven blocks for up to five stages (MFLOP: 9.7, 2.5, 4.6, 8.7, 7.3, 18.5, 8.7). Its first exits see a smaller part of
+# the image than those of glyphs, its last one the whole image. So every exit is clearly better than the one before it.
 GLYPHS_DEEP = Architecture(channels=(16, 16, 24, 32, 64, 96, 128), strides=(1, 2, 1, 1, 2, 1, 2), exits=(2, 3, 4, 5, 7))

@@ -1,6 +1,6 @@
 """A trained model on disk: weights, exit table, evaluation samples with the exits' answers, and a card.
 
-A bundle is a folder. Nothing in it is a pickle, so an untrusted one can be wrong but cannot run code.
+A bundle is a folder. No file in it is a pickle, so an untrusted bundle can be wrong but cannot run code.
 """
 
 import json
@@ -40,14 +40,14 @@ Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(min_len
 
 
 class PartCost(msgspec.Struct, frozen=True):
-    """One exit head: work per task, bytes of its parameters."""
+    """The cost of an exit head: work per task, bytes of its parameters."""
 
     flop: Amount
     parameters_bytes: Amount
 
 
 class BlockCost(PartCost, frozen=True):
-    """One block, and the shape of what leaves it."""
+    """The cost of a block, and the shape of its output."""
 
     output_shape: Shape
 
@@ -62,7 +62,7 @@ class ModelParts(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class BundleContent:
-    """What training hands over to be written."""
+    """The content of a bundle, as training makes it."""
 
     weights: "Mapping[str, Tensor]"  # of the folded network, temperatures included
     table: ExitTable  # one column per exit of the model
@@ -73,22 +73,30 @@ class BundleContent:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model's folder, read part by part on demand; only `network` and `sub_models` load torch."""
+    """A model's folder, read part by part on demand; only `network` and `sub_models` load torch.
+
+    Raises:
+        InputError: in every member, if a file that it reads is missing, damaged or does not fit the others.
+    """
 
     name: str
     folder: Path
 
     @property
     def _remedy(self) -> str:
-        """What to do about a file that cannot be used."""
+        """The hint for a file that cannot be used."""
         if self.folder.parent == _SHIPPED:
-            return f"install the package anew, or make the model: dtoee-testbed model train {self.name} --out DIR"
+            return f"reinstall the package, or make the model: dtoee-testbed model train {self.name} --out DIR"
         models = " or ".join(available_models())
         return f"make a new bundle with: dtoee-testbed model train MODEL --out DIR, where MODEL is {models}"
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """How the model was made; InputError where the file is no card of ours."""
+        """The card: how the model was made.
+
+        Raises:
+            InputError: the file is missing, is no JSON, or is no card of this version.
+        """
         path = self.folder / CARD
         try:
             card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -102,9 +110,10 @@ class Bundle:
         return card
 
     def file(self, name: str) -> Path:
-        """Where one of the bundle's files is; its card may name a shipped model whose evaluation samples it shares.
+        """Path of one of the bundle's files; its card may name a shipped model whose evaluation samples it shares.
 
-        InputError where there is no such model.
+        Raises:
+            InputError: there is no such model.
         """
         lender = self.card.get("evaluation") if name == EVALUATION else None
         if lender is None:
@@ -120,7 +129,11 @@ class Bundle:
 
     @cached_property
     def architecture(self) -> Architecture:
-        """Blocks and exits of the network; InputError where the card tells none that could be."""
+        """Blocks and exits of the network.
+
+        Raises:
+            InputError: the card does not describe a possible network.
+        """
         if "strides" not in self.card:  # a bundle of an earlier version, which knew one architecture
             if self.exits != GLYPHS.exits:
                 raise InputError(f"{self.folder / CARD}: exits {self.exits}, but no strides", hint=self._remedy)
@@ -132,13 +145,17 @@ class Bundle:
 
     @property
     def _classes(self) -> int:
-        """How many classes the model tells apart, as far as its card says so."""
+        """Number of classes by the card; a very large number if the card does not list them."""
         named = self.card.get("classes")
         return len(named) if isinstance(named, list) and named else 2**31
 
     @cached_property
     def evaluation(self) -> Samples:
-        """The samples that devices offer as tasks."""
+        """The samples that devices offer as tasks.
+
+        Raises:
+            InputError: the file is missing or damaged, or its arrays do not fit each other.
+        """
         images, labels, severity = self._arrays(EVALUATION, "images", "labels", "severity")
         count = len(labels)
         sound = images.shape == (count, 1, 32, 32) and images.dtype == np.uint8 and severity.shape == (count,)
@@ -168,7 +185,11 @@ class Bundle:
         return table
 
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
-        """Held-out validation rows with one column per sub-model of `cut`; InputError where the cut is impossible."""
+        """Held-out validation rows with one column per sub-model of `cut`.
+
+        Raises:
+            InputError: the cut is impossible, or the file is damaged.
+        """
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
         return ExitTable(self._whole_table.confidence[:, columns], self._whole_table.correct[:, columns])
 
@@ -189,17 +210,25 @@ class Bundle:
         return ExitScores(confidence.astype(np.float64), prediction.astype(np.int64))
 
     def scores(self, cut: Sequence[int]) -> ExitScores:
-        """What the sub-models of `cut` answer on the evaluation samples, activations travelling in float32 (N, stages).
+        """The answers of the sub-models of `cut` to the N evaluation samples, shape (N, stages).
 
-        InputError where the cut is impossible. Loads torch only for bundles that do not hold these answers.
+        Activations are float32 in these answers. Loads torch only for bundles that do not hold them.
+
+        Raises:
+            InputError: the cut is impossible, or the file is damaged.
         """
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
         return ExitScores(self._whole_scores.confidence[:, columns], self._whole_scores.prediction[:, columns])
 
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
-        """What the sub-models of `cut` cost; loads torch only for bundles whose card does not say.
+        """The costs of the sub-models of `cut`; loads torch only for bundles without costs in their card.
 
-        InputError where the cut is impossible.
+        Args:
+            cut: the block after which each sub-model ends.
+            activation: the format in which activations travel between stages.
+
+        Raises:
+            InputError: the cut is impossible, or the card's costs do not fit the model.
         """
         ends = check_cut(cut, self.exits)
         shapes = self.input_shapes(cut)
@@ -220,13 +249,17 @@ class Bundle:
         return tuple(found)
 
     def _positive(self, flop: int, stage: int) -> int:
-        """The work of a stage; InputError where the card says that there is none."""
+        """`flop`, the work of a stage. Raises InputError if it is below 1."""
         if flop < 1:
             raise InputError(f"{self.folder / CARD}: costs: stage {stage} has no work", hint=self._remedy)
         return flop
 
     def input_shapes(self, cut: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the tensors that the sub-models of `cut` take: an image first, then activations."""
+        """Shapes of the inputs of the sub-models of `cut`: an image first, then activations (1, C, H, W).
+
+        Raises:
+            InputError: the cut is impossible.
+        """
         ends = check_cut(cut, self.exits)
         return (self._parts.input_shape, *(self._parts.blocks[end - 1].output_shape for end in ends[:-1]))
 
@@ -246,8 +279,8 @@ class Bundle:
         return parts
 
     def check_weights(self) -> None:
-        """Raise InputError where the weights cannot be read, or hold NaN or infinity; does not load torch."""
-        from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only a topology's model is worth it
+        """Raise InputError if the weights cannot be read, or hold NaN or infinity; does not load torch."""
+        from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only needed for a topology's model
 
         path = self.folder / WEIGHTS
         try:
@@ -258,12 +291,16 @@ class Bundle:
                         wrong = int((~np.isfinite(tensor)).sum())
                         what = f"tensor {name}: {wrong} of {tensor.size} weights are NaN or infinite"
                         raise InputError(f"{path}: {what}", hint=self._remedy)
-        except (OSError, SafetensorError, TypeError) as error:  # the last: numbers of a kind that numpy has not
+        except (OSError, SafetensorError, TypeError) as error:  # TypeError: a number format that numpy lacks
             raise InputError(f"{path}: {str(error).splitlines()[0]}", hint=self._remedy) from error
 
     def network(self) -> "EarlyExitNetwork":
-        """The whole model in its inference form; loads torch. InputError where its weights cannot be used."""
-        from safetensors import SafetensorError  # noqa: PLC0415 - devices and checks must not pay for torch
+        """The whole model in its inference form; loads torch.
+
+        Raises:
+            InputError: its weights cannot be read, are not finite, or do not fit its architecture.
+        """
+        from safetensors import SafetensorError  # noqa: PLC0415 - devices and checks must not load torch
         from safetensors.torch import load_file  # noqa: PLC0415
 
         self.check_weights()
@@ -280,7 +317,11 @@ class Bundle:
         return network.eval().requires_grad_(False)
 
     def sub_models(self, cut: Sequence[int]) -> "tuple[SubModel, ...]":
-        """The sub-models of one cut, freshly loaded, ready for inference; loads torch."""
+        """The sub-models of one cut, freshly loaded, ready for inference; loads torch.
+
+        Raises:
+            InputError: the cut is impossible, or the weights cannot be used.
+        """
         check_cut(cut, self.exits)
         network = self.network()
 
@@ -303,16 +344,19 @@ def available_models() -> tuple[str, ...]:
 
 
 def hint_of_models(unknown: str, where: str = "") -> str:
-    """What may be meant by the name of a model that there is not; `where` the folder of a bundle is looked for."""
+    """The hint for an unknown model's name; `where` is appended and says where folders of bundles are searched."""
     known = f"shipped models: {', '.join(available_models()) or 'none'}; or give the folder of a bundle{where}"
     guess = closest(unknown, available_models())
     return known if guess is None else f"did you mean {guess}? ({known})"
 
 
 def load_bundle(name_or_path: str) -> Bundle:
-    """A shipped model by name, or the folder that `model train` wrote.
+    """A shipped model by name, or the bundle in a folder that `model train` wrote.
 
-    InputError where there is none or its card cannot be read; the other files are checked when first used.
+    Only the card is read; the other files are checked when they are first used.
+
+    Raises:
+        InputError: there is no such model or folder, or its card cannot be read.
     """
     shipped = name_or_path in available_models()
     folder = _SHIPPED / name_or_path if shipped else Path(name_or_path)
@@ -324,8 +368,8 @@ def load_bundle(name_or_path: str) -> Bundle:
 
 
 def write_bundle(folder: Path, content: BundleContent) -> None:
-    """Write a bundle into `folder`, which may exist; its files are replaced."""
-    from safetensors.torch import save  # noqa: PLC0415 - needs torch, which readers must not pay for
+    """Write a bundle into `folder`; the folder may exist, its files are then replaced."""
+    from safetensors.torch import save  # noqa: PLC0415 - needs torch, which readers must not load
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.contiguous() for name, tensor in content.weights.items()})
@@ -339,6 +383,6 @@ def write_bundle(folder: Path, content: BundleContent) -> None:
     np.savez_compressed(folder / SCORES, conf=confidence, prediction=prediction)
     notices = _SHIPPED / "glyphs" / LICENSES
     if notices.resolve() != (folder / LICENSES).resolve():
-        shutil.copyfile(notices, folder / LICENSES)  # the samples derive from the sources: their notices travel along
+        shutil.copyfile(notices, folder / LICENSES)  # the samples derive from the sources and need their notices
     card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
     (folder / CARD).write_text(card, encoding="utf-8")

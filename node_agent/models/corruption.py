@@ -1,6 +1,6 @@
 """Graded corruption: each image gets its own severity, so that some tasks are easy and some need the deepest exit.
 
-A task's difficulty then has a cause one can see (it is stored beside the image), instead of being luck of the source.
+The severity is stored with the image, so the cause of a task's difficulty is known.
 """
 
 import math
@@ -17,7 +17,7 @@ from node_agent.models.architecture import SIDE_PIXELS
 
 @dataclass(frozen=True, slots=True)
 class Magnitudes:
-    """The most that each effect does at severity 1; a random share of it is drawn for every image."""
+    """The largest magnitude of each effect, at severity 1; a random share of it is drawn for every image."""
 
     rotation_rad: float = math.radians(40)
     log_scale: float = math.log(1.5)
@@ -36,7 +36,8 @@ def corrupt(
 ) -> Tensor:
     """Corrupt clean images [N, 28, 28] by severities [N] in 0..1 into uint8 [N, 1, 32, 32].
 
-    Clutter is cut from the same images, so pass the images of one split only. Deterministic in `chance`.
+    Clutter is cut from the same images, so pass the images of one split only. The same state of the generator `chance`
+    gives the same result.
     """
     most = magnitudes or Magnitudes()
     margin = (SIDE_PIXELS - images.shape[-1]) // 2
@@ -79,7 +80,7 @@ def _transform(images: Tensor, angle: Tensor, scale: Tensor, shift: Tensor) -> T
 
 
 def _clutter_piece(images: Tensor, chance: torch.Generator) -> Tensor:
-    """For every image a small piece of another one, shrunk and thrown somewhere near the rim."""
+    """A small piece of another image for every image, shrunk and placed near the rim."""
     count = len(images)
     donors = images[torch.randint(count, (count,), generator=chance)]
     one = donors.new_empty(count, 1, 1, 1)

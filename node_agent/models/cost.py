@@ -1,4 +1,4 @@
-"""What sub-models cost, measured on real forward passes: operations, bytes, memory and processor time."""
+"""The costs of sub-models, measured on real forward passes: operations, bytes, memory and processor time."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ __all__ = ["SubModelProfile", "cpu_s_per_inference", "measure_parts", "profile"]
 
 
 def profile(sub_models: Sequence[SubModel], activation: ActivationFormat = "float32") -> tuple[SubModelProfile, ...]:
-    """Measure every sub-model of one cut; `activation` is the format in which activations travel between stages."""
+    """The measured costs of every sub-model of one cut; `activation` is the format of activations between stages."""
     return tuple(_profile_one(sub_model, activation) for sub_model in sub_models)
 
 
@@ -35,10 +35,10 @@ def _profile_one(sub_model: SubModel, activation: ActivationFormat) -> SubModelP
 
 
 def measure_parts(network: EarlyExitNetwork) -> dict[str, object]:
-    """Work, bytes and shapes of every block and every exit head, for a bundle's card: a cut costs what its parts cost.
+    """Work, bytes and shapes of every block and every exit head, for a bundle's card.
 
-    The stem counts with the first block. JSON: {"input_shape", "blocks": [{"flop", "parameters_bytes",
-    "output_shape"}], "exits": {block: {"flop", "parameters_bytes"}}}.
+    The cost of a cut is the sum of its parts. The stem counts with the first block. JSON: {"input_shape", "blocks":
+    [{"flop", "parameters_bytes", "output_shape"}], "exits": {block: {"flop", "parameters_bytes"}}}.
     """
     architecture = network.architecture
     blocks: list[dict[str, object]] = []
@@ -64,7 +64,7 @@ def _measure_part(part: nn.Module, x: torch.Tensor) -> tuple[dict[str, object], 
 def cpu_s_per_inference(sub_model: SubModel, runs: int = 200) -> float:
     """Processor seconds of one inference (batch of one, one thread): the median over blocks of ten.
 
-    Processor time, not wall time, so that other load on the machine counts as little as possible.
+    It measures processor time, not wall time, so that other load on the machine has little effect.
     """
     example = sub_model.example_input()
     threads = torch.get_num_threads()

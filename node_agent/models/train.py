@@ -1,4 +1,4 @@
-"""Train an early-exit network on real images, calibrate its exits and write the bundle. Deterministic in the seed."""
+"""Train an early-exit network on real images, calibrate its exits and write the bundle; a seed gives one result."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from node_agent.models.tables import ExitScores, Samples
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What a training run depends on beside the code and the source images."""
+    """The settings of a training run; with the code and the source images they determine its result."""
 
     architecture: Architecture = GLYPHS
     seed: int = 7
@@ -32,12 +32,12 @@ class TrainSettings:
     batch: int = 128
     peak_learning_rate: float = 4e-3
     weight_decay: float = 0.02
-    # Decision: deep exits weigh more, because tasks that get there have paid for an answer that the early ones lacked.
+    # Deep exits weigh more, because the tasks that reach them found no confident answer before and cost more.
     exit_weights: tuple[float, ...] = (0.5, 0.8, 1.0, 1.2)  # one per exit
-    threads: int = 2  # part of the recipe: sums over threads round differently
+    threads: int = 2  # part of the recipe: the number of threads changes the rounding of sums
 
 
-# How the shipped models were made, by name. The same seed for all: they share split and pictures.
+# The settings of the shipped models, by name. All have the same seed, so they share the split and the images.
 RECIPES = {
     "glyphs": TrainSettings(),
     "glyphs-deep": TrainSettings(GLYPHS_DEEP, exit_weights=(0.4, 0.6, 0.8, 1.0, 1.2), threads=1),
@@ -46,7 +46,7 @@ RECIPES = {
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Corrupted images as the network sees them."""
+    """Corrupted images, the network's input, with labels and severities."""
 
     images: npt.NDArray[np.uint8]  # [N, 1, 32, 32]
     labels: npt.NDArray[np.int64]  # [N]
@@ -66,9 +66,10 @@ Progress = Callable[[EpochReport], None]
 
 
 def train_model(folder: Path, settings: TrainSettings, progress: Progress | None = None) -> None:
-    """Read the source images, train, calibrate and write the bundle into `folder`.
+    """Read the source images, train, calibrate and write the bundle into `folder`; takes minutes of processor time.
 
-    Takes minutes of CPU. EnvironmentLacking where the source packages are missing.
+    Raises:
+        EnvironmentLacking: a source package is missing or has another version.
     """
     originals = data.read_originals()
     groups = data.group_alike(originals.images)
@@ -79,12 +80,12 @@ def train_model(folder: Path, settings: TrainSettings, progress: Progress | None
 def build_content(
     originals: data.Originals, split: data.Split, settings: TrainSettings, progress: Progress | None = None
 ) -> BundleContent:
-    """Train on one split and gather what a bundle holds: weights, exit table, evaluation samples and card."""
+    """Train on one split and return a bundle's content: weights, exit table, evaluation samples and card."""
     with _fixed_threads(settings.threads):
         evaluation = draw(originals, split.evaluation, settings.seed + 1)
         validation = draw(originals, split.validation, settings.seed + 2)
         network = fit(originals, split.train, settings, progress).fold()
-        # Half of validation sets the temperatures, the other half makes the table: what calibrates must not grade.
+        # Half of validation sets the temperatures, the other half makes the table: no sample may do both.
         order = np.random.default_rng(settings.seed + 3).permutation(len(validation.labels))
         calibration, held_out = order[: len(order) // 2], np.sort(order[len(order) // 2 :])
         calibrate(network, validation.images[calibration], validation.labels[calibration])
@@ -98,7 +99,7 @@ def build_content(
 
 @contextmanager
 def _fixed_threads(threads: int) -> Iterator[None]:
-    """Deterministic kernels on a set number of threads; the process's own settings come back afterwards."""
+    """Deterministic kernels and a fixed number of threads inside the context; restores the process's settings."""
     before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
@@ -123,7 +124,7 @@ def fit(
     settings: TrainSettings,
     progress: Progress | None = None,
 ) -> EarlyExitNetwork:
-    """Train all exits jointly (weighted sum of their cross entropies); every epoch sees freshly corrupted images."""
+    """The network after joint training of all exits (weighted cross entropies); each epoch has new corruptions."""
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         network = EarlyExitNetwork(settings.architecture)
@@ -168,9 +169,9 @@ def _joint_loss(
 def calibrate(
     network: EarlyExitNetwork, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
 ) -> tuple[float, ...]:
-    """Set each exit's temperature to the one with the least cross entropy on these images; returns the temperatures.
+    """Set each exit's temperature to the one with the least cross entropy on these images; return the temperatures.
 
-    Temperature scaling leaves every prediction as it is and makes confidence mean "probability of being right".
+    Temperature scaling changes no prediction; it turns confidence into the probability of a right answer.
     """
     with torch.inference_mode():
         batches = [network(torch.from_numpy(part)) for part in np.array_split(images, max(1, len(images) // 250))]
@@ -189,7 +190,7 @@ def temperatures(network: EarlyExitNetwork) -> tuple[float, ...]:
 
 
 def measure_exits(network: EarlyExitNetwork, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> ExitTable:
-    """What every exit says about these images: one row per image, one column per exit."""
+    """The exit table of these images: one row per image, one column per exit."""
     confidence, prediction = exit_scores(network, images)
     return ExitTable(confidence, prediction == labels[:, None])
 
@@ -201,7 +202,7 @@ def _card(
     evaluation_accuracy: npt.NDArray[np.float64],
     split: data.Split,
 ) -> dict[str, object]:
-    """How the bundle was made, for people; programs read the architecture, the costs and the class names."""
+    """The card: a record for people of how the bundle was made. Programs read only architecture, costs and classes."""
     how = asdict(settings)
     architecture: dict[str, tuple[int, ...]] = how.pop("architecture")
     by_exit = [str(block) for block in architecture["exits"]]

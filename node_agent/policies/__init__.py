@@ -1,7 +1,7 @@
 """Offloading policies by name; each has its own file and its own parameters.
 
-A file of this room that holds a class derived from `PlainPolicy` is a policy: the file's name is the policy's, with
-hyphens, and the first paragraph of the class's docstring is what README, `--help` and the JSON Schema say of it.
+A file of this package that holds a class derived from `PlainPolicy` is a policy. The policy has the file's name, with
+hyphens. README, `--help` and the JSON Schema show the first paragraph of the class's docstring.
 """
 
 import importlib
@@ -18,14 +18,14 @@ from node_agent.policies.loading import is_file, load_policy
 from node_agent.policies.parameters import defaults_in_words, read_parameters, threshold_fault
 from node_agent.suggest import closest
 
-# Python's own int() and float() would take 1_0 for ten, and digits of other scripts.
+# Python's int() and float() would also accept 1_0, and digits of other scripts.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = ("nan", "inf", "infinity")
 
 
 def _policies() -> Iterator[tuple[str, type[Any]]]:
-    """Name and class of each policy in this room; a class whose name begins with an underscore is none."""
+    """Name and class of each policy in this package; a class whose name begins with an underscore is no policy."""
     for file in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{file.name}")
         for found in vars(module).values():
@@ -35,22 +35,22 @@ def _policies() -> Iterator[tuple[str, type[Any]]]:
 
 
 _POLICIES: dict[str, type[Any]] = dict(_policies())
-LABEL, MAX_LABEL_CHARACTERS = "label", 64  # of a policy in results
+LABEL, MAX_LABEL_CHARACTERS = "label", 64  # a policy's name in results
 P = TypeVar("P")
 
 
 def policy_names() -> tuple[str, ...]:
-    """Names that `make_policy` knows, besides files."""
+    """Names of the policies in this package; `make_policy` also takes files."""
     return tuple(_POLICIES)
 
 
 def policy_lines() -> dict[str, str]:
-    """What each policy does, in one line, by name: the first paragraph of its class's docstring."""
+    """A line about each policy, by name: the first paragraph of its class's docstring."""
     return {name: " ".join((each.__doc__ or "").split("\n\n")[0].split()) for name, each in _POLICIES.items()}
 
 
 def policy_defaults() -> dict[str, dict[str, str]]:
-    """The parameters of each policy by its name, with their defaults in words; empty where one has none."""
+    """The parameters of each policy with their defaults in words, by the policy's name; {} for one without any."""
     return {name: defaults_in_words(each.parameters_type) for name, each in _POLICIES.items()}
 
 
@@ -59,11 +59,11 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
 
     Args:
         name: one of `policy_names`, or `path/to/file.py:Class`.
-        parameters: as the policy's `parameters_type` names them.
-        theta_s: exchange rate of the objective: seconds of mean delay that one unit of accuracy is worth.
+        parameters: values by name, for the fields of the policy's `parameters_type`; defaults fill in the others.
+        theta_s: seconds of mean delay that one unit (100 points) of accuracy is worth.
 
     Raises:
-        InputError: unknown policy, unknown parameter, a value out of range, or a class that breaks its contract.
+        InputError: an unknown policy or parameter, a value out of range, or a class that breaks the contract.
     """
     name = name.removesuffix(":")  # an empty list of parameters
     build = _class_of(name)
@@ -74,8 +74,8 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
     try:
         policy: Policy = build(converted, theta_s)
     except InputError:
-        raise  # it says more than we could
-    except (Exception, SystemExit) as error:  # whatever a user's own class raises
+        raise  # its own message says more
+    except (Exception, SystemExit) as error:  # a user's class may raise anything
         message = f"policy {name} cannot be made: {type(error).__name__}: {error}"
         called = "its class is called with its parameters and theta_s"
         raise InputError(message, hint=place_of(name, error) or called) from error
@@ -84,7 +84,7 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
 
 
 def policy_fault(name: str, parameters: Mapping[str, object]) -> str | None:
-    """What is wrong with parameters that `make_policy` takes, and that nobody may state any more; None if nothing is.
+    """The fault of parameters that `make_policy` still accepts, but a topology or command may not state; None if none.
 
     Raises:
         InputError: there is no such policy.
@@ -104,9 +104,9 @@ def _class_of(name: str) -> type[Any]:
 
 
 def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
-    """Name and parameters of a policy as people write it: `name`, `name:key=value,key=value` or `file.py:Class:...`.
+    """Name and parameters of a policy from its text: `name`, `name:key=value,key=value` or `file.py:Class:...`.
 
-    `label=TEXT` among the parameters is text: see `take_label`.
+    The value of `label` stays text: see `take_label`. Others become numbers or booleans where they look like them.
 
     >>> parse_policy("fixed-threshold:threshold=0.7")
     ('fixed-threshold', {'threshold': 0.7})
@@ -131,9 +131,9 @@ def parse_policy(text: str) -> tuple[str, dict[str, float | int | bool | str]]:
 
 
 def take_label(name: str, parameters: Mapping[str, P]) -> tuple[str | None, dict[str, P]]:
-    """The label that stands among the parameters of a text, None if there is none, and the other parameters.
+    """The label among the parameters (None if there is none), and the other parameters.
 
-    A policy with a parameter of that name means that one.
+    If the policy has a parameter `label` of its own, it is no label but stays a parameter.
     """
     others = {key: value for key, value in parameters.items() if key != LABEL}
     if len(others) == len(parameters) or _has_label(name):
@@ -142,7 +142,7 @@ def take_label(name: str, parameters: Mapping[str, P]) -> tuple[str | None, dict
 
 
 def check_label(name: str, parameters: Mapping[str, object], label: str | None) -> None:
-    """Raise InputError where a label could be meant as a parameter of the policy's own, or cannot be shown."""
+    """Raise InputError if a label cannot be shown, is another policy's name, or the policy has a parameter `label`."""
     if label is None:
         return
     if LABEL not in parameters and _has_label(name):
@@ -156,7 +156,7 @@ def check_label(name: str, parameters: Mapping[str, object], label: str | None) 
 
 
 def _has_label(name: str) -> bool:
-    """Whether a policy has a parameter `label`; one that cannot be loaded, which is told elsewhere, has not."""
+    """True if a policy has a parameter `label`; False if it cannot be loaded, which other code reports."""
     try:
         return LABEL in _class_of(name).parameters_type.__struct_fields__
     except InputError:

@@ -1,4 +1,4 @@
-"""What a policy may answer: each check once, with its wording. A wrong answer is never replaced by a likely one."""
+"""The checks of a policy's answers, with their messages. A wrong answer is never replaced by a likely one."""
 
 import math
 import reprlib
@@ -13,7 +13,7 @@ from node_agent.problem import Problem
 from node_agent.wire import MOST_THRESHOLD, Assignment
 
 ROW_TOLERANCE = 1e-6  # of a row's sum
-LEAST_PERIOD_S: Final = 0.001  # between two reports of a queue: no time passes between any number of shorter ones
+LEAST_PERIOD_S: Final = 0.001  # least time between two reports of a queue; with 0, time would not pass
 
 _shown = reprlib.Repr()
 _shown.maxlist = _shown.maxtuple = _shown.maxdict = 8
@@ -21,26 +21,25 @@ _shown.maxstring = _shown.maxother = 80
 
 
 class WrongAnswer(TestbedError):
-    """An answer, or an attribute, that a policy may not give; `must` says what it may give.
+    """An answer or an attribute that a policy may not give.
 
-    Decision: it fails the run (exit code 1) and is no invalid input (3), because the code ran: what is wrong with a
-    policy before it runs is an `InputError`. Live, it ends the agent, which gives 1 as well.
+    Decision 024: a wrong answer fails the run; it is not invalid input (docs/decisions/024-wrong-answers.md).
     """
 
     def __init__(self, member: str, value: object, must: str) -> None:
-        """`member`: the method or attribute that gave `value`."""
+        """`member` is the method or attribute that gave `value`, `must` describes the values that it may give."""
         self.member, self.what = member, f"gave {shown(value)}"
         super().__init__(f"{member} {self.what}", hint=f"it must give {must}")
 
 
 def shown(value: object) -> str:
-    """A value in a message: short, on one line."""
+    """A value as messages show it: short, on one line."""
     plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     return " ".join(_shown.repr(plain).split())
 
 
 def numbers_of(value: object) -> Array | None:
-    """An array of numbers; None where `value` is anything else."""
+    """The value as an array of floats; None if it is not an array of numbers or booleans."""
     try:
         found = np.asarray(value)
     except Exception:  # whatever an object of the user's own raises
@@ -49,7 +48,7 @@ def numbers_of(value: object) -> Array | None:
 
 
 def number(member: str, value: object, least: float, most: float, must: str) -> float:
-    """A number between `least` and `most`. Raises WrongAnswer for any other, for NaN and for what is no number."""
+    """The value as a number from `least` to `most`. Raises WrongAnswer for others, NaN and values of other types."""
     if isinstance(value, np.ndarray) and value.shape == ():
         value = value[()]
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) \
@@ -59,43 +58,43 @@ def number(member: str, value: object, least: float, most: float, must: str) -> 
 
 
 def finite(member: str, value: object) -> float:
-    """A finite number. Raises WrongAnswer."""
+    """The value as a finite number. Raises WrongAnswer for others."""
     return number(member, value, -1e300, 1e300, "a finite number")
 
 
 def threshold(member: str, value: object) -> float:
-    """A confidence threshold. Raises WrongAnswer."""
+    """The value as a confidence threshold, from 0 to `MOST_THRESHOLD`. Raises WrongAnswer for others."""
     return number(member, value, 0, MOST_THRESHOLD, f"a threshold in 0..{MOST_THRESHOLD:g}; above 1 it means never")
 
 
 def whole(member: str, value: object, least: int, most: int, must: str) -> int:
-    """A whole number between `least` and `most`. Raises WrongAnswer."""
+    """The value as a whole number from `least` to `most`. Raises WrongAnswer for others."""
     if isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= value <= most:
         return int(value)
     raise WrongAnswer(member, value, must)
 
 
 def rounds(member: str, value: object) -> int:
-    """How many rounds, or turns. Raises WrongAnswer."""
+    """The value as a number of rounds or turns, from 1. Raises WrongAnswer for others."""
     return whole(member, value, 1, 2**53, "a whole number from 1 on")
 
 
 def flag(member: str, value: object) -> bool:
-    """True or False. Raises WrongAnswer."""
+    """The value as True or False. Raises WrongAnswer for others."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise WrongAnswer(member, value, "True or False")
 
 
 def period_s(member: str, value: object) -> float | None:
-    """How often something happens [s], or None for never. Raises WrongAnswer."""
+    """The value as a time between two reports [s], None for no reports. Raises WrongAnswer for others."""
     if value is None:
         return None
     return number(member, value, LEAST_PERIOD_S, 1e9, f"None, or a time from {LEAST_PERIOD_S:g} s on")
 
 
 def row(member: str, value: object, count: int) -> Array:
-    """Probabilities (count,) that sum to one: a copy, which nobody else can change. Raises WrongAnswer."""
+    """The value as probabilities (count,) that sum to one, in an array of its own. Raises WrongAnswer for others."""
     found = numbers_of(value)
     if found is not None and found.shape == (count,):
         shares = found.tolist()  # arrays of a few numbers take longer to check than lists
@@ -105,12 +104,12 @@ def row(member: str, value: object, count: int) -> Array:
 
 
 def weights(value: object, alive: Mask) -> Array:
-    """What a row is to be proportional to (K,), with zeros at dead receivers, whose entries have no meaning.
+    """The value as the weights of a row (K,), with zeros at dead receivers, whose entries have no meaning.
 
-    All of it is zero where all that is positive belongs to dead receivers.
+    All are zero if only dead receivers have positive weights.
 
     Raises:
-        WrongAnswer: not K numbers, a living receiver's is negative or not finite, or none is positive at all.
+        WrongAnswer: there are not K numbers, a living receiver's is negative or not finite, or none is positive.
     """
     found, count = numbers_of(value), len(alive)
     if found is None or found.shape != (count,):
@@ -125,12 +124,12 @@ def weights(value: object, alive: Mask) -> Array:
 
 
 def assignments(value: object, problem: Problem) -> dict[str, Assignment]:
-    """A central plan: nodes of the problem, with shares over their own receivers that sum to one, or none.
+    """The value as a central plan: assignments by node, with shares over its own receivers that sum to one, or none.
 
-    A node without shares keeps its row, one without a threshold keeps that.
+    A node without shares keeps its row; a node whose threshold is None keeps its threshold.
 
     Raises:
-        WrongAnswer: anything else.
+        WrongAnswer: the value is not such a plan.
     """
     if not isinstance(value, Mapping):
         raise WrongAnswer("plan", value, "a dict of Assignment by node")
@@ -153,5 +152,5 @@ def assignments(value: object, problem: Problem) -> dict[str, Assignment]:
 
 
 def is_finite(value: object) -> bool:
-    """Whether a parameter is anything but NaN and infinity."""
+    """False for NaN and infinity, True for every other value of a parameter."""
     return not isinstance(value, float) or math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Bandwidth-first: probabilities in proportion to the rates of the links; the servers' speeds do not count."""
+"""Bandwidth-first: probabilities in proportion to the rates of the links; servers' speeds are ignored."""
 
 import numpy as np
 
@@ -15,6 +15,6 @@ class BandwidthFirst(ProportionalPolicy):
     wants_link_rates = True
 
     def weights(self, prospect: Prospect) -> Array:
-        """Link rates as the offloader measures them [B/s]; the same for all until one to a living receiver has been."""
+        """Link rates (K,) as the offloader measures them [B/s]; ones while no link to a living receiver is measured."""
         measured = prospect.link_byte_per_s
         return measured if measured[prospect.alive].any() else np.ones(len(measured))

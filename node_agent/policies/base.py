@@ -1,4 +1,4 @@
-"""What a policy is: how an offloader spreads its tasks, and whether a server moves its threshold."""
+"""The interface of a policy, which spreads an offloader's tasks and moves a server's threshold; base classes for it."""
 
 import random
 from collections.abc import Sequence
@@ -21,77 +21,113 @@ __all__ = [
     "ProportionalPolicy", "Prospect", "QueuePolicy", "ThresholdView", "proportional",
 ]  # fmt: skip
 
-GREAT_WEIGHT = 1e300  # such weights are scaled first: their sum may overflow
+GREAT_WEIGHT = 1e300  # larger weights are scaled first: their sum could overflow
 
 
 class Policy(Protocol):
-    """One node's policy. It may keep state between calls; every node has its own instance.
+    """The policy of one node. Every node has its own instance, which may keep state between calls.
 
-    All members are needed. A policy that derives from `PlainPolicy` writes only those that differ, and keeps working
-    when one is added, as `settled` was; one that does not must have that, too. A class is checked against this one when
-    it is loaded (see `contract`). Nodes keep the row: a policy gets it and gives the next one.
+    A row is an array (K,) of probabilities over the node's K receivers. The node keeps it, and hands it to the policy.
 
-    Nodes check every answer (see `checked`): what is none ends the run, and no likely value takes its place.
+    All members are needed. Derive a policy from `PlainPolicy` and write only the members that differ: the class then
+    keeps working when a later version adds a member. A class is checked against this one when it is loaded (see
+    `contract`), and nodes check every answer (see `checked`).
 
-    `first_threshold` is c at the start, `most_rounds` how many rounds a slot's configuration phase has at most, and
-    `move_every` after how many rounds one server of each stage may move its threshold.
+    Raises:
+        InputError: when the class is loaded, if it lacks a member or a method cannot be called as stated here.
+        PolicyFailed: when a node calls a method, if it raises or its answer is out of range; this ends the run.
     """
 
-    parameters_type: type[msgspec.Struct]  # what `make_policy` makes of a topology's parameters
-    first_threshold: float
-    most_rounds: int
-    move_every: int
-    move_turns: int  # in how many groups, one after the other, the servers of a stage do so
-    wants_link_rates: bool  # whether `Prospect.link_byte_per_s` is needed, which costs larger probes
-    status_every_s: float | None  # how often receivers tell their backlog; None: tasks are drawn from the row
-    central: bool  # whether one node, the coordinator, plans for all: see `CentralPolicy`
+    parameters_type: type[msgspec.Struct]  # the constructor gets one, filled from the topology's parameters
+    first_threshold: float  # c at the start, 0..2; above 1 no task leaves early
+    most_rounds: int  # most rounds of a slot, from 1
+    move_every: int  # a threshold may move after every `move_every` rounds, from 1
+    move_turns: int  # number of groups in which the servers of a stage move, one group after the other, from 1
+    wants_link_rates: bool  # True if the policy reads `Prospect.link_byte_per_s`, which needs larger probes
+    status_every_s: float | None  # time between two reports of a receiver's backlog [s]; None: tasks follow the row
+    central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
 
     def start_slot(self) -> None:
-        """A new slot begins: prices may have jumped since the last one."""
+        """Prepare for a new slot: prices may have jumped since the last one."""
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """The row (K,) after a round; it sums to one. What it gives to dead receivers goes to the living ones."""
+        """The row (K,) after a round.
+
+        Args:
+            row: the row before, (K,), sum one; a copy, which the policy may change.
+            prospect: the K receivers after the round; at least one is alive.
+
+        Returns:
+            K numbers >= 0 that sum to one. The share of dead receivers goes to the living ones.
+        """
 
     def gap(self, row: Array, prospect: Prospect) -> float:
-        """Share of the marginal cost that an ideal plan could still save."""
+        """Share of the marginal cost that an ideal plan could still save: a finite number, usually 0..1.
+
+        Args:
+            row: the row that is in force, (K,), sum one.
+            prospect: the K receivers after the round.
+        """
 
     def stop_gap(self) -> float:
-        """How small a gap ends the rounds."""
+        """The largest gap at which rounds may end: a finite number."""
 
     def settled(self, gaps: Sequence[float]) -> bool:
-        """Whether this device needs no further round, given the gaps after those of this slot so far."""
+        """True if this device needs no further round in this slot.
+
+        Args:
+            gaps: the gap after every round of this slot so far, the latest one last; at least one.
+        """
 
     def executed(self, row: Array) -> Array:
-        """The row as tasks are spread by it."""
+        """The row that tasks follow until the next slot: K numbers >= 0 that sum to one.
+
+        Args:
+            row: the row after the last round, (K,), sum one.
+        """
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """The threshold from the next round on."""
+        """The threshold after this round, 0..2; above 1 no task leaves early."""
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """Which candidate gets this task; asked only where `status_every_s` is set."""
+        """Index of the candidate that gets this task; called only if `status_every_s` is set.
+
+        Args:
+            candidates: the living receivers, at least one.
+            random: the node's generator, for draws that repeat with the same seed.
+        """
 
 
 class CentralPolicy(Policy, Protocol):
-    """A policy with `central` set: one node, the coordinator, plans for all."""
+    """A policy with `central` True: one node, the coordinator, plans for all."""
 
     def planning_s(self, problem: Problem) -> float:
-        """How long the planner takes [emulated s]: its answer is held back until then."""
+        """Time that the planner takes [emulated s], at least 0: the plan is held back until then."""
 
     def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
-        """What each node is to do; nodes that are left out go on as before.
+        """The assignment of each node, by its name; nodes without one keep row and threshold.
 
-        Shares of a node sum to one over its receivers; without any its row stays, as its threshold does with None.
+        Args:
+            problem: nodes, receivers, and the states that the coordinator has collected.
+            table: the exit table, one column per stage.
+
+        Returns:
+            Shares over the node's receivers that sum to one, or no shares: then its row stays. A threshold of None
+            stays, too.
         """
 
 
 class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Parameters of a policy that leaves thresholds alone."""
+    """Parameters of a policy whose thresholds do not move."""
 
     threshold: Threshold = 0.8
 
 
 class PlainPolicy:
-    """Base of policies: what each member is for one that has no use for it. One round a slot, a fixed threshold."""
+    """Base of policies, with a default for every member: one round a slot, a row and a threshold that stay.
+
+    A policy's constructor gets its parameters, and theta [s]: seconds of mean delay that one unit of accuracy is worth.
+    """
 
     parameters_type: type[msgspec.Struct] = FixedThreshold
     most_rounds = 1
@@ -105,34 +141,34 @@ class PlainPolicy:
         self.first_threshold = parameters.threshold
 
     def start_slot(self) -> None:
-        """Nothing is kept between slots."""
+        """Do nothing: no state is kept between slots."""
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002
-        """The same."""
+        """The row (K,) unchanged."""
         return row
 
     def gap(self, row: Array, prospect: Prospect) -> float:  # noqa: ARG002
-        """Nothing to iterate on."""
+        """0: there is nothing to improve in further rounds."""
         return 0.0
 
     def stop_gap(self) -> float:
-        """Any."""
+        """0, which the default `gap` satisfies."""
         return 0.0
 
     def settled(self, gaps: Sequence[float]) -> bool:
-        """Once the gap is small."""
+        """True once the latest gap is at most `stop_gap`."""
         return gaps[-1] <= self.stop_gap()
 
     def executed(self, row: Array) -> Array:
-        """The row itself."""
+        """The row (K,) unchanged."""
         return row
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """The same."""
+        """The threshold unchanged."""
         return view.threshold
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """A draw from the row; by chance where all of the row's receivers are dead, or to be avoided."""
+        """Index of a candidate drawn by its share of the row; drawn uniformly if no candidate has a share."""
         shares = [candidate.share for candidate in candidates]
         if not any(shares):
             return random.randrange(len(candidates))
@@ -143,14 +179,14 @@ class ProportionalPolicy(PlainPolicy):
     """Base of policies that set their row once a slot, in proportion to something."""
 
     def weights(self, prospect: Prospect) -> Array:
-        """What the row is proportional to, (K,)."""
+        """Weights (K,) >= 0; the row is proportional to them. At least one must be above 0."""
         raise NotImplementedError
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002 - the row before does not matter here
-        """Living receivers in proportion to `weights`; all alike where only dead ones have any.
+        """The row (K,) in proportion to `weights`; living receivers share equally if only dead ones have weight.
 
         Raises:
-            WrongAnswer: `weights` are no weights.
+            WrongAnswer: see `proportional`.
         """
         return proportional(self.weights(prospect), prospect.alive)
 
@@ -158,11 +194,11 @@ class ProportionalPolicy(PlainPolicy):
 class Backlogs(FixedThreshold, frozen=True):
     """Parameters of a policy that looks at queues."""
 
-    report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.1  # s; so a report is up to this old, plus its way
+    report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.1  # s; a report is up to this old, plus its way
 
 
 class QueuePolicy(PlainPolicy):
-    """Base of policies that choose anew for every task, by what receivers tell of their queues."""
+    """Base of policies that choose a receiver for every single task, by the queues that receivers report."""
 
     parameters_type = Backlogs
 
@@ -171,20 +207,20 @@ class QueuePolicy(PlainPolicy):
         self.status_every_s = parameters.report_every
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """Where tasks went lately: nothing is planned, but the receivers want to know their load.
+        """Shares (K,) of the tasks sent in the slot before; the row before if no living receiver got a task.
 
-        The row before where no task went to a receiver that lives.
+        No task follows this row. It informs the receivers of their load.
         """
         return proportional(prospect.sent, prospect.alive) if prospect.sent[prospect.alive].any() else row
 
 
 def proportional(weights: Array, alive: Mask) -> Array:
-    """Row in proportion to `weights` over the living receivers.
+    """Row (K,) in proportion to `weights` (K,) over the living receivers; sum one.
 
-    Where all that is positive belongs to dead receivers, the living ones share alike: it says nothing of them.
+    If only dead receivers have positive weights, the living ones share equally.
 
     Raises:
-        WrongAnswer: a living receiver's weight is negative or not finite, none is positive, or there are too few.
+        WrongAnswer: a living receiver's weight is negative or not finite, none is positive, or there are not K weights.
     """
     kept = answers.weights(weights, alive)
     if not kept.any():

@@ -1,6 +1,6 @@
-"""A policy as nodes use it: every answer is checked, and whatever its code raises is told with its place.
+"""A policy as nodes use it: every answer is checked, and an exception of its code is reported with file and line.
 
-What a policy may answer stands in `answers`; what its class must look like, in `contract`.
+`answers` holds the checks of its answers, `contract` the check of its class.
 """
 
 import random
@@ -20,12 +20,12 @@ from node_agent.problem import Problem
 from node_agent.wire import Assignment
 
 T = TypeVar("T")
-_FRAMES = -100  # of an endless recursion the end is enough
-_RAISED = (Exception, SystemExit)  # what a policy's code may raise; Ctrl-C is nobody's fault
+_FRAMES = -100  # the last frames of a traceback: enough of an endless recursion
+_RAISED = (Exception, SystemExit)  # exceptions that count as a policy's failure; Ctrl-C does not
 
 
 class PolicyFailed(TestbedError):
-    """A policy's code raised, or gave what it must not: file, class, member, line and value."""
+    """A policy's code raised, or gave a wrong answer; the message has file, class, member, line and value."""
 
 
 class _Attribute(Generic[T]):
@@ -53,13 +53,16 @@ class _Attribute(Generic[T]):
 
 
 class CheckedPolicy:
-    """A policy behind its checks: nodes read and call nothing else.
+    """A policy behind its checks; nodes use a policy only through it. `base.Policy` describes the members.
 
-    Rows are handed over as copies, so that a policy may change the one it is given. Every member raises PolicyFailed.
+    A policy gets copies of rows, so it may change them.
+
+    Raises:
+        PolicyFailed: in every member, if the policy raises or gives a wrong answer.
     """
 
     def __init__(self, policy: object, name: str) -> None:
-        """`name`: as `make_policy` takes it."""
+        """`name` is the policy's name as `make_policy` takes it."""
         self.unchecked: Any = policy
         self._name = name
 
@@ -72,10 +75,10 @@ class CheckedPolicy:
     status_every_s = _Attribute(answers.period_s)
 
     def verify(self) -> None:
-        """Read what a new instance states of itself.
+        """Check the attributes of a new instance and its `stop_gap`.
 
         Raises:
-            InputError: something of it is missing or out of range.
+            InputError: one is missing or out of range.
         """
         try:
             for each in (name for name, member in vars(CheckedPolicy).items() if isinstance(member, _Attribute)):
@@ -85,7 +88,7 @@ class CheckedPolicy:
             raise InputError(str(error), hint=error.hint) from error
 
     def start_slot(self) -> None:
-        """A new slot begins."""
+        """Prepare the policy for a new slot."""
         try:
             self.unchecked.start_slot()
         except _RAISED as error:
@@ -99,28 +102,28 @@ class CheckedPolicy:
             self.fail("update_row", error)
 
     def executed(self, row: Array) -> Array:
-        """The row (K,) as tasks are spread by it; it sums to one."""
+        """The row (K,) that tasks follow; it sums to one."""
         try:
             return answers.row("executed", self.unchecked.executed(row.copy()), len(row))
         except _RAISED as error:
             self.fail("executed", error)
 
     def gap(self, row: Array, prospect: Prospect) -> float:
-        """Share of the marginal cost that an ideal plan could still save."""
+        """Share of the marginal cost that an ideal plan could still save, a finite number."""
         try:
             return answers.finite("gap", self.unchecked.gap(row.copy(), prospect))
         except _RAISED as error:
             self.fail("gap", error)
 
     def stop_gap(self) -> float:
-        """How small a gap ends the rounds."""
+        """The largest gap at which rounds may end, a finite number."""
         try:
             return answers.finite("stop_gap", self.unchecked.stop_gap())
         except _RAISED as error:
             self.fail("stop_gap", error)
 
     def settled(self, gaps: Sequence[float]) -> bool:
-        """Whether this device needs no further round; `stop_gap`, which this mostly rests on, is checked with it."""
+        """True if this device needs no further round; `stop_gap` is checked as well, since most policies use it."""
         self.stop_gap()
         try:
             return answers.flag("settled", self.unchecked.settled(tuple(gaps)))
@@ -128,14 +131,14 @@ class CheckedPolicy:
             self.fail("settled", error)
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """The threshold from the next round on."""
+        """The threshold after this round, 0..2."""
         try:
             return answers.threshold("move_threshold", self.unchecked.move_threshold(view))
         except _RAISED as error:
             self.fail("move_threshold", error)
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """Which candidate gets this task."""
+        """Index of the candidate that gets this task."""
         must = f"the number of one of the {len(candidates)} candidates, counted from 0"
         try:
             chosen = self.unchecked.pick(candidates, random)
@@ -144,7 +147,7 @@ class CheckedPolicy:
             self.fail("pick", error)
 
     def planning_s(self, problem: Problem) -> float:
-        """How long the planner of a central policy takes [s]."""
+        """Time that the planner of a central policy takes [emulated s], at least 0."""
         try:
             must = "a time, in seconds, that is not negative"
             return answers.number("planning_s", self.unchecked.planning_s(problem), 0, 1e9, must)
@@ -152,23 +155,25 @@ class CheckedPolicy:
             self.fail("planning_s", error)
 
     def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
-        """What each node is to do under a central policy."""
+        """The assignment of each node, by its name, under a central policy."""
         try:
             return answers.assignments(self.unchecked.plan(problem, table), problem)
         except _RAISED as error:
             self.fail("plan", error)
 
     def fail(self, member: str, error: BaseException) -> NoReturn:
-        """Raise PolicyFailed for what a member has raised or given."""
+        """Raise PolicyFailed for `error`, which a member raised or which its answer caused."""
         raise failed(self._name, member, error, type(self.unchecked)) from error
 
 
 def failed(name: str, member: str, error: BaseException, policy: type | None = None) -> PolicyFailed:
-    """The failure of a policy's member, `error`, in one line with its place in the policy's file.
+    """The error of a policy's member as a PolicyFailed, in one line, with its place in the policy's file.
 
     Args:
-        name: the policy's, as `make_policy` takes it.
-        policy: its class, where there is one.
+        name: the policy's name as `make_policy` takes it.
+        member: the method or attribute.
+        error: the exception that it raised, or the WrongAnswer.
+        policy: its class, if known.
     """
     if isinstance(error, WrongAnswer):
         line = _raised_in(name, error) or (policy and line_of(user_file(name), policy, error.member))
@@ -182,7 +187,7 @@ def failed(name: str, member: str, error: BaseException, policy: type | None = N
 
 
 def place_of(name: str, error: BaseException) -> str:
-    """File and line where an error left a user's policy file; empty if it never was there."""
+    """File and line where an error left a user's policy file, in words; empty if it did not pass through that file."""
     line = _raised_in(name, error)
     return f"it was raised by {user_file(name)}, line {line}" if line else ""
 

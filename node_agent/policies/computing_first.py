@@ -1,6 +1,6 @@
-"""Computing-first: probabilities in proportion to the receivers' service rates; links do not count.
+"""Computing-first: probabilities in proportion to the receivers' service rates; links are ignored.
 
-The other reading, everyone to the fastest server, overloads it at any useful load and would be no rival.
+The name could also mean "all tasks to the fastest server". That overloads it at any useful load, so it is no rival.
 """
 
 from node_agent.dtoee.queueing import Array
@@ -14,5 +14,5 @@ class ComputingFirst(ProportionalPolicy):
     """
 
     def weights(self, prospect: Prospect) -> Array:
-        """Service rates as the receivers measure them [task/s]."""
+        """Service rates (K,) as the receivers measure them [task/s]."""
         return prospect.service_per_s

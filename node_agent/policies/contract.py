@@ -1,11 +1,15 @@
-"""What a policy's class must look like; it is held against this when it is loaded, before any of its code is called.
+"""The check of a policy's class when it is loaded, before any of its code is called.
 
-As pluggy does with plug-ins: the names of its members, and the parameters of its methods, against the base class. What
-a policy may answer stands in `answers`.
+The names of its members and the parameters of its methods are compared with the base class `Policy`, as pluggy does
+with plug-ins. `answers` checks the values that its methods return.
 
-Decision: nodes call methods by position, so a parameter may have any name of the user's own; one that has the name of
-another argument (`executed(self, prospect)`) is refused, because it would get something else. Rejected: pluggy's rule,
-the same names, which would refuse policies that work.
+Nodes call methods by position, with these arguments (`base.Policy` has their shapes and units):
+
+    start_slot(), update_row(row, prospect), gap(row, prospect), stop_gap(), settled(gaps), executed(row),
+    move_threshold(view), pick(candidates, random); a central policy also has planning_s(problem), plan(problem, table)
+
+Decision 023: parameters of a user's methods may have any names of their own
+(docs/decisions/023-parameter-names.md).
 """
 
 import ast
@@ -23,7 +27,7 @@ from node_agent.policies.prospect import RENAMED
 
 
 def _methods(base: type) -> dict[str, tuple[str, ...]]:
-    """The public methods of a base class, and what nodes hand to each."""
+    """The public methods of a base class, and the arguments that nodes hand to each, without self."""
     found = {name: member for name, member in vars(base).items() if inspect.isfunction(member) and name[0] != "_"}
     return {name: tuple(inspect.signature(member).parameters)[1:] for name, member in found.items()}
 
@@ -31,7 +35,7 @@ def _methods(base: type) -> dict[str, tuple[str, ...]]:
 ATTRIBUTES: Final = tuple(Policy.__annotations__)
 METHODS: Final = _methods(Policy)
 CENTRAL_METHODS: Final = _methods(CentralPolicy)
-# What nodes hand to each method, the constructor among them.
+# The arguments that nodes hand to each method, the constructor included.
 ARGUMENTS: Final = {
     **METHODS,
     **CENTRAL_METHODS,
@@ -40,15 +44,19 @@ ARGUMENTS: Final = {
 }
 _ALL_ARGUMENTS: Final = {argument for arguments in ARGUMENTS.values() for argument in arguments}
 _HINT = "derive it from a class of node_agent.policies.base, for example PlainPolicy"
-_ALIKE = 0.85  # similarity from 0 to 1 (difflib) from which a name is taken for a member's, misspelt
+_ALIKE = 0.85  # similarity, 0..1 (difflib), from which a name counts as a misspelt member
 
 
 def check_class(name: str, found: type[Any]) -> None:
-    """Raise InputError unless a class is a policy's.
+    """Raise InputError unless a class keeps the contract of `Policy`.
 
     Args:
-        name: as `make_policy` takes it: with the file, where it is a user's.
+        name: the policy's name as `make_policy` takes it: file.py:Class for a user's class.
         found: the class.
+
+    Raises:
+        InputError: a member is missing or misspelt, `parameters_type` is no msgspec.Struct, a method cannot be called
+            with its arguments, or a method reads a name of an earlier version. The error names file and line.
     """
     file = user_file(name)
     for member, guess in _misspelt(found):
@@ -69,8 +77,8 @@ def check_class(name: str, found: type[Any]) -> None:
 
 
 def missing(found: type[Any]) -> list[str]:
-    """What a class lacks to be a policy."""
-    # `first_threshold` may be set when an instance is made.
+    """Names of the members that a class lacks to be a policy; empty if it lacks none."""
+    # The constructor may set `first_threshold`.
     needed = [member for member in (*ATTRIBUTES, *METHODS) if member != "first_threshold"]
     needed += CENTRAL_METHODS if getattr(found, "central", False) else []
     lacking = [member for member in needed if not hasattr(found, member)]
@@ -81,7 +89,7 @@ def missing(found: type[Any]) -> list[str]:
 
 
 def line_of(file: Path | None, found: type[Any], member: str) -> int | None:
-    """Where a class, or one of the same `file` from which it derives, defines a member; None if it does not."""
+    """Line where a class, or a base class in the same `file`, defines a member; None if neither does."""
     for body in _bodies(file, found):
         for statement in body.body:
             targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
@@ -92,7 +100,7 @@ def line_of(file: Path | None, found: type[Any], member: str) -> int | None:
 
 
 def _misspelt(found: type[Any]) -> Iterator[tuple[str, str]]:
-    """Public members that are none of a policy's, but nearly have the name of one that its file does not define."""
+    """Pairs (misspelt name, likely member): public members whose name is nearly that of a member not defined there."""
     own = {member for each in found.__mro__ if each.__module__ == found.__module__ for member in vars(each)}
     members = {*ATTRIBUTES, *ARGUMENTS}
     for member in sorted(own - members - set(dir(object))):
@@ -107,7 +115,7 @@ def _plain(name: str) -> str:
 
 
 def _check_method(name: str, found: type[Any], method: str, arguments: tuple[str, ...]) -> None:
-    """Raise InputError unless a class's method can be called as nodes do."""
+    """Raise InputError unless nodes can call a class's method with `arguments`."""
     if (fault := _fault(found, method, arguments)) is not None:
         said, hint = fault
         where = _where(user_file(name), found, method) or _defined_at(getattr(found, method))
@@ -115,14 +123,14 @@ def _check_method(name: str, found: type[Any], method: str, arguments: tuple[str
 
 
 def _fault(found: type[Any], method: str, arguments: tuple[str, ...]) -> tuple[str, str] | None:
-    """What is wrong with a method, with {where} for its place, and a hint; None if nothing is."""
+    """The fault of a method, with {where} for its place, and a hint; None if there is no fault."""
     member, function = inspect.getattr_static(found, method), getattr(found, method)
     wanted = f"it must be {method}({', '.join(('self', *arguments))})"
     if not callable(function):
         return f"{method}{{where}} is no method", wanted
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # not written in Python: the call itself will tell
+    except (TypeError, ValueError):  # not written in Python: a wrong signature shows at the call
         return None
     given = arguments if isinstance(member, staticmethod | classmethod) else ("self", *arguments)
     shown = f"{method}{signature}".replace("{", "{{").replace("}", "}}")
@@ -139,9 +147,9 @@ def _fault(found: type[Any], method: str, arguments: tuple[str, ...]) -> tuple[s
 
 
 def _old_names(file: Path | None, found: type[Any]) -> Iterator[tuple[str, int, str, str]]:
-    """Where methods read a name of an earlier version from what they are given: method, line, old name, new one.
+    """Reads of a renamed attribute in methods: method, line, old name, new name.
 
-    A helper that gets it from a method is not looked at: there, the name itself raises AttributeError with the new one.
+    Helpers that get the object from a method are not searched: there, the old name raises AttributeError with the new.
     """
     for body in _bodies(file, found):
         for method in body.body:
@@ -159,13 +167,13 @@ def _old_names(file: Path | None, found: type[Any]) -> Iterator[tuple[str, int, 
 
 
 def user_file(name: str) -> Path | None:
-    """The file of a user's policy, of which `name` is that which `make_policy` takes; None for one of ours."""
+    """The file of a user's policy, given its name as `make_policy` takes it; None for a policy of this package."""
     path = name.rpartition(":")[0] or name
     return Path(path).resolve() if path.endswith(".py") else None
 
 
 def _bodies(file: Path | None, found: type[Any]) -> list[ast.ClassDef]:
-    """The source of a user's class, and of those in the same file from which it derives, the class itself first."""
+    """The source of a user's class and of its base classes in the same file, the class itself first."""
     if file is None:
         return []
     classes = {each.name: each for each in ast.parse(file.read_bytes()).body if isinstance(each, ast.ClassDef)}

@@ -1,4 +1,4 @@
-"""DTO-EE: every node shifts its offloading probabilities and its confidence threshold by reported marginal costs."""
+"""DTO-EE: every node moves its offloading probabilities and its confidence threshold by reported marginal costs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,60 +17,60 @@ from node_agent.policies.parameters import Threshold
 from node_agent.policies.stepping import Stepping
 
 _RULE = StepRule()
-STALL_ROUNDS = 2  # of which the gaps are compared with those of as many before
-STALL_SHARE = 0.9  # a gap that has kept more than this share of itself falls no further
-STALL_GAPS = 5.0  # times the stopping gap: above it a plan is too far from good to be content with
+STALL_ROUNDS = 2  # number of latest gaps that are compared with as many before them
+STALL_SHARE = 0.9  # a gap that keeps more than this share of itself counts as stalled
+STALL_GAPS = 5.0  # times the stopping gap: with a larger gap a plan is too far from the optimum to stop
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a topology may set; times in seconds."""
+    """The parameters that a topology may set; times in seconds."""
 
-    threshold: Threshold = 0.8  # where every server's threshold starts
+    threshold: Threshold = 0.8  # every server's threshold at the start
     adapt_thresholds: bool = True
-    threshold_steps: Annotated[int, Meta(ge=1, le=100)] = thresholds.MOST_STEPS  # grid points in one move
+    threshold_steps: Annotated[int, Meta(ge=1, le=100)] = thresholds.MOST_STEPS  # most grid points of one move
     move_turns: Annotated[int, Meta(ge=1, le=1000)] = 3  # groups in which the servers of a stage move in turn
-    most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24
-    move_every: Annotated[int, Meta(ge=1, le=1000)] = 2
+    most_rounds: Annotated[int, Meta(ge=1, le=1000)] = 24  # of a slot
+    move_every: Annotated[int, Meta(ge=1, le=1000)] = 2  # rounds from one threshold move to the next
     stop_gap: Annotated[float, Meta(ge=0, le=1)] = 0.02  # 0: play all rounds
-    hysteresis: Annotated[float, Meta(ge=0, le=1e6)] = 0.0005
+    hysteresis: Annotated[float, Meta(ge=0, le=1e6)] = 0.0005  # least gain of a threshold move [s]
     update: Update = _RULE.update  # of the rows: with momentum, or Gallager's
-    momentum: Annotated[float, Meta(ge=0, lt=1)] = _RULE.momentum
-    first_step: Annotated[float, Meta(gt=0, le=10)] = _RULE.first_step
-    floor: Annotated[float, Meta(gt=0, lt=0.1)] = _RULE.floor
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = _RULE.momentum  # beta
+    first_step: Annotated[float, Meta(gt=0, le=10)] = _RULE.first_step  # eta at the start of a slot
+    floor: Annotated[float, Meta(gt=0, lt=0.1)] = _RULE.floor  # least share of a living receiver
 
 
 def stalled(gaps: Sequence[float], most: float) -> bool:
-    """Whether the gap, at most `most`, has stopped falling: over two rounds it is hardly smaller than over two before.
+    """True if the gap is at most `most` and has stopped falling: the last two are hardly smaller than the two before.
 
-    Such a gap measures how far prices jump from round to round, since rates, services and links are measured, and not
-    what the row could still gain: further rounds would only follow the noise. The gap that is published stays what it
-    is, a bound on what better rows could save at the prices of the last round; a plan is certified to `stop_gap` only
-    where it is that small.
+    Rates, services and links are measured, so prices jump from round to round. A stalled gap measures these jumps, not
+    a possible gain of the row: further rounds would only follow the noise. The published gap remains a bound on the
+    saving of better rows at the prices of the last round. A plan is certified to `stop_gap` only if its gap is that
+    small.
 
-    Decision: it ends the rounds. Simulated with the same seeds as without (five; slowdown twelve), rounds, mean delay
-    and utility change by: city -4 %, -0.06 %, +0.01 %; surge -11 %, -0.01 %, +0.07 %; slowdown -4 %, +0.20 % (standard
-    error 0.27), 0.00 %; linkdrop -13 %, -0.57 %, +0.09 %; and where services scatter by a tenth, as on a busy machine,
-    city (four seeds) -24 %, +0.26 % (0.35), 0.00 %. The 20 s after an event show no difference beyond chance. Nor does
-    it where a server has a task every second or so and is measured as seldom (200 devices at 0.01 task/s, a slow-down
-    in between, nine seeds of 600 s): rounds -19 %, delay +0.1 % (1.7). Rejected:
-    a stopping gap of 5 % (city: -43 %, but +0.8 % delay), six rounds at most (-28 %, +1.7 %), services and links as
-    measured at the slot's start (slowdown: +10 % delay, as a slow server is found out a slot later), and stalling at
-    any gap, however large, which on a machine with no processor to spare ended slots at gaps of 40 %.
+    Decision 022: a stalled gap ends the rounds of a slot (docs/decisions/022-stalled-rounds.md).
+
+    Args:
+        gaps: the gap after every round of this slot so far, the latest one last; at least one.
+        most: a larger gap never counts as stalled.
     """
     lately, before = gaps[-STALL_ROUNDS:], gaps[-2 * STALL_ROUNDS : -STALL_ROUNDS]
     return len(before) == STALL_ROUNDS and gaps[-1] <= most and sum(lately) > STALL_SHARE * sum(before)
 
 
 class DtoEe(PlainPolicy):
-    """Rows and thresholds by marginal costs that nodes tell each other; `update=gallager` for the update of 1977.
+    """Rows and thresholds by marginal costs that nodes report; `update=gallager` selects the row update of 1977.
 
-    One node's share of DTO-EE; see `node_agent.dtoee` for the mathematics.
+    This is the part of DTO-EE that one node runs; `node_agent.dtoee` has the mathematics.
     """
 
     parameters_type: type[msgspec.Struct] = Parameters
 
     def __init__(self, parameters: Parameters, theta_s: float) -> None:
-        """`theta_s`: seconds of mean delay that one unit (100 points) of accuracy is worth."""
+        """`theta_s` is the seconds of mean delay that one unit (100 points) of accuracy is worth.
+
+        Raises:
+            InputError: momentum or first_step is stated with the update "gallager".
+        """
         momentum = (parameters.momentum, parameters.first_step) != (_RULE.momentum, _RULE.first_step)
         if parameters.update == "gallager" and momentum:
             raise InputError(
@@ -85,7 +85,7 @@ class DtoEe(PlainPolicy):
         self.move_turns = parameters.move_turns
         self._rule = StepRule(
             momentum=parameters.momentum,
-            # Gallager's step is scaled by curvature: one is the whole way.
+            # Gallager's step is scaled by curvature: 1 is the full step.
             first_step=parameters.first_step if parameters.update == "momentum" else 1.0,
             floor=parameters.floor,
             update=parameters.update,
@@ -94,38 +94,38 @@ class DtoEe(PlainPolicy):
         self._stalled = False
 
     def start_slot(self) -> None:
-        """Keep the row, forget momentum and step: the prices may have jumped."""
+        """Reset momentum and step, since prices may have jumped; the row stays."""
         self._stalled = False
         self._stepping.start_slot()
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
-        """One DTO-O step; the first one ever starts from rows in proportion to the receivers' speeds."""
-        # The links' own curvature is left out: small beside the servers' unless a link is nearly full.
+        """The row (K,) after one DTO-O step; the first call returns a row in proportion to the receivers' speeds."""
+        # The links' own curvature is ignored: it is small compared with the servers' unless a link is nearly full.
         bent = [known.report.offloaders * known.report.curvature_s2 for known in prospect.receivers]
         scale = Scale(prospect.leaving_per_s, bent)
         return self._stepping.next_row(row, prospect, [known.delta_s for known in prospect.receivers], scale)
 
     def gap(self, row: Array, prospect: Prospect) -> float:
-        """(Omega - m) / Omega over the living receivers: the optimality certificate, local to each device."""
+        """(Omega - m) / Omega over the living receivers: the device's own part of the optimality certificate, 0..1."""
         mean, best = cost_to_go(*prospect.living(row))
         return (mean - best) / mean if mean > 0 else 0.0
 
     def stop_gap(self) -> float:
-        """As configured."""
+        """The parameter `stop_gap`."""
         return self.parameters.stop_gap
 
     def settled(self, gaps: Sequence[float]) -> bool:
-        """Once the gap is small, or has stopped falling; the latter counts for the rest of the slot."""
+        """True once the gap is small, or has stalled; once stalled, it stays settled for the rest of the slot."""
         stop_gap = self.parameters.stop_gap
         self._stalled = self._stalled or (stop_gap > 0 and stalled(gaps, STALL_GAPS * stop_gap))
         return self._stalled or super().settled(gaps)
 
     def executed(self, row: Array) -> Array:
-        """The row without the receivers that only the probing floor keeps in it."""
+        """The row (K,) with 0 at receivers that only the floor keeps in it."""
         return published(row, self._rule.floor)
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """Some steps on the threshold grid, if the objective is predicted to fall."""
+        """The threshold after a few steps on its grid; unchanged unless the objective is predicted to fall."""
         if not self.parameters.adapt_thresholds:
             return view.threshold
         return thresholds.best_jump(

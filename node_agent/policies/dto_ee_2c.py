@@ -1,4 +1,4 @@
-"""DTO-EE with two choices: the plan says where tasks should go on average, the queues where this one goes."""
+"""DTO-EE with two choices: the plan decides the average shares, the queues decide for the single task."""
 
 import random
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from node_agent.policies.base import Candidate
 
 
 class Parameters(dto_ee.Parameters, frozen=True):
-    """As DTO-EE, and how often receivers tell their backlog."""
+    """The parameters of DTO-EE, and the time between two reports of a receiver's backlog."""
 
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.1  # s
 
@@ -19,7 +19,7 @@ class Parameters(dto_ee.Parameters, frozen=True):
 class DtoEe2c(dto_ee.DtoEe):
     """Draws two receivers from the row of dto-ee and takes the one with less expected delay.
 
-    Receivers tell their backlogs every `report_every` seconds; both draws may fall on the same one.
+    Receivers report their backlogs every `report_every` seconds. Both draws may fall on the same receiver.
     """
 
     parameters_type = Parameters
@@ -29,7 +29,7 @@ class DtoEe2c(dto_ee.DtoEe):
         self.status_every_s = parameters.report_every
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """The better of two draws; both may fall on the same receiver, which keeps the plan's proportions."""
+        """Index of the better of two draws. Both may fall on the same receiver, so the plan's proportions count."""
         shares = [candidate.share for candidate in candidates]
         if sum(shares) <= 0:
             return random.randrange(len(candidates))

@@ -1,4 +1,4 @@
-"""Always the first exit: every task is answered by stage 1; only the offloading adapts."""
+"""First exit: stage 1 answers every task; only the offloading adapts."""
 
 import msgspec
 
@@ -7,11 +7,11 @@ from node_agent.policies.fixed_threshold import Parameters as FixedParameters
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """None."""
+    """No parameters."""
 
 
 class FirstExit(FixedThresholdDtoEe):
-    """The offloading of dto-ee, every task leaves at the first exit: the least delay, at the accuracy of that exit."""
+    """The offloading of dto-ee; every task leaves at the first exit: the least delay, at the accuracy of that exit."""
 
     parameters_type = Parameters
 

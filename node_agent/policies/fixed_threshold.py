@@ -1,4 +1,4 @@
-"""DTO-EE's offloading at a fixed confidence threshold: what it gains without early exits that adapt."""
+"""DTO-EE's offloading at a fixed confidence threshold: shows its gain without adaptive exits."""
 
 import msgspec
 
@@ -8,13 +8,13 @@ from node_agent.policies.parameters import Threshold
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Only the threshold."""
+    """The only parameter is the threshold."""
 
     threshold: Threshold = 0.8
 
 
 class FixedThresholdDtoEe(dto_ee.DtoEe):
-    """The offloading of dto-ee, every threshold fixed at `threshold`."""
+    """The offloading of dto-ee, with every threshold fixed at `threshold`."""
 
     parameters_type: type[msgspec.Struct] = Parameters
 
@@ -22,5 +22,5 @@ class FixedThresholdDtoEe(dto_ee.DtoEe):
         super().__init__(dto_ee.Parameters(threshold=parameters.threshold), theta_s)
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """Leave the threshold as it is."""
+        """The threshold unchanged."""
         return view.threshold

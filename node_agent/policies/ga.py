@@ -1,8 +1,8 @@
 """GA: a genetic algorithm on one node plans the offloading and the thresholds of all.
 
 A genome holds every offloader's weights over its receivers (a row is proportional to them) and the index of one
-threshold per early stage. Fitness is the objective, mean delay minus theta times accuracy, under the queueing model
-that DTO-EE uses, with the rates and links that the nodes told. The whole population is evaluated at once in arrays.
+threshold per early stage. Fitness is the objective: mean delay minus theta times accuracy. It is computed with DTO-EE's
+queueing model, from the rates and links that the nodes reported, for the whole population at once.
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,19 @@ from node_agent.wire import Assignment
 
 TOURNAMENT = 3
 ELITE = 2
-MUTATED_SHARE, MUTATION_SIZE = 0.1, 0.15  # of the genes, and the standard deviation of what is added to each
+MUTATED_SHARE, MUTATION_SIZE = 0.1, 0.15  # share of the genes, and standard deviation of the number added to each
 THRESHOLD_MUTATION = 0.2  # probability that a threshold moves one step on its grid
-BLEND = 0.25  # children lie up to this share beyond their parents
-# Time the planner is charged per weight of a genome, generation and member of the population, as measured on one core
-# of a small server. A constant, so that simulations repeat.
+BLEND = 0.25  # a child lies up to this share of its parents' distance beyond one of them
+# Planning time per weight of a genome, generation and member of the population [s].
+# Decision 026: planning is charged by a constant, not by the clock (docs/decisions/026-charged-planning.md).
 SECONDS_PER_GENE = 60e-9
 LEAST_PLANNING_S = 0.02
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a topology may set."""
+    """The parameters that a topology may set."""
 
-    threshold: Threshold = 0.8  # until the first plan arrives, and where it may not move
+    threshold: Threshold = 0.8  # until the first plan arrives, and always if thresholds do not adapt
     adapt_thresholds: bool = True
     population: Annotated[int, Meta(ge=4, le=1000)] = 50
     generations: Annotated[int, Meta(ge=1, le=10000)] = 100
@@ -47,24 +47,25 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """The network as dense matrices: stage h = 1..H has n_h servers, and n_0 is the number of devices, stage 0.
+    """The network as dense matrices: stage h = 1..H has n_h servers, stage 0 has n_0 devices.
 
-    In `names` stage h stands at index h; in all other lists, which begin with stage 1 or the links into it, at h - 1.
+    Stage h stands at index h of `names`, and at index h - 1 of the other lists; these begin with stage 1, or the links
+    into it.
     """
 
     names: list[list[str]]  # per stage 0..H
-    arrival_per_s: Array  # (n_0,)
-    service_per_s: list[Array]  # per stage 1..H
-    variability: list[Array]
+    arrival_per_s: Array  # of the devices [task/s], (n_0,)
+    service_per_s: list[Array]  # per stage 1..H [task/s], each (n_h,)
+    variability: list[Array]  # per stage 1..H, each (n_h,)
     exists: list[NDArray[np.bool_]]  # (n_(h-1), n_h)
-    link_s: list[Array]  # (n_(h-1), n_h)
-    back_s: Array  # time of a result from stage 1 to each device, (n_0, n_1)
-    return_s: list[Array]  # mean time of a result to its device, per stage 1..H; of stage 1, `back_s` is used instead
+    link_s: list[Array]  # transfer times [s], (n_(h-1), n_h)
+    back_s: Array  # time of a result from stage 1 to each device [s], (n_0, n_1)
+    return_s: list[Array]  # mean time of a result to its device [s], per stage 1..H; stage 1 uses `back_s` instead
 
 
 @dataclass(slots=True)
 class Population:
-    """Weights per tier (P, n_(h-1), n_h), not negative, and threshold indices (P, H - 1)."""
+    """P genomes: weights >= 0 per tier (P, n_(h-1), n_h), and threshold indices (P, H - 1)."""
 
     weights: list[Array]
     indices: NDArray[np.int64]
@@ -75,9 +76,9 @@ class Population:
 
 
 class Ga(PlainPolicy):
-    """A genetic algorithm on one server plans for all, thresholds included; collecting, planning and telling take time.
+    """A genetic algorithm on one server plans for all nodes, thresholds included; collecting and planning take time.
 
-    It plans once a slot from the states collected; the best genome of a slot starts the next one's population.
+    It plans once a slot from the collected states. The best genome of a slot is a member of the next slot's population.
     """
 
     parameters_type = Parameters
@@ -90,13 +91,13 @@ class Ga(PlainPolicy):
         self._best: tuple[list[list[str]], Population] | None = None  # and the nodes it was for
 
     def planning_s(self, problem: Problem) -> float:
-        """In proportion to the work: genes times population times generations."""
+        """Planning time [emulated s], in proportion to the work: genes times population times generations."""
         genes = sum(len(place.receivers) for place in problem.places.values())
         work = genes * self.parameters.population * self.parameters.generations
         return max(LEAST_PLANNING_S, SECONDS_PER_GENE * work)
 
     def plan(self, problem: Problem, table: ExitTable) -> dict[str, Assignment]:
-        """The best genome's rows and thresholds."""
+        """The best genome's rows and thresholds, by node; empty while a whole stage has not reported."""
         layers = layers_of(problem)
         if layers is None:
             return {}
@@ -108,7 +109,7 @@ class Ga(PlainPolicy):
 
 
 def layers_of(problem: Problem) -> Layers | None:
-    """The part of the network that has told its state; None while some stage has nobody."""
+    """The part of the network that has reported its state; None while no node of some stage has."""
     names = [
         [name for name, place in problem.places.items() if place.stage == stage and name in problem.states]
         for stage in range(problem.stages + 1)
@@ -142,7 +143,7 @@ def layers_of(problem: Problem) -> Layers | None:
 
 
 class Search:
-    """One run of the genetic algorithm."""
+    """A run of the genetic algorithm."""
 
     def __init__(self, layers: Layers, table: ExitTable, parameters: Parameters, theta_s: float, *, seed: int) -> None:
         self._layers = layers
@@ -157,7 +158,7 @@ class Search:
         self._outcomes: dict[tuple[int, ...], tuple[list[float], float]] = {}
 
     def run(self, best: Population | None) -> Population:
-        """The best member found, as a population of one."""
+        """The best member found, as a population of one; `best` joins the first population unless it is None."""
         population = self._first(best)
         cost = self.cost(population)
         for _ in range(self._parameters.generations):
@@ -209,7 +210,7 @@ class Search:
         return self._outcomes[indices]
 
     def _first(self, best: Population | None) -> Population:
-        """Random weights and thresholds, one member in proportion to the servers' speeds, and the last slot's best."""
+        """Random members, a member in proportion to the servers' speeds, and the best of the last slot, if any."""
         size, layers = self._parameters.population, self._layers
         weights = [self._random.random((size, *exists.shape)) for exists in layers.exists]
         drawn = [self._random.integers(0, len(points), size) for points in self._grids]
@@ -227,7 +228,7 @@ class Search:
         return [int(np.abs(points - threshold).argmin()) for points in self._grids]
 
     def _children(self, population: Population, cost: Array) -> Population:
-        """A new generation: parents by tournament, blended, mutated."""
+        """A new generation: parents chosen by tournament, blended and mutated."""
         size, random = self._parameters.population, self._random
         entrants = random.integers(0, size, (2 * size, TOURNAMENT))
         winners = entrants[np.arange(2 * size), cost[entrants].argmin(axis=1)]
@@ -245,7 +246,7 @@ class Search:
         return Population(weights, np.clip(indices + moves, 0, most))
 
     def assignments(self, best: Population, slot: int) -> dict[str, Assignment]:
-        """The first member's plan in the form in which nodes are told."""
+        """The first member's plan as assignments by node."""
         layers, told = self._layers, {}
         thresholds: Sequence[float | None] = [
             None, *(float(points[i]) for points, i in zip(self._grids, best.indices[0], strict=True)), None

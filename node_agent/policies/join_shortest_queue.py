@@ -1,4 +1,4 @@
-"""Join the shortest queue: every task goes where the fewest tasks are, as last told; speeds and links do not count."""
+"""Join the shortest queue: every task goes to the receiver with the fewest tasks; speeds and links are ignored."""
 
 import random
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class JoinShortestQueue(QueuePolicy):
-    """Each task goes to the shortest queue, by queues told every `report_every` seconds.
+    """Each task goes to the shortest queue; receivers report theirs every `report_every` seconds.
 
-    argmin_j q_j, ties by chance.
+    argmin_j q_j; ties are broken by chance.
     """
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """The candidate with the smallest backlog."""
+        """Index of the candidate with the smallest backlog."""
         least = min(candidate.backlog for candidate in candidates)
         return random.choice([k for k, candidate in enumerate(candidates) if candidate.backlog == least])

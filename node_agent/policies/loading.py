@@ -1,4 +1,4 @@
-"""A policy of the user's own, from a Python file; its class is held against the contract when it is loaded."""
+"""A user's policy from a Python file; its class is checked against the contract when it is loaded."""
 
 import functools
 import importlib.util
@@ -10,26 +10,27 @@ from node_agent.errors import InputError
 from node_agent.policies.checked import place_of
 from node_agent.policies.contract import check_class, missing
 
-# Names of earlier versions that a policy file may import, and where what stands for them is now.
+# Names of earlier versions that a policy file may import, and the present place of each.
 _MOVED = {
     ("node_agent.dtoee.offloader", "RowState"): "node_agent.dtoee.offloader.Momentum, and the row an argument",
     ("node_agent.dtoee.one_row", "RowState"): "node_agent.dtoee.offloader.Momentum, and the row an argument",
     ("node_agent.dtoee.queueing", "link_price_s"): "node_agent.dtoee.queueing.measured_link_marginal_s",
     ("node_agent.core.central", "CentralPolicy"): "node_agent.policies.base.CentralPolicy",
 }
-_ROOMS = ("core", "process")  # of node_agent, whose modules once stood on its floor
+_ROOMS = ("core", "process")  # packages of node_agent; their modules once stood in node_agent itself
 
 
 def is_file(name: str) -> bool:
-    """Whether a policy's name says file.py:Class, or would if the class were not missing."""
+    """True if a policy's name has the form file.py:Class, or file.py without a class."""
     return ".py:" in name or name.endswith(".py")
 
 
 def load_policy(name: str) -> type[Any]:
-    """The class that `path/to/file.py:Class` names; every call in one process gives the same.
+    """The class that `path/to/file.py:Class` names; every call in one process returns the same class.
 
     Raises:
-        InputError: the name has no class, the file cannot be read or fails, has no such class, or it is no policy.
+        InputError: the name has no class, the file cannot be read, its code raises, it has no such class, or the class
+            breaks the contract of a policy.
     """
     path, class_name = split_name(name)
     module = _module(path)
@@ -43,13 +44,13 @@ def load_policy(name: str) -> type[Any]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The path and the class of `path/to/file.py:Class`; the class is empty where it is missing."""
+    """The path and the class of `path/to/file.py:Class`; the class is empty if the name has none."""
     path, colon, class_name = name.rpartition(":")
     return (path, class_name) if colon else (name, "")
 
 
 def _listing(module: ModuleType) -> str:
-    """The policies that a file holds, in words; those that it imports left out."""
+    """The policies that a file defines, in words; those that it imports do not count."""
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
     names = [each.__name__ for each in own if not missing(each)]
     return f"it holds {', '.join(names)}" if names else ""
@@ -66,14 +67,14 @@ def _module(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         hint = "; ".join(filter(None, (_moved(error), place_of(path, error))))
         raise InputError(f"{path} fails: {type(error).__name__}: {error}", hint=hint) from error
     return module
 
 
 def _moved(error: BaseException) -> str:
-    """Where what a failing import asks for is now; empty if nothing of that name has moved."""
+    """The present place of a name that a failing import asks for, in words; empty if it has not moved."""
     if not isinstance(error, ImportError) or error.name is None:
         return ""
     for (module, name), new in _MOVED.items():

@@ -8,11 +8,11 @@ from node_agent.policies.fixed_threshold import Parameters as FixedParameters
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """None."""
+    """No parameters."""
 
 
 class NoEarlyExit(FixedThresholdDtoEe):
-    """The offloading of dto-ee, no early exit: the accuracy of the whole model, at its full cost."""
+    """The offloading of dto-ee without early exits: the accuracy of the whole model, at its full cost."""
 
     parameters_type = Parameters
 

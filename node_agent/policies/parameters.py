@@ -1,4 +1,4 @@
-"""The parameters of a policy: from what a topology states to the policy's own struct, with errors in plain words."""
+"""The parameters of a policy: from a topology's values to the policy's own struct, with errors in plain words."""
 
 import math
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from node_agent.wire import MOST_THRESHOLD
 
 NEVER_WORD = "never"
 _CONFIDENCE = {"confidence": True}
-# A confidence from 0 to 1 that an answer must reach to leave, or `never`. Decision: a number up to 2 is still read as
-# `never`, since recorded runs hold such; a topology or a command that states one is refused (`threshold_fault`).
+# The least confidence with which a task exits, from 0 to 1, or `never`. Numbers up to 2 also mean `never`, because
+# recorded runs hold them; a topology or a command may not state them (`threshold_fault`).
 Threshold = Annotated[float, Meta(ge=0, le=MOST_THRESHOLD, extra=_CONFIDENCE)]
 
 
 def read_parameters(policy: str, given: Mapping[str, object], kind: type[msgspec.Struct]) -> msgspec.Struct:
-    """The parameters of `policy` as its `kind`, defaults filled in.
+    """The parameters `given` for `policy` as a struct of type `kind`, with defaults for the others.
 
     Raises:
-        InputError: an unknown parameter, or a value that it cannot have.
+        InputError: a parameter is unknown, or a value is out of range or of the wrong type.
     """
     known = {field.name: field.type for field in _fields(kind)}
     for key in given:
@@ -34,14 +34,14 @@ def read_parameters(policy: str, given: Mapping[str, object], kind: type[msgspec
             raise InputError(f"policy {policy} has no parameter {key!r}", hint=hint)
     stated = {key: _number_of(value, known[key]) for key, value in given.items()}
     try:
-        # Not strict: a whole number is welcome where seconds are wanted.
+        # Not strict: a whole number is accepted for a float.
         return msgspec.convert(stated, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(policy, stated, kind, known, error) from error
 
 
 def defaults_in_words(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """The default of each parameter, as one would state it; empty for a parameter that must be stated."""
+    """The default of each parameter as a user would write it; empty for a parameter without default."""
 
     def words(field: inspect.Field) -> str:
         if field.default is msgspec.NODEFAULT:
@@ -52,7 +52,7 @@ def defaults_in_words(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def threshold_fault(given: Mapping[str, object], kind: type[msgspec.Struct]) -> str | None:
-    """What is wrong with a confidence threshold outside 0..1, if one is; read_parameters lets those up to 2 pass."""
+    """The fault of a threshold outside 0..1, in words; None if there is none. `read_parameters` accepts up to 2."""
     for field in _fields(kind):
         value = given.get(field.name)
         if _is_confidence(field.type) and isinstance(value, int | float) and not 0 <= value <= 1:
@@ -81,12 +81,12 @@ def _refusal(
     known: Mapping[str, inspect.Type],
     error: msgspec.ValidationError,
 ) -> InputError:
-    """The error of the first value that cannot stand, in words of our own."""
+    """The error for the first invalid value, in plain words."""
     for key, value in stated.items():
         try:
             msgspec.convert({key: value}, kind, strict=False)
         except msgspec.ValidationError as fault:
-            if f"`$.{key}`" in str(fault):  # not a parameter without default, which is missing here
+            if f"`$.{key}`" in str(fault):  # not the fault of another parameter, which is missing in this conversion
                 wanted = expectation(known[key])
                 said = f"must be {wanted}" if wanted else f"cannot be used ({fault})"
                 return InputError(f"policy {policy}: {key} {said}, not {_shown(value)}", hint=_hint(known[key]))
@@ -98,7 +98,7 @@ def _hint(kind: inspect.Type) -> str:
 
 
 def expectation(kind: inspect.Type) -> str:
-    """What a value of a type must be, in words; empty where there are none for it."""
+    """The values that a type accepts, in words; empty for a type without words."""
     if isinstance(kind, inspect.Metadata):
         return "a confidence from 0 to 1, or never" if _is_confidence(kind) else expectation(kind.type)
     if isinstance(kind, inspect.BoolType):
@@ -119,7 +119,7 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> list[str]:
     return [bound for bound in (both.join(filter(None, (low, high))),) if bound]
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - whatever was stated
+def _shown(value: Any) -> str:  # noqa: ANN401 - any value that was stated
     plain = isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value))
     return _in_words(value) if plain else repr(value)[:60]
 

@@ -1,7 +1,7 @@
-"""What a policy is given to decide by: `Prospect` for a row, `ThresholdView` for a threshold, `Candidate` for a task.
+"""The inputs of a policy: `Prospect` for a row, `ThresholdView` for a threshold, `Candidate` for a task.
 
-One name stands for one quantity: in `KnownReceiver`, `Prospect`, `Candidate`, in what receivers report and in
-`node_agent.dtoee`. Names of earlier versions raise AttributeError with the new name.
+A quantity has the same name in `KnownReceiver`, `Prospect`, `Candidate`, `wire.Report` and `node_agent.dtoee`. Names of
+earlier versions raise AttributeError with the new name.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
 from node_agent.wire import Report
 
-# Names of earlier versions, by class, and what stands for each now.
+# Names of earlier versions, by class, and the present name of each.
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
     "Prospect": {
         "lives": "Prospect.alive",
@@ -36,7 +36,7 @@ RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def _refuse(owner: str) -> Callable[[object, str], NoReturn]:
-    """`__getattr__` of a class: called for names that it has not."""
+    """A `__getattr__` for a class: Python calls it for names that the class does not have."""
 
     def __getattr__(_: object, name: str) -> NoReturn:
         if name in RENAMED[owner]:
@@ -47,37 +47,37 @@ def _refuse(owner: str) -> Callable[[object, str], NoReturn]:
 
 
 class KnownReceiver(NamedTuple):
-    """One receiver as its offloader knows it when a round ends. Of one that is not alive, figures mean nothing."""
+    """A receiver as its offloader knows it when a round ends. If it is not alive, its figures have no meaning."""
 
     name: str
-    alive: bool  # it answers, and has reported at least once
+    alive: bool  # True if it answers and has reported at least once
     report: Report  # its last one
-    link_s: float  # t, transfer time of a task as measured, waiting for the link included
-    link_marginal_s: float  # t', what one more task per second adds to the time on the link
-    link_byte_per_s: float  # rate of the link as measured, where the policy wants it; 0 while it has not been
+    link_s: float  # t, measured transfer time of a task [s], waiting for the link included
+    link_marginal_s: float  # t', marginal time of the link [s]: slope of its cost in the flow
+    link_byte_per_s: float  # measured rate of the link [B/s]; 0 if not measured, or not wanted by the policy
     sent: float  # tasks sent there in the slot before
-    # What a task pays for its result's way back beyond what the reports count, (1 - I) (ret - mean ret) [s]: a report
-    # knows the mean over all devices, a device its own.
+    # Cost of the result's way back that the report does not count, (1 - I) (ret - mean ret) [s]. A report holds the
+    # mean over all devices; a device knows its own time.
     return_correction_s: float = 0.0
 
     @property
     def way_s(self) -> float:
-        """What a task pays besides the receiver's own price: t', and the correction of the result's way back [s]."""
+        """Price of a task besides the receiver's own: t' and the correction of the result's way back [s]."""
         return self.link_marginal_s + self.return_correction_s
 
     @property
     def delta_s(self) -> float:
-        """Marginal cost of the receiver, its link and the result's way back included: t' + Omega [s]."""
+        """Marginal cost of the receiver, with its link and the result's way back: delta = t' + Omega [s]."""
         return self.way_s + self.report.marginal_s
 
     @property
     def onward_delay_s(self) -> float:
-        """Mean time a task still needs after the receiver, its result's way back included [s]."""
+        """Mean time that a task still takes after the receiver, its result's way back included [s]."""
         return self.report.onward_delay_s + self.return_correction_s
 
 
 class _Column:
-    """One figure of all receivers as an array (K,), made when it is first read."""
+    """A figure of all receivers as an array (K,), made when it is first read."""
 
     def __init__(self, figure: str) -> None:
         self._figure = attrgetter(figure)
@@ -101,45 +101,48 @@ class _Column:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What an offloader knows of its K receivers, of which at least one lives, when a round ends.
+    """The K receivers of an offloader when a round ends; at least one is alive.
 
-    A figure of one receiver is a number, `prospect.receivers[k].link_s`; the same figure of all of them is an array
-    (K,) of the same name, `prospect.link_s`, in the order of `receivers`. There are no lists. Entries of receivers that
-    are not alive have no meaning.
+    A figure of one receiver is a number, `prospect.receivers[k].link_s`. The same figure of all receivers is an array
+    (K,) of the same name, `prospect.link_s`, in the order of `receivers`. Entries of receivers that are not alive have
+    no meaning.
 
-    Decision: arrays are made when they are read, and what nodes compute in every round goes through `receivers`,
-    because of a row of six each array takes as long as a step.
+    Decision 021: arrays are made when they are read; nodes compute on plain numbers
+    (docs/decisions/021-plain-numbers.md).
+
+    Raises:
+        AttributeError: a name of an earlier version is read; the message has the new name.
     """
 
     receivers: tuple[KnownReceiver, ...]
-    stale: bool  # a living receiver did not answer this round
-    leaving_per_s: float  # w, rate of the tasks that this offloader spreads over them, as announced in this round
+    stale: bool  # True if a living receiver did not answer in this round
+    leaving_per_s: float  # w, rate of the tasks that leave this offloader [task/s], as announced in this round
 
-    link_s = _Column("link_s")  # t, transfer time of a task as measured, waiting for the link included
-    link_marginal_s = _Column("link_marginal_s")  # t', what one more task per second adds to the time on the link
-    link_byte_per_s = _Column("link_byte_per_s")  # rate of the link as measured, where the policy wants it
+    link_s = _Column("link_s")  # t, measured transfer time of a task [s], waiting for the link included
+    link_marginal_s = _Column("link_marginal_s")  # t', marginal time of the link [s]: slope of its cost in the flow
+    link_byte_per_s = _Column("link_byte_per_s")  # measured rate of the link [B/s]; 0 if not measured, or not wanted
     sent = _Column("sent")  # tasks sent there in the slot before
     delta_s = _Column("delta_s")  # marginal cost of link, receiver and way back: t' + Omega [s]
-    onward_delay_s = _Column("onward_delay_s")  # mean time a task still needs after the receiver, way back included [s]
+    onward_delay_s = _Column("onward_delay_s")  # mean time that a task still takes after it, way back included [s]
     marginal_s = _Column("report.marginal_s")  # Omega, price of one more task at the receiver and beyond [s]
-    best_s = _Column("report.best_s")  # m, what that price would be over the cheapest receivers from there on [s]
+    best_s = _Column("report.best_s")  # m, that price if all nodes beyond used their cheapest receivers [s]
     local_s = _Column("report.local_s")  # D' + pen', the receiver's own part of the price [s]
     onward_s = _Column("report.onward_s")  # B, price beyond the receiver of a task that goes on [s]
     return_s = _Column("report.return_s")  # ret, mean time of a result from the receiver to its device [s]
-    curvature_s2 = _Column("report.curvature_s2")  # R, by which the price rises with the arrival rate [s^2/task]
-    offloaders = _Column("report.offloaders")  # how many share each receiver
-    arrival_per_s = _Column("report.arrival_per_s")  # phi, of all offloaders together [task/s]
-    service_per_s = _Column("report.service_per_s")  # s [task/s]
-    variability = _Column("report.variability")  # v, squared coefficient of variation of the service time
+    curvature_s2 = _Column("report.curvature_s2")  # R, bound on the slope of the price in the rate [s^2/task]
+    offloaders = _Column("report.offloaders")  # number of offloaders of each receiver
+    arrival_per_s = _Column("report.arrival_per_s")  # phi, from all offloaders together [task/s]
+    service_per_s = _Column("report.service_per_s")  # s, service rate [task/s]
+    variability = _Column("report.variability")  # v, squared coefficient of variation of the service time [1]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all receivers, K of them."""
+        """The names of the K receivers."""
         return tuple(receiver.name for receiver in self.receivers)
 
     @cached_property
     def alive(self) -> Mask:
-        """Which receivers live, (K,)."""
+        """True for living receivers, (K,)."""
         return np.array([receiver.alive for receiver in self.receivers], dtype=np.bool_)
 
     @property
@@ -148,7 +151,10 @@ class Prospect:
         return sojourn_s(self.arrival_per_s, self.service_per_s, self.variability)
 
     def mean_delay_s(self, row: Array) -> float:
-        """Mean time until the result of a task that is spread by `row`: sum_k p_k (t_k + T_k + onward_k) [s]."""
+        """Mean time until a task's result is back, if tasks follow `row` (K,): sum_k p_k (t_k + T_k + onward_k) [s].
+
+        Living receivers only, their shares scaled to sum one; at least one must have a share.
+        """
         total = kept = 0.0
         for p, receiver in zip(row.tolist(), self.receivers, strict=True):
             if receiver.alive and p > 0:
@@ -159,7 +165,11 @@ class Prospect:
         return total / kept
 
     def living(self, row: Array) -> tuple[list[float], Ahead]:
-        """The part of a row and of the receivers' costs that the marginal-cost recursion reads: the living ones'."""
+        """The inputs of the marginal-cost recursion, living receivers only: their shares, scaled to sum one, and costs.
+
+        Args:
+            row: shape (K,).
+        """
         found = []
         for p, receiver in zip(row.tolist(), self.receivers, strict=True):
             if receiver.alive:
@@ -170,9 +180,11 @@ class Prospect:
         return [p / total for p in kept], Ahead(deltas_s, best_s, curvature_s2)
 
     def onward(self, row: Array, own_return_s: float = 0.0) -> Onward:
-        """The part that a threshold move reads, of the living receivers.
+        """The inputs of a threshold move, living receivers only; their shares are scaled to sum one.
 
-        `own_return_s`: mean time of a result from this server to its device [s].
+        Args:
+            row: shape (K,).
+            own_return_s: mean time of a result from this server to its device [s].
         """
         keep = self.alive
         return Onward(
@@ -186,37 +198,37 @@ class Prospect:
             own_return_s,
         )
 
-    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+    if not TYPE_CHECKING:  # a type checker would accept every name
         __getattr__ = _refuse("Prospect")
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdView:
-    """What a server knows when it may move its threshold: its flows, its receivers, its row and the table."""
+    """The state of a server that may move its threshold."""
 
-    table: ExitTable
-    stage: int  # its own, from 1
-    paths: Paths
-    arrival_per_s: float  # phi, of all its offloaders together [task/s]
-    onward: Onward
-    threshold: float
-    movers: int = 1  # servers of this stage that weigh a move at the same time
+    table: ExitTable  # one column per stage
+    stage: int  # of this server, 1..H-1
+    paths: Paths  # arriving flows [task/s], with the thresholds that their tasks have passed
+    arrival_per_s: float  # phi, from all its offloaders together [task/s]
+    onward: Onward  # its living receivers and its row over them
+    threshold: float  # c now
+    movers: int = 1  # number of servers of this stage that may move at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A living receiver at the moment when one task is to be sent."""
 
-    share: float  # of the executed row
-    link_s: float  # t, transfer time of a task as measured, waiting for the link included
-    backlog: float  # tasks there as last told, and those sent there since
-    service_per_s: float  # s [task/s]
-    onward_delay_s: float  # mean time a task still needs after it, its result's way back included [s]
-    exit_return_s: float = 0.0  # the part of that which results that leave there need: (1 - I) ret [s]
+    share: float  # its share of the executed row, 0..1
+    link_s: float  # t, measured transfer time of a task [s], waiting for the link included
+    backlog: float  # q, tasks there by its last report, plus those sent there since
+    service_per_s: float  # s, service rate [task/s]
+    onward_delay_s: float  # mean time that a task still takes after it, its result's way back included [s]
+    exit_return_s: float = 0.0  # part of that time: the way back of tasks that exit there, (1 - I) ret [s]
 
     @property
     def expected_delay_s(self) -> float:
-        """Transfer, and the service of all tasks before this one and of itself: t + (q + 1) / s [s]."""
+        """Transfer time, and service time of the backlog and of the task itself: t + (q + 1) / s [s]."""
         return self.link_s + (self.backlog + 1) / self.service_per_s
 
     if not TYPE_CHECKING:

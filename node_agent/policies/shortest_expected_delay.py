@@ -1,4 +1,4 @@
-"""Shortest expected delay: every task goes where it would be served first, as far as this node was told."""
+"""Shortest expected delay: every task goes to the receiver that would serve it first, by the last reports."""
 
 import random
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class ShortestExpectedDelay(QueuePolicy):
-    """Each task goes where it would be served first, by queues told every `report_every` seconds.
+    """Each task goes where it would be served first; receivers report their queues every `report_every` seconds.
 
-    argmin_j t_ij + (q_j + 1) / s_j + (1 - I_j) ret_j: greedy, and blind to what others choose at the same time.
+    argmin_j t_ij + (q_j + 1) / s_j + (1 - I_j) ret_j: greedy, without regard to the choices of others.
     """
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:  # noqa: ARG002 - ties are rare
-        """The candidate with the least transfer, waiting and service time, and way back of results that leave there."""
+        """Index of the candidate with the least time: transfer, waiting, service, way back of tasks that exit there."""
         return min(range(len(candidates)), key=lambda k: candidates[k].expected_delay_s + candidates[k].exit_return_s)

@@ -1,4 +1,4 @@
-"""How a policy that shifts its row by prices (DTO-O) goes from row to row; the row itself is kept by the node."""
+"""The steps of a policy that moves its row by prices (DTO-O); the node keeps the row."""
 
 import numpy as np
 
@@ -9,21 +9,28 @@ from node_agent.policies.base import Prospect, proportional
 
 
 class Stepping:
-    """The steps of one row: it starts in proportion to the receivers' speeds, and keeps momentum within a slot."""
+    """The steps of one row: it starts in proportion to the receivers' speeds and keeps its momentum within a slot."""
 
     def __init__(self, rule: StepRule) -> None:
         self._rule = rule
         self._momentum: Momentum[list[float], float] | None = None  # None before the first row
 
     def start_slot(self) -> None:
-        """Forget momentum and step: the prices may have jumped."""
+        """Reset momentum and step: prices may have jumped."""
         if self._momentum is not None:
             self._momentum = at_rest(len(self._momentum.velocity), self._rule)
 
     def next_row(
         self, row: Array, prospect: Prospect, slope_s: list[float], scale: Scale[list[float], float] | None = None
     ) -> Array:
-        """The row (K,) after a step against `slope_s`, K numbers [s]; `scale` as in `one_row.shift`."""
+        """The row (K,) after a step against `slope_s`.
+
+        Args:
+            row: the row before, (K,).
+            prospect: the K receivers.
+            slope_s: the price of each receiver [s], K numbers.
+            scale: only the update "gallager" needs it, as in `one_row.shift`.
+        """
         alive = [receiver.alive for receiver in prospect.receivers]
         if self._momentum is None:
             self._momentum = at_rest(len(row), self._rule)

@@ -7,12 +7,12 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class TwoChoices(QueuePolicy):
-    """Each task goes to the shorter queue of two drawn at random, by queues told every `report_every` seconds.
+    """Each task goes to the shorter queue of two drawn at random; reports come every `report_every` seconds.
 
-    Most of what the shortest queue gains, without everybody running to the same one on old news.
+    It has most of the gain of the shortest queue, but old reports do not send all offloaders to the same receiver.
     """
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """The candidate with the smaller backlog of two drawn at random."""
+        """Index of the candidate with the smaller backlog of two drawn at random."""
         pair = random.sample(range(len(candidates)), min(2, len(candidates)))
         return min(pair, key=lambda k: candidates[k].backlog)

@@ -1,4 +1,4 @@
-"""Uniform: every living receiver gets the same share; neither computing nor links count."""
+"""Uniform: every living receiver gets the same share; speeds and links are ignored."""
 
 import numpy as np
 
@@ -13,5 +13,5 @@ class Uniform(ProportionalPolicy):
     """
 
     def weights(self, prospect: Prospect) -> Array:
-        """The same for all."""
+        """Ones (K,)."""
         return np.ones(len(prospect.names))

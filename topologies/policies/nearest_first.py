@@ -1,10 +1,10 @@
-"""A policy of your own: copy this file, change it, and run it with
+"""An example of your own policy: copy this file, change it, and run it with
 
     dtoee-testbed run topologies/quickstart.yaml --policy topologies/policies/nearest_first.py:NearestFirst
 
 or `simulate`, or `compare -p dto-ee -p topologies/policies/nearest_first.py:NearestFirst`. Parameters follow the class:
-`...:NearestFirst:sharpness=2`. `node_agent/policies/base.py` says what else a policy may decide: thresholds, rounds of
-negotiation, a receiver for every single task.
+`...:NearestFirst:sharpness=2`. A policy may also decide on thresholds, rounds of negotiation, and a receiver for every
+single task: see `Policy` in `node_agent/policies/base.py`.
 """
 
 from typing import Annotated
@@ -16,9 +16,9 @@ from node_agent.policies.base import FixedThreshold, ProportionalPolicy, Prospec
 
 
 class Parameters(FixedThreshold, frozen=True):
-    """What may be stated with the policy's name; `threshold` is inherited."""
+    """The parameters of this policy; `threshold` is inherited."""
 
-    sharpness: Annotated[float, Meta(ge=0, le=10)] = 1.0
+    sharpness: Annotated[float, Meta(ge=0, le=10)] = 1.0  # 0: the same share for all
 
 
 class NearestFirst(ProportionalPolicy):
@@ -31,5 +31,5 @@ class NearestFirst(ProportionalPolicy):
         self._sharpness = parameters.sharpness
 
     def weights(self, prospect: Prospect) -> Array:
-        """From the transfer times as this node measures them [s], shape (K,)."""
+        """1 / t^sharpness for the transfer times t that this node measures [s], shape (K,)."""
         return 1 / prospect.link_s**self._sharpness

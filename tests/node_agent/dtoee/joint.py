@@ -1,12 +1,12 @@
 """Thresholds and rows together, on a whole network: per-server moves as the nodes play them, and the stage probe.
 
 This is the reference for thresholds and rows together; no node runs it. `search_uniform` looks for the best plan with
-one threshold per stage; `move` plays per-server moves on a whole network at once, as the nodes play them with messages,
-and is held against that search: so the nodes' rule was chosen.
+one threshold per stage. `move` plays per-server moves on a whole network at once, as the nodes play them with messages,
+and is compared with that search. The nodes' rule was chosen by this comparison.
 
-The objective is U = Tbar - theta A [s]. A server that moves alone predicts what it gains from its receivers' prices
-(`thresholds.scores`). Where all servers of a stage move together, their flows add up and prices mispredict, so the
-exact difference is asked for, receiver by receiver, down the stages (`probe`).
+The objective is U = Tbar - theta A [s]. A server that moves alone predicts its gain from its receivers' prices
+(`thresholds.scores`). Where all servers of a stage move together, their flows add up and prices mispredict. Then
+`probe` computes the exact difference, receiver by receiver, down the stages.
 """
 
 import itertools
@@ -29,7 +29,7 @@ MOST_PLANS = 4000  # of the threshold grid that a search will look at one by one
 
 @dataclass(frozen=True, slots=True)
 class MoveRule:
-    """How servers move their thresholds."""
+    """The rule by which servers move their thresholds."""
 
     theta_s: float  # seconds of mean delay worth one unit of accuracy
     eps_s: float = 5e-4  # mean delay a move must at least gain
@@ -87,7 +87,7 @@ def _accuracy_to_go(network: StagedNetwork, sweeps: Sweeps, stage: int) -> Array
 
 
 def move(sweeps: Sweeps, number: int, rule: MoveRule) -> bool:
-    """One opportunity to move: server number `number` (modulo their count) of every early stage, or all of them.
+    """Let server number `number` (modulo their count) of every early stage move, or all of them.
 
     True if a threshold has moved.
     """
@@ -210,7 +210,7 @@ def _others(values: tuple[float, ...], grids: list[Array]) -> list[tuple[float, 
 
 
 def _hopeful(network: StagedNetwork, now: Joint, plan: tuple[float, ...], theta_s: float) -> bool:
-    """Whether some rows might make `plan` better than what has been found: the certificate at the present rows."""
+    """True if some rows might make `plan` better than the best found so far, by the certificate at the present rows."""
     rows = now.solution.rows
     flows = network.flows(rows, network.uniform_thresholds(*plan))
     gap = network.gap_s(flows, network.prices(rows, flows))

@@ -1,4 +1,4 @@
-"""What a threshold's move is worth, one move at a time, from its definition: the reference for `best_jump`."""
+"""The gain of a threshold's move, one move at a time, from its definition: the reference for `best_jump`."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from node_agent.dtoee import thresholds
 
 
 def leaves_right(table, stage, row, passed):
-    """Whether a table row is right at the exit that it takes where it finds the thresholds `passed` from `stage` on."""
+    """True if a table row is right at its exit, given the thresholds `passed` from `stage` onwards."""
     for column, threshold in enumerate(passed, stage - 1):
         if table.confidence[row, column] >= threshold:
             return bool(table.correct[row, column])

@@ -12,7 +12,7 @@ from node_agent.dtoee.thresholds import grid
 
 
 def exit_table(stages: int, rows: int = 400, seed: int = 3) -> ExitTable:
-    """Exits that grow better with depth, and know roughly how sure they may be."""
+    """A table of exits that get better with depth and are roughly calibrated."""
     rng = np.random.default_rng(seed)
     ease = rng.uniform(0, 1, (rows, 1)) + np.linspace(-0.1, 0.35, stages)
     confidence = np.clip(ease + rng.normal(0, 0.05, (rows, stages)), 0.05, 0.999)
@@ -65,7 +65,7 @@ def complete_tier(transfer_s, link_rate_per_s=None) -> Tier:
 
 
 def uniform_rows(network: StagedNetwork):
-    """Everyone to all receivers alike."""
+    """Rows with equal shares for all receivers."""
     return tuple(tier.exists / tier.exists.sum(-1, keepdims=True) for tier in network.tiers)
 
 
@@ -98,7 +98,7 @@ def random_rows(network: StagedNetwork, seed: int):
 
 
 def queue_by_definition(arrival: float, service: float, variability: float) -> float:
-    """Mean number in the system by Pollaczek-Khinchine, extended; written anew from the textbook form in rho."""
+    """Mean number in the system by Pollaczek-Khinchine, extended; a second form, from the textbook's formula in rho."""
 
     def tasks(phi: float) -> float:
         rho = phi / service

@@ -50,7 +50,7 @@ class Sweeps:
 
     @property
     def gap_s(self) -> float:
-        """How far the mean delay may be above the least one for these thresholds [s]; see `StagedNetwork.gap_s`."""
+        """Bound on the excess of the mean delay over the least one for these thresholds [s]: `StagedNetwork.gap_s`."""
         return self.network.gap_s(self.flows, self.prices)
 
     @property
@@ -59,7 +59,7 @@ class Sweeps:
         return self.network.mean_delay_s(self.flows)
 
     def round(self, awake: Sequence[Mask] | None = None, *, prices: Prices | None = None) -> None:
-        """One synchronous round: every row steps on the present prices, then flows and prices are those of the result.
+        """Play a synchronous round: every row steps on the present prices, then flows and prices follow.
 
         Args:
             awake: per tier (n,), the rows that take part; the others miss the round. All, if None.
@@ -78,7 +78,7 @@ class Sweeps:
         self._price()
 
     def adopt(self, thresholds: Thresholds, rows: Rows | None = None) -> None:
-        """Go on with other thresholds, and with other rows, at rest, if any are given."""
+        """Continue with other thresholds; other rows, if given, start at rest."""
         self.thresholds = thresholds
         self._cells = exit_cells(self.network.table, thresholds)
         if rows is not None:
@@ -86,7 +86,7 @@ class Sweeps:
         self._price()
 
     def enter(self, network: StagedNetwork) -> None:
-        """Go on from the same rows in a network whose rates have changed: a warm start."""
+        """Continue from the same rows in a network whose rates have changed: a warm start."""
         self.network = network
         self._start(self.rows)
         self._price()
@@ -126,7 +126,7 @@ def shift(
     rows: Array, momentum: Momentum[Array, Array], delta_s: Array, alive: Mask, rule: StepRule, *,
     stale: bool | Mask = False, scale: Scale[Array, Array] | None = None,
 ) -> tuple[Array, Momentum[Array, Array]]:  # fmt: skip
-    """One DTO-O step.
+    """The rows after a DTO-O step, and their momentum.
 
     Args:
         rows: the rows before, (n, K).
@@ -164,7 +164,7 @@ def shift(
 
 
 class _Pace(NamedTuple):
-    """How fast rows go; all but `step` have a last axis to multiply rows (n, K) with."""
+    """The speed of rows; all but `step` have a last axis, so that they can be multiplied with rows (n, K)."""
 
     step: Array  # eta, (n,)
     taken: Array  # the step of this round: shorter where prices are stale

@@ -30,7 +30,7 @@ def test_a_probe_is_the_exact_difference(queued):
 def test_predicted_moves_of_one_server_point_the_right_way(back_s):
     """Score against the true change of U, rows fixed, for every grid point near every server's threshold.
 
-    With results that take up to `back_s` to return, scores that leave them out are wrong for one move in six.
+    If results take up to `back_s` to return, scores that ignore this are wrong for one move in six.
     """
     right, total = 0, 0
     for seed in range(4):

@@ -82,7 +82,7 @@ class TestLinkCost:
 
 
 class TestPlainNumbers:
-    """What a node computes with plain numbers is what the whole network computes with arrays."""
+    """Nodes compute with plain numbers the same results as the whole network with arrays."""
 
     @given(st.floats(0, 30), st.floats(1, 20), st.floats(0, 3))
     def test_the_cost_of_a_server(self, phi, service, variability):

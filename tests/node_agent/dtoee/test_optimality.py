@@ -1,4 +1,4 @@
-"""Rounds of DTO-EE against a general solver on the flow programme, which knows nothing of the recursion."""
+"""Rounds of DTO-EE against a general solver on the flow programme, which does not use the recursion."""
 
 from dataclasses import replace
 from time import process_time
@@ -120,7 +120,7 @@ def test_rounds_reach_the_optimum_on_sixty_networks(seed, load, queued):
 
 
 def test_the_solver_needs_no_coupling_between_receivers(monkeypatch):
-    """As it goes about stages of more than `MOST_COUPLED` receivers."""
+    """The solver's method for stages of more than `MOST_COUPLED` receivers."""
     network, thresholds = random_network(6, load=0.6)
     best = solve(network, thresholds, relative_gap=1e-4)
     monkeypatch.setattr(solver, "MOST_COUPLED", 0)
@@ -131,7 +131,7 @@ def test_the_solver_needs_no_coupling_between_receivers(monkeypatch):
 
 class TestConvexity:
     def costs_of_midpoints(self, in_flows: bool) -> int:
-        """How often the cost between two plans lies above the mean of their costs, of 300 pairs."""
+        """Number of pairs of plans, of 300, where the cost of the midpoint lies above the mean of their costs."""
         violated = 0
         for seed in range(3):
             network, thresholds = random_network(seed, load=0.7, variability=1.0, sizes=(4, 3, 3), kappa_s2=0.0)

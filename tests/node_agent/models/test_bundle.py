@@ -204,7 +204,7 @@ def test_the_costs_in_the_card_are_those_of_the_sub_models(shipped, activation):
 )
 def test_a_card_that_tells_no_possible_architecture_is_refused(copied, changed):
     card = json.loads((copied / "card.json").read_text())
-    assert "strides" not in card  # the first cards told none: they mean glyphs
+    assert "strides" not in card  # the first cards had none: they mean glyphs
     (copied / "card.json").write_text(json.dumps(card | changed))
     with pytest.raises(InputError, match=r"card\.json"):
         load_bundle(str(copied)).network()
@@ -287,7 +287,7 @@ def test_float16_transport_changes_less_than_one_prediction_in_a_hundred(glyphs)
 
 def test_confidence_means_the_probability_of_being_right(live):
     gap = live.confidence.mean(axis=0) - live.correct.mean(axis=0)
-    # One temperature fits the scale, not the shape: the weakest exit stays modest, which only sends a few tasks deeper.
+    # A temperature fits the scale, not the shape: the weakest exit remains underconfident and sends a few tasks deeper.
     assert np.abs(gap).max() < 0.08
     for column in range(live.confidence.shape[1]):
         sure = live.confidence[:, column] > 0.8
@@ -344,7 +344,7 @@ def test_a_damaged_shipped_model_names_the_command_that_makes_it(deep, tmp_path,
     monkeypatch.setattr(module, "_SHIPPED", tmp_path)
     with pytest.raises(InputError, match=r"exit_table\.npz") as caught:
         load_bundle("glyphs-deep").exit_table((2, 7))
-    assert caught.value.hint.startswith("install the package anew")
+    assert caught.value.hint.startswith("reinstall the package")
     assert caught.value.hint.endswith("model train glyphs-deep --out DIR")
 
 

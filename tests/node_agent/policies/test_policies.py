@@ -1,4 +1,4 @@
-"""Policies: how they are made, and the rows they give."""
+"""Policies: `make_policy`, and the rows, thresholds and gaps of each."""
 
 import msgspec
 import numpy as np
@@ -217,7 +217,7 @@ def test_dto_ee_keeps_its_row_between_slots():
 
 @pytest.mark.parametrize("name", ["dto-ee", "ngto"])
 def test_a_step_starts_from_the_row_that_the_node_has(name):
-    """A policy keeps its momentum, and the node the row: what a plan of another's, or a lost receiver, made of it."""
+    """A policy keeps its momentum, the node its row, which a central plan or a lost receiver may have changed."""
     policy = make_policy(name)
     policy.update_row(UNIFORM, prospect())
     for row in ([0.8, 0.1, 0.1], [0.1, 0.1, 0.8]):
@@ -267,7 +267,7 @@ def test_the_gap_is_the_share_that_an_ideal_plan_could_save():
 
 
 def view(*, threshold=0.8, local_s=0.05) -> ThresholdView:
-    """What a stage-1 server of two knows, with receivers that cost `local_s`."""
+    """The view of a stage-1 server of two stages, with receivers that cost `local_s`."""
     onward = Onward(
         np.array([1.0]), np.array([0.01]), np.array([local_s]), np.array([0.0]), np.array([0.001]), (((1.0, ()),),)
     )

@@ -1,4 +1,4 @@
-"""The contract of policies: what a class lacks is told when it is loaded, a wrong answer when it is used."""
+"""The contract of policies: faults of a class are reported when it is loaded, wrong answers when it is used."""
 
 import numpy as np
 import pytest
@@ -27,13 +27,13 @@ ALIVE = np.array([True, True, True])
 
 
 def own(tmp_path, base, body):
-    """The name of a policy of the user's own; `body` stands in line 7 on."""
+    """The name of a user's policy, in a file with `body` from line 7."""
     (tmp_path / "own.py").write_text(f"{HEAD}class Mine({base}):\n    {body}\n")
     return f"{tmp_path}/own.py:Mine"
 
 
 def flat(**options):
-    """A device with three receivers, which end every task."""
+    """A device with three receivers, where every task exits."""
     return World({"a1": (1, 30.0), "a2": (1, 30.0), "a3": (1, 30.0)}, {"d1": 5.0}, seed=1, **options)
 
 
@@ -323,7 +323,7 @@ IN_PLACE = """def update_row(self, row, prospect):
 
 
 def test_a_row_that_is_changed_in_place_counts_at_once_and_only_where_it_is_given(tmp_path):
-    """Tasks go by the new row, and not by what was drawn from the array before it was changed."""
+    """Tasks follow the new row, not draws from the array before it was changed."""
     world = flat(policy=own(tmp_path, "PlainPolicy", IN_PLACE))
     world.run(12.0)
     assert world.nodes["d1"].routing.row.tolist() == [0, 0, 1]
@@ -370,7 +370,7 @@ def test_values_are_shown_short_and_on_one_line():
 
 
 def test_every_member_of_the_protocol_is_checked():
-    """A member that is added to the protocol must pass through the checks, too."""
+    """A member added to the protocol must pass through the checks as well."""
     assert {*ATTRIBUTES, *METHODS, *CENTRAL_METHODS} - {"parameters_type"} <= set(vars(CheckedPolicy))
     methods = {name for name in ATTRIBUTES if callable(getattr(PlainPolicy, name, None))}
     assert methods - {"parameters_type"} <= set(ARGUMENTS)

@@ -1,4 +1,4 @@
-"""What a policy is given: one name for one quantity, arrays for all receivers, old names told with the new ones."""
+"""The inputs of a policy: one name for one quantity, arrays for all receivers, errors that map old names to new."""
 
 import inspect
 
@@ -19,7 +19,7 @@ def test_what_receivers_reported_reads_as_arrays_made_once_and_the_class_can_be_
 
 
 def test_a_figure_has_one_name_of_one_receiver_and_of_all_and_is_an_array_of_all():
-    """What is public in `KnownReceiver` is a column of `Prospect`, and what is no column there is a number."""
+    """Every public figure of `KnownReceiver` is a column of `Prospect`; the others are numbers."""
     known = prospect(marginal_s=[0.3, 0.2, 0.1], alive=(True, False, True))
     private = {"name", "report", "way_s", "return_correction_s"}  # parts of what has a column
     figures = {name for name in dir(KnownReceiver) if not name.startswith("_")} - private - {"count", "index"}

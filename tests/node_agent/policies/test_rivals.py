@@ -1,4 +1,4 @@
-"""The rivals of DTO-EE: what each chooses, and that none is weaker than its definition."""
+"""The rivals of DTO-EE: the choices of each, and that none is weaker than its definition."""
 
 import random
 from pathlib import Path
@@ -23,7 +23,7 @@ CANDIDATES = (FAST_FAR, SLOW_NEAR, SLOW_IDLE)
 
 
 def picks(name, count=2000, candidates=CANDIDATES):
-    """How often each candidate is chosen."""
+    """The number of times that each candidate is chosen."""
     policy, dice = make_policy(name), random.Random(3)
     return np.bincount([policy.pick(candidates, dice) for _ in range(count)], minlength=len(candidates)) / count
 
@@ -66,7 +66,7 @@ def test_receivers_tell_their_backlog_as_often_as_asked(name):
         world.run(10.0)
         assert world.all_completed
         told.append(count / world.now_s)
-    # 3 servers tell 5 devices, 2 tell 3 servers, 2 tell 2 servers.
+    # 3 servers report to 5 devices, 2 to 3 servers, 2 to 2 servers.
     assert told == pytest.approx([25 / 0.05, 25 / 0.2], rel=0.15)
 
 
@@ -104,7 +104,7 @@ def test_fixed_exits():
 
 
 def equal_devices(**options) -> World:
-    """One stage of unequal servers before twenty devices with links of their own."""
+    """A stage of unequal servers and twenty devices with links of their own."""
     servers = {"s1": (1, 30.0), "s2": (1, 20.0), "s3": (1, 12.0)}
     near = {"s1": 0.015, "s2": 0.005, "s3": 0.001}  # either way
     link_s = lambda a, b, size: near.get(b, near.get(a, 0.001)) + (0.002 if size else 0.0)  # noqa: E731
@@ -112,7 +112,7 @@ def equal_devices(**options) -> World:
 
 
 def test_the_game_settles_where_nobody_gains_by_moving_alone():
-    """Against a Nash equilibrium computed the slow way: sequential exact best responses until nothing moves."""
+    """Compared with a Nash equilibrium from sequential exact best responses, repeated until nothing moves."""
     world = equal_devices(policy="ngto", parameters={"most_rounds": 200, "stop_gap": 0.0}, slot_s=30.0)
     world.run(29.0, tasks=False)
     settled = np.array([[d.offload[s] for s in ("s1", "s2", "s3")] for d in world.decisions if d.node[0] == "d"])
@@ -128,7 +128,7 @@ def test_the_game_settles_where_nobody_gains_by_moving_alone():
 
 
 def _best_response(others, service, link_s, rate):
-    """Water-filling by many small portions: each goes where the own marginal delay is least (M/D/1)."""
+    """Water-filling in many small portions: each goes to the receiver of the least own marginal delay (M/D/1)."""
     own = np.zeros(3)
     for _ in range(400):
         phi = others + own
@@ -258,7 +258,7 @@ def test_a_slot_of_the_far_future_is_refused():
 
 
 def test_tasks_on_their_way_count_as_backlog():
-    """Over a link of 0.4 s, what has been sent is not there yet when receivers tell their queues."""
+    """Over a link of 0.4 s, tasks that have been sent are still under way when receivers report their queues."""
     world = World(
         {"s1": (1, 30.0), "s2": (1, 30.0)}, {"d1": 20.0}, policy="join-shortest-queue", seed=3,
         link_s=lambda _a, _b, size: 0.4 if size else 0.005,
