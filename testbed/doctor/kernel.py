@@ -79,7 +79,7 @@ def _where_absent(finding: Finding) -> Finding:
 
 
 def network() -> list[Finding]:
-    """The parts of links and switches."""
+    """Try the parts of links and switches, each delay backend, and TCP's congestion control."""
     modules = [
         needed(
             "namespaces and veth",
@@ -130,7 +130,7 @@ def _congestion_control() -> Finding:
 
 
 def quota() -> list[Finding]:
-    """CPU quota and memory limit of control groups."""
+    """Try CPU quota and memory limit of control groups."""
     cpu, memory = "cgroup CPU quota", "cgroup memory limit"
     paced = "no `compute: quota`; `compute: paced` (the usual) works without"
     if is_rootless():
@@ -168,7 +168,7 @@ def quota() -> list[Finding]:
 
 
 def punctuality() -> list[Finding]:
-    """Real-time priority and exact timers, tried in a child."""
+    """Try real-time priority and exact timers in a child, and awake processors."""
 
     def trial() -> str:
         exact = exact_timers()

@@ -28,7 +28,7 @@ def processors() -> Finding:
     count = len(os.sched_getaffinity(0))
     return useful(
         "processors",
-        "one only" if count < 2 else "",
+        "only one" if count < 2 else "",
         str(count),
         remedy="more processors, or `time_scale` above 1 in the topology",
         means="network and agents wait for each other: only small or slow topologies hold",

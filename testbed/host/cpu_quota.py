@@ -72,7 +72,7 @@ class CpuCgroup:
     """A control group with a CPU quota, and a memory limit if asked for; processes join through `procs_paths`."""
 
     def __init__(self, version: Version, cpu: Path, memory: Path | None) -> None:
-        """Use `create`."""
+        """Wrap the directories of an existing group; `create` makes a group."""
         self._version = version
         self._cpu = cpu
         self._memory = memory

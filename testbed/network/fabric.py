@@ -151,7 +151,7 @@ def settle(nodes: Sequence[Any], names: Mapping[str, str] | None = None) -> None
 
 
 def _await_prompt(node: Host, name: str) -> None:
-    """Read until the prompt. The terminal never reports an end, as this process holds its other end, so poll."""
+    """Read up to the prompt. The terminal does not report the shell's end: this process holds its other end."""
     terminal, said = select.poll(), ""
     terminal.register(node.stdout, select.POLLIN)
     while not said.endswith(PROMPT):

@@ -77,7 +77,7 @@ def covering(paths: Iterable[Path]) -> list[Path]:
     """
     paths = list(paths)
     chosen: dict[int, Path] = {}
-    covered: set[tuple[int, str]] = set()  # link, and the end it is entered at
+    covered: set[tuple[int, str]] = set()  # link, and the end where frames enter it
     for wanted in (all, any):  # first paths that are new in every link, then those that are new in any
         for index, path in enumerate(paths):
             steps = list(zip(path.links, path.ends, strict=False))

@@ -15,7 +15,7 @@ class LinkStatistics:
 
     `lost` frames were lost as the topology asks, `dropped` ones against its will. `late` frames were sent more than
     1 ms after they were due. Lateness is in real seconds; a frame that the relay sends early, by up to 100 us, counts
-    as on time. Lateness is counted in octaves of 4 us and more, so that a quantile may be off by a factor of two, or
+    as on time. Lateness is counted by powers of two from 4 us up, so that a quantile may be off by a factor of two, or
     by 4 us; the worst is exact. Lateness is None with netem, which does not report it, and before the first frame.
     """
 
@@ -48,7 +48,7 @@ class NetworkStatistics:
     relay_cpu_s: float
     realtime_priority: bool
     links: tuple[LinkStatistics, ...] = ()
-    stalls_s: tuple[tuple[float, float], ...] = ()  # when the relay did not run though it had to [CLOCK_MONOTONIC]
+    stalls_s: tuple[tuple[float, float], ...] = ()  # begin and end of the relay's stalls [s, CLOCK_MONOTONIC]
 
 
 @dataclass(frozen=True, slots=True)
