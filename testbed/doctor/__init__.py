@@ -1,4 +1,4 @@
-"""What this machine offers for emulation: every part is really tried, in throw-away namespaces and groups."""
+"""An examination of this machine: everything that a run uses is tried, in throw-away namespaces and groups."""
 
 from testbed.doctor.examination import examine, require_possible
 from testbed.doctor.finding import Finding, State

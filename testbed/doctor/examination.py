@@ -1,4 +1,4 @@
-"""The whole examination, in the order of need."""
+"""The whole examination: basic needs first, then the things that rest on them."""
 
 from node_agent.errors import EnvironmentLacking
 from testbed.doctor import kernel, machine, software
@@ -15,9 +15,13 @@ NOT_TRIED = (
 
 
 def examine(refused: EnvironmentLacking | None = None) -> list[Finding]:
-    """Try everything a run uses; about two seconds.
+    """Try everything that a run uses, in about two seconds.
 
-    `refused` is why this process may not make namespaces (see `rootless.enter_if_possible`).
+    Args:
+        refused: the reason why this process may not make namespaces (see `rootless.enter_if_possible`), None if it may.
+
+    Returns:
+        A finding for each thing, in the order in which they are printed.
     """
     torch = software.TorchTrial()
     findings = [software.python(), kernel.root(refused)]

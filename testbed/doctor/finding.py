@@ -1,4 +1,4 @@
-"""One line of the examination."""
+"""A line of the examination."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ State = Literal["ok", "fallback", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one thing.
+    """The result of the examination for one thing.
 
-    A run is possible unless something needed is `missing`; `fallback` means that something else takes its place.
-    `detail` is what was found, `remedy` how to get what is lacking, `means` what lacking it means for a run; the last
-    two are empty where nothing is lacking. `figures` are measured values for a program to read, units in their names.
+    A run is possible unless a finding is `missing`; `fallback` means that something else takes its place. `detail` is
+    the result, `remedy` a way to get the thing, `means` the consequence of its lack for a run. The last two are empty
+    if nothing is lacking. `figures` are measured values for a program to read, with units in their names.
     """
 
     name: str
@@ -25,10 +25,10 @@ class Finding:
 
 
 def needed(name: str, trouble: str, good: str, *, remedy: str, means: str) -> Finding:
-    """A thing without which no run is possible: missing if there is trouble with it."""
+    """The finding for a thing that every run needs: `missing` if there is trouble with it, otherwise `ok`."""
     return Finding(name, "missing", trouble, remedy, means) if trouble else Finding(name, "ok", good)
 
 
 def useful(name: str, trouble: str, good: str, *, remedy: str, means: str) -> Finding:
-    """A thing that a run can do without: a fallback if there is trouble with it."""
+    """The finding for a thing that runs can do without: `fallback` if there is trouble with it, otherwise `ok`."""
     return Finding(name, "fallback", trouble, remedy, means) if trouble else Finding(name, "ok", good)

@@ -1,4 +1,4 @@
-"""The closing lines of setup.sh: the versions it installed, and whether this kernel has netem."""
+"""The closing lines of setup.sh: the installed versions, and the delay backend that this kernel has."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from testbed.network.delays.netem_delay import NetemDelay
 
 
 def lines() -> list[str]:
-    """One line per thing, name first."""
+    """A line for each thing, name first."""
     second_kernel = "installed" if shutil.which("linux.uml") else "not installed (only tests need it)"
     found = {
         "python": f"{platform.python_version()} ({sys.prefix})",
@@ -41,7 +41,7 @@ def _mininet() -> str:
 
 def _netem() -> str:
     if os.geteuid() != 0:
-        return "not tried, which takes root; `dtoee-testbed doctor` says it"
+        return "not tried without root; `dtoee-testbed doctor` tries it"
     return "in this kernel" if NetemDelay.trial().works else "not in this kernel: delays run in user space"
 
 

@@ -1,4 +1,4 @@
-"""What the kernel allows: each thing is tried for real, in namespaces and groups that are thrown away."""
+"""Trials of the kernel: each thing is used for real, in throw-away namespaces and groups."""
 
 import os
 import platform
@@ -23,13 +23,13 @@ NOBODY = 65534
 TRIAL_PRIORITY = 10
 NO_NETWORK = "no network can be built"
 CONGESTION = "TCP congestion control"
-# What ip, tc, mnexec and the kernel say of a thing that is not there, and of one that may not be had.
+# Words in messages of ip, tc, mnexec and the kernel about a thing that is absent, and about a forbidden one.
 ABSENT = ("unknown", "not supported", "no such")
 FORBIDDEN = ("not permitted", "permission denied")
 
 
 def root(refused: EnvironmentLacking | None) -> Finding:
-    """Who runs this; `refused` is why this process can neither make namespaces nor have a user namespace."""
+    """The rights of this process; `refused` is the reason if it can neither make namespaces nor enter its own."""
     if refused is not None:
         return Finding("root", "missing", str(refused), refused.hint, "no `run`; `simulate` works")
     if is_rootless():
@@ -44,12 +44,12 @@ def root(refused: EnvironmentLacking | None) -> Finding:
 
 
 def _full_root() -> str:
-    """How to become root with all rights, from inside a user namespace."""
+    """The remedy, inside a user namespace, for everything that only real root may do."""
     return "run as root, for example with sudo" if outer_uid() else CONTAINER
 
 
 def user_namespaces() -> Finding:
-    """Could an ordinary user run here? Tried as user `nobody`; only for root."""
+    """Try as user `nobody` if ordinary users can run here; only root can try this."""
     refused = refusal_for(NOBODY)
     remedies = [remedy for _, remedy in forbidding_switches()]
     return useful(
@@ -62,7 +62,7 @@ def user_namespaces() -> Finding:
 
 
 def _module(name: str, package: str = "") -> str:
-    """How to get a kernel module."""
+    """The remedy for a kernel without a module."""
     if not Path("/lib/modules", platform.release()).is_dir():
         return f"a kernel with {name} built in (this one loads no modules)"
     more = f" (apt-get install {package})" if package else ""
@@ -70,7 +70,7 @@ def _module(name: str, package: str = "") -> str:
 
 
 def _where_absent(finding: Finding) -> Finding:
-    """The finding without the advice to get a module, unless that is what lacks."""
+    """The finding, with the advice to get a module only if the module is absent."""
     trouble = finding.detail.lower()
     if finding.state == "ok" or any(words in trouble for words in ABSENT):
         return finding
@@ -79,7 +79,7 @@ def _where_absent(finding: Finding) -> Finding:
 
 
 def network() -> list[Finding]:
-    """What links and switches are made of."""
+    """Try the parts of links and switches, each delay backend, and TCP's congestion control."""
     modules = [
         needed(
             "namespaces and veth",
@@ -114,7 +114,7 @@ def network() -> list[Finding]:
 
 
 def _delays(backend: type[DelayBackend]) -> Finding:
-    """Whether delays can be had by this backend; another one may take its place. The trial network shows which does."""
+    """Try a delay backend; another may take its place. The trial network reports the backend that runs use."""
     found = backend.trial()
     remedy = found.remedy or (_module(found.module, found.package) if found.module else "")
     finding = useful(backend.examined_as, found.trouble, "works", remedy=remedy, means=found.means)
@@ -122,7 +122,7 @@ def _delays(backend: type[DelayBackend]) -> Finding:
 
 
 def _congestion_control() -> Finding:
-    """Writes the setting as every node's namespace does."""
+    """Set TCP's congestion control as in every node's namespace."""
     control = "/proc/sys/net/ipv4/tcp_congestion_control"
     if not in_new_namespace(f"echo reno > {control}"):
         return Finding(CONGESTION, "ok", "reno")
@@ -130,7 +130,7 @@ def _congestion_control() -> Finding:
 
 
 def quota() -> list[Finding]:
-    """CPU quota and memory limit of control groups."""
+    """Try CPU quota and memory limit of control groups."""
     cpu, memory = "cgroup CPU quota", "cgroup memory limit"
     paced = "no `compute: quota`; `compute: paced` (the usual) works without"
     if is_rootless():
@@ -168,7 +168,7 @@ def quota() -> list[Finding]:
 
 
 def punctuality() -> list[Finding]:
-    """Real-time priority and exact timers, tried in a child."""
+    """Try real-time priority and exact timers in a child, and awake processors."""
 
     def trial() -> str:
         exact = exact_timers()
@@ -179,7 +179,7 @@ def punctuality() -> list[Finding]:
         return f"{int(exact)}"
 
     text = answer_of_child(trial)
-    limits = "a line like `name - rtprio 20` in /etc/security/limits.conf, then log in anew"
+    limits = "a line like `name - rtprio 20` in /etc/security/limits.conf, then log in again"
     return [
         useful(
             "real-time priority",

@@ -1,4 +1,4 @@
-"""How much of everything this machine has."""
+"""The resources of this machine: processors, memory, files, clock, and a place for ledgers."""
 
 import os
 import resource
@@ -24,11 +24,11 @@ LATE_SLEEP_S = 0.001
 
 
 def processors() -> Finding:
-    """How many this process may use."""
+    """The number of processors that this process may use."""
     count = len(os.sched_getaffinity(0))
     return useful(
         "processors",
-        "one only" if count < 2 else "",
+        "only one" if count < 2 else "",
         str(count),
         remedy="more processors, or `time_scale` above 1 in the topology",
         means="network and agents wait for each other: only small or slow topologies hold",
@@ -36,7 +36,7 @@ def processors() -> Finding:
 
 
 def memory() -> Finding:
-    """Free memory, and how many nodes it has room for."""
+    """Free memory, and the number of nodes that fit into it."""
     free_bytes = psutil.virtual_memory().available
     nodes = max(0, (free_bytes - PARENT_BYTES) // NODE_BYTES)
     detail = f"{free_bytes / MIB / 1024:.1f} GiB free: room for about {nodes} nodes"
@@ -50,7 +50,7 @@ def memory() -> Finding:
 
 
 def open_files() -> Finding:
-    """The limit on open files that a run may raise to."""
+    """The hard limit on open files, and the number of nodes that it allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     nodes = 1 << 30 if hard == resource.RLIM_INFINITY else max(0, (hard - FILES_OF_A_RUN) // DESCRIPTORS_PER_NODE - 1)
     detail = f"up to {hard}: enough for {nodes} nodes" if nodes < 1 << 30 else "no limit"
@@ -64,7 +64,7 @@ def open_files() -> Finding:
 
 
 def pressure() -> Finding:
-    """Whether the kernel tells how long processes wait for a processor."""
+    """Read the kernel's record of the time that processes wait for a processor."""
     trouble = ""
     try:
         Path("/proc/pressure/cpu").read_text(encoding="ascii")
@@ -75,12 +75,12 @@ def pressure() -> Finding:
         trouble,
         "works",
         remedy="a kernel from 4.20 on with CONFIG_PSI, booted with psi=1",
-        means="the fidelity report cannot tell how long processes waited for a processor",
+        means="the fidelity report lacks the time that processes waited for a processor",
     )
 
 
 def clock() -> Finding:
-    """Resolution and source of the clock, and how late a short sleep ends."""
+    """Resolution and source of the clock, and the lateness of a short sleep."""
     resolution_s = time.clock_getres(time.CLOCK_MONOTONIC)
     try:
         path = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -109,7 +109,7 @@ def clock() -> Finding:
 
 
 def ledger() -> Finding:
-    """Where a run names what it makes, and keeps its sockets."""
+    """The folder for the ledgers and sockets of runs."""
     trouble = where = ""
     try:
         with Ledger(f"doctor-ledger-{os.getpid()}") as trial:

@@ -18,7 +18,7 @@ TORCH_TIMEOUT_S = 120
 VERSION_TIMEOUT_S = 5
 VERSION_NUMBER = re.compile(r"\d+(?:\.\d+)+")
 
-# Program: the option that makes it tell its version, its Debian package, what a run uses it for.
+# Program: the option that prints its version, its Debian package, its use in a run.
 PROGRAMS = {
     "mnexec": ("-v", "mininet", "starts programs inside the nodes' namespaces"),
     "ip": ("-V", "iproute2", "makes interfaces and addresses"),
@@ -37,13 +37,13 @@ SET_UP = "./setup.sh, or pip install --editable ."
 
 
 def python() -> Finding:
-    """The interpreter."""
+    """The Python interpreter and its version."""
     trouble = "" if sys.version_info >= OLDEST_PYTHON else f"{platform.python_version()} is too old"
     return needed(
         "python",
         trouble,
         f"{platform.python_version()} ({sys.executable})",
-        remedy="install Python 3.11 or later and make the environment anew (./setup.sh)",
+        remedy="install Python 3.11 or later and create the environment again (./setup.sh)",
         means="nothing runs",
     )
 
@@ -73,7 +73,7 @@ def _version_of(path: str, option: str) -> str:
 
 
 def mininet() -> Finding:
-    """Mininet's Python module, really imported."""
+    """Mininet's Python module, by importing it."""
     name = "mininet (Python)"
     try:
         import mininet.net  # noqa: F401, PLC0415
@@ -98,7 +98,7 @@ def packages() -> Finding:
 
 
 class TorchTrial:
-    """Imports torch in a process of its own, while the rest is examined: it takes longest of all."""
+    """Imports torch in a process of its own, during the rest of the examination: it takes the longest."""
 
     def __init__(self) -> None:
         self._finding = Finding("torch", "missing", "the trial did not end", SET_UP, "no sub-model can run")
@@ -106,7 +106,7 @@ class TorchTrial:
         self._thread.start()
 
     def finding(self) -> Finding:
-        """Wait for the import to end."""
+        """Wait for the import to end, and return its finding."""
         self._thread.join()
         return self._finding
 

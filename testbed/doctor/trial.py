@@ -1,4 +1,4 @@
-"""A small network, built and measured as a run would."""
+"""A small network, built and measured as in a run."""
 
 import os
 import statistics
@@ -18,7 +18,7 @@ ROUNDS = 5
 
 
 def trial_scenario() -> Scenario:
-    """Two nodes and one link."""
+    """A scenario of two nodes and one link."""
     return Scenario(
         name="doctor",
         seed=1,
@@ -57,7 +57,7 @@ def trial_network() -> Finding:
     except (TestbedError, OSError) as error:
         return Finding(NAME, "missing", str(error), getattr(error, "hint", ""), "no run is possible")
     if not trips_s or not rates:
-        return Finding(NAME, "missing", "probes got lost", "see whether it holds a second time", "links lose frames")
+        return Finding(NAME, "missing", "probes got lost", "run `dtoee-testbed doctor` again", "links lose frames")
     trip_s, rate = statistics.median(trips_s), statistics.median(rates)
     priority = "" if numbers.realtime_priority else ", without real-time priority"
     return Finding(

@@ -1,1 +1,1 @@
-"""What this machine lends to runs and gets back: processes, control groups, namespaces, processors."""
+"""Things that runs borrow from this machine and give back: processes, control groups, namespaces, processors."""

@@ -1,9 +1,9 @@
 """CPU quotas through control groups, version 1 or 2, for `compute: quota`.
 
 A group may use `quota` microseconds of CPU in every period. The period is 5 ms, because with the usual 100 ms a short
-job runs at full speed and then nothing runs for most of the period. The kernel takes quotas from 1 ms up, so a fraction
-below 0.2 gets a period longer than 5 ms (1 ms / fraction), and one below 0.001 would need more than the longest allowed
-period of 1 s: an error.
+job runs at full speed and then nothing runs for most of the period. The kernel's least quota is 1 ms, so a fraction
+below 0.2 gets a longer period (1 ms / fraction). A fraction below 0.001 would need more than the longest allowed period
+of 1 s: an error.
 """
 
 import os
@@ -27,7 +27,7 @@ Version = Literal["v1", "v2"]
 
 @dataclass(frozen=True, slots=True)
 class Hierarchies:
-    """Where groups are made: `cpu`, and `memory` where that controller can be had (the same directory in version 2)."""
+    """The directories for groups: `cpu`, and `memory` if that controller is available (the same in version 2)."""
 
     version: Version
     cpu: Path
@@ -35,7 +35,7 @@ class Hierarchies:
 
 
 def quota_and_period_us(fraction: float) -> tuple[int, int]:
-    """Quota and period in microseconds that give `fraction` of one CPU; TestbedError outside 0.001 and up."""
+    """Quota and period in microseconds that give `fraction` of one CPU; TestbedError for a fraction below 0.001."""
     if not fraction > 0:
         raise TestbedError(f"a CPU fraction must be positive, not {fraction}")
     period_us = PERIOD_US if fraction * PERIOD_US >= LEAST_QUOTA_US else round(LEAST_QUOTA_US / fraction)
@@ -48,7 +48,7 @@ def quota_and_period_us(fraction: float) -> tuple[int, int]:
 
 
 def hierarchies(mounts: Path = Path("/proc/self/mounts")) -> Hierarchies | None:
-    """The mounted hierarchies that have a CPU controller: version 1 if it has, else 2, else None."""
+    """The mounted hierarchies with a CPU controller, of version 1 or else of version 2; None if there are none."""
     found: dict[str, Path] = {}
     unified: Path | None = None
     for line in mounts.read_text(encoding="utf-8").splitlines():
@@ -61,7 +61,7 @@ def hierarchies(mounts: Path = Path("/proc/self/mounts")) -> Hierarchies | None:
     if "cpu" in found:
         return Hierarchies("v1", found["cpu"], found.get("memory"))
     if unified is not None:
-        # Controllers reach our groups only if the root hands them down.
+        # Our groups have only the controllers that the root enables for its children.
         handed_down = (unified / "cgroup.subtree_control").read_text(encoding="ascii").split()
         if "cpu" in handed_down:
             return Hierarchies("v2", unified, unified if "memory" in handed_down else None)
@@ -72,7 +72,7 @@ class CpuCgroup:
     """A control group with a CPU quota, and a memory limit if asked for; processes join through `procs_paths`."""
 
     def __init__(self, version: Version, cpu: Path, memory: Path | None) -> None:
-        """Use `create`."""
+        """Wrap the directories of an existing group; `create` makes a group."""
         self._version = version
         self._cpu = cpu
         self._memory = memory
@@ -87,8 +87,13 @@ class CpuCgroup:
     ) -> "CpuCgroup":
         """Make the group `name` of the ledger's run.
 
-        Raises EnvironmentLacking where no CPU controller can be used (or memory controller, if a limit is asked for),
-        TestbedError for a fraction that no kernel can give.
+        Args:
+            quota_fraction_of_one_cpu: share of a CPU, from 0.001; above 1 more than one CPU.
+            memory_bytes: limit of the group's memory; None for no limit.
+
+        Raises:
+            EnvironmentLacking: no CPU controller is usable, or no memory controller for a limit.
+            TestbedError: the fraction is below 0.001.
         """
         quota_and_period_us(quota_fraction_of_one_cpu)  # before anything is made
         where = hierarchies()
@@ -115,33 +120,33 @@ class CpuCgroup:
 
     @property
     def procs_path(self) -> Path:
-        """The file that takes the id of a process to be limited (0: the writer itself)."""
+        """The file for the id of a process that joins the group (0: the writer itself)."""
         return self._cpu / "cgroup.procs"
 
     @property
     def procs_paths(self) -> tuple[Path, ...]:
-        """All files to write the id to; in version 1 a memory limit has a second one."""
+        """All files to which the id is written; in version 1 a memory limit has a second one."""
         others = () if self._memory in {None, self._cpu} else (Path(str(self._memory)) / "cgroup.procs",)
         return (self.procs_path, *others)
 
     def add(self, pid: int) -> None:
-        """Put a process into the group (0: the caller)."""
+        """Put a process into the group (0: the caller); EnvironmentLacking if that is refused."""
         for path in self.procs_paths:
             _write(path, str(pid))
 
     def set_quota(self, fraction: float) -> None:
-        """Allow `fraction` of one CPU (above 1: more than one) from now on."""
+        """Set the quota to `fraction` of one CPU (above 1: more than one); raises as `create`."""
         quota_us, period_us = quota_and_period_us(fraction)
         if self._version == "v2":
             _write(self._cpu / "cpu.max", f"{quota_us} {period_us}")
             return
-        # Two files, and every pair on the way is checked against the parent: lift the old quota first.
+        # The kernel checks every intermediate pair of quota and period against the parent: lift the old quota first.
         _write(self._cpu / "cpu.cfs_quota_us", "-1")
         _write(self._cpu / "cpu.cfs_period_us", str(period_us))
         _write(self._cpu / "cpu.cfs_quota_us", str(quota_us))
 
     def remove(self) -> None:
-        """End whatever still runs inside and remove the group; may be called twice."""
+        """Kill the processes still inside and remove the group; may be called twice."""
         for path in {self._cpu, self._memory} - {None}:
             if path is not None:
                 remove_cgroup(path)
@@ -149,7 +154,7 @@ class CpuCgroup:
 
 @dataclass(slots=True)
 class _Governed:
-    """A server under quota: what it should do, what it did since the last correction, and the correction."""
+    """A server under quota: its capacity, its service since the last correction, and the correction."""
 
     capacity_flop_per_s: float
     correction: float = 1.0
@@ -157,26 +162,25 @@ class _Governed:
     stated_s: float = 0.0
     busy_s: float = 0.0
     served: int = 0
-    behind_s: float = 0.0  # service that is still to be caught up with
-    since_s: float = float("-inf")  # when the capacity became what it is
-    told_s: float = float("-inf")  # up to when it has told what it did
+    behind_s: float = 0.0  # service still to catch up (negative: ahead)
+    since_s: float = float("-inf")  # time of the last change of capacity
+    told_s: float = float("-inf")  # time of its last sample
 
     def forget(self) -> None:
-        """What comes is counted anew."""
+        """Restart the counts of service."""
         self.stated_s = self.busy_s = 0.0
         self.served = 0
 
 
 class QuotaGovernor:
-    """Holds each server's mean service rate to its capacity, by trimming its share of a CPU to what it measures.
+    """Holds each server's mean service rate to its capacity, by correcting its share of a CPU from measurements.
 
-    No share fixed before the run would do: a task costs between one and two and a half times as much CPU, by how often
-    its process was put to sleep, and the more the smaller the share, so that twice the share gives up to four times
-    the rate. Single seconds stay 10 to 20 % off, whatever is done; the mean is what can be held.
-    Decision: every TASKS_AT_LEAST tasks and BUSY_AT_LEAST_S of service, the share is multiplied by a small power of
-    (time in service / stated time), at first by the whole of it, as the guess is off by a factor of two; and what a
-    server fell behind, or ran ahead, it makes up for over the next seconds of service. Rejected: powers of 0.5 (at the
-    gain above they swing between half and twice the rate), and no catching up (means over 5 s were up to 29 % off).
+    After every TASKS_AT_LEAST tasks and BUSY_AT_LEAST_S of service, the share is multiplied by a power of (time in
+    service / stated time): 1 for the first WHOLE_STEPS corrections, GAIN for later ones. Over the next CATCH_UP_S of
+    service a server also makes up for service that it is behind or ahead.
+
+    Decision 049: the share is corrected during the run, in small steps with catching up
+    (docs/decisions/049-quotas-are-corrected-during-the-run.md).
     """
 
     TASKS_AT_LEAST = 5
@@ -195,9 +199,12 @@ class QuotaGovernor:
         work_flop: Mapping[str, float],
         capacity_flop_per_s: Mapping[str, float],
     ) -> None:
-        """`share` is the first guess of the share of a CPU for a capacity of a server [FLOP/s]; the rest is by server.
+        """Govern these groups, which already have their first quota. All mappings are by server.
 
-        `work_flop` is what a task takes; the groups have their first quota already.
+        Args:
+            share: the first guess of the share of a CPU, for a server and its capacity [FLOP/s].
+            work_flop: the work of a task [FLOP].
+            capacity_flop_per_s: the servers' capacities at first.
         """
         self._groups = groups
         self._share = share
@@ -205,11 +212,11 @@ class QuotaGovernor:
         self._servers = {server: _Governed(capacity_flop_per_s[server]) for server in groups}
 
     def correction(self, server: str) -> float:
-        """The factor on the first guess now, without catching up."""
+        """The present factor on the first guess, without catching up."""
         return self._servers[server].correction
 
     def set_capacity(self, server: str, capacity_flop_per_s: float, now_s: float) -> None:
-        """A server under quota, or not, computes at another rate from now on (emulated time, as samples tell it)."""
+        """Give a server another capacity at `now_s` (emulated time, as in samples); ignore servers without quota."""
         if server in self._servers:
             state = self._servers[server]
             state.capacity_flop_per_s = capacity_flop_per_s
@@ -219,12 +226,12 @@ class QuotaGovernor:
             self._apply(server)
 
     def observe(self, record: SampleRecord) -> None:
-        """What a server did lately."""
+        """Take a server's latest sample into account, and correct its share if enough was served."""
         state = self._servers.get(record.node)
         if state is None:
             return
         began_s, state.told_s = state.told_s, record.time_s
-        if began_s < state.since_s:  # part of it was done at another capacity
+        if began_s < state.since_s:  # part of the sample was at another capacity
             return
         state.served += record.served
         state.stated_s += record.served * self._work_flop[record.node] / state.capacity_flop_per_s
@@ -232,7 +239,7 @@ class QuotaGovernor:
         if state.served < self.TASKS_AT_LEAST or state.busy_s < self.BUSY_AT_LEAST_S:
             return
         settled = state.corrections >= self.WHOLE_STEPS
-        if settled:  # what came before the guess was corrected is not to be made up for
+        if settled:  # no catching up for the time before the guess was corrected
             behind_s = state.behind_s + state.busy_s - state.stated_s
             state.behind_s = min(self.MOST_BEHIND_S, max(-self.MOST_BEHIND_S, behind_s))
         slowness = min(self.LARGEST_STEP, max(1 / self.LARGEST_STEP, state.busy_s / state.stated_s))
@@ -250,7 +257,7 @@ class QuotaGovernor:
 
 
 def _make(run_directory: Path, name: str, ledger: Ledger, version: Version, *, with_memory: bool) -> Path:
-    """Make run_directory/name, each level in the ledger first."""
+    """Make run_directory/name; each level is in the ledger before it exists."""
     if not run_directory.is_dir():
         ledger.add_cgroup(run_directory)
         _make_directory(run_directory)

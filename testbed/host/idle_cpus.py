@@ -1,13 +1,11 @@
-"""Keeping idle processors awake, so that what waits for a moment is on time.
+"""Idle processors kept awake, so that timers and frames are on time.
 
-A processor with nothing to do goes to sleep, and a virtual one gives itself back to its host; until it runs again, a
-timer that is due or a frame that has come waits. Through the kernel's power management (PM QoS, `/dev/cpu_dma_latency`)
-a program may ask that waking up takes no time: idle processors then poll. It costs electricity, and no CPU time that
-others could use: polling ends the moment there is work.
+An idle processor goes to sleep, and a virtual one returns to its host. A timer that is due, or a frame that arrives,
+waits until the processor runs again. Through the kernel's power management (PM QoS, `/dev/cpu_dma_latency`) a program
+may ask that waking up takes no time: idle processors then poll. This costs electricity, but no CPU time that others
+could use, for polling ends as soon as there is work.
 
-Decision: asked for while a network runs. On two virtual processors 99 % of round trips over idle links were then off
-by 0.1 ms at most instead of 0.3 ms, or of 3 ms in bad minutes of the host (`tests.bench.fidelity.links` prints both).
-Rejected: busy loops at the lowest priority, which do the same but look like load in every figure.
+Decision 047: processors stay awake while a network runs (docs/decisions/047-idle-processors-stay-awake.md).
 """
 
 import contextlib
@@ -15,17 +13,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 LATENCY_FILE = Path("/dev/cpu_dma_latency")
-_NONE = bytes(4)  # microseconds that waking up may take, as the kernel reads them: a 32-bit number
+_NONE = bytes(4)  # microseconds that waking up may take, a 32-bit number
 
 
 class AwakeCpus:
-    """The wish for processors that are awake, from `begin` to `end`; the kernel drops it when this process ends."""
+    """A request for awake processors from `begin` to `end`; the kernel drops it when this process ends."""
 
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
 
     def begin(self) -> bool:
-        """Ask for it; False, and all stays as it is, where this process may not or the kernel cannot."""
+        """Make the request; False, without any effect, if this process may not make it or the kernel lacks it."""
         if self._file is None:
             with contextlib.suppress(OSError):
                 file = LATENCY_FILE.open("wb", buffering=0)

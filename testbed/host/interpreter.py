@@ -1,4 +1,4 @@
-"""The Python interpreter that a run's own processes start with."""
+"""The Python interpreter for a run's own processes."""
 
 import os
 import pwd
@@ -14,15 +14,15 @@ def interpreter() -> str:
     A process may run an interpreter that its user cannot start: privileges can be dropped after the start.
 
     Raises:
-        EnvironmentLacking: this user cannot start it, with the folder that is closed to the user.
+        EnvironmentLacking: this user cannot start it; the message names the folder that is closed to the user.
     """
     if os.access(sys.executable, os.X_OK, effective_ids=True):
         return sys.executable
     closed = closed_folder(Path(sys.executable))
-    reason = f"it lies in {closed}, a folder that this user cannot read" if closed else "it is no program for this user"
+    reason = f"it lies in {closed}, a folder that this user cannot read" if closed else "this user cannot execute it"
     raise EnvironmentLacking(
         f"user {_user_name()} cannot start the Python interpreter {sys.executable}: {reason}",
-        hint="make .venv anew with a Python that all users can read (for example /usr/bin/python3 -m venv), "
+        hint="create .venv again with a Python that all users can read (for example /usr/bin/python3 -m venv), "
         "or run the same command as root, for example with sudo",
     )
 

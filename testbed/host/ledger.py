@@ -1,18 +1,18 @@
-"""What a run has made on this machine, kept on disk so that `clean` can remove exactly that after a crash.
+"""The list of things that a run has made on this machine, on disk, so that `clean` can remove them after a crash.
 
-One folder a run, `/run/dtoee-testbed/<run_id>/` for root and `/tmp/dtoee-testbed-<user id>/<run_id>/` for all others,
-holds `ledger.jsonl` and whatever small files the run needs (sockets, logs). The first line names the owner by process
-id and start time; every further line names one thing, and is on disk before the thing exists. A process has no id
-before it exists: it is written as soon as that is known, and the kinds we start end by themselves in that gap (a
-Mininet shell when its terminal closes, the others by PR_SET_PDEATHSIG or when their pipe closes).
+Every run has a folder: `/run/dtoee-testbed/<run_id>/` for root, `/tmp/dtoee-testbed-<user id>/<run_id>/` for all
+others. It holds `ledger.jsonl` and the run's small files (sockets, logs). The first line names the owner by process id
+and start time. Every further line names one thing, and is on disk before the thing exists. A process is an exception,
+as it has no id before it exists: it is written as soon as its id is known. If the owner dies in that gap, the process
+ends by itself: a Mininet shell when its terminal closes, others by PR_SET_PDEATHSIG or when their pipe closes.
 
-The owner holds a lock on the file while it lives. Process ids mean something only in the process namespace they were
-written in; in any other one the lock alone tells whether the run lives, and the processes are passed over: they ended
-with their namespace.
+The owner holds a lock on the file while it lives. Process ids are valid only in the process namespace in which they
+were written. Elsewhere they are meaningless: only the lock decides if the run lives, and its processes are skipped, as
+they ended with their namespace.
 
-Decision: a user's ledgers lie under /tmp, always; rejected: XDG_RUNTIME_DIR, which depends on how the user has logged
-in, so that `clean` would look elsewhere than the run did. Only the environment variable DTOEE_TESTBED_LEDGERS names
-another folder: each session of tests has its own, so that its `clean` leaves the runs of others alone.
+The environment variable DTOEE_TESTBED_LEDGERS names another folder for the ledgers. Each session of tests has its own,
+so that its `clean` leaves the runs of others alone. Decision 050: a user's ledgers always lie under /tmp
+(docs/decisions/050-ledgers-of-users-under-tmp.md).
 """
 
 import contextlib
@@ -41,7 +41,7 @@ Kind = Literal["process", "cgroup", "directory"]
 
 
 def ledger_root() -> Path:
-    """Where this user's ledgers lie; also inside a user namespace, where an ordinary user is root."""
+    """The folder of this user's ledgers, the same inside a user namespace, where an ordinary user is root."""
     uid = outer_uid()
     if other := os.environ.get(OTHER_ROOT):
         return Path(other) / str(uid)
@@ -50,7 +50,7 @@ def ledger_root() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """One thing that was taken away: its kind, its name (a process by its id) and the run that had made it."""
+    """A thing that was removed: its kind, its name (a process by its id) and the run that had made it."""
 
     run_id: str
     kind: Kind
@@ -59,7 +59,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class ProcessMark:
-    """A process named so that a later one with the same id is never mistaken for it."""
+    """A process's id with its start time, which distinguishes it from a later process with the same id."""
 
     pid: int
     start_ticks: int
@@ -73,7 +73,7 @@ class ProcessMark:
         return cls(pid, ticks)
 
     def alive(self) -> bool:
-        """Does this very process still run? (A zombie does not.)"""
+        """True if this very process still runs (a zombie does not)."""
         return _start_ticks(self.pid) == self.start_ticks
 
 
@@ -83,26 +83,32 @@ def _start_ticks(pid: int) -> int | None:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and brackets
+    fields = text[text.rindex(")") + 2 :].split()  # the name before may contain blanks and brackets
     return None if fields[0] in "ZX" else int(fields[19])
 
 
 class Ledger:
-    """The list of things one run has made; `close` removes what is left of them, and the list itself.
+    """The list of things that one run has made; `close` removes those still left, and the list itself.
 
     A context manager. `directory` is the run's own folder for sockets and logs (mode 0700).
     """
 
     def __init__(self, run_id: str, *, root: Path | None = None) -> None:
-        """`root`: where ledgers lie (None: `ledger_root()`).
+        """Make the run's folder and ledger.
 
-        Raises TestbedError if the run is already there, EnvironmentLacking without the right to make it.
+        Args:
+            run_id: name of the run and of its folder.
+            root: folder of all ledgers (None: `ledger_root()`).
+
+        Raises:
+            TestbedError: there is a run of this name already.
+            EnvironmentLacking: the folder cannot be made, or others can write to it.
         """
         self.run_id = run_id
         root = root or ledger_root()
         self.directory = root / run_id
         try:
-            with contextlib.suppress(FileExistsError):  # something else than a directory: told below
+            with contextlib.suppress(FileExistsError):  # not a directory: _check_private raises
                 root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(root)
             self._file = self._claim()
@@ -116,7 +122,7 @@ class Ledger:
         self._write({"owner": owner.pid, "start_ticks": owner.start_ticks, "pid_namespace": _pid_namespace()})
 
     def _claim(self) -> IO[str]:
-        """Make the run's folder and the locked file in it; a sweep that takes them for a dead run's costs a retry."""
+        """Make the run's folder and the locked file in it; try again if a sweep takes them for a dead run's."""
         while True:
             self.directory.mkdir(mode=0o700)
             path = self.directory / LEDGER_NAME
@@ -138,32 +144,34 @@ class Ledger:
         self.close()
 
     def add_process(self, pid: int) -> None:
-        """Name a process; call at once after it was started. One that is already gone is not named."""
+        """Name a process; call this right after its start. A process that has already ended is skipped."""
         with contextlib.suppress(ProcessLookupError):
             mark = ProcessMark.of(pid)
             self._write({"kind": "process", "pid": mark.pid, "start_ticks": mark.start_ticks})
 
     def add_cgroup(self, path: Path) -> None:
-        """Name a cgroup directory; call before it is made (parents before children)."""
+        """Name a cgroup directory; call this before it is made (parents before children)."""
         self._write({"kind": "cgroup", "name": str(path)})
 
     def add_directory(self, path: Path) -> None:
-        """Name a temporary directory outside the run's own; call before it is made."""
+        """Name a temporary directory outside the run's own; call this before it is made."""
         self._write({"kind": "directory", "name": str(path)})
 
     def add_run(self, path: Path) -> None:
-        """Name the run directory; call before its manifest is written. It is never removed: see
-        `killed_run_directories`."""
+        """Name the run directory, which is never removed (see `killed_run_directories`).
+
+        Call this before its manifest is written.
+        """
         self._write({"kind": "run", "name": str(path.resolve())})
 
     def close(self) -> list[Removed]:
-        """Remove whatever is left of the things named, then the ledger; may be called twice."""
+        """Remove the named things that are left, then the ledger; return those removed. May be called twice."""
         if self._file.closed:
             return []
         try:
             return _remove_run(self.directory)
         finally:
-            self._file.close()  # last: until here the run lives
+            self._file.close()  # last: it releases the lock, which says that the run lives
 
     def _write(self, entry: dict[str, object]) -> None:
         self._file.write(json.dumps(entry) + "\n")
@@ -171,14 +179,23 @@ class Ledger:
 
 
 def sweep(root: Path | None = None) -> list[Removed]:
-    """Remove what dead runs left behind, all of it and nothing else; live runs and run directories stay untouched.
+    """Remove everything that dead runs left behind; live runs and run directories stay untouched.
 
-    Safe to repeat; a thing that is already gone is not reported.
+    Safe to repeat; things that are already gone are not reported.
+
+    Args:
+        root: folder of all ledgers (None: `ledger_root()`).
+
+    Returns:
+        The things removed.
+
+    Raises:
+        EnvironmentLacking: others can write to `root`.
     """
     removed: list[Removed] = []
     for directory in _run_directories(root or ledger_root()):
         with contextlib.suppress(OSError):
-            # Empty: its owner was killed before it named anything. One that only just starts makes the folder again.
+            # Empty: its owner was killed before it named anything. A run that is just starting makes the folder again.
             directory.rmdir()
             removed.append(Removed(directory.name, "directory", str(directory)))
             continue
@@ -190,7 +207,7 @@ def sweep(root: Path | None = None) -> list[Removed]:
 
 
 def killed_run_directories(root: Path | None = None) -> Iterator[tuple[str, Path]]:
-    """The id and the run directory of each run whose owner has died; its ledger stays locked until the next one."""
+    """Yield the id and run directory of each run whose owner has died; its ledger is locked until the next step."""
     for directory in _run_directories(root or ledger_root()):
         with _lock_if_dead(directory) as dead:
             if dead:
@@ -199,7 +216,7 @@ def killed_run_directories(root: Path | None = None) -> Iterator[tuple[str, Path
 
 
 def live_runs(root: Path | None = None) -> list[str]:
-    """The ids of the runs whose owner still lives: those that `sweep` leaves alone."""
+    """The ids of the runs whose owner still lives, which `sweep` leaves alone."""
     found = []
     for directory in _run_directories(root or ledger_root()):
         with _lock_if_dead(directory) as dead:
@@ -209,11 +226,11 @@ def live_runs(root: Path | None = None) -> list[str]:
 
 
 def _check_private(root: Path) -> None:
-    """Raise EnvironmentLacking unless nobody else can have put anything there: /tmp is everybody's."""
+    """Raise EnvironmentLacking if others could have put entries there: anyone may write to /tmp."""
     info = root.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
         raise EnvironmentLacking(
-            f"{root} is not a directory of this user alone", hint="remove it, or have whoever made it do so"
+            f"{root} is not a directory of this user alone", hint="remove it, or ask its owner to remove it"
         )
 
 
@@ -225,7 +242,7 @@ def _run_directories(root: Path) -> list[Path]:
 
 
 def _entries(directory: Path) -> Iterator[dict[str, object]]:
-    """The ledger's lines; one cut short by a kill names a thing that was never made, and is left out."""
+    """The ledger's lines. A line cut short by a kill is skipped: its thing was never made."""
     try:
         text = (directory / LEDGER_NAME).read_text(encoding="utf-8")
     except OSError:
@@ -241,11 +258,11 @@ def _entries(directory: Path) -> Iterator[dict[str, object]]:
 
 @contextlib.contextmanager
 def _lock_if_dead(directory: Path) -> Iterator[bool]:
-    """Whether there is a ledger whose owner is dead; if so, nobody else may think about it meanwhile."""
+    """Give True if there is a ledger whose owner is dead; it is then locked against others until the exit."""
     try:
         file = (directory / LEDGER_NAME).open("rb")
     except OSError:
-        yield False  # a run that is just starting, or gone
+        yield False  # the run is just starting, or gone
         return
     with file:
         try:
@@ -257,7 +274,7 @@ def _lock_if_dead(directory: Path) -> Iterator[bool]:
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at this path: somebody may have removed it before it was locked."""
+    """True if an open file is still the one at this path: it may have been removed before it was locked."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -265,7 +282,7 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 
 def _owner_marked_alive(directory: Path) -> bool:
-    """Does the process that the ledger names as its owner live, as far as its id means anything here?"""
+    """True if the owner named in the ledger lives; False also if its id belongs to another process namespace."""
     for entry in _entries(directory):
         if "owner" in entry and entry.get("pid_namespace", _pid_namespace()) == _pid_namespace():
             return ProcessMark(_integer(entry["owner"]), _integer(entry.get("start_ticks"))).alive()
@@ -301,7 +318,7 @@ def _remove_run(directory: Path) -> list[Removed]:
 
 
 def _remove_folder(directory: Path) -> None:
-    """The run's own folder, its ledger last: a folder without one is always empty."""
+    """Remove the run's own folder, its ledger last: so a folder without a ledger is always empty."""
     for entry in directory.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -313,14 +330,14 @@ def _remove_folder(directory: Path) -> None:
 
 
 def _end_processes(marks: list[ProcessMark]) -> list[int]:
-    """Kill the processes that still carry their mark, all at once, and wait until they are gone; returns their ids."""
+    """Kill the processes that still have their mark, all at once, and wait until they are gone; return their ids."""
     killed: dict[int, ProcessHandle] = {}
     for mark in marks:
         try:
             handle = ProcessHandle(mark.pid)
         except OSError:
             continue
-        # The handle comes before the check: from here on the id cannot be reused under our hands.
+        # The handle comes before the check: while it is open, it never refers to another process.
         if mark.alive() and mark.pid != os.getpid():
             handle.kill()
             killed[mark.pid] = handle
@@ -334,9 +351,9 @@ def _end_processes(marks: list[ProcessMark]) -> list[int]:
 
 
 def remove_cgroup(path: Path) -> bool:
-    """Remove one cgroup directory, ending first whatever still runs inside; True if it was there and is gone.
+    """Remove a cgroup directory, after killing the processes inside; True if it existed and is gone.
 
-    Processes inside were put there by the run that made the group, so that they are the run's own.
+    All processes inside belong to the run that made the group: that run put them there.
     """
     if not path.is_dir():
         return False

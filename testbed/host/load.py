@@ -1,8 +1,8 @@
-"""How busy this machine is: how much of its processors is in use, is stolen, and how long processes wait for one.
+"""The load of this machine: processor time in use, processor time stolen, and the time that processes wait for one.
 
-Linux tells the waiting as pressure stall information: /proc/pressure/cpu counts the time in which at least one process
-that could have run had no processor (https://docs.kernel.org/accounting/psi.html). Kernels without it (before 4.20, or
-built or booted without) leave those figures unknown; the agents' late timers then tell of the same.
+Linux reports the waiting as pressure stall information: /proc/pressure/cpu counts the time in which at least one
+process that could have run had no processor (https://docs.kernel.org/accounting/psi.html). On kernels without it
+(before 4.20, or built or booted without) those figures are unknown; the agents' late timers show the same there.
 """
 
 import time
@@ -14,12 +14,12 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class HostUse:
-    """Shares of a span of time, 0..1; None where the kernel does not tell."""
+    """Shares of a span of time, 0..1; None if the kernel does not report them."""
 
-    cpu_share: float | None = None  # of all processors' time, spent on any process or interrupt
-    steal_share: float | None = None  # of all processors' time, taken by the hypervisor
+    cpu_share: float | None = None  # of all processors' time: spent on any process or interrupt
+    steal_share: float | None = None  # of all processors' time: taken by the hypervisor
     pressure_some_share: float | None = None  # of the span: at least one process waited for a processor
-    pressure_full_share: float | None = None  # of the span: all of them did (0 for a whole machine on most kernels)
+    pressure_full_share: float | None = None  # of the span: all processes waited (0 for a machine on most kernels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,18 @@ class _Counters:
 
 
 class HostMeter:
-    """Measures from its making on, and between its readings."""
+    """Measures the load since it was made, and between readings."""
 
     def __init__(self, proc: Path = PROC) -> None:
         self._proc = proc
         self._first = self._last = self._read()
 
     def so_far(self) -> HostUse:
-        """Since this meter was made."""
+        """The load since this meter was made."""
         return _between(self._first, self._read())
 
     def lately(self) -> HostUse:
-        """Since the last call of this method."""
+        """The load since the last call of this method, or since this meter was made."""
         before, self._last = self._last, self._read()
         return _between(before, self._last)
 
@@ -78,9 +78,9 @@ def _share(part: int | None, whole: float | None) -> float | None:
 
 
 def _processors(file: Path) -> tuple[int | None, int | None, int | None]:
-    """Ticks in use, stolen, and in all: the first line of /proc/stat (proc_stat(5)).
+    """Ticks in use, ticks stolen and all ticks, from the first line of /proc/stat (proc_stat(5)).
 
-    Its fields are user, nice, system, idle, iowait, irq, softirq and steal; those behind are parts of the first two.
+    Its fields are user, nice, system, idle, iowait, irq, softirq and steal; later ones are parts of the first two.
     """
     try:
         fields = file.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
@@ -92,7 +92,7 @@ def _processors(file: Path) -> tuple[int | None, int | None, int | None]:
 
 
 def _pressure(file: Path) -> dict[str, int]:
-    """Total microseconds by kind (`some`, `full`); empty where the kernel has none."""
+    """Total microseconds by kind (`some`, `full`); empty if the kernel reports none."""
     found: dict[str, int] = {}
     try:
         for line in file.read_text(encoding="ascii").splitlines():

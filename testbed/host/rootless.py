@@ -1,18 +1,15 @@
-"""Runs by ordinary users: the command goes on inside namespaces of its own, in which it may do all that a run needs.
+"""Runs by ordinary users: the command continues inside namespaces of its own, where it has the rights that a run needs.
 
-A new user namespace maps the user to root inside; with it come a network namespace (interfaces and queueing
-disciplines may be made there), a mount namespace and a process namespace. What the command writes belongs to the user.
-What such a run cannot have, because it belongs to the whole machine: CPU quotas (`compute: quota`), and real-time
-priority unless the user's own limit on it, RLIMIT_RTPRIO, allows it. Root without the right to make namespaces, as in
-most containers, is treated like an ordinary user.
+A new user namespace maps the user to root inside. With it come a network namespace (where interfaces and queueing
+disciplines may be made), a mount namespace and a process namespace. Files that the command writes belong to the user.
+Such a run has no CPU quotas (`compute: quota`): control groups belong to the whole machine. It has real-time priority
+only if the user's own limit, RLIMIT_RTPRIO, allows it. Root without the right to make namespaces, as in most
+containers, is treated like an ordinary user.
 
-Decision: a process namespace as well, because its end is the end of every process in it, and of their network
-namespaces: nothing outlives the command, however it ends. Rejected: naming every process in a ledger, as runs of root
-do, which cannot name one that has only just been started.
-Decision: the process goes on as a fork of itself; rejected: starting the command anew through `unshare`, which neither
-hands SIGTERM on nor can tell which of its steps the kernel refused.
+Decision 048: the command continues as a fork of itself, in a process namespace of its own
+(docs/decisions/048-rootless-runs-in-a-forked-process-namespace.md).
 
-Imports nothing heavy, because a user namespace can only be entered before NumPy has started its threads.
+Imports nothing heavy: a user namespace can only be entered before NumPy has started its threads.
 """
 
 import errno
@@ -32,13 +29,13 @@ SYS = Path("/proc/sys")
 
 NOT_ROOT = "not root"
 WITHOUT_RIGHTS = "root without the right to make namespaces"
-# The last two, because Docker otherwise refuses to mount /sys for a namespace and to set what is in /proc/sys.
+# The last two options, because Docker otherwise refuses to mount /sys for a namespace and to write to /proc/sys.
 CONTAINER = (
     "docker run --privileged, or --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined "
-    "--security-opt systempaths=unconfined; with other programs that start containers, the same rights"
+    "--security-opt systempaths=unconfined; other container programs: the same rights"
 )
 
-# Each switch that forbids user namespaces to ordinary users: where it is, its forbidding value, and what lifts it.
+# Each switch that forbids user namespaces to ordinary users: its path, its forbidding value, the command to lift it.
 SWITCHES = (
     ("user/max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=10000"),
     ("kernel/unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
@@ -48,13 +45,13 @@ SWITCHES = (
 
 
 def ensure_root() -> None:
-    """Return as root that may make namespaces: because this process is, or in a child inside namespaces of its own.
+    """Return as root with the right to make namespaces, if necessary in a child inside namespaces of its own.
 
-    In the second case the calling process stays behind, hands signals on and ends with the child's exit code; it never
-    returns. Call before anything has started a thread.
+    If a child is needed, the calling process never returns: it passes signals on, and ends with the child's exit code.
+    Call this before any thread is started.
 
     Raises:
-        EnvironmentLacking: neither, and no user namespace is allowed; the hint says why.
+        EnvironmentLacking: this process lacks the right, and no user namespace is allowed; the hint says why.
     """
     refused = enter_if_possible()
     if refused is not None:
@@ -62,11 +59,11 @@ def ensure_root() -> None:
 
 
 def enter_if_possible() -> EnvironmentLacking | None:
-    """As `ensure_root`, but returns the error, in the calling process, instead of raising it."""
+    """Do the same as `ensure_root`, but return the error, in the calling process, instead of raising it."""
     uid = os.geteuid()
     if uid == 0 and has_rights():
         return None
-    refused = refusal_for(uid)  # tried first: half-way in there is no way back
+    refused = refusal_for(uid)  # tried in a child first: a process that is half-way in cannot go back
     if refused is None:
         _enter()
         who = WITHOUT_RIGHTS if uid == 0 else f"user {uid} is {NOT_ROOT}"
@@ -79,9 +76,9 @@ def enter_if_possible() -> EnvironmentLacking | None:
 
 
 def has_rights() -> bool:
-    """May this process make namespaces and interfaces? Root of a container often may not.
+    """True if this process may make namespaces and interfaces; root of a container often may not.
 
-    To be asked before: a Mininet node whose shell cannot make its namespace is waited for without end.
+    Check before building: Mininet waits forever for a node whose shell cannot make its namespace.
     """
     needed = 1 << _CAP_NET_ADMIN | 1 << _CAP_SYS_ADMIN
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
@@ -91,15 +88,15 @@ def has_rights() -> bool:
 
 
 def is_rootless() -> bool:
-    """Is this process root of a user namespace only, not of the machine?"""
+    """True if this process is root of a user namespace only, not of the machine."""
     if os.geteuid() != 0:
         return False
-    # A map of a single user: root without rights, which has entered such a namespace as itself.
+    # A map of a single user: root without rights, mapped to itself.
     return outer_uid() != 0 or [count for _, _, count in _uid_map()] == [1]
 
 
 def outer_uid() -> int:
-    """This process's user as the world outside its user namespace knows it."""
+    """The id of this process's user outside its user namespace."""
     uid = os.geteuid()
     for inside, outside, count in _uid_map():
         if inside <= uid < inside + count:
@@ -108,7 +105,7 @@ def outer_uid() -> int:
 
 
 def _uid_map() -> list[tuple[int, int, int]]:
-    """Of this process's user namespace: first user inside, first user outside, how many; none without namespaces."""
+    """The map of this process's user namespace: first id inside, first id outside, count; empty without namespaces."""
     try:
         lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -126,7 +123,7 @@ def refuse_quota() -> None:
 
 
 def refusal_for(uid: int) -> EnvironmentLacking | None:
-    """Really enter such namespaces as this user, in a child that ends at once; what was refused, None if nothing.
+    """Enter such namespaces as this user, in a child that ends at once; return the refusal, None if all is allowed.
 
     Root may ask for any user, others only for themselves.
     """
@@ -136,7 +133,7 @@ def refusal_for(uid: int) -> EnvironmentLacking | None:
             _try_as(uid)
         except EnvironmentLacking as error:
             return f"{error}\n{error.hint}"
-        except Exception as error:  # a child must say what it met: nobody sees its traceback
+        except Exception as error:  # report every error: nobody sees a child's traceback
             return f"a user namespace cannot be tried: {error}\n"
         return ""
 
@@ -146,7 +143,7 @@ def refusal_for(uid: int) -> EnvironmentLacking | None:
 
 def _try_as(uid: int) -> None:
     if os.geteuid() != uid:
-        # From here on nothing can be imported, if Python lies in root's home.
+        # If Python lies in root's home, later imports fail.
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
@@ -166,10 +163,10 @@ def _try_as(uid: int) -> None:
 
 
 def _enter() -> None:
-    """Go on in a child inside new namespaces; the caller's process attends to it and ends with it."""
+    """Continue in a child inside new namespaces; the caller's process attends to it and ends with it."""
     uid = os.geteuid()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # else both processes would write what waits
+        stream.flush()  # else both processes would write the buffered text
     _unshare_and_map()
     reader, writer = os.pipe()
     child = os.fork()
@@ -179,12 +176,12 @@ def _enter() -> None:
     os.close(writer)
     linux.die_with_parent()
     if select.select([reader], [], [], 0)[0]:
-        os._exit(1)  # the parent died before the line above, which therefore came too late
+        os._exit(1)  # the parent died before `die_with_parent`, which then has no effect
     os.close(reader)
-    # The terminal's Ctrl-C reaches the parent, which hands it on: in its own group this process hears it only once.
+    # The parent forwards the terminal's Ctrl-C. In a group of its own, this process gets that signal only once.
     os.setpgid(0, 0)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # The kernel spares the first process of a namespace what would end any other.
+        # The first process of a process namespace ignores signals that it does not handle.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, lambda met, _frame: os._exit(128 + met))
     try:
@@ -194,7 +191,7 @@ def _enter() -> None:
 
 
 def _attend(child: int) -> None:
-    """In the parent: hand signals on until the child ends, then end as it did. Never returns."""
+    """Run in the parent: pass signals on until the child ends, then end with its exit code. Never returns."""
     for number in _FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda met, _frame: os.kill(child, met))
@@ -202,7 +199,7 @@ def _attend(child: int) -> None:
         try:
             _, status = os.waitpid(child, 0)
             break
-        except KeyboardInterrupt:  # one that came before the lines above
+        except KeyboardInterrupt:  # a signal before the handlers above
             os.kill(child, signal.SIGINT)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
@@ -212,22 +209,22 @@ def _unshare_and_map() -> None:
     uid, gid = os.geteuid(), os.getegid()
     try:
         linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET)
-        Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")  # the kernel wants it before gid_map
+        Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")  # the kernel requires this before gid_map
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="utf-8")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="utf-8")
-        # What is mounted from here on stays in here.
+        # Later mounts are visible in this namespace only.
         linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     except OSError as error:
         raise _refused(uid, error.errno or 0) from error
 
 
 def _mount_proc() -> None:
-    """Show the processes of this process namespace; OSError if that is refused."""
+    """Mount a /proc of this process namespace; OSError if that is refused."""
     linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
 
 
 def _refused(uid: int, number: int) -> EnvironmentLacking:
-    """The error for a kernel that refuses user namespaces, naming the switch that forbids them."""
+    """The error of a kernel that refuses user namespaces; the hint names the switch that forbids them."""
     if number == errno.EINVAL and len(os.listdir("/proc/self/task")) > 1:
         raise AssertionError("a user namespace must be entered before the first thread")
     remedies = [remedy for _, remedy in forbidding_switches()]
@@ -241,7 +238,7 @@ def _refused(uid: int, number: int) -> EnvironmentLacking:
 
 
 def forbidding_switches(root: Path = SYS) -> list[tuple[str, str]]:
-    """The kernel's settings that forbid user namespaces to ordinary users here: (name, what lifts it)."""
+    """The kernel's settings that forbid user namespaces to ordinary users here: (name, command to lift it)."""
     found = []
     for name, forbidding, remedy in SWITCHES:
         try:

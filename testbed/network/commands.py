@@ -1,20 +1,14 @@
 """Command lines for ip, tc and bridge: pure builders, and the one place that runs them.
 
-Builders return lines for `ip -batch`, `tc -batch` and `bridge -batch`, so that a namespace is set up by one process
-each. Times are in seconds of real time (time scale already applied).
+Builders return lines for `ip -batch`, `tc -batch` and `bridge -batch`, so that one process of each tool sets up a
+namespace. Times are in seconds of real time (time scale already applied).
 
-Decision: a link's rate is what a TCP transfer in full segments gets out of it, so that a task's activation takes its
-bytes divided by the stated rate, and a speed test shows that rate: whole frames, as queueing disciplines count them,
-pass at 1514/1448 of it. Rejected: the rate of whole frames, 4.6 % more than any application ever sees; and Ethernet
-headers that ride free (`stab overhead -14`), because a size table charges a superframe for one set of headers only:
-TCP then got 20.6 Mbit/s through htb at 20, and without the table 20.00.
+Decision 031: a link's rate is the rate that a TCP transfer in full segments gets
+(docs/decisions/031-link-rate-is-tcp-rate.md). Whole frames, as queueing disciplines count them, therefore pass at
+1514/1448 of the stated rate.
 
-Decision: over a direct link TCP's segments travel together as superframes (GSO) of at most 1 ms of the link's time, so
-that nothing urgent waits longer than that behind one. The relay then spends 11 ms of CPU a megabyte instead of 26 at
-100 Mbit/s and 7 instead of 31 at 200, and carries 800 Mbit/s of TCP to 0.1 %; frame by frame it fell behind at 400 (1 %
-of the frames 20 ms late) and carried 740 of 800. Frames stay single below 23 Mbit/s, where each would be lost or
-jittered by itself, where the queue is short, and on links to switches
-(`layout.LinkLayout.segments`).
+Decision 032: over a direct link TCP's segments travel together as superframes of at most 1 ms of the link's time
+(docs/decisions/032-superframes-on-direct-links.md).
 """
 
 import contextlib
@@ -31,25 +25,24 @@ from node_agent.process.linux import join_namespace
 from testbed.scenario import LinkShape
 from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES, SMALLEST_FRAME_BYTES
 
-# Decision: the token bucket holds what 2 ms bring in, at least four frames, because its timer may fire that late on a
-# busy machine and the rate must not suffer; rejected: one frame, exact on an idle machine only. A burst does no
-# harm: the middle of the link spaces frames out again at exactly the link's rate.
+# Decision 033: the token bucket holds the bytes of 2 ms, at least four frames
+# (docs/decisions/033-token-bucket-of-two-milliseconds.md).
 BURST_S = 0.002
 BURST_FRAMES = 4
-LULL_FRAME_S = 0.1  # below the 200 ms after which TCP sends again what nobody has acknowledged
+LULL_FRAME_S = 0.1  # below the 200 ms after which TCP repeats a segment without an acknowledgement
 SUPERFRAME_S = 0.001
-MOST_SEGMENTS = 10  # what a slot of the relay's ring holds
-SHORT_QUEUE = 100  # packets: below, their number matters, and a queue counts superframes
-# htb keeps what a bucket holds as a time, in 32 bits of 64 ns: 274 s.
+MOST_SEGMENTS = 10  # the room of a slot of the relay's ring
+SHORT_QUEUE = 100  # packets; the exact room of a shorter queue matters, and a queue counts superframes
+# htb stores the depth of a bucket as a time in 32 bits of 64 ns: 274 s.
 MOST_BUCKET_S = 270.0
-# The queues of a link's end: classes of its htb, and what says that a frame goes first (IP's type of service: LOW_DELAY
-# of node_agent.process.transport).
+# The queues at a link's end are classes of its htb. The filter matches frames that go first by IP's type of service
+# (LOW_DELAY of node_agent.process.transport).
 RATE_CLASS, CONTROL_CLASS, BULK_CLASS = 1, 2, 3
 LOW_DELAY_MATCH = "u8 0x10 0x10 at 1"
 
 
 class NetworkError(TestbedError):
-    """The emulated network could not be built, or did not hold."""
+    """The emulated network could not be built, or a part of it failed."""
 
 
 def bit_per_s(shape: LinkShape) -> int:
@@ -60,48 +53,50 @@ def bit_per_s(shape: LinkShape) -> int:
 def spacing_bit_per_s(shape: LinkShape) -> int:
     """The rate [bit/s] of whole frames at which the middle of a link spaces them; in a lull 0.1 s a frame at most.
 
-    Decision: what waits in a lull does so at the link's end, because TCP sends nothing again that its own host still
-    holds; rejected: in the middle, where TCP sent each frame of a second twice and more, and filled the link with that.
+    Decision 034: in a lull frames wait at the link's end, not in its middle
+    (docs/decisions/034-lulls-wait-at-the-end.md).
     """
     return max(bit_per_s(shape), round(FRAME_BYTES * 8 / LULL_FRAME_S)) if shape.lull else bit_per_s(shape)
 
 
 def segments_at_once(shape: LinkShape) -> int:
-    """How many segments a superframe may hold on a direct link: about a millisecond's worth, one where each counts."""
+    """The most segments that a superframe may hold on a direct link.
+
+    About a millisecond's worth; one where frames are lost or jittered singly, or where the queue is short.
+    """
     if shape.loss > 0 or shape.jitter_s > 0 or shape.queue_packets < SHORT_QUEUE:
         return 1
     return max(1, min(MOST_SEGMENTS, int(SUPERFRAME_S * bit_per_s(shape) / 8 / FRAME_BYTES)))
 
 
 def bucket_bytes(shape: LinkShape) -> int:
-    """Depth of the token bucket in bytes; what the kernel can express on links of less than 180 bit/s."""
+    """Depth of the token bucket in bytes; on links of less than 180 bit/s as much as the kernel can express."""
     byte_per_s = bit_per_s(shape) / 8
-    # In a lull the middle would let a burst pass.
+    # A single frame in a lull: the middle would not space out a burst.
     frames = 1 if shape.lull else BURST_FRAMES
     wanted = max(frames * FRAME_BYTES, math.ceil(byte_per_s * BURST_S))
     return max(1, min(wanted, int(byte_per_s * MOST_BUCKET_S)))
 
 
 def frames_in_flight(shape: LinkShape) -> int:
-    """An upper bound on the frames that the link itself holds: its delay (with four deviations) full of small ones."""
+    """An upper bound on the frames in the link's middle: small ones that fill its delay and four deviations."""
     held_s = shape.delay_s + 4 * shape.jitter_s + BURST_S
     return 1000 + math.ceil(held_s * spacing_bit_per_s(shape) / 8 / SMALLEST_FRAME_BYTES)
 
 
 def queue_places(shape: LinkShape, segments: int) -> int:
-    """How many frames or superframes of `segments` each of the two queues at a link's end has room for."""
+    """The room of each of the two queues at a link's end, in superframes of `segments` (1: in frames)."""
     return max(1, math.ceil(shape.queue_packets / segments))
 
 
 def rate_limit(interface: str, shape: LinkShape, segments: int) -> tuple[str, ...]:
-    """tc lines that limit what leaves `interface` to the link's rate.
+    """tc lines that limit the traffic out of `interface` to the link's rate.
 
-    What waits for the rate waits in two queues with the room of a whole queue each: frames that ask for low delay, as
-    those with the nodes' prices do, go before all others, at nodes and at switches alike.
+    Frames wait for the rate in two queues, each with the room of a whole queue. Frames that ask for low delay, as those
+    with the nodes' prices do, go before all others, at nodes and at switches alike.
 
-    Decision: two classes that may always borrow the rate of the one above, and a filter that reads the IP header. Their
-    room changes by a message that drops nothing. Rejected: pfifo_fast, 6 us of CPU cheaper a change, whose room is
-    settled when it is made, and which goes by a mark that frames lose on their way to a switch.
+    Decision 035: two htb classes and a filter on the IP header order the two queues
+    (docs/decisions/035-two-queues-under-htb.md).
     """
     rate, bucket, places = bit_per_s(shape), bucket_bytes(shape), queue_places(shape, segments)
     lines = [
@@ -110,7 +105,7 @@ def rate_limit(interface: str, shape: LinkShape, segments: int) -> tuple[str, ..
         f"burst {bucket}b cburst {bucket}b quantum {FRAME_BYTES}",
     ]
     for priority, number in enumerate((CONTROL_CLASS, BULK_CLASS)):
-        # Next to no rate of their own, and no limit to what they borrow that any machine would reach.
+        # Hardly any rate of their own, and a limit on borrowing that no machine reaches.
         lines.append(
             f"class add dev {interface} parent 1:{RATE_CLASS} classid 1:{number} htb prio {priority} rate 8bit "
             f"ceil 32gbit burst 1b cburst 64000b quantum {FRAME_BYTES}"
@@ -123,12 +118,12 @@ def rate_limit(interface: str, shape: LinkShape, segments: int) -> tuple[str, ..
 
 
 def interface_up(interface: str, segments: int) -> str:
-    """The ip line that starts a link's end: superframes hold so many segments."""
+    """The ip line that starts a link's end; superframes there hold at most `segments` segments."""
     return f"link set dev {interface} up gso_max_segs {segments}"
 
 
 def netem_delay(interface: str, shape: LinkShape) -> str:
-    """The tc line that delays, jitters and loses what leaves `interface`."""
+    """The tc line that delays, jitters and loses the frames that leave `interface`."""
     # `rate` charges each frame its transmission time once, and keeps frames in order whatever the jitter.
     words = [f"qdisc add dev {interface} root handle 1: netem limit {frames_in_flight(shape)}"]
     words.append(f"delay {shape.delay_s * 1e6:.3f}us")
@@ -141,7 +136,7 @@ def netem_delay(interface: str, shape: LinkShape) -> str:
 
 
 def veth(near: str, near_mac: str, near_pid: int, far: str, far_mac: str, far_pid: int) -> str:
-    """The ip line that makes a veth pair with each end born inside its namespace, named by a process in it."""
+    """The ip line that makes a veth pair, each end in the namespace of the process with that id."""
     return (
         f"link add name {near} address {near_mac} netns {near_pid} type veth "
         f"peer name {far} address {far_mac} netns {far_pid}"
@@ -158,22 +153,26 @@ NODE_SETTINGS = (
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv4/tcp_slow_start_after_idle", "0"),
-    # A new connection must not start from what an earlier one measured before a link changed.
+    # A new connection must not reuse measurements of an earlier one: the link may have changed since.
     ("net/ipv4/tcp_no_metrics_save", "1"),
     ("net/bridge/bridge-nf-call-iptables", "0"),
 )
 
 
 def write_settings() -> None:
-    """Write settings of the calling thread's namespace; those the kernel lacks are passed over. May raise OSError."""
+    """Write the settings of the calling thread's namespace, except those the kernel lacks.
+
+    Raises:
+        OSError: a setting is refused.
+    """
     for path, value in NODE_SETTINGS:
         with contextlib.suppress(FileNotFoundError):
             _write(f"{SYSCTL}/{path}", value)
-    # The same everywhere, so that machines agree with one another and with the simulation, which models it. BBR, the
-    # default on some machines, paces what it sends at the rate of earlier messages, so that a link that is seldom used
-    # looks slow. Cubic, the default on most, may not be chosen in a namespace where the machine has another default.
+    # The same everywhere, so that machines agree with one another and with the simulation, which models Reno. BBR, the
+    # default on some machines, paces messages at the rate of earlier ones: a link that is seldom used looks slow.
+    # Cubic, the default on most, cannot be chosen in a namespace where the machine has another default.
     _write(f"{SYSCTL}/net/ipv4/tcp_congestion_control", "reno")
-    for interface in os.listdir(f"{SYSCTL}/net/ipv4/conf"):  # what exists already took the defaults of before
+    for interface in os.listdir(f"{SYSCTL}/net/ipv4/conf"):  # existing interfaces took the earlier defaults
         for name in ("rp_filter", "send_redirects"):
             _write(f"{SYSCTL}/net/ipv4/conf/{interface}/{name}", "0")
 
@@ -185,7 +184,7 @@ def _write(path: str, value: str) -> None:
 
 @dataclass(slots=True)
 class Batch:
-    """The commands that set up one namespace, in the order ip, bridge, tc; `name` is whose it is, as users know it."""
+    """The commands that set up one namespace, in the order ip, bridge, tc; `name` is its owner, as users know it."""
 
     name: str
     ip: list[str] = field(default_factory=list)
@@ -194,7 +193,11 @@ class Batch:
     settings: bool = False
 
     def carry_out(self) -> None:
-        """Run it in the calling thread's namespace, each tool once at most. Raises NetworkError."""
+        """Run the batch in the calling thread's namespace, each tool at most once.
+
+        Raises:
+            NetworkError: a setting or a command failed.
+        """
         name = f"set-up of {self.name}"
         if self.settings:
             try:
@@ -207,19 +210,21 @@ class Batch:
 
 
 class Namespaced(Protocol):
-    """What has a namespace, and can start a process inside: a Mininet node."""
+    """A holder of a namespace that can start a process inside: a Mininet node."""
 
     name: str
     pid: int
 
     def popen(self, *args: object, **kwargs: object) -> "subprocess.Popen[str]":
-        """As subprocess.Popen, inside the namespace."""
+        """Start a process inside the namespace; arguments as for subprocess.Popen."""
 
 
 def run(command: Sequence[str], *, text: str = "", name: str = "") -> str:
-    """Run a command in this thread's namespace with `text` as its input; returns its output.
+    """Run a command in this thread's namespace with `text` as its input, and return its output.
 
-    Raises NetworkError, which calls it `name`, if it fails, and EnvironmentLacking if there is no such program.
+    Raises:
+        NetworkError: the command failed; the message calls it `name`.
+        EnvironmentLacking: there is no such program.
     """
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
@@ -231,7 +236,7 @@ def run(command: Sequence[str], *, text: str = "", name: str = "") -> str:
 
 
 def in_new_namespace(script: str) -> str:
-    """Run a shell script in a network namespace of its own, thrown away then; returns why it failed, else nothing."""
+    """Run a shell script in a throw-away network namespace; return the reason of a failure, or an empty string."""
     try:
         done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -240,7 +245,7 @@ def in_new_namespace(script: str) -> str:
 
 
 def failure_text(name: str, output: str, error: str, text: str) -> str:
-    """One line that says which command failed and why."""
+    """A single line with the failed command and the reason."""
     lines = [line.strip() for line in (error or output).splitlines() if line.strip()]
     failed = next((line for line in lines if line.startswith("Command failed -:")), "")
     reason = "; ".join(line for line in lines if line != failed) or "no message"
@@ -254,16 +259,15 @@ def failure_text(name: str, output: str, error: str, text: str) -> str:
 def run_batches(
     batches: Sequence[tuple[Namespaced, Batch]], *, progress: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Carry out each batch inside its namespace, as many at a time as there are processors.
+    """Carry out each batch inside its namespace, as many at a time as there are processors (at least two).
+
+    Decision 036: threads of this process enter the namespaces (docs/decisions/036-set-up-in-batches-by-threads.md).
 
     Args:
-        progress: told how many are done, in the calling thread.
+        progress: called in the calling thread with the number of batches done.
 
     Raises:
-        NetworkError: the first of them that failed.
-
-    Decision: threads of this process that move from namespace to namespace, and start nothing but the tools; rejected:
-    a shell in each namespace by way of mnexec, which makes four programs a node instead of two.
+        NetworkError: the first failure of a batch.
     """
 
     def carry_out(node: Namespaced, batch: Batch) -> None:
@@ -279,9 +283,9 @@ def run_batches(
             future.result()
             progress(done)
     finally:
-        pool.shutdown(cancel_futures=True)  # its threads end: none may stay in a namespace that is not its own
+        pool.shutdown(cancel_futures=True)  # ends the threads: none may stay in a node's namespace
 
 
 def kernel_takes(discipline: str) -> str:
-    """Really add a queueing discipline in a throw-away namespace; returns why it failed, empty if it did not."""
+    """Add a queueing discipline in a throw-away namespace; return the reason of a failure, or an empty string."""
     return in_new_namespace(f"ip link set lo up; tc qdisc add dev lo root {discipline}")

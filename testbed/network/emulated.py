@@ -35,12 +35,21 @@ EARLY_S = 0.0002
 class EmulatedNetwork:
     """The running network of a scenario; a context manager.
 
-    `start` belongs in the thread that outlives the network, usually the main one: the relay is told to die with the
-    thread that started it. `net` is the Mininet object underneath, its nodes under their short names.
+    Call `start` in a thread that outlives the network, usually the main one: the relay dies with the thread that
+    started it. `net` is the Mininet object underneath; its nodes have their short names.
     """
 
     def __init__(self, scenario: Scenario, *, run_id: str, ledger: Ledger, backend: BackendChoice = AUTO) -> None:
-        """Plans the network; touches nothing. Raises InputError if the scenario's links make no sense."""
+        """Plan the network, without touching the system.
+
+        Args:
+            run_id: name of the run, as in its ledger.
+            ledger: every process of the network is written there.
+            backend: a key of `delays.choice.BACKENDS`, or `auto`.
+
+        Raises:
+            InputError: a link joins an end to itself or to an unknown name, or there are too many nodes.
+        """
         self.run_id = run_id
         self.plan = NetworkPlan(scenario)
         self.net: Mininet | None = None
@@ -54,7 +63,7 @@ class EmulatedNetwork:
             for side, shape in enumerate(link.shapes)
         }
         self._kernel: dict[str, KernelLinks] = {}  # by the name of a node or switch
-        self.measured: list[MeasuredPath] = []  # by `start`
+        self.measured: list[MeasuredPath] = []  # filled by `check_delays`
         self._lock = threading.Lock()
         self.awake_cpus = AwakeCpus()
 
@@ -74,15 +83,19 @@ class EmulatedNetwork:
     # Building and ending
 
     def start(self) -> None:
-        """`build`, then `check_delays`."""
+        """Build the network, then check its delays; raises as `build` and `check_delays`."""
         self.build()
         self.check_delays()
 
     def build(self, progress: Progress = no_progress) -> None:
-        """Build everything and start the delays; `progress` is told how far that is.
+        """Build everything and start the delays.
 
-        Raises EnvironmentLacking where the machine lacks something, NetworkError where building fails; `stop` then
-        clears what had been built.
+        Args:
+            progress: called with a name of the step, the number of things done and their total.
+
+        Raises:
+            EnvironmentLacking: the machine lacks something.
+            NetworkError: building failed; `stop` then removes the parts already built.
         """
         if self.net is not None:
             raise NetworkError("the network has been started already")
@@ -94,7 +107,7 @@ class EmulatedNetwork:
         self._delay.start(self._middle, self.plan.links, self.plan.seed, self._ledger)
 
     def stop(self) -> None:
-        """End everything; may be called twice, and after a start that failed half-way."""
+        """Stop and remove everything; may be called twice, and after a start that failed half-way."""
         self.awake_cpus.end()
         if self._delay is not None:
             self._delay.stop()
@@ -158,7 +171,7 @@ class EmulatedNetwork:
             lines = self.plan.veth_lines(pids, self._middle.pid)
             run(["ip", "-batch", "-"], text="\n".join(lines) + "\n", name="making the links")
             progress("links made", len(self.plan.links), len(self.plan.links))
-        # The middle first, which takes by far the longest.
+        # The middle first: its batch takes by far the longest.
         batches = [(self._middle, self.plan.middle_batch(self._delay.discipline))]
         batches += [(self._node(name), self.plan.node_batch(name)) for name in self.plan.nodes]
         batches += [(self._node(name), self.plan.switch_batch(name)) for name in self.plan.switches]
@@ -166,11 +179,11 @@ class EmulatedNetwork:
         self.net.build()
         self.net.start()
 
-    # Looking at it
+    # Reading
 
     @property
     def relay_pid(self) -> int | None:
-        """The process that delays frames, if one does."""
+        """Id of the process that delays frames; None if the kernel does."""
         return None if self._delay is None else self._delay.pid
 
     @property
@@ -179,28 +192,36 @@ class EmulatedNetwork:
         return self._choice if self._delay is None else self._delay.name
 
     def address(self, node: str) -> str:
-        """The node's one stable IPv4 address; every peer sees its frames come from there."""
+        """The node's only IPv4 address, the source address of all its frames; NetworkError for an unknown node."""
         try:
             return self.plan.address[node]
         except KeyError:
             raise NetworkError(f"there is no node named {node}") from None
 
     def namespace_path(self, node: str) -> str:
-        """The node's network namespace as a path for setns(2), valid while the network runs."""
+        """The node's network namespace as a path for setns(2), valid while the network runs.
+
+        Raises:
+            NetworkError: the network does not run, or has no such node.
+        """
         return f"/proc/{self._node(node).pid}/ns/net"
 
     def node(self, name: str) -> MininetNode:
-        """The Mininet node behind a node or switch of the scenario."""
+        """The Mininet node behind a node or switch of the scenario; raises as `namespace_path`."""
         return self._node(name)
 
     def shape(self, ends: tuple[str, str]) -> LinkShape:
-        """The shape at present of what the first of two ends sends the other, in real time (time scale applied)."""
+        """The present shape of the direction from the first to the second end, in real time (time scale applied).
+
+        Raises:
+            InputError: no link joins these ends.
+        """
         link = self.plan.link_between(ends)
         return self._shapes[direction(link.index, back=link.ends != tuple(ends))]
 
     @cached_property
     def _known_as(self) -> dict[str, str]:
-        """What users call a Mininet node, by its short name. No user's name is a key here."""
+        """Users' names of the Mininet nodes, by short name. Keys are never users' names."""
         return {short: name for name, short in self.plan.short.items()} | {MIDDLE: "the links' middle"}
 
     def _node(self, name: str) -> MininetNode:
@@ -211,16 +232,19 @@ class EmulatedNetwork:
         except KeyError:
             raise NetworkError(f"there is no node named {name}") from None
 
-    # Changing it
+    # Changing
 
     def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
         """Give the link between `ends` (in either order) a new shape, in emulated units, while it carries frames.
 
-        With a `sender`, one of its ends, only what that one sends changes.
-        Nothing in flight is dropped, nor does anything overtake it: frames that are on their way arrive when they would
-        have, later ones behind them. It is in force when this returns, also for what waits at the link's ends: a queue
-        that is made shorter keeps what waits in it, and takes more when that has shrunk to its new room. Routes stay as
-        they are. Safe to call from any thread.
+        With a `sender`, one of its ends, only the direction from that end changes. Frames in flight are neither dropped
+        nor overtaken: they arrive at their old time, later ones behind them. The change is in force when this method
+        returns, also for frames that wait at the link's ends. A queue that becomes shorter keeps all frames in it, and
+        takes new ones once these fit its new room. Routes do not change. Safe to call from any thread.
+
+        Raises:
+            InputError: no link joins these ends.
+            NetworkError: the network does not run, or the kernel or the relay refuses the change.
         """
         link = self.plan.link_between(ends)
         real = scaled(shape, self.plan.time_scale)
@@ -233,7 +257,7 @@ class EmulatedNetwork:
     def _change_direction(self, delay: DelayBackend, link: LinkLayout, side: int, shape: LinkShape) -> None:
         way = direction(link.index, back=bool(side))
         before = self._shapes[way]
-        # A slower link becomes slow at its end first, a faster one last: else its middle would fill up.
+        # A slower link slows at its end first, a faster one speeds up there last: else its middle would fill up.
         if shape.rate_mbit_per_s <= before.rate_mbit_per_s:
             self._limit_rate(link, side, before, shape)
             delay.change(link, side, shape)
@@ -254,7 +278,7 @@ class EmulatedNetwork:
         if places != queue_places(before, link.segments(before)):
             kernel.change_room(port.interface, places)
 
-    # Watching it
+    # Watching
 
     def check(self) -> None:
         """Raise NetworkError if a part of the network has died; cheap with the relay, one `tc` call with netem."""
@@ -266,13 +290,13 @@ class EmulatedNetwork:
         self._delay.check()
 
     def statistics(self) -> NetworkStatistics:
-        """What the network did so far (times are real seconds)."""
+        """The network's counters so far, times in real seconds; NetworkError before the start."""
         if self._delay is None:
             raise NetworkError("the network does not run")
         return self._delay.statistics()
 
     def forget_lateness(self) -> None:
-        """Start counting late frames, and how late they are, anew: `statistics` then covers what follows only."""
+        """Restart the counts of late frames and of lateness: `statistics` then covers later frames only."""
         if self._delay is None:
             raise NetworkError("the network does not run")
         self._delay.forget_lateness()
@@ -286,10 +310,19 @@ class EmulatedNetwork:
         return Prober({name: self.namespace_path(name) for name in names}, {name: self.address(name) for name in names})
 
     def measure_links(self, progress: Progress = no_progress) -> list[MeasuredPath]:
-        """Probe delay and rate of paths that cover each link in use both ways; for a network that is otherwise idle.
+        """Probe delay and rate of paths that cover each link in use both ways.
 
-        Times are real seconds. It takes the longest delay, and some 5 ms a link and direction for the rates; `progress`
-        is told how far that is.
+        The network must be idle otherwise. Probing takes the longest delay, and some 5 ms a link and direction for the
+        rates.
+
+        Args:
+            progress: called with a name of the step, the number of paths done and their total.
+
+        Returns:
+            A result for each path, times in real seconds.
+
+        Raises:
+            NetworkError: a part of the network has died, or a node cannot be probed.
         """
         self.check()
         if not self._paths:
@@ -298,13 +331,14 @@ class EmulatedNetwork:
             return measure(self._paths, self._shapes, prober, progress)
 
     def watch(self) -> DelayWatch:
-        """A watch over the delays of the same paths while the network is in use; its `close` ends it."""
+        """Return a watch over the delays of the same paths while the network is in use; `close` ends it."""
         return DelayWatch(self._paths, self._shapes, self._prober())
 
     def check_delays(self, progress: Progress = no_progress) -> None:
-        """Measure; raise NetworkError unless every link in use carries frames, and not before their delay has passed.
+        """Measure the links, and keep the results as `measured`.
 
-        What was found is kept as `measured`.
+        Raises:
+            NetworkError: frames over a link in use do not arrive, or arrive before their delay has passed.
         """
         self.measured = self.measure_links(progress)
         for way, path in zip(self._paths, self.measured, strict=True):

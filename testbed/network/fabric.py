@@ -1,10 +1,13 @@
 """Mininet's own objects, made so that building them starts no command: the plan sets everything up in batches.
 
-Mininet runs a shell command for each address, interface and queueing discipline, one after the other: about 50 ms a
-shaped link. These subclasses keep its Node, Link, Intf and LinuxBridge objects (so that `net["n0"].cmd(...)`,
-`popen`, `IP()` and `linksBetween` work as ever) and leave the commands to `commands.run_batches`.
+Mininet runs a shell command for each address, interface and queueing discipline, one after the other. These subclasses
+keep its Node, Link, Intf and LinuxBridge objects (so that `net["n0"].cmd(...)`, `popen`, `IP()` and `linksBetween` keep
+working) and leave the commands to `commands.run_batches`.
 
-This module imports mininet: import it where a network is really built.
+Decision 036: batches set the network up, and all shells start together
+(docs/decisions/036-set-up-in-batches-by-threads.md).
+
+This module imports mininet: import it only where a network is built.
 """
 
 import os
@@ -25,9 +28,9 @@ from node_agent.errors import EnvironmentLacking
 from testbed.host.rootless import CONTAINER
 
 PROMPT = chr(127)  # of Mininet's shells
-LOCAL_MODES = 3  # in what tcgetattr tells
+LOCAL_MODES = 3  # index into the result of tcgetattr
 CONTAINER_HINT = f"in a container: {CONTAINER}"
-GLANCE_MS = 50  # a shell that says nothing for so long is looked at
+GLANCE_MS = 50  # how often a silent shell is checked
 
 
 def _need_mnexec() -> None:
@@ -38,7 +41,7 @@ def _need_mnexec() -> None:
 def need_namespaces() -> None:
     """Raise EnvironmentLacking unless a node's shell can be started.
 
-    Mininet waits without end for one that mnexec does not start.
+    Mininet would wait forever for a shell that mnexec cannot start.
     """
     _need_mnexec()
     done = subprocess.run(["mnexec", "-n", "mnexec", "-v"], capture_output=True, text=True, check=False)
@@ -51,7 +54,7 @@ class PlannedIntf(Intf):  # type: ignore[misc]  # mininet has no types
     """An interface whose address the plan sets."""
 
     def config(self, **_params: object) -> dict[str, object]:
-        """Nothing: the plan's batch does it."""
+        """Do nothing: the plan's batch configures the interface."""
         return {}
 
     def setIP(self, ipstr: str, prefixLen: int | None = None) -> str:
@@ -61,11 +64,7 @@ class PlannedIntf(Intf):  # type: ignore[misc]  # mininet has no types
 
 
 class _Shell:
-    """Mixed into a Mininet node: its shell is started without waiting for it, so that all start together; see `settle`.
-
-    Decision: Mininet's own start, kept from waiting: 66 nodes take 0.14 s instead of 0.49 s, most of which was waiting
-    for each shell's prompt, `stty`, and an mnexec that closes every descriptor there could be.
-    """
+    """A mixin for Mininet nodes: starts the node's shell without waiting, so that all start together (see `settle`)."""
 
     _starting = False
 
@@ -78,7 +77,7 @@ class _Shell:
 
     def _popen(self, cmd: list[str], **params: object) -> object:
         if self._starting:
-            params["close_fds"] = True  # at once, where mnexec would close one after the other
+            params["close_fds"] = True  # in one call; mnexec would close every possible descriptor singly
         return super()._popen(cmd, **params)  # type: ignore[misc]
 
     def read(self, size: int = 1024) -> str:
@@ -95,11 +94,11 @@ class PlannedHost(_Shell, Host):  # type: ignore[misc]
 
     @classmethod
     def setup(cls) -> None:
-        """Only mnexec is needed (Mininet would also want ifconfig, and leaves the interpreter without it)."""
+        """Require mnexec only (Mininet also requires ifconfig, and exits without it)."""
         _need_mnexec()
 
     def config(self, **_params: object) -> dict[str, object]:
-        """Nothing: the plan's batch does it."""
+        """Do nothing: the plan's batch configures the host."""
         return {}
 
 
@@ -110,14 +109,14 @@ class PlannedBridge(_Shell, LinuxBridge):  # type: ignore[misc]
 
     @classmethod
     def setup(cls) -> None:
-        """The bridge is made by ip; brctl is not needed."""
+        """Require mnexec only: ip makes the bridge, without brctl."""
         _need_mnexec()
 
     def start(self, _controllers: object) -> None:
-        """Nothing: the plan's batch has made the bridge."""
+        """Do nothing: the plan's batch has made the bridge."""
 
     def stop(self, deleteIntfs: bool = True) -> None:  # Mininet's signature
-        """Nothing: `terminate` ends the namespace and all in it."""
+        """Do nothing: `terminate` ends the namespace and everything in it."""
 
 
 class ReadyLink(Link):  # type: ignore[misc]
@@ -125,16 +124,20 @@ class ReadyLink(Link):  # type: ignore[misc]
 
     @classmethod
     def makeIntfPair(cls, *_args: object, **_params: object) -> None:
-        """Nothing: the plan's batch makes all pairs at once."""
+        """Do nothing: the plan's batch makes all pairs at once."""
 
     def stop(self) -> None:
-        """Nothing: the pair disappears with its namespaces."""
+        """Do nothing: the pair disappears with its namespaces."""
 
 
 def settle(nodes: Sequence[Any], names: Mapping[str, str] | None = None) -> None:
-    """Wait until the shells of all these nodes are ready: before, not even their namespaces need be there.
+    """Wait until the shells of all these nodes are ready. Before that, even their namespaces may be missing.
 
-    Raises EnvironmentLacking for one that did not start; `names` are those that users know, by Mininet's.
+    Args:
+        names: users' names of the nodes, by Mininet's names.
+
+    Raises:
+        EnvironmentLacking: a shell did not start.
     """
     known_as = names or {}
     for node in nodes:
@@ -148,7 +151,7 @@ def settle(nodes: Sequence[Any], names: Mapping[str, str] | None = None) -> None
 
 
 def _await_prompt(node: Host, name: str) -> None:
-    """A terminal never tells that nobody writes to it any more, as this process itself holds its other end."""
+    """Read up to the prompt. The terminal does not report the shell's end: this process holds its other end."""
     terminal, said = select.poll(), ""
     terminal.register(node.stdout, select.POLLIN)
     while not said.endswith(PROMPT):
@@ -160,12 +163,16 @@ def _await_prompt(node: Host, name: str) -> None:
 
 
 def empty_network() -> Mininet:
-    """A Mininet without controller, whose nodes and links are the planned kinds; `settle` is for its nodes."""
+    """A Mininet without controller, with nodes and links of the planned kinds; call `settle` on its nodes.
+
+    Raises:
+        EnvironmentLacking: this process is not root.
+    """
     if os.geteuid() != 0:
         raise EnvironmentLacking("building a network needs root", hint="run as root, for example with sudo")
-    setLogLevel("error")  # its warnings speak of what the plan does in its place
-    # Mininet would raise system-wide limits (buffer sizes, file-max) and leave them so. The one that matters here, file
-    # descriptors, belongs to this process, and the caller raises it.
+    setLogLevel("error")  # Mininet warns of missing steps that the plan does instead
+    # Mininet would raise system-wide limits (buffer sizes, file-max) and never lower them again. The only limit needed
+    # here, on file descriptors, belongs to this process, and the caller raises it.
     Mininet.inited = True
     return Mininet(
         topo=None,

@@ -1,16 +1,13 @@
 """Scenario -> names, addresses and command batches of its network. Pure: nothing here touches the system.
 
-Every link is two veth pairs that meet in a middle namespace: end A = (port, middle) ... (middle, port) = end B.
-Rates are limited at the ends, where a real card would queue; delay, jitter, loss and the transmission time of each
+Every link is two veth pairs, joined in a middle namespace: end A = (port, middle) ... (middle, port) = end B.
+Rates are limited at the ends, where a real card would queue. Delay, jitter, loss and the transmission time of each
 frame are applied in the middle, by the kernel (netem) or by a process (relay). Both backends give the same network.
 
-Decision: a veth pair for each link also where many links make a bipartite overlay, rather than classes of one access
-link per node, as tests/bench/access.py measures: 300 links start in 1.0 s, and at best 0.4 s sooner as classes (most
-of the time goes into nodes, settings and commands that both need), with rates as exact (0.2 % and 0.05 %). For that,
-each frame would pass a list of filters, and the relay would have to look into frames to know their link.
+Decision 037: every link has veth pairs of its own (docs/decisions/037-veth-pair-per-link.md).
 
-Everything lies in namespaces of its own, switches included: nothing is made in the machine's root namespace, and what
-was made disappears with the processes that hold the namespaces.
+Everything lies in namespaces of its own, switches included. Nothing is made in the machine's root namespace, and all of
+it disappears with the processes that hold the namespaces.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +43,7 @@ def scaled(shape: LinkShape, time_scale: float) -> LinkShape:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One end of a link: `interface` in the namespace of `owner`, and its peer `middle` in the middle namespace."""
+    """An end of a link: `interface` in the namespace of `owner`, and its peer `middle` in the middle namespace."""
 
     owner: str
     interface: str
@@ -59,7 +56,7 @@ class Port:
 class LinkLayout:
     """A link of the scenario with its two ports, in the order of its ends.
 
-    `shapes`, in real time, are for what each of its ends sends.
+    `shapes`, in real time, are those of the directions from the first and from the second end.
     """
 
     index: int
@@ -69,10 +66,10 @@ class LinkLayout:
     direct: bool  # no switch at either end
 
     def segments(self, shape: LinkShape) -> int:
-        """How many segments may travel together as one superframe while the link has this shape.
+        """The most segments that travel together as a superframe while the link has this shape.
 
-        Decision: one where there is a switch: it passes each frame on as soon as it has it, and a superframe only when
-        all of it has come, up to 1 ms later.
+        A single one if an end is a switch: a switch passes a superframe on only when all of it has arrived.
+        Decision 032: superframes travel over direct links only (docs/decisions/032-superframes-on-direct-links.md).
         """
         return segments_at_once(shape) if self.direct else 1
 
@@ -82,10 +79,14 @@ class LinkLayout:
 
 
 class NetworkPlan:
-    """What to build for a scenario."""
+    """Names, addresses, routes and command batches of a scenario's network."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Raises InputError for a link to nowhere or from an end to itself."""
+        """Plan the network of a scenario.
+
+        Raises:
+            InputError: a link joins an end to itself or to an unknown name, or there are too many nodes.
+        """
         self.nodes = scenario.node_names
         self.switches = scenario.switches
         self.time_scale = scenario.time_scale
@@ -96,7 +97,7 @@ class NetworkPlan:
             raise InputError("too many nodes for the address range 10.64.0.0/10")
         self.address: Mapping[str, str] = {name: str(FIRST_ADDRESS + index) for index, name in enumerate(self.nodes)}
         self.links = self._plan_links(scenario)
-        # In emulated time, as the simulation has them: rounding must not tell two ways of one length apart.
+        # In emulated time, as in the simulation: scaling could round two equal lengths differently.
         self._lengths_s = [length_s(*link.shapes) for link in scenario.links]
 
     def _plan_links(self, scenario: Scenario) -> tuple[LinkLayout, ...]:
@@ -180,7 +181,7 @@ class NetworkPlan:
     def switch_batch(self, switch: str) -> Batch:
         """Bridge, ports, static forwarding table and rate limits of one switch.
 
-        It floods nothing, so that no frame goes round where switches form a ring.
+        The bridge floods nothing, so that no frame circulates where switches form a ring.
         """
         bridge = self.short[switch]
         batch = Batch(switch, settings=True)
@@ -209,10 +210,10 @@ class NetworkPlan:
             batch.tc += rate_limit(name, shape, segments)
 
     def middle_batch(self, discipline: Callable[[str, LinkShape], str | None]) -> Batch:
-        """The middle namespace: its interfaces, and with a backend's `discipline` bridges and the delays of links."""
+        """Set-up of the middle namespace: its interfaces, and bridges and delays if `discipline` gives tc lines."""
         batch = Batch("the links' middle", settings=True)
         for link in self.links:
-            ports = list(zip(link.ports, link.shapes[::-1], strict=True))  # to an end goes what the other sends
+            ports = list(zip(link.ports, link.shapes[::-1], strict=True))  # towards an end go the other end's frames
             delays = [line for port, shape in ports if (line := discipline(port.middle, shape)) is not None]
             batch.tc += delays
             if delays:

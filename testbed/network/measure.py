@@ -1,4 +1,4 @@
-"""Light measurements of a network at rest: what delay and rate its links really have."""
+"""Light measurements of a network at rest: the actual delay and rate of its links."""
 
 import math
 import statistics
@@ -12,49 +12,48 @@ from testbed.network.probe import SMALLEST_PACKET_BYTES, ProbeArrival, Prober
 from testbed.scenario import LinkShape
 from testbed.sizes import ETHERNET_BYTES, FRAME_BYTES, PACKET_BYTES, SEGMENT_BYTES
 
-Progress = Callable[[str, int, int], None]  # what, so many of it done, of so many
+Progress = Callable[[str, int, int], None]  # name of the step, number done, total
 ROUNDS = 5
-# Interfaces that have just been made may take seconds until they pass frames: the kernel starts their queues in
-# portions of a hundred, a second apart (net/core/link_watch.c).
+# New interfaces may take seconds until they pass frames: the kernel starts their queues in portions of a hundred, a
+# second apart (net/core/link_watch.c).
 ATTEMPTS = 8
 APART_S = 0.004  # between probes that share a link, at least
 PACE_S = 0.00005  # between any two probes
-PATIENCE_S = 0.5  # beyond what the links ask, before a probe counts as lost
+PATIENCE_S = 0.5  # beyond the time of the links, before a probe counts as lost
 JITTER_DEVIATIONS = 5
-# Losing all probes of an attempt may be chance where it is more likely than this: with a loss of two fifths.
+# Loss of all probes counts as chance if its probability exceeds 1 %, that is with a loss of two fifths or more.
 CHANCE_OF_SILENCE = 0.01
-# A train's packets are full ones unless the link is so slow that they would take longer than TRAIN_MOST_S. The first of
-# TRAINS_S is its length on the link that can be had for all paths soon; arrivals are exact to a tenth of a millisecond,
-# so that a train shorter than the last of them tells no rate.
+# Decision 041: a train is repeated if its rate is off, and in a large network only a sample of the paths gets one
+# (docs/decisions/041-trains-repeated-and-sampled.md).
+# The length of a train on its link is the first of TRAINS_S at which all trains together have at most FRAMES_SOON
+# frames. Arrival times are exact to a tenth of a millisecond, so that a shorter train than the last gives no rate.
+# Packets are full ones, except on links so slow that the packets together would take longer than TRAIN_MOST_S.
 TRAINS_S = (0.03, 0.015, 0.0075, 0.005)
 TRAIN_MOST_S = 0.1
 TRAIN_LONGEST_S = 2.0
 TRAIN_PACKETS = (8, 60)
 SMALLEST_TRAIN_BYTES = 100
-# Frames sent in trains: the relay moves so many a second with ease. Were each path of a network of 350 links given a
-# train, that would take a second and a half, a third of the time until its first task is answered; so there only a part
-# of them is.
-TRAIN_FRAMES_PER_S = 12_000
+TRAIN_FRAMES_PER_S = 12_000  # a rate that the relay sustains with ease
 FRAMES_SOON = 6000
 FRAMES_IN_ALL = 6000
 REPEATED_FRAMES = 2400
 OFF = 0.05  # a rate further from the stated one is measured again
 FEWEST_FOR_A_RATE = 5
-SHORTEST_SHARE = 0.8  # of the shortest train: what must have arrived
+SHORTEST_SHARE = 0.8  # of the shortest train: the span of arrivals that is needed at least
 
 
 def no_progress(_what: str, _done: int, _total: int) -> None:
-    """For those who need not know."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPath:
-    """What probes found on the way from a node to a neighbour, in one direction; real seconds.
+    """The findings of probes on the way from a node to a neighbour, in one direction; times in real seconds.
 
-    `measured_delay_s` is the median of the small probes without their own transmission time, None if none arrived;
-    `measured_rate_mbit_per_s` the rate (of a TCP transfer, as the topology's) at which a train of full packets arrived.
-    It is None where that was not to be found: above some 130 Mbit/s, behind a short queue, if too few packets arrived
-    or left in time, and on paths of a large network that were not sampled. Jitter widens both: `jitter_s` is the
+    `measured_delay_s` is the median of the small probes without their own transmission time, None if none arrived.
+    `measured_rate_mbit_per_s` is the rate (of a TCP transfer, as in the topology) at which a train of full packets
+    arrived. It is None if it could not be measured: above some 130 Mbit/s, behind a short queue, if too few packets
+    arrived or left in time, and on paths of a large network outside the sample. Jitter widens both; `jitter_s` is the
     deviation of the whole path.
     """
 
@@ -83,7 +82,13 @@ class Departure:
 def timetable(
     paths: Sequence[Path], wanted: Sequence[tuple[int, int, int, int, float]], pace_s: float
 ) -> list[Departure]:
-    """When to send what so that no two share a link at once: `wanted` is (path, number, count, bytes, seconds held)."""
+    """Times of departure, in order, at which no two wanted departures occupy a link at the same time.
+
+    Args:
+        wanted: for each departure the index of its path, the number of its first packet, how many packets, bytes of a
+            packet, and the seconds for which they occupy the path's links.
+        pace_s: time between any two packets, at least.
+    """
     free_s: dict[tuple[int, str], float] = {}
     pace_at_s = 0.0
     departures = []
@@ -91,7 +96,7 @@ def timetable(
         steps = list(zip(paths[index].links, paths[index].ends, strict=False))
         at_s = max([pace_at_s, *(free_s.get(step, 0.0) for step in steps)])
         free_s.update(dict.fromkeys(steps, at_s + held_s))
-        # Only the pace holds up the others: a path whose link is taken does not.
+        # Only the pace delays other paths; a path that waits for its link does not.
         pace_at_s += pace_s * count
         departures.append(Departure(at_s, index, number, count, packet_bytes))
     return sorted(departures, key=lambda departure: departure.at_s)
@@ -103,7 +108,7 @@ def travel(
     departures: Sequence[Departure],
     shapes: Mapping[int, LinkShape],
 ) -> Iterator[ProbeArrival]:
-    """Send what the timetable says, and yield what arrives until all has or can no longer be hoped for."""
+    """Send the probes of a timetable, and yield arrivals until all have come or the rest counts as lost."""
     due_s = longest_s(paths, departures, shapes)
     waiting = {(each.path, each.number + i) for each in departures for i in range(each.count)}
     silent = {each.path for each in departures}
@@ -115,7 +120,7 @@ def travel(
             paths[index].lossy(shapes) and (index not in silent or silence_is_chance(paths[index], shapes))
             for index in {index for index, _ in waiting}
         ):
-            return  # what is missing was lost as it may be
+            return  # the missing ones were lost, as the topology allows
         while ahead and ahead[-1].at_s <= now_s:
             each = ahead.pop()
             ends = paths[each.path].ends
@@ -123,7 +128,7 @@ def travel(
                 prober.send(ends[0], ends[-1], path=each.path, number=each.number + i, packet_bytes=each.packet_bytes)
         rest_s = ahead[-1].at_s - now_s if ahead else 0.02
         for arrival in prober.arrivals(max(0.0, min(rest_s, 0.02))):
-            # A straggler of what was sent before has a number of its own.
+            # Late arrivals of an earlier timetable have other numbers.
             if (arrival.path, arrival.number) in waiting:
                 waiting.remove((arrival.path, arrival.number))
                 silent.discard(arrival.path)
@@ -131,7 +136,7 @@ def travel(
 
 
 def longest_s(paths: Sequence[Path], departures: Sequence[Departure], shapes: Mapping[int, LinkShape]) -> float:
-    """How long the slowest of these may take as the links are."""
+    """The most seconds that any of these departures may take over the links as they are."""
     times_s = [
         paths[each.path].delay_s(shapes)
         + JITTER_DEVIATIONS * paths[each.path].jitter_s(shapes)
@@ -142,14 +147,22 @@ def longest_s(paths: Sequence[Path], departures: Sequence[Departure], shapes: Ma
 
 
 def silence_is_chance(path: Path, shapes: Mapping[int, LinkShape]) -> bool:
-    """Whether the probes of all rounds may well get lost as the topology asks."""
+    """True if the topology's loss makes the loss of the probes of all rounds likely enough to be chance."""
     return path.loss(shapes) ** ROUNDS > CHANCE_OF_SILENCE
 
 
 def measure(
     paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, progress: Progress = no_progress
 ) -> list[MeasuredPath]:
-    """Small probes over each path, then trains of full packets; `shapes` by the number of a link's direction."""
+    """Send small probes over each path, then trains of full packets.
+
+    Args:
+        shapes: shapes of the links in real time, by the number of a link's direction (`paths.direction`).
+        progress: called with a name of the step, the number of paths done and their total.
+
+    Returns:
+        A result for each path, in the same order.
+    """
     times_s = _times_s(paths, shapes, prober, progress)
     rates = _rates(paths, shapes, prober, progress)
     return [
@@ -175,7 +188,7 @@ def measure(
 def _times_s(
     paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, progress: Progress
 ) -> list[list[float]]:
-    """One-way times of ROUNDS small probes over each path, from its first attempt at which none is missing."""
+    """Seconds that ROUNDS small probes took over each path, from its first attempt without a missing probe."""
     times_s: list[list[float]] = [[] for _ in paths]
     missing = list(range(len(paths)))
     for attempt in range(ATTEMPTS):
@@ -199,18 +212,18 @@ def _times_s(
 
 
 def _enough(found: Sequence[float], path: Path, shapes: Mapping[int, LinkShape]) -> bool:
-    """Whether no more probes are missing than the topology wants lost."""
+    """True if no probe is missing, or the topology's loss explains the missing ones."""
     return len(found) == ROUNDS or (path.lossy(shapes) and (bool(found) or silence_is_chance(path, shapes)))
 
 
 def _held_s(path: Path, shapes: Mapping[int, LinkShape]) -> float:
-    """How long a small probe keeps the links of its path to itself."""
+    """Seconds for which a small probe has the links of its path to itself."""
     return max(APART_S, 3 * path.jitter_s(shapes), 2 * path.transmission_s(SMALLEST_PACKET_BYTES, shapes))
 
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """`count` packets for a path (its index) that leave at once; its slowest link spaces them out by `gap_s`."""
+    """`count` packets for a path (its index) that leave together; its slowest link spaces them out by `gap_s`."""
 
     path: int
     count: int
@@ -221,11 +234,10 @@ class Train:
 def _rates(
     paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, progress: Progress
 ) -> dict[int, float]:
-    """The rates found, in Mbit/s, by the path's index.
+    """The measured rates, in Mbit/s, by the path's index.
 
-    Decision: a train that is off, or was spoilt, is sent again, and the better one counts, because a moment without a
-    processor is as long as a train. What is off and cannot be repeated within REPEATED_FRAMES is not told at all:
-    rejected was telling it, which called machines broken that were busy for a moment.
+    A train whose rate is off, or that was spoilt, is sent again, and the better one counts. A rate that is off and
+    cannot be measured again within REPEATED_FRAMES is left out.
     """
     trains = chosen_trains(paths, shapes)
     first_number = ATTEMPTS * ROUNDS
@@ -236,7 +248,7 @@ def _rates(
         return abs(found[train.path] / stated[train.path] - 1) if train.path in found else float("inf")
 
     doubtful = [train for train in trains if error(train, first) > OFF and paths[train.path].jitter_s(shapes) == 0]
-    # First those that found something, the worst of all first: they would be told.
+    # Trains that gave a rate come first, the worst of all at the front.
     doubtful.sort(key=lambda train: (train.path not in first, -error(train, first)))
     again, frames = [], 0
     for train in doubtful:
@@ -254,7 +266,7 @@ def _rates(
 
 
 def chosen_trains(paths: Sequence[Path], shapes: Mapping[int, LinkShape]) -> list[Train]:
-    """A train for each path that can have one; in a large network for some of them, spread evenly."""
+    """A train for each path that can have one; in a large network for a part of them, spread evenly."""
     trains: list[Train] = []
     total = 0
     for train_s in TRAINS_S:
@@ -273,10 +285,10 @@ def chosen_trains(paths: Sequence[Path], shapes: Mapping[int, LinkShape]) -> lis
 
 
 def _train(index: int, path: Path, shapes: Mapping[int, LinkShape], train_s: float) -> Train | None:
-    """A train of about this length, None if none would be long enough to tell the rate or it would take too long."""
+    """A train of about this length; None if it would be too short to give a rate, or would take too long."""
     bit_s = min(bit_per_s(shapes[way]) for way in path.directions)
     fewest, most = TRAIN_PACKETS
-    # They must fit where they wait.
+    # All packets must fit into the queue and bucket of each link.
     room = min(
         bucket_bytes(shape) // FRAME_BYTES + queue_places(shape, segments_at_once(shape))
         for shape in (shapes[way] for way in path.directions)
@@ -293,7 +305,7 @@ def _run_trains(
     trains: Sequence[Train], paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, first_number: int,
     progress: Progress = no_progress,
 ) -> dict[int, float]:
-    """Send one train for each of these paths; the rates found by path."""
+    """Send these trains; return the measured rates, in Mbit/s, by the path's index."""
     came: dict[int, list[ProbeArrival]] = {train.path: [] for train in trains}
     packets, done = {train.path: train.count for train in trains}, 0
     wanted = [
@@ -302,7 +314,7 @@ def _run_trains(
             first_number,
             train.count,
             train.packet_bytes,
-            # Behind the slowest link a train is spread; before it, and in its bucket, it may be shorter.
+            # Long enough for a train that its slowest link has spread; before that link it may be shorter.
             paths[train.path].transmission_s(train.packet_bytes, shapes) * (train.count + 2),
         )
         for train in trains
@@ -314,7 +326,7 @@ def _run_trains(
             progress("rates measured", done, len(trains))
     found = {}
     for train in trains:
-        # Over several links it may be told no more where a missing packet left a gap, and where it did not.
+        # Over several links a missing packet may or may not have left a gap: no rate then.
         if len(came[train.path]) == train.count or len(paths[train.path].links) == 1:
             rate = arrival_rate_mbit_per_s(came[train.path], train)
             if rate is not None:
@@ -323,7 +335,7 @@ def _run_trains(
 
 
 def arrival_rate_mbit_per_s(came: Sequence[ProbeArrival], train: Train) -> float | None:
-    """The rate of a train (of a TCP transfer): the slope of all arrivals, not of the two ends.
+    """The rate of a train (that of a TCP transfer), in Mbit/s: a line through all arrivals, not only the two ends.
 
     Packets that were lost before their transmission leave no gap, so the order of arrival counts, not the number. None
     if too few arrived, or if one left so late that the link may have waited for it.

@@ -1,8 +1,6 @@
 """Small datagrams between nodes of a running network, stamped by the kernel when they arrive.
 
-Decision: the kernel's receive time (SO_TIMESTAMPNS) ends a probe's way, not the moment this process reads it, so that
-probes measure the links and not the scheduling of whoever probes; rejected: the reader's clock, which on a busy
-machine adds milliseconds that no other traffic sees.
+Decision 042: a probe ends at the kernel's receive time, SO_TIMESTAMPNS (docs/decisions/042-kernel-stamps-probes.md).
 """
 
 import contextlib
@@ -20,7 +18,7 @@ from testbed.network.commands import NetworkError
 
 SO_TIMESTAMPNS, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 35, 32, 33
 BUFFER_BYTES = 1 << 22
-TEXT = struct.Struct("=IIq")  # path, number, when it was sent (wall clock, as the kernel's stamps)
+TEXT = struct.Struct("=IIq")  # path, number, time of sending (wall clock, as the kernel's stamps)
 STAMP = struct.Struct("@ll")
 HEADER_BYTES = 28  # IP and UDP
 SMALLEST_PACKET_BYTES = HEADER_BYTES + TEXT.size
@@ -37,17 +35,25 @@ class ProbeArrival:
 
     @property
     def one_way_s(self) -> float:
-        """How long it took."""
+        """The time [s] from sending to arrival."""
         return (self.received_ns - self.sent_ns) * 1e-9
 
 
 def sockets_in(namespaces: Sequence[str], family: int, kind: int, protocol: int = 0) -> list[socket.socket]:
-    """One socket in each of these network namespaces, while this process stays where it is."""
+    """Open a socket in each of these network namespaces; this process stays in its own.
+
+    Args:
+        namespaces: paths as in /proc/PID/ns/net.
+        family, kind, protocol: as for `socket.socket`.
+
+    Raises:
+        NetworkError: a namespace cannot be entered, or a socket cannot be opened.
+    """
     made: list[socket.socket] = []
     errors: list[OSError] = []
 
     def make() -> None:
-        # A namespace belongs to a thread: this one joins each, makes its socket and ends.
+        # Threads have namespaces of their own: this one joins each, makes its socket and ends.
         try:
             for namespace in namespaces:
                 join_namespace(namespace)
@@ -66,13 +72,17 @@ def sockets_in(namespaces: Sequence[str], family: int, kind: int, protocol: int 
 
 
 class Prober:
-    """One socket in each node, through which probes leave and arrive; a context manager.
+    """Sockets, one in each node, through which probes leave and arrive; a context manager.
 
-    Probes ask for low delay: what waits for a link lets them go first, as it does the nodes' own control messages.
+    Probes ask for low delay: like the nodes' own control messages, they pass other frames that wait for a link.
     """
 
     def __init__(self, namespaces: Mapping[str, str], addresses: Mapping[str, str]) -> None:
-        """Both by the node's name; raises NetworkError if a node cannot be entered."""
+        """Open a socket in each node; namespaces (paths) and addresses are by the node's name.
+
+        Raises:
+            NetworkError: a node's namespace cannot be entered, or its socket not opened.
+        """
         opened = sockets_in([namespaces[node] for node in namespaces], socket.AF_INET, socket.SOCK_DGRAM)
         self._sockets = dict(zip(namespaces, opened, strict=True))
         self._selector = selectors.DefaultSelector()
@@ -83,7 +93,7 @@ class Prober:
                 each.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
                 each.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, LOW_DELAY)
                 for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
-                    with contextlib.suppress(OSError):  # not in a user namespace: the default buffers do for small runs
+                    with contextlib.suppress(OSError):  # in a user namespace: default buffers suffice for small runs
                         each.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
                 each.bind((addresses[node], 0))
                 self._at[node] = each.getsockname()
@@ -105,7 +115,11 @@ class Prober:
             each.close()
 
     def send(self, source: str, target: str, *, path: int, number: int, packet_bytes: int) -> bool:
-        """Send one probe; False if the node could not (its interface is down or its socket full). Never blocks."""
+        """Send a probe, an IP packet of this size; never blocks.
+
+        Returns:
+            False if the node could not send: its interface is down or its socket full.
+        """
         text = TEXT.pack(path, number, time.time_ns()).ljust(packet_bytes - HEADER_BYTES, b"\0")
         try:
             self._sockets[source].sendto(text, self._at[target])
@@ -114,7 +128,7 @@ class Prober:
         return True
 
     def arrivals(self, timeout_s: float) -> Iterator[ProbeArrival]:
-        """Probes that have arrived or arrive within the time; ends after the first lot."""
+        """Yield probes that have arrived, or the first that arrive within the time."""
         for key, _ in self._selector.select(timeout_s):
             opened = key.fileobj
             assert isinstance(opened, socket.socket)

@@ -1,16 +1,10 @@
 """Shortest paths through a scenario's links, and the static tables that make frames follow them.
 
-A path is the better the fewer nodes it passes through, and among equals the shorter; the length of a link is its delay
-plus the time a full frame takes to transmit. Everything here is pure.
+The best path passes through the fewest nodes; among equals the shortest is best. The length of a link is its delay plus
+the transmission time of a full frame. Everything here is pure.
 
-Decision: fewest nodes first, so that what two neighbours send each other takes their own link, as the topology says;
-rejected: shortest alone, which leads around a slow link through other people's servers.
-
-Decision: of two paths that are as good, one is the better, whoever asks: links that stand earlier in the file, and at
-last a number of the link's own, decide. So there is one best path between any two vertices, it is the same both ways,
-and each part of it is the best path between its ends. Nodes' routes, switches' tables and the simulation are made from
-trees of different roots, and agree for that reason alone: in a ring or a fat-tree most paths have an equal. Rejected:
-the path that a tree reaches first, which depends on its root.
+Decision 038: fewest nodes first, and exactly one best path between any two vertices, the same both ways
+(docs/decisions/038-one-best-path-over-the-fewest-nodes.md).
 """
 
 import hashlib
@@ -31,7 +25,7 @@ Neighbours = Mapping[str, Sequence[tuple[str, int]]]  # vertex -> (other end, in
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """To reach `destination`, a node hands frames to `next_hop` over `links` (several if switches lie between)."""
+    """To reach `destination`, a node sends frames to `next_hop` over `links` (several if switches lie between)."""
 
     destination: str
     next_hop: str
@@ -40,7 +34,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """On `switch`, frames for the node that link `enter` attaches to a switch leave through link `leave`."""
+    """On `switch`, frames leave by link `leave` if they are for the node that link `enter` attaches to a switch."""
 
     switch: str
     enter: int
@@ -48,7 +42,7 @@ class Forwarding:
 
 
 def length_s(*shapes: LinkShape) -> float:
-    """What a full frame needs for this link without waiting, in seconds; of two directions the mean."""
+    """The time [s] that a full frame needs for this link without waiting; for two directions their mean."""
     return sum(shape.delay_s + FRAME_BITS / (shape.rate_mbit_per_s * 1e6) for shape in shapes) / len(shapes)
 
 
@@ -69,9 +63,16 @@ def tree_towards(
     *,
     only_switches: bool = False,
 ) -> dict[str, tuple[str, int]]:
-    """The best way to `root` from every vertex that has one: vertex -> (next vertex, link).
+    """The best way to `root` from every vertex that has one.
 
-    With `only_switches`, the way passes through switches alone. `lengths_s` are those of all links, by their number.
+    Args:
+        around: adjacency lists (`neighbours`).
+        lengths_s: the length [s] of each link, by its index.
+        switches: vertices that do not count as nodes passed.
+        only_switches: allow ways through switches only.
+
+    Returns:
+        vertex -> (next vertex, index of the link there)
     """
     towards: dict[str, tuple[str, int]] = {}
     done: set[str] = set()
@@ -95,16 +96,16 @@ def tree_towards(
 
 @cache
 def _tie(link: int) -> int:
-    """What a link adds to the number that decides between paths of one length: no two sums are the same."""
+    """A link's part of the number that decides between paths of equal length: no two paths have the same sum."""
     digest = hashlib.blake2b(link.to_bytes(8), digest_size=_HASH_BITS // 8).digest()
     return (link + 1 << _HASH_BITS) + int.from_bytes(digest)
 
 
 class Ways:
-    """The ways between nodes and servers, as the network has them at its start: links that change do not change them.
+    """The ways between nodes and servers, fixed at the start of the network: later changes of links do not affect them.
 
-    Lengths are the same both ways, so one tree per server serves what it sends and what it is sent: there are many
-    more devices, and a tree is expensive.
+    Lengths are the same both ways, so one tree per server gives the ways to it and from it. Devices need no trees:
+    there are many of them, and a tree is expensive.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -115,7 +116,7 @@ class Ways:
         self._trees: dict[str, dict[str, tuple[str, int]]] = {}
 
     def hops(self, sender: str, receiver: str) -> list[tuple[str, int]]:
-        """(vertex, index of the link on which it sends) from sender to receiver, of whom one is a server.
+        """The hops from sender to receiver, at least one of them a server: (vertex, index of the link it sends on).
 
         Raises:
             InputError: no way leads there.
@@ -134,14 +135,14 @@ class Ways:
         return way[::-1] if backwards else way
 
     def links(self, sender: str, receiver: str) -> tuple[int, ...]:
-        """Indices of the links from sender to receiver, of whom one is a server; raises as `hops`."""
+        """Indices of the links from sender to receiver, at least one of them a server; raises as `hops`."""
         return tuple(link for _, link in self.hops(sender, receiver))
 
 
 def routes(
     nodes: Sequence[str], switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: Sequence[float]
 ) -> dict[str, list[Route]]:
-    """Each node's routes to every other node that it can reach."""
+    """Each node's routes to every other node that it can reach; `lengths_s` by the link's index."""
     around = neighbours(ends)
     table: dict[str, list[Route]] = {node: [] for node in nodes}
     for destination in nodes:
@@ -159,10 +160,10 @@ def routes(
 
 
 def forwarding(switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: Sequence[float]) -> list[Forwarding]:
-    """Static switch tables: for every link between a node and a switch, how each switch reaches that node's end.
+    """Static switch tables: for every link between a node and a switch, each switch's way to that node's end.
 
-    Decision: no learning, flooding or spanning tree, because switches may form rings and the first frame of a run must
-    not behave differently from the others; rejected: STP, which takes half a minute and ignores delays.
+    Decision 039: switches neither learn nor flood, and run no spanning tree
+    (docs/decisions/039-static-switch-tables.md).
     """
     around = neighbours(ends)
     table = []

@@ -1,9 +1,7 @@
-"""Changes to links that carry frames, told to the kernel itself: no process is started, and each is acknowledged.
+"""Changes of links that carry frames, sent to the kernel as netlink messages; the kernel acknowledges each.
 
-Decision: messages of our own over a netlink socket in each namespace, so that many links may follow recorded traces:
-30 us of CPU for both ends of a link. They also carry netem's seed, which older `tc` programs cannot name. Rejected: a
-shell with `ip` and `tc` for each change (12.5 ms of CPU, and up to 80 ms until it is done), a `tc -batch` kept waiting
-in each namespace (75 us, and a process for each node), and a library for the three messages that are needed.
+Decision 040: messages of our own over a netlink socket in each namespace
+(docs/decisions/040-netlink-messages-of-our-own.md).
 
 Sources: linux/rtnetlink.h, linux/pkt_sched.h, linux/if_link.h, linux/gen_stats.h.
 """
@@ -42,7 +40,7 @@ TCA_NETEM_LATENCY64, TCA_NETEM_JITTER64, TCA_NETEM_PRNG_SEED = 10, 11, 14
 TC_LINKLAYER_ETHERNET = 1
 TICK_NS = 64  # the kernel's unit of time for queueing disciplines
 ROOT, HANDLE = 0xFFFFFFFF, 0x10000  # "root" and "1:", as commands.py names them
-MOST = 0xFFFFFFFF  # in a field of 32 bits; rates above stand in a field of their own
+MOST = 0xFFFFFFFF  # of a field of 32 bits; higher rates have a field of their own
 NORMAL_TABLE_SIZE, NORMAL_SCALE = 4096, 8192
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -57,12 +55,12 @@ STATISTICS = struct.Struct("=QII")  # bytes, packets, drops
 
 
 def attribute(kind: int, data: bytes) -> bytes:
-    """One attribute, padded to four bytes."""
+    """A netlink attribute, padded to four bytes."""
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(data), kind) + data + b"\0" * (-len(data) % 4)
 
 
 def rate_options(shape: LinkShape) -> bytes:
-    """The options of htb's class, the same as commands.rate_limit states."""
+    """The options of htb's class, equal to those of commands.rate_limit."""
     byte_per_s = max(1, round(bit_per_s(shape) / 8))
     rate = RATE_SPEC.pack(0, TC_LINKLAYER_ETHERNET, 0, 0, 0, min(MOST, byte_per_s))
     bucket_ticks = min(MOST, round(bucket_bytes(shape) / byte_per_s * 1e9 / TICK_NS))
@@ -76,16 +74,16 @@ def _wide(byte_per_s: int) -> bytes:
 
 @functools.cache
 def normal_table() -> bytes:
-    """The normal distribution as netem wants it: quantiles in 1/8192 of a deviation."""
+    """The normal distribution in netem's form: quantiles in 1/8192 of a deviation."""
     normal = statistics.NormalDist()
     quantiles = (normal.inv_cdf((i + 0.5) / NORMAL_TABLE_SIZE) for i in range(NORMAL_TABLE_SIZE))
     return b"".join(struct.pack("=h", round(NORMAL_SCALE * quantile)) for quantile in quantiles)
 
 
 def netem_options(shape: LinkShape, seed: int) -> bytes:
-    """The options of netem, the same as commands.netem_delay states, and the seed of its random numbers.
+    """The options of netem, equal to those of commands.netem_delay, and the seed of its random numbers.
 
-    Kernels before 6.6 pass over the seed.
+    Kernels before 6.6 ignore the seed.
     """
     loss = min(MOST, round(shape.loss * MOST))
     byte_per_s = max(1, round(spacing_bit_per_s(shape) / 8))
@@ -101,10 +99,13 @@ def netem_options(shape: LinkShape, seed: int) -> bytes:
 
 
 class KernelLinks:
-    """The interfaces of one network namespace, to be changed in place: what waits or is on its way stays so."""
+    """Changes the interfaces of one network namespace in place: frames that wait or are on their way stay so.
+
+    Every method raises NetworkError if the kernel refuses or does not answer.
+    """
 
     def __init__(self, namespace: str) -> None:
-        """`namespace` is a path as in /proc/PID/ns/net; raises NetworkError if it cannot be entered."""
+        """Open a socket in a namespace, a path as in /proc/PID/ns/net; NetworkError if it cannot be entered."""
         self._socket = sockets_in([namespace], socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)[0]
         self._sequence = 0
         self._index: dict[str, int] = {}
@@ -120,7 +121,7 @@ class KernelLinks:
         self._tell(f"the rate of {interface}", RTM_NEWTCLASS, message)
 
     def change_room(self, interface: str, places: int) -> None:
-        """Give both queues of the interface another room; what waits in them stays, even where it is more."""
+        """Give both queues of the interface `places` places, for frames or superframes; no waiting one is dropped."""
         for number in (CONTROL_CLASS, BULK_CLASS):
             # "20:" and "30:" are hexadecimal.
             message = TC_MESSAGE.pack(0, self._number(interface), number << 20, HANDLE | number, 0)
@@ -128,9 +129,9 @@ class KernelLinks:
             self._tell(f"the queue of {interface}", RTM_NEWQDISC, message)
 
     def drops(self, interface: str) -> int:
-        """How many frames the discipline at the interface's root has dropped so far, modulo 2**32."""
+        """Number of frames dropped so far by the discipline at the interface's root, modulo 2**32."""
         message = TC_MESSAGE.pack(0, self._number(interface), 0, ROOT, 0)
-        # Without asking for an echo, all would hear the answer but the one who asked.
+        # Without the echo flag, the kernel sends the answer to all listeners except this socket.
         answer = self._exchange(f"the counters of {interface}", RTM_GETQDISC, message, NLM_F_REQUEST | NLM_F_ECHO)
         at, end = HEADER.size + TC_MESSAGE.size, HEADER.unpack_from(answer)[0]
         while at < end:
@@ -138,16 +139,16 @@ class KernelLinks:
             if kind == TCA_STATS:
                 return int(STATISTICS.unpack_from(answer, at + ATTRIBUTE.size)[2])
             at += (size + 3) & ~3
-        raise NetworkError(f"the kernel does not tell the counters of {interface}")
+        raise NetworkError(f"the kernel does not report the counters of {interface}")
 
     def change_netem(self, interface: str, shape: LinkShape, seed: int) -> None:
-        """Give the interface's netem another delay, jitter, loss and rate."""
+        """Give the interface's netem the delay, jitter, loss and rate of a shape."""
         message = TC_MESSAGE.pack(0, self._number(interface), HANDLE, ROOT, 0)
         message += attribute(TCA_KIND, b"netem\0") + attribute(TCA_OPTIONS, netem_options(shape, seed))
         self._tell(f"the delay of {interface}", RTM_NEWQDISC, message)
 
     def change_segments(self, interface: str, segments: int) -> None:
-        """Let superframes hold so many segments; longer ones of older connections are cut when they leave."""
+        """Limit superframes to `segments` segments; longer ones of older connections are cut when they leave."""
         message = LINK_MESSAGE.pack(0, 0, self._number(interface), 0, 0)
         message += attribute(IFLA_GSO_MAX_SEGS, struct.pack("=I", segments))
         self._tell(f"the superframes of {interface}", RTM_NEWLINK, message)
@@ -176,7 +177,7 @@ class KernelLinks:
                 _, answered, _, sequence, _ = HEADER.unpack_from(answer)
                 if sequence == self._sequence:
                     break
-                # The answer to an earlier question, which came too late.
+                # A late answer to an earlier question.
                 self._socket.settimeout(max(1e-3, deadline_s - time.monotonic()))
         except OSError as error:
             raise NetworkError(f"the kernel cannot be asked about {what}: {error}") from error

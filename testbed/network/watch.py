@@ -1,10 +1,8 @@
-"""A watch over the delays of a running network: small probes, about one a second and path if those are few.
+"""A watch over the delays of a running network by small probes.
 
-Decision: where there are many paths they take turns, quicker until each has had the ten probes that a verdict on it
-takes, then slower. Each probe costs some 0.2 ms of CPU (sent, relayed, taken): one a second for each of the 700 paths
-of a network of 350 links took more than all else that such a network does at rest. That network has its ten of each
-path after 23 s, five of each after 12 s; one of 1,744 paths after 58 and 29 s. Later each is probed every 23 and 58 s.
-Rejected: the slow pace from the beginning, which left a run of 30 s without a verdict on any path.
+Few paths get about a probe a second each. Many paths take turns: quickly until each has had the ten probes that a
+verdict on it needs, then slowly. Decision 043: paths take turns, at first quickly
+(docs/decisions/043-watched-paths-take-turns.md).
 """
 
 import bisect
@@ -17,21 +15,21 @@ from testbed.network.paths import Path
 from testbed.network.probe import SMALLEST_PACKET_BYTES, Prober
 from testbed.scenario import LinkShape
 
-EVERY_S = 1.0  # a probe for a path, at the most
+EVERY_S = 1.0  # between two probes of a path, at least
 ENOUGH = 10  # probes of a path for a verdict on it
 MOST_EARLY_PER_S = 300.0  # over all paths, until each has enough
-MOST_PER_S = 30.0  # over all paths, from then on
-PATIENCE_S = 2.0  # beyond what the links ask: then a probe counts as lost
+MOST_PER_S = 30.0  # over all paths, afterwards
+PATIENCE_S = 2.0  # beyond the time of the links; then a probe counts as lost
 MOST_AT_ONCE = 200
 MOST_KEPT = 1024  # times of a path: a quarter of an hour
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedPath:
-    """What the watch saw on a path, in one direction: one-way time above what its links asked at that moment.
+    """The watch's findings on a path, in one direction: one-way time [s] in excess of the links' own at that moment.
 
-    The tenth of a hundred probes shows the links, as it met little else; the median also shows what the run's own
-    traffic costs. None before any probe came back. `lost` counts also what the topology wants lost.
+    The 10 % quantile shows the links: such probes hardly waited for other frames. The median also shows the cost of the
+    run's own traffic. Both are None before the first arrival. `lost` includes the topology's own losses.
     """
 
     path: tuple[str, ...]
@@ -42,9 +40,9 @@ class WatchedPath:
 
 
 class Times:
-    """Quantiles of ever more times from bounded memory: kept in order, and when there are too many, every other one.
+    """Quantiles of a growing number of times in bounded memory: the times in order, thinned out to every other one.
 
-    From then on only every second (fourth, and so on) new one is kept, so that all times weigh the same.
+    After each thinning only every second (fourth, and so on) new time is kept, so that all times weigh the same.
     """
 
     __slots__ = ("_kept", "_stride", "count")
@@ -55,7 +53,7 @@ class Times:
         self._stride = 1
 
     def add(self, time_s: float) -> None:
-        """One more."""
+        """Add a time [s]."""
         if self.count % self._stride == 0:
             bisect.insort(self._kept, time_s)
             if len(self._kept) >= MOST_KEPT:
@@ -64,12 +62,12 @@ class Times:
         self.count += 1
 
     def quantile(self, tenths: int) -> float | None:
-        """The time that so many tenths of them lie below; None without times."""
+        """The quantile at `tenths` tenths, in seconds; None without times."""
         return self._kept[len(self._kept) * tenths // 10] if self._kept else None
 
 
 class DelayWatch:
-    """Sends and takes probes whenever its `beat` is called; made by `EmulatedNetwork.watch`."""
+    """Sends and receives probes whenever its `beat` is called; made by `EmulatedNetwork.watch`."""
 
     def __init__(
         self,
@@ -78,18 +76,27 @@ class DelayWatch:
         prober: Prober,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`shapes` is read at every probe: it shows the links as they are then; `clock` gives real time [s]."""
+        """Watch these paths.
+
+        Args:
+            shapes: real-time shapes by the number of a direction; read at every probe, so that changes count.
+            prober: sends and receives the probes; closed with this watch.
+            clock: gives real time [s].
+        """
         self._paths, self._shapes, self._prober, self._clock = paths, shapes, prober, clock
-        self._sent = 0  # of all paths, which take turns
+        self._sent = 0  # probes over all paths, in turn
         self._beat_s = clock()
         self._owed = 1.0  # probes that are due, and a part of the next one
-        self._asked: dict[tuple[int, int], tuple[float, float]] = {}  # on their way: when sent, what the links ask
+        self._asked: dict[tuple[int, int], tuple[float, float]] = {}  # on their way: time sent, time of the links
         self._excess_s = [Times() for _ in paths]
         self._probes = [0] * len(paths)
         self._closed = False
 
     def beat(self) -> None:
-        """Send what is due and take what has arrived; never blocks. Meant to be called some ten times a second."""
+        """Receive the probes that have arrived, and send those that are due; never blocks.
+
+        Call it about ten times a second.
+        """
         if self._closed or not self._paths:
             return
         self._take()
@@ -98,7 +105,7 @@ class DelayWatch:
         self._beat_s = now_s
         due = int(self._owed)
         self._owed -= due
-        due = min(due, MOST_AT_ONCE, len(self._paths))  # a long pause is not made up for
+        due = min(due, MOST_AT_ONCE, len(self._paths))  # no catching up after a long pause
         for turn in range(self._sent, self._sent + due):
             number, index = divmod(turn, len(self._paths))
             path = self._paths[index]
@@ -111,7 +118,7 @@ class DelayWatch:
         self._sent += due
 
     def watched(self) -> list[WatchedPath]:
-        """What was seen so far; probes that may still arrive count neither as sent nor as lost."""
+        """The findings so far on each path; probes that may still arrive count neither as sent nor as lost."""
         if not self._closed:
             self._take()
         hoped = self._hoped()
@@ -130,7 +137,7 @@ class DelayWatch:
         return found
 
     def close(self) -> None:
-        """Take what has arrived and end; `watched` goes on telling what was seen. May be called twice."""
+        """Receive the probes that have arrived, and end; `watched` stays usable. May be called twice."""
         if not self._closed:
             self._take()
             self._probes = [sent - hoped for sent, hoped in zip(self._probes, self._hoped(), strict=True)]
@@ -145,7 +152,7 @@ class DelayWatch:
         return min(len(self._paths) / EVERY_S, MOST_EARLY_PER_S if early else MOST_PER_S)
 
     def _hoped(self) -> list[int]:
-        """How many probes of each path may still arrive."""
+        """For each path the number of probes that may still arrive."""
         now_s = self._clock()
         hoped = [0] * len(self._paths)
         for (index, _), (sent_s, ask_s) in self._asked.items():

@@ -1,30 +1,20 @@
 """The relay: delays the frames of every link in the middle namespace.
 
-It runs as a file there (`python -I -S .../relay/process.py`), so it imports nothing but the standard library, its
-two siblings and `node_agent.process.linux`, and nothing slow. Its standard input is a socket to the experiment: JSON
-messages, each answered under its own number, so that an answer which comes too late is not taken for the next; when
-that is closed, the relay ends.
+It runs as a file (`python -I -S .../relay/process.py`), so it imports only the standard library, its two siblings and
+`node_agent.process.linux`, and nothing slow. Its standard input is a socket to the experiment, which sends JSON
+messages. Each answer carries the number of its message, so that a late answer is not taken for the next. The relay ends
+when that socket closes.
 
-Frames arrive through one memory-mapped ring (PACKET_RX_RING) that hears every interface of the namespace: no system
-call per received frame, and the kernel's own arrival time on each, so that the relay may look late at what came in
-without delaying it. When it is due (`line.py`), a frame is sent out of the link's other interface; a superframe of
-several segments when the last of them would be. Checksums and segments the sender left to its card travel along in the
-virtio header (PACKET_VNET_HDR).
+Frames arrive through a memory-mapped ring (PACKET_RX_RING) for every interface of the namespace: no system call per
+received frame, and the kernel's own arrival time on each. So the relay may read an arrival late without delaying it.
+When it is due (`line.py`), a frame is sent out of the link's other interface; a superframe of several segments leaves
+when the last of them is due. The virtio header (PACKET_VNET_HDR) carries checksums and segmentation that the sender
+left to its card.
 
-Decision: one heap for all links rather than a queue per link and a search for the earliest: heapq is C and the heap is
-small. Rejected: a receive call per frame (a system call more for each).
-
-Decision: timers that would come in quick succession are put off a little and serve several frames, because on virtual
-machines a timer costs as much CPU (17 us) as relaying a frame. A frame for which alone the relay wakes leaves 40 us
-early at the most; one that is due within 100 us of any wake-up, for an arrival or another frame, leaves then. Frames
-leave late, on an idle machine, by what a timer is off (20 us), and by 100 us at the most where they follow on another
-within CLOSE_NS. At 12,500 frames/s these are 3,200 timers a second instead of 6,400, and with sendmmsg 18 us of CPU a
-frame instead of 27. Rejected: to send early only what another frame takes along: 3,850 timers instead of 3,470 in the
-same minute, 17.2 us a frame instead of 16.2, and lateness no smaller.
-
-Decision: a packet ring rather than NFQUEUE, as tests/bench/interception.py measures: 112 us of CPU a packet against
-148 at 500 packets a second and 30 against 40 at 3,333, though the rival neither limits a rate nor counts; the delay is
-as exact (p50 0.20 and 0.25 ms, read by a process), iptables is not needed, and switches carry frames of any kind.
+Decision 044: close timers are merged, and each wake-up also sends frames that are due soon
+(docs/decisions/044-merged-timers-in-the-relay.md).
+Decision 045: frames are taken by a packet ring (docs/decisions/045-packet-ring-instead-of-nfqueue.md).
+Decision 046: one heap holds the frames of all links (docs/decisions/046-one-heap-one-socket-sendmmsg.md).
 """
 
 import contextlib
@@ -40,8 +30,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-if not __package__:  # run as a file: its own package is found beside it, whatever the environment says
-    # Last: as root it must not take a module of the standard library from wherever this package lies.
+if not __package__:  # run as a file: find its own package by this file's path, whatever the environment says
+    # Last on the path: as root, it must not import a module of the package's folder instead of the standard library's.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from node_agent.process.linux import end_with, exact_timers
@@ -59,29 +49,29 @@ from testbed.relay.frames import (
 )
 from testbed.relay.line import Line, Shape
 
-# Arrivals may lie unread for as long as no frame could become due, and never longer than this.
+# Arrivals may stay unread as long as none of them can be due, but never longer than this.
 LONGEST_REST_NS = 5_000_000
-# Below this a rest is not worth a timer: wake for every arrival instead.
+# A shorter rest is not worth a timer: wake for every arrival instead.
 SHORTEST_REST_NS = 200_000
-EARLY_NS = 100_000  # whenever the relay is awake, it sends what is due within this time: a timer costs more
-WAKE_NS = 40_000  # a timer is asked to fire that much before the frame is due
-CLOSE_NS = 300_000  # since the last timer: then the next one fires so much after the frame is due
-GATHER_NS = 80_000
+EARLY_NS = 100_000  # when awake, the relay also sends frames due within this time: a timer for them costs more
+WAKE_NS = 40_000  # a timer fires this much before its frame is due ...
+CLOSE_NS = 300_000  # ... unless the frame is due less than this after the last wake-up:
+GATHER_NS = 80_000  # then the timer fires this much after the frame is due
 CONTROL_EVERY_NS = 5_000_000
-NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)  # why a frame cannot be sent yet
+NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)  # errors of a socket that has no room at present
 TRY_AGAIN_NS = 500_000
 LINES_A_PAGE = 32
-STALL_NS = 20_000_000  # a frame so late says that this process did not run
+STALL_NS = 20_000_000  # a frame this late shows that the relay did not run
 MOST_STALLS = 64
 
-Waiting = tuple[int, int, Line, bytes]  # when it is due, its number, its line, the frame
+Waiting = tuple[int, int, Line, bytes]  # due time, sequence number, line, frame
 
 
 class Relay:
     """Moves frames from the ring, through their lines, to the interfaces at the other ends."""
 
     def __init__(self, control: socket.socket, ring: Ring, out: socket.socket, departures: Departures) -> None:
-        """`departures` sends through `out`, the socket of all lines."""
+        """Relay frames from `ring`; `departures` sends through `out`, the socket shared by all lines."""
         self.control, self.ring, self.out, self.departures = control, ring, out, departures
         self.lines: dict[str, Line] = {}  # by the interface frames come in at
         self.by_index: dict[int, Line] = {}
@@ -90,19 +80,19 @@ class Relay:
         self.last_empty_ns = time.monotonic_ns()
         self.rest_ns = LONGEST_REST_NS
         self.truncated = 0
-        self.stalls: list[tuple[int, int]] = []  # the longest times in which this process did not run, from and to
+        self.stalls: list[tuple[int, int]] = []  # the longest spans in which this process did not run: begin, end
         self.realtime = False
         self.running = True
 
     # Frames
 
     def run(self) -> None:
-        """Until the experiment says so or its socket closes."""
+        """Relay frames and answer messages until the control socket closes."""
         heap, words, clock = self.heap, self.ring.words, time.monotonic_ns
         either = [self.control, self.ring.socket]
         look_ns = woken_ns = clock()
         looked_at = self.sequence
-        dense = False  # arrivals are closer together than rests need be
+        dense = False  # True if arrivals are closer together than `rest_ns`
         while self.running:
             if words[self.ring.at_word] & STATUS_USER:
                 self.admit_arrivals()
@@ -119,8 +109,8 @@ class Relay:
                 self.send_due(now_ns)
             else:
                 wake_ns = due_ns + (GATHER_NS if due_ns - woken_ns < CLOSE_NS else -WAKE_NS)
-                if dense and self.rest_ns >= SHORTEST_REST_NS:  # which a change may have made shorter since
-                    # Not a mere sleep if it is long: a change of a link must not wait for its end.
+                if dense and self.rest_ns >= SHORTEST_REST_NS:  # a change may have shortened the rest since
+                    # A long rest also watches the control socket: a change of a link must not wait for its end.
                     rest_ns = min(wake_ns - now_ns, self.rest_ns - WAKE_NS)
                     if rest_ns < CONTROL_EVERY_NS // 4:
                         time.sleep(rest_ns * 1e-9)
@@ -136,7 +126,7 @@ class Relay:
                 self.wait([self.control], 0)
 
     def note_stall(self, from_ns: int, until_ns: int) -> None:
-        """A frame was due at `from_ns`, and is sent only now: this process did not run, or could not keep up."""
+        """Note that a frame due at `from_ns` is sent only at `until_ns`: the relay did not run, or fell behind."""
         if self.stalls and from_ns <= self.stalls[-1][1]:
             self.stalls[-1] = min(from_ns, self.stalls[-1][0]), until_ns
             return
@@ -145,7 +135,7 @@ class Relay:
             self.stalls.remove(min(self.stalls, key=lambda stall: stall[1] - stall[0]))
 
     def admit_arrivals(self) -> None:
-        """Take every frame out of the ring."""
+        """Take every frame out of the ring, and give it its due time."""
         ring = self.ring
         words, memory, at_word = ring.words, ring.memory, ring.at_word
         unpack, by_index = SLOT_HEADER.unpack_from, self.by_index
@@ -160,8 +150,8 @@ class Relay:
             if length != captured:
                 self.truncated += 1
             elif line is not None:
-                # The stamp is wall-clock time. Should somebody set the clock just now, the arrival still lies between
-                # the moment the ring was last seen empty and this one.
+                # The stamp is wall-clock time. Even if the clock has just been set, the arrival lies between now and
+                # the moment at which the ring was last seen empty.
                 arrival_ns = seconds * 1_000_000_000 + nanoseconds - clock_offset_ns
                 if not earliest_ns <= arrival_ns <= now_ns:
                     arrival_ns = now_ns if arrival_ns > now_ns else earliest_ns
@@ -179,7 +169,7 @@ class Relay:
         self.last_empty_ns = now_ns
 
     def send_due(self, now_ns: int) -> None:
-        """Send the frames whose time has come, oldest first; some of them if they are many."""
+        """Send the frames that are due, oldest first, at most Departures.MOST of them."""
         heap, pop = self.heap, heapq.heappop
         until_ns = now_ns + EARLY_NS
         due: list[Waiting] = []
@@ -199,7 +189,7 @@ class Relay:
             self.send_singly(due[sent:])
 
     def send_singly(self, frames: Sequence[Waiting]) -> None:
-        """Send frames of which the kernel would not take the first."""
+        """Send these frames singly, after the kernel refused the first of them."""
         for frame in frames:
             due_ns, _, line, data = frame
             if line.out is not None:
@@ -216,10 +206,10 @@ class Relay:
             line.sent(time.monotonic_ns() - due_ns)
 
     def another_socket(self) -> socket.socket:
-        """Another socket for a line for which that of all has no room; that one again where no more can be had.
+        """Another socket for a line after the shared one had no room; the shared one if no more can be opened.
 
-        It fills up in a user namespace, when frames wait in a queue behind a switch. That is the business of the links
-        that lead there; the frames of others must not wait for it.
+        The shared socket fills up in a user namespace, when frames wait in a queue behind a switch. Only the links that
+        lead there may wait for it; other links must not.
         """
         try:
             return sending_socket()
@@ -227,11 +217,11 @@ class Relay:
             return self.out
 
     def send_alone(self, frame: Waiting) -> None:
-        """Send a line's frame (none: when it is time to try again) after those that the kernel would not take yet."""
+        """Send a line's frame after those that the kernel refused so far; an empty frame only tries those again."""
         due_ns, _, line, data = frame
         blocked = line.blocked
         if data:
-            trying = bool(blocked)  # again already
+            trying = bool(blocked)  # another attempt is already due
             blocked.append((due_ns, data))
             if trying:
                 return
@@ -250,14 +240,14 @@ class Relay:
             line.sent(time.monotonic_ns() - due_ns)
 
     def wait(self, watched: list[socket.socket], timeout_s: float | None) -> None:
-        """Sleep until one of the sockets has something; answer if it is the control socket."""
+        """Sleep until one of the sockets is readable; answer if it is the control socket."""
         if self.control in select.select(watched, [], [], timeout_s)[0]:
             self.answer()
 
     # Control
 
     def answer(self) -> None:
-        """Take one message and answer it; the end of the connection ends the relay."""
+        """Receive a message and answer it; the end of the connection ends the relay."""
         message = self.control.recv(1 << 16)
         if not message:
             self.running = False
@@ -272,7 +262,7 @@ class Relay:
         self.control.send(json.dumps({**reply, "number": number}).encode())
 
     def obey(self, message: Mapping[str, object]) -> dict[str, object]:
-        """Carry out one message: add, change, statistics, lines or forget."""
+        """Carry out a message (add, change, statistics, lines or forget), and return the answer."""
         verb = message["verb"]
         if verb == "add":
             for each in _list(message["lines"]):
@@ -294,7 +284,7 @@ class Relay:
         raise ValueError(f"unknown verb {verb}")
 
     def add(self, told: Mapping[str, object]) -> None:
-        """One direction of a link: the interfaces its frames come `in` at and go `out` by, its seed and its shape."""
+        """Add a line: the interfaces where its frames come `in` and go `out`, its seed and its shape."""
         into, out = str(told["in"]), str(told["out"])
         line = Line(out, _int(told["seed"]))
         line.destination = self.departures.destination(out)
@@ -304,16 +294,16 @@ class Relay:
         self.rest_ns = min(self.rest_ns, line.least_rest_ns())
 
     def change(self, line: Line, shape: Mapping[str, object]) -> None:
-        """Give a line another shape, and let rests be as long as all lines allow."""
+        """Give a line another shape, and set the rest to the longest that all lines allow."""
         before_ns = line.least_rest_ns()
         line.change(**_shape(shape))
         if line.least_rest_ns() <= self.rest_ns:
             self.rest_ns = line.least_rest_ns()
-        elif before_ns <= self.rest_ns:  # it may have been the one that allowed no more
+        elif before_ns <= self.rest_ns:  # this line may have been the one with the shortest rest
             self.rest_ns = min([LONGEST_REST_NS, *(each.least_rest_ns() for each in self.lines.values())])
 
     def statistics(self) -> dict[str, object]:
-        """What happened so far."""
+        """The sums of all lines' counters, and those of the relay itself."""
         lines = self.lines.values()
         return {
             "frames": sum(line.frames for line in lines),
@@ -352,7 +342,7 @@ def _list(value: object) -> list[Mapping[str, object]]:
 
 
 def become_punctual() -> bool:
-    """Real-time priority and exact timers where allowed; True if the priority was granted."""
+    """Take real-time priority and exact timers where allowed; True if the priority was granted."""
     exact_timers()
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
@@ -368,14 +358,14 @@ def main() -> None:
     control = socket.socket(fileno=0)
     end_with(os.getppid())
     realtime = become_punctual()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run still drains; its end closes the control socket
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run still drains; it closes the control socket later
     out = sending_socket()
     relay = Relay(control, Ring(), out, Departures(out))
     relay.realtime = realtime
     gc.collect()
     gc.freeze()
-    gc.disable()  # nothing here makes cycles, and a collection would come at the wrong moment
-    control.send(b'{"number": 0}')  # as the answer to a question that nobody asked
+    gc.disable()  # nothing here makes cycles, and a collection would delay frames
+    control.send(b'{"number": 0}')  # reports the start, under a number that no question has
     relay.run()
 
 

@@ -1,25 +1,25 @@
 #!/bin/sh
-# First process under user-mode Linux. The kernel hands over the words after `--` on its command line:
-#   $1  the directory shared with the machine outside: `command` is there, `output` and `status` are left there
+# The first process under user-mode Linux. The kernel passes it the words after `--` on its command line:
+#   $1  the directory shared with the machine outside: holds `command`, receives `output` and `status`
 #   $2  version of control groups, v1 or v2
-#   $3  after how many seconds the command is ended
+#   $3  seconds after which the command is killed
 shared=$1 cgroup=$2 limit_s=$3
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 release=$(uname -r)
 modules=/usr/lib/uml/modules/$release
 
-# The machine's root file system is mounted read-only; what is written goes into memory, and ends with this kernel.
+# The machine's root file system is mounted read-only. Writes go into memory, and disappear with this kernel.
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mkdir -p /run/lib/modules /run/upper /run/work /run/root
 ln -s "$modules" "/run/lib/modules/$release"
 modprobe -d /run -a overlay veth bridge sch_netem sch_htb tun
 mount -t overlay overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work /run/root
-# A real new root, not chroot: who joins a mount namespace, as mnexec does, lands in the root of its mounts.
+# A real new root, not chroot: a process that joins a mount namespace, as mnexec does, gets the root of its mounts.
 cd /run/root || exit
 mount --make-rprivate /
 pivot_root . mnt
-umount -l /mnt # the layer keeps what it needs of it
+umount -l /mnt # the overlay keeps its own hold on it
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -29,7 +29,7 @@ mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
 ln -sfn /proc/self/fd /dev/fd
-ln -sfn "$modules" "/lib/modules/$release" # for what the kernel loads by itself
+ln -sfn "$modules" "/lib/modules/$release" # for modules that the kernel loads by itself
 mount -t hostfs none "$shared" -o "$shared"
 
 mkdir -p /sys/fs/cgroup
@@ -48,5 +48,5 @@ ip link set lo up
 timeout -k 5 "$limit_s" sh "$shared/command" >"$shared/output" 2>&1 </dev/null
 echo $? >"$shared/status"
 sync
-echo o >/proc/sysrq-trigger # power off, without asking an init system that may not be installed
+echo o >/proc/sysrq-trigger # power off without an init system, which may not be installed
 sleep 100

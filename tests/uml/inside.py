@@ -1,4 +1,4 @@
-"""Tests for the second kernel only: test_second_kernel.py runs this file there; pytest does not find it by itself."""
+"""Tests for the second kernel only: test_second_kernel.py runs this file there; pytest does not collect it."""
 
 import json
 import os

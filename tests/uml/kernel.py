@@ -1,9 +1,9 @@
 """Run commands in a second kernel: user-mode Linux, which has netem and both versions of control groups.
 
 Debian's package user-mode-linux is a kernel (6.1) that is an ordinary program. Booted here, it sees this machine's
-files, read-only below a layer in memory, so that nothing done inside remains; only one directory is shared. It is up
-after about three seconds. It has one processor and ticks at 100 Hz, and a program takes several times as long to start
-as outside: what is tested there should not be speed.
+files, read-only below a layer in memory, so that no change made inside remains; only one directory is shared. It boots
+in a few seconds. It has one processor, ticks at 100 Hz, and starts programs several times as slowly as this machine: do
+not test speed there.
 """
 
 import os
@@ -34,14 +34,14 @@ SHOWN_LINES = 30
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a command did inside; `returncode` is None if the kernel ended before the command did (see `console`)."""
+    """The result of a command inside; `returncode` is None if the kernel ended before the command (see `console`)."""
 
     returncode: int | None
     output: str  # stdout and stderr
     console: str  # the kernel's own messages
 
     def __str__(self) -> str:
-        """The ends of both, for a message of failure."""
+        """The ends of output and console, for a message of failure."""
         lines = [f"exit status {self.returncode} under user-mode Linux"]
         for title, text in (("output", self.output), ("console", self.console)):
             lines += [f"--- end of the {title}", *text.splitlines()[-SHOWN_LINES:]]
@@ -49,24 +49,23 @@ class Completed:
 
 
 def lacking() -> str:
-    """What prevents a boot on this machine; empty if nothing does."""
+    """The reason why the kernel cannot be booted on this machine; empty if it can."""
     needed = {"linux.uml": "user-mode-linux", "modprobe": "kmod", "cc": "gcc libc6-dev", "unshare": "util-linux"}
     packages = [package for program, package in needed.items() if shutil.which(program) is None]
     if packages:
         return f"user-mode Linux cannot be booted here: apt-get install {' '.join(packages)}"
     if not any(MODULES.glob("*/kernel")):
         return f"user-mode Linux has no modules in {MODULES}"
-    return "" if os.geteuid() == 0 else "only root can do in user-mode Linux what root does there"
+    return "" if os.geteuid() == 0 else "user-mode Linux must be booted by root, else commands inside are not root"
 
 
 class Kernel:
-    """A kernel that boots, runs one command in the project's directory, and halts, while the caller goes on.
+    """A kernel that boots, runs one command in the project's directory, and halts, while the caller continues.
 
-    `shared` is a directory of this machine, there under its own name, and the only one that keeps what is written
-    inside; it must exist and be the caller's to fill. After `timeout_s` the command is ended (exit status 124). The
-    environment inside is a bare one plus `environment`. `punctual` gives the kernel real-time priority here, where that
-    is allowed, for what measures time inside. Leaving the context ends the kernel and all that runs in it.
-    The thread that enters must live as long: the end of that thread, too, ends the kernel.
+    `shared` is an existing directory of this machine, visible inside under the same name; writes inside remain only
+    there. After `timeout_s` the command is killed (exit status 124). The environment inside is a bare one plus
+    `environment`. `punctual` gives the kernel real-time priority here, if that is allowed, for commands that measure
+    time. Leaving the context ends the kernel and everything in it; so does the end of the thread that entered it.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Kernel:
         environment: Mapping[str, str] | None = None,
         punctual: bool = False,
     ) -> None:
-        """Nothing happens before the context is entered."""
+        """Prepare only; entering the context boots the kernel."""
         self.shared = shared.resolve()
         self._command = command
         self._timeout_s = timeout_s
@@ -89,7 +88,7 @@ class Kernel:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Boot."""
+        """Boot the kernel, which runs the command."""
         lines = [f"export {name}={shlex.quote(value)}" for name, value in self._environment.items()]
         lines += [f"cd {shlex.quote(str(ROOT))} || exit", f"exec {shlex.join(self._command)}", ""]
         (self.shared / "command").write_text("\n".join(lines))
@@ -108,13 +107,13 @@ class Kernel:
         self._end()
 
     def wait(self) -> Completed:
-        """Wait until the kernel has halted, and say what the command did; may be called again."""
+        """Wait until the kernel has halted, and return the command's result; may be called again."""
         assert self._process is not None, "enter the context first"
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(self._timeout_s + BOOT_AND_HALT_S)
         self._end()
         status, output = self.shared / "status", self.shared / "output"
-        said = status.read_text() if status.exists() else ""  # empty if the kernel ended between making and writing it
+        said = status.read_text() if status.exists() else ""  # empty if the kernel ended before writing it
         return Completed(
             int(said) if said.strip() else None,
             output.read_text(errors="replace") if output.exists() else "",
@@ -128,8 +127,8 @@ class Kernel:
 
     def _boot(self) -> list[str]:
         return [
-            # If the caller is killed, so is unshare, and with it the first process of a namespace of processes, the
-            # kernel, and with that all others there: helpers of the kernel would outlive it.
+            # If the caller is killed, so is unshare, and with it the kernel. The kernel is the first process of a
+            # process namespace, so that its helper processes end with it; they would outlive it otherwise.
             *_prefix(self._punctual), "setpriv", "--pdeathsig", "KILL",
             "unshare", "--pid", "--fork", "--kill-child", "linux.uml",
             f"mem={MEMORY_BYTES >> 20}M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
@@ -138,28 +137,31 @@ class Kernel:
         ]  # fmt: skip
 
     def _end(self) -> None:
-        """End what still runs: see _boot."""
+        """Kill the kernel and its helpers: see _boot."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
 
 def _prefix(punctual: bool) -> list[str]:
-    """Decision: among other programs, with ordinary priority, netem's 99th percentile there was 5 to 15 ms, not 1."""
+    """The words that start a program at real-time priority, none if that is not wanted or not allowed.
+
+    With ordinary priority, netem inside is several times as late while other programs run on this machine.
+    """
     prefix = ["chrt", "--fifo", "1"]
     allowed = punctual and subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
     return prefix if allowed else []
 
 
 def _shim(directory: Path) -> Path:
-    """The compiled xsave_shim.c: see there."""
+    """The path of the compiled xsave_shim.c (see there)."""
     shim = directory / "xsave_shim.so"
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", shim, HERE / "xsave_shim.c"], check=True)
     return shim
 
 
 def _place_for_memory() -> Path:
-    """Where the file goes that is the kernel's memory (deleted as soon as it is open): on a tmpfs if one is there."""
+    """The folder for the file with the kernel's memory (deleted once it is open): a tmpfs with enough room, if any."""
     shm = Path("/dev/shm")
     if shm.is_dir():
         found = os.statvfs(shm)

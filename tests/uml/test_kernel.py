@@ -1,4 +1,4 @@
-"""What is made of a second kernel's end; nothing is booted."""
+"""Results of a second kernel that ended early; nothing is booted."""
 
 import subprocess
 

@@ -1,6 +1,6 @@
-"""What this machine's kernel may not have, in one that has it: netem, and control groups of either version.
+"""Tests of netem and of both versions of control groups, in a second kernel: this machine's may lack them.
 
-Existing tests run again inside, and two more that only belong there (inside.py); each is a subtest here.
+Existing tests run again inside, and the tests of inside.py, which belong only there. Each is a subtest here.
 """
 
 import os
@@ -37,9 +37,9 @@ def pytest_inside(shared: Path, *words: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def links(_bootable, tmp_path_factory):
-    """A kernel that tests netem while another does the rest: each is busy with one processor."""
+    """A kernel that tests netem while another does the rest: each keeps one processor busy."""
     shared = tmp_path_factory.mktemp("links")
-    # Not the meshes: each of their pairs is asked in turn, which takes this kernel longer than all else together.
+    # Without the meshes: they ping each pair in turn, which takes this kernel longer than all other tests together.
     meshes = "--ignore=tests/testbed/network/test_meshes.py"
     command = pytest_inside(shared, "tests/testbed/network", "-k", "netem", meshes)
     netem = {"DTOEE_REQUIRE_NETEM": "1"}
@@ -48,7 +48,7 @@ def links(_bootable, tmp_path_factory):
 
 
 def report(subtests: pytest.Subtests, completed: Completed, shared: Path, *, least: int) -> None:
-    """Tell each result from inside; at least so many must be there, and a skipped one counts as failed."""
+    """Report each result from inside as a subtest; require `least` of them, and count a skipped one as failed."""
     assert completed.returncode in {0, 1}, str(completed)  # pytest's own: all passed, some failed
     cases = list(ET.parse(shared / REPORT).iter("testcase"))
     for case in cases:
@@ -116,6 +116,6 @@ def test_the_kernel_ends_with_its_caller(tmp_path, number):
 
 
 def kernels_with(shared: Path) -> list[int]:
-    """The processes of a kernel with this shared directory; each bears the kernel's command line."""
+    """The processes of a kernel with this shared directory; each has the kernel's command line."""
     words = {process.pid: process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])}
     return [pid for pid, line in words.items() if "linux.uml" in line and str(shared) in line]

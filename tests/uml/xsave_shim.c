@@ -1,9 +1,9 @@
-/* Lets user-mode Linux start on processors whose XSAVE area is larger than it knows (seen with AMX: 11,008 bytes).
+/* Lets user-mode Linux start on processors whose XSAVE area is larger than it expects (seen with AMX: 11,008 bytes).
  *
- * To give a traced process its floating point registers back, user-mode Linux (6.1) passes a buffer of fixed size to
- * PTRACE_SETREGSET. The host refuses with EFAULT what is shorter than the whole XSAVE area, and user-mode Linux panics
- * at its first process. Loaded with LD_PRELOAD, this ptrace() completes such a buffer with what the process has in the
- * rest of the area. On other processors it changes nothing. */
+ * User-mode Linux (6.1) restores the floating point registers of a traced process with PTRACE_SETREGSET and a buffer of
+ * fixed size. The host refuses any buffer shorter than the whole XSAVE area with EFAULT, and user-mode Linux panics at
+ * its first process. Loaded with LD_PRELOAD, this ptrace() completes such a buffer with the rest of the process's
+ * present area. On other processors it changes nothing. */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-"""What every delay backend is and tells."""
+"""The interface of delay backends, and the statistics that they report."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -11,12 +11,12 @@ from testbed.scenario import LinkShape
 
 @dataclass(frozen=True, slots=True)
 class LinkStatistics:
-    """What one direction of one link did so far, in its middle; `ends` are the sending and the receiving end.
+    """Counters of one direction of one link, in its middle; `ends` are the sending and the receiving end.
 
-    `lost` frames were lost as the topology asks, `dropped` ones against its will; `late` ones were sent more than 1 ms
-    after they were due. Lateness is in real seconds, and that of a frame sent early (the relay does so by up to 100 us)
-    counts as none. It is counted in octaves from 4 us on, so that a quantile may be off by a factor of two, or by 4 us;
-    the worst is exact. Lateness is None with netem, which does not tell, and before the first frame.
+    `lost` frames were lost as the topology asks, `dropped` ones against its will. `late` frames were sent more than
+    1 ms after they were due. Lateness is in real seconds; a frame that the relay sends early, by up to 100 us, counts
+    as on time. Lateness is counted by powers of two from 4 us up, so that a quantile may be off by a factor of two, or
+    by 4 us; the worst is exact. Lateness is None with netem, which does not report it, and before the first frame.
     """
 
     ends: tuple[str, str]
@@ -32,11 +32,11 @@ class LinkStatistics:
 
 @dataclass(frozen=True, slots=True)
 class NetworkStatistics:
-    """What the middle of all links did so far; lateness: since `forget_lateness`.
+    """Counters of the middle of all links; lateness counts from the last `forget_lateness`.
 
-    `frames_late` were sent more than 1 ms after they were due, `worst_lateness_s` is the worst of them (both only
-    known, and only possible, with the user-space backend); `frames_lost` were lost as the topology asks,
-    `frames_dropped` against its will (a full queue in the middle); `relay_cpu_s` is the CPU time of the relay process.
+    `frames_late` were sent more than 1 ms after they were due; `worst_lateness_s` is the worst lateness. Only the
+    user-space backend knows and can cause lateness. `frames_lost` were lost as the topology asks, `frames_dropped`
+    against its will (a full queue in the middle). `relay_cpu_s` is the CPU time of the relay process.
     """
 
     backend: str
@@ -48,15 +48,15 @@ class NetworkStatistics:
     relay_cpu_s: float
     realtime_priority: bool
     links: tuple[LinkStatistics, ...] = ()
-    stalls_s: tuple[tuple[float, float], ...] = ()  # when the relay did not run though it had to [CLOCK_MONOTONIC]
+    stalls_s: tuple[tuple[float, float], ...] = ()  # begin and end of the relay's stalls [s, CLOCK_MONOTONIC]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Whether this machine has what a backend stands on, and what can be done about it.
+    """The result of trying a backend on this machine.
 
-    `trouble` is what is wrong, though it may still work; empty where all is well. Then the rest is empty, too: what the
-    trouble means for a run, and how to mend it, be it by a kernel module (in this package) or in another way.
+    `trouble` says what is wrong, even if the backend works; all texts are empty if nothing is. `means` is the
+    consequence for a run. The trouble is mended by the kernel module `module`, in `package`, or by `remedy`.
     """
 
     works: bool
@@ -70,40 +70,43 @@ class Trial:
 class DelayBackend(Protocol):
     """Delays the frames of every link in the middle namespace."""
 
-    name: ClassVar[str]  # as --backend and manifests have it
-    summary: ClassVar[str]  # what delays frames, in a few words
-    examined_as: ClassVar[str]  # what `doctor` calls the thing that it stands on
-    tells_lateness: ClassVar[bool]  # whether its statistics know of late frames
+    name: ClassVar[str]  # for --backend and manifests
+    summary: ClassVar[str]  # the thing that delays frames, in a few words
+    examined_as: ClassVar[str]  # `doctor`'s name for the thing that it needs
+    tells_lateness: ClassVar[bool]  # True if its statistics count late frames
 
     @staticmethod
     def discipline(interface: str, shape: LinkShape) -> str | None:
-        """The tc line that has the kernel delay, lose and space out what leaves an interface of the middle.
+        """The tc line that makes the kernel delay, lose and space out the frames that leave an interface of the middle.
 
-        The two interfaces of a link are then bridged. None if a process takes the frames from one to the other.
+        The two interfaces of a link are then bridged. None if a process moves frames from one to the other.
         """
 
     @staticmethod
     def trial() -> Trial:
-        """Really try what it stands on, in a throw-away namespace or socket."""
+        """Try the things that the backend needs, in a throw-away namespace or socket."""
 
     def start(self, middle: Namespaced, links: tuple[LinkLayout, ...], seed: int, ledger: Ledger) -> None:
-        """Begin; the middle's interfaces are up."""
+        """Begin to delay frames; the middle's interfaces are up. Raises NetworkError if that fails."""
 
     def change(self, link: LinkLayout, side: int, shape: LinkShape) -> None:
-        """Give what one end of a link sends (0: its first) a new shape; nothing in flight is dropped or overtaken."""
+        """Give the direction from one end of a link (0: its first) a new shape, in force on return.
+
+        Frames in flight are neither dropped nor overtaken. Raises NetworkError if the change is refused.
+        """
 
     @property
     def pid(self) -> int | None:
-        """The process that delays frames, if one does."""
+        """Id of the process that delays frames; None if the kernel does."""
 
     def check(self) -> None:
         """Raise NetworkError if frames are no longer delayed."""
 
     def statistics(self) -> NetworkStatistics:
-        """What happened so far."""
+        """The counters so far; NetworkError if they cannot be read."""
 
     def forget_lateness(self) -> None:
-        """Count late frames, and how late they are, anew."""
+        """Restart the counts of late frames and of lateness."""
 
     def stop(self) -> None:
-        """End; may be called twice, and before start."""
+        """Stop delaying frames; may be called twice, and before `start`."""

@@ -1,4 +1,4 @@
-"""The delay backends there are, and which one a run takes."""
+"""The registry of delay backends, and the choice of one for a run."""
 
 from collections.abc import Mapping
 
@@ -10,16 +10,16 @@ from testbed.network.delays.relay_delay import RelayDelay
 
 AUTO = "auto"
 _BACKENDS: tuple[type[DelayBackend], ...] = (NetemDelay, RelayDelay)
-# By name, in the order in which `auto` prefers them; the last one is taken where no other can be had.
+# By name, in the order in which `auto` prefers them; `auto` takes the last if no other works.
 BACKENDS: Mapping[str, type[DelayBackend]] = {backend.name: backend for backend in _BACKENDS}
 
 
 def choose_backend(wanted: str) -> DelayBackend:
-    """The backend of this name, or for `auto` the first one that this machine can have.
+    """The backend of this name, or for `auto` the first that works on this machine.
 
     Raises:
-        InputError: there is none of this name.
-        EnvironmentLacking: it is asked for and cannot be had.
+        InputError: there is no backend of this name.
+        EnvironmentLacking: the named backend does not work here.
     """
     *preferred, last = BACKENDS.values()
     if wanted == AUTO:

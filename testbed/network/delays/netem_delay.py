@@ -17,26 +17,26 @@ from testbed.scenario import LinkShape
 
 @dataclass(slots=True)
 class DropCount:
-    """What became of a netem's drops: while its shape loses frames they count as lost, else as dropped."""
+    """Divides a netem's drops: while its shape loses frames, drops count as lost, otherwise as dropped."""
 
     loses: bool
-    booked: int = 0  # the kernel's counter when that changed last
+    booked: int = 0  # the kernel's counter when `loses` changed last
     lost: int = 0
     dropped: int = 0
 
     def book(self, drops: int, *, loses: bool) -> None:
-        """The kernel counts so many drops by now; from here on the shape loses frames, or does not."""
+        """Divide the drops that the kernel counts by now; from here on the shape loses frames, or does not."""
         self.lost, self.dropped = self.so_far(drops)
         self.booked, self.loses = drops, loses
 
     def so_far(self, drops: int) -> tuple[int, int]:
-        """Frames lost and dropped, when the kernel counts so many drops."""
+        """Frames lost and frames dropped, when the kernel's counter stands at `drops`."""
         new = (drops - self.booked) % (1 << 32)
         return (self.lost + new, self.dropped) if self.loses else (self.lost, self.dropped + new)
 
 
 class NetemDelay:
-    """The kernel's own network emulator; the plan's batch has set it up."""
+    """Delays by the kernel's own network emulator, which the plan's batch has set up."""
 
     name: ClassVar[str] = "netem"
     summary: ClassVar[str] = "the kernel"
@@ -45,12 +45,12 @@ class NetemDelay:
 
     @staticmethod
     def discipline(interface: str, shape: LinkShape) -> str:
-        """All of it in one netem."""
+        """A single netem for everything."""
         return netem_delay(interface, shape)
 
     @staticmethod
     def trial() -> Trial:
-        """Add a netem with all that links need."""
+        """Add a netem with every option that links use, in a throw-away namespace."""
         trouble = kernel_takes("netem limit 10 delay 1ms 0.1ms distribution normal loss 1% rate 1mbit")
         if not trouble:
             return Trial(works=True)
@@ -66,8 +66,8 @@ class NetemDelay:
         self._drops: dict[str, DropCount] = {}  # by interface
 
     def start(self, middle: Namespaced, links: tuple[LinkLayout, ...], seed: int, ledger: Ledger) -> None:
-        """Check that each discipline is really there (`tc` has been known to only warn)."""
-        del ledger  # the kernel makes nothing that would need clearing away
+        """Check that each discipline is in place (some versions of `tc` only warn)."""
+        del ledger  # the disciplines end with their namespace
         self._middle, self._links, self._seed = middle, links, seed
         self._drops = {
             port.middle: DropCount(shape.loss > 0)
@@ -79,12 +79,12 @@ class NetemDelay:
         for link in links:
             for side, shape in enumerate(link.shapes):
                 if shape.loss > 0 or shape.jitter_s > 0:
-                    self.change(link, side, shape)  # seeds it, which not every `tc` can
+                    self.change(link, side, shape)  # sets the seed, which not every `tc` can
 
     def change(self, link: LinkLayout, side: int, shape: LinkShape) -> None:
-        """With random numbers of its own: the kernel begins a new series at every change."""
+        """Change netem in place, with a seed of its own: the kernel begins a new random series at every change."""
         assert self._kernel is not None
-        middle = link.ports[1 - side].middle  # what one end sends leaves the middle towards the other
+        middle = link.ports[1 - side].middle  # frames of one end leave the middle towards the other
         self._changes += 1
         self._kernel.change_netem(middle, shape, (self._seed << 32) + self._changes)
         if self._drops[middle].loses != (shape.loss > 0):
@@ -92,11 +92,11 @@ class NetemDelay:
 
     @property
     def pid(self) -> int | None:
-        """The kernel delays them."""
+        """None: the kernel delays frames."""
         return None
 
     def check(self) -> None:
-        """Every middle interface must carry netem."""
+        """Raise NetworkError unless every middle interface carries netem."""
         present = {entry["dev"] for entry in self._disciplines()}
         for link in self._links:
             for port in link.ports:
@@ -106,7 +106,7 @@ class NetemDelay:
     def statistics(self) -> NetworkStatistics:
         """Sums of the kernel's counters.
 
-        It does not tell wanted losses from drops when a queue is full: while a link loses frames, all count as lost.
+        The kernel counts losses and drops of a full queue together: while a link loses frames, all count as lost.
         """
         entries = self._disciplines()
         links = tuple(self._links_statistics(entries))
@@ -123,13 +123,13 @@ class NetemDelay:
         )
 
     def forget_lateness(self) -> None:
-        """The kernel counts none."""
+        """Do nothing: the kernel counts no lateness."""
 
     def _links_statistics(self, entries: list[dict[str, Any]]) -> Iterator[LinkStatistics]:
         found = {entry["dev"]: entry for entry in entries}
         for link in self._links:
             for side in (0, 1):
-                # What leaves the middle towards an end is what the other end sent.
+                # Frames that leave the middle towards an end came from the other end.
                 entry = found[link.ports[1 - side].middle]
                 lost, dropped = self._drops[entry["dev"]].so_far(int(entry["drops"]))
                 yield LinkStatistics(
@@ -145,7 +145,7 @@ class NetemDelay:
                 )
 
     def stop(self) -> None:
-        """The disciplines disappear with the namespace."""
+        """Close the socket; the disciplines disappear with the namespace."""
         if self._kernel is not None:
             self._kernel.close()
             self._kernel = None

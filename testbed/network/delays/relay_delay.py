@@ -25,11 +25,11 @@ RELAY_FILE = Path(relay.__path__[0]) / "process.py"
 LONGEST_ANSWER_BYTES = 1 << 16
 LINES_AT_ONCE = 64
 RELAY_LOG = "relay.log"
-LEAST_BUFFER_BYTES = 4 << 20  # of a socket that sends, for all that may wait behind a busy switch
+LEAST_BUFFER_BYTES = 4 << 20  # of a sending socket, for the frames that wait behind a busy switch
 
 
 class RelayDelay:
-    """The relay process (testbed/relay)."""
+    """Delays by the relay process (testbed/relay)."""
 
     name: ClassVar[str] = "userspace"
     summary: ClassVar[str] = "a relay process"
@@ -38,11 +38,11 @@ class RelayDelay:
 
     @staticmethod
     def discipline(interface: str, shape: LinkShape) -> None:
-        """The relay does all."""
+        """None: the relay does everything."""
 
     @staticmethod
     def trial() -> Trial:
-        """Open a packet ring and a socket to send from, and see how much the latter may hold."""
+        """Open a packet ring and a sending socket, and check the room of the latter."""
         try:
             ring, out = Ring(), sending_socket()
             buffer_bytes = int(Path("/proc/sys/net/core/wmem_max").read_text(encoding="ascii"))
@@ -65,15 +65,15 @@ class RelayDelay:
         self._control: socket.socket | None = None
         self._log: Path | None = None
         self._links: tuple[LinkLayout, ...] = ()
-        self._asked = 0  # the number of the last question; 0: that the relay is there
+        self._asked = 0  # the number of the last question; 0 is that of the relay's first message, that it has started
         self._lock = threading.Lock()
 
     def start(self, middle: Namespaced, links: tuple[LinkLayout, ...], seed: int, ledger: Ledger) -> None:
-        """Start the relay and tell it every line."""
+        """Start the relay and send it every line."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control, self._log, self._links = ours, ledger.directory / RELAY_LOG, links
         with theirs, self._log.open("w", encoding="utf-8") as log:
-            # -I -S: nothing of the user's environment, and a start in 20 ms.
+            # -I -S: nothing of the user's environment, and a quick start.
             self._process = middle.popen(
                 [interpreter(), "-I", "-S", str(RELAY_FILE)],
                 stdin=theirs,  # its number stays low however many files are open here
@@ -91,21 +91,21 @@ class RelayDelay:
             self._ask({"verb": "add", "lines": lines[first : first + LINES_AT_ONCE]})
 
     def change(self, link: LinkLayout, side: int, shape: LinkShape) -> None:
-        """In force when this returns."""
+        """Send the relay the new shape, and wait for its answer."""
         self._ask({"verb": "change", "in": link.ports[side].middle, **_line_shape(shape)})
 
     @property
     def pid(self) -> int | None:
-        """The relay's process."""
+        """Id of the relay's process; None before the start."""
         return None if self._process is None else self._process.pid
 
     def check(self) -> None:
-        """The relay must live."""
+        """Raise NetworkError unless the relay lives; the hint is the last line of its log."""
         if self._process is None or self._process.poll() is not None:
             raise NetworkError("the relay process has died: links no longer carry frames", hint=self._last_words())
 
     def statistics(self) -> NetworkStatistics:
-        """The relay's own counters."""
+        """The relay's own counters; NetworkError if it does not answer."""
         answer = self._ask({"verb": "statistics"})
         return NetworkStatistics(
             backend=self.name,
@@ -121,7 +121,7 @@ class RelayDelay:
         )
 
     def forget_lateness(self) -> None:
-        """From here on all quantiles and counts of lateness are about what is sent later."""
+        """Restart the relay's counts of lateness."""
         self._ask({"verb": "forget"})
 
     def _links_statistics(self) -> Iterator[LinkStatistics]:
@@ -147,7 +147,7 @@ class RelayDelay:
             )
 
     def stop(self) -> None:
-        """End the relay; it holds nothing that would need putting in order."""
+        """Kill the relay: it has nothing to save."""
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -169,7 +169,7 @@ class RelayDelay:
             return self._receive()
 
     def _receive(self) -> dict[str, Any]:
-        """The answer to the last question; answers to earlier ones, which came too late, are dropped."""
+        """The answer to the last question; late answers to earlier ones are dropped."""
         assert self._control is not None
         deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
         while True:
@@ -185,7 +185,7 @@ class RelayDelay:
                 parsed = json.loads(answer)
                 number = parsed["number"]
             except (ValueError, KeyError, TypeError) as error:
-                raise NetworkError(f"the relay gave an answer that is none: {answer[:80]!r}") from error
+                raise NetworkError(f"the relay sent an invalid answer: {answer[:80]!r}") from error
             if number == self._asked:
                 break
         if "error" in parsed:
@@ -211,9 +211,9 @@ def _line_shape(shape: LinkShape) -> dict[str, object]:
 
 
 def quantile_s(counts: Mapping[int, int], share: float, most_s: float) -> float | None:
-    """The lateness that this share of frames does not exceed, from counts by octave; None without frames.
+    """The quantile of lateness at `share` (0..1) in seconds, from counts by octave; None without frames.
 
-    Within an octave frames are taken as spread evenly; no more than `most_s`, the worst seen.
+    Frames are taken as spread evenly within an octave. The result is at most `most_s`, the worst lateness [s].
     """
     wanted, below = share * sum(counts.values()), 0
     for octave in sorted(counts):

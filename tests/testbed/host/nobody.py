@@ -1,4 +1,4 @@
-"""Commands as an ordinary user: `nobody`, who need not be able to read where Python is installed."""
+"""Commands as an ordinary user, `nobody`, even if that user cannot read the folder where Python is installed."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 NOBODY = pwd.getpwnam("nobody")
 LEDGERS = Path(os.environ[OTHER_ROOT], str(NOBODY.pw_uid))
 PROGRAM = [sys.executable, "-c", "from cli.main import main; main()"]
-# In a mount namespace of its own: over each closed directory ($1) a readable one, and what is needed of it ($2) in it.
+# In a mount namespace of its own: a readable directory over each closed one ($1), with the needed part ($2) in it.
 OPEN_UP = """
 set -e
 while [ "$1" != -- ]; do
@@ -33,7 +33,7 @@ exec setpriv --reuid=$NOBODY_UID --regid=$NOBODY_GID --clear-groups --inh-caps=-
 
 
 def closed_above(path: Path) -> Path | None:
-    """The first directory on the way to `path` that others may not pass, None if there is none."""
+    """The first directory on the way to `path` that other users may not pass, None if there is none."""
     for parent in reversed([path, *path.parents]):
         if not parent.stat().st_mode & 0o001:
             return parent
@@ -41,7 +41,7 @@ def closed_above(path: Path) -> Path | None:
 
 
 def obstacle() -> str:
-    """Why `nobody` cannot run the project here, empty if it can."""
+    """The reason why `nobody` cannot run the project here, empty if it can."""
     for path in {ROOT, Path(sys.prefix), Path(sys.base_prefix)}:
         closed = closed_above(path)
         if closed in {path, ROOT} or (closed is not None and closed in ROOT.parents):
@@ -57,7 +57,7 @@ def as_nobody(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What such a user has."""
+    """The environment of such a user."""
     return {
         "PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT),
         OTHER_ROOT: os.environ[OTHER_ROOT], "NOBODY_UID": str(NOBODY.pw_uid), "NOBODY_GID": str(NOBODY.pw_gid),
@@ -74,7 +74,7 @@ def start(directory: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 @contextmanager
 def home() -> Iterator[Path]:
-    """A directory that belongs to `nobody`, and that nobody else keeps it from."""
+    """A directory of the user `nobody`, in a place that `nobody` can reach."""
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name:
         os.chown(name, NOBODY.pw_uid, NOBODY.pw_gid)
         yield Path(name)

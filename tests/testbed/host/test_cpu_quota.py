@@ -103,14 +103,14 @@ def test_the_governor_finds_the_share_that_gives_the_capacity(cost):
         governor.observe(machine.sample(0.2e9))
     assert machine.share == pytest.approx(0.2 * cost, rel=0.01)
     assert governor.correction("near") == pytest.approx(cost, rel=0.01)
-    governor.set_capacity("near", 0.1e9, now_s=0.0)  # what was learnt holds on
+    governor.set_capacity("near", 0.1e9, now_s=0.0)  # the correction stays
     assert machine.share == pytest.approx(0.1 * cost, rel=0.01)
     governor.set_capacity("elsewhere", 1.0, now_s=0.0)
     governor.observe(sample_of("elsewhere", 100, 100.0))
 
 
 class RestlessMachine(Machine):
-    """Twice the share gives nearly three times the rate; a task's cost wanders off by a tenth a second, to and fro."""
+    """Twice the share gives nearly three times the rate; a task's cost drifts by about a tenth a second."""
 
     def __init__(self):
         super().__init__(0.6)
@@ -140,7 +140,7 @@ def test_a_second_with_two_capacities_tells_the_governor_nothing():
     for second in range(10):
         governor.observe(sample_of("near", 20, 1.0, time_s=second))
     governor.set_capacity("near", 0.05e9, now_s=9.9)
-    governor.observe(sample_of("near", 18, 1.0, time_s=10.0))  # nearly all of it at the capacity of before
+    governor.observe(sample_of("near", 18, 1.0, time_s=10.0))  # nearly all of it at the earlier capacity
     assert machine.share == pytest.approx(0.05)
     governor.observe(sample_of("near", 10, 1.0, time_s=11.0))
     assert machine.share < 0.05
@@ -169,7 +169,7 @@ def test_the_governor_keeps_to_what_a_kernel_can_give():
 
 
 def start_in(group, code):
-    """A Python process that has been in the group from its first instruction on."""
+    """A Python process that joins the group before its first instruction."""
     joining = "".join(f"echo 0 > {path}; " for path in group.procs_paths)
     return subprocess.Popen(
         ["sh", "-c", f'{joining} exec "$@"', "sh", sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
@@ -177,13 +177,13 @@ def start_in(group, code):
 
 
 def counter(group, name):
-    """One of the kernel's figures of a group: the periods in which it ran into its quota, or its CPU time."""
+    """A counter of the kernel for a group: the periods in which it used up its quota, or its CPU time."""
     words = group.procs_path.with_name("cpu.stat").read_text().split()
     return int(words[words.index(name) + 1])
 
 
 def burn(group, seconds):
-    """CPU seconds that a busy process in the group gets within so many seconds of real time, and those before."""
+    """CPU seconds that a busy process in the group gets within `seconds` of real time, and those of its start."""
     process = start_in(group, BURN.format(seconds))
     before_s, after_s = map(float, process.communicate()[0].split())
     return after_s - before_s, before_s
@@ -235,7 +235,7 @@ def test_a_memory_limit_ends_who_exceeds_it(ledger):
 @pytest.mark.root
 def test_a_killed_run_leaves_no_group(ledger, tmp_path):
     group = CpuCgroup.create("left", 0.5, ledger)
-    process = subprocess.Popen(["sleep", "100"])  # not in the ledger: it is found inside the group
+    process = subprocess.Popen(["sleep", "100"])  # not in the ledger: the sweep finds it inside the group
     group.add(process.pid)
     disown(ledger)
     kinds = [removed.kind for removed in sweep(tmp_path)]
@@ -251,5 +251,5 @@ def test_used_time_is_counted(ledger):
     usage = group.procs_path.with_name("cpuacct.usage")
     if hierarchies().version == "v2":
         assert counter(group, "usage_usec") * 1e-6 == pytest.approx(used_s, abs=0.1)
-    elif usage.exists():  # version 1 without cpuacct in the same hierarchy cannot tell
+    elif usage.exists():  # missing in version 1 without cpuacct in the same hierarchy
         assert int(usage.read_text()) * 1e-9 == pytest.approx(used_s, abs=0.1)

@@ -33,7 +33,7 @@ def test_a_control_group_slows_the_process_and_not_its_parent(tmp_path):
     def median_s(executor: QuotaExecutor) -> float:
         times_s = []
         for _ in range(9):
-            time.sleep(0.02)  # the quota of the last job is forgotten
+            time.sleep(0.02)  # until the last job no longer counts against the quota
             began_s = time.monotonic()
             executor.start(IMAGE, 0.0, 0.0)
             collect(executor)

@@ -14,13 +14,13 @@ pytestmark = pytest.mark.timing
 
 
 def tolerated_us() -> int:
-    """How long waking up may take at present, by all that is asked for on this machine."""
+    """The microseconds that waking up may take at present, by all requests on this machine."""
     with LATENCY_FILE.open("rb", buffering=0) as file:
         return struct.unpack("=i", file.read(4))[0]
 
 
 def holders() -> set[int]:
-    """The processes that ask for something."""
+    """The processes that hold a request."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
@@ -41,7 +41,7 @@ def test_processors_stay_awake_until_the_end():
     wish.end()
     wish.end()
     assert os.getpid() not in holders()
-    # Another run on this machine may have the same wish.
+    # Another run on this machine may hold the same request.
     assert any(tolerated_us() > 0 or holders() for _ in range(3))
 
 

@@ -1,4 +1,4 @@
-"""An interpreter that this user cannot start is told with the folder that is closed."""
+"""An error about an interpreter that this user cannot start names the closed folder."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def test_the_running_interpreter_can_be_started():
     assert closed_folder(Path(sys.executable)) is None
 
 
-# Loads all first: after that nothing can be imported from the closed folder, as for a user who cannot read it.
+# Imports everything first: later, as a user who cannot read the closed folder, it could import nothing from there.
 AS_NOBODY = """
 import os, sys
 import testbed.live.launcher, testbed.network.delays.relay_delay, testbed.doctor.software, testbed.doctor.kernel

@@ -56,7 +56,7 @@ def test_a_live_run_is_left_alone(tmp_path, sleeper):
 
 
 def folder(root, run_id):
-    """A run's own folder, which goes last."""
+    """The removal of a run's own folder, the last entry."""
     return Removed(run_id, "directory", str(root / run_id))
 
 
@@ -89,7 +89,7 @@ def test_a_line_cut_short_by_a_kill_hides_nothing_else(tmp_path, sleeper):
 
 
 def test_a_folder_without_a_ledger_is_swept_at_once(tmp_path):
-    """Its owner was killed before it named anything."""
+    """Its owner was killed before it wrote anything."""
     (tmp_path / "starting").mkdir()
     assert live_runs(tmp_path) == []
     assert sweep(tmp_path) == [folder(tmp_path, "starting")]
@@ -97,7 +97,7 @@ def test_a_folder_without_a_ledger_is_swept_at_once(tmp_path):
 
 
 def test_runs_start_unharmed_while_others_sweep(tmp_path):
-    """A run that starts at the very moment of a sweep either is seen to live, or makes its folder again."""
+    """A run that starts during a sweep either counts as alive, or makes its folder again."""
     code = (
         "import sys; from pathlib import Path; from testbed.host.ledger import sweep\n"
         "while True: sweep(Path(sys.argv[1]))"
@@ -119,7 +119,7 @@ def test_runs_start_unharmed_while_others_sweep(tmp_path):
 
 
 def test_process_ids_of_another_namespace_mean_nothing_here(tmp_path, sleeper):
-    """As an ordinary user's run writes them; while its owner holds the lock, it lives all the same."""
+    """An ordinary user's run writes such ids; it lives as long as its owner holds the lock."""
     ledger = Ledger("rootless", root=tmp_path)
     ledger.add_process(sleeper.pid)
     path = ledger.directory / LEDGER_NAME
@@ -169,7 +169,7 @@ def test_the_run_directory_of_another_run_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("trap", ["link", "writable", "file", "dangling"])
 def test_a_place_that_others_may_have_prepared_is_refused(tmp_path, trap):
-    """Else their ledger could name what is ours to remove."""
+    """Otherwise a ledger written by others could name our files for removal."""
     root = tmp_path / "ledgers"
     if trap == "link":
         (tmp_path / "elsewhere").mkdir()
@@ -204,7 +204,7 @@ def test_two_runs_cannot_share_a_name(tmp_path):
 
 
 def test_a_thing_is_on_disk_before_it_is_made(tmp_path):
-    """Kill the owner right after it announced a directory: the sweep knows it."""
+    """The sweep removes a directory whose owner was killed right after making it."""
     code = (
         "import sys, os, signal; from pathlib import Path; from testbed.host.ledger import Ledger\n"
         "ledger = Ledger('killed', root=Path(sys.argv[1]) / 'runs'); extra = Path(sys.argv[1]) / 'extra'\n"

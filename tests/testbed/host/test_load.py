@@ -1,4 +1,4 @@
-"""What /proc says of the machine, from files written by hand and from the real ones."""
+"""Load figures from files of /proc, written by hand and real."""
 
 import os
 import time
@@ -32,7 +32,7 @@ def test_pressure_is_a_share_of_the_time_that_has_passed(tmp_path):
     write(tmp_path, stat=[0] * 10, some=0)
     meter = HostMeter(tmp_path)
     time.sleep(0.01)
-    write(tmp_path, some=10**9)  # more than can be: counters are read one after the other
+    write(tmp_path, some=10**9)  # more than the span: the counters are read one after the other
     assert meter.so_far().pressure_some_share == 1.0
     assert meter.so_far().cpu_share is None  # no tick has passed
 

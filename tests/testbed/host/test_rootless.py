@@ -92,12 +92,12 @@ def test_live_and_simulated_side_by_side_without_root(folder):
 
 
 def terminal_interrupt(run: "subprocess.Popen[str]") -> None:
-    """Ctrl-C: the signal reaches the process that attends to the run, which hands it on once."""
+    """Ctrl-C: the signal reaches the process that attends to the run, which passes it on once."""
     os.killpg(run.pid, signal.SIGINT)
 
 
 def interrupt_twice(run: "subprocess.Popen[str]") -> None:
-    """The second one leaves at once, unless the run has ended by then."""
+    """The second Ctrl-C ends the run at once, unless it has already ended."""
     terminal_interrupt(run)
     time.sleep(0.01)
     terminal_interrupt(run)
@@ -108,7 +108,7 @@ def kill_command(run: "subprocess.Popen[str]") -> None:
 
 
 def kill_child(run: "subprocess.Popen[str]") -> None:
-    """The first process of the run's namespace."""
+    """Kill the first process of the run's namespace."""
     (first,) = psutil.Process(run.pid).children()
     first.kill()
 
@@ -159,7 +159,7 @@ def test_quotas_are_refused_without_root(folder):
 @pytest.mark.parametrize("verb", ["run", "doctor"])
 @pytest.mark.parametrize("user", ["nobody", "root"])
 def test_a_kernel_that_forbids_user_namespaces_is_named_with_its_switch(folder, user, verb):
-    """Really forbidden: in a user namespace around the command, whose own limit is set to none."""
+    """The kernel really forbids it: the command runs in a user namespace whose limit on namespaces is zero."""
     words = [verb, *(["small.yaml"] if verb == "run" else [])]
     command = nobody.as_nobody(*words) if user == "nobody" else [*WITHOUT_RIGHTS, *nobody.PROGRAM, *words]
     ready, go = os.pipe(), os.pipe()
@@ -232,7 +232,7 @@ def test_root_goes_on_as_it_is(monkeypatch):
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() == 0 and bool(rootless.refusal_for(USER)), reason="no user namespaces here")
 def test_root_without_rights_goes_on_in_a_user_namespace(tmp_path):
-    """As root of a container may be; without, Mininet would wait for a node's shell without end."""
+    """As root of a container often is; without a user namespace, Mininet would wait forever for a node's shell."""
     (tmp_path / "small.yaml").write_text(small.SMALL.replace("warm_up: 2 s", "warm_up: 0 s"))
     command = [*WITHOUT_RIGHTS, *nobody.PROGRAM, "run", "small.yaml", "--duration", "2", "--out", "run", "--json"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Fixtures for tests on the real kernel: both backends where they can be had, and proof that nothing stays behind."""
+"""Fixtures for tests on the real kernel: each backend that works here, and proof that nothing stays behind."""
 
 import os
 import uuid
@@ -24,7 +24,7 @@ def backend(request):
 
 @pytest.fixture
 def build(backend):
-    """A function that starts a network for a scenario; afterwards it is stopped and nothing may be left of it."""
+    """A function that starts a network for a scenario; the network is stopped afterwards, and must leave nothing."""
     children = {process.pid for process in psutil.Process().children(recursive=True)}
     interfaces = belongings.interfaces()
     started, used = [], set()

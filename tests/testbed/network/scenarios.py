@@ -15,7 +15,7 @@ def scenario(
     time_scale: float = 1.0,
     seed: int = 7,
 ) -> Scenario:
-    """A scenario whose nodes are devices, save the last, a server; two shapes are those of a link's two directions."""
+    """A scenario whose last node is a server, all others devices; two shapes are those of a link's two directions."""
     *devices, server = nodes
     return Scenario(
         name="test",

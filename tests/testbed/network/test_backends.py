@@ -1,4 +1,4 @@
-"""The registry of delay backends: what is in it can be asked for, is examined, and is taken in its order."""
+"""The registry of delay backends: its entries can be chosen by name, are examined, and are preferred in its order."""
 
 import re
 
@@ -16,7 +16,7 @@ from testbed.network.delays.relay_delay import RelayDelay
 
 
 class LuckyDelay(RelayDelay):
-    """A backend as a newcomer adds it."""
+    """A new backend that works."""
 
     name = "lucky"
     summary = "a friend"
@@ -24,7 +24,7 @@ class LuckyDelay(RelayDelay):
 
 
 class UnluckyDelay(NetemDelay):
-    """One that this machine cannot have."""
+    """A new backend that does not work on this machine."""
 
     name = "unlucky"
     examined_as = "more luck (link delays)"
@@ -36,7 +36,7 @@ class UnluckyDelay(NetemDelay):
 
 @pytest.fixture
 def more(monkeypatch):
-    """The registry with two more, in front."""
+    """The registry with two more backends in front."""
     every = {backend.name: backend for backend in (UnluckyDelay, LuckyDelay, *BACKENDS.values())}
     for module in (choice, kernel):
         monkeypatch.setattr(module, "BACKENDS", every)

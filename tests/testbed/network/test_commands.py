@@ -125,7 +125,7 @@ def test_a_batch_that_fails_is_called_by_its_name():
 
 @pytest.mark.root
 def test_progress_goes_on_while_the_first_batch_takes_long(tmp_path, monkeypatch):
-    """The first one ends only when the two others have been told of."""
+    """The first batch ends only after progress has reported the two others."""
     release = tmp_path / "release"
     os.mkfifo(release)
     program = tmp_path / "ip"

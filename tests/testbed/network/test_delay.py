@@ -1,4 +1,4 @@
-"""What a delay's counters mean when links change, and whose answer the relay's is."""
+"""Counters of delay backends while links change, and late answers of the relay."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(build, monkeypa
             with pytest.raises(NetworkError, match="does not answer"):
                 relay.forget_lateness()
         with pytest.raises(NetworkError, match="does not answer"):
-            relay._ask({"verb": "change", "in": "nowhere"})  # which the relay will refuse, too late
+            relay._ask({"verb": "change", "in": "nowhere"})  # the relay will refuse this too late
     finally:
         monkeypatch.undo()
         os.kill(pid, signal.SIGCONT)

@@ -54,7 +54,7 @@ def test_a_lone_frame_pays_its_transmission_time(build):
 def test_a_short_queue_drops_what_does_not_fit(build):
     network = build(pair(LinkShape(5.0, 0.001, queue_packets=10)))
     arrived = send_datagrams(network, "a", "b", count=200, gap_s=0.0, size=1400)
-    # The queue, the bucket, and what left while the burst was sent: more on a slow processor.
+    # The queue, the bucket, and the frames that left during the burst: more on a slow processor.
     assert 10 <= len(arrived) <= (120 if IN_UML else 45)
 
 
@@ -63,7 +63,7 @@ def test_prices_do_not_wait_behind_tensors(build):
     arrived = send_datagrams(network, "a", "b", count=101, gap_s=0.0, size=1400, low_delay={100})
     assert len(arrived) == 101
     ranks = {number: rank for rank, (number, _, _) in enumerate(arrived)}
-    # What was in the bucket, and what left while the burst was sent: more on a slow processor.
+    # The bucket, and the frames that left during the burst: more on a slow processor.
     assert ranks[100] < (80 if IN_UML else 40)
     others = [number for number, _, _ in arrived if number != 100]
     assert others == sorted(others)
@@ -72,11 +72,11 @@ def test_prices_do_not_wait_behind_tensors(build):
 def test_prices_do_not_wait_behind_tensors_at_a_switch(build):
     links = {("a", "sw"): LinkShape(100.0, 0.001), ("sw", "b"): LinkShape(5.0, 0.001)}
     network = build(scenario(["a", "b"], links, switches=["sw"]))
-    # Spread, so that the switch has the backlog and not the node.
+    # Spread out, so that the backlog is at the switch and not at the node.
     arrived = send_datagrams(network, "a", "b", count=121, gap_s=0.0005, size=1400, low_delay={100})
     assert len(arrived) == 121
     times_s = {number: time_s for number, time_s, _ in arrived}
-    assert times_s[99] > 0.1  # so long do the others wait
+    assert times_s[99] > 0.1  # the others wait this long
     assert times_s[100] < times_s[99] / 2
     others = [number for number, _, _ in arrived if number != 100]
     assert others == sorted(others)
@@ -85,7 +85,7 @@ def test_prices_do_not_wait_behind_tensors_at_a_switch(build):
 def test_a_shorter_queue_drops_nothing_that_waits_and_then_holds(build):
     shape, short = LinkShape(5.0, 0.001), LinkShape(5.0, 0.001, queue_packets=10)
     network = build(pair(shape))
-    # Once all of it waits, which takes a slow processor longer, and before it is through.
+    # After all frames are in the queue, which takes a slow processor longer, and before they have left.
     thread = threading.Timer(0.25 if IN_UML else 0.1, network.change_link, (("a", "b"), short))
     thread.start()
     arrived = send_datagrams(network, "a", "b", count=150, gap_s=0.0, size=1400)  # 0.34 s of the link's time
@@ -109,7 +109,7 @@ def test_a_process_with_many_open_files_can_have_a_network(build):
 
 
 def test_any_name_may_stand_in_a_topology(build):
-    """Names that the emulation uses itself: its middle's, the kernel's, those of interfaces, bridges and processes."""
+    """Names that the emulation itself uses: for its middle, in the kernel, for interfaces, bridges and processes."""
     links = {
         ("mid", "n0"): FAST, ("n0", "s0"): FAST, ("s0", "lo"): FAST, ("s0", "n1"): FAST, ("n1", "l0a"): FAST,
         ("s0", "b0"): FAST, ("b0", "all"): FAST, ("b0", "default"): FAST,
@@ -211,7 +211,7 @@ def test_loss_takes_its_share(build):
     lost = network.statistics().frames_lost
     assert lost >= 3000 - len(arrived)
     assert network.statistics().frames_dropped == 0
-    network.change_link(("a", "b"), LinkShape(100.0, 0.002))  # what was lost before stays so
+    network.change_link(("a", "b"), LinkShape(100.0, 0.002))  # earlier losses still count as lost
     assert (network.statistics().frames_lost, network.statistics().frames_dropped) == (lost, 0)
 
 
@@ -239,7 +239,7 @@ def test_mininet_objects_stand_behind_it(build):
     assert node.IP() == network.address("a")
     assert node.cmd("ip -o -4 addr show dev lo scope global").split()[3] == f"{network.address('a')}/32"
     assert "disable_ipv6 = 1" in node.cmd("sysctl net.ipv6.conf.all.disable_ipv6")
-    # Whatever the machine's own: the simulation of lossy links models this one.
+    # Whatever the machine's default: the simulation of lossy links models Reno.
     assert "tcp_congestion_control = reno" in node.cmd("sysctl net.ipv4.tcp_congestion_control")
     assert len(network.net.linksBetween(node, network.net["mid"])) == 1
 
@@ -247,7 +247,7 @@ def test_mininet_objects_stand_behind_it(build):
 def test_a_delay_that_is_not_in_force_is_noticed(build):
     network = build(pair(LinkShape(100.0, 0.020)))
     index = network.plan.links[0].index
-    network._shapes[index] = LinkShape(100.0, 0.050)  # what was asked for, had the backend ignored it
+    network._shapes[index] = LinkShape(100.0, 0.050)  # as if the backend had ignored a change
     with pytest.raises(NetworkError, match="the delay is not in force"):
         network.check_delays()
 
@@ -291,7 +291,7 @@ def test_a_network_cannot_start_twice(build):
 
 
 def await_inside(pid, namespace):
-    """mnexec takes a moment between its start and joining the namespace."""
+    """Wait until mnexec has joined the namespace, a moment after its start."""
     deadline = time.monotonic() + 5
     while os.stat(f"/proc/{pid}/ns/net").st_ino != namespace and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -362,7 +362,7 @@ ROOTLESS = """
 
 @pytest.mark.skipif(IN_UML, reason="a kernel of its own, too slow for this")
 def test_a_full_send_buffer_delays_frames_and_drops_none():
-    """Root of a user namespace may not enlarge it; a queue behind a switch keeps some ninety frames in it."""
+    """Root of a user namespace may not enlarge the buffer; a queue behind a switch keeps some ninety frames in it."""
     inside = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]
     script = [sys.executable, "-c", textwrap.dedent(ROOTLESS)]
     done = subprocess.run([*inside, "--mount-proc", *script], capture_output=True, text=True, timeout=60, check=False)
@@ -370,4 +370,4 @@ def test_a_full_send_buffer_delays_frames_and_drops_none():
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     if int(Path("/proc/sys/net/core/wmem_max").read_text()) < 300_000:
-        assert int(done.stdout) > 0  # frames did wait for room
+        assert int(done.stdout) > 0  # frames waited for room

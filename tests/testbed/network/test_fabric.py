@@ -1,4 +1,4 @@
-"""Shells of nodes that do not start."""
+"""Nodes whose shells do not start."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from node_agent.errors import EnvironmentLacking
 
-# Passes the trial before the network is made, as where a limit on namespaces is reached only later.
+# Passes the trial before the network is made, as if a limit on namespaces were reached only later.
 MNEXEC = """#!/bin/sh
 case "$*" in *-v*) exit 0 ;; esac
 echo "mnexec: unshare: No space left on device"

@@ -56,7 +56,7 @@ def test_superframes_travel_only_between_nodes():
 
 
 def test_each_direction_has_a_shape_of_its_own():
-    """The end that sends limits the rate, and what leaves the middle towards the other end has the delay."""
+    """The sending end limits the rate; the middle's interface towards the other end delays."""
     up, down = LinkShape(10.0, 0.010), LinkShape(50.0, 0.040)
     plan = NetworkPlan(scenario(["a", "b"], {("a", "b"): (up, down)}))
     ends = [plan.node_batch(name) for name in ("a", "b")]

@@ -1,4 +1,4 @@
-"""Probes before and during a run: which paths, when, and what they find."""
+"""Probes before and during a run: their paths, times and results."""
 
 import itertools
 import random
@@ -78,7 +78,7 @@ def test_no_two_share_a_link_at_once(wanted):
 
 
 def arrivals(train, *, late=0, gap=1.0, missing=()):
-    """A train as it arrives when it left at once; `late` ns before its third packet; spaced by so many gaps."""
+    """Arrivals of a train that left at once, but waited `late` ns before its third packet; spaced by `gap` gaps."""
     sent_ns, gap_ns, came = 10**18, train.gap_s * 1e9 * gap, []
     for number in range(train.count):
         sent_ns += 8_000 + (late if number == 2 else 0)
@@ -116,7 +116,7 @@ def test_trains_of_a_large_network_are_full_ones_and_spread_over_it():
 
 
 class Wires:
-    """A prober without a network: probes arrive a millisecond later, save the first `lost`; time is real."""
+    """A prober without a network: probes arrive a millisecond later, except the first `lost`; time is real."""
 
     def __init__(self, lost=0):
         self.lost, self.sent, self.coming = lost, 0, []
@@ -233,9 +233,9 @@ def test_a_watch_sees_delays_and_losses(build):
             watch.beat()
             time.sleep(0.05)
         for path in watch.watched():
-            assert path.probes >= 1  # how many, depends on how soon this process goes on
+            assert path.probes >= 1  # their number depends on the scheduling of this process
             assert path.lost == 0
-            assert abs(path.excess_p10_s) < 0.002  # of two probes, one may have met a busy machine
+            assert abs(path.excess_p10_s) < 0.002  # one of two probes may be late on a busy machine
     finally:
         watch.close()
         watch.close()

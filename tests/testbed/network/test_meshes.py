@@ -1,4 +1,4 @@
-"""Meshed networks on the real kernel: each frame takes the way that the simulation takes, once, and no other."""
+"""Meshed networks on the real kernel: each frame takes the simulation's way, once, and no other."""
 
 import re
 import socket
@@ -20,7 +20,7 @@ BROADCAST = b"\xff" * 6
 
 
 def ring():
-    """Six switches in a ring, a node at each, one of them at two; half of the pairs have two ways of one length."""
+    """Six switches in a ring, with a node at each and one node at two; half of the pairs have two equal ways."""
     shape = LinkShape(1000.0, 0.002)
     links = {(f"s{i}", f"s{(i + 1) % 6}"): shape for i in range(6)}
     links |= {(f"n{i}", f"s{i}"): LinkShape(1000.0, 0.001) for i in range(6)}
@@ -29,7 +29,7 @@ def ring():
 
 
 def fat_tree():
-    """The fat-tree of k = 4: four core switches, four pods of two aggregation and two edge switches, 16 nodes."""
+    """The fat-tree for k = 4: four core switches, four pods of two aggregation and two edge switches, 16 nodes."""
     shape, links = LinkShape(1000.0, 0.001), {}
     for pod in range(4):
         for one in range(2):
@@ -41,7 +41,7 @@ def fat_tree():
 
 
 def wide_area():
-    """Ten cities and fifteen lines between them; the shortest way often leads over more cities than the direct one."""
+    """Ten cities and fifteen lines between them; the shortest way often passes more cities than the direct one."""
     lines = {
         (0, 1): 4, (0, 2): 7, (1, 2): 2, (1, 3): 9, (2, 4): 5, (3, 4): 3, (3, 5): 6, (4, 6): 11, (5, 6): 4, (5, 7): 8,
         (6, 8): 3, (7, 8): 5, (7, 9): 2, (8, 9): 9, (0, 9): 25,
@@ -64,7 +64,7 @@ def carried(network):
 
 
 def pinged(network, source, targets):
-    """Least round trip in seconds by target; fails where an answer comes twice, or not at all."""
+    """Least round trip [s] by target; fails if an answer comes twice, or not at all."""
     commands = [f"ping -n -c {PINGS} -i 0.005 -W 2 {network.address(target)}" for target in targets]
     process = network.node(source).popen(["sh", "-c", "; ".join(commands)], text=True)
     said, _ = process.communicate(timeout=60)
@@ -84,11 +84,11 @@ def test_every_pair_is_joined_by_one_way_whose_delays_add_up(build, links):
     expected = dict.fromkeys(before, 0)
     for source, target in permutations(nodes, 2):
         hops = ways.hops(source, target)
-        for vertex, link in hops:  # the question of this pair, and the answer to the other one's
+        for vertex, link in hops:  # the pings from source to target, and the answers to those from target to source
             one, other = asked.links[link].ends
             expected[(vertex, other if vertex == one else one)] += 2 * PINGS
         delay_s = sum(shapes[link].delay_s for _, link in hops)
-        # The relay sends up to 0.1 ms early on each link; what comes on top is time of this machine.
+        # The relay sends up to 0.1 ms early on each link; any excess is time of this machine.
         assert -2e-4 * len(hops) < trips_s[source][target] - 2 * delay_s < 1e-3 + 3e-4 * len(hops), (source, target)
     found = carried(network)
     assert {ends: found[ends] - before[ends] for ends in found} == expected

@@ -88,7 +88,7 @@ def test_lateness_is_forgotten_and_nothing_else():
 
 
 def superframe(segments, segment_bytes=1448, last_bytes=1448):
-    """A virtio header and what it stands for: Ethernet, IP, TCP with time stamps, and the segments' data."""
+    """A virtio header and a superframe: Ethernet, IP, TCP with time stamps, and the segments' data."""
     tcp = bytearray(32)
     tcp[12] = 8 << 4
     data = bytes(14 + 20) + bytes(tcp) + bytes((segments - 1) * segment_bytes + last_bytes)

@@ -89,7 +89,7 @@ def test_frames_arrive_whatever_the_graph(seed):
 
 @given(st.integers(0, 10_000), st.sampled_from([1.0, 3.0, 0.37]))
 def test_frames_go_the_ways_that_the_simulation_takes(seed, time_scale):
-    """In graphs full of paths of one length: nodes' routes, switches' tables and `Ways` are of one mind, both ways."""
+    """In graphs with many equal paths, nodes' routes, switches' tables and `Ways` agree, in both directions."""
     draw = random.Random(seed)
     nodes, switches = [f"n{i}" for i in range(5)], [f"s{i}" for i in range(6)]
     vertices = switches + nodes

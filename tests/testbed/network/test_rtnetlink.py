@@ -1,4 +1,4 @@
-"""What the kernel is told by messages must be what `tc` would have told it."""
+"""Netlink messages must set the same values as `tc`."""
 
 import json
 import statistics
@@ -124,7 +124,7 @@ def test_a_change_of_what_is_not_there_raises(build):
 
 @pytest.mark.root
 def test_an_answer_to_an_earlier_question_is_not_taken_for_this_ones():
-    """As after a time-out: the kernel's answer about `lo` still lies in the socket when the next question is put."""
+    """After a time-out, the kernel's answer about `lo` is still in the socket when the next question is sent."""
     kernel = KernelLinks("/proc/self/ns/net")
     try:
         number = kernel._number("lo")

@@ -1,4 +1,4 @@
-"""How often the watch probes."""
+"""The pace of the watch."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ BEAT_S = 0.1
 
 
 class Counting:
-    """A prober that sends nothing, and knows what it was asked to send."""
+    """A prober that sends nothing, and records the paths of the probes."""
 
     def __init__(self):
         self.paths = []
@@ -29,7 +29,7 @@ class Counting:
 
 
 class Watched:
-    """A watch over so many paths whose time goes on when the test says so."""
+    """A watch over a number of paths, on a clock that the test advances."""
 
     def __init__(self, paths):
         self.now_s = 1000.0
@@ -38,7 +38,7 @@ class Watched:
         self.watch = DelayWatch(ways, {0: LinkShape(10.0, 0.001)}, self.prober, lambda: self.now_s)
 
     def sent_in(self, span_s, beat_s=BEAT_S):
-        """Probes sent in that time, beat by beat."""
+        """The number of probes sent in this span, beat by beat."""
         before = len(self.prober.paths)
         for _ in range(round(span_s / beat_s)):
             self.now_s += beat_s

@@ -21,12 +21,12 @@ def datagram_sockets(network, source, target):
     receiver.bind((network.address(target), PORT))
     with contextlib.suppress(PermissionError):  # in a user namespace
         receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
-        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 24)  # what waits for a link must not stop the sender
+        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 24)  # waiting frames must not block the sender
     return sender, receiver
 
 
 def send_datagrams(network, source, target, *, count, gap_s, size=100, patience_s=0.5, low_delay=()):
-    """Send numbered datagrams; returns [(number, one-way seconds, address of the sender)] in order of arrival.
+    """Send numbered datagrams; return [(number, one-way seconds, address of the sender)] in order of arrival.
 
     The numbers in `low_delay` are sent with the type of service of that name.
     """
@@ -58,14 +58,14 @@ def send_datagrams(network, source, target, *, count, gap_s, size=100, patience_
 
 
 def round_trips_s(network, source, target, *, count=40, gap_s=0.01):
-    """Round-trip times by ICMP, as ping sees them, in seconds."""
+    """Round-trip times [s] as measured by ping."""
     process = network.node(source).popen(["ping", "-n", "-c", str(count), "-i", str(gap_s), network.address(target)])
     output, _ = process.communicate()
     return [float(line.split("time=")[1].split()[0]) * 1e-3 for line in output.decode().splitlines() if "time=" in line]
 
 
 def tcp_mbit_per_s(network, source, target, *, seconds=1.0):
-    """Goodput of one TCP connection in Mbit/s, measured at the receiver once its start is over."""
+    """Goodput of one TCP connection in Mbit/s, measured at the receiver after its slow start."""
     names = [network.namespace_path(target), network.namespace_path(source)]
     listener, client = sockets_in(names, socket.AF_INET, socket.SOCK_STREAM)
     done = threading.Event()

@@ -1,4 +1,4 @@
-"""What the relay does with frames that are due and with changes of links; sockets that can be made to fail."""
+"""The relay with frames that are due and with changes of links, on sockets that can be made to fail."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ class EmptyRing:
 
 
 class Out:
-    """A socket that refuses the next frames with these errors, and takes what follows."""
+    """A socket that refuses the next frames with these errors, and takes all later ones."""
 
     def __init__(self, *errors):
         self.errors, self.taken = list(errors), []
@@ -45,7 +45,7 @@ class Out:
 
 
 class Together:
-    """Departures that take only so many frames of the next lots, and all of what follows."""
+    """Departures that take only `counts` frames of the next batches, and later batches whole."""
 
     def __init__(self, *counts):
         self.counts, self.taken = list(counts), []
@@ -61,7 +61,7 @@ class Together:
 
 @pytest.fixture
 def made():
-    """Makes relays with lines named a, b, c."""
+    """A function that makes relays with lines named a, b, c."""
     rings = []
 
     def make(out=None, together=None, control=None):
@@ -79,7 +79,7 @@ def made():
 
 
 def admit(relay, *names, due_ns=0, apart_ns=0):
-    """Frames 0, 1, ... that are due on these lines."""
+    """Put frames 0, 1, ... on these lines into the heap."""
     for name in names:
         relay.lines[name].admit(0, 100)
         data = b"%d" % relay.sequence
@@ -88,7 +88,7 @@ def admit(relay, *names, due_ns=0, apart_ns=0):
 
 
 def outcome(relay):
-    """By line: frames still held, and refused for good."""
+    """By line: frames still held, and frames refused permanently."""
     return {name: (line.held, line.failed) for name, line in relay.lines.items()}
 
 
@@ -179,7 +179,7 @@ def test_a_frame_that_is_due_soon_goes_with_one_that_leaves(made):
 
 
 class Leaving(Together):
-    """Departures that know when frames left, and end the relay after so many."""
+    """Departures that record by how much frames left early, and end the relay after the last."""
 
     def __init__(self, due_ns):
         super().__init__()
@@ -206,7 +206,7 @@ def test_no_frame_leaves_earlier_than_it_may(made):
 
 
 def test_a_change_under_dense_traffic_does_not_end_the_relay(made, monkeypatch):
-    """A link whose frames may be due at once, while the relay rests between arrivals."""
+    """The change lets frames be due at once, while the relay rests between arrivals."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     begin_ns = time.monotonic_ns()
     due_ns = {b"%d" % number: begin_ns + number * 3 * MS for number in range(200)}
@@ -224,7 +224,7 @@ def test_a_change_under_dense_traffic_does_not_end_the_relay(made, monkeypatch):
 
     def rest(span_s):
         slept_s.append(span_s)
-        relay.ring.words[0] = STATUS_USER  # by then something has arrived
+        relay.ring.words[0] = STATUS_USER  # a frame has arrived meanwhile
         sleep(span_s)
 
     monkeypatch.setattr(process.time, "sleep", rest)
@@ -249,7 +249,7 @@ def test_a_change_under_dense_traffic_does_not_end_the_relay(made, monkeypatch):
             thread_may_go_on.clear()
             changing.join(10)
     assert answers == [b'{"number": 5}']
-    assert slept_s  # it did rest
+    assert slept_s  # the relay rested
     assert min(slept_s) >= 0
     assert len(relay.departures.taken) == len(due_ns)
 
