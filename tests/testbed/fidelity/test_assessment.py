@@ -321,7 +321,7 @@ def test_late_changes_are_told_in_figures():
     assert report.reasons == (
         "1 % of the changes came over 20 ms late (bound 10 ms); a step of the network traces lasts 10 ms",
         "a change of the scenario came 0.30 s late (bound 0.25 s)",
-        "9.1 % of the network traces' steps were left out for want of time (bound 1 %)",
+        "9.1 % of the network traces' steps were skipped for lack of time (bound 1 %)",
     )
     told = report.as_dict()["changes"]
     assert (told["injected"], told["skipped"], told["worst_lateness_s"]) == (1000, 100, 0.3)
@@ -351,7 +351,7 @@ def test_an_agent_that_tells_nothing_is_no_good_sign(silence_s, expected):
     assert report.verdict == expected
     assert report.as_dict()["longest_silence_s"] == silence_s
     if expected == "broken":
-        assert report.reasons == ("the agent of cam told nothing for 7.0 s (bound 6 s)",)
+        assert report.reasons == ("the agent of cam reported nothing for 7.0 s (bound 6 s)",)
 
 
 def test_lateness_of_frames_is_held_against_the_delay_of_their_link():
@@ -396,7 +396,7 @@ def test_reasons_are_followed_by_what_explains_them(changes):
     assert report.verdict == "broken"
     assert report.reasons[-1] == (
         "this machine is the likely cause: 99 % of its processors' time was in use, processes waited for one 80 % of "
-        "the time, 3 % was taken by its hypervisor"
+        "the time, its hypervisor took 3 %"
     )
     assert not any("likely cause" in reason for reason in assess(replace(CALM, **changes)).reasons)
 
