@@ -244,7 +244,7 @@ def _stated_policy(document: TopologyDocument, folder: str) -> PolicyChoice:
 
 
 def _asked_policy(text: str, document: TopologyDocument, folder: str, *, recorded: bool) -> PolicyChoice:
-    """Return the policy that `text` asks for.
+    """Return the policy that `text` names.
 
     If it names the file's own policy and states no parameters, the file's parameters and label apply.
 

@@ -1,4 +1,4 @@
-"""The form of topology.yaml: one pydantic model per entry; `compiler` checks what an entry refers to.
+"""The form of topology.yaml: one pydantic model per entry; `compiler` checks the references between entries.
 
 Unknown keys are errors everywhere, and nothing is coerced: `count: "6"` is refused. Descriptions go into the JSON
 Schema, which editors show: meaning, unit, default.

@@ -165,7 +165,7 @@ def test_the_format_is_told_by_name_or_content() -> None:
     assert guess_format(b"time_s,delay_s\n", "x.txt") == "csv"
     for line, workload in ((b"12", False), (b"time_s,", False), (b'{"time_s"', True), (b"", False), (b"?", False)):
         assert is_workload(line, "t") == workload
-    for name, workload in (("t.jsonl", True), ("t.csv", False), ("t.txt", False)):  # where the bytes do not tell
+    for name, workload in (("t.jsonl", True), ("t.csv", False), ("t.txt", False)):  # the bytes do not decide
         assert is_workload(b"?", name) == workload
 
 
@@ -279,7 +279,7 @@ def test_an_average_keeps_outages(pieces: list[tuple[int, int]], every_ms: int) 
     for content, name in (("".join(f"{ms}\n" for ms in packets).encode(), "t.mahi"), (series, "t.csv")):
         usual, average = (parse_link_trace(content, name, every_s=every_s) for every_s in (0.1, every_ms / 1000))
         assert volume_mbit(average) == pytest.approx(volume_mbit(usual))
-        # A packet apart from the next by 10 ms, a lull of packets may begin and end that much off.
+        # Packets are 10 ms apart, so the ends of a lull of packets may be off by as much.
         off_s = 0.02 if name == "t.mahi" else 1e-6
         longest_s, total_s = max(out for _, out in pieces) / 10, sum(out for _, out in pieces) / 10
         assert figures(average)["longest_outage_s"] == pytest.approx(longest_s, abs=off_s)
@@ -374,7 +374,7 @@ def test_long_packet_deliveries_are_written_although_they_need_longer_steps(tmp_
 def test_no_file_has_a_null_byte_in_its_name(tmp_path: Path) -> None:
     trace = LinkTrace((0.0, 1.0), 2.0, (1.0, 2.0))
     for use in (read_any, read_link_trace, read_trace, lambda path: write_link_trace(path, trace, "csv")):
-        with pytest.raises(InputError, match=r"a\\x00b' cannot be read or written: a file name cannot contain") as caught:
+        with pytest.raises(InputError, match=r"a\\x00b' cannot be read or written: a file name cannot") as caught:
             use(str(tmp_path / "a\0b"))
         assert str(caught.value).isprintable()
 
