@@ -1,4 +1,4 @@
-"""What is wrong with a topology is reported at once, each with its place and advice."""
+"""All faults of a topology are reported at once, each with its place and advice."""
 
 import copy
 import re
@@ -29,7 +29,7 @@ links:
 
 
 def problems_of(text: str) -> list[tuple[str, str]]:
-    """`line:column: message` and hint of every problem in the text, in order."""
+    """Return `line:column: message` and hint of every problem in the text, in order."""
     with pytest.raises(TopologyError) as caught:
         load_topology_text(text, "t")
     assert caught.value.exit_code == 3
@@ -235,7 +235,7 @@ servers:
 
 
 def test_an_offloader_without_receivers_is_named() -> None:
-    # Through servers all is connected, but servers do not pass frames on.
+    # All nodes are connected through servers, but servers do not forward frames.
     text = GOOD.replace("from: near, to: core", "from: near-1, to: [core, near-2]").replace(
         "from: sw, to: near,", "from: sw, to: near-1,"
     )
@@ -302,7 +302,7 @@ def test_a_wrong_entry_raises_no_false_alarm_about_what_refers_to_it() -> None:
 
 
 def test_nobody_is_told_of_nodes_that_stand_in_no_file() -> None:
-    """Sections of which nothing can be read are left empty, and what refers to them is passed over."""
+    """Sections of which nothing can be read are left empty, and references to them are skipped."""
     no_links = GOOD.replace("delay: 2 ms", "delay: 5 m")
     extra = "events: [{at: 5 s, link: [cam-1, sw], rate: x0.5}]\noffload: {cam: [near]}\n"
     found = problems_of(no_links + extra)
@@ -355,7 +355,7 @@ _ODD = st.sampled_from([*_ODD_NUMBERS, *_ODD_WORDS, [], {}, [1], {"a": 1}]).map(
 
 
 def _damage(value: object, data: st.DataObject) -> None:
-    """Replace, remove, rename or add something at a random place inside nested dicts and lists."""
+    """Replace, remove, rename or add a value at a random place inside nested dicts and lists."""
     while True:
         keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
         if not keys:

@@ -70,7 +70,7 @@ def test_refuses_what_a_topology_does_not_need(text: str, said: str) -> None:
 
 
 def reading_ahead(words: str) -> type:
-    """A parser that meets a bound of its own before the first event, as libyaml does, and says so in these words."""
+    """A parser with a depth bound of its own, which it reaches before the first event and reports in these words."""
 
     class Ahead(yaml.SafeLoader):
         def check_event(self, *_kinds: object) -> bool:

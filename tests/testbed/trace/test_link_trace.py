@@ -1,4 +1,4 @@
-"""Network traces: reading both formats, refusing what is wrong with its place, averaging, writing and making up."""
+"""Network traces: reading both formats, errors with their place, averaging, writing and synthesis."""
 
 import math
 import os
@@ -37,7 +37,7 @@ def volume_mbit(trace: LinkTrace) -> float:
 
 
 def test_packet_deliveries_become_rates() -> None:
-    # Two packets in (0, 100] ms, one of them at the very edge, none in the next, one in the last, shorter interval.
+    # Two packets in (0, 100] ms, one of them at the edge; none in the next interval; one in the last, shorter one.
     trace = parse_link_trace(b"30\n100\n250\n", "t")
     assert trace.starts_s == (0.0, 0.1, 0.2)
     assert trace.length_s == 0.25
@@ -200,7 +200,7 @@ def test_a_byte_order_mark_and_the_order_of_columns_do_not_hide_the_format(tmp_p
 @pytest.mark.parametrize("lead", ["", "\n \n", "\ufeff"])
 @pytest.mark.parametrize("kind", ["packets", "series", "workload"])
 def test_a_trace_is_read_once_and_told_by_its_bytes(tmp_path: Path, kind: str, lead: str) -> None:
-    """As from a pipe: what has been read of it cannot be read again."""
+    """As from a pipe: bytes that have been read cannot be read again."""
     lines = {
         "packets": "".join(f"{ms}\n" for ms in range(1, 100_000, 3)),
         "series": "time_s,rate_mbit_per_s\n" + "".join(f"{second},{second % 7}\n" for second in range(20_000)),
@@ -216,7 +216,7 @@ def test_a_trace_is_read_once_and_told_by_its_bytes(tmp_path: Path, kind: str, l
     assert outcomes[0] == outcomes[1]
     if not lead.strip("\ufeff"):
         assert isinstance(outcomes[0], list if kind == "workload" else LinkTrace)
-    for name in ("t.csv", "t.mahi", "t.jsonl"):  # a name that says otherwise
+    for name in ("t.csv", "t.mahi", "t.jsonl"):  # also with the suffix of another kind
         (tmp_path / name).write_bytes(lines["workload"].encode())
         assert isinstance(read_any(tmp_path / name), list)
 
@@ -267,7 +267,7 @@ def test_an_average_keeps_length_and_volume(values: list[float], data: st.DataOb
 @given(st.lists(st.tuples(st.integers(2, 80), st.integers(1, 80)), min_size=1, max_size=6), st.integers(100, 30_000))
 @settings(deadline=None)
 def test_an_average_keeps_outages(pieces: list[tuple[int, int]], every_ms: int) -> None:
-    """Pieces of a packet every 10 ms and of none, in tenths of a second; as packets and as a time series."""
+    """Pieces with a packet every 10 ms and pieces without, in tenths of a second; as packets and as a time series."""
     packets: list[int] = []
     rows, at_ms = ["time_s,rate_mbit_per_s"], 0
     for full, out in (*pieces, (5, 0)):
@@ -327,7 +327,7 @@ def test_conversion_to_packets_keeps_volume_and_length(tmp_path_factory, values:
     assert volume_mbit(trace) / PACKET_MBIT - 1e-3 <= len(times) <= volume_mbit(trace) / PACKET_MBIT + 1 + 1e-3
     back = read_link_trace(path, every_s=every_ms / 1000)
     assert back.length_s == trace.length_s
-    # A packet comes when all of it is there, so at most one slips into the next interval; the last may get one more.
+    # A packet comes when it is complete, so at most one slips into the next interval; the last may get one more.
     edges_s = (*back.starts_s, back.length_s)
     for step, wanted in enumerate(values):
         begin_s, end_s = step * every_ms / 1000, (step + 1) * every_ms / 1000
@@ -393,7 +393,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     assert left_out(delays, "csv") == ()
 
 
-# Figures, and what stands for an outage ---------------------------------------------------------------------------
+# Figures, and the least rate of an outage -------------------------------------------------------------------------
 
 
 def test_figures_weigh_by_time_and_count_outages() -> None:
@@ -416,7 +416,7 @@ def test_the_least_rate_is_a_packet_in_a_step() -> None:
     assert outage_rate_mbit_per_s(3600) == outage_rate_mbit_per_s(1)
 
 
-# Made-up traces ---------------------------------------------------------------------------------------------------
+# Synthetic traces -------------------------------------------------------------------------------------------------
 
 
 def test_a_made_up_link_has_the_figures_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""Workload traces: files good and bad, and the statistics of generated ones."""
+"""Workload traces: valid and faulty files, and the statistics of generated ones."""
 
 import json
 import os
@@ -46,7 +46,7 @@ GOOD_LINE = '{"time_s": 0.5, "device": "cam-1", "sample": 17}\n'
 
 
 def problems_of(path: Path, text: str | bytes) -> tuple[str, ...]:
-    """Problems of a trace file with this text, without the folder."""
+    """Return the problems of a trace file with this text, without its folder."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(TraceError) as caught:
         read_trace(path)
@@ -317,7 +317,7 @@ def test_a_rate_change_touches_nothing_else(process: str) -> None:
         generate(scenario_of(devices, arrivals=process, events=event), sample_count=50)
         for event in ("{at: 40 s, device: cam-1, rate: x2}", "{at: 40 s, device: cam-1, rate: 9 /s}")
     )
-    # To the last bit: other devices keep their arrivals, and the device itself those that do not hang on the factor.
+    # To the last bit: other devices keep their arrivals, and the device itself those that do not depend on the factor.
     for device in ("cam-2", "tv"):
         assert (times_of(calm, device) == times_of(double, device)).all()
     before = [times[times < 40] for times in (times_of(double, "cam-1"), times_of(triple, "cam-1"))]
@@ -332,7 +332,7 @@ def test_rate_changes_outside_the_duration_do_not_count(process: str) -> None:
     calm = scenario_of("cam: {count: 1, rate: 3 /s}")
     shorter = [generate(scenario, process=process, duration_s=50.0, sample_count=10) for scenario in (changing, calm)]
     assert shorter[0] == shorter[1]
-    # The last rate holds on in a longer workload.
+    # In a longer workload the last rate goes on.
     times = times_of(generate(changing, process=process, duration_s=5000.0, sample_count=10), "cam-1")
     dispersion = 1.0 if process == "poisson" else 1 + 3.2 * 15
     assert (times >= 60).sum() == pytest.approx(15 * 4940, abs=4 * (15 * 4940 * dispersion) ** 0.5)
@@ -367,7 +367,7 @@ def test_a_summary_counts_by_hand() -> None:
     assert (summary["span_s"], summary["samples"]) == (4.0, 3)
     assert summary["devices"]["b-2"]["tasks"] == 3
     assert summary["devices"]["b-2"]["rate_per_s"] == 0.75
-    # b-2's counts in the four seconds: 1, 1, 0, 1 (the last window holds its end): mean 3/4, variance 1/4.
+    # Counts of b-2 in the four seconds: 1, 1, 0, 1 (the last window includes its end): mean 3/4, variance 1/4.
     assert summary["devices"]["b-2"]["dispersion"] == pytest.approx(1 / 3)
     assert summarise([], window_s=1.0)["all"] == {"tasks": 0, "rate_per_s": 0.0, "dispersion": None}
     assert summarise(arrivals[:2], window_s=1.0)["all"]["dispersion"] is None
