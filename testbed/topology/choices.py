@@ -48,8 +48,8 @@ def cut_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
     shown = ", ".join(map(str, exits))
     for index, block in enumerate(model.cut):
         if block not in exits:
-            message = f"block {block} of model {model.name!r} carries no exit"
-            problems.append((("model", "cut", index), message, f"its exits stand after blocks {shown}"))
+            message = f"block {block} of model {model.name!r} has no exit"
+            problems.append((("model", "cut", index), message, f"it has exits after blocks {shown}"))
     if model.cut[-1] in exits[:-1] and not problems:
         problems.append(
             (

@@ -128,13 +128,13 @@ class Compiler(UnfinishedScenario):
                 of_key=True,
             )
         if len(self.kinds) + len(names) > MAX_NODES:
-            self.complain(path, f"more than {MAX_NODES} nodes in all", "lower count", of_key=True)
+            self.complain(path, f"more than {MAX_NODES} nodes in all", "lower a group's count", of_key=True)
             self._doubtful.add(group)
             return []
         taken = [name for name in dict.fromkeys([group, *names]) if name in self._homes]
         if taken:
             line, _ = self.place.find(self._homes[taken[0]], of_key=True)
-            self.complain(path, f"the name {taken[0]!r} is taken by line {line}", "rename one of them", of_key=True)
+            self.complain(path, f"the name {taken[0]!r} is used in line {line}", "rename one of them", of_key=True)
             return []
         for name in dict.fromkeys([group, *names]):
             self._homes[name] = path
@@ -223,7 +223,7 @@ class Compiler(UnfinishedScenario):
                 path: Path = ("offload", key, position)
                 for receiver in self.members(name, path):
                     if receiver in receivers:
-                        self.complain(path, f"{receiver!r} stands in this list twice", "name it once")
+                        self.complain(path, f"{receiver!r} is named twice in this list", "name it once")
                         break
                     receivers[receiver] = None
             told: set[int] = set()
@@ -246,7 +246,7 @@ class Compiler(UnfinishedScenario):
         stage = self._receiving_stage(name)
         if stage is None:
             what = "a switch" if self.kinds[name] == "switch" else "a server of the last stage"
-            self.complain(path, f"{name!r} is {what} and offloads to nobody", "remove it here", of_key=True)
+            self.complain(path, f"{name!r} is {what} and offloads to nobody", "remove this entry", of_key=True)
             return
         stated = self.document.offload[key]
         for receiver in receivers:
@@ -255,7 +255,7 @@ class Compiler(UnfinishedScenario):
                 continue
             if receiver not in self.servers or self.servers[receiver].stage != stage:
                 fitting = [server.name for server in self.servers.values() if server.stage == stage]
-                message = f"{receiver!r} is no server of stage {stage}, to which {name!r} offloads"
+                message = f"{receiver!r} is not a server of stage {stage}, to which {name!r} offloads"
                 hint = f"stage {stage}: {listed(fitting)}"
             elif not network.joined(name, receiver):
                 message = f"the network does not join {name!r} and {receiver!r}"

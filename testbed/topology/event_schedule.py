@@ -28,7 +28,7 @@ def _in_order(compiler: UnfinishedScenario) -> list[tuple[int, Step]]:
             if step.at_s >= duration_s:
                 compiler.complain(
                     ("events", index, "at"),
-                    f"the event at {step.at_s:g} s does not lie before the end of the run ({duration_s:g} s)",
+                    f"the event at {step.at_s:g} s is not before the end of the run ({duration_s:g} s)",
                     "lengthen the duration, or state `at` in % of it",
                 )
             steps.append((index, step))

@@ -46,7 +46,7 @@ def expand_links(compiler: UnfinishedScenario) -> None:
                 continue
             chosen[pair] = statement
         if len(chosen) > MAX_LINKS:
-            compiler.complain(("links", index), f"more than {MAX_LINKS} links in all", "link through a switch")
+            compiler.complain(("links", index), f"more than {MAX_LINKS} links in all", "join the nodes by a switch")
             return
     for pair, statement in chosen.items():
         compiler.links[pair] = _draw_link(compiler, pair, statement, traces[statement.index])
@@ -55,7 +55,7 @@ def expand_links(compiler: UnfinishedScenario) -> None:
 def _pairs(compiler: UnfinishedScenario, index: int, entry: AnyLinkEntry, told: set[str]) -> Iterator[Statement]:
     ends = [_end(compiler, index, "from", entry.from_), _end(compiler, index, "to", entry.to)]
     if len(ends[0]) * len(ends[1]) > MAX_LINKS:
-        compiler.complain(("links", index), f"more than {MAX_LINKS} links in all", "link through a switch")
+        compiler.complain(("links", index), f"more than {MAX_LINKS} links in all", "join the nodes by a switch")
         return
     for first, first_single in ends[0].items():
         for second, second_single in ends[1].items():
@@ -63,7 +63,7 @@ def _pairs(compiler: UnfinishedScenario, index: int, entry: AnyLinkEntry, told: 
                 yield Statement(index, (first, second), first_single + second_single)
             elif "self" not in told:
                 told.add("self")
-                compiler.complain(("links", index), f"links {first!r} to itself", "name two different nodes")
+                compiler.complain(("links", index), f"this entry links {first!r} to itself", "name two different nodes")
 
 
 def _end(compiler: UnfinishedScenario, index: int, key: str, names: list[str]) -> dict[str, int]:
@@ -74,7 +74,7 @@ def _end(compiler: UnfinishedScenario, index: int, key: str, names: list[str]) -
         found = compiler.members(name, path)
         for member in found:
             if member in members:
-                compiler.complain(path, f"{member!r} stands in this list twice", "name it once")
+                compiler.complain(path, f"{member!r} is named twice in this list", "name it once")
                 break
             members[member] = int(name == member)
     return members
@@ -84,7 +84,7 @@ def _complain_of_pair(compiler: UnfinishedScenario, statement: Statement, earlie
     first, second = statement.ends
     path: Path = ("links", statement.index)
     if statement.index == earlier.index:
-        compiler.complain(path, f"states the link {first} - {second} twice", "name each pair once")
+        compiler.complain(path, f"this entry states the link {first} - {second} twice", "name each pair once")
         return
     line, _ = compiler.place.find(("links", earlier.index))
     hint = "keep one; an entry that names nodes one by one may follow one that names groups"

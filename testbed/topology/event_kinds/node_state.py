@@ -62,7 +62,7 @@ class NodeEvent(TimedEntry):
                 topology.complain(
                     (*moment.path, "state"),
                     f"{name!r} is already {self.state} at {moment.at_s:g} s",
-                    "every node begins up; down and up take turns",
+                    "every node begins up; alternate down and up",
                 )
                 break
             is_up[name] = self.state == "up"

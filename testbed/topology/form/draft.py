@@ -96,7 +96,7 @@ def read_form(data: object, place: YamlPlace, source: str) -> Draft:
     if not isinstance(data, dict):
         draft.problems.append(
             TopologyProblem(
-                source, place.line, place.column, "a topology is a mapping", "start with: name: my-topology"
+                source, place.line, place.column, "a topology must be a mapping", "start with: name: my-topology"
             )
         )
         return draft
