@@ -1,15 +1,16 @@
-"""What each task's delay would have been on a machine that emulates exactly: the run held against its own model.
+"""The expected delay of each task on a machine that emulates exactly: the run compared with its own model.
 
-A run records which way every task took: who offered it when, which servers served it, where it left. Here the same
-tasks go the same ways once more, in virtual time, over the links of the simulation and through servers that take
-work / capacity for a task, first come first served. What a task took longer in the run was added by the machine.
+A run records the way of every task: when it was offered, which servers served it, and where it left. This package
+sends the same tasks along the same ways once more, in virtual time: over the links of the simulation, and through
+servers that take work / capacity for a task, first come first served. The machine added whatever a task took longer in
+the run.
 
-- `replay.expected_delays` starts every task when the workload wanted it and lets queues form as they would have: a task
-  that waited behind one which the machine held up is expected earlier, too. The verdict rests on these delays.
-- `steps.steps_of` judges every step by itself, from what was really there when it began (the sending and the queue as
-  recorded): it says where and when time was lost.
+- `replay.expected_delays` starts every task when the workload wanted it, and lets queues form. A task that waited
+  behind one which the machine held up is expected earlier, too. The verdict rests on these delays.
+- `steps.steps_of` judges every step by itself, from the recorded state at its beginning (the sending and the queue). It
+  shows where and when time was lost.
 
-Not counted: acknowledgements, prices and reports, which share the links; they are small.
+Acknowledgements, prices and reports are left out; they share the links, but are small.
 """
 
 from testbed.expectation.causes import RELAY, Cause, Stall

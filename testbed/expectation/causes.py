@@ -1,10 +1,12 @@
-"""Who held tasks up: the late steps of a run, summed by the process or link that they point to.
+"""The causes of delay by the machine: the late steps of a run, summed by process or link.
 
-A step that ended late points to the process that should have taken it. Of a message that was received late, that may be
-the relay, the sender (its messages leave by a thread of its process) or the receiver, or the link itself. A process
-that is known not to have run meanwhile is named; so is a receiver to which messages of several senders were late at
-one instant, and the relay where those of several receivers were. What is left is a link's: of a way over several links,
-that which explains most lateness, and over which little else was on time.
+A late step points to the process that should have taken it. For a message that was received late, the cause may be the
+relay, the sender (a thread of its process sends messages), the receiver, or the link. The rules, in this order:
+
+1. A process that is known to have stood still meanwhile is the cause.
+2. If messages to three or more receivers were late at one instant, the relay is the cause.
+3. If messages from two or more senders to one receiver were late at one instant, the receiver is the cause.
+4. Otherwise a link is: on a way over several links, the one that explains most lateness and carried little on time.
 """
 
 from collections import defaultdict
@@ -17,19 +19,19 @@ from typing import Literal, assert_never
 from testbed.expectation.steps import Lateness
 from testbed.expectation.world import Path
 
-LATE_S = 0.002  # real time: less is the noise of a quiet machine, several times
-TOGETHER_S = 0.020  # real time within which a process that runs again takes what has come meanwhile
-RELAY = "the relay"  # among the names of processes, which no node can bear
-MESSAGES = ("transfer", "return")  # the steps that are one
-NEARLY_ALL = 0.98  # of a cause's lateness, which tells when it was
-SHARED = 0.9  # of the lateness of messages that ended together, over one link: it was the link
-FEWEST_CHAINED = 3  # messages behind others that tell the rate of a link
+LATE_S = 0.002  # real time; several times the noise of a quiet machine
+TOGETHER_S = 0.020  # real time in which a process that runs again takes the messages that have come meanwhile
+RELAY = "the relay"  # the relay's name among processes; no node can have it
+MESSAGES = ("transfer", "return")  # the steps that are messages
+NEARLY_ALL = 0.98  # share of a cause's lateness that defines its time span
+SHARED = 0.9  # if one link carried this share of the lateness that ended together, the link is the cause
+FEWEST_CHAINED = 3  # messages close behind others, needed to estimate the rate of a link
 Kind = Literal["relay", "agent", "link"]
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A process that did not run between two moments [emulated s], though it had to. `process`: a node, or RELAY."""
+    """A span [emulated s] in which a process did not run though it had to; `process` is a node or RELAY."""
 
     process: str
     from_s: float
@@ -38,7 +40,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What held up so many tasks, for `late_s` together, nearly all of it between two moments [emulated s].
+    """A cause that held up `tasks` tasks by `late_s` in all, nearly all of it from `from_s` to `until_s` [emulated s].
 
     `what` is a node for an agent, (sender, receiver) for a link, and empty for the relay.
     """
@@ -49,11 +51,11 @@ class Cause:
     tasks: int
     from_s: float
     until_s: float
-    carried_mbit_per_s: float | None = None  # of a link: the rate at which it carried what came late
+    carried_mbit_per_s: float | None = None  # of a link: the rate at which it carried the late messages
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The cause in words."""
         match self.kind:
             case "relay":
                 return "the relay"
@@ -73,16 +75,17 @@ def causes_of(
     relayed: bool,
     legs: Callable[[Path], Sequence[Path]] = lambda path: (path,),
 ) -> list[Cause]:
-    """The causes of lateness, that which cost most first.
+    """Return the causes of lateness, the costliest first.
 
     Args:
-        steps: all of them, late or not.
-        stalls: processes that are known not to have run for a while.
-        relayed: whether a relay delays the frames, which might have stopped.
-        legs: the links (from, to) on the way from a sender to a receiver.
+        steps: all steps, late or not.
+        stalls: spans in which processes are known to have stood still.
+        time_scale: real seconds per emulated second.
+        relayed: True if a relay delays the frames; it might have stopped.
+        legs: returns the links (from, to) on the way from a sender to a receiver.
     """
     found = [step for step in steps if step.late_s > LATE_S / time_scale]
-    into: dict[str, set[Path]] = defaultdict(set)  # by receiver, the links over which messages came
+    into: dict[str, set[Path]] = defaultdict(set)  # by receiver, the last links of its messages' ways
     for step in steps:
         if step.step in MESSAGES:
             into[step.path[-1]].add(legs(_path(step))[-1])
@@ -112,7 +115,7 @@ def causes_of(
 
 
 def _gravest(steps: Sequence[Lateness]) -> list[Lateness]:
-    """Those that make up nearly all of the lateness: some milliseconds at another time do not tell when it was."""
+    """Return the steps that make up nearly all of the lateness; they define its time span."""
     ordered = sorted(steps, key=lambda step: -step.late_s)
     left_s = NEARLY_ALL * sum(step.late_s for step in ordered)
     grave = []
@@ -127,13 +130,13 @@ def _gravest(steps: Sequence[Lateness]) -> list[Lateness]:
 def _by_link(
     late: Sequence[Lateness], steps: Sequence[Lateness], legs: Callable[[Path], Sequence[Path]]
 ) -> dict[Path, list[Lateness]]:
-    """Late messages by the link they are charged to: the one that explains most is taken first, then the next."""
+    """Charge late messages to links: first to the link that explains most lateness, then to the next."""
     left = list(late)
     charged: dict[Path, list[Lateness]] = {}
     if not left:
         return charged
     from_s, until_s = min(step.at_s - step.late_s for step in left), max(step.at_s for step in left)
-    passed: dict[Path, int] = defaultdict(int)  # messages over each link while some were late
+    passed: dict[Path, int] = defaultdict(int)  # all messages over each link during that time
     for step in steps:
         if step.step in MESSAGES and from_s <= step.at_s <= until_s:
             for leg in legs(_path(step)):
@@ -155,9 +158,9 @@ def _path(step: Lateness) -> Path:
 
 
 def _carried_mbit_per_s(steps: Sequence[Lateness]) -> float | None:
-    """The rate of late messages that followed one another closely: bytes of all but the first over the time between.
+    """Return the rate of late messages that followed one another closely: bytes of all but the first, over the time.
 
-    None where a link was late with too few of them.
+    None if there are too few of them.
     """
     ordered = sorted((step for step in steps if step.size_bytes), key=lambda step: step.at_s)
     chained = [
@@ -170,7 +173,7 @@ def _carried_mbit_per_s(steps: Sequence[Lateness]) -> float | None:
 
 
 class _Naming:
-    """Finds the cause of a late step."""
+    """Finds the cause of each late step."""
 
     def __init__(
         self,
@@ -213,9 +216,9 @@ class _Naming:
         )  # fmt: skip
 
     def _find_crowds(self, late: Sequence[Lateness]) -> dict[int, tuple[Kind, tuple[str, ...]]]:
-        """Late messages that ended together: of several receivers, or of several senders to one.
+        """Name the cause of late messages that ended together, by id of the step: the relay, or their receiver.
 
-        Where nearly all of them came over one link, which moves again, it was that link.
+        If nearly all of them came over one link, they are left to that link.
         """
         found: dict[int, tuple[Kind, tuple[str, ...]]] = {}
         for crowd in _crowds(sorted(late, key=lambda step: step.at_s), self._together_s):
@@ -230,7 +233,6 @@ class _Naming:
                     found |= {id(step): ("agent", (receiver,)) for step in mine}
         return found
 
-
     def _shares_a_link(self, crowd: Sequence[Lateness]) -> bool:
         over: dict[frozenset[str], float] = defaultdict(float)
         for step in crowd:
@@ -240,7 +242,7 @@ class _Naming:
 
 
 def _crowds(ordered: Sequence[Lateness], together_s: float) -> list[list[Lateness]]:
-    """Groups of steps of which each ended within `together_s` of the one before."""
+    """Group steps such that each ended within `together_s` [s] of the one before."""
     crowds: list[list[Lateness]] = [[ordered[0]]] if ordered else []
     for before, step in pairwise(ordered):
         if step.at_s - before.at_s <= together_s:

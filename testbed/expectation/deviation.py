@@ -1,4 +1,4 @@
-"""How far the delays of a run are from those that were expected."""
+"""The deviation of a run's delays from the expected ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,15 @@ from testbed.expectation.replay import Expected
 from testbed.record.task_line import TaskLine
 
 QUANTILES: Mapping[str, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-CHANCE = 3.0  # standard deviations over the draws that a run may be off by
+CHANCE = 3.0  # standard deviations over the draws that chance may explain
 
 
 @dataclass(frozen=True, slots=True)
 class DelayFigure:
-    """One figure of the delays, as emulated and as expected [s].
+    """A figure of the delays (mean or quantile), as emulated and as expected [s].
 
-    `chance_s` is its standard deviation over the draws of loss and jitter; 0 where nothing is left to chance. A
-    quantile of n tasks is known to one task either way: `least_s` and `most_s` are the expected delays one task below
-    and above it.
+    `chance_s` is its standard deviation over the draws of loss and jitter, 0 if nothing is random. A quantile of n
+    tasks is known to one task either way: `least_s` and `most_s` are the expected delays one task below and above it.
     """
 
     name: str
@@ -30,9 +29,9 @@ class DelayFigure:
 
     @property
     def off(self) -> float:
-        """By how much of the expected one the emulated figure is longer (shorter, if negative).
+        """The excess of the emulated figure as a share of the expected one; negative if it is shorter.
 
-        Chance is allowed for, and one task either way: where delays lie in two heaps, a median between them jumps.
+        Chance is subtracted, and so is one task either way: a median between two clusters of delays jumps.
         """
         least_s = self.expected_s if self.least_s is None else self.least_s
         most_s = self.expected_s if self.most_s is None else self.most_s
@@ -42,7 +41,7 @@ class DelayFigure:
 
 
 def deviation_of(tasks: Sequence[TaskLine], expected: Expected, *, warm_up_s: float) -> tuple[DelayFigure, ...]:
-    """The figures of all tasks that were completed and created after the warm-up; none where there is no such task."""
+    """Return the figures of all tasks that were completed and created after the warm-up; none without such a task."""
     counted = [task for task in tasks if task.id in expected.draws[0] and task.created_s >= warm_up_s]
     if not counted:
         return ()
@@ -68,5 +67,5 @@ def deviation_of(tasks: Sequence[TaskLine], expected: Expected, *, warm_up_s: fl
 
 
 def _spread_s(each_s: Sequence[float]) -> float:
-    """The standard deviation over the draws."""
+    """Return the standard deviation over the draws [s], 0 for a single draw."""
     return float(np.std(each_s, ddof=1)) if len(each_s) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""A recorded run held against its expectation, from its files."""
+"""A recorded run compared with its expectation, from its files."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ MOST_CAUSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What holding a run against its expectation gave; `trouble` if that was not possible."""
+    """The result of comparing a run with its expectation; `trouble` says why if that was impossible."""
 
     figures: Sequence[DelayFigure] = ()
     causes: Sequence[Cause] = ()
@@ -32,11 +32,11 @@ class Findings:
     trouble: str | None = None
     offered: int = 0  # tasks
     unfinished: Mapping[str, int] = field(default_factory=dict)  # by device: tasks not completed though it stayed up
-    expected_s: dict[int, float] = field(default_factory=dict)  # by task
-    took_s: float | None = None  # real time that all of this took, after the run
+    expected_s: dict[int, float] = field(default_factory=dict)  # expected delay by task
+    took_s: float | None = None  # real time that the comparison took, after the run
 
     def as_dict(self) -> dict[str, object]:
-        """Its part of the `fidelity` of summary.json."""
+        """Return the part of `fidelity` in summary.json that comes from this comparison."""
         return {
             "expected_delay_s": {figure.name: figure.expected_s for figure in self.figures} or None,
             "delay_off": {figure.name: figure.emulated_s / figure.expected_s - 1 for figure in self.figures} or None,
@@ -66,12 +66,15 @@ def hold_against(
     stalls: Sequence[Stall],
     relayed: bool,
 ) -> Findings:
-    """Hold a run that is over against its expectation.
+    """Compare a finished run with its expectation.
 
     Args:
-        repeats: by task, the ways whose results came when there was one already.
-        stalls: processes that are known not to have run for a while.
-        relayed: whether a relay delayed the frames.
+        world: the exact world of the run's scenario.
+        tasks_file: the run's tasks.jsonl.
+        decisions_file: the run's decisions.jsonl.
+        repeats: by task, the ways whose results came after the first one.
+        stalls: spans in which processes are known to have stood still.
+        relayed: True if a relay delayed the frames.
 
     Raises:
         InputError: a file cannot be read.

@@ -1,6 +1,6 @@
-"""Lateness summed by path and by node: how much longer all steps together took than the model says.
+"""Lateness summed by path and by node: how much longer all steps together took than in the model.
 
-Over links with loss or jitter a single step is off by chance, and the sum over many steps is near zero.
+Over links with loss or jitter a single step deviates by chance, but the sum over many steps is near zero.
 """
 
 from collections import defaultdict
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from testbed.expectation.steps import Lateness
 
-MOST_KEPT = 50  # paths, and nodes, that summary.json names; what the others add up to stands beside them
+MOST_KEPT = 50  # paths, and nodes, that summary.json names; the others are summed
 
 
 @dataclass(frozen=True, slots=True)
 class LateSum:
-    """The steps of one path (sender, receiver), or of one node, or of `places` of them together.
+    """The summed lateness of one path (sender, receiver), of one node, or of `places` of them together.
 
-    `late_s` is the sum of their lateness, early steps counted as negative: divided by `steps` it is how much longer a
-    step took on average. `worst_s` is the latest one.
+    `late_s` sums the lateness of `steps` steps, early ones counted as negative; divided by `steps` it is the mean
+    lateness of a step. `worst_s` is the lateness of the latest step.
     """
 
     where: tuple[str, ...]
@@ -27,7 +27,7 @@ class LateSum:
     places: int = 1
 
     def as_dict(self) -> dict[str, object]:
-        """For summary.json."""
+        """Return the entry of summary.json."""
         place: dict[str, object] = {"places": self.places}
         if self.where:
             place = {"path": list(self.where)} if len(self.where) > 1 else {"node": self.where[0]}
@@ -36,9 +36,9 @@ class LateSum:
 
 @dataclass(frozen=True, slots=True)
 class LatenessSums:
-    """All steps of a run: by path the messages, by node the rest (offering, queue, service, sending).
+    """The lateness of all steps of a run: messages by path, the rest (offering, queue, service, sending) by node.
 
-    Each list starts with the place that is furthest from its model.
+    Each list starts with the place that deviates most.
     """
 
     paths: Sequence[LateSum] = ()
@@ -55,7 +55,7 @@ class LatenessSums:
         return cls([each for each in sums if len(each.where) > 1], [each for each in sums if len(each.where) == 1])
 
     def as_dict(self) -> dict[str, object]:
-        """The `lateness` of summary.json.
+        """Return the `lateness` of summary.json.
 
         `paths` and `nodes` hold at most MOST_KEPT places each; `other_paths` and `other_nodes` are the sums over the
         rest, None if there is none.

@@ -1,7 +1,7 @@
-"""What decisions were made of: service and link times as nodes measured them, against what an exact machine measures.
+"""The basis of decisions: service and link times as nodes measured them, compared with those of an exact machine.
 
-A node's estimators are fed again, with the times that its tasks should have taken: young estimates are held against
-estimates of the same youth, and one that follows a change slowly is held against one that follows it as slowly.
+A node's estimators are fed once more, with the times that its tasks should have taken. A young estimate is thus
+compared with one of the same age, and an estimate that follows a change slowly with one that is equally slow.
 """
 
 from collections import defaultdict
@@ -14,14 +14,15 @@ from testbed.expectation.deviation import CHANCE
 from testbed.expectation.steps import Lateness
 from testbed.expectation.world import ExactWorld, Path
 
-MOST_AVERAGED = 5  # tasks: as many weigh two thirds in a node's estimate of a link
+MOST_AVERAGED = 5  # tasks; the last five weigh two thirds in a node's estimate of a link
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How far off nodes were in one slot: shares of the price of a task (links), and of the service time (speed).
+    """The errors of the nodes in one slot, as shares of a task's price (links) and of the service time (speed).
 
-    Means over the nodes that decided, weighted by the tasks that came to them. `worst` is the node that was off most.
+    They are means over the nodes that decided, weighted by the rate of tasks that came to each. `worst` is the node
+    with the largest error.
     """
 
     slot: int
@@ -31,10 +32,10 @@ class Measured:
 
 
 def measured_off(world: ExactWorld, decisions: Iterable[DecisionRecord], late: Sequence[Lateness]) -> list[Measured]:
-    """By slot, how far off the times were that the decisions were made of.
+    """Return, by slot, the errors of the times on which decisions rested.
 
-    Links that lose frames are left out: what they take depends on which frames were lost. Where links jitter, what
-    chance explains is allowed for.
+    Links that lose frames are left out: their times depend on which frames were lost. On links with jitter, the part
+    that chance explains is subtracted.
     """
     ordered = sorted(late, key=lambda step: step.at_s)
     transfers: dict[Path, list[Lateness]] = defaultdict(list)
@@ -67,7 +68,7 @@ def _measured(slot: int, each: Sequence[tuple[float, float, float, str]]) -> Mea
 
 
 def _links_off(record: DecisionRecord, links: dict[Path, "_Link"]) -> float:
-    """Of the price of a task, weighted by where the tasks go."""
+    """Return the error of the link times as a share of a task's price, weighted by the offloading probabilities."""
     off = 0.0
     for receiver, measured_s in record.link_s.items():
         off_s = links[record.node, receiver].off_s(record, measured_s)
@@ -78,22 +79,22 @@ def _links_off(record: DecisionRecord, links: dict[Path, "_Link"]) -> float:
 
 
 class _Link:
-    """What a node should have measured a link to take; asked slot by slot."""
+    """The time of a link that a node should have measured, slot by slot."""
 
     def __init__(self, world: ExactWorld, path: Path, transfers: Sequence[Lateness], idle_s: float | None) -> None:
-        """`transfers` in the order of their arrival; `idle_s`: what a probe takes, None if that is not known."""
+        """Take `transfers` in the order of their arrival; `idle_s` is the time of a probe, None if unknown."""
         self._slot_s = world.scenario.slot_s
         self._scatter_s = world.scatter_s(path)
         self._idle_s = idle_s
         self._transfers = iter(transfers)
         self._next = next(self._transfers, None)
         self._estimate = LinkTime()
-        self._averaged = 0  # tasks since the last probe; 0 if the estimate is a probe's
+        self._averaged = 0  # tasks since the last probe; 0 if the estimate is from a probe
         self._known = False
         self._probe()
 
     def off_s(self, record: DecisionRecord, measured_s: float) -> float:
-        """By how much a node's own estimate is off; 0 where that cannot be known."""
+        """Return the error of a node's own estimate [s]; 0 if it cannot be known."""
         self._observe_until(record.slot * self._slot_s)
         if not self._estimate.fresh:  # no task in the slot before: the node sends a probe
             self._probe()
@@ -120,18 +121,18 @@ class _Link:
 
 
 class _Speed:
-    """What a server should have measured its service to take; asked slot by slot."""
+    """The service time that a server should have measured, slot by slot."""
 
     def __init__(self, world: ExactWorld, server: str, services: Sequence[Lateness]) -> None:
-        """`services` in the order of their ends."""
+        """Take `services` in the order of their ends."""
         self._world, self._server = world, server
         self._services = iter(services)
         self._next = next(self._services, None)
         self._estimate = ServiceTime(world.service_rate_per_s(server, 0.0))
-        self._served = False  # since the last slot began
+        self._served = False  # True if it served a task since the last slot began
 
     def off(self, record: DecisionRecord) -> float:
-        """By what share of it a server's own estimate is off."""
+        """Return the error of a server's own estimate, as a share of the service time."""
         self._observe_until(begin_s := record.slot * self._world.scenario.slot_s)
         if not self._served:  # an idle server measures itself
             self._estimate.reset(1 / self._world.service_rate_per_s(self._server, begin_s))

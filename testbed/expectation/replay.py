@@ -1,4 +1,4 @@
-"""All tasks of a run once more, along the ways they took, on a machine that emulates exactly."""
+"""A replay of all tasks of a run, along the ways they took, on a machine that emulates exactly."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ from node_agent.wire import Handover
 from testbed.expectation.world import ExactNetwork, ExactWorld
 from testbed.record.task_line import TaskLine, Way
 
-DRAWS_OF_JITTER, DRAWS_OF_LOSS = 8, 4  # the latter take several times as long
+DRAWS_OF_JITTER, DRAWS_OF_LOSS = 8, 4  # a draw of loss takes several times as long
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Expected delays [s] by task id, one mapping a draw: a single one where nothing is left to chance."""
+    """Expected delays [s] by task id, one mapping per draw; a single mapping if nothing is random."""
 
     draws: tuple[Mapping[int, float], ...]
 
     @property
     def mean_s(self) -> dict[int, float]:
-        """By task, the mean over the draws."""
+        """The mean over the draws [s], by task id."""
         first, *others = self.draws
         return {task: (at_s + sum(draw[task] for draw in others)) / len(self.draws) for task, at_s in first.items()}
 
@@ -29,11 +29,11 @@ def expected_delays(
     tasks: Sequence[TaskLine],
     failed: Mapping[tuple[int, Handover], float],
 ) -> Expected:
-    """What the delay of every completed task would have been.
+    """Return the delay that every completed task would have had on an exact machine.
 
-    A task that was offered more than once starts with the offer that was taken if those before had to fail
-    (`ExactWorld.had_to_fail`; `failed`: when they should have arrived, from `steps_of`). Otherwise it starts when the
-    workload wanted it.
+    A task starts when the workload wanted it. If it was offered more than once, and the earlier offers had to fail
+    (`ExactWorld.had_to_fail`), it starts with the offer that was taken. `failed` holds the times at which failed offers
+    should have arrived, from `steps_of`.
     """
     completed = [task for task in tasks if task.completed_s is not None and task.hops]
     number = DRAWS_OF_LOSS if world.loses else DRAWS_OF_JITTER if world.is_random else 1
@@ -42,24 +42,24 @@ def expected_delays(
 
 @dataclass(slots=True)
 class _Passage:
-    """One way of one task, on its way."""
+    """A task in progress on one of its ways."""
 
     task: TaskLine
     way: Way
     nodes: tuple[str, ...]  # device first
-    at: int = 0  # the hop it goes to, or is at
+    at: int = 0  # index in `nodes` of its place, or of the last one left
 
 
 @dataclass(slots=True)
 class _Server:
-    """First come, first served."""
+    """A server that serves tasks in the order of their arrival."""
 
     waiting: deque[_Passage] = field(default_factory=deque)
     busy: bool = False
 
 
 class _Replay:
-    """One time through all tasks."""
+    """A replay of all tasks with one draw of loss and jitter."""
 
     def __init__(
         self, world: ExactWorld, tasks: Sequence[TaskLine], failed: Mapping[tuple[int, Handover], float], draw: int
@@ -72,7 +72,7 @@ class _Replay:
         self._delays_s: dict[int, float] = {}
 
     def run(self) -> dict[int, float]:
-        """Delay by task [s]."""
+        """Run the replay; return the delay [s] by task id."""
         for task in self._tasks:
             for way in task.ways:
                 passage = _Passage(task, way, (task.device, *(hop.node for hop in way)))
@@ -81,7 +81,10 @@ class _Replay:
         return self._delays_s
 
     def _begin_s(self, task: TaskLine, way: Way) -> float:
-        """When a way begins: for the one that counts when the workload wanted the task, unless offers had to fail."""
+        """Return the time [s] at which a way begins.
+
+        The way that counts begins when the workload wanted the task, unless earlier offers had to fail.
+        """
         offer = task.offer_of(way)
         if offer is None:
             return task.created_s
@@ -89,7 +92,7 @@ class _Replay:
             return offer.sent_s
         earlier = [each for each in task.offers if each.sent_s < offer.sent_s]
         for each in earlier:
-            if each.taken:  # and no result came in time
+            if each.taken:  # a receiver took it, but no result came in time
                 took_s = (task.completed_s or offer.sent_s) - offer.sent_s
                 had_to_fail = self._world.had_to_fail_somewhere(each.sent_s, offer.sent_s, took_s)
             else:
@@ -102,7 +105,7 @@ class _Replay:
         return self._world.had_to_fail(sender, offer, until_s, self._failed.get((task.id, offer), offer.sent_s))
 
     def _pass_on(self, passage: _Passage) -> None:
-        """To the next server of its way, or, from the last one, back to the device."""
+        """Send the task to the next server of its way, or, from the last one, its result to the device."""
         done = passage.nodes[: passage.at + 1]
         if passage.at < len(passage.way):
             size_bytes = self._world.task_bytes(done)
@@ -113,7 +116,7 @@ class _Replay:
             self._network.send((done[-1], passage.task.device), size_bytes, lambda at_s: self._end(passage, at_s))
 
     def _arrive(self, passage: _Passage, at_s: float) -> None:
-        """At a node that is down, the message waits in its sender's connection until it is up again."""
+        """Receive the task; if the node is down, the message waits in the sender's connection until it is up."""
         taken_s = self._world.taken_s(passage.nodes[passage.at + 1], at_s)
         if taken_s > at_s:
             self._network.agenda.at(taken_s, self._come, passage)
@@ -138,7 +141,7 @@ class _Replay:
         name, hop = passage.nodes[passage.at], passage.way[passage.at - 1]
         held_s = 0.0
         if hop.failed and any(self._had_to_fail(passage.task, name, each, hop.sent_s) for each in hop.failed):
-            held_s = hop.sent_s - hop.finished_s  # until the receiver was found that answered
+            held_s = hop.sent_s - hop.finished_s  # until a receiver answered
         agenda = self._network.agenda
         agenda.at(agenda.now_s + held_s, self._pass_on, passage)
         self._serve(name)

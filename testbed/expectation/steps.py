@@ -1,4 +1,4 @@
-"""Every step of every task against the model, from what was really there when it began."""
+"""Every step of every task compared with the model, from the recorded state at its beginning."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ Step = Literal["offering", "transfer", "queue", "service", "sending", "return"]
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """A step of a task that ended at `at_s`, `late_s` later than the model says (earlier, if negative).
+    """A step of a task that ended at `at_s`, `late_s` later than in the model (earlier, if negative).
 
-    `path` is (sender, receiver) of a transfer or a return, and (node,) of what happens at one node. `sent_s` is when a
-    transfer or a return was sent, and when a service began; `size_bytes` is how large a message was.
+    `path` is (sender, receiver) for a transfer or a return, and (node,) for a step at one node. `sent_s` is the time at
+    which a transfer or a return was sent, or a service began. `size_bytes` is the size of a message.
     """
 
     task: int
@@ -29,13 +29,13 @@ class Lateness:
 
     @property
     def expected_s(self) -> float:
-        """How long a transfer or a return should have been on its way, or a service should have taken."""
+        """The time that a transfer, a return or a service should have taken [s]."""
         return self.at_s - self.late_s - self.sent_s
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Every step of every completed task, and when the offers that came to nothing should have arrived [s]."""
+    """Every step of every completed task, and the times [s] at which failed offers should have arrived."""
 
     late: list[Lateness]
     failed: dict[tuple[int, Handover], float]
@@ -44,7 +44,7 @@ class Steps:
 def steps_of(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
     """Judge all steps of the completed tasks.
 
-    Over links with loss or jitter, one step can be off by chance: only many together tell something.
+    Over links with loss or jitter a single step may deviate by chance; only many steps together mean something.
     """
     completed = [task for task in tasks if task.completed_s is not None and task.hops]
     steps = _transfers(world, completed)
@@ -57,14 +57,14 @@ def steps_of(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
 
 
 def _transfers(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
-    """Send everything when it was sent, and compare when it was received."""
+    """Send every message at its recorded time, and compare its arrival with the recorded one."""
     network = ExactNetwork(world.scenario)
     late: list[Lateness] = []
     arrivals: dict[tuple[int, Handover], float] = {}
 
     def judge(task: TaskLine, step: Step, path: Path, size_bytes: int, sent_s: float, received_s: float) -> None:
         def seen(arrival_s: float) -> None:
-            # What waits in its connection until the receiver is up again is as good as sent so much later.
+            # A message that waits in its connection until the receiver is up counts as sent that much later.
             waited_s = world.taken_s(path[1], arrival_s) - arrival_s
             late_s = received_s - arrival_s - waited_s
             late.append(Lateness(task.id, step, path, received_s, late_s, sent_s + waited_s, size_bytes))
@@ -94,7 +94,7 @@ def _transfers(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
             path, size_bytes = (nodes[-1], task.device), world.result_bytes(nodes)
             if way is task.hops and task.completed_s is not None:
                 judge(task, "return", path, size_bytes, sent_s, task.completed_s)
-            else:  # when the result of a way that came second was back is not recorded
+            else:  # the record has no time of return for a result that came second
                 network.send_at(sent_s, path, size_bytes, _ignored)
         for failed in task.offers:
             if failed not in used:
@@ -107,17 +107,17 @@ def _transfers(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
 def _unanswered(
     world: ExactWorld, tasks: Sequence[TaskLine], arrivals: Mapping[tuple[int, Handover], float]
 ) -> Iterator[Lateness]:
-    """Handovers that came to nothing, though they should have arrived and been answered: late until the next one."""
+    """Yield handovers that failed though they should have been answered in time; they are late until the next one."""
     for task in tasks:
         for sender, failed, last_s in (
             (task.device, task.offers[:-1], task.offers[-1].sent_s if task.offers else 0.0),
             *((hop.node, hop.failed, hop.sent_s) for hop in task.hops),
         ):
             next_s = [*(each.sent_s for each in failed[1:]), last_s]
-            for offer, until_s in zip(failed, next_s, strict=False):  # nothing failed: nothing to judge
+            for offer, until_s in zip(failed, next_s, strict=False):  # empty if nothing failed
                 arrival_s = arrivals.get((task.id, offer))
                 if offer.taken:
-                    continue  # what became of it beyond that receiver is not known
+                    continue  # its fate beyond that receiver is unknown
                 if arrival_s is not None and not world.had_to_fail(sender, offer, until_s, arrival_s):
                     path = (sender, offer.receiver)
                     yield Lateness(task.id, "transfer", path, until_s, until_s - arrival_s, offer.sent_s)
@@ -128,7 +128,7 @@ def _ignored(_: float) -> None:
 
 
 def _at_servers(world: ExactWorld, tasks: Sequence[TaskLine]) -> list[Lateness]:
-    """Every service from its own start, in the order in which the server took the tasks."""
+    """Judge queue, service and sending of every task, in the order in which each server took the tasks."""
     served: dict[str, list[tuple[TaskLine, HopLine]]] = {}
     for task in tasks:
         for way in task.ways:
@@ -149,4 +149,3 @@ def _at_servers(world: ExactWorld, tasks: Sequence[TaskLine]) -> list[Lateness]:
                 found.append(Lateness(task.id, step, (server,), was_s, late_s, began_s))  # type: ignore[arg-type]
             free_s = hop.finished_s
     return found
-

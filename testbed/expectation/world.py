@@ -1,4 +1,4 @@
-"""The exact world that a run is held against: its links, its servers' capacities, the weight of its messages."""
+"""The exact world with which a run is compared: its links, its servers' capacities, the sizes of its messages."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,21 +16,28 @@ from testbed.sizes import message_bytes
 from testbed.virtual_time import Calendar
 
 FOREVER_S = 1e12
-APART_S = 1e3  # between two messages of which none is to wait for the other
+APART_S = 1e3  # time between two messages that must not wait for each other
 ACTIONS_AT_ONCE = 100_000
-A_NUMBER, A_TIME_S = 1000, 0.1  # as long as most when encoded
-SLOW_SHARE = 0.5  # of a wait: what should have arrived later than that may well not be answered in time
+A_NUMBER, A_TIME_S = 1000, 0.1  # values of typical encoded length
+SLOW_SHARE = 0.5  # share of a wait; a message expected later than this may not be answered in time
 Path = tuple[str, str]  # sender, receiver
-Seen = Callable[[float], None]  # told when a message arrived
+Seen = Callable[[float], None]  # called with the time of a message's arrival
 
 
 class ExactWorld:
-    """What the scenario of a run makes of its tasks."""
+    """The scenario of a run as an exact machine would emulate it."""
 
     def __init__(
         self, scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm], timeouts: Timeouts
     ) -> None:
-        """`profiles` and `forms` are the costs and inputs of the sub-models, those of stage h at index h - 1."""
+        """Prepare capacities, outages and links over the run.
+
+        Args:
+            scenario: the scenario of the run.
+            profiles: the costs of the sub-models; stage h is at index h - 1.
+            forms: the inputs of the sub-models; stage h is at index h - 1.
+            timeouts: the nodes' timeouts.
+        """
         self.scenario = scenario
         self.timeouts = timeouts
         self._forms = forms
@@ -47,13 +54,13 @@ class ExactWorld:
         shaped = [(link.ends, shape) for link in scenario.links for shape in link.shapes] + changes
         shapes = [shape for _, shape in shaped]
         self._changing = {frozenset(ends) for ends, _ in changes}
-        self._shapes: dict[frozenset[str], list[LinkShape]] = {}  # by the ends of a link, all it has during the run
+        self._shapes: dict[frozenset[str], list[LinkShape]] = {}  # by the ends of a link, all its shapes in the run
         for ends, shape in shaped:
             self._shapes.setdefault(frozenset(ends), []).append(shape)
-        # What is expected of a task is then a matter of chance; an offer may come to nothing.
+        # With loss or jitter, expected delays are random; with loss, an offer may fail.
         self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
         self.loses = any(shape.loss for shape in shapes)
-        # By way: a run has few of them.
+        # Cached by way; a run has few different ways.
         self.task_bytes = cache(self._task_bytes)
         self.result_bytes = cache(self._result_bytes)
         self._ways = Ways(scenario)
@@ -67,27 +74,30 @@ class ExactWorld:
             spans[-1] = (spans[-1][0], at_s)
 
     def is_down(self, node: str, from_s: float, until_s: float) -> bool:
-        """Whether the scenario has a node down at some time from `from_s` to `until_s`."""
+        """True if the scenario has the node down at some time from `from_s` to `until_s`."""
         return any(from_s < end_s and until_s > begin_s for begin_s, end_s in self._down.get(node, ()))
 
     def taken_s(self, node: str, arrival_s: float) -> float:
-        """When a node takes a message that reaches it at `arrival_s`: at once, or when it is up again."""
+        """Return the time [s] at which a node takes a message that arrives at `arrival_s`: then, or once it is up."""
         return next((end_s for begin_s, end_s in self._down.get(node, ()) if begin_s <= arrival_s < end_s), arrival_s)
 
     def _legs(self, path: Path) -> tuple[Path, ...]:
-        """The links, as (from, to), that lead from a sender to a receiver."""
+        """Return the links, as (from, to), that lead from a sender to a receiver."""
         vertices = [vertex for vertex, _ in self._ways.hops(*path)]
         return tuple(pairwise((*vertices, path[1])))
 
     def scatter_s(self, path: Path) -> float | None:
-        """The standard deviation of a message's time by the jitter of its links; None where some link loses frames."""
+        """Return the standard deviation [s] of a message's time by jitter; None if a link of the path loses frames."""
         shapes = [self._shapes[frozenset(leg)] for leg in self.legs(path)]
         if any(shape.loss for each in shapes for shape in each):
             return None
         return math.hypot(*(max(shape.jitter_s for shape in each) for each in shapes))
 
     def idle_s(self, paths: Iterable[Path]) -> dict[Path, float]:
-        """How long a task that is passed on takes where nothing else is under way; paths that change are left out."""
+        """Return the time [s] that a task takes over each path with nothing else on the links.
+
+        Paths with a link that changes during the run are left out.
+        """
         network = ExactNetwork(replace(self.scenario, events=()))
         found: dict[Path, float] = {}
         for number, path in enumerate(paths):
@@ -100,29 +110,30 @@ class ExactWorld:
         return found
 
     def had_to_fail(self, sender: str, handover: Handover, until_s: float, arrival_s: float) -> bool:
-        """Whether a handover that was given up at `until_s` could not be answered in time in this world either.
+        """True if a handover that was given up at `until_s` could fail in the exact world, too.
 
-        `arrival_s` is when it should have arrived.
+        That is so if links lose frames, if an end was down, or if `arrival_s`, its expected arrival, was late.
         """
         if self.loses or any(self.is_down(node, handover.sent_s, until_s) for node in (sender, handover.receiver)):
             return True
         return arrival_s - handover.sent_s > SLOW_SHARE * (until_s - handover.sent_s)
 
     def had_to_fail_somewhere(self, from_s: float, until_s: float, took_s: float) -> bool:
-        """Whether a task that was taken over may rightly have had no result in time.
+        """True if a task that a server took over may have had no result in time in the exact world, too.
 
-        `took_s` is what the task took when it was offered again: as long, and the first time was slow, not lost.
+        That is so if links lose frames, if a node was down, or if the task was just slow. `took_s` is the time that the
+        task took when it was offered again.
         """
         down = any(self.is_down(node, from_s, until_s) for node in self._down)
         return self.loses or down or took_s > SLOW_SHARE * (until_s - from_s)
 
     def service_rate_per_s(self, server: str, at_s: float) -> float:
-        """Tasks a server serves in a second at its capacity of that moment."""
+        """Return the tasks per second that a server serves at its capacity at time `at_s`."""
         capacity = next(each for from_s, each in reversed(self._capacities[server]) if from_s <= at_s)
         return capacity / self._work_flop[self._stage[server] - 1]
 
     def served_by_s(self, server: str, from_s: float) -> float:
-        """When a service that begins at `from_s` ends, whatever the capacity does meanwhile."""
+        """Return the time [s] at which a service that begins at `from_s` ends, changes of the capacity included."""
         left_flop, now_s = self._work_flop[self._stage[server] - 1], from_s
         capacities = self._capacities[server]
         for (_, capacity), (until_s, _) in pairwise(capacities):
@@ -134,7 +145,7 @@ class ExactWorld:
         return now_s + left_flop / capacities[-1][1]
 
     def _task_bytes(self, way: tuple[str, ...]) -> int:
-        """Of a task that the last node of its way so far, device first, passes on."""
+        """Return the bytes of a task that the last node of `way` sends on; `way` starts with the device."""
         form = self._forms[len(way) - 1]
         return message_bytes(Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form), form.byte_count)
 
@@ -155,7 +166,7 @@ class ExactNetwork:
     """The links of a scenario, with their events, in virtual time."""
 
     def __init__(self, scenario: Scenario, *, draw: int = 0) -> None:
-        """`draw` numbers the draws of loss and jitter."""
+        """Start with idle links; `draw` is the number of the draw of loss and jitter."""
         self.agenda = Calendar(now_s=-FOREVER_S)
         changes = [event for event in scenario.events if event.shapes]
         seeded = replace(scenario, seed=scenario.seed + 7919 * draw)
@@ -169,11 +180,11 @@ class ExactNetwork:
             self._links.change(ends, shape, sender=ends[0])
 
     def send_at(self, at_s: float, path: Path, size_bytes: int, seen: Seen) -> None:
-        """Send a message at a time to come; `seen` is told when it arrives."""
+        """Send a message at the future time `at_s`; `seen` is called with the time of its arrival."""
         self.agenda.at(at_s, self._send, _SizedMessage(path, size_bytes, seen))
 
     def send(self, path: Path, size_bytes: int, seen: Seen) -> None:
-        """Send a message now."""
+        """Send a message now; `seen` is called with the time of its arrival."""
         self._send(_SizedMessage(path, size_bytes, seen))
 
     def _send(self, message: "_SizedMessage") -> None:
@@ -186,7 +197,7 @@ class ExactNetwork:
         message.seen(self.agenda.now_s)
 
     def run(self) -> None:
-        """Until nothing is under way."""
+        """Run until all messages have arrived."""
         while not self.agenda.run(FOREVER_S, ACTIONS_AT_ONCE):
             pass
 

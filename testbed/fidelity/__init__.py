@@ -1,1 +1,1 @@
-"""Whether the emulation held: the evidence of a run, its figures, and the verdict on both."""
+"""Fidelity of the emulation: the evidence of a run, its figures, and the verdict that rests on them."""

@@ -1,8 +1,11 @@
-"""The verdict on an emulation, with reasons, from all that is known about how a run was carried out.
+"""The verdict on an emulation, with reasons, from the evidence of how a run was carried out.
 
-What a user wants to know is whether the delays of the run are those of the emulated network, or partly those of the
-machine that emulated it. So everything is judged in emulated seconds, and against the delays that were asked for: a
-machine that is busy but meets its deadlines is no fault, and the same real lateness weighs less at a larger time scale.
+The question is whether the delays of the run are those of the emulated network, or partly those of the machine that
+emulated it. Everything is therefore judged in emulated seconds, against the delays that the scenario states. A busy
+machine that keeps its deadlines is no fault. The same real lateness weighs less at a larger time scale.
+
+Decision 063: signs are judged against the delays of the scenario, with bounds a few times above what a quiet machine
+keeps (docs/decisions/063-bounds-on-signs.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,68 +21,68 @@ from testbed.wording import milliseconds, rough_percent, seconds
 Item = TypeVar("Item")
 Bounds = tuple[float, float]  # above the first: strained; above the second: broken
 
-# One task in twenty may be touched (see `evidence.py`): then it is p95 and what lies above that begin to tell of the
-# machine. With one in four, the quartiles do, and with them every comparison.
+# Share of touched tasks (see `evidence.py`). With one in twenty, p95 and above begin to show the machine; with one in
+# four, the quartiles do, and every comparison is affected.
 TOUCHED_TASKS: Bounds = (0.05, 0.25)
-FEWEST_TOUCHED = 5  # fewer are chance, whatever share of a short run they make
-FEWEST_ADDED = 2  # one is chance, however late
-# What the machine added over all tasks together, of their delay: the error of the mean. Queues behind a late service
-# multiply it, hence less than a reader would forgive.
+FEWEST_TOUCHED = 5  # fewer count as chance, even if they are a large share of a short run
+FEWEST_ADDED = 2  # one counts as chance, however late it is
+# Delay that the machine added, as a share of the delay of all tasks: the error of the mean. Queues behind a late
+# service multiply it, hence a strict bound.
 ADDED_DELAY: Bounds = (0.02, 0.10)
 
-# A link's delay, before the run and while it goes on: a share of what was asked for, or (emulated) so much, whichever
-# is more. Either delay line keeps 0.3 ms there and back when the machine is quiet.
+# Error of a link's delay, before and during the run: a share of the stated delay, or an emulated time, whichever is
+# more.
 PATH_DELAY: Bounds = (0.05, 0.25)
 PATH_DELAY_S: Bounds = (0.0005, 0.002)
-JITTER_ALLOWANCE = 3.0  # standard deviations by which the median of few probes may be off on a link with jitter
-PATH_RATE: Bounds = (0.10, 0.30)  # shaping keeps 3 %, and a short burst measures it to a few per cent more
-# With fewer watched probes of a path than this, a quantile says nothing; with fewer of all paths, neither does a share
-# of losses. Those that came too early are judged by more: the quickest tenth of a few is the very quickest, for which a
-# link may have changed while it was on its way.
+JITTER_ALLOWANCE = 3.0  # standard deviations by which the median of few probes may deviate on a link with jitter
+PATH_RATE: Bounds = (0.10, 0.30)  # error of the shaper, and of its measurement by a short burst
+# With fewer probes of a path, a quantile means nothing; with fewer of all paths, a share of losses means nothing.
+# Probes that came too early need more: the quickest tenth of a few is the single quickest one, during which a link may
+# have changed.
 FEWEST_PROBES = 5
 FEWEST_EARLY_PROBES = 10
-# Of normal values, the quickest tenth lies so many standard deviations below the mean, and is known from n of them to
-# so many over the root of n.
+# The first decile of normal values lies TENTH_OF_JITTER standard deviations below the mean. Estimated from n values, it
+# has a standard error of TENTH_IS_OFF_BY standard deviations over the root of n.
 TENTH_OF_JITTER = 1.28
 TENTH_IS_OFF_BY = 1.71
 PROBES_LOST: Bounds = (0.10, 0.50)  # on links that should lose none
-FEWEST_LOST = 2  # of few probes, one is chance
+FEWEST_LOST = 2  # a single loss counts as chance
 CHANCE_OF_LOSS = 4.0  # standard deviations by which a lossy path may lose more than stated
-# Frames that left over a millisecond (real) late, of all: they are counted on links where the latest hundredth is late
-# by more than this part of the link's delay, or so much (emulated). One stall of 10 ms in a short run makes 1 %.
+# Share of frames that left over a millisecond (real) late. Only links count whose latest hundredth is late by more than
+# LATE_FRAME of the link's delay, and more than LATE_FRAME_S (emulated). A single stall in a short run stays below.
 LATE_FRAMES: Bounds = (0.02, 0.20)
 LATE_FRAME = 0.05
 LATE_FRAME_S = 0.001
 FEWEST_FRAMES = 100
-# Among many links, a single ruined one is few frames, but its own tasks are late. Of its frames many may be before
-# that shows: on a link of a few frames a second, one stall makes some per cent.
+# The same for each link by itself: a ruined link among many carries few of all frames, but its own tasks are late. The
+# bounds are wider, since on a link with a few frames a second one stall makes several per cent late.
 LATE_FRAMES_OF_A_LINK: Bounds = (0.10, 0.50)
-# Frames that the emulation itself dropped: TCP waits 200 ms and more for each, so that few do much harm.
+# Share of frames that the emulation itself dropped: TCP waits 200 ms and more for each, so that few do much harm.
 DROPPED_FRAMES: Bounds = (0.0005, 0.01)
-FEWEST_DROPPED = 2  # one is chance
+FEWEST_DROPPED = 2  # a single one counts as chance
 
-# How late changes came into force (emulated). A link that follows a trace is wrong for so much of every step: the
-# latest hundredth may be late by a share of the step, or so much, whichever is more; what the control loop keeps on a
-# quiet machine is 1 to 6 ms. A single change may be later: nothing that reacts to it is quicker than some tenths.
+# Lateness of changes (emulated). A link that follows a trace is wrong for that part of every step: the latest hundredth
+# may be late by a share of the step, or by LATE_STEP_S, whichever is more. A single change may be later, since no
+# policy reacts within tenths of a second.
 LATE_STEP: Bounds = (0.10, 0.50)
 LATE_STEP_S: Bounds = (0.010, 0.050)
 FEWEST_CHANGES = 20
 LATE_CHANGE_S: Bounds = (0.25, 1.0)
 SKIPPED_STEPS: Bounds = (0.01, 0.10)
 
-# A server's speed against the stated one. A CPU quota cannot be set to better than 5 %, hence twice that.
+# Error of a server's speed against the stated one. A CPU quota is exact to 5 %, hence wider bounds.
 SPEED: Bounds = (0.05, 0.20)
 QUOTA_SPEED: Bounds = (0.10, 0.30)
 FEWEST_SERVED = 20
-# Deadlines of agents met over a millisecond late, real or emulated, whichever is longer. Messages wait for a processor
-# as timers do, unseen, two or three times on a task's way; so this is the share of such waits, too.
+# Share of the agents' timers that fired over a millisecond late, real or emulated, whichever is longer. Messages wait
+# for a processor like timers do, two or three times on a task's way; so this is the share of such waits, too.
 LATE_TIMERS: Bounds = (0.05, 0.25)
 FEWEST_DEADLINES = 100
-# A node tells of itself every second; one that was up and told nothing for three of them did not run.
+# A node reports every second; a node that is up and misses three reports did not run.
 SILENCE_S: Bounds = (3.0, 6.0)
 
-# When something went wrong, the state of the machine is told as its likely cause from here on. Alone it is no fault:
-# what has the priority it needs keeps its time on a busy machine, too.
+# Above these, the state of the machine is named as the likely cause of a finding. Alone it is no fault: a process with
+# real-time priority keeps its deadlines on a busy machine, too.
 BUSY_HOST = 0.85
 HIGH_PRESSURE = 0.25
 HIGH_STEAL = 0.02
@@ -87,14 +90,14 @@ HIGH_STEAL = 0.02
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """Something out of bounds: `level` is the place in VERDICTS that it calls for."""
+    """A figure out of bounds; `level` is the index of its verdict in VERDICTS."""
 
     level: int
     text: str
 
 
 def assess(evidence: Evidence) -> FidelityReport:
-    """The verdict on a run, or on a run so far."""
+    """Return the verdict on a run, finished or in progress, with reasons."""
     checks = (
         _tasks, _delays_before, _rates_before, _links_during, _lost_on_a_path, _lost_during, _frames, _worst_link,
         _changes, _speeds, _timers, _silence,
@@ -106,12 +109,12 @@ def assess(evidence: Evidence) -> FidelityReport:
 
 
 def level_of(value: float, bounds: Bounds) -> int:
-    """The place in VERDICTS of a figure. One that is not a number is beyond every bound, not below the first."""
+    """Return the index in VERDICTS of a figure; NaN is beyond every bound, not below the first."""
     return sum(not value <= bound for bound in bounds)
 
 
 def bound_text(level: int, bounds: Bounds) -> str:
-    """The bound that was exceeded, in words."""
+    """Return the exceeded bound in words."""
     return f"bound {rough_percent(bounds[level - 1])}"
 
 
@@ -190,23 +193,23 @@ def _links_during(evidence: Evidence) -> Iterator[_Finding]:
 
 
 def _off_s(path: WatchedPath, jitter_s: float, *, changes: bool) -> float:
-    """By how much the path's delay is not what was asked of it [real s].
+    """Return the error of a path's delay against the stated one [real s]; negative if it is too short.
 
-    The quickest tenth shows it: what is slower may have waited behind the tasks, as it would on a real link. The jitter
-    alone makes them quicker than the mean. On links that change, some come early because the link got shorter before
-    they reached it; only where half of all did, the link is too short.
+    The quickest tenth of the probes shows it: slower ones may have waited behind tasks, as on a real link. Jitter makes
+    that tenth quicker than the mean, which is corrected. On links that change, a probe may come early because the link
+    got shorter before the probe reached it; such a link counts as too short only if half of the probes came early.
     """
     if path.excess_p10_s is None or path.excess_p50_s is None:
         return 0.0
     slow_s = path.excess_p10_s + TENTH_OF_JITTER * jitter_s
     early_s = path.excess_p50_s if changes else slow_s
-    if not slow_s < 0:  # also where it is not a number, which is to be seen
+    if not slow_s < 0:  # NaN is returned, too, so that it is reported
         return slow_s
     return min(0.0, early_s) if path.probes >= FEWEST_EARLY_PROBES else 0.0
 
 
 def _lost_on_a_path(evidence: Evidence) -> Iterator[_Finding]:
-    """Each path by itself, against what it should lose: one dead link of many is few of all probes."""
+    """Judge the losses of each path by itself: one dead link of many loses few of all probes."""
     lossy = {path.path for path in evidence.measured if path.lossy}
 
     def share_of(path: WatchedPath) -> tuple[float, Bounds] | None:
@@ -228,7 +231,7 @@ def _lost_on_a_path(evidence: Evidence) -> Iterator[_Finding]:
 
 
 def _lost_during(evidence: Evidence) -> Iterator[_Finding]:
-    """All paths together: a large network sends few probes over each, many over all."""
+    """Judge the losses of all paths together: a large network sends few probes over each path, many over all."""
     lossy = {path.path for path in evidence.measured if path.lossy}
     sound = [path for path in evidence.watched if path.path not in lossy and not evidence.outlook.loses(path.path)]
     lost, sent = sum(path.lost for path in sound), sum(path.probes for path in sound)
@@ -242,7 +245,7 @@ def _frames(evidence: Evidence) -> Iterator[_Finding]:
     if network is None:
         return
     if network.frames_dropped >= FEWEST_DROPPED:
-        # What no room was for was never relayed.
+        # Frames that found no room were never relayed, so `frames_relayed` may be the smaller number.
         dropped = network.frames_dropped / max(network.frames_relayed, network.frames_dropped)
         if level := level_of(dropped, DROPPED_FRAMES):
             text = f"{rough_percent(dropped)} of the frames were dropped by the emulation"
@@ -271,7 +274,7 @@ def _worst_link(evidence: Evidence) -> Iterator[_Finding]:
 
 
 def _late_links(evidence: Evidence) -> list[LinkStatistics]:
-    """The links where the lateness of frames matters against the link's own delay."""
+    """Return the links on which the lateness of frames matters against the link's own delay."""
     delay_s = {
         ends: shape.delay_s
         for link in evidence.links
@@ -298,7 +301,7 @@ def _changes(evidence: Evidence) -> Iterator[_Finding]:
         text = f"a change of the scenario came {seconds(changes.worst_s or 0.0, '.2f')} late"
         yield _Finding(level, f"{text} (bound {LATE_CHANGE_S[level - 1]:g} s)")
     if changes.skipped + changes.injected >= FEWEST_CHANGES and (level := level_of(skipped, SKIPPED_STEPS)):
-        text = f"{rough_percent(skipped)} of the network traces' steps were left out for want of time"
+        text = f"{rough_percent(skipped)} of the network traces' steps were skipped for lack of time"
         yield _Finding(level, f"{text} ({bound_text(level, SKIPPED_STEPS)})")
 
 
@@ -329,26 +332,26 @@ def _timers(evidence: Evidence) -> Iterator[_Finding]:
 
 def _silence(evidence: Evidence) -> Iterator[_Finding]:
     def text_of(silence: tuple[str, float], bound_s: float) -> str:
-        return f"the agent of {silence[0]} told nothing for {seconds(silence[1], '.1f')} (bound {bound_s:g} s)"
+        return f"the agent of {silence[0]} reported nothing for {seconds(silence[1], '.1f')} (bound {bound_s:g} s)"
 
     yield from _worst(evidence.silences_s.items(), lambda silence: (silence[1], SILENCE_S), text_of)
 
 
 def machine_signs(host: HostUse) -> Iterator[str]:
-    """Signs that the machine had too much to do, in words."""
+    """Yield a sentence with the signs of an overloaded machine, if there are any."""
     signs = []
     if (host.cpu_share or 0.0) > BUSY_HOST:
         signs.append(f"{rough_percent(host.cpu_share or 0.0)} of its processors' time was in use")
     if (host.pressure_some_share or 0.0) > HIGH_PRESSURE:
         signs.append(f"processes waited for one {rough_percent(host.pressure_some_share or 0.0)} of the time")
     if (host.steal_share or 0.0) > HIGH_STEAL:
-        signs.append(f"{rough_percent(host.steal_share or 0.0)} was taken by its hypervisor")
+        signs.append(f"its hypervisor took {rough_percent(host.steal_share or 0.0)}")
     if signs:
         yield f"this machine is the likely cause: {', '.join(signs)}"
 
 
 def _allowed(delay_s: float) -> Bounds:
-    """By how much [emulated s] a path of this delay may be off."""
+    """Return the bounds [emulated s] on the error of a path with this delay [emulated s]."""
     return max(PATH_DELAY[0] * delay_s, PATH_DELAY_S[0]), max(PATH_DELAY[1] * delay_s, PATH_DELAY_S[1])
 
 
@@ -358,7 +361,7 @@ def _worst(
     text_of: Callable[[Item, float], str],
     when: str = "",
 ) -> Iterator[_Finding]:
-    """One finding for all that are out of bounds: the gravest of them, and how many more there are."""
+    """Yield one finding for all items out of bounds: the gravest item, and the number of others."""
     found = []
     for item in items:
         judged = error_of(item)

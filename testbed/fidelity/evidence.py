@@ -1,6 +1,6 @@
-"""What is known about how a run was carried out: the figures on which `assessment` rests its verdict.
+"""The evidence of how a run was carried out: the figures on which `assessment` rests its verdict.
 
-Network figures are real seconds and rates, as they were measured; all else is in emulated seconds, unless said.
+Network figures are real seconds and rates, as measured; all others are in emulated seconds, unless stated otherwise.
 """
 
 import math
@@ -15,19 +15,18 @@ from testbed.host.load import HostUse
 from testbed.network import MeasuredPath, NetworkStatistics, WatchedPath
 from testbed.scenario import ComputeMode, Direction, Link, LinkShape, Scenario
 
-# A task is touched when this machine made it later than this: a share of its own delay, or what no user-space
-# emulation keeps (a millisecond, the same as for frames), whichever is more. Decision: a fiftieth, a third of the 6 %
-# by which the closest policies differ in the examples; rejected: the millisecond alone (at delays of 300 ms it would
-# count what nobody can see in any figure).
+# A task is touched if this machine made it later than this share of its own delay, and later than TOUCHED_S, the limit
+# of user-space emulation. Decision 062: a task counts as delayed by the machine from 2 % of its own delay
+# (docs/decisions/062-touched-tasks.md).
 TOUCHED_SHARE = 0.02
 TOUCHED_S = 0.001
-# Lateness of changes is counted in classes a fifth apart: fine enough for a verdict, and few however long the run.
+# Lateness of changes is counted in classes a fifth apart: fine enough for a verdict, and few even in a long run.
 CLASSES_AN_OCTAVE = 4
 LEAST_CLASS_S = 1e-5
 
 
 class TaskTally:
-    """What this machine added to the tasks that count (completed, created after the warm-up), kept up task by task."""
+    """The delay that this machine added to the tasks that count (completed, created after the warm-up)."""
 
     def __init__(self) -> None:
         self.completed = self.touched = 0
@@ -35,7 +34,13 @@ class TaskTally:
         self.replay_lateness_s: list[float] = []  # by task
 
     def add(self, *, replay_lateness_s: float, service_lateness_s: float, delay_s: float) -> None:
-        """Count one task: offered and served so much later than it should have been, answered after `delay_s`."""
+        """Count a task.
+
+        Args:
+            replay_lateness_s: lateness of its offer against the workload [s].
+            service_lateness_s: lateness of its services, in all [s].
+            delay_s: its delay [s].
+        """
         added_s = max(0.0, replay_lateness_s) + service_lateness_s
         self.completed += 1
         self.touched += added_s > max(TOUCHED_S, TOUCHED_SHARE * delay_s)
@@ -45,32 +50,32 @@ class TaskTally:
 
     @property
     def touched_share(self) -> float | None:
-        """Share of the completed tasks that this machine made late."""
+        """The share of the completed tasks that this machine made late; None without tasks."""
         return self.touched / self.completed if self.completed else None
 
     @property
     def added_share(self) -> float | None:
-        """What this machine added, of the delay of all tasks together."""
+        """The delay that this machine added, as a share of the delay of all tasks; None without delay."""
         return self.added_s / self.delay_s if self.delay_s > 0 else None
 
 
 class ChangeTally:
-    """How late the scenario's changes came into force; of the same size however many there are."""
+    """The lateness of the scenario's changes; its size does not grow with their number."""
 
     def __init__(self) -> None:
         self.injected = 0
-        self.skipped = 0  # steps of network traces that were never in force: the next one was due already
+        self.skipped = 0  # steps of network traces that were skipped because the next one was already due
         self.worst_s: float | None = None
         self._classes: Counter[int] = Counter()
 
     def add(self, late_s: float) -> None:
-        """One change has come into force, so much after its time."""
+        """Count a change that came into force `late_s` after its time."""
         self.injected += 1
         self.worst_s = max(late_s, self.worst_s or 0.0)
         self._classes[max(0, math.ceil(CLASSES_AN_OCTAVE * math.log2(max(late_s, LEAST_CLASS_S) / LEAST_CLASS_S)))] += 1
 
     def lateness_s(self, share: float) -> float | None:
-        """What this share of the changes was not later than, to a fifth; None without changes."""
+        """Return the lateness [s] that this share of the changes did not exceed, to a fifth; None without changes."""
         below = 0
         for number in sorted(self._classes):
             below += self._classes[number]
@@ -80,23 +85,23 @@ class ChangeTally:
 
     @property
     def skipped_share(self) -> float | None:
-        """The skipped ones, of all that were due."""
+        """The skipped changes as a share of all that were due; None if none was due."""
         due = self.injected + self.skipped
         return self.skipped / due if due else None
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOutlook:
-    """What a scenario does to its links while it runs; a link is named by its ends, in no order."""
+    """The changes and losses of a scenario's links; a link is named by its ends, in no order."""
 
     changing: frozenset[frozenset[str]] = frozenset()
-    losing: frozenset[frozenset[str]] = frozenset()  # links that lose frames at some time, as they should
-    loss: Mapping[frozenset[str], float] = field(default_factory=dict)  # the most that each of those loses
-    step_s: float | None = None  # how long a step of the liveliest network trace lasts; None if no link follows one
+    losing: frozenset[frozenset[str]] = frozenset()  # links that should lose frames at some time
+    loss: Mapping[frozenset[str], float] = field(default_factory=dict)  # the greatest loss of each of those
+    step_s: float | None = None  # step length of the trace with the shortest steps; None if no link follows a trace
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """From its links and events."""
+        """Collect the outlook from a scenario's links and events."""
         changed = [(ends, shape) for event in scenario.events for ends, shape in event.shapes.items()]
         steps_s: dict[Direction, list[float]] = defaultdict(list)
         for event in scenario.events:
@@ -113,15 +118,15 @@ class LinkOutlook:
         )
 
     def changes(self, path: Sequence[str]) -> bool:
-        """Whether any link of this path does."""
+        """True if any link of this path changes."""
         return any(frozenset(ends) in self.changing for ends in pairwise(path))
 
     def loss_of(self, path: Sequence[str]) -> float:
-        """The share of frames that this path should lose at the most."""
+        """Return the greatest share of frames that this path should lose."""
         return 1 - math.prod(1 - self.loss.get(frozenset(ends), 0.0) for ends in pairwise(path))
 
     def loses(self, path: Sequence[str]) -> bool:
-        """Whether any link of this path does."""
+        """True if any link of this path loses frames."""
         return any(frozenset(ends) in self.losing for ends in pairwise(path))
 
 
@@ -135,19 +140,19 @@ def _most_loss(shaped: Iterable[tuple[tuple[str, str], LinkShape]]) -> dict[froz
 
 @dataclass(slots=True)
 class NodeLoad:
-    """What one node's agent did in the run; a device serves nothing, but keeps deadlines, too."""
+    """The work and punctuality of one node's agent; a device serves nothing, but has deadlines, too."""
 
     capacity_flop_per_s: float | None = None  # as stated at the start; None for a device
-    work_flop: float = 0.0  # of the tasks it served
-    due_s: float = 0.0  # what they should have taken by its capacity, as it was at the time
-    busy_s: float = 0.0  # what they took
+    work_flop: float = 0.0  # of the tasks that it served
+    due_s: float = 0.0  # time that they should have taken at its capacity of the time
+    busy_s: float = 0.0  # time that they took
     compute_cpu_s: float = 0.0  # CPU time inside its sub-model [real s]
     served: int = 0
     overruns: int = 0
     deadlines: int = 0
     late_timers: int = 0  # more than 1 ms late, of real or of emulated time, whichever is longer
     worst_timer_s: float = 0.0
-    silence_s: float = 0.0  # the longest it told nothing of itself while it was up
+    silence_s: float = 0.0  # the longest time without a report while it was up
 
     @property
     def stated_flop_per_s(self) -> float | None:
@@ -156,25 +161,25 @@ class NodeLoad:
 
     @property
     def served_flop_per_s(self) -> float | None:
-        """At what capacity it really served."""
+        """The capacity at which it really served."""
         return self.work_flop / self.busy_s if self.busy_s > 0 else None
 
     @property
     def host_flop_per_s(self) -> float | None:
-        """What a processor of this machine does in its sub-model [FLOP per real second of CPU time]."""
+        """The speed of this machine's processor in its sub-model [FLOP per real second of CPU time]."""
         return self.work_flop / self.compute_cpu_s if self.compute_cpu_s > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known about a run, or about a run so far. `measured`: links before it; the rest while it went on."""
+    """The evidence on a run, finished or in progress; `measured` holds the links before it, all else the run itself."""
 
     time_scale: float = 1.0
     compute: ComputeMode = "paced"
     tasks: TaskTally = field(default_factory=TaskTally)
     servers: Mapping[str, NodeLoad] = field(default_factory=dict)
     devices: Mapping[str, NodeLoad] = field(default_factory=dict)
-    links: Sequence[Link] = ()  # as the scenario has them at its start
+    links: Sequence[Link] = ()  # as at the scenario's start
     outlook: LinkOutlook = field(default_factory=LinkOutlook)
     changes: ChangeTally = field(default_factory=ChangeTally)
     measured: Sequence[MeasuredPath] = ()
@@ -186,27 +191,27 @@ class Evidence:
 
     @property
     def deadlines(self) -> int:
-        """Timers that fired in all agents."""
+        """The number of timers that fired, over all agents."""
         return sum(load.deadlines for load in self._loads)
 
     @property
     def late_timers(self) -> int:
-        """Those of them that fired more than 1 ms late."""
+        """The number of timers that fired more than 1 ms late, over all agents."""
         return sum(load.late_timers for load in self._loads)
 
     @property
     def worst_timer_s(self) -> float:
-        """How late the worst of them was."""
+        """The lateness of the latest timer [s]."""
         return max((load.worst_timer_s for load in self._loads), default=0.0)
 
     @property
     def overruns(self) -> int:
-        """Tasks whose real work took longer than emulated."""
+        """The number of tasks whose real work took longer than their emulated time."""
         return sum(load.overruns for load in self._loads)
 
     @property
     def silences_s(self) -> Mapping[str, float]:
-        """By node, the longest that it told nothing of itself while it was up."""
+        """The longest time [s] without a report while a node was up, by node."""
         return {name: load.silence_s for each in (self.servers, self.devices) for name, load in each.items()}
 
     @property

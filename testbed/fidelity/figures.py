@@ -10,7 +10,7 @@ from testbed.network import LinkStatistics, MeasuredPath, NetworkStatistics, Wat
 
 
 def figures_of(evidence: Evidence) -> dict[str, object]:
-    """All figures of the evidence; None where one is not known or not finite."""
+    """Return all figures of the evidence; unknown and infinite ones are None."""
     tasks, scale = evidence.tasks, evidence.time_scale
     figures = {
         **_network(evidence.network, scale),
@@ -51,7 +51,7 @@ def figures_of(evidence: Evidence) -> dict[str, object]:
 
 def _network(network: NetworkStatistics | None, scale: float) -> dict[str, object]:
     if network is None:
-        return {}  # it has died, which the run's end tells
+        return {}  # it died; the run's exit reason says so
     return {
         "network_backend": network.backend,
         "frames_relayed": network.frames_relayed,
@@ -65,7 +65,7 @@ def _network(network: NetworkStatistics | None, scale: float) -> dict[str, objec
 
 
 def _paths(measured: Sequence[MeasuredPath], watched: Sequence[WatchedPath], scale: float) -> list[dict[str, object]]:
-    """What was asked of each path, what it measured before the run, and what was seen of it during the run."""
+    """Return, for each path, the stated values, those measured before the run, and those seen during the run."""
     seen = {path.path: path for path in watched}
     return [
         {

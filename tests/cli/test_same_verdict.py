@@ -39,7 +39,7 @@ BAD = {
     "a class that is no policy": (("dto-ee", "odd.py:Mine"), "is no policy: it lacks"),
     "a class that cannot be made": (("dto-ee", "fails.py:Mine"), "cannot be made: ValueError: no luck"),
     "a model that is none": (("glyphs", "glpyhs"), "unknown model 'glpyhs'"),
-    "a cut": (("[3, 5]", "[1, 5]"), "block 1 of model 'glyphs' carries no exit"),
+    "a cut": (("[3, 5]", "[1, 5]"), "block 1 of model 'glyphs' has no exit"),
     "a bundle without card": (BUNDLE, "card.json"),
     "a bundle without weights": (BUNDLE, "weights.safetensors"),
     "a bundle with spoilt weights": (BUNDLE, "weights.safetensors"),
@@ -48,10 +48,10 @@ BAD = {
     "memory": (("capacity: 0.6 GFLOP/s", "capacity: 0.6 GFLOP/s, memory: 1 kB"), "its sub-model needs"),
     "a trace that is missing": ((LINK, TRACED % "none.mahi"), "none.mahi: cannot be read"),
     "a trace that is broken": ((LINK, TRACED % "broken.csv"), "broken.csv:1: there is no column time_s"),
-    "offload to the wrong stage": (("links:", "offload: {cam: [core]}\nlinks:"), "'core' is no server of stage 1"),
+    "offload to the wrong stage": (("links:", "offload: {cam: [core]}\nlinks:"), "'core' is not a server of stage 1"),
     "offload to whom no link leads": (("{from: [near-1, near-2]", "{from: [near-1]"), "'near-2' reaches no server"),
     "a network in pieces": (("[near-1, near-2], to: core", "[near-1], to: core"), "reaches no server of stage 2"),
-    "an event after the end": (("links:", "events: [{at: 9 s, node: core, state: down}]\nlinks:"), "does not lie"),
+    "an event after the end": (("links:", "events: [{at: 9 s, node: core, state: down}]\nlinks:"), "is not before"),
     "more tasks than there is room for": (("5 /s", "1000000 /s"), "tasks are too many"),
 }
 

@@ -1,4 +1,4 @@
-"""Quantities: what is read, what is refused and with which advice."""
+"""Quantities: the texts that are read, those that are refused, and the advice."""
 
 import math
 import re
@@ -235,7 +235,7 @@ def test_a_range_reads_as_its_ends_do(dimension: Dimension, low: float, high: fl
 
 @given(st.sampled_from(DIMENSIONS), st.data())
 def test_any_text_is_read_or_refused_and_the_pattern_agrees(dimension: Dimension, data: st.DataObject) -> None:
-    likely = st.from_regex(quantity_pattern(dimension), fullmatch=True)  # of any other text hardly one is read
+    likely = st.from_regex(quantity_pattern(dimension), fullmatch=True)  # hardly any other text is read
     text = data.draw(st.one_of(st.text(max_size=80), likely))
     try:
         span = parse_span(text, dimension)
@@ -245,7 +245,7 @@ def test_any_text_is_read_or_refused_and_the_pattern_agrees(dimension: Dimension
     assert re.match(quantity_pattern(dimension), text)
 
 
-# Pieces of which people make quantities, right and wrong; what they mean together is worked out anew below.
+# Pieces of which people make quantities, right and wrong; `_meant` works out the meaning independently.
 _PIECES = (
     *("0", "1", "5", "10", ".5", "0.1", "1.5", "5.", "1e3", "2E-1", "1_0", "1,5", "\u0663"),
     *("..", "...", "-", "−", "–", " ", " ", ",", "x", "to", "inf", "nan"),
@@ -255,7 +255,7 @@ _PIECES = (
 
 
 def _meant(text: str, dimension: Dimension) -> tuple[Fraction, Fraction] | None:
-    """The ends of the one quantity that `text` can mean; None where it means none, or could mean two."""
+    """Return the ends of the only quantity that `text` can mean; None if it means none, or could mean two."""
     unit = next((u for u in sorted(dimension.units, key=len, reverse=True) if text.rstrip().endswith(u)), None)
     if unit is None:
         return None

@@ -1,4 +1,4 @@
-"""Figures in words: one format for each kind."""
+"""Figures as text: one format for each kind."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Simulated runs held against their own model."""
+"""Simulated runs compared with their own model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,34 +20,34 @@ from tests.testbed.simulated import plan
 
 
 def world_of(run_directory: Path, **shape: float) -> ExactWorld:
-    """The exact world of a recorded run; with `shape`, of one whose links are different in that."""
+    """Return the exact world of a recorded run; `shape` replaces these properties of all links."""
     scenario = read_recorded(run_directory).scenario()
     links = tuple(replace(link, shape=replace(link.shape, **shape)) for link in scenario.links)
     return exact_world(replace(scenario, links=links))
 
 
 def exact_world(scenario: Scenario) -> ExactWorld:
-    """The exact world of a scenario."""
+    """Return the exact world of a scenario."""
     warm = stated_costs(load_bundle(scenario.model.name), scenario.model)
     return ExactWorld(scenario, warm.profiles, warm.input_forms, timeouts(scenario, warm.input_forms))
 
 
 def tasks_of(outcome: Outcome) -> list[TaskLine]:
-    """The tasks of a run, in the order of their number."""
+    """Return the tasks of a run, sorted by number."""
     return sorted(read_lines(outcome.run_directory / "tasks.jsonl", TaskLine), key=lambda task: task.id)
 
 
 def delays_s(tasks: list[TaskLine]) -> np.ndarray:
-    """Their delays, by number."""
+    """Return the delays [s] of completed tasks, by number."""
     return np.array([task.completed_s - task.created_s for task in tasks])
 
 
 def findings_of(
     folder: Path, text: str, *, service_time=paced, seed: int | None = None, hidden: str = ""
 ) -> tuple[Outcome, Findings]:
-    """A simulated run, and what holding it against its expectation gave, as after a live run.
+    """Simulate a run, and compare it with its expectation, as after a live run.
 
-    `hidden` is appended to the topology that is simulated: its expectation does not know of it.
+    `hidden` is appended to the topology that is simulated; the expectation does not know it.
     """
     known = plan(folder / "known", text, seed=seed)
     simulation = Simulation(plan(folder, text + hidden, seed=seed), SilentObserver(), service_time=service_time)

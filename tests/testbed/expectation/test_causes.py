@@ -1,4 +1,4 @@
-"""Late steps and known stalls, and whom they point to."""
+"""The causes that late steps and known stalls point to: relay, agent or link."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_lateness_weighs_less_at_a_larger_time_scale():
 
 
 def test_a_slow_link_tells_its_rate():
-    # 25,000 bytes every second, each sent before the one before had come.
+    # 25,000 bytes every second; each message is sent before the one before has arrived.
     steps = [late("transfer", ("a", "b"), 1.0 + k, 0.5 * k + 0.1, task=k, sent_s=0.1 * k, size_bytes=25_000)
              for k in range(6)]  # fmt: skip
     (cause,) = causes_of(steps, (), time_scale=1.0, relayed=True)

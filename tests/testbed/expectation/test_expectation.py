@@ -1,4 +1,4 @@
-"""What tasks should have taken: on an undisturbed run what they took, on a disturbed one what they would have taken."""
+"""Expected delays: those of the run if it was undisturbed, and of an undisturbed machine if it was not."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.testbed.expectation.runs import delays_s, findings_of, tasks_of, worl
 from tests.testbed.simulated import simulate
 
 US = 1e-6
-# Whatever a server is measured at, tasks go the same ways.
+# With a fixed plan, tasks go the same ways whatever the nodes measure.
 SMALL = small.SMALL.replace("policy: dto-ee", "policy: uniform").replace("duration: 8 s", "duration: 20 s")
 EVENTS = """
 events:
@@ -45,7 +45,7 @@ def test_an_undisturbed_run_is_what_was_expected(tmp_path, text):
 
 
 def test_what_a_server_was_held_up_by_is_not_expected_of_those_behind_it_either(tmp_path):
-    """near-1 stands still for a second in one of its services: as if its process had been stopped."""
+    """near-1 stands still for a second in one of its services, as if its process had been stopped."""
     calm = simulate(tmp_path / "calm", SMALL)
     served = []
 
@@ -68,13 +68,13 @@ def test_what_a_server_was_held_up_by_is_not_expected_of_those_behind_it_either(
 
 
 def test_what_waits_for_a_node_that_is_down_is_expected_when_it_is_up_again(tmp_path):
-    """Offers wait in their connections; the copies that are served then hold up others, as they would anywhere."""
+    """Offers wait in their connections; when the copies are served, they hold up other tasks, as on any machine."""
     events = "\nevents:\n  - {at: 6 s, node: near-1, state: down}\n  - {at: 9 s, node: near-1, state: up}"
     outcome, findings = findings_of(tmp_path, SMALL + events)
     delays = delays_s([task for task in tasks_of(outcome) if task.completed_s is not None])
     assert (delays > 1.0).any(), "some were offered to a node that was down"
     assert outcome.summary["tasks"]["duplicates"] >= 3
-    # A node that comes up probes its links before it takes what waits for it.
+    # A node that comes up probes its links before it takes the messages that wait for it.
     assert {figure.name for figure in findings.figures if abs(figure.off) > 0.015} == set()
     waited = [each for each in findings.lateness.paths if each.where[1] == "near-1"]
     assert max(each.worst_s for each in waited) < 0.1

@@ -1,4 +1,4 @@
-"""Simulated runs that something befalls of which their expectation does not know: verdict and cause."""
+"""Simulated runs with a disturbance that their expectation does not know: verdict and cause."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def changed(link, shape, from_s, until_s):
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("link", [("mid-1", "core-1"), ("near-1", "mid-1"), ("east-1", "near-1")])
 def test_a_link_that_stands_still_is_named_though_all_it_held_comes_at_once(tmp_path, link, seed):
-    """Messages to many receivers arrive in one moment, as after a stop of the relay: they share the link."""
+    """Messages to many receivers arrive at one moment, as after a stop of the relay, but they share a link."""
     _, findings = findings_of(tmp_path, TEXT, seed=seed, hidden=changed(link, "rate: 0.002 Mbit/s", 8, 13))
     report = judge(Evidence(), findings)
     assert report.verdict == "broken"

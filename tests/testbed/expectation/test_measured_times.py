@@ -1,4 +1,4 @@
-"""What decisions were made of: exact on an exact machine, however young; off by what the machine added elsewhere."""
+"""Times on which decisions rest: exact on an exact machine, even in early slots; else off by the machine's lateness."""
 
 import msgspec
 import pytest
@@ -37,16 +37,16 @@ def test_nodes_of_an_exact_machine_measure_what_they_should(tmp_path, name, seed
     _, findings = findings_of(tmp_path, EXACT[name], seed=seed)
     assert len(findings.measured) >= 10
     for each in findings.measured:
-        # Probes of a node that comes up meet the copies that waited for it.
+        # Probes of a node that comes up share the links with the copies that waited for it.
         assert each.links_off < (0.03 if name == "a node down" else 0.005), each
-        # A measurement of an idle server that a change of capacity falls into tells of both.
+        # If the capacity changes while an idle server measures itself, the measurement mixes both capacities.
         assert each.speed_off < (0.05 if name == "changes" else 0.001), each
     assert not [reason for reason in judge(Evidence(), findings).reasons if reason.startswith("decisions")]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder, world, decisions and steps of an exact run of 20 s."""
+    """Folder, world, decisions and steps of an exact run of 20 s."""
     outcome = simulate(tmp_path_factory.mktemp("run"), SMALL)
     world = world_of(outcome.run_directory)
     decisions = [msgspec.json.decode(line, type=DecisionRecord)
@@ -55,7 +55,7 @@ def run(tmp_path_factory):
 
 
 def changed(decisions, node, change):
-    """The decisions with those of a node (of all, if None) changed."""
+    """Return the decisions, those of a node (of all, if None) changed."""
     return [change(record) if node in (None, record.node) else record for record in decisions]
 
 
@@ -77,7 +77,7 @@ def test_a_link_time_that_is_off_weighs_as_a_share_of_the_price_where_the_tasks_
 
 
 def test_the_first_decisions_are_judged_before_any_task_was_sent(run):
-    """Slot 0 rests on probes: they are held against a link on which nothing else is under way."""
+    """Slot 0 rests on probes, which are compared with an idle link."""
     _, world, decisions, late = run
     first = [record for record in decisions if record.slot == 0]
     assert min(step.at_s for step in late) > max(record.time_s for record in first) - world.scenario.slot_s
@@ -89,7 +89,7 @@ def test_the_first_decisions_are_judged_before_any_task_was_sent(run):
 
 
 def test_overruns_while_estimates_are_young_show_in_the_first_slots(tmp_path):
-    """near-1's first services take three times as long, as on a machine that is busy when a run begins."""
+    """The first services of near-1 take three times as long, as on a machine that is busy when a run begins."""
     served = []
 
     def slow_at_first(server, paced_s):
@@ -126,7 +126,7 @@ def test_a_server_that_does_not_follow_its_capacity_is_off(tmp_path):
 
 
 def test_what_jitter_explains_is_allowed_for_and_no_more(run):
-    """5 ms of jitter: an estimate of several tasks may be off by some 9 ms, no way by 60."""
+    """With 5 ms of jitter, an estimate of several tasks may be off by some 9 ms, but not by 60."""
     folder, _, decisions, late = run
     jittery = world_of(folder, jitter_s=0.005)
 

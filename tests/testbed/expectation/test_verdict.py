@@ -1,4 +1,4 @@
-"""The verdict on a run that is over, from what holding it against its expectation gave."""
+"""The verdict on a finished run, from its comparison with the expectation."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from testbed.fidelity.report import EmulationBroken, refuse_broken
 
 
 def figures(**off: float) -> tuple[DelayFigure, ...]:
-    """Figures that are off by so much of their expectation."""
+    """Return figures that deviate by these shares of their expectation."""
     expected_s = {"mean": 0.3, "p50": 0.28, "p95": 0.6, "p99": 0.9}
     return tuple(
         DelayFigure(name, expected_s[name] * (1 + off.get(name, 0.0)), expected_s[name]) for name in expected_s
@@ -85,14 +85,14 @@ def test_decisions_made_of_wrong_times_are_judged_apart():
     ):  # fmt: skip
         off = [Measured(slot, links, speed, "b") for slot in range(5)]
         assert verdict(figures=figures(), measured=off) == expected
-    quota = Evidence(compute="quota")  # which cannot be set to better than 5 %
+    quota = Evidence(compute="quota")  # a quota is exact only to 5 %
     for speed, expected in ((0.099, "held"), (0.11, "strained"), (0.31, "broken")):
         off = [Measured(slot, 0.0, speed, "b") for slot in range(5)]
         assert judge(quota, Findings(figures=figures(), measured=off)).verdict == expected
 
 
 def test_tasks_that_never_ended_at_a_device_that_did_not_run_are_not_passed_over():
-    """A device that is stopped for good leaves no delay that could be off."""
+    """A device that is stopped and never continued leaves no delays that could deviate."""
     def told(silence_s, **unfinished):
         evidence = Evidence(devices={name: NodeLoad(silence_s=silence_s) for name in ("west-1", "west-2")})
         report = judge(evidence, Findings(figures=figures(), offered=100, unfinished=unfinished))

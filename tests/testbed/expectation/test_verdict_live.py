@@ -1,4 +1,4 @@
-"""Live runs that something befalls behind their back: the verdict, the cause, and what is written down."""
+"""Live runs with a disturbance from outside: the verdict, the cause, and the recorded figures."""
 
 import json
 import os
@@ -35,7 +35,7 @@ COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "run"]
 
 
 def run(folder, *options, befall=lambda _: None, text=TINY):
-    """A run; `befall` is called with its manifest once its agents are ready. Its exit status and directory."""
+    """Run a topology; call `befall` with its manifest once its agents are ready. Return exit status and directory."""
     topology, out = folder / "tiny.yaml", folder / "run"
     topology.write_text(text)
     command = [*COMMAND, str(topology), "--monitor", "off", "--out", str(out), *options]
@@ -53,7 +53,7 @@ def run(folder, *options, befall=lambda _: None, text=TINY):
 
 
 def test_a_calm_run_holds_and_every_task_has_its_expected_delay(tmp_path):
-    """A machine that is shared with others has its moments: one of three runs holds, and all verdicts are right."""
+    """A shared machine is disturbed at times: of three runs one must hold, and all verdicts must be right."""
     for attempt in range(3):
         (folder := tmp_path / str(attempt)).mkdir()
         status, out, errors = run(folder)
@@ -109,7 +109,7 @@ def test_a_run_that_fails_before_any_task_counts_is_unknown(tmp_path):
 
 
 def test_a_run_of_which_no_task_counts_succeeds_and_its_emulation_is_unknown(tmp_path):
-    """Its only task comes during the warm-up."""
+    """The run's only task comes during the warm-up."""
     (tmp_path / "trace.jsonl").write_text('{"time_s": 0.2, "device": "cam", "sample": 17}\n')
     brief = TINY.replace("duration: 12 s", "duration: 4 s")
     status, out, errors = run(tmp_path, "--require-fidelity", "--trace", str(tmp_path / "trace.jsonl"), text=brief)

@@ -1,4 +1,4 @@
-"""The verdict: held, strained or broken, and why."""
+"""The verdict from signs: held, strained or broken, and its reasons."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def network(*links: LinkStatistics, **figures) -> NetworkStatistics:
 
 
 def server(slower: float = 1.0, **figures) -> NodeLoad:
-    """One that was stated at 1 GFLOP/s and served 100 tasks of 20 MFLOP, so many times slower than stated."""
+    """Return the load of a server of 1 GFLOP/s that served 100 tasks of 20 MFLOP, `slower` times slower than stated."""
     values = {
         "capacity_flop_per_s": 1e9, "work_flop": 2e9, "due_s": 2.0, "busy_s": 2.0 * slower, "served": 100,
         "compute_cpu_s": 0.1, "deadlines": 500, "late_timers": 2,
@@ -54,7 +54,7 @@ def server(slower: float = 1.0, **figures) -> NodeLoad:
 
 
 def changes(late_s: float, count: int = 100, *, worst_s: float = 0.0, skipped: int = 0) -> ChangeTally:
-    """So many changes that were all so late, but for one."""
+    """Return the tally of `count` changes, all equally late but for one."""
     tally = ChangeTally()
     for number in range(count):
         tally.add(max(late_s, worst_s) if number == 0 else late_s)
@@ -177,7 +177,7 @@ def test_rates_before_the_run(rate, expected):
 @pytest.mark.parametrize(("excess_s", "expected"), [(0.0004, "held"), (0.001, "strained"), (0.004, "broken")])
 def test_delays_during_the_run_are_those_of_the_quickest_probes(excess_s, expected):
     assert verdict(watched=(replace(WATCHED, excess_p10_s=excess_s),)) == expected
-    assert verdict(watched=(replace(WATCHED, excess_p10_s=excess_s, probes=3),)) == "held"  # too few to tell
+    assert verdict(watched=(replace(WATCHED, excess_p10_s=excess_s, probes=3),)) == "held"  # too few probes
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_delays_during_the_run_are_those_of_the_quickest_probes(excess_s, expect
 def test_a_link_that_is_too_quick_is_no_better(excess_s, expected):
     early = replace(WATCHED, excess_p10_s=excess_s)
     assert verdict(watched=(early,)) == expected
-    assert verdict(watched=(replace(early, probes=9),)) == "held"  # the quickest tenth is then the very quickest
+    assert verdict(watched=(replace(early, probes=9),)) == "held"  # the quickest tenth is a single probe
     if expected == "broken":
         report = assess(replace(CALM, watched=(early,)))
         assert report.reasons == (
@@ -218,7 +218,7 @@ def test_few_probes_say_less_where_there_is_jitter():
 
 
 def test_probes_that_get_lost_are_counted_over_all_paths():
-    """A large network sends few over each."""
+    """A large network sends few probes over each path."""
     few = [replace(WATCHED, path=(f"cam-{number}", "near"), probes=2, lost=0) for number in range(20)]
     assert verdict(watched=few) == "held"
     assert verdict(watched=[replace(path, lost=number % 4 == 0) for number, path in enumerate(few)]) == "strained"
@@ -273,7 +273,7 @@ def test_frames_that_leave_late(late, p99_s, expected):
     link = replace(LINK, late=late, lateness_p99_s=p99_s)
     assert verdict(network=network(link)) == expected
     quiet = replace(LINK, ends=("near", "cam"), frames=10**6)
-    # Among so many others they are few, unless the link itself is ruined.
+    # Among many other frames they are few, unless the link itself is ruined.
     assert verdict(network=network(link, quiet)) == ("strained" if expected == "broken" else "held")
 
 
@@ -287,7 +287,7 @@ def test_one_ruined_link_among_many_is_seen(frames, late, expected):
     assert report.verdict == expected
     if expected == "broken":
         assert report.reasons == ("80 % of the frames from cam to near were late (bound 50 %)",)
-    small = replace(ruined, lateness_p99_s=0.0009)  # what does not matter to the link's delay is no ruin
+    small = replace(ruined, lateness_p99_s=0.0009)  # too little to matter against the link's delay
     assert verdict(network=network(*sound, small)) == "held"
 
 
@@ -321,7 +321,7 @@ def test_late_changes_are_told_in_figures():
     assert report.reasons == (
         "1 % of the changes came over 20 ms late (bound 10 ms); a step of the network traces lasts 10 ms",
         "a change of the scenario came 0.30 s late (bound 0.25 s)",
-        "9.1 % of the network traces' steps were left out for want of time (bound 1 %)",
+        "9.1 % of the network traces' steps were skipped for lack of time (bound 1 %)",
     )
     told = report.as_dict()["changes"]
     assert (told["injected"], told["skipped"], told["worst_lateness_s"]) == (1000, 100, 0.3)
@@ -351,7 +351,7 @@ def test_an_agent_that_tells_nothing_is_no_good_sign(silence_s, expected):
     assert report.verdict == expected
     assert report.as_dict()["longest_silence_s"] == silence_s
     if expected == "broken":
-        assert report.reasons == ("the agent of cam told nothing for 7.0 s (bound 6 s)",)
+        assert report.reasons == ("the agent of cam reported nothing for 7.0 s (bound 6 s)",)
 
 
 def test_lateness_of_frames_is_held_against_the_delay_of_their_link():
@@ -396,7 +396,7 @@ def test_reasons_are_followed_by_what_explains_them(changes):
     assert report.verdict == "broken"
     assert report.reasons[-1] == (
         "this machine is the likely cause: 99 % of its processors' time was in use, processes waited for one 80 % of "
-        "the time, 3 % was taken by its hypervisor"
+        "the time, its hypervisor took 3 %"
     )
     assert not any("likely cause" in reason for reason in assess(replace(CALM, **changes)).reasons)
 
@@ -423,7 +423,7 @@ def test_only_a_broken_run_is_refused():
     assert caught.value.exit_code == 5
 
 
-# What summary.json holds
+# The figures in summary.json
 
 EARLIER_KEYS = {
     "network_backend", "frames_relayed", "frames_late", "frames_dropped", "worst_frame_lateness_s", "relay_cpu_s",
@@ -470,7 +470,7 @@ anything = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 
 @given(anything, anything, st.floats(0, 1), st.integers(0, 100), st.floats(0.1, 10))
 def test_whatever_is_known_the_verdict_is_one_of_three_and_its_json_is_sound(delay_s, excess_s, share, late, scale):
-    def plain(value):  # what a median of finite times can be
+    def plain(value):  # values that a median of finite times can have
         return value if value is not None and math.isfinite(value) and abs(value) < 1e300 else None
 
     evidence = replace(

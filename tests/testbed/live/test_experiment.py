@@ -222,7 +222,7 @@ def test_a_frozen_agent_is_recognised(tmp_path):
     outcome = Experiment(plan, Freezer(plan.run_id)).run()
     assert outcome.report.verdict != "held"
     fidelity = outcome.summary["fidelity"]
-    assert any("the agent of core told nothing for " in reason for reason in fidelity["reasons"]), fidelity["reasons"]
+    assert any("the agent of core reported nothing" in reason for reason in fidelity["reasons"]), fidelity["reasons"]
     assert 3.9 < fidelity["longest_silence_s"] < 7.0
     assert fidelity["nodes"]["core"]["longest_silence_s"] == fidelity["longest_silence_s"]
 

@@ -1,4 +1,4 @@
-"""Links of a topology that follow network traces: what they compile to, and what is refused."""
+"""Links of a topology that follow network traces: the changes that they compile to, and the errors."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -48,7 +48,7 @@ def scenario_of(folder: Path, link: str, rest: str = "", **options) -> Scenario:
 
 
 def problems_of(folder: Path, link: str, rest: str = "") -> list[tuple[str, str]]:
-    """`line:column: message`, with DIR for the folder, and hint of every problem, each in one line."""
+    """Return `line:column: message`, with DIR for the folder, and hint of every problem, each in one line."""
     with pytest.raises(TopologyError) as caught:
         scenario_of(folder, link, rest)
     assert caught.value.exit_code == 3
@@ -68,7 +68,7 @@ def test_a_link_follows_its_trace_from_the_first_moment_on(folder: Path) -> None
     none = outage_rate_mbit_per_s(1.0)
     assert (link.trace, link.shape) == ("rates.csv", LinkShape(8.0, 0.002, queue_packets=50))
     course = course_of(scenario, "cam-1", "near")
-    # Equal steps are one; the trace begins anew after 4 s, and ends with the run.
+    # Equal steps are merged; the trace starts again after 4 s, and ends with the run.
     assert [(at_s, shape.rate_mbit_per_s) for at_s, shape in course] == [
         (0.0, 8.0), (1.0, 4.0), (3.0, none), (4.0, 8.0), (5.0, 4.0), (7.0, none), (8.0, 8.0), (9.0, 4.0)
     ]  # fmt: skip
@@ -104,7 +104,7 @@ def test_a_trace_may_tell_everything(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", ["1\n", "".join(f"{ms}\n" for ms in range(1, 151)), "2\n4\n4\n5\n5\n5\n"])
 def test_a_trace_that_changes_nothing_makes_no_change(folder: Path, content: str) -> None:
-    """A constant link as mahimahi's own example has it, in one step or in several, for a billion laps."""
+    """A constant link like mahimahi's own example, in one step or in several, for a billion laps."""
     (folder / "constant.mahi").write_text(content)
     scenario = scenario_of(folder, "delay: 2 ms, trace: constant.mahi", duration_s=1e6)
     assert scenario.events == ()
@@ -114,14 +114,14 @@ def test_a_trace_that_changes_nothing_makes_no_change(folder: Path, content: str
 
 @st.composite
 def cut_traces(draw) -> tuple[str, str, str]:
-    """A time series, the same one cut into finer steps, and options of a link that follows it."""
+    """Draw a time series, the same series cut into finer steps, and options of a link that follows it."""
     values = st.tuples(
         st.sampled_from([0.0, 0.001, 0.02, 0.05, 0.11, 2.0, 7.3]), st.sampled_from([10.0, 30.0]),
         st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 0.1]),
     )  # fmt: skip
     rows = draw(st.lists(values, min_size=2, max_size=8))
     tenths = draw(st.lists(st.integers(1, 12), min_size=len(rows), max_size=len(rows)))
-    tenths[-1] = tenths[-2]  # as the last row holds for as long as the one before
+    tenths[-1] = tenths[-2]  # the last row holds for as long as the one before
     whole, fine, at = [], [], 0
     for number, (row, length) in enumerate(zip(rows, tenths, strict=True)):
         cells = ",".join(map(str, row))
@@ -201,9 +201,9 @@ def test_at_any_time_the_link_is_as_the_trace_says(tmp_path_factory, offset_ms: 
 @pytest.mark.parametrize(
     ("link", "said", "advised"),
     [
-        ("trace: rates.csv", "11:5: `delay` is missing: the trace tells none", "state the link's delay"),
-        ("rate: 5 Mbit/s, delay: 2 ms, trace: rates.csv", "`rate` is what the trace tells", "remove it"),
-        ("jitter: 1 ms, trace: full.csv", "`jitter` is what the trace tells", "remove it"),
+        ("trace: rates.csv", "11:5: `delay` is missing: the trace has none", "state the link's delay"),
+        ("rate: 5 Mbit/s, delay: 2 ms, trace: rates.csv", "the trace already states `rate`", "remove `rate`"),
+        ("jitter: 1 ms, trace: full.csv", "the trace already states `jitter`", "remove `jitter`"),
         ("delay: 2 ms, trace: no.csv", "network trace DIR/no.csv: cannot be read: No such file", "path"),
         ("delay: 2 ms, trace: .", "network trace DIR: cannot be read: Is a directory", "path"),
         ("delay: 2 ms, trace: bad.csv", "network trace bad.csv:3: rate_mbit_per_s must not be negative", "header"),
@@ -248,11 +248,11 @@ def test_the_number_of_changes_and_of_bytes_is_bounded(folder: Path, monkeypatch
     link = "delay: 2 ms, trace: rates.csv"
     with pytest.raises(TopologyError, match="make up to 2250000 changes") as caught:
         scenario_of(folder, link, duration_s=1e6)
-    assert caught.value.hint == "state a shorter duration"  # no step holds an outage and what lies around it
+    assert caught.value.hint == "state a shorter duration"  # no step may hold an outage and its surroundings
     (folder / "rates.csv").write_text(RATES.replace("3,0", "3,1"))
     with pytest.raises(TopologyError, match="11:47: the links' traces make up to 2250000 changes") as caught:
         scenario_of(folder, link, duration_s=1e6)
-    assert "every: 5 s" in caught.value.hint  # longer than the trace, whose mean then holds
+    assert "every: 5 s" in caught.value.hint  # longer than the trace: its mean holds all the time
     scenario_of(folder, "delay: 2 ms, trace: {file: rates.csv, every: 5 s}", duration_s=1e6)
     rows = "".join(f"{n / 10},{n % 7 + 1}\n" for n in range(9000))
     (folder / "long.csv").write_text("time_s,rate_mbit_per_s\n" + rows)
@@ -287,11 +287,11 @@ def test_links_follow_their_traces_while_tasks_drain(folder: Path, monkeypatch: 
     assert isinstance(after[0], LinkChange)
     assert (after[0].at_s, after[0].shape.rate_mbit_per_s) == (4.0, 8.0)  # the outage ends, although the run is over
     assert ends_out.events == tuple(event for event in whole.events if event.at_s < 3.5 + 90)
-    # It is none of the run's figures.
+    # Figures of the run do not count these changes.
     assert ends_out.link_changes_per_s == 2 * 3 / 3.5
     assert [at_s for at_s, _ in course_of(ends_out, "cam-1", "near")] == [0.0, 1.0, 3.0]
     assert ends_out.incidents == ()
-    # There is less of it where the changes would be too many; 3 in 4 s on each of three links.
+    # They go on for a shorter time if there would be too many: 3 in 4 s on each of three links.
     monkeypatch.setattr(followed_traces, "MAX_CHANGES", 100)
     short = scenario_of(folder, "delay: 2 ms, trace: rates.csv", duration_s=3.5)
     assert 3.5 + 22.5 - 2 <= short.events[-1].at_s < 3.5 + 22.5 + 45
@@ -351,7 +351,7 @@ def test_the_bounds_of_a_rate_are_possible(folder: Path) -> None:
 
 @pytest.mark.parametrize("trace", ['"a\\0b"', '{file: "a\\0b"}', '"a\\eb"'])
 def test_a_trace_whose_name_no_file_can_have_is_refused(folder: Path, trace: str) -> None:
-    with pytest.raises(TopologyError, match=r"11:\d+: .*a control character cannot stand here"):
+    with pytest.raises(TopologyError, match=r"11:\d+: .*control characters are not allowed"):
         scenario_of(folder, f"delay: 2 ms, trace: {trace}")
 
 
@@ -392,7 +392,7 @@ def pair(folder: Path) -> Path:
 
 
 def test_each_direction_follows_its_own_trace(pair: Path) -> None:
-    """Up is what the `from` end sends. What one trace does not tell is stated for its direction."""
+    """`up` is for frames from the `from` end. A value that one trace lacks is stated for its direction."""
     scenario = scenario_of(pair, "delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, scale: 2}}")
     link = scenario.links[0]
     assert (link.ends, link.trace, link.down_trace) == (("cam-1", "near"), "up.csv", "down.csv")
@@ -429,8 +429,8 @@ def test_both_directions_of_a_link_begin_at_one_moment_of_a_recording(pair: Path
 @pytest.mark.parametrize(
     ("link", "said", "advised"),
     [
-        ("trace: {up: up.csv, down: down.csv}", "`delay` is missing: the trace up.csv tells none", "state"),
-        ("delay: 5 ms, trace: {up: down.csv, down: down.csv}", "`delay` is what the trace tells", "remove it"),
+        ("trace: {up: up.csv, down: down.csv}", "`delay` is missing: the trace up.csv has none", "state"),
+        ("delay: 5 ms, trace: {up: down.csv, down: down.csv}", "the trace already states `delay`", "remove `delay`"),
         ("delay: 5 ms, trace: {up: up.csv}", "`down` is missing", "state both"),
         ("delay: 5 ms, trace: {up: up.csv, down: down.csv, every: 1 s}", "unknown key `every`", "up, down"),
         ("delay: 5 ms, trace: {up: up.csv, down: {file: down.csv, loop: 1}}", "unknown key `loop`", "file, format"),

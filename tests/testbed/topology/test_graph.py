@@ -1,4 +1,4 @@
-"""Questions about small networks whose answers are plain to see, and about random ones against plain search."""
+"""Joined nodes and islands: in small networks by hand, in random ones against a plain search."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ def test_switches_join_nodes_and_nodes_do_not() -> None:
     network = Network(["a", "b", "c", "d"], ["s", "t"], [("a", "s"), ("s", "t"), ("t", "b"), ("b", "c"), ("c", "d")])
     assert network.joined("a", "b")  # through s and t
     assert network.joined("b", "c")  # directly
-    assert not network.joined("a", "c")  # b does not pass frames on
+    assert not network.joined("a", "c")  # b does not forward frames
     assert not network.joined("a", "d")
     assert list(network.islands()) == [["a", "b", "c", "d", "s", "t"]]
 
@@ -33,7 +33,7 @@ _PAIRS = [(a, b) for index, a in enumerate(_NODES + _SWITCHES) for b in (_NODES 
 
 
 def _search(start: str, links: list[tuple[str, str]], through: set[str]) -> set[str]:
-    """Everything that can be reached from `start` when only `through` passes frames on."""
+    """Return all names that can be reached from `start` if only `through` forwards frames."""
     seen, frontier = {start}, [start]
     while frontier:
         here = frontier.pop()

@@ -98,14 +98,14 @@ def test_a_draw_hangs_on_seed_and_name_alone() -> None:
     assert set(scenario.links) < set(larger.links)
     assert resolve_text(SMALL, seed=2).devices != scenario.devices
     assert resolve_text(SMALL) == scenario
-    # Fixed for good: published runs name their seed and must stay repeatable.
+    # Fixed forever: published runs name their seed and must stay repeatable.
     assert scenario.devices[0] == Device("cam-1", pytest.approx(2.1554010768431318, rel=1e-12))
 
 
 def test_the_drawn_values_fill_the_range_evenly() -> None:
     text = SMALL.replace("count: 3", "count: 2000")
     rates = sorted(device.rate_per_s for device in resolve_text(text).devices)
-    # Kolmogorov's distance to the even distribution on 2..4; 1.95 / sqrt(n) is passed with probability 0.999.
+    # Kolmogorov's distance to the uniform distribution on 2..4; it stays below 1.95 / sqrt(n) with probability 0.999.
     distance = max(abs((rate - 2) / 2 - rank / 2000) for rank, rate in enumerate(rates))
     assert distance < 1.95 / 2000**0.5
 
@@ -230,7 +230,7 @@ class NotOne:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A folder with a policy file, and a topology beside it that names it."""
+    """A folder with a policy file and a topology that names it."""
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "mine.py").write_text(OWN_POLICY)
     stated = SMALL.replace("policy: dto-ee", "policy: policies/mine.py:Mine:sweet=25 %")
@@ -251,7 +251,7 @@ def test_a_policy_file_is_sought_beside_the_topology(own: Path, monkeypatch: pyt
     assert policy.name == f"{own}/policies/mine.py:Mine"
     assert policy.parameters == {"sweet": 0.25}
     assert policy.label == "Mine"
-    # A relative path of the topology itself, and a copy elsewhere that is told where it came from.
+    # A relative path of the topology itself, and a copy in another place, read with the original folder.
     monkeypatch.chdir(own / "policies")
     assert load_topology("../own.yaml").resolve().policy == policy
     (own / "policies" / "copy.yaml").write_text((own / "own.yaml").read_text())
@@ -310,7 +310,7 @@ def test_a_parameter_of_a_policys_own_called_label_stays_one(own: Path, monkeypa
 
 
 def test_a_model_is_sought_beside_the_topology(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As policy files and traces are, whatever the working directory holds."""
+    """Like policy files and traces, whatever the working directory holds."""
     (tmp_path / "there").mkdir()
     shutil.copytree(load_bundle("glyphs").folder, tmp_path / "there" / "mine")
     text = SMALL.replace("name: glyphs", "name: mine")
@@ -407,7 +407,7 @@ def test_arguments_take_the_place_of_what_the_file_states() -> None:
     scenario = topology.resolve(seed=9, duration_s=10.0, policy="computing-first")
     assert (scenario.seed, scenario.duration_s, scenario.warm_up_s) == (9, 10.0, 1.0)
     assert scenario.events[0].at_s == 5.0
-    # Parameters belong to the policy that they were written for.
+    # Parameters apply only to the policy beside which they are stated.
     assert (scenario.policy.name, dict(scenario.policy.parameters)) == ("computing-first", {})
     assert dict(topology.resolve(policy="dto-ee").policy.parameters) == {"threshold": 0.7}
 
@@ -463,7 +463,7 @@ REACH = (1.0, 0.783, 0.369)  # share of the tasks that reach a stage with thresh
 
 
 def busiest(scenario: Scenario, at_s: float) -> float:
-    """Work over capacity of the busiest stage, at thresholds of 0.8, after the events up to `at_s`."""
+    """Return work over capacity of the busiest stage, at thresholds of 0.8, after the events up to `at_s`."""
     rates = {device.name: device.rate_per_s for device in scenario.devices}
     capacities = {server.name: server.capacity_flop_per_s for server in scenario.servers}
     for event in scenario.events:
@@ -570,7 +570,7 @@ def test_the_schema_offers_the_policies_by_name_and_says_what_each_does() -> Non
         offered = {each["const"]: each["description"] for each in place["anyOf"] if "const" in each}
         assert offered == policy_lines()
         assert {"type": "string", "minLength": 1, "maxLength": 512} in place["anyOf"]  # or a file, or with parameters
-    assert entry["description"] == "a name, or file.py:Class from this folder"
+    assert entry["description"].startswith("name of the policy, or FILE.py:CLASS")
 
 
 def _patterns(schema: object) -> list[str]:
@@ -588,7 +588,9 @@ def test_the_schema_describes_every_key_and_its_patterns_hold_its_examples() -> 
     for definition in definitions.values():
         assert definition["additionalProperties"] is False
         assert definition["description"]
+    for definition in (schema, *definitions.values()):
         for entry in definition["properties"].values():
+            assert entry.get("description") or "$ref" in entry
             variants = [entry, *entry.get("anyOf", [])]
             for variant in variants:
                 for example in variant.get("examples", []):
@@ -601,7 +603,7 @@ _NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True)
 
 @st.composite
 def _documents(draw: st.DrawFn) -> dict[str, object]:
-    """A sound topology as plain data: every stage linked to the next, group by group."""
+    """Draw a valid topology as plain data: every stage linked to the next, group by group."""
     names = draw(st.lists(_NAMES, min_size=4, max_size=4, unique_by=lambda name: re.sub(r"(-\d+)+$", "", name)))
     counts = draw(st.lists(st.none() | st.integers(1, 4), min_size=4, max_size=4))
     number = st.floats(0.01, 1000).map(lambda value: round(value, 4))

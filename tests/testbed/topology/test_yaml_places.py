@@ -55,7 +55,7 @@ def test_an_alias_stands_for_its_value_and_has_its_own_place() -> None:
         ("a: !!python/object/apply:os.system ['true']\n", "t:1:4: the tag"),
         ("a: !mine x\n", "the tag"),
         ("a: &x [*x]\n", "refers to itself"),
-        ("a: *x\n", "refers to nothing"),
+        ("a: *x\n", "has no anchor above"),
         ("? [1, 2]\n: 3\n", "a key must be a plain word"),
         ("a: \x00\n", "t:1:4: unprintable character"),
         ("[" * 5000, "t:1:21: nested more than 20 deep"),
@@ -70,7 +70,7 @@ def test_refuses_what_a_topology_does_not_need(text: str, said: str) -> None:
 
 
 def reading_ahead(words: str) -> type:
-    """A parser that meets a bound of its own before the first event, as libyaml does, and says so in these words."""
+    """A parser with a depth bound of its own, which it reaches before the first event and reports in these words."""
 
     class Ahead(yaml.SafeLoader):
         def check_event(self, *_kinds: object) -> bool:

@@ -1,4 +1,4 @@
-"""Network traces: reading both formats, refusing what is wrong with its place, averaging, writing and making up."""
+"""Network traces: reading both formats, errors with their place, averaging, writing and synthesis."""
 
 import math
 import os
@@ -37,7 +37,7 @@ def volume_mbit(trace: LinkTrace) -> float:
 
 
 def test_packet_deliveries_become_rates() -> None:
-    # Two packets in (0, 100] ms, one of them at the very edge, none in the next, one in the last, shorter interval.
+    # Two packets in (0, 100] ms, one of them at the edge; none in the next interval; one in the last, shorter one.
     trace = parse_link_trace(b"30\n100\n250\n", "t")
     assert trace.starts_s == (0.0, 0.1, 0.2)
     assert trace.length_s == 0.25
@@ -70,12 +70,12 @@ def test_delays_alone_are_a_trace() -> None:
         (b"", "t.csv:1: empty"),
         (b"\n\n", "t.csv:1: empty"),
         (b"time_s,rate_mbit_per_s\n", "t.csv:1: no row"),
-        (b"time_s,rate_mbit_per_s\n0,1\n", "t.csv:2: one row only"),
+        (b"time_s,rate_mbit_per_s\n0,1\n", "t.csv:2: only one row"),
         (b"time_s,rate\n0,1\n", "t.csv:1: unknown column 'rate'"),
         (b"rate_mbit_per_s,loss\n0,1\n", "t.csv:1: there is no column time_s"),
         (b"time_s\n0\n1\n", "t.csv:1: there is no column rate_mbit_per_s"),
-        (b"time_s,delay_s,delay_ms\n", "t.csv:1: two columns tell delay_s"),
-        (b"time_s,time_s\n", "t.csv:1: two columns tell time_s"),
+        (b"time_s,delay_s,delay_ms\n", "t.csv:1: two columns for delay_s"),
+        (b"time_s,time_s\n", "t.csv:1: two columns for time_s"),
         (b"time_s,rate_mbit_per_s\n0,1\n1,fast\n", "t.csv:3: rate_mbit_per_s must be a number, not 'fast'"),
         (b"time_s,rate_mbit_per_s\n0,1\n1,\n", "t.csv:3: rate_mbit_per_s must be a number, not ''"),
         (b"time_s,rate_mbit_per_s\n0,nan\n1,2\n", "t.csv:2: rate_mbit_per_s must be a number"),
@@ -100,7 +100,7 @@ def test_delays_alone_are_a_trace() -> None:
         (b"time_s," + b"x" * 5000, "t.csv:1: longer than 4096 bytes"),
         (b"5\n6\n", "t.csv:1: unknown column '5'"),
         (b"", "t.mahi:1: empty"),
-        (b"0\n0\n", "t.mahi:1: lasts no time"),
+        (b"0\n0\n", "t.mahi:1: the trace has no length"),
         (b"5\n-6\n", "t.mahi:2: not a whole number of milliseconds: '-6'"),
         (b"5\n6.5\n", "t.mahi:2: not a whole number of milliseconds: '6.5'"),
         (b"5\nsix\n", "t.mahi:2: not a whole number of milliseconds: 'six'"),
@@ -165,7 +165,7 @@ def test_the_format_is_told_by_name_or_content() -> None:
     assert guess_format(b"time_s,delay_s\n", "x.txt") == "csv"
     for line, workload in ((b"12", False), (b"time_s,", False), (b'{"time_s"', True), (b"", False), (b"?", False)):
         assert is_workload(line, "t") == workload
-    for name, workload in (("t.jsonl", True), ("t.csv", False), ("t.txt", False)):  # where the bytes do not tell
+    for name, workload in (("t.jsonl", True), ("t.csv", False), ("t.txt", False)):  # the bytes do not decide
         assert is_workload(b"?", name) == workload
 
 
@@ -188,9 +188,9 @@ def test_a_byte_order_mark_and_the_order_of_columns_do_not_hide_the_format(tmp_p
         assert read_link_trace(file).rate_mbit_per_s is not None
     file.write_text('{"time_s": 0.1, "device": "cam", "sample": 1}\n')
     for name, form in (("t.csv", None), ("t.mahi", None), ("t", None), ("t", "csv"), ("t", "mahimahi")):
-        with pytest.raises(TraceError, match=r"t[.a-z]*:1: a workload trace, and not one of a network") as caught:
+        with pytest.raises(TraceError, match=r"t[.a-z]*:1: a workload trace, not a network trace") as caught:
             parse_link_trace(file.read_bytes(), name, form)
-        assert "run --trace takes it" in caught.value.hint
+        assert "give it to run --trace" in caught.value.hint
     assert read_any(file) == [Arrival(0.1, "cam", 1)]
     for name in ("no such file", "a\0b"):
         with pytest.raises(InputError, match="cannot be read"):
@@ -200,7 +200,7 @@ def test_a_byte_order_mark_and_the_order_of_columns_do_not_hide_the_format(tmp_p
 @pytest.mark.parametrize("lead", ["", "\n \n", "\ufeff"])
 @pytest.mark.parametrize("kind", ["packets", "series", "workload"])
 def test_a_trace_is_read_once_and_told_by_its_bytes(tmp_path: Path, kind: str, lead: str) -> None:
-    """As from a pipe: what has been read of it cannot be read again."""
+    """As from a pipe: bytes that have been read cannot be read again."""
     lines = {
         "packets": "".join(f"{ms}\n" for ms in range(1, 100_000, 3)),
         "series": "time_s,rate_mbit_per_s\n" + "".join(f"{second},{second % 7}\n" for second in range(20_000)),
@@ -216,7 +216,7 @@ def test_a_trace_is_read_once_and_told_by_its_bytes(tmp_path: Path, kind: str, l
     assert outcomes[0] == outcomes[1]
     if not lead.strip("\ufeff"):
         assert isinstance(outcomes[0], list if kind == "workload" else LinkTrace)
-    for name in ("t.csv", "t.mahi", "t.jsonl"):  # a name that says otherwise
+    for name in ("t.csv", "t.mahi", "t.jsonl"):  # also with the suffix of another kind
         (tmp_path / name).write_bytes(lines["workload"].encode())
         assert isinstance(read_any(tmp_path / name), list)
 
@@ -267,7 +267,7 @@ def test_an_average_keeps_length_and_volume(values: list[float], data: st.DataOb
 @given(st.lists(st.tuples(st.integers(2, 80), st.integers(1, 80)), min_size=1, max_size=6), st.integers(100, 30_000))
 @settings(deadline=None)
 def test_an_average_keeps_outages(pieces: list[tuple[int, int]], every_ms: int) -> None:
-    """Pieces of a packet every 10 ms and of none, in tenths of a second; as packets and as a time series."""
+    """Pieces with a packet every 10 ms and pieces without, in tenths of a second; as packets and as a time series."""
     packets: list[int] = []
     rows, at_ms = ["time_s,rate_mbit_per_s"], 0
     for full, out in (*pieces, (5, 0)):
@@ -279,7 +279,7 @@ def test_an_average_keeps_outages(pieces: list[tuple[int, int]], every_ms: int) 
     for content, name in (("".join(f"{ms}\n" for ms in packets).encode(), "t.mahi"), (series, "t.csv")):
         usual, average = (parse_link_trace(content, name, every_s=every_s) for every_s in (0.1, every_ms / 1000))
         assert volume_mbit(average) == pytest.approx(volume_mbit(usual))
-        # A packet apart from the next by 10 ms, a lull of packets may begin and end that much off.
+        # Packets are 10 ms apart, so the ends of a lull of packets may be off by as much.
         off_s = 0.02 if name == "t.mahi" else 1e-6
         longest_s, total_s = max(out for _, out in pieces) / 10, sum(out for _, out in pieces) / 10
         assert figures(average)["longest_outage_s"] == pytest.approx(longest_s, abs=off_s)
@@ -327,7 +327,7 @@ def test_conversion_to_packets_keeps_volume_and_length(tmp_path_factory, values:
     assert volume_mbit(trace) / PACKET_MBIT - 1e-3 <= len(times) <= volume_mbit(trace) / PACKET_MBIT + 1 + 1e-3
     back = read_link_trace(path, every_s=every_ms / 1000)
     assert back.length_s == trace.length_s
-    # A packet comes when all of it is there, so at most one slips into the next interval; the last may get one more.
+    # A packet comes when it is complete, so at most one slips into the next interval; the last may get one more.
     edges_s = (*back.starts_s, back.length_s)
     for step, wanted in enumerate(values):
         begin_s, end_s = step * every_ms / 1000, (step + 1) * every_ms / 1000
@@ -374,7 +374,7 @@ def test_long_packet_deliveries_are_written_although_they_need_longer_steps(tmp_
 def test_no_file_has_a_null_byte_in_its_name(tmp_path: Path) -> None:
     trace = LinkTrace((0.0, 1.0), 2.0, (1.0, 2.0))
     for use in (read_any, read_link_trace, read_trace, lambda path: write_link_trace(path, trace, "csv")):
-        with pytest.raises(InputError, match=r"a\\x00b' cannot be read or written: no file has a null byte") as caught:
+        with pytest.raises(InputError, match=r"a\\x00b' cannot be read or written: a file name cannot") as caught:
             use(str(tmp_path / "a\0b"))
         assert str(caught.value).isprintable()
 
@@ -393,7 +393,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     assert left_out(delays, "csv") == ()
 
 
-# Figures, and what stands for an outage ---------------------------------------------------------------------------
+# Figures, and the least rate of an outage -------------------------------------------------------------------------
 
 
 def test_figures_weigh_by_time_and_count_outages() -> None:
@@ -416,7 +416,7 @@ def test_the_least_rate_is_a_packet_in_a_step() -> None:
     assert outage_rate_mbit_per_s(3600) == outage_rate_mbit_per_s(1)
 
 
-# Made-up traces ---------------------------------------------------------------------------------------------------
+# Synthetic traces -------------------------------------------------------------------------------------------------
 
 
 def test_a_made_up_link_has_the_figures_asked_for() -> None:
@@ -450,8 +450,8 @@ def test_a_made_up_link_hangs_on_its_seed_alone() -> None:
         (Fading(5.0), 1e6, "steps"),
         (Fading(5.0, outage_share=0.95), 10.0, "outage share"),
         (Fading(5.0, outage_share=0.1, outage_s=0.05), 10.0, "shorter than a step"),
-        (Fading(2e5), 10.0, "more than a trace can tell"),
-        (Fading(5.0, delay_s=100.0), 10.0, "more than a trace can tell"),
+        (Fading(2e5), 10.0, "too high for a trace"),
+        (Fading(5.0, delay_s=100.0), 10.0, "too long for a trace"),
     ],
 )
 def test_impossible_links_are_refused(fading: Fading, duration_s: float, said: str) -> None:

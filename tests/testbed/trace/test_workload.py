@@ -1,4 +1,4 @@
-"""Workload traces: files good and bad, and the statistics of generated ones."""
+"""Workload traces: valid and faulty files, and the statistics of generated ones."""
 
 import json
 import os
@@ -46,7 +46,7 @@ GOOD_LINE = '{"time_s": 0.5, "device": "cam-1", "sample": 17}\n'
 
 
 def problems_of(path: Path, text: str | bytes) -> tuple[str, ...]:
-    """Problems of a trace file with this text, without the folder."""
+    """Return the problems of a trace file with this text, without its folder."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(TraceError) as caught:
         read_trace(path)
@@ -88,8 +88,8 @@ def test_what_is_written_reads_back(rows: list[tuple[float, str, int]]) -> None:
         (GOOD_LINE.replace("17", "9" * 400), "t.jsonl:1: "),
         (GOOD_LINE.replace('"cam-1"', "3"), "t.jsonl:1: expected `str`, got `int`"),
         (GOOD_LINE.replace("0.5", "0.6") + GOOD_LINE, "t.jsonl:2: not sorted: 0.5 s follows 0.6 s"),
-        (GOOD_LINE.replace('"sample"', '"time_s": 0.7, "sample"'), "t.jsonl:1: `time_s` stands twice: keep one"),
-        (GOOD_LINE.replace("}", r', "s\u0061mple": 18}'), "t.jsonl:1: `sample` stands twice: keep one"),
+        (GOOD_LINE.replace('"sample"', '"time_s": 0.7, "sample"'), "t.jsonl:1: `time_s` is stated twice: keep one"),
+        (GOOD_LINE.replace("}", r', "s\u0061mple": 18}'), "t.jsonl:1: `sample` is stated twice: keep one"),
         (GOOD_LINE.replace("0.5", "2e7"), "t.jsonl:1: 2e+07 s is beyond 1e+07 s"),
         ("[1]\n", "t.jsonl:1: expected `object`, got `array`"),
         ("x" * 10_000, "t.jsonl:1: longer than 4096 bytes"),
@@ -106,23 +106,23 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str | bytes, said: str) -> No
     [
         (
             '{"time_s": 1.7e9, "device": "cam-1", "sample": 1}\n' * 50,
-            "t.jsonl:1: 1700000000 looks like a time of day (seconds since 1970); times count from the run's start",
+            "t.jsonl:1: 1700000000 looks like a date (seconds since 1970); times count from the run's start",
             "subtract the first task's time",
         ),
         (
             '{"time_s": 1700000000123, "device": "cam-1", "sample": 1}\n' * 50,
-            "t.jsonl:1: 1700000000123 looks like a time of day (parts of a second since 1970); times count",
+            "t.jsonl:1: 1700000000123 looks like a date (fractions of a second since 1970); times count",
             "subtract the first task's time from all, in seconds",
         ),
         (
             "".join(f"{ms}\n" for ms in range(90)),
-            "t.jsonl:1: a network trace (mahimahi packet deliveries), and not a workload",
-            "trace: FOLDER/t.jsonl in an entry of links",
+            "t.jsonl:1: a network trace (mahimahi packet deliveries), not a workload",
+            "trace: FOLDER/t.jsonl under links",
         ),
         (
             "time_s,rate_mbit_per_s\n" + "1,2\n" * 90,
-            "t.jsonl:1: a network trace (a time series), and not a workload",
-            "trace: FOLDER/t.jsonl in an entry of links",
+            "t.jsonl:1: a network trace (a time series), not a workload",
+            "trace: FOLDER/t.jsonl under links",
         ),
         (
             "# A topology.\nname: small\nmodel: {name: glyphs, cut: [3, 5]}\ndevices:\n  cam: {rate: 2 /s}\n" * 9,
@@ -198,7 +198,7 @@ def test_a_trace_must_suit_the_scenario() -> None:
         )
     assert caught.value.problems == (
         "t:1: the topology has no device 'cam-5' (did you mean cam-4?)",
-        "t:2: sample 10 does not exist; the model comes with 10",
+        "t:2: sample 10 does not exist; the model has 10 samples",
         "t:3: 61 s lies beyond the duration of 60 s",
     )
     with pytest.raises(TraceError, match="offers no task"):
@@ -317,7 +317,7 @@ def test_a_rate_change_touches_nothing_else(process: str) -> None:
         generate(scenario_of(devices, arrivals=process, events=event), sample_count=50)
         for event in ("{at: 40 s, device: cam-1, rate: x2}", "{at: 40 s, device: cam-1, rate: 9 /s}")
     )
-    # To the last bit: other devices keep their arrivals, and the device itself those that do not hang on the factor.
+    # To the last bit: other devices keep their arrivals, and the device itself those that do not depend on the factor.
     for device in ("cam-2", "tv"):
         assert (times_of(calm, device) == times_of(double, device)).all()
     before = [times[times < 40] for times in (times_of(double, "cam-1"), times_of(triple, "cam-1"))]
@@ -332,7 +332,7 @@ def test_rate_changes_outside_the_duration_do_not_count(process: str) -> None:
     calm = scenario_of("cam: {count: 1, rate: 3 /s}")
     shorter = [generate(scenario, process=process, duration_s=50.0, sample_count=10) for scenario in (changing, calm)]
     assert shorter[0] == shorter[1]
-    # The last rate holds on in a longer workload.
+    # In a longer workload the last rate goes on.
     times = times_of(generate(changing, process=process, duration_s=5000.0, sample_count=10), "cam-1")
     dispersion = 1.0 if process == "poisson" else 1 + 3.2 * 15
     assert (times >= 60).sum() == pytest.approx(15 * 4940, abs=4 * (15 * 4940 * dispersion) ** 0.5)
@@ -367,7 +367,7 @@ def test_a_summary_counts_by_hand() -> None:
     assert (summary["span_s"], summary["samples"]) == (4.0, 3)
     assert summary["devices"]["b-2"]["tasks"] == 3
     assert summary["devices"]["b-2"]["rate_per_s"] == 0.75
-    # b-2's counts in the four seconds: 1, 1, 0, 1 (the last window holds its end): mean 3/4, variance 1/4.
+    # Counts of b-2 in the four seconds: 1, 1, 0, 1 (the last window includes its end): mean 3/4, variance 1/4.
     assert summary["devices"]["b-2"]["dispersion"] == pytest.approx(1 / 3)
     assert summarise([], window_s=1.0)["all"] == {"tasks": 0, "rate_per_s": 0.0, "dispersion": None}
     assert summarise(arrivals[:2], window_s=1.0)["all"]["dispersion"] is None

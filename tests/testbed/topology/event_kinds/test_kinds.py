@@ -1,4 +1,4 @@
-"""What every kind of timed event keeps: it is found, documented, worded, and does the same live and simulated."""
+"""Every kind of timed event is found, documented and worded, and does the same live and simulated."""
 
 import inspect
 from dataclasses import replace
@@ -31,7 +31,7 @@ EVENTS = [
 
 
 class Noted:
-    """A run that notes what events do to it."""
+    """A run that records its changes by events."""
 
     def __init__(self):
         self.shapes, self.capacities, self.switched = {}, {}, {}
@@ -49,7 +49,7 @@ class Noted:
 
 
 def scenario():
-    """README's example, which states every kind."""
+    """The example in README, which states every kind."""
     block = README[README.index("name: example") :]
     return load_topology_text(block[: block.index("```")], "README").resolve()
 
