@@ -219,7 +219,7 @@ class Recorder:
         """Close the files, write the summary if there is one, and end the manifest.
 
         Raises:
-            RecordingError: a file cannot be written. The others are written; the manifest reports the failure if it can.
+            RecordingError: a file cannot be written. The others are; the manifest reports the failure if it can.
         """
         failure: RecordingError | None = None
         for name, stream in self._streams.items():
