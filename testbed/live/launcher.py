@@ -64,7 +64,7 @@ class Launcher:
         self._devices, devices = Pipe()
         self._servers, servers = Pipe()
         numbers = [devices.fileno(), servers.fileno()]
-        # A single thread each: a parent must be single-threaded when it forks, and the agents share the processors anyway.
+        # A parent must have a single thread when it forks, and the agents share the processors anyway.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         # torch creates a cache folder: here, and not under /tmp, where nothing would remove it.
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self._ledger.directory / "torch")
@@ -152,7 +152,7 @@ class Launcher:
 
     def processes(self) -> dict[str, int]:
         """Return the process ids of the running agents, by node, and of their parents."""
-        if self._parents is None and self._process is not None:  # only once: psutil looks at every process of the machine
+        if self._parents is None and self._process is not None:  # once: psutil looks at every process here
             self._parents = {"the agents' parent": self._process.pid}
             with suppress(psutil.Error):
                 agents = set(self._pids.values())
