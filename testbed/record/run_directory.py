@@ -1,16 +1,16 @@
 """The files of a run directory: written during the run, read again later. Other programs read these files too.
 
-    manifest.json     facts about the run: command, versions, inputs, start, end, exit reason (see `Recorder`)
-    topology.yaml     the topology that ran
-    trace.jsonl       the workload that ran, a line per task
-    policy.py         only for a policy from a file: a copy of that file
-    link-trace-1.csv  only where links follow network traces: copies of them; the manifest lists their names
-    tasks.jsonl       a line per task that ended, see `testbed.record.task_line.TaskLine`
-    decisions.jsonl   a line per node and slot, see `node_agent.records.DecisionRecord`
-    timeseries.jsonl  a line per node and second, see `node_agent.records.SampleRecord`
-    events.jsonl      a line per injected event or problem, see `node_agent.records.EventRecord`
-    agents.log        only if a node failed: the traceback and the node's last events
-    summary.json      the results, see `testbed.record.summary.summarise`
+    manifest.json     Facts about the run: command, versions, inputs, start, end, exit reason (see `Recorder`).
+    topology.yaml     The topology that ran.
+    trace.jsonl       The workload that ran, a line per task.
+    policy.py         Only for a policy from a file: a copy of that file.
+    link-trace-1.csv  Only where links follow network traces: copies of them. The manifest lists their names.
+    tasks.jsonl       A line per task that ended, see `testbed.record.task_line.TaskLine`.
+    decisions.jsonl   A line per node and slot, see `node_agent.records.DecisionRecord`.
+    timeseries.jsonl  A line per node and second, see `node_agent.records.SampleRecord`.
+    events.jsonl      A line per injected event or problem, see `node_agent.records.EventRecord`.
+    agents.log        Only if a node failed: the traceback and the node's last events.
+    summary.json      The results, see `testbed.record.summary`.
 
 Times are emulated seconds since the start of the run, unless a field says otherwise.
 """

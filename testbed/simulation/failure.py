@@ -20,7 +20,7 @@ class NodeFailed(SimulationFailed):
     def log(self, path: Path, told: "NodeFailed") -> None:
         """Write a traceback and a story to `path`, as a live agent would, and name the file in the hint.
 
-        They come from `told`: this failure, or the same failure of a second run that kept stories.
+        They are those of the failure `told`: this one, or the same one in a second run that kept stories.
         """
         path.write_text(log_entry(told._node, told._error), encoding="utf-8")
         self.hint = f"{self.hint}{self.hint and '; '}the last events of the node are in {path}"

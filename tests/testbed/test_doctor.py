@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class NoTorch:
-    """Replace an import that is slow and that these tests do not need."""
+    """Stands in for the finding about torch, whose import is slow."""
 
     def finding(self):
         return Finding("torch", "ok", "")

@@ -245,7 +245,7 @@ def test_any_text_is_read_or_refused_and_the_pattern_agrees(dimension: Dimension
     assert re.match(quantity_pattern(dimension), text)
 
 
-# Pieces from which people make quantities, right and wrong. The meaning of a combination is derived independently below.
+# Pieces of quantities, right and wrong. The meaning of a combination is derived independently below.
 _PIECES = (
     *("0", "1", "5", "10", ".5", "0.1", "1.5", "5.", "1e3", "2E-1", "1_0", "1,5", "\u0663"),
     *("..", "...", "-", "−", "–", " ", " ", ",", "x", "to", "inf", "nan"),

@@ -221,7 +221,7 @@ def test_a_change_on_the_way_through_a_switch():
     for number in range(3):
         relayed.links.send(connection, 1000, number)
     relayed.at(1.0 * MS, lambda: relayed.links.change(("d", "s"), shape(1, EIGHT / 10)))
-    # One segment each: the first is through; the others take 10 ms on the first link and one on the second.
+    # A segment each: the first is through; the others take 10 ms on the first link and one on the second.
     assert relayed.run() == pytest.approx({0: 4 * MS, 1: (1 + 10 + 1 + 1 + 1) * MS, 2: (1 + 20 + 1 + 1 + 1) * MS})
     assert wire.run()[2] == pytest.approx((1 + 20 + 1) * MS)
 
@@ -239,7 +239,7 @@ def test_each_direction_may_have_a_shape_of_its_own_and_change_alone():
 
 
 def overtaken(change_s=None, new=None):
-    """Ten milliseconds of data, and two urgent messages that overtake from 4 ms on."""
+    """Send ten milliseconds of data, and two urgent messages that overtake them after 4 ms."""
     wire = Wire(("d", "s", shape(5)), changing=[("d", "s")])
     data, control = wire.connect("d", "s"), wire.connect("d", "s", urgent=True)
     for name in ("one", "two"):
@@ -267,7 +267,7 @@ def test_a_change_meets_what_overtakes_too():
 
 
 def test_a_shorter_delay_does_not_let_a_message_pass_an_urgent_one_of_its_connection():
-    """When the link changes, the first message has overtaken and is under way; the second is in the transmitter."""
+    """The first message has overtaken and is under way when the link changes; the second is in the transmitter."""
     wire = Wire(("d", "s", shape(50)), changing=[("d", "s")])
     data, control = wire.connect("d", "s"), wire.connect("d", "s", urgent=True)
     wire.links.send(data, 20_000, "tensor")
