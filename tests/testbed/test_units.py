@@ -1,4 +1,4 @@
-"""Quantities: the texts that are read, those that are refused, and the advice."""
+"""Quantities: texts that are read, and texts that are refused with advice."""
 
 import math
 import re
@@ -235,7 +235,7 @@ def test_a_range_reads_as_its_ends_do(dimension: Dimension, low: float, high: fl
 
 @given(st.sampled_from(DIMENSIONS), st.data())
 def test_any_text_is_read_or_refused_and_the_pattern_agrees(dimension: Dimension, data: st.DataObject) -> None:
-    likely = st.from_regex(quantity_pattern(dimension), fullmatch=True)  # hardly any other text is read
+    likely = st.from_regex(quantity_pattern(dimension), fullmatch=True)  # of any other text hardly one is read
     text = data.draw(st.one_of(st.text(max_size=80), likely))
     try:
         span = parse_span(text, dimension)
@@ -245,7 +245,7 @@ def test_any_text_is_read_or_refused_and_the_pattern_agrees(dimension: Dimension
     assert re.match(quantity_pattern(dimension), text)
 
 
-# Pieces of which people make quantities, right and wrong; `_meant` works out the meaning independently.
+# Pieces of quantities, right and wrong. The meaning of a combination is derived independently below.
 _PIECES = (
     *("0", "1", "5", "10", ".5", "0.1", "1.5", "5.", "1e3", "2E-1", "1_0", "1,5", "\u0663"),
     *("..", "...", "-", "−", "–", " ", " ", ",", "x", "to", "inf", "nan"),
