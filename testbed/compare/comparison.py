@@ -59,8 +59,7 @@ def compare(
     Args:
         topology: path of a topology file; `duration_s` (emulated) and `seed` replace its own, repeat r adds r.
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
-        simulate: True runs in virtual time, `jobs` runs at a time (None: one per core); False live, as root.
-        backend: what delays frames in live runs: "auto", "netem" or "userspace".
+        simulate: True runs in virtual time, `jobs` at a time (None: one per core); False live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
         include_unheld: True also counts live runs whose emulation did not hold.
 
