@@ -73,10 +73,14 @@ class BundleContent:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model's folder, read part by part on demand; only `network` and `sub_models` load torch."""
+    """A model's folder, read part by part on demand; only `network` and `sub_models` load torch.
 
-    name: str
-    folder: Path
+    Raises:
+        InputError: in every member, if a file that it reads is missing, damaged or does not fit the others.
+    """
+
+    name: str  # of a shipped model; else the folder's name
+    folder: Path  # with the files that `model train` writes
 
     @property
     def _remedy(self) -> str:
@@ -298,7 +302,7 @@ class Bundle:
 
 
 def available_models() -> tuple[str, ...]:
-    """Names of the models that come with the package."""
+    """Names of the models that come with the package. Raises nothing."""
     return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CARD}")))
 
 
@@ -310,9 +314,15 @@ def hint_of_models(unknown: str, where: str = "") -> str:
 
 
 def load_bundle(name_or_path: str) -> Bundle:
-    """A shipped model by name, or the folder that `model train` wrote.
+    """A shipped model by name, or the bundle in a folder that `model train` wrote.
 
-    InputError where there is none or its card cannot be read; the other files are checked when first used.
+    Only the card is read; the other files are checked when they are first used.
+
+    Args:
+        name_or_path: one of `available_models()`, or the path of a folder.
+
+    Raises:
+        InputError: there is no such model or folder, or its card cannot be read.
     """
     shipped = name_or_path in available_models()
     folder = _SHIPPED / name_or_path if shipped else Path(name_or_path)

@@ -25,26 +25,27 @@ GREAT_WEIGHT = 1e300  # such weights are scaled first: their sum may overflow
 
 
 class Policy(Protocol):
-    """One node's policy. It may keep state between calls; every node has its own instance.
+    """The policy of one node. Every node has its own instance, which may keep state between calls.
 
-    All members are needed. A policy that derives from `PlainPolicy` writes only those that differ, and keeps working
-    when one is added, as `settled` was; one that does not must have that, too. A class is checked against this one when
-    it is loaded (see `contract`). Nodes keep the row: a policy gets it and gives the next one.
+    A row is an array (K,) of probabilities over the node's K receivers. The node keeps it, and hands it to the policy.
 
-    Nodes check every answer (see `checked`): what is none ends the run, and no likely value takes its place.
+    All members are needed. Derive a policy from `PlainPolicy` and write only the members that differ: the class then
+    keeps working when a later version adds a member. A class is checked against this one when it is loaded (see
+    `contract`), and nodes check every answer (see `checked`).
 
-    `first_threshold` is c at the start, `most_rounds` how many rounds a slot's configuration phase has at most, and
-    `move_every` after how many rounds one server of each stage may move its threshold.
+    Raises:
+        InputError: when the class is loaded, if it lacks a member or a method cannot be called as stated here.
+        PolicyFailed: when a node calls a method, if it raises or its answer is out of range; this ends the run.
     """
 
-    parameters_type: type[msgspec.Struct]  # what `make_policy` makes of a topology's parameters
-    first_threshold: float
-    most_rounds: int
-    move_every: int
-    move_turns: int  # in how many groups, one after the other, the servers of a stage do so
-    wants_link_rates: bool  # whether `Prospect.link_byte_per_s` is needed, which costs larger probes
-    status_every_s: float | None  # how often receivers tell their backlog; None: tasks are drawn from the row
-    central: bool  # whether one node, the coordinator, plans for all: see `CentralPolicy`
+    parameters_type: type[msgspec.Struct]  # the constructor gets one, filled from the topology's parameters
+    first_threshold: float  # c at the start, 0..2; above 1 no task leaves early
+    most_rounds: int  # most rounds of a slot, from 1
+    move_every: int  # a threshold may move after every `move_every` rounds, from 1
+    move_turns: int  # number of groups in which the servers of a stage move, one group after the other, from 1
+    wants_link_rates: bool  # True if the policy reads `Prospect.link_byte_per_s`, which needs larger probes
+    status_every_s: float | None  # time between two reports of a receiver's backlog [s]; None: tasks follow the row
+    central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
 
     def start_slot(self) -> None:
         """A new slot begins: prices may have jumped since the last one."""
@@ -91,7 +92,11 @@ class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlainPolicy:
-    """Base of policies: what each member is for one that has no use for it. One round a slot, a fixed threshold."""
+    """Base of policies, with a default for every member: one round a slot, a row and a threshold that stay.
+
+    A policy's constructor gets its `parameters`, a struct of its `parameters_type`, and `theta_s` [s]: seconds of mean
+    delay that one unit of accuracy is worth.
+    """
 
     parameters_type: type[msgspec.Struct] = FixedThreshold
     most_rounds = 1
@@ -162,7 +167,7 @@ class Backlogs(FixedThreshold, frozen=True):
 
 
 class QueuePolicy(PlainPolicy):
-    """Base of policies that choose anew for every task, by what receivers tell of their queues."""
+    """Base of policies that choose a receiver for every single task, by the queues that receivers report."""
 
     parameters_type = Backlogs
 

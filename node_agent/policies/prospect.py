@@ -192,27 +192,27 @@ class Prospect:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdView:
-    """What a server knows when it may move its threshold: its flows, its receivers, its row and the table."""
+    """The state of a server that may move its threshold."""
 
-    table: ExitTable
-    stage: int  # its own, from 1
-    paths: Paths
-    arrival_per_s: float  # phi, of all its offloaders together [task/s]
-    onward: Onward
-    threshold: float
-    movers: int = 1  # servers of this stage that weigh a move at the same time
+    table: ExitTable  # one column per stage
+    stage: int  # of this server, 1..H-1
+    paths: Paths  # arriving flows [task/s], with the thresholds that their tasks have passed
+    arrival_per_s: float  # phi, from all its offloaders together [task/s]
+    onward: Onward  # its living receivers and its row over them
+    threshold: float  # c now, 0..2; above 1 no task leaves here
+    movers: int = 1  # number of servers of this stage that may move at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A living receiver at the moment when one task is to be sent."""
 
-    share: float  # of the executed row
-    link_s: float  # t, transfer time of a task as measured, waiting for the link included
-    backlog: float  # tasks there as last told, and those sent there since
-    service_per_s: float  # s [task/s]
-    onward_delay_s: float  # mean time a task still needs after it, its result's way back included [s]
-    exit_return_s: float = 0.0  # the part of that which results that leave there need: (1 - I) ret [s]
+    share: float  # its share of the executed row, 0..1
+    link_s: float  # t, measured transfer time of a task [s], waiting for the link included
+    backlog: float  # q, tasks there by its last report, plus those sent there since
+    service_per_s: float  # s, service rate [task/s]
+    onward_delay_s: float  # mean time that a task still takes after it, its result's way back included [s]
+    exit_return_s: float = 0.0  # part of that time: the way back of tasks that exit there, (1 - I) ret [s]
 
     @property
     def expected_delay_s(self) -> float:

@@ -35,9 +35,10 @@ STOP_TIMEOUT_S = 3.0
 
 
 class Experiment:
-    """Carries out a plan."""
+    """Carries out a plan live. Use an instance for one run only."""
 
     def __init__(self, plan: Plan, observer: RunObserver) -> None:
+        """`plan` is the run; `observer` receives its progress."""
         self._plan = plan
         self._observer = observer
         self._began_s = time.monotonic()

@@ -55,10 +55,10 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A run directory whose inputs are what they were."""
+    """A run directory whose inputs have not changed since the run."""
 
-    path: Path
-    manifest: _Manifest
+    path: Path  # of the run directory
+    manifest: _Manifest  # the fields of manifest.json that are read here
 
     @property
     def asked(self) -> Asked:
@@ -127,10 +127,13 @@ class RecordedRun:
 
 
 def read_recorded(path: Path) -> RecordedRun:
-    """The run in a directory.
+    """Open a run directory, check its inputs, and return the recorded run.
+
+    Args:
+        path: the run directory.
 
     Raises:
-        InputError: not a run directory, a manifest that lacks something, or its inputs were changed since.
+        InputError: this is no run directory, the manifest lacks a field, or an input has changed since the run.
     """
     manifest = read_manifest(path)
     check_inputs(path, manifest)

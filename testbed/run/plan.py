@@ -19,12 +19,21 @@ from testbed.trace.workload import Arrival
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run, fully decided. `facts` go into the manifest: how the run was asked for.
+    """A run with all its choices made.
 
-    With `require_fidelity`, a network that does not hold before the run ends it there. With `debug`, every node checks
-    its state after each event, and a simulation its own as well. `link_traces` are the contents of the network traces'
-    files, by path as the topology states it. `claim` keeps other commands out of the run directory for as long as there
-    is the plan.
+    Attributes:
+        scenario: the resolved topology.
+        topology_text: the topology file's text.
+        arrivals: the workload, sorted by time.
+        bundle: the model.
+        run_directory: where the run is recorded.
+        run_id: the run's id, unique on this machine.
+        backend: the network backend to use.
+        facts: fields for the manifest, about how the run was started.
+        require_fidelity: end the run before it begins if the links measure wrong.
+        debug: every node, and a simulation itself, checks its state after each event.
+        link_traces: the contents of the network traces, by the path that the topology states.
+        claim: keeps other commands out of the run directory, until `release` or as long as the plan exists.
     """
 
     scenario: Scenario
@@ -81,12 +90,19 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its directory, its figures, completed or interrupted, and whether the emulation held."""
+    """The outcome of a run.
+
+    Attributes:
+        run_directory: where the run was recorded.
+        summary: the content of summary.json; None if the run ended before it began.
+        exit_reason: "completed" or "interrupted".
+        report: the verdict on the emulation; None for a simulation.
+    """
 
     run_directory: Path
     summary: dict[str, object] | None
     exit_reason: str
-    report: FidelityReport | None = None  # None for a simulation
+    report: FidelityReport | None = None
 
 
 def new_run_id() -> str:

@@ -29,9 +29,17 @@ def plan_run(
     backend: BackendChoice = "auto",
     make_directory: bool = True,
 ) -> Plan:
-    """A run of a topology file; None leaves what the file says. Without a trace, one is drawn from rates and seed.
+    """Plan a run of a topology file. For options that are None, the file's own values hold.
 
-    Without `make_directory` the run directory is only named: for a check that leaves nothing behind.
+    Args:
+        topology_path: the topology file.
+        trace_path: the workload trace; None draws one from the rates and the seed.
+        duration_s: the length of the workload [s].
+        seed: the random seed.
+        policy: the policy as text, `NAME[:KEY=VALUE,...]` or `FILE:CLASS[:...]`.
+        out: the run directory; None means a new one under `runs/`.
+        backend: the network backend.
+        make_directory: create and claim the run directory; if False, only name it, for a check without traces on disk.
 
     Raises:
         InputError: topology, trace or options cannot be used.
@@ -51,10 +59,16 @@ def plan_replay(
     out: Path | None = None,
     backend: BackendChoice = "auto",
 ) -> Plan:
-    """The run in the directory `recorded` again: same topology, draws, arrivals, samples and events.
+    """Plan a repetition of the run in the directory `recorded`: same topology, draws, arrivals, samples and events.
+
+    Args:
+        recorded: the run directory to repeat.
+        policy: another policy as text; None repeats the recorded one.
+        out: the new run directory; None means a new one under `runs/`.
+        backend: the network backend.
 
     Raises:
-        InputError: not a run directory, or its inputs or its model were changed since.
+        InputError: `recorded` is no run directory, or its inputs or its model have changed since.
     """
     run = read_recorded(recorded)
     if policy is None:

@@ -34,14 +34,18 @@ TELL_EVERY_S = 0.1  # real time
 
 
 class Simulation:
-    """Carries out a plan in virtual time. The same plan gives the same records, to the last digit."""
+    """Carries out a plan in virtual time. Equal plans give equal records, to the last digit."""
 
     def __init__(
         self, plan: Plan, observer: RunObserver, *, service_time: ServiceTime = paced, stories: bool = False
     ) -> None:
-        """`service_time` gives how long a server takes for a task; usually its work / capacity.
+        """Prepare a simulation; use an instance for one run only.
 
-        `stories`: nodes keep their last events and effects even without `plan.debug`.
+        Args:
+            plan: the run.
+            observer: receives the progress.
+            service_time: returns a task's service time [s] from the server's name and work / capacity [s].
+            stories: nodes keep their last events and effects even without `plan.debug`.
         """
         self._stories = stories or plan.debug
         self._plan = plan

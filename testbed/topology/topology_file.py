@@ -42,9 +42,13 @@ class TopologyError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A topology file that passed every check; `text` is the file as it was read.
+    """A topology file that passed every check.
 
-    Paths in it are relative to `folder`.
+    Attributes:
+        source: the file's name in messages.
+        text: the file as it was read.
+        folder: absolute path; paths in the file are relative to it.
+        document: the checked form, with every quantity in its base unit.
     """
 
     source: str
@@ -52,7 +56,7 @@ class Topology:
     folder: str
     document: TopologyDocument
     _draft: Draft
-    _policy: PolicyChoice  # the one it was checked with
+    _policy: PolicyChoice  # the policy with which the file was checked
     _files: TraceFiles
     _recorded: bool = False
 
@@ -94,11 +98,18 @@ def load_topology(
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
-    """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read.
+    """Read and check a topology file, and return it.
 
-    Paths in the file are relative to its own folder, or to `folder`. `policy` takes the place of the file's own, as in
-    `Topology.resolve`: that one is then neither checked nor loaded. `traces` are files to read in place of network
-    traces, by path as the topology states it. `recorded` files keep what earlier versions allowed.
+    Args:
+        path: the file.
+        folder: paths in the file are relative to it; None means the file's own folder.
+        policy: replaces the file's policy, as in `Topology.resolve`; the file's policy is then not checked or loaded.
+        traces: files to read instead of network traces, by path as the topology states it.
+        recorded: True for the file of a recorded run, which may state what only earlier versions allowed.
+
+    Raises:
+        TopologyError: the topology has faults; it lists all of them.
+        InputError: the file cannot be read, or `policy` is invalid.
     """
     with opened(path, hint="give the path of a topology.yaml") as file:
         raw = file.read(MAX_BYTES + 1)
