@@ -174,8 +174,24 @@ class PolicyChoice:
 class Scenario:
     """A complete description of a run: only the workload, and the links' loss and jitter, are still drawn.
 
-    `offload_to` maps every offloader (device, or server before the last stage) to its receivers in the next stage.
-    `events` are sorted by time. Steps of network traces go on after the end, for as long as a run may drain.
+    Attributes:
+        name: the topology's name.
+        seed: of all random draws.
+        duration_s: time during which tasks arrive [emulated s].
+        warm_up_s: tasks created before this time do not count in summaries [emulated s].
+        slot_s: time between two decisions [emulated s].
+        time_scale: real seconds per emulated second; a factor above 0.
+        compute: "paced" or "quota".
+        arrivals: the arrival process, "poisson" or "bursty".
+        model: the model, its cut into stages, and the format of activations.
+        policy: the policy with its parameters and label.
+        devices: in the order of the file.
+        servers: in the order of the file.
+        switches: their names.
+        links: with the rate, delay, jitter and loss of each direction.
+        offload_to: for every offloader (device, or server before the last stage) its receivers in the next stage.
+        events: sorted by time; steps of network traces go on after the end, for as long as a run may drain.
+        theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
     """
 
     name: str
@@ -194,7 +210,7 @@ class Scenario:
     links: tuple[Link, ...]
     offload_to: Mapping[str, tuple[str, ...]]
     events: tuple[Event, ...]
-    theta_s: float = 2.0  # seconds of mean delay that one unit (100 points) of accuracy is worth
+    theta_s: float = 2.0
 
     @property
     def stages(self) -> int:

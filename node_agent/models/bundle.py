@@ -79,8 +79,8 @@ class Bundle:
         InputError: in every member, if a file that it reads is missing, damaged or does not fit the others.
     """
 
-    name: str
-    folder: Path
+    name: str  # of a shipped model; else the folder's name
+    folder: Path  # with the files that `model train` writes
 
     @property
     def _remedy(self) -> str:
@@ -339,7 +339,7 @@ class Bundle:
 
 
 def available_models() -> tuple[str, ...]:
-    """Names of the models that come with the package."""
+    """Names of the models that come with the package. Raises nothing."""
     return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CARD}")))
 
 
@@ -354,6 +354,9 @@ def load_bundle(name_or_path: str) -> Bundle:
     """A shipped model by name, or the bundle in a folder that `model train` wrote.
 
     Only the card is read; the other files are checked when they are first used.
+
+    Args:
+        name_or_path: one of `available_models()`, or the path of a folder.
 
     Raises:
         InputError: there is no such model or folder, or its card cannot be read.

@@ -126,7 +126,8 @@ class FixedThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PlainPolicy:
     """Base of policies, with a default for every member: one round a slot, a row and a threshold that stay.
 
-    A policy's constructor gets its parameters, and theta [s]: seconds of mean delay that one unit of accuracy is worth.
+    A policy's constructor gets its `parameters`, a struct of its `parameters_type`, and `theta_s` [s]: seconds of mean
+    delay that one unit of accuracy is worth.
     """
 
     parameters_type: type[msgspec.Struct] = FixedThreshold

@@ -211,7 +211,7 @@ class ThresholdView:
     paths: Paths  # arriving flows [task/s], with the thresholds that their tasks have passed
     arrival_per_s: float  # phi, from all its offloaders together [task/s]
     onward: Onward  # its living receivers and its row over them
-    threshold: float  # c now
+    threshold: float  # c now, 0..2; above 1 no task leaves here
     movers: int = 1  # number of servers of this stage that may move at the same time
 
 

@@ -38,6 +38,7 @@ class Experiment:
     """Carries out a plan live. Use an instance for one run only."""
 
     def __init__(self, plan: Plan, observer: RunObserver) -> None:
+        """`plan` is the run; `observer` receives its progress."""
         self._plan = plan
         self._observer = observer
         self._began_s = time.monotonic()

@@ -74,8 +74,8 @@ class _Manifest(msgspec.Struct, frozen=True):
 class RecordedRun:
     """A run directory whose inputs have not changed since the run."""
 
-    path: Path
-    manifest: _Manifest
+    path: Path  # of the run directory
+    manifest: _Manifest  # the fields of manifest.json that are read here
 
     @property
     def asked(self) -> Asked:
@@ -148,7 +148,10 @@ class RecordedRun:
 
 
 def read_recorded(path: Path) -> RecordedRun:
-    """Open a run directory and check its inputs.
+    """Open a run directory, check its inputs, and return the recorded run.
+
+    Args:
+        path: the run directory.
 
     Raises:
         InputError: this is no run directory, the manifest lacks a field, or an input has changed since the run.

@@ -103,7 +103,7 @@ def load_topology(
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
-    """Read and check a topology file.
+    """Read and check a topology file, and return it.
 
     Args:
         path: the file.

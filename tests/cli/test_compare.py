@@ -1,4 +1,4 @@
-"""`compare` as a user meets it: what it prints, where, and how it ends."""
+"""`compare` as a user runs it: its output, and its exit codes."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def run(*arguments, **options):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A comparison by the command; its directory is complete afterwards."""
+    """The result of the command, with a complete directory."""
     folder = tmp_path_factory.mktemp("compare")
     command = (write(folder), "-p", "dto-ee,computing-first", "-n", "2", "--simulate", "--out", folder / "out")
     return command, run(*command)
@@ -115,7 +115,7 @@ def test_ctrl_c_ends_it_with_how_to_go_on(tmp_path):
         (["-p", "dto-ee", "--simulate", "--jobs", "0"], 2, "0 is not in the range"),
         (["-p", "dto-ee", "--jobs", "2"], 2, "--jobs needs --simulate"),
         (["-p", "dto-ee,no-such", "--simulate"], 3, "error: there is no policy 'no-such'"),
-        (["-p", "dto-ee,", "--simulate"], 3, "error: the list of policies has an empty place"),
+        (["-p", "dto-ee,", "--simulate"], 3, "error: the list of policies has an empty entry"),
         (["-p", "dto-ee", "-p", "dto-ee", "--simulate"], 3, "error: policy dto-ee is listed twice"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Whole agreements: which repeats count, the file, bad input, and a small network really run live."""
+"""Whole agreements: the repeats that count, the file, bad input, and a small network that really runs live."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def gathered(folder, verdicts, text=UNIFORM, **options):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """One repeat, in which near-1 takes 1.2 times as long live."""
+    """An agreement of a single repeat, in which near-1 takes 1.2 times as long live."""
     return gathered(tmp_path_factory.mktemp("one"), ["held"], live=slower(1.2))
 
 
@@ -50,7 +50,7 @@ def test_one_repeat(one):
     assert one.notes == (
         "intervals (95 %) are over tasks, resampled in 11 blocks of one slot (2 s) of both runs alike; rough with fewer"
         " than 20",
-        "what differs from run to run is not in them: -n 3 or more gives intervals over repeats",
+        "they exclude differences from run to run: -n 3 or more gives intervals over repeats",
     )
 
 
@@ -113,7 +113,7 @@ def test_overload_is_told(tmp_path):
     found = gathered(tmp_path, ["held"], UNIFORM.replace("rate: 5 /s", "rate: 30 /s"))
     assert found.repeats[0].live.overloaded
     for way in ("live", "simulated"):
-        assert f"tasks piled up {way} (seed 1): delays tell how long the run was" in found.notes
+        assert f"tasks piled up {way} (seed 1): delays only reflect how long the run was" in found.notes
 
 
 def write(folder, text=LIVE):
@@ -134,7 +134,7 @@ def test_bad_input_runs_nothing(tmp_path):
     refused("0 repeats cannot be run", repeats=0)
     refused("there is no policy 'no-such'", policy="no-such")
     refused("leave no room for 2 repeats", seed=2**63 - 1, repeats=2)
-    refused("is no file that can be read again", Path("/dev/null"))
+    refused("cannot be read twice", Path("/dev/null"))
     assert not out.exists()
     out.mkdir()
     (out / "thesis.tex").touch()
@@ -143,7 +143,7 @@ def test_bad_input_runs_nothing(tmp_path):
 
 
 class Told(Unobserved):
-    """Notes what a watcher is told."""
+    """An observer that records its calls."""
 
     def __init__(self):
         self.kept, self.said, self.shares = None, [], []
@@ -178,7 +178,7 @@ def test_a_small_network_live_agrees_with_its_simulation(tmp_path):
     ratio = found.figures["delay_mean_s"].ratio
     width = ratio.high - ratio.low  # about four standard deviations
     assert width < 0.2
-    # Three of them. Where all decide alike it is narrow, and what is left is what agents add to every hop: 2 ms of 110.
+    # Three standard deviations, small if decisions agree; the 4 % allow for the time that agents take at each hop.
     assert abs(ratio.mean - 1) < 0.75 * width + 0.04, ratio
     assert found.figures["stage_1_service_s"].basis == "slots"
     assert found.figures["stage_1_service_s"].ratio.mean == pytest.approx(1, abs=0.08)

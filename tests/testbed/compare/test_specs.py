@@ -1,4 +1,4 @@
-"""How policies are written, and where their runs lie."""
+"""The policies of a comparison as text, and the folders of their runs."""
 
 import hashlib
 
@@ -21,7 +21,7 @@ from testbed.compare.specs import MAX_FOLDER_CHARACTERS, read_specs, split_polic
         ("mine/p.py:Own,a", ["mine/p.py:Own", "a"]),
         ("p.py:Own:k=1,l=2,q.py:Other", ["p.py:Own:k=1,l=2", "q.py:Other"]),
         ("a:k=1,a:k=2", ["a:k=1", "a:k=2"]),
-        ("a,k=1", ["a", "k=1"]),  # no policy with parameters before it: an unknown policy, and told as one
+        ("a,k=1", ["a", "k=1"]),  # no policy with parameters before it: reported as an unknown policy
         ("a,,b", ["a", "", "b"]),
     ],
 )
@@ -88,13 +88,13 @@ def test_folders_are_safe_and_distinct(texts):
     ("texts", "said"),
     [
         ([], "no policy to compare"),
-        ([""], "empty place"),
-        (["a", " "], "empty place"),
+        ([""], "empty entry"),
+        (["a", " "], "empty entry"),
         (["a", "b", "a "], "policy a is listed twice"),
         (["a:k=1,l=2", "a:l=2,k=1.0"], r"policy a:l=2,k=1.0 is listed twice \(as a:k=1,l=2\)"),
         (["a", "a:"], r"policy a: is listed twice \(as a\)"),
         (["/no/such/file.py:Own"], "cannot be read: No such file"),
-        (["a:label=x", "b:label=x"], "policies a:label=x and b:label=x have one label"),
+        (["a:label=x", "b:label=x"], "policies a:label=x and b:label=x have the same label"),
         (["a:label=x", "a:label=y"], r"policy a:label=y is listed twice \(as a:label=x\)"),
         (["a:k"], "not of the form key=value"),
     ],
