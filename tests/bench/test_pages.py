@@ -1,4 +1,4 @@
-"""README's figures are those of the kept results, and the simulated ones are those of the code."""
+"""The figures of README and docs/ are those of the kept results, and the simulated ones are those of the code."""
 
 import json
 import re
@@ -7,16 +7,19 @@ from statistics import fmean
 
 import pytest
 
-from tests.bench import city, convergence, fidelity, models, policies, readme, results, simulated, thresholds
+from tests.bench import city, convergence, fidelity, models, pages, policies, results, simulated, thresholds
 from tests.bench.__main__ import BENCHES, _run
 from tests.bench.blocks import BLOCKS
 from tests.bench.results import RESULTS, Result, keep, load
 from tests.bench.simulations import Ask, summary_of
 from tests.bench.table import FAILED, INVALID, row, text, verdict
+from tests.docs.reference import REFERENCE
 from tests.node_agent.dtoee.network import random_network
 from tests.node_agent.dtoee.sweeps import Sweeps
 
-TEXT = readme.README.read_text(encoding="utf-8")
+TEXTS = {page.relative_to(pages.ROOT).as_posix(): page.read_text(encoding="utf-8") for page in pages.pages()}
+TEXT = TEXTS["README.md"]
+ALL = [*BLOCKS, *REFERENCE]
 KEPT = sorted(path.stem for path in RESULTS.glob("*.json"))
 AGAIN = "make it anew with `python -m tests.bench {} --keep`, and tell what moved it"
 # A figure of a measurement: a number with a unit of time, memory or share, or several decimals. What the topology, the
@@ -24,28 +27,32 @@ AGAIN = "make it anew with `python -m tests.bench {} --keep`, and tell what move
 FIGURE = re.compile(r"\d[\d,.]*\s?(?:ms|us|MiB|%|points)(?! intervals)|(?<![\w.])\.\d{2}\b")
 
 
-def test_every_block_is_in_readme_once():
-    assert sorted(readme.names(TEXT)) == sorted(BLOCKS)
-    assert TEXT.count("<!-- figures ") == TEXT.count(readme.END) == len(BLOCKS)
+def test_every_block_is_in_one_page_once():
+    found = [name for text in TEXTS.values() for name in pages.names(text)]
+    assert sorted(found) == sorted(ALL)
+    comments = [text.count(f"<!-- {kind}") for text in TEXTS.values() for kind in ("figures ", "fields ", "end of ")]
+    assert sum(comments) == 2 * len(ALL)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_readme_says_what_the_kept_results_say(name):
-    assert readme.block(name) in TEXT, "`python -m tests.bench --render` writes it"
+@pytest.mark.parametrize("name", ALL)
+def test_a_page_says_what_the_kept_results_or_the_docstrings_say(name):
+    assert any(pages.block(name) in text for text in TEXTS.values()), "`python -m tests.bench --render` writes it"
 
 
-def test_rendering_readme_changes_nothing():
-    assert readme.rendered(TEXT) == TEXT
+@pytest.mark.parametrize("page", TEXTS)
+def test_rendering_a_page_changes_nothing(page):
+    assert pages.rendered(TEXTS[page]) == TEXTS[page]
 
 
 def test_a_figure_changed_by_hand_does_not_pass():
-    changed = TEXT.replace("| dto-ee | ", "| dto-ee | 1", 1)
-    assert changed != TEXT
-    assert readme.rendered(changed) == TEXT
+    together = "".join(TEXTS.values())
+    changed = together.replace("| dto-ee | ", "| dto-ee | 1", 1)
+    assert changed != together
+    assert pages.rendered(changed) == together
 
 
 def test_nobody_types_figures_where_measurements_are_told():
-    by_hand = readme.without_blocks(TEXT)
+    by_hand = pages.without_blocks(TEXT)
     measured = by_hand[by_hand.index("## Measured") : by_hand.index("## Layout")]
     seen = by_hand[by_hand.index("## What you see") : by_hand.index("## What happens")]
     assert len(measured) > 500
