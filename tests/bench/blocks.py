@@ -1,4 +1,4 @@
-"""What each block of README says, from kept results: tables, and the sentences that quote figures."""
+"""What each block of README and docs/ says, from kept results: tables, and the sentences that quote figures."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +35,21 @@ def monitor(quickstart: Result) -> list[str]:
 
 def summary(quickstart: Result) -> list[str]:
     return _code(quickstart.text("summary"))
+
+
+def needs(quickstart: Result, city: Result) -> list[str]:
+    """The memory, disk space and time of quickstart and of the installation."""
+    memory_mib, recorded_mib, took_s = (quickstart.value(f"quickstart: {name}") for name in (
+        "memory of all processes (PSS)", "run directory", "from the command to the summary"))  # fmt: skip
+    (installed,) = (entry for entry in quickstart.rows if entry["name"].startswith("installation: "))
+    (agent_mib,) = city.values("city: memory of an agent .*, mean, with their 2 parents")
+    environment = installed["name"].removeprefix("installation: .venv with ")
+    return table(("", "quickstart", "beside it"), [
+        ("memory", f"{memory_mib:.0f} MiB, all processes together", f"{agent_mib:.0f} MiB for each further node"),
+        ("disk", f"{recorded_mib:.1f} MiB for the run directory",
+         f"{installed['value'] / 1024:.1f} GiB for `.venv/` with {environment}"),
+        ("time", f"{took_s:.0f} s from the command to the summary", ""),
+    ])  # fmt: skip
 
 
 def _code(lines: Iterable[str]) -> list[str]:
@@ -257,6 +272,7 @@ def offered_policies() -> list[str]:
 BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "monitor": (("quickstart",), monitor),
     "summary": (("quickstart",), summary),
+    "needs": (("quickstart", "city.memory"), needs),
     "topologies": (("simulated",), topologies),
     "offered-policies": ((), offered_policies),
     "exits": (("models",), exits),
