@@ -6,7 +6,7 @@ from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
-from tests.bench import city_blocks, models, policies, thresholds
+from tests.bench import city_blocks, models, policies, theta, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
@@ -63,6 +63,17 @@ def topologies(simulated: Result) -> list[str]:
         accuracy = simulated.value(f"{name}: accuracy")
         rows.append((f"`{name}.yaml`", ABOUT[name], f"{mean_ms:.0f}, {p95_ms:.0f} ms", f"{accuracy * 100:.1f} %"))
     return table(("", "", "simulated: delay, mean and p95", "accuracy"), rows)
+
+
+def thetas(result: Result) -> list[str]:
+    """Delay and accuracy at each theta."""
+    rows = []
+    for theta_s in theta.THETAS_S:
+        where = f"quickstart, theta {theta_s:g} s"
+        mean_ms, p95_ms, accuracy = (result.value(f"{where}: {name}") for name in ("mean delay", "p95 delay", "accuracy"))
+        cells = (f"`theta: {theta_s:g} s`", f"{theta_s * 10:g} ms", f"{mean_ms:.0f} ms", f"{p95_ms:.0f} ms")
+        rows.append((*cells, f"{accuracy * 100:.1f} %"))
+    return table(("", "a point of accuracy is worth", "mean delay", "p95", "accuracy"), rows)
 
 
 def exits(result: Result) -> list[str]:
@@ -275,6 +286,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "needs": (("quickstart", "city.memory"), needs),
     "topologies": (("simulated",), topologies),
     "offered-policies": ((), offered_policies),
+    "theta": (("theta",), thetas),
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
     "policies": (("policies",), rivals),

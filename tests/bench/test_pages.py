@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from tests.bench import city, convergence, fidelity, models, pages, picture, policies, results, simulated, thresholds
+from tests.bench import city, convergence, fidelity, models, pages, picture, policies, results, simulated, theta, thresholds
 from tests.bench.__main__ import BENCHES, _run
 from tests.bench.blocks import BLOCKS
 from tests.bench.results import RESULTS, Result, keep, load
@@ -126,6 +126,11 @@ def test_policies_on_quickstart_simulate_as_kept(policy):
         summary = summary_of(simulated.ask_policy(policy, seed))
         entries += simulated.rows_of(f"quickstart, {policy}, seed {seed}", summary)
     assert held_against("simulated", entries) == [], AGAIN.format("simulated")
+
+
+def test_quickstart_at_another_theta_simulates_as_kept(tmp_path):
+    entries = simulated.rows_of("quickstart, theta 0.25 s", summary_of(theta.asks(tmp_path)[0]))
+    assert held_against("theta", entries) == [], AGAIN.format("theta")
 
 
 @pytest.mark.slow
