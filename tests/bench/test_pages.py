@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from tests.bench import city, convergence, fidelity, models, pages, policies, results, simulated, thresholds
+from tests.bench import city, convergence, fidelity, models, pages, picture, policies, results, simulated, theta, thresholds
 from tests.bench.__main__ import BENCHES, _run
 from tests.bench.blocks import BLOCKS
 from tests.bench.results import RESULTS, Result, keep, load
@@ -52,12 +52,28 @@ def test_a_figure_changed_by_hand_does_not_pass():
 
 
 def test_nobody_types_figures_where_measurements_are_told():
-    by_hand = pages.without_blocks(TEXT)
-    measured = by_hand[by_hand.index("## Measured") : by_hand.index("## Layout")]
-    seen = by_hand[by_hand.index("## What you see") : by_hand.index("## What happens")]
+    measured = pages.without_blocks(TEXTS["docs/benchmarks.md"])
+    readme = re.sub(r"```.*?```", "", pages.without_blocks(TEXT), flags=re.DOTALL)
     assert len(measured) > 500
-    assert FIGURE.findall(measured) == []
-    assert FIGURE.findall(seen) == []
+    assert FIGURE.findall(measured) == ["95 %"]  # of intervals
+    assert set(FIGURE.findall(readme)) == {"2 %", "10 %"}  # the bounds of the verdict
+
+
+def test_the_picture_shows_the_monitor_that_was_kept():
+    lines = load("quickstart").text("monitor")
+    drawn = picture.PICTURE.read_text(encoding="utf-8")
+    assert picture.texts(drawn) == [re.sub(r"\s", "", line) for line in lines]
+    assert picture.plain(load("quickstart").text("monitor in colour")) == lines
+    assert picture.texts(picture.svg(load("quickstart").text("monitor in colour"), 112)) == picture.texts(drawn)
+    assert set(re.findall(r"\w+://[^\s\"]+", drawn)) == {"http://www.w3.org/2000/svg"}  # nothing is loaded
+
+
+def test_readme_is_short_and_its_first_screen_says_what_it_is():
+    lines = TEXT.splitlines()
+    assert len(lines) <= 200
+    first_screen = "\n".join(lines[:40])
+    for part in ("docs/monitor.svg", "./setup.sh && ", "./setup.sh --dev && ", "**For whom.**", "**What it needs.**"):
+        assert part in first_screen
 
 
 @pytest.mark.parametrize("line", ["mean 309 ms", "| 1.2 % |", "ratio .53", "11.5 MiB", "0.3 points"])
@@ -110,6 +126,11 @@ def test_policies_on_quickstart_simulate_as_kept(policy):
         summary = summary_of(simulated.ask_policy(policy, seed))
         entries += simulated.rows_of(f"quickstart, {policy}, seed {seed}", summary)
     assert held_against("simulated", entries) == [], AGAIN.format("simulated")
+
+
+def test_quickstart_at_another_theta_simulates_as_kept(tmp_path):
+    entries = simulated.rows_of("quickstart, theta 0.25 s", summary_of(theta.asks(tmp_path)[0]))
+    assert held_against("theta", entries) == [], AGAIN.format("theta")
 
 
 @pytest.mark.slow

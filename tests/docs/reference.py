@@ -16,6 +16,7 @@ from testbed.compare.table import Advantage, PolicyFigures, RunRow
 from testbed.record.task_line import HopLine, TaskLine
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
+from tests.docs import command_options, topology_keys
 from tests.docs.field_docs import FieldDoc, field_docs, sections
 
 HEAD = ("field", "type", "unit", "meaning")
@@ -99,5 +100,8 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     **{name: (source(cls), partial(file_fields, cls)) for name, cls in FILES.items()},
     "events.jsonl.kinds": (source(EventRecord), kinds),
     **{f"wire.{cls.__name__}": (source(cls), partial(message_fields, cls)) for cls in (*MESSAGES, *PARTS)},
+    "topology-keys": ("topologies/topology.schema.json", topology_keys.keys),
+    "units": ("testbed/units.py", topology_keys.dimensions),
+    "commands": ("the command line's own help", command_options.options),
 }
 """For each block: the code that it is rendered from, and the function that returns its lines."""

@@ -2,5 +2,5 @@
 
 A new kind is a module here, found by `registry`: a `TimedEntry`, which reads it from topology.yaml and compiles it, and
 an `Event` (or one of the others'), which words it and carries it out. A test beside the others and its example among
-the events in README belong to it.
+the events in docs/topologies.md belong to it.
 """

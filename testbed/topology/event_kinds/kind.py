@@ -82,7 +82,7 @@ class TimedEntry(Entry):
     subject: ClassVar[str]  # the key that names what it is about
     marks: ClassVar[frozenset[str]] = frozenset()  # further keys, without which an entry is not of this kind
     told_as: ClassVar[tuple[EventKind, ...]]  # the kinds of its lines in events.jsonl
-    example: ClassVar[str]  # as README states it
+    example: ClassVar[str]  # as docs/topologies.md states it
 
     at: Annotated[At, Field(description="time since the start, or % of the duration")]
 
