@@ -24,7 +24,7 @@ from node_agent.wire import MAX_TENSOR_BYTES
 PORTS: dict[Channel, int] = {"data": 5700, "control": 5701}
 CHANNELS: tuple[Channel, ...] = ("control", "data")  # in order of urgency: others wait for prices
 # A connection, or an attempt to connect, is given up after this time without acknowledgement [ms], times the time
-# scale. TCP repeats ever more rarely (an attempt to connect after 1, 3 and 7 s), so this also bounds for how long a link
+# scale. TCP repeats ever more rarely (an attempt to connect after 1, 3 and 7 s), so this also bounds how long a link
 # that is back stays unused: 2 s of the 5, and up to 8 of the 15 s at a time scale of 3.
 SILENCE_MS = 5000
 QUEUED_MESSAGES = 2000  # most messages that wait for a peer
