@@ -1,4 +1,4 @@
-"""`agree`: a topology live and simulated, side by side."""
+"""`agree`: run a topology live and simulated, and compare the two."""
 
 from __future__ import annotations
 
@@ -21,20 +21,25 @@ _PATH = click.Path(path_type=Path)
 @click.argument("topology", type=_PATH)
 @click.option(
     "--policy", metavar="NAME[:KEY=VALUE,...]",
-    help="Offloading policy, or file.py:Class for one of your own.  [default: the topology's]",
+    help="Offloading policy: a name from the list below, or FILE.py:Class for your own.  [default: the topology's]",
 )
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
-    help="Random seed of the first repeat; they count up.  [default: the topology's]",
+    help="Seed of the first repeat; each further repeat adds 1.  [default: the topology's]",
 )
 @click.option(
-    "-n", "--repeats", type=click.IntRange(min=1), metavar="N", default=1, show_default="1",
-    help="How many workloads. From three on, intervals are over repeats.",
+    "-n", "--repeats", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+    help="Number of workloads. From 3 on, the 95 % intervals are over repeats; below, over blocks of tasks.",
 )
-@click.option("--out", type=_PATH, metavar="DIR", help="Where runs and results go.  [default: a new one under runs/]")
+@click.option(
+    "--out", type=_PATH, metavar="DIR",
+    help="Directory of all runs and results; complete runs in it are kept.  [default: a new one in runs/]",
+)
 @live_options
-@click.option("--json", "as_json", is_flag=True, help="Print the content of agree.json.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the content of agree.json instead of tables; times in seconds."
+)
 def command(
     topology: Path,
     policy: str | None,
@@ -48,10 +53,15 @@ def command(
 ) -> int:
     """Run TOPOLOGY live and simulated on the same arrivals, and show how far the two are apart.
 
-    Compares delays, where they arise step by step, accuracy, exits, losses and decisions, with 95 % intervals. Whether
-    the live run held stands on top: one that did not says nothing about the simulation.
+    Compares delays, in all and step by step, accuracy, exits, losses and decisions, with 95 % intervals. The first
+    lines say whether each live run held: one that did not says nothing about the simulation. Needs what `run` needs:
+    root, or a kernel that allows user namespaces.
 
-    Ctrl-C keeps the runs that are complete. The same command with --out DIR goes on where it stopped.
+    Ctrl-C keeps the complete runs. The same command with --out DIR runs only what is missing.
+
+    \b
+    Example:
+      dtoee-testbed agree topologies/quickstart.yaml -n 3
     """
     import json
 

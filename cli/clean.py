@@ -1,4 +1,4 @@
-"""`clean`: remove what interrupted runs left behind, and nothing else."""
+"""`clean`: remove what killed runs left behind, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import click
 
 
 @click.command(name="clean", short_help="Remove what an interrupted run left behind.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True,
+    help="Print JSON: `removed`, `closed` (run directories marked as killed) and `live_runs`.",
+)
 def command(as_json: bool) -> None:
-    """Remove the processes, control groups and directories of runs whose owner is dead.
+    """Remove the processes, control groups and temporary directories of runs whose process is dead.
 
-    Only what such a run wrote into its ledger is touched; runs that still live are left alone. Run directories stay;
-    their manifests then say that the run was killed. Safe to repeat. Root's runs are root's to clean; an ordinary user
-    cleans up after runs of their own.
+    Touches only what such a run wrote into its ledger, and no run that is still alive. Run directories stay; their
+    manifests then say that the run was killed. A second call finds nothing to do. Root cleans root's runs, other users
+    their own.
     """
     from testbed.host.ledger import live_runs, sweep
     from testbed.record.killed_runs import close_killed

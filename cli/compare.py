@@ -1,4 +1,4 @@
-"""`compare`: several policies on the same workloads."""
+"""`compare`: run several policies on the same workloads."""
 
 from __future__ import annotations
 
@@ -24,31 +24,38 @@ _PATH = click.Path(path_type=Path)
 @click.argument("topology", type=_PATH)
 @click.option(
     "-p", "--policies", "lists", multiple=True, required=True, metavar="LIST",
-    help="Policies, separated by commas; may be given more than once. The others are held against the first.",
+    help="Policies, separated by commas; may be given more than once. Every other policy is compared with the first.",
 )
 @click.option(
-    "-n", "--repeats", type=click.IntRange(min=1), metavar="N", default=5, show_default="5",
-    help="How many workloads, each run by every policy.",
+    "-n", "--repeats", type=click.IntRange(min=1), metavar="N", default=5, show_default=True,
+    help="Number of workloads; every policy runs each. Below 5, the 95 % intervals are too narrow.",
 )
-@click.option("--simulate", is_flag=True, help="In virtual time instead of live: no root, and much faster.")
+@click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
-    help="Random seed of the first repeat; they count up.  [default: the topology's]",
+    help="Seed of the first repeat; each further repeat adds 1.  [default: the topology's]",
 )
-@click.option("--out", type=_PATH, metavar="DIR", help="Where runs and results go.  [default: a new one under runs/]")
+@click.option(
+    "--out", type=_PATH, metavar="DIR",
+    help="Directory of all runs and results; complete runs in it are kept.  [default: a new one in runs/]",
+)
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="K",
-    help="Simulations at a time.  [default: as many as there are cores]",
+    help="Number of simulations that run at the same time.  [default: the number of cores]",
 )
 @backend_option("What delays frames in live runs:")
 @click.option(
-    "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation broke in any of the live runs."
+    "--require-fidelity", is_flag=True,
+    help="End with exit code 5 if the verdict on any live run is `broken` or `unknown`.",
 )
 @click.option(
-    "--include-unheld", is_flag=True, help="Count live runs, too, whose emulation did not hold (marked *)."
+    "--include-unheld", is_flag=True,
+    help="Also count live runs whose emulation did not hold (policies with such runs are marked *).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the content of compare.json.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the content of compare.json instead of tables; times in seconds."
+)
 def command(
     topology: Path,
     lists: tuple[str, ...],
@@ -65,15 +72,20 @@ def command(
 ) -> int:
     """Run several policies on the same workloads of TOPOLOGY and compare delay, accuracy and utility.
 
-    Repeat r runs every policy with seed + r: same network, arrivals, samples and events, so that differences between
-    policies stand out of what chance does to all of them alike. Live runs go one after the other, in an order that
-    rotates over the policies; simulated ones go side by side.
+    Repeat r (from 0) runs every policy with seed + r: same network, arrivals, samples and events. So chance affects all
+    policies alike, and their differences stand out. Live runs follow one another, in an order that rotates over the
+    policies; simulations run side by side.
 
-    A policy is a NAME, NAME:key=value,key=value or FILE.py:Class. A comma before key= goes on with the parameters of
-    the same policy: dto-ee,fixed-threshold:threshold=0.7,ngto are three. label=TEXT is how the results call it:
+    A policy is NAME, NAME:key=value,key=value or FILE.py:Class. After a comma, key=value belongs to the policy before
+    it: dto-ee,fixed-threshold:threshold=0.7,ngto is a list of three policies. label=TEXT names a policy in the results:
     dto-ee:label=ours,threshold=0.7.
 
-    Ctrl-C keeps the runs that are complete. The same command with --out DIR goes on where it stopped.
+    Ctrl-C keeps the complete runs. The same command with --out DIR runs only what is missing.
+
+    \b
+    Examples:
+      dtoee-testbed compare topologies/surge.yaml -p dto-ee,ngto --simulate
+      dtoee-testbed compare topologies/quickstart.yaml -p dto-ee,uniform -n 3
     """
     import json
 

@@ -1,4 +1,4 @@
-"""--backend: its choices and its help are those of the registry, which is loaded only when they are asked for."""
+"""The option --backend, whose choices and help come from the registry of backends, loaded only when needed."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def _check(ctx: click.Context, param: click.Parameter, name: str) -> str:
 
 
 class _BackendOption(click.Option):
-    """Names the backends, and what each is, when help is shown."""
+    """An option whose help names the backends and says what each is."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         if self.metavar is None:
             backends = _backends()
             self.metavar = f"[{'|'.join([AUTO, *backends])}]"
             each = [f"{name} is {backend.summary}" for name, backend in backends.items()]
-            self.help = f"{self.help} {', '.join(each)}; {AUTO} takes the first that can be had."
+            self.help = f"{self.help} {', '.join(each)}; {AUTO} takes the first that works here."
         return super().get_help_record(ctx)
 
 
 def backend_option(what: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """The option; its help begins with `what`."""
+    """The option --backend, as a decorator; its help begins with `what`."""
     return click.option("--backend", cls=_BackendOption, callback=_check, default=AUTO, show_default=True, help=what)

@@ -1,4 +1,4 @@
-"""`doctor`: try everything that a run needs on this machine, and say how to get what is missing."""
+"""`doctor`: try everything that a run needs on this machine, and say how to install what is missing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ COLOURS = {"ok": "green", "fallback": "yellow", "missing": "red"}
 
 
 @click.command(name="doctor", short_help="Check what this machine offers for emulation.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: `possible` (true or false) and a list of `findings`."
+)
 def command(as_json: bool) -> None:
-    """Try everything a run can use, for real: a throw-away network is built, its delay and rate measured.
+    """Try everything a run can use; build a throw-away network, and measure its delay [ms] and rate [Mbit/s].
 
-    The exit code is 0 if a run is possible here, else 4. A `fallback` does not prevent a run: something else takes its
-    place. Without root, what is possible in a user namespace is tried.
+    Each line begins with `ok`, `fallback` (a run works, with something else instead) or `missing` (no run is possible).
+    `=>` says what that means for a run, `->` how to mend it. The exit code is 0 if a run is possible here, else 4.
+    Without root, it tries what a user namespace allows.
     """
     from testbed.host.rootless import enter_if_possible
 

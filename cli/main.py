@@ -1,4 +1,4 @@
-"""The `dtoee-testbed` command: finds the verb, loads only its module, and turns failures into one clear line."""
+"""The `dtoee-testbed` command: find the verb, load only its module, and turn a failure into one clear line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import click
 
 from node_agent.errors import TestbedError
 
-# Each verb lives in the module of its name and is called `command` there. The help texts stand here so that --help
-# loads none of them.
+# Each verb is the `command` of the module of its name. The help texts stand here so that --help loads no module.
 COMMANDS = {
     "run": "Run an experiment from a topology file.",
     "replay": "Run again what a run directory recorded.",
     "simulate": "Run the same nodes in virtual time, without root.",
     "compare": "Run several policies on the same workloads and compare them.",
     "agree": "Run a topology live and simulated, and compare the two.",
-    "optimum": "Compute the best plan for a topology, and a bound on any.",
+    "optimum": "Compute the best plan for a topology, and a bound on any plan.",
     "topology": "Validate topology files, or print their JSON Schema.",
     "trace": "Generate, convert or inspect traces of workloads and of links.",
     "model": "List, profile or train early-exit models.",
@@ -45,7 +44,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verb = args[0]
         if verb not in COMMANDS and not verb.startswith("-"):
-            # Asked by name and not by module: click's own suggestion would import every verb.
+            # click's own suggestion would import every verb; the names are enough.
             from node_agent.suggest import closest
 
             guess = closest(verb, COMMANDS)
@@ -74,13 +73,29 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
 def commands() -> None:
     """Emulate collaborative early-exit inference at the network edge.
 
-    Builds a network from a topology file, runs a real sub-model on every node and lets an offloading policy adapt
+    Builds a network from a topology file, runs a real sub-model on every server and lets an offloading policy adapt
     over live messages.
+
+    \b
+    First steps:
+      dtoee-testbed doctor                               what works on this machine
+      dtoee-testbed simulate topologies/quickstart.yaml  in virtual time, no root
+      dtoee-testbed run topologies/quickstart.yaml       on a real network
+      dtoee-testbed COMMAND --help                       options and examples
+
+    \b
+    Exit codes: 0 success; 1 a run or the program failed; 2 wrong usage;
+    3 invalid input; 4 this machine lacks something; 5 the emulation did
+    not hold (with --require-fidelity); 130 interrupted (Ctrl-C).
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; ends the process with the command's exit code (see `TestbedError.exit_code`)."""
+    """Run a command line and end the process with its exit code (see `TestbedError.exit_code`).
+
+    Args:
+        arguments: the words after `dtoee-testbed`; None takes those of the process.
+    """
     sys.exit(_run(arguments))
 
 
@@ -101,11 +116,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left. Python would complain once more while flushing at exit; the exit code
-        # is the one that click gives where it meets the same.
+        # The reader of our output is gone. Without the redirection Python would complain again at exit. click ends with
+        # the same exit code.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        click.echo(f"error: {error}", err=True)  # a full disk, a file that cannot be read: no fault of the program
+        click.echo(f"error: {error}", err=True)  # a full disk, an unreadable file: not a fault of the program
         return 1
     return result if isinstance(result, int) else 0

@@ -29,13 +29,16 @@ def _parse_cut(ctx: click.Context, param: click.Parameter, value: str) -> tuple[
 
 @click.group(name="model", short_help="List, profile or train early-exit models.")
 def command() -> None:
-    """List, profile or train the early-exit models that the nodes run."""
+    """List, profile or train the early-exit models that the servers run."""
 
 
 @command.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table; accuracy is 0..1.")
 def list_models(as_json: bool) -> None:
-    """List the models that come with the testbed."""
+    """List the models that come with the testbed.
+
+    Shows the accuracy (0..1) of each exit, and the number of samples that no training used.
+    """
     from node_agent.models import available_models, load_bundle
 
     rows = [_describe(load_bundle(name)) for name in available_models()]
@@ -69,18 +72,29 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     callback=_parse_cut,
     default="2,3,5",
     show_default=True,
-    help="Blocks after which the model is cut.",
+    help="Blocks after which the model is cut, one per stage; the last is the last block.",
 )
 @click.option(
     "--activation",
     type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="Format in which activations travel.",
+    help="Format in which activations travel; float16 halves their bytes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON instead of tables; CPU time in seconds, shares 0..1."
+)
 def profile(name: str, cut: tuple[int, ...], activation: str, as_json: bool) -> None:
-    """Measure the sub-models of NAME (a shipped model or a bundle's folder) on this machine."""
+    """Measure the sub-models of NAME on this machine.
+
+    NAME is a shipped model (default: glyphs) or a bundle's folder. The first table has work [MFLOP], sizes [byte], CPU
+    time [ms], speed [GFLOP/s] and accuracy of each stage; the second, the share of all tasks that leaves at each stage
+    under three thresholds.
+
+    \b
+    Example:
+      dtoee-testbed model profile glyphs --cut 1,3,5 --activation float16
+    """
     from node_agent.models import load_bundle
 
     report = _measure(load_bundle(name), cut, activation)
@@ -140,14 +154,27 @@ def _measure(bundle: Bundle, cut: tuple[int, ...], activation: str) -> dict[str,
 
 @command.command()
 @click.argument("name", default="glyphs")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the bundle.")
-@click.option("--seed", type=click.IntRange(0, 2**31), help="Seed of the split, the corruptions and the weights.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", required=True,
+    help="Folder for the bundle: new or empty. Topologies name it as their model.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31), metavar="N",
+    help="Seed of the split, the corruptions and the weights.  [default: that of the shipped model]",
+)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N",
+    help="Passes over the training images.  [default: that of the shipped model]",
+)
 def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:
-    """Train the model NAME anew: minutes of CPU; the defaults remake the shipped one.
+    """Train the model NAME (default: glyphs). Takes minutes of CPU; the defaults remake the shipped model.
 
-    The source images come from two packages, of which only the files are read; the error message says how to install
-    them.
+    The source images come from two Python packages, of which only the files are read. If they are missing, the error
+    says how to install them.
+
+    \b
+    Example:
+      dtoee-testbed model train glyphs --out my-glyphs --seed 2
     """
     from node_agent.errors import InputError
     from node_agent.models import data, load_bundle
@@ -159,7 +186,7 @@ def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:
     data.check_sources()
     claim = claim_directory(out, what="folder")  # held to the end: training takes minutes
     if any(out.iterdir()):
-        raise InputError(f"{out} is not empty", hint="name a new folder: a bundle's files would be mixed with others")
+        raise InputError(f"{out} is not empty", hint="name a new folder; a bundle must not mix with other files")
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,4 +1,4 @@
-"""`optimum`: the best plan for a topology, or for what a recorded run was offered, and a bound on any plan."""
+"""`optimum`: compute the best plan for a topology, or for the tasks of a recorded run, and a bound on any plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from testbed.wording import milliseconds, number, percent, seconds, side_by_side
 if TYPE_CHECKING:
     from testbed.optimum.bound import Optimum, PlanFigures, SegmentOptimum
 
-PLANS_SHOWN = 8  # events are few, but where links follow traces, there is a plan for every slot
+PLANS_SHOWN = 8  # events are few, but with links that follow traces there is a plan for every slot
 DEVICES_SHOWN = 12
 
 
@@ -35,24 +35,37 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
         raise click.BadParameter(message, ctx, param) from None
 
 
-@click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any.")
+@click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any plan.")
 @click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
+    help="Seed of the topology's ranges and of the tasks (TOPOLOGY only).  [default: the topology's]",
+)
 @click.option("--duration", metavar="TIME", callback=seconds_option, help=DURATION_HELP)
 @click.option(
     "--thresholds", metavar="search|C[,C...]", callback=_thresholds, default="search", show_default=True,
-    help="Confidence thresholds (0 to 1, or never): the best, or one for all stages, or one for each but the last.",
+    help="Confidence thresholds (0 to 1, or never): search for the best, or take one for all stages, or one for each "
+    "stage but the last. Examples: 0.8; 0.8,0.7; 0.8,never.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON with all plans; times in seconds, shares and accuracy 0..1."
+)
 def command(
     source: Path, seed: int | None, duration: float | None, thresholds: Sequence[float] | None, as_json: bool
 ) -> None:
     """Compute the centralised optimum: the plans of a solver that knows everything, and a certified bound on any plan.
 
-    Between events the scenario is taken to be in steady state, its queues those of a formula (a few per cent above true
-    ones): the bound holds for plans, fixed shares and thresholds, in this model. The plans are also played against the
-    tasks themselves; that is the figure to hold a run against. For a run's directory rates are counted in its trace,
-    and the run's figures are printed beside.
+    A plan is a set of fixed shares and thresholds. Between two events the model assumes steady state and takes queues
+    from a formula, a few per cent above true ones; the bound (columns `at least` and `at most`) holds in this model.
+    The plans are also played against the tasks themselves: compare a run with the line `played`.
+
+    For RUN_DIR, a directory of a complete run, rates are counted in its trace, and the run's figures are printed too.
+
+    \b
+    Examples:
+      dtoee-testbed optimum topologies/quickstart.yaml
+      dtoee-testbed optimum topologies/surge.yaml --thresholds 0.8,never
+      dtoee-testbed optimum runs/first
     """
     from node_agent.models import load_bundle
     from testbed.optimum.bound import bound_for, bound_for_run
@@ -76,7 +89,7 @@ def command(
 
 
 def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
-    """(label, text) by line, as `print_lines` prints them; `summary` is that of a run of the same scenario."""
+    """Lines (label, text) for `print_lines`; `summary` is that of a run of the same scenario, None without one."""
     if optimum.overall is None:
         yield "Optimum", "none: no plan can serve what is offered"
     else:
@@ -111,10 +124,10 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
 
 
 def run_beside(optimum: Optimum, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's figures beside the bound; None where there is nothing to compare.
+    """A run's figures with the bound, in seconds and shares (0..1); a figure that does not exist is None.
 
-    `least_delay_s` is the model's lower bound on the mean delay of plans with at least the run's accuracy; `played`
-    are the best plans against the same tasks.
+    `least_delay_s` is the model's lower bound on the mean delay of plans with at least the run's accuracy. Names with
+    `played` refer to the best plans, played against the same tasks.
     """
     delay_s, accuracy, utility_s = summary["delay_s"]["mean"], summary["accuracy"], summary["utility"]
     best, played = optimum.overall, optimum.played

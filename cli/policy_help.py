@@ -1,4 +1,4 @@
-"""What the policies do, in the --help of the verbs that take one."""
+"""The list of policies in the --help of the verbs that take a policy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 class PolicyCommand(click.Command):
-    """A verb that takes a policy: its --help ends with a line on each, from the docstring of the policy's class."""
+    """A verb that takes a policy: its --help ends with the policies, each with the docstring of its class."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the policies."""

@@ -1,4 +1,4 @@
-"""Command-line options that take quantities with units, read as topology files are."""
+"""Command-line options that take quantities with units, written as in topology files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import click
 if TYPE_CHECKING:
     from testbed.units import Dimension
 
-DURATION_HELP = "How long tasks arrive: 90 s, 2 min, or a bare number of seconds.  [default: the topology's]"
+DURATION_HELP = "How long tasks arrive: '90 s', '2 min', or a bare number of seconds.  [default: the topology's]"
 
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Callback of an option that takes a time above zero: `60 s`, `2 min`, or a bare number of seconds."""
+    """Callback of an option that takes a time above zero: `60 s`, `2 min`, or a bare number of seconds; gives seconds.
+
+    Raises:
+        click.BadParameter: the value is not such a time.
+    """
     from testbed.units import PERIOD
 
     if value is None:
@@ -28,21 +32,21 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 
 
 def bit_rate(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Callback of an option that takes a bit rate, such as `8 Mbit/s`; gives Mbit/s."""
+    """Callback of an option that takes a bit rate, such as `8 Mbit/s`; returns Mbit/s."""
     from testbed.units import BIT_RATE
 
     return _read(value, BIT_RATE, ctx, param)
 
 
 def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Callback of an option that takes a share, such as `5 %`; gives 0..1."""
+    """Callback of an option that takes a share, such as `5 %`; returns 0..1."""
     from testbed.units import SHARE
 
     return _read(value, SHARE, ctx, param)
 
 
 def finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Callback of an option that takes a plain number: click's ranges let `nan` pass."""
+    """Callback of an option that takes a finite number; click's own ranges accept `nan`."""
     from math import isfinite
 
     if not isfinite(value):

@@ -1,4 +1,4 @@
-"""`replay`: a recorded run again."""
+"""`replay`: repeat a recorded run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(name="replay", cls=PolicyCommand, short_help="Run again what a run directory recorded.")
 @click.argument("run_directory", type=click.Path(path_type=Path, file_okay=False), metavar="RUN_DIR")
-@click.option("--simulate", is_flag=True, help="In virtual time, without root.")
+@click.option("--simulate", is_flag=True, help="Replay in virtual time instead of live: no root, and much faster.")
 @common_options
 @live_options
 def command(
@@ -32,7 +32,16 @@ def command(
     with_optimum: bool,
     as_json: bool,
 ) -> int:
-    """Run again what RUN_DIR recorded: same arrivals, samples and events, optionally under another policy."""
+    """Run again what RUN_DIR recorded: same arrivals, samples and events, optionally under another policy.
+
+    Topology and trace come from RUN_DIR, which is not changed; the result is a new run directory. Without --simulate it
+    needs what `run` needs: root, or a kernel that allows user namespaces.
+
+    \b
+    Examples:
+      dtoee-testbed replay runs/first
+      dtoee-testbed replay runs/first --policy ngto --simulate
+    """
     if simulate:
         refuse_live_options()
     if not simulate:

@@ -1,4 +1,4 @@
-"""`run`: an experiment from a topology file."""
+"""`run`: run an experiment from a topology file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATH = click.Path(path_type=Path)
 
 
 def _together(*options: Callable[[Callable[..., int]], Callable[..., int]]) -> Callable[..., Callable[..., int]]:
-    """One decorator for several options, which --help shows in this order."""
+    """A decorator that adds several options; --help shows them in this order."""
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         for option in reversed(options):
@@ -34,39 +34,56 @@ def _together(*options: Callable[[Callable[..., int]], Callable[..., int]]) -> C
 
 
 workload_options = _together(
-    click.option("--trace", type=_PATH, metavar="FILE", help="Workload trace.  [default: drawn from rates and seed]"),
+    click.option(
+        "--trace", type=_PATH, metavar="FILE",
+        help="Workload to replay: JSON lines of time_s, device, sample (`trace generate` writes them).  "
+        "[default: drawn from the topology's rates and the seed]",
+    ),
     click.option(
         "--duration", metavar="TIME", callback=seconds, help=DURATION_HELP
     ),
-    click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]"),
-)
+    click.option(
+        "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
+        help="Seed of everything random: the topology's ranges, arrivals, samples.  [default: the topology's]",
+    ),
+)  # fmt: skip
 common_options = _together(
     click.option(
         "--policy", metavar="NAME[:KEY=VALUE,...]",
-        help="Offloading policy, or file.py:Class, from the current directory, for one of your own; label=TEXT is how "
-        "the results call it.  [default: the topology's]",
+        help="Offloading policy: a name from the list below, or FILE.py:Class for your own. Parameters follow a colon; "
+        "label=TEXT names it in the results. Example: fixed-threshold:threshold=0.7.  [default: the topology's]",
     ),
-    click.option("--out", type=_PATH, metavar="DIR", help="Run directory.  [default: a new one under runs/]"),
+    click.option(
+        "--out", type=_PATH, metavar="DIR", help="Run directory to write: new or empty.  [default: a new one in runs/]"
+    ),
     click.option(
         "--monitor", type=click.Choice(["auto", "rich", "plain", "off"]), default="auto", show_default=True,
-        help="How to watch: live view, plain lines, or not at all.",
+        help="What standard error shows meanwhile: a live view (rich), plain lines, or nothing (off). auto takes rich "
+        "for a live run on a terminal, else plain.",
     ),
     click.option(
-        "--debug", is_flag=True, help="Check the state of every node after each event (slower); a fault ends the run."
+        "--debug", is_flag=True,
+        help="Check the state of every node after each event; a contradiction ends the run. Slower.",
     ),
-    click.option("--optimum", "with_optimum", is_flag=True, help="Print the best plan's figures beside the result."),
-    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+    click.option(
+        "--optimum", "with_optimum", is_flag=True,
+        help="Also compute the best plan for the same tasks, and print its delay [ms], accuracy [%] and utility [s].",
+    ),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print the content of summary.json instead of text; times in seconds."
+    ),
 )  # fmt: skip
 live_options = _together(
     backend_option("What delays frames:"),
     click.option(
-        "--require-fidelity", is_flag=True, help="End with exit code 5 if the emulation breaks (see its verdict)."
+        "--require-fidelity", is_flag=True,
+        help="End with exit code 5 if the verdict on the emulation is `broken` or `unknown`.",
     ),
 )  # fmt: skip
 
 
 def refuse_live_options() -> None:
-    """Raise UsageError where an option of live runs is given that a simulation would pass over in silence."""
+    """Raise UsageError if the user gave an option of live runs, which a simulation would ignore."""
     given = click.get_current_context()
     for name, why in (
         ("require_fidelity", "--require-fidelity needs a live run: a simulation emulates nothing"),
@@ -97,7 +114,15 @@ def command(
 ) -> int:
     """Run an experiment: build the network of TOPOLOGY, start an agent per node, replay a workload.
 
+    TOPOLOGY is a YAML file; those in topologies/ are ready to run. Real time passes: a run of 60 s takes a little more
+    than a minute. Needs root, or a kernel that allows user namespaces. Prints a summary and writes a run directory.
     Ctrl-C ends the run early and keeps what was recorded.
+
+    \b
+    Examples:
+      dtoee-testbed run topologies/quickstart.yaml
+      dtoee-testbed run topologies/surge.yaml --policy ngto --duration 30
+      dtoee-testbed run topologies/city.yaml --seed 7 --out runs/city-7
     """
     from testbed.host.rootless import ensure_root
 
@@ -114,7 +139,7 @@ def command(
 
 
 def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json: bool) -> int:
-    """Run a plan under a monitor and print its summary; returns the exit code."""
+    """Run a plan live under a monitor, print its summary and return the exit code."""
     from cli.watch import make_observer
     from testbed.live.experiment import Experiment
 
@@ -124,12 +149,12 @@ def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json
 
 
 def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidelity: bool = False) -> int:
-    """Print the summary of a run that has ended; returns the exit code.
+    """Print the summary of a run that has ended, and return the exit code.
 
-    The bound is beside the point of the run: where there is none, that is told, and the summary stands.
+    If no optimum can be computed, a warning says why, and the summary is printed all the same.
 
     Raises:
-        EmulationBroken: the emulation had to hold and did not; the summary has been printed.
+        EmulationBroken: `require_fidelity`, and the emulation did not hold. The summary has been printed.
     """
     from cli.optimum import optimum_lines
     from cli.printing.columns import print_lines
@@ -169,7 +194,7 @@ def _print_json(outcome: Outcome, summary: Mapping[str, Any], *, with_optimum: b
 
 
 def _bound(outcome: Outcome) -> tuple[Optimum | None, str]:
-    """The optimum for what a run was offered; None and the reason, which is told on stderr, where there is none."""
+    """The optimum for the tasks of a run, and ""; or None and the reason, which stderr also shows."""
     if outcome.exit_reason != "completed":
         reason = f"the run was {outcome.exit_reason}: not all of its trace was offered"
         click.echo(f"note: no optimum: {reason}", err=True)

@@ -1,4 +1,4 @@
-"""`simulate`: the same experiment in virtual time."""
+"""`simulate`: run an experiment in virtual time."""
 
 from __future__ import annotations
 
@@ -33,8 +33,15 @@ def command(
 ) -> int:
     """Simulate an experiment: the nodes of TOPOLOGY run their own code in virtual time; no root is needed.
 
-    What sub-models answer was measured before; the network follows the rates and delays of the topology. The run
-    directory is the same as that of `run`. Ctrl-C ends the simulation early and keeps what was recorded.
+    Answers of the sub-models come from a table that ships with the model. Links and servers follow the rates, delays
+    and capacities of the topology exactly. The run directory has the same files as that of `run`. The same seed gives
+    the same result. Ctrl-C ends the simulation early and keeps what was recorded.
+
+    \b
+    Examples:
+      dtoee-testbed simulate topologies/quickstart.yaml
+      dtoee-testbed simulate topologies/city.yaml --policy dto-ee:threshold=0.9
+      dtoee-testbed simulate topologies/surge.yaml --duration "2 min" --optimum
     """
     from dataclasses import replace
 
@@ -46,7 +53,7 @@ def command(
 
 
 def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json: bool) -> int:
-    """Simulate a plan under a monitor and print its summary; returns the exit code."""
+    """Simulate a plan under a monitor, print its summary and return the exit code."""
     from cli.watch import make_observer
     from testbed.simulation.simulator import Simulation
 

@@ -1,4 +1,4 @@
-"""`topology`: check topology files as `run` would, without touching the system, or print their JSON Schema."""
+"""`topology`: check topology files as `run` does, without touching the system, or print their JSON Schema."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ if TYPE_CHECKING:
 
 @click.group(name="topology", short_help="Validate topology files, or print their JSON Schema.")
 def command() -> None:
-    """Check topology files, or print the JSON Schema that editors read."""
+    """Check topology files, or print the JSON Schema that editors use for completion."""
 
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: per file whether it is valid, its size, problems, warnings."
+)
 def validate(files: tuple[str, ...], as_json: bool) -> int:
-    """Check topology files and summarise the good ones.
+    """Check topology files, and print a line on each valid one.
 
-    Every problem is reported as file:line:column on stderr; the exit code is 3 if there is any.
+    Runs the same checks as `run`, without touching the system. Problems go to stderr as file:line:column with a hint;
+    the exit code is then 3. Warnings, such as servers that cannot keep up, do not change it.
+
+    \b
+    Example:
+      dtoee-testbed topology validate topologies/*.yaml
     """
     from testbed.optimum.predicted_overload import predicted_overloads
     from testbed.run.planning import check_topology
@@ -55,7 +62,10 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
 
 @command.command()
 def schema() -> None:
-    """Print the JSON Schema of topology files."""
+    """Print the JSON Schema of topology files.
+
+    It is the content of topologies/topology.schema.json, which editors use for completion and checks.
+    """
     from testbed.topology import topology_json_schema_text
 
     click.echo(topology_json_schema_text(), nl=False)

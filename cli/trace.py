@@ -1,4 +1,4 @@
-"""`trace`: make, convert and show traces: of workloads, and of links (network traces)."""
+"""`trace`: make, convert and show traces of workloads and of links (network traces)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 COUNTING_WINDOW_S = 1.0
 _FORMATS = click.Choice(["csv", "mahimahi"])
 _EVERY = (
-    "Length of the steps that it is averaged over, outages apart; a bare number is seconds.  "
-    "[default: 100 ms for mahimahi, else its rows]"
+    "Length of a step over which the trace is averaged, such as '100 ms'; outages keep steps of their own. A bare "
+    "number is seconds.  [default: 100 ms for mahimahi, the file's rows for csv]"
 )
 
 
@@ -31,8 +31,9 @@ _EVERY = (
 def command() -> None:
     """Generate, convert or inspect traces.
 
-    A workload trace (JSON lines: time_s, device, sample) says which tasks are offered. A network trace says what a link
-    carries over time, as mahimahi packet deliveries or as a time series (CSV); links of a topology follow it.
+    A workload trace lists the tasks that devices offer: JSON lines of time_s [s], device, sample. A network trace gives
+    the rate, delay and loss of a link over time, as mahimahi packet deliveries or as a time series (CSV); links of a
+    topology can follow it.
     """
 
 
@@ -40,19 +41,28 @@ def command() -> None:
 @click.argument("topology")
 @click.option("--process", type=click.Choice(["poisson", "bursty"]), help="Arrival process.  [default: the topology's]")
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random seed.  [default: the topology's]")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
+    help="Seed of arrival times and samples.  [default: the topology's]",
+)
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
 def generate(topology: str, process: ArrivalProcess | None, duration: float | None, seed: int | None, out: str) -> None:
     """Draw a workload for the devices of TOPOLOGY.
 
-    --seed draws when the tasks arrive and which samples they are; ranges in the topology are drawn from its own seed.
+    A workload says when tasks arrive, and which sample each carries. --seed affects nothing else: ranges in the
+    topology, such as rates, are drawn from its own seed.
+
+    \b
+    Examples:
+      dtoee-testbed trace generate topologies/quickstart.yaml --out load.jsonl
+      dtoee-testbed simulate topologies/quickstart.yaml --trace load.jsonl
     """
     from node_agent.models import load_bundle
     from testbed.topology import load_topology
     from testbed.trace.workload import generate as draw
     from testbed.trace.workload import write_trace
 
-    # Events that the topology states in % of the duration move with it, as they do in a run of this duration.
+    # Events at a percentage of the duration move with --duration, as in a run.
     scenario = load_topology(topology).resolve(duration_s=duration)
     arrivals = draw(
         scenario,
@@ -67,13 +77,19 @@ def generate(topology: str, process: ArrivalProcess | None, duration: float | No
 
 @command.command()
 @click.argument("file")
-@click.option("--every", metavar="TIME", callback=seconds, help=f"{_EVERY}  (network traces)")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--every", metavar="TIME", callback=seconds, help=f"For network traces. {_EVERY}")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON instead of text; times in seconds, rates in Mbit/s or tasks/s."
+)
 def inspect(file: str, every: float | None, as_json: bool) -> None:
-    """Show what is in a trace.
+    """Show what is in the trace FILE.
 
-    Of a workload trace, how many tasks it offers, at which rates and how bursty; of a network trace, which rates and
-    delays it takes a link through.
+    A workload trace: its tasks, their rates [tasks/s] and burstiness, by device. A network trace: its rates [Mbit/s],
+    outages, delays and losses.
+
+    \b
+    Example:
+      dtoee-testbed trace inspect load.jsonl
     """
     from testbed.trace.either_kind import read_any
     from testbed.trace.link_trace import LinkTrace
@@ -132,10 +148,17 @@ def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:
 @command.command()
 @click.argument("file")
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
-@click.option("--format", "form", type=_FORMATS, help="Format to write.  [default: the other one]")
+@click.option("--format", "form", type=_FORMATS, help="Format to write.  [default: that which FILE does not have]")
 @click.option("--every", metavar="TIME", callback=seconds, help=_EVERY)
 def convert(file: str, out: str, form: TraceFormat | None, every: float | None) -> None:
-    """Convert a network trace: mahimahi packet deliveries to a time series (CSV), or the other way round."""
+    """Convert a network trace to the other format.
+
+    FILE holds mahimahi packet deliveries or a time series (CSV).
+
+    \b
+    Example:
+      dtoee-testbed trace convert recorded.down --out recorded.csv --every 500ms
+    """
     from testbed.trace.link_reading import guess_format, parse_link_trace, read_bytes
 
     content = read_bytes(file)
@@ -145,14 +168,17 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
 
 
 @command.command(name="generate-link")
-@click.option("--rate", default="8 Mbit/s", show_default=True, callback=bit_rate, help="Mean rate outside outages.")
+@click.option(
+    "--rate", metavar="RATE", default="8 Mbit/s", show_default=True, callback=bit_rate,
+    help="Mean rate outside outages, with its unit.",
+)
 @click.option(
     "--variability",
     type=click.FloatRange(0, 5),
     callback=finite,
     default=0.5,
     show_default=True,
-    help="Standard deviation of the rate over its mean.",
+    help="Standard deviation of the rate, divided by its mean.",
 )
 @click.option(
     "--coherence",
@@ -160,7 +186,7 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
     default="5 s",
     show_default=True,
     callback=seconds,
-    help="How long the rate resembles itself.",
+    help="Time after which the correlation of the rate's logarithm has fallen to 1/e; longer is smoother.",
 )
 @click.option(
     "--outages",
@@ -168,24 +194,37 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
     default="2 %",
     show_default=True,
     callback=share,
-    help="Share of the time without any rate.",
+    help="Share of the time in outages, when the link carries nothing.",
 )
 @click.option(
     "--outage", metavar="TIME", default="500 ms", show_default=True, callback=seconds, help="Mean length of an outage."
 )
-@click.option("--delay", metavar="TIME", callback=seconds, help="Mean one-way delay.  [default: left to the topology]")
-@click.option("--duration", metavar="TIME", default="120 s", show_default=True, callback=seconds, help="Its length.")
-@click.option("--every", metavar="TIME", default="100 ms", show_default=True, callback=seconds, help="Step length.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Random seed.")
+@click.option(
+    "--delay", metavar="TIME", callback=seconds, help="Mean one-way delay.  [default: none; the topology states it]"
+)
+@click.option(
+    "--duration", metavar="TIME", default="120 s", show_default=True, callback=seconds, help="Length of the trace."
+)
+@click.option(
+    "--every", metavar="TIME", default="100 ms", show_default=True, callback=seconds, help="Length of one step."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=1, show_default=True,
+    help="Seed of rates, outages and delays.",
+)
 @click.option("--format", "form", type=_FORMATS, help="Format to write.  [default: by the name of --out, else csv]")
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
 def generate_link(
     rate: float, variability: float, coherence: float, outages: float, outage: float, delay: float | None,
     duration: float, every: float, seed: int, form: TraceFormat | None, out: str,
 ) -> None:  # fmt: skip
-    """Make up a network trace of a cellular link, whose rate wanders and now and then fails.
+    """Make up a network trace of a cellular link.
 
-    A TIME without a unit is seconds.
+    Its rate wanders (log-normal, correlated over --coherence) and fails now and then. A TIME without a unit is seconds.
+
+    \b
+    Example:
+      dtoee-testbed trace generate-link --rate "12 Mbit/s" --out phone.csv
     """
     from testbed.trace.link_reading import format_of_name, whole_step_s
     from testbed.trace.link_synthesis import Fading, synthesise

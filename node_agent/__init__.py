@@ -1,1 +1,1 @@
-"""What runs on one node: the node state machine, its transport, its sub-model and its offloading policy."""
+"""A node: its state machine, its transport, its sub-model and its offloading policy."""

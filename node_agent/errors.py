@@ -1,14 +1,14 @@
-"""The one exception root of the project, so that every failure a user can cause ends in one clear line."""
+"""The project's errors: one root, so that every failure that a user can cause ends in one clear line."""
 
 import math
 import traceback
 
 
 class TestbedError(Exception):
-    """A failure with a message for a person: what went wrong, where, and how to mend it.
+    """A failure with a message for a person: what went wrong, and where.
 
-    `exit_code` is what the command line ends with (1 run failed, 2 usage, 3 invalid input, 4 environment,
-    5 fidelity); `hint` says how to mend it and may be empty.
+    `hint` says how to mend it, and may be empty. The command line exits with `exit_code`: 1 run failed, 2 usage,
+    3 invalid input, 4 environment, 5 fidelity.
     """
 
     __test__ = False  # the name starts with "Test"; pytest must not collect it
@@ -20,34 +20,34 @@ class TestbedError(Exception):
 
 
 class InputError(TestbedError):
-    """A topology, trace or model file that cannot be used as it is."""
+    """Raised for a topology, trace, policy or model file that cannot be used as it is."""
 
     exit_code = 3
 
 
 class EnvironmentLacking(TestbedError):
-    """This machine lacks something that the command needs: root, a program, a kernel feature."""
+    """Raised where this machine lacks something that a command needs: root, a program, a kernel feature."""
 
     exit_code = 4
 
 
 class InvalidState(TestbedError):
-    """What a part of the program knows contradicts itself: a fault of the program, found by some `validate()`."""
+    """Raised by a `validate()` that finds a contradiction in the program's own state: a fault of the program."""
 
     def __init__(self, part: str, what: str) -> None:
-        """`what` is wrong with `part`, with its values."""
+        """`part` names the part of the program; `what` says what is wrong with it, with the values."""
         super().__init__(f"{part}: {what}", hint="this is a fault of the program: please report it")
 
 
 def refuse_negative(part: str, **values: float) -> None:
-    """Raise InvalidState unless all these values of `part` are finite and not negative."""
+    """Raise InvalidState unless all these values of `part` are finite and at least 0."""
     for name, value in values.items():
-        if not 0 <= value < math.inf:  # which NaN is not either
+        if not 0 <= value < math.inf:  # NaN fails this, too
             raise InvalidState(part, f"{name} is {value}, which is negative or no number")
 
 
 def in_words(error: BaseException) -> str:
-    """What went wrong, in one line: a failure of ours by its message, any other with its type."""
+    """Return an error as one line: a `TestbedError` by its message, any other with its type before it."""
     text = " ".join(str(error).split())
     if isinstance(error, TestbedError):
         return text
@@ -55,6 +55,6 @@ def in_words(error: BaseException) -> str:
 
 
 def log_entry(node: str, error: BaseException) -> str:
-    """What a node that cannot go on leaves in agents.log: the traceback, its story, and in the last line the reason."""
+    """Return a failed node's entry in agents.log: the traceback with the node's story, and the reason as last line."""
     trace, hint = "".join(traceback.format_exception(error)), getattr(error, "hint", "")
     return f"--- {node}\n{trace}node {node}: {in_words(error)}{hint and '; '}{hint}\n"

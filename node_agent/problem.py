@@ -1,4 +1,4 @@
-"""What the planner of a central policy plans from."""
+"""The planning problem of a central policy: the network and the measurements of its nodes."""
 
 from msgspec import Struct
 
@@ -6,20 +6,17 @@ from node_agent.wire import State
 
 
 class Place(Struct, frozen=True):
-    """A node as the coordinator knows it: its stage (1..H, 0 for devices), and whom it may offload to."""
+    """A node's place in the network, as the coordinator knows it."""
 
-    stage: int
-    receivers: tuple[str, ...]
+    stage: int  # 1 to H, 0 for a device
+    receivers: tuple[str, ...]  # the nodes that it may offload to
 
 
 class Problem(Struct, frozen=True):
-    """Who offloads to whom, and what every node that has told its state measures.
+    """The input of `CentralPolicy.plan`: the places of all nodes, and the states of those that have reported."""
 
-    `theta_s` is the objective's exchange rate: seconds of mean delay that one unit of accuracy is worth.
-    """
-
-    slot: int
-    stages: int
-    places: dict[str, Place]
-    states: dict[str, State]
-    theta_s: float
+    slot: int  # the slot whose states these are
+    stages: int  # H, number of stages
+    places: dict[str, Place]  # by node: all nodes
+    states: dict[str, State]  # by node: those that reported in this slot or the one before
+    theta_s: float  # theta: seconds of mean delay that one unit of accuracy is worth [s]

@@ -1,6 +1,7 @@
-"""What a node tells the experiment: telemetry records, sent out of band so that watching does not load the links.
+"""Telemetry records that a node publishes to the experiment, and the commands that the experiment sends to a node.
 
-Times are emulated seconds since the start of the run. The recorder writes them; the monitor shows them.
+They travel out of band, so that watching does not load the emulated links. The recorder writes the records, the monitor
+shows them. Times are emulated seconds since the start of the run.
 """
 
 from typing import Literal
@@ -12,38 +13,38 @@ from node_agent.wire import Handover, Hop
 
 
 class TaskRecord(Struct, frozen=True, tag="task"):
-    """The end of one task, told by the device that owned it."""
+    """The end of one task, published by the device that owned it."""
 
-    id: int
-    device: str
-    sample: int
-    prediction: int | None
-    exit_stage: int | None
-    created_s: float  # when the trace wanted it, so that a late replay counts as delay
-    completed_s: float | None
-    status: Literal["completed", "lost"]
-    reason: str | None  # why it was lost
-    attempts: int
-    lateness_s: float  # how long after `created_s` the device really offered it
-    forced_exit: bool
-    hops: tuple[Hop, ...]
-    offers: tuple[Handover, ...] = ()  # all that the device made
+    id: int  # number of the task, from 0, in the order of the workload trace
+    device: str  # the device that owned it
+    sample: int  # number of its picture among the evaluation pictures
+    prediction: int | None  # class that the exit predicted; None if lost
+    exit_stage: int | None  # stage at which it left, from 1; None if lost
+    created_s: float  # when the trace wanted it [s], so that a late replay counts as delay
+    completed_s: float | None  # when its result reached the device [s]; None if lost
+    status: Literal["completed", "lost"]  # how it ended
+    reason: str | None  # why it was lost; None if completed
+    attempts: int  # how often it was offered: the larger count of its device and its servers
+    lateness_s: float  # how long after `created_s` the device really offered it [s]
+    forced_exit: bool  # it left because no receiver answered, not because the exit was confident
+    hops: tuple[Hop, ...]  # the servers that served it, in order; empty if lost
+    offers: tuple[Handover, ...] = ()  # all offers of its device, in order; empty if lost
 
 
 class RepeatRecord(Struct, frozen=True, tag="repeat"):
-    """A task was served another time, and the result came when there was one already: the way it took."""
+    """A further result of a task that was completed already, with the way it took."""
 
-    id: int
-    hops: tuple[Hop, ...]
+    id: int  # number of the task
+    hops: tuple[Hop, ...]  # the servers that served it this time, in order
 
 
-DEVICE_DOWN = "its device was down"  # the reason for a loss that no policy can help
+DEVICE_DOWN = "its device was down"  # the reason of a loss that no policy can prevent
 
 
 def lost_task(
     task_id: int, device: str, sample: int, created_s: float, reason: str, *, attempts: int = 0, lateness_s: float = 0.0
 ) -> TaskRecord:
-    """The record of a task that ended without a result."""
+    """Return the record of a task that ended without a result; the arguments are the fields of `TaskRecord`."""
     return TaskRecord(
         id=task_id,
         device=device,
@@ -62,47 +63,48 @@ def lost_task(
 
 
 class DecisionRecord(Struct, frozen=True, tag="decision"):
-    """One node's decision at the end of a slot's configuration phase."""
+    """A node's decision at the end of a slot's configuration phase."""
 
-    time_s: float
-    node: str
-    slot: int
-    rounds: int
-    offload: dict[str, float]  # receiver -> probability
-    threshold: float | None  # None for a device and for the last stage
-    prices: dict[str, float]  # receiver -> marginal cost including the link [s]
-    gap: float | None  # devices: certified share of the marginal cost that an ideal plan could save
-    arrival_rate_per_s: float
-    service_rate_per_s: float | None
-    link_s: dict[str, float] = {}  # receiver -> transfer time of a task, as measured [s]
+    time_s: float  # when the phase ended at this node [s]
+    node: str  # the device or server that decided
+    slot: int  # the slot, from 0
+    rounds: int  # rounds played in this slot
+    offload: dict[str, float]  # receiver -> probability of offloading a task to it
+    threshold: float | None  # confidence from which tasks exit; None for a device and for the last stage
+    prices: dict[str, float]  # receiver -> marginal cost, including that of the link [s]
+    gap: float | None  # devices: certified bound on the share of the marginal cost that an ideal plan saves; else None
+    arrival_rate_per_s: float  # device: measured arrival rate; server: arrival rate that was announced [task/s]
+    service_rate_per_s: float | None  # measured service rate [task/s]; None for a device
+    link_s: dict[str, float] = {}  # receiver -> measured transfer time of a task [s]; silent receivers are missing
 
 
 class SampleRecord(Struct, frozen=True, tag="sample"):
-    """One node's state, once a second; counts and sums are since the last sample.
+    """A node's state, once a second; counts and sums cover the interval since its last sample.
 
-    The last figures are of the machine that stands for the node, measured by what drives it; none in a simulation.
+    `cpu_s` and the fields with defaults describe the agent's process on this machine; they are zero or empty in a
+    simulation.
     """
 
-    time_s: float
-    node: str
-    stage: int
+    time_s: float  # when the sample was taken [s]
+    node: str  # the device or server
+    stage: int  # its stage, 0 for a device
     queue_length: int  # tasks waiting or in service (device: tasks without a result yet)
-    arrival_rate_per_s: float
-    utilisation: float  # share of the interval in service
-    arrived: int
-    served: int
-    exits: int
-    forwarded: int
-    duplicates: int
-    overruns: int
-    cpu_s: float  # CPU time of the agent's process in the interval
-    threshold: float | None
-    busy_s: float  # emulated time in service in the interval
-    compute_cpu_s: float = 0.0  # CPU time spent inside the sub-model
+    arrival_rate_per_s: float  # tasks that arrived, over the length of the interval [task/s]
+    utilisation: float  # share of the interval in service, 0 to 1
+    arrived: int  # tasks that arrived
+    served: int  # tasks whose service ended (device: tasks whose result came)
+    exits: int  # tasks that left here, forced exits included
+    forwarded: int  # tasks sent on to the next stage (device: tasks offered)
+    duplicates: int  # devices: further results of tasks that were completed already
+    overruns: int  # services whose real work took longer than their paced time
+    cpu_s: float  # CPU time of the agent's process [real s]
+    threshold: float | None  # confidence from which tasks exit; None for a device and for the last stage
+    busy_s: float  # time in service [s]
+    compute_cpu_s: float = 0.0  # CPU time inside the sub-model [real s]
     deadlines: int = 0  # timers fired, ends of service and arrivals included
-    late_timers: int = 0  # deadlines met more than 1 ms late, of real or emulated time, whichever is longer
-    worst_timer_s: float = 0.0  # how late the worst of them was, emulated
-    stalls: tuple[tuple[float, float], ...] = ()  # the longest times, from and to, in which the process did not run
+    late_timers: int = 0  # deadlines missed by more than 1 ms, in real or emulated time, whichever is longer
+    worst_timer_s: float = 0.0  # how late the worst of the deadlines was [s]
+    stalls: tuple[tuple[float, float], ...] = ()  # the longest spans, from and to [s], in which the process did not run
 
 
 EventKind = Literal[
@@ -132,64 +134,64 @@ EventKind = Literal[
 
 
 class EventRecord(Struct, frozen=True, tag="event"):
-    """Something that was injected, or that went wrong; `detail` is for people. A line of events.jsonl.
+    """An event that was injected, or that went wrong: a line of events.jsonl.
 
     Kinds that the scenario injects:
-        link-change: a link has another shape from now on.
-        capacity-change: a server computes at another rate.
-        rate-change: a device offers tasks at another rate.
+        link-change: a link's rate, delay, jitter or loss has changed.
+        capacity-change: a server's capacity has changed.
+        rate-change: a device's arrival rate has changed.
         node-down: a node's agent was killed.
         node-up: a node's agent was started again.
-        link-trace: at time zero, which links follow a network trace; its steps are not told.
+        link-trace: at time zero, names the links that follow a network trace; its steps are not recorded.
 
-    Kinds that a node tells:
-        receiver-silent: a receiver does not answer; nothing is sent to it until it does.
+    Kinds that a node reports:
+        receiver-silent: a receiver does not answer; no task is sent to it until it does.
         receiver-back: that receiver answers again.
         forced-exit: a task left here because no receiver answered, not because the exit was confident.
-        plan-late: a slot began before the plan of a central policy for the one before was ready.
-        unexpected-message: a message came that its sender has no reason to send.
-        foreign-message: bytes came that are no message, or not from a neighbour.
-        dropped: messages came before time zero that there was no room for.
+        plan-late: a slot began while the central policy's plan for the slot before was not ready.
+        unexpected-message: a message arrived that its sender has no reason to send.
+        foreign-message: bytes arrived that are no message, or came from a node that is no neighbour.
+        dropped: a message that arrived before time zero was dropped, because too many were waiting.
         unsent: a message could not be sent.
 
-    Kinds that the experiment tells:
+    Kinds that the experiment reports:
         links-strained: links measured before the start are not quite as stated.
         links-broken: links measured before the start are not as stated.
-        too-lively: the links change more often than a machine manages in time.
+        too-lively: the links change more often than a machine can change them in time.
         process-stopped: an agent, or the relay, stands still.
-        foreign-telemetry: bytes came from an agent that are no telemetry.
+        foreign-telemetry: an agent sent bytes that are no telemetry.
         agent-died: an agent ended by itself.
         agent-not-stopped: an agent did not end when the run did.
-        agents-gone: the agents ended before they had told all.
+        agents-gone: the agents ended before all their records had arrived.
     """
 
-    time_s: float
-    node: str | None
-    kind: EventKind
-    detail: str
+    time_s: float  # when it happened [s]; 0 if before the start
+    node: str | None  # the node that it happened at; None if at no single node
+    kind: EventKind  # one of the kinds above
+    detail: str  # for people: names and values
 
 
 class Ready(Struct, frozen=True, tag="ready"):
-    """The node has bound its sockets and measured its links."""
+    """A node has bound its sockets and measured its links: it can start."""
 
-    node: str
-    unreachable: tuple[str, ...]
+    node: str  # the node
+    unreachable: tuple[str, ...]  # receivers that answered no probe
 
 
 class Start(Struct, frozen=True, tag="start"):
-    """Command: the run's time zero on CLOCK_MONOTONIC [s]."""
+    """Command: start the run."""
 
-    epoch_monotonic_s: float
+    epoch_monotonic_s: float  # the run's time zero on CLOCK_MONOTONIC [real s]
 
 
 class SetCapacity(Struct, frozen=True, tag="capacity"):
-    """Command: the server computes at this rate from now on."""
+    """Command: change a server's capacity at once."""
 
-    capacity_flop_per_s: float
+    capacity_flop_per_s: float  # its new capacity [FLOP per emulated s]
 
 
 class Stop(Struct, frozen=True, tag="stop"):
-    """Command: send what is left to tell and end."""
+    """Command: send the remaining records and end."""
 
 
 Record = TaskRecord | RepeatRecord | DecisionRecord | SampleRecord | EventRecord | Ready

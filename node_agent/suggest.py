@@ -1,4 +1,4 @@
-"""`did you mean dto-ee?`: one way to guess which known name a word was meant to be."""
+"""`did you mean dto-ee?`: suggestions for an unknown name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,9 +8,9 @@ _ALIKE = 0.7  # similarity from 0 to 1 (difflib) below which a guess would only 
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that `word` was most likely meant to be; None where none is like it.
+    """Return the known name that is most similar to `word`; None if none is similar enough.
 
-    Case, and hyphens, underscores, dots and blanks between the parts of a name, do not matter.
+    Case is ignored, and so are hyphens, underscores, dots and blanks.
 
     >>> closest("dtoee", ["ga", "dto-ee", "dto-ee-2c"]), closest("Near_1", ["near-1"]), closest("x", ["ga"])
     ('dto-ee', 'near-1', None)
@@ -27,7 +27,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def advice(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """The hint for an unknown name: the one that is like it, or else `otherwise`, or the names there are."""
+    """Return the hint for an unknown name: a similar known name, or else `otherwise`, or else the known names."""
     names = list(dict.fromkeys(known))
     guess = closest(word, names)
     if guess is not None:
@@ -36,7 +36,7 @@ def advice(word: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first few of some names, and how many there are if that is not all."""
+    """Return the first `MOST_LISTED` names in one line, and the total count if there are more."""
     every = list(names)
     shown = ", ".join(every[:MOST_LISTED])
     return shown if len(every) <= MOST_LISTED else f"{shown}, … ({len(every)} in all)"

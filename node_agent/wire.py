@@ -1,8 +1,10 @@
-"""What nodes say to each other: message types, their encoding, and the checks that foreign bytes fail.
+"""The messages between nodes: their types, their encoding, and the checks that reject foreign bytes.
 
-A message is one header frame (magic, version, MessagePack) and, for a task, one raw tensor frame whose type and
-shape stand in the header. Nothing is ever unpickled. Times are emulated seconds since the start of the run; every
-process on one machine shares CLOCK_MONOTONIC, so one-way times between nodes are exact.
+A message is one header frame (magic, version, MessagePack). A `Task` or a `Probe` has a second frame: the raw bytes of
+a tensor, whose type and shape are in the header. Nothing is ever unpickled.
+
+Times are emulated seconds since the start of the run. All processes of one machine share CLOCK_MONOTONIC, so one-way
+times between nodes are exact.
 """
 
 import math
@@ -23,20 +25,20 @@ MAX_TENSOR_BYTES = 64 * 1024 * 1024
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-# Bounds that every honest figure keeps, and that NaN and infinity, which would spread from node to node, do not.
+# Excludes NaN and infinity, which would spread from node to node, and no honest figure.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Seconds = Finite
 Attempt = Annotated[int, Meta(ge=1, le=1000)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Rate = Annotated[float, Meta(ge=0.0, le=1e12)]
-# What nodes compute with: far beyond anything honest, and near enough that no sum or product of them overflows.
+# Bounds for the figures that nodes compute with: beyond any honest figure, yet no sum or product of them overflows.
 Cost = Annotated[float, Meta(ge=0.0, le=1e12)]
 LinkTime = Annotated[float, Meta(ge=-1e9, le=1e9)]
 ServiceRate = Annotated[float, Meta(ge=1e-9, le=1e12)]
 MOST_THRESHOLD = 2.0
 # A threshold above 1 means "never exit here".
 Threshold = Annotated[float, Meta(ge=0.0, le=MOST_THRESHOLD)]
-# Thresholds of the stages a flow has passed (or will pass), nearest to the devices first, with the flow's share.
+# A flow, or a share of one, with the thresholds of the stages that it has passed or will pass, the lowest stage first.
 FlowPath = tuple[Rate, Annotated[tuple[Threshold, ...], Meta(max_length=16)]]
 FlowPaths = Annotated[tuple[FlowPath, ...], Meta(max_length=512)]
 
@@ -44,187 +46,173 @@ _ITEM_BYTES = {"uint8": 1, "float16": 2, "float32": 4}
 
 
 class WireError(TestbedError):
-    """Bytes that are not a message of this protocol and version."""
+    """Raised for bytes that are not a message of this protocol and version."""
 
 
 class TensorForm(Struct, frozen=True, array_like=True):
     """Type and shape of the raw tensor frame that follows a header."""
 
-    dtype: Literal["uint8", "float16", "float32"]
-    shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(max_length=8)]
+    dtype: Literal["uint8", "float16", "float32"]  # type of an element
+    shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(max_length=8)]  # elements per axis
 
     @property
     def byte_count(self) -> int:
-        """Bytes of the tensor frame."""
+        """Length of the tensor frame [B]."""
         return _ITEM_BYTES[self.dtype] * math.prod(self.shape)
 
 
 class Tensor(Struct, frozen=True):
-    """A tensor in transit: its form and its bytes, which nobody on the way interprets."""
+    """A tensor in transit: its form and its bytes, which the transport does not interpret."""
 
-    form: TensorForm
-    data: bytes | bytearray | memoryview
+    form: TensorForm  # type and shape
+    data: bytes | bytearray | memoryview  # the elements, in row-major order
 
 
 class Handover(Struct, frozen=True, array_like=True):
-    """A task handed to a receiver, at `sent_s`; whether it is known to have `taken` it over."""
+    """An attempt to hand a task to a receiver."""
 
-    receiver: Name
-    sent_s: Seconds
-    taken: bool = False
+    receiver: Name  # the server that the task was sent to
+    sent_s: Seconds  # when it was sent [s]
+    taken: bool = False  # the receiver has acknowledged the task
 
 
 class Hop(Struct, frozen=True, array_like=True):
-    """One server's handling of a task.
+    """A server's handling of a task.
 
-    `late_s` is by how much the service took longer than the stated capacity says because the machine that stands for
-    the server was slow: real work that took longer, or a late timer. It is 0 under quota and in simulation.
-    `failed`: the receivers to whom the server handed the task before, and who did not answer.
+    A service is late if the machine that runs the server is slow: the real work took longer than the paced time, or a
+    timer fired late. `late_s` is 0 under quota and in simulation.
     """
 
-    node: Name
-    received_s: Seconds
-    started_s: Seconds
-    finished_s: Seconds
-    sent_s: Seconds
-    late_s: Annotated[float, Meta(ge=0.0, le=1e300)]
-    failed: Annotated[tuple[Handover, ...], Meta(max_length=64)] = ()
+    node: Name  # the server
+    received_s: Seconds  # when the task arrived [s]
+    started_s: Seconds  # when its service began [s]
+    finished_s: Seconds  # when its service ended [s]
+    sent_s: Seconds  # when the task, or its result, was sent on [s]
+    late_s: Annotated[float, Meta(ge=0.0, le=1e300)]  # how much longer service took than the stated capacity says [s]
+    failed: Annotated[tuple[Handover, ...], Meta(max_length=64)] = ()  # earlier handovers that no receiver answered
 
 
 class Task(Struct, frozen=True, tag="task"):
     """An inference task on its way to a receiver; a tensor frame follows.
 
-    `sequence` numbers what its sender sends: of two messages about one task, an acknowledgement means one.
+    A sender may send one task twice. `sequence` differs then, so that an acknowledgement belongs to one message.
     """
 
-    task_id: Count
-    device: Name
-    attempt: Attempt
-    sequence: Count
-    sent_s: Seconds
-    hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
-    tensor: TensorForm
+    task_id: Count  # number of the task
+    device: Name  # the device that owns it
+    attempt: Attempt  # 1 for the first offer; devices and servers count on when they offer the task again
+    sequence: Count  # number of this message among the tasks that its sender has sent
+    sent_s: Seconds  # when this message was sent [s]
+    hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]  # the servers that have served it, in order
+    tensor: TensorForm  # form of the picture or activation in the tensor frame
 
 
 class Ack(Struct, frozen=True, tag="ack"):
-    """A receiver has taken a task over; `backlog` tasks, this one included, are now before or in service.
+    """A receiver acknowledges a `Task`: it has taken the task over."""
 
-    Task and sequence are those of the message that it answers.
-    """
-
-    task_id: Count
-    sequence: Count
-    received_s: Seconds
-    backlog: Count
+    task_id: Count  # of the message that it answers
+    sequence: Count  # of the message that it answers
+    received_s: Seconds  # when that message arrived [s]
+    backlog: Count  # tasks waiting or in service at the receiver, this one included
 
 
 class Result(Struct, frozen=True, tag="result"):
-    """The outcome of a task, sent by the server where it left to the device that owns it."""
+    """The outcome of a task, sent by the server at which it exits to the device that owns it; not acknowledged."""
 
-    task_id: Count
-    attempt: Attempt
-    prediction: Count
-    confidence: Probability
-    exit_stage: Annotated[int, Meta(ge=1, le=64)]
-    forced: bool  # left here because no receiver was reachable, not because it was confident
-    hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]
+    task_id: Count  # number of the task
+    attempt: Attempt  # the attempt that the server answered
+    prediction: Count  # class that the exit predicts
+    confidence: Probability  # confidence of the exit in it, 0 to 1
+    exit_stage: Annotated[int, Meta(ge=1, le=64)]  # stage at which the task left, from 1
+    forced: bool  # it left because no receiver was reachable, not because the exit was confident
+    hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]  # the servers that have served it, in order
 
 
 class Probe(Struct, frozen=True, tag="probe"):
-    """A measurement of a link: a tensor frame of the size to be measured follows."""
+    """A probe that measures a link; a tensor frame of the size to be measured follows."""
 
-    sequence: Count
-    tensor: TensorForm
+    sequence: Count  # number of the probe among those of its sender
+    tensor: TensorForm  # form of the tensor frame
 
 
 class ProbeAck(Struct, frozen=True, tag="probe-ack"):
-    """The answer to a probe: when it arrived, and (no tensor needed) how long the way back takes."""
+    """The answer to a `Probe`; it has no tensor frame."""
 
-    sequence: Count
-    received_s: Seconds
+    sequence: Count  # of the probe that it answers
+    received_s: Seconds  # when that probe arrived [s]
 
 
 class Offer(Struct, frozen=True, tag="offer"):
-    """Forward sweep of a round: the flow an offloader plans to send to this receiver.
+    """Forward sweep of a round: the flow that an offloader plans to send to this receiver.
 
-    `paths` splits the flow [task/s] by the thresholds it has survived, which fixes how hard the surviving tasks are.
-    `done`: every device upstream needs no further round. `last`: no further offer comes in this slot. `return_s`: a
-    device's: how long a result from this receiver takes to it; None where that has not been measured.
+    `paths` splits the flow by the thresholds that it has passed: they determine how hard its remaining tasks are.
     """
 
-    slot: Count
-    round: Count
-    flow_per_s: Rate
-    paths: FlowPaths
-    sent_s: Seconds
-    done: bool
-    last: bool
-    return_s: Cost | None = None
+    slot: Count  # the slot, from 0
+    round: Count  # the round within the slot, from 0
+    flow_per_s: Rate  # planned flow to this receiver [task/s]
+    paths: FlowPaths  # that flow by path: rate [task/s], thresholds passed (stage 1 first; none from a device)
+    sent_s: Seconds  # when the offer was sent [s]
+    done: bool  # no device upstream needs a further round
+    last: bool  # no further offer comes in this slot
+    return_s: Cost | None = None  # time of a result from this receiver [s]; None from servers, or if not measured yet
 
 
 class Report(Struct, frozen=True, tag="report"):
     """Backward sweep of a round: what one more task per second at this receiver would cost (DTO-R), and its state.
 
-    Costs are seconds of total delay per task: `marginal_s` of taking a task on (Omega), `best_s` the same if all
-    downstream rows were ideal (m), `local_s` the server's own share (D' and penalty), `onward_s` that of a task which
-    continues (B), `curvature_s2` a bound on the second derivative (R, s^2/task). `onward_delay_s` is no marginal but
-    the mean time that a task, or the result of one that exits here, still needs after this server. `onward_paths`
-    gives the thresholds that a task finds from here on, this server's own first, with their probabilities.
-    `offloaders` is how many announced a flow in this round: all of them may move at once. `return_s` is the mean time
-    of a result from here to its device; all costs and delays above count it for the tasks that exit here.
+    Costs are seconds of total delay per task; `node_agent/dtoee/receiver.py` has the formulas for the symbols below.
+    All costs and delays include `return_s` for the tasks that exit at this receiver.
 
-    Three figures travel under other names, which version 4 of the protocol has: `field(name=...)`.
+    In version 4 of the protocol three figures travel under other names, those in `field(name=...)`.
     """
 
-    slot: Count
-    round: Count
-    marginal_s: Cost
-    best_s: Cost
-    local_s: Cost
-    onward_s: Cost
-    onward_delay_s: Cost
-    curvature_s2: Cost
-    offloaders: Count
-    arrival_per_s: Rate = msgspec.field(name="arrival_rate_per_s")
-    service_per_s: ServiceRate = msgspec.field(name="service_rate_per_s")
+    slot: Count  # the slot of the offers that it answers
+    round: Count  # the round of the offers that it answers
+    marginal_s: Cost  # Omega: marginal cost of one more task [s]
+    best_s: Cost  # m: the same if all rows downstream were ideal [s]
+    local_s: Cost  # D' and the overload penalty: the receiver's own share of Omega [s]
+    onward_s: Cost  # B: marginal cost of a task that continues [s]
+    onward_delay_s: Cost  # mean, not marginal: time that a task, or its result, still needs after this server [s]
+    curvature_s2: Cost  # R: bound on the second derivative [s^2/task]
+    offloaders: Count  # how many offloaders have announced a flow; all of them may move at once
+    arrival_per_s: Rate = msgspec.field(name="arrival_rate_per_s")  # arrival rate that they have announced [task/s]
+    service_per_s: ServiceRate = msgspec.field(name="service_rate_per_s")  # measured service rate [task/s]
     variability: Cost  # squared coefficient of variation of the service time
-    threshold: Threshold
-    remaining_ratio: Probability
-    backlog: Count
-    onward_paths: FlowPaths
-    offer_s: LinkTime = msgspec.field(name="link_s")  # one-way time of the offer this answers: a small message's
-    done: bool
-    return_s: Cost = 0.0
-    sent_s: Seconds = 0.0
+    threshold: Threshold  # confidence from which tasks exit here; above 1 at the last stage, which has none
+    remaining_ratio: Probability  # I: share of its tasks that continue, 0 at the last stage
+    backlog: Count  # tasks waiting or in service
+    onward_paths: FlowPaths  # from here on: probability of a path, and its thresholds (this server's first)
+    offer_s: LinkTime = msgspec.field(name="link_s")  # one-way time of the offer that it answers, a small message [s]
+    done: bool  # no device upstream needs a further round, and no threshold from here on has moved lately
+    return_s: Cost = 0.0  # mean time of a result from this receiver to its device [s]
+    sent_s: Seconds = 0.0  # when the report was sent [s]
 
 
 class Status(Struct, frozen=True, tag="status"):
-    """Between rounds, for policies that choose by the state of queues: tasks before or in service at a receiver."""
+    """A receiver's queue, sent between rounds under policies that choose by the state of queues."""
 
-    backlog: Count
+    backlog: Count  # tasks waiting or in service
 
 
 class State(Struct, frozen=True, tag="state"):
-    """What a node tells the coordinator of a central policy once a slot: its own rate, and its links as measured.
+    """A node's measurements, sent to the coordinator of a central policy once a slot."""
 
-    `rate_per_s` is a device's arrival rate or a server's service rate; `link_s` the transfer time by receiver; `back_s`
-    a device's: the time of a result by receiver; `return_s` a server's: the mean time of a result to its device.
-    """
-
-    slot: Count
-    rate_per_s: Rate
-    variability: Cost
-    link_s: Annotated[dict[Name, Cost], Meta(max_length=4096)]
+    slot: Count  # the slot that begins
+    rate_per_s: Rate  # a device's arrival rate, or a server's service rate [task/s]
+    variability: Cost  # squared coefficient of variation of the service time; 0 for a device
+    link_s: Annotated[dict[Name, Cost], Meta(max_length=4096)]  # receiver -> transfer time of a task [s]
+    # A device's: receiver -> time of a result from there [s]; receivers not measured yet are missing.
     back_s: Annotated[dict[Name, Cost], Meta(max_length=4096)] = msgspec.field(default_factory=dict)
-    return_s: Cost = 0.0
+    return_s: Cost = 0.0  # a server's: mean time of a result to its device [s]
 
 
 class Assignment(Struct, frozen=True, tag="assignment"):
-    """What the coordinator tells a node to do from now on."""
+    """The coordinator's plan for one node, which follows it at once."""
 
-    slot: Count
-    shares: Annotated[dict[Name, Probability], Meta(max_length=4096)]
-    threshold: Threshold | None
+    slot: Count  # the slot whose states it is planned from
+    shares: Annotated[dict[Name, Probability], Meta(max_length=4096)]  # receiver -> probability; empty: the row stays
+    threshold: Threshold | None  # confidence from which tasks exit; None: it stays
 
 
 Message = Task | Ack | Result | Probe | ProbeAck | Offer | Report | Status | State | Assignment
@@ -234,9 +222,10 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def as_sent(message: Message, now_s: float) -> Message:
-    """The message with the time at which it goes, where it tells one; its sender handled it as of a moment ago.
+    """Return the message with the time of sending set to `now_s` [s], if it carries one.
 
-    Whoever sends a task or a result on has added the last of its hops.
+    The state machine handled its event a moment earlier and used that time. The last hop of a task or a result belongs
+    to the sender, so its `sent_s` is set, too.
     """
     match message:
         case Offer() | Report() | Task(hops=()):
@@ -250,19 +239,20 @@ def as_sent(message: Message, now_s: float) -> Message:
 
 
 def encode(message: Message, tensor: Tensor | None = None) -> list[bytes | bytearray | memoryview]:
-    """Frames of a message, the tensor's bytes uncopied.
+    """Return the frames of a message: its header and, with a tensor, the tensor's bytes (not copied).
 
-    The encoding of a `Task` or `Probe` names its tensor's form already, so the two must agree.
+    The header of a `Task` or `Probe` contains the form of the tensor, so `tensor` must have that form.
     """
     header = PREFIX + _encoder.encode(message)
     return [header] if tensor is None else [header, tensor.data]
 
 
 def decode(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[Message, Tensor | None]:
-    """The message in `frames`, and its tensor if it has one.
+    """Return the message in `frames`, and its tensor if it has one.
 
     Raises:
-        WireError: not this protocol, another version, malformed, out of bounds, or tensor bytes that do not fit.
+        WireError: the bytes are of another protocol or version, malformed or out of bounds, or the tensor frame does
+            not have the length that the header states.
     """
     if not frames or len(frames) > 2:
         raise WireError(f"{len(frames)} frames where a message has one or two")
@@ -280,7 +270,7 @@ def decode(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[Message, T
     if isinstance(message, (Task, Probe)):
         return message, _tensor(message.tensor, frames)
     if len(frames) != 1:
-        raise WireError("a tensor frame behind a message that has none")
+        raise WireError("a tensor frame after a message that has none")
     return message, None
 
 

@@ -1,11 +1,11 @@
-"""What JSON can say: it knows neither infinity nor NaN."""
+"""Values for JSON, which has neither infinity nor NaN."""
 
 import math
 from collections.abc import Mapping
 
 
 def without_infinities(value: object) -> object:
-    """`value` with None in place of each number that is not finite, inside mappings, lists and tuples, too.
+    """Return `value` with None for each number that is not finite, also inside mappings, lists and tuples.
 
     >>> without_infinities({"load": float("inf"), "delays": (0.5, float("nan"))})
     {'load': None, 'delays': [0.5, None]}

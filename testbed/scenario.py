@@ -1,7 +1,7 @@
 """A scenario: one topology file with every range drawn, every group expanded and every unit converted.
 
-`testbed.topology.compiler` makes it; the network, the launcher, the trace generator and the recorder read it. All
-quantities carry their unit in their name; times are emulated seconds.
+`testbed.topology.compiler` builds it; the network, the launcher, the trace generator and the recorder read it. Names of
+quantities end in their unit; times are emulated seconds.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Protocol
 
 from node_agent.records import EventKind
 
-DRAIN_S = 90.0  # how long results are waited for after the end of the workload, and on while some still come
+DRAIN_S = 90.0  # a run waits this long for results after the end of the workload, and on while some still come
 
 ComputeMode = Literal["paced", "quota"]
 ArrivalProcess = Literal["poisson", "bursty"]
@@ -21,12 +21,12 @@ Direction = tuple[str, str]  # of a link: its sending and its receiving end
 
 @dataclass(frozen=True, slots=True)
 class LinkShape:
-    """How a link, or one direction of it, treats frames.
+    """The properties of a link, or of one direction of it.
 
-    In a `lull` a network trace tells next to no rate: what it has carries a frame now and then.
+    In a `lull` the network trace has almost no rate: the link carries a frame now and then.
     """
 
-    rate_mbit_per_s: float  # what a TCP transfer gets
+    rate_mbit_per_s: float  # rate of a TCP transfer
     delay_s: float  # one way, without queueing and transmission
     jitter_s: float = 0.0  # standard deviation of the delay
     loss: float = 0.0  # probability that a frame is dropped, 0..1
@@ -36,7 +36,7 @@ class LinkShape:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An end device: offers tasks at a mean rate and owns them until their result is back."""
+    """An end device, which offers tasks at a mean rate and owns each until its result is back."""
 
     name: str
     rate_per_s: float
@@ -56,9 +56,9 @@ class Server:
 class Link:
     """A link between two nodes or switches, named by its ends in the order of the file.
 
-    `trace` is the file of the network trace that it follows, as the topology states it; `shape` is then the first one.
-    Both hold for both directions, unless the link follows two traces: then they hold for what the first end sends, and
-    `down_trace` and `down_shape` for what the second one does.
+    `trace` is the file of the network trace that the link follows, as the topology states it; `shape` is then its shape
+    at the start. Both hold for both directions. If the link follows two traces, they hold for frames from the first
+    end, and `down_trace` and `down_shape` for frames from the second.
     """
 
     ends: tuple[str, str]
@@ -69,57 +69,57 @@ class Link:
 
     @property
     def shapes(self) -> tuple[LinkShape, LinkShape]:
-        """For what the first end sends, and for what the second one does."""
+        """The shape for frames from the first end, and for frames from the second."""
         return self.shape, self.down_shape or self.shape
 
     @property
     def traces(self) -> tuple[str, ...]:
-        """The files that it follows: none, one, or one for each direction."""
+        """The trace files that the link follows: none, one, or one for each direction."""
         return tuple(file for file in (self.trace, self.down_trace) if file is not None)
 
 
 class ChangingRun(Protocol):
-    """What an event can do to a run under way, live or simulated."""
+    """A run in progress, live or simulated, as an event changes it."""
 
     def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
-        """Give the link between `ends` a new shape; with a `sender`, one of the ends, only what that one sends."""
+        """Give the link between `ends` a new shape; with a `sender`, one of the ends, only in its sending direction."""
 
     def set_capacity(self, server: str, capacity_flop_per_s: float) -> None:
-        """Let a server compute at this speed from now on."""
+        """Set a server's compute capacity, effective now."""
 
     def switch(self, node: str, *, up: bool) -> None:
-        """Kill a node's agent, or start it anew; nothing happens where it is so already."""
+        """Kill a node's agent, or start it again; do nothing if it is in that state already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event(ABC):
-    """What happens to a run at `at_s`. Each kind is a class of `testbed.topology.event_kinds`.
+    """A change of a run at `at_s`. Each kind is a class of `testbed.topology.event_kinds`.
 
-    A kind carries its event out (`apply`) and words it. What it makes of the scenario stands in the four mappings, by
-    which planners, verdicts and generators reckon with it whatever its kind; one that leaves a thing alone names none.
+    A kind applies its event and words it. Four mappings hold its effects on the scenario, so that planners, verdicts
+    and generators can use them without knowing the kind; a mapping is empty if the event changes nothing of that sort.
 
-    Decision: one `apply` for live and simulated runs, so that no kind works in one of them alone; rejected: one each,
-    which differ in nothing but whom they call.
+    Decision 059: one `apply` for live and simulated runs, so that no kind works in one of them alone
+    (docs/decisions/059-one-apply-for-live-and-simulated.md).
     """
 
     at_s: float
-    noun: ClassVar[str]  # in the singular; results count by it where several kinds happen at once
+    noun: ClassVar[str]  # in the singular; results count simultaneous events by it
 
     @abstractmethod
     def apply(self, run: ChangingRun) -> None:
-        """Carry it out, now."""
+        """Apply the event to a run, now."""
 
     @abstractmethod
     def told(self) -> tuple[str | None, EventKind, str]:
-        """Its line in events.jsonl: node (None if it is about none), kind and detail."""
+        """The event's line in events.jsonl: node (None if the event concerns none), kind and detail."""
 
     @abstractmethod
     def in_words(self) -> str:
-        """What it brings about, as results name it."""
+        """The effect of the event, as results name it."""
 
     @property
     def traced(self) -> bool:
-        """Whether it is a step of a recorded network trace: how a link always is, and no incident to recover from."""
+        """True for a step of a recorded network trace: normal behaviour of the link, not an incident."""
         return False
 
     @property
@@ -134,7 +134,7 @@ class Event(ABC):
 
     @property
     def rates_per_s(self) -> Mapping[str, float]:
-        """New mean rates of tasks, by device. The workload holds them already: a run does nothing for them."""
+        """New mean task rates, by device. The workload already holds them: a run does nothing."""
         return {}
 
     @property
@@ -145,7 +145,7 @@ class Event(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which early-exit model, after which blocks it is cut into sub-models, and how activations travel."""
+    """The early-exit model, the blocks after which it is cut into sub-models, and the number format of activations."""
 
     name: str
     cut: tuple[int, ...]
@@ -154,9 +154,10 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChoice:
-    """Which offloading policy, and its parameters as the policy itself names them.
+    """The offloading policy, and its parameters by the policy's own names.
 
-    `name` is one of the policies that come with the nodes, or /absolute/path/to/file.py:Class.
+    `name` is one of the policies that come with the nodes, or /absolute/path/to/file.py:Class. `stated_label` is None
+    if no label is stated.
     """
 
     name: str
@@ -165,13 +166,13 @@ class PolicyChoice:
 
     @property
     def label(self) -> str:
-        """What results call it: as stated, or its name, of one from a file the class."""
+        """The policy's name in results: the stated label, or its name, or the class of a policy from a file."""
         return self.stated_label or self.name.rpartition(".py:")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything a run needs to know, with nothing left to chance but the workload trace.
+    """A complete description of a run: only the workload, and the links' loss and jitter, are still drawn.
 
     `offload_to` maps every offloader (device, or server before the last stage) to its receivers in the next stage.
     `events` are sorted by time. Steps of network traces go on after the end, for as long as a run may drain.
@@ -202,23 +203,23 @@ class Scenario:
 
     @property
     def node_names(self) -> tuple[str, ...]:
-        """Devices, then servers, in the order of the file."""
+        """The names of all devices, then of all servers, in the order of the file."""
         return (*(device.name for device in self.devices), *(server.name for server in self.servers))
 
     @property
     def incidents(self) -> tuple[Event, ...]:
-        """The events without the steps of network traces: what a policy has to recover from."""
+        """The events from which a policy has to recover: all but the steps of network traces."""
         return tuple(event for event in self.events if not event.traced)
 
     @property
     def link_changes_per_s(self) -> float:
-        """How many steps of network traces come in a second of the run, over all links."""
+        """Mean number of steps of network traces per second of the run, over all links."""
         within = sum(event.traced and event.at_s < self.duration_s for event in self.events)
         return within / self.duration_s
 
     @property
     def followers(self) -> Mapping[str, tuple[Direction, ...]]:
-        """The links that follow each network trace, by its file; sender and receiver where one direction does."""
+        """The links that follow each network trace, by its file; as (sender, receiver) if one direction follows it."""
         found: dict[str, list[Direction]] = {}
         for link in self.links:
             for file, ends in zip(link.traces, (link.ends, link.ends[::-1]), strict=False):
@@ -226,5 +227,5 @@ class Scenario:
         return {file: tuple(links) for file, links in found.items()}
 
     def servers_of_stage(self, stage: int) -> tuple[Server, ...]:
-        """The servers that host sub-model `stage` (1-based)."""
+        """Return the servers that host sub-model `stage` (from 1)."""
         return tuple(server for server in self.servers if server.stage == stage)

@@ -1,14 +1,14 @@
-"""What to write instead of a unit that is none: never another quantity than the one that was meant.
+"""Advice for unknown units: never another quantity than the one that was meant.
 
-Decision: only spellings that are known to mean a unit are answered with that unit, and a unit of another size with the
-figure worked out; rejected: the most similar unit (difflib), which took `MB/s` for `Mbit/s` and `ns` for `s`.
+Decision 064: a wrong unit is answered only where its meaning is known
+(docs/decisions/064-known-spellings-of-units.md).
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Other spellings of a unit, in lower case; how they are written is beside the point.
+# Other spellings of a unit, in lower case; case does not matter.
 _SPELLINGS: Mapping[str, Sequence[str]] = {
     "s": ("sec", "secs", "second", "seconds"),
     "ms": ("msec", "msecs", "millis", "millisec", "millisecond", "milliseconds"),
@@ -20,7 +20,7 @@ _SPELLINGS: Mapping[str, Sequence[str]] = {
     "/min": ("/m", "/minute", "1/min", "per minute", "task/min", "tasks/min"),
     "/h": ("/hr", "/hour", "1/h", "per hour", "task/h", "tasks/h"),
 }
-# Units that are missing, in lower case: how many of a known unit they are.
+# Unsupported units, in lower case: their size in a known unit.
 _FOREIGN: Mapping[str, tuple[float, str]] = {
     "ns": (1e-3, "us"),
     "nanosecond": (1e-3, "us"),
@@ -44,26 +44,27 @@ _BYTE = "a byte has eight bits"
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What stands there: a number, or both ends of a range, and a unit."""
+    """The quantity as written: a number, or both ends of a range, and a unit."""
 
     low: float
     high: float | None
     unit: str
 
     def figure(self, factor: float, of: str, why: str = "") -> str:
-        """That it is `factor` times as many of another unit, worked out; `why` goes before."""
+        """Return the quantity in the unit `of`, `factor` times as many, worked out; `why` goes before it."""
         ends = [self.low] if self.high is None else [self.low, self.high]
         shown, meant = ("..".join(f"{end * by:.12g}" for end in ends) for by in (1.0, factor))
         return f"{why}{': ' if why else ''}{shown} {self.unit} are {meant} {of}"
 
 
 def unit_advice(unit: str, known: Sequence[str], low: float, high: float | None) -> str:
-    """What to write instead of `unit`, or an empty text where nobody can tell.
+    """Return advice what to write instead of `unit`, or an empty text if its meaning is unknown.
 
     Args:
-        unit: what stands behind the number.
+        unit: the text behind the number.
         known: the units of the quantity that is needed.
-        low, high: the number, or the ends of the range (`high` is None for a single number).
+        low: the number, or the lower end of the range.
+        high: the upper end of the range; None for a single number.
     """
     lowered, written = unit.lower(), _Written(low, high, unit)
     if lowered == "m" and "min" in known:

@@ -1,6 +1,6 @@
 """Quantities as people write them: `20 Mbit/s`, `2..10 ms`, `0.4 GFLOP/s`, `1 %`, `x0.33`.
 
-A number alone is refused wherever a unit is needed: a topology that says `delay: 20` leaves the reader to guess.
+A number without a unit is refused where a unit is needed: `delay: 20` in a topology leaves the reader to guess.
 """
 
 import math
@@ -12,14 +12,14 @@ from node_agent.errors import InputError
 from testbed.unit_advice import unit_advice
 
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
-# A range's upper end does not begin with a dot: whether 0.1...5 ends at 5 or at .5, nobody could tell.
+# A range's upper end does not begin with a dot: 0.1...5 could end at 5 or at .5.
 _UPPER = rf"\d+(?:\.\d+)?{_EXPONENT}"
 _NUMBER = rf"(?:\d+(?:\.\d+)?|\.\d+){_EXPONENT}"
 _SPAN = re.compile(rf"({_NUMBER})(?:\.\.({_UPPER}))?\s*(\S.*)?", re.ASCII)
 _PLAIN = re.compile(rf"[+-]?{_NUMBER}", re.ASCII)
 _LOOKS_NUMERIC = re.compile(r"[+-]?\.?\d", re.ASCII)
 _THREE_DOTS = re.compile(rf"({_NUMBER})\s*\.\.\.+\s*(\d+)(.*)", re.ASCII)
-# What stands behind the first number where a unit is expected, and how to write what it may mean.
+# Text behind the first number, in the place of the unit, and advice how to write its likely meaning.
 _MISREADINGS = tuple(
     (re.compile(pattern, re.ASCII), advice)
     for pattern, advice in (
@@ -36,12 +36,12 @@ _MAX_CHARACTERS = 64
 
 
 class QuantityError(InputError):
-    """A text that is not a quantity of the kind that is needed here."""
+    """A text that is not a quantity of the dimension that is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A closed range of one quantity in its base unit; `low == high` where the text states a single value."""
+    """A closed range of a quantity in its base unit; `low == high` if the text states a single value."""
 
     low: float
     high: float
@@ -102,7 +102,9 @@ def parse_span(text: object, dimension: Dimension) -> Span:
     """Read a quantity or a range such as `2..10 ms`; both ends share the unit.
 
     Returns the ends in the dimension's base unit (seconds, Mbit/s, FLOP/s, bytes, tasks per second, 0..1).
-    Raises QuantityError with a hint.
+
+    Raises:
+        QuantityError: `text` is no such quantity, or out of bounds; the hint says how to write it.
     """
     words = _as_text(text, dimension)
     match = _SPAN.fullmatch(words)
@@ -124,34 +126,45 @@ def parse_span(text: object, dimension: Dimension) -> Span:
 
 
 def parse_quantity(text: object, dimension: Dimension) -> float:
-    """Read one quantity, not a range, into the dimension's base unit. Raises QuantityError with a hint."""
+    """Read a single quantity, not a range, and return it in the dimension's base unit.
+
+    Raises:
+        QuantityError: as in `parse_span`, or `text` is a range.
+    """
     span = parse_span(text, dimension)
     if isinstance(text, str) and ".." in text:
         raise QuantityError(
-            f"a range ({text.strip()}) cannot stand here", hint=f"write one value, such as {dimension.example}"
+            f"a range ({text.strip()}) is not allowed here", hint=f"write one value, such as {dimension.example}"
         )
     return span.low
 
 
 def parse_factor(text: str) -> float:
-    """Read a factor such as `x0.33`, which multiplies the value that the topology states. Raises QuantityError."""
+    """Read a factor such as `x0.33`, which multiplies the value that the topology states.
+
+    Raises:
+        QuantityError: `text` is no factor above 0 and up to 1e6.
+    """
     match = re.fullmatch(rf"[x×]\s*({_NUMBER})", text.translate(_TYPOGRAPHY).strip(), re.ASCII)
     value = float(match[1]) if match else math.nan
     if not 0 < value <= 1e6:
-        raise QuantityError(f"{_short(text)!r} is not a factor above zero and up to 1e6", hint="write a factor as x0.5")
+        message = f"{_short(text)!r} is not a factor above zero and up to 1e6"
+        raise QuantityError(message, hint="write a factor such as x0.5")
     return value
 
 
 def is_factor(text: object) -> bool:
-    """Whether `text` is meant as a factor (`x0.33`) rather than as a quantity."""
+    """True if `text` is meant as a factor (`x0.33`), not as a quantity."""
     return isinstance(text, str) and text.strip().startswith(("x", "×"))
 
 
 def parse_parameter(value: object) -> float | int | bool | str:
     """Read a policy's parameter: a number, a bool, a quantity with a unit (into its base unit), or any other text.
 
-    Text that begins with a number must be a quantity, so that `2 sec` is refused and not passed on as a word.
-    Raises QuantityError.
+    Text that begins with a number must be a quantity, so that `2 sec` is refused, not passed on as a word.
+
+    Raises:
+        QuantityError: the value is none of these.
     """
     if isinstance(value, bool | int):
         return value
@@ -160,7 +173,7 @@ def parse_parameter(value: object) -> float | int | bool | str:
             raise QuantityError("a parameter must be a finite number", hint="leave it out to use the default")
         return value
     if not isinstance(value, str):
-        raise QuantityError("a parameter must be a number, true, false or text", hint="for example theta: 2 s")
+        raise QuantityError("a parameter must be a number, true, false or text", hint="for example threshold: 0.8")
     if not _LOOKS_NUMERIC.match(value.strip()):
         return value
     words = value.translate(_TYPOGRAPHY).strip()
@@ -168,7 +181,7 @@ def parse_parameter(value: object) -> float | int | bool | str:
     for dimension in DIMENSIONS:
         if match is not None and match[3] in dimension.units:
             return parse_quantity(words, dimension)
-    raise QuantityError(f"{_short(words)!r} begins with a number but is no quantity", hint=_parameter_hint(match))
+    raise QuantityError(f"{_short(words)!r} begins with a number but is not a quantity", hint=_parameter_hint(match))
 
 
 def _parameter_hint(match: re.Match[str] | None) -> str:
@@ -182,7 +195,8 @@ def _parameter_hint(match: re.Match[str] | None) -> str:
 def parse_number(text: str) -> float:
     """Read a number without unit as topologies state it: no `1_000`, no `nan`, no digits but 0-9.
 
-    Raises QuantityError.
+    Raises:
+        QuantityError: `text` is no such number.
     """
     if not _PLAIN.fullmatch(text.strip()) or not math.isfinite(value := float(text)):
         raise QuantityError(f"{_short(text)!r} is not a number", hint="for example 0.8")
@@ -190,7 +204,7 @@ def parse_number(text: str) -> float:
 
 
 def format_quantity(value: float, dimension: Dimension) -> str:
-    """Write `value` (base unit) with the largest unit that keeps the number at or above one; reads back equal."""
+    """Write `value` (base unit) with the largest unit that keeps the number at or above one; it reads back equal."""
     units = sorted(dimension.units.items(), key=lambda item: -item[1])
     for unit, factor in units:
         number = value / factor
@@ -204,7 +218,7 @@ def format_quantity(value: float, dimension: Dimension) -> str:
 
 
 def quantity_pattern(dimension: Dimension, *, spans: bool = True) -> str:
-    """A regular expression (ECMA dialect, for the JSON Schema) of the texts that `parse_span` reads."""
+    """Return a regular expression (ECMA dialect, for the JSON Schema) of the texts that `parse_span` reads."""
     units = "|".join(re.escape(unit).replace("µ", "[µμ]") for unit in dimension.units)
     span = rf"(\.\.{_UPPER})?" if spans else ""
     return rf"^\s*{_NUMBER}{span}\s*({units})\s*$"
@@ -251,7 +265,7 @@ def _unknown_unit(unit: str, dimension: Dimension, low: float, high: float | Non
 
 
 def _misread(words: str, unit: str) -> str | None:
-    """How to write a number that another reader would take for another one; None if `unit` is just a unit."""
+    """Return advice for a number that readers may take for different values; None if `unit` is just a unit."""
     if (dots := _THREE_DOTS.fullmatch(words)) is not None:
         low, high, rest = dots.groups()
         return f"two dots make a range: {low}..{high}{rest} or {low}..0.{high}{rest}"

@@ -1,4 +1,4 @@
-"""Virtual time: what will happen, in the order of its time."""
+"""Virtual time: future actions in the order of their times."""
 
 import heapq
 import math
@@ -15,22 +15,25 @@ SPAN_S = 0.25  # a power of two, so that every time belongs to exactly one span
 
 
 class Calendar:
-    """Actions by time; of those due at the same time, the one entered first comes first.
+    """Actions by time [s]. Actions due at the same time run in the order in which they were entered.
 
-    Decision: only the present span lies in a heap, later ones in plain lists, because most of what is entered for later
-    are timers that are struck out before they are due; rejected: one heap, where they cost as much as what is done.
+    Decision 075: only the present span lies in a heap, later spans in lists
+    (docs/decisions/075-spans-of-virtual-time.md).
     """
 
     def __init__(self, now_s: float = 0.0) -> None:
         self.now_s = now_s
         self.entered = 0
         self._heap: list[Entry] = []
-        self._span = -math.inf  # the number of the span in the heap, which also takes what is earlier
+        self._span = -math.inf  # number of the span in the heap; earlier entries go into the heap, too
         self._later: defaultdict[float, list[Entry]] = defaultdict(list)
         self._stopped = False
 
     def at(self, time_s: float, action: Action, argument: Any) -> Entry:  # noqa: ANN401 - whatever the action takes
-        """Enter an action; a time that has passed means now. The entry is there to be struck out."""
+        """Enter `action(argument)` at `time_s` [s], or now if that time has passed. Return the entry, for `strike`.
+
+        An action at infinity never runs.
+        """
         self.entered = number = self.entered + 1
         now_s = self.now_s
         entry: Entry = [time_s if time_s > now_s else now_s, number, action, argument]
@@ -43,15 +46,19 @@ class Calendar:
 
     @staticmethod
     def strike(entry: Entry) -> None:
-        """It shall not be carried out; one that has been is no matter."""
+        """Cancel an entry. Does nothing if its action has already run."""
         entry[2] = None
 
     def stop(self) -> None:
-        """End `run` after the action in hand."""
+        """Make `run` return after the present action."""
         self._stopped = True
 
     def run(self, until_s: float, most: int) -> bool:
-        """Carry out what is due up to `until_s`, at most `most` actions; True once there is nothing more by then."""
+        """Run the actions due up to `until_s` [s], at most `most` entries.
+
+        Returns:
+            True if nothing is left that is due by then; False after `most` entries, or after `stop`.
+        """
         self._stopped = False
         heap, pop = self._heap, heapq.heappop
         for _ in range(most):
@@ -70,7 +77,7 @@ class Calendar:
         return False
 
     def validate(self) -> None:
-        """Raise InvalidState unless the heap is one, later spans are later, and nothing waits that is past."""
+        """Raise InvalidState if the heap is out of order, a list belongs to the heap's span, or an entry is overdue."""
         heap = self._heap
         if any(entry[:2] < heap[(place - 1) // 2][:2] for place, entry in enumerate(heap) if place):
             raise InvalidState("calendar", f"the heap of span {self._span} is out of order: {[e[:2] for e in heap]}")
@@ -80,7 +87,7 @@ class Calendar:
             raise InvalidState("calendar", f"span {self._span} is in the heap, but spans {early} wait for later")
 
     def _turn_to_next_span(self, until_s: float) -> bool:
-        """Fill the empty heap from the lists; False if nothing is left up to `until_s`."""
+        """Fill the empty heap from the lists; return False if nothing is left up to `until_s`."""
         last = until_s // SPAN_S
         while self._later and (span := min(self._later)) <= last:
             self._heap += [entry for entry in self._later.pop(span) if entry[2] is not None]

@@ -1,4 +1,4 @@
-"""An agreement for people: the verdicts on the live runs, then live beside simulated."""
+"""An agreement as text: the verdicts on the live runs, then live and simulated figures side by side."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from testbed.wording import number
 if TYPE_CHECKING:
     from testbed.agree import Agreement, Apart, ComparedFigure, Decisions, NodeDecisions
 
-MOST_NODES = 5  # in the table of decisions: those that are furthest apart
+MOST_NODES = 5  # in the table of decisions: those whose decisions differ most
 
 
 def print_agreement(agreement: Agreement) -> None:
-    """Print it to standard output: verdicts, then tables, drawn on a terminal and aligned text elsewhere."""
+    """Print an agreement to standard output: verdicts, then tables (drawn on a terminal, aligned text elsewhere)."""
     print_lines(verdict_lines(agreement))
     click.echo()
     print_table(result_lines(agreement))
@@ -32,7 +32,7 @@ def print_agreement(agreement: Agreement) -> None:
 
 
 def verdict_lines(agreement: Agreement) -> Iterator[tuple[str, str]]:
-    """(label, text): what was run, and whether it held, repeat by repeat."""
+    """Lines (label, text): the run, and for each repeat whether its live run held."""
     seeds = ", ".join(map(str, agreement.seeds))
     yield "Run", f"{agreement.topology} under {agreement.policy}, seed {seeds}, {agreement.duration_s:g} s each"
     label = "Fidelity"
@@ -45,7 +45,7 @@ def verdict_lines(agreement: Agreement) -> Iterator[tuple[str, str]]:
 
 
 def result_lines(agreement: Agreement) -> Lines:
-    """Delays, accuracy, exits, losses and gaps."""
+    """Table of delays [ms], accuracy [%], exits [%], losses [tasks] and gaps [%]."""
     figures = agreement.figures
     lines = [["figure", "live", "simulated", "live - simulated", "live / simulated"]]
     for name in ("mean", "p50", "p95", "p99"):
@@ -57,14 +57,14 @@ def result_lines(agreement: Agreement) -> Lines:
     ):
         lines.append([name, *_cells(figures[key], ".1f", 1e2), ""])
     for name, key in (("certified gap %, first slots", "gap_first_slots"), ("certified gap %, all slots", "gap")):
-        certified = figures[key].live or figures[key].simulated  # 0 is of policies that certify nothing
+        certified = figures[key].live or figures[key].simulated  # 0 if the policy certifies nothing
         lines.append([name, *(_cells(figures[key], ".2f", 1e2) if certified else ("-", "-", "-")), ""])
     lines.append(["lost tasks", *_cells(figures["lost"], "g"), ""])
     return lines
 
 
 def step_lines(agreement: Agreement) -> Lines:
-    """The mean time of each step."""
+    """Table of the mean time of each step [ms]."""
     from testbed.agree import STEPS, step_name
 
     lines = [["step", "live", "simulated", "live - simulated"]]
@@ -76,7 +76,10 @@ def step_lines(agreement: Agreement) -> Lines:
 
 
 def decision_lines(decisions: Decisions) -> Lines:
-    """How far decisions are apart: of all nodes, and of those furthest apart; nothing if nobody decided anything."""
+    """Table of differences between decisions: all nodes together, then the MOST_NODES nodes that differ most.
+
+    Empty if no node decided anything.
+    """
     if decisions.every.probabilities is None and decisions.every.thresholds is None:
         return []
     head = ["node", "probabilities %", "live moves", "simulated moves", "thresholds", "live moves", "simulated moves"]
@@ -101,6 +104,6 @@ def _apart(one: NodeDecisions) -> float:
 
 
 def _cells(figure: ComparedFigure, form: str, factor: float = 1.0) -> list[str]:
-    """Live, simulated and their difference."""
+    """Cells of a figure: live, simulated, their difference."""
     sides = (number(value, form, factor) for value in (figure.live, figure.simulated))
     return [*sides, estimated(figure.difference, form, factor)]

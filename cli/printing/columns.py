@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import click
 
-Lines = Sequence[Sequence[str]]  # cells by row and column; in a table the heads come first
+Lines = Sequence[Sequence[str]]  # cells by row and column; the first row of a table holds its heads
 FIRST = (0,)
 LABEL_WIDTH = 11
 
@@ -16,8 +16,8 @@ LABEL_WIDTH = 11
 def print_table(lines: Lines, *, title: str = "", left: Collection[int] = FIRST) -> None:
     """Print a table to standard output, with an empty line after it.
 
-    Columns in `left` (by number, from 0) stand to the left, the others to the right. On a terminal cells that do not
-    fit are folded; elsewhere there is no window to fit.
+    Columns in `left` (by number, from 0) are aligned to the left, the others to the right. On a terminal, cells that do
+    not fit are folded; elsewhere lines may be of any length.
     """
     if not sys.stdout.isatty():
         click.echo("\n".join([*([title] if title else []), *aligned(lines, left=left), ""]))
@@ -37,7 +37,7 @@ def print_table(lines: Lines, *, title: str = "", left: Collection[int] = FIRST)
 
 
 def aligned(lines: Lines, *, left: Collection[int] = FIRST) -> list[str]:
-    """The rows as text, their columns as wide as the widest cell; `left` as in `print_table`."""
+    """The rows as text, each column as wide as its widest cell; `left` as in `print_table`."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
@@ -55,5 +55,5 @@ def print_lines(lines: Iterable[tuple[str, str]]) -> None:
 
 
 def colour() -> bool | None:
-    """click's `color`: False if the user wants none, else None, which means on a terminal only."""
+    """The argument `color` of click: False if NO_COLOR is set, else None, which means on a terminal only."""
     return False if os.environ.get("NO_COLOR") else None

@@ -1,4 +1,4 @@
-"""A comparison for people, as tables on standard output."""
+"""A comparison as tables on standard output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def refuse_broken_runs(rows: Sequence[RunRow]) -> None:
-    """Raise EmulationBroken if one of the live runs did not hold, or is not known to have held."""
+    """Raise EmulationBroken if the verdict on any live run is broken or unknown."""
     broken = [row.run_directory for row in rows if row.fidelity in ("broken", "unknown")]
     if broken:
         from testbed.fidelity.report import EmulationBroken
@@ -25,7 +25,7 @@ def refuse_broken_runs(rows: Sequence[RunRow]) -> None:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print its tables: drawn on a terminal, aligned text elsewhere."""
+    """Print the tables of a comparison: drawn on a terminal, aligned text elsewhere."""
     print_table(figure_lines(comparison.table))
     if len(comparison.table) > 1:
         first = comparison.table[0].policy
@@ -41,7 +41,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
-    """The figures of each policy."""
+    """Table of the figures of each policy: delays [ms], accuracy [%], exits [%], utility [s], losses [tasks]."""
     lines = [["policy", "mean delay ms", "p95 ms", "accuracy %", "exits %", "utility s", "lost"]]
     for one in table:
         if one.overloaded:
@@ -59,7 +59,7 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
 
 
 def advantage_lines(table: Sequence[PolicyFigures]) -> Lines:
-    """What the first policy is ahead of each other."""
+    """Table of the advantage of the first policy over each other one."""
     lines = [["against", "delay shorter by %", "accuracy higher by points", "utility higher by s"]]
     for one in table[1:]:
         ahead = one.first_ahead_by
@@ -78,7 +78,7 @@ def advantage_lines(table: Sequence[PolicyFigures]) -> Lines:
 
 
 def recovery_lines(recoveries: Sequence[PolicyRecoveries], place: int) -> Lines:
-    """How each policy's delay answered to the event at `place`."""
+    """Table of each policy's recovery after event number `place` (from 0)."""
     lines = [
         ["policy", "before ms", "peak ms", "settles at ms", "recovers after s", "paid till then", "paid in all", "lost"]
     ]  # fmt: skip
@@ -99,5 +99,5 @@ def recovery_lines(recoveries: Sequence[PolicyRecoveries], place: int) -> Lines:
 
 
 def estimated(one: Estimate | None, form: str, factor: float = 1.0) -> str:
-    """A mean with its interval, times `factor`; `-` if there is none."""
+    """A mean with its interval, times `factor`; `-` for None."""
     return "-" if one is None else interval(one.mean, one.low, one.high, form, factor)

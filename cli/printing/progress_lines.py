@@ -1,4 +1,4 @@
-"""How far a comparison is, on standard error: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a comparison on standard error: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def comparing(stream: TextIO | None = None) -> Iterator[CompareObserver]:
-    """As `make_progress`; a comparison that is interrupted ends the command, with how to go on."""
+    """`make_progress` for a command: if the comparison is interrupted, print how to continue, and end the command."""
     from testbed.compare import CompareInterrupted
 
     try:
@@ -35,7 +35,7 @@ def comparing(stream: TextIO | None = None) -> Iterator[CompareObserver]:
 
 @contextmanager
 def make_progress(stream: TextIO | None = None) -> Iterator[CompareObserver]:
-    """A watcher for the time of the `with` block: a bar where `stream` is a terminal, plain lines elsewhere.
+    """An observer for the time of the `with` block: a bar if `stream` is a terminal, else plain lines.
 
     `stream` is standard error by default.
     """
@@ -53,7 +53,7 @@ def make_progress(stream: TextIO | None = None) -> Iterator[CompareObserver]:
 
 
 class Tally:
-    """How far a comparison is, and how much longer it will take."""
+    """The progress of a comparison, and an estimate of the time that is left."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives real time [s]."""
@@ -63,55 +63,55 @@ class Tally:
         self.runs = self.kept = self.complete = 0
 
     def plan(self, runs: int, kept: int) -> None:
-        """So many runs in all, of which so many were complete before."""
+        """Begin with `runs` runs, of which `kept` were complete before."""
         self.runs, self.kept, self.complete = runs, kept, kept
         self._began_s = self._clock()
 
     def advance(self, cell: Cell, share: float) -> None:
-        """`share` (0..1) of a run is over."""
+        """Note that `share` (0..1) of a run is over."""
         self._shares[cell] = share
 
     def end(self, cell: Cell) -> None:
-        """A run is complete."""
+        """Note that a run is complete."""
         self._shares[cell] = 1.0
         self.complete += 1
 
     @property
     def share(self) -> float:
-        """Share of all runs that is over, 0..1."""
+        """Share (0..1) of all runs that is over."""
         return (self.kept + sum(self._shares.values())) / self.runs if self.runs else 1.0
 
     def left(self) -> str:
-        """The time that remains, as far as one can tell."""
+        """An estimate of the remaining real time, in words; empty if too little is done, or all."""
         done = sum(self._shares.values())
         missing = self.runs - self.kept - done
-        if done < 0.05:  # too little to go by
+        if done < 0.05:  # too little for an estimate
             return ""
         return f"about {rough_time((self._clock() - self._began_s) / done * missing)} left" if missing > 0 else ""
 
 
 class PlainProgress:
-    """A line per run that ends."""
+    """A CompareObserver that writes a line when a run begins and when it is complete."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._tally = Tally(clock)
 
     def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
-        """So many runs in all, of which `kept` are there already."""
+        """Write how many runs there are, and how many are complete already."""
         self._tally.plan(runs, kept)
         self._line(_plan_in_words(directory, runs, kept, jobs))
 
     def begun(self, cell: Cell) -> None:
-        """A run begins."""
+        """Write that a run begins."""
         self._line(f"begins: {cell.name}")
 
     def advanced(self, cell: Cell, share: float) -> None:
-        """`share` of a run is over."""
+        """Remember that `share` (0..1) of a run is over."""
         self._tally.advance(cell, share)
 
     def ended(self, cell: Cell) -> None:
-        """A run is complete."""
+        """Write that a run is complete, and the time that is left."""
         self._tally.end(cell)
         left = self._tally.left()
         self._line(f"{self._tally.complete} of {self._tally.runs}: {cell.name} complete{left and ', '}{left}")
@@ -121,11 +121,11 @@ class PlainProgress:
             self._stream.write(f"{text}\n")
             self._stream.flush()
         except BrokenPipeError:
-            pass  # the comparison is worth more than its log
+            pass  # the comparison goes on without its log
 
 
 class BarProgress:
-    """One bar over all runs."""
+    """A CompareObserver that draws a single bar over all runs."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -134,24 +134,24 @@ class BarProgress:
         self._under_way: list[Cell] = []
 
     def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
-        """So many runs in all, of which `kept` are there already."""
+        """Print how many runs there are, and show the bar."""
         self._tally.plan(runs, kept)
         self._progress.console.print(_plan_in_words(directory, runs, kept, jobs), markup=False, highlight=False)
         self._task = self._progress.add_task("", total=1.0, left="")
         self._draw()
 
     def begun(self, cell: Cell) -> None:
-        """A run begins."""
+        """Name a run that begins beside the bar."""
         self._under_way.append(cell)
         self._draw()
 
     def advanced(self, cell: Cell, share: float) -> None:
-        """`share` of a run is over."""
+        """Move the bar: `share` (0..1) of a run is over."""
         self._tally.advance(cell, share)
         self._draw()
 
     def ended(self, cell: Cell) -> None:
-        """A run is complete."""
+        """Count a complete run."""
         self._tally.end(cell)
         self._under_way.remove(cell)
         self._draw()

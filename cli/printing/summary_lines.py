@@ -9,14 +9,14 @@ from typing import Any
 from cli.printing.columns import LABEL_WIDTH, print_lines
 from testbed.wording import counted, milliseconds, number, percent, seconds
 
-WRONG_SPEED = 0.05  # a median service time off by more than this share is told
-MOST_LATE = 3  # paths, and nodes, that the closing lines of a run that did not hold name
+WRONG_SPEED = 0.05  # share by which a median service time must be off to be reported
+MOST_LATE = 3  # paths, and nodes, named in the summary of a run that did not hold
 TEXT_WIDTH = 80 - LABEL_WIDTH
 UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def print_summary(summary: Mapping[str, Any], run_directory: Path) -> None:
-    """Print it to standard output."""
+    """Print a summary to standard output."""
     print_lines(summary_lines(summary, run_directory))
 
 
@@ -27,7 +27,10 @@ def render_summary(summary: Mapping[str, Any], run_directory: Path) -> str:
 
 
 def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[tuple[str, str]]:
-    """(label, text) by line; a line that continues the one above has an empty label. Figures over no task are '-'."""
+    """Lines (label, text) of a summary; a line that continues the one above has an empty label.
+
+    A figure over no task is '-'.
+    """
     seed = f", seed {summary['seed']}" if "seed" in summary else ""
     yield "Run", f"{summary.get('topology', '-')} under {summary['policy']}{seed}"
     yield from _tasks(summary)
@@ -71,7 +74,7 @@ def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Whether the emulation held, in words: the verdict, its reasons, and what it rests on."""
+    """Lines on the emulation: the verdict, its reasons, and the evidence."""
     if not fidelity:
         return
     label = "Fidelity"
@@ -90,7 +93,7 @@ def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def outside_validation_text(links: Iterable[str]) -> str:
-    """The line that warns of lossy and jittery links for which the simulation was not validated."""
+    """A warning that the simulation was not validated for these lossy or jittery links."""
     return f"not validated against live runs for these links: {', '.join(links)}"
 
 
@@ -106,7 +109,7 @@ def _verdict(fidelity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _expected(fidelity: Mapping[str, Any]) -> Iterator[str]:
-    """The delays of an exact machine, and by how much of them the run's own are longer."""
+    """The delays that an exact machine would give, and the share by which the run's own exceed them."""
     expected, off = fidelity.get("expected_delay_s"), fidelity.get("delay_off")
     if expected and off:
         each = [f"{name} {milliseconds(expected[name])} ({percent(off[name], '+.1f')})" for name in expected]
@@ -115,7 +118,7 @@ def _expected(fidelity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _lateness(fidelity: Mapping[str, Any]) -> Iterator[str]:
-    """Where a run that did not hold lost its time: the paths and nodes furthest from their model, summed over steps."""
+    """The paths and nodes on which a run that did not hold lost most time [s], summed over steps."""
     if fidelity.get("verdict") not in ("strained", "broken"):
         return
     lateness: Mapping[str, Any] = fidelity.get("lateness") or {}
@@ -146,7 +149,7 @@ def _tells_lateness(backend: str) -> bool:
 
 
 def _paths(fidelity: Mapping[str, Any]) -> Iterator[str]:
-    """The path that was worst before the run, and the one that was worst during it."""
+    """The worst path before the run, and the worst during it."""
     paths = fidelity.get("paths") or []
     before = [(abs(p["measured_delay_s"] - p["delay_s"]), p) for p in paths if p["measured_delay_s"] is not None]
     if before:
@@ -160,7 +163,7 @@ def _paths(fidelity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _changes(fidelity: Mapping[str, Any]) -> Iterator[str]:
-    """How late what the scenario changes was changed, if it changes anything."""
+    """The lateness of the injected changes; nothing if the scenario changes nothing."""
     if not (injected := (changes := fidelity.get("changes") or {}).get("injected")):
         return
     late, worst = (milliseconds(changes.get(key), ".1f") for key in ("lateness_p99_s", "worst_lateness_s"))

@@ -1,4 +1,4 @@
-"""Watching a run from the terminal: a live view, plain lines, or nothing."""
+"""Observers that show a run on the terminal: a live view, plain lines, or nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["MonitorChoice", "make_observer"]
 
 @contextmanager
 def make_observer(choice: MonitorChoice, stream: TextIO | None = None) -> Iterator[RunObserver]:
-    """A watcher for the time of the `with` block, which leaves the terminal as it found it.
+    """An observer for the time of the `with` block, which leaves the terminal as it was.
 
-    `stream` is where it shows the run [default: standard error]. `auto` is the live view where that is a terminal that
-    can show one, plain lines elsewhere.
+    It writes to `stream` (default: standard error). `auto` is the live view if the stream is a terminal that can show
+    one, else plain lines.
     """
     stream = stream or sys.stderr
     if choice == "auto":
@@ -39,6 +39,6 @@ def make_observer(choice: MonitorChoice, stream: TextIO | None = None) -> Iterat
 
 
 def _can_draw(stream: TextIO) -> bool:
-    """Whether it is a terminal that moves its cursor and shows more than ASCII."""
+    """True if the stream is a terminal that can move its cursor and shows UTF-8."""
     encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
     return stream.isatty() and os.environ.get("TERM", "dumb") not in {"", "dumb", "unknown"} and encoding == "utf8"

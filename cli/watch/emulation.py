@@ -1,4 +1,4 @@
-"""Whether the emulation holds, in one line of figures and, where it does not, one for the reason."""
+"""The state of the emulation: a line of figures, and a second line with the reason if it does not hold."""
 
 from cli.watch.lines import Line, crop, width_of
 from cli.watch.state import ViewState
@@ -8,11 +8,11 @@ from testbed.network import WatchedPath
 from testbed.wording import milliseconds, percent
 
 STYLES = {"held": "green", "strained": "bold yellow", "broken": "bold red"}
-REASON_FROM = 20  # lines of the terminal that leave room for a reason
+REASON_FROM = 20  # height of the terminal, in lines, that leaves room for a reason
 
 
 def emulation_lines(state: ViewState, width: int, height: int) -> list[Line]:
-    """Empty where nothing is told: before the first second has passed, and in simulations."""
+    """The lines within `width` cells; empty before the first report, and in simulations."""
     told = state.emulation
     if told is None:
         return []
@@ -29,7 +29,7 @@ def emulation_lines(state: ViewState, width: int, height: int) -> list[Line]:
 
 
 def _figures(told: FidelityState) -> list[tuple[str, str]]:
-    """What and how much, the most telling first: what does not fit on the line is left out."""
+    """Names and figures, the most important first: those that do not fit on the line are dropped."""
     evidence, host = told.report.evidence, told.host
     found = [
         ("machine", f"{percent(host.cpu_share, '.0f')} busy"),
@@ -38,7 +38,7 @@ def _figures(told: FidelityState) -> list[tuple[str, str]]:
     ]
     worst = _worst_path(evidence)
     if worst is not None and worst.excess_p10_s is not None:
-        # A probe of the quickest tenth has met none of the run's own traffic: what it lost, it lost to this machine.
+        # The quickest tenth of the probes waited for none of the run's own traffic: their delay is this machine's.
         excess = milliseconds(worst.excess_p10_s / evidence.time_scale, "+.1f")
         found += [("worst path", excess), (worst.path[0], f"- {worst.path[-1]}")]
     return found

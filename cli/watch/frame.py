@@ -1,4 +1,4 @@
-"""One picture of a run, made to fit the terminal."""
+"""A picture of a run that fits the terminal."""
 
 from collections.abc import Callable, Mapping
 from typing import assert_never
@@ -13,7 +13,7 @@ from testbed.wording import clock, percent, seconds, short_time
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_PER_S = 8
-TWO_COLUMNS_FROM = 60  # cells beside the node table that make a second column worth while
+TWO_COLUMNS_FROM = 60  # cells that must be free beside the node table for a second column
 LABEL = 20  # cells before a curve
 SCALE = 14  # cells after it
 Ends = tuple[str, str]  # of a scale
@@ -31,7 +31,7 @@ def draw(state: ViewState, width: int, height: int) -> Frame:
 
 
 def _setting_up(state: ViewState, width: int) -> list[Line]:
-    """What was done until now, and how long it took; on a narrow terminal the words give way to the time."""
+    """The phases of the set-up and their times [s]; a narrow terminal cuts the words, not the time."""
     lines: list[Line] = [[("dtoee-testbed", "bold"), (" is setting up", "")]]
     ends = [phase.began_s for phase in state.phases[1:]]
     for phase, end_s in zip(state.phases, [*ends, None], strict=False):
@@ -51,7 +51,7 @@ def _running(state: ViewState, width: int, height: int) -> list[Line]:
     side = width - table_width(table) - 3
     if side >= TWO_COLUMNS_FROM:
         return [*head, [], *beside(table, _figures_and_events(state, side, room - 1), table_width(table))]
-    # The figures need four lines at the least, events one; the nodes come next, then comfort.
+    # Figures need at least four lines, events one. Then nodes get theirs; gaps and taller curves take what is left.
     least, full = least_height(state), full_height(state)
     spare = room - least - 5
     if spare < 0:
@@ -116,7 +116,7 @@ def _progress(state: ViewState, width: int) -> Line:
 
 
 def _figures(state: ViewState, width: int, height: int) -> list[Line]:
-    """Delay, accuracy and exits now, with their curves since the start, in 4 (or 4 + 3n) lines."""
+    """Current delay [ms], accuracy [%] and exits [%], and their curves since the start, in 4 + 3n lines."""
     if height < 4:
         return []
     now, curve = state.recent(), state.curve()
@@ -175,7 +175,7 @@ def _events(state: ViewState, width: int, height: int) -> list[Line]:
 
 
 def _justified(left: Line, right: Line, width: int) -> Line:
-    """Left and right at the two ends; the left one gives way on a narrow terminal."""
+    """A line of `width` cells with two parts at its ends; a narrow terminal cuts the left one."""
     return [*pad(left, max(0, width - width_of(right) - 2)), ("  ", ""), *right]
 
 

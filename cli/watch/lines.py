@@ -15,10 +15,9 @@ PARTS_OF_A_CELL = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Finished lines, as something rich can show.
+    """Finished lines, in the form that rich shows.
 
-    Decision: segments made by hand, because laying out rich tables for 65 nodes four times a second took ten times
-    the CPU, on a machine whose CPU is being measured; rejected: rich.table.Table in rich.layout.Layout.
+    Decision 082: the live view makes its segments by hand (docs/decisions/082-segments-by-hand.md).
     """
 
     lines: Sequence[Line]
@@ -32,12 +31,15 @@ class Frame:
 
 
 def width_of(line: Line) -> int:
-    """Cells it takes (all our characters are one cell wide; strangers' text is last on its line, and cropped)."""
+    """Width of the line in cells.
+
+    All our characters are one cell wide; text of other origin ends its line, and is cropped.
+    """
     return sum(len(text) for text, _ in line)
 
 
 def crop(line: Line, width: int) -> Line:
-    """The line within `width` cells, ending in … where something was cut."""
+    """The line within `width` cells; it ends in … if something was cut."""
     if width_of(line) <= width:
         return line
     kept: Line = []
@@ -51,13 +53,13 @@ def crop(line: Line, width: int) -> Line:
 
 
 def pad(line: Line, width: int) -> Line:
-    """The line at exactly `width` cells."""
+    """The line cut or filled to exactly `width` cells."""
     cropped = crop(line, width)
     return [*cropped, (" " * (width - width_of(cropped)), "")]
 
 
 def beside(left: Sequence[Line], right: Sequence[Line], left_width: int, gap: int = 3) -> list[Line]:
-    """Two columns of lines next to each other."""
+    """The lines of two columns side by side, `gap` cells apart."""
     rows = max(len(left), len(right))
     filled_left = [*left, *([[]] * (rows - len(left)))]
     filled_right = [*right, *([[]] * (rows - len(right)))]
@@ -67,14 +69,14 @@ def beside(left: Sequence[Line], right: Sequence[Line], left_width: int, gap: in
 
 
 def bar(share: float, width: int) -> str:
-    """A horizontal bar of `width` cells that is filled by `share` (0..1)."""
+    """A horizontal bar of `width` cells, of which `share` (0..1) is filled."""
     eighths = round(min(1.0, max(0.0, share)) * width * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (PARTS_OF_A_CELL[rest] if rest else "")).ljust(width)
 
 
 def sparkline(values: Iterable[float | None], low: float, high: float, rows: int = 1) -> list[str]:
-    """A curve as `rows` strings, top first; `low` stays a visible floor, None is a gap."""
+    """A curve as `rows` strings, top first, between `low` and `high`; `low` is still visible, None is a gap."""
     heights = []
     for value in values:
         if value is None:

@@ -1,4 +1,4 @@
-"""The table of nodes: a block per stage with load, queue, rates, threshold, and where each one sends its tasks."""
+"""The table of nodes: a block per stage, with each node's load, queue, rates, threshold and receivers."""
 
 import re
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from testbed.wording import number, percent
 MOST_OF_A_NAME = 16
 CELL = 4  # narrowest column of a probability
 GAP = "  "
-LONG_QUEUE = 10  # tasks at one server that deserve a colour
-SHOWN_SHARE = 0.005  # smaller probabilities would be shown as 0
+LONG_QUEUE = 10  # tasks at one server from which its queue is coloured
+SHOWN_SHARE = 0.005  # a smaller probability is drawn as a dot
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """One line of the table: a node, or several taken together."""
+    """A line of the table: a node, or several taken together."""
 
     name: str
     nodes: Sequence[NodeView]
 
     @property
     def up(self) -> Sequence[NodeView]:
-        """Those that are not down."""
+        """The nodes that are not down."""
         return [node for node in self.nodes if node.up]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The rows of one stage (0: devices) and the servers they send to."""
+    """The rows of a stage (0: devices), and the servers that receive its tasks."""
 
     stage: int
     rows: Sequence[NodeRow]
@@ -38,14 +38,15 @@ class Block:
 
     @property
     def height(self) -> int:
-        """Lines, its heading included."""
+        """Number of lines, heading included."""
         return 1 + len(self.rows)
 
 
 def blocks(state: ViewState, height: int) -> list[Block]:
-    """All stages within `height` lines, as far as possible.
+    """All stages, within `height` lines if possible.
 
-    Where there are more, devices are grouped; then rows are put together, of servers those with the least load.
+    If there is not room for all nodes, devices are grouped; then rows are joined, those of servers with least load
+    first.
     """
     found = [_block(state, stage, grouped=False) for stage in range(_stages(state) + 1)]
     if _height(found) > height:
@@ -61,17 +62,17 @@ def blocks(state: ViewState, height: int) -> list[Block]:
 
 
 def least_height(state: ViewState) -> int:
-    """Lines that show every server, devices grouped."""
+    """Number of lines that show every server, with devices grouped."""
     return _height([_block(state, stage, grouped=stage == 0) for stage in range(_stages(state) + 1)])
 
 
 def full_height(state: ViewState) -> int:
-    """Lines that show every node."""
+    """Number of lines that show every node."""
     return len(state.nodes) + _stages(state) + 1
 
 
 def node_table(state: ViewState, width: int, height: int) -> list[Line]:
-    """The table within `width` cells and, if at all possible, `height` lines."""
+    """The table within `width` cells, and within `height` lines if possible."""
     shown = blocks(state, height)
     columns = _Columns.fitting(shown, width)
     lines: list[Line] = []
@@ -83,11 +84,11 @@ def node_table(state: ViewState, width: int, height: int) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Widths of the columns, the same for all blocks so that figures stand in line."""
+    """Widths of the columns in cells, the same for all blocks so that figures are aligned."""
 
     name: int
     load: int
-    prefix: int  # room for what the names of a block's receivers have in common
+    prefix: int  # for the common beginning of the names of a block's receivers
     cell: int
     most_cells: int
     short_names: bool  # of receivers, in the headings
@@ -106,22 +107,22 @@ class _Columns:
             columns = cls(name, load, prefix, cell, most, short_names=not whole_names)
             if columns.width <= width:
                 return columns
-        fitting_cells = (width - columns.width) // cell + most  # the last and narrowest try did not fit
+        fitting_cells = (width - columns.width) // cell + most  # not even the narrowest columns fit
         return cls(name, load, prefix, cell, max(0, fitting_cells), short_names=True)
 
     @property
     def width(self) -> int:
-        """Cells of a whole line."""
+        """Width of a whole line."""
         arrow = 3 + self.prefix if self.most_cells else 0
         return self.left + arrow + self.most_cells * self.cell
 
     @property
     def left(self) -> int:
-        """Cells before the probabilities."""
+        """Width of the columns before the probabilities."""
         return self.name + 2 + self.load + 6 + 7 + 10 + 7 + 6
 
     def heading(self, block: Block) -> Line:
-        """What the columns of a block mean."""
+        """The heading of a block."""
         if block.stage == 0:
             title, load, queue, rate, leave, confidence = "devices", "", "open", "offers", "", ""
         else:
@@ -167,7 +168,7 @@ class _Columns:
         return [(bar(share, self.load), style), (f"{percent(share, '.0f'):>6}", "red" if down else "")]
 
     def _receivers(self, block: Block) -> Sequence[str]:
-        """Those with a column of their own; the others share the last one."""
+        """Heads of the columns of receivers; those without a column of their own share the last one."""
         if len(block.receivers) <= self.most_cells:
             return block.receivers
         own = self.most_cells - 1
@@ -189,7 +190,7 @@ class _Columns:
 
 
 def table_width(lines: Sequence[Line]) -> int:
-    """Cells of the widest line."""
+    """Width of the widest line in cells."""
     return max((width_of(line) for line in lines), default=0)
 
 
@@ -221,13 +222,13 @@ def _block(state: ViewState, stage: int, *, grouped: bool) -> Block:
 
 
 def _busiest_first(block: Block) -> Block:
-    """The block with the rows first that one looks for when there is not room for all: what is down, then by load."""
-    # In steps, so that rows do not change places all the time.
+    """The block with its most important rows first: rows with nodes that are down, then by falling load."""
+    # Loads are rounded to tenths, so that rows do not change places all the time.
     return replace(block, rows=sorted(block.rows, key=lambda row: -round(10 * _mean_load(row))))
 
 
 def _mean_load(row: NodeRow) -> float:
-    """Over the window; more than any load where a node is down."""
+    """Mean load over the window; if a node is down, 2, which exceeds any load."""
     if len(row.up) < len(row.nodes):
         return 2.0
     loads = [sample.utilisation for node in row.nodes for sample in node.samples]
@@ -235,7 +236,7 @@ def _mean_load(row: NodeRow) -> float:
 
 
 def _shortened(block: Block) -> Block:
-    """The block with its last two rows put together."""
+    """The block with its last two rows joined into one."""
     last = [*block.rows[-2].nodes, *block.rows[-1].nodes]
     return replace(block, rows=[*block.rows[:-2], NodeRow(f"{len(last)} more", last)])
 
@@ -245,13 +246,16 @@ def _height(found: Sequence[Block]) -> int:
 
 
 def _common(names: Sequence[str]) -> str:
-    """What the names begin with, up to a dash: `mid-` of mid-1 and mid-2."""
+    """The common beginning of the names up to a dash (`mid-` for mid-1 and mid-2), or an empty string."""
     heads = {name[: name.rfind("-") + 1] for name in names}
     return heads.pop() if len(heads) == 1 and len(names) > 1 else ""
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:
-    """Names without what they have in common, else their initials: `ns1` of near-small-1; as they are if none tells."""
+    """Short forms of the names: without their common beginning, else initials (`ns1` for near-small-1).
+
+    If two initials are the same, the names stay as they are.
+    """
     if common := _common(names):
         return {name: name[len(common) :] for name in names}
     initials = {name: "".join(part if part.isdigit() else part[:1] for part in name.split("-")) for name in names}

@@ -1,4 +1,4 @@
-"""A run as plain lines, for logs and pipes: one per set-up step and event, and one of figures every few seconds."""
+"""A run as plain lines, for logs and pipes: a line per set-up step and event, and figures every few seconds."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PHASE_EVERY_S = 1.0
 
 
 class PlainObserver:
-    """Writes lines of printable text to a stream."""
+    """A RunObserver that writes lines of printable text to a stream."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives real time [s]."""
@@ -28,12 +28,12 @@ class PlainObserver:
         self._reader_left = False
 
     def phase(self, text: str) -> None:
-        """The set-up, or the end, has come to this."""
+        """Write that a phase of the set-up, or of the end, begins."""
         self._state.phase(text)
         self._phase_line()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far the phase is: a line a second at most, none in a phase that is over by then."""
+        """Write the progress of the phase, at most once a second."""
         self._state.progress(what, done, total)
         if self._clock() >= self._next_s:
             self._phase_line()
@@ -46,7 +46,7 @@ class PlainObserver:
         self._line(when_s, f"{what}{phase.text}{phase.progress and ': '}{phase.progress}")
 
     def started(self, scenario: Scenario, offered: int) -> None:
-        """Time zero is set; `offered` tasks will be offered."""
+        """Write that the workload of `offered` tasks begins."""
         self._state.started(scenario, offered)
         self._next_s = self._clock() + PROGRESS_EVERY_S
         self._line(
@@ -56,24 +56,24 @@ class PlainObserver:
         )
 
     def task(self, line: TaskLine) -> None:
-        """A task has ended."""
+        """Count a task that has ended."""
         self._state.task(line)
 
     def decision(self, record: DecisionRecord) -> None:
-        """A node has decided: too much for lines."""
+        """Ignore a node's decision: there are too many for lines."""
 
     def sample(self, record: SampleRecord) -> None:
-        """A node has told its state: too much for lines."""
+        """Ignore a node's state: there are too many for lines."""
 
     def event(self, record: EventRecord) -> None:
-        """Something was injected or went wrong."""
+        """Write an event: an injected change, or a fault."""
         self._state.event(record)
         told = self._state.events[-1]
         where = f" {told.node}:" if told.node else ""
         self._line(told.time_s, f"{told.kind}:{where} {told.detail}")
 
     def fidelity(self, state: FidelityState) -> None:
-        """How the emulation stands: a line only when the verdict has changed."""
+        """Write the verdict on the emulation if it has changed."""
         before = self._state.emulation
         self._state.fidelity(state)
         if state.report.verdict != (before.report.verdict if before else "held"):
@@ -81,7 +81,7 @@ class PlainObserver:
             self._line(self._state.now_s, f"emulation {state.report.verdict}{reasons and ': '}{reasons}")
 
     def tick(self, now_s: float) -> None:
-        """Emulated time goes on."""
+        """Write the figures every PROGRESS_EVERY_S of real time."""
         self._state.tick(now_s)
         if self._clock() >= self._next_s:
             self._next_s += PROGRESS_EVERY_S
@@ -110,4 +110,4 @@ class PlainObserver:
             self._stream.write(f"{time_s:8.1f} s  {text}\n")
             self._stream.flush()
         except BrokenPipeError:
-            self._reader_left = True  # the run is worth more than its log
+            self._reader_left = True  # the run goes on without its log

@@ -1,4 +1,4 @@
-"""The live view: a thread of its own draws the state a few times a second, also while the experiment is busy."""
+"""The live view: a thread of its own draws the state a few times a second, even while the experiment is busy."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
 REFRESH_EVERY_S = 0.25
-REST_EVERY_S = 1.0  # where only the clock goes on: four pictures a second of a city at rest took 1 % of a core
-CPU_SHARE = 0.01  # drawing gives way before it takes more than this of one core: two to four pictures a second
+# Decision 083: the view draws when something has changed, and takes at most 1 % of a core
+# (docs/decisions/083-drawing-costs-at-most-one-per-cent.md).
+REST_EVERY_S = 1.0  # between two pictures if only the clock has changed
+CPU_SHARE = 0.01  # of one core, above which pictures become rarer
 STOP_TIMEOUT_S = 2.0
 
 
 @contextmanager
 def live_view(stream: TextIO) -> Iterator[ScreenObserver]:
-    """Show a run on a terminal for the time of the `with` block; nothing of it remains afterwards.
+    """Show a run on a terminal for the time of the `with` block; the view disappears at its end.
 
-    Decision: drawn in place and not on the terminal's other screen, because a run that is killed or left at once would
-    leave its user there; rejected: Live(screen=True).
+    Decision 081: the live view is drawn in place, not on the terminal's other screen
+    (docs/decisions/081-live-view-in-place.md).
     """
     console = Console(file=stream)
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
     observer = ScreenObserver(live)
     with live:
-        console.show_cursor(True)  # it would stay hidden if the process were killed
+        console.show_cursor(True)  # if the process is killed, a hidden cursor stays hidden
         observer.start()
         try:
             yield observer
@@ -47,81 +49,81 @@ def live_view(stream: TextIO) -> Iterator[ScreenObserver]:
 
 
 class ScreenObserver:
-    """Hands on to the state what it is told; a thread draws it."""
+    """A RunObserver that passes every call to a ViewState, which a thread draws."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
         self._state = ViewState()
         self._lock = threading.Lock()
-        self._news = True  # since the last picture
+        self._news = True  # something has changed since the last picture
         self._ended = threading.Event()
         self._size = (0, 0)
         self._thread = threading.Thread(target=self._keep_drawing, name="monitor", daemon=True)
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Start the thread that draws."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Draw no more."""
+        """Stop the thread that draws."""
         self._ended.set()
         self._thread.join(STOP_TIMEOUT_S)
 
     def phase(self, text: str) -> None:
-        """The set-up, or the end, has come to this."""
+        """Show that a phase of the set-up, or of the end, begins."""
         with self._lock:
             self._state.phase(text)
             self._news = True
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far the phase is: so many of so many."""
+        """Show the progress of the phase: `done` of `total`."""
         with self._lock:
             self._state.progress(what, done, total)
             self._news = True
 
     def started(self, scenario: Scenario, offered: int) -> None:
-        """Time zero is set; `offered` tasks will be offered."""
+        """Show that the workload of `offered` tasks begins."""
         with self._lock:
             self._state.started(scenario, offered)
             self._news = True
 
     def task(self, line: TaskLine) -> None:
-        """A task has ended."""
+        """Count a task that has ended."""
         with self._lock:
             self._state.task(line)
             self._news = True
 
     def decision(self, record: DecisionRecord) -> None:
-        """A node has decided."""
+        """Show a node's decision."""
         with self._lock:
             self._state.decision(record)
             self._news = True
 
     def sample(self, record: SampleRecord) -> None:
-        """A node has told its state."""
+        """Keep a node's state for the next picture."""
         with self._lock:
             self._state.sample(record)
 
     def event(self, record: EventRecord) -> None:
-        """Something was injected or went wrong."""
+        """Show an event: an injected change, or a fault."""
         with self._lock:
             self._state.event(record)
             self._news = True
 
     def fidelity(self, state: FidelityState) -> None:
-        """How the emulation stands."""
+        """Keep the state of the emulation for the next picture."""
         with self._lock:
             self._state.fidelity(state)
 
     def tick(self, now_s: float) -> None:
-        """Emulated time goes on."""
+        """Keep the emulated time for the next picture."""
         with self._lock:
             self._state.tick(now_s)
 
     def _keep_drawing(self) -> None:
         pause_s, next_s = 0.0, 0.0
         while not self._ended.wait(pause_s):
-            # Samples are no news: each node tells one every second, whether anything happens or not.
+            # Samples do not count as a change: every node sends one each second, even if nothing happens.
             if not self._news and time.monotonic() < next_s:
                 pause_s = REFRESH_EVERY_S
                 continue
@@ -129,7 +131,7 @@ class ScreenObserver:
             began_s = time.thread_time()
             try:
                 self._draw()
-            except Exception as error:  # the view may fail, the run must go on
+            except Exception as error:  # the run goes on without its view
                 self._live.console.print(f"the monitor has stopped: {error!r}", markup=False)
                 return
             pause_s = max(REFRESH_EVERY_S, (time.thread_time() - began_s) / CPU_SHARE)
@@ -138,12 +140,12 @@ class ScreenObserver:
         console = self._live.console
         width, height = size = console.size
         if self._size not in {size, (0, 0)}:
-            # A terminal wraps what it shows when it becomes narrower, so the lines to go back by are no longer known.
+            # A terminal that becomes narrower wraps its lines: the place of the picture is no longer known.
             console.control(Control.clear(), Control.home())
         self._size = size
         with self._lock:
-            # The set-up and the end have a wheel that turns.
+            # A spinner turns during the set-up and the end.
             self._news = self._state.stage in {"set-up", "ending"}
             lines = draw(self._state, width, height - 1).lines
-        # The cursor rests below the picture: should the process be killed, what is printed next begins a line.
+        # The cursor rests below the picture: if the process is killed, the next output begins on a new line.
         self._live.update(Frame([*lines, [(" ", "")]]), refresh=True)

@@ -1,4 +1,4 @@
-"""What a monitor knows about a run: fed by the experiment's callbacks, read by whoever draws. No terminal in here."""
+"""The state of a run for a monitor: fed by the experiment's callbacks, read by the view; knows no terminal."""
 
 import math
 import time
@@ -12,10 +12,10 @@ from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
-WINDOW_S = 10.0  # emulated time over which "now" is averaged
+WINDOW_S = 10.0  # emulated time over which current figures are averaged
 BINS = 60  # points of a curve over the whole run
 EVENTS_KEPT = 50
-WINDOW_SAMPLES = 10  # a node tells its state once a second
+WINDOW_SAMPLES = 10  # a node sends a sample once a second
 DOWN: frozenset[EventKind] = frozenset({"node-down", "agent-died"})
 
 Stage = Literal["set-up", "running", "draining", "ending"]
@@ -23,7 +23,7 @@ Stage = Literal["set-up", "running", "draining", "ending"]
 
 @dataclass(slots=True)
 class NodeView:
-    """One node as it last told: a device (stage 0) or a server. `samples` holds what came within the window."""
+    """The last known state of a node: a device (stage 0) or a server. `samples` are those within the window."""
 
     name: str
     stage: int
@@ -33,36 +33,36 @@ class NodeView:
 
     @property
     def queue_length(self) -> int:
-        """Tasks waiting or in service; for a device, tasks without a result yet."""
+        """Number of tasks waiting or in service; for a device, of tasks without a result yet."""
         return self.samples[-1].queue_length if self.up and self.samples else 0
 
     @property
     def utilisation(self) -> float:
-        """Share of its last interval that the node spent in service."""
+        """Share (0..1) of its last interval that the node spent in service."""
         return self.samples[-1].utilisation if self.up and self.samples else 0.0
 
     @property
     def arrival_rate_per_s(self) -> float:
-        """Mean over the window."""
+        """Mean arrival rate over the window [task/s]."""
         if not self.up or not self.samples:
             return 0.0
         return sum(sample.arrival_rate_per_s for sample in self.samples) / len(self.samples)
 
     @property
     def served(self) -> int:
-        """Tasks served within the window."""
+        """Number of tasks served within the window."""
         return sum(sample.served for sample in self.samples)
 
     @property
     def exit_share(self) -> float | None:
-        """Share of the tasks served within the window that left here; None if none was served."""
+        """Share (0..1) of the tasks served within the window that left here; None if none was served."""
         served = self.served
         return sum(sample.exits for sample in self.samples) / served if served else None
 
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Figures over some completed tasks; None where there was no task."""
+    """Figures over some completed tasks; None without any task. Accuracy and shares are 0..1."""
 
     completed: int
     mean_s: float | None = None
@@ -74,7 +74,7 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A completed task, as far as figures need it."""
+    """The fields of a completed task that figures need."""
 
     completed_s: float
     delay_s: float
@@ -88,7 +88,7 @@ class Phase:
 
     text: str
     began_s: float
-    progress: str = ""  # how far it is, as last told
+    progress: str = ""  # the latest, in words
 
 
 def figures(tasks: Sequence[Finished]) -> Delays:
@@ -108,10 +108,10 @@ def figures(tasks: Sequence[Finished]) -> Delays:
 
 
 class ViewState:
-    """A RunObserver that only remembers."""
+    """A RunObserver that keeps the state of the run and shows nothing."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives real time [s], against which set-up is timed."""
+        """`clock` gives real time [s], by which the set-up is timed."""
         self.clock = clock
         self.scenario: Scenario | None = None
         self.stage: Stage = "set-up"
@@ -123,32 +123,32 @@ class ViewState:
         self.nodes: dict[str, NodeView] = {}
         self.offload: dict[str, Mapping[str, float]] = {}
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_KEPT)
-        self.emulation: FidelityState | None = None  # as last told
+        self.emulation: FidelityState | None = None  # the latest report
         self._recent: deque[Finished] = deque()
         self._bins: dict[int, list[Finished]] = {}
         self._curve: dict[int, Delays] = {}
 
-    # What the experiment tells
+    # Callbacks of the experiment
 
     def phase(self, text: str) -> None:
-        """The set-up, or the end, has come to this."""
+        """Begin a phase of the set-up, or of the end."""
         self.phases.append(Phase(plain_text(text), self.clock()))
         if self.scenario is not None:
             self.stage = "ending"
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far the phase is: so many of so many."""
+        """Set the progress of the phase: `done` of `total`."""
         if self.phases:
             self.phases[-1] = replace(self.phases[-1], progress=f"{what}: {done} of {total}")
 
     def started(self, scenario: Scenario, offered: int) -> None:
-        """Time zero is set; `offered` tasks will be offered."""
+        """Begin the workload of `offered` tasks at time zero."""
         self.scenario, self.offered, self.stage = scenario, offered, "running"
         self.nodes = {device.name: NodeView(device.name, 0) for device in scenario.devices}
         self.nodes |= {server.name: NodeView(server.name, server.stage) for server in scenario.servers}
 
     def task(self, line: TaskLine) -> None:
-        """A task has ended."""
+        """Count a task that has ended."""
         if line.completed_s is None or line.delay_s is None or line.exit_stage is None:
             self.lost += 1
             return
@@ -160,19 +160,19 @@ class ViewState:
         self._curve.pop(number, None)
 
     def decision(self, record: DecisionRecord) -> None:
-        """A node has decided."""
+        """Keep a node's decision."""
         self.offload[record.node] = record.offload
         if record.node in self.nodes:
             self.nodes[record.node].threshold = record.threshold
 
     def sample(self, record: SampleRecord) -> None:
-        """A node has told its state."""
+        """Keep a node's state."""
         node = self.nodes.setdefault(record.node, NodeView(record.node, record.stage))
         node.samples.append(record)
         node.threshold = record.threshold
 
     def event(self, record: EventRecord) -> None:
-        """Something was injected or went wrong."""
+        """Keep an event, and mark nodes that it takes down or up."""
         self.events.append(EventRecord(record.time_s, record.node, record.kind, plain_text(record.detail)))
         if record.node in self.nodes:
             node = self.nodes[record.node]
@@ -183,16 +183,16 @@ class ViewState:
                 node.up = True
 
     def fidelity(self, state: FidelityState) -> None:
-        """How the emulation stands."""
+        """Keep the state of the emulation."""
         self.emulation = state
 
     def tick(self, now_s: float) -> None:
-        """Emulated time goes on."""
+        """Set the emulated time [s]; after the last arrival, the run is draining."""
         self.now_s = max(0.0, now_s)
         if self.scenario is not None and self.stage == "running" and now_s >= self.scenario.duration_s:
             self.stage = "draining"
 
-    # What a view asks
+    # Figures for a view
 
     @property
     def slot(self) -> int:
@@ -201,29 +201,29 @@ class ViewState:
 
     @property
     def in_flight(self) -> int:
-        """Tasks that devices still wait for."""
+        """Number of tasks whose device has no result yet."""
         return sum(node.queue_length for node in self.nodes.values() if node.stage == 0)
 
     @property
     def bin_s(self) -> float:
-        """Emulated time for one point of the curves."""
+        """Emulated time for one point of the curves [s]."""
         return max(1.0, self.scenario.duration_s / BINS) if self.scenario else 1.0
 
     @property
     def steps(self) -> int:
-        """Points that the curves have at the end of the workload."""
+        """Number of points of the curves at the end of the workload."""
         return math.ceil(self.scenario.duration_s / self.bin_s) if self.scenario else 1
 
     def recent(self) -> Delays:
         """Figures over the window that ends now."""
         since_s = self.now_s - WINDOW_S
-        # In the order of their coming, which is the order of completion but for a few milliseconds.
+        # Tasks arrive here in the order of completion, apart from a few milliseconds.
         while self._recent and self._recent[0].completed_s < since_s:
             self._recent.popleft()
         return figures(self._recent)
 
     def curve(self) -> list[Delays]:
-        """Figures per `bin_s` since the start; the last entry is still growing."""
+        """Figures per `bin_s` since the start; the last entry still grows."""
         last = max(int(self.now_s / self.bin_s), max(self._bins, default=0))
         for number in range(last + 1):
             if number not in self._curve:
@@ -231,12 +231,12 @@ class ViewState:
         return [self._curve[number] for number in range(last + 1)]
 
     def nodes_of_stage(self, stage: int) -> list[NodeView]:
-        """Nodes of a stage (0: devices) in the order of the topology."""
+        """The nodes of a stage (0: devices), in the order of the topology."""
         return [node for node in self.nodes.values() if node.stage == stage]
 
 
 def plain_text(text: str) -> str:
-    """Without control characters: what a node reports may hold what a stranger sent it."""
+    """The text without control characters, which a stranger may have sent to the node that reports it."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 

@@ -1,9 +1,10 @@
 """Central planning: one node, the coordinator, collects every node's state, plans for all, and assigns each its row.
 
-Only policies that are `central` use it (`CentralPolicy`). Once a slot every node tells the coordinator its rate and its
-links as it measures them. The coordinator hands the whole to its planner, which runs beside the node's own work and
-takes its time, and sends each node its row and threshold. State and assignments are messages over the network like all
-others, so collecting, planning and telling are part of what such a policy costs.
+Only policies with `central` set use it (`CentralPolicy`). Once a slot every node sends the coordinator its rate and its
+link times as measured. The coordinator passes them to its planner, which runs in parallel to the node's own work and
+takes the time that the policy states. Then it sends each node its row and threshold. States and assignments are
+messages over the emulated network, so collecting states, planning and sending assignments are part of what such a
+policy costs.
 """
 
 from collections.abc import Mapping
@@ -15,11 +16,11 @@ from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.wire import Assignment, State
 
-COLLECT_PATIENCE = 4.0  # rounds' worth of waiting for the states of a slot
+COLLECT_PATIENCE = 4.0  # wait for the states of a slot for at most this many rounds' timeouts
 
 
 class Member:
-    """Every node's side: reports its state and follows its assignment."""
+    """The part of every node: sends its state and follows its assignment."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._coordinator = config.coordinator
@@ -28,7 +29,14 @@ class Member:
         self._outbox = outbox
 
     def tell(self, slot: int, rate_per_s: float, variability: float, return_s: float = 0.0) -> State | None:
-        """Send the state of a new slot to the coordinator; returned where this node is the coordinator itself."""
+        """Send the state of a new slot to the coordinator. If this node is the coordinator, return the state instead.
+
+        Args:
+            slot: the new slot.
+            rate_per_s: a device's arrival rate, or a server's service rate [task/s].
+            variability: squared coefficient of variation of the service time; 0 for a device.
+            return_s: a server's mean time of a result to its device [s].
+        """
         if self._coordinator is None:
             return None
         link_s = {r.name: r.link.transfer_s for r in self._routing.receivers.values()}
@@ -40,13 +48,13 @@ class Member:
         return None
 
     def assigned(self, peer: str, assignment: Assignment) -> None:
-        """The coordinator has decided."""
+        """Follow an assignment; one that is not from the coordinator is ignored."""
         if peer == self._coordinator:
             self._routing.follow(assignment)
 
 
 class Coordinator:
-    """The coordinator's side: collects states, starts the planner, sends assignments."""
+    """The part of the coordinator: collects states, starts the planner, sends assignments."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._config = config
@@ -58,14 +66,14 @@ class Coordinator:
         self._planning = False
 
     def state(self, peer: str, state: State) -> None:
-        """A node has told its state."""
+        """Take a node's state; once all awaited nodes of the slot have sent theirs, plan."""
         if peer not in self._config.places:
             return
         if state.slot > self._outbox.now_s / self._config.slot_s + 1:
             self._outbox.note("unexpected-message", f"State from {peer} of slot {state.slot}, which is far off")
             return
         if state.slot > self._slot:
-            # Who told in the slot before is waited for; at first everybody.
+            # Wait for the nodes that reported in the slot before; at first for all.
             self._awaited = {name for name, told in self._states.items() if told.slot == self._slot} or {
                 *self._config.places
             }
@@ -80,7 +88,7 @@ class Coordinator:
                 self._plan()
 
     def timer(self) -> None:
-        """Some states are missing: plan without them."""
+        """Plan without the states that are still missing."""
         self._awaited.clear()
         self._plan()
 
@@ -90,12 +98,12 @@ class Coordinator:
             return
         self._planning = True
         config = self._config
-        # A node that was late once is still there; one that has been silent for longer is not planned with.
+        # Keep nodes that missed one slot; drop those silent for longer.
         fresh = {name: told for name, told in self._states.items() if told.slot >= self._slot - 1}
         self._outbox.plan(Problem(self._slot, config.stages, config.places, fresh, config.theta_s))
 
     def planned(self, assignments: Mapping[str, Assignment]) -> None:
-        """The planner has answered."""
+        """Send the planner's assignments, by node, to the nodes; follow the own one."""
         self._planning = False
         for name, assignment in assignments.items():
             if name == self._config.name:
@@ -104,7 +112,7 @@ class Coordinator:
                 self._outbox.send_control(name, assignment)
 
     def validate(self) -> None:
-        """Raise InvalidState unless states are those of nodes, none is of a later slot, and a wait has its timer."""
+        """Raise InvalidState unless states are of known nodes, none of a later slot, and a timer bounds the wait."""
         if strangers := (self._states.keys() | self._awaited) - self._config.places.keys():
             raise InvalidState("coordinator", f"{sorted(strangers)} are no nodes")
         if later := {name: told.slot for name, told in self._states.items() if told.slot > self._slot}:

@@ -1,4 +1,4 @@
-"""The data plane of an end device: it owns each task until the result is back, and tells its end exactly once."""
+"""The data plane of an end device: it owns each task until the result is back, and publishes its end exactly once."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from node_agent.errors import InvalidState, refuse_negative
 from node_agent.records import RepeatRecord, TaskRecord, lost_task
 from node_agent.wire import Ack, Handover, Result, Task, Tensor
 
-RATE_WINDOW_SLOTS = 4
-DELAY_WEIGHT = 0.1  # of a new result in the usual delay
-RESULT_PATIENCE = 4.0  # times the usual delay
+RATE_WINDOW_SLOTS = 4  # window of the arrival rate, in slots
+DELAY_WEIGHT = 0.1  # weight of a new result in the usual delay
+RESULT_PATIENCE = 4.0  # wait for a result at least this many times the usual delay
 
 
 @dataclass(slots=True)
 class OwnedTask:
-    """A task on its way, as its device sees it."""
+    """A task that its device has offered, until its result is back or it is lost."""
 
     task_id: int
     sample: int
@@ -29,12 +29,12 @@ class OwnedTask:
     attempts: int = 0
     receiver: Receiver | None = None
     sequence: int = 0  # of the message that offered it last
-    taken_over: bool = True  # by `receiver`, or given up there
+    taken_over: bool = True  # `receiver` has acknowledged it, or it is given up there
     sent_s: float = 0.0
-    offers: list[Handover] = field(default_factory=list)  # all so far
+    offers: list[Handover] = field(default_factory=list)  # all so far, in order
 
     def validate(self, last_sequence: int, most_attempts: int) -> None:
-        """Raise InvalidState unless the task was offered, last of all to its receiver."""
+        """Raise InvalidState unless the task was offered, and its last offer went to its receiver."""
         part = f"task {self.task_id}"
         if not 1 <= self.attempts <= most_attempts or not 1 <= self.sequence <= last_sequence:
             numbers = f"attempt {self.attempts} of at most {most_attempts}, message {self.sequence} of {last_sequence}"
@@ -45,7 +45,7 @@ class OwnedTask:
 
 
 class DeviceTasks:
-    """Offers tasks, waits for results, offers again where a receiver or a result fails to answer."""
+    """Offers tasks and waits for their results; offers a task again if an acknowledgement or a result fails to come."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._config = config
@@ -67,7 +67,7 @@ class DeviceTasks:
         return len(self._owned)
 
     def arrive(self, event: TaskArrived) -> None:
-        """The workload wants a task."""
+        """Offer a task that the workload wants."""
         self.arrived += 1
         self.rate.arrived()
         lateness_s = self._outbox.now_s - event.created_s
@@ -76,19 +76,19 @@ class DeviceTasks:
         self._offer(task)
 
     def acknowledged(self, peer: str, ack: Ack) -> None:
-        """A receiver has taken a task over."""
+        """Take an acknowledgement: the receiver has taken the task over."""
         task = self._owned.get(ack.task_id)
         if task is None or task.receiver is None or (peer, ack.sequence) != (task.receiver.name, task.sequence):
-            return  # nothing waits for it, or it is about an earlier attempt, whose time of sending is forgotten
+            return  # nobody waits for it, or it answers an earlier attempt, whose time of sending is no longer known
         if task.taken_over:
-            return  # told twice
+            return  # acknowledged already
         task.offers[-1] = Handover(task.receiver.name, task.sent_s, taken=True)
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
         self._settle(task, ack.backlog)
         self._outbox.cancel(("ack", task.task_id))
 
     def result(self, result: Result) -> None:
-        """A result has come back; the first one counts."""
+        """Take a result. The first one completes the task; later ones are published as repeats."""
         task = self._owned.pop(result.task_id, None)
         if task is None:
             if result.task_id in self._completed:
@@ -111,7 +111,7 @@ class DeviceTasks:
                 completed_s=self._outbox.now_s,
                 status="completed",
                 reason=None,
-                attempts=max(task.attempts, result.attempt),  # servers, too, may have offered it again
+                attempts=max(task.attempts, result.attempt),  # servers may have offered it again, too
                 lateness_s=task.lateness_s,
                 forced_exit=result.forced,
                 hops=result.hops,
@@ -120,7 +120,7 @@ class DeviceTasks:
         )
 
     def timer(self, key: TimerKey) -> None:
-        """No acknowledgement, or no result, in time."""
+        """Offer a task again whose acknowledgement or result is overdue; after the last attempt it is lost."""
         task = self._owned.get(int(key[1]))
         if task is None:
             return
@@ -149,13 +149,13 @@ class DeviceTasks:
         self._outbox.timer(("result", task.task_id), self._result_wait_s())
 
     def _settle(self, task: OwnedTask, told: int | None = None) -> None:
-        """The task is no longer on its way to its receiver."""
+        """Stop counting the task as on its way to its receiver."""
         if task.receiver is not None and not task.taken_over:
             task.taken_over = True
             task.receiver.settle(told)
 
     def _result_wait_s(self) -> float:
-        """How long to wait for a result: longer where results are slow, or overload would feed itself with repeats."""
+        """Return the wait for a result [s]. It grows with the usual delay, so that overload does not breed repeats."""
         return max(self._config.timeouts.result_s, RESULT_PATIENCE * self._usual_delay_s)
 
     def _lose(self, task: OwnedTask) -> None:
@@ -178,7 +178,7 @@ class DeviceTasks:
     def validate(self) -> None:
         """Raise InvalidState unless every task is in exactly one place: owned, completed or lost.
 
-        An owned one is with its receiver, or under way there and counted, and has the timers of its wait.
+        An owned task has been acknowledged by its receiver or is counted there as under way, and has its timers set.
         """
         refuse_negative("tasks", duplicates=self.duplicates, lost=self.lost, usual_delay_s=self._usual_delay_s)
         self.rate.validate(self._outbox.now_s)
@@ -200,5 +200,5 @@ class DeviceTasks:
 
 
 def ack_wait_s(config: NodeConfig, receiver: Receiver) -> float:
-    """How long to wait for an acknowledgement: longer where the link itself is slow, so that it is not called dead."""
+    """Return the wait for an acknowledgement [s]. It grows with the link's time: a slow link must not seem dead."""
     return max(config.timeouts.ack_s, 8 * receiver.link.transfer_s)

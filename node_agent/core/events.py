@@ -1,6 +1,6 @@
-"""What enters and leaves the node state machine: events in, effects out. Neither knows of sockets or clocks.
+"""The events that enter the node state machine, and the effects that leave it. Neither knows sockets or clocks.
 
-They are structs, not dataclasses, because a simulation makes millions of them and a frozen dataclass is slow to make.
+They are structs, not dataclasses: a simulation creates millions of them, and a frozen dataclass is slow to create.
 """
 
 from typing import Literal
@@ -16,37 +16,37 @@ TimerKey = tuple[str | int, ...]
 
 
 class Received(Struct, frozen=True):
-    """A message from a peer has arrived: at `received_s`, if that is not now."""
+    """A message from a peer has arrived."""
 
-    peer: str
-    message: Message
-    tensor: Tensor | None = None
-    received_s: float | None = None
+    peer: str  # the node that sent it
+    message: Message  # the decoded message
+    tensor: Tensor | None = None  # its tensor frame, if it has one
+    received_s: float | None = None  # when it arrived [s]; None: now
 
 
 class TaskArrived(Struct, frozen=True):
-    """The device's workload wants a task now (`created_s` is when the trace wanted it)."""
+    """The device's workload wants a task now."""
 
-    task_id: int
-    sample: int
-    created_s: float
-    tensor: Tensor
+    task_id: int  # number of the task
+    sample: int  # number of its picture
+    created_s: float  # when the trace wanted it [s]
+    tensor: Tensor  # its picture
 
 
 class ComputeFinished(Struct, frozen=True):
-    """The sub-model has answered. `activation` is None after the last stage."""
+    """The sub-model has answered."""
 
-    prediction: int
-    confidence: float
-    activation: Tensor | None
-    overrun: bool  # real work took longer than the time it should have taken
-    late_s: float = 0.0  # by how much service took longer than it should have, for this reason or a late timer
+    prediction: int  # class that the exit predicts
+    confidence: float  # confidence of the exit in it, 0 to 1
+    activation: Tensor | None  # input of the next sub-model; None at the last stage
+    overrun: bool  # the real work took longer than its paced time
+    late_s: float = 0.0  # how much longer service took than its paced time [s]: an overrun, or a late timer
 
 
 class PlanningFinished(Struct, frozen=True):
-    """The planner of a central policy has answered: what each node is to do."""
+    """The planner of a central policy has answered."""
 
-    assignments: dict[str, Assignment]
+    assignments: dict[str, Assignment]  # by node
 
 
 class TimerFired(Struct, frozen=True):
@@ -60,14 +60,14 @@ class LinksWanted(Struct, frozen=True):
 
 
 class RunStarted(Struct, frozen=True):
-    """Emulated time has been set; slots and telemetry begin at or after zero."""
+    """Emulated time counts from the start of the run now; slots and telemetry begin."""
 
 
 Event = Received | TaskArrived | ComputeFinished | PlanningFinished | TimerFired | LinksWanted | RunStarted
 
 
 class Send(Struct, frozen=True):
-    """Send a message to a peer; bulk tensors and control messages take different connections."""
+    """Send a message to a peer. Tasks (`data`) and prices (`control`) take different connections."""
 
     peer: str
     channel: Channel
@@ -76,36 +76,36 @@ class Send(Struct, frozen=True):
 
 
 class StartCompute(Struct, frozen=True):
-    """Run the sub-model on this tensor; one at a time."""
+    """Run the sub-model on this tensor. It runs on at most one tensor at a time."""
 
     tensor: Tensor
 
 
 class StopCompute(Struct, frozen=True):
-    """Give up what the sub-model is running on: no answer is wanted, and another tensor may come at once."""
+    """Abandon the tensor that the sub-model is running on: its answer is dropped, and another may start at once."""
 
 
 class StartPlanning(Struct, frozen=True):
-    """Have a central policy plan, beside all else; one at a time."""
+    """Run the planner of a central policy in parallel to all else. It plans at most one problem at a time."""
 
     problem: Problem
 
 
 class SetTimer(Struct, frozen=True):
-    """Fire `key` at `at_s`; an older timer of the same key is replaced."""
+    """Fire the timer `key` at `at_s` [s]; it replaces an older timer of the same key."""
 
     key: TimerKey
     at_s: float
 
 
 class CancelTimer(Struct, frozen=True):
-    """Forget the timer `key`."""
+    """Cancel the timer `key`, if it is set."""
 
     key: TimerKey
 
 
 class Publish(Struct, frozen=True):
-    """Tell the experiment."""
+    """Publish a record to the experiment."""
 
     record: Record
 

@@ -1,6 +1,6 @@
 """The node state machine, without I/O: (event, now) in, effects out.
 
-It knows nothing of sockets, threads, clocks or torch, so the same code runs over ZeroMQ in a namespace, in virtual
+It has no knowledge of sockets, threads, clocks or torch, so the same code runs over ZeroMQ in a namespace, in virtual
 time, and in tests. Times are emulated seconds since the start of the run.
 """
 
@@ -37,16 +37,16 @@ from node_agent.errors import InvalidState, TestbedError
 from node_agent.records import SampleRecord
 from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task, Tensor
 
-OwnEvent = TaskArrived | ComputeFinished | PlanningFinished | TimerFired  # met by devices or servers only
-OwnMessage = Task | Result | Offer | ProbeAck | State  # taken differently by devices and servers
+OwnEvent = TaskArrived | ComputeFinished | PlanningFinished | TimerFired  # handled by devices only, or by servers only
+OwnMessage = Task | Result | Offer | ProbeAck | State  # handled differently by devices and servers
 
 
 class UnexpectedEvent(TestbedError):
-    """An event that this node cannot meet in this state: a fault of the driver, not of a peer."""
+    """Raised for an event that this node cannot handle: a fault of the driver, not of a peer."""
 
 
 class NodeStateMachine(ABC):
-    """What devices and servers have in common: an event goes in, effects come out, and the story keeps both."""
+    """The common base of devices and servers: an event goes in, effects come out, and the story keeps both."""
 
     tasks: DeviceTasks | ServerTasks
     rounds: DeviceRounds | ServerRounds
@@ -63,17 +63,19 @@ class NodeStateMachine(ABC):
 
     @property
     def timers(self) -> Set[TimerKey]:
-        """The timers that are set now, with `config.debug`."""
+        """Keys of the timers that are set now; maintained only with `config.debug`."""
         return self._outbox.timers
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
-        """What to do about `event`, which happened at `now_s`; the caller must not change the list.
+        """Handle `event`, which happened at `now_s` [s], and return its effects in order.
+
+        The caller performs the effects, and must not change the list. If the node keeps a story, every error carries it
+        in its notes, which a traceback shows.
 
         Raises:
-            UnexpectedEvent: this node cannot meet such an event.
+            UnexpectedEvent: this node cannot handle such an event.
             InvalidState: with `config.debug`, if `validate` finds a fault.
-            TestbedError: a policy or the sub-model gave a wrong answer. As all errors, it carries the story, if there
-                is one (in its notes, which a traceback shows).
+            TestbedError: a policy or the sub-model gave a wrong answer.
         """
         outbox, story = self._outbox, self.story
         outbox.now_s = now_s
@@ -115,21 +117,21 @@ class NodeStateMachine(ABC):
 
     @abstractmethod
     def _react_alone(self, event: OwnEvent) -> None:
-        """Act on an event that only devices, or only servers, can meet; raise UnexpectedEvent at any other."""
+        """Handle an event of this kind of node only; raise UnexpectedEvent for any other."""
 
     @abstractmethod
     def _begin(self) -> None:
-        """Time zero is known: set the timers that stand from now on."""
+        """Set the timers that are always set from the start of the run."""
 
     @abstractmethod
     def _sample(self) -> None:
-        """Publish what has been counted since the last sample, and set the timer of the next one."""
+        """Publish a sample with the counts since the last one, and set the timer of the next."""
 
     def _receive(self, event: Received) -> None:
-        """A message has arrived: it shows that its sender lives, and may be one that all nodes take alike."""
+        """Handle a message. It shows that its sender is alive; most kinds are handled alike by all nodes."""
         peer, message = event.peer, event.message
         received_s = self._outbox.now_s if event.received_s is None else event.received_s
-        # A receiver that only tells its queue may still leave tasks unanswered.
+        # No sign of life: a receiver that sends its queue may still leave tasks unacknowledged.
         if not isinstance(message, Status) and self.routing.heard(peer):
             self._probes.forget(peer)
         match message:
@@ -150,13 +152,13 @@ class NodeStateMachine(ABC):
 
     @abstractmethod
     def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
-        """Act on a message that devices and servers take differently, or not at all."""
+        """Handle a message that devices and servers handle differently, or refuse."""
 
     def _refuse(self, peer: str, message: OwnMessage) -> None:
         self._outbox.note("unexpected-message", f"{type(message).__name__} from {peer}")
 
     def validate(self) -> None:
-        """Raise InvalidState if something that this node knows contradicts something else."""
+        """Raise InvalidState if the node's state contradicts itself."""
         self._probes.validate()
         counts, sampled = self._counts()[1:], self._last[1:]
         if any(new < old for new, old in zip(counts, sampled, strict=True)):
@@ -164,17 +166,17 @@ class NodeStateMachine(ABC):
 
     @abstractmethod
     def _counts(self) -> tuple[float, ...]:
-        """The present time, and what a sample tells the growth of."""
+        """Return the present time [s] and the counters whose growth a sample reports."""
 
     def _validate_standing_timers(self, wanted: Set[TimerKey], kinds: Set[str]) -> None:
-        """From the start on, some timers are always set; none is of another kind than `kinds`."""
+        """Raise InvalidState if, after the start, a `wanted` timer is not set, or a timer of another kind is."""
         missing = wanted - self.timers if self._started else set()
         if missing or not kinds >= {key[0] for key in self.timers}:
             raise InvalidState("timers", f"{sorted(self.timers)} are set; {sorted(missing)} should be")
 
 
 class DeviceCore(NodeStateMachine):
-    """An end device: offers tasks to stage 1 and starts the rounds of every slot."""
+    """An end device: offers tasks to stage 1, and starts the rounds of every slot."""
 
     def __init__(self, config: NodeConfig) -> None:
         super().__init__(config)
@@ -204,7 +206,7 @@ class DeviceCore(NodeStateMachine):
                 assert_never(event)
 
     def validate(self) -> None:
-        """Raise InvalidState if something that this device knows contradicts something else."""
+        """Raise InvalidState if the device's state contradicts itself."""
         self.tasks.validate()
         self.rounds.validate()
         self._stillness.validate(self.tasks.arrived)
@@ -234,7 +236,7 @@ class DeviceCore(NodeStateMachine):
     def _start_slot(self, slot: int) -> None:
         self._await_slot(slot + 1)
         at_rest = self._stillness.at_rest(self.tasks.arrived, self.tasks.rate.per_s, self._outbox.now_s)
-        if not at_rest:  # it has nothing to send soon, and measures again before it will
+        if not at_rest:  # a device at rest sends nothing soon, and measures again before it does
             self._probes.refresh()
         self.rounds.start_slot(slot, at_rest=at_rest)
         self._member.tell(slot, self.tasks.rate.per_s, 0.0)
@@ -266,7 +268,7 @@ class DeviceCore(NodeStateMachine):
 
 
 class ServerCore(NodeStateMachine):
-    """An edge server of stage 1 to H: queue, sub-model, early exit, next hop, and its part in the rounds."""
+    """An edge server of stage 1 to H: queue, sub-model, early exit, next hop, and the server's part in the rounds."""
 
     def __init__(self, config: NodeConfig, table: ExitTable) -> None:
         super().__init__(config)
@@ -301,7 +303,7 @@ class ServerCore(NodeStateMachine):
                 assert_never(event)
 
     def validate(self) -> None:
-        """Raise InvalidState if something that this server knows contradicts something else."""
+        """Raise InvalidState if the server's state contradicts itself."""
         self.tasks.validate()
         self.returns.validate()
         self.rounds.validate()
@@ -335,11 +337,11 @@ class ServerCore(NodeStateMachine):
                 assert_never(message)
 
     def _is_near(self, slot: int) -> bool:
-        """Whether it can be that slot's time, clocks of neighbours being a little apart at the most."""
+        """True unless the slot lies further ahead than the small clock differences between neighbours explain."""
         return slot <= self._outbox.now_s / self.config.slot_s + 1
 
     def _start_slot(self, slot: int) -> None:
-        """An offloader's first offer tells that a new slot has begun."""
+        """Begin a new slot, on the first offer of one."""
         self._slot = slot
         self._probes.refresh()
         self.returns.start_slot()

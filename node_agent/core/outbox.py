@@ -1,4 +1,4 @@
-"""Where the parts of a node put their effects while one event is handled."""
+"""The outbox collects the effects of a node's parts while one event is handled."""
 
 from collections.abc import Collection, Set
 
@@ -22,12 +22,12 @@ from node_agent.wire import Message, Tensor
 
 
 class Outbox:
-    """Effects of the event in hand, in order; `now_s` is the emulated time at which it is handled."""
+    """Effects of the present event, in order; `now_s` is the emulated time at which it is handled [s]."""
 
     def __init__(self, node: str) -> None:
         self.node = node
         self.now_s = 0.0
-        self.timers: set[TimerKey] = set()  # those set now, as far as `follow_timers` was called for each event
+        self.timers: set[TimerKey] = set()  # those set now; valid if `follow_timers` is called after each event
         self._effects: list[Effect] = []
 
     def send_data(self, peer: str, message: Message, tensor: Tensor | None = None) -> None:
@@ -43,23 +43,23 @@ class Outbox:
         self._effects.append(StartCompute(tensor))
 
     def stop_computing(self) -> None:
-        """Give up the tensor that the sub-model is running on."""
+        """Abandon the tensor in the sub-model."""
         self._effects.append(StopCompute())
 
     def plan(self, problem: Problem) -> None:
-        """Have the planner of a central policy plan."""
+        """Run the planner of a central policy."""
         self._effects.append(StartPlanning(problem))
 
     def timer(self, key: TimerKey, after_s: float) -> None:
-        """Set (or move) a timer `after_s` from now."""
+        """Set a timer that fires `after_s` from now [s]; it replaces one with the same key."""
         self._effects.append(SetTimer(key, self.now_s + after_s))
 
     def cancel(self, key: TimerKey) -> None:
-        """Forget a timer; one that is not set is fine."""
+        """Cancel a timer, if it is set."""
         self._effects.append(CancelTimer(key))
 
     def follow_timers(self, event: Event) -> None:
-        """Note which timers are set after an event that has been handled, and before its effects are drained."""
+        """Update `timers` after `event` has been handled and before its effects are drained."""
         if isinstance(event, TimerFired):
             self.timers.discard(event.key)
         for effect in self._effects:
@@ -76,14 +76,14 @@ class Outbox:
             raise InvalidState("timers", f"{missing} should be set, {idle} should not")
 
     def publish(self, record: Record) -> None:
-        """Tell the experiment."""
+        """Publish a record to the experiment."""
         self._effects.append(Publish(record))
 
     def note(self, kind: EventKind, detail: str) -> None:
-        """Tell the experiment that something out of the ordinary has happened here."""
+        """Publish an event of this node; `detail` is for people."""
         self.publish(EventRecord(self.now_s, self.node, kind, detail))
 
     def drain(self) -> list[Effect]:
-        """The effects so far; the outbox is empty afterwards."""
+        """Return the effects so far, and empty the outbox."""
         effects, self._effects = self._effects, []
         return effects

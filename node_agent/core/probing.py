@@ -1,9 +1,9 @@
-"""How an offloader measures its links: probes of a task's size, before the run and where no task has gone lately.
+"""Probes with which an offloader measures its links: of a task's size, before the run and over links without tasks.
 
-A policy that asks for link rates gets them from further probes, `BULK_BYTES` larger, right behind the first: the rate
-is the added bytes over the added time, so that the link's delay drops out. A task alone may be too small to tell. The
-first of two such probes only opens TCP's congestion window: on a long link it waits for acknowledgements half-way, and
-would make the link look slower the longer it is.
+For a policy that wants link rates, two larger probes follow each probe. They are `BULK_BYTES` larger. The rate is the
+added bytes over the added time, so that the link's delay cancels out; a task alone may be too small to show the rate.
+The first of the two only opens TCP's congestion window. On a long link it waits for acknowledgements half-way, so that
+the link would seem the slower the longer it is.
 """
 
 from dataclasses import dataclass
@@ -16,27 +16,24 @@ from node_agent.errors import InvalidState
 from node_agent.records import Ready
 from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm
 
-FIRST_PROBES = 3  # the first ones also open the connection's congestion window, so the last one counts
-BULK_BYTES = 32 * 1024
+FIRST_PROBES = 3  # before the run, per link; the first ones also open TCP's congestion window, so the last one counts
+BULK_BYTES = 32 * 1024  # how much larger than a task the probes for the rate are
 PROBES_PER_S = 10_000  # more than a node ever sends
-STARTING_TRIES = 4  # before the run: how often probes that nobody answers are sent
-FASTEST_BYTE_PER_S = 1.25e9  # a shorter time than at 10 Gbit/s is an error of measurement
+STARTING_TRIES = 4  # before the run: how often an unanswered probe is sent
+FASTEST_BYTE_PER_S = 1.25e9  # 10 Gbit/s: a higher rate is an error of measurement
 
 
 @dataclass(frozen=True, slots=True)
 class SentProbe:
-    """A probe on its way; `task_s` is what the small one before it took, None if this is the small one.
+    """A probe on its way."""
 
-    `opening`: it only opens the congestion window for the one behind it.
-    """
-
-    sent_s: float
-    task_s: float | None
-    opening: bool = False
+    sent_s: float  # when it was sent [s]
+    task_s: float | None  # time of the probe of a task's size before it [s]; None if it is that probe
+    opening: bool = False  # it only opens the congestion window for the next one
 
 
 class LinkProbes:
-    """Sends probes, one at a time to each receiver, and feeds the link estimates."""
+    """Sends probes, one at a time to each receiver, and updates the link estimates with their times."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._config = config
@@ -47,12 +44,12 @@ class LinkProbes:
         self._wanted: dict[str, int] = {}  # before the run: measurements still to be made
         self._starting = False
         self._tries_left = 0
-        self._unheard: set[str] = set()  # before the run: who has answered nothing since the last try
+        self._unheard: set[str] = set()  # before the run: receivers that have answered nothing since the last try
 
     def start(self) -> None:
-        """Measure all links; `Ready` is published when that is done, or some do not answer in time."""
+        """Measure all links before the run. `Ready` is published at the end, or when the last try times out."""
         self._starting = True
-        # An answer to a probe of this node's life before must not pass for one of now: numbers follow the time.
+        # Numbers grow with time, so that a late answer to a probe from before a restart is not taken for a new one.
         self._sequence = max(0, int(self._outbox.now_s * PROBES_PER_S))
         self._tries_left = STARTING_TRIES
         self._wanted = dict.fromkeys(self._routing.receivers, FIRST_PROBES)
@@ -61,9 +58,9 @@ class LinkProbes:
         self._ready_if_complete()
 
     def refresh(self) -> None:
-        """Probe the links over which no task has gone since the last call; all of them for a policy that wants rates.
+        """Probe the links that have carried no task since the last call; all links if the policy wants link rates.
 
-        Receivers that do not answer are left out: what waits for them would be old when they come back.
+        Silent receivers are skipped: a probe that waits for one would be outdated when it comes back.
         """
         self._sent.clear()
         for receiver in self._routing.receivers.values():
@@ -72,11 +69,11 @@ class LinkProbes:
             receiver.link.fresh = False
 
     def forget(self, peer: str) -> None:
-        """A receiver is back: probes that waited for it tell of its absence, not of the link."""
+        """Drop the probes under way to a receiver that is back: their times measure its absence, not the link."""
         self._sent = {key: sent for key, sent in self._sent.items() if key[0] != peer}
 
     def answered(self, peer: str, ack: ProbeAck) -> None:
-        """A probe has arrived at the other end."""
+        """Take the answer to a probe: update the link's estimate, and send the next probe if one must follow."""
         sent = self._sent.pop((peer, ack.sequence), None)
         if sent is None:
             return
@@ -111,7 +108,7 @@ class LinkProbes:
         self._ready_if_complete()
 
     def timer(self, _key: TimerKey) -> None:
-        """Some receiver has not answered before the run: a connection that breaks takes what was sent along."""
+        """Try again before the run if receivers have not answered: probes are lost when a connection breaks."""
         if not self._starting:
             return
         missing = tuple(name for name, left in self._wanted.items() if left > 0)
@@ -122,9 +119,9 @@ class LinkProbes:
             self._ready(missing)
 
     def _try_unheard(self) -> None:
-        """Probe those that have answered nothing since the last try; what they may yet answer to that is void."""
+        """Probe the receivers that have answered nothing since the last try; answers to older probes are ignored."""
         self._tries_left -= 1
-        # In the order of the receivers: that of a set differs from process to process, and with it a simulation.
+        # In the order of the receivers: that of a set differs between processes, and so would simulations.
         for name in [name for name in self._wanted if name in self._unheard]:
             self.forget(name)
             self._send(name)
@@ -136,14 +133,14 @@ class LinkProbes:
             self._ready(())
 
     def _ready(self, unreachable: tuple[str, ...]) -> None:
-        """A receiver that has not answered gets no task before it is heard: its link would seem to cost nothing."""
+        """Publish `Ready`, and give up unreachable receivers: their links would seem to cost nothing."""
         self._starting = False
         for name in unreachable:
             self._routing.lost_contact(self._routing.receivers[name], "no answer to any probe")
         self._outbox.publish(Ready(self._config.name, unreachable))
 
     def validate(self) -> None:
-        """Raise InvalidState unless each receiver has one probe under way at most, and the start is waited for."""
+        """Raise InvalidState unless each receiver has at most one probe under way, and the start has its timer."""
         peers = [peer for peer, _ in self._sent]
         if len(set(peers)) != len(peers) or not self._routing.receivers.keys() >= {*peers, *self._wanted}:
             raise InvalidState("probes", f"under way to {peers}, wanted to {list(self._wanted)}: one to each receiver")

@@ -1,13 +1,11 @@
-"""How long results take back to the devices from a server behind stage 1, as the server measures it.
+"""Return times: how long results take from a server behind stage 1 to the devices, as the server measures it.
 
-A result goes straight to its device, over a route that its task need not have come by, and nobody acknowledges it. So
-the server sends its devices probes of a result's size, a few in every slot, and weighs their times by whose tasks it
-gets. Stage 1 needs none of this: a device measures the way back by the reports of every round, and its offers say it.
+A result goes straight to its device, possibly over another route than its task, and is not acknowledged. So the server
+sends its devices probes of a result's size, a few in every slot, and weights their times by the devices of its tasks.
+Stage 1 needs no probes: a device measures the way back with the reports of every round, and its offers contain it.
 
-Decision: probes, a quarter of the devices in a slot. They cost a city of 65 nodes some 3 % more messages, of kinds that
-exist, and also measure for a server that gets no tasks. Rejected: adding up the times of small messages along the
-tasks' way, since results may go another; offers that carry every device's times to all servers further on, whose size
-grows with both; acknowledged results, one more message a task, and none where no task goes.
+Decision 001: servers behind stage 1 probe a quarter of the devices in each slot
+(docs/decisions/001-servers-probe-the-way-back.md).
 """
 
 import math
@@ -19,29 +17,29 @@ from node_agent.core.outbox import Outbox
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm
 
-RESULT_FORM = TensorForm("uint8", (256,))  # with it, a probe is about as long as a result
-SLOTS_TO_ALL = 4  # in which all devices are measured once
-LEAST_PROBES = 8  # in a slot
-UNUSED_PROBES = 2  # in a slot, of a server that got no task in the last one and has probed all devices
-KEPT_SHARE = 0.8  # of the weight of the tasks before the last slot
-DOUBTFUL_TIMES, DOUBTFUL_S = 1.5, 0.005  # a time this much longer than known is measured again before it counts
+RESULT_FORM = TensorForm("uint8", (256,))  # makes a probe about as long as a result
+SLOTS_TO_ALL = 4  # slots in which every device is probed once
+LEAST_PROBES = 8  # per slot
+UNUSED_PROBES = 2  # per slot, for a server that got no task in the last slot and has probed all devices
+KEPT_SHARE = 0.8  # weight of the slots before the last one; the last one has the rest
+DOUBTFUL_TIMES, DOUBTFUL_S = 1.5, 0.005  # a time above 1.5 times the known one plus 5 ms is measured again first
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """The last probe to a device; `again`: it repeats one whose time was doubtful."""
+    """The last probe to a device."""
 
-    sequence: int
-    at_s: float
-    again: bool
+    sequence: int  # its number
+    at_s: float  # when it was sent [s]
+    again: bool  # it repeats a probe whose time was doubtful
 
 
 class ReturnTimes:
-    """Measures the ways to the devices, some in every slot, and counts whose tasks come."""
+    """Measures the return times to the devices, some in every slot, and counts the tasks of each device."""
 
     def __init__(self, config: NodeConfig, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._turns = dict.fromkeys(config.devices)  # in the order in which they are probed next
+        self._turns = dict.fromkeys(config.devices)  # devices, in the order in which they are probed next
         self._unprobed = len(self._turns)
         self._per_slot = max(LEAST_PROBES, math.ceil(len(self._turns) / SLOTS_TO_ALL))
         self._sequence = 0
@@ -49,13 +47,13 @@ class ReturnTimes:
         self._times_s: dict[str, float] = {}
         self._arrived: Counter[str] = Counter()  # tasks of this slot, by device
         self._weights: dict[str, float] = {}
-        self._mean_s: float | None = None  # once it has been asked for
+        self._mean_s: float | None = None  # cached; None after a change
 
     @property
     def mean_s(self) -> float:
-        """Mean time of a result from here to its device [s]; 0 before one is measured.
+        """Mean time of a result from here to its device [s]; 0 until a device is measured.
 
-        Weighted by the tasks of the last slots; all devices count alike where none came from those measured.
+        Devices are weighted by their tasks of the last slots. If no measured device sent a task, all count alike.
         """
         if self._mean_s is None:
             self._mean_s = self._weighted_mean_s()
@@ -69,12 +67,12 @@ class ReturnTimes:
         return sum(self._times_s.values()) / max(1, len(self._times_s))
 
     def arrived(self, device: str) -> None:
-        """Count a task of `device`, from the next slot on: all rounds of a slot see the same weights."""
+        """Count a task of `device` from the next slot on, so that all rounds of a slot see the same weights."""
         if device in self._turns:
             self._arrived[device] += 1
 
     def start_slot(self) -> None:
-        """Weigh the tasks of the last slot, and send the probes of this one."""
+        """Update the weights with the tasks of the last slot, and send the probes of this slot."""
         used = bool(self._arrived)
         if used:
             names = {*self._weights, *self._arrived}
@@ -97,9 +95,10 @@ class ReturnTimes:
         self._outbox.send_data(device, Probe(self._sequence, RESULT_FORM), tensor)
 
     def answered(self, device: str, ack: ProbeAck) -> None:
-        """A probe has reached a device.
+        """Take the answer to a probe.
 
-        One that took long may have waited for a device or a link that was away: another, sent now, tells.
+        A probe that took unusually long may have waited for a device or a link that was down. It is repeated once, and
+        the repeat counts.
         """
         sent = self._sent.get(device)
         if sent is None or ack.sequence != sent.sequence:
@@ -113,7 +112,7 @@ class ReturnTimes:
         self._mean_s = None
 
     def validate(self) -> None:
-        """Raise InvalidState unless times and weights are those of devices, and the mean kept is theirs."""
+        """Raise InvalidState unless times and weights belong to known devices, and the cached mean is their mean."""
         known = {*self._sent, *self._times_s, *self._weights, *self._arrived}
         if strangers := known - self._turns.keys():
             raise InvalidState("ways to devices", f"{sorted(strangers)} are not among the devices")

@@ -1,11 +1,13 @@
 """The configuration phase of a slot: rounds of offers towards the last stage and reports back.
 
-In a round every device tells its receivers what flow it plans to send them; a server that has heard from all its
-offloaders knows its arrival rate and does the same for its own receivers; the last stage answers with marginal costs,
-and every node, once its receivers have reported, computes its own marginal cost (DTO-R), reports it, and updates its
-row (DTO-O). Devices start the next round until each has certified a small gap, or one that falls no further, or rounds
-or time are used up; their last offers say so. Nodes that do not answer are waited for once, then left out until they
-are heard again.
+A round begins at the devices: each sends its receivers the flow that it plans to send them. A server that has the
+offers of all its offloaders knows its arrival rate, and sends offers to its own receivers. The last stage answers with
+marginal costs. Every node whose receivers have all reported computes its own marginal cost (DTO-R), reports it, and
+updates its row (DTO-O).
+
+Devices start further rounds until each has certified a small gap, or a gap that falls no further, or until the rounds
+or the time are used up. Their last offers announce the end. Nodes wait for a silent neighbour in SILENT_AFTER rounds,
+then skip it until it answers again.
 """
 
 from typing import NamedTuple
@@ -28,10 +30,10 @@ from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies.base import Prospect, ThresholdView
 from node_agent.wire import FlowPath, Offer, Report
 
-ROUNDS_LEFT = 1.5  # a round is the last one if no more than this many like the one before fit into the slot
-USUAL_BACKLOG = 2.0  # times the mean (and one task) that a queue often is by chance
-LEAST_FLOW_PER_S = 1e-9  # devices that offer nothing have this weight, so that a mean over them exists
-SETTLE_ROUNDS = 4  # a server that hears no further offer for this many waits takes the phase for ended
+ROUNDS_LEFT = 1.5  # a round is the last one if the slot has no time for more than this many like the one before
+USUAL_BACKLOG = 2.0  # a queue of this many times the mean (plus one task) is still chance
+LEAST_FLOW_PER_S = 1e-9  # weight of devices that offer nothing, so that a mean over them exists
+SETTLE_ROUNDS = 4  # a server without a further offer for this many timeouts considers the phase ended
 
 
 class DeviceRounds:
@@ -53,10 +55,10 @@ class DeviceRounds:
         self._last = False
 
     def start_slot(self, slot: int, *, at_rest: bool) -> None:
-        """Begin a new configuration phase; one that is still going on ends with what it has reached.
+        """Begin the configuration phase of a slot; one that is still going on ends with its present row.
 
-        At rest, without tasks, there is nothing to gain: one round tells the servers how little will come, and that
-        they need not wait for this device. It takes part again from the first slot after a task.
+        A device at rest plays one round only: it announces its small flow, and that servers need not wait for it. It
+        takes part again from the first slot after a task.
         """
         if not self._decided:
             self._decide()
@@ -69,15 +71,15 @@ class DeviceRounds:
     def _start_round(self, number: Round, *, last: bool) -> None:
         self._number, self._last, self._round_began_s = number, last, self._outbox.now_s
         if not self._sweep.offer(number, [(self._rate_per_s, ())], done=self._done, last=last):
-            self._outbox.cancel(("reports",))  # nobody to wait for: the next slot tries again
+            self._outbox.cancel(("reports",))  # no receiver to wait for: the next slot tries again
 
     def report(self, peer: str, report: Report, received_s: float) -> None:
-        """A receiver has reported; it came in at `received_s`."""
+        """Take a receiver's report that arrived at `received_s` [s]; the last one ends the round."""
         if self._sweep.report(peer, report, received_s):
             self._end_round()
 
     def timer(self, _key: TimerKey) -> None:
-        """Some receiver has not."""
+        """End the round without the reports that are missing."""
         self._sweep.give_up()
         self._end_round()
 
@@ -85,8 +87,8 @@ class DeviceRounds:
         policy, slot, played = self._routing.policy, self._number[0], self._number[1] + 1
         prospect = self._routing.weigh(stale=self._sweep.stale)
         if prospect is None:
-            return  # nobody answers: the next slot tries again
-        self._gaps.append(policy.gap(self._routing.row, prospect))  # of the row that has just been priced
+            return  # no receiver answers: the next slot tries again
+        self._gaps.append(policy.gap(self._routing.row, prospect))  # the gap of the row that has just been priced
         if not self._last or policy.most_rounds == 1:
             self._routing.update_row(prospect)
         if self._last:
@@ -109,7 +111,7 @@ class DeviceRounds:
 
 
     def validate(self) -> None:
-        """Raise InvalidState unless the rounds go on from the first, with a gap for each that has ended at the most."""
+        """Raise InvalidState if there are more rounds than the policy allows, or more gaps than ended rounds."""
         refuse_negative("rounds", rate_per_s=self._rate_per_s, slot_end_s=self._slot_end_s)
         played, most = self._number[1] + 1, self._routing.policy.most_rounds
         if played > most or len(self._gaps) > max(0, played):
@@ -118,17 +120,17 @@ class DeviceRounds:
 
 
 class Inflow(NamedTuple):
-    """What a server's offloaders have announced, taken together."""
+    """The sum of the offers of a server's offloaders."""
 
-    arrival_per_s: float
-    paths: tuple[FlowPath, ...]  # thresholds passed on the way here, with the flow that has passed them
-    done: bool
-    last: bool
-    return_s: float  # mean time of a result to the devices that have announced it, weighted by their flows
+    arrival_per_s: float  # planned arrival rate [task/s]
+    paths: tuple[FlowPath, ...]  # that rate by path: rate [task/s], thresholds passed on the way here
+    done: bool  # no device upstream needs a further round
+    last: bool  # no further offer comes in this slot
+    return_s: float  # mean time of a result to the devices that announced one, weighted by their flows [s]
 
 
 class ServerRounds:
-    """A server's side: it answers offers with reports, and moves its threshold when it is its turn."""
+    """A server's side of the configuration phase: it answers offers with reports, and moves its threshold in turn."""
 
     def __init__(
         self, config: NodeConfig, routing: Routing, tasks: ServerTasks, returns: ReturnTimes, table: ExitTable,
@@ -144,13 +146,13 @@ class ServerRounds:
         self._overload = dto_r.Overload()
         self._number: Round = (-1, -1)
         self._offers: dict[str, Offer] = {}
-        self._inflow: Inflow | None = None  # of these offers, once it has been asked for
+        self._inflow: Inflow | None = None  # sum of these offers, cached; None after a change
         self._offer_s: dict[str, float] = {}
         self._awaited: set[str] = set()
         self._missed = dict.fromkeys(config.offloaders, 0)
         self._moved_in_round: Round = (-1, -1)
         self._decided_slot = -1
-        self._backlog = 0  # at the start of the slot: it must not change, or the rounds would not settle
+        self._backlog = 0  # at the start of the slot; if it changed during the slot, the rounds would not settle
 
     @property
     def arrival_per_s(self) -> float:
@@ -182,11 +184,11 @@ class ServerRounds:
 
     @property
     def return_s(self) -> float:
-        """Mean time of a result from here to its device [s]: as devices announce it, or as measured behind stage 1."""
+        """Mean time of a result from here to its device [s]: announced by the devices, or measured behind stage 1."""
         return self._announced.return_s if self._config.stage == 1 else self._returns.mean_s
 
     def offer(self, peer: str, offer: Offer, received_s: float) -> None:
-        """An offloader has announced its flow for a round; it came in at `received_s`."""
+        """Take an offloader's offer that arrived at `received_s` [s]; the last one awaited continues the sweep."""
         number = (offer.slot, offer.round)
         if peer not in self._missed or number < self._number:
             return
@@ -204,7 +206,7 @@ class ServerRounds:
     def _begin(self, number: Round) -> None:
         if number[0] > self._number[0]:
             if self._number[0] >= 0:
-                self._decide()  # unless the last slot came to its own end
+                self._decide()  # has no effect if the last slot was decided already
             self._routing.start_slot()
             self._tasks.calibrate_if_idle()
             self._backlog = self._tasks.backlog
@@ -216,12 +218,12 @@ class ServerRounds:
         self._outbox.cancel(("settle",))
 
     def _rests(self, name: str) -> bool:
-        """Whether an offloader has said that no further offer comes in this slot; its last one stands."""
+        """True if an offloader has announced that no further offer comes in this slot; its last offer stays valid."""
         offer = self._offers.get(name)
         return offer is not None and offer.last and offer.slot == self._number[0] and offer.round < self._number[1]
 
     def timer(self, key: TimerKey) -> None:
-        """Offers or reports are missing, or no further round has come."""
+        """Go on without missing offers or reports, or end a phase in which no further round has come."""
         if key == ("offers",):
             for name in self._awaited:
                 self._missed[name] += 1
@@ -237,11 +239,10 @@ class ServerRounds:
             self._decide()
 
     def _load(self, remaining_ratio: float) -> dto_r.Load:
-        """What this server is priced at: the announced flow, and the work that has piled up beyond it.
+        """Return the load at which this server is priced: the announced flow, and the backlog beyond it.
 
-        Decision: a backlog above what the flow explains is work to be done in this slot, so it counts as arrivals at
-        the rate that clears it within the slot. Without it, a server that was overloaded for a moment is priced as
-        if its queue were gone, and the tasks sent there wait behind it.
+        Decision 006: a backlog above what the announced flow explains counts as arrivals that clear it within the slot
+        (docs/decisions/006-piled-up-work-counts-as-arrivals.md).
         """
         service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
         announced_per_s = self.arrival_per_s
@@ -251,7 +252,7 @@ class ServerRounds:
         return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s)
 
     def _sweep_on(self) -> None:
-        """All offers are in: pass the flow on, or, at the last stage, answer."""
+        """Send offers for the flow that continues; answer at once at the last stage, or without a receiver."""
         if self._routing.threshold is None:
             self._end_round()
             return
@@ -262,14 +263,14 @@ class ServerRounds:
             self._end_round()
 
     def report(self, peer: str, report: Report, received_s: float) -> None:
-        """A receiver of this server has reported; it came in at `received_s`."""
+        """Take a receiver's report that arrived at `received_s` [s]; the last one ends the round."""
         if self._sweep.report(peer, report, received_s):
             self._end_round()
 
     def _end_round(self) -> None:
         inflow, threshold = self._announced, self._routing.threshold
         prospect = None if threshold is None else self._routing.weigh(stale=self._sweep.stale)
-        if threshold is None or prospect is None:  # the last stage, or nobody to go on to: every task ends here
+        if threshold is None or prospect is None:  # the last stage, or no receiver answers: every task exits here
             load = self._load(0.0)
             cost = dto_r.marginal_cost(load, self._overload, (), None)
         else:
@@ -279,7 +280,7 @@ class ServerRounds:
             if not inflow.last:
                 self._move_threshold(inflow.paths, prospect)
         self._answer(load, cost, prospect)
-        # The row of the last round has been priced and certified: it stays. A policy of one round has nothing else.
+        # The row of the last round has been priced and certified, so it stays. A policy of one round updates it here.
         if prospect is not None and (not inflow.last or self._routing.policy.most_rounds == 1):
             self._routing.update_row(prospect)
         if inflow.last:
@@ -290,7 +291,7 @@ class ServerRounds:
 
     def _answer(self, load: dto_r.Load, cost: dto_r.MarginalCost[float], prospect: Prospect | None) -> None:
         threshold, row = self._routing.threshold, self._routing.row
-        # With nobody to go on to, every task exits here, as if at threshold 0.
+        # Without a receiver, every task exits here, as at threshold 0.
         onward_paths: list[FlowPath] = [(1.0, (0.0,) * (self._config.stages - self._config.stage))]
         inflow = self._announced
         done, exiting = inflow.done, max(0.0, 1 - load.remaining_ratio)
@@ -317,7 +318,7 @@ class ServerRounds:
             remaining_ratio=min(1.0, load.remaining_ratio),
             backlog=self._tasks.backlog,
             onward_paths=tuple(onward_paths),
-            offer_s=0.0,  # the only thing that is not the same for all
+            offer_s=0.0,  # set below: the only field that differs between offloaders
             done=done,
             return_s=load.return_s,
             sent_s=self._outbox.now_s,
@@ -331,10 +332,12 @@ class ServerRounds:
         return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
 
     def _move_threshold(self, paths: tuple[FlowPath, ...], prospect: Prospect) -> None:
-        """A few servers of each stage at a time may move: the gains are predicted with the others standing still.
+        """Let the policy move the threshold, if it is this server's turn.
 
-        Decision: a move is trusted if it is predicted to gain more than the hysteresis; rejected: measuring it in the
-        next round and taking it back, which mistakes the other nodes' steps for the move's effect.
+        A few servers of each stage may move at a time, since gains are predicted for fixed thresholds of all others.
+
+        Decision 007: a predicted gain above the hysteresis moves a threshold, and no move is taken back
+        (docs/decisions/007-threshold-moves-are-predicted.md).
         """
         slot, played = self._number
         policy, threshold, peers = self._routing.policy, self._routing.threshold, self._config.peers_in_stage
@@ -362,7 +365,7 @@ class ServerRounds:
         )
 
     def validate(self) -> None:
-        """Raise InvalidState unless offers are those of offloaders that answer, and who is awaited has a timer."""
+        """Raise InvalidState unless offers come from offloaders that answer, and a timer bounds the wait for others."""
         refuse_negative("rounds", backlog=self._backlog)
         refuse_negative("rounds missed", **self._missed)
         silent = {name for name, missed in self._missed.items() if missed >= SILENT_AFTER}

@@ -1,4 +1,4 @@
-"""What an offloader knows of its receivers, and how it spreads its tasks over them."""
+"""Routing: an offloader's view of its receivers, and the row by which it spreads its tasks over them."""
 
 import math
 import random
@@ -19,9 +19,9 @@ from node_agent.policies.base import Candidate, KnownReceiver, Prospect, Thresho
 from node_agent.policies.checked import CheckedPolicy
 from node_agent.wire import MOST_THRESHOLD, Assignment, Report
 
-SILENT_AFTER = 2  # rounds without an answer
+SILENT_AFTER = 2  # a neighbour is silent after this many rounds in a row without an answer
 
-# Stands for a receiver that has not reported yet: plans leave it out, a choice for a single task takes it as it is.
+# Stands for the report of a receiver without one. Plans skip such a receiver; choices for one task use these values.
 UNHEARD = Report(
     slot=0, round=0, marginal_s=0.0, best_s=0.0, local_s=0.0, onward_s=0.0, onward_delay_s=0.0, curvature_s2=0.0,
     offloaders=1, arrival_per_s=0.0, service_per_s=1.0, variability=0.0, threshold=0.0, remaining_ratio=0.0,
@@ -31,38 +31,38 @@ UNHEARD = Report(
 
 @dataclass(slots=True)
 class Receiver:
-    """One receiver as its offloader sees it."""
+    """A receiver as its offloader sees it."""
 
     name: str
     link: LinkTime = field(default_factory=LinkTime)
-    report: Report | None = None
-    missed: int = 0  # rounds in a row it did not answer
-    suspect: bool = False  # it left a task unacknowledged and has not been heard since
-    told_backlog: int = 0  # tasks before it or in service, as it last said
-    unacked: int = 0  # tasks sent there that it has not taken over yet
-    sent_in_slot: int = 0  # tasks sent there since the start of the slot
-    sent: int = 0  # in the slot before
-    # (1 - I) (ret - mean ret): what its results cost this device beyond the mean of all devices, which it reports [s]
+    report: Report | None = None  # the last one
+    missed: int = 0  # rounds in a row without an answer
+    suspect: bool = False  # it left a task unacknowledged, and no message has come from it since
+    told_backlog: int = 0  # tasks waiting or in service, as it last reported
+    unacked: int = 0  # tasks sent to it and not yet acknowledged
+    sent_in_slot: int = 0  # tasks sent to it since the start of the slot
+    sent: int = 0  # tasks sent to it in the slot before
+    # (1 - I) (ret - mean ret): time of its results to this device, beyond the mean over all devices in its report [s]
     return_correction_s: float = 0.0
 
     @property
     def backlog(self) -> int:
-        """Tasks there as last told, and those on their way."""
+        """Tasks at the receiver as last reported, plus those on their way."""
         return self.told_backlog + self.unacked
 
     def set_out(self) -> None:
-        """A task is on its way there."""
+        """Count a task that is sent to it."""
         self.sent_in_slot += 1
         self.unacked += 1
 
     def settle(self, told: int | None = None) -> None:
-        """A task on its way has been taken over (and the receiver `told` its queue) or is given up."""
+        """Stop counting a task as on its way: it is given up, or acknowledged with the receiver's new backlog."""
         self.unacked -= 1
         if told is not None:
             self.told_backlog = told
 
     def reported(self, report: Report, back_s: float | None) -> None:
-        """It has reported; to a device, the report was `back_s` on its way, as a result from there would be."""
+        """Take a report. At a device, `back_s` is the time that the report was on its way, as a result would be [s]."""
         self.report = report
         self.link.observe_small(report.offer_s)
         self.told_backlog = report.backlog
@@ -72,18 +72,18 @@ class Receiver:
 
     @property
     def exit_return_s(self) -> float:
-        """Mean time that a task sent there pays for a result that leaves there, (1 - I) ret, as far as known [s]."""
+        """Mean time of results that exit at the receiver, per task sent to it, (1 - I) ret [s]; 0 if not known yet."""
         if self.report is None:
             return 0.0
         return (1 - self.report.remaining_ratio) * self.report.return_s + self.return_correction_s
 
     @property
     def alive(self) -> bool:
-        """Whether tasks may be sent there."""
+        """True if tasks may be sent to it."""
         return self.missed < SILENT_AFTER and not self.suspect
 
     def validate(self) -> None:
-        """Raise InvalidState if a count or a time is negative."""
+        """Raise InvalidState if a count or a time is negative or no number."""
         refuse_negative(
             f"receiver {self.name}", missed=self.missed, told_backlog=self.told_backlog, unacked=self.unacked,
             sent_in_slot=self.sent_in_slot, sent=self.sent,
@@ -94,7 +94,7 @@ class Receiver:
 
 
 class Routing:
-    """The row of offloading probabilities of one node, its receivers, and the policy that joins the two."""
+    """A node's receivers, its row of offloading probabilities over them, and the policy that sets the row."""
 
     def __init__(self, config: NodeConfig, outbox: Outbox) -> None:
         policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
@@ -105,18 +105,18 @@ class Routing:
         self.receivers = {name: Receiver(name) for name in config.receivers}
         self._order = tuple(self.receivers.values())
         count = len(self._order)
-        # The one place where the row is kept: policies get it and give the next one.
+        # Only kept here: a policy is given the row and returns the next one.
         self.row: Array = np.full(count, 1 / count) if count else np.zeros(0)
-        self.leaving_per_s = 0.0  # w, rate of the tasks that leave this node, as announced in this round
+        self.leaving_per_s = 0.0  # w, announced rate of the tasks that leave this node in this round [task/s]
         self._slot_s = config.slot_s
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
-        self._drawn_from: tuple[Array, list[bool]] | None = None  # what `_cumulative` was made of
+        self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers of `_cumulative`
         self._cumulative: list[float] = []
-        self._weighed: Prospect | None = None  # by which the row was weighed last
+        self._weighed: Prospect | None = None  # prospect of the last `weigh`
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
-        """A receiver for one task, as the policy has it; None if all living ones are to be avoided."""
+        """Return the receiver that the policy chooses for a task; None if all living receivers are in `avoid`."""
         usable = [r.alive and r.name not in avoid for r in self._order]
         if not any(usable):
             return None
@@ -127,7 +127,7 @@ class Routing:
         return chosen
 
     def _draw(self, usable: list[bool]) -> Receiver:
-        """One of the usable receivers, by the row as it is executed; by chance where the row has none of them."""
+        """Draw a usable receiver from the row as executed; uniformly, if the row gives none of them any weight."""
         if self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable:
             weights = np.where(usable, self.policy.executed(self.row), 0.0)
             if weights.sum() <= 0:
@@ -137,7 +137,7 @@ class Routing:
         return self._random.choices(self._order, cum_weights=self._cumulative)[0]
 
     def _pick(self, usable: list[Receiver]) -> Receiver:
-        """One of the usable receivers, by the state of their queues."""
+        """Let the policy pick a usable receiver by the state of the queues."""
         shares = dict(zip(self.receivers, self.policy.executed(self.row).tolist(), strict=True))
         candidates = [
             Candidate(
@@ -153,70 +153,70 @@ class Routing:
         return usable[self.policy.pick(candidates, self._random)]
 
     def told_backlog(self, name: str, backlog: int) -> None:
-        """A receiver has said how many tasks are before it or in service."""
+        """Take a receiver's backlog: tasks waiting or in service."""
         receiver = self.receivers.get(name)
         if receiver is not None:
             receiver.told_backlog = backlog
 
     def start_slot(self) -> None:
-        """A new slot begins: what was sent in the last one is known now."""
+        """Begin a slot: the tasks sent in the last one become `sent`."""
         for receiver in self._order:
             receiver.sent, receiver.sent_in_slot = receiver.sent_in_slot, 0
         self.policy.start_slot()
 
     def any_receiver(self) -> Receiver:
-        """Any receiver, for a task that has nowhere better to go."""
+        """Draw a receiver uniformly, for a task that no living receiver can take."""
         return self._random.choice(self._order)
 
     def heard(self, name: str) -> bool:
-        """A receiver has given a sign of life; True if it had been given up."""
+        """Take a sign of life from a receiver; return True if it had been given up."""
         receiver = self.receivers.get(name)
         if receiver is None or (receiver.missed == 0 and not receiver.suspect):
             return False
         back = not receiver.alive
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
-            receiver.told_backlog = 0  # what is on its way there stays so until it is acknowledged or given up
+            receiver.told_backlog = 0  # tasks on their way still count until they are acknowledged or given up
         receiver.missed, receiver.suspect = 0, False
         return back
 
     def lost_contact(self, receiver: Receiver, why: str) -> None:
-        """A receiver left a task unacknowledged: nothing is sent there until it is heard again."""
+        """Give up a receiver that does not answer: no task is sent to it until it does."""
         if receiver.alive:
             self._outbox.note("receiver-silent", f"{receiver.name}: {why}")
         receiver.suspect = True
 
     def missed_round(self, name: str) -> None:
-        """A receiver did not answer in a round."""
+        """Count a round in which a receiver did not answer."""
         receiver = self.receivers[name]
         receiver.missed += 1
         if receiver.missed == SILENT_AFTER and not receiver.suspect:
             self._outbox.note("receiver-silent", f"{name}: no report in {SILENT_AFTER} rounds")
 
     def move_threshold(self, view: ThresholdView) -> bool:
-        """Let the policy move the threshold; True if it has."""
+        """Let the policy move the threshold; return True if it did."""
         self.threshold = self.policy.move_threshold(view)
         return self.threshold != view.threshold
 
     def follow(self, assignment: Assignment) -> None:
-        """Do as the coordinator of a central policy has decided; without shares the row stays."""
+        """Follow an assignment of the coordinator. Without shares the row stays."""
         if assignment.shares:
             row = np.array([assignment.shares.get(name, 0.0) for name in self.receivers])
             if row.sum() > 0:
                 self.row = row / row.sum()
-            else:  # a policy's plan is checked where it is made: this is no coordinator of ours
+            else:  # the coordinator checks its policy's plans, so this is a foreign one
                 self._outbox.note("unexpected-message", "Assignment without a share for any receiver of this node")
         if self.threshold is not None and assignment.threshold is not None:
             self.threshold = assignment.threshold
 
     def update_row(self, prospect: Prospect) -> None:
-        """Let the policy move the row in answer to the reports of a round.
+        """Let the policy move the row after the reports of a round.
 
-        What it gives to dead receivers goes to the living ones in proportion, so that the flow which is announced to
-        them is the one that comes.
+        Shares of dead receivers are divided among the living ones in proportion, so that the announced flow is the one
+        that comes.
 
         Raises:
-            PolicyFailed: the policy's answer is no row, or has nothing for any receiver that lives.
+            PolicyFailed: the policy's answer is no row, or gives no share to any living receiver.
         """
         row = self.policy.update_row(self.row, prospect)
         lives = [receiver.alive for receiver in prospect.receivers]
@@ -229,9 +229,14 @@ class Routing:
         self.row = row
 
     def weigh(self, *, stale: bool) -> Prospect | None:
-        """Restrict the row to the receivers that can be planned with, and price it; None if there are none.
+        """Restrict the row to the living receivers that have reported, and price it.
 
-        `prices` are those of the last time. `stale`: a living receiver did not answer this round.
+        Args:
+            stale: a living receiver did not answer in this round.
+
+        Returns:
+            The prospect, of which `prices` returns the prices from now on; None if there is no such
+            receiver.
         """
         lives = self._plannable()
         if not any(lives):
@@ -243,7 +248,7 @@ class Routing:
         return self._weighed
 
     def prospect(self, *, stale: bool) -> Prospect:
-        """What is known of the receivers now; links are priced at the flow that the row sends over them."""
+        """Return the present knowledge of the receivers, with links priced at the flow that the row sends over them."""
         known = zip(self._order, self._plannable(), self.row.tolist(), strict=True)
         receivers = tuple(
             [
@@ -257,20 +262,20 @@ class Routing:
         return Prospect(receivers, stale, self.leaving_per_s)
 
     def _plannable(self) -> list[bool]:
-        """Which receivers can be planned with: those that answer and have reported at least once."""
+        """Return, for each receiver, True if it answers and has reported at least once."""
         return [r.alive and r.report is not None for r in self._order]
 
     def _link_marginal_s(self, receiver: Receiver, p: float) -> float:
-        """What one more task per second adds to the time on a link, at the planned flow w p: t' of a queued link.
+        """Return the marginal time of a link at the planned flow w p: t' of a link that queues [s].
 
-        The part of a task's time that a small message does not need is transmission, and waiting for earlier tasks
-        at the flow that was sent; without the waiting, the flow that is planned can be priced.
+        A task takes longer than a small message by its transmission and by its wait for earlier tasks, at the flow that
+        was sent. The formula removes that wait, and adds the wait at the planned flow.
         """
         link, sent_per_s = receiver.link, receiver.sent / self._slot_s
         return measured_link_marginal_s(link.transfer_s, link.small_s, sent_per_s, self.leaving_per_s * p)
 
     def validate(self, under_way: Mapping[str, int]) -> None:
-        """Raise InvalidState unless the row sums to one and the tasks counted per receiver are those `under_way`."""
+        """Raise InvalidState unless the row sums to one, and the unacknowledged tasks per receiver are `under_way`."""
         for receiver in self._order:
             receiver.validate()
         counted = {name: receiver.unacked for name, receiver in self.receivers.items()}
@@ -289,12 +294,12 @@ class Routing:
             raise InvalidState("routing", f"the threshold is {self.threshold}, not within 0..{MOST_THRESHOLD:g}")
 
     def shares(self) -> dict[str, float]:
-        """The row as it is executed, by receiver."""
+        """Return the row as executed: receiver -> probability."""
         row = self.policy.executed(self.row)
         return {name: float(p) for name, p in zip(self.receivers, row, strict=True)}
 
     def prices(self) -> dict[str, float]:
-        """Marginal cost of each living receiver when the row was last weighed, its link included [s]."""
+        """Return the marginal costs at the last `weigh`: living receiver -> price, its link included [s]."""
         if self._weighed is None:
             return {}
         return {receiver.name: receiver.delta_s for receiver in self._weighed.receivers if receiver.alive}

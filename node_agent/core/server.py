@@ -1,4 +1,4 @@
-"""The data plane of an edge server: a FIFO queue before one sub-model, an early exit, and the next hop."""
+"""The data plane of an edge server: a FIFO queue, one sub-model, an early exit, and the next hop."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
 
 @dataclass(slots=True)
 class QueuedTask:
-    """A task waiting for, or in, service."""
+    """A task waiting or in service."""
 
     task: Task
     tensor: Tensor
@@ -27,7 +27,7 @@ class QueuedTask:
 
 @dataclass(frozen=True, slots=True)
 class ServedTask:
-    """A task the sub-model has answered."""
+    """A task that the sub-model has answered."""
 
     task: Task
     outcome: ComputeFinished
@@ -36,24 +36,24 @@ class ServedTask:
     finished_s: float
 
     def hop(self, node: str, sent_s: float, failed: Sequence[Handover] = ()) -> Hop:
-        """What the next node, or the device, is told about this one."""
+        """Return the record of this server's part that travels with the task or its result."""
         late_s = self.outcome.late_s
         return Hop(node, self.received_s, self.started_s, self.finished_s, sent_s, late_s, tuple(failed))
 
 
 @dataclass(slots=True)
 class ForwardedTask:
-    """A task sent on and not yet acknowledged; the server keeps it until then."""
+    """A task that was sent on, kept until it is acknowledged."""
 
     served: ServedTask
     activation: Tensor
     receiver: Receiver
     attempt: int
     sent_s: float = 0.0
-    failed: list[Handover] = field(default_factory=list)  # the ones before, which nobody answered
+    failed: list[Handover] = field(default_factory=list)  # earlier handovers, which no receiver answered
 
     def validate(self, sequence: int, last_sequence: int) -> None:
-        """Raise InvalidState unless `sequence` was given and each receiver is tried once."""
+        """Raise InvalidState unless `sequence` was used and no receiver was tried twice."""
         part = f"forwarded task {self.served.task.task_id}"
         if not 1 <= sequence <= last_sequence or self.attempt < 1:
             raise InvalidState(part, f"message {sequence} of {last_sequence}, attempt {self.attempt}")
@@ -63,19 +63,19 @@ class ForwardedTask:
 
 
 class ServerTasks:
-    """Serves tasks one at a time; lets the confident ones out and sends the others on."""
+    """Serves tasks one at a time. A task with a confident answer exits; any other goes to the next stage."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._config = config
         self._routing = routing
         self._outbox = outbox
         self._queue: deque[QueuedTask] = deque()
-        self._held: set[tuple[str, int]] = set()  # tasks waiting or in service
+        self._held: set[tuple[str, int]] = set()  # tasks waiting or in service: device, number
         self._serving: QueuedTask | None = None
         self._calibrating = False
         self._started_s = 0.0
-        # By the number of the message: a device that offers a task again counts its attempts by itself, so that task
-        # and attempt may name two messages under way.
+        # By the number of the message. Task and attempt would not do: a device that offers a task again counts its own
+        # attempts, so that two messages with one task and attempt may be under way.
         self._forwarded: dict[int, ForwardedTask] = {}
         self._sequence = 0
         self._busy_s = 0.0
@@ -90,22 +90,22 @@ class ServerTasks:
 
     @property
     def service_rate_per_s(self) -> float:
-        """Service rate as measured, a task in service for too long included."""
+        """Measured service rate [task/s]; a task that is in service for longer than the mean lowers it."""
         in_service_s = self._outbox.now_s - self._started_s if self._serving is not None else 0.0
         return self.service.rate_per_s(in_service_s)
 
     @property
     def computing(self) -> bool:
-        """Whether the sub-model is running, on a task or to measure its speed."""
+        """True while the sub-model runs, on a task or to measure its speed."""
         return self._serving is not None or self._calibrating
 
     def busy_s(self) -> float:
-        """Time spent on tasks since the start."""
+        """Return the time in service of tasks since the start [s]."""
         return self._busy_s + (self._outbox.now_s - self._started_s if self._serving is not None else 0.0)
 
     def receive(self, peer: str, task: Task, tensor: Tensor, received_s: float) -> None:
-        """Take over a task from an offloader that came in at `received_s`."""
-        if (task.device, task.task_id) not in self._held:  # offered again while it waits here: once is enough
+        """Take over and acknowledge a task that arrived from an offloader at `received_s` [s]."""
+        if (task.device, task.task_id) not in self._held:  # else it was offered again while it waits here
             self.arrived += 1
             self._held.add((task.device, task.task_id))
             self._queue.append(QueuedTask(task, tensor, received_s))
@@ -113,10 +113,10 @@ class ServerTasks:
         self._serve_next()
 
     def calibrate_if_idle(self) -> None:
-        """Measure the own speed where no task has done so since the last call.
+        """Measure this server's speed, if no task has done so since the last call.
 
-        A server that others avoid because it was slow would otherwise never learn, nor tell, that it is fast again.
-        A task that arrives meanwhile does not wait: the measurement is given up, for the task is one itself.
+        Without this, a server that others avoid because it was slow could not notice that it is fast again. A task that
+        arrives meanwhile does not wait: the measurement is abandoned, and the task measures the speed.
         """
         idle = self._serving is None and not self._calibrating and not self._queue
         if idle and self.served == self._served_at_last_calibration and self._config.input_form is not None:
@@ -126,15 +126,15 @@ class ServerTasks:
         self._served_at_last_calibration = self.served
 
     def finish(self, event: ComputeFinished) -> None:
-        """The sub-model has answered: exit here or go on.
+        """Take the sub-model's answer: its task exits here or goes to the next stage.
 
         Raises:
-            TestbedError: its confidence is no probability.
+            TestbedError: the confidence is no probability.
         """
         now_s = self._outbox.now_s
         duration_s = now_s - self._started_s
         self.overruns += event.overrun
-        if not 0 <= event.confidence <= MOST_CONFIDENCE:  # which NaN is not either
+        if not 0 <= event.confidence <= MOST_CONFIDENCE:  # NaN fails this, too
             raise TestbedError(
                 f"the sub-model of stage {self._config.stage} answered with a confidence of {event.confidence}",
                 hint="its numbers overflow: use activation: float32, or another model",
@@ -199,17 +199,17 @@ class ServerTasks:
         self._outbox.timer(("ack", sequence), ack_wait_s(self._config, item.receiver))
 
     def acknowledged(self, peer: str, ack: Ack) -> None:
-        """The next stage has taken a task over: forget it."""
+        """Take an acknowledgement of the next stage: forget the task."""
         item = self._forwarded.get(ack.sequence)
         if item is None or (item.receiver.name, item.served.task.task_id) != (peer, ack.task_id):
-            return  # given up meanwhile, or it answers a message from before this server was started anew
+            return  # the task was given up, or the message is from before a restart of this server
         del self._forwarded[ack.sequence]
         item.receiver.link.observe_task(ack.received_s - item.sent_s)
         item.receiver.settle(ack.backlog)
         self._outbox.cancel(("ack", ack.sequence))
 
     def timer(self, key: TimerKey) -> None:
-        """A receiver has not acknowledged a task: try another, and answer with this stage's exit if there is none."""
+        """Send a task that was not acknowledged to another receiver; if there is none, it exits here."""
         item = self._forwarded.pop(int(key[1]), None)
         if item is None:
             return
@@ -225,7 +225,7 @@ class ServerTasks:
         self._forward(item)
 
     def validate(self) -> None:
-        """Raise InvalidState unless what is held is in the queue or served, and what is forwarded is waited for."""
+        """Raise InvalidState unless held tasks are queued or in service, and each forwarded one has its timer."""
         refuse_negative(
             "tasks", served=self.served, exits=self.exits, forwards=self.forwards, overruns=self.overruns,
             busy_s=self._busy_s,

@@ -1,13 +1,11 @@
 """The story of a node: its last events and effects, rendered only when something goes wrong.
 
-After dask.distributed's worker state machine, whose errors carry the story of the task concerned.
+The idea is from dask.distributed's worker state machine, whose errors carry the story of their task.
 
-Decision: tensors are kept by their form only, because two hundred activations would hold tens of megabytes; messages
-are kept as they are, because they are small and never change. Rejected: keeping rendered lines, which takes longer than
-handling the event.
-Decision: an agent always keeps its story. A simulation does with `--debug` only, and plays a run that failed again to
-get it: it has all nodes in one process, and what they keep displaces what they use from the processor's caches, which
-makes it a tenth slower. Rejected: keeping less of each event, which still costs half as much and tells little.
+Decision 002: a story keeps messages as they are, and only the form of tensors
+(docs/decisions/002-a-story-keeps-messages-not-tensors.md).
+Decision 003: an agent always keeps its story, a simulation only with `--debug`
+(docs/decisions/003-simulations-keep-stories-with-debug-only.md).
 """
 
 from collections import deque
@@ -19,9 +17,9 @@ from msgspec import Struct
 from node_agent.core.events import ComputeFinished, Effect, Event, Received, Send, StartCompute, TaskArrived
 from node_agent.wire import Tensor, TensorForm
 
-LENGTH = 200  # events and effects
-MOST_ITEMS = 6  # of a sequence or a mapping in a line
-MOST_CHARACTERS = 300  # of an event or effect in a line
+LENGTH = 200  # events, and lines of a story
+MOST_ITEMS = 6  # items shown of a sequence or a mapping
+MOST_CHARACTERS = 300  # characters shown of an event or effect
 
 
 class Story:
@@ -32,11 +30,11 @@ class Story:
         self._turns: deque[tuple[float, Event, Sequence[Effect]]] = deque(maxlen=LENGTH)
 
     def add(self, now_s: float, event: Event, effects: Iterable[Effect]) -> None:
-        """An event of `now_s` [emulated s] had these effects."""
+        """Keep an event that was handled at `now_s` [s], with its effects."""
         self._turns.append((now_s, _bare_event(event), [_bare_effect(effect) for effect in effects]))
 
     def lines(self) -> list[str]:
-        """A line for each of the last events (<) and effects (>): its time [emulated s] and what it is, newest last."""
+        """Return a line for each of the last events (<) and effects (>), with its time [s]; the newest is last."""
         return [
             f"{now_s:14.6f} {way} {in_one_line(what)}"
             for now_s, event, effects in self._turns
@@ -44,14 +42,14 @@ class Story:
         ][-LENGTH:]
 
     def attach(self, error: BaseException) -> None:
-        """Add the story to the notes of an error, which a traceback shows below it; once only."""
+        """Add the story to the notes of an error, unless it is there; a traceback shows the notes."""
         title = f"The story of {self._node}, emulated seconds, < events and > effects, newest last:"
         if not any(note.startswith(title) for note in getattr(error, "__notes__", ())):
             error.add_note("\n".join([title, *self.lines()]))
 
 
 def in_one_line(what: Event | Effect) -> str:
-    """An event or effect in one short line, tensors as form and size."""
+    """Return an event or effect as one short line, with tensors as form and size."""
     text = " ".join(_shown(what).split())
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
@@ -73,13 +71,13 @@ def _shown(value: object) -> str:
 
 
 def _first(items: Iterable[str]) -> str:
-    """The first items of a collection, and a mark where there are more."""
+    """Return the first items of a collection, and `...` if there are more."""
     shown = list(islice(items, MOST_ITEMS + 1))
     return ", ".join([*shown[:MOST_ITEMS], "..."] if len(shown) > MOST_ITEMS else shown)
 
 
 def _bare(tensor: Tensor | None) -> Tensor | None:
-    """A tensor without its bytes."""
+    """Return a tensor without its bytes."""
     return None if tensor is None else Tensor(tensor.form, b"")
 
 

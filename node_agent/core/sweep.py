@@ -1,4 +1,4 @@
-"""What devices and servers share in a slot's rounds: one round as an offloader sees it, and the decision at the end."""
+"""The common part of devices' and servers' rounds: a round on the side of the offloader, and the slot's decision."""
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.outbox import Outbox
@@ -7,11 +7,11 @@ from node_agent.errors import InvalidState
 from node_agent.records import DecisionRecord
 from node_agent.wire import FlowPath, Offer, Report
 
-Round = tuple[int, int]  # slot, round within the slot
+Round = tuple[int, int]  # slot, round within the slot; both from 0
 
 
 class Sweep:
-    """One round as an offloader sees it: offers to all receivers, and the reports still awaited."""
+    """A round on the side of the offloader: offers to all receivers, and the reports still awaited."""
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._config = config
@@ -19,13 +19,22 @@ class Sweep:
         self._outbox = outbox
         self._round: Round = (-1, -1)
         self._awaited: set[str] = set()
-        self.all_done = False
-        self.stale = False
+        self.all_done = False  # all reports of the round say `done`
+        self.stale = False  # a living receiver did not report in the round
 
     def offer(self, number: Round, paths: list[FlowPath], *, done: bool, last: bool) -> bool:
-        """Send this round's offers; False if no receiver is alive, so that nothing will come back.
+        """Send the offers of a round, and set the timer for its reports.
 
-        A receiver that does not answer is asked once a slot whether it is back: more would only queue up for it.
+        A silent receiver gets one offer a slot, as a question whether it is back; more would only queue up.
+
+        Args:
+            number: the round.
+            paths: the flow to divide among the receivers, by path: rate [task/s], thresholds passed.
+            done: no device upstream needs a further round.
+            last: this is the last round of the slot.
+
+        Returns:
+            False if no receiver is alive, so that no report will come.
         """
         self._round, self.all_done, self.stale = number, True, False
         self._awaited = {r.name for r in self._routing.receivers.values() if r.alive}
@@ -43,11 +52,11 @@ class Sweep:
         return bool(self._awaited)
 
     def report(self, peer: str, report: Report, received_s: float) -> bool:
-        """Note a report that came in at `received_s`; True when it was the last one awaited."""
+        """Take a report that arrived at `received_s` [s]; return True if it was the last one awaited."""
         receiver = self._routing.receivers.get(peer)
         if receiver is None or (report.slot, report.round) != self._round:
             return False
-        thresholds_left = self._config.stages - self._config.stage - 1  # from the receiver on
+        thresholds_left = self._config.stages - self._config.stage - 1  # stages from the receiver on that have one
         if {len(passed) for _, passed in report.onward_paths} != {thresholds_left}:
             self._outbox.note("unexpected-message", f"Report from {peer} with thresholds of another model")
             return False
@@ -62,14 +71,14 @@ class Sweep:
         return True
 
     def give_up(self) -> None:
-        """Do not wait any longer in this round."""
+        """Stop waiting for reports of this round, and count it as missed by the receivers still awaited."""
         for name in sorted(self._awaited):
             self._routing.missed_round(name)
         self.stale = any(self._routing.receivers[name].alive for name in self._awaited)
         self._awaited.clear()
 
     def validate(self) -> None:
-        """Raise InvalidState unless the reports awaited are those of receivers, and their timer is set."""
+        """Raise InvalidState unless only receivers' reports are awaited, and a timer bounds the wait."""
         if strangers := self._awaited - self._routing.receivers.keys():
             raise InvalidState("sweep", f"reports of {sorted(strangers)} are awaited, who are no receivers")
         if self._awaited and min(self._round) < 0:
@@ -77,7 +86,7 @@ class Sweep:
         self._outbox.validate_timers(("reports",), {("reports",)} if self._awaited else set())
 
     def abandon(self) -> None:
-        """A newer round has begun."""
+        """Forget the round: a newer one has begun."""
         self._round = (-1, -1)
         self._awaited.clear()
         self._outbox.cancel(("reports",))
@@ -87,7 +96,13 @@ def decision(
     config: NodeConfig, routing: Routing, outbox: Outbox, number: Round, *, arrival_per_s: float,
     service_per_s: float | None, gap: float | None,
 ) -> DecisionRecord:
-    """What a node has decided in this slot."""
+    """Return the record of a node's decision at the end of round `number`.
+
+    Args:
+        arrival_per_s: arrival rate, measured or announced [task/s].
+        service_per_s: measured service rate [task/s]; None for a device.
+        gap: a device's certified gap after its last round; None for a server, or if no round has ended.
+    """
     return DecisionRecord(
         time_s=outbox.now_s,
         node=config.name,

@@ -1,1 +1,1 @@
-"""What drives the node state machine for real: sockets, the clock, the sub-model, processes of its own."""
+"""The live driver of the node state machine: sockets, the clock, the sub-model, child processes."""

@@ -1,4 +1,4 @@
-"""One node as a process: drives the node state machine with ZeroMQ, the sub-model and the real clock."""
+"""A node as a process: drives the node state machine with ZeroMQ, the sub-model and the real clock."""
 
 import select
 import time
@@ -33,46 +33,46 @@ from node_agent.records import (
 )
 from node_agent.wire import Tensor, WireError, as_sent, decode, encode
 
-MESSAGES_PER_TURN = 64  # then due timers get their turn
-FEW = 8  # descriptors of a poll loop, at most
-FLUSH_EVERY_S = 0.25  # telemetry travels in batches, real seconds; after a pause at once
-LINGER_MS = 1000  # for the last telemetry when the agent ends
+MESSAGES_PER_TURN = 64  # per channel; then due timers fire
+FEW = 8  # most descriptors that a poll returns
+FLUSH_EVERY_S = 0.25  # telemetry is sent in batches at this interval [real s]; after a pause at once
+LINGER_MS = 1000  # time for the last telemetry when the agent ends [real ms]
 
 
 class ScheduledTask(Struct, frozen=True, array_like=True):
-    """A task the workload wants from this device."""
+    """A task that the workload wants from this device."""
 
-    time_s: float
-    task_id: int
-    sample: int
+    time_s: float  # when [s]
+    task_id: int  # number of the task
+    sample: int  # number of its picture
 
 
 class AgentConfig(Struct, frozen=True, kw_only=True):
-    """What one agent's process is told: its node, where its peers are, how time runs, what to replay."""
+    """Configuration of an agent's process: its node, its peers' addresses, its time scale, its workload."""
 
-    node: NodeConfig
-    address: str
-    connect_data: dict[str, str]  # peer -> address
-    connect_control: dict[str, str]
+    node: NodeConfig  # configuration of the state machine
+    address: str  # IP address of this node
+    connect_data: dict[str, str]  # peer -> address, for the data channel
+    connect_control: dict[str, str]  # peer -> address, for the control channel
     answers_from: tuple[str, ...]  # device: servers that may send results without being its receivers
-    telemetry: str  # where telemetry goes and commands come from (ZeroMQ endpoint)
-    time_scale: float
-    capacity_flop_per_s: float
-    work_flop: float
-    activation: ActivationFormat
-    quota_procs_paths: tuple[str, ...]  # control groups of the compute process; none: paced
-    arrivals: tuple[ScheduledTask, ...] = ()
-    epoch_monotonic_s: float | None = None  # the run's time zero, for an agent that comes up while it goes on
-    life: int = 1  # how often the node has come up, this time included
+    telemetry: str  # ZeroMQ endpoint to which records are sent and from which commands come
+    time_scale: float  # real seconds per emulated second
+    capacity_flop_per_s: float  # server: capacity at the start [FLOP per emulated s]
+    work_flop: float  # server: work of its sub-model per task [FLOP]
+    activation: ActivationFormat  # number format of the activations that it sends
+    quota_procs_paths: tuple[str, ...]  # cgroup.procs files of the compute process; empty: paced
+    arrivals: tuple[ScheduledTask, ...] = ()  # device: its workload, in the order of time
+    epoch_monotonic_s: float | None = None  # time zero [real s], for an agent that comes up during the run; else None
+    life: int = 1  # number of times that the node has come up, this time included
 
     @property
     def identity(self) -> str:
-        """How telemetry knows this agent from the one before it, which may still have words under way."""
+        """The agent's name for telemetry; it differs from that of the agent before, whose records may still arrive."""
         return identity(self.node.name, self.life)
 
 
 def identity(node: str, life: int) -> str:
-    """The name of a node's agent towards telemetry."""
+    """Return the name for telemetry of a node's agent in its `life`, counted from 1."""
     return node if life == 1 else f"{node}/{life}"
 
 
@@ -89,9 +89,18 @@ class Agent(Driver):
         samples: Samples | None = None,
         planner: Planner | None = None,
     ) -> None:
-        """`priority` is taken by the thread that calls `run`; `executor` serves a server's sub-model.
+        """Bind the node's sockets.
 
-        `samples` are what a device offers; `planner`, if it coordinates.
+        Args:
+            config: the agent's configuration.
+            core: the state machine.
+            priority: taken by the thread that calls `run`.
+            executor: runs a server's sub-model; None for a device.
+            samples: the pictures that a device offers; None for a server.
+            planner: plans for all nodes if this node is the coordinator; else None.
+
+        Raises:
+            zmq.ZMQError: the address is not this node's, or a port is taken.
         """
         super().__init__(config.node.name)
         self.come_up(core)
@@ -101,8 +110,8 @@ class Agent(Driver):
         self._samples = samples
         self._planner = planner
         self._answering = tuple(source for source in (executor, planner) if source is not None)
-        self._wanted: tuple[Tensor, float] | None = None  # what the sub-model is to run on, and since when
-        # Before the start, times count from the boot of the machine: the same zero for all who measure their links.
+        self._wanted: tuple[Tensor, float] | None = None  # tensor that the sub-model must start on, and since when
+        # Before the start, times count from the boot of the machine: agents that measure their links share this zero.
         self._epoch_s = config.epoch_monotonic_s or 0.0
         self._stopping = False
         self._timers = Timers()
@@ -115,7 +124,7 @@ class Agent(Driver):
         self._stalls = Stalls()
         self._woke_s = time.monotonic()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        if Priority.is_allowed():  # also for ZeroMQ's own thread, through which every message goes
+        if Priority.is_allowed():  # also for ZeroMQ's own thread, which handles every message
             self._context.set(zmq.THREAD_SCHED_POLICY, REAL_TIME)
             self._context.set(zmq.THREAD_PRIORITY, MESSENGER_PRIORITY)
         self._transport = Transport(self._context, config.node.name, config.address, {}, time_scale=config.time_scale)
@@ -132,9 +141,10 @@ class Agent(Driver):
         self._epoll = select.epoll()
 
     def run(self) -> None:
-        """Serve until told to stop. Whatever ends it earlier carries the node's story.
+        """Serve until a `Stop` command; an error that ends it earlier carries the node's story in its notes.
 
-        Peers are connected to only now: where all agents exist before the first of them runs, none is turned away.
+        The agent connects to its peers only now. If all agents have bound their sockets before, no connection is
+        refused.
         """
         try:
             self._serve()
@@ -153,7 +163,7 @@ class Agent(Driver):
         self._receive_commands()
         measuring = False
         while not self._stopping:
-            if not measuring and (self._executor is None or self._executor.warm):  # so that it is warm before time zero
+            if not measuring and (self._executor is None or self._executor.warm):  # it must be warm before time zero
                 self.measure_links()
                 measuring = True
             woken_by = self._woken_by(may_sleep=transport.may_sleep())
@@ -169,19 +179,19 @@ class Agent(Driver):
         self._close()
 
     def _now_s(self) -> float:
-        """Emulated seconds since the start of the run; before the start, since the machine booted."""
+        """Return emulated seconds since the start of the run; before the start, since the boot of the machine."""
         return self._emulated_s(time.monotonic())
 
     def _emulated_s(self, monotonic_s: float) -> float:
         return (monotonic_s - self._epoch_s) / self._config.time_scale
 
     def _woken_by(self, *, may_sleep: bool) -> set[int]:
-        """The descriptors that have something to tell; sleeps until there is one, or something is due."""
+        """Return the readable descriptors; if `may_sleep`, sleep until there is one or a deadline passes."""
         due_s = self._due_monotonic_s()
         if due_s is not None and due_s <= time.monotonic():
-            may_sleep = False  # setting a timer that has passed would take longer than all of this turn
+            may_sleep = False  # setting a timer that is due already would take longer than this turn
         slept_s = time.monotonic()
-        self._stalls.note(self._woke_s, slept_s)  # a turn takes a moment, and a sub-model some milliseconds
+        self._stalls.note(self._woke_s, slept_s)  # an undisturbed turn takes milliseconds at most
         if may_sleep:
             self._deadline.arm(due_s)
         woken_by = {fd for fd, _ in self._epoll.poll(None if may_sleep else 0, FEW)}
@@ -191,7 +201,7 @@ class Agent(Driver):
         return woken_by
 
     def _due_monotonic_s(self) -> float | None:
-        """When there is something to do although nothing has come in, on CLOCK_MONOTONIC."""
+        """Return the next deadline on CLOCK_MONOTONIC [real s]; None if there is none."""
         due_s = [self._timers.next_s(), *[source.due_s() for source in self._answering]]
         if self.started and self._next_arrival < len(self._config.arrivals):
             due_s.append(self._config.arrivals[self._next_arrival].time_s)
@@ -215,7 +225,7 @@ class Agent(Driver):
             self.offer(arrival.task_id, arrival.sample, arrival.time_s)
 
     def _collect_answers(self, *, signalled: bool) -> None:
-        """Of the sub-model, and of the planner, if one of them has signalled or is due."""
+        """Handle the answers of the sub-model and of the planner, if one of them has signalled or is due."""
         for source in self._answering:
             due_s, now_s = source.due_s(), self._now_s()
             if signalled or (due_s is not None and due_s <= now_s):
@@ -226,13 +236,13 @@ class Agent(Driver):
                     self.handle(answer, now_s)
 
     def _compute(self) -> None:
-        """Start the sub-model last: all that was waiting has been answered before this thread is busy with it."""
+        """Start the sub-model. This comes last in a turn, since the thread is busy until it ends."""
         if self._wanted is not None and self._executor is not None:
             (tensor, wanted_s), self._wanted = self._wanted, None
             self._executor.start(tensor, wanted_s, self._now_s())
 
     def _met(self, due_s: float) -> None:
-        """Keep account of a deadline that is met now."""
+        """Count a deadline at `due_s` [s], which is handled now."""
         self._deadlines.meet((self._now_s() - due_s) * self._config.time_scale)
 
     def _input_of(self, sample: int) -> Tensor:
@@ -241,15 +251,15 @@ class Agent(Driver):
         return as_tensor(self._samples.images[sample : sample + 1])
 
     def _receive_messages(self, channel: Channel) -> None:
-        """A turn's worth; the loop comes back for what is left, or has come meanwhile."""
+        """Handle at most MESSAGES_PER_TURN messages; the next turn handles the others."""
         arrived = self._transport.receive_all(channel, MESSAGES_PER_TURN)
-        # Not when the loop woke, for some have come since: on a slow machine they would seem to outrun their link.
+        # Read the clock now, not when the loop woke: messages that came since would seem to outrun their link.
         received_s = self._now_s()
         for peer, frames in arrived:
             self._meet(peer, frames, received_s)
 
     def _meet(self, peer: str, frames: list[bytes], received_s: float) -> None:
-        """A message that was there at `received_s`, or bytes that are none."""
+        """Handle a message that had arrived at `received_s` [s]; publish an event for bytes that are none."""
         if peer not in self._peers:
             self._note("foreign-message", f"from {peer!r}, who is no neighbour")
             return
@@ -276,7 +286,7 @@ class Agent(Driver):
                     assert_never(command)
 
     def _begin(self, epoch_monotonic_s: float) -> None:
-        """Time zero is known. An agent that comes up while the run goes on has missed the tasks before."""
+        """Start the run at this time zero [real s]. An agent that comes up during the run has missed earlier tasks."""
         self._epoch_s = epoch_monotonic_s
         now_s = self._now_s()
         arrivals = self._config.arrivals
@@ -292,7 +302,7 @@ class Agent(Driver):
         return self._transport.send(send.peer, send.channel, frames)
 
     def _start_compute(self, tensor: Tensor, now_s: float) -> None:
-        self._wanted = tensor, now_s  # until the end of this turn; service counts from now all the same
+        self._wanted = tensor, now_s  # started at the end of this turn; service counts from now
 
     def _stop_compute(self) -> None:
         self._wanted = None
@@ -313,7 +323,7 @@ class Agent(Driver):
         self._timers.clear()
 
     def validate(self) -> None:
-        """Raise InvalidState unless the timers that are set are those of the state machine."""
+        """Raise InvalidState unless the timers set are those of the state machine."""
         core = self.core
         if core is not None and self._timers.keys() != core.timers:
             found = f"{sorted(self._timers.keys())} are set, the node has set {sorted(core.timers)}"
@@ -323,7 +333,7 @@ class Agent(Driver):
         self._records.append(self._measured(record) if isinstance(record, SampleRecord) else record)
 
     def _measured(self, record: SampleRecord) -> SampleRecord:
-        """The sample with what only the process itself knows, since the one before."""
+        """Return the sample with the figures of this process since the last one."""
         before_s, self._cpu_s = self._cpu_s, time.process_time()
         compute_before_s = self._compute_cpu_s
         if self._executor is not None:
@@ -340,11 +350,11 @@ class Agent(Driver):
         )
 
     def _flush(self, *, now: bool = False) -> bool:
-        """Tell what there is to tell, if it is time; whether it was."""
+        """Send the collected records, if `now` or if a batch is due; return True if they were sent."""
         if not self._records:
             return False
         real_s = time.monotonic()
-        # The end of a task does not wait: whoever kills this agent must not unmake it.
+        # The end of a task is sent at once: it must not be lost if this agent is killed.
         now = now or any(isinstance(record, TaskRecord) for record in self._records)
         if not now and real_s < self._flushed_s + FLUSH_EVERY_S:
             return False

@@ -1,4 +1,4 @@
-"""From what an agent is told to the agent itself."""
+"""Builds agents from their configurations."""
 
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def make_device(config: AgentConfig, samples: Samples) -> Agent:
-    """The agent of an end device that offers `samples`."""
+    """Return the agent of an end device that offers `samples`."""
     return Agent(config, DeviceCore(config.node), _priority(config), samples=samples)
 
 
 def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) -> Agent:
-    """The agent of an edge server that hosts `sub_model`; forks if its compute is limited by quota, or it coordinates.
+    """Return the agent of an edge server that hosts `sub_model`; `table` is the exit table of the cut.
 
-    Must run before this process has threads.
+    Forks if compute is limited by quota, or if the server is the coordinator. Call it before this process has threads.
     """
     infer = inference(sub_model, config.activation)
     priority = _priority(config)
@@ -42,5 +42,5 @@ def make_server(config: AgentConfig, sub_model: "SubModel", table: ExitTable) ->
 
 
 def _priority(config: AgentConfig) -> Priority:
-    """Real-time, but for code of the user's own: a policy that computes for long would hold up all other nodes."""
+    """Return real-time priority; normal priority for a user's own policy, which may compute for long."""
     return Priority(real_time=not is_file(config.node.policy))

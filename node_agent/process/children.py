@@ -1,6 +1,6 @@
-"""Child processes that are forks of this one and end with it; ending a process, whoever started it.
+"""Child processes: forks that end with this process, and handles to end any process.
 
-Fork before there are threads, or do little in the child: what another thread holds at the fork stays locked there.
+Fork before the process has threads, or do little in the child: a lock that another thread holds stays locked there.
 """
 
 import contextlib
@@ -17,16 +17,17 @@ from node_agent.process.linux import end_with
 
 
 def fork(body: Callable[[], int], *, parent: int | None = None) -> int:
-    """Fork a child that runs `body` and ends with the status it returns; returns the child's process id.
+    """Fork a child that runs `body` and exits with the status that it returns; return the child's process id.
 
-    The child ends with this process, and more exactly with the thread that calls this. An exception in it goes to
-    standard error, and its status is then 1.
+    The child ends with this process; more exactly, with the thread that calls this. If `body` raises, the traceback
+    goes to standard error, and the status is 1.
 
     Args:
-        parent: this process's id as the child sees it, if not the usual one: 0 from inside a new process namespace.
+        body: runs in the child.
+        parent: this process's id as the child sees it, if it is not the usual one: 0 in a new process namespace.
     """
     parent = os.getpid() if parent is None else parent
-    sys.stderr.flush()  # else both processes would write what waits
+    sys.stderr.flush()  # else both processes would write the buffered text
     pid = os.fork()
     if pid:
         return pid
@@ -42,13 +43,13 @@ def fork(body: Callable[[], int], *, parent: int | None = None) -> int:
 
 
 def end_child(pid: int) -> None:
-    """Kill a child, whatever it is doing, and wait until it is gone."""
+    """Kill a child, and wait until it has ended."""
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
 def answer_of_child(body: Callable[[], str]) -> str:
-    """What `body` returns in a child that is forked for it alone; empty if it has failed there."""
+    """Run `body` in a child of its own, and return what it returns; empty if it raises."""
     reader, writer = os.pipe()
 
     def tell() -> int:
@@ -64,14 +65,14 @@ def answer_of_child(body: Callable[[], str]) -> str:
 
 
 class PipedChild:
-    """A forked child at the other end of a pipe, which it serves until this end closes."""
+    """A forked child that serves the other end of a pipe until this end closes."""
 
     def __init__(self, serve: Callable[[Connection], None]) -> None:
-        """`serve` runs in the child, with its end. It may raise EOFError or ConnectionError when this end closes."""
+        """`serve` runs in the child with its end of the pipe; it may raise EOFError or ConnectionError at the end."""
         self.pipe, theirs = Pipe()
 
         def body() -> int:
-            self.pipe.close()  # or the child would keep it open itself
+            self.pipe.close()  # else the child would keep this end open
             with contextlib.suppress(EOFError, ConnectionError):
                 serve(theirs)
             return 0
@@ -80,31 +81,31 @@ class PipedChild:
         theirs.close()
 
     def close(self) -> None:
-        """End the child at once; the pipe's end is not enough, since another child may hold it open."""
+        """Kill the child. Closing the pipe is not enough: another child may hold this end open."""
         self.pipe.close()
         end_child(self.pid)
 
 
 class ProcessHandle:
-    """A process by its descriptor: its id cannot pass to another process meanwhile. A context manager."""
+    """A process by its descriptor, so that its id cannot pass to another process meanwhile. A context manager."""
 
     def __init__(self, pid: int) -> None:
-        """Raises OSError (ProcessLookupError) if there is no such process."""
+        """Open the descriptor of process `pid`; raise ProcessLookupError if there is no such process."""
         self._descriptor = os.pidfd_open(pid)
 
     def kill(self) -> None:
-        """Kill the process; one that has ended already is fine."""
+        """Kill the process, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
     def wait_ended(self, timeout_s: float) -> bool:
-        """Wait until the process has ended, and whoever started it can see so; False if it has not in time."""
+        """Wait until the process has ended and its parent can collect it; return False after `timeout_s` [real s]."""
         waiter = select.poll()  # select() cannot watch descriptors above 1023
         waiter.register(self._descriptor, select.POLLIN)
         return bool(waiter.poll(max(0.0, timeout_s) * 1000))
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""What every driver of a node state machine does alike: over ZeroMQ, in virtual time and in tests.
+"""The common base of all drivers of a node state machine: over ZeroMQ, in virtual time and in tests.
 
-A driver hands the node its events and performs the effects. Subclasses give what differs: how a message is sent, what
-computes, which timers wake it, and where records go.
+A driver gives the node its events and performs the effects. Subclasses define how messages are sent, how the sub-model
+runs, how timers fire, and where records go.
 """
 
 from abc import ABC, abstractmethod
@@ -34,25 +34,25 @@ from node_agent.process.notes import EventThinner
 from node_agent.records import DEVICE_DOWN, EventKind, EventRecord, Record, lost_task
 from node_agent.wire import Probe, ProbeAck, Tensor
 
-HELD_MESSAGES = 2000  # before time zero; then the oldest is dropped
+HELD_MESSAGES = 2000  # most messages that wait for time zero; beyond that the oldest is dropped
 
 
 def make_core(config: NodeConfig, table: ExitTable) -> NodeCore:
-    """A new node state machine; `table` holds what the exits of the sub-models answer (a device needs none of it)."""
+    """Return a new node state machine; `table` is the exit table of the cut, which only servers use."""
     return DeviceCore(config) if config.is_device else ServerCore(config, table)
 
 
 class Driver(ABC):
     """Drives the node state machine of one node, which may go down and come up again.
 
-    The order is `come_up`, `measure_links`, `start` once the node is ready, and `end`.
+    Call `come_up`, then `measure_links`, then `start` once the node has published Ready, and `end` at the end.
     """
 
     def __init__(self, name: str) -> None:
-        """A node that is down."""
+        """The node `name` is down at first."""
         self.name = name
         self.core: NodeCore | None = None  # None while the node is down
-        self.started = False  # time zero is known to this node
+        self.started = False  # time zero is known
         self._held: deque[Received] = deque(maxlen=HELD_MESSAGES)
         self._missed: list[tuple[int, int, float]] = []  # tasks: id, sample, created [s]
         self._thinner = EventThinner()
@@ -61,30 +61,30 @@ class Driver(ABC):
 
     @property
     def up(self) -> bool:
-        """True from `come_up` to `go_down`."""
+        """True between `come_up` and `go_down`."""
         return self.core is not None
 
     def come_up(self, core: NodeCore) -> None:
-        """Begin to receive, with a state machine that knows nothing yet."""
+        """Begin to receive messages, with a new state machine."""
         self.core = core
         self._thinner = EventThinner()
 
     def measure_links(self) -> None:
-        """Have the node probe its links; it publishes Ready once it has."""
+        """Let the node probe its links; it publishes Ready at the end."""
         self.handle(LinksWanted())
 
     def go_down(self) -> None:
-        """Forget all but the tasks that are missed meanwhile, as if the process was killed."""
+        """Forget everything, as if the process was killed. Tasks offered meanwhile are noted as missed."""
         self.core, self.started = None, False
         self._held.clear()
         self._stop_compute()
         self._forget_timers()
 
     def start(self) -> None:
-        """Begin the run: time zero is known now.
+        """Begin the run, since time zero is known now.
 
-        Timers set before count from another zero and are forgotten. Tasks that this node missed are published as lost;
-        it may have completed some of them before it went down: the first record of a task counts.
+        Timers set before count from another zero, so they are dropped. Tasks that this node missed are published as
+        lost. It may have completed some of them before it went down; the first record of a task counts.
         """
         self._forget_timers()
         self.started = True
@@ -100,31 +100,31 @@ class Driver(ABC):
         if self.started:
             self.handle(TimerFired(("sample",)))
 
-    # What happens to it
+    # Events
 
     def offer(self, task_id: int, sample: int, created_s: float) -> None:
-        """The workload wants a task from this device, since `created_s`; before the start, it is missed."""
+        """Offer a task that the workload wants since `created_s` [s]; before the start it is missed instead."""
         if self.started:
             self.handle(TaskArrived(task_id, sample, created_s, self._input_of(sample)))
         else:
             self._missed.append((task_id, sample, created_s))
 
     def receive(self, received: Received) -> None:
-        """A message has arrived. A node that is down drops it; before the start, all but probes wait."""
+        """Take a message that has arrived. It is dropped if the node is down; before the start all but probes wait."""
         if self.started or (self.up and isinstance(received.message, Probe | ProbeAck)):
             self.handle(received)
-        elif self.up:  # tasks and prices have no meaning before time zero is known
+        elif self.up:  # tasks and prices mean nothing before time zero
             self._hold(received)
 
     def _hold(self, received: Received) -> None:
         if len(self._held) == HELD_MESSAGES:
             oldest = type(self._held[0].message).__name__
             self._note("dropped", f"before the start, {oldest}: too much is queued")
-        # Without the time of its arrival, which counts from another zero.
+        # Without its arrival time, which counts from another zero.
         self._held.append(Received(received.peer, received.message, received.tensor))
 
     def handle(self, event: Event, now_s: float | None = None) -> None:  # noqa: PLR0912 - a branch for each kind
-        """Have the node act on an event of this moment, or of `now_s`, and perform the effects."""
+        """Let the node handle an event of this moment, or of `now_s` [s], and perform the effects."""
         core = self.core
         assert core is not None, f"{self.name} is down"
         if now_s is None:
@@ -134,7 +134,7 @@ class Driver(ABC):
         except (Exception, SystemExit) as error:
             self._fail(error)
         for effect in effects:
-            match effect:  # in the order of their frequency
+            match effect:  # the most frequent first
                 case Send():
                     if not self._send(effect):
                         message = type(effect.message).__name__
@@ -157,16 +157,16 @@ class Driver(ABC):
             self.validate()
 
     def validate(self) -> None:  # noqa: B027 - most drivers keep nothing of their own
-        """With `config.debug`, after each event: raise InvalidState unless this driver is as the node has it."""
+        """Raise InvalidState if this driver and the node disagree; called after each event with `config.debug`."""
 
-    # What it tells
+    # Records
 
     def _note(self, kind: EventKind, detail: str) -> None:
-        """Publish an event of this moment, unless its kind is thinned out."""
+        """Publish an event of this moment, unless it is thinned out."""
         self._tell(EventRecord(self._now_s(), self.name, kind, detail))
 
     def _tell(self, record: Record) -> None:
-        """Publish a record; events are thinned out, and those before the start carry time zero."""
+        """Publish a record. Events are thinned out; those before the start get time zero."""
         if isinstance(record, EventRecord):
             thinned = self._thinner.thinned(record)
             if thinned is None:
@@ -175,52 +175,52 @@ class Driver(ABC):
         self._publish(record)
 
     def _attach_story(self, error: BaseException) -> None:
-        """Add the node's last events and effects to an error, where they are kept."""
+        """Add the node's story to an error, if it keeps one."""
         if self.core is not None and self.core.story is not None:
             self.core.story.attach(error)
 
-    # What differs
+    # For subclasses
 
     def _fail(self, error: BaseException) -> NoReturn:
-        """The node's own code has raised `error`, which a user's policy may do."""
+        """Raise `error`, which the node's code or a user's policy has raised; subclasses may add to it."""
         raise error
 
     @abstractmethod
     def _now_s(self) -> float:
-        """Emulated time since the start of the run; before the start it counts from another zero."""
+        """Return emulated time since the start of the run [s]; before the start it counts from another zero."""
 
     @abstractmethod
     def _input_of(self, sample: int) -> Tensor:
-        """The tensor that a device sends for an evaluation sample."""
+        """Return the tensor that a device sends for an evaluation sample."""
 
     @abstractmethod
     def _send(self, send: Send) -> bool:
-        """Send a message; False if the peer is not connected, or too much is queued for it."""
+        """Send a message; return False if the peer is not connected, or too many messages wait for it."""
 
     @abstractmethod
     def _start_compute(self, tensor: Tensor, now_s: float) -> None:
-        """Run the sub-model on a tensor; service begins at `now_s`. Its answer comes as ComputeFinished."""
+        """Run the sub-model on a tensor; service counts from `now_s` [s]. ComputeFinished carries its answer."""
 
     @abstractmethod
     def _stop_compute(self) -> None:
-        """Abandon the task in service."""
+        """Abandon the tensor in the sub-model, if there is one."""
 
     @abstractmethod
     def _plan(self, problem: Problem, now_s: float) -> None:
-        """Have the central policy plan, from `now_s` on. Its answer comes as PlanningFinished."""
+        """Let the central policy plan from `now_s` [s]. PlanningFinished carries its answer."""
 
     @abstractmethod
     def _set_timer(self, key: TimerKey, at_s: float) -> None:
-        """Have TimerFired come at `at_s`; replaces an older timer of this key."""
+        """Set a timer: TimerFired comes at `at_s` [s]. It replaces an older timer of this key."""
 
     @abstractmethod
     def _cancel_timer(self, key: TimerKey) -> None:
-        """Forget a timer; one that is not set is fine."""
+        """Cancel a timer, if it is set."""
 
     @abstractmethod
     def _forget_timers(self) -> None:
-        """Forget all timers."""
+        """Cancel all timers."""
 
     @abstractmethod
     def _publish(self, record: Record) -> None:
-        """Hand a record to the experiment."""
+        """Send a record to the experiment."""

@@ -1,8 +1,8 @@
-"""Running a sub-model as slowly as the node it stands for.
+"""Executors run a sub-model as slowly as the emulated server would.
 
-Paced: the real sub-model runs at once, and its answer is held until work / capacity has passed since service began.
-Quota: the real sub-model runs in a process of its own whose CPU time the kernel limits.
-Both run real work; both answer with `ComputeFinished`. Times are emulated seconds unless their name says otherwise.
+Paced: the sub-model runs at once, and its answer is held until work / capacity has passed since service began.
+Quota: the sub-model runs in a process of its own, whose CPU time the kernel limits.
+Both do real work, and both answer with `ComputeFinished`. Times are emulated seconds unless "real s" is stated.
 """
 
 import math
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from node_agent.models.network import SubModel  # needs torch, which only the server's process pays for
 
 Infer = Callable[[Tensor], ComputeFinished]
-PAUSE_S = 0.02
-LONE_RUNS = 12
-GIVE_UP = signal.SIGUSR1
-BRIEF_SHARE = 0.25  # of the paced time: a sub-model that takes no more than that may go before normal processes
+PAUSE_S = 0.02  # before each lone task [real s]
+LONE_RUNS = 12  # lone tasks that are measured
+GIVE_UP = signal.SIGUSR1  # asks the compute process to abandon its tensor
+BRIEF_SHARE = 0.25  # a sub-model that needs at most this share of its paced time may run before normal processes
 
 
 def inference(sub_model: "SubModel", activation: ActivationFormat) -> Infer:
-    """The sub-model as a function from tensor to answer; `activation` is the format of what it sends on."""
+    """Return the sub-model as a function from tensor to answer; `activation` is the format of its activations."""
 
     import torch  # noqa: PLC0415 - as above
 
@@ -60,20 +60,24 @@ def inference(sub_model: "SubModel", activation: ActivationFormat) -> Infer:
 
 
 def as_tensor(array: npt.NDArray[np.generic]) -> Tensor:
-    """A numpy array as it travels, its bytes uncopied."""
+    """Return a numpy array as a tensor, its bytes not copied if it is contiguous.
+
+    Raises:
+        msgspec.ValidationError: the array has a type or a shape that tensors cannot have.
+    """
     return Tensor(_form(array.dtype, array.shape), np.ascontiguousarray(array).data.cast("B"))
 
 
 @cache
 def _form(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> TensorForm:
-    """Kept, since a node sees one or two of them and numpy takes longer to spell a type than to copy a tensor."""
+    """Return the form. It is cached: numpy takes longer to spell a type than to copy a tensor."""
     return msgspec.convert((dtype.name, shape), TensorForm)
 
 
 def cpu_s_of_lone_task(infer: Infer, form: TensorForm) -> float:
-    """Processor time of one task that comes after a pause, as most tasks do [s]; the median of LONE_RUNS.
+    """Return the CPU time of a task after a pause [real s]: the median of LONE_RUNS.
 
-    With cold caches a small sub-model takes several times what it takes in a loop.
+    Most tasks come after a pause. With cold caches a small sub-model takes several times as long as in a loop.
     """
     tensor = Tensor(form, bytes(form.byte_count))
     spent_s, real_s = [], []
@@ -83,7 +87,7 @@ def cpu_s_of_lone_task(infer: Infer, form: TensorForm) -> float:
         infer(tensor)
         spent_s.append(time.thread_time() - began_cpu_s)
         real_s.append(time.monotonic() - began_s)
-    # A kernel that charges whole ticks (user-mode Linux: 10 ms) shows most tasks as free: real time is then nearer.
+    # A kernel that charges whole ticks (user-mode Linux: 10 ms) charges nothing for most tasks: use real time then.
     return statistics.median(spent_s if all(spent_s) else real_s)
 
 
@@ -92,41 +96,45 @@ class Executor(Protocol):
 
     @property
     def warm(self) -> bool:
-        """False while `warm_up` goes on."""
+        """False while `warm_up` is still running."""
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:
-        """Begin service now; it counts from `wanted_s`, which may be a moment ago."""
+        """Begin service now, at `now_s`; its time counts from `wanted_s`, which may be a little earlier."""
 
     def stop(self) -> None:
-        """Give up the service that was begun, if it has not ended: it is never answered, and another may begin."""
+        """Abandon the service that has begun, if there is one: it is never answered, and another may begin."""
 
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
-        """Compute at another rate from now on, the task in service included."""
+        """Compute at this rate from `now_s` on, the task in service included."""
 
     def due_s(self) -> float | None:
-        """When to call `collect`, if that is known in advance."""
+        """Return when service ends [s]; None if that is not known in advance or nothing is served."""
 
     def fileno(self) -> int | None:
-        """What to poll for being able to `collect`, if there is such a thing."""
+        """Return the descriptor that becomes readable when `collect` has something to do; None if there is none."""
 
     def collect(self, now_s: float) -> ComputeFinished | None:
-        """The answer, if service has ended."""
+        """Return the answer; None if service has not ended."""
 
     @property
     def cpu_s(self) -> float:
         """CPU time spent inside the sub-model so far [real s]."""
 
     def close(self) -> None:
-        """End whatever was started."""
+        """End the processes that were started."""
 
 
 class PacedExecutor:
-    """Service takes work / capacity, kept by an absolute timer; real work that takes longer is an overrun."""
+    """Service takes work / capacity, as an absolute deadline. Real work that takes longer is an overrun."""
 
     def __init__(
         self, infer: Infer, work_flop: float, capacity_flop_per_s: float, time_scale: float, priority: Priority
     ) -> None:
-        """`priority` is the thread's that computes: lowered while it does, so that other nodes stay punctual."""
+        """Serve with `infer`, which takes `work_flop` [FLOP] a task at `capacity_flop_per_s` [FLOP per emulated s].
+
+        `time_scale` is in real seconds per emulated second. `priority` is that of the computing thread: it is lowered
+        during work, so that other nodes stay punctual.
+        """
         self._infer = infer
         self._priority = priority
         self._work_flop = work_flop
@@ -135,28 +143,29 @@ class PacedExecutor:
         self._answer: ComputeFinished | None = None
         self._due_s = 0.0
         self._cpu_s = 0.0
-        self._last_s = math.inf  # CPU time of the last task [real s]; unless warmed up, the first may be long
+        self._last_s = math.inf  # CPU time of the last task [real s]; without `warm_up`, the first counts as long
 
     @property
     def warm(self) -> bool:
-        """True: `warm_up` has ended when it returns."""
+        """Always True: `warm_up` returns when it has ended."""
         return True
 
     def warm_up(self, tensor: Tensor) -> None:
-        """Serve before the run what is no task: the first inference after a fork takes five times as long.
+        """Run the sub-model twice before the run, on a tensor that is no task.
 
-        A second one tells whether tasks are brief. Otherwise the first task would run behind normal processes, and on a
-        busy machine it would overrun, just while the estimate of the service time is young.
+        The first inference after a fork takes several times as long as others. The second one measures whether tasks
+        are brief. Otherwise the first task would run behind normal processes and could overrun, while the estimate of
+        the service time is still young.
         """
         self._infer(tensor)
         self._timed(tensor)
 
     def _timed(self, tensor: Tensor) -> tuple[ComputeFinished, float, float]:
-        """The answer, and the CPU time and the real time it took [s]."""
+        """Return the answer, the CPU time and the real time that it took [real s]."""
         began_s, began_cpu_s = time.monotonic(), time.thread_time()
         answer = self._infer(tensor)
         cpu_s, real_s = time.thread_time() - began_cpu_s, time.monotonic() - began_s
-        self._last_s = cpu_s or real_s  # a kernel that charges whole ticks shows most tasks as free
+        self._last_s = cpu_s or real_s  # a kernel that charges whole ticks charges nothing for most tasks
         return answer, cpu_s, real_s
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:
@@ -169,7 +178,7 @@ class PacedExecutor:
         self._answer = msgspec.structs.replace(answer, overrun=now_s + real_s / self._time_scale > self._due_s)
 
     def stop(self) -> None:
-        self._answer = None  # the real work is over: what was left of it is waiting
+        self._answer = None  # the real work is over; only its time was left
 
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
         if self._answer is not None and self._due_s > now_s:
@@ -194,39 +203,42 @@ class PacedExecutor:
         return self._cpu_s
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: no process was started."""
 
 
 class QuotaExecutor:
-    """A child process runs the sub-model, under the CPU limit of the control groups it has joined.
+    """A child process runs the sub-model, under the CPU limit of the control groups that it joins.
 
-    Each tensor has a number, which its answer carries. To give one up, its number is put where the child can read it,
-    and a signal has it look, between two layers of the sub-model. An answer that was on its way by then is dropped.
-    The agent's own messaging stays outside the limit. Capacity changes are the group's business, not this class's.
-    Must be made before the process has threads, since it forks, and by a thread that lives as long as the agent, since
-    the child ends with it.
+    Each tensor has a number, which its answer carries. To abandon a tensor, this process writes its number into shared
+    memory and sends a signal. The child checks the number between two layers of the sub-model. An answer that was on
+    its way already is dropped.
+
+    The agent's own messaging is outside the limit. The capacity is changed at the control group, not here.
+
+    Create it before the process has threads, since it forks, and in a thread that lives as long as the agent, since the
+    child ends with that thread.
     """
 
     def __init__(self, infer: Infer, procs_paths: Sequence[str]) -> None:
-        """`procs_paths`: the files of the control groups that a process joins by writing its id."""
+        """`procs_paths` are the cgroup.procs files of the control groups that the child joins."""
         self._cpu_s = 0.0
         self._number = 0  # of the tensor in service
         self._serving = False
-        self._warming: int | None = None  # the number of the tensor that is no task, until it has been served
-        self._given_up = memoryview(mmap.mmap(-1, 8)).cast("Q")  # the last number that is not wanted; the child's, too
-        signal.pthread_sigmask(signal.SIG_BLOCK, {GIVE_UP})  # it would end a child that has not come to expect it
+        self._warming: int | None = None  # number of the warm-up tensor, until it has been served
+        self._given_up = memoryview(mmap.mmap(-1, 8)).cast("Q")  # last number that is abandoned; shared with the child
+        signal.pthread_sigmask(signal.SIG_BLOCK, {GIVE_UP})  # it would kill a child that has no handler yet
         self._child = PipedChild(lambda pipe: _serve(pipe, infer, procs_paths, self._given_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
 
     @property
     def warm(self) -> bool:
-        """False from `warm_up` until `collect` has met the child's word that it is done."""
+        """False from `warm_up` until `collect` has read that the child has finished it."""
         return self._warming is None
 
     def warm_up(self, tensor: Tensor) -> None:
-        """Have the child serve what is no task: its first inference takes five times as long.
+        """Send the child a tensor that is no task: its first inference takes several times as long as others.
 
-        Under a small quota that may be seconds. Nobody waits here: the neighbours measure their links meanwhile.
+        Under a small quota that may take seconds. This call does not wait: neighbours measure their links meanwhile.
         """
         self._number += 1
         self._warming = self._number
@@ -244,7 +256,7 @@ class QuotaExecutor:
             os.kill(self._child.pid, GIVE_UP)
 
     def set_capacity(self, capacity_flop_per_s: float, now_s: float) -> None:
-        """The control group's quota is changed from outside."""
+        """Do nothing: the experiment changes the control group's quota."""
 
     def due_s(self) -> float | None:
         return None
@@ -278,13 +290,14 @@ class QuotaExecutor:
         self._child.close()
 
 
-_Asked = tuple[int, TensorForm]  # the tensor's number, what follows
-# The tensor's number, prediction, confidence, what follows, CPU time [s]; to one that was given up, only that counts.
+_Asked = tuple[int, TensorForm]  # the tensor's number, its form
+# The tensor's number, prediction, confidence, form of the activation, CPU time [real s]. If the tensor was abandoned,
+# only the CPU time counts.
 _Answer = tuple[int, int, float, TensorForm | None, float]
 
 
 class _GivenUp(BaseException):
-    """The answer is no longer wanted. No `Exception`, so that no library takes it for its own."""
+    """Raised in the child when its answer is no longer wanted; no `Exception`, so that no library catches it."""
 
 
 def _put(pipe: Connection, header: object, data: bytes | bytearray | memoryview | None) -> None:
@@ -294,7 +307,7 @@ def _put(pipe: Connection, header: object, data: bytes | bytearray | memoryview 
 
 
 def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str], given_up: memoryview) -> None:
-    """The child: join the control groups, then answer until the pipe closes."""
+    """Run the child: join the control groups, then answer tensors until the pipe closes."""
     number, inferring = 0, False
 
     def give_up(*_: object) -> None:
@@ -305,7 +318,7 @@ def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str], given_up:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {GIVE_UP})
     for path in procs_paths:
         with open(path, "w", encoding="ascii") as procs:
-            procs.write("0")  # the writer itself
+            procs.write("0")  # 0: the writing process
     while True:
         number, tensor_form = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Asked)
         tensor = Tensor(tensor_form, pipe.recv_bytes())
@@ -313,7 +326,7 @@ def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str], given_up:
         answer = None
         try:
             inferring = True
-            give_up()  # it may have been given up before it was read
+            give_up()  # it may have been abandoned before it was read
             answer = infer(tensor)
             inferring = False
         except _GivenUp:

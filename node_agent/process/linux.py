@@ -1,8 +1,8 @@
 """System calls that Python does not offer: the only module that calls the C library.
 
-Decision: ctypes on every version of Python; rejected: os.setns and os.unshare (from 3.12) and os.timerfd_create (from
-3.13) where there are any, because each call would then be written, and tried, twice.
-Imports nothing but the standard library: the relay, which runs without site-packages, uses it.
+Decision 008: these calls go through ctypes on every version of Python
+(docs/decisions/008-system-calls-through-ctypes.md).
+Imports only the standard library: the relay, which runs without site-packages, uses this module.
 """
 
 import os
@@ -44,7 +44,7 @@ _libc.sendmmsg.argtypes = (c_int, c_void_p, c_uint, c_int)
 
 
 def _done(result: int, what: str) -> int:
-    """The result of a call; raises OSError if it is negative."""
+    """Return the result of a call; raise OSError if it is negative."""
     if result < 0:
         raise OSError(get_errno(), what)
     return result
@@ -54,7 +54,7 @@ def _done(result: int, what: str) -> int:
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process when its parent (more exactly, the thread that forked it) ends.
+    """Ask the kernel to kill this process when its parent ends; more exactly, the thread that forked it.
 
     A parent that died before this call goes unnoticed; `end_with` compares getppid() afterwards.
     """
@@ -62,20 +62,20 @@ def die_with_parent() -> None:
 
 
 def end_with(parent: int) -> None:
-    """End this process when its parent `parent` ends, and now if that has ended already."""
+    """End this process when its parent `parent` ends, or now if that has ended already."""
     die_with_parent()
     if os.getppid() != parent:
         os._exit(0)
 
 
 def exact_timers() -> bool:
-    """Have the calling thread's timers fire on time, not up to 50 us late to save wake-ups; True if that is granted."""
+    """Let the calling thread's timers fire on time, not up to 50 us late to save wake-ups; return True if granted."""
     _libc.prctl(_PR_SET_TIMERSLACK, _LEAST_SLACK_NS, 0, 0, 0)
     return int(_libc.prctl(_PR_GET_TIMERSLACK, 0, 0, 0, 0)) == _LEAST_SLACK_NS
 
 
 def reopen_proc() -> None:
-    """Give a process that has changed its user its own /proc/self back, which the kernel counts as root's."""
+    """Make /proc/self belong to this process again after a change of user, since when the kernel gave it to root."""
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
@@ -83,10 +83,13 @@ def reopen_proc() -> None:
 
 
 def join_namespace(path: str) -> None:
-    """Move the calling thread into the network namespace at `path`; OSError if that is not allowed or it is gone.
+    """Move the calling thread into the network namespace at `path`.
 
-    Processes that it starts from here on, and settings under /proc/sys/net that it reads and writes, are that
-    namespace's; other threads stay where they are.
+    Processes that it starts afterwards, and settings under /proc/sys/net that it reads and writes, belong to that
+    namespace. Other threads stay where they are.
+
+    Raises:
+        OSError: this is not allowed, or the namespace is gone.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -96,12 +99,12 @@ def join_namespace(path: str) -> None:
 
 
 def unshare(kinds: int) -> None:
-    """Move the calling process into new namespaces of these kinds (CLONE_NEW...); raises OSError if it is refused."""
+    """Move the calling process into new namespaces of these kinds (CLONE_NEW...); raise OSError if refused."""
     _done(_libc.unshare(kinds), "unshare")
 
 
 def mount(source: str, target: str, kind: str | None, flags: int) -> None:
-    """Mount a file system of this kind, or change how `target` is mounted; raises OSError if it is refused."""
+    """Mount a file system of this kind, or change how `target` is mounted; raise OSError if refused."""
     named = kind.encode() if kind is not None else None
     _done(_libc.mount(source.encode(), target.encode(), named, flags, None), f"cannot mount {target}")
 
@@ -122,12 +125,12 @@ class TimerSetting(Structure):
 
 
 def timerfd_create() -> int:
-    """The descriptor of a new timer on CLOCK_MONOTONIC, not blocking; raises OSError if there is none."""
+    """Return the descriptor of a new non-blocking timer on CLOCK_MONOTONIC; raise OSError if there is none."""
     return _done(_libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC), "timerfd_create")
 
 
 def timerfd_settime(descriptor: int, setting: TimerSetting) -> None:
-    """Set a timer to an absolute time; raises OSError if the setting is none."""
+    """Set a timer to an absolute time; raise OSError if the setting is invalid."""
     _done(_libc.timerfd_settime(descriptor, _TFD_TIMER_ABSTIME, byref(setting), None), "timerfd_settime")
 
 
@@ -135,13 +138,13 @@ def timerfd_settime(descriptor: int, setting: TimerSetting) -> None:
 
 
 class _Part(Structure):
-    """iovec: where the bytes lie (a bytes object, which it keeps alive), and how many."""
+    """iovec: the address of the bytes (of a bytes object, which it keeps alive), and their number."""
 
     _fields_ = (("base", c_char_p), ("length", c_size_t))
 
 
 class _Header(Structure):
-    """msghdr: the address of a message, and where the message lies."""
+    """msghdr: the destination of a message, and its parts."""
 
     _fields_ = (
         ("name", c_void_p),
@@ -155,7 +158,7 @@ class _Header(Structure):
 
 
 class _Message(Structure):
-    """mmsghdr: one of several messages."""
+    """mmsghdr: a message of several."""
 
     _fields_ = (("header", _Header), ("sent_bytes", c_uint))
 
@@ -164,7 +167,7 @@ class MessageBatch:
     """sendmmsg(2): sends several messages through one socket in one system call, each to an address of its own."""
 
     def __init__(self, descriptor: int, most: int, address_bytes: int) -> None:
-        """Room for `most` messages at a time through the socket `descriptor`; all addresses are of one length."""
+        """Prepare for up to `most` messages a call through the socket `descriptor`, to addresses of this length [B]."""
         self._descriptor = descriptor
         self._sendmmsg = _libc.sendmmsg
         self._addresses: list[Array[c_char]] = []
@@ -176,12 +179,12 @@ class MessageBatch:
             header.parts, header.part_count, header.name_length = pointer(part), 1, address_bytes
 
     def address(self, packed: bytes) -> int:
-        """Keep an address (a packed sockaddr) for `send`; returns where it lies."""
+        """Keep an address (a packed sockaddr) for `send`; return its place in memory."""
         self._addresses.append(create_string_buffer(packed, len(packed)))
         return addressof(self._addresses[-1])
 
     def send(self, messages: Sequence[tuple[int, bytes]]) -> int:
-        """Send messages (where the address lies, content), never blocking; returns how many were before one failed."""
+        """Send messages (place of the address, content) without blocking; return the number sent before a failure."""
         for (address, content), (part, header) in zip(messages, self._slots, strict=False):
             part.base, part.length, header.name = content, len(content), address
         return max(0, int(self._sendmmsg(self._descriptor, self._first, len(messages), socket.MSG_DONTWAIT)))

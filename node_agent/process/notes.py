@@ -1,4 +1,4 @@
-"""What a node tells of unusual events, thinned out: a flood of one kind must not drown the rest."""
+"""Thins out the events that a node publishes, so that a flood of one kind does not drown the others."""
 
 from collections import Counter
 
@@ -6,17 +6,17 @@ import msgspec
 
 from node_agent.records import EventKind, EventRecord
 
-EVENTS_TOLD = 8  # of each kind, before they are thinned out
+EVENTS_TOLD = 8  # events of each kind that pass before they are thinned out
 
 
 class EventThinner:
-    """Lets through, of each kind of event, the first few, then the 16th, 32nd, 64th, ..."""
+    """Passes the first few events of each kind, then the 16th, the 32nd, the 64th, ..."""
 
     def __init__(self) -> None:
         self._noted: Counter[EventKind] = Counter()
 
     def thinned(self, event: EventRecord) -> EventRecord | None:
-        """The event as it is to be told, with how often its kind has come; None to keep it back."""
+        """Return the event to publish, with the count of its kind if thinned out; None if it is dropped."""
         self._noted[event.kind] += 1
         count = self._noted[event.kind]
         if count <= EVENTS_TOLD:

@@ -1,6 +1,6 @@
-"""A node's timers: which is due next, and a descriptor that wakes a poll loop for it.
+"""A node's timers, and a descriptor that wakes a poll loop for the next one.
 
-poll() itself only knows whole milliseconds; a timerfd wakes to the microsecond.
+The timeout of poll() has a resolution of a millisecond; a timerfd wakes to the microsecond.
 """
 
 import heapq
@@ -13,33 +13,33 @@ from node_agent.process.linux import TimerSetting, timerfd_create, timerfd_setti
 
 
 class Timers:
-    """Timers by key, each with the time at which it is due; setting one again replaces it."""
+    """Timers by key, each with the time at which it is due. Setting a key again replaces its timer."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, TimerKey]] = []
-        self._numbers: dict[TimerKey, int] = {}  # the entry that counts; older ones of the same key do not
+        self._numbers: dict[TimerKey, int] = {}  # the valid entry of each key; older entries are void
         self._count = itertools.count()
 
     def set(self, key: TimerKey, at_s: float) -> None:
-        """Have `key` be due at `at_s`."""
+        """Set the timer `key`, due at `at_s` [s]."""
         number = self._numbers[key] = next(self._count)
         heapq.heappush(self._heap, (at_s, number, key))
 
     def cancel(self, key: TimerKey) -> None:
-        """Forget a timer; one that is not set is fine."""
+        """Cancel a timer, if it is set."""
         self._numbers.pop(key, None)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Cancel all timers."""
         self._heap.clear()
         self._numbers.clear()
 
     def keys(self) -> Set[TimerKey]:
-        """The timers that are set."""
+        """Return the keys of the timers that are set."""
         return self._numbers.keys()
 
     def next_s(self) -> float | None:
-        """When the next one is due, None if none is set."""
+        """Return when the next timer is due [s]; None if none is set."""
         heap, numbers = self._heap, self._numbers
         while heap and numbers.get(heap[0][2]) != heap[0][1]:
             heapq.heappop(heap)
@@ -65,11 +65,11 @@ class DeadlineTimer:
         self._armed_s: float | None = None
 
     def fileno(self) -> int:
-        """The descriptor to poll."""
+        """Return the descriptor to poll."""
         return self._fd
 
     def arm(self, monotonic_s: float | None) -> None:
-        """Become readable at this time of time.monotonic(), at once if it has passed; never, if None."""
+        """Become readable at this time of time.monotonic() [real s]: at once if it has passed, never if None."""
         if monotonic_s == self._armed_s:
             return
         self._armed_s = monotonic_s
@@ -78,5 +78,5 @@ class DeadlineTimer:
         timerfd_settime(self._fd, self._setting)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._fd)

@@ -1,15 +1,16 @@
-"""ZeroMQ between nodes: tasks and prices on connections of their own, every peer addressed by its name.
+"""ZeroMQ between nodes: tasks and prices take separate connections, and every peer is addressed by its name.
 
 Each node binds one ROUTER socket per channel and also connects with it: to its receivers on both channels, and to the
-devices it answers on the data channel. Replies (acknowledgements, reports) go back over the connection they came by.
+devices that it answers on the data channel. Replies (acknowledgements, reports) go back over the connection on which
+the message came.
 
-A connection that nobody uses costs nothing, and one over which a link has gone silent is given up by the kernel, since
-what was sent is not acknowledged; ZeroMQ then connects anew until the link is back. Decision: no ZeroMQ heartbeats: on
-the 1,150 connections of a city of 65 nodes they were 3,000 frames a second, each waking a thread, half of all that
-those threads did. What only they would notice is a peer that vanished while nobody spoke to it, behind a link that was
-silent just then. The next message finds that out: the new peer's kernel refuses it, and the connection is made anew.
-That one message is lost. A task or a probe is repeated when its acknowledgement does not come; a result is not
-acknowledged, and costs its device the wait for it and one more attempt.
+If a link goes silent, the kernel gives up a connection whose bytes are not acknowledged, and ZeroMQ reconnects until
+the link is back.
+
+Decision 011: there are no ZeroMQ heartbeats (docs/decisions/011-no-heartbeats-between-nodes.md).
+A peer may restart behind a silent link while nobody sends to it. Then one message is lost: the kernel of the new
+process refuses it, and the connection is replaced. A task or a probe is repeated after its timeout. A result is not
+acknowledged, so its device waits for it and offers the task again.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -21,15 +22,15 @@ from node_agent.core.events import Channel
 from node_agent.wire import MAX_TENSOR_BYTES
 
 PORTS: dict[Channel, int] = {"data": 5700, "control": 5701}
-CHANNELS: tuple[Channel, ...] = ("control", "data")  # prices, which others wait for, before tasks
-# Unacknowledged for so long, a connection is given up, and so is an attempt to connect. TCP repeats itself ever more
-# rarely (an attempt to connect after 1, 3 and 7 s), so this also bounds how long a link that is back stays unused: 2 s
-# of the 5, and more than half of them where a larger time scale makes them more (up to 8 of 15 s at 3).
+CHANNELS: tuple[Channel, ...] = ("control", "data")  # in order of urgency: others wait for prices
+# A connection, or an attempt to connect, is given up after this time without acknowledgement [ms], times the time
+# scale. TCP repeats ever more rarely (an attempt to connect after 1, 3 and 7 s), so this also bounds how long a link
+# that is back stays unused: 2 s of the 5, and up to 8 of the 15 s at a time scale of 3.
 SILENCE_MS = 5000
-QUEUED_MESSAGES = 2000
-LOW_DELAY = 0x10  # type of service; Linux sends such frames before others that wait for the same interface
+QUEUED_MESSAGES = 2000  # most messages that wait for a peer
+LOW_DELAY = 0x10  # type of service: Linux sends such frames before others that wait at the same interface
 
-# Plain numbers: arithmetic with ZeroMQ's enumerations takes longer than a call to it.
+# Plain numbers: arithmetic with ZeroMQ's enumerations takes longer than a call of ZeroMQ.
 _LAST = int(zmq.DONTWAIT)
 _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _READABLE = int(zmq.POLLIN)
@@ -51,7 +52,7 @@ class Transport:
     ) -> None:
         """Bind at `address` and connect to the peers in `connect` (channel -> peer -> address).
 
-        Links that are `time_scale` times slower are given so much longer to acknowledge.
+        `time_scale` is in real seconds per emulated second. Above 1 it extends the wait for acknowledgements.
 
         Raises:
             zmq.ZMQError: the address is not this node's, or a port is taken.
@@ -59,15 +60,15 @@ class Transport:
         silence_ms = int(SILENCE_MS * max(1.0, time_scale))
         self.sockets = {channel: _bound(context, name, address, channel, silence_ms) for channel in PORTS}
         self.connect(connect)
-        # The compiled methods themselves: what pyzmq puts around them takes as long as they do.
+        # The compiled methods themselves: pyzmq's wrappers take as long as these do.
         self._send = {channel: super(zmq.Socket, socket).send for channel, socket in self.sockets.items()}
         self._asked = {channel: [(socket, _READABLE)] for channel, socket in self.sockets.items()}
         self._channel_of = {int(socket.getsockopt(zmq.FD)): channel for channel, socket in self.sockets.items()}
-        # Channels that may hold messages which their descriptor does not tell of: used since they were found empty.
+        # Channels that were used since they were found empty: they may hold messages without a readable descriptor.
         self._unasked: set[Channel] = set(PORTS)
 
     def connect(self, connect: Mapping[Channel, Mapping[str, str]]) -> None:
-        """Connect to further peers (channel -> peer -> address)."""
+        """Connect to more peers (channel -> peer -> address)."""
         for channel, peers in connect.items():
             for peer, peer_address in peers.items():
                 socket = self.sockets[channel]
@@ -76,20 +77,20 @@ class Transport:
 
     @property
     def filenos(self) -> frozenset[int]:
-        """Descriptors that become readable when something happens, where `may_sleep` was true before."""
+        """Descriptors that become readable when a message may have come, provided that `may_sleep` was True before."""
         return frozenset(self._channel_of)
 
     def may_sleep(self) -> bool:
-        """Whether the descriptors tell of all that may come: using a socket takes along what its own would have."""
+        """Return True if polling the descriptors is enough. Using a socket consumes its edge."""
         return not self._unasked
 
     def to_ask(self, woken_by: Container[int]) -> list[Channel]:
-        """The channels that may hold messages, now that these descriptors are readable, in the order of urgency."""
+        """Return the channels that may hold messages, given these readable descriptors, in order of urgency."""
         self._unasked.update(channel for fd, channel in self._channel_of.items() if fd in woken_by)
         return [channel for channel in CHANNELS if channel in self._unasked]
 
     def send(self, peer: str, channel: Channel, frames: Frames) -> bool:
-        """Hand frames over for sending; False if the peer is unknown or too much is queued for it already."""
+        """Queue frames for sending; return False if the peer is unknown or QUEUED_MESSAGES wait for it already."""
         self._unasked.add(channel)
         send = self._send[channel]
         *front, last = frames
@@ -105,16 +106,16 @@ class Transport:
         return True
 
     def receive(self, channel: Channel) -> tuple[str, list[bytes]] | None:
-        """The next message: peer and frames; None if there is none now."""
+        """Return the next message, peer and frames; None if there is none now."""
         return next(iter(self.receive_all(channel, 1)), None)
 
     def receive_all(self, channel: Channel, most: int) -> list[tuple[str, list[bytes]]]:
-        """The messages that are there, `most` of them at most: peer and frames of each."""
+        """Return the messages that have arrived, at most `most`: peer and frames of each."""
         asked, receive = self._asked[channel], self.sockets[channel].recv
         messages: list[tuple[str, list[bytes]]] = []
         self._unasked.add(channel)
         while len(messages) < most:
-            # Asked first, since the exception for finding nothing takes longer than receiving.
+            # Poll first: the exception for an empty socket takes longer than receiving.
             if not zmq_poll(asked, 0):
                 self._unasked.discard(channel)
                 break
@@ -128,7 +129,7 @@ class Transport:
         return messages
 
     def close(self) -> None:
-        """Close both sockets; what is unsent is dropped."""
+        """Close both sockets; messages not yet sent are dropped."""
         for socket in self.sockets.values():
             socket.close()
 
@@ -140,12 +141,12 @@ def _bound(
     socket.setsockopt_string(zmq.IDENTITY, name)
     socket.setsockopt(zmq.LINGER, 0)
     if channel == "control":
-        socket.setsockopt(zmq.TOS, LOW_DELAY)  # or a link that is full of tensors would silence its prices
-    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a message that cannot be delivered is an error, not a loss
-    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a peer that was started anew takes its name over
+        socket.setsockopt(zmq.TOS, LOW_DELAY)  # else prices would wait behind tensors on a full link
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an undeliverable message raises an error instead of being dropped
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a restarted peer takes over its name
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_TENSOR_BYTES)
     socket.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
-    socket.setsockopt(zmq.BACKLOG, QUEUED_MESSAGES)  # all peers connect at once: one turned away asks again in a second
+    socket.setsockopt(zmq.BACKLOG, QUEUED_MESSAGES)  # all peers connect at once; a refused one retries a second later
     socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
     socket.setsockopt(zmq.TCP_MAXRT, silence_ms)
     socket.setsockopt(zmq.CONNECT_TIMEOUT, silence_ms)

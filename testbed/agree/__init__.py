@@ -1,4 +1,4 @@
-"""A network live and simulated, side by side: is the simulation right about it?"""
+"""Run a network live and simulated on the same workload, and measure how well the simulation predicts the live run."""
 
 from testbed.agree.agreement import Agreement, Repeat
 from testbed.agree.decisions import Apart, Decisions, NodeDecisions

@@ -1,4 +1,4 @@
-"""What an agreement found."""
+"""The result of an agreement."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,8 @@ from testbed.compare.table import RunRow
 class Repeat:
     """The live and the simulated run of a seed.
 
-    `fidelity` is the verdict on the live run, with its `reasons`; `counted` whether the repeat is in the figures.
+    `fidelity` is the verdict on the live run (held, strained, broken, unknown), with its `reasons`. `counted` is true
+    if the figures include the repeat.
     """
 
     seed: int
@@ -25,9 +26,23 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A network live and simulated; see `testbed.agree.result_file` for its form as a file.
+    """The figures of a network live and simulated; `testbed.agree.result_file` describes them as a file.
 
-    `figures` go by name; `decisions` is None without any repeat. `complete` is false where repeats are still missing.
+    Attributes:
+        directory: where runs and results are.
+        topology: the topology's name.
+        topology_sha256: hash of the topology's text and of its network traces.
+        policy: the policy's label.
+        duration_s: how long tasks arrived in each run [emulated s].
+        warm_up_s: tasks created before this time count in no figure but the losses [emulated s].
+        slot_s: time between two decisions [emulated s].
+        stages: number of stages of servers.
+        seeds: one per repeat, in order.
+        complete: false if repeats are still missing.
+        repeats: those that are complete.
+        figures: live, simulated and their difference, by name; empty without any complete repeat.
+        decisions: how far decisions differ; None without any complete repeat.
+        notes: sentences that a reader of the figures must know.
     """
 
     directory: Path

@@ -1,4 +1,4 @@
-"""How far decisions live and simulated are apart, and how near their optimum each run certifies its plans."""
+"""Differences between live and simulated decisions, and the gap to the optimum that each run certifies."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Distance = Callable[[DecisionRecord, DecisionRecord], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """How far decisions are apart: the mean over slots of the absolute difference between live and simulated.
+    """The difference of decisions (0..1): the mean over slots of the absolute difference between live and simulated.
 
-    To hold that against: `live_moves` and `simulated_moves` are how far the same decisions move from one slot to the
-    next within a run. A probability's difference is the mean over the receivers.
+    For comparison, `live_moves` and `simulated_moves` are the mean absolute change of the same decisions from one slot
+    to the next within a run. A difference of probabilities is the mean over the receivers.
     """
 
     apart: Single
@@ -29,34 +29,35 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class NodeDecisions:
-    """One node, or all of them: offloading probabilities (0..1) and thresholds (0..1), None without any."""
+    """The differences of a node, or of all: offloading probabilities (0..1) and thresholds (0..1), None without any."""
 
     node: str
-    slots: int  # in which it decided in both runs, over all repeats
+    slots: int  # number of slots in which it decided in both runs, over all repeats
     probabilities: Apart | None
     thresholds: Apart | None
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """All nodes together (each slot of each node counts once), and each."""
+    """The differences of all nodes together (each slot of each node counts once), and of each node."""
 
     every: NodeDecisions
     nodes: tuple[NodeDecisions, ...]
 
 
 def compare_decisions(pairs: Sequence[tuple[Recorded, Recorded]]) -> Decisions:
-    """Hold the decisions of live and simulated runs against each other; a pair per repeat."""
+    """Compare the decisions of live and simulated runs; `pairs` has one (live, simulated) per repeat."""
     read = [(_by_node(live.decisions), _by_node(simulated.decisions)) for live, simulated in pairs]
     names = sorted({node for pair in read for node in pair[0].keys() & pair[1].keys()})
     return Decisions(_decisions("all", names, read), tuple(_decisions(name, [name], read) for name in names))
 
 
 def gap_figures(pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, ComparedFigure]:
-    """The gap that devices certify: the share of marginal cost that an ideal plan could save, in two figures.
+    """The gap that devices certify: the share (0..1) of marginal cost that an ideal plan could save, in two figures.
 
-    `gap_first_slots` is the mean over the first YOUNG_SLOTS slots, in which estimates are young; so few slots are no
-    blocks to resample, hence devices are. `gap` is the mean over all slots. Both are 0 if a policy certifies nothing.
+    `gap_first_slots` is the mean over the first YOUNG_SLOTS slots, in which estimates are young. These are too few
+    blocks to resample; its blocks are devices instead. `gap` is the mean over all slots. Both are 0 if the policy
+    certifies nothing.
     """
     numbers = {
         device: number
@@ -75,7 +76,7 @@ def _gaps(run: Recorded) -> Iterator[DecisionRecord]:
 
 
 def _gap_values(run: Recorded, numbers: Mapping[str, int] | None, before_slot: int | None) -> Values:
-    """The gaps of a run; a block is a device where `numbers` gives those, else a slot."""
+    """The gaps of a run. A block is a device if `numbers` are given (device -> block), else a slot."""
     counted = [record for record in _gaps(run) if before_slot is None or record.slot < before_slot]
     return Values(
         np.array([record.gap for record in counted], dtype=np.float64),
@@ -84,7 +85,7 @@ def _gap_values(run: Recorded, numbers: Mapping[str, int] | None, before_slot: i
 
 
 def _by_node(decisions: Sequence[DecisionRecord]) -> Mapping[str, BySlot]:
-    """By node and slot; a node that came up again in a slot has decided anew."""
+    """The decisions by node and slot; if a node restarted within a slot, its last decision counts."""
     found: dict[str, dict[int, DecisionRecord]] = {}
     for record in decisions:
         found.setdefault(record.node, {})[record.slot] = record
@@ -115,7 +116,7 @@ def _apart(
 def _between(
     nodes: Sequence[str], live: Mapping[str, BySlot], simulated: Mapping[str, BySlot], distance: Distance
 ) -> Values:
-    """The differences of the nodes' decisions, by slot."""
+    """The differences between live and simulated decisions of these nodes, with slots as blocks."""
     values, blocks = [], []
     for node in nodes:
         ours, theirs = live.get(node, {}), simulated.get(node, {})
@@ -128,7 +129,7 @@ def _between(
 
 
 def _moves(nodes: Sequence[str], run: Mapping[str, BySlot], distance: Distance) -> Floats:
-    """By how much the nodes' decisions moved from each slot to the next, (n,)."""
+    """The change of the nodes' decisions from each slot to the next, (n,)."""
     found = []
     for node in nodes:
         records = run.get(node, {})

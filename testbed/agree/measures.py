@@ -1,4 +1,4 @@
-"""What is compared of the tasks of a live and a simulated run, and from which values each figure is taken."""
+"""The figures over tasks that an agreement compares, and the values behind each."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,22 +16,28 @@ QUANTILES = {"delay_p50_s": 0.5, "delay_p95_s": 0.95, "delay_p99_s": 0.99}
 
 @dataclass(frozen=True, slots=True)
 class TaskFrame:
-    """What of a run counts: tasks created from `warm_up_s` on, in blocks of `slot_s`; `stages` of servers."""
+    """The tasks of a run that count: those created from `warm_up_s` on [s], in blocks of `slot_s` [s].
+
+    `stages` is the number of stages of servers.
+    """
 
     warm_up_s: float
     slot_s: float
     stages: int
 
     def block(self, created_s: float) -> int:
-        """The block of a task."""
+        """The number of the block of a task that was created at this time [s]."""
         return int(created_s // self.slot_s)
 
 
 def task_figures(frame: TaskFrame, pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, ComparedFigure]:
-    """Delays, accuracy, exits, losses and the times of all steps, by name; a pair (live, simulated) per repeat.
+    """Delays [s], accuracy (0..1), exits (0..1), losses [tasks] and times of all steps [s], by name.
 
-    Delay, accuracy, exits and steps count the tasks that were completed in the run, and created after its warm-up; so
-    each side's figure is the one of its summary.json. Losses count all tasks.
+    Delay, accuracy, exits and steps count completed tasks that were created after the warm-up, as summary.json does.
+    Losses count all tasks.
+
+    Args:
+        pairs: (live, simulated), one per repeat.
     """
     taken = [tuple(_values(frame, run.tasks) for run in pair) for pair in pairs]
     return {
@@ -41,7 +47,7 @@ def task_figures(frame: TaskFrame, pairs: Sequence[tuple[Recorded, Recorded]]) -
 
 
 def step_name(stage: int, step: str) -> str:
-    """The name of a step's figure."""
+    """The name of the figure of a step (one of STEPS) at a stage, counted from 1."""
     return f"stage_{stage}_{step}_s"
 
 
@@ -59,7 +65,7 @@ def _statistics(frame: TaskFrame) -> Iterator[tuple[str, Statistic]]:
 
 
 def _values(frame: TaskFrame, tasks: Sequence[TaskLine]) -> dict[str, Values]:
-    """What each figure is taken of."""
+    """The values of each figure, by name, with their blocks."""
     found: dict[str, tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
 
     def add_in(block: int) -> Callable[[str, float], None]:
@@ -86,10 +92,11 @@ def _values(frame: TaskFrame, tasks: Sequence[TaskLine]) -> dict[str, Values]:
 
 
 def _steps(task: TaskLine, completed_s: float) -> Iterator[tuple[str, float]]:
-    """How long each step of a completed task took [s]; together they are its delay.
+    """The duration of each step of a completed task [s]; their sum is its delay.
 
-    From its creation to the offer that led to the result: offering, earlier offers included. Per hop: transfer (from
-    sent to received), queue, service, sending (until it was sent on, or handed to one who answered). Then the return.
+    The first is offering: from creation to the offer that led to the result, earlier offers included. Each hop has
+    transfer (from sent to received), queue, service and sending (until the next receiver has the task, or the result is
+    sent). The last is the return.
     """
     if not task.hops:
         return

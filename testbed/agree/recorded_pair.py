@@ -1,4 +1,4 @@
-"""What an agreement reads of a run directory: its tasks with the ways they took, and its decisions."""
+"""The part of a run directory that an agreement reads: tasks with their hops, and decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from testbed.record.task_line import TaskLine
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One run: its tasks by number, its decisions in the order in which they were told."""
+    """A run: its tasks by number, its decisions in the order in which they were recorded."""
 
     tasks: Sequence[TaskLine]
     decisions: Sequence[DecisionRecord]
 
 
 def read_pair(live: Path, simulated: Path) -> tuple[Recorded, Recorded]:
-    """Both runs of a repeat.
+    """Read both runs of a repeat.
 
     Raises:
         InputError: a file cannot be read.
-        TestbedError: the two have not met the same tasks.
+        TestbedError: the two runs had different tasks.
     """
     pair = read_run(live), read_run(simulated)
     for one, other in zip(pair[0].tasks, pair[1].tasks, strict=False):
@@ -36,7 +36,11 @@ def read_pair(live: Path, simulated: Path) -> tuple[Recorded, Recorded]:
 
 
 def read_run(directory: Path) -> Recorded:
-    """One run. Raises InputError if it cannot be read."""
+    """Read a run.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
     return Recorded(
         tasks=sorted(read_lines(directory / TASKS, TaskLine), key=lambda task: task.id),
         decisions=list(read_lines(directory / DECISIONS, DecisionRecord)),
@@ -49,6 +53,6 @@ def _identity(task: TaskLine) -> tuple[int, float, str, int]:
 
 def _unlike(live: Path, simulated: Path, what: str) -> TestbedError:
     return TestbedError(
-        f"{live} and {simulated} have not met the same tasks: {what}",
-        hint="were they made by different versions? choose a new directory with --out",
+        f"{live} and {simulated} had different tasks: {what}",
+        hint="they may come from different versions; choose a new directory with --out",
     )

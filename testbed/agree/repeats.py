@@ -1,4 +1,4 @@
-"""Is the simulation right about a network? `agree` runs it live and simulated on the same arrivals and compares."""
+"""`agree`: run a network live and simulated on the same arrivals, and compare."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 
 MAX_REPEATS = 1_000
-FEW_BLOCKS = 20  # below this, intervals from blocks are rough
+FEW_BLOCKS = 20  # below this number, intervals from blocks are rough
 
 
 def agree(
@@ -42,21 +42,29 @@ def agree(
     backend: BackendChoice = "auto",
     observer: CompareObserver | None = None,
 ) -> Agreement:
-    """Run a topology live and simulated, `repeats` times, and hold the one against the other.
+    """Run a topology live and simulated, `repeats` times, and compare the two.
 
-    Repeat r uses the seed `seed` + r (None: the topology's) for both: same drawn network, arrivals, samples and events.
-    Runs that the directory `out` holds complete are kept. Files are written there: two run directories per seed, and
-    agree.json.
+    Both runs of a repeat have the same drawn network, arrivals, samples and events. Complete runs in `out` are kept, so
+    a second call runs only what is missing. Writes two run directories per seed, and agree.json.
 
     Args:
-        policy: None is the topology's.
-        out: None makes a new directory under runs/.
+        topology: path of a topology file.
+        repeats: number of workloads, at least 1; from 3 on, intervals are over repeats.
+        policy: `name`, `name:key=value,key=value` or `file.py:Class`; None takes the topology's.
+        duration_s: how long tasks arrive [emulated s]; None takes the topology's.
+        seed: of the first repeat; each further repeat adds 1. None takes the topology's.
+        out: directory of the results; None makes a new one in runs/.
+        backend: what delays frames: "auto", "netem" or "userspace".
+        observer: follows the progress; None shows nothing.
+
+    Returns:
+        The figures of both sides and their differences.
 
     Raises:
         InputError: topology, policy or options cannot be used, or `out` holds something else. Nothing has run.
         EnvironmentLacking: this process is not root.
         CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
-        TestbedError: a run failed. What is complete stays, and a second call does the rest.
+        TestbedError: a run failed. Complete runs stay.
     """
     observer = observer or Unobserved()
     require_root()
@@ -75,7 +83,7 @@ def agree(
             observer.planned(directory, len(cells), len(cells) - len(missing), 1)
             try:
                 completed = _run(missing, asks, observer, interrupts)
-            finally:  # the figures of what is complete, however it ends
+            finally:  # also after an error: the figures of the complete runs
                 interrupts.deferred = True
                 whole = [cell for cell in cells if _is_whole(cell, asks)]
                 agreement = gather(directory, first, seeds, whole)
@@ -111,9 +119,9 @@ def _is_whole(cell: Cell, asks: tuple[Ask, Ask]) -> bool:
 def _run(
     missing: Sequence[Cell], asks: tuple[Ask, Ask], observer: CompareObserver, interrupts: Interrupts
 ) -> bool:
-    """Carry out the missing repeats; returns whether all came to their end.
+    """Carry out the missing repeats; return True if all are complete, False after an interrupt.
 
-    Each is simulated right after its live run, so that what is complete can be compared when Ctrl-C comes.
+    Each simulation follows its live run, so that after Ctrl-C the complete repeats can be compared.
     """
     try:
         for cell in missing:
@@ -129,7 +137,7 @@ def _run(
 
 
 class _Within(Unobserved):
-    """Passes a live run's progress on as the one of its repeat: the simulation is short beside it."""
+    """Passes the progress of a live run on as that of its repeat; the simulation takes little time."""
 
     def __init__(self, cell: Cell, observer: CompareObserver) -> None:
         self._cell = cell
@@ -140,10 +148,10 @@ class _Within(Unobserved):
 
 
 def gather(directory: Path, plan: Plan, seeds: tuple[int, ...], cells: Sequence[Cell]) -> Agreement:
-    """The figures of repeats that are there; `plan` is the first one's.
+    """The figures of the complete repeats `cells`; `plan` is that of the first repeat.
 
-    Decision: where the live run of some repeats held and of others did not, only the former count, since delays that
-    are partly the machine's say nothing about the simulation. Where none held, all are shown, and a note says so.
+    Decision 084: an agreement counts only repeats whose live run held, unless none did
+    (docs/decisions/084-agreement-counts-held-runs.md).
     """
     scenario = plan.scenario
     repeats = _judged([_repeat(cell, directory, scenario) for cell in cells])
@@ -200,16 +208,16 @@ def _row(side: Cell, directory: Path, scenario: Scenario) -> RunRow:
 
 
 def _judged(repeats: Sequence[Repeat]) -> tuple[Repeat, ...]:
-    """The repeats, with those counted that are to be."""
+    """The repeats, with `counted` set: those that held, or all if none held."""
     held = [repeat for repeat in repeats if repeat.fidelity == "held"]
     return tuple(replace(repeat, counted=not held or repeat in held) for repeat in repeats)
 
 
 def _notes(repeats: Sequence[Repeat], figures: dict[str, ComparedFigure], scenario: Scenario) -> Iterator[str]:
-    """What a reader of the figures must know."""
+    """Sentences that a reader of the figures must know."""
     counted = [repeat for repeat in repeats if repeat.counted]
     if not any(repeat.fidelity == "held" for repeat in repeats):
-        yield "no live run is known to have held: differences may be this machine's, and say nothing about simulation"
+        yield "no live run is known to have held: differences may come from this machine, not from the simulation"
     elif left_out := [str(repeat.seed) for repeat in repeats if not repeat.counted]:
         yield f"left out of the figures, because the live run did not hold: seed {', '.join(left_out)}"
     mean = figures["delay_mean_s"]
@@ -220,7 +228,7 @@ def _notes(repeats: Sequence[Repeat], figures: dict[str, ComparedFigure], scenar
         blocks = f"{mean.units} blocks of one slot ({scenario.slot_s:g} s)"
         rough = f"; rough with fewer than {FEW_BLOCKS}" if mean.units < FEW_BLOCKS else ""
         yield f"intervals (95 %) are over tasks, resampled in {blocks} of both runs alike{rough}"
-        yield f"what differs from run to run is not in them: -n {FEWEST_REPEATS} or more gives intervals over repeats"
+        yield f"they exclude differences from run to run: -n {FEWEST_REPEATS} or more gives intervals over repeats"
     else:
         least = f"{FEWEST_BLOCKS} slots ({scenario.slot_s:g} s each) after the warm-up"
         yield f"no intervals: they need tasks from {least}, or -n {FEWEST_REPEATS} or more"
@@ -228,4 +236,4 @@ def _notes(repeats: Sequence[Repeat], figures: dict[str, ComparedFigure], scenar
         yield "the interval of the first slots' gap is over devices"
     for way in ("live", "simulated"):
         if over := [str(repeat.seed) for repeat in counted if getattr(repeat, way).overloaded]:
-            yield f"tasks piled up {way} (seed {', '.join(over)}): delays tell how long the run was"
+            yield f"tasks piled up {way} (seed {', '.join(over)}): delays only reflect how long the run was"

@@ -1,8 +1,9 @@
-"""Two runs' figures against each other, with intervals from blocks of what both runs share.
+"""The difference between figures of two runs, with intervals from blocks that both runs share.
 
-Live and simulated runs meet the same tasks, so that a resample takes the same blocks from both: what chance gives to
-both alike leaves the difference. Tasks that follow one another share queues and decisions; hence blocks of one slot are
-drawn, and no single tasks (the block bootstrap, H. Künsch, 1989, with blocks that do not overlap).
+Live and simulated runs have the same tasks. So a resample takes the same blocks from both, and what chance does to both
+alike cancels in the difference.
+
+Decision 089: resamples draw blocks of one slot, not single tasks (docs/decisions/089-blocks-of-one-slot.md).
 """
 
 from collections.abc import Sequence
@@ -16,18 +17,18 @@ from testbed.compare.intervals import SEED, Estimate, bounds, estimate
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Statistic = Literal["mean", "sum"] | float  # a number is a quantile, 0..1
-Unit = Literal["slots", "devices"]  # what a block is
+Statistic = Literal["mean", "sum"] | float  # a number is a quantile (0..1)
+Unit = Literal["slots", "devices"]  # the kind of a block
 Basis = Literal["repeats", "slots", "devices"]
 
-FEWEST_REPEATS = 3  # from here on an interval is one over repeats
-FEWEST_BLOCKS = 5  # with fewer there is no interval
+FEWEST_REPEATS = 3  # from this number on, intervals are over repeats
+FEWEST_BLOCKS = 5  # with fewer blocks there is no interval
 RESAMPLES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a statistic is taken of in one run, (n,), and the block that each belongs to, (n,)."""
+    """The values of a figure in one run, (n,), and the number of the block of each, (n,)."""
 
     value: Floats
     block: Ints
@@ -35,10 +36,10 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class ComparedFigure:
-    """One figure of live and simulated runs, and how far it is apart.
+    """A figure of live and simulated runs, and its difference.
 
-    `difference` is live - simulated, `ratio` live / simulated; None where one of the two does not exist. The intervals
-    rest on resampling `units` of the `basis`; without intervals that is None and 0.
+    `difference` is live - simulated, `ratio` live / simulated; None if one of the two does not exist. Intervals come
+    from resampling `units` units of the kind `basis`; without intervals these are 0 and None.
     """
 
     live: float | None
@@ -51,7 +52,7 @@ class ComparedFigure:
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """One figure that a live and a simulated run have together, with what its interval rests on."""
+    """A figure over live and simulated runs together; its interval comes from `units` units of the kind `basis`."""
 
     estimate: Estimate | None
     basis: Basis | None
@@ -59,10 +60,10 @@ class Single:
 
 
 def compare_values(statistic: Statistic, unit: Unit, pairs: Sequence[tuple[Values, Values]]) -> ComparedFigure:
-    """Hold live against simulated values, a pair per repeat.
+    """Compare live with simulated values; `pairs` has one (live, simulated) per repeat.
 
-    From FEWEST_REPEATS on, figures are means over repeats, and intervals tell how much repeats differ. With fewer, all
-    values are taken together, and intervals come from blocks.
+    From FEWEST_REPEATS repeats on, figures are means over repeats, and intervals reflect how much repeats differ. With
+    fewer, all values are pooled, and intervals come from blocks.
     """
     each = [(taken(statistic, live), taken(statistic, simulated)) for live, simulated in pairs]
     whole = [(live, simulated) for live, simulated in each if live is not None and simulated is not None]
@@ -97,7 +98,7 @@ def compare_values(statistic: Statistic, unit: Unit, pairs: Sequence[tuple[Value
 
 
 def mean_of(unit: Unit, repeats: Sequence[Values]) -> Single:
-    """The mean of values that live and simulated runs have together, with its interval as in `compare_values`."""
+    """The mean of values over live and simulated runs together, with its interval as in `compare_values`."""
     each = [value for one in repeats if (value := taken("mean", one)) is not None]
     if len(each) == len(repeats) >= FEWEST_REPEATS:
         return Single(estimate(each), "repeats", len(each))
@@ -112,7 +113,7 @@ def mean_of(unit: Unit, repeats: Sequence[Values]) -> Single:
 
 
 def taken(statistic: Statistic, values: Values) -> float | None:
-    """A statistic of values; None of none."""
+    """The statistic of the values; None without any value."""
     if not values.value.size:
         return None
     if statistic == "mean":
@@ -123,7 +124,7 @@ def taken(statistic: Statistic, values: Values) -> float | None:
 
 
 def pooled(repeats: Sequence[Values]) -> Values:
-    """The values of several repeats together; blocks of different repeats are different blocks."""
+    """The values of several repeats together; blocks of different repeats stay different."""
     width = 1 + max((int(one.block.max()) for one in repeats if one.block.size), default=0)
     return Values(
         np.concatenate([one.value for one in repeats]),
@@ -132,9 +133,10 @@ def pooled(repeats: Sequence[Values]) -> Values:
 
 
 def resample(statistic: Statistic, sides: Sequence[Values]) -> tuple[list[Floats] | None, int]:
-    """The statistic of each side in RESAMPLES resamples, (r,) each, which take the same blocks from all; and how many.
+    """The statistic of each side in r resamples, (r,) each, and the number of blocks.
 
-    None where an interval would say nothing: fewer than FEWEST_BLOCKS, or values of which none differs from another.
+    A resample takes the same blocks from all sides. The result is (None, 0) if an interval would have no meaning: fewer
+    than FEWEST_BLOCKS blocks, or all values equal.
     """
     names, numbers = np.unique(np.concatenate([side.block for side in sides]), return_inverse=True)
     values = np.concatenate([side.value for side in sides])
@@ -147,12 +149,12 @@ def resample(statistic: Statistic, sides: Sequence[Values]) -> tuple[list[Floats
         end = begin + side.value.size
         found.append(_resampled(statistic, side.value, numbers[begin:end], times))
         begin = end
-    exists = np.all([np.isfinite(one) for one in found], axis=0)  # a resample may hold none of them
+    exists = np.all([np.isfinite(one) for one in found], axis=0)  # a resample may hold no value of a side
     return ([one[exists] for one in found], names.size) if exists.mean() > 0.5 else (None, 0)
 
 
 def _resampled(statistic: Statistic, values: Floats, block: Ints, times: Ints) -> Floats:
-    """The statistic in each resample, (r,), which takes block b `times[r, b]` times; nan where that leaves nothing."""
+    """The statistic in each resample, (r,); resample r takes block b `times[r, b]` times. NaN without any value."""
     blocks = times.shape[1]
     if statistic in ("mean", "sum"):
         sums = times @ np.bincount(block, values, blocks)
@@ -166,7 +168,7 @@ def _resampled(statistic: Statistic, values: Floats, block: Ints, times: Ints) -
 
 
 def _quantile(ordered: Floats, upto: Ints, q: float) -> float:
-    """The quantile, as NumPy's, of values of which the first i + 1 are there `upto[i]` times in all."""
+    """The quantile q, interpolated as NumPy does, where the first i + 1 values occur `upto[i]` times together."""
     count = int(upto[-1])
     if not count:
         return float("nan")

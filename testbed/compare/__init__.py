@@ -1,4 +1,4 @@
-"""Policies against each other on the same workloads."""
+"""Run several policies on the same workloads, and compare their figures."""
 
 from testbed.compare.comparison import CompareInterrupted, compare
 from testbed.compare.execution import CompareObserver

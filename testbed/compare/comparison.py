@@ -1,4 +1,4 @@
-"""Policies against each other on the same workloads: `compare` runs what is missing and gives the figures of all."""
+"""`compare`: run what is missing of several policies on the same workloads, and compute the figures of all."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,11 +24,11 @@ from testbed.scenario import Scenario
 
 MAX_RUNS = 10_000
 MAX_SEED = 2**63 - 1
-FEW_REPEATS = 5  # below this, bootstrap intervals come out too narrow
+FEW_REPEATS = 5  # below this number, bootstrap intervals are too narrow
 
 
 class CompareInterrupted(TestbedError):
-    """Ctrl-C ended the comparison; `directory` holds what is complete, and takes the rest when asked again."""
+    """Ctrl-C ended the comparison; `directory` holds the complete runs, and a second call adds the others."""
 
     exit_code = 130
 
@@ -51,23 +51,33 @@ def compare(
     observer: CompareObserver | None = None,
     include_unheld: bool = False,
 ) -> Comparison:
-    """Run every policy on the same `repeats` workloads; the first policy is the one to hold the others against.
+    """Run every policy on the same `repeats` workloads, and compare each with the first policy.
 
-    Repeat r uses the seed `seed` + r (None: the topology's) for all policies, hence the same drawn network, arrivals,
-    samples and events. Runs that the directory `out` holds complete are kept. Files are written there: a run directory
-    per policy and seed, compare.json, compare.csv, compare-summary.csv and compare.png.
+    All runs of a repeat have the same drawn network, arrivals, samples and events. Complete runs in `out` are kept, so
+    that a second call runs only what is missing. Writes a run directory per policy and seed, compare.json, compare.csv,
+    compare-summary.csv and compare.png.
 
     Args:
-        policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=` is how the results call it.
-        simulate: in virtual time, up to `jobs` at a time (None: as many as there are cores); else live, as root.
-        out: None makes a new directory under runs/.
-        include_unheld: count the live runs, too, whose emulation did not hold.
+        topology: path of a topology file.
+        policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
+        repeats: number of workloads, at least 1.
+        simulate: True runs in virtual time, False live, as root.
+        duration_s: how long tasks arrive [emulated s]; None takes the topology's.
+        seed: of the first repeat; each further repeat adds 1. None takes the topology's.
+        out: directory of the results; None makes a new one in runs/.
+        jobs: number of simulations that run at the same time; None takes the number of cores.
+        backend: what delays frames in live runs: "auto", "netem" or "userspace".
+        observer: follows the progress; None shows nothing.
+        include_unheld: True also counts live runs whose emulation did not hold.
+
+    Returns:
+        The figures of every run and policy.
 
     Raises:
         InputError: topology, policies or options cannot be used, or `out` holds something else. Nothing has run.
         EnvironmentLacking: a live comparison without root.
         CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
-        TestbedError: a run failed. What is complete stays, and a second call does the rest.
+        TestbedError: a run failed. Complete runs stay.
     """
     observer = observer or Unobserved()
     if not simulate:
@@ -88,7 +98,7 @@ def compare(
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
             try:
                 completed = _run(missing, ask, jobs, observer, interrupts)
-            finally:  # the figures of what is complete, however it ends
+            finally:  # also after an error: the figures of the complete runs
                 present = [cell for cell in cells if is_complete(cell, ask)]
                 comparison = _gather(directory, first.scenario, ask, specs, seeds, present,
                                      include_unheld=include_unheld)  # fmt: skip
@@ -107,7 +117,10 @@ def _check_counts(repeats: int, policies: int, jobs: int | None) -> None:
 
 
 def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver, interrupts: Interrupts) -> bool:
-    """Carry out the missing runs; returns whether all came to their end. From then on, interrupts are deferred."""
+    """Carry out the missing runs; return True if all are complete, False after an interrupt.
+
+    Interrupts are deferred afterwards.
+    """
     try:
         if not missing:
             return True
@@ -121,7 +134,7 @@ def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver
 
 
 def _check(topology: Path, specs: Sequence[PolicySpec], duration_s: float | None, seed: int | None) -> Plan:
-    """Plan each policy once on nothing, so that whatever is wrong shows before the first run; the first one's plan."""
+    """The plan of the first policy. Plans every policy without making a directory, so that errors precede all runs."""
     plans = [
         plan_run(topology, duration_s=duration_s, seed=seed, policy=spec.text, make_directory=False)
         for spec in specs
@@ -130,14 +143,14 @@ def _check(topology: Path, specs: Sequence[PolicySpec], duration_s: float | None
 
 
 def check_rereadable(topology: Path) -> None:
-    """Raise InputError if the topology cannot be read once for each run, as one from a pipe."""
+    """Raise InputError if the topology cannot be read once for each run, for example because it is a pipe."""
     if topology.exists() and not topology.is_file():
-        message = f"{topology} is no file that can be read again, and a comparison reads it for each of its runs"
-        raise InputError(message, hint="save the topology in a file of its own")
+        message = f"{topology} cannot be read twice, and a comparison reads it for each of its runs"
+        raise InputError(message, hint="save the topology in a file")
 
 
 def seeds_from(first: int, repeats: int) -> tuple[int, ...]:
-    """The seeds of all repeats, counting up. Raises InputError where they would exceed MAX_SEED."""
+    """The seeds of all repeats: `first`, `first` + 1, ... Raises InputError if they would exceed MAX_SEED."""
     if first + repeats - 1 > MAX_SEED:
         raise InputError(
             f"seeds from {first} on leave no room for {repeats} repeats", hint="the greatest seed is 2^63 - 1"
@@ -155,7 +168,7 @@ def _gather(
     *,
     include_unheld: bool,
 ) -> Comparison:
-    """The figures of the runs that are there."""
+    """The figures of the complete runs `present`."""
     found = dict(manifests(present))
     _check_pairs(found)
     names = tuple(spec.label for spec in specs)
@@ -205,19 +218,19 @@ def _gather(
 
 
 def _check_pairs(found: Mapping[Cell, Mapping[str, Any]]) -> None:
-    """Raise TestbedError unless all policies met the same trace in each repeat."""
+    """Raise TestbedError unless all policies had the same workload trace in each repeat."""
     traces: dict[int, str] = {}
     for cell, manifest in found.items():
         trace = manifest["inputs_sha256"][TRACE]
         if traces.setdefault(cell.seed, trace) != trace:
             raise TestbedError(
-                f"{cell.path}: its trace is not the one of the other policies with seed {cell.seed}",
-                hint="were the runs made by different versions? compare again in a new directory",
+                f"{cell.path}: its trace differs from that of the other policies with seed {cell.seed}",
+                hint="the runs may come from different versions; compare again in a new directory",
             )
 
 
 def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What a reader of the figures must know."""
+    """Sentences that a reader of the figures must know."""
     if len(table) == 1:
         yield "one policy only: nothing to compare it with; name others after it: -p dto-ee,computing-first"
     if repeats == 1:
@@ -226,8 +239,8 @@ def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Map
         yield f"intervals from {repeats} repeats are rough, and rather too narrow"
     over = [f"{one.policy} ({one.overloaded_runs} of {one.runs} runs)" for one in table if one.overloaded]
     if over:
-        yield f"overloaded, and kept out of averages and differences: {', '.join(over)}"
+        yield f"overloaded, and excluded from averages and differences: {', '.join(over)}"
     if table[0].overloaded and len(table) > 1:
-        yield f"no differences: {table[0].policy}, which the others are held against, is overloaded"
+        yield f"no differences: {table[0].policy}, with which the others are compared, is overloaded"
     if len({str((manifest.get("git_commit"), manifest.get("versions"))) for manifest in manifests}) > 1:
         yield "the runs were made by different versions of this program or its libraries"

@@ -1,4 +1,4 @@
-"""Carrying out the runs of a comparison: live ones one after the other, simulated ones side by side."""
+"""Carrying out the runs of a comparison: live runs one after the other, simulations side by side."""
 
 import multiprocessing
 import os
@@ -21,12 +21,12 @@ from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
 
-TELL_EVERY_S = 0.25  # real time between two words of a simulation on how far it is
-END_TIMEOUT_S = 10.0  # real time that a simulation gets to end cleanly
+TELL_EVERY_S = 0.25  # real time between two reports of a simulation on its progress
+END_TIMEOUT_S = 10.0  # real time in which a simulation must end cleanly
 
 
 class CellFailed(TestbedError):
-    """One of the runs failed; `exit_code` is what its own failure would have given."""
+    """A run of the comparison failed; `exit_code` is that of its own failure."""
 
     def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
         super().__init__(message, hint=hint)
@@ -34,23 +34,23 @@ class CellFailed(TestbedError):
 
 
 class CompareObserver(Protocol):
-    """Told how a comparison goes on, in its own thread."""
+    """Follows the progress of a comparison; called in the comparison's own thread."""
 
     def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
-        """So many runs in all, of which `kept` are there already; up to `jobs` at a time."""
+        """The comparison has `runs` runs, of which `kept` are complete already; up to `jobs` run at the same time."""
 
     def begun(self, cell: Cell) -> None:
         """A run begins."""
 
     def advanced(self, cell: Cell, share: float) -> None:
-        """`share` (0..1) of a run's workload is over."""
+        """`share` (0..1) of the workload of a run is over."""
 
     def ended(self, cell: Cell) -> None:
         """A run is complete."""
 
 
 class Unobserved:
-    """Watches nothing."""
+    """A CompareObserver that does nothing."""
 
     def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None: ...
 
@@ -62,12 +62,12 @@ class Unobserved:
 
 
 def clear_unfinished(cell: Cell) -> None:
-    """Remove what an interrupted run has left in a directory that `is_complete` has found to be ours.
+    """Remove the remains of an interrupted run from a directory that `is_complete` accepts as ours.
 
-    Where the comparison before was killed, its simulations notice that only at their next word: wait for them to end.
+    If an earlier comparison was killed, its simulations notice that only at their next report; wait until they end.
 
     Raises:
-        InputError: another command is writing to it.
+        InputError: another command is writing to the directory.
     """
     if cell.path.exists():
         claim = claim_directory(cell.path, what="run directory", patience_s=END_TIMEOUT_S)
@@ -76,13 +76,16 @@ def clear_unfinished(cell: Cell) -> None:
 
 
 def run_in_turn(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, interrupts: Interrupts) -> bool:
-    """One run after the other in this process, as live ones must be; returns whether all came to their end (no Ctrl-C).
+    """Carry out one run after the other in this process, as live runs require.
+
+    Returns:
+        True if all are complete, False after an interrupt.
 
     Raises:
         TestbedError: a run failed.
     """
     for cell in cells:
-        if interrupts.wanted:  # while the last run was being taken down
+        if interrupts.wanted:  # came while the last run was ending
             return False
         observer.begun(cell)
         if _carry_out(cell, ask, _Watch(cell, observer)) == "interrupted":
@@ -94,12 +97,15 @@ def run_in_turn(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, inte
 def run_simulated(
     cells: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver, interrupts: Interrupts
 ) -> bool:
-    """Up to `jobs` runs at a time, a process for each; returns whether all came to their end (no Ctrl-C).
+    """Carry out up to `jobs` simulations at the same time, each in a process of its own.
+
+    Returns:
+        True if all are complete, False after an interrupt.
 
     Raises:
         CellFailed: a run failed; the others under way are ended.
     """
-    # Forked from a small server process, which has loaded what they all need and has neither threads nor open files.
+    # Forked from a small server process without threads or open files, which has loaded the common modules.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["testbed.simulation.simulator"])
     waiting = list(reversed(cells))
@@ -110,7 +116,7 @@ def run_simulated(
                 cell = waiting.pop()
                 ours, theirs = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(target=_simulate, args=(cell, ask, theirs), daemon=True)
-                interrupts.deferred = True  # a child that is told only half of what it is to do would complain
+                interrupts.deferred = True  # a child that reads only half of its orders would print a traceback
                 process.start()
                 interrupts.deferred = False
                 theirs.close()
@@ -142,7 +148,7 @@ def run_simulated(
 
 
 def _hear(channel: Connection, process: BaseProcess) -> float | str | CellFailed:
-    """The next word of a simulation: how far it is, why it ended, or how it failed."""
+    """The next report of a simulation: its progress (0..1), its exit reason, or its failure."""
     try:
         said: float | str | tuple[str, str, int] = channel.recv()
     except EOFError:
@@ -166,16 +172,16 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 def _simulate(cell: Cell, ask: Ask, channel: Connection) -> None:
     """The body of a simulation's process."""
-    # A Ctrl-C reaches the whole process group; the parent alone acts on it, and tells us by SIGTERM.
+    # Ctrl-C reaches the whole process group; only the parent acts on it, and ends us with SIGTERM.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt, BrokenPipeError):  # it wants no answer, or is gone
+    with suppress(KeyboardInterrupt, BrokenPipeError):  # the parent waits for no answer, or is gone
         channel.send(_last_word(cell, ask, channel))
 
 
 def _last_word(cell: Cell, ask: Ask, channel: Connection) -> str | tuple[str, str, int]:
-    """Carry out a run; why it ended, or message, hint and exit code of its failure."""
+    """Carry out a run; return its exit reason, or message, hint and exit code of its failure."""
     try:
         return _carry_out(cell, ask, _Teller(channel))
     except TestbedError as error:
@@ -186,7 +192,7 @@ def _last_word(cell: Cell, ask: Ask, channel: Connection) -> str | tuple[str, st
 
 
 def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
-    """Carry out one run; returns why it ended."""
+    """Carry out a run and return its exit reason."""
     clear_unfinished(cell)
     plan = plan_run(
         ask.topology,
@@ -200,10 +206,10 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         traces = plan.link_traces_sha256
         others = [stated for stated in sorted(traces) if ask.link_traces_sha256.get(stated, "") != traces[stated]]
         what = f"the network trace {others[0]}" if others else ask.topology
-        raise InputError(f"{what} has changed since the comparison began", hint="put it back, or begin anew")
+        raise InputError(f"{what} has changed since the comparison began", hint="restore it, or start a new comparison")
     plan = replace(plan, facts={**plan.facts, "comparison": cell.facts(ask)})
     if ask.simulate:
-        from testbed.simulation.simulator import Simulation  # noqa: PLC0415 - each engine loads what the other does not need
+        from testbed.simulation.simulator import Simulation  # noqa: PLC0415 - neither engine loads the other
 
         return Simulation(plan, observer).run().exit_reason
     from testbed.live.experiment import Experiment  # noqa: PLC0415
@@ -212,7 +218,7 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
 
 
 class _Progress(SilentObserver):
-    """Follows how far a run is."""
+    """A RunObserver that reports the progress of a run."""
 
     def __init__(self) -> None:
         self._duration_s = float("inf")
@@ -231,7 +237,7 @@ class _Progress(SilentObserver):
 
 
 class _Watch(_Progress):
-    """Passes a run's progress on."""
+    """Reports the progress of a run to the observer of the comparison."""
 
     def __init__(self, cell: Cell, observer: CompareObserver) -> None:
         super().__init__()
@@ -243,7 +249,7 @@ class _Watch(_Progress):
 
 
 class _Teller(_Progress):
-    """Tells the parent process; ends the run when the parent is gone."""
+    """Reports the progress of a run to the parent process; ends the run if the parent is gone."""
 
     def __init__(self, channel: Connection) -> None:
         super().__init__()
@@ -257,5 +263,5 @@ class _Teller(_Progress):
 
 
 def default_jobs() -> int:
-    """As many simulations at a time as this process may use cores."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -14,7 +14,7 @@ SEED = 20_240_229  # fixed: the same runs always give the same interval
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over repeats; `low` and `high` bound it at 95 % and are None with a single repeat."""
+    """A mean over repeats; `low` and `high` are the ends of its 95 % interval, None with a single repeat."""
 
     mean: float
     low: float | None = None
@@ -24,11 +24,14 @@ class Estimate:
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of `values` with its percentile bootstrap interval (B. Efron, 1979).
 
-    The resamples depend on the number of values alone, so that figures of the same repeats are drawn alike.
-    With n repeats an interval is at best as wide as the values themselves: with fewer than about five it is too narrow.
+    The resamples depend only on the number of values, so that all figures of the same repeats use the same resamples.
+    An interval is never wider than the range of the values: with fewer than about five it is too narrow.
+
+    Raises:
+        ValueError: `values` is empty.
     """
     if not values:
-        raise ValueError("there is no mean of nothing")
+        raise ValueError("no values, hence no mean")
     data = np.asarray(values, dtype=np.float64)
     mean = float(data.mean())
     if data.size == 1:
@@ -37,12 +40,12 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def bounds(resampled: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The ends of the percentile interval, from a figure's values in all resamples, (r,)."""
+    """The ends of the 95 % percentile interval, from the values of a figure in all resamples, (r,)."""
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=8)
 def _resamples(count: int) -> npt.NDArray[np.int64]:
-    """Which repeats each resample consists of, (RESAMPLES, count)."""
+    """The numbers of the repeats in each resample, (RESAMPLES, count)."""
     return np.random.default_rng([SEED, count]).integers(0, count, size=(RESAMPLES, count))

@@ -1,4 +1,4 @@
-"""The picture of a comparison: mean delay against accuracy, a point with its intervals per policy."""
+"""The picture of a comparison: mean delay [ms] against accuracy [%], with a point and its intervals per policy."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-WIDE_SPREAD = 6.0  # delays that differ by more than this factor are drawn on a logarithmic axis
+WIDE_SPREAD = 6.0  # factor between delays above which the axis is logarithmic
 MARKERS = "osD^vP*X<>ph"
-# Colours that people with any kind of colour blindness tell apart (M. Okabe and K. Ito, 2008), without the yellow.
+# Colours that people with any kind of colour blindness can distinguish (M. Okabe and K. Ito, 2008), without the yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SIZE_INCHES = (8.5, 5.0)
 DOTS_PER_INCH = 150
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Write the picture as PNG. Overloaded policies stand in the legend only: their delay says how long they ran."""
-    # Not pyplot: it would choose a window system, and keep every figure.
+    """Write the picture as PNG to `path`.
+
+    Overloaded policies are in the legend only: their delay only reflects how long they ran.
+
+    Raises:
+        RecordingError: the file cannot be written.
+    """
+    # Not pyplot, which chooses a window system and keeps every figure.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -44,7 +50,7 @@ def draw(comparison: Comparison, path: Path) -> None:
         f"{comparison.topology}: {comparison.mode}, {comparison.duration_s:g} s, {counted(repeats, 'repeat')}",
         fontsize="medium",
     )
-    # Beside the axes: labels at the points would cover one another where policies lie close.
+    # The legend is beside the axes: labels at the points would cover one another.
     bars = "mean and 95 % interval" if repeats > 1 else "one repeat, no interval"
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, frameon=False,
                 title=bars, alignment="left", fontsize="small", title_fontsize="small")  # fmt: skip
@@ -54,7 +60,7 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def _draw_points(axes: Axes, table: Sequence[PolicyFigures]) -> list[Artist]:
-    """Draw the policies; returns what stands for each in the legend, in order."""
+    """Draw the policies and return their legend handles, in order."""
     handles: list[Artist] = []
     means_ms: list[float] = []
     for index, figures in enumerate(table):
@@ -97,7 +103,7 @@ def _draw_points(axes: Axes, table: Sequence[PolicyFigures]) -> list[Artist]:
 
 
 def _unheld(figures: PolicyFigures) -> str:
-    """What a reader of the legend must know of runs whose emulation did not hold."""
+    """A remark for the legend on runs whose emulation did not hold; empty if all held."""
     if not figures.unheld_runs:
         return ""
     held = f"{figures.runs - figures.unheld_runs} of {figures.runs} runs held"
@@ -105,7 +111,7 @@ def _unheld(figures: PolicyFigures) -> str:
 
 
 def _bars(one: Estimate, factor: float) -> list[list[float]] | None:
-    """The interval as lengths below and above the mean, (2, 1)."""
+    """The interval as lengths below and above the mean, times `factor`, (2, 1); None without an interval."""
     if one.low is None or one.high is None:
         return None
     return [[max(0.0, one.mean - one.low) * factor], [max(0.0, one.high - one.mean) * factor]]

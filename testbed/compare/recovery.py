@@ -1,7 +1,7 @@
-"""How delay answers to an injected event: its level before, its peak, where it settles, how soon, and at what price.
+"""The response of delay to an injected event: level before, peak, settled level, time to recover, and cost.
 
-A stretch reaches from one event to the next (or to the end of the workload); events at one instant are one. A task
-belongs to the instant at which it was created.
+A stretch reaches from one event to the next, or to the end of the workload. Events at the same instant count as one. A
+task belongs to the stretch in which it was created.
 """
 
 from collections import Counter
@@ -23,22 +23,22 @@ from testbed.wording import counted
 Floats = npt.NDArray[np.float64]
 
 MIN_WINDOW_S = 2.0
-MIN_WINDOW_TASKS = 30  # a mean over fewer says little
-STEPS_PER_WINDOW = 8  # the window slides by this part of its length
-MIN_WINDOWS = 6  # a stretch shorter than this many windows tells no recovery: its settled part would be a guess
-SETTLED_SHARE = 1 / 3  # of a stretch: its last part, taken as the level that it settles at
-TOLERANCE = 0.2  # of the settled level
-ALLOWANCE_S = 1e-3  # beside it, for levels near zero
+MIN_WINDOW_TASKS = 30  # a mean over fewer tasks says little
+STEPS_PER_WINDOW = 8  # the window slides by 1/8 of its length
+MIN_WINDOWS = 6  # shortest stretch with a recovery, in windows: in a shorter one the settled level would be a guess
+SETTLED_SHARE = 1 / 3  # of a stretch: its last part, whose mean is the settled level
+TOLERANCE = 0.2  # as a share of the settled level
+ALLOWANCE_S = 1e-3  # added to the tolerance, for levels near zero
 NOISE_FACTOR = 2.5  # ordinary fluctuation of a window's mean, in standard deviations
-TREND = 0.1  # of the settled level: halves of its part that differ by no more show no rise or fall
+TREND = 0.1  # as a share of the settled level: a smaller difference between the halves of its part is no trend
 
 
 @dataclass(frozen=True, slots=True)
 class DelayCourse:
-    """Delays over the time of creation, of one run or of several runs of the same length put together.
+    """Delays over the time of creation, of one run or of several runs of the same length together.
 
-    `created_s` (n,) rises; `delay_s` (n,) are completed tasks only, `lost_created_s` (m,) tells when lost ones were
-    created. `repeats` is the number of runs.
+    `created_s` (n,) and `delay_s` (n,) are those of completed tasks, in the order of creation. `lost_created_s` (m,)
+    are the times at which lost tasks were created. `repeats` is the number of runs. Times are in emulated seconds.
     """
 
     created_s: Floats
@@ -49,7 +49,7 @@ class DelayCourse:
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """What is injected at one instant, in words."""
+    """All changes injected at one instant, in words."""
 
     at_s: float
     what: str
@@ -57,26 +57,29 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """One event and what followed until `until_s` [emulated s]; None where too few tasks tell.
+    """An event and the delays until the next one; times in emulated seconds, None if there are too few tasks.
 
     Attributes:
-        window_s: length of the sliding window; times are not known more finely.
-        before_s: mean delay in the last third of the stretch before (from the end of the warm-up on).
+        at_s: time of the event.
+        what: the event in words.
+        until_s: time of the next event, or of the end of the workload.
+        window_s: length of the sliding window, which is also the resolution of times.
+        before_s: mean delay in the last third of the stretch before the event, without the warm-up.
         peak_s: largest mean delay in a window of the stretch.
         settled_s: mean delay in the last third of the stretch.
-        mean_s: mean delay of the whole stretch: the fair measure between a policy that recovers and one that stays bad.
-        tolerance_s: how far from `settled_s` counts as settled: 20 % of it and a millisecond, or 2.5 standard
-            deviations of the ordinary fluctuation of a window's mean where that is more. None where the stretch is
-            too short to tell whether delay has settled.
-        recovered_after_s: from the event to the start of the first window from which on delay stays within the
-            tolerance: no later stretch outside it is as long as a window. None if delay did not settle before the next
-            event (or the end).
-        paid_task_s: sum over the tasks created until recovery of delay - settled level, per run [task*s]; negative
-            where delay rises slowly to a worse level. None without recovery.
-        paid_per_task_s: the same, per task created until recovery.
-        extra_task_s: sum over all tasks of the stretch of delay - level before, per run [task*s]: what the event cost
-            (or, where it is a relief, saved) in all, be it in a peak or by a worse level.
-        lost: tasks of the stretch that never came back, per run.
+        mean_s: mean delay of the whole stretch. It compares fairly a policy that recovers with one that does not.
+        tolerance_s: distance from `settled_s` that counts as settled: 20 % of it plus 1 ms, or 2.5 standard deviations
+            of the ordinary fluctuation of a window's mean if that is more. None if the stretch is too short for a
+            recovery.
+        recovered_after_s: time from the event to the start of the first window after which delay stays within the
+            tolerance, apart from excursions shorter than a window. None if delay did not settle before the next event
+            (or the end).
+        paid_task_s: sum of (delay - settled level) over the tasks created until recovery, per run [task*s]; negative
+            if delay rises slowly to a worse level. None without recovery.
+        paid_per_task_s: `paid_task_s` divided by the number of those tasks [s].
+        extra_task_s: sum of (delay - level before) over all tasks of the stretch, per run [task*s]: the total cost of
+            the event, by a peak or a worse level; negative if it brings relief.
+        lost: number of lost tasks of the stretch, per run.
     """
 
     at_s: float
@@ -96,7 +99,7 @@ class Recovery:
 
 
 def recoveries(course: DelayCourse, scenario: Scenario) -> tuple[Recovery, ...]:
-    """The recoveries after the scenario's events, one per instant, in order; steps of network traces are none."""
+    """The recoveries after the scenario's events, one per instant, in order; steps of network traces do not count."""
     return measure(course, happenings(scenario.incidents), begin_s=scenario.warm_up_s, end_s=scenario.duration_s)
 
 
@@ -111,7 +114,7 @@ def read_tasks(path: Path) -> Tasks:
 
 
 def pooled(runs: Sequence[Tasks]) -> DelayCourse:
-    """The tasks of several runs as one course: a window's mean is then one over all runs."""
+    """The tasks of several runs as one course, so that the mean of a window is one over all runs."""
     created_s = np.concatenate([run.created_s for run in runs]) if runs else np.empty(0)
     completed_s = np.concatenate([run.completed_s for run in runs]) if runs else np.empty(0)
     order = np.argsort(created_s, kind="stable")
@@ -123,8 +126,10 @@ def pooled(runs: Sequence[Tasks]) -> DelayCourse:
 def measure(
     course: DelayCourse, instants: Sequence[Happening], *, begin_s: float, end_s: float
 ) -> tuple[Recovery, ...]:
-    """The recovery after each instant (in order of time), the first stretch beginning at `begin_s`, the last ending
-    at `end_s`."""
+    """The recovery after each instant, in order of time.
+
+    `begin_s` is the begin of the stretch before the first instant, `end_s` the end of the last stretch.
+    """
     edges = [begin_s, *(happening.at_s for happening in instants), end_s]
     return tuple(
         _recovery(course, happening, before=(edges[index], edges[index + 1]), until_s=edges[index + 2])
@@ -147,14 +152,14 @@ def _in_words(events: Sequence[Event]) -> str:
 
 
 class _Means:
-    """Mean delays over spans of creation time, each in the time of a search."""
+    """Mean delays over spans of creation time; each takes a binary search."""
 
     def __init__(self, course: DelayCourse) -> None:
         self._created_s = course.created_s
         self._sums = np.concatenate([[0.0], np.cumsum(course.delay_s)])
 
     def counts(self, begin_s: Floats | float, end_s: Floats | float) -> npt.NDArray[np.int64]:
-        """Tasks created in [begin, end)."""
+        """Number of tasks created in [begin, end)."""
         return np.asarray(np.searchsorted(self._created_s, end_s) - np.searchsorted(self._created_s, begin_s))
 
     def totals(self, begin_s: Floats | float, end_s: Floats | float) -> Floats:
@@ -163,25 +168,25 @@ class _Means:
         return np.asarray(self._sums[last] - self._sums[first])
 
     def over(self, begin_s: Floats, end_s: Floats) -> Floats:
-        """Mean delay of tasks created in [begin, end) [s]; not a number over no task."""
+        """Mean delay of tasks created in [begin, end) [s]; NaN without a task."""
         counts = self.counts(begin_s, end_s)
         means: Floats = np.full(counts.shape, np.nan)
         np.divide(self.totals(begin_s, end_s), counts, out=means, where=counts > 0)
         return means
 
     def level(self, begin_s: float, end_s: float) -> float | None:
-        """Mean delay of tasks created in [begin, end) [s], None if they are too few to tell."""
+        """Mean delay of tasks created in [begin, end) [s]; None for fewer than MIN_WINDOW_TASKS."""
         count = int(self.counts(begin_s, end_s))
         return float(self.totals(begin_s, end_s)) / count if count >= MIN_WINDOW_TASKS else None
 
     def excess(self, begin_s: float, end_s: float, level_s: float) -> tuple[float, int]:
-        """Sum of delay - level over tasks created in [begin, end) [task*s], and their number."""
+        """Sum of (delay - level) over tasks created in [begin, end) [task*s], and their number."""
         count = int(self.counts(begin_s, end_s))
         return float(self.totals(begin_s, end_s)) - count * level_s, count
 
 
 def _recovery(course: DelayCourse, happening: Happening, *, before: tuple[float, float], until_s: float) -> Recovery:
-    """`before` is the stretch before, as (begin, end)."""
+    """The recovery after an event; `before` is the stretch before it, (begin, end) [s]."""
     means, at_s, repeats = _Means(course), happening.at_s, max(1, course.repeats)
     before_s = means.level(before[1] - SETTLED_SHARE * (before[1] - before[0]), before[1])
     settled_s = means.level(until_s - SETTLED_SHARE * (until_s - at_s), until_s)
@@ -214,7 +219,7 @@ def _recovery(course: DelayCourse, happening: Happening, *, before: tuple[float,
 def _answer(
     means: _Means, at_s: float, until_s: float, window_s: float, settled_s: float | None
 ) -> tuple[float, float | None, float | None]:
-    """Peak, tolerance and time to recover of a stretch [s]; see `Recovery`."""
+    """Peak, tolerance and time to recover of a stretch [s], as `Recovery` defines them."""
     starts_s = np.arange(at_s, until_s - window_s + 1e-9, window_s / STEPS_PER_WINDOW)
     windows_s = means.over(starts_s, starts_s + window_s)
     peak_s = float(np.nanmax(windows_s))
@@ -229,7 +234,7 @@ def _answer(
 
 
 def _window_s(means: _Means, begin_s: float, end_s: float) -> float | None:
-    """Long enough for MIN_WINDOW_TASKS at the stretch's rate; None if not even one fits."""
+    """Length of a window that holds MIN_WINDOW_TASKS at the stretch's rate [s]; None if it exceeds the stretch."""
     count = int(means.counts(begin_s, end_s))
     if not count:
         return None
@@ -238,8 +243,11 @@ def _window_s(means: _Means, begin_s: float, end_s: float) -> float | None:
 
 
 def _fluctuation_s(windows_s: Floats) -> float:
-    """Standard deviation of a window's mean about its course, from second differences of neighbouring windows: unlike
-    the plain one, it takes no rise or fall for noise (after J. von Neumann, 1941)."""
+    """Standard deviation of a window's mean about its trend [s].
+
+    It comes from second differences of neighbouring windows (after J. von Neumann, 1941), so that a steady rise or fall
+    does not count as noise.
+    """
     step = STEPS_PER_WINDOW
     bends_s = windows_s[2 * step :] - 2 * windows_s[step:-step] + windows_s[: -2 * step]
     bends_s = bends_s[np.isfinite(bends_s)]
@@ -247,11 +255,14 @@ def _fluctuation_s(windows_s: Floats) -> float:
 
 
 def _is_moving(means: _Means, at_s: float, until_s: float, noise: float) -> bool:
-    """Whether delay still rises or falls in the last third of a stretch: its halves differ by more than 10 % and by
-    more than chance explains, and it lies beyond the middle third in the same direction, by more than the tolerance.
+    """True if delay still rises or falls in the last third of a stretch.
 
-    `noise` is the fluctuation of a mean over one second [s*sqrt(s)]. The last third alone would not do: a straight
-    rise from nothing stays within 20 % of its mean there.
+    Two conditions: the halves of the last third differ by more than 10 % and by more than chance explains; and its mean
+    differs from that of the middle third in the same direction, by more than the tolerance. The last third alone is not
+    enough: a straight rise from zero stays within 20 % of its mean there.
+
+    Args:
+        noise: fluctuation of a mean over one second [s*sqrt(s)].
     """
     from_s = until_s - SETTLED_SHARE * (until_s - at_s)
     half_s = (until_s - from_s) / 2
@@ -268,10 +279,12 @@ def _is_moving(means: _Means, at_s: float, until_s: float, noise: float) -> bool
 
 
 def _settles_after_s(starts_s: Floats, outside: npt.NDArray[np.bool_], settled_from_s: float) -> float | None:
-    """From the first start to the one from which on windows no more lie outside for as long as a window is; None if
-    that is not before the part from which the settled level was taken."""
+    """Time from the first start to the first window after which no excursion is as long as a window [s].
+
+    None if that is after `settled_from_s`, where the part with the settled level begins.
+    """
     inside_at = np.nonzero(~np.append(outside, False))[0]
-    lengths = np.diff(inside_at, prepend=-1) - 1  # windows outside just before each one inside
+    lengths = np.diff(inside_at, prepend=-1) - 1  # number of windows outside just before each window inside
     (excursions,) = np.nonzero(lengths >= STEPS_PER_WINDOW)
     first_inside = int(inside_at[excursions[-1]]) if excursions.size else 0
     if first_inside == len(starts_s) or starts_s[first_inside] > settled_from_s:

@@ -1,4 +1,4 @@
-"""What a comparison found."""
+"""The result of a comparison."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +9,9 @@ from testbed.compare.table import PolicyFigures, RunRow
 
 @dataclass(frozen=True, slots=True)
 class PolicyRecoveries:
-    """How a policy's delay answered to each event, over the tasks of all its runs together.
+    """The response of a policy's delay to each event, over the tasks of all its runs together.
 
-    Where one of them was `overloaded`, levels only tell how long the runs were, and recovery means nothing.
+    If any of the runs was `overloaded`, levels only reflect how long the runs were, and recovery has no meaning.
     """
 
     policy: str
@@ -21,10 +21,24 @@ class PolicyRecoveries:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Policies on the same workloads. `table[0]` is the policy that the others are held against.
+    """The figures of policies on the same workloads.
 
-    `rows` stand in the order of policies, then repeats. `policies` are labels, which all figures go by; `stated` is
-    what was written, in the same order. `complete` is false where runs are still missing.
+    Attributes:
+        directory: where runs and results are.
+        topology: the topology's name.
+        topology_sha256: hash of the topology's text and of its network traces.
+        mode: "simulated" or "live".
+        duration_s: how long tasks arrived in each run [emulated s].
+        warm_up_s: tasks created before this time do not count [emulated s].
+        theta_s: mean delay that one unit of accuracy is worth [s].
+        seeds: one per repeat, in order.
+        policies: the label of each policy, which all figures use.
+        stated: each policy as the user wrote it, in the same order.
+        complete: false if runs are still missing.
+        rows: the figures of each run, in the order of policies, then repeats.
+        table: the figures of each policy; `table[0]` is the policy with which the others are compared.
+        recoveries: the response to each event, by policy; empty without events.
+        notes: sentences that a reader of the figures must know.
     """
 
     directory: Path

@@ -1,4 +1,4 @@
-"""The directory of a comparison: where it is, how it is known again, and that one command alone writes to it."""
+"""The directory of a comparison: its name, the file that identifies it, and the lock that keeps other commands out."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from testbed.run.plan import Plan, new_run_id
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The file by which a directory is known as one of its kind; `what` names the kind in messages."""
+    """The file that identifies a directory as one of its kind; `what` names the kind in messages."""
 
     file: str
     kind: str
@@ -24,15 +24,15 @@ class Marker:
 
     @property
     def fields(self) -> dict[str, object]:
-        """The fields of the file that say what it is."""
+        """The fields of the file that identify it."""
         return {"schema": self.schema, "kind": self.kind}
 
     def write(self, directory: Path) -> None:
-        """Write a first file, by which a later command knows the directory."""
+        """Write a first version of the file, by which a later command recognises the directory."""
         write_json(directory / self.file, {**self.fields, "complete": False})
 
     def is_in(self, directory: Path) -> bool:
-        """Whether the directory is one of this kind.
+        """True if the directory is one of this kind.
 
         Raises:
             InputError: it is, but of another schema.
@@ -49,14 +49,14 @@ class Marker:
 
 
 def new_directory(plan: Plan, verb: str) -> Path:
-    """The path of a new directory under runs/, named by time, topology and what is done there."""
+    """The path of a new directory in runs/, named by time, topology and `verb`."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return Path("runs") / f"{stamp}-{plan.scenario.name}-{verb}-{new_run_id()[-4:]}"
 
 
 @contextmanager
 def own(directory: Path, topology_text: str, marker: Marker) -> Iterator[None]:
-    """Make the directory, or take up one of the same kind and topology; it is ours alone during the `with` block.
+    """Make the directory, or continue one of the same kind and topology; lock it during the `with` block.
 
     Raises:
         InputError: it cannot be made, holds something else, or another command uses it right now.
@@ -72,7 +72,7 @@ def own(directory: Path, topology_text: str, marker: Marker) -> Iterator[None]:
 def _take_up(directory: Path, topology_text: str, marker: Marker) -> None:
     copy = directory / TOPOLOGY
     if not any(directory.iterdir()):
-        marker.write(directory)  # first: whatever else lies here from now on is ours
+        marker.write(directory)  # before anything else: all later files in the directory are then ours
     elif not marker.is_in(directory):
         raise InputError(
             f"{directory} is not empty and holds no {marker.what} ({marker.file})",

@@ -1,9 +1,9 @@
-"""A comparison's files: compare.json for programs, two tables as CSV, and the picture.
+"""The files of a comparison: compare.json for programs, two tables as CSV, and the picture.
 
-    compare.json          everything
+    compare.json          all figures
     compare.csv           a row per policy and repeat
-    compare-summary.csv   a row per policy: means, their intervals, and what the first policy is ahead
-    compare.png           delay against accuracy
+    compare-summary.csv   a row per policy: means, their intervals, and the advantage of the first policy
+    compare.png           mean delay against accuracy
 """
 
 import csv
@@ -24,10 +24,10 @@ MARKER = Marker(COMPARE_JSON, kind="dtoee-comparison", schema=1, what="compariso
 
 
 def write_files(comparison: Comparison) -> None:
-    """Write or replace all files of a comparison; the picture only if there is a run to show.
+    """Write or replace all files of a comparison.
 
     Raises:
-        RecordingError: one cannot be written.
+        RecordingError: a file cannot be written.
     """
     from testbed.compare.picture import draw  # noqa: PLC0415 - loads matplotlib
 
@@ -39,7 +39,7 @@ def write_files(comparison: Comparison) -> None:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The content of compare.json."""
+    """The content of compare.json: the fields of `Comparison` but its directory, with those of the marker."""
     content = asdict(comparison)
     del content["directory"]
     for figures, entry in zip(comparison.table, content["table"], strict=True):
@@ -85,7 +85,7 @@ def _spread(estimates: Mapping[str, Estimate | None]) -> Iterator[tuple[str, flo
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Figures that do not exist are empty cells."""
+    """Write rows as CSV; a figure that does not exist is an empty cell."""
     columns = list({name: None for row in rows for name in row})
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")

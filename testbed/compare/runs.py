@@ -1,4 +1,4 @@
-"""The runs of a comparison: which there are, which of them are there already, and what those came to."""
+"""The runs of a comparison: all of them, those that are complete, and their summaries."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ _FIRST_FILES = {TOPOLOGY, TRACE, POLICY, TASKS, DECISIONS, TIMESERIES, EVENTS}
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What all runs of a comparison share. The topology's text must not change meanwhile."""
+    """The settings that all runs of a comparison share. The topology's text must not change meanwhile."""
 
     topology: Path
     topology_sha256: str
@@ -46,7 +46,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run: a policy on the workload of a seed, in a directory of its own."""
+    """A run: a policy on the workload of a seed, in a directory of its own."""
 
     spec: PolicySpec
     repeat: int
@@ -59,7 +59,7 @@ class Cell:
         return f"{self.spec.label}, seed {self.seed}"
 
     def facts(self, ask: Ask) -> dict[str, object]:
-        """What its manifest says of its place in the comparison: a run of other facts is another run."""
+        """The field `comparison` of its manifest; a run with other facts is another run."""
         return {
             "policy": self.spec.text or "the topology's own",
             "policy_file_sha256": self.spec.file_sha256,
@@ -71,10 +71,9 @@ class Cell:
 
 
 def cells_of(specs: Sequence[PolicySpec], seeds: Sequence[int], directory: Path) -> tuple[Cell, ...]:
-    """All runs in the order in which they are carried out.
+    """All runs, in the order in which they are carried out.
 
-    The order of the policies rotates from repeat to repeat, so that a machine which slows down or warms up with time
-    favours none of them.
+    The order of the policies rotates from repeat to repeat, so that a machine that slows down over time favours none.
     """
     return tuple(
         Cell(spec, repeat, seed, directory / _folder_in(directory, spec) / f"seed-{seed}")
@@ -84,16 +83,16 @@ def cells_of(specs: Sequence[PolicySpec], seeds: Sequence[int], directory: Path)
 
 
 def _folder_in(directory: Path, spec: PolicySpec) -> str:
-    """The policy's folder; in a comparison that began before policies had labels, the one that is there."""
+    """The name of the policy's folder: the early one if it exists already (see `PolicySpec`)."""
     early = (directory / spec.early_folder).is_dir() and not (directory / spec.folder).exists()
     return spec.early_folder if early else spec.folder
 
 
 def is_complete(cell: Cell, ask: Ask) -> bool:
-    """Whether the run is there, complete and untouched.
+    """True if the directory holds the complete and unchanged run.
 
     Raises:
-        InputError: the directory holds something else: another run, changed inputs, or files that are not ours.
+        InputError: it holds something else: another run, changed inputs, or files that are not ours.
     """
     if cell.path.is_symlink() or (cell.path.exists() and not cell.path.is_dir()):
         raise InputError(f"{cell.path} is not a directory of our own", hint=_HINT)
@@ -116,7 +115,7 @@ _HINT = "choose another directory with --out, or remove this one"
 
 
 def _early(name: str) -> bool:
-    """May a run that was killed before its manifest was written have left this file?"""
+    """True if a run that was killed before it wrote its manifest may have left this file."""
     unfinished = {Path(file).with_suffix(".tmp").name for file in (MANIFEST, TOPOLOGY, POLICY)}
     return name in _FIRST_FILES or name.startswith(LINK_TRACE) or name.startswith(f".{TRACE}.") or name in unfinished
 
@@ -137,7 +136,7 @@ def _difference(manifest: Mapping[str, Any], cell: Cell, ask: Ask) -> str:
 
 
 def _changed_traces(manifest: Mapping[str, Any], ask: Ask) -> list[str]:
-    """The network traces that are others than those of a run, by path as both topologies state it."""
+    """The network traces that differ from those of the run, by their path in both topologies."""
     copies, hashes = manifest.get("link_traces"), manifest.get("inputs_sha256")
     if not isinstance(copies, dict) or not isinstance(hashes, dict):
         return []
@@ -152,7 +151,11 @@ def manifests(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Mapping[str, Any]]]
 
 
 def read_summary(cell: Cell) -> Mapping[str, Any]:
-    """The summary.json of a complete run."""
+    """The content of summary.json of a complete run.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     file = cell.path / SUMMARY
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))

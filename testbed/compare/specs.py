@@ -1,4 +1,4 @@
-"""The policies of a comparison as people write them, and the folders that their runs lie in."""
+"""The policies of a comparison as users write them, and the folders of their runs."""
 
 import re
 from collections.abc import Sequence
@@ -12,15 +12,16 @@ from node_agent.policies.loading import is_file
 from testbed.record.run_directory import file_sha256, folder_name
 
 MAX_FOLDER_CHARACTERS = 80
-_PARAMETER = re.compile(r"\s*[A-Za-z_][\w-]*\s*=")  # no policy's name holds "=": such an item belongs to the one before
+_PARAMETER = re.compile(r"\s*[A-Za-z_][\w-]*\s*=")  # no policy's name has a "=": this is a parameter of the one before
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """A policy of a comparison: as written, its folder's name, and the hash of its file where it is the user's own.
+    """A policy of a comparison.
 
-    `text` is empty where it is the topology's own policy that is asked for.
-    `label` is how tables and pictures call it. `early_folder` is the name that its folder had before there were labels.
+    `text` is what the user wrote, empty for the topology's own policy. `label` names it in tables and pictures.
+    `file_sha256` is the hash of the file of a user's own policy. `early_folder` is the name of the folder in
+    comparisons that began before policies had labels.
     """
 
     text: str
@@ -31,7 +32,7 @@ class PolicySpec:
 
 
 def split_policies(text: str) -> list[str]:
-    """Take a list of policies apart at its commas; `key=value` after a comma is a parameter of the policy before.
+    """Split a list of policies at its commas; `key=value` after a comma is a parameter of the policy before it.
 
     >>> split_policies("dto-ee,fixed-threshold:threshold=0.7,slot=2,ngto")
     ['dto-ee', 'fixed-threshold:threshold=0.7,slot=2', 'ngto']
@@ -46,18 +47,17 @@ def split_policies(text: str) -> list[str]:
 
 
 def read_specs(texts: Sequence[str]) -> tuple[PolicySpec, ...]:
-    """The policies that `texts` state, in order.
+    """The policies of the list `texts`, in order.
 
-    A policy is called by its label, if it states one, else by its text, one from a file by its class and parameters.
-    Those of one such name are numbered.
+    The label of a policy is the one that it states, else its text; for a policy from a file, its class and parameters.
+    Equal default labels are numbered.
 
     Raises:
-        InputError: none at all, an empty one, one that stands there twice, a label of two policies, or a file that
-            cannot be read.
+        InputError: an empty list or entry, a policy or label that occurs twice, or a file that cannot be read.
     """
     if not texts:
         raise InputError("there is no policy to compare", hint="for example --policies dto-ee,computing-first")
-    meanings: dict[tuple[object, ...], str] = {}  # and the text that has it
+    meanings: dict[tuple[object, ...], str] = {}  # meaning -> text
     for text in texts:
         _check_listed(text.strip(), meanings)
     specs: list[PolicySpec] = []
@@ -71,9 +71,9 @@ def read_specs(texts: Sequence[str]) -> tuple[PolicySpec, ...]:
 
 
 def _check_listed(text: str, meanings: dict[tuple[object, ...], str]) -> None:
-    """Add a policy's meaning to those before. Raises InputError if it is there, or the text is empty."""
+    """Add a policy's meaning to `meanings`. Raises InputError if it is there already, or the text is empty."""
     if not text:
-        raise InputError("the list of policies has an empty place", hint="as in --policies dto-ee,computing-first")
+        raise InputError("the list of policies has an empty entry", hint="as in --policies dto-ee,computing-first")
     said = _meaning(text)
     if said in meanings:
         again = f" (as {meanings[said]})" if meanings[said] != text else ""
@@ -82,7 +82,7 @@ def _check_listed(text: str, meanings: dict[tuple[object, ...], str]) -> None:
 
 
 def _meaning(text: str) -> tuple[object, ...]:
-    """The policy and its parameters, however they are written and called."""
+    """The policy and its parameters, independent of spelling and label."""
     name, parameters = parse_policy(text)
     _, parameters = take_label(name, parameters)
     if is_file(name):
@@ -92,13 +92,13 @@ def _meaning(text: str) -> tuple[object, ...]:
 
 
 def _labels(texts: Sequence[str]) -> list[str]:
-    """How each policy is called. Raises InputError if two are to be called the same."""
+    """The label of each policy. Raises InputError if two state the same label."""
     stated = [take_label(*parse_policy(text))[0] for text in texts]
-    taken: dict[str, str] = {}  # and the text that states it
+    taken: dict[str, str] = {}  # label -> text
     for text, label in zip(texts, stated, strict=True):
         if label is not None and taken.setdefault(label, text) != text:
             hint = "give one of them another label="
-            raise InputError(f"policies {taken[label]} and {text} have one label", hint=hint)
+            raise InputError(f"policies {taken[label]} and {text} have the same label", hint=hint)
     labels: list[str] = []
     for text, label in zip(texts, stated, strict=True):
         own, number = label or _default_label(text), 1
@@ -117,7 +117,7 @@ def _default_label(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    """The text, of a file's path only the last part."""
+    """The text, with only the last part of a file's path."""
     name, _, rest = text.partition(".py:")
     return f"{Path(name).name}-{rest}" if rest else text
 
@@ -130,7 +130,7 @@ def _folder(text: str) -> str:
 
 
 def _distinct(folder: str, text: str, taken: set[str]) -> str:
-    """The folder's name, or another one if it is taken, which is then taken, too."""
+    """The name of the folder, with a mark if it is taken already; adds it to `taken`."""
     if folder in taken:
         folder = f"{folder}-{_mark(text)}"
     taken.add(folder)
@@ -138,7 +138,7 @@ def _distinct(folder: str, text: str, taken: set[str]) -> str:
 
 
 def _mark(text: str) -> str:
-    """A few characters that tell two texts apart, whatever they hold."""
+    """A few characters of a hash, which differ for different texts."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:6]
 
 

@@ -1,4 +1,4 @@
-"""From runs to figures: a row per run, and per policy means with intervals and what the first policy is ahead."""
+"""The figures of a comparison: a row per run, and per policy means with intervals and the first policy's advantage."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,24 @@ from testbed.record.backlog import Tasks, overload
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run in figures; those over no task at all are None. `run_directory` is relative to the comparison's.
+    """The figures of a run; a figure over no task is None.
 
-    `fidelity` is the verdict on its emulation: held, strained, broken, unknown; None for a simulation.
+    Attributes:
+        policy: the policy's label.
+        repeat: number of the repeat, from 0.
+        seed: of the run.
+        run_directory: relative to the directory of the comparison.
+        overloaded: true if tasks piled up.
+        outstanding_s: arrivals that were outstanding when the workload ended [emulated s].
+        offered: number of tasks offered.
+        completed: number of tasks completed.
+        lost: number of tasks lost.
+        counted: number of completed tasks created after the warm-up, over which the figures below are taken.
+        delay_mean_s: mean delay [emulated s]; `delay_p50_s`, `delay_p95_s`, `delay_p99_s` are its percentiles.
+        accuracy: share of right answers, 0..1.
+        exit_share: share of tasks that left at stage h, 0..1, at index h - 1.
+        utility_s: theta * accuracy - mean delay [s].
+        fidelity: verdict on the emulation: held, strained, broken, unknown; None for a simulation.
     """
 
     policy: str
@@ -30,22 +45,22 @@ class RunRow:
     delay_p95_s: float | None
     delay_p99_s: float | None
     accuracy: float | None
-    exit_share: tuple[float | None, ...]  # of stage h at index h - 1
+    exit_share: tuple[float | None, ...]
     utility_s: float | None
     fidelity: str | None = None
 
     @property
     def unheld(self) -> bool:
-        """Whether it was emulated, and the emulation is not known to have held."""
+        """True for a live run whose emulation is not known to have held."""
         return self.fidelity not in (None, "held")
 
 
 @dataclass(frozen=True, slots=True)
 class Advantage:
-    """What the first policy is ahead of another on the same workloads: means of the differences in each repeat.
+    """The advantage of the first policy over another on the same workloads: means of the differences in each repeat.
 
-    `delay_reduction` is 1 - (mean delay of the first) / (mean delay of the other); `accuracy_gain` (a share, 0.01 is
-    one point) and `utility_gain_s` are first minus other. Positive is better for the first throughout.
+    `delay_reduction` is 1 - (mean delay of the first) / (mean delay of the other). `accuracy_gain` (0.01 is one point)
+    and `utility_gain_s` are first minus other. A positive figure means that the first policy is better.
     """
 
     delay_reduction: Estimate
@@ -55,10 +70,10 @@ class Advantage:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFigures:
-    """A policy over all its runs.
+    """The figures of a policy over all its runs.
 
-    With a single overloaded run, the figures are None: an average of the others alone would flatter it. Runs that are
-    `left_out`, because their emulation did not hold, are in no figure but the counts.
+    If any run was overloaded, the figures are None: an average of the others alone would flatter the policy. The
+    `left_out` runs, whose emulation did not hold, are only in the counts.
     """
 
     policy: str
@@ -77,7 +92,7 @@ class PolicyFigures:
 
     @property
     def overloaded(self) -> bool:
-        """Whether any of its runs was."""
+        """True if any of its runs was overloaded."""
         return self.overloaded_runs > 0
 
 
@@ -91,7 +106,7 @@ def row_of(
     run_directory: str,
     duration_s: float,
 ) -> RunRow:
-    """A run's row from its summary.json and its tasks."""
+    """The row of a run, from the content of its summary.json and its tasks."""
     overloaded, outstanding_s = overload(tasks, duration_s)
     counts, delay = summary["tasks"], summary["delay_s"]
     return RunRow(
@@ -119,13 +134,12 @@ def row_of(
 def aggregate(
     rows: Sequence[RunRow], policies: Sequence[str], *, include_unheld: bool = False
 ) -> tuple[PolicyFigures, ...]:
-    """The figures of each policy, in the order given; the first is the one that the others are held against.
+    """The figures of each policy, in the order of `policies`; the others are compared with the first.
 
-    Differences are taken within a repeat, so that what all policies meet alike (the drawn network, the workload)
-    leaves them. They count the repeats that both policies have run.
+    Differences are taken within a repeat, so that common influences (the drawn network, the workload) cancel. They
+    count the repeats that both policies have run. `include_unheld` also counts live runs whose emulation did not hold.
 
-    Decision: a run whose emulation did not hold is kept out, unless `include_unheld`, and named: its delays are partly
-    this machine's. A policy that asks most of the machine may lose repeats by that, which its wider intervals show.
+    Decision 085: a run whose emulation did not hold does not count (docs/decisions/085-unheld-runs-do-not-count.md).
     """
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in policies}
     return tuple(_figures(policy, by_policy[policy], by_policy[policies[0]], include_unheld) for policy in policies)
@@ -185,10 +199,10 @@ def _advantage(first: Sequence[RunRow], rows: Sequence[RunRow]) -> Advantage | N
 
 
 def fidelity_notes(table: Sequence[PolicyFigures]) -> Iterator[str]:
-    """Which live runs the machine had a part in, and whether their figures count."""
+    """A sentence that names the live runs whose emulation did not hold, and says whether they count."""
     unheld = [f"{one.policy} ({one.unheld_runs} of {one.runs} runs)" for one in table if one.unheld_runs]
     if unheld:
         left_out = any(one.left_out for one in table)
-        what = "are kept out of the means (--include-unheld counts them)" if left_out else "count all the same"
+        what = "are excluded from the means (--include-unheld counts them)" if left_out else "are included"
         why = "the fidelity in each summary.json says why"
         yield f"* runs whose emulation did not hold {what}; {why}: {', '.join(unheld)}"

@@ -1,1 +1,1 @@
-"""The emulated run: agents in namespaces, telemetry out of band, and what time brings."""
+"""The live run: agents in namespaces, telemetry out of band, timed events, evidence for the verdict."""

@@ -1,4 +1,4 @@
-"""What each agent is told: its node's configuration, its peers' addresses, its share of the workload."""
+"""Agent configurations: the node's configuration, its peers' addresses, its share of the workload."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,15 @@ def agent_configs(
     quota_procs_paths: Mapping[str, tuple[str, ...]],
     debug: bool = False,
 ) -> dict[str, AgentConfig]:
-    """One configuration per node, by name.
+    """Return each agent's configuration, by node.
 
     Args:
-        arrivals: the whole workload; a task's id is its place in it.
+        scenario: the scenario.
+        arrivals: the whole workload; a task's id is its index there.
         warm: the sub-models' costs and input forms.
-        address: a node's address on the emulated network.
+        address: returns a node's address on the emulated network.
         telemetry: ZeroMQ endpoint of the experiment.
-        quota_procs_paths: control group files by server, where compute is limited by quota.
+        quota_procs_paths: control group files by server; empty unless compute is limited by quota.
         debug: agents check their state after each event.
     """
     shares: dict[str, list[ScheduledTask]] = defaultdict(list)
@@ -39,7 +40,7 @@ def agent_configs(
     configs = {}
     for name, node in node_configs(scenario, warm.profiles, warm.input_forms, debug=debug).items():
         work_flop = 0.0 if node.is_device else float(warm.profiles[node.stage - 1].flop)
-        # A server answers devices over the connection their tasks came by, or, deeper in, over one of its own.
+        # A server of stage 1 answers over the device's connection; a server of a later stage makes its own.
         answers = [device.name for device in scenario.devices] if node.stage > 1 else []
         coordinators = [node.coordinator] if node.coordinator else []
         configs[name] = AgentConfig(
@@ -60,6 +61,6 @@ def agent_configs(
 
 
 def stated_costs(bundle: Bundle, model: ModelChoice) -> Warm:
-    """What the sub-models cost and take as the bundle's card tells it: no model has to be loaded for that."""
+    """Return the sub-models' costs and inputs from the bundle's card, without loading the model; `cpu_s` is empty."""
     forms = tensor_forms(bundle.input_shapes(model.cut), model.activation)
     return Warm(bundle.profiles(model.cut, model.activation), forms, cpu_s=())

@@ -1,15 +1,14 @@
-"""The warmed-up parents of all agents, one of devices and one of servers, which fork each into its namespace.
+"""The two warmed-up parents of all agents, one for devices and one for servers. They fork agents into namespaces.
 
-Run as `python -m testbed.live.agent_parents FD FD`, each one end of a socket over which the launcher speaks: to the
-parent of devices over the first, to that of servers over the second. A forked agent shares the parent's memory and
-answers in tens of milliseconds, where a fresh interpreter needs a second and 150 MiB. A parent must have a single
-thread when it forks: torch is limited to one, and ZeroMQ's threads start in the child.
+Run as `python -m testbed.live.agent_parents FD FD`. Each FD is an end of a socket to the launcher: the first for the
+parent of devices, the second for the parent of servers. A parent must have a single thread when it forks, so torch is
+limited to one, and ZeroMQ's threads start in the child.
 
-Decision: two parents, the servers' forked from the devices', because devices need no torch: they can be forked while it
-loads, and forking one takes 1 ms instead of 6, for there is less memory to hand on. Agents may be forked before their
-time: they bind their addresses and wait at a gate, which is a pipe in which each of them finds one byte when it opens.
-One that finds its end instead has lost its parent; rejected: closing the pipe to open the gate, which a parent that is
-killed does, too; and binding behind the gate, where 160 agents that all connected at once turned each other away.
+Agents may be forked before they are needed. They bind their addresses and wait at a gate: a pipe from which each of
+them reads one byte when it opens. An agent that reads the end of the pipe instead has lost its parent.
+
+Decision 068: agents are forked from two warmed-up parents (docs/decisions/068-two-agent-parents.md).
+Decision 069: the gate of the agents is a pipe with a byte for each (docs/decisions/069-gate-of-the-agents.md).
 """
 
 import contextlib
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class LoadModel(Struct, frozen=True, tag="load"):
-    """Request: load this model, cut so."""
+    """Request: load this model with this cut."""
 
     model: str
     cut: tuple[int, ...]
@@ -49,7 +48,7 @@ class LoadModel(Struct, frozen=True, tag="load"):
 
 
 class Spawn(Struct, frozen=True, tag="spawn"):
-    """Request: fork an agent into the network namespace at this path; with `wait`, it begins when the gate opens."""
+    """Request: fork an agent into the network namespace at this path; with `wait`, it waits at the gate."""
 
     config: AgentConfig
     namespace_path: str
@@ -57,15 +56,15 @@ class Spawn(Struct, frozen=True, tag="spawn"):
 
 
 class OpenGate(Struct, frozen=True, tag="open"):
-    """Request: let all agents that wait begin."""
+    """Request: let all waiting agents begin."""
 
 
 class Warm(Struct, frozen=True, tag="warm"):
-    """Answer: the model is ready for servers; costs and inputs of the sub-models, that of stage h at index h - 1."""
+    """Answer: servers can be forked. Costs and inputs of the sub-models; stage h at index h - 1."""
 
     profiles: tuple[SubModelProfile, ...]
     input_forms: tuple[TensorForm, ...]
-    cpu_s: tuple[float, ...]  # processor time of a lone task; empty unless asked for
+    cpu_s: tuple[float, ...]  # processor time of a lone task [s]; empty unless `LoadModel.measure_cpu`
 
 
 class Failed(Struct, frozen=True, tag="failed"):
@@ -77,20 +76,20 @@ class Failed(Struct, frozen=True, tag="failed"):
 
 
 class Running(Struct, frozen=True, tag="running"):
-    """Notice: the servers' parent is this process."""
+    """Notice: `pid` is the servers' parent."""
 
     pid: int
 
 
 class Spawned(Struct, frozen=True, tag="spawned"):
-    """Answer: the agent runs as this process."""
+    """Answer: the node's agent runs as process `pid`."""
 
     node: str
     pid: int
 
 
 class Exited(Struct, frozen=True, tag="exited"):
-    """Notice: an agent's process has ended, with this status (negative: by that signal)."""
+    """Notice: an agent's process has ended with this exit status; -N means by signal N."""
 
     node: str
     pid: int
@@ -105,7 +104,7 @@ answer_decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer
 
 
 class AgentParent(ABC):
-    """A parent process: answers requests and tells of children that have ended."""
+    """A parent process: answers requests and reports children that have ended."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -113,7 +112,7 @@ class AgentParent(ABC):
         self._gate: tuple[int, int] | None = os.pipe()
         self._waiting = 0  # agents at the gate
         self._failed = False
-        # A signal makes the wake-up socket readable, so that the loop below can wait for both.
+        # A signal makes the wake-up socket readable, so `serve` can wait for signals and requests.
         self._wake, write = socket.socketpair()
         for end in (self._wake, write):
             end.setblocking(False)
@@ -123,19 +122,19 @@ class AgentParent(ABC):
 
     @abstractmethod
     def load(self, request: LoadModel) -> Warm | None:
-        """Get ready to make agents; what the launcher is told of it."""
+        """Get ready to make agents; return the answer for the launcher, if it gets one."""
 
     @abstractmethod
     def make(self, config: AgentConfig) -> Agent:
-        """In a child: the agent."""
+        """Make the agent; called in the child."""
 
     def tell(self, answer: Answer) -> None:
-        """Answer the launcher; one that has gone is noticed by `serve`."""
+        """Send an answer or a notice to the launcher. If the launcher has gone, `serve` notices it."""
         with contextlib.suppress(ConnectionError):
             self._connection.send_bytes(msgspec.msgpack.encode(answer))
 
     def serve(self) -> None:
-        """Until the launcher closes its end."""
+        """Serve requests until the launcher closes its end."""
         selector = selectors.DefaultSelector()
         selector.register(self._connection.fileno(), selectors.EVENT_READ)
         selector.register(self._wake, selectors.EVENT_READ)
@@ -150,12 +149,12 @@ class AgentParent(ABC):
             try:
                 while self._connection.poll():
                     self._meet(request_decoder.decode(self._connection.recv_bytes()))
-            except (EOFError, ConnectionError):  # the latter, if the launcher has left answers unread
-                signal.set_wakeup_fd(-1)  # the socket goes now, and children end later
+            except (EOFError, ConnectionError):  # ConnectionError if the launcher left answers unread
+                signal.set_wakeup_fd(-1)  # the socket closes now, and children end later
                 return
 
     def _reap(self) -> None:
-        """Tell of agents that have ended. Other children keep their process ids until who made them asks."""
+        """Report agents that have ended. Leave other children unreaped, for the code that started them."""
         for pid, node in tuple(self._children.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -177,7 +176,7 @@ class AgentParent(ABC):
                 if answer is not None:
                     self.tell(answer)
             case Spawn():
-                if not self._failed:  # else the launcher, which asks ahead, is about to give up
+                if not self._failed:  # else the launcher gives up as soon as it reads `Failed`
                     self.tell(Spawned(request.config.node.name, self._fork(request)))
             case OpenGate():
                 if self._gate is not None:
@@ -198,7 +197,7 @@ class AgentParent(ABC):
         return pid
 
     def _become_agent(self, request: Spawn) -> int:
-        """In the child: run the agent; returns the status with which the child ends."""
+        """Run the agent, in the child; return the child's exit status."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -207,7 +206,7 @@ class AgentParent(ABC):
             self._write.close()
             join_namespace(request.namespace_path)
             if self._gate is not None:
-                os.close(self._gate[1])  # or no agent would find the end of the pipe
+                os.close(self._gate[1])  # else no agent would ever read the end of the pipe
             agent = self.make(request.config)
             if self._gate is not None:
                 if request.wait and not os.read(self._gate[0], 1):
@@ -215,7 +214,7 @@ class AgentParent(ABC):
                 os.close(self._gate[0])
             agent.run()
         except BaseException as error:
-            # At once, for others may fail with it. The last line of the log is what the experiment says of it.
+            # Write at once, since other agents may fail next. The experiment reports the last line of the log.
             sys.stderr.write(log_entry(request.config.node.name, error))
             sys.stderr.flush()
             return 1
@@ -223,24 +222,24 @@ class AgentParent(ABC):
 
 
 class DeviceParent(AgentParent):
-    """The parent of devices, which hold the samples that they offer."""
+    """The parent of devices. Devices hold the evaluation samples that they offer."""
 
     def load(self, request: LoadModel) -> None:
-        """Read the samples, once for all."""
+        """Read the samples; all devices share them."""
         self._samples = load_bundle(request.model).evaluation
 
     def make(self, config: AgentConfig) -> Agent:
-        """A device."""
+        """Make a device's agent."""
         from node_agent.process.assemble import make_device  # noqa: PLC0415 - not for importers of the message types
 
         return make_device(config, self._samples)
 
 
 class ServerParent(AgentParent):
-    """The parent of servers, which hold the sub-model of their stage."""
+    """The parent of servers. A server holds the sub-model of its stage."""
 
     def load(self, request: LoadModel) -> Warm:
-        """Load torch and the sub-models, and measure their processor time if that is asked for."""
+        """Load torch and the sub-models; measure their processor time if the request says so."""
         import torch  # noqa: PLC0415 - not for importers of the message types, nor for devices
 
         from node_agent.process.executor import cpu_s_of_lone_task, inference  # noqa: PLC0415
@@ -254,14 +253,14 @@ class ServerParent(AgentParent):
             dtype = "uint8" if sub_model.stage == 1 else request.activation
             form = msgspec.convert((dtype, sub_model.input_shape), TensorForm)
             infer = inference(sub_model, request.activation)
-            infer(Tensor(form, bytes(form.byte_count)))  # the first one makes what all later ones share
+            infer(Tensor(form, bytes(form.byte_count)))  # the first call allocates memory that all children share
             forms.append(form)
             if request.measure_cpu:
                 cpu_s.append(cpu_s_of_lone_task(infer, form))
         return Warm(bundle.profiles(request.cut, request.activation), tuple(forms), tuple(cpu_s))
 
     def make(self, config: AgentConfig) -> Agent:
-        """A server."""
+        """Make a server's agent."""
         from node_agent.process.assemble import make_server  # noqa: PLC0415 - as for devices
 
         return make_server(config, self._sub_models[config.node.stage - 1], self._table)
@@ -274,8 +273,8 @@ def main() -> None:
     devices, servers = (Connection(int(number)) for number in sys.argv[1:3])
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a server holds connections to every device
-    gc.disable()  # until all is loaded: it would look through torch's modules again and again
-    import node_agent.process.assemble  # noqa: F401, PLC0415 - once for all
+    gc.disable()  # until the model is loaded: collections would scan torch's modules again and again
+    import node_agent.process.assemble  # noqa: F401, PLC0415 - here, so that all children share it
 
     def serve_servers() -> int:
         devices.close()
@@ -287,7 +286,7 @@ def main() -> None:
     servers_pid = fork(serve_servers)
     servers.close()
     DeviceParent(devices).serve()
-    end_child(servers_pid)  # which may be loading for a while yet; its agents end with it
+    end_child(servers_pid)  # it may still be loading; its agents end with it
 
 
 if __name__ == "__main__":

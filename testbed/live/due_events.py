@@ -1,4 +1,4 @@
-"""What is due of a scenario's events, for a run that may be behind them."""
+"""The agenda of a scenario's events, for a run that may be late."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -7,31 +7,29 @@ from testbed.scenario import Event
 
 
 class DueEvents:
-    """The events in their order; of the steps of network traces that are overdue, each link's newest alone.
+    """Yields events in order of time. Of a link's overdue trace steps, it yields only the newest.
 
-    Where a link's two directions follow two traces, each is counted as a link here.
+    If the two directions of a link follow two traces, each direction counts as a link here.
 
-    Decision: a run that cannot keep up leaves steps out, so that its links are never further behind their traces than
-    one round over all of them takes. Rejected: injecting every step (25,000 in 10 s were late by 0.13 s in the median
-    and 1 s at the end, each in force for a moment that was not its own).
+    Decision 066: a late run skips trace steps (docs/decisions/066-late-runs-skip-trace-steps.md).
     """
 
     def __init__(self, events: Sequence[Event], on_skip: Callable[[], None]) -> None:
-        """`events` are sorted by time; `on_skip` is called for every step that is left out."""
+        """`events` are sorted by time; `on_skip` is called for every skipped step."""
         self._ahead = deque(events)
         self._on_skip = on_skip
-        # In the order in which they became due; a newer step takes the place of an older one, so that every link gets
-        # its turn. Events do not change links that follow a trace: nothing comes between the steps of one link.
+        # In the order in which they became due. A newer step replaces an older one in its place, so every link gets its
+        # turn. Links that follow a trace change by their steps only, so replacing a step reorders nothing.
         self._due: dict[object, Event] = {}
 
     def next_at_s(self) -> float | None:
-        """When there is something to take; None if nothing is left."""
+        """Return the time of the next event [emulated s]; None if no event is left."""
         if self._due:
             return next(iter(self._due.values())).at_s
         return self._ahead[0].at_s if self._ahead else None
 
     def take(self, now_s: float) -> Event | None:
-        """The next that is due, if any is."""
+        """Remove and return the next event that is due at `now_s` [emulated s]; None if none is due."""
         while self._ahead and self._ahead[0].at_s <= now_s:
             event = self._ahead.popleft()
             key: object = object()

@@ -1,4 +1,4 @@
-"""Gathers the evidence of a run while it goes on, and tells how the emulation stands."""
+"""Collects the evidence of a live run while it goes on, and reports the state of the emulation."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +18,14 @@ from testbed.run.bookkeeping import Bookkeeping
 from testbed.scenario import Event, Scenario
 
 STATE_EVERY_S = 1.0  # real time between two states
-STATE_CPU_SHARE = 0.002  # of one core: with some hundred links a state takes milliseconds, and comes less often
+STATE_CPU_SHARE = 0.002  # of one core: with hundreds of links a state costs more, and comes less often
 RAREST_STATE_S = 5.0
-UNSTEADY_S = 2.5  # emulated time after a change in which a node's next samples tell of both capacities
-COUNTERS_EVERY_S = 10.0  # asking for the network's counters costs the relay a moment, or a call of tc
+UNSTEADY_S = 2.5  # after a change, a node's samples mix both capacities for this long [emulated s]
+COUNTERS_EVERY_S = 10.0  # reading the network's counters interrupts the relay, or calls tc [real s]
 
 
 class EvidenceCollector:
-    """Watches the network, the machine and what the agents tell, from `start` to `stop`."""
+    """Watches the network, the machine and the agents' records, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class EvidenceCollector:
         measured: Sequence[MeasuredPath],
         agents: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """`measured` are the links before the run; `agents` gives the processes of nodes and of their parents."""
+        """`measured` are the paths measured before the run; `agents` returns the agents' process ids by name."""
         self._scenario = scenario
         self._network = network
         self._bookkeeping = bookkeeping
@@ -47,10 +47,10 @@ class EvidenceCollector:
         self._loads = {**self._servers, **self._devices}
         self._outlook = LinkOutlook.of(scenario)
         self._changes = ChangeTally()
-        # From when on a server had which capacity, in the order of time.
+        # By server: (time of a change, capacity from then on), in order of time.
         self._capacities = {s.name: [(float("-inf"), s.capacity_flop_per_s)] for s in scenario.servers}
-        self._unsteady_from_s: dict[str, float] = {}  # when a server's speed changed last, or it came up anew
-        self._heard_s: dict[str, float] = {}  # when each node that is up told of itself last
+        self._unsteady_from_s: dict[str, float] = {}  # by node: when its speed last changed, or it last came up
+        self._heard_s: dict[str, float] = {}  # by node that is up: time of its last sample
         self._stalls: list[Stall] = []  # of agents
         self._agents = agents
         self._stopped = StoppedProcesses(self._processes)
@@ -60,14 +60,14 @@ class EvidenceCollector:
         self._watch: DelayWatch | None = None
         self._before: NetworkStatistics | None = None
         self._next_state_s = self._next_counters_s = 0.0
-        # As last looked at; these stay as they were when the run ended.
+        # As of the last look; `stop` looks a last time.
         self._counters: NetworkStatistics | None = None
         self._host = HostUse()
         self._watched: Sequence[WatchedPath] = ()
 
     def start(self) -> None:
-        """Time zero: from here on, what happens belongs to the run. Raises NetworkError if the network is dead."""
-        self._network.forget_lateness()  # quantiles of set-up and run cannot be told apart later
+        """Begin to watch, just before time zero. Raises NetworkError if the network is dead."""
+        self._network.forget_lateness()  # quantiles of set-up and run could not be separated later
         self._before = self._network.statistics()
         self._watch = self._network.watch()
         self._meter = HostMeter()
@@ -76,12 +76,12 @@ class EvidenceCollector:
         self._next_state_s = self._next_counters_s = now_s + STATE_EVERY_S
 
     def begin(self, epoch_s: float) -> None:
-        """Time zero is at `epoch_s` of CLOCK_MONOTONIC."""
+        """Set time zero of the run to `epoch_s` [s on CLOCK_MONOTONIC]."""
         self._epoch_s = epoch_s
 
     @property
     def stalls(self) -> list[Stall]:
-        """When processes did not run though they had to, as far as they told [emulated s]."""
+        """The known intervals in which an agent, a parent or the relay did not run [emulated s]."""
         of_relay = self._counters.stalls_s if self._counters is not None else ()
         scale = self._scenario.time_scale
         told = [[(at_s - self._epoch_s) / scale for at_s in span] for span in of_relay]
@@ -93,11 +93,11 @@ class EvidenceCollector:
 
     @property
     def relayed(self) -> bool:
-        """Whether a relay in user space delays the frames."""
+        """True if a relay in user space delays the frames."""
         return self._network.relay_pid is not None
 
     def stop(self) -> None:
-        """The run is over: what happens from here on does not count. May be called twice, and before `start`."""
+        """Look a last time and stop watching. May be called twice, and before `start`."""
         watch, self._watch = self._watch, None
         if watch is not None:
             try:
@@ -106,9 +106,13 @@ class EvidenceCollector:
                 watch.close()
 
     def beat(self, now_s: float) -> FidelityState | None:
-        """Let time pass, several times a second; how the emulation stands, once a second (less often if it costs much).
+        """Watch the network, and look at the whole emulation once a second (less often if a look costs much).
 
-        All that nodes had told by `now_s` has been taken: who has not been heard of is silent.
+        Call this several times a second, after taking all records that had arrived by `now_s` [emulated s]: a node
+        without a record since is silent.
+
+        Returns:
+            The state of the emulation after a look; None between looks.
         """
         if self._watch is None or self._meter is None:
             return None
@@ -134,10 +138,10 @@ class EvidenceCollector:
         return state
 
     def sampled(self, record: SampleRecord, *, work_flop: float) -> None:
-        """A node has told its state; one task is so much work for it.
+        """Take a node's sample; one task is `work_flop` of work for the node [FLOP].
 
-        It is judged by the capacity of the time of which it tells. Speed is not judged around a change of capacity:
-        what was served then had some of both.
+        Speed is judged by the capacity at the sample's time. It is not judged just after a change of capacity, because
+        the tasks of that interval were served at both speeds.
         """
         load = self._loads[record.node]
         load.deadlines += record.deadlines
@@ -158,37 +162,37 @@ class EvidenceCollector:
             load.busy_s += record.busy_s
 
     def capacity_changed(self, server: str, now_s: float, capacity_flop_per_s: float) -> None:
-        """A server computes at another speed from now on."""
+        """Note a server's new capacity [FLOP/s], in force since `now_s` [emulated s]."""
         self._capacities[server].append((now_s, capacity_flop_per_s))
         self._unsteady_from_s[server] = now_s
 
     def injected(self, event: Event, now_s: float) -> None:
-        """An event of the scenario has come into force by now; rates are in the trace of tasks, and never late."""
+        """Note that an event is in force at `now_s`. Changes of rates are skipped: the workload trace holds them."""
         if not event.rates_per_s:
             self._changes.add(max(0.0, now_s - event.at_s))
 
     def skipped(self) -> None:
-        """A step of a network trace was left out, as the next one was due."""
+        """Count a step of a network trace that was skipped because the next one was due."""
         self._changes.skipped += 1
 
     def went_down(self, node: str) -> None:
-        """A node is to be silent from now on."""
+        """Stop expecting samples from a node."""
         self._heard_s.pop(node, None)
 
     def came_up(self, node: str, now_s: float) -> None:
-        """A node that was down is ready again."""
+        """Expect samples from a node again, which is ready at `now_s`."""
         self._heard_s[node] = self._unsteady_from_s[node] = now_s
 
     def decided(self, slowness: float) -> None:
-        """A server measured its service time as so many times the stated one."""
+        """Take a server's `slowness`: its measured service time over the stated one."""
         self._slowness.append(slowness)
 
     def report(self) -> FidelityReport:
-        """The verdict on the run so far."""
+        """Return the verdict on the run so far."""
         return assess(self._evidence())
 
     def verdict(self, findings: Findings) -> FidelityReport:
-        """The verdict on a run that is over, held against its expectation."""
+        """Return the verdict on a run that is over, with the findings of its comparison with the expectation."""
         return judge(self._evidence(), findings)
 
     def _look(self, watch: DelayWatch, *, counters: bool) -> None:
@@ -200,7 +204,7 @@ class EvidenceCollector:
             try:
                 self._counters = since(self._before, self._network.statistics())
             except NetworkError:
-                self._counters = None  # it has died, which the run's end tells
+                self._counters = None  # the network has died; the end of the run reports it
 
     def _note_silence(self, node: str, now_s: float) -> None:
         load = self._loads[node]
@@ -212,7 +216,7 @@ class EvidenceCollector:
     def _evidence(self) -> Evidence:
         seen, known = self._tasks_seen, self._bookkeeping
         for task, service_lateness_s in zip(known.tasks[seen:], known.service_lateness_s[seen:], strict=True):
-            # Those that the figures of the summary are about.
+            # The tasks that the summary's figures count.
             if task.delay_s is not None and task.created_s >= self._scenario.warm_up_s:
                 self._tasks.add(
                     replay_lateness_s=task.lateness_s,
@@ -239,7 +243,7 @@ class EvidenceCollector:
 
 
 def since(before: NetworkStatistics, now: NetworkStatistics) -> NetworkStatistics:
-    """What was counted between the two."""
+    """Subtract the counters of `before` from those of `now`. Other fields are those of `now`."""
     earlier = {link.ends: link for link in before.links}
     return replace(
         now,

@@ -1,4 +1,4 @@
-"""One run from start to clean end: build the network, start the agents, let time pass, collect, tear down."""
+"""A live run from start to clean end: build the network, start the agents, let time pass, collect, tear down."""
 
 import os
 import time
@@ -35,7 +35,7 @@ STOP_TIMEOUT_S = 3.0
 
 
 class Experiment:
-    """Carries out a plan."""
+    """Carries out a plan live. Use an instance for one run only."""
 
     def __init__(self, plan: Plan, observer: RunObserver) -> None:
         self._plan = plan
@@ -47,10 +47,13 @@ class Experiment:
         self._collector: EvidenceCollector | None = None  # once the run is over
 
     def run(self) -> Outcome:
-        """Run to the end. Ctrl-C ends early and keeps what was recorded.
+        """Run to the end. Ctrl-C ends the run early and keeps its records.
 
         Raises:
-            TestbedError: the run failed; what was recorded until then is kept, and nothing is left behind.
+            EnvironmentLacking: this machine or user cannot run `compute: quota`.
+            EmulationBroken: the links measured wrong, and the plan has `require_fidelity`.
+            RunFailed, LaunchError: an agent or the network failed.
+            TestbedError: any other failure. In all cases the records are kept, and nothing else is left behind.
         """
         plan = self._plan
         if plan.scenario.compute == "quota":
@@ -58,7 +61,7 @@ class Experiment:
                 refuse_quota()
             except EnvironmentLacking:
                 with suppress(OSError):
-                    plan.run_directory.rmdir()  # which planning has made
+                    plan.run_directory.rmdir()  # planning created it
                 raise
         with Interrupts() as interrupts, Ledger(plan.run_id) as ledger:
             ledger.add_run(plan.run_directory)
@@ -72,7 +75,7 @@ class Experiment:
                 reason = f"failed: {error or type(error).__name__}"
                 raise
             finally:
-                interrupts.deferred = True  # a Ctrl-C from here on must not cut the cleaning short
+                interrupts.deferred = True  # from here on, a Ctrl-C must not interrupt the clean-up
                 self._judge(recorder)
                 summary = self._summary()
                 recorder.finish(summary, reason)
@@ -84,13 +87,13 @@ class Experiment:
             try:
                 return self._build_and_run(stack, ledger, recorder, interrupts)
             finally:
-                interrupts.deferred = True  # a signal while the stack unwinds must not leave half of it standing
+                interrupts.deferred = True  # a signal must not stop the unwinding of the stack
 
     def _build_and_run(self, stack: ExitStack, ledger: Ledger, recorder: Recorder, interrupts: Interrupts) -> str:
         plan, scenario = self._plan, self._plan.scenario
         launcher = Launcher(ledger, plan.run_directory / "agents.log")
         stack.callback(launcher.stop)
-        # It warms up while the network is being built.
+        # The parents warm up while the network is being built.
         launcher.begin(scenario.model, measure_cpu=scenario.compute == "quota")
         network = self._build_network(stack, ledger)
         warm = self._costs(launcher)
@@ -110,7 +113,7 @@ class Experiment:
             },
             debug=plan.debug,
         )
-        # Agents are forked, and the model goes on loading, while the links are measured: nobody uses those before.
+        # Measure the links while agents are forked and the model loads: waiting agents do not use the links.
         self._observer.phase(f"measuring {len(scenario.links)} links, forking {len(configs)} agents")
         launcher.spawn(((config, network.namespace_path(node)) for node, config in configs.items()), wait=True)
         network.check_delays(self._observer.progress)
@@ -157,7 +160,7 @@ class Experiment:
         return network
 
     def _describe(self, recorder: Recorder, network: EmulatedNetwork, warm: Warm, nodes: Iterable[str]) -> None:
-        """Write into the manifest what was built."""
+        """Add the backends, sub-models, set-up times and nodes to the manifest."""
         recorder.describe(
             backends={"network": network.backend, "compute": self._plan.scenario.compute},
             sub_models=sub_model_facts(warm.profiles),
@@ -169,7 +172,7 @@ class Experiment:
         )
 
     def _costs(self, launcher: Launcher) -> Warm:
-        """What the sub-models cost: at once, or when they are loaded where a quota needs their processor time, too."""
+        """Return the sub-models' costs. Under quota, wait for the model: its processor time is needed, too."""
         scenario = self._plan.scenario
         if scenario.compute != "quota":
             return stated_costs(self._plan.bundle, scenario.model)
@@ -177,30 +180,30 @@ class Experiment:
         return launcher.wait_warm()
 
     def _check_links(self, network: EmulatedNetwork, bookkeeping: Bookkeeping) -> Sequence[MeasuredPath]:
-        """What the links measured before the run; told at once where it is wrong.
+        """Return the measured paths; record an event for each that does not hold.
 
         Raises:
-            EmulationBroken: it is so wrong that the run is not worth beginning, for a user who wants it right.
+            EmulationBroken: the links are broken, and the plan has `require_fidelity`.
         """
         def report_on(paths: Sequence[MeasuredPath]) -> FidelityReport:
             return assess(Evidence(time_scale=self._plan.scenario.time_scale, measured=paths))
 
         measured: Sequence[MeasuredPath] = network.measured
         report = report_on(measured)
-        if report.verdict != "held":  # the model was loading meanwhile: once more, without that
+        if report.verdict != "held":  # loading the model may have disturbed them: measure again
             self._observer.phase("measuring the links once more")
             measured = network.measure_links(self._observer.progress)
             report = report_on(measured)
         self._report = report
         kind: EventKind = "links-broken" if report.verdict == "broken" else "links-strained"
-        for reason in report.reasons:  # none where the links hold
+        for reason in report.reasons:  # none if the links hold
             bookkeeping.note(EventRecord(0.0, None, kind, reason))
         if self._plan.require_fidelity:
             refuse_broken(report)
         return measured
 
     def _end(self, live: LiveRun, bookkeeping: Bookkeeping, collector: EvidenceCollector, launcher: Launcher) -> None:
-        """Stop the agents, take their last records, and close the accounts, whatever has failed."""
+        """Stop the agents, take their last records, and end all open tasks, even after a failure."""
         live.stop()
         try:
             deadline_s = time.monotonic() + STOP_TIMEOUT_S
@@ -208,8 +211,8 @@ class Experiment:
                 live.take_rest()
             live.take_rest()
             live.note_left()
-        except LaunchError as error:  # the agents' parent is gone, and the agents with it
-            detail = f"{error}: what agents had still to tell is missing"
+        except LaunchError as error:  # the agents end with their parent
+            detail = f"{error}: the agents' last records are missing"
             bookkeeping.note(EventRecord(max(0.0, live.now_s), None, "agents-gone", detail))
         finally:
             bookkeeping.close(live.now_s)
@@ -217,7 +220,7 @@ class Experiment:
             self._collector = collector
 
     def _judge(self, recorder: Recorder) -> None:
-        """Hold what was recorded against its expectation. What was recorded counts more: this never fails a run."""
+        """Compare the records with the expectation. An error here goes into the verdict and never fails the run."""
         plan, collector, bookkeeping = self._plan, self._collector, self._bookkeeping
         if bookkeeping is None:
             return
@@ -247,11 +250,11 @@ class Experiment:
         return self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
 
     def _lap(self, what: str) -> None:
-        """Note how long the run has taken to get here [real s]."""
+        """Note the time from the start until now [real s], under the name `what`."""
         self._setup_s[what] = round(time.monotonic() - self._began_s, 3)
 
     def _check_servers(self, warm: Warm) -> None:
-        """Raise InputError for a server that is to compute faster than this machine does."""
+        """Raise InputError if, under quota, a server's capacity exceeds this machine's."""
         scenario = self._plan.scenario
         if scenario.compute != "quota":
             return
@@ -276,7 +279,11 @@ class Experiment:
         return groups
 
     def _quota(self, warm: Warm, server: str, capacity_flop_per_s: float) -> float:
-        """Share of one CPU in which this machine does what the server's capacity says, for its own sub-model."""
+        """Return the share of one processor that gives the server its capacity, for its own sub-model.
+
+        Raises:
+            InputError: the share would exceed 1.
+        """
         stage = next(s.stage for s in self._plan.scenario.servers if s.name == server)
         host_flop_per_s = warm.profiles[stage - 1].flop / warm.cpu_s[stage - 1]
         share = capacity_flop_per_s / host_flop_per_s / self._plan.scenario.time_scale

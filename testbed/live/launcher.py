@@ -1,4 +1,4 @@
-"""Starts agents inside their namespaces, by way of two warmed-up parents, and notices when they end."""
+"""Starts agents in their namespaces, through two warmed-up parents, and reports agents that end."""
 
 import os
 import subprocess
@@ -32,41 +32,41 @@ from testbed.live.agent_parents import (
 from testbed.scenario import ModelChoice
 
 WARM_UP_TIMEOUT_S = 120.0
-# Requests that a parent may have before it: their answers must fit into its socket (212,992 bytes; one takes up 768),
-# or it would wait for the launcher to read them, while the launcher waits for it to read requests.
+# Unanswered requests per parent. Their answers must fit into the parent's socket (212,992 bytes; one takes up 768), or
+# parent and launcher would wait for each other: one to write answers, the other to write requests.
 MOST_UNANSWERED = 128
 SPAWN_TIMEOUT_S = 30.0
 DEATH_TIMEOUT_S = 10.0
 
 
 class LaunchError(TestbedError):
-    """The agents' parent, or an agent, did not start."""
+    """The agents' parent, or an agent, did not start or did not end."""
 
 
 class Launcher:
-    """The agents' parents as the experiment sees them. Begin early: they warm up while the network is being built."""
+    """Controls the agents' parents. Call `begin` early: they warm up while the network is being built."""
 
     def __init__(self, ledger: Ledger, log_path: Path) -> None:
-        """What agents write to their standard error goes to `log_path`: nothing, unless something went wrong."""
+        """Agents' standard error goes to `log_path`; they write only when something goes wrong."""
         self._ledger = ledger
         self.log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
         self._devices: Connection | None = None
         self._servers: Connection | None = None
         self._warm: Warm | None = None
-        self._awaited: dict[str, Connection] = {}  # agents that were asked for, and their parent
+        self._awaited: dict[str, Connection] = {}  # requested agents that do not run yet: node, parent
         self._pids: dict[str, int] = {}
-        self._parents: dict[str, int] | None = None  # once somebody has asked for them
+        self._parents: dict[str, int] | None = None  # None until `processes` has looked for them
         self._exited: list[Exited] = []
 
     def begin(self, model: ModelChoice, *, measure_cpu: bool) -> None:
-        """Start the parents and have them load the model, and measure its processor time if that is needed."""
+        """Start the parents and let them load the model; with `measure_cpu`, also measure its processor time."""
         self._devices, devices = Pipe()
         self._servers, servers = Pipe()
         numbers = [devices.fileno(), servers.fileno()]
-        # One thread each: the parent must not have more when it forks, and the agents share two cores anyway.
+        # A parent must have a single thread when it forks, and the agents share the processors anyway.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        # torch makes a folder for its caches, else under /tmp, where nobody would ever remove it.
+        # torch creates a cache folder: here, and not under /tmp, where nothing would remove it.
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self._ledger.directory / "torch")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -86,20 +86,28 @@ class Launcher:
             self._ask(parent, LoadModel(model.name, model.cut, model.activation, measure_cpu))
 
     def wait_warm(self) -> Warm:
-        """What the sub-models cost, once they are loaded.
+        """Wait until the sub-models are loaded; return their costs.
 
         Raises:
-            TestbedError: the model cannot be loaded, with the exit code of the reason.
+            TestbedError: the model cannot be loaded; the error carries the reason's exit code.
+            LaunchError: the parents do not answer, or have ended.
         """
         while self._warm is None:
             self._hear(WARM_UP_TIMEOUT_S)
         return self._warm
 
     def spawn(self, configs: Iterable[tuple[AgentConfig, str]], *, wait: bool = False) -> None:
-        """Have one agent forked for each (configuration, path of its network namespace), without waiting for the last.
+        """Request an agent for each (configuration, path of its network namespace); return before the last one runs.
 
-        With `wait`, agents begin when the gate is opened. Devices can be had before the model is warm; so can it be
-        asked for MOST_UNANSWERED servers, and only with more this waits for the model.
+        Devices can be forked before the model is loaded. Up to MOST_UNANSWERED servers can be requested before that;
+        with more, this call waits for the model.
+
+        Args:
+            configs: the agents.
+            wait: agents begin only when `open_gate` is called.
+
+        Raises:
+            LaunchError: the parents do not answer, or have ended.
         """
         for config, namespace_path in configs:
             parent = self._devices if config.node.is_device else self._servers
@@ -112,18 +120,22 @@ class Launcher:
             self._ask(parent, Spawn(config, namespace_path, wait))
 
     def wait_spawned(self, progress: Callable[[int], None] = lambda _: None) -> None:
-        """Until all agents that were asked for run; `progress` is told how many do."""
+        """Wait until all requested agents run; `progress` is called with the number of running agents."""
         while self._awaited:
             self._hear(WARM_UP_TIMEOUT_S)
             progress(len(self._pids))
 
     def open_gate(self) -> None:
-        """Let the agents that wait begin."""
+        """Let the waiting agents begin."""
         for parent in (self._servers, self._devices):
             self._ask(parent, OpenGate())
 
     def kill(self, node: str) -> None:
-        """End one agent at once, as a power cut would; it is gone, and its ports are free, when this returns."""
+        """Kill an agent, as a power cut would. When this returns, it is gone and its ports are free.
+
+        Raises:
+            LaunchError: the agent does not end in time.
+        """
         while node in self._awaited:
             self._hear(SPAWN_TIMEOUT_S)
         pid = self._pids.pop(node, None)
@@ -132,15 +144,15 @@ class Launcher:
         try:
             agent = ProcessHandle(pid)
         except ProcessLookupError:
-            return  # it has ended by itself just now
+            return  # it has just ended by itself
         with agent:
             agent.kill()
             if not agent.wait_ended(DEATH_TIMEOUT_S):
                 raise LaunchError(f"the agent of {node} was killed and does not end", hint=self.where())
 
     def processes(self) -> dict[str, int]:
-        """The processes of the agents that run, by node, and of their parents."""
-        if self._parents is None and self._process is not None:  # once: it looks at every process of the machine
+        """Return the process ids of the running agents, by node, and of their parents."""
+        if self._parents is None and self._process is not None:  # once: psutil looks at every process here
             self._parents = {"the agents' parent": self._process.pid}
             with suppress(psutil.Error):
                 agents = set(self._pids.values())
@@ -150,11 +162,11 @@ class Launcher:
         return {**self._pids, **(self._parents or {})}
 
     def running(self) -> list[str]:
-        """The nodes whose agents run, as far as is known."""
+        """Return the nodes whose agents are known to run."""
         return list(self._pids)
 
     def ended(self) -> list[Exited]:
-        """Agents that have ended since the last call, other than by `kill`."""
+        """Return the agents that have ended since the last call, except those that `kill` ended."""
         self._take_what_is_told()
         exited, self._exited = self._exited, []
         ours = [notice for notice in exited if self._pids.get(notice.node) == notice.pid]
@@ -163,17 +175,17 @@ class Launcher:
         return ours
 
     def why(self) -> str:
-        """The last line that agents left in their log; empty if they left none."""
+        """Return the last line of the agents' log; empty if the log is empty."""
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
     def where(self) -> str:
-        """Where to read on, and how the log ends."""
+        """Return a hint for people: the last line of the log, and where the rest is."""
         why = self.why()
         return f"{why} (more in {self.log_path})" if why else f"what was recorded is in {self.log_path.parent}"
 
     def wait_ended(self, timeout_s: float) -> bool:
-        """Whether all agents have ended by themselves in time."""
+        """Wait up to `timeout_s` [real s] for all agents to end; True if all have ended."""
         deadline_s = time.monotonic() + timeout_s
         while self._pids and time.monotonic() < deadline_s:
             if not self._speaking(max(0.0, deadline_s - time.monotonic())):
@@ -182,7 +194,7 @@ class Launcher:
         return not self._pids
 
     def stop(self) -> None:
-        """End the parents and with them every agent that is left."""
+        """End the parents, and with them every remaining agent."""
         for parent in (self._devices, self._servers):
             if parent is not None:
                 parent.close()
@@ -207,7 +219,7 @@ class Launcher:
             raise self._gone() from error
 
     def _speaking(self, timeout_s: float) -> list[Connection]:
-        """The parents that have something to tell, now or within the time."""
+        """Return the parents that have sent something, now or within `timeout_s` [real s]."""
         parents = [each for each in (self._devices, self._servers) if each is not None]
         speaking = wait(parents, timeout_s)
         return [each for each in parents if each in speaking]
@@ -217,7 +229,7 @@ class Launcher:
             self._hear(0.0)
 
     def _hear(self, timeout_s: float) -> None:
-        """Take what one of the parents tells."""
+        """Take one answer or notice from a parent; wait up to `timeout_s` [real s] for it."""
         speaking = self._speaking(timeout_s)
         if not speaking:
             raise LaunchError(f"the agents' parent did not answer within {timeout_s:.0f} s", hint=self.where())

@@ -1,4 +1,4 @@
-"""The part of a run in which time passes: collect what agents tell, inject the scenario's events, count tasks."""
+"""The part of a live run in which time passes: collect the agents' records, inject events, count tasks."""
 
 import signal
 import time
@@ -34,24 +34,23 @@ from testbed.run.observer import RunObserver
 from testbed.scenario import LinkShape, Scenario
 from testbed.topology.followed_traces import too_many_changes
 
-# Real time between the command to start and time zero, which must not have passed when the last agent hears of it.
+# Real time between the command to start and time zero. The last agent must receive the command before time zero.
 START_LEAD_S = 0.1
 START_LEAD_EACH_S = 0.001  # for each agent
 CHECK_EVERY_S = 1.0
 LISTEN_S = 0.05
-# Decision: what agents tell is taken ten times a second, whenever it came; rejected: at once, which woke this process
-# for each of 65 agents apart.
+# Decision 067: records are taken ten times a second (docs/decisions/067-records-are-taken-in-beats.md).
 BEAT_S = 0.1
-DEATH_NEWS_S = 1.0  # an agent that cannot be told anything has ended: its parent says so by then
-INJECT_S = 0.02  # real time for changes at a time: then telemetry, Ctrl-C and dead agents get their turn
+DEATH_NEWS_S = 1.0  # real time within which a parent reports an agent that no longer takes commands
+INJECT_S = 0.02  # most real time for injecting before telemetry, Ctrl-C and dead agents are handled
 
 
 class RunFailed(TestbedError):
-    """The run could not go on."""
+    """The run cannot continue."""
 
 
 class LiveRun:
-    """One run between its first message and its last."""
+    """A live run from its agents' start to their last records."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class LiveRun:
         cgroups: dict[str, CpuCgroup],
         quota: Callable[[str, float], float],
     ) -> None:
-        """`offered` tasks will come; `quota` gives the share of a CPU for a capacity of a server [FLOP/s]."""
+        """`offered` is the number of tasks; `quota` returns the share of a CPU for a server and a capacity [FLOP/s]."""
         self._scenario = scenario
         self._offered = offered
         self._network = network
@@ -86,23 +85,23 @@ class LiveRun:
         )
         self._agenda = DueEvents(scenario.events, collector.skipped)
         self._epoch_s: float | None = None
-        self._ready: dict[str, tuple[str, ...]] = {}  # the agents that are ready, with the peers that did not answer
-        self._ended_s: float | None = None  # when agents were told to stop
-        self._unstopped: set[str] = set()  # who could not be told
+        self._ready: dict[str, tuple[str, ...]] = {}  # agents that are ready: peers that did not answer
+        self._ended_s: float | None = None  # when `stop` was called
+        self._unstopped: set[str] = set()  # nodes that have not received `Stop` yet
         self._checked_s = 0.0
 
     @property
     def now_s(self) -> float:
-        """Emulated time; before the start, negative infinity."""
+        """Emulated time since time zero [s]; minus infinity before `run`."""
         if self._epoch_s is None:
             return float("-inf")
         return (time.monotonic() - self._epoch_s) / self._scenario.time_scale
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Until every agent has measured its links.
+        """Wait until every agent has measured its links, at most `timeout_s` [real s].
 
         Raises:
-            RunFailed: an agent ended or did not get ready, or its receivers did not answer.
+            RunFailed: an agent ended, is not ready in time, or its receivers did not answer.
         """
         deadline_s = time.monotonic() + timeout_s
         while len(self._ready) < len(self._configs):
@@ -118,7 +117,15 @@ class LiveRun:
             raise RunFailed(f"no answer over the emulated network: {'; '.join(lost)}", hint="see events.jsonl")
 
     def run(self, interrupts: Interrupts) -> str:
-        """Until all tasks have ended; returns why it ended: completed or interrupted."""
+        """Run until all tasks have ended, or until Ctrl-C.
+
+        Returns:
+            "completed" or "interrupted".
+
+        Raises:
+            RunFailed: an agent ended or takes no more commands.
+            TestbedError: the network or an event failed.
+        """
         self._collector.start()
         self._epoch_s = time.monotonic() + START_LEAD_S + START_LEAD_EACH_S * len(self._configs)
         self._collector.begin(self._epoch_s)
@@ -133,7 +140,7 @@ class LiveRun:
                     self._bookkeeping.stopped_s = self.now_s
                     return "interrupted"
                 time.sleep(self._patience_s())
-                self._inject_due()  # first: what has been told meanwhile may take a while
+                self._inject_due()  # first: taking the waiting records may take a while
                 self._take(self._telemetry.listen(0.0))
                 self._note_deaths()
                 self._check_network()
@@ -148,7 +155,7 @@ class LiveRun:
         return "completed"
 
     def stop(self) -> None:
-        """Tell all agents to stop; one that is only just starting is told as soon as it is ready."""
+        """Send `Stop` to all agents that are ready; `take_rest` sends it to those that get ready later."""
         self._ended_s = self.now_s
         self._unstopped = {node for node in self._ready if not self._telemetry.tell(node, Stop())}
 
@@ -161,17 +168,17 @@ class LiveRun:
                 self._take([record])
 
     def note_left(self) -> None:
-        """Say of agents that still run that the last they had to tell is missing."""
+        """Record an event for each agent that still runs: its last records are missing."""
         for node in self._launcher.running():
             if node in self._ready:
-                detail = "it did not end when told to: its last interval is missing"
+                detail = "it did not end when asked to: its last interval is missing"
                 self._bookkeeping.note(EventRecord(max(0.0, self.now_s), node, "agent-not-stopped", detail))
 
     def _tell(self, node: str, command: Command) -> None:
-        """Have an agent that is ready obey.
+        """Send a command to an agent that is ready.
 
         Raises:
-            RunFailed: it cannot be told, most likely because it has ended.
+            RunFailed: the agent takes no commands, most likely because it has ended.
         """
         deadline_s = time.monotonic() + DEATH_NEWS_S
         while not self._telemetry.tell(node, command):
@@ -202,12 +209,12 @@ class LiveRun:
                     elif self._epoch_s is not None:  # it came up during the run
                         self._brief(node, self._epoch_s)
                 case TaskRecord() | RepeatRecord() | EventRecord():
-                    pass  # for the books alone
+                    pass  # only for the bookkeeping
                 case _:
                     assert_never(record)
 
     def _brief(self, node: str, epoch_s: float) -> None:
-        """Tell an agent that came up how things are now: since it was forked, anything may have changed."""
+        """Send time zero, and the present capacity, to an agent that came up: they may have changed since its fork."""
         config = self._configs[node]
         if not config.node.is_device:
             self._tell(node, SetCapacity(config.capacity_flop_per_s))
@@ -215,7 +222,7 @@ class LiveRun:
         self._collector.came_up(node, self.now_s)
 
     def _note_speed(self, record: DecisionRecord) -> None:
-        """Compare a server's measured speed with the stated one."""
+        """Pass a server's measured service time over the stated one to the collector."""
         config = self._configs[record.node]
         if not record.service_rate_per_s:
             return
@@ -234,14 +241,14 @@ class LiveRun:
         if warning is not None:
             self._bookkeeping.note(EventRecord(0.0, None, "too-lively", warning))
 
-    # What events do: see `ChangingRun`.
+    # The methods that events call: see `ChangingRun`.
 
     def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
-        """In force when this returns."""
+        """Change a link; the change is in force when this returns."""
         self._network.change_link(ends, shape, sender=sender)
 
     def set_capacity(self, server: str, capacity_flop_per_s: float) -> None:
-        """A server that is down, or only just comes up, is told when it is ready."""
+        """Change a server's capacity. A server that is not ready receives it when it is."""
         self._governor.set_capacity(server, capacity_flop_per_s, self.now_s)
         changed = msgspec.structs.replace(self._configs[server], capacity_flop_per_s=capacity_flop_per_s)
         self._configs[server] = changed
@@ -250,7 +257,7 @@ class LiveRun:
             self._tell(server, SetCapacity(capacity_flop_per_s))
 
     def switch(self, node: str, *, up: bool) -> None:
-        """What an agent that is killed had told counts."""
+        """Start or kill a node's agent. Records that a killed agent had sent count."""
         down = self._bookkeeping.is_down(node)
         if up and down:
             self._bookkeeping.came_up(node)
@@ -260,7 +267,7 @@ class LiveRun:
             self._launcher.spawn([(config, self._network.namespace_path(node))])
         elif not up and not down:
             self._launcher.kill(node)
-            self._telemetry.renew(node)  # should it have got ready just now, that is not said of the next one
+            self._telemetry.renew(node)  # a late `Ready` of this agent must not count for the next one
             self._ready.pop(node, None)
             self._take(self._telemetry.listen(0.0))
             self._bookkeeping.went_down(node, self.now_s)

@@ -1,4 +1,4 @@
-"""Processes that are stopped: by a signal, a debugger, or a frozen control group that shows as such."""
+"""Detects stopped processes: by a signal, a debugger, or a frozen control group that shows in the process state."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,17 +9,17 @@ STOPPED = ("T", "t")  # by a signal; by a debugger
 
 
 class StoppedProcesses:
-    """Looks at the states of processes from time to time, and keeps account of those that were found stopped."""
+    """Records when processes were stopped, from occasional looks at their states."""
 
     def __init__(self, pids: Callable[[], Mapping[str, int]]) -> None:
-        """`pids` gives the processes at present, by name."""
+        """`pids` returns the present process ids, by name."""
         self._pids = pids
         self._looked_s = 0.0
-        self._since_s: dict[str, float] = {}  # by stopped process: when it last ran
+        self._since_s: dict[str, float] = {}  # by name of a stopped process: the last look at which it ran
         self._over: list[Stall] = []
 
     def look(self, now_s: float) -> list[str]:
-        """Look now (emulated time); the processes that are stopped and were not at the last look."""
+        """Look at `now_s` [emulated s]; return the names of processes that have stopped since the last look."""
         stopped = {name for name, pid in self._pids().items() if _state(pid) in STOPPED}
         found = sorted(stopped - self._since_s.keys())
         for name in found:
@@ -31,14 +31,18 @@ class StoppedProcesses:
 
     @property
     def stalls(self) -> list[Stall]:
-        """From the last look at which each ran to the first at which it ran again, or to the last look of all."""
+        """The intervals in which processes were stopped [emulated s].
+
+        Each begins at the last look at which the process ran. It ends at the first look at which it ran again, or at
+        the last look.
+        """
         return [*self._over, *(Stall(name, since_s, self._looked_s) for name, since_s in self._since_s.items())]
 
 
 def _state(pid: int) -> str:
-    """The kernel's letter for what a process does; empty where there is none any more."""
+    """Return the kernel's letter for a process's state; empty if the process is gone."""
     try:
-        # Behind the command's name, which may hold anything.
+        # The state follows the command's name, which may contain any character.
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""

@@ -1,7 +1,7 @@
-"""Telemetry from the agents and commands to them, over a Unix socket: watching a run does not load its links.
+"""Telemetry from the agents and commands to them, over a Unix socket, so that it does not load the links.
 
-A node that goes down and comes up has another agent, under another name: what the one before still had to tell counts,
-but it is neither taken for the new one nor told what is meant for that.
+A node that goes down and comes up again gets a new agent with a new identity. Records of the earlier agent still count,
+but its `Ready` is dropped, and commands go to the new agent only.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ QUEUED_BATCHES = 100_000
 
 
 class Telemetry:
-    """The experiment's end; agents connect to `endpoint` under their names. A context manager."""
+    """The experiment's end of the socket; agents connect to `endpoint` under their names. A context manager."""
 
     def __init__(self, directory: Path) -> None:
         self.endpoint = f"ipc://{directory / 'room.ipc'}"
@@ -38,17 +38,19 @@ class Telemetry:
         self._context.term()
 
     def renew(self, node: str) -> None:
-        """The node's agent has ended; the next one alone is meant from now on."""
+        """Direct commands to the node's next agent from now on, because the present one has ended."""
         self._lives[node] = self.life(node) + 1
 
     def life(self, node: str) -> int:
-        """How often the node will have come up with the agent that is meant now."""
+        """Return the number of the node's present agent, from 1."""
         return self._lives.get(node, 1)
 
     def tell(self, node: str, command: Command) -> bool:
-        """Send a command; False if the node's agent has never spoken, is gone, or has too many to read.
+        """Send a command to the node's agent.
 
-        True does not mean that the agent lives to read it: whoever has killed it must not tell it anything.
+        Returns:
+            False if the agent has not connected yet, is gone, or has a full queue. True does not mean that the agent
+            still lives: do not send to an agent after killing it.
         """
         address = identity(node, self.life(node))
         try:
@@ -60,9 +62,13 @@ class Telemetry:
         return True
 
     def listen(self, timeout_s: float) -> list[Record]:
-        """What the agents have told; waits up to `timeout_s` for the first of it.
+        """Return the records that have arrived; wait up to `timeout_s` [real s] for the first one.
 
-        That an agent is ready which has been succeeded by another is left out.
+        `Ready` from an agent that another one has replaced is dropped. An undecodable message becomes an event of kind
+        "foreign-telemetry".
+
+        Raises:
+            TestbedError: a message does not consist of two parts.
         """
         records: list[Record] = []
         if not self._socket.poll(int(timeout_s * 1000)):

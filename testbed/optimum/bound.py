@@ -1,23 +1,23 @@
-"""The centralised bound: how little mean delay, and how much utility, any plan could reach in a scenario.
+"""The centralised bound: the least mean delay and the greatest utility that any plan could reach in a scenario.
 
-The scenario is cut where events change it; for every segment the flow model (`testbed.optimum.flow_model`) is
-optimised by a solver that knows the whole network (`testbed.optimum.flow_programme`), together with the thresholds
+The scenario is cut where events change it. For every segment, a solver that knows the whole network
+(`testbed.optimum.flow_programme`) optimises the flow model (`testbed.optimum.flow_model`), together with the thresholds
 (`testbed.optimum.threshold_search`).
 
-Certified, within the model: for given thresholds the delay is least up to the stated gap; in a search no plan with
-thresholds on the grid, the same for a stage or by server, has a utility above the stated bound. Not certified: that the
-thresholds by server which were found are the best ones; the gap tells how much better others could at most be.
+Certified, within the model: for given thresholds the delay is least up to the stated gap. After a search, no plan with
+thresholds on the grid, per stage or per server, has a utility above the stated bound. Not certified: that the
+thresholds per server are the best ones; the gap bounds how much better others could be.
 
-The model neglects what passes: every segment is taken to be in steady state from its first moment, so a queue that one
-segment leaves to the next is not counted. It takes arrivals at every server for Poisson ones, which overstates the
-delay behind servers of constant speed (mean delay by 4 to 7 % on the topologies that come with the testbed). Results
-and control messages never wait. A policy that looks at queues as they are, task by task, knows more than any plan. So a
-run may come in below the bound of the model; the plans found are therefore also played against the very tasks of the
-run (`testbed.optimum.task_replay`), which has queues as they are.
+The model neglects transients: every segment is in steady state from its first moment, so a queue that one segment
+leaves to the next does not count. Results and control messages never wait. A policy that sees current queues, task by
+task, knows more than any plan. So a run may come in below the bound of the model. The plans are therefore also played
+against the tasks of the run (`testbed.optimum.task_replay`), with real queues.
 
-Exits and accuracy are those of the samples that the tasks carry; with a trace, of just those that it offers. The nodes
-of a run know only the validation table, so the bound also contains what hindsight is worth. The thresholds to choose
-from are those that the nodes choose from.
+Decision 092: the flow model takes all arrivals for Poisson (docs/decisions/092-poisson-arrivals-in-the-bound.md).
+
+Exits and accuracy are those of the samples that the tasks carry; with a trace, of the samples that it offers. The nodes
+of a run know only the validation table, so the bound also has the advantage of hindsight. The grid of thresholds is
+that of the nodes.
 """
 
 import math
@@ -47,17 +47,18 @@ from testbed.trace.workload import Arrival, generate
 from testbed.wording import percent
 
 SCHEMA = 1
-ROUNDING = 1e-9  # of a mean delay, below which a difference says nothing
-SHOWN_SHARE = 1e-4  # a plan's entries below are the solver's zeros
-PRICES_S = np.array([0.0, *np.geomspace(1e-2, 1e3, 101)])  # exchange rates tried to bound the delay at a given accuracy
+ROUNDING = 1e-9  # share of a mean delay below which a difference is rounding
+SHOWN_SHARE = 1e-4  # a smaller entry of a plan is the solver's zero
+PRICES_S = np.array([0.0, *np.geomspace(1e-2, 1e3, 101)])  # prices of accuracy tried in `Optimum.least_delay_s`
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFigures:
-    """What the best plan found reaches, and what no plan can.
+    """The figures of the best plan found, and bounds on those of any plan.
 
-    `lower_bound_s`: no plan of at least this accuracy has less mean delay; `gap_s` is what the plan lies above it.
-    `utility_s` = theta * accuracy - mean delay; `utility_bound_s`: no plan has more.
+    `mean_delay_s` and `accuracy` (0..1) are those of the plan. No plan of at least this accuracy has less mean delay
+    than `lower_bound_s`; `gap_s` is the distance of the plan from it. `utility_s` = theta * accuracy - mean delay; no
+    plan has more than `utility_bound_s`.
     """
 
     mean_delay_s: float
@@ -69,10 +70,10 @@ class PlanFigures:
 
     @classmethod
     def of(cls, mean_delay_s: float, accuracy: float, objective_bound_s: float, theta_s: float) -> "PlanFigures":
-        """From the bound on mean delay - theta * accuracy."""
+        """The figures of a plan, from a lower bound on mean delay - theta * accuracy [s]."""
         objective_s = mean_delay_s - theta_s * accuracy
         if 0 < objective_bound_s - objective_s < ROUNDING * max(1.0, mean_delay_s):
-            objective_bound_s = objective_s  # the plan meets the bound to the last digits
+            objective_bound_s = objective_s  # the plan equals the bound up to rounding
         lower_s = objective_bound_s + theta_s * accuracy
         return cls(
             mean_delay_s=float(mean_delay_s),
@@ -86,10 +87,10 @@ class PlanFigures:
 
 @dataclass(frozen=True, slots=True)
 class SegmentOptimum:
-    """The optimum between two events. Where no plan can serve, `figures` is None and `trouble` says why.
+    """The optimum between two events. If no plan can serve all tasks, `figures` is None and `trouble` says why.
 
-    `weight` is the expected number of the tasks that a run's summary counts (those after the warm-up).
-    Stage h stands at index h - 1 of `stage_thresholds` (H - 1 of them) and of `exit_share` (H).
+    `weight` is the expected number of tasks that a run's summary counts (those after the warm-up).
+    Stage h is at index h - 1 of `stage_thresholds` (H - 1,) and of `exit_share` (H,).
     """
 
     begin_s: float
@@ -97,38 +98,49 @@ class SegmentOptimum:
     weight: float
     trouble: str
     figures: PlanFigures | None
-    stage_thresholds: tuple[float, ...]  # the best ones where all servers of a stage share theirs
+    stage_thresholds: tuple[float, ...]  # the best ones if all servers of a stage have the same threshold
     thresholds: Mapping[str, float]  # the best ones found, by server before the last stage
     exit_share: tuple[float, ...]  # of all tasks, by stage
     plan: Mapping[str, Mapping[str, float]]  # node -> receiver -> probability
-    utilisation: Mapping[str, float]  # by server
-    solver_gap_s: float  # what the solver may have left of the delay at the stage thresholds (Frank-Wolfe gap)
-    busiest_link: float  # highest utilisation of a link by one pair's tasks
+    utilisation: Mapping[str, float]  # by server, 0..1
+    solver_gap_s: float  # Frank-Wolfe gap: delay that better rows could save at the stage thresholds
+    busiest_link: float  # highest utilisation (0..1) of a link by the tasks of one pair
     delay_bounds_s: tuple[float, ...]  # lower bounds on mean delay - price * accuracy, at PRICES_S
 
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The bound of a scenario: `overall` weighs the segments by their tasks, those that cannot be served left out."""
+    """The bound of a scenario.
+
+    Attributes:
+        topology: the topology's name.
+        theta_s: mean delay that one unit of accuracy is worth [s].
+        searched: true if thresholds were searched, false if they were given.
+        overall: figures of all segments, weighted by their tasks, without those that no plan can serve; None if no
+            plan can serve any.
+        played: figures of the plans, played against the tasks; None if some segment has no plan.
+        segments: the optimum between each two events, in order of time.
+        links_outside_validation: lossy and jittery links for which the simulation was not validated.
+    """
 
     topology: str
     theta_s: float
-    searched: bool  # for the thresholds; else they were given
+    searched: bool
     overall: PlanFigures | None
-    played: Played | None  # the plans found, against the trace; None where some segment has no plan
+    played: Played | None
     segments: tuple[SegmentOptimum, ...]
-    links_outside_validation: tuple[str, ...] = ()  # lossy and jittery links beyond what was held against live runs
+    links_outside_validation: tuple[str, ...] = ()
 
     @property
     def unserved(self) -> tuple[SegmentOptimum, ...]:
-        """Segments in which no plan can serve, of those that count."""
+        """Segments that count, and in which no plan can serve all tasks."""
         return tuple(segment for segment in self.segments if segment.figures is None and segment.weight > 0)
 
     def least_delay_s(self, accuracy: float) -> float | None:
-        """A lower bound on the mean delay [s] of every plan with at least this accuracy over the whole run.
+        """A lower bound on the mean delay [s] of every plan with at least this accuracy (0..1) over the whole run.
 
         By duality: at every price of accuracy, delay - price * accuracy is bounded, so delay is too. Tight near the
-        optimum's own accuracy, weaker far from it. None where nothing can be served, or nothing is that accurate.
+        optimum's own accuracy, weaker far from it. None if no plan can serve the tasks, or none is that accurate.
         """
         served = [segment for segment in self.segments if segment.figures is not None and segment.weight > 0]
         if not served:
@@ -136,11 +148,11 @@ class Optimum:
         weights = np.array([segment.weight for segment in served])
         bounds = weights @ np.array([segment.delay_bounds_s for segment in served]) / weights.sum()
         found = bounds + PRICES_S * accuracy
-        # Still growing at the highest price: not even an infinite delay buys this accuracy.
+        # If the bound still grows at the highest price, not even an infinite delay buys this accuracy.
         return None if found.argmax() == len(found) - 1 else max(0.0, float(found.max()))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, which knows no infinity: a figure that is not finite is None."""
+        """The fields for JSON; a figure that is not finite is None, since JSON has no infinity."""
         listed = [asdict(segment) for segment in self.segments]
         for segment in listed:
             del segment["delay_bounds_s"]
@@ -159,13 +171,18 @@ def bound_for(
     """The optimum of a scenario.
 
     Args:
-        arrivals: a trace, in which rates are counted and against which the plans are played. Without one, rates are
+        scenario: for example `load_topology(path).resolve()`.
+        bundle: the model, for example `load_bundle(scenario.model.name)`.
+        arrivals: a trace, from which rates are counted and against which the plans are played. Without one, rates are
             those of the scenario, and the plans are played against the trace that a run of it draws.
-        thresholds: one for all early stages, or one for each, from 0 to 1 (infinite: never); None searches for the
-            best.
+        thresholds: one for all early stages, or one for each, (H - 1,), from 0 to 1 (infinite: never); None searches
+            for the best.
+
+    Returns:
+        The bound, with a plan for each segment.
 
     Raises:
-        InputError: the number of thresholds is wrong, or the bundle does not fit the cut.
+        InputError: the number or a value of the thresholds is wrong, or the bundle does not fit the cut.
     """
     table = offered_table(scenario, bundle, arrivals)
     grid = _grid(bundle.exit_table(scenario.model.cut), table, thresholds)
@@ -196,7 +213,7 @@ def bound_for(
 
 
 def offered_table(scenario: Scenario, bundle: Bundle, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
-    """What the exits answer to the samples offered: all evaluation samples, or those of a trace after the warm-up."""
+    """The answers of the exits to the offered samples: all for evaluation, or those of a trace after the warm-up."""
     scores, labels = bundle.scores(scenario.model.cut), bundle.evaluation.labels
     table = ExitTable(scores.confidence, scores.prediction == labels[:, None])
     offered = [arrival.sample for arrival in arrivals or () if arrival.time_s >= scenario.warm_up_s]
@@ -204,7 +221,10 @@ def offered_table(scenario: Scenario, bundle: Bundle, arrivals: Sequence[Arrival
 
 
 def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | None) -> ThresholdGrid:
-    """The thresholds that nodes which know one table choose from, or given ones, and what they do to those offered."""
+    """The grid of thresholds: the choices of nodes that know the table `known`, or the given ones.
+
+    Outcomes are those for the table `offered`.
+    """
     if thresholds is None:
         return grid_of(offered, threshold_choices(known))
     early = known.stages - 1
@@ -219,7 +239,7 @@ def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | No
 
 
 class _Solver:
-    """Optimises segment after segment, each from where the last one ended."""
+    """Optimises one segment after another, each from the optimum of the last."""
 
     def __init__(
         self, scenario: Scenario, table: ExitTable, profiles: Sequence[SubModelProfile], grid: ThresholdGrid
@@ -229,12 +249,12 @@ class _Solver:
         self._profiles = profiles
         self._grid = grid
         self._ways = Ways(scenario)
-        self.plans: list[tuple[float, FlowPlan]] = []  # (from when on [s], the best found), of segments with one
+        self.plans: list[tuple[float, FlowPlan]] = []  # (begin [s], best plan) of each segment that has one
         self._done: dict[object, tuple[SegmentOptimum, FlowPlan | None]] = {}
         self._last: FlowPlan | None = None
 
     def segment(self, segment: TimeSegment) -> SegmentOptimum:
-        """The optimum of a segment; one that was solved already is not solved again."""
+        """The optimum of a segment; equal segments are solved only once."""
         now = segment.scenario
         key = (now.devices, now.servers, now.links, segment.down)
         if key not in self._done:
@@ -305,11 +325,19 @@ def _unserved(trouble: str) -> SegmentOptimum:
 def bound_for_run(
     path: Path, *, thresholds: Sequence[float] | None = None
 ) -> tuple[Optimum, Mapping[str, Any]]:
-    """The optimum for what a recorded run was offered, and the run's summary.
+    """The optimum for the tasks of a recorded run.
+
+    Args:
+        path: directory of a complete run.
+        thresholds: one for all early stages, or one for each, (H - 1,), from 0 to 1 (infinite: never); None searches
+            for the best.
+
+    Returns:
+        The bound, and the content of the run's summary.json.
 
     Raises:
-        InputError: not the directory of a run that came to its end, its inputs or its model were changed since, or as
-            `bound_for`.
+        InputError: not the directory of a complete run, its inputs or its model have changed since, or an argument of
+            `bound_for` is wrong.
     """
     recorded = read_recorded(path)
     summary, scenario = recorded.summary(), recorded.scenario()

@@ -1,17 +1,16 @@
-"""A scenario as a queueing network on paper: what the centralised bound is computed from.
+"""A scenario as a queueing network, from which the centralised bound is computed.
 
-Devices offer tasks at their mean rates; a server serves one task at a time in exactly work / capacity seconds (paced
-service does not vary); a task on its way to a receiver needs the delays of all links of its route, its bytes at the
-rate of the slowest, and, at every other link, one more segment: TCP sends on while it receives. The result's way back
-to the device is counted the same way. Where links lose or jitter frames, a task needs what TCP's repetitions and the
-order of its segments add on average when little is sent (`testbed.simulation.transfers`), and no more tasks get
-through than TCP gets through there.
+Devices offer tasks at their mean rates. A server serves one task at a time in exactly work / capacity seconds (paced
+service does not vary). The transfer of a task takes the delays of all links of its route and the time of its bytes on
+the slowest link. It also takes the time of one segment on every other link, since TCP forwards while it receives. The
+same holds for the result's way back to the device. On links that lose or jitter frames, a transfer also takes the mean
+extra time of TCP's repetitions and of reordered segments under light load (`testbed.simulation.transfers`); TCP's
+throughput there limits the rate.
 
-Decision: an offloader's tasks queue for the slowest link of their route, one queue per pair of offloader and receiver.
-Where several pairs share a link (an uplink behind a switch) the waiting for each other is left out, so that the delay
-of the model stays below the true one; rejected: one queue per link, which couples receivers that the distributed
-algorithm prices apart.
-Decision: results queue nowhere, since they are small, and neither do control messages and acknowledgements.
+Decision 086: an offloader's tasks queue for the slowest link of their route, one queue per pair of offloader and
+receiver (docs/decisions/086-one-queue-per-pair.md).
+
+Decision 087: results and control messages queue nowhere (docs/decisions/087-results-queue-nowhere.md).
 """
 
 import math
@@ -34,10 +33,9 @@ from testbed.trace.following import mean_shape, traced_courses
 from testbed.trace.workload import Arrival
 
 BITS_PER_MBIT = 1e6
-MOST_TRACED_SEGMENTS = 30  # a segment takes 0.1 to 0.5 s to solve
+MOST_TRACED_SEGMENTS = 30  # each must be solved
 
-# Decision: no penalty above a utilisation, unlike what the nodes add to their prices: the bound must not exceed the
-# delay of any plan, and a utilisation of 95 % is allowed to a plan that bears the queue.
+# Decision 088: the bound has no penalty on high utilisation (docs/decisions/088-no-penalty-in-the-bound.md).
 NO_PENALTY = Overload(rho_max=1.0, kappa_s2=0.0)
 
 
@@ -49,7 +47,7 @@ class CutOff(TestbedError):
 
 @dataclass(frozen=True, slots=True)
 class TimeSegment:
-    """A stretch of the run in which nothing changes: `scenario` as it then is, and which nodes are down."""
+    """A stretch of the run in which nothing changes: the scenario at that time, and the nodes that are down."""
 
     begin_s: float
     end_s: float
@@ -58,14 +56,13 @@ class TimeSegment:
 
 
 def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> tuple[TimeSegment, ...]:
-    """The scenario over time, cut where events change links, capacities, rates, or which nodes are up.
+    """The scenario over time, cut where events change links, capacities, rates or the nodes that are up.
 
-    Where links follow network traces, whose steps are too many to be solved one by one, it is also cut from slot to
-    slot (in a long run every few slots), and such a link has its mean rate and delay of the stretch. What happens
-    within one, a fade and the queue that it leaves, is neglected, so that the delay of the model stays below the true.
+    Decision 090: with links that follow traces, it is also cut from slot to slot, and such a link has its mean rate and
+    delay in between (docs/decisions/090-traced-links-by-slot.md).
 
     Args:
-        arrivals: a trace; with it, every device's rate is what it offers in the segment, and not what is stated.
+        arrivals: a trace; with it, a device's rate is counted in each segment instead of the stated one.
     """
     courses, incidents = traced_courses(scenario), scenario.incidents
     cuts_s = _slots_s(scenario) if courses else ()
@@ -85,14 +82,14 @@ def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> t
 
 
 def _slots_s(scenario: Scenario) -> tuple[float, ...]:
-    """When the slots of a run begin, or, in a long run, every second, third, ... of them [s]."""
+    """The beginnings of the slots of a run [s]; in a long run, of every second, third, ... slot."""
     slots = math.ceil(scenario.duration_s / scenario.slot_s - 1e-9)
     together = math.ceil(slots / MOST_TRACED_SEGMENTS)
     return tuple(number * scenario.slot_s for number in range(0, slots, together))
 
 
 def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[Direction, LinkShape]) -> Scenario:
-    """`means` are the shapes of links that follow a trace."""
+    """The scenario after `events`; `means` are the shapes of the links that follow a trace."""
     shapes: dict[Direction, LinkShape] = {}
     capacities: dict[str, float] = {}
     rates: dict[str, float] = {}
@@ -122,7 +119,7 @@ def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[Directi
 
 
 def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, end_s: float) -> Scenario:
-    """The scenario with rates as counted between the two times; the last moment belongs to the last segment."""
+    """The scenario with rates counted in [begin, end) [s]; the last segment includes its end."""
     last = end_s >= scenario.duration_s
     counts = dict.fromkeys((device.name for device in scenario.devices), 0)
     for arrival in arrivals:
@@ -133,7 +130,7 @@ def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, en
 
 
 def transfer_s(shapes: Sequence[LinkShape], byte_count: int) -> float:
-    """What a message needs over these links in a row when nothing waits [s]."""
+    """Time that a message takes over these links in a row, without queueing [s]."""
     rates = [shape.rate_mbit_per_s * BITS_PER_MBIT / 8 for shape in shapes]  # byte/s
     slowest = min(rates)
     segment_bytes = min(byte_count, SEGMENT_BYTES)
@@ -142,23 +139,23 @@ def transfer_s(shapes: Sequence[LinkShape], byte_count: int) -> float:
 
 
 def lateness(shapes: Sequence[LinkShape], byte_count: int, time_scale: float) -> Transfers | None:
-    """What loss and jitter of links in a row do to messages of this size; None where there is neither."""
+    """The effect of loss and jitter on messages of this size over links in a row; None without loss and jitter."""
     return transfers(shapes, byte_count, time_scale) if is_troubled(shapes) else None
 
 
 def slowest_byte_per_s(shapes: Sequence[LinkShape]) -> float:
-    """Rate of the slowest of some links [byte/s]."""
+    """Rate of the slowest link [byte/s]."""
     return min(shape.rate_mbit_per_s for shape in shapes) * BITS_PER_MBIT / 8
 
 
 @dataclass(frozen=True, slots=True)
 class FlowModel:
-    """A scenario's flows: the network of queues, who is who in it, and how long results take back.
+    """The flows of a scenario: the network of queues, the names of its nodes, and the times of results.
 
     `names` are those of the devices (index 0), then of the servers of stage h = 1..H (index h), in the order of the
-    network's arrays; nodes that are down, offer nothing, or lead nowhere are left out. The network itself counts no way
-    back. `late` is what loss and jitter do to tasks, and to results, from a sender to a receiver; its means are part of
-    the times here.
+    network's arrays. Nodes that are down, offer nothing or lead nowhere are not in the model. The network itself does
+    not count the way back. `late` is the effect of loss and jitter on tasks and results, by (sender, receiver); its
+    means are part of the times here.
     """
 
     network: StagedNetwork
@@ -167,11 +164,11 @@ class FlowModel:
     late: Mapping[tuple[str, str], Transfers] = field(default_factory=dict)
 
     def with_returns(self, flows: Flows, rows: Rows) -> StagedNetwork:
-        """The network with the results' way back, as it is for these flows and the rows that cause them.
+        """The network with the results' way back, for these flows and the rows that cause them.
 
         A task of device i that enters server j of stage 1 pays (1 - I_j) ret_ji, as part of its transfer; deeper
-        servers pay the mean of their tasks. The cost of just these flows is exact; where it is taken at others, the mix
-        of devices at the deeper servers is that of these.
+        servers pay the mean over their tasks. The cost at these flows is exact. At other flows it is approximate: the
+        mix of devices at the deeper servers is still that of these flows.
         """
         first, first_ratio = self.network.tiers[0], flows.remaining[0]
         device = np.arange(len(first.receivers))[:, None]
@@ -182,9 +179,9 @@ class FlowModel:
         return replace(self.network, tiers=tiers, return_s=(np.zeros(len(first_ratio)), *means[1:]))
 
     def origins(self, flows: Flows, rows: Rows) -> tuple[Array, ...]:
-        """Whose tasks arrive at every server, per stage (n_h, D) [task/s]; idle servers get the mix of all devices.
+        """Arrival rate at every server by device, per stage (n_h, D) [task/s]; an idle server gets the overall mix.
 
-        Exact where the servers of a stage share one threshold; elsewhere all devices' tasks count as equally hard.
+        Exact if the servers of a stage have the same threshold; else tasks of all devices count as equally hard.
         """
         rates = self.network.device_rate_per_s
         found, sent = [], np.diag(rates)
@@ -204,15 +201,15 @@ def flow_model(
     ways: Ways | None = None,
     capacities_only: bool = False,
 ) -> FlowModel:
-    """The flow model of a scenario as it stands, without its events.
+    """The flow model of a scenario in its current state, without its events.
 
     Args:
         profiles: costs of the sub-models, that of stage h at index h - 1.
         table: the exit table, one column per stage.
         down: nodes that do not run.
-        ways: routes of the scenario as it started, if it has changed since.
-        capacities_only: loss and jitter cost no time, and what TCP gets through lossy links is estimated: all that
-            utilisations need, without a simulation of each kind of route.
+        ways: routes of the scenario at its start, if it has changed since.
+        capacities_only: ignore the time that loss and jitter cost, and estimate TCP's throughput on lossy links. That
+            is enough for utilisations, and avoids a simulation of each kind of route.
 
     Raises:
         CutOff: a device that offers tasks reaches no living chain of servers.
@@ -268,7 +265,7 @@ def _living(
 
 
 class _Routes:
-    """What messages need from node to node; `late` collects what loss and jitter do, by sender and receiver."""
+    """Transfer times from node to node; `late` collects the effects of loss and jitter, by (sender, receiver)."""
 
     def __init__(self, scenario: Scenario, ways: Ways, *, capacities_only: bool) -> None:
         self.late: dict[tuple[str, str], Transfers] = {}
@@ -282,7 +279,7 @@ class _Routes:
         }
 
     def transfer(self, sender: str, receiver: str, byte_count: int) -> tuple[float, float]:
-        """What a message needs on the mean when nothing waits [s], and how many get through at most [1/s]."""
+        """Mean time of a message without queueing [s], and the greatest rate of such messages [1/s]."""
         shapes = [self._shapes[hop] for hop in self._ways.hops(sender, receiver)]
         needs_s, rate_per_s = transfer_s(shapes, byte_count), slowest_byte_per_s(shapes) / byte_count
         late = self._lateness(shapes, byte_count)

@@ -28,17 +28,17 @@ MOST_ITERATIONS = 1000
 
 @dataclass(frozen=True)
 class FlowProgramme:
-    """The programme of one network with the remaining ratios `remaining`: those of stage h at index h - 1, (n_h,).
+    """The programme of a network with the remaining ratios `remaining` (0..1), stage h at index h - 1, (n_h,).
 
-    A link is a variable, a server a row of `_arrivals`; both are counted tier by tier, in the order of the arrays.
+    A link is a variable, a server a row of `_arrivals`; both are numbered tier by tier, in the order of the arrays.
     """
 
     network: StagedNetwork
     remaining: tuple[Array, ...]
 
     def solve(self, flows: Flows, rows: Rows) -> Rows:
-        """The rows of the optimal flows, sought from `flows` on; nodes that send nothing keep their row of `rows`."""
-        from scipy.optimize import Bounds, LinearConstraint, minimize  # noqa: PLC0415 - takes 0.3 s to load
+        """The rows of the optimal flows; the search starts at `flows`. Nodes that send nothing keep their `rows`."""
+        from scipy.optimize import Bounds, LinearConstraint, minimize  # noqa: PLC0415 - slow to load
 
         conserved, offered = self._conservation
         unit = self.network.total_rate_per_s / len(self.network.device_rate_per_s)
@@ -56,19 +56,19 @@ class FlowProgramme:
         return self._rows(np.maximum(found.x, 0.0), rows)
 
     def mean_delay_s(self, flow_per_s: Array) -> float:
-        """Tbar [s] of link flows (L,) [task/s]."""
+        """Mean delay Tbar [s] at link flows (L,) [task/s]."""
         servers, links = self._costs(flow_per_s)
         tasks = servers.tasks.sum() + links.tasks.sum() + self._return_s @ flow_per_s
         return float(tasks) / self.network.total_rate_per_s
 
     def gradient_s(self, flow_per_s: Array) -> Array:
-        """Its derivatives by the flows, (L,) [s/(task/s)]."""
+        """First derivatives of the mean delay by the flows, (L,) [s/(task/s)]."""
         servers, links = self._costs(flow_per_s)
         slope = self._arrivals.T @ servers.slope_s + links.slope_s + self._return_s
         return np.asarray(slope / self.network.total_rate_per_s)
 
     def hessian_s(self, flow_per_s: Array) -> "csr_matrix":
-        """Its second derivatives, (L, L): links to the same server belong together."""
+        """Second derivatives of the mean delay, (L, L) [s/(task/s)^2]; links to the same server are coupled."""
         from scipy.sparse import csr_matrix, diags  # noqa: PLC0415 - as above
 
         servers, links = self._costs(flow_per_s)
@@ -76,7 +76,7 @@ class FlowProgramme:
         return csr_matrix(curvature / self.network.total_rate_per_s)
 
     def least_utilisation(self) -> float:
-        """The utilisation of the busiest server or link under the plan that makes it least; above 1 no plan can serve.
+        """The least utilisation of the busiest server or link over all plans; from 1 on no plan can serve all tasks.
 
         A linear programme, solved by scipy's HiGHS.
         """
@@ -99,7 +99,7 @@ class FlowProgramme:
         return float(found.fun)
 
     def _costs(self, flow_per_s: Array) -> tuple[QueueCost[Array], QueueCost[Array]]:
-        """Costs of all servers (penalty included) and of all links."""
+        """Costs of all servers, penalty included, and of all links."""
         network = self.network
         phi, service = self._arrivals @ flow_per_s, np.concatenate(network.service_per_s)
         queue = queue_cost(phi, service, np.concatenate(network.variability))
@@ -132,7 +132,7 @@ class FlowProgramme:
 
     @cached_property
     def _receiver(self) -> NDArray[np.intp]:
-        """The server at the end of every link, counted over all stages, (L,)."""
+        """The number of the server at the end of every link, over all stages, (L,)."""
         first = np.cumsum([0, *(len(service) for service in self.network.service_per_s)])
         return np.concatenate([
             tier.receivers[tier.exists] + begin for tier, begin in zip(self.network.tiers, first[:-1], strict=True)
@@ -140,7 +140,7 @@ class FlowProgramme:
 
     @cached_property
     def _return_s(self) -> Array:
-        """(1-I) ret of the server at the end of every link, (L,)."""
+        """(1-I) ret of the server at the end of every link, (L,) [s]."""
         returns = self.network.return_s
         if returns is None:
             return np.zeros(len(self._receiver))
@@ -149,7 +149,7 @@ class FlowProgramme:
 
     @cached_property
     def _arrivals(self) -> "csr_matrix":
-        """phi = matrix @ f, (servers, L)."""
+        """The matrix (servers, L) with phi = matrix @ f."""
         from scipy.sparse import csr_matrix  # noqa: PLC0415 - as above
 
         links = len(self._receiver)
@@ -158,7 +158,7 @@ class FlowProgramme:
 
     @cached_property
     def _conservation(self) -> "tuple[csr_matrix, Array]":
-        """matrix @ f = target, one line for every device and every server before the last stage."""
+        """The constraint matrix @ f = target, with a row for every device and every server before the last stage."""
         from scipy.sparse import csr_matrix, diags, vstack  # noqa: PLC0415 - as above
 
         network = self.network

@@ -1,20 +1,20 @@
-"""Lower bounds on the mean delay of every plan, for many thresholds at once, from the prices of a single one.
+"""Lower bounds on the mean delay of every plan, for many thresholds at once, from the prices of a single plan.
 
 All costs are convex, so each lies above its tangent at any flows phi, f. With the slopes there as prices of servers and
-links, a task of device i costs at least m_i, the cheapest way through the stages:
+links, a task of device i costs at least m_i, the price of the cheapest way through the stages:
 
     Tbar >= (1/Phi) [ sum_j (D_j - D'_j phi_j) + sum_ij (D_ij - D'_ij f_ij) + sum_i phi_i m_i ]
     m_ji = D'_j + (1-I_h) ret_ji + I_h min_k (D'_jk + m_ki)
 
-The remaining ratios I enter only m, so the same prices bound the delay under any thresholds; where they are those of an
-optimal plan for these thresholds, the bound equals its delay. Results' ways back are counted device by device, so the
-bound also holds for plans that send a server's tasks on by where they came from.
+The remaining ratios I enter only m, so the same prices bound the delay under any thresholds. If the prices are those of
+an optimal plan for these thresholds, the bound equals its delay. The ways back of results are counted per device, so
+the bound also holds for plans that route a server's tasks by their device.
 
-Where servers choose thresholds c of their own, a task still meets one combination of them on its way, and
+If every server has its own threshold, each task passes one combination c of thresholds on its way, and
 
     Tbar - theta A >= (1/Phi) [ the sums over j and ij as above + sum_i phi_i min_c (m_i(c) - theta A(c)) ]
 
-holds for every plan: thresholds by server, even by device, by chance or by time, as far as they lie on the grid.
+holds for every plan with thresholds on the grid: per server, per device, random, or variable in time.
 """
 
 from dataclasses import dataclass
@@ -29,21 +29,21 @@ from testbed.optimum.flow_model import FlowModel
 
 @dataclass(frozen=True)
 class Tangent:
-    """The tangent of all costs of a model at some flows, which need not be a plan for the thresholds bounded."""
+    """The tangent of all costs of a model at some flows, which may belong to other thresholds than those bounded."""
 
     model: FlowModel
     flows: Flows
 
     @cached_property
     def constant_s(self) -> float:
-        """(1/Phi) of the sums over servers and links [s]; zero or less."""
+        """The sums over servers and links, times 1/Phi [s]; zero or less."""
         servers = zip(self._servers, self.flows.arrival_per_s, strict=True)
         links = zip(self._links, self.flows.link_per_s, strict=True)
         tasks = sum(float((cost - slope * flow).sum()) for (cost, slope), flow in (*servers, *links))
         return tasks / self.model.network.total_rate_per_s
 
     def cheapest_s(self, remaining: Array) -> Array:
-        """m of every device (D,) [s], where all servers of stage h let the share `remaining[h-1]` go on; shape (H,)."""
+        """m of every device (D,) [s], if all servers of stage h pass on the share `remaining[h-1]` (0..1); (H,)."""
         cost = self._last
         last = self.model.network.stages
         for stage in range(last - 1, 0, -1):
@@ -56,7 +56,7 @@ class Tangent:
         return np.asarray(np.where(tier.exists, ways, np.inf).min(-1))
 
     def delay_s(self, remaining: Array) -> float:
-        """The lower bound on Tbar [s] under these remaining ratios (H,)."""
+        """The lower bound on Tbar [s] under the remaining ratios `remaining` (H,)."""
         rates = self.model.network.device_rate_per_s
         return self.constant_s + float(rates @ self.cheapest_s(remaining)) / float(rates.sum())
 
@@ -65,7 +65,7 @@ class Tangent:
         tier, slope = self.model.network.tiers[stage], self._links[stage][1]
         ways = np.where(tier.exists, slope, np.inf)
         best = np.full((len(ways), cost.shape[1]), np.inf)
-        for k in range(ways.shape[1]):  # one receiver at a time: all at once would take K times the memory
+        for k in range(ways.shape[1]):  # one receiver at a time; all at once takes K times the memory
             np.minimum(best, ways[:, k, None] + cost[tier.receivers[:, k]], out=best)
         return best
 

@@ -1,4 +1,4 @@
-"""Overload predicted from a scenario: whether its tasks will pile up, before any of them is offered."""
+"""Prediction of overload: whether the tasks of a scenario will pile up, before any of them is offered."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,11 @@ from testbed.wording import percent
 
 
 def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
-    """When, and on which conditions, tasks will pile up in a scenario, in words; none where some plan serves all.
+    """Sentences that say when, and under which conditions, tasks will pile up; none if some plan serves all tasks.
 
-    The least utilisation that any plan gives the busiest server or link (a linear programme, see `FlowProgramme`), by
-    segment of the run (adjoining ones of which the same is said are one): at the threshold that the policy starts with,
-    and with every task leaving at the first exit, which is the least work that there is.
+    For each segment of the run, a linear programme (`FlowProgramme`) finds the least utilisation of the busiest server
+    or link over all plans. It does so at the policy's first threshold, and with every task leaving at the first exit,
+    which is the least possible work. Adjoining segments with the same sentence are joined.
     """
     spans: list[tuple[float, float, str]] = []
     for begin_s, end_s, said in _by_segment(scenario, bundle):
@@ -30,7 +30,7 @@ def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
 
 
 def _by_segment(scenario: Scenario, bundle: Bundle) -> Iterator[tuple[float, float, str]]:
-    """(begin [s], end [s], what is wrong) of the segments in which something is."""
+    """(begin [s], end [s], sentence) of the segments in which tasks will pile up."""
     cut, activation = scenario.model.cut, scenario.model.activation
     profiles, table = bundle.profiles(cut, activation), bundle.exit_table(cut)
     threshold = make_policy(scenario.policy.name, scenario.policy.parameters).first_threshold
@@ -44,7 +44,7 @@ def _by_segment(scenario: Scenario, bundle: Bundle) -> Iterator[tuple[float, flo
         least, stated = (_least_utilisation(model, at) for at in (0.0, threshold))
         if least >= 1:
             said = (
-                "tasks will pile up: even with all of them leaving at the first exit, the "
+                "tasks will pile up: even if all of them leave at the first exit, the "
                 f"busiest server or link would have to work {percent(least, '.0f')} of the time"
             )
         elif stated >= 1:
@@ -59,7 +59,7 @@ def _by_segment(scenario: Scenario, bundle: Bundle) -> Iterator[tuple[float, flo
 
 
 def _least_utilisation(model: FlowModel, threshold: float) -> float:
-    """Of the busiest server or link under the plan that makes it least, all servers having this threshold."""
+    """The least utilisation of the busiest server or link over all plans, with this threshold at all servers."""
     network = model.network
     thresholds = network.uniform_thresholds(*(threshold,) * (network.stages - 1))
     remaining = network.flows(network.speed_rows(), thresholds).remaining

@@ -1,11 +1,13 @@
-"""The best plans played against a run's own tasks: first come first served, task by task, in virtual time.
+"""The best plans, played against the tasks of a run: first come first served, task by task, in virtual time.
 
-The flow model takes arrivals at every server for Poisson ones and every segment for steady; what leaves a server of
-constant speed is smoother, and queues pass from one segment to the next. Here the plans of all segments, each in force
-from the moment of its event, meet the tasks of a trace: what they come to is the figure to hold a run against, which
-knew neither the events nor the best plan. What loss and jitter add to a task's way is drawn from what the flow model
-takes the mean of, and tasks between two nodes keep their order. There are no messages and rounds, and nothing is
-learned; a task keeps the speed its service began with, and a server that goes down still serves what it holds.
+The flow model takes arrivals at every server for Poisson, and every segment for steady. In fact, departures from a
+server of constant speed are smoother, and queues pass from one segment to the next. Here the plans of all segments,
+each in force from the time of its event, serve the tasks of a trace. Their figures are the measure for a run, which
+knows neither the events nor the best plan in advance.
+
+Extra times by loss and jitter are drawn from the distribution whose mean the flow model takes; tasks between two nodes
+keep their order. There are no messages and no rounds, and nothing is learned. A task keeps the speed with which its
+service began, and a server that goes down still serves its queue.
 """
 
 import heapq
@@ -21,13 +23,16 @@ from node_agent.dtoee.exit_table import ExitTable
 from testbed.optimum.threshold_search import FlowPlan
 from testbed.trace.workload import Arrival
 
-MOST_TASKS = 100_000  # played in all; a short trace is played several times, with other draws
+MOST_TASKS = 100_000  # played in all; a short trace is played several times, with different draws
 MOST_TIMES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Means over the tasks created after the warm-up, and over all times the trace was played."""
+    """Figures over the tasks created after the warm-up, and over all `times` that the trace was played.
+
+    `accuracy` is 0..1, `utility_s` = theta * accuracy - mean delay; `tasks` is the number of tasks in one playback.
+    """
 
     mean_delay_s: float
     p95_delay_s: float
@@ -39,12 +44,12 @@ class Played:
 
 @dataclass(slots=True)
 class _Way:
-    """From a node to one receiver: when its transmitter is free, and what a task needs."""
+    """The way from a node to a receiver, and the times of a task on it."""
 
     receiver: str
     transmission_s: float
-    rest_s: float  # delays, and further links; without loss and jitter
-    late_s: Sequence[float] = ()  # what these add, each as likely as the others
+    rest_s: float  # delays and further links, without loss and jitter
+    late_s: Sequence[float] = ()  # extra times by loss and jitter, all equally likely
 
 
 @dataclass(slots=True)
@@ -57,7 +62,7 @@ class _Node:
     ways: list[_Way] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)  # cumulated
     back_s: Mapping[str, float] = field(default_factory=dict)  # by device, without loss and jitter
-    late_back_s: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by device, where there are any
+    late_back_s: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by device with lossy or jittery links
 
 
 def play(
@@ -69,14 +74,18 @@ def play(
     theta_s: float,
     seed: int,
 ) -> Played | None:
-    """Play plans, each in force from its time on, against a trace.
+    """Play plans against a trace.
 
     Args:
-        plans: (from when on [s], plan) in the order of time; the first from 0.
-        answers: of every exit to every sample, by sample number.
+        plans: (begin [s], plan) in order of time; each is in force until the next. The first begins at 0.
+        arrivals: the trace.
+        answers: the answer of every exit to every sample, by sample number.
+        warm_up_s: tasks created before this time do not count [s].
+        theta_s: mean delay that one unit of accuracy is worth [s].
+        seed: of the draws.
 
     Returns:
-        None where no task counts.
+        The figures; None if no task counts.
     """
     known = [(begin_s, _nodes(plan)) for begin_s, plan in plans]
     times = max(1, min(MOST_TIMES, MOST_TASKS // max(1, len(arrivals))))
@@ -128,7 +137,7 @@ def _nodes(plan: FlowPlan) -> dict[str, _Node]:
 
 
 class _Playback:
-    """One time through the trace."""
+    """A single playback of the trace."""
 
     def __init__(
         self, plans: Sequence[tuple[float, Mapping[str, _Node]]], answers: ExitTable, random: Random
@@ -138,13 +147,13 @@ class _Playback:
         self._confidence = answers.confidence.tolist()
         self._correct = answers.correct.tolist()
         self._random = random
-        self._free_s: dict[object, float] = {}  # by server, and by pair of offloader and receiver
+        self._free_s: dict[object, float] = {}  # when a server, or a pair (offloader, receiver), is free again
         self._last_s: dict[tuple[str, str], float] = {}  # when the last task of such a pair arrives
         self._order = count()
-        self._heap: list[tuple[float, int, Arrival, str]] = []  # when a task comes to a server
+        self._heap: list[tuple[float, int, Arrival, str]] = []  # (arrival at a server [s], order, task, server)
 
     def play(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[float, float, bool]]:
-        """(created [s], delay [s], whether right) of every task, in the order of the last exit."""
+        """(created [s], delay [s], correct) of every task, in the order of arrival at the last server."""
         for arrival in arrivals:
             while self._heap and self._heap[0][0] <= arrival.time_s:
                 yield from self._serve()
@@ -180,7 +189,7 @@ class _Playback:
         heapq.heappush(self._heap, (arrival_s, next(self._order), task, way.receiver))
 
     def _node(self, name: str, now_s: float) -> _Node:
-        """The node under the plan in force; one that this plan leaves out goes on as it last was, or first will be."""
+        """The node under the plan in force; if that plan lacks it, under the latest earlier plan, else the next."""
         number = bisect_right(self._begins_s, now_s) - 1
         for plan in (*reversed(self._plans[: number + 1]), *self._plans[number + 1 :]):
             if name in plan:

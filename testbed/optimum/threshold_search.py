@@ -1,13 +1,15 @@
-"""The best thresholds together with the best flows, and a bound on what any thresholds could reach.
+"""Search for the best thresholds together with the best flows, and a bound for all thresholds.
 
-The best rows for given thresholds come from `node_agent.dtoee.solver`, in milliseconds, and those of the best
-thresholds once more from scipy; how they were found does not matter to the bound. Stage-uniform thresholds: exhaustive
-over a grid, without solving every point. The tangent at a solved point (`testbed.optimum.lower_bound`) bounds the
-objective at all others, so the search solves the point whose bound is least, until no bound lies below the best
-objective found. Then every server of the best point moves along the grid by itself, exits counted exactly, until no
-single move helps. What lies between the result and the bound over all such thresholds is stated.
+The best rows for given thresholds come from `node_agent.dtoee.solver`; for the best thresholds, scipy tries to improve
+them. The bound does not depend on how rows were found.
 
-Tuples with an entry per stage begin with stage 1: stage h stands at index h - 1, as in `node_agent.dtoee.staged`.
+Thresholds that are uniform per stage: the search covers a whole grid without solving every point. The tangent at a
+solved point (`testbed.optimum.lower_bound`) bounds the objective at all others. The search solves the point with the
+least bound next, until no bound lies below the best objective found. Then the threshold of each server moves along the
+grid by itself, with exits counted exactly, until no single move helps. The result states its distance from the bound
+over all such thresholds.
+
+Tuples with an entry per stage begin with stage 1: stage h is at index h - 1, as in `node_agent.dtoee.staged`.
 """
 
 import math
@@ -27,21 +29,23 @@ from testbed.optimum.flow_model import FlowModel
 from testbed.optimum.flow_programme import FlowProgramme
 from testbed.optimum.lower_bound import Tangent
 
-USUAL_THRESHOLDS = (0.7, 0.8, 0.9)  # of policies that leave them alone: on the grid, so that the bound holds there
+USUAL_THRESHOLDS = (0.7, 0.8, 0.9)  # of policies with fixed thresholds: on the grid, so that the bound covers them
 MOST_COMBINATIONS = 1000
 MOST_SOLVED = 80
-ENOUGH_S = 1e-4  # what a better point of the grid may gain at most and be left
+ENOUGH_S = 1e-4  # the search ends if no point of the grid can gain more than this
 MOST_SWEEPS = 8  # passes over all servers
 STEPS_TRIED = 2  # on the grid, up and down
-MOST_LINKS = 5000  # up to which scipy's solver has the last word; with more it needs minutes
-RELATIVE_GAP = 1e-4  # of the mean delay, at which rounds of DTO-EE end
+# Decision 091: scipy's solver confirms the plans of networks with up to 5000 links
+# (docs/decisions/091-scipy-confirms-up-to-5000-links.md).
+MOST_LINKS = 5000
+RELATIVE_GAP = 1e-4  # share of the mean delay at which rounds of DTO-EE end
 
 
 @dataclass(frozen=True)
 class ThresholdGrid:
-    """All combinations of one threshold per early stage (all but the last), and the outcome of each.
+    """All C combinations of one threshold per early stage (all but the last), and the outcome of each.
 
-    Stage h stands at index h - 1 of `choices`, and in column h - 1 of the arrays.
+    Stage h is at index h - 1 of `choices`, and in column h - 1 of the arrays.
     """
 
     choices: tuple[Array, ...]  # thresholds to choose from, per early stage, ascending
@@ -51,15 +55,15 @@ class ThresholdGrid:
 
     @cached_property
     def reaching(self) -> Array:
-        """Share of all tasks that gets to each stage, (C, H)."""
+        """Share of all tasks that reaches each stage, (C, H), 0..1."""
         shares = np.column_stack([np.ones(len(self.remaining)), self.remaining[:, :-1]])
         return np.asarray(shares.cumprod(axis=1), dtype=np.float64)
 
 
 def threshold_choices(table: ExitTable) -> list[Array]:
-    """Per early stage: quantiles of the exit's confidence, never, and the usual values.
+    """The thresholds to choose from, per early stage: quantiles of the exit's confidence, never, and the usual values.
 
-    As many quantiles as nodes have; fewer where stages are so many that the combinations exceed MOST_COMBINATIONS.
+    There are as many quantiles as nodes have, or fewer if their combinations exceed MOST_COMBINATIONS.
     """
     early, steps = table.stages - 1, 20
     while steps > 1 and (steps + 1 + len(USUAL_THRESHOLDS)) ** early > MOST_COMBINATIONS:
@@ -68,7 +72,7 @@ def threshold_choices(table: ExitTable) -> list[Array]:
 
 
 def grid_of(table: ExitTable, choices: Sequence[Array]) -> ThresholdGrid:
-    """All combinations of the thresholds in `choices`, per early stage, and what they do to the rows of `table`."""
+    """All combinations of the thresholds in `choices` (per early stage), with their outcomes for `table`."""
     points = list(product(*choices))
     combinations = np.array(points, dtype=np.float64).reshape(len(points), table.stages - 1)
     outcomes = [table.outcome(chosen) for chosen in points]
@@ -83,11 +87,11 @@ def grid_of(table: ExitTable, choices: Sequence[Array]) -> ThresholdGrid:
 
 @dataclass(frozen=True)
 class FlowPlan:
-    """Rows and thresholds of a model, and what they lead to; the delay counts the results' ways back exactly.
+    """Rows and thresholds of a model, with their flows and mean delay [s], which counts the ways back exactly.
 
-    `solver_gap_s`: where a solver found the rows, what better ones could save at most as long as every server serves
-    the mix of devices that it was solved for (Frank-Wolfe gap). That of the tangent is larger by what plans could save
-    which know every task's device on its whole way.
+    `solver_gap_s` (Frank-Wolfe gap) bounds how much better rows could save, if every server keeps its mix of devices;
+    infinite if no solver found the rows. The gap of the tangent is larger: it also covers plans that know the device of
+    every task on its whole way.
     """
 
     model: FlowModel
@@ -99,12 +103,12 @@ class FlowPlan:
 
     @cached_property
     def tangent(self) -> Tangent:
-        """Prices at this plan."""
+        """The tangent of all costs at this plan, hence its prices."""
         return Tangent(self.model, self.flows)
 
     @property
     def utilisation(self) -> tuple[Array, ...]:
-        """Of every server, per stage (n_h,)."""
+        """Utilisation of every server, per stage (n_h,)."""
         rates = zip(self.flows.arrival_per_s, self.model.network.service_per_s, strict=True)
         return tuple(phi / service for phi, service in rates)
 
@@ -133,13 +137,15 @@ def evaluate(model: FlowModel, thresholds: Thresholds, rows: Rows) -> FlowPlan:
 def best_flows(
     model: FlowModel, thresholds: Thresholds, start: Rows | None = None, *, times: int = 2, independent: bool = False
 ) -> FlowPlan:
-    """The best rows for given thresholds, found `times` times, each time with the ways back of the last.
+    """The best rows for given thresholds.
 
-    With thresholds that differ inside a stage every server's remaining ratio is held as it last was.
+    Solves up to `times` times, each time with the ways back of the last solution. If thresholds differ within a stage,
+    every server keeps its last remaining ratio while solving.
 
     Args:
-        independent: with scipy's solver, which shares nothing with DTO-EE but the cost; else with `solver.solve`, whose
-            steps are DTO-EE's with foresight.
+        start: rows to begin with; None takes rows in proportion to speed.
+        independent: True uses scipy's solver, which shares only the cost with DTO-EE; False uses `solver.solve`, whose
+            steps are those of DTO-EE with full knowledge.
     """
     best = evaluate(model, thresholds, model.network.speed_rows() if start is None else start)
     for turn in range(times):
@@ -151,14 +157,14 @@ def best_flows(
         found = evaluate(model, thresholds, rows)
         if found.mean_delay_s >= best.mean_delay_s and turn:
             break
-        kept = min(best, found, key=lambda plan: plan.mean_delay_s)  # the start, where there is nothing better
+        kept = min(best, found, key=lambda plan: plan.mean_delay_s)  # the start, if the solver found nothing better
         gap_s = network.gap_s(kept.flows, network.prices(kept.rows, kept.flows))
         best = replace(kept, solver_gap_s=max(0.0, gap_s))
     return best
 
 
 def confirmed(plan: FlowPlan) -> FlowPlan:
-    """The plan, or a better one that scipy's solver finds from there; the plan itself where links are too many."""
+    """The plan, or a better one that scipy's solver finds from it; with more than MOST_LINKS links, the plan."""
     if sum(int(tier.exists.sum()) for tier in plan.model.network.tiers) > MOST_LINKS:
         return plan
     other = best_flows(plan.model, plan.thresholds, plan.rows, times=1, independent=True)
@@ -166,14 +172,14 @@ def confirmed(plan: FlowPlan) -> FlowPlan:
 
 
 def is_overloaded(plan: FlowPlan) -> bool:
-    """Whether no plan at all can serve what these thresholds let through."""
+    """True if no rows at all can serve the tasks under these thresholds."""
     if plan.busiest < RHO_EXTENSION:
         return False
     return FlowProgramme(plan.model.network, plan.flows.remaining).least_utilisation() >= 1
 
 
 class ThresholdSearch:
-    """Searches the grid for one model and one exchange rate of accuracy for delay."""
+    """A search of the grid, for one model and one price of accuracy."""
 
     def __init__(self, model: FlowModel, grid: ThresholdGrid, theta_s: float) -> None:
         """`theta_s`: seconds of mean delay that one unit of accuracy is worth."""
@@ -181,16 +187,16 @@ class ThresholdSearch:
         self.grid = grid
         self.theta_s = theta_s
         self.solved: dict[int, FlowPlan] = {}  # by combination
-        self.delay_bound_s = np.where(self._hopeless(), np.inf, 0.0)  # of every combination; infinite: it overloads
-        self._tangents: list[tuple[float, Array]] = []  # constant [s] and cheapest ways (C, D) [s] of every plan solved
+        self.delay_bound_s = np.where(self._hopeless(), np.inf, 0.0)  # of every combination (C,); infinite: overload
+        self._tangents: list[tuple[float, Array]] = []  # (constant [s], cheapest ways (C, D) [s]) of every plan solved
         self._weights = model.network.device_rate_per_s / model.network.total_rate_per_s
 
     def run(self, start: Sequence[float] | None = None, rows: Rows | None = None) -> FlowPlan | None:
         """The best plan with stage-uniform thresholds; None if all overload.
 
         Args:
-            start: where to begin, one threshold per early stage (the nearest on the grid).
-            rows: what to begin from, of a model of the same shape.
+            start: thresholds to begin with, one per early stage; the search takes the nearest on the grid.
+            rows: rows to begin with, of a model of the same shape.
         """
         away = self.grid.combinations - (0.8 if start is None else np.asarray(start))
         distance = np.where(np.isfinite(self.delay_bound_s), np.abs(away).sum(axis=1), np.inf)
@@ -209,7 +215,7 @@ class ThresholdSearch:
         return plan
 
     def _hopeless(self) -> Mask:
-        """Which combinations let more through to some stage than all its servers together can take, (C,)."""
+        """True for each combination that passes more tasks to some stage than all its servers can serve, (C,)."""
         network = self.model.network
         capacity = np.array([service.sum() for service in network.service_per_s])
         return np.asarray((network.total_rate_per_s * self.grid.reaching >= capacity).any(axis=1))
@@ -220,7 +226,7 @@ class ThresholdSearch:
     def _note(self, combination: int, plan: FlowPlan) -> None:
         self.solved[combination] = plan
         if is_overloaded(plan):
-            # What lets at least as many tasks through to every stage overloads too.
+            # A combination that passes at least as many tasks to every stage overloads too.
             more = (self.grid.reaching >= self.grid.reaching[combination] - 1e-12).all(axis=1)
             self.delay_bound_s[more] = np.inf
         cheapest = np.array([plan.tangent.cheapest_s(remaining) for remaining in self.grid.remaining])
@@ -228,9 +234,9 @@ class ThresholdSearch:
         self.delay_bound_s = np.maximum(self.delay_bound_s, plan.tangent.constant_s + cheapest @ self._weights)
 
     def bound_s(self, theta_s: float) -> float:
-        """What mean delay - theta * accuracy [s] no plan with thresholds on the grid goes below, by server or not.
+        """A lower bound on mean delay - theta * accuracy [s] of all plans with thresholds on the grid, also per server.
 
-        Tight near the theta searched for, valid for every other.
+        Tight near the theta of the search, valid for every other.
         """
         value_s = theta_s * self.grid.accuracy[:, None]
         return max(
@@ -243,7 +249,7 @@ class ThresholdSearch:
         return min(possible, key=lambda index: self.solved[index].objective_s(self.theta_s), default=None)
 
     def _next(self) -> int | None:
-        """The combination with the least bound, if it may be better than the best one solved."""
+        """The combination with the least bound; None if it cannot be better than the best one solved."""
         bounds = self.delay_bound_s - self.theta_s * self.grid.accuracy
         bounds[list(self.solved)] = np.inf
         chosen = int(bounds.argmin())
@@ -252,14 +258,14 @@ class ThresholdSearch:
         return chosen if bounds[chosen] < enough and len(self.solved) < MOST_SOLVED else None
 
     def least_utilisation(self) -> float:
-        """Of the busiest server or link, under the thresholds that let the fewest tasks through and the best rows."""
+        """The least utilisation of the busiest server or link, with the thresholds that pass on the fewest tasks."""
         combination = int(self.grid.reaching.sum(axis=1).argmin())
         ratios = self.grid.remaining[combination]
         remaining = tuple(np.full(len(names), ratio) for names, ratio in zip(self.model.names[1:], ratios, strict=True))
         return FlowProgramme(self.model.network, remaining).least_utilisation()
 
     def refine(self, plan: FlowPlan) -> FlowPlan:
-        """Every server's threshold by itself, from `plan` on: no single move of up to STEPS_TRIED steps helps."""
+        """The plan after moves of single servers' thresholds, until no move of up to STEPS_TRIED steps helps."""
         for _ in range(MOST_SWEEPS):
             moved = plan
             for stage, server in self._servers():

@@ -1,4 +1,4 @@
-"""Whether a run was overloaded, told by the tasks that were waiting when its workload ended."""
+"""Detect overload from the tasks that are still waiting when the workload ends."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,19 @@ import numpy.typing as npt
 from node_agent.records import DEVICE_DOWN
 from testbed.record.task_line import TaskLine
 
-OVERLOAD_SHARE = 0.025  # of the duration
-OVERLOAD_GROWTH = 1.5  # of the backlog, since a quarter of the duration
+OVERLOAD_SHARE = 0.025  # share of the duration that outstanding work may exceed the median delay by
+OVERLOAD_GROWTH = 1.5  # backlog at the end over backlog after a quarter of the duration
 
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """When tasks were created and completed, (n,) each [s]; a lost one is completed at infinity, for a reason."""
+    """Creation and completion times of n tasks.
+
+    Attributes:
+        created_s: (n,) creation times [s].
+        completed_s: (n,) completion times [s]; infinity for a lost task.
+        reasons: (n,) reasons of loss; None for a completed task.
+    """
 
     created_s: npt.NDArray[np.float64]
     completed_s: npt.NDArray[np.float64]
@@ -24,7 +30,7 @@ class Tasks:
 
     @classmethod
     def of(cls, lines: Iterable[TaskLine]) -> Self:
-        """The tasks of a run, in the order of its lines."""
+        """Collect the tasks of a run, in the order of its lines."""
         created_s: list[float] = []
         completed_s: list[float] = []
         reasons: list[str | None] = []
@@ -36,26 +42,37 @@ class Tasks:
 
 
 def backlog(tasks: Tasks, at_s: float) -> int:
-    """Tasks created by `at_s` and without a result by then, lost ones included; not those whose device was down."""
+    """Count the tasks created by `at_s` [s] that had no result by then.
+
+    Lost tasks count, except those lost because their device was down.
+    """
     waiting = (tasks.created_s <= at_s) & (tasks.completed_s > at_s)
     return sum(tasks.reasons[index] != DEVICE_DOWN for index in np.nonzero(waiting)[0].tolist())
 
 
 def overload(tasks: Tasks, duration_s: float) -> tuple[bool, float]:
-    """Whether a run was overloaded, and its outstanding work when the workload ends [s of arrivals].
+    """Return True if the run was overloaded, and the outstanding work when the workload ends [s of arrivals].
 
-    The backlog (see `backlog`) divided by the run's arrival rate is how many seconds of arrivals are outstanding. In a
-    stable network that is its mean delay however long it runs (J. Little, 1961); in an overloaded one it grows with
-    time. So a run is overloaded when what is outstanding at the end exceeds its median delay by more than 2.5 % of the
-    duration, and the backlog is half as large again as after a quarter of the duration. Seconds are held against
-    seconds, so that neither the size of the network nor its time scale matters. The median, unlike the mean, does not
-    rise where one of many servers floods; the growth keeps out short runs, in which few tasks make large shares, and
-    those that have come over a bad start. Tasks that never came back stay in the backlog.
+    Outstanding work is the backlog (see `backlog`) divided by the run's arrival rate. In a stable network it equals
+    the mean delay, however long the run is (J. Little, 1961). In an overloaded network it grows with time.
+
+    A run is overloaded if both hold:
+
+    - its outstanding work at the end exceeds its median delay by more than 2.5 % of the duration;
+    - its backlog at the end is at least 1.5 times the backlog after a quarter of the duration.
+
+    Seconds are compared with seconds, so neither the size of the network nor its time scale matters. The median delay,
+    unlike the mean, does not rise where one of many servers floods. The second condition excludes short runs, in which
+    a few tasks are a large share, and runs that recover from a bad start. Lost tasks stay in the backlog.
+
+    Args:
+        tasks: all tasks of the run.
+        duration_s: the length of the workload [s].
     """
     offered = tasks.created_s.size
     if not offered:
         return False, 0.0
-    # As long as it has taken by then: a task that hangs must not make the ordinary one look slow.
+    # Delays are cut at the end of the workload: tasks that hang must not raise the median.
     ordinary_s = float(np.median(np.minimum(tasks.completed_s, duration_s) - tasks.created_s))
     at_end, early = backlog(tasks, duration_s), backlog(tasks, duration_s / 4)
     outstanding_s = at_end / (offered / duration_s)

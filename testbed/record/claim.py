@@ -1,8 +1,6 @@
-"""A directory that one command alone writes to.
+"""Claims on directories: only the command that holds the claim writes there.
 
-Decision: a lock on the directory itself, which the kernel lifts however its owner ends, so that neither a crash nor
-`clean` has anything to take back. Rejected: a file made with O_EXCL, which a killed command leaves behind and which
-only a guess can tell from one in use; looking whether the directory is empty, which two commands may do at one instant.
+Decision 074: a claim is a lock on the directory itself (docs/decisions/074-lock-on-the-directory.md).
 """
 
 import errno
@@ -22,11 +20,11 @@ class Claim:
     """The right to write to a directory, until it is released or this process ends."""
 
     def __init__(self, descriptor: int) -> None:
-        """`descriptor` is the directory's, and holds the lock. No program that is started inherits it."""
+        """`descriptor` is the open directory; it holds the lock, and child programs do not inherit it."""
         self._descriptor: int | None = descriptor
 
     def release(self) -> None:
-        """Let others have it; may be called twice."""
+        """Release the directory; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -36,10 +34,15 @@ class Claim:
 
 
 def claim_directory(path: Path, *, what: str = "directory", patience_s: float = 0.0) -> Claim:
-    """Make the directory if it is not there, and have it for this process alone; wait up to `patience_s` for it.
+    """Claim the directory for this process; create it if it does not exist.
+
+    Args:
+        path: the directory.
+        what: the directory's purpose, for error messages.
+        patience_s: how long to wait for another command to release it [s].
 
     Raises:
-        InputError: it cannot be made, or another command is writing to it; `what` says what it is for.
+        InputError: the directory cannot be created or locked, or another command still writes to it.
     """
     deadline_s = time.monotonic() + patience_s
     while True:
@@ -63,4 +66,4 @@ def claim_directory(path: Path, *, what: str = "directory", patience_s: float = 
             continue
         if is_at(descriptor, path):
             return claim
-        claim.release()  # whoever had it has removed it, so that the lock is one on nothing
+        claim.release()  # its last owner removed the directory: this lock is worthless, try again

@@ -1,4 +1,4 @@
-"""The manifests of runs that were killed: `clean` gives them their end."""
+"""Manifests of killed runs: `clean` marks them as ended."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from testbed.record.run_directory import close_manifest
 
 
 def close_killed(root: Path | None = None) -> list[Path]:
-    """Give the manifests that dead runs left at "running" the exit reason "killed"; return their run directories.
+    """Set the exit reason "killed" in manifests that dead runs left at "running"; return their run directories.
 
-    Call this before `testbed.host.ledger.sweep`, which forgets where they are.
+    Call this before `testbed.host.ledger.sweep`, which removes the records of these directories.
     """
     return [path for run_id, path in killed_run_directories(root) if close_manifest(path, run_id)]

@@ -1,4 +1,4 @@
-"""A recorded run read again: what it was asked for, its scenario, tasks, lines and figures."""
+"""Read a recorded run: its options, scenario, workload, lines and summary."""
 
 import hashlib
 import json
@@ -33,7 +33,13 @@ MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a run was asked for; None leaves what the topology says. `policy_override` is a text with absolute paths."""
+    """The options a run was started with; None means the topology's own value.
+
+    Attributes:
+        seed: the random seed.
+        duration_s: the length of the workload [s].
+        policy_override: the policy as text, with absolute paths.
+    """
 
     seed: int | None
     duration_s: float | None
@@ -41,35 +47,46 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class _Manifest(msgspec.Struct, frozen=True):
-    """What is read of a manifest; other keys are for people."""
+    """The manifest fields that are read here; other keys are for people.
+
+    Attributes:
+        asked: the options of the run.
+        exit_reason: completed, interrupted, failed: and why, killed, or running.
+        policy: the policy's name.
+        policy_parameters: the policy's parameters.
+        policy_label: the policy's label if the user stated one.
+        topology_folder: the folder of the original topology file.
+        model_sha256: see `model_sha256`; missing in runs of earlier versions.
+        link_traces: name of the copy in the run directory, by the path that the topology states.
+    """
 
     asked: Asked
     exit_reason: str
     policy: str
     policy_parameters: dict[str, bool | int | float | str] = {}
-    policy_label: str | None = None  # as stated
+    policy_label: str | None = None
     topology_folder: str | None = None
-    model_sha256: str | None = None  # runs of earlier versions do not say
-    link_traces: dict[str, str] = {}  # name of its copy, by path as the topology states it
+    model_sha256: str | None = None
+    link_traces: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A run directory whose inputs are what they were."""
+    """A run directory whose inputs have not changed since the run."""
 
     path: Path
     manifest: _Manifest
 
     @property
     def asked(self) -> Asked:
-        """What the run was asked for."""
+        """The options of the run."""
         return self.manifest.asked
 
     @property
     def policy(self) -> str | None:
-        """The policy to run again: of one from a file the copy, whatever has become of the original.
+        """The policy to run again, as text; None means the topology's own.
 
-        None stands for the topology's own.
+        A policy from a file is the run directory's copy, so the original may have changed.
         """
         if not (self.path / POLICY).exists():
             return self.asked.policy_override
@@ -81,8 +98,12 @@ class RecordedRun:
         return f"{name}:{','.join(values)}" if values else name
 
     def topology(self, policy: str | None = None) -> Topology:
-        """The topology under another policy, or under the one that ran. Raises InputError where it cannot be used."""
-        # Paths in the recorded copy still mean what they meant in the original.
+        """Load the recorded topology, with the policy that ran or with `policy`.
+
+        Raises:
+            InputError: the topology or the policy cannot be used.
+        """
+        # Relative paths in the copy refer to the folder of the original.
         folder = self.manifest.topology_folder
         policy = self.policy if policy is None else policy
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
@@ -92,15 +113,15 @@ class RecordedRun:
         return topology
 
     def scenario(self) -> Scenario:
-        """The scenario that ran. Raises InputError where it cannot be made again."""
+        """Return the scenario that ran. Raises InputError if it cannot be rebuilt."""
         return self.topology().resolve(seed=self.asked.seed, duration_s=self.asked.duration_s)
 
     def arrivals(self) -> list[Arrival]:
-        """The tasks offered. Raises TraceError where they cannot be read."""
+        """Read the workload. Raises TraceError if it cannot be read."""
         return list(read_trace(self.path / TRACE))
 
     def summary(self) -> Mapping[str, Any]:
-        """The figures of a run that came to its end; raises InputError for any other."""
+        """Read summary.json. Raises InputError if it cannot be read, or if the run did not complete."""
         if (reason := self.manifest.exit_reason) != "completed":
             raise InputError(
                 f"{self.path}: the run did not come to its end ({reason}): not all of its trace was offered",
@@ -116,7 +137,7 @@ class RecordedRun:
         return summary
 
     def check_model(self, bundle: Bundle) -> None:
-        """Raise InputError if the model is not the one that ran."""
+        """Raise InputError if the model has changed since the run."""
         expected = self.manifest.model_sha256
         if expected is not None and model_sha256(bundle) != expected:
             raise InputError(
@@ -127,10 +148,10 @@ class RecordedRun:
 
 
 def read_recorded(path: Path) -> RecordedRun:
-    """The run in a directory.
+    """Open a run directory and check its inputs.
 
     Raises:
-        InputError: not a run directory, a manifest that lacks something, or its inputs were changed since.
+        InputError: this is no run directory, the manifest lacks a field, or an input has changed since the run.
     """
     manifest = read_manifest(path)
     check_inputs(path, manifest)
@@ -145,7 +166,11 @@ def read_recorded(path: Path) -> RecordedRun:
 
 
 def read_lines(file: Path, kind: type[Line]) -> Iterator[Line]:
-    """The lines of a run's file, for example the `TaskLine`s of tasks.jsonl.
+    """Yield the lines of a run's file, for example the `TaskLine`s of tasks.jsonl.
+
+    Args:
+        file: a file of one JSON object per line.
+        kind: the msgspec type of a line.
 
     Raises:
         InputError: the file cannot be read, or a line is not of this kind.
@@ -164,7 +189,7 @@ def read_lines(file: Path, kind: type[Line]) -> Iterator[Line]:
 
 
 def model_sha256(bundle: Bundle) -> str:
-    """SHA-256, in hex, of all that a model's folder contributes to a run. Raises InputError if it cannot be read."""
+    """Return the SHA-256 (hex) of the model files that affect a run. Raises InputError if one cannot be read."""
     digest = hashlib.sha256()
     for name in MODEL_FILES:
         file = bundle.file(name)

@@ -1,18 +1,18 @@
-"""The run directory: what is written during a run, and how it is read again. Other programs read these files too.
+"""The files of a run directory: written during the run, read again later. Other programs read these files too.
 
-    manifest.json     argv, versions, kernel, backends, seeds, input hashes, git commit, start, end, exit reason
-    topology.yaml     exactly what ran,
-    trace.jsonl       both of them
-    policy.py         only for a policy from a file: that file
-    link-trace-1.csv  only where links follow network traces: their files, which the manifest names
-    tasks.jsonl       a line per task, see `task_line.TaskLine`
-    decisions.jsonl   a line per node and slot
-    timeseries.jsonl  a line per node and second
-    events.jsonl      what was injected or went wrong
-    agents.log        only if a node failed: the traceback and its story
-    summary.json      the result in figures
+    manifest.json     Facts about the run: command, versions, inputs, start, end, exit reason (see `Recorder`).
+    topology.yaml     The topology that ran.
+    trace.jsonl       The workload that ran, a line per task.
+    policy.py         Only for a policy from a file: a copy of that file.
+    link-trace-1.csv  Only where links follow network traces: copies of them. The manifest lists their names.
+    tasks.jsonl       A line per task that ended, see `testbed.record.task_line.TaskLine`.
+    decisions.jsonl   A line per node and slot, see `node_agent.records.DecisionRecord`.
+    timeseries.jsonl  A line per node and second, see `node_agent.records.SampleRecord`.
+    events.jsonl      A line per injected event or problem, see `node_agent.records.EventRecord`.
+    agents.log        Only if a node failed: the traceback and the node's last events.
+    summary.json      The results, see `testbed.record.summary`.
 
-Times are emulated seconds since the start of the run.
+Times are emulated seconds since the start of the run, unless a field says otherwise.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ from testbed.record.task_line import TaskLine, Way
 from testbed.trace.workload import Arrival, write_trace
 
 MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
-LINK_TRACE = "link-trace-"  # how the copies of network traces begin
+LINK_TRACE = "link-trace-"  # prefix of the copies of network traces
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
 EVENTS, SUMMARY = "events.jsonl", "summary.json"
 SCHEMA = 1
@@ -49,13 +49,13 @@ _LIBRARIES = ("torch", "numpy", "pyzmq", "mininet", "msgspec")
 
 
 def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str) -> tuple[Path, Claim]:
-    """Make the folder of a new run: `out` itself, or a fresh one under `runs/` named by time, topology and policy.
+    """Create and claim the folder of a new run: `out`, or a new one under `runs/`, named by time, topology and policy.
 
-    It is the caller's alone until the claim is released: by then it must hold a file, or another run may take it.
-    `policy` is a label; what a folder's name cannot hold of it is left out.
+    The caller owns the folder until it releases the claim. By then the folder must hold a file, or another run may
+    take it. In the label `policy`, characters that a folder name cannot hold are replaced.
 
     Raises:
-        InputError: `out` holds files already, is being written to, or cannot be made.
+        InputError: `out` already holds files, another command writes to it, or it cannot be created.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = out or Path("runs") / f"{stamp}-{topology}-{folder_name(policy)}-{run_id[-4:]}"
@@ -70,16 +70,43 @@ def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str)
 
 
 def folder_name(label: str) -> str:
-    """A policy's label as part of a folder's name: ASCII letters, digits and `.`, `_`, `=`, `-`; perhaps empty."""
+    """Reduce a policy's label to ASCII letters, digits, `.`, `_`, `=` and `-`; the result may be empty."""
     return _UNSAFE.sub("-", label).strip(".-")
 
 
 class RecordingError(TestbedError):
-    """The run directory cannot be written, for want of space for example."""
+    """The run directory cannot be written, for example because the disk is full."""
 
 
 class Recorder:
-    """Writes one run directory while the run goes on, so that what was recorded survives however it ends."""
+    """Writes one run directory while the run goes on, so that the records survive a crash.
+
+    Fields of manifest.json; `describe` adds those after `link_traces`:
+        schema: version of the manifest's format.
+        started: when recording began (UTC, ISO 8601).
+        ended: when the run ended (UTC, ISO 8601); None before.
+        exit_reason: "running", then "completed", "interrupted" or "failed: REASON"; "killed" once `clean` found it.
+        versions: of this project, Python and the main libraries, by name.
+        kernel: the release of the kernel.
+        inputs_sha256: SHA-256 (hex) of each input file in the run directory, by file name.
+        git_commit: the commit of this project's code; None outside a repository.
+        link_traces: file name of each network trace's copy, by the path in the topology; only if there are any.
+        run_id: the run's id, unique on this machine.
+        policy: the policy's name, or FILE:CLASS for a policy from a file.
+        argv: the command line.
+        asked: options that override the topology, see `testbed.record.reading.Asked`.
+        topology_folder: the folder to which relative paths in the topology refer.
+        policy_parameters: the policy's parameters by name.
+        policy_label: the label that the user stated for the policy; None if there is none.
+        seed: the random seed.
+        model_sha256: SHA-256 (hex) of the model files that affect a run.
+        workload: the trace's file, "generated", or "replay of DIRECTORY".
+        backends: how `network` and `compute` were emulated.
+        sub_models: see `sub_model_facts`.
+        setup_s: live runs: time from the start until each part of the set-up was ready [real s].
+        nodes: live runs: `address` and `namespace` of each node, by name.
+        simulated_in_s: simulations: how long the simulation took [real s].
+    """
 
     def __init__(
         self,
@@ -92,12 +119,19 @@ class Recorder:
         link_traces: Mapping[str, bytes] | None = None,
         flush_lines: bool = True,
     ) -> None:
-        """`labels` are the true classes by sample; without `flush_lines`, lines reach their files some at a time.
+        """Write the inputs and open the files of lines.
 
-        `link_traces` are the contents of network traces, by path as the topology states it.
+        Args:
+            path: the run directory.
+            topology_text: the content of topology.yaml.
+            arrivals: the workload.
+            labels: the true class of each evaluation sample, by its number.
+            policy_file: the user's policy file, if the policy comes from one.
+            link_traces: the contents of the network traces, by the path that the topology states.
+            flush_lines: flush after each line; if False, lines reach the files in blocks.
 
         Raises:
-            RecordingError: the files cannot be written.
+            RecordingError: a file cannot be written.
         """
         self._flush_lines = flush_lines
         self.path = path
@@ -132,33 +166,37 @@ class Recorder:
         }
 
     def describe(self, **facts: object) -> None:
-        """Add facts to the manifest, and write it."""
+        """Add facts to the manifest and write it. Raises RecordingError."""
         self.manifest.update(facts)
         write_json(self.path / MANIFEST, self.manifest)
 
     def task(self, record: TaskRecord) -> TaskLine:
-        """Write the end of a task; returns the line as written."""
+        """Write the end of a task to tasks.jsonl; return the line. Raises RecordingError."""
         line = TaskLine.of(record, int(self._labels[record.sample]))
         self._line(TASKS, line)
         return line
 
     def decision(self, record: DecisionRecord) -> None:
-        """Write a node's decision of a slot."""
+        """Write a node's decision to decisions.jsonl. Raises RecordingError."""
         self._line(DECISIONS, _fields(record))
 
     def sample(self, record: SampleRecord) -> None:
-        """Write a node's state."""
+        """Write a node's state to timeseries.jsonl. Raises RecordingError."""
         self._line(TIMESERIES, _fields(record))
 
     def event(self, record: EventRecord) -> None:
-        """Write what was injected or went wrong."""
+        """Write an event to events.jsonl. Raises RecordingError."""
         self._line(EVENTS, _fields(record))
 
     def complete_tasks(self, expected_s: Mapping[int, float], repeats: Mapping[int, Sequence[Way]]) -> None:
-        """Add to the tasks what is known only at the end: their expected delay [s], and ways that came second.
+        """Add to tasks.jsonl the fields that are known only at the end.
+
+        Args:
+            expected_s: expected delay [s] by task id.
+            repeats: ways of results that came after the first one, by task id.
 
         Raises:
-            RecordingError: the file cannot be written; then it stays as it is.
+            RecordingError: the file cannot be written; it stays as it was.
         """
         path = self.path / TASKS
         decode = msgspec.json.Decoder(TaskLine).decode
@@ -170,7 +208,7 @@ class Recorder:
         replace_file(path, b"".join(lines))
 
     def flush(self) -> None:
-        """Let readers see all that was written; raises RecordingError."""
+        """Flush all files of lines, so that readers see every line. Raises RecordingError."""
         for name, stream in self._streams.items():
             try:
                 stream.flush()
@@ -178,16 +216,16 @@ class Recorder:
                 raise _unwritten(self.path / name, error) from error
 
     def finish(self, summary: Mapping[str, object] | None, exit_reason: str) -> None:
-        """Close the files; write the summary if there is one.
+        """Close the files, write the summary if there is one, and end the manifest.
 
         Raises:
-            RecordingError: one of them cannot be written; the others are, and the manifest says so if it can.
+            RecordingError: a file cannot be written. The others are; the manifest reports the failure if it can.
         """
         failure: RecordingError | None = None
         for name, stream in self._streams.items():
             try:
                 stream.close()
-            except OSError as error:  # closed all the same, but some of it is missing
+            except OSError as error:  # it is closed, but lines are missing
                 failure = failure or _unwritten(self.path / name, error)
         try:
             if summary is not None:
@@ -214,7 +252,7 @@ class Recorder:
 
 
 def _fields(record: msgspec.Struct) -> dict[str, object]:
-    """A record's fields by name (its wire tag and array form left out)."""
+    """Return a record's fields by name, without its wire tag."""
     return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
@@ -223,10 +261,10 @@ def _now() -> str:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write or replace a file as a whole: a reader never sees half of it.
+    """Write or replace a file atomically: a reader never sees half of it.
 
     Raises:
-        RecordingError: it cannot be written; what was there before is.
+        RecordingError: the file cannot be written; an earlier file stays.
     """
     temporary = path.with_suffix(".tmp")
     try:
@@ -239,7 +277,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write or replace a JSON file as a whole; raises as `replace_file`."""
+    """Write or replace a JSON file atomically. Raises RecordingError."""
     replace_file(path, (json.dumps(content, indent=2, default=_plain) + "\n").encode())
 
 
@@ -249,7 +287,10 @@ def _unwritten(path: Path, error: OSError) -> RecordingError:
 
 
 def sub_model_facts(profiles: Sequence[SubModelProfile]) -> list[dict[str, int]]:
-    """What the manifest says of the sub-models, stage by stage."""
+    """Return the manifest's `sub_models`, a dict per stage.
+
+    Its keys: `stage` (from 1), `flop` (work per task [FLOP]), `input_bytes` and `output_bytes` (size of the tensors).
+    """
     return [
         {"stage": p.stage, "flop": p.flop, "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}
         for p in profiles
@@ -263,10 +304,10 @@ def _plain(value: object) -> object:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a run directory.
+    """Read the manifest of a run directory.
 
     Raises:
-        InputError: this is no run directory, or one of another schema.
+        InputError: this is no run directory, or its schema differs.
     """
     file = path / MANIFEST
     try:
@@ -280,9 +321,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def close_manifest(path: Path, run_id: str) -> bool:
-    """End the manifest of a run that was killed, if it is there and still says "running"; returns whether it did.
+    """Set the exit reason "killed" in a manifest that still says "running".
 
-    The end is when the run last wrote a line. Never raises: what cannot be mended stays as it is.
+    Its end is the time at which the run last wrote a line. Returns True if the manifest was changed; False if it is
+    missing, belongs to another run, has ended, or cannot be written.
     """
     try:
         manifest = read_manifest(path)
@@ -291,14 +333,14 @@ def close_manifest(path: Path, run_id: str) -> bool:
         last_s = max((path / name).stat().st_mtime for name in (MANIFEST, TASKS, DECISIONS, TIMESERIES, EVENTS))
         ended = datetime.fromtimestamp(last_s, UTC).isoformat(timespec="milliseconds")
         write_json(path / MANIFEST, {**manifest, "ended": ended, "exit_reason": "killed"})
-        (path / SUMMARY).with_suffix(".tmp").unlink(missing_ok=True)  # half a file, if that is what it was killed at
+        (path / SUMMARY).with_suffix(".tmp").unlink(missing_ok=True)  # half a summary, if it was killed while writing
         return True
     except (OSError, TestbedError):
         return False
 
 
 def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Whether topology, trace and what they refer to are still what ran; raises InputError if not."""
+    """Raise InputError if the topology, the trace, the policy file or a network trace has changed since the run."""
     said = manifest.get("inputs_sha256")
     hashes = said if isinstance(said, dict) else {}
     for name in (TOPOLOGY, TRACE, *(name for name in hashes if name == POLICY or is_copy(name))):
@@ -319,23 +361,23 @@ def check_inputs(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _copy_name(number: int, stated: str) -> str:
-    """The name of a network trace's copy; its suffix may tell the format."""
+    """Name the copy of a network trace. The suffix is kept, because it may determine the format."""
     suffix = Path(stated).suffix
     return f"{LINK_TRACE}{number}{suffix if suffix[1:].isalnum() and len(suffix) <= 12 else ''}"
 
 
 def is_copy(name: object) -> bool:
-    """Whether this is the name of a network trace's copy in a run directory, and no way out of it."""
+    """True if this is the name of a network trace's copy, and not a path out of the run directory."""
     return isinstance(name, str) and name.startswith(LINK_TRACE) and Path(name).name == name
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex. Raises OSError if it cannot be read."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:
-    """Versions of this project, Python and the libraries that matter for a result."""
+    """Return the versions of this project, Python and the libraries that affect results, by name."""
     found = {"python": platform.python_version()}
     for name in ("dtoee-testbed", *_LIBRARIES):
         try:
@@ -346,7 +388,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit this project runs from, None outside a repository."""
+    """Return the git commit of this project's code; None outside a repository."""
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -1,4 +1,27 @@
-"""A run in figures: delays, accuracy, where tasks left, and how well the emulation kept time."""
+"""The figures of a run: delays, accuracy, exits, and how well the emulation kept time.
+
+Fields of summary.json. "Counted" tasks are completed ones created at or after `warm_up_s`. Figures over no task are
+None.
+
+    schema: version of the format.
+    policy: the policy's label.
+    tasks: numbers of tasks `offered`, `completed`, `lost` and `counted`, and of `duplicates` (later results of a task).
+    delay_s: `mean`, `p50`, `p95` and `p99` of the counted tasks' delays [s].
+    accuracy: share of the counted tasks whose prediction was right, 0 to 1.
+    exit_share: share of the counted tasks that left at each stage, 0 to 1, by stage ("1" to "H").
+    utility: theta_s * accuracy - mean delay [s].
+    theta_s: mean delay that one unit of accuracy is worth [s].
+    warm_up_s: end of the warm-up [s].
+    attempts: `most`, the largest number of offers for one task; `above_one`, the number of tasks offered again.
+    forced_exits: number of tasks that left because no receiver answered.
+    lost_reasons: number of lost tasks by reason.
+    fidelity: the verdict on the emulation, see `testbed.fidelity.report.FidelityReport.as_dict`.
+    overloaded: true if tasks piled up, see `testbed.record.backlog.overload`; None if the run was cut short.
+    outstanding_s: outstanding work when the workload ended [s of arrivals]; None if the run was cut short.
+    seed: the random seed.
+    topology: the topology's name.
+    setup_s: live runs: time from the start until each part of the set-up was ready [real s].
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,15 +44,16 @@ def summarise(
     stages: int,
     fidelity: Mapping[str, object],
 ) -> dict[str, object]:
-    """The content of summary.json.
+    """Return the fields of summary.json from `schema` to `fidelity`.
 
     Args:
-        tasks: one line per offered task; their ways are not needed.
-        theta_s: seconds of mean delay that one unit of accuracy is worth; utility = theta * accuracy - mean delay [s].
-        warm_up_s: delays, accuracy, exits and utility count tasks created at or after this time.
-        duplicates: results that came a second time.
-
-    Figures over no task at all are None.
+        tasks: one line per offered task; offers and hops are not needed.
+        policy: the policy's label.
+        theta_s: mean delay that one unit of accuracy is worth [s].
+        warm_up_s: end of the warm-up [s].
+        duplicates: number of results that came after the first one.
+        stages: number of stages H.
+        fidelity: the verdict on the emulation.
     """
     completed = [task for task in tasks if task.status == "completed"]
     counted = [task for task in completed if task.created_s >= warm_up_s]

@@ -1,7 +1,7 @@
-"""One line of tasks.jsonl: what a run writes, what figures are taken of, what observers get, and what readers decode.
+"""The lines of tasks.jsonl. Runs write them, readers decode them, and the summary is computed from them.
 
-A column more is a field here, with its line of documentation and its value in `TaskLine.of`. A field that files of
-earlier versions lack has a default, so that they stay readable.
+To add a column, add a field here, with its line of documentation, and its value in `TaskLine.of`. Give it a default,
+so that files of earlier versions stay readable.
 """
 
 from collections.abc import Iterable
@@ -15,16 +15,18 @@ from node_agent.wire import Handover, Hop
 
 
 class HopLine(Hop, frozen=True, array_like=False, omit_defaults=True):
-    """One server on a task's way: a `Hop` with its fields by name.
+    """A server on a task's way: a `Hop` with its fields by name.
+
+    Times are emulated seconds since the start of the run.
 
     Attributes:
-        node: the server.
-        received_s: when the task was there [s].
+        node: the server's name.
+        received_s: when the server had received the task [s].
         started_s: when its service began [s].
         finished_s: when its service ended [s].
-        sent_s: when the task, or its result, was sent on [s].
-        late_s: how much longer the service took than the stated capacity says, because this machine was slow [s].
-        failed: the handovers before to servers that did not answer, as in `offers`; left out if there were none.
+        sent_s: when the server sent the task, or its result, onward [s].
+        late_s: service time beyond work / capacity, as this machine was slow [s]; 0 under quota and in simulations.
+        failed: earlier handovers to receivers that did not answer: lists as in `offers`. Left out if there were none.
     """
 
 
@@ -35,26 +37,27 @@ class TaskLine(Struct, frozen=True, kw_only=True):
     """A task that has ended. Times are emulated seconds since the start of the run.
 
     Attributes:
-        id: its number, from 0, in the order of the workload trace.
-        device: the device that owns it.
-        sample: its picture, by number among those of the model's evaluation.
+        id: the task's number, from 0, in the order of the workload trace.
+        device: the name of the device that owns it.
+        sample: the number of its picture among the model's evaluation samples, from 0.
         label: the true class of the picture.
-        prediction: the class that the exit said; None without a result.
-        correct: whether that is the label; None without a result.
-        exit_stage: the stage at which it left, from 1; None without a result.
-        created_s: when the workload wanted it [s].
-        completed_s: when its result was back at the device [s]; None without a result.
-        delay_s: from creation to completion [s]; None without a result.
-        status: completed or lost.
-        attempts: how often its device offered it.
-        offers: all that its device made: receiver, when sent [s], and whether it is known to have taken the task over.
-        hops: the way whose result came first, a `HopLine` per stage from stage 1 on; none without a result.
-        lateness_s: how long after `created_s` the device really offered it [s].
-        forced_exit: whether it left because no receiver answered, not because the exit was confident.
+        prediction: the class that the exit answered; None without a result.
+        correct: true if `prediction` equals `label`; None without a result.
+        exit_stage: the stage at which the task left, from 1; None without a result.
+        created_s: when the workload created it [s].
+        completed_s: when its result arrived at the device [s]; None without a result.
+        delay_s: `completed_s` - `created_s` [s]; None without a result.
+        status: "completed" or "lost".
+        attempts: how many times the device offered it.
+        offers: every offer of the device, a list each: the receiver's name, when the task was sent [s], and true if
+            the receiver is known to have taken it over.
+        hops: the way of the first result, a `HopLine` per stage from stage 1 on; empty without a result.
+        lateness_s: delay between `created_s` and the device's first offer, because this machine was late [s].
+        forced_exit: true if the task left because no receiver answered, although the exit was not confident.
         reason: why it was lost; None if it was completed.
-        expected_delay_s: what `delay_s` would have been on a machine that emulates exactly [s]; None where that is not
-            known. Left out of simulations, and until a live run has ended.
-        repeats: the ways of results that came when there was one already; left out if there were none.
+        expected_delay_s: the `delay_s` that a machine that emulates exactly would have given [s]; None if unknown.
+            Left out in simulations, and until a live run has ended.
+        repeats: the ways of results that arrived after the first one, each as in `hops`; left out if there were none.
     """
 
     id: int
@@ -79,7 +82,7 @@ class TaskLine(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, record: TaskRecord, label: int) -> Self:
-        """The line of a task whose end was told; `label` is the true class of its picture."""
+        """Return the line of a task that has ended; `label` is the true class of its picture."""
         done_s = record.completed_s
         return cls(
             id=record.id,
@@ -103,28 +106,28 @@ class TaskLine(Struct, frozen=True, kw_only=True):
 
     @property
     def service_lateness_s(self) -> float:
-        """How much longer all its services took because this machine was slow [s]."""
+        """The sum of `late_s` over its hops [s]."""
         return sum(hop.late_s for hop in self.hops)
 
     @property
     def ways(self) -> tuple[Way, ...]:
-        """The way that counts first, then the repeats: they were served, too, and other tasks waited behind them."""
+        """The way of the first result, then the repeats, which also took servers' time."""
         return (self.hops,) if self.repeats is UNSET else (self.hops, *self.repeats)
 
     def offer_of(self, way: Way) -> Handover | None:
-        """The offer with which a way began: the last one to its first server before the task came there.
+        """Return the offer that began a way: the last one to its first server before the task arrived there.
 
-        None where it is not known: runs of earlier versions do not say.
+        None if it is unknown: runs of earlier versions did not record offers.
         """
         first = way[0]
         fitting = [each for each in self.offers if each.receiver == first.node and each.sent_s <= first.received_s]
         return fitting[-1] if fitting else None
 
     def without_ways(self) -> Self:
-        """The line without offers and hops, which are most of its size."""
+        """Return the line without offers and hops, which are most of its size."""
         return msgspec.structs.replace(self, offers=(), hops=())
 
 
 def way_of(hops: Iterable[Hop]) -> Way:
-    """A way as it is written."""
+    """Convert the hops of a way to their written form."""
     return tuple(HopLine(*(getattr(hop, name) for name in Hop.__struct_fields__)) for hop in hops)

@@ -1,1 +1,1 @@
-"""What live and simulated runs share: the plan, the nodes' configurations, and the bookkeeping."""
+"""Parts that live and simulated runs share: plans, node configurations, bookkeeping, observers, signals."""

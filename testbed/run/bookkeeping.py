@@ -1,4 +1,4 @@
-"""What a run keeps account of, live or simulated: the ends of its tasks, and what its nodes tell."""
+"""Bookkeeping of a live or simulated run: the ends of its tasks and the records of its nodes."""
 
 from collections.abc import Mapping, Sequence, Set
 from typing import assert_never
@@ -22,16 +22,16 @@ from testbed.run.observer import RunObserver
 from testbed.scenario import DRAIN_S, Event, Scenario
 from testbed.trace.workload import Arrival
 
-STILL_S = 30.0  # without any end of a task
+STILL_S = 30.0  # after this time without an end of a task, the run ends
 
 
 class Bookkeeping:
-    """Every offered task ends here exactly once; recorder and observer get every record."""
+    """Ends every offered task exactly once, and passes every record to the recorder and the observer."""
 
     def __init__(
         self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Recorder, observer: RunObserver
     ) -> None:
-        """`arrivals` is the whole workload; a task's id is its place in it."""
+        """`arrivals` is the whole workload; a task's id is its index there."""
         self._scenario = scenario
         self._arrivals = arrivals
         self._recorder = recorder
@@ -41,14 +41,14 @@ class Bookkeeping:
         self._down: set[str] = set()  # nodes whose agent has been killed
         self._all_offered = False
         self.stopped_s = float("inf")  # when the run was cut short
-        self.tasks: list[TaskLine] = []  # without their ways, which a long run has no room for
-        self.service_lateness_s: list[float] = []  # of each
+        self.tasks: list[TaskLine] = []  # without their ways, which take too much memory in a long run
+        self.service_lateness_s: list[float] = []  # of each task, in the order of `tasks`
         self.duplicates = 0
-        self.repeats: dict[int, list[Way]] = {}  # ways of results that came when there was one already
+        self.repeats: dict[int, list[Way]] = {}  # by task id: ways of results after the first
         self.agents_cpu_s = 0.0
 
     def take(self, record: Record, now_s: float) -> None:
-        """Take what a node has told into account."""
+        """Take a record from a node at `now_s` [emulated s]."""
         match record:
             case TaskRecord():
                 self.end_task(record, now_s)
@@ -65,12 +65,12 @@ class Bookkeeping:
             case EventRecord():
                 self.note(record)
             case Ready():
-                pass  # not for the books
+                pass  # not recorded
             case _:
                 assert_never(record)
 
     def end_task(self, record: TaskRecord, now_s: float) -> None:
-        """A task has ended; the first word on it counts."""
+        """Record the end of a task; ignore it if the task has already ended."""
         if record.id in self._ended:
             return
         self._ended.add(record.id)
@@ -81,7 +81,7 @@ class Bookkeeping:
         self._observer.task(line)
 
     def tell_traces(self) -> None:
-        """At time zero: which links follow which network traces."""
+        """Record at time zero which links follow which network traces."""
         directed = {link.ends for link in self._scenario.links if link.down_trace is not None}
         for file, links in self._scenario.followers.items():
             one_way = not directed.isdisjoint((links[0], links[0][::-1]))
@@ -90,32 +90,32 @@ class Bookkeeping:
             self.note(EventRecord(0.0, None, "link-trace", f"{which} {file}"))
 
     def injected(self, event: Event, now_s: float) -> None:
-        """An event of the scenario has taken place. The steps of network traces are too many to be told one by one."""
+        """Record an event of the scenario. Steps of network traces are skipped: they are too many."""
         if not event.traced:
             self.note(EventRecord(now_s, *event.told()))
 
     def note(self, record: EventRecord) -> None:
-        """Something was injected or went wrong."""
+        """Record something that was injected or went wrong."""
         self._recorder.event(record)
         self._observer.event(record)
 
     def is_down(self, node: str) -> bool:
-        """Whether the node's agent has been killed and not started again."""
+        """True if the node's agent was killed and not started again."""
         return node in self._down
 
     def went_down(self, node: str, now_s: float) -> None:
-        """A node's agent has been killed; a device's tasks die with it, for nobody else would know their results."""
+        """Note that a node's agent was killed. A device's tasks end with it: only the device receives their results."""
         self._down.add(node)
         self._lose_tasks_of({node}, now_s)
 
     def came_up(self, node: str) -> None:
-        """A node's agent has been started again; a device will tell which tasks it has missed."""
+        """Note that a node's agent was started again. A device then reports the tasks that it missed."""
         self._down.discard(node)
 
     def finished(self, now_s: float) -> bool:
-        """Whether there is nothing left to wait for.
+        """True if the run has nothing left to wait for: all tasks have ended, or no task ends any more.
 
-        Once the workload is over, this ends the tasks of devices that are still down.
+        After the workload, this ends the tasks of devices that are still down.
         """
         if now_s < self._scenario.duration_s:
             return False
@@ -127,7 +127,7 @@ class Bookkeeping:
         return now_s > max(self._scenario.duration_s + DRAIN_S, self._last_end_s + STILL_S)
 
     def _lose_tasks_of(self, devices: Set[str], now_s: float) -> None:
-        """End what these devices have been offered until now and what has not ended."""
+        """End the open tasks that the workload gave these devices until now."""
         if not devices:
             return
         for task_id, arrival in enumerate(self._arrivals):
@@ -138,9 +138,9 @@ class Bookkeeping:
                 self.end_task(lost, now_s)
 
     def close(self, now_s: float) -> None:
-        """Tell the end of every task whose device has not: each offered task ends exactly once.
+        """End all tasks that are still open, as lost.
 
-        What a run that was cut short had not come to was never offered.
+        In a run that was cut short, tasks after `stopped_s` were never offered: they are skipped.
         """
         for task_id, arrival in enumerate(self._arrivals):
             if task_id in self._ended or arrival.time_s > self.stopped_s:
@@ -154,7 +154,10 @@ class Bookkeeping:
             self.end_task(lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, reason), now_s)
 
     def summary(self, fidelity: Mapping[str, object], setup_s: Mapping[str, float]) -> dict[str, object]:
-        """The content of summary.json."""
+        """Return the content of summary.json; see `testbed.record.summary` for its fields.
+
+        `setup_s` holds the time from the start until each part of the set-up was ready [real s].
+        """
         scenario = self._scenario
         figures = summarise(
             self.tasks,
@@ -169,7 +172,7 @@ class Bookkeeping:
         return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}
 
     def _overload(self) -> dict[str, object]:
-        """Whether tasks piled up, as a comparison tells it; None for a run that was cut short."""
+        """Return `overloaded` and `outstanding_s`; both are None if the run was cut short."""
         if self.stopped_s < float("inf"):
             return {"overloaded": None, "outstanding_s": None}
         overloaded, outstanding_s = overload(Tasks.of(self.tasks), self._scenario.duration_s)

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one asks for a clean end, the second leaves at once."""
+"""Ctrl-C: the first one requests a clean end, the second one ends the process at once."""
 
 import os
 import signal
@@ -7,10 +7,10 @@ from typing import Self
 
 
 class Interrupts:
-    """While in force, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, or set `wanted` where `deferred` is set.
+    """Inside this context, SIGINT, SIGTERM and SIGHUP set `wanted`; unless `deferred`, they raise KeyboardInterrupt.
 
-    One that is ignored stays so (nohup). A second signal ends the process with 130 at once; `clean` removes what it
-    leaves. When nested, the inner handler passes `wanted` to the outer one on exit.
+    Signals that were ignored stay ignored (nohup). A second signal ends the process at once, with exit code 130;
+    `dtoee-testbed clean` removes its remains. When nested, the inner handler passes `wanted` to the outer one on exit.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,7 +37,7 @@ class Interrupts:
 
     def _met(self, _number: int, _frame: FrameType | None) -> None:
         if self.wanted:
-            # Past sys.stderr, which a live view may have taken over, and which this signal may have interrupted.
+            # Not over sys.stderr: a live view may have replaced it, or this signal may have interrupted a write to it.
             os.write(2, b"\nleft at once; `dtoee-testbed clean` removes what remains\n")
             os._exit(130)
         self.wanted = True

@@ -1,4 +1,4 @@
-"""What each agent is told: its place in the scenario, its peers' addresses, its share of the workload."""
+"""Node configurations: each node's place in the scenario, its peers, its policy and its time-outs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,21 @@ from node_agent.wire import TensorForm
 from testbed.scenario import Scenario
 from testbed.topology.slowest_hop import longest_hop_s
 
-ROUND_PATIENCE = 4.0  # a round waits this many times as long as the slowest link needs, per stage
-PROBE_PATIENCE = 4.0  # probes of neighbours share links, and find their connections starting
-CONNECT_S = 0.05  # for the connections over each link, all of which are made at the same time [real s]
+ROUND_PATIENCE = 4.0  # a round waits, per stage, for this many times the slowest hop's time
+PROBE_PATIENCE = 4.0  # neighbours probe over shared links, and over connections that are still starting
+CONNECT_S = 0.05  # per link, for its connections: all links connect at the same time [real s]
 
 
 def node_configs(
     scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm], *,
     story: bool = True, debug: bool = False,
 ) -> dict[str, NodeConfig]:  # fmt: skip
-    """What every node is told of itself and its peers, by name; devices first.
+    """Return every node's configuration by name, devices first.
 
     Args:
-        profiles: what the sub-models cost, that of stage h at index h - 1.
-        forms: what the sub-models take, likewise.
+        scenario: the scenario.
+        profiles: costs of the sub-models; stage h at index h - 1.
+        forms: input tensors of the sub-models; stage h at index h - 1.
         story: nodes keep their last events and effects.
         debug: nodes check their state after each event.
     """
@@ -76,7 +77,7 @@ def node_configs(
 def _sources(
     declared: Mapping[str, tuple[int, float]], offloaders: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
-    """The devices whose tasks can get to each node, by name."""
+    """Return, for each node, the devices whose tasks can reach it."""
     found: dict[str, tuple[str, ...]] = {}
     for name, (stage, _) in sorted(declared.items(), key=lambda item: item[1][0]):
         upstream = offloaders.get(name, ())
@@ -85,14 +86,19 @@ def _sources(
 
 
 def tensor_forms(shapes: Sequence[tuple[int, ...]], activation: ActivationFormat) -> tuple[TensorForm, ...]:
-    """What the sub-models of each stage take: an image in bytes, then activations in the format they travel in."""
+    """Return the input tensor of each stage's sub-model: an image (uint8) for stage 1, then activations.
+
+    Args:
+        shapes: input shapes; stage h at index h - 1.
+        activation: the number format in which activations travel.
+    """
     return tuple(
         TensorForm("uint8" if stage == 1 else activation, tuple(shape)) for stage, shape in enumerate(shapes, start=1)
     )
 
 
 def coordinator_of(scenario: Scenario) -> str | None:
-    """The node that plans for all, where the policy is central: the strongest server of the last stage."""
+    """Return the coordinator of a central policy: the fastest server of the last stage. None for other policies."""
     policy = make_policy(scenario.policy.name, scenario.policy.parameters, theta_s=scenario.theta_s)
     if not policy.central:
         return None
@@ -101,7 +107,7 @@ def coordinator_of(scenario: Scenario) -> str | None:
 
 
 def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
-    """How patient nodes must be on this scenario's links; `forms` is what the stages take."""
+    """Return time-outs [emulated s] that suit this scenario's links; `forms` are the stages' input tensors."""
     usual = Timeouts()
     largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
     slowest_mbit_per_s = min(

@@ -1,4 +1,4 @@
-"""Who may watch a run: the experiment reports its progress here, and only the command line draws it."""
+"""Observers of a run: the experiment reports its progress to one; only the command line draws it."""
 
 from typing import Protocol
 
@@ -9,38 +9,38 @@ from testbed.scenario import Scenario
 
 
 class RunObserver(Protocol):
-    """Told of everything as it happens, in the experiment's own thread: must return quickly."""
+    """Receives everything that happens in a run. Its methods run in the experiment's thread and must return quickly."""
 
     def phase(self, text: str) -> None:
-        """The set-up, or the end, has come to this."""
+        """A phase of the set-up or of the end begins; `text` names it."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far a long phase is: `done` of `total`."""
+        """A long phase goes on: `done` of `total` parts of `what` are finished."""
 
     def started(self, scenario: Scenario, offered: int) -> None:
         """Time zero is set; `offered` tasks will be offered."""
 
     def task(self, line: TaskLine) -> None:
-        """A task has ended; `line` is what tasks.jsonl says of it by now."""
+        """A task has ended; `line` is its line of tasks.jsonl so far."""
 
     def decision(self, record: DecisionRecord) -> None:
         """A node has decided."""
 
     def sample(self, record: SampleRecord) -> None:
-        """A node has told its state."""
+        """A node has reported its state."""
 
     def event(self, record: EventRecord) -> None:
         """Something was injected or went wrong."""
 
     def fidelity(self, state: FidelityState) -> None:
-        """How the emulation stands; told about once a second, and never in a simulation."""
+        """The state of the emulation, about once a second in live runs; simulations never call this."""
 
     def tick(self, now_s: float) -> None:
-        """Emulated time goes on; called several times a second."""
+        """Emulated time is now `now_s` [s]; called several times a second."""
 
 
 class SilentObserver:
-    """Watches nothing."""
+    """An observer that ignores everything."""
 
     def phase(self, text: str) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What to run, fully decided, and how it ended: what planning makes, and both live and simulated runs carry out."""
+"""The plan of a run and its outcome. Planning makes plans; live and simulated runs carry them out."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,21 @@ from testbed.trace.workload import Arrival
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run, fully decided. `facts` go into the manifest: how the run was asked for.
+    """A run with all its choices made.
 
-    With `require_fidelity`, a network that does not hold before the run ends it there. With `debug`, every node checks
-    its state after each event, and a simulation its own as well. `link_traces` are the contents of the network traces'
-    files, by path as the topology states it. `claim` keeps other commands out of the run directory for as long as there
-    is the plan.
+    Attributes:
+        scenario: the resolved topology.
+        topology_text: the topology file's text.
+        arrivals: the workload, sorted by time.
+        bundle: the model.
+        run_directory: where the run is recorded.
+        run_id: the run's id, unique on this machine.
+        backend: the network backend to use.
+        facts: fields for the manifest, about how the run was started.
+        require_fidelity: end the run before it begins if the links measure wrong.
+        debug: every node, and a simulation itself, checks its state after each event.
+        link_traces: the contents of the network traces, by the path that the topology states.
+        claim: keeps other commands out of the run directory, until `release` or as long as the plan exists.
     """
 
     scenario: Scenario
@@ -42,14 +51,14 @@ class Plan:
 
     @property
     def topology_sha256(self) -> str:
-        """What tells this topology, with its network traces, from any other (SHA-256 in hex)."""
+        """A hash of the topology and its network traces (SHA-256 in hex)."""
         digest = sha256(self.topology_text.encode())
         for name in sorted(self.link_traces):
             digest.update(name.encode() + b"\0" + sha256(self.link_traces[name]).digest())
         return digest.hexdigest()
 
     def recorder(self, *, flush_lines: bool = True) -> Recorder:
-        """Begin to record the run. Raises OSError if its directory cannot be written."""
+        """Begin to record the run. Raises RecordingError or OSError if its directory cannot be written."""
         recorder = Recorder(
             self.run_directory,
             topology_text=self.topology_text,
@@ -63,32 +72,39 @@ class Plan:
         return recorder
 
     def release(self) -> None:
-        """The run has ended: what it wrote now keeps others out of its directory."""
+        """Release the run directory. Call this when the run has ended: the files in it now keep other runs out."""
         if self.claim is not None:
             self.claim.release()
 
     @property
     def link_traces_sha256(self) -> dict[str, str]:
-        """What tells each network trace from any other (SHA-256 in hex), by path as the topology states it."""
+        """A hash of each network trace (SHA-256 in hex), by the path that the topology states."""
         return {name: sha256(content).hexdigest() for name, content in self.link_traces.items()}
 
     @property
     def policy_file(self) -> Path | None:
-        """Where the policy comes from, if it is the user's own."""
+        """The file of the user's own policy; None for a built-in policy."""
         name = self.scenario.policy.name
         return Path(name.rpartition(":")[0]) if is_file(name) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its directory, its figures, completed or interrupted, and whether the emulation held."""
+    """The outcome of a run.
+
+    Attributes:
+        run_directory: where the run was recorded.
+        summary: the content of summary.json; None if the run ended before it began.
+        exit_reason: "completed" or "interrupted".
+        report: the verdict on the emulation; None for a simulation.
+    """
 
     run_directory: Path
     summary: dict[str, object] | None
     exit_reason: str
-    report: FidelityReport | None = None  # None for a simulation
+    report: FidelityReport | None = None
 
 
 def new_run_id() -> str:
-    """A short name that no other run on this machine has."""
+    """Draw a random id of eight hex digits."""
     return secrets.token_hex(4)

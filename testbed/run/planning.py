@@ -1,4 +1,4 @@
-"""From what a person asked for to a plan: a topology and a trace, or the directory of a recorded run."""
+"""Make plans: from a topology and a trace, or from the directory of a recorded run."""
 
 import os
 import sys
@@ -29,9 +29,17 @@ def plan_run(
     backend: BackendChoice = "auto",
     make_directory: bool = True,
 ) -> Plan:
-    """A run of a topology file; None leaves what the file says. Without a trace, one is drawn from rates and seed.
+    """Plan a run of a topology file. For options that are None, the file's own values hold.
 
-    Without `make_directory` the run directory is only named: for a check that leaves nothing behind.
+    Args:
+        topology_path: the topology file.
+        trace_path: the workload trace; None draws one from the rates and the seed.
+        duration_s: the length of the workload [s].
+        seed: the random seed.
+        policy: the policy as text, `NAME[:KEY=VALUE,...]` or `FILE:CLASS[:...]`.
+        out: the run directory; None means a new one under `runs/`.
+        backend: the network backend.
+        make_directory: create and claim the run directory; if False, only name it, for a check without traces on disk.
 
     Raises:
         InputError: topology, trace or options cannot be used.
@@ -51,17 +59,23 @@ def plan_replay(
     out: Path | None = None,
     backend: BackendChoice = "auto",
 ) -> Plan:
-    """The run in the directory `recorded` again: same topology, draws, arrivals, samples and events.
+    """Plan a repetition of the run in the directory `recorded`: same topology, draws, arrivals, samples and events.
+
+    Args:
+        recorded: the run directory to repeat.
+        policy: another policy as text; None repeats the recorded one.
+        out: the new run directory; None means a new one under `runs/`.
+        backend: the network backend.
 
     Raises:
-        InputError: not a run directory, or its inputs or its model were changed since.
+        InputError: `recorded` is no run directory, or its inputs or its model have changed since.
     """
     run = read_recorded(recorded)
     if policy is None:
         policy = run.policy
     else:
         policy = anchored(policy, os.getcwd())
-        check_policy(policy)  # what was recorded may be what nobody may ask for any more
+        check_policy(policy)  # not for a recorded policy: it may be one that new runs can no longer use
     return _plan(
         run.topology(policy),
         run.arrivals(),
@@ -74,10 +88,13 @@ def plan_replay(
 
 
 def check_topology(path: Path) -> tuple[Scenario, Bundle]:
-    """All that a run or a simulation of a topology file checks before anything is made; draws no workload.
+    """Check a topology file as `plan_run` does, without a workload and without creating anything.
+
+    Returns:
+        The scenario and its model.
 
     Raises:
-        InputError: it cannot be run; what `plan_run` would raise.
+        InputError: the topology cannot be run.
     """
     scenario = load_topology(path).resolve()
     bundle = check_model(scenario)
@@ -86,8 +103,8 @@ def check_topology(path: Path) -> tuple[Scenario, Bundle]:
 
 
 def check_model(scenario: Scenario) -> Bundle:
-    """The scenario's model. Raises InputError if one of the files that a run needs is missing or cannot be read."""
-    bundle, model = load_bundle(scenario.model.name), scenario.model  # whose weights the topology's reading has checked
+    """Return the scenario's model. Raises InputError if a file that a run needs is missing or cannot be read."""
+    bundle, model = load_bundle(scenario.model.name), scenario.model  # loading the topology checked the weights
     bundle.exit_table(model.cut)
     bundle.profiles(model.cut, model.activation)
     bundle.evaluation  # noqa: B018 - reading it is the check

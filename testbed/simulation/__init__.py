@@ -1,1 +1,1 @@
-"""A run in virtual time: the simulator, its nodes and links, and what their sub-models answer."""
+"""Runs in virtual time: the simulator, its nodes and links, and the recorded answers of the sub-models."""

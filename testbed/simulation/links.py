@@ -1,20 +1,18 @@
 """Links in virtual time: each direction is a transmitter that serves message after message, and a delay behind it.
 
-- The rate is what a TCP transfer gets, as in `LinkShape`: a message occupies the transmitter for its bytes / rate.
+- A message occupies the transmitter for its bytes / rate. The rate is that of a TCP transfer, as in `LinkShape`.
 - Messages of one connection keep their order.
-- The delay is drawn anew for every segment (normal, by the jitter), but a link keeps the order of its frames, as the
-  emulated one does: the slowest segment of a message holds the rest, and what comes behind.
-- Where a link of the route loses frames, now or later in the run, a connection is one of TCP, packet by packet
-  (`testbed.simulation.tcp`): what is lost is sent again, and holds up what comes behind.
-- Control messages overtake what waits at a node or a switch, as the emulated network lets them. They wait for the frame
-  in the transmitter, and what they overtake is sent later by their own time if it comes after them.
-- Over several links a message travels in segments: the next link starts on the first while the last are still coming.
-- A change of rate or delay meets what waits for the transmitter or is in it; what has left it is under way already.
+- Each segment draws its own delay (normal, with the jitter as deviation). A link keeps the order of its frames, as the
+  emulated one does: the slowest segment of a message holds up the later ones and the messages behind.
+- If a link of the route loses frames at any time of the run, the connection is simulated as TCP, packet by packet
+  (`testbed.simulation.tcp`): lost packets are sent again, and hold up those behind.
+- Control messages overtake messages that wait at a node or a switch, as in the emulated network. They wait for the
+  frame in the transmitter, and messages that enter later are sent later by the control message's own time.
+- Over several links a message travels in segments: the next link starts with the first one while the last still come.
+- A change of rate or delay affects messages that wait for the transmitter or are in it. Those behind it are unaffected.
 
-Decision: a queue has no end, because TCP's senders hold back what a full queue would drop; rejected: `queue_packets`,
-which would need TCP's congestion control on all links.
-Decision: where nothing is lost, messages are not cut into packets: there, TCP's delays are those of the links, and a
-simulation would take tens of times as long.
+Decision 071: queues of simulated links are unbounded (docs/decisions/071-queues-without-bounds.md).
+Decision 072: only lossy connections are simulated by packets (docs/decisions/072-packets-only-on-lossy-links.md).
 """
 
 import math
@@ -34,24 +32,25 @@ from testbed.simulation.tcp.connection import Endpoint, Packet
 from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES
 from testbed.virtual_time import Action, Calendar, Entry
 
-ROUNDING_S = 1e-9
+ROUNDING_S = 1e-9  # tolerance of checks
 
 
 class Connection:
-    """Messages from one node to another on one channel: they arrive in the order in which they were sent."""
+    """A sequence of messages from one node to another on one channel. They arrive in the order of sending."""
 
     __slots__ = ("arrived", "last_s", "legs", "packets", "sender", "tcp", "urgent")
 
     def __init__(
         self, sender: str, legs: tuple["Direction", ...], arrived: Action, *, urgent: bool, packets: bool = False
     ) -> None:
-        """`arrived` is called with each message when it has arrived; `urgent` ones overtake others.
+        """Make a connection over `legs`, the directions of links from sender to receiver.
 
-        `packets`: the messages are those of TCP.
+        `arrived` is called with each message when it arrives. `urgent` messages overtake others. With `packets`, the
+        messages are packets of TCP, which need not keep their order.
         """
         self.sender = sender
         self.packets = packets
-        self.tcp: TcpConnection | None = None  # what carries the messages, where it is TCP
+        self.tcp: TcpConnection | None = None  # carries the messages if the route loses frames
         self.urgent = urgent
         self.legs = legs
         self.arrived = arrived
@@ -72,20 +71,21 @@ class Transit:
         self.message = message
         self.leg = 0
         self.entry: Entry | None = None  # its arrival in the agenda
-        self.begin_s = self.end_s = self.arrival_s = 0.0  # on the transmitter; behind the delay
-        self.first_spread_s = self.spread_s = 0.0  # of the delay of this leg: of the first segment, and of the last
+        self.begin_s = self.end_s = self.arrival_s = 0.0  # begin and end of transmission; end of the delay
+        self.first_spread_s = self.spread_s = 0.0  # deviation of this leg's delay: first segment, last segment
         self.lost = self.overtook = False  # on this leg
 
     @property
     def last_leg(self) -> bool:
-        """Whether the receiver is at the end of this leg."""
+        """True if the receiver is at the end of this leg."""
         return self.leg + 1 == len(self.connection.legs)
 
 
 class Direction:
-    """One direction of a link. `changes`: its shape changes during the run; at some time it `jitters`, or is `lossy`.
+    """A direction of a link.
 
-    All of them hold for the whole run. All connections over a lossy link are TCP's.
+    For the whole run: `changes` is true if events change its shape, `jitters` if some shape has jitter, `lossy` if some
+    shape loses frames. All connections over a lossy direction are TCP's.
     """
 
     __slots__ = (
@@ -102,11 +102,11 @@ class Direction:
         self.time_scale = time_scale
         self.free_s = self.urgent_free_s = float("-inf")
         self.due_s = self.urgent_due_s = float("-inf")  # when the last frame leaves the delay: none overtakes it
-        self.transits: deque[Transit] = deque()  # kept only where there are changes to meet them
+        self.transits: deque[Transit] = deque()  # messages that a change may affect; only if `changes`
         self.take(shape)
 
     def take(self, shape: LinkShape) -> None:
-        """Have this shape from now on."""
+        """Adopt a shape."""
         self.byte_per_s = shape.rate_mbit_per_s * 1e6 / 8
         self.delay_s = shape.delay_s
         self.jitter_s = shape.jitter_s
@@ -114,7 +114,7 @@ class Direction:
         self.bucket_s = bucket_s(shape, self.time_scale)
 
     def validate(self, name: str) -> None:
-        """Raise InvalidState if a figure of the link is none, or a message leaves before it is in."""
+        """Raise InvalidState if a figure of the link is out of range, or a message ends before it begins."""
         figures = self.delay_s, self.jitter_s, self.loss, self.bucket_s
         if not (0 < self.byte_per_s < math.inf and min(figures) >= 0 and self.loss <= 1):
             raise InvalidState(name, f"{self.byte_per_s} byte/s; delay, jitter, loss, bucket: {figures}")
@@ -124,14 +124,14 @@ class Direction:
 
 
 class LinkWire:
-    """One way of a TCP connection: the `Wire` that carries its packets over the links."""
+    """The `Wire` that carries the packets of one way of a TCP connection over the links."""
 
     def __init__(self, links: "Links", connection: Connection) -> None:
         self._links = links
         self._connection = connection
 
     def carry(self, packet: Packet) -> Callable[[], bool]:
-        """Send a packet; returns whether it still waits in the queue of the node that sends it."""
+        """Send a packet. Return a function: True if the packet still waits in the sending node's queue."""
         transit = Transit(self._connection, packet.link_bytes, packet)
         self._links.enter(transit)
         first = self._connection.legs[0]
@@ -139,14 +139,14 @@ class LinkWire:
 
 
 class TcpConnection:
-    """The TCP connection between two nodes on one channel; made anew when one of them went down."""
+    """The TCP connection between two nodes on one channel; replaced when one of them goes down."""
 
     def __init__(self, make: Callable[[], dict[str, Endpoint]]) -> None:
         self._make = make
-        self.at = make()  # the ends, by node
+        self.at = make()  # ends by node
 
     def hang_up(self, gone: str) -> None:
-        """A node is gone: it receives nothing more; what it had sent arrives."""
+        """Replace the connection because node `gone` went down. It receives nothing more; its sent messages arrive."""
         for name, endpoint in self.at.items():
             if name == gone:
                 endpoint.receiver.close()
@@ -160,30 +160,30 @@ def _taken(ends: Mapping[str, Endpoint], name: str, packet: Packet) -> None:
 
 
 def bucket_s(shape: LinkShape, time_scale: float) -> float:
-    """How much of its rate a link's token bucket lets through at once [s]; frames are spaced out behind the delay."""
+    """Return the burst of a link's token bucket, in seconds of its rate. Frames are spaced out behind the delay."""
     bucket = bucket_bytes(scaled(shape, time_scale)) * SEGMENT_BYTES / FRAME_BYTES
     return bucket / (shape.rate_mbit_per_s * 1e6 / 8)
 
 
 def _ever(scenario: Scenario, quality: Callable[[LinkShape], float]) -> set[frozenset[str]]:
-    """The ends of the links of which some shape in the run has this quality."""
+    """Return the ends of the links whose `quality` is positive for some shape during the run."""
     shapes = [(link.ends, shape) for link in scenario.links for shape in link.shapes]
     shapes += [changed for event in scenario.events for changed in event.shapes.items()]
     return {frozenset(ends) for ends, shape in shapes if quality(shape) > 0}
 
 
 def _standard_normal(seed: int) -> Iterator[float]:
-    """Numbers of mean 0 and deviation 1, drawn many at a time: one by one they cost more than the rest of a link."""
+    """Yield standard normal numbers, drawn in batches: single draws would dominate the cost of a link."""
     generator = np.random.Generator(np.random.PCG64(seed))
     while True:
         yield from generator.standard_normal(4096).tolist()
 
 
 class Links:
-    """All links of a scenario, and who is connected over which of them."""
+    """All links of a scenario, and the connections over them."""
 
     def __init__(self, scenario: Scenario, agenda: Calendar, changing: Sequence[frozenset[str]]) -> None:
-        """`changing`: the ends of the links that events will change."""
+        """`changing` holds the ends of the links that events will change."""
         self._agenda = agenda
         self._random = random.Random(f"{scenario.seed}/links")
         self._normal = _standard_normal(scenario.seed).__next__
@@ -205,10 +205,12 @@ class Links:
         self._number = {frozenset(link.ends): index for index, link in reversed(numbered)}
 
     def connect(self, sender: str, receiver: str, arrived: Action, *, urgent: bool = False) -> Connection:
-        """A connection along the route that the emulated network would take; `urgent` messages overtake others.
+        """Connect two nodes along the route of the emulated network.
+
+        `arrived` is called with each message when it arrives. `urgent` messages overtake others.
 
         Raises:
-            InputError: no way leads there.
+            InputError: no route leads to the receiver.
         """
         legs = self._legs(sender, receiver)
         connection = Connection(sender, legs, arrived, urgent=urgent)
@@ -221,7 +223,7 @@ class Links:
 
     @property
     def now_s(self) -> float:
-        """The present time."""
+        """The present time [emulated s]."""
         return self._agenda.now_s
 
     def _legs(self, sender: str, receiver: str) -> tuple[Direction, ...]:
@@ -240,13 +242,13 @@ class Links:
         return ends
 
     def hang_up(self, node: str) -> None:
-        """A node has gone down, and its connections with it."""
+        """Replace the TCP connections of a node that has gone down."""
         for (ends, _), connection in self._tcp.items():
             if node in ends:
                 connection.hang_up(node)
 
     def send(self, connection: Connection, size_bytes: int, message: object) -> None:
-        """Send a message of so many bytes now."""
+        """Send a message of `size_bytes` now."""
         if connection.tcp is not None:
             connection.tcp.at[connection.sender].send(size_bytes, connection.arrived, message)
             return
@@ -265,7 +267,7 @@ class Links:
         self._agenda.at(arrival_s, connection.arrived, message)
 
     def enter(self, transit: Transit) -> None:
-        """The message has come to the transmitter of its present leg."""
+        """Put a message into the transmitter of its present leg, or into the queue before it."""
         leg = transit.connection.legs[transit.leg]
         if leg.loss:
             transit.lost = self._random.random() < leg.loss
@@ -284,7 +286,7 @@ class Links:
         leg.free_s = transit.end_s
 
     def _overtake(self, leg: Direction, transit: Transit) -> None:
-        """An urgent message goes next, once the frame in the transmitter is out."""
+        """Send an urgent message next, after the frame in the transmitter."""
         now_s = self._agenda.now_s
         frame_s = min(leg.free_s - now_s, SEGMENT_BYTES / leg.byte_per_s)
         transit.begin_s, transit.overtook = max(now_s + frame_s, leg.urgent_free_s), True
@@ -295,9 +297,9 @@ class Links:
         leg.urgent_free_s, leg.free_s = transit.end_s, max(free_s, transit.end_s)
 
     def _transmit(self, leg: Direction, transit: Transit, from_s: float, left_bytes: float) -> None:
-        """From `from_s` on, `left_bytes` of the message are still to be transmitted."""
+        """Enter the end of a transmission that has `left_bytes` left at `from_s` [s], and what follows it."""
         if transit.entry is not None:
-            self._agenda.strike(transit.entry)  # a change moves it
+            self._agenda.strike(transit.entry)  # a change of the link moves it
         transit.end_s = from_s + left_bytes / leg.byte_per_s
         transit.arrival_s = transit.end_s + max(0.0, leg.delay_s + transit.spread_s)
         if transit.lost:
@@ -313,15 +315,15 @@ class Links:
         onward = transit.connection.legs[transit.leg + 1]
         segment_bytes = min(transit.size_bytes, SEGMENT_BYTES)
         first_s = transit.begin_s + segment_bytes / leg.byte_per_s + max(0.0, leg.delay_s + transit.first_spread_s)
-        # Not before the moment from which the next link, without pausing, ends as the last segment comes.
+        # If the next link is faster, start so late there that it does not run out of segments.
         unhurried_s = transit.arrival_s - (transit.size_bytes - segment_bytes) / onward.byte_per_s
         transit.entry = self._agenda.at(max(first_s, unhurried_s), self._arrive, transit)
 
     def _jitter(self, leg: Direction, transit: Transit) -> None:
-        """Draw a delay for each segment of a message that is to be transmitted from its `begin_s` on.
+        """Draw a delay for each segment of a message whose transmission begins at `begin_s`.
 
-        As in the relay (`testbed.relay.line`) and netem, a segment is due after its delay and the transmission of its
-        bytes, both counted from where the one before it is due if that is later.
+        As in the relay (`testbed.relay.line`) and in netem, a segment leaves when three things are over: its delay, the
+        departure of the segment ahead, and then the transmission of its own bytes.
         """
         if transit.lost:
             return
@@ -350,19 +352,19 @@ class Links:
             return
         leg = transit.connection.legs[transit.leg]
         if transit in leg.transits:
-            leg.transits.remove(transit)  # a change no longer meets what the next link has begun on
+            leg.transits.remove(transit)  # a change of this leg no longer affects it
         transit.leg += 1
         transit.first_spread_s, transit.spread_s, transit.lost, transit.overtook = 0.0, 0.0, False, False
         self.enter(transit)
 
     def change(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
-        """A link takes a new shape, or what one of its ends sends; its ends must have been named as changing."""
+        """Give a link a new shape; with a `sender`, only what that end sends. The link must be in `changing`."""
         link = self._number[frozenset(ends)]
         for end in ends if sender is None else (sender,):
             self._change(self._directions[link, end], shape)
 
     def validate(self) -> None:
-        """Raise InvalidState if something about a link, or about a TCP connection, contradicts something else."""
+        """Raise InvalidState if the state of a link or of a TCP connection contradicts itself."""
         for (link, end), direction in self._directions.items():
             direction.validate(f"link {link} from {end}")
         for (ends, urgent), connection in self._tcp.items():
@@ -370,7 +372,7 @@ class Links:
                 endpoint.validate(f"{'urgent ' if urgent else ''}connection of {name} among {sorted(ends)}")
 
     def _change(self, leg: Direction, shape: LinkShape) -> None:
-        """What is still to be sent keeps its order and its gaps, counted in bytes."""
+        """Change the shape. Messages not sent yet keep their order and their gaps, counted in bytes."""
         now_s, old_byte_per_s = self._agenda.now_s, leg.byte_per_s
         waiting = [transit for transit in leg.transits if transit.end_s > now_s]
         on_their_way = [transit for transit in leg.transits if now_s >= transit.end_s]
@@ -379,7 +381,7 @@ class Links:
         leg.free_s = now_s + max(0.0, leg.free_s - now_s) * stretch
         leg.urgent_free_s = now_s + max(0.0, leg.urgent_free_s - now_s) * stretch
         leg.due_s = leg.urgent_due_s = max((transit.arrival_s for transit in on_their_way), default=float("-inf"))
-        for transit in waiting:  # their time of arrival no longer holds what comes behind
+        for transit in waiting:  # their old times of arrival no longer hold up messages behind
             if transit.last_leg:
                 transit.connection.last_s = float("-inf")
         for transit in on_their_way:

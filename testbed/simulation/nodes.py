@@ -1,4 +1,4 @@
-"""One node in virtual time: drives the node state machine with the agenda, the links and what sub-models answered."""
+"""Nodes in virtual time: drive the node state machine with the agenda, the links and the recorded answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from testbed.virtual_time import Calendar, Entry
 
 
 class Listener(Protocol):
-    """Who hears what nodes tell."""
+    """Receives the records of nodes."""
 
     def told(self, record: Record) -> None:
-        """A node has told something."""
+        """Take a record of a node."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all nodes of a simulation share."""
+    """The objects that all nodes of a simulation share."""
 
     agenda: Calendar
     links: Links
@@ -40,10 +40,10 @@ class World:
 
 
 class SimulatedNode(Driver):
-    """A node with its timers and its connections; it may go down and come up again."""
+    """A node with its timers and connections. It may go down and come up again."""
 
     def __init__(self, world: World, config: NodeConfig, processor: Processor | None = None) -> None:
-        """`processor` computes, on a server."""
+        """`processor` serves the tasks of a server; None for a device."""
         super().__init__(config.name)
         self.processor = processor
         self._world = world
@@ -53,17 +53,17 @@ class SimulatedNode(Driver):
         self.life = 0  # how often it has come up
         self._timers: dict[TimerKey, Entry] = {}
         self._connections: dict[Channel, dict[str, tuple[Connection, SimulatedNode]]] = {"data": {}, "control": {}}
-        self.unsent: list[tuple[Connection, int, Received]] = []  # by others, for when this node is up again
+        self.unsent: list[tuple[Connection, int, Received]] = []  # messages of other nodes, kept until this node is up
         self._planning: Entry | None = None
 
     # Coming and going
 
     def switch_on(self) -> None:
-        """The agent starts: it knows nothing.
+        """Start the node's agent without any state, and send it the messages that waited for it.
 
         Raises:
-            NodeFailed: the node's own code raises, which a policy of the user's own may do; so do `start`, `offer`
-                and whatever the agenda holds for this node.
+            NodeFailed: the node's own code raised an error, for example a user's policy. `start`, `offer` and the
+                node's actions in the agenda raise it, too.
         """
         self.life += 1
         try:
@@ -75,19 +75,19 @@ class SimulatedNode(Driver):
             self._links.send(connection, size_bytes, message)
 
     def go_down(self) -> None:
-        """The agent is killed: all that it knew is gone."""
+        """Kill the node's agent: its state and its connections are gone."""
         super().go_down()
         if self._planning is not None:
             self._agenda.strike(self._planning)
         self._links.hang_up(self.name)
-        for other in self._world.nodes.values():  # what it wanted to send them was kept in its own memory
+        for other in self._world.nodes.values():  # messages that waited for others were in this node's memory
             other.unsent = [kept for kept in other.unsent if kept[0].sender != self.name]
 
     def _fail(self, error: BaseException) -> NoReturn:
         self._attach_story(error)
         raise NodeFailed(self.name, error) from error
 
-    # What is simulated
+    # Effects of the state machine
 
     def _now_s(self) -> float:
         return self._agenda.now_s
@@ -143,7 +143,7 @@ class SimulatedNode(Driver):
         if receiver.core is not None:
             self._links.send(connection, size_bytes, received)
         elif self._connects_to(receiver.config):
-            receiver.unsent.append((connection, size_bytes, received))  # ZeroMQ keeps it for the next connection
+            receiver.unsent.append((connection, size_bytes, received))  # ZeroMQ keeps messages for the next connection
         else:
             return False
         return True
@@ -155,7 +155,7 @@ class SimulatedNode(Driver):
         return connection, receiver
 
     def _connects_to(self, peer: NodeConfig) -> bool:
-        """Whether the connection to a peer is of this node's making, so that messages wait while the peer is away."""
+        """True if this node makes the connection to `peer`, so that messages wait while the peer is down."""
         config = self.config
         answers = config.stage > 1 and peer.is_device
         return answers or peer.name in config.receivers or peer.name == config.coordinator
@@ -163,7 +163,7 @@ class SimulatedNode(Driver):
     # Checks
 
     def validate(self) -> None:
-        """Raise NodeFailed unless timers and processor are as the state machine has them."""
+        """Raise NodeFailed if timers or processor contradict the state machine."""
         timers = self.core.timers if self.core is not None else set()
         computing = isinstance(self.core, ServerCore) and self.core.tasks.computing
         try:

@@ -1,4 +1,4 @@
-"""Compute in virtual time: what sub-models answer is looked up, how long they take follows from work and capacity."""
+"""Compute in virtual time: answers are looked up, service times follow from work and capacity."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,21 +13,21 @@ ServiceTime = Callable[[str, float], float]  # server, work / capacity [s] -> se
 
 
 def paced(_server: str, paced_s: float) -> float:
-    """Work / capacity, as the emulation's paced compute keeps it."""
+    """Return `paced_s`, work / capacity [s], as paced compute does in live runs."""
     return paced_s
 
 
 class SampleTensor(Tensor, frozen=True):
-    """A tensor that stands for an evaluation sample on its way through the stages: its bytes are all zero."""
+    """A tensor of zeros that represents an evaluation sample on its way through the stages."""
 
     sample: int
 
 
 class Answers:
-    """What the sub-models answer: looked up, as measured on every evaluation sample before."""
+    """The sub-models' answers for every evaluation sample, recorded in advance."""
 
     def __init__(self, scores: ExitScores, forms: Sequence[TensorForm]) -> None:
-        """`scores` has column h - 1 for stage h; `forms` has the input of stage h at index h - 1."""
+        """`scores` are (samples, stages), stage h in column h - 1; `forms` has the input of stage h at index h - 1."""
         self._confidence = scores.confidence.T.tolist()
         self._prediction = scores.prediction.T.tolist()
         data = [bytes(form.byte_count) for form in forms]
@@ -37,11 +37,11 @@ class Answers:
         ]
 
     def offered(self, sample: int) -> Tensor:
-        """What a device sends."""
+        """Return the tensor that a device sends for a sample."""
         return self._tensors[0][sample]
 
     def of(self, stage: int, tensor: Tensor) -> ComputeFinished:
-        """What the sub-model of a stage (1-based) answers; to a measurement without a sample, as to the first one."""
+        """Return the answer of a stage's sub-model (stages from 1). A tensor without a sample counts as sample 0."""
         sample = tensor.sample if isinstance(tensor, SampleTensor) else 0
         return ComputeFinished(
             prediction=self._prediction[stage - 1][sample],
@@ -52,7 +52,7 @@ class Answers:
 
 
 class Processor:
-    """Serves one tensor at a time; a change of capacity meets the task in service."""
+    """Serves one tensor at a time. A change of capacity also affects the task in service."""
 
     def __init__(
         self, server: str, stage: int, *, work_flop: float, capacity_flop_per_s: float, answers: Answers,
@@ -71,12 +71,12 @@ class Processor:
         self._finished: Callable[[ComputeFinished], None] | None = None
 
     def start(self, tensor: Tensor, finished: Callable[[ComputeFinished], None]) -> None:
-        """Begin service; `finished` is told the answer when it ends."""
+        """Begin service; call `finished` with the answer when it ends."""
         self._answer, self._finished = self._answers.of(self._stage, tensor), finished
         self._wait(self._service_time(self._server, self._work_flop / self._capacity))
 
     def set_capacity(self, capacity_flop_per_s: float) -> None:
-        """Compute at another rate from now on, the task in service included."""
+        """Change the capacity [FLOP/s], also for the rest of the task in service."""
         if self._entry is not None:
             left_s = self._due_s - self._agenda.now_s
             self.abandon()
@@ -84,13 +84,13 @@ class Processor:
         self._capacity = capacity_flop_per_s
 
     def abandon(self) -> None:
-        """The task in service is never answered."""
+        """Drop the task in service without an answer."""
         if self._entry is not None:
             self._agenda.strike(self._entry)
             self._entry = None
 
     def validate(self, *, busy: bool) -> None:
-        """Raise InvalidState unless it serves a tensor if it is to be `busy`, and its end is entered and to come."""
+        """Raise InvalidState unless a tensor is in service exactly if `busy`, and its end is entered for the future."""
         if (self._entry is not None) != busy:
             raise InvalidState(f"processor of {self._server}", f"busy: {not busy}, but the node has it busy: {busy}")
         if self._entry is not None and not self._agenda.now_s <= self._due_s == self._entry[0]:

@@ -1,7 +1,15 @@
-"""One run in virtual time: the same nodes, topology, trace, events and run directory as a live run, without root.
+"""A run in virtual time: the same nodes, topology, trace, events and run directory as a live run, without root.
 
-What is simulated is the network (`testbed.simulation.links`) and the passing of service times; what sub-models answer
-was measured on every evaluation sample before. The nodes' own code is the one that runs live.
+The network (`testbed.simulation.links`) and the service times are simulated. The sub-models' answers to all evaluation
+samples were recorded in advance. The nodes run the same code as in live runs.
+
+Fields of `fidelity` in the summary.json of a simulation:
+
+    simulated: true.
+    network_backend: "simulated".
+    actions: number of entries in the calendar, a measure of the simulation's size.
+    links_outside_validation: the links for which the simulation was not validated, see
+        `testbed.simulation.transfers.outside_validation`.
 """
 
 import gc
@@ -28,20 +36,24 @@ from testbed.simulation.transfers import outside_validation
 from testbed.sizes import largest_task_bytes
 from testbed.virtual_time import Calendar
 
-ACTIONS_AT_ONCE = 2000  # between looks at Ctrl-C and at the clock
-LOOK_EVERY_S = 0.5  # emulated time between looks at whether the run is over
-TELL_EVERY_S = 0.1  # real time
+ACTIONS_AT_ONCE = 2000  # between two checks for Ctrl-C
+LOOK_EVERY_S = 0.5  # emulated time between two checks whether the run is over
+TELL_EVERY_S = 0.1  # real time between two ticks for the observer
 
 
 class Simulation:
-    """Carries out a plan in virtual time. The same plan gives the same records, to the last digit."""
+    """Carries out a plan in virtual time. Equal plans give equal records, to the last digit."""
 
     def __init__(
         self, plan: Plan, observer: RunObserver, *, service_time: ServiceTime = paced, stories: bool = False
     ) -> None:
-        """`service_time` gives how long a server takes for a task; usually its work / capacity.
+        """Prepare a simulation; use an instance for one run only.
 
-        `stories`: nodes keep their last events and effects even without `plan.debug`.
+        Args:
+            plan: the run.
+            observer: receives the progress.
+            service_time: returns a task's service time [s] from the server's name and work / capacity [s].
+            stories: nodes keep their last events and effects even without `plan.debug`.
         """
         self._stories = stories or plan.debug
         self._plan = plan
@@ -51,11 +63,11 @@ class Simulation:
         self._agenda = Calendar()
 
     def run(self) -> Outcome:
-        """Run to the end. Ctrl-C ends early and keeps what was recorded.
+        """Run to the end. Ctrl-C ends the run early and keeps its records.
 
         Raises:
-            NodeFailed: a node cannot go on; agents.log in the run directory holds its story.
-            TestbedError: the run failed; what was recorded until then is kept.
+            NodeFailed: a node's own code failed; agents.log in the run directory holds its last events.
+            TestbedError: the run failed for another reason. In both cases the records are kept.
         """
         try:
             return self._run()
@@ -65,8 +77,8 @@ class Simulation:
             raise
 
     def _played_again(self) -> NodeFailed | None:
-        """The failure of the same run with stories; None if it does not fail again, as a policy that draws may not."""
-        self._observer.phase("simulating again, for what led to the failure")
+        """Repeat the run with stories and return its failure; None if it does not fail again (a policy may draw)."""
+        self._observer.phase("simulating again, to record what led to the failure")
         with TemporaryDirectory() as folder:
             plan = replace(self._plan, run_directory=Path(folder), claim=None)
             try:
@@ -104,7 +116,7 @@ class Simulation:
 
     @property
     def _largest_bytes(self) -> int:
-        """Size of the largest task."""
+        """Size of the largest task message [bytes]."""
         model = self._plan.scenario.model
         profiles = self._plan.bundle.profiles(model.cut, model.activation)
         return largest_task_bytes(profiles)
@@ -132,7 +144,7 @@ class Simulation:
         return "completed" if completed else "interrupted"
 
     def _pass_time(self, course: "SimulatedRun", bookkeeping: Bookkeeping, interrupts: Interrupts) -> bool:
-        """Until all tasks have ended; False if Ctrl-C came first."""
+        """Let virtual time pass until all tasks have ended; return False if Ctrl-C came first."""
         told_s = time.monotonic()
         while not bookkeeping.finished(self._agenda.now_s):
             if interrupts.wanted:
@@ -148,7 +160,7 @@ class Simulation:
 
 
 class SimulatedRun:
-    """The course of one run: the nodes, the workload and the events of a plan, put into the agenda."""
+    """Puts the nodes, the workload and the events of a plan into the agenda, and applies the events."""
 
     def __init__(
         self, plan: Plan, agenda: Calendar, bookkeeping: Bookkeeping, service_time: ServiceTime, *, stories: bool
@@ -179,11 +191,15 @@ class SimulatedRun:
             self.nodes[name] = SimulatedNode(world, config, processor)
 
     def measure_links(self) -> None:
-        """Let all nodes come up and measure their links, before time zero."""
+        """Start all nodes and let them measure their links, before time zero.
+
+        Raises:
+            SimulationFailed: nodes cannot reach their receivers.
+        """
         patience_s = next(iter(self.nodes.values())).config.timeouts.probe_s
         self._agenda.now_s = -2 * patience_s
         for node in self.nodes.values():
-            node.switch_on()  # all listen before the first one speaks
+            node.switch_on()  # all receive before the first one sends
         for node in self.nodes.values():
             node.measure_links()
         while not self._agenda.run(0.0, ACTIONS_AT_ONCE):
@@ -192,7 +208,7 @@ class SimulatedRun:
             raise SimulationFailed(f"no answer over the simulated network: {', '.join(sorted(self._unready))}")
 
     def start(self) -> None:
-        """Time zero: the nodes begin, the workload and the events wait for their time."""
+        """Start the nodes at time zero, and enter the workload and the events into the agenda."""
         self._started = True
         for event in self._scenario.events:
             self._agenda.at(event.at_s, self._inject, event)
@@ -202,19 +218,22 @@ class SimulatedRun:
             node.start()
 
     def end(self) -> None:
-        """Let all nodes tell the last interval, too."""
+        """Let all nodes report their last interval."""
         for node in self.nodes.values():
             node.end()
 
     def validate(self) -> None:
-        """Raise InvalidState if what is under way contradicts itself; nodes do so after each event of theirs."""
+        """Raise InvalidState or NodeFailed if agenda, links or nodes contradict themselves.
+
+        Nodes also check their own state after each event.
+        """
         self._agenda.validate()
         self._links.validate()
         for node in self.nodes.values():
             node.validate()
 
     def told(self, record: Record) -> None:
-        """A node has told something."""
+        """Take a record of a node; stop the agenda if it ended the last task."""
         now_s = self._agenda.now_s
         if isinstance(record, Ready):
             if self._started:  # it came up during the run
@@ -232,7 +251,7 @@ class SimulatedRun:
     def _start_node(self, ready: tuple[str, int]) -> None:
         name, life = ready
         node = self.nodes[name]
-        if node.up and not node.started and node.life == life:  # it may have gone down since, and come up anew
+        if node.up and not node.started and node.life == life:  # it may have gone down, and come up again, since
             node.start()
 
     def _offer(self, task_id: int) -> None:
@@ -245,20 +264,20 @@ class SimulatedRun:
         event.apply(self)
         self._bookkeeping.injected(event, self._agenda.now_s)
 
-    # What events do: see `ChangingRun`.
+    # The methods that events call: see `ChangingRun`.
 
     def change_link(self, ends: tuple[str, str], shape: LinkShape, *, sender: str | None = None) -> None:
-        """What waits and what is on its way stays in order."""
+        """Change a link; messages that wait or are on their way keep their order."""
         self._links.change(ends, shape, sender=sender)
 
     def set_capacity(self, server: str, capacity_flop_per_s: float) -> None:
-        """Also for what is left of the task in service."""
+        """Change a server's capacity [FLOP/s], also for the rest of the task in service."""
         processor = self.nodes[server].processor
         assert processor is not None
         processor.set_capacity(capacity_flop_per_s)
 
     def switch(self, node: str, *, up: bool) -> None:
-        """A node that goes down loses all it holds."""
+        """Start or kill a node's agent. A node that goes down loses its state and its tasks."""
         switched = self.nodes[node]
         if up and not switched.up:
             self._bookkeeping.came_up(node)
@@ -271,7 +290,7 @@ class SimulatedRun:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Do not look for cyclic garbage: a simulation makes millions of objects and hardly any cycle."""
+    """Disable garbage collection in this context: a simulation creates many objects and hardly any cycles."""
     wanted = gc.isenabled()
     gc.disable()
     try:

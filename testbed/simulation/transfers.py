@@ -1,14 +1,9 @@
-"""What a message takes over links that lose or jitter frames, and how many get through: TCP, played in virtual time.
+"""Transfer times and throughput of messages over links that lose or jitter frames, from TCP in virtual time.
 
-The figures are means over a simulation of one connection (`testbed.simulation`), seeded and kept, so that equal links
-have equal figures.
+The figures come from a simulation of a single connection (`testbed.simulation.links`). It is seeded and cached, so that
+equal links have equal figures. Without loss, a message only waits for its slowest segment, which needs no simulation.
 
-Where nothing is lost, messages wait for the slowest of their segments only, which needs no simulation.
-
-Decision: several links of a route are taken for one that loses, delays and jitters as much as all of them, at the rate
-of the slowest; rejected: a simulation of each route as it is, which differs from route to route in what does not
-matter. Loss, jitter and rate are rounded to two digits for the same reason, and between the delays of a grid the
-figures are interpolated: they grow with the delay in straight lines.
+Decision 073: a route is simulated as a single link with rounded figures (docs/decisions/073-a-route-as-one-link.md).
 """
 
 import math
@@ -26,30 +21,32 @@ from testbed.sizes import SEGMENT_BYTES
 from testbed.virtual_time import Calendar
 from testbed.wording import milliseconds, percent
 
-MESSAGES = 1000
-SATURATED_MESSAGES, SATURATED_BYTES = 800, 16384  # of which the first half does not count: a first window is luck
-GAP_S = 0.3  # from one message's arrival to the next at low load: longer than what repairs a lost acknowledgement
-DELAY_STEP = 1.25  # from one delay of the grid to the next
+MESSAGES = 1000  # in a simulation at low load
+SATURATED_MESSAGES, SATURATED_BYTES = 800, 16384  # the first half does not count: it depends on the first window
+GAP_S = 0.3  # from a message's arrival to the next one at low load: longer than the repair of a lost acknowledgement
+DELAY_STEP = 1.25  # ratio of neighbouring delays of the grid
 LEAST_DELAY_S = 1e-4
-ANSWER_BYTES = 64  # what a receiver sends back for each message
+ANSWER_BYTES = 64  # size of the receiver's answer to each message
 SEED = 1
 MOST_TIME_S, MOST_ACTIONS = 1e6, 1 << 40
 ROUNDING_S = 1e-9
-LEAST_TIME_OUT_S = 0.2  # Linux's, in real time
+LEAST_TIME_OUT_S = 0.2  # Linux's shortest time-out [real s]
 MOST_FORMULA_LOSS, LOSS_STEP, LOSSY_MBIT_PER_S = 0.20, 0.05, 50.0
-# What the simulation was held against live measurements for (`tests.bench.transport`), in real time.
+# The range in which the simulation was validated against live runs (`tests.bench.transport`), in real time.
 MOST_LOSS, MOST_JITTER_S = 0.05, 0.010
 LEAST_VALIDATED_S, MOST_VALIDATED_S = 0.002, 0.060
 LEAST_MBIT_PER_S = 20.0
 MOST_RESULT_LOSS = 1 - (1 - 0.03) ** 3
-MOST_BYTES = 66 * 1024  # 64 KiB, and what frames it
+MOST_BYTES = 66 * 1024  # 64 KiB and its framing
 
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
-    """Messages of one size over one route: `late_s` [s] beyond a link without loss and jitter, the least first.
+    """The transfers of messages of one size over one route.
 
-    `rate_per_s` messages get through where one always waits.
+    Attributes:
+        late_s: times beyond those of a link without loss and jitter [s], in ascending order.
+        rate_per_s: throughput if a message always waits [messages/s].
     """
 
     late_s: tuple[float, ...]
@@ -57,17 +54,17 @@ class Transfers:
 
     @property
     def mean_late_s(self) -> float:
-        """The mean of `late_s`."""
+        """The mean of `late_s` [s]."""
         return sum(self.late_s) / len(self.late_s)
 
 
 def is_troubled(shapes: Sequence[LinkShape]) -> bool:
-    """Whether one of these links loses or jitters frames."""
+    """True if one of these links loses or jitters frames."""
     return any(shape.loss > 0 or shape.jitter_s > 0 for shape in shapes)
 
 
 def joined(shapes: Sequence[LinkShape]) -> LinkShape:
-    """One link that does what these do in a row."""
+    """Join links in a row into one: lowest rate, sum of delays, root of summed squared jitters, joint loss."""
     return LinkShape(
         rate_mbit_per_s=min(shape.rate_mbit_per_s for shape in shapes),
         delay_s=sum(shape.delay_s for shape in shapes),
@@ -77,7 +74,13 @@ def joined(shapes: Sequence[LinkShape]) -> LinkShape:
 
 
 def transfers(shapes: Sequence[LinkShape], byte_count: int, time_scale: float) -> Transfers:
-    """Messages of this size over these links in a row, of which one loses or jitters frames."""
+    """Return the transfers of messages over links in a row, at least one of which loses or jitters frames.
+
+    Args:
+        shapes: the links of the route.
+        byte_count: size of a message [bytes].
+        time_scale: real seconds per emulated second.
+    """
     one = joined(shapes)
     if not one.loss:
         return _jittered(one, byte_count, time_scale)
@@ -98,12 +101,16 @@ def transfers(shapes: Sequence[LinkShape], byte_count: int, time_scale: float) -
 
 
 def most_byte_per_s(shapes: Sequence[LinkShape], time_scale: float) -> float:
-    """About the most that TCP gets through these links in a row [byte/s]: a formula where up to 20 % is lost.
+    """Return an upper estimate of TCP's throughput over links in a row [byte/s].
 
-    MSS / RTT * sqrt(3 / (2 p)) at a loss of p (Mathis et al., "The macroscopic behavior of the TCP congestion avoidance
-    algorithm", 1997), less the time-outs for what is lost a second time: each costs RTO (1 + 32 p^2), as in Padhye et
-    al., "Modeling TCP throughput", 1998. Where more is lost, next to nothing gets through, of which no formula tells:
-    that is simulated for few, better links, which takes 0.2 s for each.
+    Below a loss p of 20 %: MSS / RTT * sqrt(3 / (2 p)) (Mathis et al., "The macroscopic behavior of the TCP congestion
+    avoidance algorithm", 1997), reduced by the time-outs for segments that are lost twice. Each time-out costs
+    RTO (1 + 32 p^2), as in Padhye et al., "Modeling TCP throughput", 1998. From 20 % on, the formula does not hold:
+    the throughput of a somewhat better link from a coarse grid is simulated instead.
+
+    Args:
+        shapes: the links of the route.
+        time_scale: real seconds per emulated second.
     """
     one = joined(shapes)
     rate = one.rate_mbit_per_s * 1e6 / 8
@@ -121,13 +128,14 @@ def most_byte_per_s(shapes: Sequence[LinkShape], time_scale: float) -> float:
 
 
 def outside_validation(scenario: Scenario, byte_count: int) -> tuple[str, ...]:
-    """The lossy and jittery links for which the simulation was not validated against live measurements, in words.
+    """Describe the lossy and jittery links for which the simulation was not validated against live runs.
 
     Args:
-        byte_count: size of the largest message.
+        scenario: the scenario.
+        byte_count: size of the largest message [bytes].
 
     Returns:
-        The first link of each kind; empty where all links are within the range, or nothing is lost or jittered.
+        A text for the first link of each kind. Empty if all links are within the range, or none loses or jitters.
     """
     shapes = [(ends, shape) for ends, found in _by_direction(scenario).items() for shape in found]
     troubled = {ends for ends, shape in shapes if is_troubled([shape])}
@@ -145,7 +153,7 @@ def outside_validation(scenario: Scenario, byte_count: int) -> tuple[str, ...]:
 
 
 def _by_direction(scenario: Scenario) -> dict[Direction, list[LinkShape]]:
-    """All shapes that each direction of a link has during the run."""
+    """Return all shapes during the run of each direction of each link."""
     found: dict[Direction, list[LinkShape]] = {}
     for link in scenario.links:
         for ends, shape in zip((link.ends, link.ends[::-1]), link.shapes, strict=True):
@@ -157,10 +165,10 @@ def _by_direction(scenario: Scenario) -> dict[Direction, list[LinkShape]]:
 
 
 def _lossy_route(scenario: Scenario) -> str | None:
-    """The first route of a task on which several lossy links together lose more than was validated, in words.
+    """Describe the first route on which several lossy links together lose more than was validated; None if none does.
 
-    Each link counts with the most that it loses during the run; one that loses too much alone is named itself. Results
-    are small, and were validated over three links of 3 %: their routes count from there on.
+    Each link counts with its highest loss during the run. Links that lose too much alone are left to `_beyond`. Results
+    are small and were validated over three links of 3 % loss, so their routes have a higher limit.
     """
     losses = {ends: max(shape.loss for shape in shapes) for ends, shapes in _by_direction(scenario).items()}
     if not any(losses.values()):
@@ -178,14 +186,14 @@ def _lossy_route(scenario: Scenario) -> str | None:
 
 
 def _steps(scenario: Scenario, ways: Ways, sender: str, receiver: str) -> Iterator[tuple[str, str]]:
-    """(sending end, receiving end) of each link from one to the other."""
+    """Yield (sending end, receiving end) of each link from sender to receiver."""
     for vertex, number in ways.hops(sender, receiver):
         ends = scenario.links[number].ends
         yield ends if ends[0] == vertex else ends[::-1]
 
 
 def _beyond(shape: LinkShape, time_scale: float) -> Iterator[str]:
-    """The kernel's times are real ones, so that what counts of a delay, and of a rate, is the real one."""
+    """Describe each figure of a shape that was not validated. Limits are in real time, like the kernel's timers."""
     delay_s, jitter_s = shape.delay_s * time_scale, shape.jitter_s * time_scale
     rate = shape.rate_mbit_per_s / time_scale
     real = "" if time_scale == 1 else " in real time"
@@ -195,7 +203,7 @@ def _beyond(shape: LinkShape, time_scale: float) -> Iterator[str]:
         yield f"jitter {milliseconds(jitter_s, 'g')}{real}"
     if not LEAST_VALIDATED_S - ROUNDING_S <= delay_s <= MOST_VALIDATED_S + ROUNDING_S:
         yield f"delay {milliseconds(delay_s, 'g')}{real}"
-    # Jitter alone holds a message up by its slowest segment, whatever the rate.
+    # Without loss, a message waits for its slowest segment, whatever the rate.
     if shape.loss and rate < LEAST_MBIT_PER_S - ROUNDING_S and not shape.lull:
         yield f"rate {rate:g} Mbit/s{real}"
 
@@ -214,20 +222,20 @@ def _simulated(shape: LinkShape, byte_count: int, time_scale: float) -> Transfer
 
 @cache
 def _saturated_byte_per_s(shape: LinkShape, time_scale: float) -> float:
-    """What TCP gets through; waiting messages fill its segments whatever their size."""
+    """Return TCP's throughput [byte/s]. It holds for messages of any size, because waiting ones fill the segments."""
     return _Stream(shape, SATURATED_BYTES, time_scale).saturated_per_s() * SATURATED_BYTES
 
 
 @cache
 def _jittered(shape: LinkShape, byte_count: int, time_scale: float) -> Transfers:
-    """What the order of the segments costs a message that meets no other, as `Links` and the relay have it."""
+    """Return the transfers of single messages over a jittery link that keeps its frames in order."""
     byte_per_s = shape.rate_mbit_per_s * 1e6 / 8
     sizes = np.full(-(-byte_count // SEGMENT_BYTES), float(SEGMENT_BYTES))
     sizes[-1] = byte_count - sizes[:-1].sum()
     needs_s = sizes / byte_per_s
     ends_s = needs_s.cumsum()
     released_s = np.maximum(0.0, ends_s - bucket_s(shape, time_scale))
-    # The same deviations for each segment, in another order for each: their mean is exactly zero.
+    # Each segment gets the same deviations in another order, so that their mean is exactly zero.
     spread = [NormalDist().inv_cdf((number + 0.5) / MESSAGES) for number in range(MESSAGES)]
     generator = np.random.default_rng(SEED)
     drawn = np.column_stack([generator.permutation(spread) for _ in sizes])
@@ -238,7 +246,7 @@ def _jittered(shape: LinkShape, byte_count: int, time_scale: float) -> Transfers
 
 
 class _Stream:
-    """Messages from one node to another over one link."""
+    """Messages from one node to another over a single link."""
 
     def __init__(self, shape: LinkShape, byte_count: int, time_scale: float) -> None:
         self._agenda = Calendar()
@@ -251,9 +259,9 @@ class _Stream:
         self._next_after_s: float | None = None
 
     def one_by_one(self) -> list[float]:
-        """What each of MESSAGES takes that is sent when the one before it is long through [s].
+        """Return the transfer times of MESSAGES messages [s], each sent well after the arrival of the one before.
 
-        Those that do not come through in any time count as the longest that did.
+        Messages that never arrive count as the slowest that did.
         """
         self._next_after_s = GAP_S
         self._send(None)
@@ -262,14 +270,14 @@ class _Stream:
         return self._taken_s + [longest_s] * (MESSAGES - len(self._taken_s))
 
     def saturated_per_s(self) -> float:
-        """How many messages a second get through where the next one always waits."""
+        """Return the throughput if a message always waits [messages/s]."""
         for _ in range(SATURATED_MESSAGES):
             self._send(None)
         self._agenda.run(MOST_TIME_S, MOST_ACTIONS)
         arrived, half = len(self._taken_s), SATURATED_MESSAGES // 2
         if arrived < SATURATED_MESSAGES:  # next to nothing gets through
             return max(1, arrived) / MOST_TIME_S
-        # What waits behind a loss comes all at once.
+        # Messages that waited behind a loss arrive all at once: never assume more than the link's rate.
         at_link_rate_s = half * self._byte_count * 8e-6 / self._rate_mbit_per_s
         return half / max(self._taken_s[-1] - self._taken_s[half - 1], at_link_rate_s)
 

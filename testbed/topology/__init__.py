@@ -1,4 +1,4 @@
-"""topology.yaml: read with the place of every value, checked as a whole, drawn and expanded into a scenario."""
+"""Topologies: read topology.yaml with the place of every value, check it as a whole, and resolve it into a scenario."""
 
 from testbed.topology.topology_file import (
     Topology,

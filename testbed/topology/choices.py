@@ -1,4 +1,4 @@
-"""Checks of a topology against what the node software offers: models with their exits, and policies."""
+"""Checks of a topology against the models (with their exits) and the policies that the node software offers."""
 
 import os
 
@@ -10,16 +10,16 @@ from testbed.units import parse_parameter
 
 
 def anchored_model(name: str, folder: str) -> str:
-    """The name of a shipped model as it is; of any other bundle the path, made absolute from `folder`."""
+    """Return the name of a shipped model unchanged; make any other bundle's path absolute from `folder`."""
     from node_agent.models.bundle import available_models  # noqa: PLC0415 - loads numpy
 
     return name if name in available_models() else os.path.abspath(os.path.join(folder, name))
 
 
 def cut_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
-    """What is wrong with the model, whose path is relative to `folder`, and its cut.
+    """Check the model, whose path is relative to `folder`, and its cut.
 
-    Path, message and hint of each problem.
+    Returns path, message and hint of each problem.
     """
     problems: list[tuple[Path, str, str]] = []
     for index, (before, after) in enumerate(zip(model.cut, model.cut[1:], strict=False)):
@@ -28,7 +28,7 @@ def cut_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
                 (
                     ("model", "cut", index + 1),
                     f"the cut must rise: {after} stands after {before}",
-                    "list the last block of each sub-model, as in cut: [2, 3, 5]",
+                    "list the last block of each sub-model, first stage first, as in cut: [2, 3, 5]",
                 )
             )
     # Reading a bundle's card loads numpy, which checking a form alone does not need.
@@ -62,9 +62,9 @@ def cut_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
 
 
 def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path, str, str]]:
-    """Servers with less memory than their sub-model needs: path, message and hint of each.
+    """Find servers with less memory than their sub-model needs; return path, message and hint of each.
 
-    A model's path is relative to `folder`. The cut and the servers' stages must have been found sound.
+    A model's path is relative to `folder`. The cut and the servers' stages must have passed their checks.
     """
     if all(server.memory is None for server in document.servers.values()):
         return []
@@ -84,7 +84,7 @@ def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path,
             ("servers", group, "memory"),
             f"server {group}: its sub-model needs {needed_bytes[server.stage]} bytes of memory, and the topology "
             f"gives it {round(server.memory)}",
-            "give it more memory, or cut the model elsewhere",
+            "give it more memory, or cut the model at other blocks",
         )
         for group, server in document.servers.items()
         if server.memory is not None and round(server.memory) < needed_bytes[server.stage]
@@ -92,12 +92,13 @@ def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path,
 
 
 def read_policy(text: str, folder: str) -> PolicyChoice:
-    """A policy as people write it: name, name:key=value,key=value or file.py:Class:key=value.
+    """Parse a policy as people write it: name, name:key=value,key=value or file.py:Class:key=value.
 
-    A file's path is relative to `folder`. Parameters may be quantities with a unit; `label` is how it is called.
+    A file's path is relative to `folder`. Parameters may be quantities with a unit, which are converted to base units;
+    `label=` names the policy in results. `policy_problem` checks that the policy exists.
 
     Raises:
-        InputError: the text does not have this form. Whether there is such a policy, `policy_problem` tells.
+        InputError: the text does not have this form.
     """
     from node_agent.policies import parse_policy, take_label  # noqa: PLC0415 - loads numpy
 
@@ -108,36 +109,40 @@ def read_policy(text: str, folder: str) -> PolicyChoice:
 
 
 def anchored(text: str, folder: str) -> str:
-    """A policy's name or text, with the path of a policy file made absolute from `folder`."""
+    """Return a policy's name or text with the path of a policy file made absolute from `folder`."""
     text = text.strip().removesuffix(":")  # an empty list of parameters
     path, colon, rest = text.partition(":")
     return f"{os.path.abspath(os.path.join(folder, path))}{colon}{rest}" if path.endswith(".py") else text
 
 
 def policy_problem(policy: PolicyChoice, *, recorded: bool = False) -> tuple[Path, str, str] | None:
-    """What is wrong with a policy's name, parameters or label: path, message and hint; None if nothing is.
+    """Check a policy's name, parameters and label; return path, message and hint of the first fault, or None.
 
-    A recorded run may have thresholds above 1, which earlier versions took for `never`.
+    A `recorded` run may have thresholds above 1, which earlier versions took for `never`.
     """
     from node_agent.policies import check_label, make_policy, policy_fault  # noqa: PLC0415 - loads numpy
 
     try:
         make_policy(policy.name, policy.parameters)
         if not recorded and (fault := policy_fault(policy.name, policy.parameters)) is not None:
-            hint = "state a confidence from 0 to 1, or threshold: never where no answer is to leave early"
+            hint = "state a confidence from 0 to 1, or threshold: never to forbid early exits"
             return ("policy", "parameters"), f"policy {policy.name}: {fault}", hint
         check_label(policy.name, policy.parameters, policy.stated_label)
     except InputError as error:
         known = _is_policy(policy.name)
         hint = error.hint
         if known and "theta" in policy.parameters:
-            hint = "theta belongs to the objective and not to a policy: state it at the top, theta: 2 s"
+            hint = "theta belongs to the objective, not to the policy: state it at the top level, theta: 2 s"
         return ("policy", "parameters" if known else "name"), str(error), hint
     return None
 
 
 def check_policy(text: str) -> None:
-    """Raise InputError unless `text` asks for a policy with parameters that may be stated."""
+    """Check a policy text from a command line, where a file's path is relative to the working directory.
+
+    Raises:
+        InputError: there is no such policy, or it does not take these parameters or values.
+    """
     if (found := policy_problem(read_policy(text, os.getcwd()))) is not None:
         raise InputError(found[1], hint=found[2])
 

@@ -1,7 +1,7 @@
-"""From a checked form to a `Scenario`: expand groups, draw ranges, resolve references, and complain about all misfits.
+"""Compile a checked form into a `Scenario`: expand groups, draw ranges, resolve references, report every misfit.
 
-Every range is drawn from a number that hangs on the seed, the name of the node or link, and the field alone, so that
-adding a node leaves the values of all others as they were.
+The seed of each drawn value depends only on the topology's seed, the name of the node or link, and the field. Adding a
+node therefore changes no value of the others.
 """
 
 import math
@@ -26,10 +26,10 @@ LEAST_SLOT_S = 1e-3
 
 
 class Compiler(UnfinishedScenario):
-    """One pass over a document; collects problems and builds the scenario if there are none."""
+    """The compiler of one document: collects problems, and builds the scenario if there are none."""
 
     def compile(self) -> Scenario | None:
-        """The scenario, or None if `problems` tells why there is none."""
+        """Return the scenario, or None if there are `problems`."""
         document = self.document
         self._expand_nodes()
         self._check_model()
@@ -76,11 +76,11 @@ class Compiler(UnfinishedScenario):
         return None if self.problems else scenario
 
     def _check_times(self) -> None:
-        """Complain of a run or a slot in which nothing could be decided or measured."""
+        """Report a run or a slot that is too short to decide or measure anything."""
         duration_s, slot_s = self.duration_s, self.slot_s
         if self.intact("duration") and duration_s < LEAST_DURATION_S:
             message = f"a run of {duration_s:g} s is too short to measure anything: {LEAST_DURATION_S:g} s is the least"
-            self.complain(("duration",), message, "for example 60 s")
+            self.complain(("duration",), message, "for example duration: 60 s")
         if not self.intact("slot"):
             return
         if slot_s < LEAST_SLOT_S:
@@ -92,7 +92,7 @@ class Compiler(UnfinishedScenario):
             self.complain(("slot",), message, "shorten the slot, or lengthen the duration")
 
     def _check_round(self, scenario: Scenario) -> None:
-        """Complain of a slot in which no round of messages fits."""
+        """Report a slot that is too short for one round of messages."""
         round_s = 2 * scenario.stages * longest_hop_s(scenario)
         if scenario.slot_s <= round_s:
             message = (
@@ -172,14 +172,14 @@ class Compiler(UnfinishedScenario):
             for path, message, hint in memory_problems(self.document, self.files.folder):
                 self.complain(path, message, hint)
 
-    # Who may offload to whom ------------------------------------------------------------------------------------
+    # Offloaders and their receivers -----------------------------------------------------------------------------
 
     def _route(self) -> None:
         nodes = [name for name, kind in self.kinds.items() if kind != "switch"]
         network = Network(nodes, self.document.switches, (link.ends for link in self.links.values()))
         self._check_network(network)
         if not self.intact("devices", "servers", "switches", "links"):
-            return  # what follows would only repeat that the network does not hold together
+            return  # further checks would only repeat that the network is not connected
         stated = self._stated_receivers(network)
         servers_of = {
             stage: [server.name for server in self.servers.values() if server.stage == stage]
@@ -211,7 +211,7 @@ class Compiler(UnfinishedScenario):
             self.complain(
                 self._homes[island[0]],
                 f"no path joins {island[0]!r} and {islands[0][0]!r}, so results cannot return",
-                "the network must hold together: add a link",
+                "the network must be connected: add a link",
                 of_key=True,
             )
 
@@ -230,7 +230,7 @@ class Compiler(UnfinishedScenario):
             for name in self.members(key, ("offload", key), of_key=True):
                 single = int(key == name)
                 if name in stated and stated[name][0] >= single:
-                    continue  # the group's entry stands after the one of this very node, which wins
+                    continue  # this node's own entry, stated earlier, wins over its group's
                 self._check_receivers(network, name, key, tuple(receivers), told)
                 stated[name] = (single, tuple(receivers))
         return {name: receivers for name, (_, receivers) in stated.items()}
@@ -238,7 +238,10 @@ class Compiler(UnfinishedScenario):
     def _check_receivers(
         self, network: Network, name: str, key: str, receivers: tuple[str, ...], told: set[int]
     ) -> None:
-        """`told` collects the list positions complained about, so that a group's entry is not blamed per member."""
+        """Check one offloader's stated receivers.
+
+        `told` collects the list positions already reported, so that a group's entry is reported once, not per member.
+        """
         path: Path = ("offload", key)
         stage = self._receiving_stage(name)
         if stage is None:
@@ -263,7 +266,7 @@ class Compiler(UnfinishedScenario):
             self.complain((*path, position), message, hint)
 
     def _receiving_stage(self, name: str) -> int | None:
-        """The stage (from 1) to which a node offloads; None for a switch and for a server of the last stage."""
+        """Return the stage (from 1) to which a node offloads; None for a switch and for a server of the last stage."""
         if self.kinds[name] == "device":
             return 1
         if name not in self.servers or self.servers[name].stage == len(self.document.model.cut):
@@ -272,6 +275,6 @@ class Compiler(UnfinishedScenario):
 
 
 def _rounded_up_s(bound_s: float) -> float:
-    """A time of two digits that is longer than the bound, by a tenth at most [s]."""
+    """Round up to two digits: a time [s] above the bound, by a tenth at most."""
     step_s = 10.0 ** (math.floor(math.log10(bound_s)) - 1) if bound_s > 0 else LEAST_SLOT_S
     return round((math.floor(bound_s / step_s) + 1) * step_s, 12)

@@ -1,4 +1,4 @@
-"""Drawing the ranges of a topology, each from a number of its own."""
+"""Drawing the ranges of a topology, each from a seed of its own."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from testbed.units import Span
 
 
 def draw(span: Span, seed: int, *key: str) -> float:
-    """A value drawn evenly from `span`, the same for the same seed and key on every machine."""
+    """Draw a value uniformly from `span`: the same value for the same seed and key on every machine."""
     if span.low == span.high:
         return span.low
     digest = hashlib.blake2b("\0".join(key).encode(), digest_size=16).digest()

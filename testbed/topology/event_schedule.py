@@ -1,4 +1,4 @@
-"""The events of a topology in the order of their time, each with the complete state that it brings about."""
+"""The events of a topology in order of time, each with the complete new state of the node or link."""
 
 from testbed.scenario import Event
 from testbed.topology.event_kinds.kind import Moment, StateSoFar, Step
@@ -7,10 +7,10 @@ from testbed.topology.unfinished import UnfinishedScenario
 
 
 def compile_events(compiler: UnfinishedScenario) -> tuple[Event, ...]:
-    """All events sorted by time (equal times in the order of the file); complains to `compiler` about misfits.
+    """Return all events sorted by time (equal times in the order of the file); report misfits to `compiler`.
 
-    Each kind compiles its own (`event_kinds`), and finds things as all that is earlier has left them. The steps of
-    network traces are merged in; at one instant they come first.
+    Each kind (`event_kinds`) compiles its own entries, from the state that all earlier events have left. The steps of
+    network traces are merged in; at equal times they come first.
     """
     so_far = StateSoFar(compiler)
     events: list[Event] = [*compile_steps(compiler)]
@@ -20,7 +20,7 @@ def compile_events(compiler: UnfinishedScenario) -> tuple[Event, ...]:
 
 
 def _in_order(compiler: UnfinishedScenario) -> list[tuple[int, Step]]:
-    """The steps of all entries, each with its entry's place in the file."""
+    """Return the steps of all entries in order of time, each with its entry's index under `events`."""
     duration_s = compiler.duration_s
     steps = []
     for index, entry in enumerate(compiler.document.events):
@@ -29,7 +29,7 @@ def _in_order(compiler: UnfinishedScenario) -> list[tuple[int, Step]]:
                 compiler.complain(
                     ("events", index, "at"),
                     f"the event at {step.at_s:g} s does not lie before the end of the run ({duration_s:g} s)",
-                    "lengthen the duration, or state the time in % of it",
+                    "lengthen the duration, or state `at` in % of it",
                 )
             steps.append((index, step))
     return sorted(steps, key=lambda numbered: numbered[1].at_s)

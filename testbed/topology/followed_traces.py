@@ -1,4 +1,4 @@
-"""Links that follow network traces: the files of a topology, and from their steps to the changes of a run."""
+"""Links that follow network traces: check their entries, and turn the traces' steps into link changes of a run."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,18 @@ from testbed.topology.unfinished import UnfinishedScenario
 from testbed.trace.link_trace import LULL_MBIT_PER_S, LinkTrace
 
 MAX_CHANGES = 500_000  # in a run, over all links
-SENSIBLE_CHANGES_PER_S = 500.0  # in real time, over all links: with the relay a change costs 0.1 ms of CPU time
+# In real time, over all links. Decision 053: a live run warns above this rate of link changes
+# (docs/decisions/053-sensible-link-changes.md).
+SENSIBLE_CHANGES_PER_S = 500.0
 _ROUND_STEPS_S = tuple(factor * 10.0**power for power in range(-1, 9) for factor in (1, 2, 5))
 _TOLD = {"rate": "rate_mbit_per_s", "delay": "delay_s", "jitter": "jitter_s", "loss": "loss"}
 
 
 def followed_traces(compiler: UnfinishedScenario, index: int) -> tuple[LinkTrace, ...]:
-    """The trace that a link entry follows, or those of its two directions; none, perhaps with a complaint, if none."""
+    """Return the trace that a link entry follows, or those of its two directions.
+
+    Returns an empty tuple for an entry without a trace, and, after reporting to `compiler`, for a faulty one.
+    """
     entry = compiler.document.links[index]
     if not isinstance(entry, TracedLinkEntry):
         return ()
@@ -40,10 +45,11 @@ def followed_traces(compiler: UnfinishedScenario, index: int) -> tuple[LinkTrace
     for key, series in _TOLD.items():
         told, stated = [getattr(trace, series) is not None for trace in traces], key in entry.model_fields_set
         if all(told) and stated:
-            compiler.complain(("links", index, key), f"`{key}` is what the trace tells", "remove it", of_key=True)
+            message, hint = f"the trace already states `{key}`", f"remove `{key}` from this link"
+            compiler.complain(("links", index, key), message, hint, of_key=True)
         elif not all(told) and not stated and key in {"rate", "delay"}:
             which = f"the trace {entry.traces[told.index(False)].file}" if any(told) else "the trace"
-            compiler.complain(("links", index), f"`{key}` is missing: {which} tells none", f"state the link's {key}")
+            compiler.complain(("links", index), f"`{key}` is missing: {which} has none", f"state the link's {key}")
         else:
             continue
         sound = False
@@ -56,15 +62,15 @@ def followed_traces(compiler: UnfinishedScenario, index: int) -> tuple[LinkTrace
 
 
 def compile_steps(compiler: UnfinishedScenario) -> list[LinkChange]:
-    """The changes of all links that follow a trace, in no order, but for their first shapes.
+    """Return the changes of all links that follow a trace, in no particular order, without the links' first shapes.
 
-    They go on after the end of the run, while its tasks drain: for DRAIN_S, or as much of it, halved and halved again,
-    as MAX_CHANGES leaves room for. What the links are then, they remain. A run that ends in an outage thus leaves it.
+    The changes go on for DRAIN_S after the end of the run, while its tasks drain, so that a run that ends in an outage
+    leaves it. If that would exceed MAX_CHANGES, DRAIN_S is halved until they fit. Then links keep their last shape.
     """
     everyone = [follower for _, followers in compiler.followers.values() for follower in followers]
     changed = sum(follower.changes_within(compiler.duration_s) for follower in everyone)
     if changed > MAX_CHANGES:
-        message = f"the links' traces make up to {changed} changes, and {MAX_CHANGES} are possible"
+        message = f"the links' traces make up to {changed} changes; at most {MAX_CHANGES} are possible"
         path = ("links", min(index for index, _ in compiler.followers.values()), "trace")
         every_s = _fitting_step_s(everyone, compiler.duration_s)
         longer = "" if every_s is None else f"longer steps ({_shown_step(every_s)}), or "
@@ -89,7 +95,7 @@ def compile_steps(compiler: UnfinishedScenario) -> list[LinkChange]:
 
 
 def _followed_until_s(followers: Sequence[Follower], duration_s: float) -> float:
-    """Until when links follow their traces, with which they change no more often than is possible."""
+    """Return the time [s] until which links follow their traces without exceeding MAX_CHANGES."""
     for halvings in range(8):
         until_s = duration_s + DRAIN_S / (1 << halvings)
         if sum(follower.changes_within(until_s) for follower in followers) <= MAX_CHANGES:
@@ -98,9 +104,9 @@ def _followed_until_s(followers: Sequence[Follower], duration_s: float) -> float
 
 
 def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float | None:
-    """A length of steps with which these links surely change no more often than is possible, if any does.
+    """Return a step length [s] at which these links surely make at most MAX_CHANGES changes; None if there is none.
 
-    Lulls keep steps of their own, however long the others are.
+    Lulls keep steps of their own, however long the other steps are.
     """
     edges = [_lull_edges(follower.trace) for follower in followers]
     for every_s in _ROUND_STEPS_S:
@@ -116,25 +122,28 @@ def _fitting_step_s(followers: Sequence[Follower], duration_s: float) -> float |
 
 
 def _lull_edges(trace: LinkTrace) -> int:
-    """How often lulls begin or end in an emulated trace."""
+    """Count the beginnings and ends of lulls in an emulated trace."""
     low = [rate <= LULL_MBIT_PER_S for rate in trace.rate_mbit_per_s or ()]
     return sum(one != next_one for one, next_one in pairwise(low))
 
 
 def too_many_changes(scenario: Scenario) -> str | None:
-    """The warning that links of a live run would change more often than is sensible, with advice; None if not."""
+    """Warn, with advice, if the links of a live run would change more than SENSIBLE_CHANGES_PER_S; None if not."""
     per_s = scenario.link_changes_per_s / scenario.time_scale
     if per_s <= SENSIBLE_CHANGES_PER_S:
         return None
     step = sensible_step(sum(len(link.traces) for link in scenario.links), scenario.time_scale)
     return (
-        f"{per_s:.0f} changes of links a second are more than the {SENSIBLE_CHANGES_PER_S:.0f} that a machine makes in "
-        f"time; state longer steps for the traces ({step})"
+        f"traces change links {per_s:.0f} times a second, and a machine keeps up with {SENSIBLE_CHANGES_PER_S:.0f}; "
+        f"state longer steps for the traces ({step})"
     )
 
 
 def sensible_step(followers: int, time_scale: float) -> str:
-    """The length of steps, as a topology states it, with which so many links change no more often than is sensible."""
+    """Return the step length, as a topology states it, at which this many followers stay sensible.
+
+    `followers` counts directions of links that follow a trace of their own; see SENSIBLE_CHANGES_PER_S.
+    """
     least_s = followers / (SENSIBLE_CHANGES_PER_S * time_scale)
     return _shown_step(next(every_s for every_s in _ROUND_STEPS_S if every_s >= least_s))
 

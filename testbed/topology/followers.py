@@ -1,4 +1,4 @@
-"""The files of network traces that a topology names, and what a link that follows one is at each time."""
+"""The trace files that a topology names, and the shape over time of a link that follows one."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,15 +14,17 @@ from testbed.trace.link_trace import LULL_MBIT_PER_S, LinkTrace
 from testbed.trace.outages import emulated
 
 MAX_TOTAL_BYTES = 64 << 20
-MICROSECOND_S = 1e-6  # times of a run are told to the microsecond
+MICROSECOND_S = 1e-6  # the resolution of times in a run
 
 
 @dataclass(slots=True)
 class TraceFiles:
-    """The trace files of one topology, each read once: a run is of what was read, whatever becomes of the file.
+    """The trace files of one topology, each read once: a run uses what was read, even if the file changes later.
 
-    `folder` is what paths are relative to; `copies` are files to read instead, by path as the topology states it.
-    `contents` are those read so far.
+    Attributes:
+        folder: paths are relative to it.
+        copies: files to read instead, by path as the topology states it.
+        contents: the files' bytes read so far, by path as the topology states it.
     """
 
     folder: str
@@ -32,7 +34,7 @@ class TraceFiles:
     _emulated: dict[tuple[object, ...], LinkTrace] = field(default_factory=dict)
 
     def trace(self, entry: TraceEntry) -> LinkTrace:
-        """The trace that an entry means. Raises InputError if it cannot be used."""
+        """Return the trace that an entry names. Raises InputError if it cannot be read or used."""
         key = (entry.file, entry.format, entry.every)
         if key not in self._parsed:
             if entry.file not in self.contents:
@@ -40,14 +42,14 @@ class TraceFiles:
                 content = read_bytes(path)
                 if sum(map(len, self.contents.values())) + len(content) > MAX_TOTAL_BYTES:
                     message = f"{entry.file}: more than {MAX_TOTAL_BYTES >> 20} MiB of traces in all"
-                    raise TraceError([message], hint="take parts of them")
+                    raise TraceError([message], hint="use parts of the traces")
                 self.contents[entry.file] = content
             content = self.contents[entry.file]
             self._parsed[key] = parse_link_trace(content, entry.file, entry.format, every_s=entry.every)
         return self._parsed[key]
 
     def emulated(self, entry: TraceEntry) -> LinkTrace:
-        """The same as links follow it: scaled, with a least rate in outages, and each step a change."""
+        """Return the entry's trace as links follow it: scaled, with a least rate in outages, without equal steps."""
         key = (entry.file, entry.format, entry.every, entry.scale, entry.repeat)
         if key not in self._emulated:
             self._emulated[key] = emulated(self.trace(entry), scale=entry.scale, repeats=entry.repeat)
@@ -56,9 +58,13 @@ class TraceFiles:
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """A link that follows a trace: `base` is its shape but for what the trace tells, `offset_s` where it begins.
+    """A link that follows a trace of `TraceFiles.emulated`.
 
-    The trace is one of `TraceFiles.emulated`.
+    Attributes:
+        trace: rates [Mbit/s], delays [s], jitter [s] and loss (0..1), as far as the trace states them.
+        entry: the entry that names the trace.
+        base: the link's shape; the values of the trace replace its own.
+        offset_s: time in the trace at which the run begins [s].
     """
 
     trace: LinkTrace
@@ -67,7 +73,7 @@ class Follower:
     offset_s: float
 
     def shapes(self, duration_s: float) -> Iterator[tuple[float, LinkShape]]:
-        """(from when on [s], shape) in the order of time, the first at 0 s; each differs from the one before."""
+        """Yield (start [s], shape) in order of time, the first at 0 s; each shape differs from the one before."""
         last = None
         shapes: dict[int, LinkShape] = {}
         for step, at_s in self._steps():
@@ -81,7 +87,7 @@ class Follower:
             last = shape
 
     def changes_within(self, duration_s: float) -> int:
-        """How often the trace changes the link in a run of this length; the shape at its start is no change."""
+        """Count the changes of the link in a run of this length [s], not counting the shape at its start."""
         trace, begin_s = self.trace, self._begin_s
         laps, end_s = divmod(begin_s + duration_s, trace.length_s) if self.entry.repeat else (0.0, begin_s + duration_s)
         a_lap = len(trace.starts_s) - (self._shape(0) == self._shape(-1))
@@ -89,13 +95,13 @@ class Follower:
 
     @property
     def _begin_s(self) -> float:
-        """Where in the trace's first lap the link begins; a microsecond before a step is that step."""
+        """Start of the link in the trace's first lap [s]; an offset a microsecond before a step means that step."""
         if not self.entry.repeat:
             return self.offset_s + MICROSECOND_S
         return (self.offset_s + MICROSECOND_S) % self.trace.length_s
 
     def _steps(self) -> Iterator[tuple[int, float]]:
-        """(number of the step, when it begins in the run [s]), from the one at the offset on."""
+        """Yield (number of the step, its begin in the run [s]), starting with the step at the offset."""
         trace, begin_s = self.trace, self._begin_s
         first = trace.at(begin_s)
         yield first, 0.0

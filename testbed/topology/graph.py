@@ -1,4 +1,4 @@
-"""Questions about an undirected network that the topology checks and the resolver ask."""
+"""An undirected network of nodes and switches: which pairs are joined, and whether the network is connected."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +10,7 @@ class Forest:
         self._parent = {name: name for name in names}
 
     def root(self, name: str) -> str:
-        """The name that stands for the set of `name`."""
+        """Return the representative of the set that holds `name`."""
         parent = self._parent
         while parent[name] != name:
             parent[name] = parent[parent[name]]
@@ -18,12 +18,12 @@ class Forest:
         return name
 
     def join(self, first: str, second: str) -> None:
-        """Unite two sets."""
+        """Unite the sets of two names."""
         self._parent[self.root(second)] = self.root(first)
 
 
 class Network:
-    """Nodes and switches with the links between them; only switches pass frames on."""
+    """Nodes and switches with the links between them; only switches forward frames."""
 
     def __init__(self, nodes: Iterable[str], switches: Iterable[str], links: Iterable[tuple[str, str]]) -> None:
         in_order = tuple(switches)
@@ -42,11 +42,11 @@ class Network:
         }
 
     def joined(self, first: str, second: str) -> bool:
-        """Whether a path joins two nodes whose inner vertices are switches only."""
+        """True if two nodes share a link, or a path joins them through switches only."""
         return second in self.neighbours[first] or not self._attached[first].isdisjoint(self._attached[second])
 
     def islands(self) -> Iterator[list[str]]:
-        """The connected parts of the network, in the order in which their first members were stated."""
+        """Yield the connected parts of the network, in the order in which their first members were stated."""
         forest = Forest(self.neighbours)
         for first, second in self._links:
             forest.join(first, second)

@@ -1,4 +1,4 @@
-"""From the entries of links to the links between single nodes: pairs of ends, precedence, and drawn shapes."""
+"""Expand link entries into links between single nodes: pairs of ends, precedence of entries, drawn shapes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ from testbed.trace.link_trace import LinkTrace
 from testbed.units import Span
 
 MAX_LINKS = 200_000
-_LEFT_TO_TRACE = Span(1.0, 1.0)  # takes the place of what a trace tells
+_LEFT_TO_TRACE = Span(1.0, 1.0)  # stands in for a value that the trace states
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Which `links` entry describes a pair, and how many of its two ends that entry names one by one."""
+    """The `links` entry (by index) that describes a pair, and how many of its two ends the entry names singly."""
 
     index: int
     ends: tuple[str, str]
@@ -28,14 +28,14 @@ class Statement:
 
 
 def expand_links(compiler: UnfinishedScenario) -> None:
-    """Fill in the links of `compiler`, and what those follow that follow a trace; complain to it about misfits."""
+    """Fill in `links` and `followers` of `compiler`; report misfits to it."""
     chosen: dict[tuple[str, str], Statement] = {}
     traces: dict[int, tuple[LinkTrace, ...]] = {}
     for index, entry in enumerate(compiler.document.links):
         for fault in stated_faults(entry, compiler.document.time_scale):
             compiler.complain(("links", index, fault.key), fault.message, fault.hint)
         traces[index] = followed_traces(compiler, index)
-        told: set[str] = set()  # one complaint of a kind per entry, not one per pair
+        told: set[str] = set()  # kinds of problems already reported of this entry, so that pairs do not repeat them
         for statement in _pairs(compiler, index, entry, told):
             pair = min(statement.ends), max(statement.ends)
             earlier = chosen.get(pair)
@@ -67,7 +67,7 @@ def _pairs(compiler: UnfinishedScenario, index: int, entry: AnyLinkEntry, told: 
 
 
 def _end(compiler: UnfinishedScenario, index: int, key: str, names: list[str]) -> dict[str, int]:
-    """The nodes at one end of an entry, each with 1 if it is named singly and 0 if it comes from a group."""
+    """Return the nodes at one end of an entry, each with 1 if it is named singly and 0 if it comes from a group."""
     members: dict[str, int] = {}
     for position, name in enumerate(names):
         path: Path = ("links", index, key, position)
@@ -84,7 +84,7 @@ def _complain_of_pair(compiler: UnfinishedScenario, statement: Statement, earlie
     first, second = statement.ends
     path: Path = ("links", statement.index)
     if statement.index == earlier.index:
-        compiler.complain(path, f"states the link {first} - {second} twice", "each pair once")
+        compiler.complain(path, f"states the link {first} - {second} twice", "name each pair once")
         return
     line, _ = compiler.place.find(("links", earlier.index))
     hint = "keep one; an entry that names nodes one by one may follow one that names groups"
@@ -107,7 +107,7 @@ def _draw_link(
     )
     if not traces or not isinstance(entry, TracedLinkEntry):
         return Link(statement.ends, shape)
-    # Equal ranges of offsets give both directions the same one: they may have been recorded together.
+    # Both directions draw from the same seed: with equal ranges they get the same offset, as if recorded together.
     followers = tuple(
         Follower(trace, one, shape, draw(one.offset, seed, *key, "trace"))
         for trace, one in zip(traces, entry.traces, strict=True)

@@ -1,4 +1,4 @@
-"""What a link may be like: checks of a whole shape, and of the ranges that an entry states."""
+"""Bounds on links: checks of a whole shape, and of the ranges that an entry states."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,15 @@ from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S
 from testbed.units import BIT_RATE
 from testbed.wording import milliseconds
 
-# Rates in real time, after `time_scale`, are from this to MOST_MBIT_PER_S. Decision: 100 bit/s, since the kernel counts
-# whole bytes a second (4 % off there; it takes none below 8 bit/s) and a full frame needs two minutes; 100 Gbit/s,
-# more than any machine can carry. Rejected: what `tc` still takes (10 Tbit/s), which no run could keep.
+# Rates in real time, after `time_scale`, are from this to MOST_MBIT_PER_S. Decision 051: links carry 100 bit/s to
+# 100 Gbit/s in real time (docs/decisions/051-rates-of-links.md).
 LEAST_MBIT_PER_S = 1e-4
 ROUNDING = 1e-9  # of quantities read and scaled
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a link's shape, at which key of it, and what helps."""
+    """A fault of a link's shape: the key at fault, a message, and a hint."""
 
     key: str
     message: str
@@ -25,7 +24,7 @@ class Fault:
 
 
 def shape_fault(shape: LinkShape, time_scale: float) -> Fault | None:
-    """What is wrong with a link's shape, if anything; the rate must hold in real time, too."""
+    """Return the first fault of a link's shape, or None; the rate must also be possible in real time."""
     return (
         _rate_fault(shape.rate_mbit_per_s, time_scale)
         or _delay_fault(shape.delay_s)
@@ -35,7 +34,7 @@ def shape_fault(shape: LinkShape, time_scale: float) -> Fault | None:
 
 
 def stated_faults(entry: AnyLinkEntry, time_scale: float) -> list[Fault]:
-    """What is wrong with the ranges of an entry, wherever in them a link's values are drawn."""
+    """Return the faults of an entry's ranges, for any values that may be drawn from them."""
     found: list[Fault | None] = [_loss_fault(entry.loss.high)]
     if entry.rate is not None:
         found.append(_rate_fault(entry.rate.low, time_scale) or _rate_fault(entry.rate.high, time_scale))
@@ -78,5 +77,5 @@ def _jitter_fault(jitter_s: float, delay_s: float, may: str) -> Fault | None:
 def _loss_fault(loss: float) -> Fault | None:
     if loss < 1:
         return None
-    hint = "lower it, or remove the link; to cut a node off for a time, state an event: {node: …, state: down}"
-    return Fault("loss", "a link that loses everything is no link", hint)
+    hint = "lower it, or remove the link; to cut a node off for a time, state events: {node: …, state: down}, then up"
+    return Fault("loss", "a link must lose less than 100 % of its frames", hint)

@@ -1,4 +1,4 @@
-"""How long a small message takes at most between neighbouring stages of a scenario."""
+"""The longest time that a small message takes between neighbouring stages of a scenario."""
 
 from testbed.network.routes import Ways
 from testbed.scenario import Scenario
@@ -6,9 +6,9 @@ from testbed.trace.following import traced_courses, usual_delay_s
 
 
 def longest_hop_s(scenario: Scenario) -> float:
-    """What a small message takes at most from one stage to the next, whatever the events do to the links [s].
+    """Return the longest time [s] that a small message takes from one stage to the next, events included.
 
-    A link that follows a network trace counts as it is for most of the time: see `usual_delay_s`.
+    A link that follows a network trace counts with its `usual_delay_s`, which ignores rare spikes.
     """
     slowest_s = _slowest_s(scenario)
     if not scenario.switches:  # each hop is one link
@@ -19,7 +19,7 @@ def longest_hop_s(scenario: Scenario) -> float:
 
 
 def _slowest_s(scenario: Scenario) -> list[float]:
-    """By link, the longest delay that it has during the run, with four deviations of jitter [s]."""
+    """Return the longest delay [s] of each link during the run, plus four standard deviations of jitter."""
     shapes = {frozenset(link.ends): list(link.shapes) for link in scenario.links}
     for event in scenario.incidents:
         for ends, shape in event.shapes.items():

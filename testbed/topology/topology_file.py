@@ -1,4 +1,4 @@
-"""topology.yaml -> checked topology -> scenario; everything wrong with a file is reported at once, with its place."""
+"""Read topology.yaml, check it, and resolve it into a scenario; report all problems at once, each with its place."""
 
 import json
 import math
@@ -23,7 +23,7 @@ _MAX_SHOWN = 50
 
 
 class TopologyError(InputError):
-    """A topology that cannot be used; `problems` lists all that was found, in the order of the file."""
+    """A topology that cannot be used; `problems` lists everything that is wrong, in the order of the file."""
 
     def __init__(self, problems: Sequence[TopologyProblem]) -> None:
         self.problems = tuple(
@@ -42,9 +42,13 @@ class TopologyError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A topology file that passed every check; `text` is the file as it was read.
+    """A topology file that passed every check.
 
-    Paths in it are relative to `folder`.
+    Attributes:
+        source: the file's name in messages.
+        text: the file as it was read.
+        folder: absolute path; paths in the file are relative to it.
+        document: the checked form, with every quantity in its base unit.
     """
 
     source: str
@@ -52,24 +56,29 @@ class Topology:
     folder: str
     document: TopologyDocument
     _draft: Draft
-    _policy: PolicyChoice  # the one it was checked with
+    _policy: PolicyChoice  # the policy with which the file was checked
     _files: TraceFiles
     _recorded: bool = False
 
     @property
     def traces(self) -> Mapping[str, bytes]:
-        """What stood in the files of the network traces, by their path as the topology states it."""
+        """The content of the network traces' files, by their path as the topology states it."""
         return dict(self._files.contents)
 
     def resolve(
         self, *, seed: int | None = None, duration_s: float | None = None, policy: str | None = None
     ) -> Scenario:
-        """The scenario with every range drawn; the arguments take the place of what the file states.
+        """Draw every range and return the scenario; the arguments replace what the file states.
 
-        `policy` is a text as `choices.read_policy` takes it; a file's path in it is relative to the working directory.
-        The file's parameters hold only for the file's own policy, and only if `policy` states none. Raises
-        TopologyError where the file does not suit the new duration (an event after the end), InputError for impossible
-        arguments.
+        Args:
+            seed: draws every range and the workload, 0 to 2^63 - 1.
+            duration_s: length of the run [s], above 0.
+            policy: a text as `choices.read_policy` takes it, with paths relative to the working directory. The
+                parameters of the file apply only to the file's own policy, and only if `policy` states none.
+
+        Raises:
+            TopologyError: the file does not suit the new duration, for example an event lies after the end.
+            InputError: an argument is impossible.
         """
         chosen = self._policy
         if policy is not None:
@@ -94,11 +103,18 @@ def load_topology(
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
-    """Read and check a topology file. Raises TopologyError with every problem; InputError if it cannot be read.
+    """Read and check a topology file.
 
-    Paths in the file are relative to its own folder, or to `folder`. `policy` takes the place of the file's own, as in
-    `Topology.resolve`: that one is then neither checked nor loaded. `traces` are files to read in place of network
-    traces, by path as the topology states it. `recorded` files keep what earlier versions allowed.
+    Args:
+        path: the file.
+        folder: paths in the file are relative to it; None means the file's own folder.
+        policy: replaces the file's policy, as in `Topology.resolve`; the file's policy is then not checked or loaded.
+        traces: files to read instead of network traces, by path as the topology states it.
+        recorded: True for the file of a recorded run, which may state what only earlier versions allowed.
+
+    Raises:
+        TopologyError: the topology has faults; it lists all of them.
+        InputError: the file cannot be read, or `policy` is invalid.
     """
     with opened(path, hint="give the path of a topology.yaml") as file:
         raw = file.read(MAX_BYTES + 1)
@@ -125,9 +141,13 @@ def load_topology_text(
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
-    """Check a topology's text; `source` names it in messages. Raises TopologyError with every problem.
+    """Check a topology's text; `source` names it in messages.
 
-    Paths in the text are relative to `folder`, or to the working directory; the rest is as in `load_topology`.
+    Paths in the text are relative to `folder`, or to the working directory. Other arguments are as in `load_topology`.
+
+    Raises:
+        TopologyError: the topology has faults; it lists all of them.
+        InputError: `policy` is invalid.
     """
     folder = os.path.abspath(folder)
     try:
@@ -151,12 +171,17 @@ def load_topology_text(
 
 
 def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:
-    """The scenario of a topology's text, with the file's own duration and policy."""
+    """Check a topology's text and return its scenario, with its own duration and policy; `seed` replaces its seed.
+
+    Raises:
+        TopologyError: the topology has faults; it lists all of them.
+        InputError: the seed lies outside 0 to 2^63 - 1.
+    """
     return load_topology_text(text, source).resolve(seed=seed)
 
 
 def topology_json_schema() -> dict[str, object]:
-    """JSON Schema (2020-12) of topology.yaml for editors; the checks of references are not part of it."""
+    """Return the JSON Schema (2020-12) of topology.yaml for editors; it does not check references between entries."""
     schema = TopologyDocument.model_json_schema(by_alias=True)
     properties, entry = schema["properties"], schema["$defs"]["PolicyEntry"]["properties"]
     entry["name"] = _policy_names(entry["name"])
@@ -164,7 +189,8 @@ def topology_json_schema() -> dict[str, object]:
     text = _policy_names({"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS})
     properties["policy"] = {
         "anyOf": [*text["anyOf"], properties["policy"]],
-        "description": "which offloading policy decides: a name, name:key=value,key=value, or file.py:Class",
+        "description": "offloading policy: NAME, NAME:key=value,key=value, or FILE.py:CLASS with a path relative to "
+        "this topology's folder; or a mapping of name, label and parameters",
     }
     # A file alone may stand for the whole entry of a trace, too.
     one_trace = [{"type": "string", "minLength": 1, "maxLength": MAX_PATH_CHARACTERS}, {"$ref": "#/$defs/TraceEntry"}]
@@ -178,7 +204,7 @@ def topology_json_schema() -> dict[str, object]:
 
 
 def _policy_names(text: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a text that may be a policy's name: editors offer the names, and say what each policy does."""
+    """Add the policies' names and descriptions, which editors offer, to the schema of a text that may be a name."""
     from node_agent.policies import policy_lines  # noqa: PLC0415 - loads numpy
 
     offered = [{"const": name, "description": line} for name, line in policy_lines().items()]
@@ -187,13 +213,15 @@ def _policy_names(text: dict[str, Any]) -> dict[str, Any]:
 
 
 def topology_json_schema_text() -> str:
-    """The JSON Schema as it is written to `topologies/topology.schema.json`."""
+    """Return the JSON Schema as the text of `topologies/topology.schema.json`."""
     return json.dumps(topology_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _tidied(schema: object) -> object:
-    """Without pydantic's titles, without the null of keys that may be left out but not empty, and without defaults
-    in base units (a description states them as people write them)."""
+    """Remove what misleads editors: pydantic's titles, nulls of optional keys, and defaults in base units.
+
+    An optional key may be left out, but not be empty. Descriptions state defaults as people write them.
+    """
     if isinstance(schema, list):
         return [_tidied(item) for item in schema]
     if not isinstance(schema, dict):
@@ -216,9 +244,9 @@ def _stated_policy(document: TopologyDocument, folder: str) -> PolicyChoice:
 
 
 def _asked_policy(text: str, document: TopologyDocument, folder: str, *, recorded: bool) -> PolicyChoice:
-    """The policy that `text` asks for, with the file's parameters where it asks for the file's policy and for none.
+    """Return the policy that `text` asks for.
 
-    So with the file's label.
+    If it names the file's own policy and states no parameters, the file's parameters and label apply.
 
     Raises:
         InputError: there is no such policy, or it does not take these parameters.

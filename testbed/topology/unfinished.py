@@ -1,4 +1,4 @@
-"""A scenario while it is compiled: its nodes and links so far, who is called what, and what is wrong with the file."""
+"""A scenario while it is compiled: its nodes and links so far, names and groups, and the problems found."""
 
 from node_agent.suggest import advice, listed
 from testbed.scenario import Device, Link, PolicyChoice, Server
@@ -8,7 +8,7 @@ from testbed.topology.form.yaml_places import Path, TopologyProblem
 
 
 class UnfinishedScenario:
-    """What the parts of the compiler fill in one after the other, and whom they complain to."""
+    """The state that the parts of the compiler share: each fills in its part, and reports problems by `complain`."""
 
     def __init__(
         self,
@@ -21,13 +21,23 @@ class UnfinishedScenario:
         policy: PolicyChoice,
         recorded: bool = False,
     ) -> None:
-        """`recorded`: of a run that has been, perhaps by an earlier version that allowed more."""
+        """Start with nothing compiled.
+
+        Args:
+            draft: the checked form; it must have a document.
+            source: the file's name in messages.
+            files: the trace files of the topology.
+            seed: draws every range.
+            duration_s: length of the run [s].
+            policy: the policy in use.
+            recorded: True for the topology of a recorded run, which may state what only earlier versions allowed.
+        """
         assert draft.document is not None
         self.document = draft.document
         self.source = source
         self.seed = seed
         self.duration_s = duration_s
-        # One that is not stated is never longer than the run; one that is may not be: see `_check_times`.
+        # The default slot is cut to the run's length; a stated slot that is longer is an error (`_check_times`).
         stated = "slot" in self.document.model_fields_set
         self.slot_s = self.document.slot if stated else min(self.document.slot, duration_s)
         self.policy = policy
@@ -38,7 +48,7 @@ class UnfinishedScenario:
         self.devices: list[Device] = []
         self.servers: dict[str, Server] = {}
         self.links: dict[tuple[str, str], Link] = {}  # sorted ends -> link
-        # Sorted ends -> entry, and what both directions follow, or what each of them does.
+        # Sorted ends -> index of the entry, and one follower for both directions or one for each.
         self.followers: dict[tuple[str, str], tuple[int, tuple[Follower, ...]]] = {}
         self.offload_to: dict[str, tuple[str, ...]] = {}
         self.files = files
@@ -54,14 +64,14 @@ class UnfinishedScenario:
         return self.document.time_scale
 
     def complain(self, path: Path, message: str, hint: str = "", *, of_key: bool = False) -> None:
-        """Note a problem at `path`, and that its section cannot be relied on."""
+        """Add a problem at `path` (with `of_key`, at its key), and mark its top-level section as damaged."""
         line, column = self.place.find(path, of_key=of_key)
         self.problems.append(TopologyProblem(self.source, line, column, message, hint))
         if path:
             self._damaged.add(str(path[0]))
 
     def members(self, name: str, path: Path, *, what: str = "node", of_key: bool = False) -> tuple[str, ...]:
-        """The nodes that `name` stands for; none, with a complaint at `path`, if there is no such name."""
+        """Return the members of the group or node `name`; report an unknown name at `path` and return none."""
         if name in self.groups:
             return self.groups[name]
         if name in self.kinds:
@@ -74,5 +84,5 @@ class UnfinishedScenario:
         return ()
 
     def intact(self, *sections: str) -> bool:
-        """Whether nothing is wrong so far in these sections, so that what follows from them can be judged."""
+        """True if no problem has been found in these sections, so that checks may rely on them."""
         return not self._damaged.intersection(sections)

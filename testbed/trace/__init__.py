@@ -1,1 +1,1 @@
-"""Traces: of workloads (which device offers which sample when), and of links (their rate and delay over time)."""
+"""Traces of workloads (device, sample and time of every task), and of links (rate and delay over time)."""

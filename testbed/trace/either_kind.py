@@ -1,4 +1,4 @@
-"""Reading a trace of whichever kind: what it is, its bytes tell, and they are read once, for it may be a pipe."""
+"""Reading a trace of either kind, workload or network: its bytes decide, read once, since the file may be a pipe."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,11 @@ _HINT = "give the path of a trace; `trace generate` and `trace generate-link` ma
 
 
 def read_any(path: Path | str, *, every_s: float | None = None) -> list[Arrival] | LinkTrace:
-    """The workload, or the network trace in steps of `every_s`, in a file.
+    """Read a workload, or a network trace in steps of `every_s`, from a file.
 
     Raises:
-        TraceError: it is neither, or something is wrong with it.
-        InputError: it cannot be read.
+        TraceError: the file is neither, or a faulty trace.
+        InputError: the file cannot be read.
     """
     with opened(path, hint=_HINT) as file:
         head = [file.readline(MAX_LINE_BYTES)]
@@ -38,9 +38,9 @@ def _bare(line: bytes) -> bytes:
 
 
 def is_workload(line: bytes, name: str) -> bool:
-    """Whether a file looks like a workload rather than like a network trace, by its first line that is not empty.
+    """True if a file looks like a workload, not like a network trace.
 
-    The name tells where that line does not.
+    Its first non-empty `line` decides, or, if that is neither, its `name`.
     """
     if line[:1] == b"{" or format_of_line(line) is not None:
         return line[:1] == b"{"

@@ -1,4 +1,4 @@
-"""What is wrong with a trace."""
+"""The error of a faulty trace, of a workload or of a link."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ MAX_PROBLEMS = 20
 
 
 class TraceError(InputError):
-    """A trace, of a workload or of a link, that cannot be used; `problems` lists what was found, file:line: message."""
+    """A trace, of a workload or of a link, that cannot be used; `problems` lists the faults as `file:line: message`."""
 
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         self.problems = tuple(problems)

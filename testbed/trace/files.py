@@ -1,4 +1,4 @@
-"""Opening the files that a user names, to read them or to replace them as a whole."""
+"""Opening files that a user names, to read them or to replace them as a whole."""
 
 import os
 import tempfile
@@ -9,20 +9,20 @@ from typing import BinaryIO
 
 from node_agent.errors import InputError
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some programs put before UTF-8 text
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some programs put it before UTF-8 text
 
 
 def nameable(path: Path | str) -> Path:
-    """The path, to be opened. Raises InputError if no file can have it: Python would only raise a bare ValueError."""
+    """Return the path, ready to be opened. Raises InputError for a null byte, where Python raises a bare ValueError."""
     if "\0" in str(path):
-        message = f"{str(path)!r} cannot be read or written: no file has a null byte in its name"
+        message = f"{str(path)!r} cannot be read or written: a file name cannot contain a null byte"
         raise InputError(message, hint="give the path of a file")
     return Path(path)
 
 
 @contextmanager
 def opened(path: Path | str, *, hint: str) -> Iterator[BinaryIO]:
-    """A file to read from. Raises InputError with the hint if it cannot be opened or read."""
+    """Open a file for reading, in binary. Raises InputError with the hint if it cannot be opened or read."""
     try:
         with nameable(path).open("rb") as file:
             yield file
@@ -33,19 +33,22 @@ def opened(path: Path | str, *, hint: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` at once when all is written. Raises InputError if it fails.
+    """Open a file for writing, in binary; it replaces `path` in one step when everything is written.
 
-    A link keeps pointing at the new file; what is no regular file is not replaced.
+    A symbolic link at `path` stays, and its target is replaced.
+
+    Raises:
+        InputError: the file cannot be written, or `path` is not a regular file.
     """
     partial: str | None = None
     try:
         target = nameable(path).resolve()
         if target.exists() and not target.is_file():
-            raise InputError(f"{path}: not a regular file", hint="name a file that may be replaced")
+            raise InputError(f"{path}: not a regular file", hint="name a new file, or a regular file to replace")
         handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(handle, "wb") as file:
             yield file
-            os.fchmod(file.fileno(), 0o644)  # mkstemp lets nobody else read it; a trace is meant to be shared
+            os.fchmod(file.fileno(), 0o644)  # mkstemp makes it private; traces are meant to be shared
         os.replace(partial, target)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""How links that follow a network trace are over a run: their shapes in time, means of them, and what is usual."""
+"""Links that follow a network trace during a run: their shapes over time, mean shapes, and usual delays."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,16 @@ from itertools import pairwise
 
 from testbed.scenario import Direction, LinkShape, Scenario
 
-Course = Sequence[tuple[float, LinkShape]]  # (from when on [s], shape) in the order of time, the first at 0 s
+Course = Sequence[tuple[float, LinkShape]]  # (start [s], shape) in order of time, the first at 0 s
 
 USUAL_SHARE = 0.95  # of the time
 
 
 def traced_courses(scenario: Scenario) -> Mapping[Direction, Course]:
-    """The course of every direction of a link that follows a trace; of both the same object, if they follow one."""
+    """Return the course of each direction of the links that follow a trace.
+
+    Both directions share one object if they follow the same trace.
+    """
     courses: dict[Direction, list[tuple[float, LinkShape]]] = {}
     for link in scenario.links:
         if link.traces:
@@ -27,11 +30,10 @@ def traced_courses(scenario: Scenario) -> Mapping[Direction, Course]:
 
 
 def mean_shape(course: Course, begin_s: float, end_s: float) -> LinkShape:
-    """The means over [begin, end) of a course, weighed by time.
+    """Return the means over [begin, end) of a course, weighted by time.
 
-    Decision: the mean rate is the arithmetic one, the volume that the link can carry in that time, so that a queueing
-    model at this rate has no more delay than the true link; rejected: the harmonic mean (mean time per byte), which a
-    fade of a second pulls down by so much that links count as overloaded which carry their load with ease.
+    Decision 056: the mean rate is the volume over time, not the mean time per byte
+    (docs/decisions/056-arithmetic-mean-of-traced-rates.md).
     """
     edges_s = [at_s for at_s, _ in course[1:]]
     parts = [
@@ -48,11 +50,10 @@ def mean_shape(course: Course, begin_s: float, end_s: float) -> LinkShape:
 
 
 def usual_delay_s(course: Course, duration_s: float) -> float:
-    """What a frame needs over the link for 95 % of the time [s], with four deviations of jitter, transmission apart.
+    """Return the delay [s] that a frame does not exceed for 95 % of the time, plus four deviations of jitter.
 
-    Decision: not the longest delay. A trace of a moving phone has seconds-long spikes; waiting for those in every round
-    would slow all rounds down, and no topology with such a trace would have slots long enough. A round that meets a
-    spike goes on without the node behind it, as it does without any silent node.
+    Transmission time is not included. Decision 057: rounds wait for the usual delay of a link, not for its longest
+    (docs/decisions/057-usual-delay-of-traced-links.md).
     """
     times_s = (*(at_s for at_s, _ in course), duration_s)
     found = sorted(

@@ -1,12 +1,12 @@
-"""Network traces from files: read and check them.
+"""Reading and checking network traces.
 
 Two formats are read:
 
-- mahimahi packet deliveries: a line is the whole millisecond at which one packet of 1500 bytes can be delivered; times
+- mahimahi packet deliveries: a line is the whole millisecond at which one packet of 1500 bytes can be delivered. Times
   do not fall, several packets in one millisecond are several lines, and the trace repeats after its last time.
-- A time series (CSV): a header, then rows of numbers. `time_s`, and at least one of `rate_mbit_per_s`, `delay_ms` (or
-  `delay_s`), `jitter_ms` (or `jitter_s`) and `loss` (0..1). A row holds until the next one, the last for as long as
-  the one before it. Times rise and count from the first row's.
+- A time series (CSV): a header, then rows of numbers. Columns are `time_s`, and at least one of `rate_mbit_per_s`,
+  `delay_ms` (or `delay_s`), `jitter_ms` (or `jitter_s`) and `loss` (0..1). A row holds until the next one, the last row
+  as long as the one before it. Times rise and count from the first row.
 """
 
 import math
@@ -40,7 +40,7 @@ _SUFFIXES: Mapping[str, TraceFormat] = {
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of a time series: into which field of a trace it goes, times what, and what may stand there at most."""
+    """A column of a time series: the field of the trace, the factor to its base unit, the greatest value allowed."""
 
     name: str
     field: str
@@ -51,7 +51,7 @@ class _Column:
 _COLUMNS: Mapping[str, _Column] = {
     column.name: column
     for column in (
-        _Column("time_s", "time_s", 1.0, 1e12),  # seconds since 1970, and more
+        _Column("time_s", "time_s", 1.0, 1e12),  # room for seconds since 1970
         _Column("rate_mbit_per_s", "rate_mbit_per_s", 1.0, MOST_MBIT_PER_S),
         _Column("delay_ms", "delay_s", 1e-3, MOST_DELAY_S * 1e3),
         _Column("delay_s", "delay_s", 1.0, MOST_DELAY_S),
@@ -61,43 +61,52 @@ _COLUMNS: Mapping[str, _Column] = {
     )
 }
 _CSV_HINT = "a header such as time_s,rate_mbit_per_s,delay_ms; then rows of numbers whose times rise"
-_WORKLOAD_HINT = "run --trace takes it; links follow mahimahi packet deliveries or a time series (CSV)"
-_MAHIMAHI_HINT = "a line is the millisecond at which a packet can be delivered; they do not fall"
+_WORKLOAD_HINT = "give it to run --trace; links follow mahimahi packet deliveries or a time series (CSV)"
+_MAHIMAHI_HINT = "each line is the millisecond at which a packet can be delivered; times do not fall"
 
 
 def whole_step_s(every_s: float) -> float:
-    """A length of steps, to the millisecond. Raises InputError if it is none, or below LEAST_STEP_MS."""
+    """Return a step length [s], exact to the millisecond.
+
+    Raises:
+        InputError: it is not a whole number of milliseconds, or below LEAST_STEP_MS.
+    """
     step_ms = every_s * 1000
     if not step_ms >= LEAST_STEP_MS or abs(step_ms - round(step_ms)) > 1e-6:
-        message = f"a step takes a whole number of milliseconds, {LEAST_STEP_MS} or more, and not {step_ms:g}"
+        message = f"a step takes a whole number of milliseconds, {LEAST_STEP_MS} or more, not {step_ms:g}"
         raise InputError(message, hint="for example 100 ms")
     return round(step_ms) / 1000
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """A trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
+    """Return a trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
     with opened(path, hint="give the path of a network trace") as file:
         return rest_of(file, b"", path)
 
 
 def rest_of(file: BinaryIO, head: bytes, path: Path | str) -> bytes:
-    """The content of an open trace file of which `head` has been read; raises TraceError if it is too long."""
+    """Return the content of an open trace file, of which `head` has been read. Raises TraceError if it is too long."""
     content = head + file.read(MAX_BYTES + 1 - len(head))
     if len(content) > MAX_BYTES:
-        raise TraceError([f"{path}: longer than {MAX_BYTES >> 20} MiB"], hint="take a part of it")
+        raise TraceError([f"{path}: longer than {MAX_BYTES >> 20} MiB"], hint="use a part of it")
     return content
 
 
 def parse_link_trace(
     content: bytes, source: str, form: TraceFormat | None = None, *, every_s: float | None = None
 ) -> LinkTrace:
-    """The network trace in a file's content. Raises TraceError with the first problem as file:line.
+    """Parse the network trace in a file's content.
 
     Args:
-        source: names the file in messages, and its format.
-        form: None tells by the file's name or content.
-        every_s: length of the steps, a whole number of milliseconds: None means 0.1 s for mahimahi, and the rows as
-            they are for a time series.
+        content: the bytes of the file.
+        source: the file's name, for messages and to find the format.
+        form: the format; None means by the file's name or content.
+        every_s: step length [s], a whole number of milliseconds. None means 0.1 s for mahimahi, and the rows as they
+            are for a time series.
+
+    Raises:
+        TraceError: the content is not such a trace; it names the first problem as file:line.
+        InputError: `every_s` is no step length.
     """
     every_s = None if every_s is None else whole_step_s(every_s)
     _refuse_workload(content, source)
@@ -114,12 +123,12 @@ def parse_link_trace(
 
 
 def format_of_name(name: str) -> TraceFormat | None:
-    """The format that a file's name tells, if any."""
+    """Return the format that a file's suffix stands for; None for other suffixes."""
     return _SUFFIXES.get(Path(name).suffix.lower())
 
 
 def guess_format(content: bytes, source: str) -> TraceFormat:
-    """The format of a file, by its name or its content. Raises TraceError where neither tells."""
+    """Return the format of a file, by its name or content. Raises TraceError if neither decides."""
     _refuse_workload(content, source)
     first = _first_line(content)
     found = format_of_name(source) or format_of_line(first)
@@ -133,7 +142,7 @@ def guess_format(content: bytes, source: str) -> TraceFormat:
 
 def _refuse_workload(content: bytes, source: str) -> None:
     if _first_line(content)[:1] == b"{":
-        raise TraceError([f"{source}:1: a workload trace, and not one of a network"], hint=_WORKLOAD_HINT)
+        raise TraceError([f"{source}:1: a workload trace, not a network trace"], hint=_WORKLOAD_HINT)
 
 
 def _first_line(content: bytes) -> bytes:
@@ -141,16 +150,16 @@ def _first_line(content: bytes) -> bytes:
 
 
 def format_of_line(line: bytes) -> TraceFormat | None:
-    """The format of a network trace whose first line this is: a number, or names of columns; None if neither."""
+    """Return the format of a network trace by its first line: a number, or names of columns; None if neither."""
     if line.isdigit():
         return "mahimahi"
     return "csv" if any(cell.strip().decode(errors="replace") in _COLUMNS for cell in line.split(b",")) else None
 
 
 def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
-    """Packets counted per interval (begin, end], a packet at 0 ms in the first: the last one ends the trace.
+    """Count packets per interval (begin, end], a packet at 0 ms in the first; the last packet ends the trace.
 
-    In longer intervals than usual, what would be lulls in the usual ones are kept apart, see `LinkTrace.averaged`.
+    Intervals longer than usual are cut at lulls, as in `LinkTrace.averaged`.
     """
     every_ms = round(every_s * 1000)
     times_ms = array("Q")
@@ -173,7 +182,7 @@ def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
     if not times_ms:
         raise TraceError([f"{source}:1: empty"], hint=_MAHIMAHI_HINT)
     if last_ms == 0:
-        raise TraceError([f"{source}:1: lasts no time: all packets come at 0 ms"], hint=_MAHIMAHI_HINT)
+        raise TraceError([f"{source}:1: the trace has no length: all packets come at 0 ms"], hint=_MAHIMAHI_HINT)
     edges_ms = set(range(0, last_ms, every_ms))
     usual_ms = round(EVERY_S * 1000)
     if every_ms > usual_ms:
@@ -185,7 +194,7 @@ def _read_mahimahi(content: bytes, source: str, every_s: float) -> LinkTrace:
             raise _too_many_steps(source, 1)
     starts_ms = sorted(edges_ms)
     until = [0, *(bisect_right(times_ms, edge_ms) for edge_ms in starts_ms[1:]), len(times_ms)]
-    # One division of whole numbers, so that equal rates are equal to the last digit, however long their steps are.
+    # A single division of whole numbers, so that equal rates are equal to the last digit for any step length.
     rates = [
         (after - before) * SEGMENT_BYTES * 8 / ((end_ms - begin_ms) * 1000)
         for (begin_ms, end_ms), (before, after) in zip(pairwise((*starts_ms, last_ms)), pairwise(until), strict=True)
@@ -220,7 +229,7 @@ def _read_csv(content: bytes, source: str) -> LinkTrace:
         if len(times_s) > MAX_STEPS:
             raise _too_many_steps(source, number)
     if len(times_s) < 2:
-        what = "no row" if not times_s else "one row only, so it is not known how long it holds"
+        what = "no row" if not times_s else "only one row: how long it holds is unknown"
         raise TraceError([f"{source}:{number}: {what}"], hint=_CSV_HINT)
     starts_s = tuple(exact_s(time_s - times_s[0]) for time_s in times_s)
     if any(later <= earlier for earlier, later in pairwise(starts_s)) or starts_s[-1] > MAX_TIME_S:
@@ -231,7 +240,7 @@ def _read_csv(content: bytes, source: str) -> LinkTrace:
 
 
 def _columns(names: Sequence[str], where: str) -> dict[str, _Column]:
-    """The columns of a header in order, by the field that they tell."""
+    """Return the columns of a header in order, by the field that they fill."""
     columns: dict[str, _Column] = {}
     for name in names:
         column = _COLUMNS.get(name)
@@ -239,7 +248,7 @@ def _columns(names: Sequence[str], where: str) -> dict[str, _Column]:
             shown = name[:40] if name.isprintable() else "unprintable"
             raise TraceError([f"{where}: unknown column {shown!r}"], hint=f"known are {', '.join(_COLUMNS)}")
         if column.field in columns:
-            raise TraceError([f"{where}: two columns tell {column.field}"], hint="keep one of them")
+            raise TraceError([f"{where}: two columns for {column.field}"], hint="keep one of them")
         columns[column.field] = column
     if "time_s" not in columns or len(columns) == 1:
         missing = "rate_mbit_per_s" if "time_s" in columns else "time_s"
@@ -248,10 +257,10 @@ def _columns(names: Sequence[str], where: str) -> dict[str, _Column]:
 
 
 def _number(column: _Column, cell: bytes, where: str) -> float:
-    """A cell's value in the base unit."""
+    """Return a cell's value in the base unit."""
     text = cell.strip()
     try:
-        # Python's float also reads underscores and infinity, which nobody means.
+        # Python's float also accepts underscores and infinity, which a trace does not mean.
         value = math.nan if b"_" in text else float(text)
     except ValueError:
         value = math.nan
@@ -265,13 +274,13 @@ def _number(column: _Column, cell: bytes, where: str) -> float:
 
 
 def _cut_off(content: bytes, line: int) -> str:
-    """What to add to a complaint about the given line if it is a last one without an end."""
+    """Return the addition to an error message if `line` is the last one and has no end."""
     last = content.count(b"\n") + 1
     return " (the file is cut off)" if line == last and not content.endswith(b"\n") else ""
 
 
 def _lines(content: bytes, source: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with their numbers, stripped; empty ones may stand at the end only."""
+    """Yield the lines of a file with their numbers, stripped; empty lines may stand at the end only."""
     empty = 0
     begin = 0
     number = 0
@@ -295,7 +304,7 @@ def _lines(content: bytes, source: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _too_many_steps(source: str, line: int) -> TraceError:
-    hint = "take longer steps (every 1 s), or a part of it"
+    hint = "use longer steps (every 1 s), or a part of the trace"
     return TraceError([f"{source}:{line}: more than {MAX_STEPS} steps"], hint=hint)
 
 

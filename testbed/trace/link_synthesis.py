@@ -1,4 +1,4 @@
-"""Made-up network traces: a cellular link whose rate wanders and now and then fails."""
+"""Synthetic network traces: a cellular link whose rate wanders and sometimes fails."""
 
 import math
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from testbed.wording import percent
 
 @dataclass(frozen=True, slots=True)
 class Fading:
-    """How a made-up link behaves.
+    """The parameters of a synthetic link.
 
-    The logarithm of the rate is a stationary Ornstein-Uhlenbeck process, so that rates are log-normal; outages begin
-    and end like those of a two-state Markov chain (Gilbert). The delay, where there is one, is log-normal, too, and
-    wanders by itself.
+    The logarithm of the rate is a stationary Ornstein-Uhlenbeck process, so that rates are log-normal. Outages begin
+    and end like those of a two-state Markov chain (Gilbert). The delay, if there is one, is log-normal, too, and
+    independent of the rate.
 
     Attributes:
-        mean_rate_mbit_per_s: over all the time that is no outage.
+        mean_rate_mbit_per_s: mean rate outside of outages.
         variability: standard deviation of the rate over its mean.
-        coherence_s: after this time, correlation of the rate's logarithm has fallen to 1/e.
-        outage_share: share of the time without any rate, in the long run.
+        coherence_s: time after which the correlation of the rate's logarithm has fallen to 1/e.
+        outage_share: long-run share of the time without any rate, 0 to 0.9.
         outage_s: mean length of an outage.
         delay_s: mean one-way delay; None leaves it to the topology.
         delay_variability: standard deviation of the delay over its mean.
@@ -39,27 +39,29 @@ class Fading:
 
 
 def synthesise(fading: Fading, *, duration_s: float, every_s: float, seed: int) -> LinkTrace:
-    """A trace in steps of `every_s`, the same for the same arguments; cut off at what a trace can tell.
+    """Draw a trace in steps of `every_s`, the same for the same arguments; values are cut at the bounds of traces.
 
     Raises:
-        InputError: impossible arguments, or too many steps.
+        InputError: an argument is impossible, or there are too many steps.
     """
     steps = round(duration_s / every_s) if every_s > 0 else 0
     if not 2 <= steps <= MAX_STEPS:
         raise InputError(
-            f"a trace of {duration_s:g} s in steps of {every_s:g} s has {steps} steps", hint=f"2 to {MAX_STEPS} fit"
+            f"a trace of {duration_s:g} s in steps of {every_s:g} s has {steps} steps",
+            hint=f"2 to {MAX_STEPS} steps are possible",
         )
     if duration_s > MAX_TIME_S:
-        raise InputError(f"a trace of {duration_s:g} s is too long", hint=f"{MAX_TIME_S:g} s are possible")
+        raise InputError(f"a trace of {duration_s:g} s is too long", hint=f"at most {MAX_TIME_S:g} s are possible")
     if not 0 <= fading.outage_share <= 0.9:
-        raise InputError(f"an outage share of {percent(fading.outage_share, '.0f')}", hint="0 to 90 % is possible")
+        message = f"an outage share of {percent(fading.outage_share, '.0f')} is impossible"
+        raise InputError(message, hint="state 0 to 90 %")
     if not fading.outage_s * (1 - fading.outage_share) >= fading.outage_share * every_s or fading.outage_s < every_s:
         raise InputError("outages cannot be shorter than a step", hint="lower --every, or lengthen --outage")
     if fading.mean_rate_mbit_per_s > MOST_MBIT_PER_S:
-        message = f"a mean rate of {fading.mean_rate_mbit_per_s:g} Mbit/s is more than a trace can tell"
+        message = f"a mean rate of {fading.mean_rate_mbit_per_s:g} Mbit/s is too high for a trace"
         raise InputError(message, hint=f"the most is {MOST_MBIT_PER_S:g} Mbit/s")
     if fading.delay_s is not None and fading.delay_s > MOST_DELAY_S:
-        message = f"a mean delay of {fading.delay_s:g} s is more than a trace can tell"
+        message = f"a mean delay of {fading.delay_s:g} s is too long for a trace"
         raise InputError(message, hint=f"the most is {MOST_DELAY_S:g} s")
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0x11_7E])))
     rates = _walk(random, steps, every_s, fading.mean_rate_mbit_per_s, fading.variability, fading.coherence_s)
@@ -78,7 +80,7 @@ def synthesise(fading: Fading, *, duration_s: float, every_s: float, seed: int) 
 def _walk(
     random: np.random.Generator, steps: int, every_s: float, mean: float, variability: float, coherence_s: float
 ) -> list[float]:
-    """A stationary log-normal process of the given mean, sampled at every step."""
+    """Sample a stationary log-normal process of the given mean at every step."""
     deviation = math.sqrt(math.log1p(variability**2))
     kept = math.exp(-every_s / coherence_s)
     fresh = deviation * math.sqrt(1 - kept * kept)
@@ -91,7 +93,7 @@ def _walk(
 
 
 def _outages(random: np.random.Generator, steps: int, every_s: float, fading: Fading) -> list[bool]:
-    """Whether each step lies in an outage."""
+    """Draw, for each step, whether it lies in an outage."""
     share = fading.outage_share
     ends = every_s / fading.outage_s
     begins = ends * share / (1 - share)

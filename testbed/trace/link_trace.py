@@ -1,7 +1,7 @@
-"""A network trace: what a link's rate and delay are over time, as a step function that can be averaged.
+"""A network trace: a link's rate, delay, jitter and loss over time, as a step function that can be averaged.
 
-Rates are those of a topology's links: what a TCP transfer gets. A mahimahi opportunity is a whole IP packet, of which
-1448 bytes are TCP's payload (see `testbed.network.commands`), so it counts as those.
+Rates are those of a topology's links: the rate of a TCP transfer. A mahimahi line stands for a whole IP packet. It
+counts as 1448 bytes, TCP's payload in such a packet (see `testbed.network.commands`).
 """
 
 import math
@@ -24,10 +24,10 @@ Series = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class LinkTrace:
-    """A link over time, as a step function that ends, or begins anew, after `length_s`.
+    """A link over time, as a step function that ends, or starts again, after `length_s`.
 
-    `starts_s` (n,) rises from 0; the others have a value for each step, or None where the trace does not tell. A rate
-    may be zero: an outage.
+    `starts_s` (n,) rises from 0. Each of the others has a value per step, (n,), or is None if the trace does not state
+    it. A rate may be zero: an outage.
     """
 
     starts_s: Series
@@ -38,15 +38,15 @@ class LinkTrace:
     loss: Series | None = None
 
     def lengths_s(self) -> Series:
-        """How long each step holds, (n,)."""
+        """Return the length of each step [s], (n,)."""
         return tuple(end - begin for begin, end in pairwise((*self.starts_s, self.length_s)))
 
     def at(self, time_s: float) -> int:
-        """The number of the step that holds at a time within the trace."""
+        """Return the number of the step that holds at a time [s] within the trace."""
         return max(0, bisect_right(self.starts_s, time_s) - 1)
 
     def merged(self) -> "LinkTrace":
-        """The same trace without steps that change nothing."""
+        """Return the same trace without steps that change nothing."""
         every = (self.rate_mbit_per_s, self.delay_s, self.jitter_s, self.loss)
         rows = list(zip(*(series for series in every if series is not None), strict=True))
         kept = [step for step, row in enumerate(rows) if step == 0 or row != rows[step - 1]]
@@ -59,7 +59,7 @@ class LinkTrace:
         return LinkTrace(tuple(self.starts_s[step] for step in kept), self.length_s, *map(of, every))
 
     def lull_edges_s(self) -> Iterator[float]:
-        """When lulls of 0.1 s or more begin and end; with the trace as the last."""
+        """Yield the times [s] at which lulls of 0.1 s or more begin and end; the end of the trace ends a lull."""
         if self.rate_mbit_per_s is None:
             return
         steps = zip(self.rate_mbit_per_s, (*self.starts_s[1:], self.length_s), strict=True)
@@ -71,12 +71,11 @@ class LinkTrace:
             begin_s = end_s
 
     def averaged(self, every_s: float) -> "LinkTrace":
-        """The trace in steps of `every_s`, the last perhaps shorter, each the mean over its time: volume is kept.
+        """Return the trace in steps of `every_s` [s], the last perhaps shorter, each the mean over its time.
 
-        Decision: a lull of 0.1 s or more begins and ends steps of its own, so that whoever waits for its end does so
-        whatever `every_s` is; rejected: averages across it, in which an outage of 5 s within 20 s was none at all.
-
-        Equal traces have equal averages, to the last digit, however they are cut into steps.
+        The volume is kept. Equal traces have equal averages, to the last digit, however they are cut into steps.
+        Decision 054: a lull of 0.1 s or more begins and ends steps of its own
+        (docs/decisions/054-lulls-keep-their-own-steps.md).
         """
         whole = self.merged()
         count = max(1, math.ceil(self.length_s / every_s - 1e-9))
@@ -94,7 +93,10 @@ class LinkTrace:
 
 
 def _means(series: Series, edges_s: Series, wanted_s: Series) -> Iterator[float]:
-    """Means of a step function between wanted edges, which begin and end with it; of one value, that value itself."""
+    """Yield the means of a step function between wanted edges, which begin and end with it.
+
+    The mean of a single value is that value, to the last digit.
+    """
     step = 0
     for begin_s, end_s in pairwise(wanted_s):
         met: set[float] = set()
@@ -113,5 +115,5 @@ def _means(series: Series, edges_s: Series, wanted_s: Series) -> Iterator[float]
 
 
 def exact_s(time_s: float) -> float:
-    """Without what subtraction leaves of the last digits: 0.30000000000000004 -> 0.3."""
+    """Round away the rounding error of a subtraction: 0.30000000000000004 -> 0.3."""
     return round(time_s, 9)

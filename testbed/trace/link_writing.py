@@ -17,10 +17,10 @@ MOST_PACKETS = MAX_BYTES // 8
 
 
 class LinkTraceFigures(TypedDict):
-    """A link trace in numbers; rates and delays are None where it does not tell them.
+    """A link trace in numbers; rates, delays and loss are None if the trace does not state them.
 
-    `mean_rate_mbit_per_s` and `mean_delay_s` weigh by time; `outage_share` is the share of the time in which not even
-    the least rate that is emulated is reached.
+    Means are weighted by time. `outage_share` is the share of the time in which the rate is below the least emulated
+    one.
     """
 
     duration_s: float
@@ -36,7 +36,7 @@ class LinkTraceFigures(TypedDict):
 
 
 def figures(trace: LinkTrace) -> LinkTraceFigures:
-    """What `trace inspect` tells of a link trace."""
+    """Return the figures of a link trace that `trace inspect` prints."""
     lengths_s = trace.lengths_s()
 
     def mean(series: tuple[float, ...] | None) -> float | None:
@@ -61,7 +61,7 @@ def figures(trace: LinkTrace) -> LinkTraceFigures:
 
 
 def _outages_s(trace: LinkTrace, rates: tuple[float, ...]) -> Iterator[float]:
-    """How long each outage lasts."""
+    """Yield the length of each outage [s]."""
     lasted_s = 0.0
     least = least_rates_mbit_per_s(trace, rates)
     for rate, length_s, least_rate in zip(rates, trace.lengths_s(), least, strict=True):
@@ -75,14 +75,13 @@ def _outages_s(trace: LinkTrace, rates: tuple[float, ...]) -> Iterator[float]:
 
 
 def write_link_trace(path: Path | str, trace: LinkTrace, form: TraceFormat) -> None:
-    """Write a trace; a file of that name is replaced at once, when all is written.
+    """Write a trace; a file of that name is replaced in one step when everything is written.
 
-    As a time series nothing is lost. As mahimahi packet deliveries only the rate is kept, its volume up to one packet:
-    what remains of a packet at the end counts as one, and the trace always ends with a packet, since mahimahi knows
-    its length from that.
+    A time series loses nothing. Mahimahi packet deliveries keep only the rate, and its volume up to one packet. A rest
+    of a packet at the end counts as a packet, and the trace always ends with one, which marks its length.
 
     Raises:
-        InputError: it cannot be written, or not in this format, or could not be read again.
+        InputError: the trace cannot be written, not in this format, or could not be read again.
     """
     content = b"".join(_csv_lines(trace) if form == "csv" else _mahimahi_lines(trace))
     _check_readable(content, str(path), form, trace.length_s)
@@ -91,9 +90,12 @@ def write_link_trace(path: Path | str, trace: LinkTrace, form: TraceFormat) -> N
 
 
 def _check_readable(content: bytes, source: str, form: TraceFormat, length_s: float) -> None:
-    """Decision: what the reader says is heard before the file is touched; rejected: the reader's bounds once more here,
-    which would drift from it. It doubles the time, 1 s for the longest traces."""
-    hint = "take longer steps, a part of it, or lower rates and delays"
+    """Raise InputError if the reader would refuse the content.
+
+    Decision 058: a written trace is read back before it replaces a file
+    (docs/decisions/058-traces-are-read-back-before-writing.md).
+    """
+    hint = "use longer steps, a part of the trace, or lower rates and delays"
     if len(content) > MAX_BYTES:
         raise InputError(f"{source}: not written: it would be longer than {MAX_BYTES >> 20} MiB", hint=hint)
     every_s = math.ceil(max(EVERY_S, length_s / MAX_STEPS) * 1000) / 1000 if form == "mahimahi" else None
@@ -104,7 +106,7 @@ def _check_readable(content: bytes, source: str, form: TraceFormat, length_s: fl
 
 
 def left_out(trace: LinkTrace, form: TraceFormat) -> tuple[str, ...]:
-    """What of a trace a format does not keep, in words."""
+    """Return the names of what a format does not keep of a trace."""
     if form == "csv":
         return ()
     told = {"delay": trace.delay_s, "jitter": trace.jitter_s, "loss": trace.loss}
@@ -118,7 +120,7 @@ def _csv_lines(trace: LinkTrace) -> Iterator[bytes]:
     starts_s, rows = list(trace.starts_s), list(zip(*columns, strict=True))
     last_s = trace.length_s - starts_s[-1]
     if len(starts_s) == 1 or not math.isclose(last_s, starts_s[-1] - starts_s[-2], rel_tol=1e-9):
-        # A reader takes the last row to hold as long as the one before: two halves tell its true length.
+        # To a reader, the last row holds as long as the one before: two halves keep its true length.
         starts_s.append(starts_s[-1] + last_s / 2)
         rows.append(rows[-1])
     yield (",".join(("time_s", *told)) + "\n").encode()
@@ -131,11 +133,11 @@ def _mahimahi_lines(trace: LinkTrace) -> Iterator[bytes]:
     if rates is None:
         raise InputError("a trace without rates has no mahimahi form", hint="write a time series: --format csv")
     volumes = [rate * length_s / SEGMENT_MBIT for rate, length_s in zip(rates, trace.lengths_s(), strict=True)]
-    until = [0.0, *accumulate(volumes)]  # packets deliverable by the begin of each step, and by the end
+    until = [0.0, *accumulate(volumes)]  # packets that can be delivered by the begin of each step, and by the end
     packets = math.ceil(until[-1] - 1e-6)
     if packets > MOST_PACKETS:
         raise InputError(
-            f"{packets} packets are too many for a mahimahi trace", hint=f"at most {MOST_PACKETS}: take a part of it"
+            f"{packets} packets are too many for a mahimahi trace", hint=f"at most {MOST_PACKETS}: use a part of it"
         )
     length_ms = max(1, math.ceil(trace.length_s * 1000 - 1e-6))
     last_ms = 0

@@ -1,11 +1,8 @@
-"""Outages of network traces: what a link carries while its trace has next to no rate.
+"""Outages of network traces: the rate of a link while its trace has almost none.
 
-Decision: an emulated link always has a rate, because a frame that the transmitter has begun on keeps the time it needs
-at the rate of then: at a lower rate it would block the link for longer than the outage lasts. A lull, all the time on
-end in which a trace has less than a packet in 0.1 s, brings at least one full packet in its length, at the most one a
-second; that is a rate of bytes, at which several small frames pass. Rejected: a packet in each step, with which an
-outage in steps of 0.1 s was none at all; and rates from the outage's own first steps on, which would make a result
-depend on how a trace is cut.
+A lull is an unbroken time in which a trace has less than a full packet in 0.1 s. Decision 055: a link in a lull keeps
+the rate of one full packet in its length, at most one a second
+(docs/decisions/055-outages-keep-a-least-rate.md).
 """
 
 import math
@@ -14,18 +11,18 @@ from itertools import groupby
 
 from testbed.trace.link_trace import LULL_MBIT_PER_S, SEGMENT_MBIT, SHORTEST_LULL_S, LinkTrace, Series
 
-LONGEST_LULL_S = 1.0  # a packet takes as long as the lull, from the shortest one to this
+LONGEST_LULL_S = 1.0  # in longer lulls, a packet takes this time
 
 
 def outage_rate_mbit_per_s(length_s: float) -> float:
-    """The rate [Mbit/s] that stands for none in a lull of this length: a packet in it, 0.1 to 1 s taken for it."""
+    """Return the rate [Mbit/s] of a link in a lull of this length [s]: one packet in it, taken as 0.1 to 1 s."""
     return SEGMENT_MBIT / min(LONGEST_LULL_S, max(SHORTEST_LULL_S, length_s))
 
 
 def least_rates_mbit_per_s(trace: LinkTrace, rates: Series, *, repeats: bool = True) -> Series:
-    """The least rate [Mbit/s] that a link has in each step of a trace with these rates, (n,).
+    """Return the least rate [Mbit/s] that a link has in each step of a trace with these rates, (n,).
 
-    A lull at the end goes on with the first step where the trace `repeats`, and without end where it does not.
+    A lull at the end goes on with the first step if the trace `repeats`, and forever if not.
     """
     low = [rate < LULL_MBIT_PER_S for rate in rates]
     if all(low):
@@ -44,7 +41,7 @@ def least_rates_mbit_per_s(trace: LinkTrace, rates: Series, *, repeats: bool = T
 
 
 def _pieces(low: list[bool]) -> Iterator[tuple[int, int, bool]]:
-    """(first step, step after the last, whether it is a lull) of all lulls and of what lies between them."""
+    """Yield (first step, step after the last, whether it is a lull) of all lulls and of the pieces between them."""
     begin = 0
     for in_lull, steps in groupby(low):
         end = begin + sum(1 for _ in steps)
@@ -53,7 +50,7 @@ def _pieces(low: list[bool]) -> Iterator[tuple[int, int, bool]]:
 
 
 def emulated(trace: LinkTrace, *, scale: float = 1.0, repeats: bool = True) -> LinkTrace:
-    """The trace as a link follows it: its rates times `scale`, none below the least, without steps of no change."""
+    """Return the trace as a link follows it: rates times `scale`, none below the least, without equal steps."""
     if trace.rate_mbit_per_s is None:
         return trace.merged()
     rates = tuple(rate * scale for rate in trace.rate_mbit_per_s)

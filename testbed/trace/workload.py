@@ -1,4 +1,4 @@
-"""Workload traces: which device offers which sample when; read, check, write and generate.
+"""Workload traces (device, sample and time of every task): read, check, write and generate them.
 
 A trace is JSON lines sorted by time: `{"time_s": 0.123, "device": "cam-1", "sample": 17}`.
 """
@@ -25,12 +25,12 @@ from testbed.trace.link_reading import format_of_line
 MAX_LINE_BYTES = 4096
 MAX_ARRIVALS = 10_000_000
 MAX_DURATION_S = MAX_TIME_S = 1e7
-LEAST_EPOCH_S = 1e8  # seconds since 1970 in March 1973: larger times are epochs, rather than a run of three years
+LEAST_EPOCH_S = 1e8  # March 1973 in seconds since 1970: larger times are dates, not a run of three years
 
 # Bursty arrivals: a two-state Markov-modulated Poisson process. A device spends BURST_SHARE of its time in bursts, in
-# which tasks come BURST_FACTOR times as fast as on average; between bursts they come at QUIET_FACTOR times the mean,
-# so that the mean rate is the stated one. For a device of m tasks/s the index of dispersion of long counts is
-# 1 + 3.2 s * m (Poisson: 1).
+# which tasks come at BURST_FACTOR times the mean rate. Between bursts they come at QUIET_FACTOR times the mean, so that
+# the mean rate is the stated one. For a device of m tasks/s the index of dispersion of long counts is 1 + 3.2 s * m
+# (Poisson: 1).
 BURST_FACTOR = 3.0
 BURST_SHARE = 0.2
 QUIET_FACTOR = (1 - BURST_SHARE * BURST_FACTOR) / (1 - BURST_SHARE)
@@ -43,7 +43,7 @@ _TICKS_PER_S = 1_000_000  # times are whole microseconds, so that a written trac
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A task that `device` offers `time_s` emulated seconds after the start: evaluation sample number `sample`."""
+    """A task: `device` offers evaluation sample number `sample` (from 0), `time_s` emulated seconds after the start."""
 
     time_s: float
     device: str
@@ -57,13 +57,23 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def read_trace(path: Path | str) -> list[Arrival]:
-    """Read a trace file. Raises TraceError with up to MAX_PROBLEMS problems, InputError if it cannot be opened."""
+    """Read a workload trace.
+
+    Raises:
+        TraceError: the file is no workload trace; it lists up to MAX_PROBLEMS problems.
+        InputError: the file cannot be opened.
+    """
     with opened(path, hint="make one: dtoee-testbed trace generate") as file:
         return read_lines(iter(lambda: file.readline(MAX_LINE_BYTES), b""), str(path))
 
 
 def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
-    """Raise TraceError if the trace does not suit the scenario: devices, sample numbers (0-based) and duration."""
+    """Check that a workload suits a scenario.
+
+    Raises:
+        TraceError: the workload is empty, names unknown devices or samples (numbered from 0 to `sample_count` - 1), or
+            has times beyond the duration.
+    """
     if not arrivals:
         hint = "raise the devices' rates or the duration, or draw it with another seed"
         raise TraceError([f"the workload ({source}) offers no task"], hint=hint)
@@ -76,7 +86,7 @@ def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: i
             problems.append(f"{source}:{number}: the topology has no device {arrival.device!r}{meant}")
         if not 0 <= arrival.sample < sample_count:
             problems.append(
-                f"{source}:{number}: sample {arrival.sample} does not exist; the model comes with {sample_count}"
+                f"{source}:{number}: sample {arrival.sample} does not exist; the model has {sample_count} samples"
             )
         if arrival.time_s > scenario.duration_s:
             problems.append(
@@ -85,11 +95,15 @@ def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: i
         if len(problems) > MAX_PROBLEMS:
             break
     if problems:
-        raise TraceError(problems, hint="make one that suits: dtoee-testbed trace generate TOPOLOGY --out FILE")
+        raise TraceError(problems, hint="make a trace that fits: dtoee-testbed trace generate TOPOLOGY --out FILE")
 
 
 def write_trace(path: Path | str, arrivals: Iterable[Arrival]) -> None:
-    """Write a trace; a file of that name is replaced at once, when all is written. Raises InputError if it fails."""
+    """Write a trace; a file of that name is replaced in one step when everything is written.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     encoder = msgspec.json.Encoder()
     with replacing(path) as file:
         for arrival in arrivals:
@@ -104,19 +118,28 @@ def generate(
     seed: int | None = None,
     sample_count: int,
 ) -> list[Arrival]:
-    """Draw a workload for the scenario's devices; process, duration and seed default to the scenario's.
+    """Draw a workload for the scenario's devices, sorted by time.
 
-    Rates follow the scenario's rate changes, as far as they lie inside the duration. Each device has its own random
-    stream, keyed by its name, so adding a device, or changing its rate, leaves the arrivals of the others as they
-    were; and what its rate changes to does not touch its arrivals before. Samples are dealt over all tasks from
-    shuffled decks, so that each is used equally often (+-1).
-    Raises InputError for an impossible duration or more than MAX_ARRIVALS expected tasks.
+    Rates follow the scenario's rate changes within the duration. Each device has its own random stream, keyed by its
+    name: adding a device, or changing its rate, leaves the arrivals of the others as they were. A rate change leaves
+    the device's earlier arrivals as they were. Samples are dealt over all tasks from shuffled decks, so that each is
+    used equally often (+-1).
+
+    Args:
+        scenario: devices, rates and rate changes.
+        process: the arrival process; None means the scenario's.
+        duration_s: length of the workload [s]; None means the scenario's.
+        seed: None means the scenario's.
+        sample_count: number of evaluation samples.
+
+    Raises:
+        InputError: the duration is impossible, there are no samples, or more than MAX_ARRIVALS tasks are expected.
     """
     process = scenario.arrivals if process is None else process
     duration_s = scenario.duration_s if duration_s is None else duration_s
     seed = scenario.seed if seed is None else seed
     if not 0 < duration_s <= MAX_DURATION_S:
-        message = f"the duration must be above zero and up to {MAX_DURATION_S:.0g} s, not {duration_s}"
+        message = f"the duration must be above zero and at most {MAX_DURATION_S:.0g} s, not {duration_s}"
         raise InputError(message, hint="for example 60 s")
     rates = _rates(scenario)
     check_volume(scenario, sample_count, duration_s=duration_s)
@@ -134,7 +157,11 @@ def generate(
 
 
 def check_volume(scenario: Scenario, sample_count: int, *, duration_s: float | None = None) -> None:
-    """Raise InputError if a scenario's workload cannot be drawn: no samples, or more than MAX_ARRIVALS tasks."""
+    """Check that a scenario's workload can be drawn.
+
+    Raises:
+        InputError: there are no samples, or more than MAX_ARRIVALS tasks are expected.
+    """
     duration_s = scenario.duration_s if duration_s is None else duration_s
     if sample_count < 1:
         raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
@@ -146,7 +173,11 @@ def check_volume(scenario: Scenario, sample_count: int, *, duration_s: float | N
 
 
 def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
-    """The arrivals in lines of at most MAX_LINE_BYTES; raises TraceError as `read_trace`. `source` names them."""
+    """Read the arrivals from lines of at most MAX_LINE_BYTES; `source` names them in messages.
+
+    Raises:
+        TraceError: as in `read_trace`.
+    """
     decoder = msgspec.json.Decoder(_Line)
     arrivals: list[Arrival] = []
     problems: list[str] = []
@@ -162,7 +193,7 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
             problems.append(f"{source}:{number}: {error}")
             unread.append(raw)
             if len(problems) > MAX_PROBLEMS or (len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n")):
-                break  # of a line without end, what follows cannot be told apart into lines without bound
+                break  # a line without end cannot be skipped within bounded memory
             continue
         if not line.time_s <= MAX_TIME_S:
             raise _beyond(line.time_s, f"{source}:{number}")
@@ -182,7 +213,7 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
 
 
 def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:
-    """A line, read. Raises ValueError with what is wrong with it."""
+    """Decode a line. Raises ValueError with its fault."""
     whole = raw.endswith(b"\n")
     if not whole and len(raw) == MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
@@ -190,7 +221,7 @@ def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:
         raise ValueError("empty line")
     try:
         line = decoder.decode(raw)
-        if raw.count(b":") > len(_Line.__struct_fields__):  # of a key that stands twice, the decoder takes the last
+        if raw.count(b":") > len(_Line.__struct_fields__):  # the decoder takes the last value of a repeated key
             json.loads(raw, object_pairs_hook=_refuse_repeated)
     except msgspec.ValidationError as error:
         raise ValueError(_lowered(str(error))) from None
@@ -202,38 +233,39 @@ def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:
 
 
 def _like_json(raw: bytes) -> bool:
-    """Whether a line that could not be read was at least meant as one of a workload: an object, whole or cut off."""
+    """True if an unreadable line was at least meant as a JSON object, whole or cut off."""
     return raw.lstrip().startswith(b"{")
 
 
 def _refuse_repeated(pairs: list[tuple[str, object]]) -> None:
-    """Raise ValueError for a key that stands twice in an object."""
+    """Raise ValueError for a key that an object states twice."""
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
-            raise ValueError(f"`{key}` stands twice: keep one of them")
+            raise ValueError(f"`{key}` is stated twice: keep one of them")
         seen.add(key)
 
 
 def _refuse_network_trace(first: bytes, source: str) -> None:
     """Raise TraceError if this is the first line of a network trace."""
-    foreign = b"device" in first or b"sample" in first  # then it is rather a workload, as a table
+    foreign = b"device" in first or b"sample" in first  # then it is more likely a workload as a table
     if not foreign and (form := format_of_line(first.strip())) is not None:
         what = "mahimahi packet deliveries" if form == "mahimahi" else "a time series"
-        hint = f"a link follows it: trace: {source} in an entry of links; `trace generate` makes a workload"
-        raise TraceError([f"{source}:1: a network trace ({what}), and not a workload"], hint=hint)
+        hint = f"let a link follow it (trace: {source} under links); `trace generate` makes a workload"
+        raise TraceError([f"{source}:1: a network trace ({what}), not a workload"], hint=hint)
 
 
 def _beyond(time_s: float, where: str) -> TraceError:
     if time_s < LEAST_EPOCH_S:
-        return TraceError([f"{where}: {time_s:g} s is beyond {MAX_TIME_S:g} s"], hint="times are seconds of the run")
-    unit = "seconds" if time_s < 1e3 * LEAST_EPOCH_S else "parts of a second"
-    message = f"{where}: {time_s:.15g} looks like a time of day ({unit} since 1970); times count from the run's start"
+        hint = "state seconds since the run's start"
+        return TraceError([f"{where}: {time_s:g} s is beyond {MAX_TIME_S:g} s"], hint=hint)
+    unit = "seconds" if time_s < 1e3 * LEAST_EPOCH_S else "fractions of a second"
+    message = f"{where}: {time_s:.15g} looks like a date ({unit} since 1970); times count from the run's start"
     return TraceError([message], hint="subtract the first task's time from all, in seconds")
 
 
 def _lowered(text: str) -> str:
-    """With a small first letter, unless it begins with an abbreviation."""
+    """Return the text with a lower-case first letter, unless it begins with an abbreviation."""
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
@@ -242,7 +274,7 @@ def _stream(seed: int, purpose: str, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int.from_bytes(digest)])))
 
 
-_Changes = Sequence[tuple[float, float]]  # (from when on [s], rate [task/s]) in the order of time, the first at 0 s
+_Changes = Sequence[tuple[float, float]]  # (start [s], rate [task/s]) in order of time, the first at 0 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +295,10 @@ def _rates(scenario: Scenario) -> dict[str, _Changes]:
 
 
 def _pieces(changes: _Changes, begin_s: float, length_s: float) -> Iterator[_Piece]:
-    """The time from `begin_s` on, cut where the rate changes.
+    """Cut the time from `begin_s` on into pieces of constant rate.
 
-    Without a change inside, the one piece has exactly this begin and length: the arrivals that are drawn for it are
-    those of a device without events, to the last bit.
+    Without a change inside, there is a single piece with exactly this begin and length. Its arrivals are those of a
+    device without events, to the last bit.
     """
     end_s = begin_s + length_s
     rate_per_s = 0.0
@@ -281,15 +313,15 @@ def _pieces(changes: _Changes, begin_s: float, length_s: float) -> Iterator[_Pie
 
 
 def _poisson(random: np.random.Generator, changes: _Changes, duration_s: float) -> npt.NDArray[np.float64]:
-    """Arrival times (s) in [0, duration): in every piece a Poisson count, placed evenly."""
+    """Draw arrival times [s] in [0, duration), (n,): in every piece a Poisson count, placed uniformly."""
     times_s = np.concatenate([_even(random, piece) for piece in _pieces(changes, 0.0, duration_s)])
     return times_s[times_s < duration_s]  # adding a piece's begin may round up to the very end
 
 
 def _bursty(random: np.random.Generator, changes: _Changes, duration_s: float) -> npt.NDArray[np.float64]:
-    """Arrival times (s) in [0, duration) of the two-state process above, begun in its stationary state.
+    """Draw arrival times [s] in [0, duration), (n,), of the two-state process above, begun in its stationary state.
 
-    A change of the rate scales both states' rates and leaves the times of the bursts alone.
+    A change of the rate scales the rates of both states; it does not move the bursts.
     """
     parts = [np.empty(0)]
     begin_s = 0.0
@@ -306,12 +338,12 @@ def _bursty(random: np.random.Generator, changes: _Changes, duration_s: float) -
 
 
 def _even(random: np.random.Generator, piece: _Piece, factor: float = 1.0) -> npt.NDArray[np.float64]:
-    """Sorted arrival times (s) of a Poisson process with `factor` times the piece's rate."""
+    """Draw sorted arrival times [s], (n,), of a Poisson process with `factor` times the piece's rate."""
     count = random.poisson(piece.rate_per_s * factor * piece.length_s)
     return np.asarray(piece.begin_s + np.sort(random.uniform(0.0, piece.length_s, count)))
 
 
 def _deal(random: np.random.Generator, sample_count: int, tasks: int) -> list[int]:
-    """`tasks` samples, each shuffled deck of all samples used up before the next."""
+    """Deal `tasks` samples; each shuffled deck of all samples is used up before the next."""
     decks = [random.permutation(sample_count) for _ in range(-(-tasks // sample_count))]
     return [int(sample) for deck in decks for sample in deck.tolist()][:tasks]

@@ -1,4 +1,4 @@
-"""What a workload trace holds, in numbers."""
+"""Figures of a workload trace: counts, rates and burstiness."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -10,7 +10,7 @@ from testbed.trace.workload import Arrival
 
 
 class WorkloadRow(TypedDict):
-    """Figures of one device, or of all: `dispersion` is the variance over the mean of the tasks in a window."""
+    """Figures of one device, or of all; `dispersion` is the variance over the mean of the task counts per window."""
 
     tasks: int
     rate_per_s: float
@@ -18,7 +18,7 @@ class WorkloadRow(TypedDict):
 
 
 class Summary(TypedDict):
-    """`span_s` runs from 0 to the last arrival; `samples` counts the different ones."""
+    """The figures of a workload; `span_s` runs from 0 to the last arrival, `samples` counts different samples."""
 
     span_s: float
     samples: int
@@ -27,9 +27,9 @@ class Summary(TypedDict):
 
 
 def summarise(arrivals: Sequence[Arrival], *, window_s: float) -> Summary:
-    """Counts, mean rates (tasks/s) and index of dispersion of the counts in windows of `window_s` seconds.
+    """Return counts, mean rates [tasks/s] and the index of dispersion of the counts in windows of `window_s` seconds.
 
-    The dispersion is None where fewer than two whole windows or no task make it meaningless.
+    The dispersion is None with fewer than two whole windows, or without a task.
     """
     times: dict[str, list[float]] = {}
     for arrival in arrivals:
@@ -56,6 +56,6 @@ def _row(times_s: npt.NDArray[np.float64], span_s: float, window_s: float) -> Wo
 
 
 def _natural(name: str) -> tuple[str, int]:
-    """Sorts cam-2 before cam-10."""
+    """Sort key that puts cam-2 before cam-10."""
     stem, _, number = name.rpartition("-")
     return (stem, int(number)) if number.isascii() and number.isdigit() else (name, 0)

@@ -115,7 +115,7 @@ def test_ctrl_c_ends_it_with_how_to_go_on(tmp_path):
         (["-p", "dto-ee", "--simulate", "--jobs", "0"], 2, "0 is not in the range"),
         (["-p", "dto-ee", "--jobs", "2"], 2, "--jobs needs --simulate"),
         (["-p", "dto-ee,no-such", "--simulate"], 3, "error: there is no policy 'no-such'"),
-        (["-p", "dto-ee,", "--simulate"], 3, "error: the list of policies has an empty place"),
+        (["-p", "dto-ee,", "--simulate"], 3, "error: the list of policies has an empty entry"),
         (["-p", "dto-ee", "-p", "dto-ee", "--simulate"], 3, "error: policy dto-ee is listed twice"),
     ],
 )

@@ -146,7 +146,7 @@ def test_overload_is_predicted_and_found(folder, capsys):
     (folder / "t.yaml").write_text(OVERLOADED)
     code, said = said_by(capsys, "topology", "validate", "t.yaml")
     assert code == 0
-    assert "warning: tasks will pile up: even with all of them leaving at the first exit" in said
+    assert "warning: tasks will pile up: even if all of them leave at the first exit" in said
     with pytest.raises(SystemExit) as ended:
         main(["simulate", "t.yaml", "--monitor", "off", "--policy", "uniform", "--out", "out"])
     assert ended.value.code == 0

@@ -69,5 +69,5 @@ def test_links_that_follow_traces_are_shown(tmp_path: Path, capsys: pytest.Captu
     text = Path(commute).read_text().replace("../traces", str(ROOT / "traces")).replace("every: 250 ms", "every: 10 ms")
     lively.write_text(text.replace("count: 6", "count: 12"))
     assert exit_code_of("topology", "validate", str(lively)) == 0
-    warning = "720 changes of links a second are more than the 500 that a machine makes in time; state longer steps"
+    warning = "traces change links 720 times a second, and a machine keeps up with 500; state longer steps"
     assert f"warning: {warning} for the traces (every: 100 ms)\n" in capsys.readouterr().err

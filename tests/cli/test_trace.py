@@ -145,8 +145,8 @@ def test_what_is_made_up_can_be_shown(
         ),
         (("inspect", "page"), 3, "error: page:1: neither mahimahi packet deliveries nor a time series"),
         (("inspect", "delays"), 3, "error: delays:1: there is no column time_s"),
-        (("generate-link", "--out", "x", "--rate", "200 Gbit/s"), 3, "error: a mean rate of 200000 Mbit/s is more"),
-        (("generate-link", "--out", "x", "--delay", "61 s"), 3, "error: a mean delay of 61 s is more"),
+        (("generate-link", "--out", "x", "--rate", "200 Gbit/s"), 3, "error: a mean rate of 200000 Mbit/s is too high"),
+        (("generate-link", "--out", "x", "--delay", "61 s"), 3, "error: a mean delay of 61 s is too long"),
         (
             ("generate-link", "--out", "x", "--duration", "1e9 s", "--every", "1e6 s", "--outage", "1e7 s"),
             3,

@@ -16,7 +16,7 @@ from testbed.compare.table import Advantage, PolicyFigures, RunRow
 from testbed.record.task_line import HopLine, TaskLine
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
-from tests.docs import command_options, topology_keys
+from tests.docs import command_options, decisions, topology_keys
 from tests.docs.field_docs import FieldDoc, field_docs, sections
 
 HEAD = ("field", "type", "unit", "meaning")
@@ -103,5 +103,6 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "topology-keys": ("topologies/topology.schema.json", topology_keys.keys),
     "units": ("testbed/units.py", topology_keys.dimensions),
     "commands": ("the command line's own help", command_options.options),
+    "decisions": ("the pages of this folder", decisions.listed),
 }
 """For each block: the code that it is rendered from, and the function that returns its lines."""

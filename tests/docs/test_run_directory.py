@@ -253,6 +253,7 @@ def test_agree_json(tmp_path):
 
 
 def test_every_field_of_the_reference_has_a_meaning():
-    empty = [f"{name}: {cells[0]}" for name, (_, render) in REFERENCE.items()
-             for cells in rows("\n".join(render())) if not cells[-1]]  # fmt: skip
+    ours = [name for name in REFERENCE if name in FILES or name.startswith("wire.")]
+    empty = [f"{name}: {cells[0]}" for name in ours for cells in rows("\n".join(REFERENCE[name][1]()))
+             if not cells[-1]]  # fmt: skip
     assert empty == [], "state it in the class's docstring, or in the comment behind the field"

@@ -1,4 +1,4 @@
-"""One node among neighbours that the test plays by hand: what it sends and publishes, and the timers it has set."""
+"""A node whose neighbours a test plays by hand: it records messages sent, records published and timers set."""
 
 from node_agent.core.events import ComputeFinished, Received, Send, TimerFired
 from node_agent.core.machine import NodeCore
@@ -8,7 +8,7 @@ from tests.node_agent.small import PICTURE
 
 
 class PlayedNode(Driver):
-    """Its time stands still but for what the test adds to `time_s`."""
+    """A driver whose time changes only when the test changes `time_s`."""
 
     def __init__(self, core: NodeCore) -> None:
         super().__init__(core.config.name)
@@ -35,7 +35,7 @@ class PlayedNode(Driver):
             self.handle(answer)
 
     def sent(self, kind: type) -> list:
-        """Peer and message of all messages of a kind, in their order."""
+        """Return peer and message of all messages sent of this kind, in order."""
         return [(send.peer, send.message) for send in self.sends if isinstance(send.message, kind)]
 
     def published(self, kind: type) -> list:

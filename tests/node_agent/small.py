@@ -1,4 +1,4 @@
-"""Configurations and samples of the smallest nodes: an image of 64 bytes, one stage."""
+"""Configurations and samples of the smallest nodes: images of 64 bytes, one stage."""
 
 from node_agent.core.config import NodeConfig, Timeouts
 from node_agent.wire import Tensor, TensorForm

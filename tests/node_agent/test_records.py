@@ -1,4 +1,4 @@
-"""What nodes tell: every kind of event is documented, and no other gets through."""
+"""Telemetry records: every kind of event is documented, and no other kind is accepted."""
 
 import re
 from typing import get_args
@@ -15,7 +15,7 @@ def test_every_kind_of_event_is_documented():
     assert len(set(documented)) == len(documented)
 
 
-def test_only_kinds_that_are_listed_can_be_told():
+def test_only_listed_kinds_are_decoded():
     events = [EventRecord(1.0, "near", kind, "") for kind in get_args(EventKind)]
     assert record_decoder.decode(record_encoder.encode(events)) == events
     with pytest.raises(msgspec.ValidationError, match="'recever-back'"):

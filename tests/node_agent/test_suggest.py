@@ -1,4 +1,4 @@
-"""Which known name an unknown one was meant to be."""
+"""Suggestions for an unknown name: the known name that was meant, if one is similar."""
 
 import pytest
 

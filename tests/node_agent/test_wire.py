@@ -1,4 +1,4 @@
-"""Encoding: what is sent is what is read, and nothing else is read."""
+"""Messages survive encoding and decoding unchanged; other bytes are refused."""
 
 import msgspec
 import pytest
@@ -72,7 +72,7 @@ ACK = bytes(encode(Ack(7, 2, 3.5, 4))[0])[len(PREFIX) :]
     st.builds(lambda end: ACK[:end], st.integers(0, len(ACK))),
 ))  # fmt: skip
 def test_bytes_behind_our_prefix_are_refused_or_a_message(body):
-    """Any bytes, and an acknowledgement with one byte changed or cut short: half of those are still one."""
+    """Try random bytes, and an acknowledgement with one byte changed or cut short, which often remains valid."""
     try:
         message, tensor = decode([PREFIX + body])
     except WireError:
@@ -95,7 +95,7 @@ def task_frames(form: TensorForm, data: bytes) -> list[bytes]:
         ([PREFIX + msgspec.msgpack.encode({"type": "wish"})], "malformed"),
         (task_frames(TensorForm("uint8", (2, 2)), b"123"), "3 tensor bytes where uint8\\[2, 2\\] has 4"),
         (task_frames(TensorForm("uint8", (2, 2)), b"1234")[:1], "without its tensor"),
-        ([*(bytes(f) for f in encode(Ack(1, 1, 0.0, 0))), b"more"], "a tensor frame behind"),
+        ([*(bytes(f) for f in encode(Ack(1, 1, 0.0, 0))), b"more"], "a tensor frame after"),
         (task_frames(TensorForm("float32", (4096, 4096, 2)), b""), "above the limit"),
     ],
 )
@@ -151,7 +151,7 @@ def test_every_message_has_its_own_tag():
     assert len(set(tags)) == len(tags)
 
 
-def test_a_message_tells_when_it_really_goes():
+def test_a_message_carries_the_time_at_which_it_is_sent():
     form, hop = TensorForm("uint8", (1,)), Hop("near", 1.0, 2.0, 3.0, 3.0, 0.0)
     first = Hop("first", 0.1, 0.2, 0.3, 0.4, 0.0)
     offered = as_sent(Task(1, "cam", 1, 1, 0.5, (), form), 4.0)

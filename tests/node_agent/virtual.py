@@ -24,7 +24,7 @@ DEAD = float("inf")
 
 
 def synthetic_table(stages: int, rows: int = 400, seed: int = 3) -> ExitTable:
-    """Exits that grow better with depth, and know roughly how sure they may be."""
+    """Return a table of exits whose accuracy grows with depth and whose confidence is roughly calibrated."""
     rng = np.random.default_rng(seed)
     ease = rng.uniform(0, 1, (rows, 1)) + np.linspace(-0.1, 0.35, stages)
     confidence = np.clip(ease + rng.normal(0, 0.05, (rows, stages)), 0.05, 0.999)
@@ -39,7 +39,7 @@ class VirtualNode(Driver):
         super().__init__(config.name)
         self._world = world
         self._config = config
-        self._awaited: dict[str | TimerKey, int] = {}  # timers, the end of service and of planning; which one counts
+        self._awaited: dict[str | TimerKey, int] = {}  # timers, end of service, end of planning: the number that counts
         self.switch_on()
 
     def switch_on(self) -> None:
@@ -164,7 +164,7 @@ class World:
 
     @property
     def nodes(self) -> dict[str, NodeCore]:
-        """The state machines of the nodes that are up."""
+        """State machines of the nodes that are up, by name."""
         return {name: driver.core for name, driver in self.drivers.items() if driver.core is not None}
 
     def at(self, time_s: float, action: Callable[[], None]) -> None:
@@ -174,7 +174,7 @@ class World:
         self.drivers[name].receive(received)
 
     def take(self, record: Record) -> None:
-        """A node has published a record; one that comes up during the run starts when its links are measured."""
+        """Keep a record that a node has published. A node that comes up during the run starts once it is ready."""
         self.records.append(record)
         if self._started and isinstance(record, Ready):
             self.at(self.now_s, self.drivers[record.node].start)
@@ -184,7 +184,7 @@ class World:
             self.drivers[name].go_down()
 
     def revive(self, name: str) -> None:
-        """As after a power cut: the process starts anew and remembers nothing."""
+        """Bring a node up as after a power cut: its process starts again and remembers nothing."""
         self.drivers[name].switch_on()
         self.drivers[name].measure_links()
 
@@ -241,7 +241,7 @@ class World:
 
     @property
     def all_completed(self) -> bool:
-        """Whether there were tasks, and each has been completed."""
+        """True if there were tasks, and each has been completed."""
         return {task.status for task in self.tasks} == {"completed"}
 
     def mean_delay_s(self) -> float:

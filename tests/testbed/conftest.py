@@ -1,4 +1,4 @@
-"""Proof, for tests that build things on the real kernel, that nothing stays behind."""
+"""A fixture for tests on the real kernel: it checks that nothing stays behind."""
 
 import time
 
@@ -11,7 +11,7 @@ PATIENCE_S = 15.0  # on a busy machine; shells end by themselves when their term
 
 
 def kernel_state() -> dict[str, set[str]]:
-    """What a run of this session could leave; that of others on this machine does not count."""
+    """Return everything that a run of this session could leave behind; things of other sessions do not count."""
     return {
         "namespaces": set(map(str, belongings.namespaces())),
         "interfaces": belongings.interfaces(),

@@ -1,4 +1,4 @@
-"""What a recorded run says of itself."""
+"""Results of recorded runs, for tests."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ def plan(folder: Path, text: str, **options) -> Plan:
 
 
 def simulate(folder: Path, text: str, service_time=paced, observer=None, **options) -> Outcome:
-    """Simulate it."""
+    """Simulate a topology's text; `service_time` is as in `Simulation`."""
     return Simulation(plan(folder, text, **options), observer or SilentObserver(), service_time=service_time).run()
 
 

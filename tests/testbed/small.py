@@ -1,4 +1,4 @@
-"""A small topology of two stages: three servers, two devices, seconds of work even for a live run."""
+"""A small topology of two stages: three servers and two devices. Even a live run of it takes only seconds."""
 
 SMALL = """
 name: small

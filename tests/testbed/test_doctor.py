@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class NoTorch:
-    """Importing it is slow, and not of these tests."""
+    """Stands in for the finding about torch, whose import is slow."""
 
     def finding(self):
         return Finding("torch", "ok", "")
@@ -83,7 +83,7 @@ def test_the_kernel_says_how_punctual_it_is():
 
 
 def test_a_limit_on_open_files_is_told_in_nodes():
-    """In a child, whose own hard limit is lowered."""
+    """The check runs in a child whose hard limit is lowered."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -133,7 +133,7 @@ def test_what_needs_no_root_is_examined_without(monkeypatch):
 
 @pytest.mark.root
 def test_control_groups_that_cannot_be_written_are_a_fallback():
-    """Really so: in a mount namespace in which they are read-only."""
+    """The check runs in a mount namespace in which the files really are read-only."""
     script = (
         "for point in $(grep ' cgroup' /proc/self/mounts | cut -d' ' -f2); do mount -o remount,bind,ro $point; done\n"
         'exec "$0" -c "from testbed.doctor import kernel; print(*kernel.quota(), sep=chr(10))"'
@@ -151,7 +151,7 @@ def test_control_groups_that_cannot_be_written_are_a_fallback():
 
 @pytest.mark.root
 def test_what_may_not_be_had_is_no_missing_module():
-    """In a child of root that may make namespaces, but nothing in them."""
+    """The check runs in a child of root that may create namespaces, but nothing in them."""
     code = "from testbed.doctor import kernel; print(*kernel.network(), sep=chr(10))"
     done = subprocess.run(
         ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", sys.executable, "-c", code],
@@ -187,7 +187,7 @@ def test_a_module_is_advised_only_where_it_lacks(trouble, remedy):
 
 @pytest.mark.root
 def test_a_network_that_cannot_be_made_is_no_endless_wait():
-    """Nor an error without a cause: in a child of root without any right to namespaces."""
+    """Errors name their cause, too. The check runs in a child of root without the right to create namespaces."""
     code = "from testbed.doctor.trial import trial_network; print(trial_network())"
     done = subprocess.run(
         ["setpriv", "--bounding-set=-sys_admin,-net_admin", "--inh-caps=-all", sys.executable, "-c", code],
@@ -199,7 +199,7 @@ def test_a_network_that_cannot_be_made_is_no_endless_wait():
 
 @pytest.mark.root
 def test_real_time_priority_that_is_refused_is_a_fallback():
-    """In a child that has given up the right to it."""
+    """The check runs in a child that has given up that right."""
     code = "from testbed.doctor import kernel; print(*(f.state for f in kernel.punctuality()))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)

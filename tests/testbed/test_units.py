@@ -1,4 +1,4 @@
-"""Quantities: what is read, what is refused and with which advice."""
+"""Quantities: texts that are read, and texts that are refused with advice."""
 
 import math
 import re
@@ -245,7 +245,7 @@ def test_any_text_is_read_or_refused_and_the_pattern_agrees(dimension: Dimension
     assert re.match(quantity_pattern(dimension), text)
 
 
-# Pieces of which people make quantities, right and wrong; what they mean together is worked out anew below.
+# Pieces of quantities, right and wrong. The meaning of a combination is derived independently below.
 _PIECES = (
     *("0", "1", "5", "10", ".5", "0.1", "1.5", "5.", "1e3", "2E-1", "1_0", "1,5", "\u0663"),
     *("..", "...", "-", "−", "–", " ", " ", ",", "x", "to", "inf", "nan"),
@@ -255,7 +255,7 @@ _PIECES = (
 
 
 def _meant(text: str, dimension: Dimension) -> tuple[Fraction, Fraction] | None:
-    """The ends of the one quantity that `text` can mean; None where it means none, or could mean two."""
+    """Return the ends of the only quantity that `text` can mean; None if it means none, or could mean two."""
     unit = next((u for u in sorted(dimension.units, key=len, reverse=True) if text.rstrip().endswith(u)), None)
     if unit is None:
         return None

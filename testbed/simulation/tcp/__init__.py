@@ -1,1 +1,1 @@
-"""TCP as Linux has it, for connections over links that lose or jitter frames."""
+"""TCP as Linux implements it, for simulated connections over links that lose frames."""

@@ -13,13 +13,23 @@ from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES
 from testbed.virtual_time import Action, Calendar
 
 HEADERS_BYTES = FRAME_BYTES - SEGMENT_BYTES
-RATE_SHARE = SEGMENT_BYTES / FRAME_BYTES  # a link's rate is what a transfer gets, not what frames take
-WRITE_BYTES = 8192  # ZeroMQ hands a message over in a first part of at most this size, and the rest
+RATE_SHARE = SEGMENT_BYTES / FRAME_BYTES  # a link's rate counts the bytes of a transfer, not those of frames
+WRITE_BYTES = 8192  # ZeroMQ writes a message in two parts: at most this size, and the rest
 
 
 @dataclass(slots=True)
 class Packet:
-    """A frame on the way: bytes `seq` to `end` (none: the same), and what it acknowledges."""
+    """A frame on its way.
+
+    Attributes:
+        seq: the first byte that it carries.
+        end: the byte after the last one; equal to `seq` if it carries none.
+        sent_s: when it was sent [s].
+        ack: it acknowledges all bytes before this one.
+        ranges: bytes beyond a gap that it acknowledges selectively.
+        echo_s: when the segment was sent that it answers [s] (TCP's time stamp).
+        duplicate: true if it reports a segment that had already arrived.
+    """
 
     seq: int
     end: int
@@ -31,7 +41,7 @@ class Packet:
 
     @property
     def link_bytes(self) -> float:
-        """Bytes that count at a link's rate."""
+        """Size that counts at a link's rate [bytes]."""
         return (self.end - self.seq + HEADERS_BYTES) * RATE_SHARE
 
 
@@ -39,23 +49,23 @@ class Wire(Protocol):
     """Carries packets one way."""
 
     def carry(self, packet: Packet) -> Callable[[], bool]:
-        """Send it on its way; returns what tells whether it still waits at the sender."""
+        """Send a packet. Return a function: True if the packet still waits in the sending node."""
 
 
 class Endpoint:
-    """One end of a connection; `peer` must be set before anything is sent."""
+    """An end of a connection. Set `peer` before anything is sent."""
 
     def __init__(self, agenda: Calendar, wire: Wire, *, rtt_s: float, time_scale: float) -> None:
-        """`rtt_s`: round trip of the path when nothing waits."""
+        """`rtt_s` is the round trip of the path without queueing [s]."""
         self._agenda = agenda
         self._wire = wire
         self.peer: Endpoint | None = None
         self.sender = Sender(agenda, self._emit, rtt_s=rtt_s, time_scale=time_scale)
         self.receiver = Receiver(agenda, self._answer, self._deliver, time_scale)
-        self.sent: deque[tuple[int, Action, object]] = deque()  # messages: where they end, who gets them
+        self.sent: deque[tuple[int, Action, object]] = deque()  # messages: last byte, action, argument
 
     def send(self, size_bytes: int, arrived: Action, message: object) -> None:
-        """Send a message; `arrived` is called with it at the other end."""
+        """Send a message; `arrived(message)` is called when it is whole at the other end."""
         sender = self.sender
         self.sent.append((sender.written + size_bytes, arrived, message))
         first_bytes = min(size_bytes, WRITE_BYTES)
@@ -64,7 +74,7 @@ class Endpoint:
             sender.write(size_bytes - first_bytes)
 
     def take(self, packet: Packet) -> None:
-        """A packet has arrived here."""
+        """Take a packet that has arrived at this end."""
         with_data = packet.end > packet.seq
         self.sender.acknowledge(
             packet.ack, packet.ranges, packet.echo_s, duplicate=packet.duplicate, with_data=with_data
@@ -93,7 +103,7 @@ class Endpoint:
             arrived(message)
 
     def validate(self, name: str) -> None:
-        """Raise InvalidState if one half contradicts itself, or the messages are not those written."""
+        """Raise InvalidState if a half contradicts itself, or the messages do not match the bytes written."""
         self.sender.validate(name)
         self.receiver.validate(name)
         ends = [end for end, _, _ in self.sent]
@@ -101,6 +111,6 @@ class Endpoint:
             raise InvalidState(name, f"messages end at {ends}, but {self.sender.written} bytes are written")
 
     def close(self) -> None:
-        """This end is gone: it sends, repeats and passes on nothing any more."""
+        """Close this end: it neither sends nor repeats nor delivers anything more."""
         self.sender.close()
         self.receiver.close()

@@ -1,4 +1,4 @@
-"""The segments of a sender that are not acknowledged yet, and what became of each."""
+"""The unacknowledged segments of a sender, and the state of each."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,23 +9,23 @@ Ranges = Sequence[tuple[int, int]]
 
 
 class Segment:
-    """A piece of the stream under way."""
+    """A piece of the stream that is not acknowledged yet."""
 
     __slots__ = ("end", "lost", "repeated", "sacked", "sent_s", "seq", "stuck", "under_way_again")
 
     def __init__(self, seq: int, end: int) -> None:
         self.seq = seq
         self.end = end
-        self.sent_s = 0.0  # the last time
-        self.sacked = False  # it has arrived beyond a gap
-        self.lost = False  # the first time at least
-        self.repeated = False  # ever
-        self.under_way_again = False  # repeated, and not lost again so far as is known
-        self.stuck: Callable[[], bool] = bool  # whether it still waits in the sender's own queue
+        self.sent_s = 0.0  # when it was last sent
+        self.sacked = False  # arrived beyond a gap
+        self.lost = False  # lost at least once
+        self.repeated = False  # sent more than once
+        self.under_way_again = False  # repeated, and not known to be lost again
+        self.stuck: Callable[[], bool] = bool  # True if it still waits in the sending node's queue
 
 
 class Flight:
-    """Segments in the order of the stream, with counts as Linux keeps them."""
+    """Segments in the order of the stream, with the counts that Linux keeps."""
 
     __slots__ = ("again", "lost", "sacked", "segments")
 
@@ -38,7 +38,7 @@ class Flight:
 
     @property
     def head(self) -> Segment:
-        """The first segment not acknowledged."""
+        """The first unacknowledged segment."""
         return self.segments[0]
 
     @property
@@ -48,16 +48,16 @@ class Flight:
 
     @property
     def in_network(self) -> int:
-        """Segments thought to be in the network."""
+        """The number of segments that are assumed to be in the network."""
         return len(self.segments) - self.sacked - self.lost + self.again
 
     @property
     def is_orderly(self) -> bool:
-        """Whether nothing is known to be missing."""
+        """True if no segment is known to be missing."""
         return not (self.sacked or self.lost or self.again)
 
     def sack(self, ranges: Ranges, ack: int) -> list[Segment]:
-        """Mark what has arrived beyond a gap, and return what was not marked before."""
+        """Mark segments that have arrived beyond a gap; return those that are newly marked."""
         if not ranges:
             return []
         found = [
@@ -73,7 +73,7 @@ class Flight:
         return found
 
     def acknowledge(self, ack: int) -> list[Segment]:
-        """Drop all before `ack`, and return of them what was not marked as arrived before."""
+        """Drop the segments before `ack`; return those that were not marked as arrived."""
         found = []
         while self.segments and self.segments[0].end <= ack:
             segment = self.segments.popleft()
@@ -86,32 +86,32 @@ class Flight:
         return found
 
     def mark_lost(self, segment: Segment) -> None:
-        """It is lost, or lost again."""
+        """Mark a segment as lost, or lost again."""
         self._no_longer_again(segment)
         if not segment.lost:
             segment.lost = True
             self.lost += 1
 
     def unmark_lost(self, segment: Segment) -> None:
-        """It is not lost."""
+        """Mark a segment as not lost."""
         if segment.lost:
             segment.lost = False
             self.lost -= 1
 
     def mark_again(self, segment: Segment) -> None:
-        """It is sent again."""
+        """Mark a segment as sent again."""
         segment.repeated = True
         if not segment.under_way_again:
             segment.under_way_again = True
             self.again += 1
 
     def to_repeat(self) -> Iterator[Segment]:
-        """Lost segments that are not under way again."""
+        """Yield the lost segments that are not under way again."""
         if self.lost:
             yield from [segment for segment in self.segments if segment.lost and not segment.under_way_again]
 
     def validate(self, name: str, una: int, nxt: int) -> None:
-        """Raise InvalidState unless the segments are the bytes `una` to `nxt`, and the counts are theirs."""
+        """Raise InvalidState unless the segments cover the bytes `una` to `nxt`, and the counts match them."""
         bounds = [una, *(bound for each in self.segments for bound in (each.seq, each.end)), nxt]
         if bounds[::2] != bounds[1::2]:
             raise InvalidState(name, f"the flight is not {una} to {nxt} without gaps: {bounds[1:-1]}")
@@ -123,7 +123,7 @@ class Flight:
             raise InvalidState(name, f"sacked, lost, again: {counts} counted, {counted} in the flight")
 
     def clear(self) -> None:
-        """Forget all."""
+        """Drop all segments."""
         self.segments.clear()
         self.sacked = self.lost = self.again = 0
 

@@ -1,4 +1,4 @@
-"""The receiving half of a TCP connection as Linux has it: what is passed on, and what is acknowledged when."""
+"""The receiving half of a TCP connection as in Linux: delivers bytes in order, and acknowledges them."""
 
 from collections.abc import Callable
 
@@ -7,15 +7,15 @@ from testbed.simulation.tcp.clock import KernelTimer
 from testbed.sizes import SEGMENT_BYTES
 from testbed.virtual_time import Calendar
 
-DELAYED_S = 0.04
-QUICK = 16  # acknowledgements at once, at the start and after a segment that had come before
+DELAYED_S = 0.04  # how long an acknowledgement may wait [real s]
+QUICK = 16  # immediate acknowledgements at the start, and after a segment that had already arrived
 
 
 class Receiver:
-    """Puts a stream in order; `answer` sends an acknowledgement with nothing else, `deliver` passes on what is whole.
+    """Puts a stream in order. `answer` sends a pure acknowledgement, `deliver` takes bytes that are in order.
 
-    `deliver` is called with the number of bytes that lie in order, and may send something back at once, which
-    acknowledges, too.
+    `answer` is called with True if a segment had already arrived. `deliver` is called with the number of bytes in order
+    so far. It may send data back at once, which acknowledges, too.
     """
 
     def __init__(
@@ -27,15 +27,15 @@ class Receiver:
         self._delayed_s = DELAYED_S / time_scale
         self._timer = KernelTimer(agenda, self._fire, time_scale)
         self.next = 0
-        self._told = 0  # what was acknowledged last
-        self.ranges: list[tuple[int, int]] = []  # beyond a gap
+        self._told = 0  # the last acknowledgement
+        self.ranges: list[tuple[int, int]] = []  # bytes beyond a gap
         self.echo_s: float | None = None
         self._last_s = float("-inf")
-        self._interactive = False  # this end answers soon, so that acknowledgements can wait
+        self._interactive = False  # this end sends data, too, so acknowledgements can wait for it
         self._quick = QUICK
 
     def receive(self, seq: int, end: int, sent_s: float) -> None:
-        """A segment with these bytes has come."""
+        """Take a segment with the bytes `seq` to `end`, sent at `sent_s` [s]."""
         if seq <= self._told:
             self.echo_s = sent_s
         if end <= self.next:
@@ -63,7 +63,7 @@ class Receiver:
             self._timer.set("delayed", self._delayed_s)
 
     def acknowledging(self, *, with_data: bool) -> None:
-        """Something is being sent to the other end, which acknowledges all that has come."""
+        """Note that a packet is being sent: it acknowledges all bytes in order."""
         self._told = self.next
         self._timer.clear()
         self._quick = max(0, self._quick - 1)
@@ -71,13 +71,13 @@ class Receiver:
             self._interactive = True
 
     def validate(self, name: str) -> None:
-        """Raise InvalidState unless what came beyond a gap is in order, and no more is acknowledged than came."""
+        """Raise InvalidState if the ranges beyond a gap are out of order, or too much is acknowledged."""
         bounds = [self.next, *(bound for each in self.ranges for bound in each)]
         if bounds != sorted(set(bounds)) or self._told > self.next:
             raise InvalidState(name, f"{self._told} acknowledged, {self.next} in order, beyond it {self.ranges}")
 
     def close(self) -> None:
-        """Pass nothing more on."""
+        """Deliver nothing more."""
         self._timer.clear()
         self._deliver = _nothing
 
@@ -98,4 +98,4 @@ class Receiver:
 
 
 def _nothing(_: int) -> None:
-    """Drop it."""
+    """Deliver to nobody."""

@@ -1,13 +1,13 @@
-"""Reno's congestion window of one sender, in segments, as Linux counts it (RFC 5681; net/ipv4/tcp_cong.c)."""
+"""Reno's congestion window of a sender, in segments, as in Linux (RFC 5681; net/ipv4/tcp_cong.c)."""
 
 import math
 
-INITIAL_WINDOW = 10
-LEAST_SSTHRESH = 2
+INITIAL_WINDOW = 10  # segments
+LEAST_SSTHRESH = 2  # segments
 
 
 class Reno:
-    """The window `cwnd` and the end of slow start `ssthresh`, both in segments."""
+    """The window `cwnd` and the slow-start threshold `ssthresh`, both in segments."""
 
     __slots__ = ("_credit", "cwnd", "ssthresh")
 
@@ -18,16 +18,16 @@ class Reno:
 
     @property
     def in_slow_start(self) -> bool:
-        """Whether the window still grows by every acknowledged segment."""
+        """True if the window still grows by every acknowledged segment."""
         return self.cwnd < self.ssthresh
 
     def reduced(self) -> int:
-        """The window that a loss leaves."""
+        """Return the window after a loss [segments]; `cwnd` stays."""
         self._credit = 0
         return max(LEAST_SSTHRESH, self.cwnd // 2)
 
     def acknowledged(self, count: int) -> None:
-        """Grow, by `count` segments that were acknowledged while the window was what limited sending."""
+        """Grow for `count` acknowledged segments. Call this only while the window limits sending."""
         if self.in_slow_start:
             grown = int(min(self.cwnd + count, self.ssthresh))
             count -= grown - self.cwnd

@@ -1,32 +1,31 @@
-"""Round trips of a connection as Linux estimates them, and the time-out that follows (RFC 6298; tcp_rtt_estimator)."""
+"""Linux's estimate of a connection's round trip, and the time-out from it (RFC 6298; tcp_rtt_estimator)."""
 
-LEAST_VARIANCE_S = 0.2  # what a time-out waits at least beyond the round trip [real s]
-# Decision: no longer than this, whatever the back-off. A connection is given up after 5 s of silence and made anew,
-# which asks again after 1 and 3 s; rejected: the kernel's own 120 s, which no connection of the nodes lives to see.
-MOST_TIME_OUT_S = 2.0
+LEAST_VARIANCE_S = 0.2  # least part of a time-out beyond the round trip [real s]
+# Decision 070: simulated time-outs are at most 2 s (docs/decisions/070-bounded-time-outs.md).
+MOST_TIME_OUT_S = 2.0  # [real s]
 
 
 class RoundTrip:
-    """Smoothed and least round trip, and the time-out, all in emulated seconds."""
+    """The smoothed and the least round trip, and the time-out, in emulated seconds."""
 
     __slots__ = ("_deviation_s", "_end", "_largest_s", "_scale", "_variance_s", "least_s", "smoothed_s", "time_out_s")
 
     def __init__(self, rtt_s: float, time_scale: float) -> None:
-        """`rtt_s` is the first sample, of the handshake."""
+        """`rtt_s` is the first sample, from the handshake [s]."""
         self._scale = time_scale
         self.smoothed_s = self.least_s = rtt_s
         self._deviation_s = rtt_s / 2
         self._variance_s = self._largest_s = max(2 * rtt_s, self.least_variance_s)
-        self._end = 0  # of what was sent when the largest deviation was last forgotten
+        self._end = 0  # next byte to send when the largest deviation was last reset
         self.time_out_s = self.smoothed_s + self._variance_s
 
     @property
     def least_variance_s(self) -> float:
-        """What a time-out waits at least beyond the round trip."""
+        """The least part of a time-out beyond the round trip [s]."""
         return LEAST_VARIANCE_S / self._scale
 
     def sample(self, rtt_s: float, una: int, nxt: int) -> None:
-        """A round trip was measured, with these first unacknowledged and next bytes."""
+        """Take a measured round trip [s]; `una` is the first unacknowledged byte, `nxt` the next one to send."""
         self.least_s = min(self.least_s, rtt_s)
         error_s = rtt_s - self.smoothed_s
         self.smoothed_s += error_s / 8
@@ -38,7 +37,7 @@ class RoundTrip:
         if deviation_s > self._largest_s:
             self._largest_s = deviation_s
             self._variance_s = max(self._variance_s, deviation_s)
-        if una > self._end:  # once a round trip
+        if una > self._end:  # once per round trip
             if self._largest_s < self._variance_s:
                 self._variance_s -= (self._variance_s - self._largest_s) / 4
             self._end, self._largest_s = nxt, self.least_variance_s

@@ -1,8 +1,8 @@
-"""The sending half of a TCP connection as Linux has it: what is sent when, and sent again when.
+"""The sending half of a TCP connection as in Linux: sends segments, and repeats lost ones.
 
-Bytes are numbered from 0. Losses are found by RACK (RFC 8985) from selective acknowledgements, at the tail by a probe,
-and failing that by a time-out; the window is reduced in proportion to what arrives (RFC 6937) and grows as Reno says.
-Times are emulated seconds; `time_scale` of them are a real one, in which the kernel's constants count.
+Bytes are numbered from 0. RACK (RFC 8985) finds losses from selective acknowledgements, a probe finds losses at the
+tail, a time-out finds the rest. The window shrinks in proportion to arrivals (RFC 6937) and grows by Reno's rules.
+Times are emulated seconds. The kernel's constants are real seconds; they are divided by `time_scale`.
 """
 
 import math
@@ -16,18 +16,18 @@ from testbed.simulation.tcp.round_trip import RoundTrip
 from testbed.sizes import SEGMENT_BYTES
 from testbed.virtual_time import Calendar
 
-TIMER_SLACK_S = 0.002  # of a probe and of the wait for reordering [real s]
-DUPLICATES = 3  # segments that came behind a gap, after which reordering is not waited for
+TIMER_SLACK_S = 0.002  # added to the waits for a probe and for reordering [real s]
+DUPLICATES = 3  # after this number of segments beyond a gap, do not wait for reordering
 CLOCK_S = 1e-6  # the kernel counts in microseconds
 
 
 class Sender:
-    """One end's stream: `emit` sends a segment now."""
+    """The stream of an end. `emit` sends a segment at once."""
 
     def __init__(
         self, agenda: Calendar, emit: Callable[[Segment], None], *, rtt_s: float, time_scale: float = 1.0
     ) -> None:
-        """`rtt_s` is what the handshake measured."""
+        """`rtt_s` is the round trip of the handshake [s]."""
         self._agenda = agenda
         self._emit = emit
         self._scale = time_scale
@@ -37,14 +37,14 @@ class Sender:
         self.una = self.nxt = self.written = 0
         self._corked = False
         self.state = "open"
-        self._high = 0  # the end of what was sent when the state was entered
-        self._probe_high: int | None = None  # a tail probe is under way: the end of what was sent then
+        self._high = 0  # next byte to send when the state was entered
+        self._probe_high: int | None = None  # next byte to send at the last tail probe; None if no probe is open
         self._probe_repeats = False
         self._prior_cwnd = self._delivered = self._out = 0  # proportional reduction
         self._prior_ssthresh = 0.0
-        self._spurious: int | None = None  # repetitions that may yet turn out needless; None: nothing to undo
-        self._in_doubt = False  # whether the last time-out may have been needless
-        self._original_came = False  # with this acknowledgement, and was sent before a time-out, and only once
+        self._spurious: int | None = None  # repetitions that may prove needless; None: nothing to undo
+        self._in_doubt = False  # the last time-out may have been needless
+        self._original_came = False  # acknowledged now: a segment sent once, before the time-out
         self._limited = False
         self._most_out, self._usage_end = 0, 0
         self._rack_sent_s, self._rack_end, self._rack_rtt_s = -math.inf, 0, 0.0
@@ -53,9 +53,10 @@ class Sender:
     # Sending
 
     def write(self, count: int, *, more: bool = False) -> None:
-        """The application hands over so many bytes, and at once others if there are `more`.
+        """Write `count` bytes to the stream; with `more`, the application writes more at once.
 
-        While frames wait in this node's own queue, the kernel keeps what does not fill a segment for those others.
+        While frames wait in this node's own queue, the kernel holds back a partial segment, to fill it
+        from the next write.
         """
         self.written += count
         self._corked = more
@@ -68,14 +69,14 @@ class Sender:
         self.nxt = self.una = self.written
 
     def validate(self, name: str) -> None:
-        """Raise InvalidState unless the flight is what was sent and not acknowledged, and the window has room."""
+        """Raise InvalidState unless the flight holds the unacknowledged bytes, and the window is at least 1."""
         if not 0 <= self.una <= self.nxt <= self.written or self.window.cwnd < 1:
             stream = f"{self.una} acknowledged, {self.nxt} sent, {self.written} written"
             raise InvalidState(name, f"{stream}, a window of {self.window.cwnd}")
         self.flight.validate(name, self.una, self.nxt)
 
     def push(self, *, most: int = 1 << 30) -> int:
-        """Send what the window allows, at most so many segments; returns how many were sent."""
+        """Send the segments that the window allows, at most `most`; return their number."""
         sent, limited = 0, False
         while self.nxt < self.written and sent < most:
             if self._corked and self.written - self.nxt < SEGMENT_BYTES and self.flight and self.flight.tail.stuck():
@@ -108,7 +109,7 @@ class Sender:
         self._emit(segment)
 
     def _repeat(self, segment: Segment) -> bool:
-        """Send it again, unless the last time has not even left this node."""
+        """Send a segment again, unless it still waits in this node. True if it was sent."""
         if segment.stuck():
             return False
         self.flight.mark_again(segment)
@@ -116,7 +117,7 @@ class Sender:
         return True
 
     def _note_usage(self, limited: bool) -> None:
-        """Whether the window was what limited sending: only then may it grow."""
+        """Record if the window limited sending; it may grow only then."""
         if self.una >= self._usage_end or limited or (not self._limited and len(self.flight) > self._most_out):
             self._limited, self._most_out, self._usage_end = limited, len(self.flight), self.nxt
 
@@ -129,12 +130,14 @@ class Sender:
     def acknowledge(
         self, ack: int, sacks: Ranges, echo_s: float | None, *, duplicate: bool = False, with_data: bool = False
     ) -> None:
-        """The other end has all before `ack`, and these ranges.
+        """Take an acknowledgement.
 
         Args:
-            echo_s: when the segment was sent that it answers.
-            duplicate: it says that it received a segment which it had already.
-            with_data: this came with a message, so that it says nothing by coming.
+            ack: the other end has all bytes before this one.
+            sacks: it also has these bytes, beyond a gap.
+            echo_s: when the segment was sent that it answers [s].
+            duplicate: it reports a segment that had already arrived.
+            with_data: it came with data, so its arrival alone means nothing.
         """
         if ack < self.una:
             return
@@ -172,7 +175,7 @@ class Sender:
         self.push()
 
     def _take(self, arrived: list[Segment]) -> float | None:
-        """Learn from segments that have arrived; returns the longest round trip of those sent once, if any."""
+        """Update RACK with arrived segments; return the longest round trip of those sent once [s], or None."""
         once = [segment for segment in arrived if not segment.repeated]
         self._original_came |= any(segment.end <= self._high for segment in once)
         for segment in arrived:
@@ -182,7 +185,7 @@ class Sender:
     # States
 
     def _advance_state(self, fresh: int, *, advanced: bool) -> bool:
-        """Enter and leave recovery; True if a timer for reordering was set."""
+        """Enter and leave recovery; return True if a timer for reordering was set."""
         if self.state in ("recovery", "loss") and self.una >= self._high:
             if self.state == "recovery":
                 self.window.cwnd = int(self.window.ssthresh)
@@ -216,9 +219,9 @@ class Sender:
         self._spurious = needless or -1
 
     def _undo(self) -> None:
-        """All repetitions were needless, so far as the other end's reports tell: take the reduction back.
+        """Undo the reduction of the window, because the other end's reports show that all repetitions were needless.
 
-        Reports about tail probes count as well, which undoes some reductions that were right; so it is in Linux.
+        Reports about tail probes count as well. That undoes some correct reductions, as it does in Linux.
         """
         self.window.cwnd = max(self.window.cwnd, self._prior_cwnd)
         self.window.ssthresh = max(self.window.ssthresh, self._prior_ssthresh)
@@ -236,7 +239,7 @@ class Sender:
         self.window.ssthresh = self.window.reduced()
 
     def _reduce(self, fresh: int, *, advanced: bool) -> None:
-        """Proportional rate reduction."""
+        """Set the window by proportional rate reduction (RFC 6937)."""
         if fresh <= 0:
             return
         self._delivered += fresh
@@ -269,12 +272,12 @@ class Sender:
     def _advance_rack(self, segment: Segment) -> None:
         rtt_s = self._agenda.now_s - segment.sent_s
         if segment.repeated and rtt_s < self.rtt.least_s - CLOCK_S:
-            return  # the answer to an earlier time
+            return  # it answers an earlier transmission
         self._rack_rtt_s = rtt_s
         self._rack_sent_s, self._rack_end = max((self._rack_sent_s, self._rack_end), (segment.sent_s, segment.end))
 
     def _find_lost(self) -> bool:
-        """Mark lost what was sent well before what has arrived; True if a timer waits for more."""
+        """Mark segments as lost that were sent well before arrived ones; return True if a timer for others was set."""
         now_s, wait_s = self._agenda.now_s, 0.0
         window_s = self._reordering_s()
         for segment in self.flight.segments:
@@ -303,7 +306,7 @@ class Sender:
             self._rearm()
 
     def _due_s(self) -> float:
-        """How long until the first segment's time-out."""
+        """Return the time until the first segment's time-out [s]."""
         return self.flight.head.sent_s + self.rtt.time_out_s - self._agenda.now_s
 
     def _rearm(self) -> None:
@@ -341,7 +344,7 @@ class Sender:
             self._time_out()
 
     def _probe(self) -> None:
-        """A tail loss probe: something new, or the last segment again."""
+        """Send a tail loss probe: a new segment, or the last one again."""
         if self._probe_high is not None:
             self._timer.set("time-out", max(self._due_s(), 0.0))
             return
@@ -362,14 +365,14 @@ class Sender:
             return
         if not self._probe_repeats or duplicate:
             self._probe_high = None
-        elif ack > self._probe_high:  # what was repeated had been lost
+        elif ack > self._probe_high:  # the repeated segment had been lost
             self._begin_reduction()
             self.window.cwnd = int(self.window.ssthresh)
-        elif not tells:  # both came
+        elif not tells:  # both copies arrived
             self._probe_high = None
 
     def _time_out(self) -> None:
-        """Nothing was acknowledged for long: begin again with a window of one."""
+        """Handle a time-out: mark segments as lost and begin again with a window of one."""
         now_s = self._agenda.now_s
         self._in_doubt = self.state not in ("recovery", "loss")
         if self._in_doubt or self.una >= self._high:

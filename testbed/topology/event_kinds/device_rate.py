@@ -1,4 +1,4 @@
-"""A device offers tasks at another mean rate from some time on."""
+"""Events that change the mean rate at which a device offers tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from testbed.topology.form.values import Name, TaskRateChange
 class RateChange(Event):
     """From `at_s` on, `device` offers tasks at a mean rate of `rate_per_s`.
 
-    The workload generator draws by it. A trace that is given holds its arrivals already: there it only says so.
+    The workload generator draws arrivals by it. A given workload trace already holds its arrivals; the event is then
+    only recorded.
     """
 
     noun: ClassVar[str] = "rate change"
@@ -25,10 +26,10 @@ class RateChange(Event):
     rate_per_s: float
 
     def apply(self, run: ChangingRun) -> None:
-        """Nothing: the arrivals of the workload hold it."""
+        """Do nothing: the workload already holds the arrivals."""
 
     def told(self) -> tuple[str | None, EventKind, str]:
-        """The rate, with all its digits."""
+        """The device and its rate."""
         return self.device, "rate-change", f"offers {self.rate_per_s:g} tasks/s"
 
     def in_words(self) -> str:
@@ -37,25 +38,28 @@ class RateChange(Event):
 
     @property
     def rates_per_s(self) -> Mapping[str, float]:
-        """The device's new one."""
+        """The device's new mean rate."""
         return {self.device: self.rate_per_s}
 
 
 class DeviceEvent(TimedEntry):
     """From `at` on, a device (or every device of a group) offers tasks at another mean rate.
 
-    The generated workload follows it; a trace that is given stays as it is.
+    The generated workload follows it; a given workload trace stays as it is.
     """
 
     subject: ClassVar[str] = "device"
     told_as: ClassVar[tuple[EventKind, ...]] = ("rate-change",)
     example: ClassVar[str] = "{at: 30 s, device: cam, rate: x2}"
 
-    device: Name
-    rate: Annotated[TaskRateChange, Field(description="absolute, or x2 of what the topology states")]
+    device: Annotated[Name, Field(description="a device, or a group of devices")]
+    rate: Annotated[
+        TaskRateChange,
+        Field(description="new mean task rate: absolute, or a factor on the topology's value, such as x2"),
+    ]
 
     def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
-        """Factors refer to what the topology states."""
+        """Compile a change for each device; factors apply to the rates that the topology states."""
         topology, path = so_far.topology, (*moment.path, "device")
         stated_per_s = so_far.stated_rates_per_s
         changes: list[Event] = []

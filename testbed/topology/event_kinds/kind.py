@@ -1,4 +1,4 @@
-"""What every kind of timed event is made of, and what it may ask of the topology that it stands in."""
+"""The base of every kind of timed event, and the part of a topology that an event may use."""
 
 from abc import abstractmethod
 from collections import defaultdict
@@ -13,11 +13,11 @@ from testbed.scenario import Device, Event, Link, LinkShape, Server
 from testbed.topology.form.values import At, Entry
 from testbed.topology.form.yaml_places import Path
 
-SUBJECTS = ("device", "server", "link", "node")  # in which order kinds are listed; of others, after these
+SUBJECTS = ("device", "server", "link", "node")  # the order in which kinds are listed; other subjects follow
 
 
 class TopologySoFar(Protocol):
-    """The nodes and links of a topology, and whom to complain to."""
+    """The nodes and links of a topology under compilation, and `complain` to report problems."""
 
     kinds: dict[str, str]  # node or switch -> device, server or switch
     devices: list[Device]
@@ -29,13 +29,13 @@ class TopologySoFar(Protocol):
         """Seconds of real time for one of emulated time."""
 
     def complain(self, path: Path, message: str, hint: str = "", *, of_key: bool = False) -> None:
-        """Note a problem at `path`."""
+        """Add a problem at `path`, or at its key."""
 
     def members(self, name: str, path: Path, *, what: str = "node", of_key: bool = False) -> tuple[str, ...]:
-        """The nodes that `name` stands for; none, with a complaint at `path`, if there is no such name."""
+        """Return the members of the group or node `name`; report an unknown name at `path` and return none."""
 
     def intact(self, *sections: str) -> bool:
-        """Whether nothing is wrong so far in these sections."""
+        """True if no problem has been found in these sections."""
 
 
 class StateSoFar:
@@ -44,22 +44,22 @@ class StateSoFar:
     def __init__(self, topology: TopologySoFar) -> None:
         self.topology = topology
         self.shapes = {pair: link.shape for pair, link in topology.links.items()}  # by sorted ends
-        # By kind, what its steps have made of nodes or links so far that stands nowhere else, for its later steps.
+        # Further state that the steps of a kind keep for its later steps, by kind.
         self.kept: defaultdict[type[TimedEntry], dict[Hashable, float]] = defaultdict(dict)
         self.stated_rates_per_s = {device.name: device.rate_per_s for device in topology.devices}
 
     def shape_between(self, link: Link) -> LinkShape:
-        """The present shape of a link."""
+        """Return the present shape of a link."""
         return self.shapes[min(link.ends), max(link.ends)]
 
     def reshape(self, link: Link, shape: LinkShape) -> None:
-        """A link has this shape from now on."""
+        """Set the shape of a link for later steps."""
         self.shapes[min(link.ends), max(link.ends)] = shape
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a step of an event takes place, and where in the file that event stands."""
+    """The time of a step [s], and the path of its event in the file."""
 
     at_s: float
     path: Path
@@ -67,29 +67,29 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an entry does at one time. Steps of all entries are taken in the order of time."""
+    """A single action of an entry. The steps of all entries are compiled in order of time."""
 
     at_s: float
     compile: Callable[[StateSoFar, Moment], list[Event]]
 
 
 class TimedEntry(Entry):
-    """An entry under `events` of topology.yaml: something that happens at `at`.
+    """An entry under `events` of topology.yaml: a change at time `at`.
 
-    Several kinds may be about one subject: an entry is of the one of which it states the most marks.
+    Several kinds may share a subject. An entry belongs to the kind of which it states the most marks.
     """
 
-    subject: ClassVar[str]  # the key that names what it is about
-    marks: ClassVar[frozenset[str]] = frozenset()  # further keys, without which an entry is not of this kind
+    subject: ClassVar[str]  # the key that names the node or link that changes
+    marks: ClassVar[frozenset[str]] = frozenset()  # further keys that every entry of this kind states
     told_as: ClassVar[tuple[EventKind, ...]]  # the kinds of its lines in events.jsonl
     example: ClassVar[str]  # as docs/topologies.md states it
 
-    at: Annotated[At, Field(description="time since the start, or % of the duration")]
+    at: Annotated[At, Field(description="time of the change: emulated time since the start, or % of the duration")]
 
     def steps(self, duration_s: float) -> tuple[Step, ...]:
-        """What it does and when, in a run of this length; in most kinds one thing at `at`."""
+        """Return the steps of this entry in a run of this length [s]; for most kinds one step, at `at`."""
         return (Step(self.at.seconds(duration_s), self.compile),)
 
     @abstractmethod
     def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
-        """The events, at this moment, of every node or link that it is about; complains of what does not fit."""
+        """Return an event for each node or link that the entry names, at this moment; report misfits."""

@@ -1,4 +1,4 @@
-"""A link gets another rate, delay, jitter, loss or queue: by an event, or by a step of a network trace."""
+"""Changes of a link's rate, delay, jitter, loss or queue: by an event, or by a step of a network trace."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
@@ -14,13 +14,15 @@ from testbed.topology.form.values import STATED, BitRateChange, Name, ShareChang
 from testbed.topology.form.yaml_places import Path
 from testbed.topology.shapes import shape_fault
 
+_CHANGE = "absolute, or a factor on the topology's value, such as x0.5 (default: unchanged)"
+
 
 @dataclass(frozen=True, slots=True)
 class LinkChange(Event):
-    """At `at_s` the link between `ends` takes the shape `shape` (already complete: unstated fields kept).
+    """At `at_s` the link between `ends` takes `shape`, which is complete: fields that the event leaves out are kept.
 
-    `traced` marks a step of a recorded network trace. Where a `sender` is named, one of the ends, only what it sends
-    changes.
+    `traced` marks a step of a recorded network trace. With a `sender`, one of the ends, only the direction in which it
+    sends changes.
     """
 
     noun: ClassVar[str] = "link change"
@@ -35,7 +37,7 @@ class LinkChange(Event):
         run.change_link(self.ends, self.shape, sender=self.sender)
 
     def told(self) -> tuple[str | None, EventKind, str]:
-        """The ends, rate and delay."""
+        """No node; the ends, rate and delay."""
         return None, "link-change", self.in_words()
 
     def in_words(self) -> str:
@@ -44,7 +46,7 @@ class LinkChange(Event):
 
     @property
     def shapes(self) -> Mapping[Direction, LinkShape]:
-        """Of both directions, or of what `sender` sends."""
+        """The new shape of both directions, or of the one in which `sender` sends."""
         there, back = self.ends, self.ends[::-1]
         if self.sender is None:
             return {there: self.shape, back: self.shape}
@@ -52,27 +54,37 @@ class LinkChange(Event):
 
 
 class LinkEvent(TimedEntry):
-    """At `at` a link changes; what is not stated stays as it was just before."""
+    """At `at` a link changes; values that are not stated stay as they were just before."""
 
     subject: ClassVar[str] = "link"
     told_as: ClassVar[tuple[EventKind, ...]] = ("link-change",)
     example: ClassVar[str] = "{at: 20 s, link: [access, near-2], rate: 2 Mbit/s, delay: 50 ms}"
 
-    link: Annotated[list[Name], Field(min_length=2, max_length=2, description="its two ends, nodes or groups")]
-    rate: Annotated[BitRateChange | None, STATED] = None
-    delay: Annotated[TimeChange | None, STATED] = None
-    jitter: Annotated[TimeChange | None, STATED] = None
-    loss: Annotated[ShareChange | None, STATED] = None
-    queue: Annotated[QueueLength | None, STATED] = None
+    link: Annotated[
+        list[Name], Field(min_length=2, max_length=2, description="the link's two ends: nodes, switches or groups")
+    ]
+    rate: Annotated[BitRateChange | None, STATED, Field(description=f"new rate in each direction: {_CHANGE}")] = None
+    delay: Annotated[TimeChange | None, STATED, Field(description=f"new one-way delay: {_CHANGE}")] = None
+    jitter: Annotated[
+        TimeChange | None, STATED, Field(description=f"new standard deviation of the delay: {_CHANGE}")
+    ] = None
+    loss: Annotated[
+        ShareChange | None, STATED, Field(description=f"new share of frames that are dropped: {_CHANGE}")
+    ] = None
+    queue: Annotated[
+        QueueLength | None,
+        STATED,
+        Field(description="new number of frames that may wait in each direction (default: unchanged)"),
+    ] = None
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if self.model_fields_set <= {"at", "link"}:
-            raise complaint("a link event states nothing that changes", "add rate, delay, jitter, loss or queue")
+            raise complaint("this link event changes nothing", "add rate, delay, jitter, loss or queue")
         return self
 
     def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
-        """Factors refer to what the topology states; the rest stays as earlier events have made it."""
+        """Compile a change for each link; factors apply to the topology's values, unstated values stay as they are."""
         changes: list[Event] = []
         for link in links_between(self.link, so_far, moment):
             shape = self._changed(so_far.shape_between(link), link.shape)
@@ -97,7 +109,7 @@ class LinkEvent(TimedEntry):
 
 
 def links_between(ends: list[str], so_far: StateSoFar, moment: Moment) -> Iterator[Link]:
-    """The links that join two nodes or groups; complains if there is none, and of the first that follows a trace."""
+    """Yield the links that join two nodes or groups; report if there is none, and the first that follows a trace."""
     topology, path = so_far.topology, (*moment.path, "link")
     members = [topology.members(name, (*path, position)) for position, name in enumerate(ends)]
     pairs = [(min(first, second), max(first, second)) for first in members[0] for second in members[1]]
@@ -106,7 +118,8 @@ def links_between(ends: list[str], so_far: StateSoFar, moment: Moment) -> Iterat
         topology.complain(path, f"no link joins {ends[0]!r} and {ends[1]!r}", "name the ends of a link")
     for link in found:
         if link.trace is not None:
-            # Decision: refused; rejected: a factor on top, which would say the same as `scale` and a second trace.
+            # Decision 052: events do not change links that follow a trace
+            # (docs/decisions/052-no-events-on-traced-links.md).
             follows = f"follows {' and '.join(link.traces)}"
             message = f"the link {link.ends[0]} - {link.ends[1]} {follows}: events do not change it"
             topology.complain(path, message, "put the change into the trace, or state the link without one")
@@ -115,7 +128,7 @@ def links_between(ends: list[str], so_far: StateSoFar, moment: Moment) -> Iterat
 
 
 def has_fault(shape: LinkShape, link: Link, so_far: StateSoFar, moment: Moment, stated: Set[str]) -> bool:
-    """Whether a link cannot have this shape, with a complaint at the key at fault where the entry has stated it."""
+    """True, after reporting it, if a link cannot have this shape; the place is the key at fault if it is stated."""
     fault = shape_fault(shape, so_far.topology.time_scale)
     if fault is None:
         return False

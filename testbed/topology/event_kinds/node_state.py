@@ -1,8 +1,10 @@
-"""A node's agent is killed, or started anew."""
+"""Events that kill a node's agent, or start it again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from node_agent.records import EventKind
 from testbed.scenario import ChangingRun, Event
@@ -12,7 +14,7 @@ from testbed.topology.form.values import Name
 
 @dataclass(frozen=True, slots=True)
 class NodeChange(Event):
-    """At `at_s` a node's agent is killed (`up` false) or started anew (`up` true)."""
+    """At `at_s` a node's agent is killed (`up` false) or started again (`up` true)."""
 
     noun: ClassVar[str] = "node change"
 
@@ -20,15 +22,15 @@ class NodeChange(Event):
     up: bool
 
     def apply(self, run: ChangingRun) -> None:
-        """Kill the agent, or start another."""
+        """Kill the agent, or start a new one."""
         run.switch(self.node, up=self.up)
 
     def told(self) -> tuple[str | None, EventKind, str]:
-        """What became of the agent."""
+        """The node, and whether its agent was started or killed."""
         return self.node, "node-up" if self.up else "node-down", "agent started" if self.up else "agent killed"
 
     def in_words(self) -> str:
-        """The node and its state."""
+        """The node and its new state."""
         return f"{self.node} {'up' if self.up else 'down'}"
 
     @property
@@ -38,17 +40,17 @@ class NodeChange(Event):
 
 
 class NodeEvent(TimedEntry):
-    """At `at` a node's agent is killed (`down`) or started anew (`up`)."""
+    """At `at` the agent of a node (or of every node of a group) is killed (`down`) or started again (`up`)."""
 
     subject: ClassVar[str] = "node"
     told_as: ClassVar[tuple[EventKind, ...]] = ("node-down", "node-up")
     example: ClassVar[str] = "{at: 40 s, node: near-3, state: down}"
 
-    node: Name
-    state: Literal["up", "down"]
+    node: Annotated[Name, Field(description="a device, a server, or a group of them")]
+    state: Annotated[Literal["up", "down"], Field(description="down kills the agent, up starts it again")]
 
     def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
-        """Complains of a node that is so already."""
+        """Compile a change for each node; report a switch, and a node that is already in this state."""
         topology, path = so_far.topology, (*moment.path, "node")
         is_up = so_far.kept[NodeEvent]
         changes: list[Event] = []

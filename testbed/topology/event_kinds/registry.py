@@ -1,4 +1,4 @@
-"""All kinds of timed events, found in this room, and which one an entry of topology.yaml is of."""
+"""The registry of timed events: finds all kinds in this package, and the kind of each entry of topology.yaml."""
 
 import pkgutil
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def _found() -> Iterator[type[TimedEntry]]:
 
 
 def _place(kind: type[TimedEntry]) -> tuple[int, str, int, str]:
-    """By subject; of one subject the plain kind first."""
+    """Sort key: kinds by subject, and within a subject the plain kind first."""
     place = SUBJECTS.index(kind.subject) if kind.subject in SUBJECTS else len(SUBJECTS)
     return place, kind.subject, len(kind.marks), kind.__name__
 
@@ -30,7 +30,10 @@ KINDS: tuple[type[TimedEntry], ...] = tuple(sorted((kind for kind in _found() if
 
 
 def kind_of(entry: object) -> type[TimedEntry] | None:
-    """The kind of a raw entry: of its subject, the one of which it states the most marks. None without one subject."""
+    """Return the kind of a raw entry: of its subject, the kind of which the entry states the most marks.
+
+    None unless the entry names exactly one subject.
+    """
     if not isinstance(entry, dict):
         return None
     about = [kind for kind in KINDS if kind.subject in entry]
@@ -41,7 +44,7 @@ def kind_of(entry: object) -> type[TimedEntry] | None:
 
 
 def _tag(kind: type[BaseModel]) -> str:
-    """In parentheses, so that it cannot be mistaken for a key in an error's location."""
+    """Return the kind's tag: in parentheses, so that it cannot be mistaken for a key in an error's location."""
     return f"({kind.__name__})"
 
 

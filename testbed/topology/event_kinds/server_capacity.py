@@ -1,4 +1,4 @@
-"""A server computes at another speed from some time on."""
+"""Events that change the compute capacity of a server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class CapacityChange(Event):
     capacity_flop_per_s: float
 
     def apply(self, run: ChangingRun) -> None:
-        """Let the server compute at it."""
+        """Set the server's capacity."""
         run.set_capacity(self.server, self.capacity_flop_per_s)
 
     def told(self) -> tuple[str | None, EventKind, str]:
-        """The capacity, with all its digits."""
+        """The server and its capacity."""
         return self.server, "capacity-change", f"{self.capacity_flop_per_s / 1e9:g} GFLOP/s"
 
     def in_words(self) -> str:
@@ -35,7 +35,7 @@ class CapacityChange(Event):
 
     @property
     def capacities_flop_per_s(self) -> Mapping[str, float]:
-        """The server's new one."""
+        """The server's new capacity."""
         return {self.server: self.capacity_flop_per_s}
 
 
@@ -46,11 +46,13 @@ class ServerEvent(TimedEntry):
     told_as: ClassVar[tuple[EventKind, ...]] = ("capacity-change",)
     example: ClassVar[str] = "{at: 50 %, server: near-1, capacity: x0.33}"
 
-    server: Name
-    capacity: Annotated[ComputeChange, Field(description="absolute, or x0.33 of what the topology states")]
+    server: Annotated[Name, Field(description="a server, or a group of servers")]
+    capacity: Annotated[
+        ComputeChange, Field(description="new capacity: absolute, or a factor on the topology's value, such as x0.33")
+    ]
 
     def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
-        """Factors refer to what the topology states."""
+        """Compile a change for each server; factors apply to the capacities that the topology states."""
         topology, path = so_far.topology, (*moment.path, "server")
         changes: list[Event] = []
         for name in topology.members(self.server, path, what="server"):

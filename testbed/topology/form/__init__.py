@@ -1,1 +1,1 @@
-"""The form of topology.yaml: every value with its place, checked before anything refers to anything."""
+"""The form of topology.yaml: every value with its place, checked before references between entries are resolved."""

@@ -1,7 +1,7 @@
-"""From YAML data to a `TopologyDocument`, with every error placed, worded for a person and hinted.
+"""Turn YAML data into a `TopologyDocument`; report every error with its place, a message for people and a hint.
 
-An entry with an error is replaced or dropped, so that the other entries can still be checked against each other and
-one reading reports all there is to mend.
+An entry with an error is replaced or dropped. The other entries can then be checked against each other, so that one
+pass reports all errors.
 """
 
 import copy
@@ -42,7 +42,7 @@ _WORDING = {
     "too_short": "must have {min_length} or more entries",
     "too_long": "must have {max_length} entries or fewer",
 }
-# As other readers of YAML take them; here they are words, since a node may well be called `on`.
+# Words that other YAML readers take for booleans. Here they are text, since a node may be named `on`.
 _BOOLEAN_WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _COMMON_MISTAKES = {"bandwidth": "rate", "bw": "rate", "latency": "delay", "cpu": "capacity", "warmup": "warm_up"}
 _STAND_INS: dict[str, Any] = {
@@ -69,17 +69,23 @@ _ENTRY_FORMS: dict[str, type[BaseModel]] = {
 
 @dataclass(slots=True)
 class Draft:
-    """A document as far as it could be read, and what was wrong with the rest.
+    """A document as far as it could be read, with the problems of the rest.
 
-    `damaged` names the top-level sections of which something is missing; `doubtful` the node groups whose members
-    are not known; with `names_lost` there may be nodes of any other name.
+    Attributes:
+        document: None if even the mended data is no topology.
+        place: the places of all values.
+        problems: all faults of the form.
+        damaged: top-level sections in which something is missing.
+        stood_in: sections of nodes or links that are not the file's own.
+        doubtful: node groups whose members are unknown.
+        names_lost: True if nodes of other names may be missing.
     """
 
     document: form.TopologyDocument | None
     place: YamlPlace
     problems: list[TopologyProblem]
     damaged: set[str] = field(default_factory=set)
-    stood_in: set[str] = field(default_factory=set)  # sections of nodes or links that are not the file's own
+    stood_in: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
     names_lost: bool = False
 
@@ -95,8 +101,8 @@ def read_form(data: object, place: YamlPlace, source: str) -> Draft:
         )
         return draft
     data = copy.deepcopy(data)
-    # Mending once can uncover what the first error hid (a missing section's stand-in against a wrong key), so
-    # try again a few times; only the first round's errors are the user's.
+    # Mending can uncover errors that the first ones hid (a stand-in for a missing section against a wrong key), so
+    # try a few times. Only the errors of the first round are the user's.
     for attempt in range(4):
         try:
             draft.document = _without_stand_ins(form.TopologyDocument.model_validate(data), draft.stood_in)
@@ -114,13 +120,13 @@ def read_form(data: object, place: YamlPlace, source: str) -> Draft:
 
 
 def _without_stand_ins(document: form.TopologyDocument, sections: set[str]) -> form.TopologyDocument:
-    """The document with such sections empty: nobody is to be told of nodes and links that stand in no file."""
+    """Return the document with these sections empty: messages must not name nodes that the file does not state."""
     empty: dict[str, Any] = {section: [] if section == "links" else {} for section in sections}
     return document.model_copy(update=empty)
 
 
 def _path_of(error: ErrorDetails, data: object) -> Path:
-    """The error's location without pydantic's own marks: only keys and indices, the last of which may be absent."""
+    """Return the error's location without pydantic's own marks: only keys and indices; the last may be absent."""
     path: list[str | int] = []
     here: object = data
     for step in error["loc"]:
@@ -157,7 +163,7 @@ def _problem(error: ErrorDetails, path: Path, data: object, place: YamlPlace, so
 
 
 def _wanted(error: ErrorDetails) -> str:
-    """What a value must be, in words of our own: pydantic's speak of inputs and items."""
+    """Say in the project's words what a value must be; pydantic's messages speak of inputs and items."""
     context = error.get("ctx", {})
     if error["type"] == "literal_error":
         return f"must be {context['expected']}"
@@ -168,7 +174,7 @@ def _wanted(error: ErrorDetails) -> str:
 
 
 def _nearest_word(error: ErrorDetails) -> str:
-    """The hint for a value that is nearly one of those possible."""
+    """Return the hint for a value that is close to an allowed one, or an empty text."""
     stated = str(error["input"])
     if error["type"] in {"bool_type", "bool_parsing"}:
         word = _BOOLEAN_WORDS.get(stated.lower())
@@ -223,8 +229,8 @@ def _example(path: Path) -> str:
         "at": "for example at: 50 %",
         "state": "state: down or state: up",
         "file": "for example file: drive.csv",
-        "up": "state both: trace: {up: drive.up, down: drive.down}, up being what the `from` end sends",
-        "down": "state both: trace: {up: drive.up, down: drive.down}, up being what the `from` end sends",
+        "up": "state both: trace: {up: drive.up, down: drive.down}; `up` is for frames that the `from` end sends",
+        "down": "state both: trace: {up: drive.up, down: drive.down}; `up` is for frames that the `from` end sends",
     }
     if path[-1] == "rate":
         return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"
@@ -232,7 +238,7 @@ def _example(path: Path) -> str:
 
 
 def _event_example(path: Path, data: object) -> str:
-    """The hint for an event that lacks a key of which no other entry knows."""
+    """Return the hint for an event that lacks a key which no other entry has."""
     kind = kind_of(_value_at(data, path[:-1])) if path[0] == "events" else None
     return "" if kind is None else f"for example {kind.example}"
 
@@ -258,7 +264,7 @@ def _shown(value: object) -> str:
 
 
 def _mend(data: dict[str, Any], place: YamlPlace, errors: list[tuple[ErrorDetails, Path]], draft: Draft) -> None:
-    """Make `data` valid enough for the next try: drop or replace what the errors point at."""
+    """Make `data` valid enough for the next try: drop or replace the entries with errors."""
     dropped: dict[str, set[int]] = {}
     for error, path in errors:
         if not path:
@@ -286,7 +292,7 @@ def _mend(data: dict[str, Any], place: YamlPlace, errors: list[tuple[ErrorDetail
 
 
 def _count_of(entry: object) -> dict[str, int]:
-    """A group's `count` where that much of it is sound, so that its members' names are known."""
+    """Return a faulty group's `count` if it is valid, so that its members' names stay known."""
     count = entry.get("count") if isinstance(entry, dict) else None
     return {"count": count} if type(count) is int and 1 <= count <= MAX_COUNT else {}
 

@@ -1,6 +1,7 @@
-"""The form of topology.yaml: one pydantic model per entry; what an entry refers to is checked in `compiler`.
+"""The form of topology.yaml: one pydantic model per entry; `compiler` checks what an entry refers to.
 
-Unknown keys are errors everywhere, and nothing is coerced: `count: "6"` is refused.
+Unknown keys are errors everywhere, and nothing is coerced: `count: "6"` is refused. Descriptions go into the JSON
+Schema, which editors show: meaning, unit, default.
 """
 
 from typing import Annotated, Literal
@@ -46,87 +47,154 @@ def _as_policy(value: object) -> object:
 
 
 class ModelEntry(Entry):
-    """Which early-exit model runs, and after which of its blocks it is cut into sub-models."""
+    """The early-exit model, and the blocks after which it is cut into sub-models."""
 
     name: Annotated[
         str,
         Field(
             min_length=1,
             max_length=MAX_PATH_CHARACTERS,
-            description="as `model list` shows it, or a bundle's folder, from this topology's folder",
+            description="a name that `dtoee-testbed model list` shows, or the folder of a bundle, relative to this "
+            "topology's folder",
         ),
         SafeText,
     ]
     cut: Annotated[
         list[Annotated[int, Field(ge=1)]],
-        Field(min_length=1, max_length=64, description="last block of each sub-model, rising; one per stage"),
+        Field(
+            min_length=1,
+            max_length=64,
+            description="last block of each sub-model, one per stage, rising; each block must have an exit",
+        ),
     ]
-    activation: Annotated[Literal["float32", "float16"], Field(description="how activations travel between stages")] = (
-        "float32"
-    )
+    activation: Annotated[
+        Literal["float32", "float16"],
+        Field(description="number format of activations on the links (default float32; float16 halves the bytes)"),
+    ] = "float32"
 
 
 class PolicyEntry(Entry):
-    """Which offloading policy decides, with its parameters."""
+    """The offloading policy and its parameters."""
 
     name: Annotated[
         str,
-        Field(min_length=1, max_length=MAX_POLICY_CHARACTERS, description="a name, or file.py:Class from this folder"),
+        Field(
+            min_length=1,
+            max_length=MAX_POLICY_CHARACTERS,
+            description="name of the policy, or FILE.py:CLASS with a path relative to this topology's folder",
+        ),
         SafeText,
     ]
     label: Annotated[
         str | None,
         STATED,
-        Field(min_length=1, max_length=64, description="how results call it (default: its name)"),
+        Field(
+            min_length=1,
+            max_length=64,
+            description="name of the policy in results (default: its name, or the class if it comes from a file)",
+        ),
         SafeText,
     ] = None
     parameters: Annotated[
-        dict[str, Parameter], Field(description="numbers, true or false, words, or quantities such as 2 s")
+        dict[str, Parameter],
+        Field(
+            description="parameters of the policy: numbers, true or false, words, or quantities such as 2 s (default: "
+            "the policy's own values)"
+        ),
     ] = Field(default_factory=dict)
 
 
 class DeviceEntry(Entry):
-    """End devices: each offers tasks at its own mean rate."""
+    """A device, or a group of devices; each offers tasks at its own mean rate."""
 
     count: Annotated[Count | None, STATED] = None
-    rate: Annotated[TaskRateSpan, Field(description="mean task rate of one device; a range is drawn per device")]
+    rate: Annotated[
+        TaskRateSpan, Field(description="mean rate at which each device offers tasks; a range is drawn per device")
+    ]
 
 
 class ServerEntry(Entry):
-    """Edge servers that host the sub-model of their stage; stage 1 is nearest to the devices."""
+    """A server, or a group of servers, that hosts the sub-model of its stage; stage 1 is nearest to the devices."""
 
     count: Annotated[Count | None, STATED] = None
-    stage: Annotated[int, Field(ge=1, le=64, description="which sub-model it hosts, from 1")]
-    capacity: Annotated[ComputeSpan, Field(description="compute capacity of one server; a range is drawn per server")]
-    memory: Annotated[Memory | None, STATED, Field(description="memory limit of one server")] = None
+    stage: Annotated[int, Field(ge=1, le=64, description="stage whose sub-model each server hosts, from 1")]
+    capacity: Annotated[ComputeSpan, Field(description="compute capacity of each server; a range is drawn per server")]
+    memory: Annotated[
+        Memory | None,
+        STATED,
+        Field(
+            description="memory of each server, which must hold its sub-model; with compute: quota also the limit of "
+            "the process that computes (default: no limit)"
+        ),
+    ] = None
 
 
 class TopologyDocument(Entry):
-    """An experiment: model, policy, nodes, the network between them, and what happens to it."""
+    """An experiment: model, policy, nodes, the network between them, and timed events."""
 
-    name: Annotated[Name, Field(description="names the run directory")]
+    name: Annotated[Name, Field(description="name of the experiment, part of the run directory's name")]
     model: ModelEntry
     policy: Annotated[PolicyEntry, BeforeValidator(_as_policy)]
-    theta: Annotated[Worth, Field(description="mean delay that 100 points of accuracy are worth (default 2 s)")] = 2.0
+    theta: Annotated[
+        Worth,
+        Field(
+            description="mean delay that 100 points of accuracy are worth: utility = theta * accuracy - mean delay "
+            "(default 2 s)"
+        ),
+    ] = 2.0
     slot: Annotated[
-        Period, Field(description="time between two decisions of the policy (default 5 s, or the whole run)")
+        Period,
+        Field(description="emulated time between two decisions of the policy (default 5 s, or a shorter duration)"),
     ] = 5.0
-    duration: Annotated[Period, Field(description="how long tasks arrive (default 60 s)")] = 60.0
-    warm_up: Annotated[At, Field(description="tasks made before this count in no figure (default 10 %)")] = Instant(
-        0.1, relative=True
-    )
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="draws every range and the workload")] = 1
+    duration: Annotated[Period, Field(description="emulated time during which tasks arrive (default 60 s)")] = 60.0
+    warm_up: Annotated[
+        At,
+        Field(
+            description="emulated time, or % of the duration; figures leave out tasks created before it (default 10 %)"
+        ),
+    ] = Instant(0.1, relative=True)
+    seed: Annotated[
+        int, Field(ge=0, le=2**63 - 1, description="seed that draws every range and the workload (default 1)")
+    ] = 1
     time_scale: Annotated[
-        float, Field(ge=0.01, le=1000, description="2 runs everything at half speed; results keep emulated time")
+        float,
+        Field(
+            ge=0.01,
+            le=1000,
+            description="real seconds per emulated second (default 1); 2 runs at half speed, and results stay in "
+            "emulated time",
+        ),
     ] = 1.0
-    compute: Annotated[ComputeMode, Field(description="paced: timed by work / capacity; quota: cgroup limit")] = "paced"
-    arrivals: Annotated[ArrivalProcess, Field(description="process of the generated workload")] = "poisson"
-    devices: Annotated[dict[Name, DeviceEntry], Field(min_length=1)]
-    servers: Annotated[dict[Name, ServerEntry], Field(min_length=1)]
-    switches: list[Name] = Field(default_factory=list)
-    links: Annotated[list[AnyLink], Field(min_length=1)]
+    compute: Annotated[
+        ComputeMode,
+        Field(
+            description="how capacities are enforced: paced (default) holds each result until work / capacity has "
+            "passed; quota limits CPU time by a control group"
+        ),
+    ] = "paced"
+    arrivals: Annotated[
+        ArrivalProcess, Field(description="arrival process of the generated workload: poisson (default) or bursty")
+    ] = "poisson"
+    devices: Annotated[dict[Name, DeviceEntry], Field(min_length=1, description="devices, by name of device or group")]
+    servers: Annotated[dict[Name, ServerEntry], Field(min_length=1, description="servers, by name of server or group")]
+    switches: Annotated[list[Name], Field(description="names of switches, which forward frames (default: none)")] = (
+        Field(default_factory=list)
+    )
+    links: Annotated[
+        list[AnyLink],
+        Field(
+            min_length=1,
+            description="links between nodes and switches; an entry that names single nodes overrides an earlier one "
+            "that names their groups",
+        ),
+    ]
     offload: Annotated[
         dict[Name, NameList],
-        Field(description="who may offload to whom; by default every server of the next stage that is joined"),
+        Field(
+            description="receivers of each offloader (device, server, or group); by default every server of the next "
+            "stage that a link or switches join to it"
+        ),
     ] = Field(default_factory=dict)
-    events: list[AnyTimedEntry] = Field(default_factory=list)
+    events: Annotated[list[AnyTimedEntry], Field(description="timed changes during the run (default: none)")] = Field(
+        default_factory=list
+    )

@@ -1,4 +1,4 @@
-"""The values of topology.yaml: how names, quantities, instants and paths are read, worded and described to editors."""
+"""The values of topology.yaml: readers, error messages and JSON Schemas of names, quantities, instants and paths."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,19 +19,19 @@ NAME_PATTERN = rf"^[a-z][a-z0-9-]{{0,{MAX_NAME_CHARACTERS - 1}}}$"
 
 
 def complaint(message: str, hint: str = "") -> PydanticCustomError:
-    """A validation error that carries its hint; braces in the texts are kept as they are."""
+    """Return a validation error that carries its hint; braces in both texts are kept as they are."""
     return PydanticCustomError("topology", "{message}", {"message": message, "hint": hint})
 
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """A point in time: seconds, or (`relative`) a share of the run's duration."""
+    """A point in time: seconds since the run's start, or (`relative`) a share (0..1) of its duration."""
 
     value: float
     relative: bool
 
     def seconds(self, duration_s: float) -> float:
-        """The instant in seconds since the run's start."""
+        """Return the instant in seconds since the run's start."""
         return self.value * duration_s if self.relative else self.value
 
 
@@ -43,7 +43,7 @@ class Change:
     relative: bool
 
     def applied_to(self, base: float) -> float:
-        """The new value, given the value that the topology states."""
+        """Return the new value, given the value `base` that the topology states."""
         return self.value * base if self.relative else self.value
 
 
@@ -109,14 +109,14 @@ def _check_name(value: object) -> str:
             return value
     raise complaint(
         f"{str(value)[:40]!r} is not a name",
-        f"a name begins with a-z, goes on with a-z, 0-9 and -, and has at most {MAX_NAME_CHARACTERS} characters",
+        f"begin with a-z, go on with a-z, 0-9 or -, and use at most {MAX_NAME_CHARACTERS} characters",
     )
 
 
 def _check_path(value: str) -> str:
-    # A null byte ends a path for the kernel, and the others would spoil the terminal that shows a complaint.
+    # A null byte ends a path for the kernel; other control characters would garble the terminal that shows an error.
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise complaint("a control character cannot stand here", "state the path as plain text, without escapes")
+        raise complaint("control characters are not allowed", "write plain text, without escapes")
     return value
 
 
@@ -169,9 +169,9 @@ ComputeChange = Annotated[Change, _read_change(units.COMPUTE_RATE), WithJsonSche
 
 
 def _stated(value: object) -> object:
-    """Refuse a key without a value: leaving it out is the one way to say nothing."""
+    """Refuse a key without a value: an optional key is left out, not left empty."""
     if value is None:
-        raise complaint("it is empty", "state a value, or remove the key")
+        raise complaint("the value is missing", "state a value, or remove the key")
     return value
 
 
@@ -188,11 +188,18 @@ Ends = Annotated[
     BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [_NAME_SCHEMA, {"type": "array", "items": _NAME_SCHEMA, "minItems": 1}]}),
 ]
-Count = Annotated[int, Field(ge=1, le=MAX_COUNT, description="makes NAME-1 .. NAME-count instead of NAME")]
+Count = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MAX_COUNT,
+        description="size of the group NAME-1 to NAME-count (default: one node named NAME, no group)",
+    ),
+]
 SafeText = AfterValidator(_check_path)
 
 
 class Entry(BaseModel):
-    """What every entry of a topology shares: no unknown keys, no coercion, no change after reading."""
+    """The base of every topology entry: no unknown keys, no coercion, no change after reading."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

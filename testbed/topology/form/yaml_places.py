@@ -18,8 +18,8 @@ MAX_DEPTH = 20
 MAX_VALUES = 200_000
 
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# libyaml reads ahead, and may meet a bound of its own before the event at which this reader's bound is met. Its words
-# for it differ between versions ("exceeded maximum nesting depth", "Maximum nesting level reached ...").
+# libyaml reads ahead and may reach its own depth bound before this reader reaches MAX_DEPTH. The wording differs
+# between versions ("exceeded maximum nesting depth", "Maximum nesting level reached ...").
 _PARSER_TOO_DEEP = re.compile(r"max(imum)? nest(ing)?[ _](depth|level)", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INDENTED_BY_TAB = re.compile(r" *\t")
@@ -33,7 +33,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TopologyProblem:
-    """One thing wrong in a file: where (line and column count from 1), what, and how to mend it."""
+    """A fault in a file: its place (line and column from 1), a message, and a hint how to mend it."""
 
     source: str
     line: int
@@ -46,7 +46,7 @@ class TopologyProblem:
 
 
 class YamlError(InputError):
-    """A text that is not the plain YAML that a topology may be written in."""
+    """A text that is not YAML, or uses more of YAML than topologies may: tags, several documents, deep nesting."""
 
     def __init__(self, problem: TopologyProblem) -> None:
         super().__init__(str(problem), hint=problem.hint)
@@ -55,7 +55,7 @@ class YamlError(InputError):
 
 @dataclass(slots=True)
 class YamlPlace:
-    """Where a value begins (line and column from 1), where its key stands, and the places inside it."""
+    """The place of a value (line and column from 1), of its key, and of the values inside it."""
 
     line: int
     column: int
@@ -64,7 +64,7 @@ class YamlPlace:
     inner: dict[str | int, "YamlPlace"] = field(default_factory=dict)
 
     def find(self, path: Path, *, of_key: bool = False) -> tuple[int, int]:
-        """Line and column of the value at `path`, or of its key; of the innermost known value if it is absent."""
+        """Return line and column of the value at `path`, or of its key; for an absent one, of its nearest parent."""
         place = self
         for index, step in enumerate(path):
             inside = place.inner.get(step)
@@ -78,7 +78,7 @@ class YamlPlace:
 
 @dataclass(slots=True)
 class _Built:
-    """A finished value with its place and the number of values in it (aliases counted in full)."""
+    """A complete value with its place and the number of values in it (aliases counted in full)."""
 
     value: object
     place: YamlPlace
@@ -167,7 +167,7 @@ class _Reader:
             raise self.fail(mark, "a key must be a plain word", "write key: value")
         built = self.anchors.get(event.anchor or "")
         if built is None:
-            known = "refers to itself" if event.anchor in self.anchors else "refers to nothing above"
+            known = "refers to itself" if event.anchor in self.anchors else "has no anchor above"
             raise self.fail(mark, f"the alias *{event.anchor} {known}", "state the value here")
         place = self.place(mark)
         place.inner = built.place.inner
@@ -205,7 +205,7 @@ class _Reader:
 
 
 def plain_value(text: str) -> object:
-    """The value of an unquoted YAML word: true, false, null, a decimal number, or the text itself."""
+    """Return the value of an unquoted YAML word: true, false, null, a decimal number, or the text itself."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if len(text) > 64:
@@ -220,9 +220,12 @@ def plain_value(text: str) -> object:
 
 
 def read_yaml(text: str, source: str) -> tuple[object, YamlPlace, list[TopologyProblem]]:
-    """Read one YAML document; returns the data, the places in it and a problem per duplicate key.
+    """Read one YAML document; return its data, the places of all values, and a problem per duplicate key.
 
-    Keys are always text. Raises YamlError at the first place where the text is not YAML or breaks a bound.
+    Keys are always text.
+
+    Raises:
+        YamlError: the text is not YAML, or exceeds a bound; it names the first such place.
     """
     if len(text) > MAX_BYTES:
         raise YamlError(TopologyProblem(source, 1, 1, f"longer than {MAX_BYTES >> 20} MiB", "use groups (count: 50)"))
@@ -250,10 +253,10 @@ def _read(text: str, source: str, parser: type) -> _Reader:
 
 
 def _refusal(error: yaml.MarkedYAMLError, text: str, source: str) -> YamlError:
-    """Turn what the parser says into this reader's own error."""
+    """Turn an error of the parser into this reader's own."""
     if not _PARSER_TOO_DEEP.search(error.problem or ""):
         return YamlError(_syntax_problem(error, text, source))
-    try:  # PyYAML's own parser has no such bound, so that this reader finds the place
+    try:  # PyYAML's own parser has no such bound, so this reader finds the place
         _read(text, source, yaml.SafeLoader)
     except YamlError as found:
         return found
@@ -270,7 +273,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, source: str) -> Topo
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
     lines = text.split("\n")
-    if line > len(lines):  # the C parser puts the end of the text one line below it
+    if line > len(lines):  # the C parser reports the end of the text one line too low
         line, column = len(lines), len(lines[-1]) + 1
     said = (error.problem or "cannot be read").strip()
     context = f" ({error.context.strip()})" if error.context else ""

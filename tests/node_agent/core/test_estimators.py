@@ -1,4 +1,4 @@
-"""What a node measures, against figures worked out by hand."""
+"""Estimators of a node, against figures worked out by hand."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_arrivals_are_kept_while_no_time_passes():
     rate.arrived()
     assert rate.update(0.0) == 4.0
     assert rate.update(1.0) == pytest.approx(4 + (1 - math.exp(-1)) * (1 - 4))
-    assert rate.update(0.5) == rate.per_s  # a clock that goes back changes nothing
+    assert rate.update(0.5) == rate.per_s  # a clock that runs back changes nothing
 
 
 def test_a_device_that_comes_up_during_the_run_has_not_been_idle_before():
@@ -92,7 +92,7 @@ def test_link_time_by_hand():
     link = LinkTime()
     assert link.transfer_s == 0.0
     link.observe_small(0.01)
-    assert link.transfer_s == 0.01  # the best that is known
+    assert link.transfer_s == 0.01  # nothing better is known
     assert not link.fresh
     link.observe_task(0.05)
     assert link.fresh
@@ -101,9 +101,9 @@ def test_link_time_by_hand():
     assert link.transfer_s == pytest.approx(0.06)  # a fifth of the way
     link.fresh = False
     link.reset_task(0.02)
-    assert not link.fresh  # only tasks tell that the link is in use
+    assert not link.fresh  # a probe does not show that the link is in use
     assert link.transfer_s == 0.02
-    link.observe_task(-0.5)  # two clocks of one run never differ; whatever says so must not turn costs negative
+    link.observe_task(-0.5)  # an error, since clocks of one run never differ; costs must not become negative
     assert link.transfer_s == pytest.approx(0.016)
 
 
@@ -118,9 +118,9 @@ def test_link_rate_by_hand():
 
 
 @pytest.mark.parametrize(("rate_per_s", "still_after_s"), [(100.0, 12.0), (1.0, 12.0), (0.5, 20.0), (0.01, 1000.0)])
-def test_the_rarer_tasks_are_the_longer_a_device_is_not_called_still(rate_per_s, still_after_s):
+def test_the_rarer_its_tasks_the_later_a_device_counts_as_still(rate_per_s, still_after_s):
     stillness = Stillness(window_s=12.0)
     assert not stillness.at_rest(7, rate_per_s, 100.0)
-    assert not stillness.at_rest(7, 0.0, 100.0 + still_after_s - 0.1)  # by now the measured rate has decayed
+    assert not stillness.at_rest(7, 0.0, 100.0 + still_after_s - 0.1)  # the measured rate has decayed meanwhile
     assert stillness.at_rest(7, 0.0, 100.0 + still_after_s)
     assert not stillness.at_rest(8, rate_per_s, 101.0 + still_after_s)

@@ -1,4 +1,4 @@
-"""A whole network of node cores in virtual time: the protocol's cases, one by one."""
+"""A whole network of node cores in virtual time: each case of the protocol."""
 
 import random
 from itertools import pairwise
@@ -71,7 +71,7 @@ def test_rounds_stop_when_every_device_has_certified_a_small_gap():
 
 
 def test_rounds_end_where_the_gap_falls_no_further():
-    """Services that take as long as they like make prices jump: the gap stays where the noise holds it."""
+    """Random service times make prices jump, so that the gap stalls at the level of the noise."""
 
     def rounds(stop_gap: float) -> int:
         chance = random.Random(1)
@@ -81,7 +81,7 @@ def test_rounds_end_where_the_gap_falls_no_further():
         world.run(60)
         return sum(d.rounds for d in world.decisions if d.node == "d1")
 
-    assert rounds(0.01) < 0.7 * rounds(0.0)  # which asks for all of them
+    assert rounds(0.01) < 0.7 * rounds(0.0)  # a stop gap of 0 plays all rounds
 
 
 def test_without_tasks_a_slot_costs_one_round_until_tasks_come_again():
@@ -100,7 +100,7 @@ def test_without_tasks_a_slot_costs_one_round_until_tasks_come_again():
     later = {d.slot: d.rounds for d in world.decisions if d.node == "d1"}
     assert later[10] == 1  # the slot began before the task came
     assert later[11] > 1
-    assert {d.slot: d.rounds for d in world.decisions if d.node == "d2"}[11] == 1  # which has nothing to gain
+    assert {d.slot: d.rounds for d in world.decisions if d.node == "d2"}[11] == 1  # d2 has no tasks
 
 
 def test_thresholds_follow_the_exchange_rate():
@@ -209,9 +209,9 @@ def test_messages_that_make_no_sense_here_are_noted_not_obeyed():
     assert not any(isinstance(e, StartCompute) for e in effects)
     effects = device.handle(Received("a1", Offer(0, 0, 1.0, ((1.0, ()),), 0.0, False, False)), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
-    assert device.handle(Received("a1", Ack(999, 1, 0.0, 1)), 2.0) == []  # an acknowledgement of nothing
+    assert device.handle(Received("a1", Ack(999, 1, 0.0, 1)), 2.0) == []  # an acknowledgement of an unknown task
     device.handle(Received("a1", Result(999, 1, 3, 0.9, 1, False, ())), 2.0)
-    assert device.tasks.duplicates == 0  # a result of nothing either
+    assert device.tasks.duplicates == 0  # nor a result of an unknown task
 
 
 def test_second_result_of_a_task_counts_as_a_duplicate():
@@ -231,7 +231,7 @@ def test_driver_faults_are_loud():
 
 @pytest.mark.parametrize(("policy", "rate"), [("computing-first", 0.0), ("bandwidth-first", 4e6)])
 def test_probes_keep_idle_links_known(policy, rate):
-    """A small message takes 5 ms, a task 10 ms; the larger probe shows the rate to the policy that asks for it."""
+    """A small message takes 5 ms, a task 10 ms. Larger probes measure the rate if the policy wants link rates."""
     world = three_stages(policy=policy, link_s=lambda _a, _b, size: 0.005 + (0.005 if size else 0) + size / 4e6)
     world.run(30, tasks=False)
     for receiver in world.nodes["a1"].routing.receivers.values():
@@ -314,7 +314,7 @@ def test_same_seed_gives_the_same_run():
 
 @pytest.mark.parametrize("confidence", [float("nan"), float("inf"), -0.1, 1.5])
 def test_an_answer_that_is_no_probability_ends_the_node(confidence):
-    """As of weights that are spoilt, or activations that overflow: it would otherwise count as sure, or as unsure."""
+    """Damaged weights or overflowing activations give such answers; unchecked they would count as sure or unsure."""
     core = ServerCore(node_config("server", 1, offloaders=("cam",)), synthetic_table(1))
     core.handle(RunStarted(), 0.0)
     core.handle(Received("cam", Task(1, "cam", 1, 1, 2.9, (), PICTURE.form), PICTURE), 3.0)

@@ -1,4 +1,4 @@
-"""What a node tells others of a message's receipt is when it came, not when its turn came to be handled."""
+"""A node reports when a message arrived, not when the node came to handle it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The way back of a result: what nodes know of it, and that they choose by it."""
+"""Return times of results: nodes measure them, and choose receivers by them."""
 
 from collections import Counter
 
@@ -37,7 +37,7 @@ class Measured:
         self.times = ReturnTimes(config, self.outbox)
 
     def slot(self, *arrived: str) -> list[tuple[str, int]]:
-        """Tasks of these devices come, then a slot begins: whom it probes, and the probes' numbers."""
+        """Let tasks of these devices arrive and a slot begin; return the devices probed, with the probes' numbers."""
         for device in arrived:
             self.times.arrived(device)
         self.times.start_slot()
@@ -51,7 +51,7 @@ class Measured:
         ]
 
     def answer(self, probe: tuple[str, int], time_s: float) -> None:
-        """It arrives after this time; if it is repeated, so does the repeat."""
+        """Answer a probe, and its repeat if there is one, as if each took `time_s`."""
         device, sequence = probe
         self.times.answered(device, ProbeAck(sequence, self.outbox.now_s + time_s))
         for _, again in self.sent():
@@ -119,7 +119,7 @@ class TestDoubts:
         measured = self.known()
         device, sequence = measured.slot("d1")[0]
         measured.outbox.now_s = 3.0
-        measured.times.answered(device, ProbeAck(sequence, 3.0))  # it was away for 3 s
+        measured.times.answered(device, ProbeAck(sequence, 3.0))  # the device was down for 3 s
         ((device, again),) = measured.sent()
         assert measured.times.mean_s == pytest.approx(0.010)
         measured.times.answered(device, ProbeAck(again, 3.012))
@@ -130,7 +130,7 @@ class TestDoubts:
         measured.answer(measured.slot("d1")[0], 0.300)
         assert measured.times.mean_s == pytest.approx(0.300)
 
-    def test_one_that_has_become_shorter_at_once(self):
+    def test_a_way_that_has_become_shorter_is_believed_at_once(self):
         measured = self.known()
         device, sequence = measured.slot("d1")[0]
         measured.times.answered(device, ProbeAck(sequence, 0.004))
@@ -147,13 +147,13 @@ class TestDoubts:
 
 
 def ways(back: dict[tuple[str, str], float], usual_s: float = 0.005):
-    """Link times: the same for all, but for what these servers send to these devices."""
+    """Return link times that are equal but for messages from these servers to these devices."""
     return lambda a, b, _size: back.get((a, b), usual_s)
 
 
 class TestNodes:
     def test_every_device_prices_its_own_way_back_and_the_server_the_mean(self):
-        """Alike but for the way back, which no task nor offer takes: 150 ms from one server, another for each."""
+        """Servers differ only in their return times: for each device, another server takes 150 ms."""
         back = {("s1", "d1"): 0.150, ("s2", "d1"): 0.005, ("s1", "d2"): 0.005, ("s2", "d2"): 0.150}
         world = World({"s1": (1, 40.0), "s2": (1, 40.0)}, {"d1": 6.0, "d2": 2.0}, link_s=ways(back))
         world.run(30.0)
@@ -170,7 +170,7 @@ class TestNodes:
             assert rounds.return_s == pytest.approx(mean_s)
 
     def test_a_server_behind_the_first_stage_knows_the_mean_over_its_tasks(self):
-        """Results take ways of their own: the next stage's server is 5 ms away, and its way to one device 200 ms."""
+        """Results take their own ways: the server is 5 ms away for its offloader, but 200 ms for one device."""
         back = {("core", "d1"): 0.010, ("core", "d2"): 0.200}
         world = World(
             {"s1": (1, 40.0), "core": (2, 40.0)}, {"d1": 9.0, "d2": 3.0}, policy="no-early-exit", link_s=ways(back)
@@ -206,7 +206,7 @@ class TestNodes:
         assert last_row(world, "a1")["b1"] > 0.3
 
     def test_thresholds_weigh_the_way_back_from_here_against_that_from_there(self):
-        """One server a stage: tasks leave early where that saves the results a long way, and go on otherwise."""
+        """With a server per stage, tasks exit early where that saves the results a long way, and continue otherwise."""
 
         def threshold(here_s: float, there_s: float) -> float:
             back = {("a1", "d1"): here_s, ("b1", "d1"): there_s}
@@ -222,7 +222,7 @@ def last_row(world: World, node: str) -> dict[str, float]:
 
 
 class TestPolicies:
-    def test_who_looks_at_queues_adds_the_way_back(self):
+    def test_a_policy_that_looks_at_queues_adds_the_way_back(self):
         near, far = (
             Candidate(0.5, link_s, backlog=0, service_per_s=speed, onward_delay_s=back_s, exit_return_s=back_s)
             for link_s, speed, back_s in ((0.001, 15.0, 0.001), (0.050, 100.0, 0.05))
@@ -243,7 +243,7 @@ class TestPolicies:
         assert prospect.mean_delay_s(np.ones(1)) == pytest.approx(0.1 + 1.0 + 2.5)
 
     def test_the_genetic_algorithm_counts_returns_as_the_staged_network_does(self):
-        """Cost of random members against the whole network's objective, the first stage's ways as part of its links."""
+        """Compare the cost of random members with the whole network's objective, stage 1's returns in its links."""
         table, dice = synthetic_table(2), np.random.default_rng(5)
         devices, first, last = ("d1", "d2", "d3"), ("a1", "a2"), ("b1", "b2")
         back, return_s = dice.uniform(0, 0.3, (3, 2)), dice.uniform(0, 0.3, 2)

@@ -1,4 +1,4 @@
-"""What an offloader knows of its receivers: asking changes nothing, weighing restricts the row to those that live."""
+"""Routing of an offloader: `prospect` changes nothing, `weigh` restricts the row to the living receivers."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.node_agent.virtual import World
 
 
 def routing_of_a_device(*, lost: str | None = None) -> Routing:
-    """After some slots under ngto, with one receiver that its device has given up."""
+    """Return the routing of a device after some slots under ngto, with the receiver `lost` given up."""
     servers = {"a1": (1, 30.0), "a2": (1, 20.0), "a3": (1, 10.0)}
     world = World(servers, {"d1": 8.0}, policy="ngto", seed=3)
     world.run(12.0)
@@ -19,7 +19,7 @@ def routing_of_a_device(*, lost: str | None = None) -> Routing:
 
 
 def state_of(routing: Routing) -> dict[str, object]:
-    """All that a routing holds, by value, but for its random numbers and its policy's own state."""
+    """Return the values of all that a routing holds, except its policy's own state."""
     receivers = {
         name: {field: getattr(receiver, field) for field in receiver.__slots__} | {"link": vars(receiver.link).copy()}
         for name, receiver in routing.receivers.items()
@@ -62,7 +62,7 @@ def test_where_nobody_lives_nothing_is_weighed_and_the_last_prices_stay():
 
 
 def test_a_policy_has_no_row_of_its_own_the_node_keeps_it():
-    """A row that a coordinator, or anybody else, has set is the one that the next step starts from."""
+    """The next step starts from the row that is set, even if a coordinator has set it."""
     routing = routing_of_a_device()
     routing.row = np.array([0.05, 0.05, 0.9])
     prospect = routing.weigh(stale=True)  # a short step, without momentum

@@ -1,4 +1,4 @@
-"""Two transports over a real link that goes silent, so that nothing arrives and nobody is told, and comes back."""
+"""Two transports over a real link that goes silent, without an error at either end, and comes back."""
 
 import os
 import select
@@ -12,7 +12,7 @@ import pytest
 pytestmark = [pytest.mark.timing, pytest.mark.root]
 
 NEAR, FAR = "10.99.0.1", "10.99.0.2"
-# Sends a number every 50 ms and tells what comes back; what it hears itself it sends back.
+# With a peer address: sends a number every 50 ms and prints the answers. Without: sends back what it receives.
 TALKER = """
 import sys, time, zmq
 from node_agent.process import transport as module
@@ -33,7 +33,7 @@ while True:
     if peer_address:
         time.sleep(0.05)
 """
-# Sends what it reads, and tells what it hears.
+# Sends the lines that it reads, and prints the messages that it receives.
 PROMPTED = """
 import sys, threading, zmq
 from node_agent.process.transport import Transport
@@ -61,7 +61,7 @@ def run(*words):
 
 @pytest.fixture
 def pair():
-    """Two namespaces with a link between them; a function that silences it, or gives it its voice back."""
+    """Two namespaces with a link between them, and a function that silences the link or ends its silence."""
     names = [f"quiet{os.getpid()}{end}" for end in "ab"]
     for name in names:
         run("ip", "netns", "add", name)
@@ -73,7 +73,7 @@ def pair():
 
         def silence(quiet: bool) -> None:
             for name, peer in zip(names, (FAR, NEAR), strict=True):
-                if quiet:  # frames go out to an address that nobody has
+                if quiet:  # frames go to a hardware address that nobody has
                     entry = ("replace", peer, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent")
                 else:
                     entry = ("del", peer, "dev", "eth0")
@@ -87,7 +87,7 @@ def pair():
 
 @contextmanager
 def node(namespace, code, *words):
-    """A process there, killed at the end."""
+    """Run a process in a namespace; it is killed at the end."""
     command = ["ip", "netns", "exec", namespace, sys.executable, "-c", code, *words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
@@ -98,13 +98,13 @@ def node(namespace, code, *words):
 
 
 class Lines:
-    """What a process tells, line by line, waited for within limits."""
+    """The output of a process, line by line, with time limits."""
 
     def __init__(self, process):
         self._stream, self._rest = process.stdout, b""
 
     def next(self, timeout_s=10.0):
-        """The next line; None if there is none in time, or the process has ended."""
+        """Return the next line; None if none comes in time, or the process has ended."""
         deadline_s = time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             if not select.select([self._stream], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
@@ -118,7 +118,7 @@ class Lines:
 
 
 def back_after_s(pair, silent_s, silence_ms):
-    """How long after a silence the first message comes back that was sent after it."""
+    """Return how long after a silence the first message sent after it is answered [s]."""
     names, silence = pair
     far, near = ("far", FAR, "near", "", silence_ms), ("near", NEAR, "far", FAR, silence_ms)
     with node(names[1], TALKER, *map(str, far)), node(names[0], TALKER, *map(str, near)) as talker:
@@ -137,14 +137,13 @@ def back_after_s(pair, silent_s, silence_ms):
 
 @pytest.mark.parametrize("silent_s", [2.0, pytest.param(13.5, marks=pytest.mark.slow)])
 def test_messages_flow_again_soon_after_a_silent_link_is_back(pair, silent_s):
-    """After 2 s TCP itself goes on; after 13.5 s it would wait 12 s more, but the connection has been made anew."""
-    # TCP tries again after as long as it was silent, at most; a new connection after 3 s; then some more for a machine
-    # that is busy with other things.
+    """After 2 s TCP itself continues. After 13.5 s it would wait for 12 s more, but the connection is replaced."""
+    # TCP retries after at most the length of the silence, a new connection after 3 s; the rest is for busy machines.
     assert back_after_s(pair, silent_s, 5000) < min(silent_s, 3.0) + 3.0
 
 
 def test_a_connection_over_a_silent_link_is_given_up_in_time(pair):
-    """The kernel is asked to: what is unacknowledged for longer ends it, which only then is seen as another one."""
+    """The kernel ends a connection whose bytes stay unacknowledged; a new connection has another port."""
     names, silence = pair
     far, near = ("far", FAR, "near", "", "1000"), ("near", NEAR, "far", FAR, "1000")
 
@@ -163,10 +162,10 @@ def test_a_connection_over_a_silent_link_is_given_up_in_time(pair):
         assert before not in ports()
 
 
-def test_of_a_peer_that_was_started_anew_behind_a_silent_link_one_message_takes_no_notice(pair):
-    """The next one reaches it: this is what the waits for acknowledgements and results are for."""
+def test_a_peer_that_restarts_behind_a_silent_link_loses_one_message(pair):
+    """The next message reaches it: timeouts of acknowledgements and results cover the lost one."""
     names, silence = pair
-    # What a killed process leaves behind would tell of its end as soon as the link is back; after a power cut, nothing.
+    # The kernel of a killed process would report its end as soon as the link is back; after a power cut nothing does.
     run("ip", "netns", "exec", names[1], "sysctl", "-qw", "net.ipv4.tcp_orphan_retries=1")
     with node(names[0], PROMPTED, "near", NEAR, "far", FAR) as near:
         assert Lines(near).next(timeout_s=20) == "up"

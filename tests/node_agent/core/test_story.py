@@ -1,4 +1,4 @@
-"""The story of a node: what it keeps, and how an error carries it."""
+"""The story of a node: its content, and the errors that carry it."""
 
 import re
 
@@ -36,7 +36,7 @@ TENSORS: list[Event | Effect] = [
 
 
 def story_of(error: BaseException) -> list[str]:
-    """The lines of the story that an error carries."""
+    """Return the lines of the story that an error carries."""
     (note,) = error.__notes__
     title, *lines = note.splitlines()
     assert title.startswith("The story of "), title
@@ -52,7 +52,7 @@ def played(**options) -> World:
 
 
 @pytest.mark.parametrize("what", TENSORS)
-def test_a_tensor_is_told_by_form_and_size_and_not_kept(what):
+def test_a_tensor_is_shown_by_form_and_size_and_not_kept(what):
     story = Story("a1")
     if isinstance(what, Event):
         story.add(1.0, what, [])
@@ -65,7 +65,7 @@ def test_a_tensor_is_told_by_form_and_size_and_not_kept(what):
     assert [(tensor.form, tensor.data) for tensor in tensors] == [(FORM, b"")]
 
 
-def test_a_line_is_one_and_not_long():
+def test_an_event_is_shown_in_one_short_line():
     paths = tuple((float(number), (0.8,) * 5) for number in range(300))
     offer = Offer(1, 2, 3.0, paths, 4.0, done=False, last=True)
     line = in_one_line(Send("b1", "control", offer))
@@ -104,7 +104,7 @@ def test_without_a_story_nothing_else_changes():
 
 
 @pytest.mark.parametrize("node", ["d1", "a1"])
-def test_an_unexpected_event_is_told_in_one_short_line_with_the_story(node):
+def test_an_unexpected_event_is_shown_in_one_short_line_with_the_story(node):
     core = played().nodes[node]
     event = ComputeFinished(1, 0.5, TENSOR, overrun=False) if node == "d1" else TaskArrived(7, 3, 0.5, TENSOR)
     with pytest.raises(UnexpectedEvent) as caught:

@@ -1,4 +1,4 @@
-"""Tasks sent on and not yet acknowledged: each is known once, whatever is lost, late, or told twice."""
+"""Tasks sent on and not yet acknowledged: each counts once, whatever is lost, late or repeated."""
 
 from collections import Counter
 
@@ -28,7 +28,7 @@ def config(name, stage, offloaders, receivers):
 
 
 class Played(PlayedNode):
-    """A node that has started; time goes on by 10 ms with each event."""
+    """A node that has started; each event advances time by 10 ms."""
 
     def __init__(self, core):
         super().__init__(core)
@@ -67,7 +67,7 @@ def server():
 
 
 def offer(played, device, task_id, attempt):
-    """A device offers a task, the server serves it, unsure, and sends it on."""
+    """Let a device offer a task, which the server serves without confidence and forwards."""
     played.receive(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
     played.answer(UNSURE)
 
@@ -78,7 +78,7 @@ STEPS = st.lists(
         st.tuples(st.just("offer"), st.sampled_from(DEVICES), st.integers(1, 4), st.integers(1, 3)),
         st.tuples(st.just("served")),
         st.tuples(st.just("acknowledge"), PLACE),
-        st.tuples(st.just("acknowledge"), PLACE, st.sampled_from(RECEIVERS)),  # whoever it was sent to
+        st.tuples(st.just("acknowledge"), PLACE, st.sampled_from(RECEIVERS)),  # from any receiver
         st.tuples(st.just("time out"), PLACE),
         st.tuples(st.just("says"), st.sampled_from(RECEIVERS)),
     ),
@@ -89,7 +89,7 @@ STEPS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(STEPS)
 def test_a_server_never_counts_a_task_that_is_not_under_way(steps):
-    """The counts agree after every step, and none is left when all is acknowledged or given up."""
+    """The counts agree after every step, and are zero when all tasks are acknowledged or given up."""
     played = server()
     for step in steps:
         match step:
@@ -103,7 +103,7 @@ def test_a_server_never_counts_a_task_that_is_not_under_way(steps):
             case "time out", place:
                 played.time_out(place)
             case "says", receiver:
-                played.receive(Received(receiver, Probe(1, IMAGE), PICTURE))  # a sign of life, whatever it says
+                played.receive(Received(receiver, Probe(1, IMAGE), PICTURE))  # a sign of life
                 played.receive(Received(receiver, Status(2)))
     for place in range(len(played.tasks)):
         played.acknowledge(place)
@@ -143,11 +143,11 @@ def test_a_device_never_counts_a_task_that_is_not_under_way(steps):
 
 
 def test_two_messages_of_one_task_and_attempt_are_two_tasks_under_way():
-    """The server's own second attempt and the device's second are told apart; both leave no trace in the end."""
+    """The server's second attempt and the device's second attempt count separately, and neither is left at the end."""
     played = server()
     offer(played, "d1", 7, 1)
     played.time_out(0)  # not acknowledged: the server sends it elsewhere, as attempt 2
-    offer(played, "d1", 7, 2)  # the device's patience has ended, too: attempt 2 as well
+    offer(played, "d1", 7, 2)  # the device has timed out, too: attempt 2 as well
     second, third = played.tasks[1:]
     assert second[1].attempt == third[1].attempt == 2
     assert second[1].sequence != third[1].sequence
@@ -158,7 +158,7 @@ def test_two_messages_of_one_task_and_attempt_are_two_tasks_under_way():
     assert not played.counted()
 
 
-def test_tasks_of_two_devices_with_one_number_are_told_apart():
+def test_tasks_of_two_devices_with_one_number_are_distinct():
     played = server()
     offer(played, "d1", 7, 1)
     offer(played, "d2", 7, 1)
@@ -169,7 +169,7 @@ def test_tasks_of_two_devices_with_one_number_are_told_apart():
 
 
 def test_a_receiver_that_is_back_still_has_what_is_on_its_way_there():
-    """Its queue is unknown then; a task sent there is known until it is acknowledged or given up, no longer."""
+    """Its queue is unknown then. A task sent to it counts until it is acknowledged or given up."""
     played = server()
     for task_id in range(1, 7):
         offer(played, "d1", task_id, 1)

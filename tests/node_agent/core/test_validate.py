@@ -1,4 +1,4 @@
-"""Each invariant of the node state machine: broken on purpose, it is found after the next event, with the story."""
+"""Each invariant of the node state machine is broken on purpose, and found after the next event, with the story."""
 
 import re
 from copy import deepcopy
@@ -24,7 +24,7 @@ UNSURE = ComputeFinished(1, 0.0, Tensor(ACTIVATION, bytes(ACTIVATION.byte_count)
 
 @cache
 def played(policy: str = "dto-ee") -> World:
-    """A world after some slots, in which d1 owns a task, and a1 has one in the queue, in service and sent on."""
+    """Return a world after some slots: d1 owns a task, a1 has a task in the queue, one in service, one forwarded."""
     world = three_stages(policy=policy)
     world.run(6.0)
     for number in range(3):
@@ -35,7 +35,7 @@ def played(policy: str = "dto-ee") -> World:
 
 
 def node_of(world: World, name: str):
-    """A copy of a node, to be broken."""
+    """Return a copy of a node, for a test to break."""
     return deepcopy(world.nodes[name])
 
 
@@ -57,7 +57,7 @@ def receiver(core):
 
 
 def sets(part: str, **values):
-    """Break `part` of the node, given as a path of attributes, by these values."""
+    """Return a function that sets attributes of `part` of a node, a path of attributes, to these values."""
 
     def spoil(core):
         for name in part.split(".") if part else ():
@@ -246,7 +246,7 @@ def test_a_broken_invariant_is_found_after_the_next_event_with_the_story(node, s
     assert " < Received(peer='nobody', message=Status(backlog=0), tensor=None, received_s=None)" in "".join(lines[-2:])
 
 
-def test_without_debug_nothing_is_looked_for():
+def test_without_debug_nothing_is_checked():
     core = node_of(played(), "d1")
     core.config = replace(core.config, debug=False)
     core.tasks.lost = -1
@@ -256,7 +256,7 @@ def test_without_debug_nothing_is_looked_for():
 
 
 @pytest.mark.parametrize("value", [-1e-9, NAN, float("inf"), -1])
-def test_nothing_is_negative_and_everything_a_number(value):
+def test_negative_and_infinite_values_are_refused(value):
     refuse_negative("part", fine=0.0, large=1e300)
     with pytest.raises(InvalidState, match=rf"^part: wrong is {value}, which is negative or no number$"):
         refuse_negative("part", fine=1.0, wrong=value)

@@ -1,4 +1,4 @@
-"""Loopback addresses for real sockets: the ports of a node are fixed, so every node needs an address of its own."""
+"""Loopback addresses for real sockets: a node's ports are fixed, so every node needs its own address."""
 
 import itertools
 import os
@@ -7,7 +7,7 @@ _numbers = itertools.count(1)
 
 
 def fresh_address() -> str:
-    """An address in 127.0.0.0/8 that neither this test process nor, by its process id, another one has used."""
+    """Return an unused address in 127.0.0.0/8; the process id separates test processes."""
     pid, number = os.getpid(), next(_numbers)
     assert number < 255
     return f"127.{64 + pid % 128}.{pid // 128 % 256}.{number}"

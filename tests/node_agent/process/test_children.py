@@ -1,4 +1,4 @@
-"""Forked children: they end with their parent, say what went wrong in them, and are gone when they are ended."""
+"""Forked children end with their parent, print their errors, and are collected when they are ended."""
 
 import os
 import select
@@ -28,7 +28,7 @@ def test_a_child_that_raises_says_so_and_ends_with_1(capfd):
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
-def test_what_waits_to_be_written_is_written_once(capfd):
+def test_buffered_text_is_written_once(capfd):
     sys.stderr.write("half a line")
     status_of(fork(lambda: 0))
     sys.stderr.flush()
@@ -36,7 +36,7 @@ def test_what_waits_to_be_written_is_written_once(capfd):
 
 
 def test_a_child_ends_when_its_parent_is_killed():
-    """The grandchild holds no pipe that would close: only the kernel can end it."""
+    """The grandchild holds no pipe that could close, so only the kernel can end it."""
     code = (
         "import os, time; from node_agent.process.children import fork\n"
         "print(fork(lambda: time.sleep(60) or 0), flush=True); time.sleep(60)"
@@ -49,7 +49,7 @@ def test_a_child_ends_when_its_parent_is_killed():
     assert ended
 
 
-def test_a_child_whose_parent_is_another_than_it_was_told_ends_before_its_work(capfd):
+def test_a_child_with_another_parent_than_stated_ends_before_its_work(capfd):
     pid = fork(lambda: print("at work", flush=True) or 3, parent=os.getppid())
     assert status_of(pid) == 0
     assert capfd.readouterr().out == ""
@@ -101,6 +101,6 @@ def test_a_handle_kills_a_process_and_waits_for_its_end():
         handle.kill()
         assert handle.wait_ended(10)
         assert process.wait() == -signal.SIGKILL
-        handle.kill()  # one that is gone is fine
+        handle.kill()  # no error if it has ended
     with pytest.raises(ProcessLookupError):
         ProcessHandle(process.pid)

@@ -1,4 +1,4 @@
-"""What all drivers do alike: before the start, while a node is down, and with events that repeat themselves."""
+"""The base of all drivers: before the start, while a node is down, and with repeated events."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def acknowledged(node):
 
 def test_before_the_start_probes_are_answered_and_all_else_waits_in_its_order():
     node = server()
-    node.time_s = 5000.0  # since the machine booted, say
+    node.time_s = 5000.0  # as if since the boot of the machine
     for task_id in (3, 1, 2):
         bring(node, task_id, received_s=5000.0)
     node.hear("cam", Probe(9, IMAGE), PICTURE, 4999.5)
@@ -42,12 +42,12 @@ def test_before_the_start_probes_are_answered_and_all_else_waits_in_its_order():
     assert acknowledged(node) == []
     node.time_s = 0.25
     node.start()
-    assert acknowledged(node) == [(3, 0.25), (1, 0.25), (2, 0.25)]  # as of now, not by the zero of before
+    assert acknowledged(node) == [(3, 0.25), (1, 0.25), (2, 0.25)]  # now, not by the earlier zero of time
     bring(node, 4, received_s=0.125)
     assert acknowledged(node)[3:] == [(4, 0.125)]
 
 
-def test_of_too_much_before_the_start_the_oldest_is_dropped_which_is_noted_at_time_zero():
+def test_with_too_many_messages_before_the_start_the_oldest_is_dropped_and_an_event_published():
     node = server()
     node.time_s = 5000.0
     for task_id in range(HELD_MESSAGES + 2):
@@ -90,7 +90,7 @@ def test_a_node_that_goes_down_forgets_its_work_its_timers_and_what_it_held():
     assert node.serving is not None
     node.go_down()
     assert (node.up, node.started, node.serving, node.timers) == (False, False, None, {})
-    bring(node, 2)  # is dropped: nobody is there
+    bring(node, 2)  # dropped: the node is down
     node.hear("cam", Probe(9, IMAGE), PICTURE)
     node.come_up(server().core)
     bring(node, 3)
@@ -111,7 +111,7 @@ def test_a_node_that_is_down_handles_nothing():
         node.handle(SURE)
 
 
-def test_what_cannot_be_sent_is_noted_ever_more_rarely():
+def test_events_of_unsent_messages_are_thinned_out():
     node = server()
     node.start()
     node.connected = False
@@ -126,7 +126,7 @@ def test_what_cannot_be_sent_is_noted_ever_more_rarely():
     ]  # fmt: skip
 
 
-def test_in_another_life_events_are_counted_anew():
+def test_after_a_restart_events_are_counted_from_zero():
     node = server()
     node.connected = False
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Executors: how long service takes, and that the answer is the sub-model's own."""
+"""Executors: service takes as long as stated, and the answer is that of the sub-model."""
 
 import mmap
 import os
@@ -33,7 +33,7 @@ def glyphs():
 
 
 def answer(tensor: Tensor, *, activation: Tensor | None = None) -> ComputeFinished:
-    """An answer from which one can see what it was made of."""
+    """Return an answer that shows its tensor: the prediction is the sum of the bytes."""
     return ComputeFinished(sum(bytes(tensor.data)), 0.5, activation, overrun=False)
 
 
@@ -70,13 +70,13 @@ def test_inference_answers_as_the_sub_model_itself(glyphs, activation):
     assert bytes(found.activation.data) == expected.activation.tobytes()
 
     expected_last = last.infer(expected.activation, activation)
-    received = Tensor(found.activation.form, bytes(found.activation.data))  # read-only, as it comes from a socket
+    received = Tensor(found.activation.form, bytes(found.activation.data))  # read-only, as from a socket
     found_last = inference(last, activation)(received)
     assert found_last == ComputeFinished(expected_last.prediction, expected_last.confidence, None, overrun=False)
 
 
 def paced(*, work=1e6, capacity=1e7, time_scale=1.0, real_s=0.0) -> PacedExecutor:
-    """Service takes 0.1 s unless told otherwise; the real work takes `real_s`."""
+    """Return an executor whose service takes work / capacity, by default 0.1 s, and its real work `real_s`."""
 
     def infer(tensor: Tensor) -> ComputeFinished:
         time.sleep(real_s)
@@ -99,7 +99,7 @@ def test_service_takes_work_over_capacity():
     executor.close()
 
 
-def test_a_late_end_of_service_is_told():
+def test_a_late_end_of_service_is_reported():
     executor = paced()
     executor.start(IMAGE, 5.0, 5.0)
     assert executor.collect(5.125).late_s == pytest.approx(0.025)
@@ -109,7 +109,7 @@ def test_a_late_end_of_service_is_told():
 
 
 def burnt(tensor: Tensor) -> ComputeFinished:
-    """An answer after 20 ms of CPU time."""
+    """Return an answer after 20 ms of CPU time."""
     end_s = time.thread_time() + 0.02
     while time.thread_time() < end_s:
         pass
@@ -126,7 +126,7 @@ def test_the_cpu_time_of_the_sub_model_is_counted():
     assert paced(real_s=0.03).cpu_s < 0.01
 
 
-def test_a_process_of_its_own_tells_the_cpu_time_of_its_sub_model():
+def test_a_compute_process_reports_the_cpu_time_of_its_sub_model():
     executor = QuotaExecutor(burnt, ())
     for _ in range(2):
         executor.start(IMAGE, 0.0, 0.0)
@@ -181,7 +181,7 @@ def test_real_work_that_takes_longer_than_it_should_is_an_overrun(work, time_sca
 
 @pytest.mark.parametrize(("begun_s", "overrun"), [(5.0, False), (5.5, False), (5.98, True)])
 def test_a_task_that_begins_late_is_paced_from_when_it_was_wanted(begun_s, overrun):
-    """Of a second, 30 ms are work: begun 980 ms late, it cannot be done in time."""
+    """Of a paced second, 30 ms are real work, so work that begins 980 ms late cannot end in time."""
     executor = paced(work=1e7, real_s=0.03)
     executor.start(IMAGE, 5.0, begun_s)
     assert executor.due_s() == pytest.approx(6.0)
@@ -196,7 +196,7 @@ def test_a_capacity_that_changes_before_a_wanted_task_begins_is_the_one_it_is_pa
 
 
 class Noting(Priority):
-    """Notes whether what it is lowered for is said to be brief."""
+    """A priority that records each `brief` with which it is lowered."""
 
     def __init__(self):
         super().__init__()
@@ -208,8 +208,8 @@ class Noting(Priority):
 
 
 @pytest.mark.parametrize(("real_s", "later"), [(0.01, True), (0.3, False)])
-def test_where_the_kernel_shows_tasks_as_free_real_time_tells_whether_they_are_brief(real_s, later, monkeypatch):
-    """As kernels do that charge whole ticks; of a second, a quarter is brief."""
+def test_where_the_kernel_charges_nothing_real_time_decides_whether_tasks_are_brief(real_s, later, monkeypatch):
+    """Kernels that charge whole ticks do that. Up to a quarter of the paced second is brief."""
     monkeypatch.setattr(time, "thread_time", lambda: 1.0)
     priority = Noting()
 
@@ -226,7 +226,7 @@ def test_where_the_kernel_shows_tasks_as_free_real_time_tells_whether_they_are_b
 
 @pytest.mark.parametrize(("real_s", "brief"), [(0.0, True), (0.3, False)])
 def test_warmed_up_the_first_task_is_known_to_be_brief_or_not(real_s, brief):
-    """It would run behind normal processes otherwise; what was served before the run is no task."""
+    """Otherwise it would run behind normal processes. Tensors served before the run are no tasks."""
     priority, served = Noting(), []
 
     def infer(tensor: Tensor) -> ComputeFinished:
@@ -247,7 +247,7 @@ def test_warmed_up_the_first_task_is_known_to_be_brief_or_not(real_s, brief):
 
 
 def collect(executor, timeout_s=5.0) -> ComputeFinished:
-    """The answer of a process, once it can be read; words on what was given up may come before it."""
+    """Wait for the answer of a compute process; messages about abandoned tensors may come first."""
     deadline_s, found = time.monotonic() + timeout_s, None
     while found is None:
         assert select.select([executor.fileno()], [], [], max(0.0, deadline_s - time.monotonic()))[0]
@@ -285,19 +285,19 @@ def test_a_process_without_an_activation_to_send_on():
     executor = QuotaExecutor(answer, ())
     executor.start(IMAGE, 0.0, 0.0)
     assert collect(executor) == ComputeFinished(15, 0.5, None, overrun=False)
-    executor.set_capacity(1.0, 0.0)  # the control group's business
+    executor.set_capacity(1.0, 0.0)  # no effect: the control group has the limit
     executor.close()
 
 
 def warmed_up(executor, timeout_s=5.0):
-    """Meet what the child says until it is warm; none of it is an answer."""
+    """Read from the child until it is warm; no message is an answer to a task."""
     while not executor.warm:
         assert select.select([executor.fileno()], [], [], timeout_s)[0]
         assert executor.collect(0.0) is None
 
 
 def test_a_process_of_its_own_warms_up_before_its_first_task():
-    """The child serves, not the process it was forked from; its answer is no task's."""
+    """The child runs the sub-model, not its parent, and the answer is no task's."""
     calls = mmap.mmap(-1, 8)
 
     def counting(_: Tensor) -> ComputeFinished:
@@ -328,7 +328,7 @@ def test_a_process_that_ends_while_it_warms_up_says_so():
 
 
 def test_nobody_waits_for_a_process_that_warms_up():
-    """Its neighbours measure their links meanwhile; a task that comes early is served after it."""
+    """Neighbours measure their links meanwhile. A task that comes early is served after the warm-up."""
 
     def slow(tensor: Tensor) -> ComputeFinished:
         time.sleep(0.5)
@@ -371,7 +371,7 @@ def test_closing_ends_the_process():
 
 
 def test_the_process_ends_with_a_killed_agent_even_if_others_hold_its_pipe():
-    """A sibling forked later inherits the pipe's other end; it lives until the test lets go of its input."""
+    """A sibling forked later inherits the other end of the pipe; it lives until the test closes its input."""
     code = (
         "import os, sys; from node_agent.process.executor import QuotaExecutor\n"
         "executor = QuotaExecutor(lambda tensor: None, ())\n"
@@ -423,7 +423,7 @@ def test_a_process_that_cannot_join_its_group_says_why(tmp_path, capfd):
 
 
 class Leisurely:
-    """A sub-model of many small steps, as a network has layers; whoever made it sees how many were done."""
+    """A sub-model of many small steps, like layers; `done` counts the steps per tensor, across processes."""
 
     STEPS = 300
 
@@ -437,7 +437,7 @@ class Leisurely:
         return answer(tensor)
 
     def await_begin(self, number: int) -> None:
-        """Until some of it has been done."""
+        """Wait until the first step on tensor `number` is done."""
         deadline_s = time.monotonic() + 10
         while not self.done[number]:
             assert time.monotonic() < deadline_s
@@ -445,7 +445,7 @@ class Leisurely:
 
 
 def of(number: int) -> Tensor:
-    """A tensor whose answer is this number."""
+    """Return a tensor whose answer is this number."""
     return Tensor(TensorForm("uint8", (1,)), bytes([number]))
 
 
@@ -495,7 +495,7 @@ def test_what_is_given_up_before_the_process_has_read_it_is_not_begun():
 
 
 def test_every_answer_is_that_of_the_tensor_in_service_however_often_others_are_given_up():
-    """Some are given up while they are computed, some when their answer is on its way, some before they are read."""
+    """Tensors are abandoned while they are computed, while their answer is on its way, or before they are read."""
 
     def quick(tensor: Tensor) -> ComputeFinished:
         for _ in range(tensor.data[0] % 5):

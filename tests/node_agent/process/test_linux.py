@@ -14,7 +14,7 @@ from node_agent.process.children import answer_of_child
 
 def test_exact_timers_are_granted():
     found = []
-    thread = threading.Thread(target=lambda: found.append(linux.exact_timers()))  # a thread's own setting
+    thread = threading.Thread(target=lambda: found.append(linux.exact_timers()))  # the setting belongs to a thread
     thread.start()
     thread.join()
     assert found == [True]
@@ -41,7 +41,7 @@ def test_a_namespace_that_is_none_is_refused_with_its_path(tmp_path):
         linux.join_namespace(str(path))
 
 
-def test_what_the_kernel_refuses_raises_with_the_reason():
+def test_a_call_that_the_kernel_refuses_raises_with_the_reason():
     def refused(call, *arguments):
         def trial():
             try:

@@ -1,4 +1,4 @@
-"""The planner's process: same plan as in this process, held until it is due, gone when closed."""
+"""The planner's process makes the plan that this process would make, holds it until it is due, and ends when closed."""
 
 import os
 import select
@@ -37,7 +37,7 @@ def test_the_plan_is_the_policys_and_is_held_until_due():
     try:
         due_s = 100 + Ga(Parameters(generations=10), theta_s=2.0).planning_s(problem())
         planner.start(problem(), 100.0)
-        assert planner.due_s() is None  # nothing is held yet: its pipe tells when there is
+        assert planner.due_s() is None  # no answer is held yet: the pipe becomes readable when there is one
         wait(planner)
         assert planner.collect(100.0) is None
         assert planner.due_s() == due_s
@@ -49,7 +49,7 @@ def test_the_plan_is_the_policys_and_is_held_until_due():
         planner.close()
 
 
-def test_closing_ends_the_process_and_a_dead_one_is_told():
+def test_closing_ends_the_process_and_a_dead_process_is_an_error():
     planner = Planner(checked(Ga(Parameters(), theta_s=2.0)), synthetic_table(2))
     pid = planner._child.pid
     planner.close()
@@ -64,7 +64,7 @@ def test_closing_ends_the_process_and_a_dead_one_is_told():
     dying.close()
 
 
-def test_a_policy_that_fails_to_plan_is_told_in_its_own_words(capfd):
+def test_the_error_of_a_policy_that_fails_to_plan_is_passed_on(capfd):
     failing = Planner(checked(FailingGa(Parameters(), theta_s=2.0)), synthetic_table(2))
     failing.start(problem(), 0.0)
     wait(failing)

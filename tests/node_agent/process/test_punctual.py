@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timing
 
 UNPRIVILEGED = """
 import os, resource
-from node_agent.process.punctual import Priority  # read while it still can be
+from node_agent.process.punctual import Priority  # imported while the process may read it
 resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
 if os.getuid() == 0:
     os.setgid(65534), os.setuid(65534)
@@ -30,7 +30,7 @@ priority.give_up()
 
 
 def in_a_thread(work):
-    """What `work` returns in a thread of its own: priorities belong to threads, and this one's must stay."""
+    """Return what `work` returns in a new thread: priorities belong to threads, and this one must keep its own."""
     found = []
     thread = threading.Thread(target=lambda: found.append(work()))
     thread.start()
@@ -42,7 +42,7 @@ def policy():
     return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority
 
 
-def test_deadlines_are_counted_since_the_last_look():
+def test_deadlines_are_counted_since_the_last_call():
     deadlines = Deadlines()
     for late_s in (0.0, 0.0009, 0.0011, 0.02, -0.001):
         deadlines.meet(late_s)
@@ -50,7 +50,7 @@ def test_deadlines_are_counted_since_the_last_look():
     assert deadlines.take() == (0, 0, 0.0)
 
 
-def test_at_a_larger_time_scale_late_means_by_an_emulated_millisecond():
+def test_at_a_larger_time_scale_late_means_an_emulated_millisecond_late():
     for time_scale, late in ((3.0, 1), (0.5, 2)):
         deadlines = Deadlines(time_scale)
         for late_s in (0.0009, 0.0029, 0.0031):
@@ -85,7 +85,7 @@ def test_computing_comes_after_messages_and_timers(brief):
 @pytest.mark.root
 @pytest.mark.parametrize(("work_flop", "last"), [(1e9, (REAL_TIME, COMPUTE_PRIORITY)), (1.0, (os.SCHED_OTHER, 0))])
 def test_only_a_sub_model_that_is_brief_for_its_pace_goes_before_normal_processes(work_flop, last):
-    """At 1 GFLOP/s: a second, or a nanosecond, for what takes microseconds; the first task tells which."""
+    """The paced time is a second or a nanosecond, the real one microseconds, which the first task measures."""
     seen = []
 
     def infer(tensor):

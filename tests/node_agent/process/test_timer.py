@@ -26,7 +26,7 @@ def readable(timer, timeout_s=0.0):
 def test_wakes_at_the_deadline_and_not_before(timer):
     lateness_s = []
     for _ in range(40):
-        deadline_s = time.monotonic() + 0.0024  # between two milliseconds, which poll() could not keep
+        deadline_s = time.monotonic() + 0.0024  # not a whole millisecond, so poll() could not keep it
         timer.arm(deadline_s)
         assert readable(timer, 1.0)
         lateness_s.append(time.monotonic() - deadline_s)
@@ -86,7 +86,7 @@ def test_a_timer_that_is_set_again_counts_once_at_its_new_time(again_s):
     assert [timers.pop(9.0), timers.pop(9.0)] == [(again_s, ("a",)), None]
 
 
-def test_a_cancelled_timer_does_not_fall_due_and_may_be_set_anew():
+def test_a_cancelled_timer_does_not_fall_due_and_may_be_set_again():
     timers = Timers()
     timers.set(("a",), 1.0)
     timers.cancel(("a",))

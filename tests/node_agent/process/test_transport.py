@@ -41,13 +41,13 @@ class Node:
         return self.transport.send(peer, channel, frames)
 
     def wait(self, channel="data", timeout_s=5.0):
-        """The next message, None if there is none in time."""
+        """Return the next message; None if none comes in time."""
         if self.transport.sockets[channel].poll(int(timeout_s * 1000)):
             return self.transport.receive(channel)
         return None
 
     def wait_from(self, peer, timeout_s=5.0):
-        """The next message of this peer; what others say before it is left out."""
+        """Return the next message of this peer, skipping those of others; None if none comes in time."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             message = self.wait(timeout_s=0.1)
@@ -97,8 +97,8 @@ def test_a_reply_goes_back_over_the_connection_it_came_by(start, channel):
     assert device.transport.receive(channel) is None
 
 
-def test_a_socket_that_was_used_is_to_be_asked_before_its_descriptor_is_trusted(start):
-    """Sending takes along what the descriptor would have told: who only waited for it would wait for ever."""
+def test_a_socket_that_was_used_is_read_before_its_descriptor_is_trusted(start):
+    """Sending may consume the edge of the descriptor: a node that only polled it would wait forever."""
     server = start("server")
     device = start("device", receivers=[server])
     transport = device.transport
@@ -109,14 +109,14 @@ def test_a_socket_that_was_used_is_to_be_asked_before_its_descriptor_is_trusted(
     waiting = select.poll()
     for fd in transport.filenos:
         waiting.register(fd, select.POLLIN)
-    for number in range(20):  # whether a send takes the news along is ZeroMQ's choice
+    for number in range(20):  # a send may consume the edge, or not: that is up to ZeroMQ
         server.send("device", b"%d" % number)
         time.sleep(0.005)
         device.send("server", b"x")
         assert not transport.may_sleep()
         assert transport.to_ask(()) == ["data"]
         found = transport.receive_all("data", 9)
-        if not found:  # it comes later than the sleep ended: now the descriptor can be trusted
+        if not found:  # the message has not come yet: now the descriptor is reliable
             assert transport.may_sleep()
             assert transport.to_ask([fd for fd, _ in waiting.poll(5000)]) == ["data"]
             found = transport.receive_all("data", 9)
@@ -125,7 +125,7 @@ def test_a_socket_that_was_used_is_to_be_asked_before_its_descriptor_is_trusted(
     def woken_by(patience_ms):
         return [fd for fd, _ in waiting.poll(patience_ms)]
 
-    while channels := transport.to_ask(woken_by(20)):  # ZeroMQ may signal what it has handed over already
+    while channels := transport.to_ask(woken_by(20)):  # ZeroMQ may signal messages that were received already
         assert [transport.receive_all(channel, 9) for channel in channels] == [[] for _ in channels]
     server.send("device", b"news")
     assert transport.to_ask(woken_by(5000)) == ["data"]
@@ -158,7 +158,7 @@ def test_channels_do_not_mix(start):
 
 def test_a_task_goes_through_two_servers_and_its_result_straight_back(start):
     device_address = fresh_address()
-    # As it is wired: the far server answers devices over a connection of its own, which carries data only.
+    # As in a run: the far server answers devices over a separate connection, which carries data only.
     far = start("far", answers={"device": device_address})
     near = start("near", receivers=[far])
     device = start("device", receivers=[near], address=device_address)
@@ -171,7 +171,7 @@ def test_a_task_goes_through_two_servers_and_its_result_straight_back(start):
     assert not far.send("device", b"price", channel="control")
 
 
-def test_an_unknown_peer_is_told_from_a_known_one(start):
+def test_sending_fails_for_an_unknown_peer(start):
     server = start("server")
     device = start("device", receivers=[server])
     assert not device.send("nobody", b"x")
@@ -196,7 +196,7 @@ def test_messages_to_a_peer_that_is_not_up_yet_wait_for_it_within_bounds(start):
 
 
 def zmtp_greeting() -> bytes:
-    """What a ZMTP 3.1 peer without security says first."""
+    """Return the greeting of a ZMTP 3.1 peer without security."""
     return b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 
 
@@ -225,7 +225,7 @@ def test_raw_bytes_on_a_port_do_not_disturb(start, garbage):
                 stranger.settimeout(0.05)
                 stranger.recv(1000)
             except OSError:
-                pass  # thrown out, or not answered
+                pass  # disconnected, or not answered
     device.send("server", b"after")
     assert server.wait_from("device") == [b"after"]
     server.send("device", b"still here")
@@ -237,13 +237,13 @@ def test_raw_bytes_on_a_port_do_not_disturb(start, garbage):
     [[b""], [b"", b""], [b"DTOE"], [b"DTOE\x01\xc1"], [b"DTOE\x01" + b"\xff" * 50, b"x"], [b"x"] * 50],
     ids=["empty", "two-empty", "cut", "bad-code", "random", "many"],
 )
-def test_a_stranger_that_speaks_zeromq_is_heard_under_its_own_name_only(start, frames):
+def test_a_stranger_that_speaks_zeromq_is_received_under_its_own_name_only(start, frames):
     server = start("server")
     device = start("device", receivers=[server])
     context = zmq.Context()
     stranger = context.socket(zmq.DEALER)
     stranger.setsockopt(zmq.LINGER, 0)
-    stranger.setsockopt(zmq.IDENTITY, b"strange\xff\xfe")  # no text at all
+    stranger.setsockopt(zmq.IDENTITY, b"strange\xff\xfe")  # not UTF-8
     stranger.connect(f"tcp://{server.address}:{PORTS['data']}")
     stranger.send_multipart(frames)
     name, received = server.wait()
@@ -257,7 +257,7 @@ def test_a_stranger_that_speaks_zeromq_is_heard_under_its_own_name_only(start, f
     context.term()
 
 
-def test_a_receiver_that_was_started_anew_is_reached_again(start):
+def test_a_restarted_receiver_is_reached_again(start):
     server = start("server")
     device = start("device", receivers=[server])
     device.send("server", b"before")
@@ -269,8 +269,8 @@ def test_a_receiver_that_was_started_anew_is_reached_again(start):
     assert device.wait() == ("server", [b"welcome"])
 
 
-def test_an_offloader_that_was_started_anew_takes_its_name_over(start):
-    """The old one's connection still stands, as after a power cut that nobody noticed."""
+def test_a_restarted_offloader_takes_over_its_name(start):
+    """The connection of the old process still stands, as after an unnoticed power cut."""
     server = start("server")
     first = subprocess.Popen([sys.executable, "-c", FROZEN_LATER, "device", fresh_address(), "server", server.address])
     try:

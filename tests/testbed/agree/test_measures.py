@@ -101,7 +101,7 @@ def test_a_known_disturbance_is_found_where_it_is(disturbed):
 
 def test_runs_of_other_tasks_are_no_pair(disturbed, tmp_path):
     cell, _ = make_repeat(tmp_path, UNIFORM, seed=2)
-    with pytest.raises(TestbedError, match="have not met the same tasks: task 0 is another one"):
+    with pytest.raises(TestbedError, match="had different tasks: task 0 is another one"):
         read_pair(disturbed[0], sides_of(cell)[1].path)
     tasks = sides_of(cell)[1].path / "tasks.jsonl"
     whole = tasks.read_bytes().splitlines(keepends=True)

@@ -50,7 +50,7 @@ def test_one_repeat(one):
     assert one.notes == (
         "intervals (95 %) are over tasks, resampled in 11 blocks of one slot (2 s) of both runs alike; rough with fewer"
         " than 20",
-        "what differs from run to run is not in them: -n 3 or more gives intervals over repeats",
+        "they exclude differences from run to run: -n 3 or more gives intervals over repeats",
     )
 
 
@@ -113,7 +113,7 @@ def test_overload_is_told(tmp_path):
     found = gathered(tmp_path, ["held"], UNIFORM.replace("rate: 5 /s", "rate: 30 /s"))
     assert found.repeats[0].live.overloaded
     for way in ("live", "simulated"):
-        assert f"tasks piled up {way} (seed 1): delays tell how long the run was" in found.notes
+        assert f"tasks piled up {way} (seed 1): delays only reflect how long the run was" in found.notes
 
 
 def write(folder, text=LIVE):
@@ -134,7 +134,7 @@ def test_bad_input_runs_nothing(tmp_path):
     refused("0 repeats cannot be run", repeats=0)
     refused("there is no policy 'no-such'", policy="no-such")
     refused("leave no room for 2 repeats", seed=2**63 - 1, repeats=2)
-    refused("is no file that can be read again", Path("/dev/null"))
+    refused("cannot be read twice", Path("/dev/null"))
     assert not out.exists()
     out.mkdir()
     (out / "thesis.tex").touch()

@@ -215,7 +215,7 @@ def test_a_network_trace_that_has_changed_is_named(tmp_path):
 
 def test_a_topology_that_cannot_be_read_again_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="pipe is no file that can be read again") as caught:
+    with pytest.raises(InputError, match="pipe cannot be read twice") as caught:
         compare(tmp_path / "pipe", POLICIES[:1], repeats=1, simulate=True, out=tmp_path / "out")
     assert "save the topology" in caught.value.hint
     assert not (tmp_path / "out").exists()
@@ -326,7 +326,7 @@ def test_an_overloaded_policy_is_marked_and_kept_out(tmp_path):
     assert (fast.overloaded, flooded.overloaded) == (False, True)
     assert flooded.overloaded_runs == 2
     assert flooded.delay_mean_s is flooded.first_ahead_by is None
-    assert any("kept out of averages" in note and "uniform (2 of 2 runs)" in note for note in found.notes)
+    assert any("excluded from averages" in note and "uniform (2 of 2 runs)" in note for note in found.notes)
     assert all(row.outstanding_s > 3 for row in found.rows if row.policy == "uniform")
     with (tmp_path / "out" / "compare-summary.csv").open(newline="") as file:
         assert [row["delay_mean_s"] == "" for row in csv.DictReader(file)] == [False, True]

@@ -14,7 +14,7 @@ def test_by_hand():
     # Of two values, the resampled means are 0 and 1 with probability 1/4 each: both lie beyond the 2.5 % quantiles.
     two = estimate([0.0, 1.0])
     assert (two.mean, two.low, two.high) == (0.5, 0.0, 1.0)
-    with pytest.raises(ValueError, match="mean of nothing"):
+    with pytest.raises(ValueError, match="hence no mean"):
         estimate([])
 
 

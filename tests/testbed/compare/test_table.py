@@ -157,14 +157,14 @@ def test_runs_whose_emulation_did_not_hold_are_named_and_kept_out_of_the_means()
     why = "the fidelity in each summary.json says why"
     named = "ours (1 of 3 runs), theirs (1 of 3 runs), never (3 of 3 runs)"
     assert list(fidelity_notes([ours, theirs, never])) == [
-        f"* runs whose emulation did not hold are kept out of the means (--include-unheld counts them); {why}: {named}"
+        f"* runs whose emulation did not hold are excluded from the means (--include-unheld counts them); {why}: {named}"
     ]
     ours, theirs, never = aggregate(rows, names, include_unheld=True)
     assert ours.delay_mean_s.mean == pytest.approx((0.9 + 0.2 + 0.2) / 3)
     assert (ours.unheld_runs, ours.left_out) == (1, 0)
     assert never.delay_mean_s.mean == pytest.approx(0.4)
     assert list(fidelity_notes([ours, theirs, never])) == [
-        f"* runs whose emulation did not hold count all the same; {why}: {named}"
+        f"* runs whose emulation did not hold are included; {why}: {named}"
     ]
     held = aggregate([row("ours", 1, 0.2), row("theirs", 1, 0.3, fidelity="held")], ["ours", "theirs"])
     assert not list(fidelity_notes(held))

@@ -1,4 +1,4 @@
-"""Whatever a command leaves running becomes a child of the test, and is found there."""
+"""Processes that a command leaves running become children of the test, which finds them."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ OWN_NAMESPACE = os.stat("/proc/self/ns/net").st_ino
 
 @contextmanager
 def adopting_orphans() -> Iterator[None]:
-    """Processes that lose their parent come to this one instead of to the first of the machine."""
+    """Adopt processes that lose their parent, instead of the machine's first process."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
@@ -42,7 +42,7 @@ def _status(process: psutil.Process) -> str:
 
 
 class Belongings:
-    """What processes have of their own that could stay behind: network namespaces, and files in common places.
+    """Network namespaces and files in common places that belong to processes and could stay behind.
 
     A context manager: until it is left, the namespaces are held open, because the kernel gives the number of one that
     is gone to the next that anyone makes.
@@ -54,11 +54,11 @@ class Belongings:
 
     @property
     def namespaces(self) -> set[int]:
-        """The numbers of all that were seen, the test's own left out."""
+        """The numbers of all namespaces seen, without the test's own."""
         return set(self._held)
 
     def look(self, pid: int) -> None:
-        """Add what the process and its descendants have now."""
+        """Add the present belongings of the process and its descendants."""
         for each in [pid, *(process.pid for process in descendants(pid))]:
             try:
                 self._hold(os.open(f"/proc/{each}/ns/net", os.O_RDONLY))
@@ -93,7 +93,7 @@ def users_of(namespaces: set[int]) -> set[int]:
 
 
 def await_none(what: "object", timeout_s: float = 5.0) -> object:
-    """Call `what` until it returns nothing, which a killed process may need a moment for; returns the last answer."""
+    """Call `what` until it returns nothing, because killed processes need a moment; return the last answer."""
     assert callable(what)
     deadline = time.monotonic() + timeout_s
     while (left := what()) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What tests of live agents share."""
+"""Fixtures of the tests of live agents."""
 
 import pytest
 

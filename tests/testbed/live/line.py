@@ -1,4 +1,4 @@
-"""The smallest network in which tasks go on: a device and a server of each of two stages."""
+"""The smallest network in which servers forward tasks: a device and a server in each of two stages."""
 
 LINE = """
 name: line

@@ -1,4 +1,4 @@
-"""Agents in threads, on loopback addresses of their own, among neighbours that the test plays by hand."""
+"""Agents in threads, on loopback addresses of their own; the test plays their neighbours by hand."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ from tests.node_agent.virtual import synthetic_table
 
 
 def wait_for(room, wanted, records, timeout_s=10.0):
-    """Listen until `wanted(records)` is true; `records` takes what is heard."""
+    """Listen until `wanted(records)` is true; append the records to `records`."""
     deadline_s = time.monotonic() + timeout_s
     while not wanted(records) and time.monotonic() < deadline_s:
         records += room.listen(0.05)
@@ -45,7 +45,7 @@ class Peer:
         assert self.transport.send(peer, channel, encode(message, tensor))
 
     def hear(self, kind, timeout_s=5.0, channel="data"):
-        """The next message of this kind; others before it are left out."""
+        """Return the next message of this kind; drop others before it."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             if self.transport.sockets[channel].poll(50):
@@ -61,7 +61,7 @@ class Peer:
 
 
 class Stage:
-    """One agent, its telemetry, and whoever else is on stage."""
+    """An agent, its telemetry, and its neighbours."""
 
     def __init__(self, directory):
         self.room = Telemetry(directory)
@@ -94,7 +94,7 @@ class Stage:
         return self.start(config, Agent(config, ServerCore(node, synthetic_table(1)), priority, executor=executor))
 
     def config(self, node, address, connect, arrivals, *, work_flop=5e7, time_scale=1.0):
-        """What the agent of a node on this stage is told."""
+        """Return the configuration of the agent of a node."""
         return AgentConfig(
             node=node,
             address=address,
@@ -121,7 +121,7 @@ class Stage:
         assert self.room.tell(name, command)
 
     def wait(self, kind, count=1, timeout_s=5.0):
-        """Records of this kind, once there are so many."""
+        """Wait for `count` records of this kind; return them."""
         wait_for(self.room, lambda heard: len(of(kind, heard)) >= count, self.records, timeout_s)
         return of(kind, self.records)
 

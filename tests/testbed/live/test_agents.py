@@ -39,7 +39,7 @@ LATENESS_S = 0.03  # of a thread on a machine shared with others, at worst; the 
 
 @dataclass
 class Played:
-    """What a run of the line has left to look at."""
+    """The records of a run of the line, for tests to inspect."""
 
     scenario: Scenario
     configs: dict[str, AgentConfig]
@@ -123,7 +123,7 @@ def played(tmp_path_factory) -> Played:
 
 
 def disturb(addresses):
-    """A peer nobody knows sends bytes of no meaning to all of them, on both ports."""
+    """An unknown peer sends meaningless bytes to all agents, on both ports."""
     context = zmq.Context()
     for address in addresses:
         for port in PORTS.values():
@@ -154,7 +154,7 @@ def test_every_task_ends_where_the_model_says_with_its_answer(played):
 
 
 def test_answers_over_the_line_are_those_that_the_bundle_records(played):
-    """What the scores were made from is the whole network on all pictures at once, long before."""
+    """The scores were recorded in advance, by the uncut network on all pictures at once."""
     from node_agent.models import load_bundle
 
     scores = load_bundle("glyphs").scores((2, 5))
@@ -254,7 +254,7 @@ def test_a_device_names_receivers_that_do_not_answer(stage):
 
 
 def test_a_probe_that_is_not_answered_is_sent_again_and_only_its_answer_counts(stage):
-    """As after a connection that broke with a probe on its way."""
+    """This happens if a connection breaks while a probe is on its way."""
     server = stage.peer("server")
     stage.device("cam", {"server": server}, timeouts=Timeouts(probe_s=4.0))
     lost = server.hear(Probe)
@@ -344,7 +344,7 @@ def test_a_task_that_is_not_acknowledged_is_offered_elsewhere(stage):
 
 
 def test_what_comes_before_time_zero_is_known_waits_for_it(stage):
-    """As when a server is started anew while others, who have not noticed, still send to it."""
+    """This happens if a server restarts while others still send to its earlier agent."""
     address = fresh_address()
     stage.server("server", ["cam"], address=address)
     cam = stage.peer("cam", {"server": address})

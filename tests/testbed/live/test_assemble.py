@@ -1,4 +1,4 @@
-"""Agents as a run makes them: with the shipped model, and at the priority that is theirs."""
+"""Agents as a run makes them: with the shipped model, and at their own priority."""
 
 import mmap
 import os
@@ -54,7 +54,7 @@ def test_a_live_server_answers_what_the_bundle_records(stage):
 
 @pytest.mark.parametrize(("quota", "least"), [(False, 2), (True, 1)], ids=["paced", "quota"])
 def test_a_server_is_warm_before_it_is_ready(stage, tmp_path, monkeypatch, quota, least):
-    """The sub-model has answered, in the process that will serve, before anybody can offer it a task."""
+    """The sub-model has answered once, in the serving process, before a task can reach it."""
     (sub_model,) = load_bundle("glyphs").sub_models((5,))
     count = mmap.mmap(-1, 8)  # shared with the process that computes under a quota
 

@@ -1,4 +1,4 @@
-"""Which events are due, and which steps of network traces a run that is behind leaves out."""
+"""Due events, and the steps of network traces that a late run skips."""
 
 from itertools import pairwise
 

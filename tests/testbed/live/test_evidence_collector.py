@@ -1,4 +1,4 @@
-"""What the collector makes of what nodes tell; whole runs are in test_experiment.py."""
+"""Evidence from the records of nodes; test_experiment.py has whole runs."""
 
 from dataclasses import replace
 
@@ -106,7 +106,7 @@ def test_silence_is_what_lies_between_samples_of_a_node_that_is_up(told):
         collector.sampled(sample("near-1", 1, at_s), work_flop=1e8)
     assert silences(collector) == {"near-1": pytest.approx(4.5)}
     collector.went_down("near-1")
-    collector.sampled(sample("near-1", 1, 8.1), work_flop=1e8)  # what it had told before
+    collector.sampled(sample("near-1", 1, 8.1), work_flop=1e8)  # a sample from before
     collector.came_up("near-1", 20.0)
     collector.sampled(sample("near-1", 1, 21.0), work_flop=1e8)
     assert silences(collector) == {"near-1": pytest.approx(4.5)}

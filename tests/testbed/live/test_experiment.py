@@ -1,4 +1,4 @@
-"""Whole runs on the real kernel: Mininet network, agents with real sub-models, a trace, and what is left of it all."""
+"""Whole runs on the real kernel: Mininet network, agents with real sub-models, a trace, the run directory."""
 
 import json
 import os
@@ -407,13 +407,13 @@ def test_dead_agent_fails_the_run_with_one_clear_error(tmp_path):
 
 
 def test_the_capacity_in_force_is_the_last_one_stated(tmp_path):
-    """As in simulation, also for a server that comes up, or is just starting, when it is told."""
+    """The same as in simulation, also for a server that comes up or is just starting."""
     outcome = run(tmp_path, TOGETHER, seed=3, policy="uniform")
     assert outcome.exit_reason == "completed"
     for server in IN_FORCE:
         found = service_s(outcome, server)
         assert len(found) > 5
-        assert np.median(found) == pytest.approx(stated_s(outcome, server), rel=0.05)  # one may meet a busy machine
+        assert np.median(found) == pytest.approx(stated_s(outcome, server), rel=0.05)  # one may fall into a busy moment
         assert min(found) >= stated_s(outcome, server) * 0.999
     told = [event["kind"] for event in lines(outcome.run_directory / "events.jsonl")]
     assert told.count("node-up") == told.count("node-down") == 3

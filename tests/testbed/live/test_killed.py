@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment, and `clean` after them."""
+"""Runs that are killed at various moments, and `clean` after them."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Doomed:
 
     path: Path
     quota: bool
-    phase: str  # start: so many seconds after it; ledger: with so many lines; run, end: so many seconds into it
+    phase: str  # start, run, end: seconds after its beginning; ledger: number of its lines
     value: float
     signals: tuple[signal.Signals, ...] = (signal.SIGKILL,)
     process: "subprocess.Popen[str] | None" = None
@@ -84,7 +84,7 @@ class Doomed:
             time.sleep(0.002)
 
     def ledger_lines(self) -> list[dict]:
-        """What it has named by now."""
+        """The belongings that it has named by now."""
         for directory in ledger_root().iterdir() if not self.run_id else [ledger_root() / self.run_id]:
             try:
                 text = (directory / LEDGER_NAME).read_text()
@@ -136,7 +136,7 @@ def firewall_rules() -> str:
 
 
 def rules_alone(listing: str) -> str:
-    """What `iptables-save` prints without times and counters, which differ from call to call."""
+    """Return the output of `iptables-save` without times and counters, which differ from call to call."""
     lines = [re.sub(r"\[\d+:\d+\]", "", line) for line in listing.splitlines() if not line.startswith("#")]
     return "".join(f"{line}\n" for line in lines)
 

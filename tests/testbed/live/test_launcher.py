@@ -1,4 +1,4 @@
-"""The agents' parents: who is forked when, and who waits."""
+"""The agents' parents: forking agents, the gate, deaths."""
 
 import os
 import time
@@ -35,12 +35,12 @@ def launcher(tmp_path):
 
 
 def many(count):
-    """A scenario of so many devices."""
+    """Return a scenario with this number of devices."""
     return resolve_text(LINE.replace("{cam: {rate", f"{{cam: {{count: {count}, rate"))
 
 
 def configs_of(scenario, room):
-    """One configuration a node, on loopback addresses, and the namespace of the test itself."""
+    """Return a configuration for each node, on loopback addresses, and the test's own namespace."""
     addresses = {name: fresh_address() for name in scenario.node_names}
     configs = agent_configs(
         scenario, [], stated_costs(load_bundle("glyphs"), scenario.model), address=addresses.__getitem__,
@@ -51,7 +51,7 @@ def configs_of(scenario, room):
 
 @contextmanager
 def begun(launcher, folder, scenario):
-    """The launcher has begun: where its agents tell of themselves, and one configuration a node."""
+    """Begin; return the agents' telemetry, and a configuration for each node."""
     launcher.begin(scenario.model, measure_cpu=False)
     with Telemetry(folder) as room:
         yield room, configs_of(scenario, room)
@@ -63,7 +63,7 @@ def hear_for_ever(launcher):
 
 
 def ready_of(room, count, timeout_s):
-    """The nodes that have told that they are ready, once there are so many or the time is over."""
+    """Wait until enough nodes have reported ready, or the time is over; return them."""
     found, deadline_s = set(), time.monotonic() + timeout_s
     while len(found) < count and time.monotonic() < deadline_s:
         found |= {record.node for record in room.listen(0.05) if isinstance(record, Ready)}
@@ -133,7 +133,7 @@ def test_a_parent_that_is_killed_is_told(launcher):
 
 @pytest.mark.root
 def test_a_launcher_that_stops_at_once_leaves_no_log(launcher, tmp_path):
-    """As after Ctrl-C between asking for agents and waiting for them: what the parents answer, nobody reads."""
+    """This happens after Ctrl-C between requesting agents and waiting for them: nobody reads the parents' answers."""
     with begun(launcher, tmp_path, many(40)) as (_, configs):
         launcher.spawn(configs, wait=True)
         process = launcher._process
@@ -144,7 +144,7 @@ def test_a_launcher_that_stops_at_once_leaves_no_log(launcher, tmp_path):
 
 @pytest.mark.root
 def test_as_many_agents_as_wanted_can_be_asked_for_at_once(launcher, tmp_path):
-    """Their parent's answers fill the socket between them more than once; these agents fail and end at once."""
+    """The parent's answers fill its socket more than once; these agents fail and end at once."""
     scenario = many(700)
     with begun(launcher, tmp_path, many(1)) as (_, configs):
         config, _ = configs[0]
@@ -160,7 +160,7 @@ def test_as_many_agents_as_wanted_can_be_asked_for_at_once(launcher, tmp_path):
 @pytest.mark.root
 @pytest.mark.parametrize("victim", ["servers", "both"])
 def test_agents_at_the_gate_do_not_begin_when_their_parent_is_killed(launcher, tmp_path, victim):
-    """They bind their addresses before the gate, so those that passed it would tell of being ready."""
+    """They have bound their addresses, so an agent that passed the gate would report ready."""
     with begun(launcher, tmp_path, resolve_text(LINE)) as (room, configs), adopting_orphans():
         launcher.spawn(configs, wait=True)
         launcher.wait_spawned()
@@ -177,7 +177,7 @@ def test_agents_at_the_gate_do_not_begin_when_their_parent_is_killed(launcher, t
 
 @pytest.mark.root
 def test_only_agents_are_told_to_have_ended_when_the_servers_parent_is_killed(launcher, tmp_path):
-    """The devices' parent keeps that process's id to itself until it ends, so as not to kill another one by it."""
+    """The devices' parent does not reap that process before its own end, so it cannot kill another one by its id."""
     with begun(launcher, tmp_path, resolve_text(LINE)) as (_, configs):
         cam, near, far = configs
         launcher.spawn([cam, near, far], wait=True)

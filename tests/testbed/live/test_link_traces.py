@@ -1,4 +1,4 @@
-"""Runs whose links follow network traces: simulated and live, replayed, compared, bounded; traced steps as no news."""
+"""Runs whose links follow network traces: simulated and live, replayed, compared, bounded. Steps are no events."""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ INCIDENT = "events: [{at: 4 s, server: core, capacity: x0.5}]\n"
 
 
 def first_hops_s(tasks: list[dict]) -> tuple[list[float], list[float]]:
-    """How long tasks took to stage 1 while the trace's delay was short, and while it was long; edges left out."""
+    """Times of tasks to stage 1 while the trace's delay was short, and while it was long, without the transitions."""
     found: tuple[list[float], list[float]] = ([], [])
     for task in tasks:
         within_s = task["created_s"] % 4
@@ -289,7 +289,7 @@ def test_a_live_run_that_cannot_keep_up_with_its_traces_says_so(tmp_path: Path) 
     assert "changes of links a second are more than the 500" in told[0]
     changes = outcome.summary["fidelity"]["changes"]
     assert changes["skipped"] > changes["injected"] > 100
-    # None is forgotten, but that those of the last tenth of a second may not have had their turn when the run ended.
+    # All are accounted for, except those of the last tenth of a second, when the run ended.
     due = sum(event.at_s <= 1.9 for event in plan.scenario.events)
     assert due <= changes["injected"] + changes["skipped"] <= len(plan.scenario.events)
     assert outcome.summary["tasks"]["completed"] > 0

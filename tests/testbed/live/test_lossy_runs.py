@@ -1,4 +1,4 @@
-"""Whole runs over links that lose and jitter frames: what is said of them, and simulation and bound side by side."""
+"""Whole runs over links that lose and jitter frames: their verdicts, and simulation and bound side by side."""
 
 import json
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_so_does_the_bound(tmp_path):
 
 @pytest.mark.parametrize("what", ["loss: 2 %", "jitter: 5 ms"])
 def test_the_plans_played_agree_with_a_simulation_of_the_same_plan(tmp_path, what):
-    """There is one way for every task and the threshold is given: plan and policy do the same."""
+    """Every task has a single way and the threshold is fixed, so plan and policy do the same."""
     topology = tmp_path / "topology.yaml"
     topology.write_text(text(what, duration="120 s").replace("computing-first", "computing-first:threshold=0.8"))
     scenario = load_topology(topology).resolve()

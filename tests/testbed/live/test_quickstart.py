@@ -59,7 +59,7 @@ def tcp_mbit_per_s(manifest: dict, source: str, target: str) -> float:
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
-    """One run of the command, and what was measured inside while it ran."""
+    """A run of the command, and measurements from inside while it ran."""
     directory = tmp_path_factory.mktemp("quickstart") / "run"
     command = [sys.executable, "-c", "from cli.main import main; main()", "run", str(QUICKSTART)]
     command += ["--duration", str(SECONDS), "--seed", "1", "--monitor", "off", "--out", str(directory)]

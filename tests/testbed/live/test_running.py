@@ -1,4 +1,4 @@
-"""What agents are told during a run, with real telemetry and sockets in the agents' place; no network is built.
+"""Commands to agents during a run, with real telemetry and sockets in the agents' place; no network is built.
 
 Whole runs are in test_experiment.py.
 """
@@ -70,7 +70,7 @@ class Played:
         while not told and time.monotonic() < deadline_s:
             told = self.telemetry.listen(0.05)
             if record not in told and isinstance(record, Ready):
-                return self.live._take(told)  # left out by the telemetry
+                return self.live._take(told)  # the telemetry dropped it
         self.live._take(told)
         return None
 
@@ -96,7 +96,7 @@ def played(tmp_path, monkeypatch):
 
 
 def commands(socket):
-    """What the agent has been told, in its order."""
+    """Return the commands that the agent has received, in order."""
     told = []
     while socket.poll(QUIET_MS):
         told.append(command_decoder.decode(socket.recv()))
@@ -138,12 +138,12 @@ def test_a_change_while_a_server_is_down_is_in_force_when_it_comes_back(played):
 
 
 def test_a_killed_agents_last_word_is_not_taken_for_its_successors(played):
-    """It had just got ready when it was killed: nothing is told to it, and its successor is not taken for ready."""
+    """It became ready just before it was killed: it gets no command, and its successor does not count as ready."""
     first = played.agent("near-1")
     played.inject(down("near-1"), up("near-1"))
     played.hear(first, Ready("near-1", ()))
     assert commands(first) == []
-    played.inject(capacity("near-1", 1e8))  # would fail if anyone were taken for ready
+    played.inject(capacity("near-1", 1e8))  # would fail if an agent counted as ready
     second = played.agent("near-1", 2)
     played.hear(second, Ready("near-1", ()))
     assert commands(second) == [SetCapacity(1e8), Start(played.live._epoch_s)]

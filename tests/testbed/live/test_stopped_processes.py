@@ -1,4 +1,4 @@
-"""Processes that stand still are found by their state."""
+"""Stopped processes are found by their state."""
 
 import os
 import signal

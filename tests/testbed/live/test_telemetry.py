@@ -29,7 +29,7 @@ def telemetry(tmp_path):
 
 @pytest.fixture
 def connect(telemetry):
-    """A function that connects as an agent of this name; all end with the test."""
+    """Return a function that connects as the agent of a name; all connections end with the test."""
     context = zmq.Context()
 
     def begin(name):
@@ -44,7 +44,7 @@ def connect(telemetry):
 
 
 def listen(telemetry, count):
-    """So many records, in the order they came."""
+    """Wait for `count` records; return them in order of arrival."""
     records, deadline_s = [], time.monotonic() + 5
     while len(records) < count and time.monotonic() < deadline_s:
         records += telemetry.listen(0.1)

@@ -36,7 +36,7 @@ def overloads(folder, loss, other=0.0):
 @pytest.mark.parametrize("loss", [35, 40, 90])
 def test_a_link_that_loses_nearly_everything_is_overloaded(tmp_path, loss):
     (said,) = overloads(tmp_path, loss)
-    assert "tasks will pile up: even with all of them leaving at the first exit" in said
+    assert "tasks will pile up: even if all of them leave at the first exit" in said
 
 
 def test_lossy_links_are_not_simulated_to_predict_overload(tmp_path):

@@ -1,10 +1,10 @@
-"""Lines of tasks.jsonl that tests make up."""
+"""Invented lines of tasks.jsonl, for tests."""
 
 from testbed.record.task_line import TaskLine
 
 
 def task_line(number: int = 0, **fields) -> TaskLine:
-    """A completed task, as if recorded; with a `delay_s` of None, one that was lost."""
+    """Return the line of a completed task; of a lost one if `delay_s` is None."""
     values = {
         "device": "cam", "sample": number, "label": 7, "prediction": 7, "correct": True, "exit_stage": 1,
         "created_s": 20.0, "delay_s": 0.1, "status": "completed", "attempts": 1, "hops": (), "lateness_s": 0.0,

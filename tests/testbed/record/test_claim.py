@@ -1,4 +1,4 @@
-"""One output directory, several commands at one instant: one of them gets it, the others are refused."""
+"""Several commands claim an output directory at the same instant: one gets it, the others are refused."""
 
 import json
 import multiprocessing
@@ -27,7 +27,7 @@ DTOEE = [sys.executable, "-c", "from cli.main import main; main()"]
 
 
 def rival(number, barrier, folder, pipe):
-    """Take each round's directory at the same instant as the others, write to it, hold it to the end of the round."""
+    """Claim each round's directory at the same instant as the others, write to it, hold it until the round ends."""
     for place in range(ROUNDS):
         path = Path(folder) / str(place)
         claim = None
@@ -53,7 +53,7 @@ def test_of_several_at_one_instant_one_has_the_directory(tmp_path):
         for number, (_, theirs) in enumerate(pipes)
     ]
     for place in range(0, ROUNDS, 2):
-        (tmp_path / str(place)).mkdir()  # there already, or made by one of them
+        (tmp_path / str(place)).mkdir()  # it exists already, or a command creates it
     for process in processes:
         process.start()
     for place in range(ROUNDS):
@@ -102,7 +102,7 @@ def test_a_claim_is_waited_for_as_long_as_told(tmp_path):
 
 
 def test_a_claim_on_a_directory_that_is_removed_meanwhile_is_one_on_its_successor(tmp_path, monkeypatch):
-    """As where one command gives its empty directory up between another's opening and locking it."""
+    """A command gives up its empty directory after another one opened it and before that one locks it."""
     import fcntl
 
     lock, calls = fcntl.flock, []
@@ -123,7 +123,7 @@ def test_a_claim_on_a_directory_that_is_removed_meanwhile_is_one_on_its_successo
 
 
 def together(*commands):
-    """The commands, started at one instant: exit codes, and what each wrote to standard error."""
+    """Start the commands at the same instant; return their exit codes and standard errors."""
     running = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for command in commands
@@ -133,7 +133,7 @@ def together(*commands):
 
 
 def refused(codes, said):
-    """One has succeeded; the others say in one line, and a hint, why not."""
+    """Check that a single command succeeded, and that the others give the reason in one line and a hint."""
     assert sorted(codes) == [0] + [3] * (len(codes) - 1), said
     for code, text in zip(codes, said, strict=True):
         if code:
@@ -161,7 +161,7 @@ def test_of_several_runs_at_one_instant_one_is_recorded_and_whole(tmp_path):
 
 
 def test_a_comparison_waits_for_what_a_killed_one_has_left_running(tmp_path):
-    """Its simulations notice at their next word that nobody listens, and until then they write to their directories."""
+    """Its simulations notice only at their next message that it is gone. Until then they write to their directories."""
     cell = Cell(read_specs(["uniform"])[0], 0, 1, tmp_path / "uniform" / "seed-1")
     claim = claim_directory(cell.path)
     (cell.path / "tasks.jsonl").touch()

@@ -1,4 +1,4 @@
-"""The run directory: what is written, line by line, and what is refused when it is read again."""
+"""The run directory: writing it line by line, reading it again, refusing damaged ones."""
 
 import hashlib
 import json
@@ -62,7 +62,7 @@ def test_inputs_are_kept_as_they_ran(recorder, tmp_path):
 
 
 def test_a_completed_task_and_a_lost_one(recorder, tmp_path):
-    """Each with the label of its sample; how a line is written stands in test_task_line.py."""
+    """Each line has the label of its sample. test_task_line.py tests the form of a line."""
     written = [recorder.task(DONE), recorder.task(LOST)]
     assert written == [TaskLine.of(DONE, 6), TaskLine.of(LOST, 4)]
     assert list(read_lines(tmp_path / "tasks.jsonl", TaskLine)) == written  # readable before the run has ended
@@ -164,7 +164,7 @@ def test_a_fresh_directory_names_time_topology_and_policy(tmp_path, monkeypatch)
 
 
 def test_a_directory_is_used_as_given_if_it_is_empty(tmp_path):
-    for _ in range(2):  # one that is empty may be taken again
+    for _ in range(2):  # an empty one may be claimed again
         path, claim = new_run_directory(tmp_path / "a" / "b", "t", "p", "0123abcd")
         assert path == tmp_path / "a" / "b"
         assert path.is_dir()
@@ -227,7 +227,7 @@ def test_a_failed_write_leaves_the_old_manifest(recorder, tmp_path):
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_of_a_file(tmp_path):
-    """/dev/full takes nothing, as a full disk does."""
+    """/dev/full refuses all writes, like a full disk."""
     replace_file(tmp_path / "a.json", b"old")
     (tmp_path / "a.tmp").symlink_to("/dev/full")
     with pytest.raises(RecordingError, match=r"a\.json: cannot be written: No space left") as caught:

@@ -1,4 +1,4 @@
-"""A run's figures, against figures worked out by hand."""
+"""The summary, compared with figures worked out by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The line of tasks.jsonl: its columns are documented, and files of earlier versions are read."""
+"""Lines of tasks.jsonl: their columns are documented, and files of earlier versions can be read."""
 
 import json
 import re
@@ -37,7 +37,7 @@ LOST = (
 
 
 def test_what_devices_tell_is_written_byte_by_byte():
-    """Other programs read these lines."""
+    """Other programs read these lines, so their columns must not change."""
     first = Hop("near-1", 0.0513, 0.0513, 0.1, 0.1, 0.0, (Handover("mid-1", 0.1, taken=True),))
     done = TaskRecord(
         id=7, device="cam-1", sample=3, prediction=16, exit_stage=2, created_s=1e-5, completed_s=0.17953539498483692,

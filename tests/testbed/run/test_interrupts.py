@@ -45,7 +45,7 @@ with Interrupts() as interrupts:
 
 
 class Program:
-    """The program above in a process of its own."""
+    """Runs PROGRAM in a process of its own."""
 
     def __init__(self, *arguments):
         self.process = subprocess.Popen(
@@ -53,7 +53,7 @@ class Program:
             cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            bufsize=0,  # what is read ahead would be hidden from select
+            bufsize=0,  # select would not see bytes that were read ahead
         )
 
     def hear(self, timeout_s=10.0):

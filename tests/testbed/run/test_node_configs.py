@@ -1,4 +1,4 @@
-"""What each agent is told, for a network small enough to write down."""
+"""Node configurations of a network that is small enough to write down."""
 
 import pytest
 
@@ -208,7 +208,7 @@ links:
 
 
 def test_a_hop_is_as_long_as_all_the_links_on_its_way() -> None:
-    """Through five switches in a row, and in a ring that halves the way."""
+    """A route through five switches in a row, and in a ring, which halves it."""
     assert longest_hop_s(resolve_text(CHAIN)) == pytest.approx(0.046)
     ring = CHAIN + "  - {from: s5, to: s1, rate: 10 Mbit/s, delay: 20 ms}\n"
     assert longest_hop_s(resolve_text(ring)) == pytest.approx(0.022)

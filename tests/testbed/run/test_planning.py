@@ -1,4 +1,4 @@
-"""From a topology, or a recorded run, to a plan; no root is needed to plan."""
+"""Planning from a topology or a recorded run; it needs no root."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ QUICKSTART = Path(__file__).parents[3] / "topologies" / "quickstart.yaml"
 
 
 def record(plan) -> Path:
-    """A recorded run of this plan, in which nothing happened."""
+    """Record a run of this plan without any tasks or events."""
     labels = plan.bundle.evaluation.labels.tolist()
     recorder = Recorder(
         plan.run_directory, topology_text=plan.topology_text, arrivals=plan.arrivals, labels=labels,
@@ -46,7 +46,7 @@ def original(planned):
 
 @pytest.fixture
 def recorded(original, tmp_path):
-    """A copy of the recorded run, to spoil."""
+    """A copy of the recorded run, for the test to damage."""
     return Path(shutil.copytree(original, tmp_path / "recorded"))
 
 
@@ -125,7 +125,7 @@ def test_a_replay_runs_the_policy_file_that_ran(tmp_path, monkeypatch, how):
     assert "-quickstart-My-own-" in first.run_directory.name
     recorded = record(first).resolve()
     monkeypatch.chdir("/")
-    (tmp_path / "mine.py").write_text(OWN_POLICY + "    most_rounds = 7\n")  # what ran was another one
+    (tmp_path / "mine.py").write_text(OWN_POLICY + "    most_rounds = 7\n")  # the policy has changed since the run
     if how == "asked":
         (tmp_path / "mine.py").unlink()
     again = plan_replay(recorded, out=tmp_path / "again")
@@ -276,7 +276,7 @@ def test_a_trace_that_does_not_suit_is_refused_before_anything_is_made(tmp_path,
     write_trace(tmp_path / "t.jsonl", arrivals)
     with pytest.raises(TraceError, match=said) as caught:
         plan_run(QUICKSTART, trace_path=tmp_path / "t.jsonl", out=tmp_path / "run")
-    # An empty one has been generated a moment ago: to generate it again helps nobody.
+    # An empty trace was just generated: the hint must not suggest generating it again.
     assert ("trace generate" in caught.value.hint) == bool(arrivals)
     assert ("raise the devices' rates" in caught.value.hint) == (not arrivals)
     assert not (tmp_path / "run").exists()
@@ -292,7 +292,7 @@ def test_a_trace_that_does_not_suit_is_refused_before_anything_is_made(tmp_path,
     ],
 )
 def test_impossible_wishes_are_refused_before_anything_is_made(tmp_path, options, said):
-    # Events in per cent of the duration move with it: here is one at a fixed time.
+    # Events at a percentage of the duration move with it; this one is at a fixed time.
     text = QUICKSTART.read_text().replace("at: 50 %", "at: 30 s")
     (tmp_path / "t.yaml").write_text(text)
     with pytest.raises(InputError, match=said):
@@ -302,7 +302,7 @@ def test_impossible_wishes_are_refused_before_anything_is_made(tmp_path, options
 
 @pytest.mark.parametrize("how", ["topology", "asked"])
 def test_a_recorded_run_keeps_what_nobody_may_state_any_more(tmp_path, monkeypatch, how):
-    """Thresholds above 1, a slot longer than the run: earlier versions took them."""
+    """Earlier versions accepted thresholds above 1 and a slot longer than the run."""
     text = QUICKSTART.read_text().replace("slot: 3 s", "slot: 90 s")
     asked = "fixed-threshold:threshold=1.01"
     if how == "topology":
@@ -311,7 +311,7 @@ def test_a_recorded_run_keeps_what_nobody_may_state_any_more(tmp_path, monkeypat
     policy = None if how == "topology" else asked
     with pytest.raises(InputError):
         plan_run(tmp_path / "t.yaml", policy=policy, out=tmp_path / "refused")
-    with monkeypatch.context() as earlier:  # what such a version wrote
+    with monkeypatch.context() as earlier:  # as such a version wrote it
         earlier.setattr(compiler.Compiler, "_check_times", lambda _: None)
         for module in (compiler, topology_file):
             lenient = lambda asked_for, recorded=False: choices.policy_problem(asked_for, recorded=True)  # noqa: E731, ARG005

@@ -1,4 +1,4 @@
-"""Links in virtual time, against times worked out by hand. At 8 Mbit/s a link carries 1,000 bytes in a millisecond."""
+"""Links in virtual time, compared with times worked out by hand. 8 Mbit/s carry 1,000 bytes in a millisecond."""
 
 import hashlib
 import random
@@ -18,10 +18,10 @@ EIGHT = 8.0  # Mbit/s
 
 
 class Wire:
-    """Links, and what arrives over them."""
+    """Links, and the messages that arrive over them."""
 
     def __init__(self, *stated: tuple[str, str, LinkShape] | Link, switches=(), changing=(), later=(), seed=1):
-        """`later`: shapes that the links named as changing take, beside the first."""
+        """`later` holds further shapes of the links that are named as changing."""
         links = [each if isinstance(each, Link) else Link(each[:2], each[2]) for each in stated]
         names = {end for link in links for end in link.ends} - set(switches)
         self.agenda = Calendar()
@@ -203,7 +203,7 @@ def test_a_shorter_delay_overtakes_nothing_on_its_way():
     wire, connection = changed_at(2.5 * MS, shape(0.1), old=shape(50))
     wire.at(4 * MS, lambda: wire.links.send(connection, 1000, "late"))
     arrived = wire.run()
-    # Two have left the transmitter and keep their 50 ms; TCP hands over what comes behind only after them.
+    # Two have left the transmitter and keep their 50 ms; TCP delivers later messages only after them.
     assert arrived == pytest.approx({0: 51 * MS, 1: 52 * MS, 2: 52 * MS, "late": 52 * MS})
     assert [name for name, _ in wire.arrived] == [0, 1, 2, "late"]
 
@@ -221,7 +221,7 @@ def test_a_change_on_the_way_through_a_switch():
     for number in range(3):
         relayed.links.send(connection, 1000, number)
     relayed.at(1.0 * MS, lambda: relayed.links.change(("d", "s"), shape(1, EIGHT / 10)))
-    # One segment each: the first is through; the others take 10 ms on the first link and one on the second.
+    # A segment each: the first is through; the others take 10 ms on the first link and one on the second.
     assert relayed.run() == pytest.approx({0: 4 * MS, 1: (1 + 10 + 1 + 1 + 1) * MS, 2: (1 + 20 + 1 + 1 + 1) * MS})
     assert wire.run()[2] == pytest.approx((1 + 20 + 1) * MS)
 
@@ -239,7 +239,7 @@ def test_each_direction_may_have_a_shape_of_its_own_and_change_alone():
 
 
 def overtaken(change_s=None, new=None):
-    """Ten milliseconds of data, and two urgent messages that overtake from 4 ms on."""
+    """Send ten milliseconds of data, and two urgent messages that overtake them after 4 ms."""
     wire = Wire(("d", "s", shape(5)), changing=[("d", "s")])
     data, control = wire.connect("d", "s"), wire.connect("d", "s", urgent=True)
     for name in ("one", "two"):
@@ -259,7 +259,7 @@ def test_a_change_that_changes_nothing_is_not_felt_by_what_overtakes(change_ms):
 
 def test_a_change_meets_what_overtakes_too():
     arrived = overtaken(4.5 * MS, shape(5, EIGHT / 10))
-    # "one" ends at 5 ms; half a millisecond of it and so much of the frame before "price" take ten times as long.
+    # "one" ends at 5 ms; half a millisecond of it and of the frame before "price" take ten times as long.
     assert arrived["price"] == pytest.approx(4.5 * MS + 10 * (overtaken()["price"] - 5 * MS - 4.5 * MS) + 5 * MS)
     assert arrived["another"] == pytest.approx(arrived["price"] + 1 * MS)
     assert arrived["one"] == pytest.approx((4.5 + 5 + 5) * MS)
@@ -267,7 +267,7 @@ def test_a_change_meets_what_overtakes_too():
 
 
 def test_a_shorter_delay_does_not_let_a_message_pass_an_urgent_one_of_its_connection():
-    """The first has overtaken and is under way when the link changes; the second is in the transmitter."""
+    """The first message has overtaken and is under way when the link changes; the second is in the transmitter."""
     wire = Wire(("d", "s", shape(50)), changing=[("d", "s")])
     data, control = wire.connect("d", "s"), wire.connect("d", "s", urgent=True)
     wire.links.send(data, 20_000, "tensor")
@@ -280,7 +280,7 @@ def test_a_shorter_delay_does_not_let_a_message_pass_an_urgent_one_of_its_connec
 
 
 def test_links_without_loss_and_jitter_give_the_times_they_always_gave():
-    """To the last digit: the model of TCP takes no part in them."""
+    """The times are exact to the last digit: the model of TCP is not used."""
     drawn = random.Random(3)
     wire = Wire(
         ("d", "sw", shape(1, 20.0)), ("sw", "s1", shape(4, 50.0)), ("sw", "s2", shape(7, 10.0)),

@@ -1,4 +1,4 @@
-"""Links that lose frames, with TCP over them: outages, nodes that go down, urgent messages, seeds."""
+"""TCP over links that lose frames: outages, nodes that go down, urgent messages, seeds."""
 
 import statistics
 
@@ -39,7 +39,7 @@ def test_an_outage_holds_everything_and_its_end_lets_it_through():
     wire.at(25.01, lambda: wire.links.change(("d", "s"), shape(20, 50.0, loss=0.001)))
     arrived = wire.run()
     held = [number for number in range(80) if 5.01 < 0.5 * number < 25]
-    # What waited in the node's own queue goes at once, the rest as the window opens: no time-out is waited for.
+    # Packets in the node's own queue leave at once, the rest as the window opens: nothing waits for a time-out.
     assert all(25.01 < arrived[number] < 25.4 for number in held)
     assert arrived[70] - 35.0 == pytest.approx(20.2 * MS, abs=0.2 * MS)
 

@@ -1,4 +1,4 @@
-"""Service in virtual time: how long it takes, and what sub-models answer."""
+"""Service in virtual time: its duration and the sub-models' answers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A simulation is the same in every interpreter, whatever order that gives to sets of names."""
+"""A simulation is the same in every interpreter, whatever the order of its sets of names."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ COMMAND = (sys.executable, "-c", "from cli.main import main; main()", "simulate"
 
 
 def recorded(topology: str, policy: str, hash_seed: str, folder: Path) -> dict[str, bytes]:
-    """What a simulation of 20 s leaves, by file."""
+    """Simulate 20 s; return the contents of the files by name."""
     directory = folder / hash_seed
     options = ["--policy", policy, "--duration", "20s", "--monitor", "off", "--out", str(directory)]
     subprocess.run(

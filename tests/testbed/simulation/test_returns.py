@@ -1,4 +1,4 @@
-"""What results need for their way back, counted where tasks are sent: whole runs against the optimum."""
+"""Decisions include the time of the result's way back: whole runs compared with the optimum."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from testbed.optimum.bound import bound_for
 from testbed.run.observer import SilentObserver
 from tests.testbed.simulated import lines, plan, simulate
 
-# The far server is the quicker one, as long as nobody thinks of the result: 70 ms against 73, but 130 against 74 with
-# its way back.
+# Without the result's way back the far server is quicker: 70 ms against 73. With it the near server is: 74 ms against
+# 130.
 TWO = """
 name: two
 model: {name: glyphs, cut: [2, 3, 5], activation: float16}
@@ -29,7 +29,7 @@ links:
   - {from: inner, to: core, rate: 100 Mbit/s, delay: 1 ms}
 """
 
-# Every way back from a further stage is as long as that from the first: a node that leaves them out sends too many on.
+# The ways back from all stages are equally long. A node that ignores them forwards too many tasks.
 ALIKE = """
 name: alike
 model: {name: glyphs, cut: [2, 3, 5], activation: float16}
@@ -69,7 +69,7 @@ def optimum(folder, text: str, thresholds=None):
 
 @pytest.mark.parametrize("policy", FIRST_EXIT)
 def test_every_policy_that_weighs_delays_finds_the_near_server(tmp_path, policy):
-    """Without the result's way back each of them sends to the far one: 127 ms and more, where 80 are possible."""
+    """A policy that ignores the result's way back sends to the far server: at least 127 ms, where 80 are possible."""
     summary = simulate(tmp_path / "run", TWO, policy=policy).summary
     least_s = optimum(tmp_path / "bound", TWO, [0.0]).mean_delay_s
     assert least_s == pytest.approx(0.080, abs=0.0005)
@@ -85,7 +85,7 @@ def test_first_exit_reaches_the_optimum(tmp_path):
 
 
 def test_thresholds_reach_the_optimum_where_every_link_is_long(tmp_path):
-    """Without the returns in servers' prices and thresholds, utility is 1.175 s, delay 1.256 s, and 17 % go to the end.
+    """Without returns in servers' prices and thresholds, 17 % reach the end: utility 1.175 s, delay 1.256 s.
 
     Over five seeds, 1.184 s without and 1.207 s with them; chance moves the utility of one seed by 0.012 s.
     """

@@ -1,4 +1,4 @@
-"""Whole runs in virtual time: what they record, what events do to them, how they end."""
+"""Whole runs in virtual time: their records, the effects of events, their ends."""
 
 import json
 import os
@@ -43,7 +43,7 @@ SERVICE_S = 0.1  # of ALONE: 48,828,160 FLOP
 
 
 def offer(tmp_path: Path, *times_s: float) -> Path:
-    """A trace of ALONE's device."""
+    """Write a trace for ALONE's device."""
     path = tmp_path / "trace.jsonl"
     path.write_text("".join(f'{{"time_s": {time_s}, "device": "cam", "sample": 0}}\n' for time_s in times_s))
     return path
@@ -98,7 +98,7 @@ def test_the_same_plan_gives_the_same_files_and_a_replay_does_too(tmp_path):
 
 
 def test_another_process_gives_the_same_files(tmp_path):
-    """Probes of devices behind one switch queue up: in an order that is no accident of the process's hashes."""
+    """Probes of devices behind a switch queue up in an order that does not depend on the process's hashes."""
     campus = ROOT / "topologies" / "campus.yaml"
     wish = ("--duration", "12 s", "--policy", "bandwidth-first", "--monitor", "off")
     for seed in ("0", "1", "2"):
@@ -167,7 +167,7 @@ def test_tasks_of_a_device_that_is_down_are_lost_with_their_reason(tmp_path):
     missed = [task for task in tasks if task["device"] == "cam-2" and down_s < task["created_s"] < 11]
     assert len(missed) > 5
     assert all(task["status"] == "lost" and task["reason"] == "its device was down" for task in missed)
-    # Those that were under way when it went down have no owner any more.
+    # Tasks that were under way when it went down have no owner any more.
     orphans = [task for task in lost if task not in missed]
     assert orphans
     assert all(down_s - 5 < task["created_s"] < down_s and task["device"] == "cam-2" for task in orphans)
@@ -284,7 +284,7 @@ def test_ctrl_c_inside_a_node_is_no_failure_of_it(tmp_path, monkeypatch):
 
 
 def test_what_a_dead_node_had_not_sent_is_lost_with_it(tmp_path):
-    """The task waits at `cam` for `only`; `cam` dies first, so that nothing comes when `only` is back."""
+    """The task waits at `cam` for `only`. `cam` dies first, so nothing comes when `only` is back."""
     events = (
         "events: [{at: 5 s, node: only, state: down}, {at: 10 s, node: cam, state: down}, "
         "{at: 12 s, node: only, state: up}, {at: 14 s, node: cam, state: up}]\n"
@@ -435,18 +435,18 @@ events:
   - {at: 11 s, node: core, state: up}
   - {at: 11 s, server: core, capacity: 0.9 GFLOP/s}
   - {at: 11 s, server: core, capacity: 0.45 GFLOP/s}
-"""  # what near-2 is told at 8.03 s comes while its agent is only just starting
+"""  # near-2's change at 8.03 s comes while its agent is starting
 IN_FORCE = {"near-1": (4.0, 0.25e9), "near-2": (8.03, 0.2e9), "core": (11.0, 0.45e9)}  # from when, FLOP/s
 
 
 def service_s(outcome, server: str) -> list[float]:
-    """How long the server took for each task that it began under the capacity that is in force in the end."""
+    """Return the service times [s] of the tasks that the server began under its last capacity."""
     hops = [hop for task in lines(outcome, "tasks.jsonl") for hop in task["hops"] if hop["node"] == server]
     return [hop["finished_s"] - hop["started_s"] for hop in hops if hop["started_s"] > IN_FORCE[server][0]]
 
 
 def stated_s(outcome, server: str) -> float:
-    """Its sub-model's work over the capacity in force."""
+    """Return the sub-model's work over the last capacity [s]."""
     stage = 2 if server == "core" else 1
     (flop,) = [each["flop"] for each in read_manifest(outcome.run_directory)["sub_models"] if each["stage"] == stage]
     return flop / IN_FORCE[server][1]
@@ -461,7 +461,7 @@ def test_the_capacity_in_force_is_the_last_one_stated(tmp_path, server):
 
 
 def test_a_device_that_comes_up_sends_nothing_to_a_server_that_does_not_answer(tmp_path):
-    """Nothing is known of the link, and a link of which nothing is known seems to cost nothing."""
+    """An unmeasured link seems to cost nothing."""
     text = small.SMALL.replace("duration: 8 s", "duration: 40 s") + (
         "events:\n  - {at: 3 s, node: near-1, state: down}\n  - {at: 4 s, node: cam-2, state: down}\n"
         "  - {at: 5 s, node: cam-2, state: up}\n  - {at: 25 s, node: near-1, state: up}\n"
@@ -471,6 +471,6 @@ def test_a_device_that_comes_up_sends_nothing_to_a_server_that_does_not_answer(t
     meanwhile = [t for t in done if 5 < t["created_s"] < 25]
     assert len(meanwhile) > 20
     assert {t["attempts"] for t in meanwhile} == {1}
-    assert any(t["hops"][0]["node"] == "near-1" for t in done if t["created_s"] > 30)  # until it is heard again
+    assert any(t["hops"][0]["node"] == "near-1" for t in done if t["created_s"] > 30)  # until its samples arrive again
     told = [(e["node"], e["detail"]) for e in lines(outcome, "events.jsonl") if e["kind"] == "receiver-silent"]
     assert ("cam-2", "near-1: no answer to any probe") in told

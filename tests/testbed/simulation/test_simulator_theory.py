@@ -1,4 +1,4 @@
-"""The simulator against queueing theory, and against a queueing simulator that shares no line with it."""
+"""The simulator compared with queueing theory, and with an independent queueing simulator."""
 
 import random
 
@@ -9,7 +9,7 @@ from node_agent.models import load_bundle
 from tests.testbed.simulated import lines, plan, simulate
 
 WORK_FLOP = load_bundle("glyphs").profiles((5,), "float32")[0].flop
-# Links that cost nothing: what is left of the delay is the server's.
+# The links cost nothing: the server causes the whole delay.
 ONE_QUEUE = """
 name: queue
 model: {{name: glyphs, cut: [5]}}

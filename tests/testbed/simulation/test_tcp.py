@@ -1,4 +1,4 @@
-"""TCP in virtual time, against times worked out by hand: a wire of 10 ms each way without a rate, and chosen losses."""
+"""TCP in virtual time, compared with times worked out by hand: a wire of 10 ms each way, and chosen losses."""
 
 import pytest
 
@@ -13,7 +13,7 @@ TICK_S = 4 * MS
 
 
 class Pipe:
-    """One way of a wire; loses the packets with the numbers `lost` among those that carry data (or none: `acks`)."""
+    """A direction of a wire. It loses the data packets with the numbers `lost` (with `acks`, packets without data)."""
 
     def __init__(self, agenda, delay_s, lost=(), acks=()):
         self.agenda, self.delay_s = agenda, delay_s
@@ -36,7 +36,7 @@ class Pipe:
 
 
 class Wire:
-    """A connection from here to there, and what arrives there."""
+    """A connection from here to there, and the messages that arrive there."""
 
     def __init__(self, *, delay_ms=10.0, lost=(), acks=(), time_scale=1.0, answer_bytes=0):
         self.agenda = Calendar()
@@ -65,7 +65,7 @@ class Wire:
 
 
 def within_a_tick(time_s, due_s):
-    """A timer due at this time fires on one of the two ticks behind it."""
+    """A timer due at this time fires on one of the two ticks after it."""
     return due_s < time_s <= due_s + 2 * TICK_S + 1e-9
 
 
@@ -101,7 +101,7 @@ def test_a_tail_of_two_is_probed_sooner():
     wire = Wire(lost=[3, 4], acks=[])
     wire.send(5 * SEGMENT, "message")
     arrived = wire.run()["message"]
-    # The probe tells that the one before it is missing as well.
+    # The probe shows that the segment before it is missing as well.
     probed_s = wire.there.sent[5][0]
     assert within_a_tick(probed_s, (20 + 2 * 20 + 2) * MS)
     assert arrived == pytest.approx(probed_s + 30 * MS)
@@ -138,7 +138,7 @@ def test_what_comes_behind_waits_and_the_order_is_kept():
         wire.send(1000, number, at_s=number * MS)
     arrived = wire.run()
     assert list(arrived) == [0, 1, 2, 3]
-    # Three acknowledgements of what came behind say that the first is missing.
+    # Three acknowledgements of later segments show that the first is missing.
     assert arrived[0] == pytest.approx((3 + 20 + 10) * MS)
     assert arrived[3] == arrived[0]
 

@@ -1,4 +1,4 @@
-"""What loss and jitter cost a message, as the flow model counts it."""
+"""The cost of loss and jitter for a message, as the flow model counts it."""
 
 from dataclasses import replace
 from statistics import mean
@@ -37,7 +37,7 @@ def test_loss_costs_a_single_segment_its_time_out_now_and_then():
     share = mean(each > 1 * MS for each in late.late_s)
     assert share == pytest.approx(0.02, abs=0.01)
     lost = [each for each in late.late_s if each > 1 * MS]
-    assert lost[1] > (40 + 200) * MS  # but for one that interpolation makes of one that was lost and one that was not
+    assert lost[1] > (40 + 200) * MS  # except one interpolated between a lost message and another
     assert late.mean_late_s == pytest.approx(sum(lost) / len(late.late_s), abs=0.2 * MS)
 
 
@@ -51,7 +51,7 @@ def test_more_loss_and_more_delay_cost_more_and_let_less_through():
 
 
 def test_between_the_delays_of_the_grid_the_figures_are_interpolated():
-    """20 ms lies between two delays; simulated itself it costs as much, within the error of a mean."""
+    """20 ms lies between two delays of the grid. Simulated directly, it costs as much, within the error of a mean."""
     from testbed.simulation.transfers import _simulated
 
     shape = LinkShape(50.0, 0.020, loss=0.03)

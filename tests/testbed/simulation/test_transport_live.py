@@ -1,4 +1,4 @@
-"""The model of TCP against links as they are emulated here and now; `tests.bench.transport` does so at length."""
+"""The model of TCP compared with emulated links on this machine; `tests.bench.transport` does it at length."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The model of TCP against recorded live figures: messages of 1 to 64 KiB over links of many kinds.
+"""The model of TCP compared with recorded live figures: messages of 1 to 64 KiB over links of many kinds.
 
 `transport_live.json` holds mean and 95th percentile of one-way times with 95 % intervals, the command that measured
 them and the commit. `python -m tests.bench.transport` measures again.

@@ -1,4 +1,4 @@
-"""A simulation checks itself: broken on purpose it fails, in one line, with the node's story in the run directory."""
+"""A simulation checks itself: broken on purpose, it fails in one line, with the node's story in the run directory."""
 
 import re
 from dataclasses import replace
@@ -29,7 +29,7 @@ LINE = r" *-?\d+\.\d{6} [<>] [A-Z]\w+\(.*(\)|\.\.\.)"
 
 
 def lose_count(monkeypatch):
-    """From 3 s on, a device counts one task too many with each one that it gets."""
+    """Break devices: from 3 s on, each counts one task too many for every task that it gets."""
     arrive = DeviceTasks.arrive
 
     def miscounts(self, event):
@@ -71,7 +71,7 @@ def test_without_debug_a_fault_goes_unnoticed(tmp_path, monkeypatch):
 
 
 def test_a_failure_without_debug_is_played_again_for_its_story(tmp_path, monkeypatch):
-    """With the same traceback and line as with --debug, and nothing of it but the story stays."""
+    """Traceback and message are those of --debug; of the second run only the story is kept."""
     breaks = DeviceTasks.arrive
 
     def broken(self, event):

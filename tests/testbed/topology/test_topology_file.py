@@ -570,7 +570,7 @@ def test_the_schema_offers_the_policies_by_name_and_says_what_each_does() -> Non
         offered = {each["const"]: each["description"] for each in place["anyOf"] if "const" in each}
         assert offered == policy_lines()
         assert {"type": "string", "minLength": 1, "maxLength": 512} in place["anyOf"]  # or a file, or with parameters
-    assert entry["description"] == "a name, or file.py:Class from this folder"
+    assert entry["description"].startswith("name of the policy, or FILE.py:CLASS")
 
 
 def _patterns(schema: object) -> list[str]:
@@ -588,7 +588,9 @@ def test_the_schema_describes_every_key_and_its_patterns_hold_its_examples() -> 
     for definition in definitions.values():
         assert definition["additionalProperties"] is False
         assert definition["description"]
+    for definition in (schema, *definitions.values()):
         for entry in definition["properties"].values():
+            assert entry.get("description") or "$ref" in entry
             variants = [entry, *entry.get("anyOf", [])]
             for variant in variants:
                 for example in variant.get("examples", []):

@@ -55,7 +55,7 @@ def test_an_alias_stands_for_its_value_and_has_its_own_place() -> None:
         ("a: !!python/object/apply:os.system ['true']\n", "t:1:4: the tag"),
         ("a: !mine x\n", "the tag"),
         ("a: &x [*x]\n", "refers to itself"),
-        ("a: *x\n", "refers to nothing"),
+        ("a: *x\n", "has no anchor above"),
         ("? [1, 2]\n: 3\n", "a key must be a plain word"),
         ("a: \x00\n", "t:1:4: unprintable character"),
         ("[" * 5000, "t:1:21: nested more than 20 deep"),

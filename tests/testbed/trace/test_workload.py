@@ -88,8 +88,8 @@ def test_what_is_written_reads_back(rows: list[tuple[float, str, int]]) -> None:
         (GOOD_LINE.replace("17", "9" * 400), "t.jsonl:1: "),
         (GOOD_LINE.replace('"cam-1"', "3"), "t.jsonl:1: expected `str`, got `int`"),
         (GOOD_LINE.replace("0.5", "0.6") + GOOD_LINE, "t.jsonl:2: not sorted: 0.5 s follows 0.6 s"),
-        (GOOD_LINE.replace('"sample"', '"time_s": 0.7, "sample"'), "t.jsonl:1: `time_s` stands twice: keep one"),
-        (GOOD_LINE.replace("}", r', "s\u0061mple": 18}'), "t.jsonl:1: `sample` stands twice: keep one"),
+        (GOOD_LINE.replace('"sample"', '"time_s": 0.7, "sample"'), "t.jsonl:1: `time_s` is stated twice: keep one"),
+        (GOOD_LINE.replace("}", r', "s\u0061mple": 18}'), "t.jsonl:1: `sample` is stated twice: keep one"),
         (GOOD_LINE.replace("0.5", "2e7"), "t.jsonl:1: 2e+07 s is beyond 1e+07 s"),
         ("[1]\n", "t.jsonl:1: expected `object`, got `array`"),
         ("x" * 10_000, "t.jsonl:1: longer than 4096 bytes"),
@@ -106,23 +106,23 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str | bytes, said: str) -> No
     [
         (
             '{"time_s": 1.7e9, "device": "cam-1", "sample": 1}\n' * 50,
-            "t.jsonl:1: 1700000000 looks like a time of day (seconds since 1970); times count from the run's start",
+            "t.jsonl:1: 1700000000 looks like a date (seconds since 1970); times count from the run's start",
             "subtract the first task's time",
         ),
         (
             '{"time_s": 1700000000123, "device": "cam-1", "sample": 1}\n' * 50,
-            "t.jsonl:1: 1700000000123 looks like a time of day (parts of a second since 1970); times count",
+            "t.jsonl:1: 1700000000123 looks like a date (fractions of a second since 1970); times count",
             "subtract the first task's time from all, in seconds",
         ),
         (
             "".join(f"{ms}\n" for ms in range(90)),
-            "t.jsonl:1: a network trace (mahimahi packet deliveries), and not a workload",
-            "trace: FOLDER/t.jsonl in an entry of links",
+            "t.jsonl:1: a network trace (mahimahi packet deliveries), not a workload",
+            "trace: FOLDER/t.jsonl under links",
         ),
         (
             "time_s,rate_mbit_per_s\n" + "1,2\n" * 90,
-            "t.jsonl:1: a network trace (a time series), and not a workload",
-            "trace: FOLDER/t.jsonl in an entry of links",
+            "t.jsonl:1: a network trace (a time series), not a workload",
+            "trace: FOLDER/t.jsonl under links",
         ),
         (
             "# A topology.\nname: small\nmodel: {name: glyphs, cut: [3, 5]}\ndevices:\n  cam: {rate: 2 /s}\n" * 9,
@@ -198,7 +198,7 @@ def test_a_trace_must_suit_the_scenario() -> None:
         )
     assert caught.value.problems == (
         "t:1: the topology has no device 'cam-5' (did you mean cam-4?)",
-        "t:2: sample 10 does not exist; the model comes with 10",
+        "t:2: sample 10 does not exist; the model has 10 samples",
         "t:3: 61 s lies beyond the duration of 60 s",
     )
     with pytest.raises(TraceError, match="offers no task"):
