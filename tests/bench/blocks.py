@@ -70,9 +70,11 @@ def thetas(result: Result) -> list[str]:
     rows = []
     for theta_s in theta.THETAS_S:
         where = f"quickstart, theta {theta_s:g} s"
-        mean_ms, p95_ms, accuracy = (result.value(f"{where}: {name}") for name in ("mean delay", "p95 delay", "accuracy"))
-        cells = (f"`theta: {theta_s:g} s`", f"{theta_s * 10:g} ms", f"{mean_ms:.0f} ms", f"{p95_ms:.0f} ms")
-        rows.append((*cells, f"{accuracy * 100:.1f} %"))
+        mean_ms, p95_ms = (result.value(f"{where}: {figure} delay") for figure in ("mean", "p95"))
+        accuracy = f"{result.value(f'{where}: accuracy') * 100:.1f} %"
+        rows.append(
+            (f"`theta: {theta_s:g} s`", f"{theta_s * 10:g} ms", f"{mean_ms:.0f} ms", f"{p95_ms:.0f} ms", accuracy)
+        )
     return table(("", "a point of accuracy is worth", "mean delay", "p95", "accuracy"), rows)
 
 

@@ -1,4 +1,4 @@
-"""What a user of quickstart sees, and what the run needs (needs root, a minute).
+"""The view of a user of quickstart, and the needs of the run (as root, a minute).
 
 Kept are the monitor at one moment, with and without its colours, the closing summary, memory, disk space and time.
 """
@@ -67,7 +67,7 @@ class Camera(SilentObserver):
 
 
 def size_mib(folder: Path) -> float:
-    """What the files below a folder take on the disk [MiB]."""
+    """Disk space of the files below a folder [MiB]."""
     return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*")) / 2**20
 
 

@@ -7,7 +7,19 @@ from statistics import fmean
 
 import pytest
 
-from tests.bench import city, convergence, fidelity, models, pages, picture, policies, results, simulated, theta, thresholds
+from tests.bench import (
+    city,
+    convergence,
+    fidelity,
+    models,
+    pages,
+    picture,
+    policies,
+    results,
+    simulated,
+    theta,
+    thresholds,
+)
 from tests.bench.__main__ import BENCHES, _run
 from tests.bench.blocks import BLOCKS
 from tests.bench.results import RESULTS, Result, keep, load

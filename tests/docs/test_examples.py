@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md run as they stand there."""
+"""The examples of docs/extending.md and docs/recipes.md run as they stand there."""
 
 import json
 import os
@@ -9,17 +9,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
+from testbed.topology.event_kinds.registry import AnyTimedEntry
 from tests.testbed import small
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+EXTENDING, RECIPES = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("extending", "recipes"))
 COMMAND = "from cli.main import main; main()"
 
 
-def example(name: str) -> str:
+def example(name: str, page: str = EXTENDING) -> str:
     """The Python block that follows `<!-- example NAME -->`."""
-    (code,) = re.findall(rf"<!-- example {name} -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+    (code,) = re.findall(rf"<!-- example {name} -->\n```python\n(.*?)```", page, re.DOTALL)
     return code
 
 
@@ -52,6 +55,21 @@ def test_the_policy_sends_nothing_over_long_links(policy_run):
 def test_the_policy_is_kept_with_the_run(policy_run):
     assert (policy_run / "policy.py").read_text(encoding="utf-8") == example("policy")
     assert json.loads((policy_run / "summary.json").read_text())["tasks"]["completed"] > 0
+
+
+def test_tasks_within_a_deadline_are_counted(policy_run):
+    words = [sys.executable, "-c", example("deadline", RECIPES), str(policy_run), "60"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    tasks = json.loads((policy_run / "summary.json").read_text())["tasks"]
+    assert done.stdout.startswith(f"{tasks['completed']} of {tasks['offered']} tasks within 60 s, ")
+
+
+def test_events_of_the_recipes_are_events():
+    blocks = re.findall(r"```yaml\nevents:\n(.*?)```", RECIPES, re.DOTALL)
+    entries = [entry for block in blocks for entry in yaml.safe_load(block)]
+    assert len(entries) == 4
+    for entry in entries:
+        TypeAdapter(AnyTimedEntry).validate_python(entry)
 
 
 def test_the_event_takes_a_node_down_and_up_again(tmp_path):
