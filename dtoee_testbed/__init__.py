@@ -1,7 +1,7 @@
-"""The public names of the testbed, for notebooks and other programs: what stands here stays.
+"""The public names of the testbed, for notebooks and other programs (docs/library.md has a list and an example).
 
-Everything loads when it is first used, so that importing this package costs nothing. Names of other modules are the
-project's own business and may change.
+These names stay; names of other modules may change. Each name loads its module when it is first used, so that importing
+this package is quick.
 """
 
 from importlib import import_module
@@ -99,7 +99,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name from its home. Raises AttributeError for any other."""
+    """Load a public name from its module. Raises AttributeError for any other name."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(_HOME_OF[name]), name)

@@ -25,7 +25,7 @@ MAX_TENSOR_BYTES = 64 * 1024 * 1024
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-# Excludes NaN and infinity, which would spread from node to node, and no honest figure.
+# Bounds that every honest figure keeps. They exclude NaN and infinity, which would spread from node to node.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Seconds = Finite
 Attempt = Annotated[int, Meta(ge=1, le=1000)]

@@ -16,7 +16,7 @@ from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.wire import Assignment, State
 
-COLLECT_PATIENCE = 4.0  # wait for the states of a slot for at most this many rounds' timeouts
+COLLECT_PATIENCE = 4.0  # longest wait for the states of a slot, in timeouts of a round
 
 
 class Member:
@@ -29,7 +29,7 @@ class Member:
         self._outbox = outbox
 
     def tell(self, slot: int, rate_per_s: float, variability: float, return_s: float = 0.0) -> State | None:
-        """Send the state of a new slot to the coordinator. If this node is the coordinator, return the state instead.
+        """Send the state of a new slot to the coordinator. If this node is the coordinator, return it instead.
 
         Args:
             slot: the new slot.
@@ -103,7 +103,7 @@ class Coordinator:
         self._outbox.plan(Problem(self._slot, config.stages, config.places, fresh, config.theta_s))
 
     def planned(self, assignments: Mapping[str, Assignment]) -> None:
-        """Send the planner's assignments, by node, to the nodes; follow the own one."""
+        """Send the planner's assignments, by node, to the nodes; follow the one of this node."""
         self._planning = False
         for name, assignment in assignments.items():
             if name == self._config.name:

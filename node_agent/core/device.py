@@ -155,7 +155,7 @@ class DeviceTasks:
             task.receiver.settle(told)
 
     def _result_wait_s(self) -> float:
-        """Return the wait for a result [s]. It grows with the usual delay, so that overload does not breed repeats."""
+        """Return the wait for a result [s]. It grows with the usual delay, so that overload does not cause repeats."""
         return max(self._config.timeouts.result_s, RESULT_PATIENCE * self._usual_delay_s)
 
     def _lose(self, task: OwnedTask) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from node_agent.core.events import ComputeFinished, Effect, Event, Received, Send, StartCompute, TaskArrived
 from node_agent.wire import Tensor, TensorForm
 
-LENGTH = 200  # events, and lines of a story
+LENGTH = 200  # events that are kept, and lines that are shown
 MOST_ITEMS = 6  # items shown of a sequence or a mapping
 MOST_CHARACTERS = 300  # characters shown of an event or effect
 

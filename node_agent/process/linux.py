@@ -75,7 +75,7 @@ def exact_timers() -> bool:
 
 
 def reopen_proc() -> None:
-    """Make /proc/self belong to this process again after a change of user, since when the kernel gave it to root."""
+    """Make /proc/self belong to this process's user again: after a change of user the kernel assigns it to root."""
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 

@@ -42,7 +42,7 @@ def agree(
     backend: BackendChoice = "auto",
     observer: CompareObserver | None = None,
 ) -> Agreement:
-    """Run a topology live and simulated, `repeats` times, and compare the two.
+    """Run a topology live and simulated, `repeats` times; return the figures of both sides and their differences.
 
     Both runs of a repeat have the same drawn network, arrivals, samples and events. Complete runs in `out` are kept, so
     a second call runs only what is missing. Writes two run directories per seed, and agree.json.
@@ -56,9 +56,6 @@ def agree(
         out: directory of the results; None makes a new one in runs/.
         backend: what delays frames: "auto", "netem" or "userspace".
         observer: follows the progress; None shows nothing.
-
-    Returns:
-        The figures of both sides and their differences.
 
     Raises:
         InputError: topology, policy or options cannot be used, or `out` holds something else. Nothing has run.

@@ -51,27 +51,17 @@ def compare(
     observer: CompareObserver | None = None,
     include_unheld: bool = False,
 ) -> Comparison:
-    """Run every policy on the same `repeats` workloads, and compare each with the first policy.
+    """Run every policy on the same `repeats` workloads; return the figures, with each policy compared to the first.
 
-    All runs of a repeat have the same drawn network, arrivals, samples and events. Complete runs in `out` are kept, so
-    that a second call runs only what is missing. Writes a run directory per policy and seed, compare.json, compare.csv,
-    compare-summary.csv and compare.png.
+    All runs of a repeat have the same drawn network, arrivals, samples and events. Complete runs in `out` (None: a new
+    directory in runs/) are kept; a second call runs what is missing. The files are those of `result_files`.
 
     Args:
-        topology: path of a topology file.
+        topology: path of a topology file; `duration_s` (emulated) and `seed` replace its own, repeat r adds r.
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
-        repeats: number of workloads, at least 1.
-        simulate: True runs in virtual time, False live, as root.
-        duration_s: how long tasks arrive [emulated s]; None takes the topology's.
-        seed: of the first repeat; each further repeat adds 1. None takes the topology's.
-        out: directory of the results; None makes a new one in runs/.
-        jobs: number of simulations that run at the same time; None takes the number of cores.
-        backend: what delays frames in live runs: "auto", "netem" or "userspace".
+        simulate: True runs in virtual time, `jobs` at a time (None: one per core); False live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
         include_unheld: True also counts live runs whose emulation did not hold.
-
-    Returns:
-        The figures of every run and policy.
 
     Raises:
         InputError: topology, policies or options cannot be used, or `out` holds something else. Nothing has run.

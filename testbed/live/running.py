@@ -214,7 +214,7 @@ class LiveRun:
                     assert_never(record)
 
     def _brief(self, node: str, epoch_s: float) -> None:
-        """Send time zero, and the present capacity, to an agent that came up: they may have changed since its fork."""
+        """Start an agent that came up during the run. Its capacity comes first: it may have changed since the fork."""
         config = self._configs[node]
         if not config.node.is_device:
             self._tell(node, SetCapacity(config.capacity_flop_per_s))

@@ -1,4 +1,4 @@
-"""`agree` as a user meets it: what it prints, where, and how it ends."""
+"""`agree` as a user runs it: its output, and its exit codes."""
 
 import json
 import subprocess
@@ -55,7 +55,7 @@ def figure(live, simulated, difference=None, ratio=None, basis="slots"):
 
 
 def by_hand(**fields):
-    """An agreement on one stage, of figures that are easy to recognise."""
+    """An agreement on a network of one stage, with figures that are easy to recognise."""
     figures = {
         "delay_mean_s": figure(0.21, 0.2, Estimate(0.01, 0.004, 0.016), Estimate(1.05, 1.02, 1.08)),
         "delay_p50_s": figure(0.15, 0.15, Estimate(0.0), Estimate(1.0)),
@@ -155,7 +155,7 @@ def test_bad_input_ends_with_3_and_one_clear_line(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("leaves_nothing")
 def test_the_command(tmp_path):
-    """A live run, its simulation, the tables; then the same once more as JSON, and with a verdict that ends in 5."""
+    """Prints a live run and its simulation as tables, then as JSON; a broken verdict ends with exit code 5."""
     command = (write(tmp_path), "--duration", "8", "--policy", "uniform", "--out", tmp_path / "out")
     result = run(*command)
     assert result.returncode == 0

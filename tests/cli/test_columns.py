@@ -1,4 +1,4 @@
-"""Tables: aligned text where nothing draws, and as tables on a terminal, whatever stands in their cells."""
+"""Tables: drawn on a terminal, aligned text elsewhere, for any content of their cells."""
 
 import io
 from contextlib import redirect_stdout
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """A function that calls another one and gives what that printed on a terminal."""
+    """A function that calls another one and returns its output on a terminal."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.delenv("NO_COLOR", raising=False)

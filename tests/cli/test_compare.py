@@ -1,4 +1,4 @@
-"""`compare` as a user meets it: what it prints, where, and how it ends."""
+"""`compare` as a user runs it: its output, and its exit codes."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def run(*arguments, **options):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A comparison by the command; its directory is complete afterwards."""
+    """The result of the command, with a complete directory."""
     folder = tmp_path_factory.mktemp("compare")
     command = (write(folder), "-p", "dto-ee,computing-first", "-n", "2", "--simulate", "--out", folder / "out")
     return command, run(*command)

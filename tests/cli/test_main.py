@@ -48,7 +48,7 @@ def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
 
 
 def test_every_verb_has_its_module_and_the_table_says_what_it_does() -> None:
-    """The table stands apart from the verbs so that `--help` loads none: it must say of each what itself says."""
+    """The table is apart from the verbs so that `--help` loads none: it must agree with the help of each verb."""
     context = click.Context(cli_main.commands)
     assert cli_main.commands.list_commands(context) == list(cli_main.COMMANDS)
     for verb, text in cli_main.COMMANDS.items():

@@ -122,7 +122,7 @@ def test_the_bound_beside_a_simulation(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def ended(path: Path, exit_reason: str) -> Outcome:
-    """A simulated run whose directory is then spoilt: no bound can be computed for it."""
+    """The outcome of a simulated run whose directory is spoilt, so that no bound can be computed."""
     outcome = Simulation(plan_run(Path(QUICKSTART), duration_s=20.0, out=path), SilentObserver()).run()
     (path / "trace.jsonl").write_text("")
     return replace(outcome, exit_reason=exit_reason)

@@ -1,4 +1,4 @@
-"""Quantities and numbers on the command line: a bare number is seconds there, and nothing is read by halves."""
+"""Quantities and numbers on the command line: a bare number is seconds, and ambiguous ones are refused."""
 
 from pathlib import Path
 

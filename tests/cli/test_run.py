@@ -1,4 +1,4 @@
-"""How `run` and `replay` end by what is asked of their emulation."""
+"""Exit codes of `run` and `replay`, with and without --require-fidelity."""
 
 import pytest
 

@@ -71,7 +71,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def spoil_bundle(folder, case):
-    """A copy of the shipped model that lacks what the case's name says."""
+    """A copy of the shipped model without the part that the case names."""
     shutil.copytree(MODELS / "glyphs", folder / "bundle")
     file = folder / "bundle" / BAD[case][1]
     if "spoilt" in case:
@@ -81,7 +81,7 @@ def spoil_bundle(folder, case):
 
 
 def said_by(capsys, *words):
-    """Exit code of a command, and its complaint without the frame that each command puts around it."""
+    """Exit code of a command, and its complaint without the words that each command adds."""
     with pytest.raises(SystemExit) as ended:
         main(words)
     text = capsys.readouterr().err.replace("    hint: ", "hint: ").removeprefix("error: ")
@@ -157,7 +157,7 @@ def test_overload_is_predicted_and_found(folder, capsys):
 
 
 def test_overload_at_the_policys_threshold_or_for_a_time_is_predicted_as_such(folder, capsys):
-    # All the tasks' work is 0.41 GFLOP/s at a threshold of 1 and 0.32 at the first exit, in 0.8 + 0.1 GFLOP/s.
+    # The work of all tasks is 0.41 GFLOP/s at a threshold of 1, and 0.32 at the first exit; capacity is 0.8 + 0.1.
     slow = SMALL.replace("0.6 GFLOP/s", "0.05 GFLOP/s")
     (folder / "t.yaml").write_text(slow.replace("dto-ee", "fixed-threshold:threshold=never"))
     said = said_by(capsys, "topology", "validate", "t.yaml")[1]
@@ -170,7 +170,7 @@ def test_overload_at_the_policys_threshold_or_for_a_time_is_predicted_as_such(fo
     (folder / "t.yaml").write_text(SMALL + down)
     said = said_by(capsys, "topology", "validate", "t.yaml")[1]
     assert "warning: from 4 to 8 s: 'cam-1' reaches no living chain" in said
-    # A link that follows a trace is looked at slot by slot; what goes on in the next slot is said once.
+    # A link that follows a trace is checked slot by slot; adjoining slots with the same sentence are joined.
     (folder / "steady.csv").write_text("time_s,rate_mbit_per_s\n0,8\n1,8.1\n2,8\n")
     traced = re.sub(r"(from: cam[^}]*?)rate: [^,]*", r"\1trace: steady.csv", SMALL)
     surge = "events: [{at: 50 %, device: cam, rate: x80}]\n"

@@ -1,4 +1,4 @@
-"""What the monitors show of the emulation itself."""
+"""The lines of the monitors on the state of the emulation."""
 
 import io
 

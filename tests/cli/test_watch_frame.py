@@ -14,7 +14,7 @@ SIZES = [(80, 24), (120, 40), (200, 60)]
 
 
 def rendered(state, width, height):
-    """The lines as they reach a terminal of this size, which cuts what is too wide."""
+    """The lines as they appear on a terminal of this size, which cuts lines that are too wide."""
     console = Console(width=width, height=height, force_terminal=True, color_system=None, _environ={})
     with console.capture() as capture:
         console.print(draw(state, width, height), no_wrap=True)

@@ -24,7 +24,7 @@ class Clock:
 
 
 class Terminal:
-    """A pseudo-terminal, and all that was written to it."""
+    """A pseudo-terminal that keeps everything written to it."""
 
     def __init__(self):
         self._master, slave = pty.openpty()
@@ -152,7 +152,7 @@ def test_the_live_view_rests_while_only_the_clock_goes_on(terminal):
             time.sleep(0.05)
         took_s = time.monotonic() - before_s
     shown = terminal.close()
-    assert 1 <= shown.count("tasks completed") <= took_s + 3  # one a second, and those for what was told before
+    assert 1 <= shown.count("tasks completed") <= took_s + 3  # one a second, and those for earlier changes
 
 
 def test_what_happens_is_drawn_soon_after_a_rest(terminal):

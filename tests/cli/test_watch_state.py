@@ -50,7 +50,7 @@ def test_the_curve_has_a_point_per_step_with_gaps_where_nothing_ended(state):
     state.task(completed(2, 2.5, 0.3))
     state.tick(3.5)
     assert [point.p50_s for point in state.curve()] == [0.1, None, 0.3, None]
-    state.task(completed(3, 2.9, 0.5, correct=False))  # one that is told late still counts where it belongs
+    state.task(completed(3, 2.9, 0.5, correct=False))  # a late report still counts in its own step
     assert [point.accuracy for point in state.curve()] == [1.0, None, 0.5, None]
 
 

@@ -1,4 +1,4 @@
-"""A made-up run for the tests of the monitors: what an experiment would tell, without an experiment."""
+"""A made-up run for the tests of the monitors: the calls of an experiment, without an experiment."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ from tests.testbed.record.task_lines import task_line
 
 
 def scenario(devices=("west-1", "west-2", "east-1"), servers=(3, 3, 2), duration_s=60.0, **changes):
-    """`servers` are numbers by stage; the stages are called near, mid and core."""
+    """A small scenario; `servers` are numbers by stage, and the stages are called near, mid and core."""
     stages = [
         [f"{name}-{number}" for number in range(1, count + 1)]
         for name, count in zip(("near", "mid", "core"), servers, strict=True)
@@ -33,7 +33,7 @@ def scenario(devices=("west-1", "west-2", "east-1"), servers=(3, 3, 2), duration
 
 
 def big_scenario():
-    """50 devices and 15 servers."""
+    """A scenario of 50 devices and 15 servers."""
     return scenario(tuple(f"camera-{number}" for number in range(1, 51)), (6, 5, 4))
 
 
@@ -65,7 +65,7 @@ def event(kind, node=None, detail="", at_s=1.0):
 
 
 def emulation(verdict: Verdict = "held", *reasons: str, network: bool = True, time_scale: float = 1.0) -> FidelityState:
-    """How an emulation may stand; without `network`, its counters are not known yet."""
+    """A state of the emulation; without `network`, its counters are not known yet."""
     watched = [WatchedPath((end, "switch", "near-1"), 20, 0, excess_s, None) for end, excess_s in
                (("west-1", 0.0001), ("west-2", 0.0004), ("east-1", None))]  # fmt: skip
     counters = NetworkStatistics("userspace", 20_000, 30, 0.004, 0, 0, 1.0, realtime_priority=True)
@@ -77,7 +77,7 @@ def emulation(verdict: Verdict = "held", *reasons: str, network: bool = True, ti
 
 
 def play(observer: RunObserver, what: Scenario, seconds: int = 20) -> None:
-    """Everything an experiment tells in the first `seconds` of a run, all nodes alike."""
+    """Make all calls of an experiment in the first `seconds` of a run, the same for all nodes."""
     observer.phase("building the network")
     observer.phase("loading the model")
     observer.started(what, 1080)

@@ -1,4 +1,4 @@
-"""How `a9cbd93/` was made, by the code of that commit: kept to show what it holds, not to be run with later code.
+"""The script that made `a9cbd93/` with the code of that commit. It documents the files; later code cannot run it.
 
     git clone REPOSITORY /tmp/dtoee && cd /tmp/dtoee && git checkout a9cbd93 && ./setup.sh --dev
     cp -r LATER/tests/compatibility tests/ && .venv/bin/python -m tests.compatibility.make_a9cbd93
@@ -23,12 +23,12 @@ SAMPLES = 60
 
 
 def testbed(*words: str) -> None:
-    """One command, as a user types it."""
+    """Run a command as a user types it."""
     subprocess.run([sys.executable, "-c", "from cli.main import main; main()", *words], cwd=HERE, check=True)
 
 
 def make_bundle() -> None:
-    """A tiny model, hardly trained, with few samples."""
+    """Make a tiny model, hardly trained, with few samples."""
     settings = train.TrainSettings(
         Architecture(channels=(4, 8, 8), strides=(2, 2, 1), exits=(1, 2, 3)),
         epochs=2, exit_weights=(0.5, 0.8, 1.0), threads=1,
@@ -47,7 +47,7 @@ def make_bundle() -> None:
 
 
 def make_runs() -> None:
-    """Run directories of every kind, and a comparison."""
+    """Make run directories of every kind, and a comparison."""
     short = ("--duration", "6s", "--monitor", "off")
     testbed("simulate", "topologies/quickstart.yaml", *short, "--out", "runs/simulated")
     testbed("simulate", "topologies/commute.yaml", *short, "--out", "runs/traced")
@@ -64,7 +64,7 @@ def make_runs() -> None:
 
 
 def main() -> None:
-    """Make it all anew."""
+    """Make all files of the fixture."""
     for name in ("bundle", "topologies", "traces", "runs", "comparison"):
         shutil.rmtree(HERE / name, ignore_errors=True)
     shutil.copytree(ROOT / "topologies", HERE / "topologies", ignore=shutil.ignore_patterns("*.pyc", "__pycache__"))

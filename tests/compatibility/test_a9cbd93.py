@@ -1,7 +1,7 @@
-"""What users have from commit a9cbd93 still works: topologies, run directories, comparisons, bundles, own policies.
+"""Users' files from commit a9cbd93 still work: topologies, run directories, comparisons, bundles, own policies.
 
-`make_a9cbd93.py` shows how the files were made. Results may differ where a later version computes better; that what
-was offered then is offered again, that nothing is refused and that no task is lost may not.
+`make_a9cbd93.py` made the files. Results may differ, since later versions compute better. The offered tasks must not
+differ, nothing may be refused, and no task may be lost.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ ROOT = str(Path(__file__).parents[2])
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory) -> Path:
-    """A user's folder with all of it; commands are given there."""
+    """A user's folder with a copy of the fixture; commands run there."""
     return Path(shutil.copytree(KEPT, tmp_path_factory.mktemp("user") / "a9cbd93"))
 
 
 def printed_by(folder: Path, *words: object) -> str:
-    """Standard output of a command that must end well."""
+    """Run a command that must succeed, and return its standard output."""
     command = [sys.executable, "-c", CODE.format(root=ROOT), *map(str, words)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -139,7 +139,7 @@ def test_a_policy_of_the_users_own_runs(user, policy):
 
 
 def test_a_recorded_policy_that_reads_a_name_which_has_changed_is_told_the_new_one(user):
-    """None of the fixture's does; theirs go on as they are."""
+    """No policy of the fixture reads such a name; those policies still work."""
     run = shutil.copytree(user / "runs/own-policy", user / "old-name")
     text = (run / "policy.py").read_text()
     older = text.replace("1 / prospect.link_s", "1 / np.array(prospect.link_times_s)")

@@ -17,11 +17,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import UnsetType
 
-from tests.docs.unsaid import UNSAID
-
 UNITS = {"_flop_per_s": "FLOP/s", "_mbit_per_s": "Mbit/s", "_per_s": "task/s", "_s2": "s^2", "_s": "s", "_bytes": "B"}
 """The unit of a field by the end of its name, the longest end first."""
-_UNIT = re.compile(r"\s*\[([^\]\s]+(?: s)?)\]")
+_UNIT = re.compile(r"\s*\[((?:emulated |real )?[^\]\s]+)\]")
 _ITEM = re.compile(r"^(?P<indent> *)(?P<names>[\w-]+): (?P<text>.*)$")
 
 
@@ -40,13 +38,14 @@ def field_docs(cls: type[Any], *, bounds: bool = False) -> list[FieldDoc]:
 
     With `bounds`, types say which numbers and lengths are valid.
     """
-    found = {
-        **UNSAID.get(cls.__name__, {}), **field_comments(cls), **sections(cls.__doc__ or "").get("Attributes", {})
-    }  # fmt: skip
+    found = {**field_comments(cls), **sections(cls.__doc__ or "").get("Attributes", {})}
     docs = []
     for name, written, kind in _fields(cls):
-        meaning, unit = _unit_of(found.get(name, ""), written)
-        docs.append(FieldDoc(written, type_text(kind, bounds=bounds), unit, re.sub(r"\bNone\b", "null", meaning)))
+        text = type_text(kind, bounds=bounds)
+        meaning, unit = found.get(name, ""), ""
+        if not text.startswith("list"):  # the elements of a list may have several units
+            meaning, unit = _unit_of(meaning, written)
+        docs.append(FieldDoc(written, text, unit, re.sub(r"\bNone\b", "null", meaning)))
     return docs
 
 
@@ -119,7 +118,7 @@ def _unit_of(meaning: str, name: str) -> tuple[str, str]:
     """The meaning without its first `[unit]`, and the unit; by the field's name where no unit is stated."""
     stated = _UNIT.search(meaning)
     if stated is not None:
-        return meaning[: stated.start()] + meaning[stated.end() :], stated[1]
+        return meaning[: stated.start()] + meaning[stated.end() :], stated[1].removeprefix("emulated ")
     return meaning, next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
 
 

@@ -1,4 +1,4 @@
-"""The public names: all of them load, what they promise is what their homes have, and nothing loads before its time."""
+"""The public names: each loads from its home, and nothing loads before it is used."""
 
 import subprocess
 import sys

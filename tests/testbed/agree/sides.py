@@ -1,4 +1,4 @@
-"""Two simulated runs that stand for a live and a simulated one, where an agreement would put them."""
+"""Two simulated runs in place of a live and a simulated one, in the directories of an agreement."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,17 @@ from testbed.simulation.processor import paced
 from testbed.simulation.simulator import Simulation
 from tests.testbed import small
 
-# Whatever a server is measured at, tasks go the same ways.
+# A policy by which tasks take the same ways, however fast servers are measured.
 UNIFORM = small.SMALL.replace("policy: dto-ee", "policy: uniform").replace("duration: 8 s", "duration: 24 s")
 
 
 def slower(factor):
-    """A service time: what near-1 serves takes `factor` times as long."""
+    """A service time under which near-1 takes `factor` times as long."""
     return lambda server, paced_s: factor * paced_s if server == "near-1" else paced_s
 
 
 def make_repeat(folder: Path, text: str, *, seed=1, live=paced, simulated=paced, verdict="held", **options):
-    """Simulate both sides of a repeat below `folder`; the cell, and the plan of one side."""
+    """Simulate both sides of a repeat below `folder`; return the cell, and the plan of one side."""
     folder.mkdir(parents=True, exist_ok=True)
     topology = folder / "topology.yaml"
     topology.write_text(text)

@@ -1,4 +1,4 @@
-"""How far decisions are apart, and their certified gaps: worked out by hand, and on simulated runs."""
+"""Differences of decisions, and certified gaps: computed by hand, and on simulated runs."""
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_gaps_by_hand():
 
 
 def test_the_first_slots_interval_is_over_devices():
-    """Six devices that differ by 0.1 to 0.6: three slots are no sample, the devices are."""
+    """Six devices that differ by 0.1 to 0.6: three slots are too few blocks, so devices are the blocks."""
     live = run(*(decision(f"cam-{number}", slot, gap=0.1 * number) for slot in range(9) for number in range(1, 7)))
     simulated = run(*(decision(f"cam-{number}", slot, gap=0.05) for slot in range(9) for number in range(1, 7)))
     figures = gap_figures([(live, simulated)])

@@ -1,4 +1,4 @@
-"""Figures of tasks: worked out by hand, and on simulated runs with a known disturbance."""
+"""Figures of tasks: computed by hand, and on simulated runs with a known disturbance."""
 
 import json
 
@@ -24,7 +24,7 @@ def task(number, created_s, hops, completed_s, **fields):
 
 
 def test_figures_by_hand():
-    """One task before the warm-up, one that leaves at each stage, one that is lost."""
+    """A task before the warm-up, a task that leaves at each stage, and a lost task."""
     early = task(0, 1.0, (HopLine("a", 1.1, 1.1, 1.2, 1.2, 0.0),), 9.0)
     first = task(1, 3.0, (HopLine("a", 3.05, 3.15, 3.35, 3.36, 0.0),), 3.40, correct=False)
     second = task(
@@ -56,13 +56,13 @@ def test_a_second_offer_counts_as_offering():
 
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory):
-    """Two runs of the same workload; in the one that stands for live, near-1 takes 1.2 times as long."""
+    """Two runs of the same workload; in the one in place of the live run, near-1 takes 1.2 times as long."""
     cell, _ = make_repeat(tmp_path_factory.mktemp("disturbed"), UNIFORM, live=slower(1.2))
     return tuple(side.path for side in sides_of(cell))
 
 
 def test_steps_add_up_to_the_delay(disturbed):
-    """Each step's mean, weighted by how many tasks took it: over one exit stage they are its mean delay."""
+    """The sum of the means of all steps, each weighted by the number of its tasks, is the mean delay."""
     run = read_run(disturbed[0])
     for stage in (1, 2):
         left = [each for each in run.tasks if each.exit_stage == stage]

@@ -1,4 +1,4 @@
-"""Whole agreements: which repeats count, the file, bad input, and a small network really run live."""
+"""Whole agreements: the repeats that count, the file, bad input, and a small network that really runs live."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def gathered(folder, verdicts, text=UNIFORM, **options):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """One repeat, in which near-1 takes 1.2 times as long live."""
+    """An agreement of a single repeat, in which near-1 takes 1.2 times as long live."""
     return gathered(tmp_path_factory.mktemp("one"), ["held"], live=slower(1.2))
 
 
@@ -143,7 +143,7 @@ def test_bad_input_runs_nothing(tmp_path):
 
 
 class Told(Unobserved):
-    """Notes what a watcher is told."""
+    """An observer that records its calls."""
 
     def __init__(self):
         self.kept, self.said, self.shares = None, [], []
@@ -178,7 +178,7 @@ def test_a_small_network_live_agrees_with_its_simulation(tmp_path):
     ratio = found.figures["delay_mean_s"].ratio
     width = ratio.high - ratio.low  # about four standard deviations
     assert width < 0.2
-    # Three of them. Where all decide alike it is narrow, and what is left is what agents add to every hop: 2 ms of 110.
+    # Three standard deviations, small if decisions agree; the 4 % allow for the time that agents take at each hop.
     assert abs(ratio.mean - 1) < 0.75 * width + 0.04, ratio
     assert found.figures["stage_1_service_s"].basis == "slots"
     assert found.figures["stage_1_service_s"].ratio.mean == pytest.approx(1, abs=0.08)

@@ -1,4 +1,4 @@
-"""Intervals from blocks: by hand, against NumPy, and how often they hold what they should."""
+"""Intervals from blocks: by hand, against NumPy, and how often they contain the true value."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def values(value, block=None):
 
 
 def drawn(random, blocks, per_block=8, *, extra=0.0):
-    """Tasks of both sides: what a block has in common (scale 1), and what is each task's own (scale 0.1)."""
+    """Tasks of both sides: a common part per block (scale 1), and a part of each task's own (scale 0.1)."""
     common = random.normal(10.0, 1.0, blocks).repeat(per_block)
     block = np.arange(blocks).repeat(per_block)
     live, simulated = (common + random.normal(0.0, 0.1, common.size) for _ in range(2))
@@ -36,7 +36,7 @@ def test_statistics_by_hand():
 
 
 def test_one_repeat_by_hand():
-    # Live is 2 above simulated in every block: whatever is drawn, the difference is 2.
+    # Live is 2 above simulated in every block, so the difference is 2 in every resample.
     simulated = [1.0, 2.0, 3.0, 4.0, 5.0]
     figure = compare_values("mean", "slots", [(values(np.add(simulated, 2.0)), values(simulated))])
     assert (figure.live, figure.simulated, figure.basis, figure.units) == (5.0, 3.0, "slots", 5)
@@ -74,7 +74,7 @@ def test_a_quantile_has_an_interval():
 
 
 def test_the_difference_is_paired():
-    """What both sides have in common leaves their difference, though not their means."""
+    """A common part of both sides cancels in their difference, but not in their means."""
     live, simulated = drawn(np.random.default_rng(1), 40, extra=0.5)
     paired = compare_values("mean", "slots", [(live, simulated)]).difference
     alone = mean_of("slots", [live]).estimate
@@ -123,7 +123,7 @@ def test_two_repeats_are_taken_together():
     ("live", "simulated"),
     [
         (range(FEWEST_BLOCKS - 1), range(FEWEST_BLOCKS - 1)),  # too few blocks
-        ([0.0] * 9, [0.0] * 9),  # nothing lost anywhere says nothing about how many might be
+        ([0.0] * 9, [0.0] * 9),  # without any loss, nothing is known about its spread
     ],
 )
 def test_where_resampling_says_nothing_there_is_no_interval(live, simulated):

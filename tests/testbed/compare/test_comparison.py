@@ -1,4 +1,4 @@
-"""Whole comparisons in virtual time: pairs, files, and going on where one stopped."""
+"""Whole comparisons in virtual time: pairs of runs, files, and the continuation of an interrupted comparison."""
 
 import csv
 import fcntl
@@ -25,7 +25,7 @@ FOLDERS = ("computing-first", "dto-ee", "fixed-threshold-threshold=0.6")
 
 
 class Begun(Unobserved):
-    """Notes what is run."""
+    """An observer that records the runs."""
 
     def __init__(self):
         self.cells, self.kept, self.ended_cells = [], None, []
@@ -48,7 +48,7 @@ def small(folder, out="out", policies=POLICIES, **options):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A comparison that several tests read and none changes."""
+    """A comparison that several tests read, and none changes."""
     folder = tmp_path_factory.mktemp("compare")
     comparison, begun = small(folder)
     return folder, comparison, begun
@@ -266,7 +266,7 @@ def test_a_missing_topology(tmp_path):
 
 
 def test_a_user_s_own_policy(tmp_path, monkeypatch):
-    """The file is found from where the command is given, by every process; a changed file is another policy."""
+    """Every process finds the file from the current directory of the command; a changed file is another policy."""
     (tmp_path / "own.py").write_text("from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform): ...\n")
     monkeypatch.chdir(tmp_path)
     found, _ = small(tmp_path, policies=["own.py:Own", "uniform"], repeats=1)
@@ -300,7 +300,7 @@ def test_a_comparison_that_began_before_policies_had_labels_goes_on(tmp_path, mo
     (tmp_path / "own.py").write_text("from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform): ...\n")
     monkeypatch.chdir(tmp_path)
     small(tmp_path, policies=["own.py:Own"], repeats=1)
-    (tmp_path / "out" / "Own").rename(tmp_path / "out" / "own-Own")  # as it was called then
+    (tmp_path / "out" / "Own").rename(tmp_path / "out" / "own-Own")  # its name at that time
     found, begun = small(tmp_path, policies=["own.py:Own"], repeats=2)
     assert (begun.kept, begun.cells) == (1, [("own.py:Own", 8)])
     assert [row.run_directory for row in found.rows] == ["own-Own/seed-7", "own-Own/seed-8"]
@@ -319,7 +319,7 @@ FLOODED = SMALL.replace("duration: 20 s", "duration: 60 s").replace("4..6 /s", "
 
 
 def test_an_overloaded_policy_is_marked_and_kept_out(tmp_path):
-    """Half of the tasks to a server that can take a tenth of them: `uniform` floods it, `computing-first` does not."""
+    """`uniform` floods a server that gets half of the tasks and can serve a tenth; `computing-first` does not."""
     path = write(tmp_path, FLOODED)
     found = compare(path, ["computing-first", "uniform"], repeats=2, simulate=True, out=tmp_path / "out")
     fast, flooded = found.table
@@ -385,7 +385,7 @@ def test_a_policy_that_raises_is_told_in_one_line(tmp_path, capfd):
 
 
 def test_a_run_that_fails_by_a_fault_of_the_program_sends_the_cause(tmp_path, capfd):
-    """A policy file that spoils the program, but only where a simulation runs."""
+    """A policy file that breaks the program, but only in the process of a simulation."""
     (tmp_path / "own.py").write_text(
         "import multiprocessing\n\nfrom node_agent.policies.uniform import Uniform\n"
         "from testbed.run.bookkeeping import Bookkeeping\n\nclass Own(Uniform): ...\n\n"
@@ -419,7 +419,7 @@ def test_a_full_disk_is_told(tmp_path, name):
 
 @pytest.mark.timing
 def test_sigterm_during_the_check_leaves_nothing(tmp_path):
-    """Many policies to check; the signal comes while they are."""
+    """The signal comes while many policies are being checked."""
     policies = ",".join(f"fixed-threshold:threshold=0.{number}" for number in range(1000, 2000))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -463,7 +463,7 @@ def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path, to_group)
     content = json.loads((out / "compare.json").read_text())
     assert content["complete"] is False
     assert len(content["rows"]) >= 2
-    again, begun = small(tmp_path)  # of the 40 repeats the first two
+    again, begun = small(tmp_path)  # the first two of the 40 repeats
     assert begun.kept >= 2
     assert again.complete
 
@@ -484,7 +484,7 @@ def test_simulations_end_when_the_command_is_killed(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("leaves_nothing")
 def test_live(tmp_path):
-    """Two policies on the emulated network, then a third beside them."""
+    """Two policies on the emulated network; a second call adds a third."""
     live = {"simulate": False, "repeats": 1, "duration_s": 8.0}
     first, begun = small(tmp_path, policies=POLICIES[:2], **live)
     assert [policy for policy, _ in begun.cells] == list(POLICIES[:2])

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against known answers, and how often they hold what they should."""
+"""Bootstrap intervals: against known answers, and how often they contain the true value."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Recovery after events, against courses of delay whose answers are known, and on a simulated run."""
+"""Recovery after events: for courses of delay with known answers, and on a simulated run."""
 
 import dataclasses
 from pathlib import Path
@@ -34,7 +34,7 @@ EVENT = Happening(100.0, "something")
 
 
 def course(delay, *, end_s=200.0, rate_per_s=50.0, noise=0.0, lost=(), seed=1):
-    """Evenly created tasks with the delay that `delay` gives for their time of creation."""
+    """Evenly created tasks; `delay` maps their time of creation to their delay [s]."""
     created_s = np.arange(0, end_s, 1 / rate_per_s)
     random = np.random.default_rng(seed)
     delays_s = np.vectorize(delay, otypes=[float])(created_s)
@@ -121,7 +121,7 @@ def test_a_worse_level_is_told_although_it_is_reached_at_once():
 
 
 def test_ordinary_noise_is_no_relapse():
-    """The same answer, within the window, for many draws of noise as wide as the delays of a queue."""
+    """The answer stays the same, within a window, for many draws of noise as wide as the delays of a queue."""
     answers = [
         one(measure(course(step(2.0, 110.0), noise=1.0, seed=seed), [EVENT], begin_s=10.0, end_s=200.0))
         for seed in range(40)
@@ -216,10 +216,10 @@ events:
 
 
 def test_a_server_that_floods_and_drains(tmp_path):
-    """One queue that stands nearly still for ten seconds: what follows can be reckoned.
+    """A queue that nearly stops for ten seconds has a recovery that can be computed by hand.
 
-    A task costs 49 MFLOP, 24.4 ms. Of some 200 tasks in ten seconds, 40 are served; the others' 3.9 s of work drain at
-    1 - 20/s * 24.4 ms = 0.51 a second, in 7.6 s, in which delay comes down from 3.9 s along a straight line.
+    A task costs 49 MFLOP, 24.4 ms. Of some 200 tasks in ten seconds, 40 are served. The others' 3.9 s of work drain at
+    1 - 20/s * 24.4 ms = 0.51 a second, in 7.6 s; meanwhile delay falls from 3.9 s along a straight line.
     """
     (tmp_path / "topology.yaml").write_text(SLOWDOWN)
     plan = plan_run(tmp_path / "topology.yaml", out=tmp_path / "run", seed=4)
@@ -228,7 +228,7 @@ def test_a_server_that_floods_and_drains(tmp_path):
     assert recoveries(read_course(tmp_path / "run"), plan.scenario) == (flooded, drained)
     assert (flooded.at_s, flooded.until_s, drained.until_s) == (40.0, 50.0, 120.0)
     assert flooded.what == "only: 0.2 GFLOP/s"
-    assert flooded.tolerance_s is flooded.recovered_after_s is None  # ten seconds do not tell
+    assert flooded.tolerance_s is flooded.recovered_after_s is None  # ten seconds are too short
     assert drained.settled_s == pytest.approx(flooded.before_s, rel=0.35)
     assert drained.recovered_after_s == pytest.approx(7.6, rel=0.3)
     assert drained.paid_task_s == pytest.approx(20 * 7.6 * 3.9 / 2, rel=0.4)

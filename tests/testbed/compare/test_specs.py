@@ -1,4 +1,4 @@
-"""How policies are written, and where their runs lie."""
+"""The policies of a comparison as text, and the folders of their runs."""
 
 import hashlib
 
@@ -21,7 +21,7 @@ from testbed.compare.specs import MAX_FOLDER_CHARACTERS, read_specs, split_polic
         ("mine/p.py:Own,a", ["mine/p.py:Own", "a"]),
         ("p.py:Own:k=1,l=2,q.py:Other", ["p.py:Own:k=1,l=2", "q.py:Other"]),
         ("a:k=1,a:k=2", ["a:k=1", "a:k=2"]),
-        ("a,k=1", ["a", "k=1"]),  # no policy with parameters before it: an unknown policy, and told as one
+        ("a,k=1", ["a", "k=1"]),  # no policy with parameters before it: reported as an unknown policy
         ("a,,b", ["a", "", "b"]),
     ],
 )

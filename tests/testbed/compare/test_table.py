@@ -1,4 +1,4 @@
-"""Figures from rows and tasks, against figures worked out by hand."""
+"""Figures from rows and tasks, against figures computed by hand."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def test_means_and_paired_differences_by_hand():
 
 
 def test_pairing_takes_out_what_all_policies_meet_alike():
-    """Workloads differ tenfold, policies by 20 % each time: the difference is known exactly, the means are not."""
+    """Workloads differ tenfold, policies by 20 % in each: the difference is exact, the means are not."""
     rows = [row("ours", seed, 0.1 * seed) for seed in range(1, 11)]
     rows += [row("theirs", seed, 0.125 * seed) for seed in range(1, 11)]
     ours, theirs = aggregate(rows, ["ours", "theirs"])
@@ -78,7 +78,7 @@ def test_runs_that_are_missing_and_runs_without_figures():
 
 
 def queue(load, *, rate_per_s=20.0, duration_s=60.0, share=1.0, seed=1, lost=0.0):
-    """Tasks of which `share` go through a queue of this load, and the others straight through."""
+    """Tasks of which `share` pass a queue with this load; the others do not wait."""
     random = np.random.default_rng(seed)
     created_s = np.sort(random.uniform(0, duration_s, random.poisson(rate_per_s * duration_s)))
     service_s = load / (rate_per_s * share)
@@ -102,7 +102,7 @@ def test_overload_is_told_from_load_at_any_scale(seed, scale):
         return overload(tasks, 60.0)[0]
 
     assert overloaded(1.4)
-    assert overloaded(1.4, share=0.3)  # one of several servers floods; most tasks are as quick as ever
+    assert overloaded(1.4, share=0.3)  # one of several servers floods; most tasks do not wait
     assert not overloaded(0.3)
     assert not overloaded(0.7)
     assert not overloaded(0.7, share=0.3)
@@ -157,7 +157,8 @@ def test_runs_whose_emulation_did_not_hold_are_named_and_kept_out_of_the_means()
     why = "the fidelity in each summary.json says why"
     named = "ours (1 of 3 runs), theirs (1 of 3 runs), never (3 of 3 runs)"
     assert list(fidelity_notes([ours, theirs, never])) == [
-        f"* runs whose emulation did not hold are excluded from the means (--include-unheld counts them); {why}: {named}"
+        "* runs whose emulation did not hold are excluded from the means (--include-unheld counts them); "
+        f"{why}: {named}"
     ]
     ours, theirs, never = aggregate(rows, names, include_unheld=True)
     assert ours.delay_mean_s.mean == pytest.approx((0.9 + 0.2 + 0.2) / 3)

@@ -1,4 +1,4 @@
-"""A small topology for comparisons: seconds of work for a simulation."""
+"""A small topology for comparisons, which simulates within seconds."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SMALL = (
 
 
 def write(folder: Path, text: str = SMALL) -> Path:
-    """The topology as a file in the folder."""
+    """Write the topology to a file in the folder, and return its path."""
     path = folder / "small.yaml"
     path.write_text(text)
     return path

@@ -10,7 +10,7 @@ from tests.node_agent.virtual import synthetic_table
 
 
 def random_model(seed: int, *, load: float = 0.6, sizes=(4, 3, 3, 2), link_load: float = 0.1, density=0.8) -> FlowModel:
-    """Devices and stages of the given sizes; `load` of each stage if nothing exits early; links that queue."""
+    """A model with devices and stages of these sizes, links that queue, and `load` at each stage without exits."""
     rng = np.random.default_rng(seed)
     rates = rng.uniform(1, 3, sizes[0])
     flow = rates.sum()
@@ -38,7 +38,7 @@ def random_model(seed: int, *, load: float = 0.6, sizes=(4, 3, 3, 2), link_load:
 
 
 def random_rows(model: FlowModel, rng: np.random.Generator, sharpness: float = 1.0) -> Rows:
-    """Rows drawn at random; the sharper, the more a row prefers one receiver."""
+    """Random rows; the greater `sharpness`, the more a row prefers one receiver."""
     rows = []
     for tier in model.network.tiers:
         weights = np.where(tier.exists, rng.gamma(1 / sharpness, size=tier.exists.shape) + 1e-9, 0.0)

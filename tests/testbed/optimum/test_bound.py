@@ -1,4 +1,4 @@
-"""The bound of whole scenarios: segments, overload, runs on record."""
+"""The bound of whole scenarios: segments, overload, recorded runs."""
 
 import json
 import shutil
@@ -178,7 +178,7 @@ def test_a_recorded_run_lies_above_its_bound(run_directory):
 
 
 def test_the_model_agrees_with_simulation(run_directory):
-    """At the thresholds that ran, accuracy is exact, and no simulated policy has much less delay than the best plan."""
+    """At a run's own thresholds, accuracy is exact, and no simulated policy has much less delay than the best plan."""
     optimum, summary = bound_for_run(run_directory, thresholds=[0.8])
     assert optimum.overall.accuracy == pytest.approx(summary["accuracy"], abs=0.003)
     assert optimum.overall.mean_delay_s < summary["delay_s"]["mean"]
@@ -234,7 +234,7 @@ def test_a_run_of_a_policy_that_its_topology_names_by_a_relative_path(tmp_path, 
 
 
 def test_the_gap_is_that_of_the_plan_kept(scenario):
-    """Where there is one way only, rounds find nothing better than the start; every figure is finite all the same."""
+    """With only one way, no rows are better than the first; all figures are still finite."""
     only = {name: receivers[:1] for name, receivers in scenario.offload_to.items()}
     light = tuple(replace(device, rate_per_s=0.2) for device in scenario.devices)
     found = bound_for(replace(scenario, offload_to=only, devices=light, events=()), BUNDLE)

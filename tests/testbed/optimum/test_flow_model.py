@@ -1,4 +1,4 @@
-"""A scenario as a network of queues, by hand."""
+"""The flow model of small scenarios, against figures computed by hand."""
 
 from dataclasses import replace
 from itertools import product

@@ -1,4 +1,4 @@
-"""The flow programme against brute force and finite differences; bounds against every plan tried."""
+"""The flow programme against brute force and finite differences; bounds against all plans tried."""
 
 from dataclasses import replace
 from itertools import product
@@ -52,7 +52,7 @@ class TestProgramme:
             assert hessian[link] == pytest.approx(curved, rel=1e-4, abs=1e-7)
 
     def test_against_brute_force(self):
-        """Two devices, two servers a stage: the best of a fine grid over all four probabilities."""
+        """With two devices and two servers a stage, compare with the best of a fine grid over four probabilities."""
         network = StagedNetwork(
             device_rate_per_s=np.array([2.0, 3.0]),
             tiers=(
@@ -164,9 +164,9 @@ class TestSearch:
         model = random_model(1, load=1.3)
         search = ThresholdSearch(model, grid_of(model.network.table, [never, never]), 1.0)
         assert search.run() is None
-        assert not search.solved  # seen at a glance
+        assert not search.solved  # known without solving any point
         assert search.least_utilisation() > 1
-        # With exits there is a way: what overloads is avoided however much accuracy is worth.
+        # With exits some plans serve all tasks: the search avoids overload, however much accuracy is worth.
         first, *deeper = model.network.service_per_s
         model = replace(model, network=replace(model.network, service_per_s=(3 * first, *deeper)))
         search = ThresholdSearch(model, grid_of(model.network.table, [np.array([0.3, 1.01])] * 2), 1e6)
@@ -176,7 +176,7 @@ class TestSearch:
         assert np.isinf(search.delay_bound_s[-1])
 
     def test_overload_of_what_a_device_can_reach(self):
-        """The stage has room enough, but not the one server that the second device is linked to."""
+        """The stage has enough capacity, but not the only server with a link to the second device."""
         tier = complete_tier(np.full((2, 2), 0.01))
         exists = np.array([[True, False], [False, True]])
         network = StagedNetwork(

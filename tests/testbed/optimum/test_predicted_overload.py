@@ -1,4 +1,4 @@
-"""Overload predicted before a run."""
+"""Prediction of overload before a run."""
 
 import pytest
 

@@ -18,7 +18,7 @@ WISH = {"warm_up_s": 0.0, "theta_s": 2.0, "seed": 1}
 
 
 def chain(service=(4.0, 5.0), transfer=(0.01, 0.02), back=(0.001, 0.002), threshold=0.5, link=np.inf):
-    """One device, one server in each of two stages."""
+    """A plan for one device and two stages of one server each."""
     network = StagedNetwork(
         np.array([1.0]),
         tuple(complete_tier(np.array([[t]]), np.array([[link]])) for t in transfer),
@@ -56,7 +56,7 @@ def test_a_plan_is_in_force_from_its_time_on():
     late = 0.01 + 0.25 + 0.02 + 0.2 + 0.002
     assert played.mean_delay_s == pytest.approx((0.261 + late) / 2)
     assert played.accuracy == 0.5
-    # A node that a plan leaves out goes on as it was.
+    # A node that a plan lacks keeps its earlier plan.
     renamed = replace(exits_late, model=replace(exits_late.model, names=(("e",), ("f",), ("g",))))
     assert play([(0.0, chain()), (5.0, renamed)], arrivals, ANSWERS, **WISH).mean_delay_s == pytest.approx(0.261)
 
