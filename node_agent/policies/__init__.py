@@ -1,7 +1,8 @@
 """Offloading policies by name; each has its own file and its own parameters.
 
-A file of this package that holds a class derived from `PlainPolicy` is a policy. The policy has the file's name, with
-hyphens. README, `--help` and the JSON Schema show the first paragraph of the class's docstring.
+A file of this room that holds a class derived from `PlainPolicy` is a policy: the file's name is the policy's, with
+hyphens, and the first paragraph of the class's docstring is what docs/policies.md, `--help` and the JSON Schema say of
+it.
 """
 
 import importlib

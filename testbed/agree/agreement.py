@@ -10,18 +10,14 @@ from testbed.compare.table import RunRow
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The live and the simulated run of a seed.
+    """The live and the simulated run of a seed."""
 
-    `fidelity` is the verdict on the live run (held, strained, broken, unknown), with its `reasons`. `counted` is true
-    if the figures include the repeat.
-    """
-
-    seed: int
-    fidelity: str
-    reasons: tuple[str, ...]
-    counted: bool
-    live: RunRow
-    simulated: RunRow
+    seed: int  # of both runs
+    fidelity: str  # verdict on the live run: held, strained, broken, unknown
+    reasons: tuple[str, ...]  # why, in words
+    counted: bool  # true if the figures include the repeat
+    live: RunRow  # the live run
+    simulated: RunRow  # the simulated run
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,33 +16,32 @@ Distance = Callable[[DecisionRecord, DecisionRecord], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """The difference of decisions (0..1): the mean over slots of the absolute difference between live and simulated.
+    """The difference of decisions (0..1), and for comparison, by how much they change within a run.
 
-    For comparison, `live_moves` and `simulated_moves` are the mean absolute change of the same decisions from one slot
-    to the next within a run. A difference of probabilities is the mean over the receivers.
+    A difference of probabilities is the mean over the receivers.
     """
 
-    apart: Single
-    live_moves: float | None
-    simulated_moves: float | None
+    apart: Single  # mean over slots of the absolute difference between live and simulated
+    live_moves: float | None  # mean absolute change from one slot to the next in the live runs
+    simulated_moves: float | None  # the same in the simulated runs
 
 
 @dataclass(frozen=True, slots=True)
 class NodeDecisions:
-    """The differences of a node, or of all: offloading probabilities (0..1) and thresholds (0..1), None without any."""
+    """The differences of a node, or of all nodes together."""
 
-    node: str
+    node: str  # its name, or `all`
     slots: int  # number of slots in which it decided in both runs, over all repeats
-    probabilities: Apart | None
-    thresholds: Apart | None
+    probabilities: Apart | None  # offloading probabilities (0..1); None if it has none
+    thresholds: Apart | None  # thresholds (0..1); None if it has none
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """The differences of all nodes together (each slot of each node counts once), and of each node."""
+    """The differences of all nodes together, and of each node."""
 
-    every: NodeDecisions
-    nodes: tuple[NodeDecisions, ...]
+    every: NodeDecisions  # all nodes together; each slot of each node counts once
+    nodes: tuple[NodeDecisions, ...]  # each node
 
 
 def compare_decisions(pairs: Sequence[tuple[Recorded, Recorded]]) -> Decisions:

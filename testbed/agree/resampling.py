@@ -38,25 +38,24 @@ class Values:
 class ComparedFigure:
     """A figure of live and simulated runs, and its difference.
 
-    `difference` is live - simulated, `ratio` live / simulated; None if one of the two does not exist. Intervals come
-    from resampling `units` units of the kind `basis`; without intervals these are 0 and None.
+    Intervals come from resampling `units` units of the kind `basis`.
     """
 
-    live: float | None
-    simulated: float | None
-    difference: Estimate | None
-    ratio: Estimate | None
-    basis: Basis | None
-    units: int
+    live: float | None  # the figure of the live runs; None if it does not exist
+    simulated: float | None  # the figure of the simulated runs; None if it does not exist
+    difference: Estimate | None  # live - simulated; None if one of the two does not exist
+    ratio: Estimate | None  # live / simulated; None if one of the two does not exist
+    basis: Basis | None  # the unit of resampling: repeats, blocks of one slot, or devices; None without an interval
+    units: int  # the number of such units; 0 without an interval
 
 
 @dataclass(frozen=True, slots=True)
 class Single:
     """A figure over live and simulated runs together; its interval comes from `units` units of the kind `basis`."""
 
-    estimate: Estimate | None
-    basis: Basis | None
-    units: int
+    estimate: Estimate | None  # the figure; None if it does not exist
+    basis: Basis | None  # the unit of resampling, as in a `ComparedFigure`
+    units: int  # the number of such units; 0 without an interval
 
 
 def compare_values(statistic: Statistic, unit: Unit, pairs: Sequence[tuple[Values, Values]]) -> ComparedFigure:

@@ -14,11 +14,11 @@ SEED = 20_240_229  # fixed: the same runs always give the same interval
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over repeats; `low` and `high` are the ends of its 95 % interval, None with a single repeat."""
+    """A mean over repeats with its 95 % interval."""
 
-    mean: float
-    low: float | None = None
-    high: float | None = None
+    mean: float  # the mean
+    low: float | None = None  # lower end of the interval; None with a single repeat
+    high: float | None = None  # upper end of the interval; None with a single repeat
 
 
 def estimate(values: Sequence[float]) -> Estimate:

@@ -11,12 +11,12 @@ from testbed.compare.table import PolicyFigures, RunRow
 class PolicyRecoveries:
     """The response of a policy's delay to each event, over the tasks of all its runs together.
 
-    If any of the runs was `overloaded`, levels only reflect how long the runs were, and recovery has no meaning.
+    If any of the runs was overloaded, levels only reflect how long the runs were, and recovery has no meaning.
     """
 
-    policy: str
-    overloaded: bool
-    events: tuple[Recovery, ...]
+    policy: str  # its label
+    overloaded: bool  # true if any of its runs was overloaded
+    events: tuple[Recovery, ...]  # one for each instant at which something was injected
 
 
 @dataclass(frozen=True, slots=True)

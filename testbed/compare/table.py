@@ -23,7 +23,10 @@ class RunRow:
         completed: number of tasks completed.
         lost: number of tasks lost.
         counted: number of completed tasks created after the warm-up, over which the figures below are taken.
-        delay_mean_s: mean delay [emulated s]; `delay_p50_s`, `delay_p95_s`, `delay_p99_s` are its percentiles.
+        delay_mean_s: mean delay [emulated s].
+        delay_p50_s: median of the delay [emulated s].
+        delay_p95_s: 95 % quantile of the delay [emulated s].
+        delay_p99_s: 99 % quantile of the delay [emulated s].
         accuracy: share of right answers, 0..1.
         exit_share: share of tasks that left at stage h, 0..1, at index h - 1.
         utility_s: theta * accuracy - mean delay [s].
@@ -59,36 +62,34 @@ class RunRow:
 class Advantage:
     """The advantage of the first policy over another on the same workloads: means of the differences in each repeat.
 
-    `delay_reduction` is 1 - (mean delay of the first) / (mean delay of the other). `accuracy_gain` (0.01 is one point)
-    and `utility_gain_s` are first minus other. A positive figure means that the first policy is better.
+    A positive figure means that the first policy is better.
     """
 
-    delay_reduction: Estimate
-    accuracy_gain: Estimate
-    utility_gain_s: Estimate
+    delay_reduction: Estimate  # 1 - (mean delay of the first) / (mean delay of the other)
+    accuracy_gain: Estimate  # first - other; 0.01 is one point
+    utility_gain_s: Estimate  # first - other [s]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFigures:
     """The figures of a policy over all its runs.
 
-    If any run was overloaded, the figures are None: an average of the others alone would flatter the policy. The
-    `left_out` runs, whose emulation did not hold, are only in the counts.
+    If any run was overloaded, the figures are None: an average of the others alone would flatter the policy.
     """
 
-    policy: str
-    runs: int
-    overloaded_runs: int
-    offered: int
-    lost: int
-    delay_mean_s: Estimate | None
-    delay_p95_s: Estimate | None
-    accuracy: Estimate | None
-    utility_s: Estimate | None
-    exit_share: tuple[Estimate | None, ...]  # of stage h at index h - 1
+    policy: str  # its label
+    runs: int  # number of its runs
+    overloaded_runs: int  # number of those that were overloaded
+    offered: int  # tasks offered in all runs
+    lost: int  # tasks lost in all runs
+    delay_mean_s: Estimate | None  # mean delay [s]
+    delay_p95_s: Estimate | None  # 95 % quantile of the delay [s]
+    accuracy: Estimate | None  # share of right answers, 0..1
+    utility_s: Estimate | None  # theta * accuracy - mean delay [s]
+    exit_share: tuple[Estimate | None, ...]  # share of tasks that left at stage h, 0..1, at index h - 1
     first_ahead_by: Advantage | None  # None for the first itself, and where one of the two is overloaded
-    unheld_runs: int = 0
-    left_out: int = 0
+    unheld_runs: int = 0  # number of live runs whose emulation did not hold
+    left_out: int = 0  # number of those that are in no figure but the counts
 
     @property
     def overloaded(self) -> bool:

@@ -43,11 +43,11 @@ _TICKS_PER_S = 1_000_000  # times are whole microseconds, so that a written trac
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A task: `device` offers evaluation sample number `sample` (from 0), `time_s` emulated seconds after the start."""
+    """A task that a device offers."""
 
-    time_s: float
-    device: str
-    sample: int
+    time_s: float  # when the device offers it [emulated s]
+    device: str  # the device's name
+    sample: int  # number of its picture among the evaluation samples, from 0
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -1,10 +1,10 @@
 """All benches, or those named: `python -m tests.bench [NAME ...] [--keep] [--json FILE] [--list] [--render]`.
 
 Each prints its figures as rows: name, value, unit, goal and whether it was met. `city` and `fidelity` stand for all of
-their parts. `--keep` replaces the results kept in tests/bench/results and renders README's figures from them;
-`--render` only renders: README's figures and tables, and the JSON Schema of topologies. `simulated` figures are the
-same on every machine, and tests hold the kept ones against the code. Exit code 1 if a bench failed, 4 if a figure is
-invalid, 5 if a goal was missed.
+their parts. `--keep` replaces the results kept in tests/bench/results and renders the figures of README and docs/ from
+them; `--render` only renders: the blocks of README and docs/, the picture docs/monitor.svg, and the JSON Schema of
+topologies. `simulated` figures are the same on every machine, and tests hold the kept ones against the code. Exit code
+1 if a bench failed, 4 if a figure is invalid, 5 if a goal was missed.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.topology.topology_file import topology_json_schema_text
-from tests.bench import city, fidelity, readme
+from tests.bench import city, fidelity, pages, picture
 from tests.bench.results import commit, keep
 from tests.bench.table import Row, collect, exit_status, kept
 
@@ -32,6 +32,7 @@ class Bench:
 
 BENCHES = {
     "simulated": Bench("every topology, and quickstart's policies, simulated (half a minute)"),
+    "theta": Bench("quickstart at several theta, simulated (a quarter of a minute)"),
     "models": Bench("accuracy of the models' exits, by exit and by threshold"),
     "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
@@ -53,8 +54,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*BENCHES, *GROUPS]))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    parser.add_argument("--keep", action="store_true", help="keep the results, and render README's figures from them")
-    parser.add_argument("--render", action="store_true", help="measure nothing, render README and the JSON Schema")
+    parser.add_argument("--keep", action="store_true", help="keep the results, and render the pages from them")
+    parser.add_argument("--render", action="store_true", help="measure nothing, render the pages and the JSON Schema")
     parser.add_argument("--list", action="store_true", help="say what there is")
     options = parser.parse_args()
     names = [name for given in options.names or BENCHES for name in GROUPS.get(given, [given])]
@@ -65,13 +66,18 @@ def main() -> int:
             print(f"{name:<24}{bench.about}")
         return 0
     if options.render:
-        readme.render()
+        _render()
         SCHEMA.write_text(topology_json_schema_text(), encoding="utf-8")
         return 0
     status = _run(names, options.json, keeps=options.keep)
     if options.keep:
-        readme.render()
+        _render()
     return status
+
+
+def _render() -> None:
+    pages.render()
+    picture.render()
 
 
 def _run(names: list[str], json_file: Path | None, *, keeps: bool) -> int:
@@ -95,7 +101,7 @@ def _run(names: list[str], json_file: Path | None, *, keeps: bool) -> int:
 
 
 def _keep(name: str, rows: list[Row], at_commit: str) -> None:
-    """Keep a result in which every figure tells something; README goes on quoting the old one otherwise."""
+    """Keep a result in which every figure tells something; otherwise the pages go on quoting the old one."""
     try:
         print(f"kept in {keep(name, rows, at_commit)}", flush=True)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What each block of README says, from kept results: tables, and the sentences that quote figures."""
+"""What each block of README and docs/ says, from kept results: tables, and the sentences that quote figures."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -6,7 +6,7 @@ from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
-from tests.bench import city_blocks, models, policies, thresholds
+from tests.bench import city_blocks, models, policies, theta, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
@@ -37,6 +37,21 @@ def summary(quickstart: Result) -> list[str]:
     return _code(quickstart.text("summary"))
 
 
+def needs(quickstart: Result, city: Result) -> list[str]:
+    """The memory, disk space and time of quickstart and of the installation."""
+    memory_mib, recorded_mib, took_s = (quickstart.value(f"quickstart: {name}") for name in (
+        "memory of all processes (PSS)", "run directory", "from the command to the summary"))  # fmt: skip
+    (installed,) = (entry for entry in quickstart.rows if entry["name"].startswith("installation: "))
+    (agent_mib,) = city.values("city: memory of an agent .*, mean, with their 2 parents")
+    environment = installed["name"].removeprefix("installation: .venv with ")
+    return table(("", "quickstart", "beside it"), [
+        ("memory", f"{memory_mib:.0f} MiB, all processes together", f"{agent_mib:.0f} MiB for each further node"),
+        ("disk", f"{recorded_mib:.1f} MiB for the run directory",
+         f"{installed['value'] / 1024:.1f} GiB for `.venv/` with {environment}"),
+        ("time", f"{took_s:.0f} s from the command to the summary", ""),
+    ])  # fmt: skip
+
+
 def _code(lines: Iterable[str]) -> list[str]:
     return ["", *(f"    {line}".rstrip() for line in lines), ""]
 
@@ -48,6 +63,19 @@ def topologies(simulated: Result) -> list[str]:
         accuracy = simulated.value(f"{name}: accuracy")
         rows.append((f"`{name}.yaml`", ABOUT[name], f"{mean_ms:.0f}, {p95_ms:.0f} ms", f"{accuracy * 100:.1f} %"))
     return table(("", "", "simulated: delay, mean and p95", "accuracy"), rows)
+
+
+def thetas(result: Result) -> list[str]:
+    """Delay and accuracy at each theta."""
+    rows = []
+    for theta_s in theta.THETAS_S:
+        where = f"quickstart, theta {theta_s:g} s"
+        mean_ms, p95_ms = (result.value(f"{where}: {figure} delay") for figure in ("mean", "p95"))
+        accuracy = f"{result.value(f'{where}: accuracy') * 100:.1f} %"
+        rows.append(
+            (f"`theta: {theta_s:g} s`", f"{theta_s * 10:g} ms", f"{mean_ms:.0f} ms", f"{p95_ms:.0f} ms", accuracy)
+        )
+    return table(("", "a point of accuracy is worth", "mean delay", "p95", "accuracy"), rows)
 
 
 def exits(result: Result) -> list[str]:
@@ -257,8 +285,10 @@ def offered_policies() -> list[str]:
 BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "monitor": (("quickstart",), monitor),
     "summary": (("quickstart",), summary),
+    "needs": (("quickstart", "city.memory"), needs),
     "topologies": (("simulated",), topologies),
     "offered-policies": ((), offered_policies),
+    "theta": (("theta",), thetas),
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
     "policies": (("policies",), rivals),

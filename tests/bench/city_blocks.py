@@ -1,4 +1,4 @@
-"""The blocks of README about the city."""
+"""The blocks about the city."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tables, paragraphs and ranges as README writes them."""
+"""Tables, paragraphs and ranges as README and docs/ write them."""
 
 import textwrap
 from collections.abc import Iterable, Sequence

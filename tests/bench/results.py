@@ -1,4 +1,4 @@
-"""Results that README quotes, kept with the command, the commit and the machine that they come from."""
+"""Results that README and docs/ quote, kept with the command, the commit and the machine that they come from."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.bench.table import Row, verdict
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results")
-OURS = ("README.md", "tests/bench/results")  # written by keeping results: changes there are no other code
+OURS = ("README.md", "docs", "tests/bench/results")  # written by keeping results: changes there are no other code
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Result:
 
 
 def sources(results: Sequence[Result]) -> str:
-    """Where figures come from, for those who read README's source: benches, commit and day."""
+    """Where figures come from, for those who read a page's source: benches, commit and day."""
     benches: dict[str, list[str]] = {}
     for result in results:
         benches.setdefault(result.source, []).append(result.bench)

@@ -82,7 +82,7 @@ class TimedEntry(Entry):
     subject: ClassVar[str]  # the key that names the node or link that changes
     marks: ClassVar[frozenset[str]] = frozenset()  # further keys that every entry of this kind states
     told_as: ClassVar[tuple[EventKind, ...]]  # the kinds of its lines in events.jsonl
-    example: ClassVar[str]  # as README states it
+    example: ClassVar[str]  # as docs/topologies.md states it
 
     at: Annotated[At, Field(description="time of the change: emulated time since the start, or % of the duration")]
 

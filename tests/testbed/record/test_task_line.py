@@ -92,10 +92,3 @@ def test_every_column_is_documented(kind):
     assert tuple(documented) == kind.__struct_fields__
     seconds = [name for name in documented if name.endswith("_s")]
     assert re.findall(r"^        (\w+): [^:]*\[s\]", kind.__doc__, re.MULTILINE) == seconds
-
-
-def test_the_readme_names_all_columns():
-    (row,) = re.findall(r"^\| `tasks\.jsonl` \|(.*)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    *columns, place = re.findall(r"`([^`]+)`", row)
-    assert tuple(columns) == TaskLine.__struct_fields__
-    assert (ROOT / place).name == "task_line.py"

@@ -18,7 +18,7 @@ from testbed.topology.event_kinds.node_state import NodeChange, NodeEvent
 from testbed.topology.event_kinds.registry import KINDS, AnyTimedEntry, kind_of
 from testbed.topology.event_kinds.server_capacity import CapacityChange, ServerEvent
 
-README = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs/topologies.md").read_text(encoding="utf-8")
 FAST, SLOW = LinkShape(50.0, 0.005), LinkShape(5.0, 0.02)
 EVENTS = [
     LinkChange(1.0, ("a", "b"), SLOW),
@@ -49,9 +49,9 @@ class Noted:
 
 
 def scenario():
-    """The example in README, which states every kind."""
-    block = README[README.index("name: example") :]
-    return load_topology_text(block[: block.index("```")], "README").resolve()
+    """The example of docs/topologies.md, which states every kind."""
+    block = PAGE[PAGE.index("name: example") :]
+    return load_topology_text(block[: block.index("```")], "docs/topologies.md").resolve()
 
 
 def test_all_kinds_are_found_in_their_order():
@@ -63,7 +63,7 @@ def test_all_kinds_are_found_in_their_order():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_documented_by_an_example_of_it(kind):
-    assert f"\n  - {kind.example}" in README
+    assert f"\n  - {kind.example}" in PAGE
     stated = yaml.safe_load(kind.example)
     assert kind_of(stated) is kind
     read = TypeAdapter(AnyTimedEntry).validate_python(stated)

@@ -1,4 +1,4 @@
-"""README's figures are those of the kept results, and the simulated ones are those of the code."""
+"""The figures of README and docs/ are those of the kept results, and the simulated ones are those of the code."""
 
 import json
 import re
@@ -7,16 +7,31 @@ from statistics import fmean
 
 import pytest
 
-from tests.bench import city, convergence, fidelity, models, policies, readme, results, simulated, thresholds
+from tests.bench import (
+    city,
+    convergence,
+    fidelity,
+    models,
+    pages,
+    picture,
+    policies,
+    results,
+    simulated,
+    theta,
+    thresholds,
+)
 from tests.bench.__main__ import BENCHES, _run
 from tests.bench.blocks import BLOCKS
 from tests.bench.results import RESULTS, Result, keep, load
 from tests.bench.simulations import Ask, summary_of
 from tests.bench.table import FAILED, INVALID, row, text, verdict
+from tests.docs.reference import REFERENCE
 from tests.node_agent.dtoee.network import random_network
 from tests.node_agent.dtoee.sweeps import Sweeps
 
-TEXT = readme.README.read_text(encoding="utf-8")
+TEXTS = {page.relative_to(pages.ROOT).as_posix(): page.read_text(encoding="utf-8") for page in pages.pages()}
+TEXT = TEXTS["README.md"]
+ALL = [*BLOCKS, *REFERENCE]
 KEPT = sorted(path.stem for path in RESULTS.glob("*.json"))
 AGAIN = "make it anew with `python -m tests.bench {} --keep`, and tell what moved it"
 # A figure of a measurement: a number with a unit of time, memory or share, or several decimals. What the topology, the
@@ -24,33 +39,53 @@ AGAIN = "make it anew with `python -m tests.bench {} --keep`, and tell what move
 FIGURE = re.compile(r"\d[\d,.]*\s?(?:ms|us|MiB|%|points)(?! intervals)|(?<![\w.])\.\d{2}\b")
 
 
-def test_every_block_is_in_readme_once():
-    assert sorted(readme.names(TEXT)) == sorted(BLOCKS)
-    assert TEXT.count("<!-- figures ") == TEXT.count(readme.END) == len(BLOCKS)
+def test_every_block_is_in_one_page_once():
+    found = [name for text in TEXTS.values() for name in pages.names(text)]
+    assert sorted(found) == sorted(ALL)
+    comments = [text.count(f"<!-- {kind}") for text in TEXTS.values() for kind in ("figures ", "fields ", "end of ")]
+    assert sum(comments) == 2 * len(ALL)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_readme_says_what_the_kept_results_say(name):
-    assert readme.block(name) in TEXT, "`python -m tests.bench --render` writes it"
+@pytest.mark.parametrize("name", ALL)
+def test_a_page_says_what_the_kept_results_or_the_docstrings_say(name):
+    assert any(pages.block(name) in text for text in TEXTS.values()), "`python -m tests.bench --render` writes it"
 
 
-def test_rendering_readme_changes_nothing():
-    assert readme.rendered(TEXT) == TEXT
+@pytest.mark.parametrize("page", TEXTS)
+def test_rendering_a_page_changes_nothing(page):
+    assert pages.rendered(TEXTS[page]) == TEXTS[page]
 
 
 def test_a_figure_changed_by_hand_does_not_pass():
-    changed = TEXT.replace("| dto-ee | ", "| dto-ee | 1", 1)
-    assert changed != TEXT
-    assert readme.rendered(changed) == TEXT
+    together = "".join(TEXTS.values())
+    changed = together.replace("| dto-ee | ", "| dto-ee | 1", 1)
+    assert changed != together
+    assert pages.rendered(changed) == together
 
 
 def test_nobody_types_figures_where_measurements_are_told():
-    by_hand = readme.without_blocks(TEXT)
-    measured = by_hand[by_hand.index("## Measured") : by_hand.index("## Layout")]
-    seen = by_hand[by_hand.index("## What you see") : by_hand.index("## What happens")]
+    measured = pages.without_blocks(TEXTS["docs/benchmarks.md"])
+    readme = re.sub(r"```.*?```", "", pages.without_blocks(TEXT), flags=re.DOTALL)
     assert len(measured) > 500
     assert FIGURE.findall(measured) == []
-    assert FIGURE.findall(seen) == []
+    assert set(FIGURE.findall(readme)) == {"2 %", "10 %"}  # the bounds of the verdict
+
+
+def test_the_picture_shows_the_monitor_that_was_kept():
+    lines = load("quickstart").text("monitor")
+    drawn = picture.PICTURE.read_text(encoding="utf-8")
+    assert picture.texts(drawn) == [re.sub(r"\s", "", line) for line in lines]
+    assert picture.plain(load("quickstart").text("monitor in colour")) == lines
+    assert picture.texts(picture.svg(load("quickstart").text("monitor in colour"), 112)) == picture.texts(drawn)
+    assert set(re.findall(r"\w+://[^\s\"]+", drawn)) == {"http://www.w3.org/2000/svg"}  # nothing is loaded
+
+
+def test_readme_is_short_and_its_first_screen_says_what_it_is():
+    lines = TEXT.splitlines()
+    assert len(lines) <= 200
+    first_screen = "\n".join(lines[:40])
+    for part in ("docs/monitor.svg", "./setup.sh && ", "./setup.sh --dev && ", "**For whom.**", "**What it needs.**"):
+        assert part in first_screen
 
 
 @pytest.mark.parametrize("line", ["mean 309 ms", "| 1.2 % |", "ratio .53", "11.5 MiB", "0.3 points"])
@@ -103,6 +138,11 @@ def test_policies_on_quickstart_simulate_as_kept(policy):
         summary = summary_of(simulated.ask_policy(policy, seed))
         entries += simulated.rows_of(f"quickstart, {policy}, seed {seed}", summary)
     assert held_against("simulated", entries) == [], AGAIN.format("simulated")
+
+
+def test_quickstart_at_another_theta_simulates_as_kept(tmp_path):
+    entries = simulated.rows_of("quickstart, theta 0.25 s", summary_of(theta.asks(tmp_path)[0]))
+    assert held_against("theta", entries) == [], AGAIN.format("theta")
 
 
 @pytest.mark.slow

@@ -1,0 +1,72 @@
+"""The tables of the keys and units of topology.yaml, rendered from its JSON Schema and from `testbed.units`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from testbed import units
+from testbed.topology.topology_file import topology_json_schema_text
+from tests.bench.markdown import table
+
+ENTRIES = {
+    "ModelEntry": "model", "PolicyEntry": "policy", "DeviceEntry": "devices.NAME", "ServerEntry": "servers.NAME",
+    "LinkEntry": "links[]", "TracedLinkEntry": "links[] with a trace", "TraceEntry": "links[].trace",
+    "TracePair": "links[].trace, two directions", "DeviceEvent": "events[] of a device",
+    "ServerEvent": "events[] of a server", "LinkEvent": "events[] of a link", "NodeEvent": "events[] of a node",
+}  # fmt: skip
+LINES = {  # of keys that have no description of their own in the schema
+    "model": "which early-exit model runs; see `model`", "policy": "which policy decides: a name, or see `policy`",
+    "devices": "the devices by name; see `devices.NAME`", "servers": "the servers by name; see `servers.NAME`",
+    "switches": "names of switches, which forward frames and run no agent", "links": "the links; see `links[]`",
+    "events": "timed events; see `events[]`", "device": "a device or a group of devices",
+    "server": "a server or a group of servers", "node": "a device, a server or a group",
+    "state": "`down` kills the agent, `up` starts it anew",
+    "rate": "the new rate, or a factor on the stated one", "delay": "the new delay, or a factor on the stated one",
+    "jitter": "the new jitter, or a factor on the stated one", "loss": "the new loss, or a factor on the stated one",
+}  # fmt: skip
+
+
+def keys() -> list[str]:
+    """The keys of each entry, with their meaning, an example or the choices, and whether they are needed."""
+    schema = json.loads(topology_json_schema_text())
+    rows = list(_rows("", schema))
+    for definition, place in ENTRIES.items():
+        rows += _rows(place, schema["$defs"][definition])
+    return table(("entry", "key", "meaning", "value", "default"), rows)
+
+
+def _rows(place: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for number, (key, field) in enumerate(entry["properties"].items()):
+        line = field.get("description") or LINES[key]
+        default = "**needed**" if key in entry.get("required", []) else _default(field.get("default"))
+        yield (f"`{place}`" if place and not number else "", f"`{key}`", line, _value(field), default)
+
+
+def _default(value: Any) -> str:
+    return "" if value is None else f"`{json.dumps(value)}`".replace('"', "")
+
+
+def _value(field: Mapping[str, Any]) -> str:
+    """An example of what may stand there, or the choices."""
+    if "enum" in field:
+        return " or ".join(f"`{choice}`" for choice in field["enum"])
+    forms = [each for each in field.get("anyOf", [field]) if "const" not in each]
+    examples = dict.fromkeys(f"`{example}`" for form in forms for example in form.get("examples", []))
+    if examples:
+        return ", ".join(examples)
+    kinds = {
+        "integer": "whole number", "number": "number", "boolean": "true or false", "array": "list", "object": "map",
+        "string": "text",
+    }  # fmt: skip
+    named = dict.fromkeys(kinds.get(form.get("type", ""), "") for form in forms)
+    return " or ".join(filter(None, named))
+
+
+def dimensions() -> list[str]:
+    """The units of each kind of quantity."""
+    rows = [
+        (dimension.name.removeprefix("a "), ", ".join(f"`{unit}`" for unit in dimension.units if unit.isascii()),
+         f"`{dimension.example}`")
+        for dimension in units.DIMENSIONS
+    ]  # fmt: skip
+    return table(("quantity", "units", "example"), rows)
