@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-PERIOD_S = 1.0
+PERIOD_S = float(os.environ.get("DTOEE_TEST_PERIOD_S", "1"))
 # Of all processors' time. A quiet machine's own services stay below the first; a hypervisor at ease below the second.
 OTHERS_BUSY = 0.10
 STOLEN_BUSY = 0.05

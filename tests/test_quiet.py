@@ -19,12 +19,14 @@ from tests.machine import Sample, Sampler, Watch, busy_share, describe
 from tests.quiet import MOST_SKIPS, quiet_now
 
 ROOT = Path(__file__).parents[1]
+PERIOD_S = 0.2  # of the sessions: a fifth of the usual, so that these tests take seconds
 MACHINE = """
 import os, threading, time
 from pathlib import Path
 import pytest
 
 PROC, BUSY = Path("proc"), Path("busy")
+PERIOD_S = float(os.environ["DTOEE_TEST_PERIOD_S"])
 TICKS_PER_S = os.sysconf("SC_CLK_TCK") * os.cpu_count()
 
 def count_on():
@@ -44,20 +46,20 @@ def count_on():
             if (PROC / name).parent.exists():
                 (PROC / "new").write_text(text)
                 (PROC / "new").rename(PROC / name)
-        time.sleep(0.05)
+        time.sleep(PERIOD_S / 20)
 
 threading.Thread(target=count_on, daemon=True).start()
-time.sleep(0.2)
+time.sleep(PERIOD_S / 5)
 
 def attempt():
     with Path("attempts").open("a") as file:
         file.write("x")
-    time.sleep(2.5)
+    time.sleep(2.5 * PERIOD_S)
     return len(Path("attempts").read_text())
 """
 
 
-def session(folder: Path, code: str, *, patience_s: float = 4.0, pressure: bool = True, **environment: str):
+def session(folder: Path, code: str, *, patience_periods: float = 4, pressure: bool = True, **environment: str):
     """Run pytest with the plugin on these tests; `pressure`: whether the kernel tells it."""
     (folder / "proc" / ("pressure" if pressure else "")).mkdir(parents=True)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
@@ -65,8 +67,8 @@ def session(folder: Path, code: str, *, patience_s: float = 4.0, pressure: bool 
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.quiet", "-q", "-ra", "-p", "no:cacheprovider", "test_it.py"],
         cwd=folder, capture_output=True, text=True, check=False, timeout=200,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "DTOEE_TEST_PATIENCE_S": str(patience_s), "CI": "",
-             "DTOEE_TEST_PROC": "proc", **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DTOEE_TEST_PATIENCE_S": str(patience_periods * PERIOD_S), "CI": "",
+             "DTOEE_TEST_PROC": "proc", "DTOEE_TEST_PERIOD_S": str(PERIOD_S), **environment},
     )  # fmt: skip
 
 
@@ -99,16 +101,16 @@ def test_it_waits_for_a_quiet_processor_and_runs_again(tmp_path):
             made.append("fixture")
 
         @pytest.mark.timing
-        @pytest.mark.timeout(8)  # less than two attempts and the wait
+        @pytest.mark.timeout(1.6)  # less than two attempts and the wait
         def test_it(made_anew):
             BUSY.touch()
             if attempt() == 1:
-                threading.Timer(3.0, BUSY.unlink).start()
+                threading.Timer(3 * PERIOD_S, BUSY.unlink).start()
                 assert False
             BUSY.unlink()
             assert made == ["fixture"] * 2
     """
-    done = session(tmp_path, code, patience_s=60.0)
+    done = session(tmp_path, code, patience_periods=60)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
     assert attempts(tmp_path) == 2
@@ -133,11 +135,11 @@ def test_what_fails_again_once_it_is_quiet_fails(tmp_path):
         def test_it():
             if attempt() == 1:
                 BUSY.touch()
-                time.sleep(2)
-                threading.Timer(1.0, BUSY.unlink).start()
+                time.sleep(2 * PERIOD_S)
+                threading.Timer(PERIOD_S, BUSY.unlink).start()
             assert False, "wrong"
     """
-    done = session(tmp_path, code, patience_s=60.0)
+    done = session(tmp_path, code, patience_periods=60)
     assert done.returncode == 1
     assert "AssertionError: wrong" in done.stdout
     assert attempts(tmp_path) == 2
@@ -149,12 +151,12 @@ def test_short_bursts_in_every_attempt_excuse_nothing(tmp_path):
         def test_it():
             attempt()
             BUSY.touch()
-            time.sleep(0.3)
+            time.sleep(0.3 * PERIOD_S)
             BUSY.unlink()
-            time.sleep(6)
+            time.sleep(6 * PERIOD_S)
             assert False, "wrong"
     """
-    done = session(tmp_path, code, patience_s=60.0)
+    done = session(tmp_path, code, patience_periods=60)
     assert done.returncode == 1, done.stdout
     assert attempts(tmp_path) == 3
 
@@ -188,14 +190,14 @@ def test_what_passes_on_a_busy_machine_has_passed(tmp_path):
 def test_more_than_ten_skips_fail_where_all_must_be_tested(tmp_path, count, ci, code):
     many = f"""
         BUSY.touch()
-        time.sleep(1.2)
+        time.sleep(1.2 * PERIOD_S)
 
         @pytest.mark.timing
         @pytest.mark.parametrize("number", range({count}))
         def test_it(number):
             assert False
     """
-    done = session(tmp_path, many, patience_s=0.5, CI=ci)
+    done = session(tmp_path, many, patience_periods=0.5, CI=ci)
     assert done.returncode == code, done.stdout
     assert f"{count} tests skipped because the machine was busy" in done.stdout
     assert done.stdout.count("test_it.py::test_it[") >= count

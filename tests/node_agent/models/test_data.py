@@ -104,6 +104,7 @@ def test_the_real_sources(originals):
     assert len(data.CLASS_NAMES) == 20
 
 
+@pytest.mark.slow
 def test_no_copy_of_a_training_image_is_left_in_the_other_splits(originals):
     groups = data.group_alike(originals.images)
     split = data.split_by_group(groups, data.EVALUATION_IMAGES, data.VALIDATION_IMAGES, seed=7)

@@ -70,6 +70,7 @@ def test_receivers_tell_their_backlog_as_often_as_asked(name):
     assert told == pytest.approx([25 / 0.05, 25 / 0.2], rel=0.15)
 
 
+@pytest.mark.slow
 def test_fresh_queues_are_worth_more_than_old_ones():
     """Fifty devices that each see few acknowledgements of their own, at three quarters of what two servers can do."""
     servers = {"s1": (1, 40.0), "s2": (1, 20.0)}
@@ -111,6 +112,7 @@ def equal_devices(**options) -> World:
     return World(servers, {f"d{i}": 2.0 for i in range(20)}, link_s=link_s, **options)
 
 
+@pytest.mark.slow
 def test_the_game_settles_where_nobody_gains_by_moving_alone():
     """Compared with a Nash equilibrium from sequential exact best responses, repeated until nothing moves."""
     world = equal_devices(policy="ngto", parameters={"most_rounds": 200, "stop_gap": 0.0}, slot_s=30.0)

@@ -417,7 +417,6 @@ def test_a_full_disk_is_told(tmp_path, name):
     assert not list((tmp_path / "out").glob("*.tmp"))
 
 
-@pytest.mark.timing
 def test_sigterm_during_the_check_leaves_nothing(tmp_path):
     """The signal comes while many policies are being checked."""
     policies = ",".join(f"fixed-threshold:threshold=0.{number}" for number in range(1000, 2000))
@@ -441,7 +440,6 @@ def test_sigterm_during_the_check_leaves_nothing(tmp_path):
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("to_group", [True, False])
 def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path, to_group):
     path, out = write(tmp_path), tmp_path / "out"
@@ -468,7 +466,6 @@ def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path, to_group)
     assert again.complete
 
 
-@pytest.mark.timing
 def test_simulations_end_when_the_command_is_killed(tmp_path):
     path, out = write(tmp_path, SMALL.replace("duration: 20 s", "duration: 2000 s")), tmp_path / "out"
     process = command(path, out)

@@ -19,8 +19,6 @@ from tests.testbed import small
 from tests.testbed.host import nobody
 from tests.testbed.live.brood import Belongings, adopting_orphans, await_none, descendants, users_of
 
-pytestmark = pytest.mark.timing
-
 USER = nobody.NOBODY.pw_uid
 WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-sys_admin,-net_admin", "--inh-caps=-all"]
 needs_user_namespaces = pytest.mark.skipif(

@@ -30,7 +30,7 @@ from tests.hogs import hogs
 from tests.testbed import small
 from tests.testbed.simulation.test_simulator import IN_FORCE, TOGETHER, service_s, stated_s
 
-pytestmark = [pytest.mark.timing, pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 ROOT = Path(__file__).parents[3]
 
 
@@ -71,6 +71,7 @@ def check_fidelity(outcome) -> None:
     assert 0 < fidelity["host"]["cpu_share"] <= 1
 
 
+@pytest.mark.timing
 def test_a_run_records_every_task_once_and_replays_the_same(tmp_path):
     outcome = run(tmp_path, seed=3)
     directory, summary = outcome.run_directory, outcome.summary
@@ -130,6 +131,7 @@ events:
 )
 
 
+@pytest.mark.timing
 def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
     outcome = run(tmp_path, EVENTS)
     tasks, events = lines(outcome.run_directory / "tasks.jsonl"), lines(outcome.run_directory / "events.jsonl")
@@ -156,6 +158,7 @@ def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
     assert min(far) >= 0.06
 
 
+@pytest.mark.timing
 def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
     began = time.monotonic()
     outcome = run(tmp_path, small.SMALL.replace("duration: 8 s", "duration: 5 s\ntime_scale: 2"))
@@ -183,6 +186,7 @@ class Troublemaker(SilentObserver):
         self._stack.enter_context(hogs(4 * processors, realtime=processors))
 
 
+@pytest.mark.timing
 def test_an_overloaded_machine_is_recognised(tmp_path):
     """Four busy loops a processor at normal priority, and one that comes before everything else.
 
@@ -406,6 +410,8 @@ def test_dead_agent_fails_the_run_with_one_clear_error(tmp_path):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timing
 def test_the_capacity_in_force_is_the_last_one_stated(tmp_path):
     """The same as in simulation, also for a server that comes up or is just starting."""
     outcome = run(tmp_path, TOGETHER, seed=3, policy="uniform")

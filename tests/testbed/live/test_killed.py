@@ -153,6 +153,7 @@ def test_the_firewall_counts_without_being_changed():
     assert first == later != changed
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_runs_killed_at_any_moment(tmp_path):
     seed = random.randrange(1 << 32)
     with ExitStack() as held:

@@ -21,8 +21,6 @@ from tests.node_agent.process.addresses import fresh_address
 from tests.testbed.live.brood import adopting_orphans
 from tests.testbed.live.line import LINE
 
-pytestmark = pytest.mark.timing
-
 OWN_NAMESPACE = "/proc/self/ns/net"
 
 

@@ -21,8 +21,6 @@ from testbed.topology import load_topology
 from tests.testbed import simulated
 from tests.testbed.recorded import recoveries_of_run
 
-pytestmark = pytest.mark.timing
-
 COMMUTE = Path(__file__).parents[3] / "topologies" / "commute.yaml"
 WAVE = "time_s,rate_mbit_per_s,delay_ms\n0,20,10\n2,20,110\n"  # 4 s
 TEXT = """
@@ -119,6 +117,8 @@ def test_the_optimum_leaves_out_the_slots_of_an_outage(tmp_path: Path) -> None:
     assert bounds[0] == bounds[1] == [(begin_s, begin_s + 3) for begin_s in range(12, 30, 3)]
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_an_outage_of_short_steps_stops_a_live_link_too(tmp_path: Path) -> None:
@@ -252,6 +252,7 @@ def test_the_two_directions_follow_two_traces(tmp_path: Path) -> None:
     assert optimum.played.mean_delay_s == pytest.approx(run.summary["delay_s"]["mean"], rel=0.1)
 
 
+@pytest.mark.timing
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_the_two_directions_follow_two_traces_live(tmp_path: Path) -> None:
@@ -274,6 +275,8 @@ def test_a_live_run_follows_the_trace(tmp_path: Path) -> None:
     assert [event["kind"] for event in simulated.lines(outcome, "events.jsonl")].count("link-trace") == 1
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_a_live_run_that_cannot_keep_up_with_its_traces_says_so(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_events_in_the_warm_up_do_not_count(scenario):
     assert asdict(found.overall) == pytest.approx(asdict(found.segments[2].figures), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_switched_network():
     found = bound_for(load_topology(TOPOLOGIES / "campus.yaml").resolve(), BUNDLE)
     assert len(found.segments) == 4

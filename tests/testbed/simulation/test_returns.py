@@ -96,6 +96,7 @@ def test_thresholds_reach_the_optimum_where_every_link_is_long(tmp_path):
     assert outcome.summary["exit_share"]["3"] < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_live_nodes_decide_as_simulated_ones(tmp_path):

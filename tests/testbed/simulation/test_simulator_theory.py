@@ -30,7 +30,7 @@ def one_queue(load: float, tasks: int) -> str:
     return ONE_QUEUE.format(duration=tasks / rate, device_rate=rate / 5, capacity=SERVICE_PER_S * WORK_FLOP)
 
 
-@pytest.mark.parametrize("load", [0.3, 0.6])
+@pytest.mark.parametrize("load", [0.3, pytest.param(0.6, marks=pytest.mark.slow)])
 def test_steady_service_is_an_m_d_1_queue(tmp_path, load):
     outcome = simulate(tmp_path, one_queue(load, 60_000))
     expected_s = (1 + load / (2 * (1 - load))) / SERVICE_PER_S
@@ -38,7 +38,7 @@ def test_steady_service_is_an_m_d_1_queue(tmp_path, load):
     assert outcome.summary["delay_s"]["mean"] == pytest.approx(expected_s, rel=0.02)
 
 
-@pytest.mark.parametrize("load", [0.3, 0.5])
+@pytest.mark.parametrize("load", [0.3, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_exponential_service_is_an_m_m_1_queue(tmp_path, load):
     chance = random.Random(11)
     outcome = simulate(tmp_path, one_queue(load, 80_000), lambda _, mean_s: chance.expovariate(1 / mean_s))
@@ -48,6 +48,7 @@ def test_exponential_service_is_an_m_m_1_queue(tmp_path, load):
     assert outcome.summary["delay_s"]["p95"] == pytest.approx(expected_s * np.log(20), rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_link_is_a_queue_too(tmp_path):
     """1 KiB and its header over 1 Mbit/s: another M/D/1 queue, whose service is the transmission."""
     text = ONE_QUEUE.format(duration=800, device_rate=60, capacity=1e6 * WORK_FLOP).replace("count: 5", "count: 1")
@@ -83,6 +84,7 @@ links:
 """
 
 
+@pytest.mark.slow
 def test_a_network_behaves_as_another_simulator_says(tmp_path):
     """Six queues in three stages, the same rates, routing and exit probabilities, simulated by Ciw."""
     import ciw

@@ -14,6 +14,7 @@ CELLS = (Cell(0, 0, 20, 16), Cell(0, 5, 20, 16), Cell(3, 0, 20, 4), Cell(5, 2, 1
 HARD = 0.5  # no interval excuses more than this
 
 
+@pytest.mark.slow
 def test_messages_take_as_long_as_modelled():
     live = measure(CELLS, SECONDS, seed=5)
     for cell, messages in live.items():
