@@ -98,8 +98,8 @@ class Event(ABC):
     A kind applies its event and words it. Four mappings hold its effects on the scenario, so that planners, verdicts
     and generators can use them without knowing the kind; a mapping is empty if the event changes nothing of that sort.
 
-    Decision 059: one `apply` for live and simulated runs, so that no kind works in one of them alone
-    (docs/decisions/059-one-apply-for-live-and-simulated.md).
+    Decision 054: one `apply` for live and simulated runs, so that no kind works in one of them alone
+    (docs/decisions/054-one-apply-for-live-and-simulated.md).
     """
 
     at_s: float

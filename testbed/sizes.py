@@ -41,8 +41,8 @@ def _hops(count: int) -> tuple[Hop, ...]:
 def _message_bytes(message: Message) -> int:
     """Return the size of a message with FRAMING_BYTES for ZeroMQ's framing, 2 to 18 bytes above `message_bytes`.
 
-    Decision 065: timeouts and bounds use this size, simulated connections and expected delays the exact one
-    (docs/decisions/065-two-sizes-of-a-message.md).
+    Decision 060: timeouts and bounds use this size, simulated connections and expected delays the exact one
+    (docs/decisions/060-two-sizes-of-a-message.md).
     """
     return sum(len(frame) for frame in encode(message)) + FRAMING_BYTES
 

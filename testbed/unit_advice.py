@@ -1,7 +1,7 @@
 """Advice for unknown units: never another quantity than the one that was meant.
 
-Decision 064: a wrong unit is answered only where its meaning is known
-(docs/decisions/064-known-spellings-of-units.md).
+Decision 059: a wrong unit is answered only where its meaning is known
+(docs/decisions/059-known-spellings-of-units.md).
 """
 
 import re

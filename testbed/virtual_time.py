@@ -17,8 +17,8 @@ SPAN_S = 0.25  # a power of two, so that every time belongs to exactly one span
 class Calendar:
     """Actions by time [s]. Actions due at the same time run in the order in which they were entered.
 
-    Decision 075: only the present span lies in a heap, later spans in lists
-    (docs/decisions/075-spans-of-virtual-time.md).
+    Decision 070: only the present span lies in a heap, later spans in lists
+    (docs/decisions/070-spans-of-virtual-time.md).
     """
 
     def __init__(self, now_s: float = 0.0) -> None:

@@ -17,7 +17,7 @@ PARTS_OF_A_CELL = " ▏▎▍▌▋▊▉█"
 class Frame:
     """Finished lines, in the form that rich shows.
 
-    Decision 082: the live view makes its segments by hand (docs/decisions/082-segments-by-hand.md).
+    Decision 072: the live view makes its segments by hand (docs/decisions/072-segments-by-hand.md).
     """
 
     lines: Sequence[Line]

@@ -21,8 +21,8 @@ from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
 REFRESH_EVERY_S = 0.25
-# Decision 083: the view draws when something has changed, and takes at most 1 % of a core
-# (docs/decisions/083-drawing-costs-at-most-one-per-cent.md).
+# Decision 073: the view draws when something has changed, and takes at most 1 % of a core
+# (docs/decisions/073-drawing-costs-at-most-one-per-cent.md).
 REST_EVERY_S = 1.0  # between two pictures if only the clock has changed
 CPU_SHARE = 0.01  # of one core, above which pictures become rarer
 STOP_TIMEOUT_S = 2.0
@@ -32,8 +32,8 @@ STOP_TIMEOUT_S = 2.0
 def live_view(stream: TextIO) -> Iterator[ScreenObserver]:
     """Show a run on a terminal for the time of the `with` block; the view disappears at its end.
 
-    Decision 081: the live view is drawn in place, not on the terminal's other screen
-    (docs/decisions/081-live-view-in-place.md).
+    Decision 071: the live view is drawn in place, not on the terminal's other screen
+    (docs/decisions/071-live-view-in-place.md).
     """
     console = Console(file=stream)
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)

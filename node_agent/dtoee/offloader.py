@@ -18,7 +18,7 @@ has the least delta, and a_j is the excess of delta_j over it:
 Here w is the rate of tasks that leave the offloader, and n_j the number of offloaders of receiver j, all of which may
 move at once.
 
-Decision 016: multiplicative steps with Nesterov's momentum (docs/decisions/016-momentum-steps.md).
+Decision 012: multiplicative steps with Nesterov's momentum (docs/decisions/012-momentum-steps.md).
 
 This module holds the constants of the update and the bounds of rows (..., K); `one_row` holds the update itself, as a
 node runs it. The caller keeps the row; the rest of a row's state is its `Momentum`.
@@ -31,7 +31,7 @@ import numpy as np
 
 from node_agent.dtoee.queueing import Array, Mask
 
-# Decision 017: a floor of 0.2 % in every row (docs/decisions/017-row-floor.md).
+# Decision 013: a floor of 0.2 % in every row (docs/decisions/013-row-floor.md).
 FLOOR = 2e-3  # keeps every receiver probed, so that one which has become cheap is noticed
 
 MOST_ON_FLOORS = 0.1  # share of a row that all floors together may take: see `restrict`
@@ -54,7 +54,7 @@ class StepRule:
     first_step: float = 0.3  # eta
     least_step: float = 0.01
     largest_step: float = 3.0
-    # Decision 018: a step of at most 0.1 on stale prices (docs/decisions/018-stale-prices.md).
+    # Decision 014: a step of at most 0.1 on stale prices (docs/decisions/014-stale-prices.md).
     stale_step: float = 0.1
     floor: float = FLOOR
     look_ahead: bool = True  # True: Nesterov's momentum; False: the heavy ball, p exp(z)

@@ -3,7 +3,7 @@
 `offloader` explains the update. The tests play it for all rows of a network at once
 (`tests/node_agent/dtoee/sweeps.py`) and compare the two.
 
-Decision 021: nodes compute on plain numbers, not arrays (docs/decisions/021-plain-numbers.md).
+Decision 017: nodes compute on plain numbers, not arrays (docs/decisions/017-plain-numbers.md).
 """
 
 import math

@@ -22,7 +22,7 @@ with the same extension above `RHO_EXTENSION`. A link whose rate is infinite doe
 Every formula stands here once, for plain numbers and arrays. `server_cost`, `server_sojourn_s` and
 `measured_link_marginal_s` apply them to one server or link, as nodes do in every round.
 
-Decision 021: nodes compute on plain numbers, not arrays (docs/decisions/021-plain-numbers.md).
+Decision 017: nodes compute on plain numbers, not arrays (docs/decisions/017-plain-numbers.md).
 """
 
 import math

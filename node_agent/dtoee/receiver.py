@@ -51,7 +51,7 @@ class StageLoad:
 class Overload:
     """The parameters of the exterior penalty.
 
-    Decision 019: the weight of the penalty stays fixed (docs/decisions/019-fixed-penalty.md).
+    Decision 015: the weight of the penalty stays fixed (docs/decisions/015-fixed-penalty.md).
     """
 
     rho_max: float = 0.9  # utilisation above which a server counts as overloaded, 0..1

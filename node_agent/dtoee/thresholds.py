@@ -19,7 +19,7 @@ A server at stage h that moves c to c' shifts the rows M with confidence between
 
 The server takes the move if it lowers the objective by more than eps phi.
 
-Decision 029: a move's score uses D' and B of each receiver, not Omega (docs/decisions/029-score-terms.md).
+Decision 025: a move's score uses D' and B of each receiver, not Omega (docs/decisions/025-score-terms.md).
 
 Sums over the rows, sorted by confidence, give this prediction for every grid point at once (`scores`). It is a local
 rule in closed form: "a task leaves where going on gains less accuracy, times theta, than it costs downstream".
@@ -42,7 +42,7 @@ Paths = Sequence[tuple[float, tuple[float, ...]]]
 
 NEVER = 1.01  # a threshold that no confidence reaches
 MAX_PATHS = 256  # most paths that a node keeps; it drops those with the least flow
-# Decision 020: a threshold moves three grid points at most (docs/decisions/020-three-grid-points.md).
+# Decision 016: a threshold moves three grid points at most (docs/decisions/016-three-grid-points.md).
 MOST_STEPS = 3
 
 

@@ -23,7 +23,7 @@ CLASS_NAMES = (*(f"digit {digit}" for digit in range(10)), *ANIMALS)
 
 VALIDATION_IMAGES = 4000
 EVALUATION_IMAGES = 2000
-# Decision 028: images correlated above .97 form one group (docs/decisions/028-alike-images.md).
+# Decision 024: images correlated above .97 form one group (docs/decisions/024-alike-images.md).
 ALIKE_CORRELATION = 0.97
 
 _PICKLE_NAMES = {

@@ -2,7 +2,7 @@
 
 The result is the same, bit for bit, and PyTorch's modules cost no time.
 
-Decision 027: a sub-model runs as plain calls in a row (docs/decisions/027-straight-sub-models.md).
+Decision 023: a sub-model runs as plain calls in a row (docs/decisions/023-straight-sub-models.md).
 """
 
 from collections.abc import Callable

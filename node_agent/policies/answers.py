@@ -23,7 +23,7 @@ _shown.maxstring = _shown.maxother = 80
 class WrongAnswer(TestbedError):
     """An answer or an attribute that a policy may not give.
 
-    Decision 024: a wrong answer fails the run; it is not invalid input (docs/decisions/024-wrong-answers.md).
+    Decision 020: a wrong answer fails the run; it is not invalid input (docs/decisions/020-wrong-answers.md).
     """
 
     def __init__(self, member: str, value: object, must: str) -> None:

@@ -8,8 +8,8 @@ Nodes call methods by position, with these arguments (`base.Policy` has their sh
     start_slot(), update_row(row, prospect), gap(row, prospect), stop_gap(), settled(gaps), executed(row),
     move_threshold(view), pick(candidates, random); a central policy also has planning_s(problem), plan(problem, table)
 
-Decision 023: parameters of a user's methods may have any names of their own
-(docs/decisions/023-parameter-names.md).
+Decision 019: parameters of a user's methods may have any names of their own
+(docs/decisions/019-parameter-names.md).
 """
 
 import ast

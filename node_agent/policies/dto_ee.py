@@ -47,7 +47,7 @@ def stalled(gaps: Sequence[float], most: float) -> bool:
     saving of better rows at the prices of the last round. A plan is certified to `stop_gap` only if its gap is that
     small.
 
-    Decision 022: a stalled gap ends the rounds of a slot (docs/decisions/022-stalled-rounds.md).
+    Decision 018: a stalled gap ends the rounds of a slot (docs/decisions/018-stalled-rounds.md).
 
     Args:
         gaps: the gap after every round of this slot so far, the latest one last; at least one.

@@ -30,7 +30,7 @@ MUTATED_SHARE, MUTATION_SIZE = 0.1, 0.15  # share of the genes, and standard dev
 THRESHOLD_MUTATION = 0.2  # probability that a threshold moves one step on its grid
 BLEND = 0.25  # a child lies up to this share of its parents' distance beyond one of them
 # Planning time per weight of a genome, generation and member of the population [s].
-# Decision 026: planning is charged by a constant, not by the clock (docs/decisions/026-charged-planning.md).
+# Decision 022: planning is charged by a constant, not by the clock (docs/decisions/022-charged-planning.md).
 SECONDS_PER_GENE = 60e-9
 LEAST_PLANNING_S = 0.02
 

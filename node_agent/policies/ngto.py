@@ -9,7 +9,7 @@ x_ij = w_i p_ij its own part of that load, the slope is
 Unlike DTO-EE's marginal cost it ignores the delay that i causes to others. If u_ij is equal and least on the support of
 every row, no offloader gains by moving alone: a Nash equilibrium.
 
-Decision 025: the game's rows take DTO-EE's steps, not best responses (docs/decisions/025-game-steps.md).
+Decision 021: the game's rows take DTO-EE's steps, not best responses (docs/decisions/021-game-steps.md).
 """
 
 from typing import Annotated

@@ -107,8 +107,8 @@ class Prospect:
     (K,) of the same name, `prospect.link_s`, in the order of `receivers`. Entries of receivers that are not alive have
     no meaning.
 
-    Decision 021: arrays are made when they are read; nodes compute on plain numbers
-    (docs/decisions/021-plain-numbers.md).
+    Decision 017: arrays are made when they are read; nodes compute on plain numbers
+    (docs/decisions/017-plain-numbers.md).
 
     Raises:
         AttributeError: a name of an earlier version is read; the message has the new name.

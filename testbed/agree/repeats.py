@@ -147,8 +147,8 @@ class _Within(Unobserved):
 def gather(directory: Path, plan: Plan, seeds: tuple[int, ...], cells: Sequence[Cell]) -> Agreement:
     """The figures of the complete repeats `cells`; `plan` is that of the first repeat.
 
-    Decision 084: an agreement counts only repeats whose live run held, unless none did
-    (docs/decisions/084-agreement-counts-held-runs.md).
+    Decision 074: an agreement counts only repeats whose live run held, unless none did
+    (docs/decisions/074-agreement-counts-held-runs.md).
     """
     scenario = plan.scenario
     repeats = _judged([_repeat(cell, directory, scenario) for cell in cells])

@@ -3,7 +3,7 @@
 Live and simulated runs have the same tasks. So a resample takes the same blocks from both, and what chance does to both
 alike cancels in the difference.
 
-Decision 089: resamples draw blocks of one slot, not single tasks (docs/decisions/089-blocks-of-one-slot.md).
+Decision 079: resamples draw blocks of one slot, not single tasks (docs/decisions/079-blocks-of-one-slot.md).
 """
 
 from collections.abc import Sequence

@@ -140,7 +140,7 @@ def aggregate(
     Differences are taken within a repeat, so that common influences (the drawn network, the workload) cancel. They
     count the repeats that both policies have run. `include_unheld` also counts live runs whose emulation did not hold.
 
-    Decision 085: a run whose emulation did not hold does not count (docs/decisions/085-unheld-runs-do-not-count.md).
+    Decision 075: a run whose emulation did not hold does not count (docs/decisions/075-unheld-runs-do-not-count.md).
     """
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in policies}
     return tuple(_figures(policy, by_policy[policy], by_policy[policies[0]], include_unheld) for policy in policies)

@@ -21,12 +21,12 @@ from testbed.fidelity.evidence import Evidence
 from testbed.fidelity.report import VERDICTS, FidelityReport
 from testbed.wording import counted, milliseconds, number, percent, rough_percent
 
-# Share of the expected figure: below the differences between policies, above the noise of a quiet machine. Decision
-# 060: a run held within 2 %, and is broken beyond 10 % (docs/decisions/060-verdict-bounds-on-delays.md).
+# Share of the expected figure: below the differences between policies, above the noise of a quiet machine.
+# Decision 055: a run held within 2 %, and is broken beyond 10 % (docs/decisions/055-verdict-bounds-on-delays.md).
 DELAY_OFF: Bounds = (0.02, 0.10)
 # Errors of the times on which decisions rested, as means over the nodes: shares of a task's price (links), and of a
-# service time. Decision 061: the first bounds lie where wrong times begin to cost delay, well above the noise
-# (docs/decisions/061-verdict-bounds-on-measured-times.md).
+# service time. Decision 056: the first bounds lie where wrong times begin to cost delay, well above the noise
+# (docs/decisions/056-verdict-bounds-on-measured-times.md).
 LINK_TIMES_OFF: Bounds = (0.03, 0.10)
 SERVICE_TIMES_OFF: Bounds = (0.05, 0.15)
 MOST_NAMED = 3  # nodes in one reason

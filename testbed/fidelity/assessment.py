@@ -4,8 +4,8 @@ The question is whether the delays of the run are those of the emulated network,
 emulated it. Everything is therefore judged in emulated seconds, against the delays that the scenario states. A busy
 machine that keeps its deadlines is no fault. The same real lateness weighs less at a larger time scale.
 
-Decision 063: signs are judged against the delays of the scenario, with bounds a few times above what a quiet machine
-keeps (docs/decisions/063-bounds-on-signs.md).
+Decision 058: signs are judged against the delays of the scenario, with bounds a few times above what a quiet machine
+keeps (docs/decisions/058-bounds-on-signs.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator

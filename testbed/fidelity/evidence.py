@@ -16,8 +16,8 @@ from testbed.network import MeasuredPath, NetworkStatistics, WatchedPath
 from testbed.scenario import ComputeMode, Direction, Link, LinkShape, Scenario
 
 # A task is touched if this machine made it later than this share of its own delay, and later than TOUCHED_S, the limit
-# of user-space emulation. Decision 062: a task counts as delayed by the machine from 2 % of its own delay
-# (docs/decisions/062-touched-tasks.md).
+# of user-space emulation. Decision 057: a task counts as delayed by the machine from 2 % of its own delay
+# (docs/decisions/057-touched-tasks.md).
 TOUCHED_SHARE = 0.02
 TOUCHED_S = 0.001
 # Lateness of changes is counted in classes a fifth apart: fine enough for a verdict, and few even in a long run.

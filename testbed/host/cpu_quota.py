@@ -179,8 +179,8 @@ class QuotaGovernor:
     service / stated time): 1 for the first WHOLE_STEPS corrections, GAIN for later ones. Over the next CATCH_UP_S of
     service a server also makes up for service that it is behind or ahead.
 
-    Decision 049: the share is corrected during the run, in small steps with catching up
-    (docs/decisions/049-quotas-are-corrected-during-the-run.md).
+    Decision 044: the share is corrected during the run, in small steps with catching up
+    (docs/decisions/044-quotas-are-corrected-during-the-run.md).
     """
 
     TASKS_AT_LEAST = 5

@@ -5,7 +5,7 @@ waits until the processor runs again. Through the kernel's power management (PM 
 may ask that waking up takes no time: idle processors then poll. This costs electricity, but no CPU time that others
 could use, for polling ends as soon as there is work.
 
-Decision 047: processors stay awake while a network runs (docs/decisions/047-idle-processors-stay-awake.md).
+Decision 042: processors stay awake while a network runs (docs/decisions/042-idle-processors-stay-awake.md).
 """
 
 import contextlib

@@ -11,8 +11,8 @@ were written. Elsewhere they are meaningless: only the lock decides if the run l
 they ended with their namespace.
 
 The environment variable DTOEE_TESTBED_LEDGERS names another folder for the ledgers. Each session of tests has its own,
-so that its `clean` leaves the runs of others alone. Decision 050: a user's ledgers always lie under /tmp
-(docs/decisions/050-ledgers-of-users-under-tmp.md).
+so that its `clean` leaves the runs of others alone. Decision 045: a user's ledgers always lie under /tmp
+(docs/decisions/045-ledgers-of-users-under-tmp.md).
 """
 
 import contextlib

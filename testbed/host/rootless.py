@@ -6,8 +6,8 @@ Such a run has no CPU quotas (`compute: quota`): control groups belong to the wh
 only if the user's own limit, RLIMIT_RTPRIO, allows it. Root without the right to make namespaces, as in most
 containers, is treated like an ordinary user.
 
-Decision 048: the command continues as a fork of itself, in a process namespace of its own
-(docs/decisions/048-rootless-runs-in-a-forked-process-namespace.md).
+Decision 043: the command continues as a fork of itself, in a process namespace of its own
+(docs/decisions/043-rootless-runs-in-a-forked-process-namespace.md).
 
 Imports nothing heavy: a user namespace can only be entered before NumPy has started its threads.
 """

@@ -7,8 +7,8 @@ limited to one, and ZeroMQ's threads start in the child.
 Agents may be forked before they are needed. They bind their addresses and wait at a gate: a pipe from which each of
 them reads one byte when it opens. An agent that reads the end of the pipe instead has lost its parent.
 
-Decision 068: agents are forked from two warmed-up parents (docs/decisions/068-two-agent-parents.md).
-Decision 069: the gate of the agents is a pipe with a byte for each (docs/decisions/069-gate-of-the-agents.md).
+Decision 063: agents are forked from two warmed-up parents (docs/decisions/063-two-agent-parents.md).
+Decision 064: the gate of the agents is a pipe with a byte for each (docs/decisions/064-gate-of-the-agents.md).
 """
 
 import contextlib

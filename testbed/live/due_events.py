@@ -11,7 +11,7 @@ class DueEvents:
 
     If the two directions of a link follow two traces, each direction counts as a link here.
 
-    Decision 066: a late run skips trace steps (docs/decisions/066-late-runs-skip-trace-steps.md).
+    Decision 061: a late run skips trace steps (docs/decisions/061-late-runs-skip-trace-steps.md).
     """
 
     def __init__(self, events: Sequence[Event], on_skip: Callable[[], None]) -> None:

@@ -39,7 +39,7 @@ START_LEAD_S = 0.1
 START_LEAD_EACH_S = 0.001  # for each agent
 CHECK_EVERY_S = 1.0
 LISTEN_S = 0.05
-# Decision 067: records are taken ten times a second (docs/decisions/067-records-are-taken-in-beats.md).
+# Decision 062: records are taken ten times a second (docs/decisions/062-records-are-taken-in-beats.md).
 BEAT_S = 0.1
 DEATH_NEWS_S = 1.0  # real time within which a parent reports an agent that no longer takes commands
 INJECT_S = 0.02  # most real time for injecting before telemetry, Ctrl-C and dead agents are handled

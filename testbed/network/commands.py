@@ -3,12 +3,12 @@
 Builders return lines for `ip -batch`, `tc -batch` and `bridge -batch`, so that one process of each tool sets up a
 namespace. Times are in seconds of real time (time scale already applied).
 
-Decision 031: a link's rate is the rate that a TCP transfer in full segments gets
-(docs/decisions/031-link-rate-is-tcp-rate.md). Whole frames, as queueing disciplines count them, therefore pass at
+Decision 026: a link's rate is the rate that a TCP transfer in full segments gets
+(docs/decisions/026-link-rate-is-tcp-rate.md). Whole frames, as queueing disciplines count them, therefore pass at
 1514/1448 of the stated rate.
 
-Decision 032: over a direct link TCP's segments travel together as superframes of at most 1 ms of the link's time
-(docs/decisions/032-superframes-on-direct-links.md).
+Decision 027: over a direct link TCP's segments travel together as superframes of at most 1 ms of the link's time
+(docs/decisions/027-superframes-on-direct-links.md).
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from node_agent.process.linux import join_namespace
 from testbed.scenario import LinkShape
 from testbed.sizes import FRAME_BYTES, SEGMENT_BYTES, SMALLEST_FRAME_BYTES
 
-# Decision 033: the token bucket holds the bytes of 2 ms, at least four frames
-# (docs/decisions/033-token-bucket-of-two-milliseconds.md).
+# Decision 028: the token bucket holds the bytes of 2 ms, at least four frames
+# (docs/decisions/028-token-bucket-of-two-milliseconds.md).
 BURST_S = 0.002
 BURST_FRAMES = 4
 LULL_FRAME_S = 0.1  # below the 200 ms after which TCP repeats a segment without an acknowledgement
@@ -53,8 +53,8 @@ def bit_per_s(shape: LinkShape) -> int:
 def spacing_bit_per_s(shape: LinkShape) -> int:
     """The rate [bit/s] of whole frames at which the middle of a link spaces them; in a lull 0.1 s a frame at most.
 
-    Decision 034: in a lull frames wait at the link's end, not in its middle
-    (docs/decisions/034-lulls-wait-at-the-end.md).
+    Decision 029: in a lull frames wait at the link's end, not in its middle
+    (docs/decisions/029-lulls-wait-at-the-end.md).
     """
     return max(bit_per_s(shape), round(FRAME_BYTES * 8 / LULL_FRAME_S)) if shape.lull else bit_per_s(shape)
 
@@ -95,8 +95,8 @@ def rate_limit(interface: str, shape: LinkShape, segments: int) -> tuple[str, ..
     Frames wait for the rate in two queues, each with the room of a whole queue. Frames that ask for low delay, as those
     with the nodes' prices do, go before all others, at nodes and at switches alike.
 
-    Decision 035: two htb classes and a filter on the IP header order the two queues
-    (docs/decisions/035-two-queues-under-htb.md).
+    Decision 030: two htb classes and a filter on the IP header order the two queues
+    (docs/decisions/030-two-queues-under-htb.md).
     """
     rate, bucket, places = bit_per_s(shape), bucket_bytes(shape), queue_places(shape, segments)
     lines = [
@@ -261,7 +261,7 @@ def run_batches(
 ) -> None:
     """Carry out each batch inside its namespace, as many at a time as there are processors (at least two).
 
-    Decision 036: threads of this process enter the namespaces (docs/decisions/036-set-up-in-batches-by-threads.md).
+    Decision 031: threads of this process enter the namespaces (docs/decisions/031-set-up-in-batches-by-threads.md).
 
     Args:
         progress: called in the calling thread with the number of batches done.

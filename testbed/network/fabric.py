@@ -4,8 +4,8 @@ Mininet runs a shell command for each address, interface and queueing discipline
 keep its Node, Link, Intf and LinuxBridge objects (so that `net["n0"].cmd(...)`, `popen`, `IP()` and `linksBetween` keep
 working) and leave the commands to `commands.run_batches`.
 
-Decision 036: batches set the network up, and all shells start together
-(docs/decisions/036-set-up-in-batches-by-threads.md).
+Decision 031: batches set the network up, and all shells start together
+(docs/decisions/031-set-up-in-batches-by-threads.md).
 
 This module imports mininet: import it only where a network is built.
 """

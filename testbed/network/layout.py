@@ -4,7 +4,7 @@ Every link is two veth pairs, joined in a middle namespace: end A = (port, middl
 Rates are limited at the ends, where a real card would queue. Delay, jitter, loss and the transmission time of each
 frame are applied in the middle, by the kernel (netem) or by a process (relay). Both backends give the same network.
 
-Decision 037: every link has veth pairs of its own (docs/decisions/037-veth-pair-per-link.md).
+Decision 032: every link has veth pairs of its own (docs/decisions/032-veth-pair-per-link.md).
 
 Everything lies in namespaces of its own, switches included. Nothing is made in the machine's root namespace, and all of
 it disappears with the processes that hold the namespaces.
@@ -69,7 +69,7 @@ class LinkLayout:
         """The most segments that travel together as a superframe while the link has this shape.
 
         A single one if an end is a switch: a switch passes a superframe on only when all of it has arrived.
-        Decision 032: superframes travel over direct links only (docs/decisions/032-superframes-on-direct-links.md).
+        Decision 027: superframes travel over direct links only (docs/decisions/027-superframes-on-direct-links.md).
         """
         return segments_at_once(shape) if self.direct else 1
 

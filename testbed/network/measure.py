@@ -23,8 +23,8 @@ PATIENCE_S = 0.5  # beyond the time of the links, before a probe counts as lost
 JITTER_DEVIATIONS = 5
 # Loss of all probes counts as chance if its probability exceeds 1 %, that is with a loss of two fifths or more.
 CHANCE_OF_SILENCE = 0.01
-# Decision 041: a train is repeated if its rate is off, and in a large network only a sample of the paths gets one
-# (docs/decisions/041-trains-repeated-and-sampled.md).
+# Decision 036: a train is repeated if its rate is off, and in a large network only a sample of the paths gets one
+# (docs/decisions/036-trains-repeated-and-sampled.md).
 # The length of a train on its link is the first of TRAINS_S at which all trains together have at most FRAMES_SOON
 # frames. Arrival times are exact to a tenth of a millisecond, so that a shorter train than the last gives no rate.
 # Packets are full ones, except on links so slow that the packets together would take longer than TRAIN_MOST_S.

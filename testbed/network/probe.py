@@ -1,6 +1,6 @@
 """Small datagrams between nodes of a running network, stamped by the kernel when they arrive.
 
-Decision 042: a probe ends at the kernel's receive time, SO_TIMESTAMPNS (docs/decisions/042-kernel-stamps-probes.md).
+Decision 037: a probe ends at the kernel's receive time, SO_TIMESTAMPNS (docs/decisions/037-kernel-stamps-probes.md).
 """
 
 import contextlib

@@ -3,8 +3,8 @@
 The best path passes through the fewest nodes; among equals the shortest is best. The length of a link is its delay plus
 the transmission time of a full frame. Everything here is pure.
 
-Decision 038: fewest nodes first, and exactly one best path between any two vertices, the same both ways
-(docs/decisions/038-one-best-path-over-the-fewest-nodes.md).
+Decision 033: fewest nodes first, and exactly one best path between any two vertices, the same both ways
+(docs/decisions/033-one-best-path-over-the-fewest-nodes.md).
 """
 
 import hashlib
@@ -162,8 +162,8 @@ def routes(
 def forwarding(switches: Set[str], ends: Sequence[tuple[str, str]], lengths_s: Sequence[float]) -> list[Forwarding]:
     """Static switch tables: for every link between a node and a switch, each switch's way to that node's end.
 
-    Decision 039: switches neither learn nor flood, and run no spanning tree
-    (docs/decisions/039-static-switch-tables.md).
+    Decision 034: switches neither learn nor flood, and run no spanning tree
+    (docs/decisions/034-static-switch-tables.md).
     """
     around = neighbours(ends)
     table = []

@@ -1,7 +1,7 @@
 """Changes of links that carry frames, sent to the kernel as netlink messages; the kernel acknowledges each.
 
-Decision 040: messages of our own over a netlink socket in each namespace
-(docs/decisions/040-netlink-messages-of-our-own.md).
+Decision 035: messages of our own over a netlink socket in each namespace
+(docs/decisions/035-netlink-messages-of-our-own.md).
 
 Sources: linux/rtnetlink.h, linux/pkt_sched.h, linux/if_link.h, linux/gen_stats.h.
 """

@@ -1,8 +1,8 @@
 """A watch over the delays of a running network by small probes.
 
 Few paths get about a probe a second each. Many paths take turns: quickly until each has had the ten probes that a
-verdict on it needs, then slowly. Decision 043: paths take turns, at first quickly
-(docs/decisions/043-watched-paths-take-turns.md).
+verdict on it needs, then slowly. Decision 038: paths take turns, at first quickly
+(docs/decisions/038-watched-paths-take-turns.md).
 """
 
 import bisect

@@ -13,7 +13,7 @@ leaves to the next does not count. Results and control messages never wait. A po
 task, knows more than any plan. So a run may come in below the bound of the model. The plans are therefore also played
 against the tasks of the run (`testbed.optimum.task_replay`), with real queues.
 
-Decision 092: the flow model takes all arrivals for Poisson (docs/decisions/092-poisson-arrivals-in-the-bound.md).
+Decision 082: the flow model takes all arrivals for Poisson (docs/decisions/082-poisson-arrivals-in-the-bound.md).
 
 Exits and accuracy are those of the samples that the tasks carry; with a trace, of the samples that it offers. The nodes
 of a run know only the validation table, so the bound also has the advantage of hindsight. The grid of thresholds is

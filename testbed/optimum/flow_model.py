@@ -7,10 +7,10 @@ same holds for the result's way back to the device. On links that lose or jitter
 extra time of TCP's repetitions and of reordered segments under light load (`testbed.simulation.transfers`); TCP's
 throughput there limits the rate.
 
-Decision 086: an offloader's tasks queue for the slowest link of their route, one queue per pair of offloader and
-receiver (docs/decisions/086-one-queue-per-pair.md).
+Decision 076: an offloader's tasks queue for the slowest link of their route, one queue per pair of offloader and
+receiver (docs/decisions/076-one-queue-per-pair.md).
 
-Decision 087: results and control messages queue nowhere (docs/decisions/087-results-queue-nowhere.md).
+Decision 077: results and control messages queue nowhere (docs/decisions/077-results-queue-nowhere.md).
 """
 
 import math
@@ -35,7 +35,7 @@ from testbed.trace.workload import Arrival
 BITS_PER_MBIT = 1e6
 MOST_TRACED_SEGMENTS = 30  # each must be solved
 
-# Decision 088: the bound has no penalty on high utilisation (docs/decisions/088-no-penalty-in-the-bound.md).
+# Decision 078: the bound has no penalty on high utilisation (docs/decisions/078-no-penalty-in-the-bound.md).
 NO_PENALTY = Overload(rho_max=1.0, kappa_s2=0.0)
 
 
@@ -58,8 +58,8 @@ class TimeSegment:
 def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> tuple[TimeSegment, ...]:
     """The scenario over time, cut where events change links, capacities, rates or the nodes that are up.
 
-    Decision 090: with links that follow traces, it is also cut from slot to slot, and such a link has its mean rate and
-    delay in between (docs/decisions/090-traced-links-by-slot.md).
+    Decision 080: with links that follow traces, it is also cut from slot to slot, and such a link has its mean rate and
+    delay in between (docs/decisions/080-traced-links-by-slot.md).
 
     Args:
         arrivals: a trace; with it, a device's rate is counted in each segment instead of the stated one.

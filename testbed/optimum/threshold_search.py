@@ -35,8 +35,8 @@ MOST_SOLVED = 80
 ENOUGH_S = 1e-4  # the search ends if no point of the grid can gain more than this
 MOST_SWEEPS = 8  # passes over all servers
 STEPS_TRIED = 2  # on the grid, up and down
-# Decision 091: scipy's solver confirms the plans of networks with up to 5000 links
-# (docs/decisions/091-scipy-confirms-up-to-5000-links.md).
+# Decision 081: scipy's solver confirms the plans of networks with up to 5000 links
+# (docs/decisions/081-scipy-confirms-up-to-5000-links.md).
 MOST_LINKS = 5000
 RELATIVE_GAP = 1e-4  # share of the mean delay at which rounds of DTO-EE end
 

@@ -1,6 +1,6 @@
 """Claims on directories: only the command that holds the claim writes there.
 
-Decision 074: a claim is a lock on the directory itself (docs/decisions/074-lock-on-the-directory.md).
+Decision 069: a claim is a lock on the directory itself (docs/decisions/069-lock-on-the-directory.md).
 """
 
 import errno

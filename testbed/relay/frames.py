@@ -75,7 +75,7 @@ def on_the_wire(memory: "mmap.mmap | bytes", at: int, length: int) -> tuple[int,
 class Departures(MessageBatch):
     """Sends frames that are due together in one system call, each out of an interface of its own.
 
-    Decision 046: sendmmsg over one socket for all lines (docs/decisions/046-one-heap-one-socket-sendmmsg.md).
+    Decision 041: sendmmsg over one socket for all lines (docs/decisions/041-one-heap-one-socket-sendmmsg.md).
     """
 
     MOST = 32

@@ -11,10 +11,10 @@ When it is due (`line.py`), a frame is sent out of the link's other interface; a
 when the last of them is due. The virtio header (PACKET_VNET_HDR) carries checksums and segmentation that the sender
 left to its card.
 
-Decision 044: close timers are merged, and each wake-up also sends frames that are due soon
-(docs/decisions/044-merged-timers-in-the-relay.md).
-Decision 045: frames are taken by a packet ring (docs/decisions/045-packet-ring-instead-of-nfqueue.md).
-Decision 046: one heap holds the frames of all links (docs/decisions/046-one-heap-one-socket-sendmmsg.md).
+Decision 039: close timers are merged, and each wake-up also sends frames that are due soon
+(docs/decisions/039-merged-timers-in-the-relay.md).
+Decision 040: frames are taken by a packet ring (docs/decisions/040-packet-ring-instead-of-nfqueue.md).
+Decision 041: one heap holds the frames of all links (docs/decisions/041-one-heap-one-socket-sendmmsg.md).
 """
 
 import contextlib

@@ -11,8 +11,8 @@
 - Over several links a message travels in segments: the next link starts with the first one while the last still come.
 - A change of rate or delay affects messages that wait for the transmitter or are in it. Those behind it are unaffected.
 
-Decision 071: queues of simulated links are unbounded (docs/decisions/071-queues-without-bounds.md).
-Decision 072: only lossy connections are simulated by packets (docs/decisions/072-packets-only-on-lossy-links.md).
+Decision 066: queues of simulated links are unbounded (docs/decisions/066-queues-without-bounds.md).
+Decision 067: only lossy connections are simulated by packets (docs/decisions/067-packets-only-on-lossy-links.md).
 """
 
 import math

@@ -3,7 +3,7 @@
 The figures come from a simulation of a single connection (`testbed.simulation.links`). It is seeded and cached, so that
 equal links have equal figures. Without loss, a message only waits for its slowest segment, which needs no simulation.
 
-Decision 073: a route is simulated as a single link with rounded figures (docs/decisions/073-a-route-as-one-link.md).
+Decision 068: a route is simulated as a single link with rounded figures (docs/decisions/068-a-route-as-one-link.md).
 """
 
 import math

@@ -15,8 +15,8 @@ from testbed.topology.unfinished import UnfinishedScenario
 from testbed.trace.link_trace import LULL_MBIT_PER_S, LinkTrace
 
 MAX_CHANGES = 500_000  # in a run, over all links
-# In real time, over all links. Decision 053: a live run warns above this rate of link changes
-# (docs/decisions/053-sensible-link-changes.md).
+# In real time, over all links. Decision 048: a live run warns above this rate of link changes
+# (docs/decisions/048-sensible-link-changes.md).
 SENSIBLE_CHANGES_PER_S = 500.0
 _ROUND_STEPS_S = tuple(factor * 10.0**power for power in range(-1, 9) for factor in (1, 2, 5))
 _TOLD = {"rate": "rate_mbit_per_s", "delay": "delay_s", "jitter": "jitter_s", "loss": "loss"}

@@ -8,8 +8,8 @@ from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S
 from testbed.units import BIT_RATE
 from testbed.wording import milliseconds
 
-# Rates in real time, after `time_scale`, are from this to MOST_MBIT_PER_S. Decision 051: links carry 100 bit/s to
-# 100 Gbit/s in real time (docs/decisions/051-rates-of-links.md).
+# Rates in real time, after `time_scale`, are from this to MOST_MBIT_PER_S. Decision 046: links carry 100 bit/s to
+# 100 Gbit/s in real time (docs/decisions/046-rates-of-links.md).
 LEAST_MBIT_PER_S = 1e-4
 ROUNDING = 1e-9  # of quantities read and scaled
 

@@ -32,8 +32,8 @@ def traced_courses(scenario: Scenario) -> Mapping[Direction, Course]:
 def mean_shape(course: Course, begin_s: float, end_s: float) -> LinkShape:
     """Return the means over [begin, end) of a course, weighted by time.
 
-    Decision 056: the mean rate is the volume over time, not the mean time per byte
-    (docs/decisions/056-arithmetic-mean-of-traced-rates.md).
+    Decision 051: the mean rate is the volume over time, not the mean time per byte
+    (docs/decisions/051-arithmetic-mean-of-traced-rates.md).
     """
     edges_s = [at_s for at_s, _ in course[1:]]
     parts = [
@@ -52,8 +52,8 @@ def mean_shape(course: Course, begin_s: float, end_s: float) -> LinkShape:
 def usual_delay_s(course: Course, duration_s: float) -> float:
     """Return the delay [s] that a frame does not exceed for 95 % of the time, plus four deviations of jitter.
 
-    Transmission time is not included. Decision 057: rounds wait for the usual delay of a link, not for its longest
-    (docs/decisions/057-usual-delay-of-traced-links.md).
+    Transmission time is not included. Decision 052: rounds wait for the usual delay of a link, not for its longest
+    (docs/decisions/052-usual-delay-of-traced-links.md).
     """
     times_s = (*(at_s for at_s, _ in course), duration_s)
     found = sorted(

@@ -74,8 +74,8 @@ class LinkTrace:
         """Return the trace in steps of `every_s` [s], the last perhaps shorter, each the mean over its time.
 
         The volume is kept. Equal traces have equal averages, to the last digit, however they are cut into steps.
-        Decision 054: a lull of 0.1 s or more begins and ends steps of its own
-        (docs/decisions/054-lulls-keep-their-own-steps.md).
+        Decision 049: a lull of 0.1 s or more begins and ends steps of its own
+        (docs/decisions/049-lulls-keep-their-own-steps.md).
         """
         whole = self.merged()
         count = max(1, math.ceil(self.length_s / every_s - 1e-9))

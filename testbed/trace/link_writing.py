@@ -92,8 +92,8 @@ def write_link_trace(path: Path | str, trace: LinkTrace, form: TraceFormat) -> N
 def _check_readable(content: bytes, source: str, form: TraceFormat, length_s: float) -> None:
     """Raise InputError if the reader would refuse the content.
 
-    Decision 058: a written trace is read back before it replaces a file
-    (docs/decisions/058-traces-are-read-back-before-writing.md).
+    Decision 053: a written trace is read back before it replaces a file
+    (docs/decisions/053-traces-are-read-back-before-writing.md).
     """
     hint = "use longer steps, a part of the trace, or lower rates and delays"
     if len(content) > MAX_BYTES:

@@ -1,8 +1,8 @@
 """Outages of network traces: the rate of a link while its trace has almost none.
 
-A lull is an unbroken time in which a trace has less than a full packet in 0.1 s. Decision 055: a link in a lull keeps
+A lull is an unbroken time in which a trace has less than a full packet in 0.1 s. Decision 050: a link in a lull keeps
 the rate of one full packet in its length, at most one a second
-(docs/decisions/055-outages-keep-a-least-rate.md).
+(docs/decisions/050-outages-keep-a-least-rate.md).
 """
 
 import math

@@ -1,7 +1,7 @@
 """Linux's estimate of a connection's round trip, and the time-out from it (RFC 6298; tcp_rtt_estimator)."""
 
 LEAST_VARIANCE_S = 0.2  # least part of a time-out beyond the round trip [real s]
-# Decision 070: simulated TCP time-outs have a short bound (docs/decisions/070-bounded-time-outs.md).
+# Decision 065: simulated TCP time-outs have a short bound (docs/decisions/065-bounded-time-outs.md).
 MOST_TIME_OUT_S = 2.0  # [real s]
 
 

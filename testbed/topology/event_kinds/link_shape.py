@@ -118,8 +118,8 @@ def links_between(ends: list[str], so_far: StateSoFar, moment: Moment) -> Iterat
         topology.complain(path, f"no link joins {ends[0]!r} and {ends[1]!r}", "name the ends of a link")
     for link in found:
         if link.trace is not None:
-            # Decision 052: events do not change links that follow a trace
-            # (docs/decisions/052-no-events-on-traced-links.md).
+            # Decision 047: events do not change links that follow a trace
+            # (docs/decisions/047-no-events-on-traced-links.md).
             follows = f"follows {' and '.join(link.traces)}"
             message = f"the link {link.ends[0]} - {link.ends[1]} {follows}: events do not change it"
             topology.complain(path, message, "put the change into the trace, or state the link without one")
