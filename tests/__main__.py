@@ -47,7 +47,7 @@ def run(part: Part, arguments: Sequence[str] = ()) -> int:
     """Run one part and print how long it took; pytest's exit code."""
     print(f"\n== tests, {part.name}: {selection(part)}", flush=True)
     begun_s = time.monotonic()
-    code = subprocess.run(list(command(part, arguments)), cwd=ROOT, check=False).returncode
+    code = subprocess.run(list(command(part, arguments)), cwd=ROOT, env=environment(), check=False).returncode
     print(f"== tests, {part.name}: {time.monotonic() - begun_s:.0f} s", flush=True)
     return code
 
@@ -55,6 +55,11 @@ def run(part: Part, arguments: Sequence[str] = ()) -> int:
 def command(part: Part, arguments: Sequence[str] = ()) -> Iterator[str]:
     """The call of pytest."""
     yield from (sys.executable, "-m", "pytest", "-m", selection(part), "--durations=25", *part.options, *arguments)
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, but compiled modules are kept: hundreds of programs that tests start load them."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def selection(part: Part) -> str:

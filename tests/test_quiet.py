@@ -145,6 +145,7 @@ def test_what_fails_again_once_it_is_quiet_fails(tmp_path):
     assert attempts(tmp_path) == 2
 
 
+@pytest.mark.slow
 def test_short_bursts_in_every_attempt_excuse_nothing(tmp_path):
     code = """
         @pytest.mark.timing
@@ -185,8 +186,14 @@ def test_what_passes_on_a_busy_machine_has_passed(tmp_path):
     assert "1 passed" in done.stdout
 
 
-@pytest.mark.parametrize(("count", "ci", "code"), [(MOST_SKIPS, "true", 0), (MOST_SKIPS + 1, "true", 1),
-                                                   (MOST_SKIPS + 1, "", 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "ci", "code"),
+    [
+        pytest.param(MOST_SKIPS, "true", 0, marks=pytest.mark.slow),
+        (MOST_SKIPS + 1, "true", 1),
+        pytest.param(MOST_SKIPS + 1, "", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_more_than_ten_skips_fail_where_all_must_be_tested(tmp_path, count, ci, code):
     many = f"""
         BUSY.touch()

@@ -125,7 +125,9 @@ def test_figures_of_the_models_are_as_kept():
     assert held_against("models", entries) == [], AGAIN.format("models")
 
 
-@pytest.mark.parametrize("name", simulated.NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "metro" else name for name in simulated.NAMES]
+)
 def test_topologies_simulate_as_kept(name):
     entries = simulated.rows_of(name, summary_of(simulated.ask_topology(name)))
     assert held_against("simulated", entries) == [], AGAIN.format("simulated")

@@ -253,6 +253,7 @@ def test_root_without_rights_goes_on_in_a_user_namespace(tmp_path):
 
 @pytest.mark.root
 def test_root_of_a_user_namespace_only_is_told_apart():
+    rootless.is_rootless()  # loads its codec while this process can still read Python's folder
     pid = os.fork()
     if pid == 0:
         os.setresgid(1234, 1234, 1234)

@@ -84,6 +84,7 @@ class TestModel:
             np.repeat([0.005, 0.04], 3) + result_bytes(1) * 8 / 10e6, rel=1e-9
         )
 
+    @pytest.mark.slow
     def test_a_route_through_a_switch(self, campus):
         tier = model_of(campus).network.tiers[0]
         shapes = {frozenset(link.ends): link.shape for link in campus.links}

@@ -30,15 +30,16 @@ def one_queue(load: float, tasks: int) -> str:
     return ONE_QUEUE.format(duration=tasks / rate, device_rate=rate / 5, capacity=SERVICE_PER_S * WORK_FLOP)
 
 
-@pytest.mark.parametrize("load", [0.3, pytest.param(0.6, marks=pytest.mark.slow)])
-def test_steady_service_is_an_m_d_1_queue(tmp_path, load):
-    outcome = simulate(tmp_path, one_queue(load, 60_000))
+@pytest.mark.parametrize(("load", "tasks"), [(0.3, 20_000), pytest.param(0.6, 60_000, marks=pytest.mark.slow)])
+def test_steady_service_is_an_m_d_1_queue(tmp_path, load, tasks):
+    outcome = simulate(tmp_path, one_queue(load, tasks))
     expected_s = (1 + load / (2 * (1 - load))) / SERVICE_PER_S
     assert outcome.summary["tasks"]["lost"] == 0
     assert outcome.summary["delay_s"]["mean"] == pytest.approx(expected_s, rel=0.02)
 
 
-@pytest.mark.parametrize("load", [0.3, pytest.param(0.5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("load", [0.3, 0.5])
 def test_exponential_service_is_an_m_m_1_queue(tmp_path, load):
     chance = random.Random(11)
     outcome = simulate(tmp_path, one_queue(load, 80_000), lambda _, mean_s: chance.expovariate(1 / mean_s))
