@@ -35,11 +35,23 @@ def pages() -> list[Path]:
 
 
 def render() -> None:
-    """Replace the content of each block in each page. Raises KeyError for an unknown block or a missing figure."""
+    """Replace the content of each block in each page.
+
+    Raises:
+        KeyError: an unknown block, or a missing figure. That page stays as it is; all others are rendered.
+    """
+    missing: list[str] = []
     for page in pages():
         text = page.read_text(encoding="utf-8")
-        if (new := rendered(text)) != text:
+        try:
+            new = rendered(text)
+        except (KeyError, FileNotFoundError) as error:
+            missing.append(f"{page.name}: {error}")
+            continue
+        if new != text:
             page.write_text(new, encoding="utf-8")
+    if missing:
+        raise KeyError("; ".join(missing))
 
 
 def rendered(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Numbers with units as pages state them, and the constants of the code that they stand for."""
+"""Numbers with units as pages state them, and the constants of the code."""
 
 import importlib
 import re

@@ -14,7 +14,7 @@ def pages() -> list[Path]:
 
 
 def listed() -> list[str]:
-    """For each decision its number, its title as a link, and the files that it is about."""
+    """For each decision its number, its title as a link, and the files that it concerns."""
     return table(("", "decision", "where"), map(_row, pages()))
 
 

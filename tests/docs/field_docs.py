@@ -25,7 +25,7 @@ _ITEM = re.compile(r"^(?P<indent> *)(?P<names>[\w-]+): (?P<text>.*)$")
 
 @dataclass(frozen=True, slots=True)
 class FieldDoc:
-    """One field. `type` is the JSON type in words, `unit` is empty for plain numbers, texts and lists."""
+    """A field. `type` is the JSON type in words, `unit` is empty for plain numbers, texts and lists."""
 
     name: str
     type: str
@@ -68,7 +68,7 @@ def sections(docstring: str) -> dict[str, dict[str, str]]:
 
 
 def field_comments(cls: type[Any]) -> dict[str, str]:
-    """The comments behind, or right above, the fields of a class and of those that it inherits from."""
+    """The comments behind, or right above, the fields of a class and of its bases."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
         if base.__module__.startswith("msgspec"):

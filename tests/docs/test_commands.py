@@ -30,7 +30,7 @@ def inline(text: str) -> Iterator[str]:
 
 
 def command_lines(text: str) -> Iterator[str]:
-    """What follows `dtoee-testbed` in code blocks and between backticks; also lines that begin with a verb."""
+    """The arguments of `dtoee-testbed` in code blocks and between backticks; also lines that begin with a verb."""
     lines = [line for _, block in code_blocks(text) for line in block.replace("\\\n", " ").splitlines()]
     for line in (*lines, *inline(text)):
         for part in re.split(r" && |; ", re.sub(r"\s+#.*", "", line)):
@@ -43,7 +43,7 @@ def command_lines(text: str) -> Iterator[str]:
 
 
 def wrong_in(line: str) -> str | None:
-    """What does not exist of a command line; None if it can be parsed."""
+    """The first word of a command line that does not exist, in words; None if the line can be parsed."""
     context = click.Context(commands)
     words = shlex.split(line)
     command: click.Command = commands
@@ -141,8 +141,8 @@ def unknown_keys(content: Any, *, names: bool = False) -> set[str]:
 def pieces(text: str) -> Iterator[Any]:
     """The topologies of a page, and the pieces of them: YAML blocks, and maps between backticks."""
     for language, block in code_blocks(text):
-        if language == "yaml":
-            yield yaml.safe_load(block)
+        if language == "yaml" and "jobs" not in (piece := yaml.safe_load(block)):  # no workflow of a CI service
+            yield piece
     for code in inline(text):
         if re.match(r"\{[a-z_]+: ", code):
             yield yaml.safe_load(code)
@@ -153,8 +153,6 @@ YAML = [(page, number, piece) for page, text in PAGES.items() for number, piece 
 
 @pytest.mark.parametrize(("page", "number", "piece"), YAML, ids=[f"{page}-{number}" for page, number, _ in YAML])
 def test_the_keys_of_a_topology_in_a_page_exist(page, number, piece):
-    if isinstance(piece, dict) and ("jobs" in piece or "on" in piece or True in piece):
-        pytest.skip("a workflow of a CI service")
     assert unknown_keys(piece) == set(), f"{page}, piece {number}"
 
 

@@ -73,7 +73,7 @@ def is_of(value: Any, text: str) -> bool:
 
 
 def differences(heading: str, *contents: Any) -> list[str]:
-    """What the section and the contents of such files do not have in common."""
+    """The fields that only the section or only the contents have, and values of another type."""
     known = documented(heading)
     seen: set[Path_] = set()
     wrong: list[str] = []
@@ -225,8 +225,9 @@ def test_the_tables_of_a_comparison(comparison):
                 for column in next(csv.reader((comparison / name).open()))}  # fmt: skip
 
     assert columns("compare.csv") == fields_of("compare.json.rows")
-    counts, estimates = section(TEXT, "compare-summary.csv").split("and then three each")
-    names = re.findall(r"`([a-z_]\w+)`", estimates.partition(" of ")[2])
+    text = " ".join(section(TEXT, "compare-summary.csv").split())
+    counts, estimates = text.split("Then come three columns")
+    names = re.findall(r"`([a-z_]\w+)`", estimates.partition(" figures of")[2])
     spread = {f"{re.sub('_1$', '', name)}{end}" for name in names for end in ("", "_low", "_high")}
     assert columns("compare-summary.csv") == set(re.findall(r"`(\w+)`", counts)) | spread
 
