@@ -1,6 +1,7 @@
 """Telemetry records: every kind of event is documented, and no other kind is accepted."""
 
 import re
+from inspect import cleandoc
 from typing import get_args
 
 import msgspec
@@ -10,7 +11,7 @@ from node_agent.records import EventKind, EventRecord, record_decoder, record_en
 
 
 def test_every_kind_of_event_is_documented():
-    documented = re.findall(r"^        ([a-z-]+): ", EventRecord.__doc__, re.MULTILINE)
+    documented = re.findall(r"^    ([a-z-]+): ", cleandoc(EventRecord.__doc__), re.MULTILINE)
     assert tuple(documented) == get_args(EventKind)
     assert len(set(documented)) == len(documented)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from inspect import cleandoc
 from pathlib import Path
 
 import msgspec
@@ -88,7 +89,7 @@ def test_a_line_that_lacks_a_column_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", [TaskLine, HopLine])
 def test_every_column_is_documented(kind):
-    documented = re.findall(r"^        (\w+): ", kind.__doc__, re.MULTILINE)
+    documented = re.findall(r"^    (\w+): ", cleandoc(kind.__doc__), re.MULTILINE)
     assert tuple(documented) == kind.__struct_fields__
     seconds = [name for name in documented if name.endswith("_s")]
-    assert re.findall(r"^        (\w+): [^:]*\[s\]", kind.__doc__, re.MULTILINE) == seconds
+    assert re.findall(r"^    (\w+): [^:]*\[s\]", cleandoc(kind.__doc__), re.MULTILINE) == seconds
