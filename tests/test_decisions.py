@@ -14,7 +14,9 @@ HEADINGS = ["Context", "Options", "Figures", "Decision"]
 # `Decision 012: one sentence (docs/decisions/012-title.md).`, broken into lines anywhere, as comments are.
 LINK = re.compile(r"Decision (\d{3}): (.{1,400}?) ?\((docs/decisions/[\w.-]+\.md)\)")
 # No figures, a command that prints them, or the admission that there is none; some follow from numbers that are given.
-ORIGIN = re.compile(r"^None\b|\.venv/bin/|`dtoee-testbed |\bby\s+hand\b|follows? from|[Pp]rinted|nothing was measured|none was measured")
+ORIGIN = re.compile(
+    r"^None\b|\.venv/bin/|`dtoee-testbed |[Pp]rinted|\bby\s+hand\b|follows? from|nothing was measured|none was measured"
+)
 
 
 def links(text: str) -> list[tuple[str, str, str]]:

@@ -1,11 +1,12 @@
 """`python -m tests` and `python -m tests --long` together run every test once."""
 
+import re
 from itertools import combinations
 
 import pytest
 from _pytest.mark.expression import Expression
 
-from tests.__main__ import ALONE, LONG, PAIRED, PARTS, QUICK, SIDE_BY_SIDE, Part, command, main
+from tests.__main__ import ALONE, LONG, PAIRED, PARTS, QUICK, ROOT, SIDE_BY_SIDE, Part, command, main
 
 MARKS = ("root", "timing", "slow")
 
@@ -52,3 +53,14 @@ def test_further_arguments_go_to_pytest(monkeypatch):
     assert main(["--long", "-k", "relay"]) == 0
     assert given == [(LONG, ["-k", "relay"])]
     assert list(command(LONG, ["-k", "relay"]))[-2:] == ["-k", "relay"]
+
+
+def test_the_scripts_call_what_readme_says():
+    """Each in its own line, as README's `&&` runs one after the other."""
+    command = re.search(r"\.\/setup\.sh --dev && (.*python -m tests)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert command
+    quick, long = ((ROOT / ".ci" / name).read_text().splitlines() for name in ("run", "long"))
+    assert "./setup.sh --dev" in quick
+    assert "./setup.sh --dev" in long
+    assert quick[-1] == command[1]
+    assert long[-1] == f"{command[1]} --long"

@@ -16,7 +16,7 @@ import pytest
 
 from .kernel import ROOT, Completed, Kernel, lacking
 
-pytestmark = [pytest.mark.timing, pytest.mark.uml, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.uml, pytest.mark.root, pytest.mark.timeout(400)]
 LIMIT_S = 240.0
 REPORT = "results.xml"
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
@@ -59,6 +59,17 @@ def report(subtests: pytest.Subtests, completed: Completed, shared: Path, *, lea
     assert len(cases) >= least, str(completed)
 
 
+def test_a_run_with_netem_and_quotas(subtests, tmp_path):
+    """The quick part: the slow tests below examine netem and control groups one property at a time."""
+    ping = "tests/testbed/network/test_emulated.py::test_ping_takes_twice_the_delay[netem-0.02]"
+    command = pytest_inside(tmp_path, "tests/uml/inside.py::test_a_whole_run", ping)
+    netem = {"DTOEE_REQUIRE_NETEM": "1"}
+    completed = Kernel(command, tmp_path, timeout_s=LIMIT_S, environment=netem, punctual=True).run()
+    report(subtests, completed, tmp_path, least=2)
+
+
+@pytest.mark.timing
+@pytest.mark.slow
 @pytest.mark.usefixtures("links")
 def test_control_groups_version_2_and_a_whole_run(subtests, tmp_path):
     command = pytest_inside(tmp_path, "tests/uml/inside.py", "tests/testbed/host/test_cpu_quota.py")
@@ -66,6 +77,8 @@ def test_control_groups_version_2_and_a_whole_run(subtests, tmp_path):
     report(subtests, completed, tmp_path, least=23)
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 @pytest.mark.usefixtures("links")
 def test_control_groups_version_1(subtests, tmp_path):
     command = pytest_inside(tmp_path, "tests/testbed/host/test_cpu_quota.py")
@@ -73,10 +86,14 @@ def test_control_groups_version_1(subtests, tmp_path):
     report(subtests, completed, tmp_path, least=20)
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 def test_links_with_netem(subtests, links):
     report(subtests, links.wait(), links.shared, least=24)
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 def test_what_is_written_inside_stays_inside(tmp_path):
     command = ["sh", "-c", f"touch written-inside; ls; touch {tmp_path}/handed-out; echo $0 $UNSEEN.", "a 'b' \"$c\""]
     completed = Kernel(command, tmp_path, timeout_s=30).run()
@@ -87,6 +104,8 @@ def test_what_is_written_inside_stays_inside(tmp_path):
     assert (tmp_path / "handed-out").exists()
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 def test_a_command_that_takes_too_long_is_ended(tmp_path):
     completed = Kernel(["sleep", "100"], tmp_path, timeout_s=1).run()
     assert completed.returncode == 124
@@ -101,6 +120,8 @@ with Kernel(["sh", "-c", "touch $0/up; sleep 100", sys.argv[1]], Path(sys.argv[1
 """
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_kernel_ends_with_its_caller(tmp_path, number):
     caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
