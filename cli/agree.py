@@ -20,20 +20,30 @@ _PATH = click.Path(path_type=Path)
 @click.command(name="agree", cls=PolicyCommand, short_help="Run a topology live and simulated, and compare the two.")
 @click.argument("topology", type=_PATH)
 @click.option(
-    "--policy", metavar="NAME[:KEY=VALUE,...]",
+    "--policy",
+    metavar="NAME[:KEY=VALUE,...]",
     help="Offloading policy: a name from the list below, or FILE.py:Class for your own.  [default: the topology's]",
 )
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
     help="Seed of the first repeat; each further repeat adds 1.  [default: the topology's]",
 )
 @click.option(
-    "-n", "--repeats", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+    "-n",
+    "--repeats",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
     help="Number of workloads. From 3 on, the 95 % intervals are over repeats; below, over blocks of tasks.",
 )
 @click.option(
-    "--out", type=_PATH, metavar="DIR",
+    "--out",
+    type=_PATH,
+    metavar="DIR",
     help="Directory of all runs and results; complete runs in it are kept.  [default: a new one in runs/]",
 )
 @live_options

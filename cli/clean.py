@@ -10,7 +10,9 @@ import click
 
 @click.command(name="clean", short_help="Remove what an interrupted run left behind.")
 @click.option(
-    "--json", "as_json", is_flag=True,
+    "--json",
+    "as_json",
+    is_flag=True,
     help="Print JSON: `removed`, `closed` (run directories marked as killed) and `live_runs`.",
 )
 def command(as_json: bool) -> None:

@@ -23,34 +23,52 @@ _PATH = click.Path(path_type=Path)
 )
 @click.argument("topology", type=_PATH)
 @click.option(
-    "-p", "--policies", "lists", multiple=True, required=True, metavar="LIST",
+    "-p",
+    "--policies",
+    "lists",
+    multiple=True,
+    required=True,
+    metavar="LIST",
     help="Policies, separated by commas; may be given more than once. Every other policy is compared with the first.",
 )
 @click.option(
-    "-n", "--repeats", type=click.IntRange(min=1), metavar="N", default=5, show_default=True,
+    "-n",
+    "--repeats",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=5,
+    show_default=True,
     help="Number of workloads; every policy runs each. Below 5, the 95 % intervals are too narrow.",
 )
 @click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
     help="Seed of the first repeat; each further repeat adds 1.  [default: the topology's]",
 )
 @click.option(
-    "--out", type=_PATH, metavar="DIR",
+    "--out",
+    type=_PATH,
+    metavar="DIR",
     help="Directory of all runs and results; complete runs in it are kept.  [default: a new one in runs/]",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="K",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="K",
     help="Number of simulations that run at the same time.  [default: the number of cores]",
 )
 @backend_option("What delays frames in live runs:")
 @click.option(
-    "--require-fidelity", is_flag=True,
+    "--require-fidelity",
+    is_flag=True,
     help="End with exit code 5 if the verdict on any live run is `broken` or `unknown`.",
 )
 @click.option(
-    "--include-unheld", is_flag=True,
+    "--include-unheld",
+    is_flag=True,
     help="Also count live runs whose emulation did not hold (policies with such runs are marked *).",
 )
 @click.option(

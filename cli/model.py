@@ -81,9 +81,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     show_default=True,
     help="Format in which activations travel; float16 halves their bytes.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON instead of tables; CPU time in seconds, shares 0..1."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; CPU time in seconds, shares 0..1.")
 def profile(name: str, cut: tuple[int, ...], activation: str, as_json: bool) -> None:
     """Measure the sub-models of NAME on this machine.
 
@@ -155,15 +153,22 @@ def _measure(bundle: Bundle, cut: tuple[int, ...], activation: str) -> dict[str,
 @command.command()
 @click.argument("name", default="glyphs")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", required=True,
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    required=True,
     help="Folder for the bundle: new or empty. Topologies name it as their model.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31), metavar="N",
+    "--seed",
+    type=click.IntRange(0, 2**31),
+    metavar="N",
     help="Seed of the split, the corruptions and the weights.  [default: that of the shipped model]",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), metavar="N",
+    "--epochs",
+    type=click.IntRange(min=1),
+    metavar="N",
     help="Passes over the training images.  [default: that of the shipped model]",
 )
 def train(name: str, out: Path, seed: int | None, epochs: int | None) -> None:

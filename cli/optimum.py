@@ -38,12 +38,18 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any plan.")
 @click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
     help="Seed of the topology's ranges and of the tasks (TOPOLOGY only).  [default: the topology's]",
 )
 @click.option("--duration", metavar="TIME", callback=seconds_option, help=DURATION_HELP)
 @click.option(
-    "--thresholds", metavar="search|C[,C...]", callback=_thresholds, default="search", show_default=True,
+    "--thresholds",
+    metavar="search|C[,C...]",
+    callback=_thresholds,
+    default="search",
+    show_default=True,
     help="Confidence thresholds (0 to 1, or never): search for the best, or take one for all stages, or one for each "
     "stage but the last. Examples: 0.8; 0.8,0.7; 0.8,never.",
 )
@@ -94,14 +100,20 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
         yield "Optimum", "none: no plan can serve what is offered"
     else:
         best = optimum.overall
-        yield "Optimum", (
-            f"mean delay {_delay(best.mean_delay_s)} at accuracy {percent(best.accuracy)}, "
-            f"utility {seconds(best.utility_s)} (model: no plan above {seconds(best.utility_bound_s)})"
+        yield (
+            "Optimum",
+            (
+                f"mean delay {_delay(best.mean_delay_s)} at accuracy {percent(best.accuracy)}, "
+                f"utility {seconds(best.utility_s)} (model: no plan above {seconds(best.utility_bound_s)})"
+            ),
         )
     if (played := optimum.played) is not None:
-        yield "", (
-            f"played: mean delay {_delay(played.mean_delay_s)} at accuracy {percent(played.accuracy)}, "
-            f"utility {seconds(played.utility_s)}"
+        yield (
+            "",
+            (
+                f"played: mean delay {_delay(played.mean_delay_s)} at accuracy {percent(played.accuracy)}, "
+                f"utility {seconds(played.utility_s)}"
+            ),
         )
     for segment in optimum.unserved:
         yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
@@ -112,14 +124,20 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
     beside = run_beside(optimum, summary)
     if beside["delay_over_played"] is not None:
         less_s = beside["utility_below_played_s"]
-        yield "", (
-            f"this run: utility {seconds(abs(less_s))} {'below' if less_s >= 0 else 'above'} that, "
-            f"delay {number(beside['delay_over_played'], '.2f')} times as long"
+        yield (
+            "",
+            (
+                f"this run: utility {seconds(abs(less_s))} {'below' if less_s >= 0 else 'above'} that, "
+                f"delay {number(beside['delay_over_played'], '.2f')} times as long"
+            ),
         )
     if beside["delay_over_least"] is not None:
-        yield "", (
-            f"its delay is {number(beside['delay_over_least'], '.2f')} times the least of any plan as accurate "
-            f"(model: {_delay(beside['least_delay_s'])})"
+        yield (
+            "",
+            (
+                f"its delay is {number(beside['delay_over_least'], '.2f')} times the least of any plan as accurate "
+                f"(model: {_delay(beside['least_delay_s'])})"
+            ),
         )
 
 

@@ -131,9 +131,7 @@ def command(
 
     from testbed.run.planning import plan_run
 
-    plan = plan_run(
-        topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out, backend=backend
-    )
+    plan = plan_run(topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out, backend=backend)
     plan = replace(plan, require_fidelity=require_fidelity, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 

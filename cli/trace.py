@@ -42,7 +42,9 @@ def command() -> None:
 @click.option("--process", type=click.Choice(["poisson", "bursty"]), help="Arrival process.  [default: the topology's]")
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
     help="Seed of arrival times and samples.  [default: the topology's]",
 )
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
@@ -169,7 +171,11 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
 
 @command.command(name="generate-link")
 @click.option(
-    "--rate", metavar="RATE", default="8 Mbit/s", show_default=True, callback=bit_rate,
+    "--rate",
+    metavar="RATE",
+    default="8 Mbit/s",
+    show_default=True,
+    callback=bit_rate,
     help="Mean rate outside outages, with its unit.",
 )
 @click.option(
@@ -209,7 +215,11 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
     "--every", metavar="TIME", default="100 ms", show_default=True, callback=seconds, help="Length of one step."
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=1, show_default=True,
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
+    default=1,
+    show_default=True,
     help="Seed of rates, outages and delays.",
 )
 @click.option("--format", "form", type=_FORMATS, help="Format to write.  [default: by the name of --out, else csv]")

@@ -262,7 +262,7 @@ def decode(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[Message, T
     if header[: len(MAGIC)] != MAGIC:
         raise WireError("bytes of another protocol")
     if header[: len(PREFIX)] != PREFIX:
-        raise WireError(f"protocol version {header[len(MAGIC):len(PREFIX)].hex() or 'missing'}, not {VERSION}")
+        raise WireError(f"protocol version {header[len(MAGIC) : len(PREFIX)].hex() or 'missing'}, not {VERSION}")
     try:
         message = _decoder.decode(memoryview(header)[len(PREFIX) :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

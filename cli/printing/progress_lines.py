@@ -164,9 +164,7 @@ class BarProgress:
         what = f": {self._under_way[0].name}" if self._under_way else ""
         more = f" and {len(self._under_way) - 1} more" if len(self._under_way) > 1 else ""
         text = escape(f"{self._tally.complete} of {self._tally.runs} runs{what}{more}")
-        self._progress.update(
-            self._task, description=text, completed=self._tally.share, left=self._tally.left()
-        )
+        self._progress.update(self._task, description=text, completed=self._tally.share, left=self._tally.left())
 
 
 def _plan_in_words(directory: Path, runs: int, kept: int, jobs: int) -> str:

@@ -19,8 +19,14 @@ SCALE = 14  # cells after it
 Ends = tuple[str, str]  # of a scale
 EVENT_STYLES: Mapping[EventKind, str] = {
     **{told: "cyan" for kind in KINDS for told in kind.told_as},
-    "node-down": "bold red", "agent-died": "bold red", "node-up": "green", "receiver-back": "green",
-    "receiver-silent": "yellow", "forced-exit": "yellow", "links-strained": "yellow", "links-broken": "bold red",
+    "node-down": "bold red",
+    "agent-died": "bold red",
+    "node-up": "green",
+    "receiver-back": "green",
+    "receiver-silent": "yellow",
+    "forced-exit": "yellow",
+    "links-strained": "yellow",
+    "links-broken": "bold red",
 }
 
 
@@ -101,8 +107,10 @@ def _head(state: ViewState, width: int) -> list[Line]:
             assert_never(state.stage)
     right: Line = [(f"{note}  ", "dim"), (f"{clock(state.now_s)} / {clock(scenario.duration_s)}", "bold")]
     counts: Line = [
-        (f"{state.completed}", "bold"), (f" of {state.offered} tasks completed  ", ""),
-        (f"{state.lost} lost", "bold red" if state.lost else "dim"), (f"  {state.in_flight} under way  ", ""),
+        (f"{state.completed}", "bold"),
+        (f" of {state.offered} tasks completed  ", ""),
+        (f"{state.lost} lost", "bold red" if state.lost else "dim"),
+        (f"  {state.in_flight} under way  ", ""),
     ]
     return [_justified(left, right, width), [*counts, *_progress(state, width - width_of(counts))]]
 
@@ -166,10 +174,15 @@ def _events(state: ViewState, width: int, height: int) -> list[Line]:
     """The latest events, the newest last."""
     shown = list(state.events)[-height:] if height > 0 else []
     return [
-        crop([
-            (f"{event.time_s:7.1f} s  ", "dim"), (event.kind, EVENT_STYLES.get(event.kind, "")),
-            (f"  {event.node}" if event.node else "", "bold"), (f"  {event.detail}", ""),
-        ], width)
+        crop(
+            [
+                (f"{event.time_s:7.1f} s  ", "dim"),
+                (event.kind, EVENT_STYLES.get(event.kind, "")),
+                (f"  {event.node}" if event.node else "", "bold"),
+                (f"  {event.detail}", ""),
+            ],
+            width,
+        )
         for event in shown
     ]
 

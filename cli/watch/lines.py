@@ -84,6 +84,4 @@ def sparkline(values: Iterable[float | None], low: float, high: float, rows: int
         else:
             share = (value - low) / (high - low) if high > low else 0.0
             heights.append(max(1, round(min(1.0, max(0.0, share)) * rows * 8)))
-    return [
-        "".join(EIGHTHS[min(8, max(0, height - 8 * row))] for height in heights) for row in range(rows - 1, -1, -1)
-    ]
+    return ["".join(EIGHTHS[min(8, max(0, height - 8 * row))] for height in heights) for row in range(rows - 1, -1, -1)]

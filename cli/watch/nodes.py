@@ -127,7 +127,12 @@ class _Columns:
             title, load, queue, rate, leave, confidence = "devices", "", "open", "offers", "", ""
         else:
             title, load, queue, rate, leave, confidence = (
-                f"stage {block.stage}", "load", "queue", "arrives", "exits", "conf"
+                f"stage {block.stage}",
+                "load",
+                "queue",
+                "arrives",
+                "exits",
+                "conf",
             )
         line: Line = [
             (f"{title:<{self.name}}", "bold cyan"),

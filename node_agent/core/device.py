@@ -141,9 +141,7 @@ class DeviceTasks:
         task.attempts += 1
         self._sequence += 1
         task.sequence = self._sequence
-        message = Task(
-            task.task_id, self._config.name, task.attempts, task.sequence, task.sent_s, (), task.tensor.form
-        )
+        message = Task(task.task_id, self._config.name, task.attempts, task.sequence, task.sent_s, (), task.tensor.form)
         self._outbox.send_data(receiver.name, message, task.tensor)
         self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
         self._outbox.timer(("result", task.task_id), self._result_wait_s())

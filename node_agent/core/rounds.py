@@ -104,11 +104,15 @@ class DeviceRounds:
         self._decided = True
         self._outbox.publish(
             decision(
-                self._config, self._routing, self._outbox, self._number,
-                arrival_per_s=self._rate_per_s, service_per_s=None, gap=self._gaps[-1] if self._gaps else None,
+                self._config,
+                self._routing,
+                self._outbox,
+                self._number,
+                arrival_per_s=self._rate_per_s,
+                service_per_s=None,
+                gap=self._gaps[-1] if self._gaps else None,
             )
         )
-
 
     def validate(self) -> None:
         """Raise InvalidState if there are more rounds than the policy allows, or more gaps than ended rounds."""
@@ -359,8 +363,13 @@ class ServerRounds:
         self._decided_slot = self._number[0]
         self._outbox.publish(
             decision(
-                self._config, self._routing, self._outbox, self._number,
-                arrival_per_s=self.arrival_per_s, service_per_s=self._tasks.service_rate_per_s, gap=None,
+                self._config,
+                self._routing,
+                self._outbox,
+                self._number,
+                arrival_per_s=self.arrival_per_s,
+                service_per_s=self._tasks.service_rate_per_s,
+                gap=None,
             )
         )
 

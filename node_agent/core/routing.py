@@ -99,9 +99,7 @@ class Routing:
     def __init__(self, config: NodeConfig, outbox: Outbox) -> None:
         policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
         self.policy = CheckedPolicy(policy, config.policy)
-        self.threshold: float | None = (
-            None if config.is_device or config.is_last_stage else self.policy.first_threshold
-        )
+        self.threshold: float | None = None if config.is_device or config.is_last_stage else self.policy.first_threshold
         self.receivers = {name: Receiver(name) for name in config.receivers}
         self._order = tuple(self.receivers.values())
         count = len(self._order)

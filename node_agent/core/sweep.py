@@ -93,8 +93,14 @@ class Sweep:
 
 
 def decision(
-    config: NodeConfig, routing: Routing, outbox: Outbox, number: Round, *, arrival_per_s: float,
-    service_per_s: float | None, gap: float | None,
+    config: NodeConfig,
+    routing: Routing,
+    outbox: Outbox,
+    number: Round,
+    *,
+    arrival_per_s: float,
+    service_per_s: float | None,
+    gap: float | None,
 ) -> DecisionRecord:
     """Return the record of a node's decision at the end of round `number`.
 

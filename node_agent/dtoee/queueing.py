@@ -48,9 +48,7 @@ class QueueCost(NamedTuple, Generic[Number]):
     curvature_s2: Number  # D'' [s^2/task]
 
 
-def queue_cost(
-    arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0
-) -> QueueCost[Array]:
+def queue_cost(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0) -> QueueCost[Array]:
     """Mean number of tasks at a server (Pollaczek-Khinchine), with the quadratic extension beyond `RHO_EXTENSION`.
 
     Args:

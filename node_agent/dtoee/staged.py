@@ -208,7 +208,12 @@ class StagedNetwork:
                 weights = self.tiers[index + 1].carry(rows[index + 1], going, len(self.service_per_s[index + 1]))
         total = sum(leaves_at)
         return Flows(
-            tuple(arrival), tuple(remaining), tuple(link), right / total, np.array(leaves_at) / total, cells,
+            tuple(arrival),
+            tuple(remaining),
+            tuple(link),
+            right / total,
+            np.array(leaves_at) / total,
+            cells,
             tuple(all_weights),
         )
 

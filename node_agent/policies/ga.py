@@ -249,7 +249,9 @@ class Search:
         """The first member's plan as assignments by node."""
         layers, told = self._layers, {}
         thresholds: Sequence[float | None] = [
-            None, *(float(points[i]) for points, i in zip(self._grids, best.indices[0], strict=True)), None
+            None,
+            *(float(points[i]) for points, i in zip(self._grids, best.indices[0], strict=True)),
+            None,
         ]
         rows = [tier[0] for tier in self.rows(best)]
         for stage, names in enumerate(layers.names):

@@ -113,9 +113,7 @@ def _is_whole(cell: Cell, asks: tuple[Ask, Ask]) -> bool:
     return all(is_complete(side, ask) for side, ask in zip(sides_of(cell), asks, strict=True))
 
 
-def _run(
-    missing: Sequence[Cell], asks: tuple[Ask, Ask], observer: CompareObserver, interrupts: Interrupts
-) -> bool:
+def _run(missing: Sequence[Cell], asks: tuple[Ask, Ask], observer: CompareObserver, interrupts: Interrupts) -> bool:
     """Carry out the missing repeats; return True if all are complete, False after an interrupt.
 
     Each simulation follows its live run, so that after Ctrl-C the complete repeats can be compared.

@@ -126,8 +126,7 @@ def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver
 def _check(topology: Path, specs: Sequence[PolicySpec], duration_s: float | None, seed: int | None) -> Plan:
     """The plan of the first policy. Plans every policy without making a directory, so that errors precede all runs."""
     plans = [
-        plan_run(topology, duration_s=duration_s, seed=seed, policy=spec.text, make_directory=False)
-        for spec in specs
+        plan_run(topology, duration_s=duration_s, seed=seed, policy=spec.text, make_directory=False) for spec in specs
     ]
     return plans[0]
 

@@ -1,9 +1,9 @@
 """The files of a comparison: compare.json for programs, two tables as CSV, and the picture.
 
-    compare.json          all figures
-    compare.csv           a row per policy and repeat
-    compare-summary.csv   a row per policy: means, their intervals, and the advantage of the first policy
-    compare.png           mean delay against accuracy
+compare.json          all figures
+compare.csv           a row per policy and repeat
+compare-summary.csv   a row per policy: means, their intervals, and the advantage of the first policy
+compare.png           mean delay against accuracy
 """
 
 import csv

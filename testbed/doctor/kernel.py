@@ -95,9 +95,7 @@ def network() -> list[Finding]:
             remedy=_module("bridge"),
             means=NO_NETWORK,
         ),
-        needed(
-            "htb (link rates)", kernel_takes("htb default 1"), "works", remedy=_module("sch_htb"), means=NO_NETWORK
-        ),
+        needed("htb (link rates)", kernel_takes("htb default 1"), "works", remedy=_module("sch_htb"), means=NO_NETWORK),
         needed("pfifo (queues)", kernel_takes("pfifo limit 10"), "works", remedy=_module("sch_fifo"), means=NO_NETWORK),
         needed(
             "u32 filter (control first)",

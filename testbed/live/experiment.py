@@ -109,9 +109,7 @@ class Experiment:
             warm,
             address=network.address,
             telemetry=telemetry.endpoint,
-            quota_procs_paths={
-                server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()
-            },
+            quota_procs_paths={server: tuple(map(str, group.procs_paths)) for server, group in cgroups.items()},
             debug=plan.debug,
         )
         # Measure the links while agents are forked and the model loads: waiting agents do not use the links.
@@ -167,8 +165,7 @@ class Experiment:
             sub_models=sub_model_facts(warm.profiles),
             setup_s=self._setup_s,
             nodes={
-                node: {"address": network.address(node), "namespace": network.namespace_path(node)}
-                for node in nodes
+                node: {"address": network.address(node), "namespace": network.namespace_path(node)} for node in nodes
             },
         )
 
@@ -186,6 +183,7 @@ class Experiment:
         Raises:
             EmulationBroken: the links are broken, and the plan has `require_fidelity`.
         """
+
         def report_on(paths: Sequence[MeasuredPath]) -> FidelityReport:
             return assess(Evidence(time_scale=self._plan.scenario.time_scale, measured=paths))
 

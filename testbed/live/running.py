@@ -284,4 +284,3 @@ class LiveRun:
         if time.monotonic() - self._checked_s > CHECK_EVERY_S:
             self._checked_s = time.monotonic()
             self._network.check()
-

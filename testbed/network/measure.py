@@ -302,7 +302,11 @@ def _train(index: int, path: Path, shapes: Mapping[int, LinkShape], train_s: flo
 
 
 def _run_trains(
-    trains: Sequence[Train], paths: Sequence[Path], shapes: Mapping[int, LinkShape], prober: Prober, first_number: int,
+    trains: Sequence[Train],
+    paths: Sequence[Path],
+    shapes: Mapping[int, LinkShape],
+    prober: Prober,
+    first_number: int,
     progress: Progress = no_progress,
 ) -> dict[int, float]:
     """Send these trains; return the measured rates, in Mbit/s, by the path's index."""

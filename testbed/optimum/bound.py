@@ -322,9 +322,7 @@ def _unserved(trouble: str) -> SegmentOptimum:
     return SegmentOptimum(0.0, 0.0, 0.0, trouble, None, (), {}, (), {}, {}, 0.0, 0.0, ())
 
 
-def bound_for_run(
-    path: Path, *, thresholds: Sequence[float] | None = None
-) -> tuple[Optimum, Mapping[str, Any]]:
+def bound_for_run(path: Path, *, thresholds: Sequence[float] | None = None) -> tuple[Optimum, Mapping[str, Any]]:
     """The optimum for the tasks of a recorded run.
 
     Args:

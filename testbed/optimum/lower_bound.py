@@ -90,7 +90,5 @@ class Tangent:
     @cached_property
     def _links(self) -> list[tuple[Array, Array]]:
         """D and D' of every tier, each (n, K)."""
-        costs = [
-            tier.cost(flow) for tier, flow in zip(self.model.network.tiers, self.flows.link_per_s, strict=True)
-        ]
+        costs = [tier.cost(flow) for tier, flow in zip(self.model.network.tiers, self.flows.link_per_s, strict=True)]
         return [(cost.tasks, cost.slope_s) for cost in costs]

@@ -139,9 +139,7 @@ def _nodes(plan: FlowPlan) -> dict[str, _Node]:
 class _Playback:
     """A single playback of the trace."""
 
-    def __init__(
-        self, plans: Sequence[tuple[float, Mapping[str, _Node]]], answers: ExitTable, random: Random
-    ) -> None:
+    def __init__(self, plans: Sequence[tuple[float, Mapping[str, _Node]]], answers: ExitTable, random: Random) -> None:
         self._begins_s = [begin_s for begin_s, _ in plans]
         self._plans = [nodes for _, nodes in plans]
         self._confidence = answers.confidence.tolist()

@@ -389,11 +389,9 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Return the git commit of this project's code; None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=5,
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()

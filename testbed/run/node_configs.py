@@ -110,9 +110,7 @@ def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
     """Return time-outs [emulated s] that suit this scenario's links; `forms` are the stages' input tensors."""
     usual = Timeouts()
     largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
-    slowest_mbit_per_s = min(
-        (shape.rate_mbit_per_s for link in scenario.links for shape in link.shapes), default=1.0
-    )
+    slowest_mbit_per_s = min((shape.rate_mbit_per_s for link in scenario.links for shape in link.shapes), default=1.0)
     probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
     connect_s = CONNECT_S * len(scenario.links) / scenario.time_scale
     return Timeouts(

@@ -55,8 +55,15 @@ class Processor:
     """Serves one tensor at a time. A change of capacity also affects the task in service."""
 
     def __init__(
-        self, server: str, stage: int, *, work_flop: float, capacity_flop_per_s: float, answers: Answers,
-        agenda: Calendar, service_time: ServiceTime,
+        self,
+        server: str,
+        stage: int,
+        *,
+        work_flop: float,
+        capacity_flop_per_s: float,
+        answers: Answers,
+        agenda: Calendar,
+        service_time: ServiceTime,
     ) -> None:
         self._server = server
         self._stage = stage

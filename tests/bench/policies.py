@@ -24,8 +24,7 @@ LEAST_REDUCTION = 20  # %
 def variant(
     source: Path, folder: Path, *, factor: float = 1.0, theta_s: float | None = None, core: float = 1.0
 ) -> Path:
-    """The topology with the devices' rates times `factor`, another exchange rate, the last stage's speeds times `core`.
-    """
+    """The topology with the devices' rates times `factor`, another theta, and last-stage speeds times `core`."""
     text = source.read_text(encoding="utf-8")
     head, devices, rest = re.split(r"(?m)^(devices:\n(?:  .*\n)+)", text, maxsplit=1)
     devices = re.sub(
@@ -35,9 +34,7 @@ def variant(
     )
     if theta_s is not None:
         head = re.sub(r"(?m)^theta: .*$", f"theta: {theta_s:g} s", head)
-    rest = re.sub(
-        r"(core-\w+: {[^}]*capacity: )([\d.]+)", lambda m: f"{m[1]}{float(m[2]) * core:.4f}", rest
-    )
+    rest = re.sub(r"(core-\w+: {[^}]*capacity: )([\d.]+)", lambda m: f"{m[1]}{float(m[2]) * core:.4f}", rest)
     path = folder / f"{source.stem}-{factor:g}-{theta_s or 0:g}-{core:g}.yaml"
     path.write_text(head + devices + rest, encoding="utf-8")
     return path

@@ -43,9 +43,7 @@ sys.exit(status)
 """
 
 
-def topology(
-    seed: int = 1, devices: int = DEVICES, servers: int = SERVERS_OF_A_STAGE, slot_s: float = SLOT_S
-) -> str:
+def topology(seed: int = 1, devices: int = DEVICES, servers: int = SERVERS_OF_A_STAGE, slot_s: float = SLOT_S) -> str:
     """The topology file's text."""
     chance = random.Random(seed)
     stages = [[f"s{stage}-{number}" for number in range(1, servers + 1)] for stage in range(1, STAGES + 1)]

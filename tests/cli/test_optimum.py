@@ -92,9 +92,7 @@ def test_a_run_without_tasks_has_nothing_to_compare() -> None:
         ((str(Path(__file__).parent), "--seed", "1"), 2, "belong to topologies"),
     ],
 )
-def test_bad_input(
-    arguments: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input(arguments: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of("optimum", *arguments) == code
     assert said in " ".join(capsys.readouterr().err.split())
 

@@ -21,9 +21,7 @@ def task(created_s, delay_s, **fields):
 
 
 def summary_of(tasks, fidelity):
-    figures = summarise(
-        tasks, policy="dto-ee", theta_s=2.0, warm_up_s=6.0, duplicates=0, stages=3, fidelity=fidelity
-    )
+    figures = summarise(tasks, policy="dto-ee", theta_s=2.0, warm_up_s=6.0, duplicates=0, stages=3, fidelity=fidelity)
     return {**figures, "seed": 7, "topology": "demo", "setup_s": {"network": 1.04, "agents": 4.4}}
 
 

@@ -37,9 +37,7 @@ def make_bundle() -> None:
     split = data.split_by_group(data.group_alike(originals.images), 500, 500, settings.seed)
     content = train.build_content(originals, split, settings)
     few = slice(0, SAMPLES)
-    samples = Samples(
-        content.evaluation.images[few], content.evaluation.labels[few], content.evaluation.severity[few]
-    )
+    samples = Samples(content.evaluation.images[few], content.evaluation.labels[few], content.evaluation.severity[few])
     scores = ExitScores(content.scores.confidence[few], content.scores.prediction[few])
     content = replace(content, evaluation=samples, scores=scores)
     assert isinstance(content, BundleContent)

@@ -62,9 +62,7 @@ def test_a_topology_is_valid_and_runs(user, name):
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_directory_is_replayed_with_the_same_tasks(user, name):
     before, after = user / "runs" / name, user / "replayed" / name
-    summary = json.loads(
-        printed_by(user, "replay", before, "--simulate", "--monitor", "off", "--json", "--out", after)
-    )
+    summary = json.loads(printed_by(user, "replay", before, "--simulate", "--monitor", "off", "--json", "--out", after))
     old = json.loads((before / "summary.json").read_text())
     assert old["policy"].endswith(summary["policy"].rpartition("-")[2])  # a policy from a file goes by its class
     assert summary["tasks"]["offered"] == old["tasks"]["offered"] == summary["tasks"]["completed"]

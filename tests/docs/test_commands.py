@@ -96,7 +96,7 @@ def known_options() -> set[str]:
     """All options of the command line, of the benches and of setup.sh."""
     known = {name for _, command in every_command() for each in command.params for name in each.opts}
     known |= {name for each in commands.params for name in each.opts} | {"--help"} | ELSEWHERE
-    for path in ("tests/bench/__main__.py", "setup.sh", ".ci/run", ".ci/long"):
+    for path in ("tests/bench/__main__.py", "tests/__main__.py", "setup.sh", ".ci/run", ".ci/long"):
         if (ROOT / path).exists():
             known |= set(re.findall(r"--[a-z][\w-]+", (ROOT / path).read_text(encoding="utf-8")))
     return known

@@ -31,9 +31,7 @@ forms = st.builds(
     TensorForm, st.sampled_from(["uint8", "float16", "float32"]), st.lists(st.integers(1, 5), max_size=4).map(tuple)
 )
 counts = st.integers(0, 2**53)
-paths = st.lists(
-    st.tuples(st.floats(0, 1e6), st.lists(st.floats(0, 2), max_size=4).map(tuple)), max_size=4
-).map(tuple)
+paths = st.lists(st.tuples(st.floats(0, 1e6), st.lists(st.floats(0, 2), max_size=4).map(tuple)), max_size=4).map(tuple)
 plain_messages = st.one_of(
     st.builds(Ack, counts, st.integers(1, 9), times, counts),
     st.builds(

@@ -30,7 +30,5 @@ def choose_backend(wanted: str) -> DelayBackend:
     if not found.works:
         others = " or ".join(name for name in BACKENDS if name != wanted)
         mend = f"load the module {found.module}, or " if found.module else ""
-        raise EnvironmentLacking(
-            f"{wanted} cannot be used: {found.trouble}", hint=f"{mend}choose the {others} backend"
-        )
+        raise EnvironmentLacking(f"{wanted} cannot be used: {found.trouble}", hint=f"{mend}choose the {others} backend")
     return BACKENDS[wanted]()

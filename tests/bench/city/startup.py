@@ -88,9 +88,7 @@ def rows() -> Iterator[Row]:
 def plain_mininet_s() -> float:
     """From the start of an interpreter until plain Mininet's network has been started."""
     scenario = load_topology(CITY).resolve()
-    wanted = json.dumps(
-        (scenario.node_names, [(*link.ends, link.shape.rate_mbit_per_s) for link in scenario.links])
-    )
+    wanted = json.dumps((scenario.node_names, [(*link.ends, link.shape.rate_mbit_per_s) for link in scenario.links]))
     before = set(os.listdir("/sys/class/net"))
     began_s = time.monotonic()
     try:

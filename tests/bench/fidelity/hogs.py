@@ -21,9 +21,7 @@ def rows() -> Iterator[Row]:
     """Each load in turn."""
     calm_s, disturbed = 0.0, None
     for count, realtime in ((CALM, False), (2, False), (8, False), (32, False), (8, True)):
-        summary = summary_of(
-            duration_s=DURATION_S, gflop_per_s=FAST_GFLOP_PER_S, hogs=count, realtime=realtime
-        )
+        summary = summary_of(duration_s=DURATION_S, gflop_per_s=FAST_GFLOP_PER_S, hogs=count, realtime=realtime)
         fidelity, mean_s = summary["fidelity"], summary["delay_s"]["mean"]
         verdict = VERDICTS.index(fidelity["verdict"])
         if count == CALM:

@@ -17,9 +17,7 @@ GOAL = 0.05
 
 def rows() -> Iterator[Row]:
     """Mean and percentiles of one against the other."""
-    one, three = (
-        summary_of(duration_s=DURATION_S, gflop_per_s=SLOW_GFLOP_PER_S, time_scale=scale) for scale in SCALES
-    )
+    one, three = (summary_of(duration_s=DURATION_S, gflop_per_s=SLOW_GFLOP_PER_S, time_scale=scale) for scale in SCALES)
     for scale, summary in zip(SCALES, (one, three), strict=True):
         yield row(f"time_scale {scale:g}: verdict", VERDICTS.index(summary["fidelity"]["verdict"]), "")
         yield row(f"time_scale {scale:g}: lost", summary["tasks"]["lost"], "tasks", most=0)

@@ -71,7 +71,11 @@ def _transport(network: EmulatedNetwork, name: str, peers: dict[str, str]) -> It
 
 
 def _exchange(
-    hub: Transport, receivers: Sequence[Transport], names: Sequence[str], cells: Sequence[Cell], seconds: float,
+    hub: Transport,
+    receivers: Sequence[Transport],
+    names: Sequence[str],
+    cells: Sequence[Cell],
+    seconds: float,
     seed: int,
 ) -> dict[Cell, list[tuple[float, float]]]:
     poller = select.epoll()

@@ -106,4 +106,3 @@ def rows(trials: int = TRIALS, first: int = 1, only: str = "") -> Iterator[Row]:
         for name, found_named in named.items():
             yield row(f"{name}: right cause, of {len(found_named)} that it touched", sum(found_named), "runs",
                       least=0.9 * len(found_named), possible=(0, len(found_named)))  # fmt: skip
-

@@ -95,7 +95,7 @@ def test_a_server_never_counts_a_task_that_is_not_under_way(steps):
         match step:
             case "offer", device, task_id, attempt:
                 played.receive(Received(device, Task(task_id, device, attempt, attempt, 0.0, (), IMAGE), PICTURE))
-            case "served",:
+            case ("served",):
                 played.answer(UNSURE)
             case "acknowledge", *place:
                 if played.tasks:
@@ -127,7 +127,7 @@ def test_a_device_never_counts_a_task_that_is_not_under_way(steps):
     played = Played(DeviceCore(config("d1", 0, (), RECEIVERS)))
     for number, step in enumerate(steps):
         match step:
-            case "arrive",:
+            case ("arrive",):
                 played.offer(number, 0, played.time_s)
             case "acknowledge", *place:
                 if played.tasks:

@@ -63,8 +63,13 @@ def server_scores(
         weights = (flows.weights[index][j] / max(phi, 1e-300) / row_share)[cell]
         found.append(
             local.scores(
-                local.ranked(table, stage), cost - theta_s * gain, weights, points,
-                float(sweeps.thresholds[index][j]), phi, float(p**2 @ below.curvature_s2[k]),
+                local.ranked(table, stage),
+                cost - theta_s * gain,
+                weights,
+                points,
+                float(sweeps.thresholds[index][j]),
+                phi,
+                float(p**2 @ below.curvature_s2[k]),
             )
         )
     return points, found
@@ -205,7 +210,9 @@ def _others(values: tuple[float, ...], grids: list[Array]) -> list[tuple[float, 
         return [plan for plan in itertools.product(*(points.tolist() for points in grids)) if plan != values]
     return [
         (*values[:index], float(c), *values[index + 1 :])
-        for index, points in enumerate(grids) for c in points if c != values[index]
+        for index, points in enumerate(grids)
+        for c in points
+        if c != values[index]
     ]
 
 

@@ -50,8 +50,12 @@ def random_network(
             transfer = transfer + 1 / rate
         tiers.append(Tier(receivers, np.ones((count, k), bool), transfer, rate))
     network = StagedNetwork(
-        device_rate, tuple(tiers), tuple(service), tuple(np.full(len(s), variability) for s in service),
-        Overload(rho_max, kappa_s2), table,
+        device_rate,
+        tuple(tiers),
+        tuple(service),
+        tuple(np.full(len(s), variability) for s in service),
+        Overload(rho_max, kappa_s2),
+        table,
         tuple(rng.uniform(0.001, 0.02, len(s)) for s in service) if returns else None,
     )
     return network, network.uniform_thresholds(*values)
@@ -72,9 +76,7 @@ def uniform_rows(network: StagedNetwork):
 def spread_thresholds(network: StagedNetwork, seed: int):
     """A threshold of its own for every server."""
     rng = np.random.default_rng(seed)
-    return tuple(
-        rng.choice(grid(network.table, h + 1), len(s)) for h, s in enumerate(network.service_per_s[:-1])
-    )
+    return tuple(rng.choice(grid(network.table, h + 1), len(s)) for h, s in enumerate(network.service_per_s[:-1]))
 
 
 def with_missing_links(network: StagedNetwork, seed: int) -> StagedNetwork:

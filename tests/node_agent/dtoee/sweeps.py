@@ -190,9 +190,7 @@ def _pace(before: Momentum[Array, Array], agreement: Array, stale: bool | Mask, 
     )
 
 
-def _to_the_cheapest(
-    row: Array, delta: Array, alive: Mask, step: Array | float, scale: Scale[Array, Array]
-) -> Array:
+def _to_the_cheapest(row: Array, delta: Array, alive: Mask, step: Array | float, scale: Scale[Array, Array]) -> Array:
     """Gallager's move before the floor: every row's mass goes from dearer receivers to the cheapest."""
     least = np.where(alive, delta, np.inf).argmin(-1)[..., None]
     excess = np.where(alive, delta - np.take_along_axis(delta, least, -1), 0.0)

@@ -119,9 +119,7 @@ class TestPlainNumbers:
 
 
 class TestOffloader:
-    @given(
-        st.lists(st.floats(0.01, 10), min_size=2, max_size=8), st.integers(0, 2**32 - 1), st.booleans()
-    )
+    @given(st.lists(st.floats(0.01, 10), min_size=2, max_size=8), st.integers(0, 2**32 - 1), st.booleans())
     def test_rows_stay_on_the_simplex(self, delta, seed, stale):
         rng = np.random.default_rng(seed)
         row = rng.dirichlet(np.ones(len(delta)))
@@ -295,9 +293,7 @@ class TestThresholds:
             np.array([0.1, 0.4]), 0.2,
         )  # fmt: skip
         weights, points = thresholds.row_weights(self.table, [(4.0, ())]), thresholds.grid(self.table, 1)
-        single = {
-            float(c): move_score(self.table, 1, weights, 4.0, onward, (0.7, float(c)), 2.0) for c in points
-        }
+        single = {float(c): move_score(self.table, 1, weights, 4.0, onward, (0.7, float(c)), 2.0) for c in points}
         best = min(single, key=lambda c: single[c])
 
         def jump(steps: int | None, eps: float = 0.0) -> float:

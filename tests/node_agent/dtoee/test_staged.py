@@ -118,6 +118,7 @@ class TestDerivatives:
         network, rows, flows, prices = self.network(load, kappa, queued, variability)
         for h, row in enumerate(rows):
             for i, k in ((0, 0), (row.shape[0] - 1, row.shape[1] - 1)):
+
                 def moved(step, h=h, i=i, k=k):
                     changed = [r.copy() for r in rows]
                     changed[h][i, k] += step
@@ -129,6 +130,7 @@ class TestDerivatives:
     def test_remaining_ratios(self, load, kappa, queued, variability):
         network, rows, flows, prices = self.network(load, kappa, queued, variability)
         for h in range(network.stages - 1):
+
             def moved(step, h=h):
                 changed = [share.copy() for share in flows.remaining]
                 changed[h][0] += step

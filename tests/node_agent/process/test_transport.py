@@ -122,6 +122,7 @@ def test_a_socket_that_was_used_is_read_before_its_descriptor_is_trusted(start):
             found = transport.receive_all("data", 9)
         assert found == [("server", [b"%d" % number])]
         assert transport.may_sleep()
+
     def woken_by(patience_ms):
         return [fd for fd, _ in waiting.poll(patience_ms)]
 

@@ -55,6 +55,7 @@ def test_a_node_that_decided_on_one_side_only_is_left_out():
 
 def test_gaps_by_hand():
     """The first three slots are young; the gap of the fourth counts in the other figure only."""
+
     def gaps(*rows):
         return run(*(decision(f"cam-{place}", slot, gap=gap) for slot, row in enumerate(rows)
                      for place, gap in enumerate(row)), decision("server", 0))  # fmt: skip

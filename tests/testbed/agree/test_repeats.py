@@ -63,9 +63,13 @@ def test_the_file_holds_all_of_it(one):
     for field in content:
         assert field in described, f"{field} is not described"
     for name in content["figures"]:
-        assert name.replace("stage_1", "stage_H").replace("stage_2", "stage_H").replace("share_1", "share_H").replace(
-            "share_2", "share_H"
-        ) in described, f"{name} is not described"
+        assert (
+            name.replace("stage_1", "stage_H")
+            .replace("stage_2", "stage_H")
+            .replace("share_1", "share_H")
+            .replace("share_2", "share_H")
+            in described
+        ), f"{name} is not described"
     assert set(content["figures"]["lost"]) == {"live", "simulated", "difference", "ratio", "basis", "units"}
     assert set(content["decisions"]["every"]) == {"node", "slots", "probabilities", "thresholds"}
 

@@ -85,6 +85,7 @@ def test_the_difference_is_paired():
 
 def test_intervals_shrink_with_more_tasks():
     """Four times as many slots: half as wide."""
+
     def width(blocks):
         random = np.random.default_rng(11)
         one = [compare_values("mean", "slots", [drawn(random, blocks)]).difference for _ in range(20)]

@@ -93,6 +93,7 @@ def test_decisions_made_of_wrong_times_are_judged_apart():
 
 def test_tasks_that_never_ended_at_a_device_that_did_not_run_are_not_passed_over():
     """A device that is stopped and never continued leaves no delays that could deviate."""
+
     def told(silence_s, **unfinished):
         evidence = Evidence(devices={name: NodeLoad(silence_s=silence_s) for name in ("west-1", "west-2")})
         report = judge(evidence, Findings(figures=figures(), offered=100, unfinished=unfinished))

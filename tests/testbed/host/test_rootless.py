@@ -119,8 +119,7 @@ def test_nothing_outlives_a_run_without_root_however_it_ends(folder, belongings)
     with adopting_orphans():
         before = {process.pid for process in descendants()}
         runs = {
-            end: nobody.start(folder, "run", "small.yaml", "--duration", "60", "--out", end.__name__)
-            for end in ends
+            end: nobody.start(folder, "run", "small.yaml", "--duration", "60", "--out", end.__name__) for end in ends
         }
         for end, run in runs.items():
             await_task(folder / end.__name__, run)

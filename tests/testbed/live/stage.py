@@ -140,5 +140,3 @@ class Stage:
         for peer in self._peers:
             peer.stop()
         self.room.__exit__()
-
-

@@ -186,9 +186,7 @@ def test_a_change_of_capacity_changes_the_service_time(played):
 
 
 def assert_paced(played, server, service_s, counts):
-    hops = [
-        hop for task in of(TaskRecord, played.records) if counts(task) for hop in task.hops if hop.node == server
-    ]
+    hops = [hop for task in of(TaskRecord, played.records) if counts(task) for hop in task.hops if hop.node == server]
     assert len(hops) > 3
     for hop in hops:  # as late as the machine is, and the record says by how much
         assert hop.finished_s - hop.started_s - hop.late_s == pytest.approx(service_s, abs=1e-6)
@@ -393,7 +391,9 @@ def test_a_server_serves_one_task_after_the_other_at_its_pace(stage, time_scale)
     real_s = time.monotonic() - began_s
     assert [(ack.task_id, ack.backlog) for ack in acks] == [(0, 1), (1, 2), (2, 3)]
     assert [(result.task_id, result.prediction, result.exit_stage) for result in results] == [
-        (0, 0, 1), (1, 1, 1), (2, 2, 1)
+        (0, 0, 1),
+        (1, 1, 1),
+        (2, 2, 1),
     ]
     hops = [result.hops[-1] for result in results]
     assert all(0.05 - 1e-6 <= hop.finished_s - hop.started_s < 0.05 + LATENESS_S for hop in hops)

@@ -80,9 +80,7 @@ class TestModel:
         assert network.tiers[1].transfer_s[0][0] == pytest.approx(
             0.002 + task_bytes(2, 12288) * 8 / 30e6 + jittered.mean_late_s
         )
-        assert model.return_s[0][1] == pytest.approx(
-            np.repeat([0.005, 0.04], 3) + result_bytes(1) * 8 / 10e6, rel=1e-9
-        )
+        assert model.return_s[0][1] == pytest.approx(np.repeat([0.005, 0.04], 3) + result_bytes(1) * 8 / 10e6, rel=1e-9)
 
     @pytest.mark.slow
     def test_a_route_through_a_switch(self, campus):

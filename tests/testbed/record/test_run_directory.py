@@ -32,13 +32,35 @@ ARRIVALS = [Arrival(0.5, "cam", 2), Arrival(0.75, "cam", 0)]
 LABELS = np.array([4, 5, 6])
 HOP = Hop("near", 0.51, 0.52, 0.6, 0.61, 0.0)
 DONE = TaskRecord(
-    id=0, device="cam", sample=2, prediction=6, exit_stage=1, created_s=0.5, completed_s=0.625, status="completed",
-    reason=None, attempts=1, lateness_s=0.001, forced_exit=False, hops=(HOP,),
+    id=0,
+    device="cam",
+    sample=2,
+    prediction=6,
+    exit_stage=1,
+    created_s=0.5,
+    completed_s=0.625,
+    status="completed",
+    reason=None,
+    attempts=1,
+    lateness_s=0.001,
+    forced_exit=False,
+    hops=(HOP,),
     offers=(Handover("near", 0.501, taken=True),),
 )
 LOST = TaskRecord(
-    id=1, device="cam", sample=0, prediction=None, exit_stage=None, created_s=0.75, completed_s=None, status="lost",
-    reason="no result", attempts=5, lateness_s=0.0, forced_exit=False, hops=(),
+    id=1,
+    device="cam",
+    sample=0,
+    prediction=None,
+    exit_stage=None,
+    created_s=0.75,
+    completed_s=None,
+    status="lost",
+    reason="no result",
+    attempts=5,
+    lateness_s=0.0,
+    forced_exit=False,
+    hops=(),
 )
 
 
@@ -93,15 +115,39 @@ def test_a_wrong_answer_is_not_correct(recorder):
 def test_the_other_streams(recorder, tmp_path):
     recorder.decision(
         DecisionRecord(
-            time_s=3.5, node="cam", slot=1, rounds=4, offload={"near": 1.0}, threshold=None, prices={"near": 0.2},
-            gap=0.01, arrival_rate_per_s=3.0, service_rate_per_s=None,
+            time_s=3.5,
+            node="cam",
+            slot=1,
+            rounds=4,
+            offload={"near": 1.0},
+            threshold=None,
+            prices={"near": 0.2},
+            gap=0.01,
+            arrival_rate_per_s=3.0,
+            service_rate_per_s=None,
         )
     )
     recorder.sample(
         SampleRecord(
-            time_s=1.0, node="near", stage=1, queue_length=2, arrival_rate_per_s=3.0, utilisation=0.5, arrived=3,
-            served=2, exits=1, forwarded=1, duplicates=0, overruns=0, cpu_s=0.01, threshold=0.8,
-            busy_s=0.5, compute_cpu_s=0.005, deadlines=9, late_timers=1, worst_timer_s=0.002,
+            time_s=1.0,
+            node="near",
+            stage=1,
+            queue_length=2,
+            arrival_rate_per_s=3.0,
+            utilisation=0.5,
+            arrived=3,
+            served=2,
+            exits=1,
+            forwarded=1,
+            duplicates=0,
+            overruns=0,
+            cpu_s=0.01,
+            threshold=0.8,
+            busy_s=0.5,
+            compute_cpu_s=0.005,
+            deadlines=9,
+            late_timers=1,
+            worst_timer_s=0.002,
         )
     )
     recorder.event(EventRecord(2.0, None, "link-change", "cam - near: 5 Mbit/s"))
@@ -127,8 +173,16 @@ def test_the_manifest_is_there_from_the_start_and_says_how_it_ended(recorder, tm
     assert ended["started"] <= ended["ended"]
     assert json.loads((tmp_path / "summary.json").read_text()) == {"accuracy": 0.5}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
-        ("manifest.json", "topology.yaml", "trace.jsonl", "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl",
-         "events.jsonl", "summary.json")
+        (
+            "manifest.json",
+            "topology.yaml",
+            "trace.jsonl",
+            "tasks.jsonl",
+            "decisions.jsonl",
+            "timeseries.jsonl",
+            "events.jsonl",
+            "summary.json",
+        )
     )
 
 

@@ -27,12 +27,14 @@ def test_figures_by_hand():
     assert summary["schema"] == 1
     assert summary["policy"] == "p"
     assert summary["tasks"] == {"offered": 5, "completed": 4, "lost": 1, "duplicates": 7, "counted": 4}
-    assert summary["delay_s"] == pytest.approx({
-        "mean": 0.4,
-        "p50": 0.25,  # between the second and the third of four
-        "p95": 0.3 + 0.85 * 0.7,  # place 0.95 * 3 = 2.85
-        "p99": 0.3 + 0.97 * 0.7,
-    })
+    assert summary["delay_s"] == pytest.approx(
+        {
+            "mean": 0.4,
+            "p50": 0.25,  # between the second and the third of four
+            "p95": 0.3 + 0.85 * 0.7,  # place 0.95 * 3 = 2.85
+            "p99": 0.3 + 0.97 * 0.7,
+        }
+    )
     assert summary["accuracy"] == 0.75
     assert summary["exit_share"] == {"1": 0.5, "2": 0.25, "3": 0.25}
     assert summary["utility"] == pytest.approx(2.0 * 0.75 - 0.4)

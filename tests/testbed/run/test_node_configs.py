@@ -42,7 +42,9 @@ offload:
   mid-2: [core]
 """
 FORMS = (
-    TensorForm("uint8", (1, 1, 32, 32)), TensorForm("float16", (1, 24, 16, 16)), TensorForm("float16", (1, 32, 16, 16))
+    TensorForm("uint8", (1, 1, 32, 32)),
+    TensorForm("float16", (1, 24, 16, 16)),
+    TensorForm("float16", (1, 32, 16, 16)),
 )
 WARM = Warm(
     profiles=tuple(

@@ -421,7 +421,9 @@ def test_an_idle_server_notices_that_it_has_become_slow_and_fast_again(tmp_path)
     assert [rate_per_s[slot] for slot in (10, 14, 18)] == pytest.approx([20] * 3)
 
 
-TOGETHER = small.SMALL.replace("duration: 8 s", "duration: 18 s") + """
+TOGETHER = (
+    small.SMALL.replace("duration: 8 s", "duration: 18 s")
+    + """
 events:
   - {at: 2 s, node: near-1, state: down}
   - {at: 4 s, node: near-1, state: up}
@@ -435,7 +437,8 @@ events:
   - {at: 11 s, node: core, state: up}
   - {at: 11 s, server: core, capacity: 0.9 GFLOP/s}
   - {at: 11 s, server: core, capacity: 0.45 GFLOP/s}
-"""  # near-2's change at 8.03 s comes while its agent is starting
+"""
+)  # near-2's change at 8.03 s comes while its agent is starting
 IN_FORCE = {"near-1": (4.0, 0.25e9), "near-2": (8.03, 0.2e9), "core": (11.0, 0.45e9)}  # from when, FLOP/s
 
 

@@ -103,6 +103,8 @@ def test_a_parsers_other_words_stay_as_they_are(monkeypatch) -> None:
     monkeypatch.setattr(yaml_places, "_PARSER", reading_ahead("found something else"))
     with pytest.raises(YamlError, match="not YAML: found something else"):
         read_yaml("a: 1", "t")
+
+
 @pytest.mark.parametrize(
     ("text", "tabs"),
     [
