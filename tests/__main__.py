@@ -1,8 +1,8 @@
 """The tests: `python -m tests` runs what takes minutes, `python -m tests --long` what is marked slow.
 
 First run the tests that need neither root nor a quiet machine, in as many processes as there are processors. Then come
-those that need root, two at a time, since they mostly wait. Last come those that compare times (marked `timing`): they
-have the machine to themselves. Further arguments go to pytest: `python -m tests -k relay`.
+those that need root, two at a time, since they mostly wait; a test marked `company` is one of them. Last come those that
+compare times (marked `timing`): they have the machine to themselves. Further arguments go to pytest: `python -m tests -k relay`.
 """
 
 import os
@@ -27,9 +27,13 @@ class Part:
     options: tuple[str, ...] = ()
 
 
-SIDE_BY_SIDE = Part("side by side", "not (root or timing or slow)", ("--numprocesses=auto", "--dist=worksteal"))
-PAIRED = Part("two at a time", "root and not (timing or slow)", ("--numprocesses=2", "--dist=worksteal"))
-ALONE = Part("one after the other", "timing and not slow")
+SIDE_BY_SIDE = Part(
+    "side by side", "not (root or timing or company or slow)", ("--numprocesses=auto", "--dist=worksteal")
+)
+PAIRED = Part(
+    "two at a time", "(company or root and not timing) and not slow", ("--numprocesses=2", "--dist=worksteal")
+)
+ALONE = Part("one after the other", "timing and not (company or slow)")
 LONG = Part("slow ones", "slow")
 QUICK = (SIDE_BY_SIDE, PAIRED, ALONE)
 PARTS = (*QUICK, LONG)

@@ -8,10 +8,12 @@ from _pytest.mark.expression import Expression
 
 from tests.__main__ import ALONE, LONG, PAIRED, PARTS, QUICK, ROOT, SIDE_BY_SIDE, Part, command, main
 
-MARKS = ("root", "timing", "slow")
+MARKS = ("root", "timing", "company", "slow")
 
 
-@pytest.mark.parametrize("marks", [set(chosen) for count in range(4) for chosen in combinations(MARKS, count)])
+@pytest.mark.parametrize(
+    "marks", [set(chosen) for count in range(len(MARKS) + 1) for chosen in combinations(MARKS, count)]
+)
 def test_every_test_is_in_one_part(marks):
     """Whatever its marks are."""
     found = [part.name for part in PARTS if Expression.compile(part.select).evaluate(lambda name, **_: name in marks)]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.timing, pytest.mark.root]
+pytestmark = [pytest.mark.timing, pytest.mark.company, pytest.mark.root]
 
 
 def command(*arguments, **environment):

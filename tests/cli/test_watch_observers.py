@@ -12,7 +12,7 @@ from cli.watch.plain import PlainObserver
 from testbed.run.observer import SilentObserver
 from tests.cli.watched import completed, event, lost, play, sample, scenario
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.company]
 
 
 class Clock:

@@ -47,7 +47,10 @@ def test_the_fixture_is_whole():
     assert RUNS == ["events", "live", "never", "own-model", "own-policy", "simulated", "traced"]
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in {"quickstart", "commute"} else pytest.param(name, marks=pytest.mark.slow) for name in TOPOLOGIES],
+)
 def test_a_topology_is_valid_and_runs(user, name):
     printed_by(user, "topology", "validate", f"topologies/{name}.yaml")
     if name == "metro":  # 170 nodes: what it states, city does too

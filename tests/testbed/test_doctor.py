@@ -11,7 +11,7 @@ from testbed.doctor import Finding, examination, examine, kernel, machine, requi
 from testbed.doctor.trial import DELAY_S, RATE_MBIT_PER_S
 from testbed.network.delays import netem_delay
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.company]
 
 ROOT = Path(__file__).parents[2]
 

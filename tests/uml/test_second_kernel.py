@@ -59,13 +59,13 @@ def report(subtests: pytest.Subtests, completed: Completed, shared: Path, *, lea
     assert len(cases) >= least, str(completed)
 
 
-def test_a_run_with_netem_and_quotas(subtests, tmp_path):
+def test_a_link_with_netem(subtests, tmp_path):
     """The quick part: the slow tests below examine netem and control groups one property at a time."""
-    ping = "tests/testbed/network/test_emulated.py::test_ping_takes_twice_the_delay[netem-0.02]"
-    command = pytest_inside(tmp_path, "tests/uml/inside.py::test_a_whole_run", ping)
+    names = ("ping_takes_twice_the_delay[netem-0.02]", "tcp_gets_the_rate_of_the_link[netem-20.0]")
+    chosen = [f"tests/testbed/network/test_emulated.py::test_{name}" for name in names]
     netem = {"DTOEE_REQUIRE_NETEM": "1"}
-    completed = Kernel(command, tmp_path, timeout_s=LIMIT_S, environment=netem, punctual=True).run()
-    report(subtests, completed, tmp_path, least=2)
+    kernel = Kernel(pytest_inside(tmp_path, *chosen), tmp_path, timeout_s=LIMIT_S, environment=netem, punctual=True)
+    report(subtests, kernel.run(), tmp_path, least=2)
 
 
 @pytest.mark.timing

@@ -48,6 +48,7 @@ def test_dto_ee_is_quicker_than_its_rivals_on_the_same_workload():
     assert delay["dto-ee"] < 0.9 * delay["bandwidth-first"]
 
 
+@pytest.mark.slow
 def test_gallagers_update_finds_the_same_plan():
     plans = []
     for update in ("momentum", "gallager"):
@@ -70,6 +71,7 @@ def test_rounds_stop_when_every_device_has_certified_a_small_gap():
     assert {d.slot for d in world.decisions if d.node == "c2"} == set(range(10))
 
 
+@pytest.mark.slow
 def test_rounds_end_where_the_gap_falls_no_further():
     """Random service times make prices jump, so that the gap stalls at the level of the noise."""
 
@@ -143,6 +145,7 @@ def test_killed_server_costs_no_task(stage):
     assert {e.kind for e in world.events} >= {"receiver-silent"}
 
 
+@pytest.mark.slow
 def test_returning_server_is_used_again():
     world = three_stages(
         timeouts=Timeouts(ack_s=0.5, result_s=4.0),

@@ -84,6 +84,7 @@ def test_fresh_queues_are_worth_more_than_old_ones():
     assert fresh.mean_delay_s() < 0.9 * old.mean_delay_s()
 
 
+@pytest.mark.slow
 def test_two_choices_improve_the_plan_and_keep_its_thresholds_moving():
     plan = three_stages(policy="dto-ee", seed=4)
     plan.run(60.0)

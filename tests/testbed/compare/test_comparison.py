@@ -440,7 +440,7 @@ def test_sigterm_during_the_check_leaves_nothing(tmp_path):
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize("to_group", [True, False])
+@pytest.mark.parametrize("to_group", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(tmp_path, to_group):
     path, out = write(tmp_path), tmp_path / "out"
     process = command(path, out)

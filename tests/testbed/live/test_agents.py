@@ -30,7 +30,7 @@ from tests.node_agent.virtual import synthetic_table
 from tests.testbed.live.line import LINE
 from tests.testbed.live.stage import of, wait_for
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.company]
 
 TASKS, LATE_TASKS = 20, 6
 CHANGE_S = 1.9  # the near server slows to half its speed

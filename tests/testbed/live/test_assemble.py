@@ -19,7 +19,7 @@ from tests.node_agent.process.addresses import fresh_address
 from tests.node_agent.small import node_config, samples_of
 from tests.node_agent.virtual import synthetic_table
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.company]
 
 SAMPLES = range(0, 1900, 100)
 OWN = """

@@ -71,6 +71,7 @@ def check_fidelity(outcome) -> None:
     assert 0 < fidelity["host"]["cpu_share"] <= 1
 
 
+@pytest.mark.company
 @pytest.mark.timing
 def test_a_run_records_every_task_once_and_replays_the_same(tmp_path):
     outcome = run(tmp_path, seed=3)
@@ -131,6 +132,7 @@ events:
 )
 
 
+@pytest.mark.company
 @pytest.mark.timing
 def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
     outcome = run(tmp_path, EVENTS)
@@ -158,6 +160,7 @@ def test_events_take_effect_and_cost_only_what_they_must(tmp_path):
     assert min(far) >= 0.06
 
 
+@pytest.mark.company
 @pytest.mark.timing
 def test_time_scale_stretches_the_run_but_not_its_results(tmp_path):
     began = time.monotonic()

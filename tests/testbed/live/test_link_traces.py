@@ -252,6 +252,7 @@ def test_the_two_directions_follow_two_traces(tmp_path: Path) -> None:
     assert optimum.played.mean_delay_s == pytest.approx(run.summary["delay_s"]["mean"], rel=0.1)
 
 
+@pytest.mark.company
 @pytest.mark.timing
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")

@@ -18,7 +18,7 @@ from node_agent.records import (
 )
 from testbed.live.telemetry import Telemetry
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.company]
 
 
 @pytest.fixture

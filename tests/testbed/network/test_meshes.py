@@ -13,7 +13,7 @@ from testbed.scenario import LinkShape, Server
 
 from .scenarios import scenario
 
-pytestmark = [pytest.mark.root, pytest.mark.timing]
+pytestmark = [pytest.mark.root, pytest.mark.timing, pytest.mark.company]
 PINGS = 3
 ETHERTYPE = 0x88B5  # for experiments
 BROADCAST = b"\xff" * 6

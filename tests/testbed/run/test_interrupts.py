@@ -12,7 +12,7 @@ import pytest
 
 from testbed.run.interrupts import Interrupts
 
-pytestmark = pytest.mark.timing
+pytestmark = [pytest.mark.timing, pytest.mark.company]
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 

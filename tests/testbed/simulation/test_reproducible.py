@@ -27,8 +27,8 @@ def recorded(topology: str, policy: str, hash_seed: str, folder: Path) -> dict[s
 
 @pytest.mark.parametrize(("topology", "policy"), [
     ("quickstart", "bandwidth-first"),  # measures rates over links with jitter before the run
-    ("campus", "dto-ee"),
-    ("quickstart", "ga"),
+    pytest.param("campus", "dto-ee", marks=pytest.mark.slow),
+    pytest.param("quickstart", "ga", marks=pytest.mark.slow),
     ("quickstart", "two-choices"),
 ])  # fmt: skip
 def test_the_order_of_sets_does_not_show(topology, policy, tmp_path):

@@ -84,6 +84,7 @@ def test_first_exit_reaches_the_optimum(tmp_path):
     assert last["offload"]["near"] == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_thresholds_reach_the_optimum_where_every_link_is_long(tmp_path):
     """Without returns in servers' prices and thresholds, 17 % reach the end: utility 1.175 s, delay 1.256 s.
 

@@ -33,7 +33,14 @@ def test_the_table_covers_the_validated_range():
     assert (min(cell.delay for cell in CELLS), max(cell.delay for cell in CELLS)) == (2, 60)
 
 
-@pytest.mark.parametrize("entry", TABLE["cells"], ids=lambda entry: cell_of(entry).name)
+# Every third cell takes part in the quick tests.
+ENTRIES = [
+    pytest.param(entry, id=cell_of(entry).name, marks=[] if number % 3 == 0 else pytest.mark.slow)
+    for number, entry in enumerate(TABLE["cells"])
+]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_the_model_agrees_with_what_was_measured(entry):
     cell = cell_of(entry)
     times_ms = [taken_s * 1e3 for taken_s in modelled(cell, MESSAGES[cell.kib] / cell.rate_per_s, seed=1)]
