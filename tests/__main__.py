@@ -1,8 +1,9 @@
 """The tests: `python -m tests` runs what takes minutes, `python -m tests --long` what is marked slow.
 
 First run the tests that need neither root nor a quiet machine, in as many processes as there are processors. Then come
-those that need root, two at a time, since they mostly wait; a test marked `company` is one of them. Last come those that
-compare times (marked `timing`): they have the machine to themselves. Further arguments go to pytest: `python -m tests -k relay`.
+those that need root, two at a time, since they mostly wait; tests marked `company` are among them. Last come the others
+that compare times (marked `timing`): they have the machine to themselves. Further arguments go to pytest, for example
+`python -m tests -k relay`.
 """
 
 import os
