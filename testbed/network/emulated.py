@@ -7,7 +7,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from node_agent.errors import EnvironmentLacking
+from node_agent.errors import EnvironmentLacking, InputError
 from testbed.host.idle_cpus import AwakeCpus
 from testbed.host.ledger import Ledger
 from testbed.network.commands import NetworkError, queue_places, run, run_batches
@@ -243,10 +243,12 @@ class EmulatedNetwork:
         takes new ones once these fit its new room. Routes do not change. Safe to call from any thread.
 
         Raises:
-            InputError: no link joins these ends.
+            InputError: no link joins these ends, or `sender` is none of them.
             NetworkError: the network does not run, or the kernel or the relay refuses the change.
         """
         link = self.plan.link_between(ends)
+        if sender is not None and sender not in link.ends:
+            raise InputError(f"{sender} is no end of the link {' - '.join(link.ends)}", hint="name one of its two ends")
         real = scaled(shape, self.plan.time_scale)
         with self._lock:
             if self.net is None or self._delay is None:

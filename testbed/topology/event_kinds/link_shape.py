@@ -1,7 +1,7 @@
 """Changes of a link's rate, delay, jitter, loss or queue: by an event, or by a step of a network trace."""
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -22,7 +22,7 @@ class LinkChange(Event):
     """At `at_s` the link between `ends` takes `shape`, which is complete: fields that the event leaves out are kept.
 
     `traced` marks a step of a recorded network trace. With a `sender`, one of the ends, only the direction in which it
-    sends changes.
+    sends changes. `stated` names what the event states, by its keys in the topology; it matters for the wording only.
     """
 
     noun: ClassVar[str] = "link change"
@@ -31,18 +31,27 @@ class LinkChange(Event):
     shape: LinkShape
     traced: bool = False
     sender: str | None = None
+    stated: Set[str] = field(default=frozenset(), compare=False)
 
     def apply(self, run: ChangingRun) -> None:
         """Give the link its shape."""
         run.change_link(self.ends, self.shape, sender=self.sender)
 
     def told(self) -> tuple[str | None, EventKind, str]:
-        """No node; the ends, rate and delay."""
+        """No node; the ends and the shape."""
         return None, "link-change", self.in_words()
 
     def in_words(self) -> str:
-        """The ends, rate and delay."""
-        return f"{' - '.join(self.ends)}: {self.shape.rate_mbit_per_s:g} Mbit/s, {self.shape.delay_s * 1e3:g} ms"
+        """The ends, rate and delay, then jitter, loss and queue as far as the event states them."""
+        shape = self.shape
+        words = [f"{shape.rate_mbit_per_s:g} Mbit/s", f"{shape.delay_s * 1e3:g} ms"]
+        others = {
+            "jitter": f"jitter {shape.jitter_s * 1e3:g} ms",
+            "loss": f"loss {shape.loss * 100:g} %",
+            "queue": f"queue {shape.queue_packets}",
+        }
+        words += [text for key, text in others.items() if key in self.stated]
+        return f"{' - '.join(self.ends)}: {', '.join(words)}"
 
     @property
     def shapes(self) -> Mapping[Direction, LinkShape]:
@@ -91,7 +100,8 @@ class LinkEvent(TimedEntry):
             so_far.reshape(link, shape)
             if has_fault(shape, link, so_far, moment, self.model_fields_set):
                 break
-            changes.append(LinkChange(moment.at_s, link.ends, shape))
+            stated = frozenset(self.model_fields_set - {"at", "link"})
+            changes.append(LinkChange(moment.at_s, link.ends, shape, stated=stated))
         return changes
 
     def _changed(self, now: LinkShape, base: LinkShape) -> LinkShape:

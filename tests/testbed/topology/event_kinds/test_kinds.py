@@ -48,6 +48,21 @@ class Noted:
         self.switched[node] = up
 
 
+CHANGES = """
+name: changes
+model: {name: glyphs, cut: [5]}
+policy: uniform
+slot: 3 s
+duration: 20 s
+devices: {cam: {rate: 1 /s}}
+servers: {near: {stage: 1, capacity: 1 GFLOP/s}}
+links: [{from: cam, to: near, rate: 20 Mbit/s, delay: 5 ms}]
+events:
+  - {at: 10 s, link: [cam, near], loss: 0 %}
+  - {at: 12 s, link: [cam, near], rate: 2 Mbit/s, delay: 50 ms, jitter: 0.3 ms, loss: 1 %, queue: 40}
+"""
+
+
 def scenario():
     """The example of docs/topologies.md, which states every kind."""
     block = PAGE[PAGE.index("name: example") :]
@@ -112,6 +127,16 @@ def test_every_line_is_of_a_kind_that_is_known():
 def test_events_are_told_in_words(event, told, words):
     assert event.told() == told
     assert event.in_words() == words
+
+
+def test_a_link_change_words_all_that_it_states():
+    """A link that fails and comes back differs in nothing but its loss."""
+    text = CHANGES.replace("events:", "events:\n  - {at: 5 s, link: [cam, near], loss: 99 %}", 1)
+    failed, back, all_of_it = load_topology_text(text, "here").resolve().events
+    assert failed.in_words() == "cam - near: 20 Mbit/s, 5 ms, loss 99 %"
+    assert failed.told() == (None, "link-change", failed.in_words())
+    assert back.in_words() == "cam - near: 20 Mbit/s, 5 ms, loss 0 %"
+    assert all_of_it.in_words() == "cam - near: 2 Mbit/s, 50 ms, jitter 0.3 ms, loss 1 %, queue 40"
 
 
 def test_only_steps_of_traces_are_traced():
