@@ -6,7 +6,7 @@ import pytest
 
 from tests import belongings
 
-pytest_plugins = ["tests.quiet"]
+pytest_plugins = ["tests.quiet", "tests.required"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
