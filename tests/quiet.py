@@ -65,7 +65,7 @@ class Quiet:
                 quiet = self._await_quiet(self._watch)
             if attempt == ATTEMPTS - 1 or not quiet:
                 break
-            item._initrequest()  # as new: no fixture of the first attempt remains
+            item._initrequest()  # type: ignore[attr-defined]  # as new: no fixture of the first attempt remains
         if not quiet or busy_share(samples) >= MOSTLY_BUSY:
             self._skip(reports, samples)
         return reports

@@ -227,7 +227,7 @@ def fidelity(links: Result, compute: Result, scale: Result, hogs: Result, second
 
 def _beside(hogs: Result) -> list[Sequence[str]]:
     """The run beside the most busy loops of either kind."""
-    rows = []
+    rows: list[Sequence[str]] = []
     for load in ("32 busy loops", "8 busy loops and real-time ones"):
         called = VERDICTS[int(hogs.value(f"{load}: verdict"))]
         off = hogs.value(f"{load}: mean delay off the calm run's")

@@ -94,7 +94,7 @@ def _sweep(result: Result) -> list[Sequence[str]]:
 
 
 def _endurance(result: Result) -> list[Sequence[str]]:
-    lines = []
+    lines: list[Sequence[str]] = []
     for name, what in (("city", "city, five minutes"), ("metro", "metro, five minutes at `time_scale: 3`")):
         called = VERDICTS[int(result.values(f"{name}, .* s: verdict .*")[0])]
         lost = next(entry for entry in result.rows if _matches(f"{name}, .* s: lost", entry["name"]))

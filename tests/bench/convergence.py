@@ -86,9 +86,9 @@ def counted(name: str, counts: list[list[int]], goal: int | None, rival: str | N
     ]
 
 
-def optimum_s(network: StagedNetwork, thresholds: "tuple[np.ndarray, ...]", **options: int) -> float:
+def optimum_s(network: StagedNetwork, thresholds: "tuple[np.ndarray, ...]", *, most_rounds: int = 2000) -> float:
     """The least mean delay; RuntimeError where it is not certified to a tenth of the closest share that is counted."""
-    best = solve(network, thresholds, **options)
+    best = solve(network, thresholds, most_rounds=most_rounds)
     if not best.gap_s <= 1e-3 * best.delay_s:
         raise RuntimeError(f"the optimum is only known to {best.gap_s:.2g} s of {best.delay_s:.2g} s")
     return best.delay_s

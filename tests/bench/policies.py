@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from testbed.compare import Comparison, compare
+from testbed.compare.intervals import Estimate
 from tests.bench.table import POINTS, POSITIVE, REDUCTION, SHARE, Row, main, row
 
 CITY = Path(__file__).parents[2] / "topologies/city.yaml"
@@ -65,17 +66,18 @@ def _rivals(load: float, topology: Path, folder: Path) -> Iterator[Row]:
         if figures.overloaded_runs:
             yield row(f"{where}: {figures.policy} overloaded", figures.overloaded_runs, f"of {SEEDS} runs")
             continue
-        samples = [one.delay_mean_s * 1e3 for one in found.rows if one.policy == figures.policy]
-        yield row(f"{where}: {figures.policy} mean delay", figures.delay_mean_s.mean * 1e3, "ms", samples=samples,
+        runs = [one for one in found.rows if one.policy == figures.policy]
+        samples = [one.delay_mean_s * 1e3 for one in runs if one.delay_mean_s is not None]
+        yield row(f"{where}: {figures.policy} mean delay", mean_of(figures.delay_mean_s) * 1e3, "ms", samples=samples,
                   possible=POSITIVE)  # fmt: skip
-    yield row(f"{where}: dto-ee accuracy", ours.accuracy.mean, "", possible=SHARE)
+    yield row(f"{where}: dto-ee accuracy", mean_of(ours.accuracy), "", possible=SHARE)
     for figures in theirs:
-        if figures.overloaded_runs:
-            continue
         gain = figures.first_ahead_by
+        if figures.overloaded_runs or gain is None:
+            continue
         reduction = reductions[figures.policy] = gain.delay_reduction
         yield row(f"{where}: delay reduction against {figures.policy}", reduction.mean * 100, "%", possible=REDUCTION,
-                  interval=(reduction.low * 100, reduction.high * 100))  # fmt: skip
+                  interval=(100 * known(reduction.low), 100 * known(reduction.high)))  # fmt: skip
         yield row(f"{where}: accuracy gained against {figures.policy}", gain.accuracy_gain.mean * 100, "points",
                   possible=POINTS)  # fmt: skip
     means = {policy: reduction.mean * 100 for policy, reduction in reductions.items()}
@@ -84,11 +86,23 @@ def _rivals(load: float, topology: Path, folder: Path) -> Iterator[Row]:
     yield best_of(f"{where}: the same without the central one", means, local)
 
 
+def mean_of(estimate: Estimate | None) -> float:
+    """The mean of a figure that a policy which carries the load must have; RuntimeError if it has none."""
+    return known(None if estimate is None else estimate.mean)
+
+
+def known(figure: float | None) -> float:
+    """A figure that several runs without overload must have; RuntimeError if it is None."""
+    if figure is None:
+        raise RuntimeError("a policy that carries the load lacks a figure")
+    return figure
+
+
 def best_of(name: str, reductions: Mapping[str, float], rivals: Sequence[str]) -> Row:
     """The reduction [%] against the best of these rivals that can carry the load; without any there is no figure."""
-    known = [reductions[rival] for rival in rivals if rival in reductions]
-    lacks = None if known else "all of them are overloaded"
-    return row(name, min(known, default=None), "%", least=LEAST_REDUCTION, possible=REDUCTION, invalid=lacks)
+    found = [reductions[rival] for rival in rivals if rival in reductions]
+    lacks = None if found else "all of them are overloaded"
+    return row(name, min(found, default=None), "%", least=LEAST_REDUCTION, possible=REDUCTION, invalid=lacks)
 
 
 def _ages(folder: Path) -> Iterator[Row]:
@@ -97,7 +111,7 @@ def _ages(folder: Path) -> Iterator[Row]:
     plan, *both = run(topology, ("dto-ee", *specs), SEEDS, folder).table
     for age_s, figures in zip(AGES_S, both, strict=True):
         over = next((one.policy for one in (plan, figures) if one.overloaded_runs), None)
-        ratio = None if over else figures.delay_mean_s.mean / plan.delay_mean_s.mean
+        ratio = None if over else mean_of(figures.delay_mean_s) / mean_of(plan.delay_mean_s)
         yield row(f"city: dto-ee-2c / dto-ee mean delay, reports up to {age_s * 1e3:g} ms old", ratio, "", most=1.0,
                   possible=POSITIVE, invalid=f"{over} is overloaded" if over else None)  # fmt: skip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.policies import CITY, run, variant
+from tests.bench.policies import CITY, mean_of, run, variant
 from tests.bench.table import POINTS, SHARE, Row, main, row
 
 SURGE = CITY.with_name("surge.yaml")
@@ -45,14 +45,14 @@ def curve(what: str, source: Path, folder: Path, *, core: float = 1.0) -> Iterat
     for theta_s in THETAS_S:
         found = run(variant(source, folder, theta_s=theta_s, core=core), ("dto-ee",), CURVE_SEEDS, folder).table[0]
         if not found.overloaded_runs:
-            joint.append((found.delay_mean_s.mean, found.accuracy.mean))
-            yield row(f"{what}: dto-ee, theta {theta_s:g} s: accuracy", found.accuracy.mean, "", possible=SHARE,
-                      rival=f"at {found.delay_mean_s.mean * 1e3:.0f} ms")  # fmt: skip
-    stable = [(f.delay_mean_s.mean, f.accuracy.mean) for f in fixed.table if not f.overloaded_runs]
+            joint.append((mean_of(found.delay_mean_s), mean_of(found.accuracy)))
+            yield row(f"{what}: dto-ee, theta {theta_s:g} s: accuracy", mean_of(found.accuracy), "", possible=SHARE,
+                      rival=f"at {mean_of(found.delay_mean_s) * 1e3:.0f} ms")  # fmt: skip
+    stable = [(mean_of(f.delay_mean_s), mean_of(f.accuracy)) for f in fixed.table if not f.overloaded_runs]
     for c, figures in zip(FIXED, fixed.table, strict=True):
         if not figures.overloaded_runs:
-            yield row(f"{what}: fixed threshold {c}: accuracy", figures.accuracy.mean, "", possible=SHARE,
-                      rival=f"at {figures.delay_mean_s.mean * 1e3:.0f} ms")  # fmt: skip
+            yield row(f"{what}: fixed threshold {c}: accuracy", mean_of(figures.accuracy), "", possible=SHARE,
+                      rival=f"at {mean_of(figures.delay_mean_s) * 1e3:.0f} ms")  # fmt: skip
     at_s, most = most_gained(stable, joint)
     rival = None if at_s is None else f"at {at_s * 1e3:.0f} ms"
     yield row(f"{what}: {GAINED}", None if most is None else most * 100, "points", rival=rival, possible=POINTS)

@@ -5,12 +5,13 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from node_agent.core.config import NodeConfig, Timeouts
 from node_agent.core.events import ComputeFinished, Event, PlanningFinished, Received, Send, TimerFired, TimerKey
-from node_agent.core.machine import NodeCore
+from node_agent.core.machine import NodeCore, ServerCore
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.policies import make_policy
 from node_agent.problem import Place, Problem
@@ -67,6 +68,7 @@ class VirtualNode(Driver):
         self._awaited.pop("compute", None)
 
     def _plan(self, problem: Problem, now_s: float) -> None:
+        assert self.core is not None
         policy = self.core.routing.policy
         answer = PlanningFinished(policy.plan(problem, self._world.table))
         self._await("plan", now_s + policy.planning_s(problem), lambda: answer)
@@ -94,6 +96,7 @@ class VirtualNode(Driver):
 
     def _answer(self) -> ComputeFinished:
         world, stage = self._world, self._config.stage
+        assert isinstance(self.core, ServerCore)
         serving = self.core.tasks._serving
         row = world.row_of[serving.task.task_id] if serving else 0
         activation = None if stage == world.stages else Tensor(ACTIVATION, bytes(ACTIVATION.byte_count))
@@ -199,7 +202,7 @@ class World:
         self._queue.clear()
         self.now_s, self._started = 0.0, True
         for at_s, action in self.plan:
-            self.at(at_s, lambda action=action: action(self))
+            self.at(at_s, partial(action, self))
         for driver in self.drivers.values():
             driver.start()
         for name, rate in self.devices.items() if tasks else ():
@@ -245,7 +248,7 @@ class World:
         return {task.status for task in self.tasks} == {"completed"}
 
     def mean_delay_s(self) -> float:
-        return float(np.mean([t.completed_s - t.created_s for t in self.tasks if t.status == "completed"]))
+        return float(np.mean([t.completed_s - t.created_s for t in self.tasks if t.completed_s is not None]))
 
 
 def three_stages(**options) -> World:

@@ -9,7 +9,6 @@ directory: network, links measured, model, 65 agents, and the task itself. Both 
 Stopping is timed from Ctrl-C until the process has ended and nothing is left.
 """
 
-import itertools
 import json
 import os
 import re
@@ -80,7 +79,7 @@ def rows() -> Iterator[Row]:
     stop_s = median(each.stop_s for each in ours)
     yield row("city: Ctrl-C to end of process", stop_s, "s", most=MOST_STOP_S, possible=POSITIVE)
     names = list(ours[0].setup_s)
-    for before, name in itertools.pairwise((None, *names)):
+    for before, name in zip(("", *names), names, strict=False):
         took = [each.setup_s[name] - (each.setup_s[before] if before else 0.0) for each in ours]
         yield row(f"city: set-up: until {name} stand{'' if name.endswith('s') else 's'}", median(took), "s")
 

@@ -203,7 +203,9 @@ class QuotaServer:
                 self._governor.observe(self._sample(served - told, now_s - told_s))
                 told, told_s = served, now_s
             self._executor.start(self._tensor, 0.0, 0.0)
-            select.select([self._executor.fileno()], [], [])
+            answer = self._executor.fileno()
+            assert answer is not None
+            select.select([answer], [], [])
             if self._executor.collect(0.0) is not None:
                 served += 1
         rate = served / (time.monotonic() - began_s)

@@ -9,6 +9,7 @@ expected from when it was created, like all.
 
 import heapq
 import json
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -17,8 +18,13 @@ import yaml
 
 HEADER_BYTES = {"task": 90, "hop": 65, "result": 60}  # what messages hold beside the tensor, to some bytes
 UNITS = {"Mbit/s": 1e6 / 8, "ms": 1e-3, "s": 1.0, "GFLOP/s": 1e9}
-FIGURES = {"mean": np.mean, "p50": lambda x: np.percentile(x, 50), "p95": lambda x: np.percentile(x, 95),
-           "p99": lambda x: np.percentile(x, 99)}  # fmt: skip
+Figure = Callable[[np.ndarray], float]
+FIGURES: dict[str, Figure] = {
+    "mean": np.mean,
+    "p50": lambda x: float(np.percentile(x, 50)),
+    "p95": lambda x: float(np.percentile(x, 95)),
+    "p99": lambda x: float(np.percentile(x, 99)),
+}
 
 
 def quantity(text: str) -> float:
@@ -29,7 +35,7 @@ def quantity(text: str) -> float:
 
 def members(stated: dict) -> dict[str, dict]:
     """Every node of a section, groups resolved."""
-    found = {}
+    found: dict[str, dict] = {}
     for name, options in stated.items():
         count = (options or {}).get("count")
         names = [f"{name}-{k + 1}" for k in range(count)] if count else [name]
@@ -68,7 +74,8 @@ def capacities(topology: dict, duration_s: float) -> dict[str, list[tuple[float,
 
 def hops_between(links: dict[tuple[str, str], tuple[float, float]], begin: str, end: str) -> list[tuple[str, str]]:
     """The way of fewest links, of those the one of least delay."""
-    queue, seen = [(0, 0.0, begin, [])], set()
+    queue: list[tuple[int, float, str, list[tuple[str, str]]]] = [(0, 0.0, begin, [])]
+    seen: set[str] = set()
     while queue:
         steps, delay_s, node, way = heapq.heappop(queue)
         if node == end:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from testbed.simulation.simulator import Simulation
 from tests.testbed.simulated import plan
 
 
-def world_of(run_directory: Path, **shape: float) -> ExactWorld:
+def world_of(run_directory: Path, **shape: Any) -> ExactWorld:
     """Return the exact world of a recorded run; `shape` replaces these properties of all links."""
     scenario = read_recorded(run_directory).scenario()
     links = tuple(replace(link, shape=replace(link.shape, **shape)) for link in scenario.links)
@@ -39,7 +40,7 @@ def tasks_of(outcome: Outcome) -> list[TaskLine]:
 
 def delays_s(tasks: list[TaskLine]) -> np.ndarray:
     """Return the delays [s] of completed tasks, by number."""
-    return np.array([task.completed_s - task.created_s for task in tasks])
+    return np.array([task.completed_s - task.created_s for task in tasks if task.completed_s is not None])
 
 
 def findings_of(
@@ -52,6 +53,7 @@ def findings_of(
     known = plan(folder / "known", text, seed=seed)
     simulation = Simulation(plan(folder, text + hidden, seed=seed), SilentObserver(), service_time=service_time)
     outcome = simulation.run()
+    assert simulation._bookkeeping is not None
     out, repeats = outcome.run_directory, simulation._bookkeeping.repeats
     world = exact_world(known.scenario) if hidden else world_of(out)
     known.release()

@@ -290,7 +290,7 @@ def test_a_live_run_that_cannot_keep_up_with_its_traces_says_so(tmp_path: Path) 
     assert outcome.summary is not None
     told = [event["detail"] for event in simulated.lines(outcome, "events.jsonl") if event["kind"] == "too-lively"]
     assert len(told) == 1
-    assert "changes of links a second are more than the 500" in told[0]
+    assert "times a second, and a machine keeps up with 500" in told[0]
     changes = outcome.summary["fidelity"]["changes"]
     assert changes["skipped"] > changes["injected"] > 100
     # All are accounted for, except those of the last tenth of a second, when the run ended.

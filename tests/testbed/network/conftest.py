@@ -12,7 +12,7 @@ from testbed.network.delays.choice import BACKENDS
 from tests import belongings
 
 
-@pytest.fixture(params=reversed(BACKENDS))
+@pytest.fixture(params=list(BACKENDS)[::-1])
 def backend(request):
     found = BACKENDS[request.param].trial()
     if not found.works:

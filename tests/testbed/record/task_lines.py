@@ -1,11 +1,13 @@
 """Invented lines of tasks.jsonl, for tests."""
 
+from typing import Any
+
 from testbed.record.task_line import TaskLine
 
 
 def task_line(number: int = 0, **fields) -> TaskLine:
     """Return the line of a completed task; of a lost one if `delay_s` is None."""
-    values = {
+    values: dict[str, Any] = {
         "device": "cam", "sample": number, "label": 7, "prediction": 7, "correct": True, "exit_stage": 1,
         "created_s": 20.0, "delay_s": 0.1, "status": "completed", "attempts": 1, "hops": (), "lateness_s": 0.0,
         "forced_exit": False, "reason": None,
