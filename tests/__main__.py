@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What pytest returns if an expression selects no test.
+# pytest's exit code if an expression selects no test.
 NONE_SELECTED = 5
 
 
@@ -41,7 +41,7 @@ PARTS = (*QUICK, LONG)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the parts that are asked for. 0 if all passed, 1 if one failed or none ran, else pytest's exit code."""
+    """Run the chosen parts. Return 0 if all passed, 1 if one failed or none ran, else pytest's exit code."""
     chosen = [LONG] if "--long" in arguments else QUICK
     rest = [argument for argument in arguments if argument != "--long"]
     codes = [code for part in chosen if (code := run(part, rest)) != NONE_SELECTED]

@@ -1,4 +1,4 @@
-"""What belongs to this session of tests, on a machine where others run theirs, or the testbed itself.
+"""Belongings of this session of tests, on a machine where other sessions or the testbed itself may run.
 
 Each session has a folder of its own for ledgers, named in the environment. `clean` and the runs of the session look
 there and nowhere else. Programs inherit the variable, so that it also marks the session's processes.
@@ -71,7 +71,7 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def namespaces() -> set[int]:
-    """The inodes of the network namespaces that processes of this session are in."""
+    """The inodes of the network namespaces of this session's processes."""
     found = set()
     for process in processes():
         try:

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Shared by all tests."""
 
 import signal
 
@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def obey_signals() -> None:
-    """Meet Ctrl-C also where whoever started the tests had it ignored, as shells do for what runs in the background.
+    """Take Ctrl-C even if the caller had it ignored, as shells do for commands in the background.
 
     An ignored signal is inherited by every program that the tests start, and none of them could be interrupted.
     """

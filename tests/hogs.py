@@ -15,8 +15,8 @@ REALTIME_PRIORITY = 50  # above the relay's and the agents'
 def hogs(count: int, *, realtime: int = 0) -> Iterator[None]:
     """`count` busy loops at normal priority for the time of the `with` block, and `realtime` ones above everything.
 
-    Those (root only) go round the processors, and leave theirs every other BURST_S, so that it can still be used. All
-    of them are at it when the block begins.
+    The latter (root only) take turns on the processors, and pause every other BURST_S, so that the machine can still be
+    used. All loops run when the block begins.
     """
     kinds = [*range(realtime), *[-1] * count]
     # A program of their own: a fork would hold whatever the caller has open.

@@ -1,4 +1,4 @@
-"""How busy others keep this machine: samples that a process of its own takes while tests run.
+"""The load of this machine by others: samples that a process of its own takes while tests run.
 
 A test makes load, too. What counts is the processor time of all processes that do not descend from the tests, read from
 /proc once a second, and the kernel's pressure (/proc/pressure/cpu): the share of time in which some process waited for
@@ -42,7 +42,7 @@ class Sample:
 
 
 class Watch:
-    """The samples of this machine from its making on."""
+    """The samples of this machine since this object was made."""
 
     def __init__(self, proc: Path = Path("/proc"), folder: str | None = None) -> None:
         """`folder`: where the file of samples lies (None: the usual one for temporary files)."""
@@ -74,7 +74,7 @@ class Watch:
 
 
 def describe(samples: list[Sample]) -> str:
-    """How busy the machine was, in words."""
+    """The load of the machine, in words."""
     known = [sample for sample in samples if not math.isnan(sample.pressure_share)]
     if known:
         waited_s = sum(sample.pressure_share * sample.span_s for sample in known)

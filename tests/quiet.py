@@ -31,7 +31,7 @@ REASON = "machine busy: "
 
 
 class Quiet:
-    """The plugin: repeats and skips, and tells of the skips at the end."""
+    """The plugin: repeats and skips tests, and lists the skips at the end."""
 
     def __init__(self) -> None:
         self._watch: Watch | None = None
@@ -71,7 +71,7 @@ class Quiet:
         return reports
 
     def _await_quiet(self, watch: Watch) -> bool:
-        """Whether the last samples were quiet, within the patience that is left."""
+        """True if the last samples were quiet, within the patience that is left."""
         begun_s = time.monotonic()
         patience_s = PATIENCE_S
         if self._waited_in_vain_s is not None:
@@ -121,7 +121,7 @@ class Quiet:
 
 
 def quiet_now(samples: list[Sample], *, at_all: bool = False) -> bool:
-    """Whether the last samples were quiet, or with `at_all` as many in a row at any time."""
+    """True if the last samples were quiet, or with `at_all` as many in a row at any time."""
     row = 0
     for sample in samples:
         row = 0 if sample.busy else row + 1

@@ -28,7 +28,7 @@ LINKS = {path: links(path.read_text(encoding="utf-8")) for path in SOURCES}
 
 
 def faults(page: Path, linked: set[str]) -> list[str]:
-    """What is wrong with a page; `linked`: the pages that modules name."""
+    """The faults of a page; `linked`: the pages that modules name."""
     text = page.read_text(encoding="utf-8")
     number = page.name[:3]
     found = []

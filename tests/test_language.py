@@ -7,8 +7,9 @@ import pytest
 from tests.language import Text, faults, faults_of, page_texts, python_texts
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("cli", "dtoee_testbed", "node_agent", "testbed")
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PACKAGES = ("cli", "dtoee_testbed", "node_agent", "testbed", "tests")
+# Files of an earlier version stay as they were.
+MODULES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "a9cbd93/" not in str(path))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 

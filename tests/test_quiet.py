@@ -1,4 +1,4 @@
-"""What becomes of a test that compares times, on a quiet machine and on a busy one.
+"""The outcome of a test that compares times, on a quiet machine and on a busy one.
 
 The sessions are real; their /proc is a folder in which a thread of theirs counts on, as busy as the test wants it.
 """
@@ -60,7 +60,7 @@ def attempt():
 
 
 def session(folder: Path, code: str, *, patience_periods: float = 4, pressure: bool = True, **environment: str):
-    """Run pytest with the plugin on these tests; `pressure`: whether the kernel tells it."""
+    """Run pytest with the plugin on these tests; `pressure`: the kernel reports it."""
     (folder / "proc" / ("pressure" if pressure else "")).mkdir(parents=True)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     (folder / "test_it.py").write_text(MACHINE + textwrap.dedent(code))

@@ -1,4 +1,4 @@
-"""What setup.sh does again, and what not. The programs that fetch packages are stand-ins: nothing is downloaded."""
+"""The steps that setup.sh repeats and those that it skips. Programs that fetch packages are stand-ins."""
 
 import os
 import pty
@@ -63,7 +63,7 @@ def set_up(project: Path, *arguments: str) -> str:
 
 
 def asked(project: Path) -> list[str]:
-    """What pip was asked to install since the last question."""
+    """The packages that pip was asked to install since the last question."""
     file = project / "asked"
     lines = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 """All benches, or those named: `python -m tests.bench [NAME ...] [--keep] [--json FILE] [--list] [--render]`.
 
-Each prints its figures as rows: name, value, unit, goal and whether it was met. `city` and `fidelity` stand for all of
-their parts. `--keep` replaces the results kept in tests/bench/results and renders the figures of README and docs/ from
-them; `--render` only renders: the blocks of README and docs/, the picture docs/monitor.svg, and the JSON Schema of
-topologies. `simulated` figures are the same on every machine, and tests hold the kept ones against the code. Exit code
+Each prints its figures as rows: name, value, unit, goal, and whether it reached the goal. `city` and `fidelity` stand
+for all of their parts. `--keep` replaces the results kept in tests/bench/results and renders the figures of README and
+docs/ from them. `--render` only renders: the blocks of README and docs/, the picture docs/monitor.svg, and the JSON
+Schema of topologies. `simulated` figures are the same on every machine, and tests hold the kept ones against the code. Exit code
 1 if a bench failed, 4 if a figure is invalid, 5 if a goal was missed.
 """
 
@@ -24,7 +24,7 @@ SCHEMA = Path(__file__).parents[2] / "topologies" / "topology.schema.json"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What it is about; `timed` if its figures are those of a machine that does nothing else."""
+    """Its subject; `timed` if its figures are those of a machine that does nothing else."""
 
     about: str
     timed: bool = False
@@ -101,7 +101,7 @@ def _run(names: list[str], json_file: Path | None, *, keeps: bool) -> int:
 
 
 def _keep(name: str, rows: list[Row], at_commit: str) -> None:
-    """Keep a result in which every figure tells something; otherwise the pages go on quoting the old one."""
+    """Keep a result in which every figure is valid; otherwise the pages continue to quote the old one."""
     try:
         print(f"kept in {keep(name, rows, at_commit)}", flush=True)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """Is the simulation right about the emulation? quickstart both ways: `python -m tests.bench.agreement [--json FILE]`.
 
-Every policy meets the same arrivals, samples and events live (as root) and in virtual time. Live runs go one after
+Every policy gets the same arrivals, samples and events live (as root) and in virtual time. Live runs go one after
 the other, about a minute each. Figures: mean delay live over simulated, and whether both put the policies in the same
 order.
 """
@@ -73,7 +73,7 @@ def _run(where: str, live: dict, simulated: dict, *, held_to_goal: bool) -> Iter
 
 
 def same_order(one: float, other: float) -> bool:
-    """Whether two ratios of delays put the same policy first, or are both near 1 (where neither is first)."""
+    """True if two ratios of delays put the same policy first, or are both near 1 (where neither is first)."""
     if abs(one - 1) < TIE or abs(other - 1) < TIE:
         return abs(one - 1) < NEAR and abs(other - 1) < NEAR
     return (one - 1) * (other - 1) > 0

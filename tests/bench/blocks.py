@@ -1,4 +1,4 @@
-"""What each block of README and docs/ says, from kept results: tables, and the sentences that quote figures."""
+"""The content of each block of README and docs/, from kept results: tables, and the sentences that quote figures."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -236,7 +236,7 @@ def _beside(hogs: Result) -> list[Sequence[str]]:
 
 
 def verdicts(trials: Result, cost: Result) -> list[str]:
-    """What was said of runs that something befell, and how long the check took."""
+    """The verdicts on disturbed runs, and the time that the check took."""
 
     def count(entry: Row) -> str:
         return f"{entry['value']:.0f} of {re.findall(RIGHT, entry['name'])[0][2]}"
@@ -273,7 +273,7 @@ def scale(result: Result) -> list[str]:
 
 
 def offered_policies() -> list[str]:
-    """What the policies do, and their parameters with the defaults."""
+    """The policies, each with one line and its parameters and their defaults."""
     defaults = {
         name: ", ".join(f"`{key}` {words}".rstrip() for key, words in parameters.items())
         for name, parameters in policy_defaults().items()

@@ -1,4 +1,4 @@
-"""How to hold frames in user space: the AF_PACKET relay as it is, against a relay by NFQUEUE (needs root, iptables).
+"""Two ways to hold frames in user space: the AF_PACKET relay against a relay by NFQUEUE (needs root, iptables).
 
 Both delay the same stream of packets by the same time, in Python, with real-time priority. NFQUEUE hooks the receiving
 side: on the sending one, TCP's small queues would throttle the sender while its packets are held.
@@ -74,7 +74,7 @@ def packet_ids(data: bytes) -> Iterator[bytes]:
 
 
 def hold(queues: list[socket.socket], parent: socket.socket) -> None:
-    """The relay: accept each packet when its delay has passed, until `parent` closes; then tell the CPU time."""
+    """The relay: accept each packet when its delay has passed, until `parent` closes; then report the CPU time."""
     become_punctual()
     heap: list[tuple[int, int, socket.socket, bytes]] = []
     sequence, clock = 0, time.monotonic_ns
@@ -139,7 +139,7 @@ def queue_pair() -> Iterator[tuple[dict[str, str], socket.socket]]:
 
 
 def errors_s(prober: Prober, ends: tuple[str, str], gap_s: float, own_s: float) -> list[float]:
-    """How far each packet's time lay from the delay, sorted; raises RuntimeError if one in a hundred is missing.
+    """The distance of each packet's time from the delay, sorted; raises RuntimeError if one in a hundred is missing.
 
     The time of reading counts, of a process with real-time priority: the kernel stamps packets before NFQUEUE holds
     them.

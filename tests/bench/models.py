@@ -1,6 +1,6 @@
 """Accuracy of the models' exits, and what one threshold for all exits gives: `python -m tests.bench models`.
 
-From the exit tables that come with the models, as `dtoee-testbed model profile` tells them; the same on every machine.
+From the exit tables that come with the models, as `dtoee-testbed model profile` shows them; the same on every machine.
 """
 
 from collections.abc import Iterator

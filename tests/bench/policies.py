@@ -1,6 +1,6 @@
 """DTO-EE against its rivals, simulated on topologies/city.yaml: `python -m tests.bench.policies [--json FILE]`.
 
-Every policy meets the same networks, arrivals and samples: five seeds, each of them another city. Intervals are 95 %
+Every policy gets the same networks, arrivals and samples: five seeds, each of them another city. Intervals are 95 %
 bootstrap intervals over the seeds. Takes about ten minutes on two cores.
 """
 

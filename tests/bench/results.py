@@ -1,4 +1,4 @@
-"""Results that README and docs/ quote, kept with the command, the commit and the machine that they come from."""
+"""Results that README and docs/ quote, kept with the command, the commit and the machine of their origin."""
 
 import json
 import os
@@ -20,7 +20,7 @@ OURS = ("README.md", "docs", "tests/bench/results")  # written by keeping result
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one bench has found: its rows, and where they come from."""
+    """The result of one bench: its rows and their origin."""
 
     bench: str
     command: str
@@ -38,7 +38,7 @@ class Result:
         return found[0]
 
     def value(self, name: str, rival: str | None = None) -> float:
-        """The figure of the row of this name. Raises KeyError if there is none, or one that tells nothing."""
+        """The figure of the row of this name. Raises KeyError if there is none, or an invalid one."""
         entry = self.row(name, rival)
         if entry["value"] is None or verdict(entry) == "invalid":
             raise KeyError(f"{self.bench}: {name!r} is invalid: {entry.get('invalid')}; {self.command}")
@@ -64,7 +64,7 @@ class Result:
 
 
 def sources(results: Sequence[Result]) -> str:
-    """Where figures come from, for those who read a page's source: benches, commit and day."""
+    """The origin of figures, for those who read a page's source: benches, commit and day."""
     benches: dict[str, list[str]] = {}
     for result in results:
         benches.setdefault(result.source, []).append(result.bench)
@@ -72,7 +72,7 @@ def sources(results: Sequence[Result]) -> str:
 
 
 def file_of(bench: str) -> Path:
-    """Where the result of a bench is kept."""
+    """The file that keeps the result of a bench."""
     return RESULTS / f"{bench}.json"
 
 
@@ -120,7 +120,7 @@ def _git(*arguments: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What figures of time depend on."""
+    """The properties of the machine that affect figures of time."""
     import torch
 
     return {

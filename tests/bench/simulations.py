@@ -32,7 +32,7 @@ def summary_of(ask: Ask) -> Mapping[str, Any]:
 
 
 def summaries_of(asks: Sequence[Ask]) -> list[Mapping[str, Any]]:
-    """Those of all runs, in their order."""
+    """The results of all runs, in their order."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         return list(pool.map(summary_of, asks))

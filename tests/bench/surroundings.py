@@ -1,4 +1,4 @@
-"""Was this machine busy with something else? Then what a bench has timed, or counted as CPU, tells nothing.
+"""Was this machine busy with something else? Then times and CPU counts of a bench are void.
 
 While a bench runs, the load is its own; so the machine is looked at just before and just after.
 """
@@ -14,7 +14,7 @@ MOST_WAITING = 0.10  # of the span, in which a process waited for a processor
 
 
 def glance(seconds: float = GLANCE_S) -> HostUse:
-    """How busy the machine is for so long, in which this process sleeps."""
+    """The load of the machine while this process sleeps for `span_s`."""
     meter = HostMeter()
     time.sleep(seconds)
     return meter.so_far()
@@ -35,5 +35,5 @@ def disturbance(before: HostUse, after: HostUse) -> str | None:
 
 
 def busy_cores(use: HostUse) -> float | None:
-    """Processors in use, on average over the span; None where the kernel does not tell."""
+    """Processors in use, on average over the span; None if the kernel does not say."""
     return None if use.cpu_share is None else use.cpu_share * (os.cpu_count() or 1)

@@ -37,13 +37,13 @@ def row(name: str, value: float | None, unit: str, *, most: float | None = None,
     Args:
         value: None where there is none, which is invalid.
         possible: the values that such a figure can have; None means any finite one, and none below zero where the only
-            goal is an upper one (a negative figure would meet it).
-        invalid: why the figure tells nothing, whatever it is.
+            goal is an upper one (a negative figure would reach it).
+        invalid: the reason why the figure is void, if it is.
         interval: low and high end of its 95 % interval.
-        samples: what it is the mean of.
+        samples: the values of which it is the mean.
 
     Raises:
-        ValueError: the goal is not a number, or no possible figure meets it.
+        ValueError: the goal is not a number, or no possible figure reaches it.
     """
     if possible is None:
         possible = AMOUNT if most is not None and least is None and most >= 0 else ANY
@@ -67,7 +67,7 @@ def row(name: str, value: float | None, unit: str, *, most: float | None = None,
 
 
 def text(name: str, lines: Sequence[str]) -> Row:
-    """What a program printed, line by line, kept as it is; it has no goal."""
+    """The output of a program, line by line, kept as it is; it has no goal."""
     lacks = None if any(line.strip() for line in lines) else "nothing was printed"
     return {"name": name, "value": None, "unit": "", "goal": None, "ok": None, "rival": None, "invalid": lacks,
             "text": list(lines)}  # fmt: skip
@@ -93,7 +93,7 @@ def _impossible_interval(interval: tuple[float, float] | None) -> str | None:
 
 
 def invalidated(entry: Row, reason: str) -> Row:
-    """The same figure, which tells nothing; a reason that it had before stays."""
+    """The figure marked as invalid; an earlier reason stays."""
     return {**entry, "ok": None, "invalid": entry.get("invalid") or reason}
 
 
@@ -105,7 +105,7 @@ def verdict(entry: Row) -> str | None:
 
 
 def exit_status(rows: Sequence[Row], *, failed: bool = False) -> int:
-    """What a bench ends with: 1 if it failed or has no figure, 4 if one is invalid, 5 if one is missed, else 0."""
+    """The exit status of a bench: 1 if it failed or has no figure, 4 if one is invalid, 5 if one is missed, else 0."""
     if failed or not rows:
         return FAILED
     verdicts = {verdict(entry) for entry in rows}
@@ -113,7 +113,7 @@ def exit_status(rows: Sequence[Row], *, failed: bool = False) -> int:
 
 
 def print_row(entry: Row) -> None:
-    """One line; a goal that is missed and a figure that tells nothing stand out."""
+    """One line; a missed goal and an invalid figure stand out."""
     if "text" in entry:
         print(f"{entry['name']}:", *entry["text"], sep="\n    ", flush=True)
         return
@@ -135,7 +135,7 @@ def printed(rows: Iterable[Row]) -> Iterator[Row]:
 def collect(rows: Iterable[Row], found: list[Row], *, timed: bool = False) -> None:
     """Print rows and append them to `found`, each as it comes.
 
-    Where they are `timed`, the machine is looked at before and after: if something else kept it busy, all are invalid.
+    If they are `timed`, the machine is looked at before and after: if something else kept it busy, all are invalid.
     """
     first, before = len(found), glance() if timed else None
     for entry in printed(rows):
@@ -157,7 +157,7 @@ def kept(path: Path | None) -> Iterator[list[Row]]:
 
 
 def main(rows: Callable[[], Iterable[Row]], about: str | None, *, timed: bool = False) -> None:
-    """What `python -m tests.bench.NAME [--json FILE]` does; exits as `exit_status` says.
+    """Carry out `python -m tests.bench.NAME [--json FILE]`; exits as `exit_status` says.
 
     `timed`: the figures are those of a machine that does nothing else.
     """

@@ -1,4 +1,4 @@
-"""What benches need beside a live run: it is tried without one."""
+"""The parts of benches that need no live run."""
 
 import importlib
 import re

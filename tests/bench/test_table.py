@@ -1,4 +1,4 @@
-"""Verdicts on figures: what nonsense must not pass, and what a bench then ends with."""
+"""Verdicts on figures: what nonsense must not pass, and the exit status that follows."""
 
 import json
 import math

@@ -1,6 +1,6 @@
 """Thresholds that adapt against fixed ones, simulated: `python -m tests.bench thresholds` (ten minutes on two cores).
 
-How much more accurate DTO-EE's own thresholds are, over theta, than the best fixed one at equal mean delay; on city and
+The gain in accuracy of DTO-EE's own thresholds, over theta, against the best fixed one at equal mean delay; on city and
 surge, and on city with a scarce last stage.
 """
 
@@ -38,7 +38,7 @@ def rows() -> Iterator[Row]:
 
 
 def curve(what: str, source: Path, folder: Path, *, core: float = 1.0) -> Iterator[Row]:
-    """How much more accurate joint thresholds are than the best fixed one at equal mean delay, over theta."""
+    """The gain in accuracy of joint thresholds over the best fixed one at equal mean delay, over theta."""
     specs = tuple(f"fixed-threshold:threshold={c}" for c in FIXED)
     fixed = run(variant(source, folder, factor=0.9999, core=core), specs, CURVE_SEEDS, folder)
     joint = []

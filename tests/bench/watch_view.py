@@ -1,4 +1,4 @@
-"""What the live view costs with 65 nodes: `python -m tests.bench.watch_view`. Figures only, nothing is asserted."""
+"""The cost of the live view with 65 nodes: `python -m tests.bench.watch_view`. Figures only, nothing is asserted."""
 
 import time
 

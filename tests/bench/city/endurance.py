@@ -1,8 +1,8 @@
 """City and metro for five minutes each, live, at their time scales: `python -m tests.bench.city.endurance`.
 
-A run of that length meets what a short one may miss: queues that creep up, memory, a housekeeping job of the machine.
-What a user would see is asked for: the command line in a process of its own, and the summary that it prints. The
-rival is the simulation of the same tasks, whose delays no machine can touch. Needs root; about a quarter of an hour.
+A run of that length shows effects that a short one may miss: queues that creep up, memory, a housekeeping job of the
+machine. The bench runs the command line in a process of its own and reads the summary that it prints. The rival is the
+simulation of the same tasks, whose delays no machine can affect. Needs root; about a quarter of an hour.
 """
 
 import json
@@ -53,7 +53,7 @@ def endurance(name: str, duration_s: float) -> Iterator[Row]:
 
 
 def _share(fidelity: dict[str, Any], part: str, whole: str) -> float | None:
-    """None where nothing was counted, or the kernel does not tell: no share, and above all not none of it."""
+    """None if nothing was counted, or the kernel does not say: the share is unknown, not zero."""
     return fidelity[part] / fidelity[whole] if fidelity[whole] and fidelity[part] is not None else None
 
 

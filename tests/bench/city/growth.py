@@ -1,11 +1,11 @@
-"""How set-up time, processor time and memory grow with the network: 10, 20, 40, 80, 160 nodes (needs root, 4 minutes).
+"""Growth of set-up time, processor time and memory with the network: 10, 20, 40, 80, 160 nodes (needs root, 4 minutes).
 
 `python -m tests.bench.city.growth [--json FILE]`. All networks have the city's shape: three stages, 15 servers to 50
 devices, and every node as busy as in any other. Each is run twice for a few seconds, with few tasks and with more:
 the difference is what a task costs, and what is left is what a node costs that has nothing to do but its rounds.
 An exponent is the slope of a straight line through the logarithms: 1 for what grows as the nodes do.
 
-What is linear, and what is not:
+Linear and other parts:
 
 - Every node is linked to at most 3 of the next stage, so that links grow as nodes do. In the city itself each device is
   linked to all 6 servers of its stage; were the number of servers to grow as well, links, and with them set-up, probes
@@ -18,7 +18,7 @@ What is linear, and what is not:
   is well below 1 until the network takes longer than the model.
 - Small networks have little to agree on (at 10 nodes one server a stage): their slots end after fewer rounds. So the
   cost of nodes without tasks has an exponent above its goal, nearly all of it below 40 nodes.
-- What a task costs is the difference of two runs, small beside what either costs: it scatters by several ms.
+- The cost of a task is the difference of two runs, and small beside the cost of either: it scatters by several ms.
 """
 
 import itertools
@@ -51,7 +51,7 @@ SCATTERED = 0.5  # what should not grow does not shrink either: below minus this
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """What a network of so many nodes took."""
+    """The costs of a network with `nodes` nodes."""
 
     nodes: int
     setup_s: float
@@ -92,7 +92,7 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float | None:
 
 
 def topology(size: int, rate_per_s: float) -> str:
-    """A network of so many nodes; its servers are made for MANY_PER_S."""
+    """A network of this many nodes; its servers are made for MANY_PER_S."""
     stages = [max(1, round(size * share)) for share in STAGE_SHARES]
     devices = size - sum(stages)
     lines = [

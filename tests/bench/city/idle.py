@@ -1,14 +1,14 @@
-"""What the city costs while nothing is asked of it: `python -m tests.bench.city.idle` (needs root, a minute).
+"""The cost of the city while it has no tasks: `python -m tests.bench.city.idle` (needs root, a minute).
 
 All 65 agents are up, the policy is DTO-EE, the live view is drawn on a terminal of 120 columns and 40 lines, and the
-only task comes at the end. Two counts, over the same span: what this machine's processors did beyond what they did
-before and after the run (/proc/stat), and the CPU time of the run's processes, by part (/proc/PID/task/*/schedstat).
-The kernel's work for frames is in whatever process it happened to interrupt, so that the first is the whole. It tells
-nothing where the machine did something else before or after.
+only task comes at the end. There are two counts over the same span. One is the work of this machine's processors beyond
+their work before and after the run (/proc/stat). The other is the CPU time of the run's processes, by part
+(/proc/PID/task/*/schedstat). The kernel charges its work for frames to the process that it interrupts, so that only the
+first count is complete. It is void if the machine did something else before or after.
 
-It counts from SETTLE_S after the agents' first telemetry on: a node rests when it has had no task for four slots
-(20 s), which it notices at its next slot (5 s at the most later), and each path of the network has had its ten quick
-probes after 23 s. What lies before is the price of a start, not of rest.
+The counts begin SETTLE_S after the agents' first telemetry. A node rests when it has had no task for four slots (20 s),
+which it notices at its next slot (at most 5 s later). Each path of the network has had its ten quick probes after 23 s.
+The time before is the price of a start, not of rest.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def machine_busy_s() -> float:
 
 
 def spent_by(process: psutil.Process) -> Spent:
-    """What the run's processes have used until now."""
+    """The resources that the run's processes have used until now."""
     spent = Spent(time.monotonic(), machine_busy_s())
     for each in [process, *process.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
@@ -121,7 +121,7 @@ def _drain(terminal: int) -> None:
 
 
 def await_start(process: psutil.Process, out: Path) -> None:
-    """Until the agents have begun to tell of themselves; raises RuntimeError if they never do."""
+    """Wait until the agents have sent telemetry; raises RuntimeError if they never do."""
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     timeseries = out / "timeseries.jsonl"
     while not (timeseries.exists() and timeseries.stat().st_size):

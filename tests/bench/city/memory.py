@@ -1,4 +1,4 @@
-"""What an agent costs in memory while the city runs, against fresh interpreters that do the same work.
+"""The memory of an agent while the city runs, against fresh interpreters that do the same work.
 
 PSS: what a process has to itself, and its share of what several have together. Two figures: the agents alone, and with
 the parents that they were forked from, whose pages they share, spread over all. Not counted: the experiment, the relay
@@ -70,7 +70,7 @@ def agent_pids() -> list[int]:
 
 
 def parent_pids() -> list[int]:
-    """The processes that the agents were forked from."""
+    """The agents' parents, from which they were forked."""
     return [pid for pid, is_agent in _forked("self") if not is_agent]
 
 

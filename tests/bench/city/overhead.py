@@ -1,4 +1,4 @@
-"""What a hop of the city costs beyond what is emulated: from received to sent, less queueing and paced service.
+"""Time of a hop of the city beyond the emulated time: from received to sent, less queueing and paced service.
 
 Of each task at each server: from when the agent had it in hand (and the task before it had been served) to when it was
 sent on, less the service time that the server's capacity says. Not in it: encoding and handing over to ZeroMQ, and what

@@ -1,4 +1,4 @@
-"""What a round of DTO-EE costs a node of the city, in CPU time: `python -m tests.bench.city.rounds` (needs root).
+"""The CPU time of a DTO-EE round at a node of the city: `python -m tests.bench.city.rounds` (needs root).
 
 First the nodes' own work: all 65 cores play rounds with each other, slot after slot, each ended as the policy ends it.
 Every message is encoded and decoded as on the wire, and takes its link's delay on a clock that moves; timers are set
@@ -7,9 +7,9 @@ and cancelled as an agent does; tasks arrive, or the devices would rest, and get
 on the machine hardly counts; shown are medians over rounds of the mean over the nodes of a kind. Sockets, the poll loop
 and ZeroMQ's threads are left out.
 
-Then all that a round costs a device's process, these included: the city runs live under DTO-EE and under a policy of
-one round a slot, with the same tasks, and what the processes of the devices needed more is spread over the rounds that
-they played more.
+A second figure has all costs of a round for a device's process, these included. The city runs live under DTO-EE and
+under a policy of one round a slot, with the same tasks. The additional CPU time of the devices' processes is spread
+over their additional rounds.
 """
 
 import json

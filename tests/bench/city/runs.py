@@ -43,7 +43,7 @@ def end(process: "subprocess.Popen[Any]", within_s: float = ENDS_WITHIN_S) -> No
 
 
 def output_of(command: Sequence[str], stdin: str = "", timeout_s: float | None = None) -> str:
-    """What a child prints; RuntimeError if it fails or takes longer."""
+    """The output of a child; RuntimeError if it fails or takes longer."""
     with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             output, error = process.communicate(stdin, timeout_s)

@@ -1,4 +1,4 @@
-"""How soon the city answers its first task, and how soon it is gone, against plain Mininet (needs root, two minutes).
+"""Time until the city answers its first task, and until it is gone, against plain Mininet (needs root, two minutes).
 
 `python -m tests.bench.city.startup [--json FILE]`. Plain Mininet builds the same 65 hosts and 350 links through its own
 API (`addHost`, `addLink(cls=TCLink, bw=...)`, `build`, `start`; no switches, as the city has none; no delays, which
@@ -32,8 +32,8 @@ MOST_RATIO = 1.0
 MOST_STOP_S = 5.0
 PATIENCE_S = 120.0
 GLANCE_S = 0.005
-# Told on its standard input: hosts, and (host, host, Mbit/s) of each link. What it tells: when `start` had returned, on
-# the clock of all processes. It has only Mininet itself to load.
+# It reads hosts, and (host, host, Mbit/s) of each link, from its standard input. It prints the time at which `start`
+# returned, on the clock of all processes. It has only Mininet itself to load.
 PLAIN_MININET = """
 import json, sys, time
 from mininet.link import TCLink

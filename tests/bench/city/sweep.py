@@ -1,14 +1,17 @@
-"""How long DTO-EE's rounds take on the city, against the sum of the delays they must cross (needs root).
+"""Duration of DTO-EE's rounds on the city, against the sum of the delays they must cross (needs root).
 
-In a round every server waits for all its offloaders before it passes the flow on, and every node for all its receivers
-before it reports, so a sweep lasts as long as its slowest chain device -> stage 1 -> 2 -> 3 -> 2 -> 1 -> device, and a
-device that is answered early starts its next round early. The sum of link delays that rounds must cross is therefore
-reckoned link by link: each device begins when its slot does (they do so one after the other, `NodeConfig.slot_phase_s`)
-and plays as many rounds as it has played, a node acts the moment its last message has come, and a message takes its
-link's configured one-way delay, nothing else. What a device needs is the time from its beginning to its decision, which
-it takes with the last report of its last round (decisions.jsonl). The quotient of the two is the figure; above one it
-holds transmission, relay, kernel, ZeroMQ, waiting for a processor, and the nodes' own work. The rival is the same
-figure in virtual time, where messages are transmitted but work takes no time.
+In a round every server waits for all its offloaders before it passes the flow on, and every node waits for all its
+receivers before it reports. So a sweep lasts as long as its slowest chain device -> stage 1 -> 2 -> 3 -> 2 -> 1 ->
+device. A device that gets its answers early starts its next round early.
+
+The sum of link delays that rounds must cross is therefore computed link by link. Each device begins when its slot does
+(one device after the other, `NodeConfig.slot_phase_s`) and plays as many rounds as it has played. A node acts when its
+last message has arrived. A message takes the configured one-way delay of its link, nothing else.
+
+The measured time of a device runs from its beginning to its decision, which it takes with the last report of its last
+round (decisions.jsonl). The figure is the quotient of the two. Above one it holds transmission, relay, kernel, ZeroMQ,
+waiting for a processor, and the nodes' own work. The rival is the same figure in virtual time, where messages are
+transmitted but work takes no time.
 """
 
 import json
@@ -35,7 +38,7 @@ QUOTIENT = (0.95, float("inf"))  # no message is quicker than its link but for t
 
 
 class Chains:
-    """When rounds would end if messages took their links' delays and nothing else took any time."""
+    """The time at which rounds would end if messages took their links' delays and nothing else took any time."""
 
     def __init__(self, plan: Plan) -> None:
         scenario, model = plan.scenario, plan.scenario.model
@@ -52,7 +55,7 @@ class Chains:
         """When each device's slots begin, after the first one's [s]."""
 
     def round(self, begun_s: Mapping[str, float]) -> dict[str, float]:
-        """When each device has its last report, if these devices, and no others, made their offers at `begun_s`."""
+        """The time of each device's last report, if these devices, and no others, made their offers at `begun_s`."""
         ready_s, playing = dict(begun_s), set(begun_s)
         for _, links in sorted(self._tiers.items()):  # the offers, from stage to stage
             ready_s = _last([(to, ready_s[by] + delay) for by, to, delay in links if by in ready_s])
@@ -62,7 +65,7 @@ class Chains:
         return ready_s
 
     def after(self, rounds: Mapping[str, int]) -> dict[str, float]:
-        """How long after its own beginning each device has the last report of the last of its rounds [s]."""
+        """The time from each device's own beginning to the last report of its last round [s]."""
         found: dict[str, float] = {}
         ready_s, played = self.begins_s, 0
         while playing := {name for name in ready_s if rounds.get(name, 0) > played}:

@@ -1,9 +1,9 @@
 """A saturated server that nothing paces: tasks/s of a real agent against a bare PyTorch loop over its sub-model.
 
 The agent is a process of its own with one of the city's sub-models. This process plays its neighbours over real ZeroMQ:
-the one before, which always has tasks waiting there, the device that hears the answers, and the server behind, which
-takes over what goes on. They share the processors with the agent; while the bare loop runs, this process therefore
-computes as large a part of the time as it took to play them.
+the one before, which always has tasks waiting there, the device that receives the answers, and the server behind, which
+takes over tasks that continue. They share the processors with the agent. While the bare loop runs, this process
+therefore computes for the same share of the time that playing them took.
 """
 
 import multiprocessing
@@ -58,7 +58,7 @@ class Neighbours:
     """The device, the node before the agent and the server behind it."""
 
     def __init__(self, configs: dict[str, AgentConfig], stage: int, tensors: "list[Tensor]") -> None:
-        """The agent serves `stage`; `tensors` are what its tasks are about."""
+        """The agent serves `stage`; `tensors` are the inputs of its tasks."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._server, self._before = NODES[stage], NODES[stage - 1]
         self._transports = {
@@ -76,14 +76,14 @@ class Neighbours:
         self._offering = True
 
     def offer(self) -> None:
-        """One more task."""
+        """Offer a further task."""
         tensor = self._tensors[self._sent % len(self._tensors)]
         task = Task(self._sent, NODES[0], 1, 1, 0.0, (), tensor.form)
         self._transports[self._before].send(self._server, "data", encode(task, tensor))
         self._sent += 1
 
     def play(self, seconds: float) -> None:
-        """Answer what comes, and offer a task for each that has ended or gone on."""
+        """Answer each message, and offer a task for each one that has ended or moved to the next stage."""
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
             zmq.select(self._sockets, [], [], 0.05)
@@ -141,7 +141,7 @@ def _serve(config: AgentConfig, stage: int) -> None:
 
 
 def _tensors(stage: int, count: int) -> list[Tensor]:
-    """What comes to a stage: pictures, or what the stages before make of them."""
+    """The inputs of a stage: pictures, or the activations of the stages before it."""
     bundle = load_bundle("glyphs")
     tensors = [as_tensor(bundle.evaluation.images[n : n + 1]) for n in range(count)]
     for sub_model in bundle.sub_models(CUT)[: stage - 1]:
@@ -151,7 +151,7 @@ def _tensors(stage: int, count: int) -> list[Tensor]:
 
 
 def _loop(pipe: Connection, stage: int) -> None:
-    """The rival's process: asked for so many seconds of the bare loop, it answers with tasks/s."""
+    """The rival's process: asked for a number of seconds of the bare loop, it answers with tasks/s."""
     import torch
 
     torch.set_num_threads(1)

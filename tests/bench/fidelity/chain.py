@@ -36,7 +36,7 @@ links:
 
 
 class _Hogged(SilentObserver):
-    """Keeps the machine busy from the start of the run on."""
+    """Keeps the machine busy from the moment at which the run starts."""
 
     def __init__(self, stack: ExitStack, normal: int, realtime: int) -> None:
         self._stack, self._normal, self._realtime = stack, normal, realtime
@@ -48,7 +48,7 @@ class _Hogged(SilentObserver):
 def summary_of(
     *, duration_s: float, gflop_per_s: float, time_scale: float = 1.0, hogs: int = 0, realtime: bool = False
 ) -> Mapping[str, Any]:
-    """The summary of one live run beside so many busy loops; with `realtime` also one a processor above everything.
+    """The summary of one live run beside `count` busy loops; with `realtime` also one a processor above everything.
 
     The servers, of `gflop_per_s` each, are as busy at every speed.
     """

@@ -72,7 +72,7 @@ def topology(rate_per_s: float, works_flop: Sequence[float]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a run of the agents has told."""
+    """The records of a run of the agents."""
 
     scenario: Scenario
     warm: Warm
@@ -96,7 +96,7 @@ class Served:
 
 
 def serve(rate_per_s: float, duration_s: float) -> Served:
-    """Start the agents, offer tasks in equal distances for so long, and collect what they tell."""
+    """Start the agents, offer tasks at equal intervals for this time, and collect their records."""
     with tempfile.TemporaryDirectory() as folder, Ledger(f"bench-{os.getpid()}", root=Path(folder)) as ledger:
         launcher = Launcher(ledger, Path(folder) / "agents.log")
         try:

@@ -1,7 +1,7 @@
 """Links against what was configured: delay, rate, loss, jitter, changes during a transfer, and what the relay costs.
 
-The probing process takes real-time priority where it may, and probes carry the kernel's time of arrival, so that links
-are measured and not the scheduling of whoever measures. Needs root; about a minute.
+The probing process takes real-time priority where it may, and probes carry the kernel's time of arrival: the bench
+measures links, not the scheduling of its own process. Needs root; about a minute.
 """
 
 import contextlib
@@ -81,11 +81,11 @@ class Bed:
         return [pair for pair, given in zip(self.pairs, self.shapes, strict=True) if given == shape]
 
     def many(self, count: int) -> int:
-        """So many packets, or fewer at a slower pace, at least a hundred."""
+        """The number of packets: fewer at a slower pace, at least a hundred."""
         return max(100, int(count / self.pace))
 
     def own_s(self, pair: tuple[str, str], packet_bytes: int) -> float:
-        """What the link needs to send such a packet."""
+        """The time that the link needs to send such a packet."""
         return Path(pair, (self.network.plan.link_between(pair).index,)).transmission_s(
             packet_bytes, {self.network.plan.link_between(pair).index: self.network.shape(pair)}
         )
@@ -95,7 +95,7 @@ class Bed:
     ) -> dict[tuple[str, str], list[ProbeArrival]]:
         """Numbered small packets over each pair's link, evenly spread over each gap; with `echo` back at once too.
 
-        What comes back is filed under the reversed pair.
+        Packets that come back are filed under the reversed pair.
         """
         gap_s *= self.pace
         ways = [*pairs, *(pair[::-1] for pair in pairs)]
@@ -306,7 +306,7 @@ class Transfer:
         self.listener.close()
 
     def settled_at_s(self, since_s: float, mbit_per_s: float, window_s: float = 0.02) -> float:
-        """When, after `since_s`, the transfer begins to have this rate over a whole window, within a fifth."""
+        """The time after `since_s` from which the transfer has this rate over a whole window, within a fifth."""
         times = [entry for entry in self.came if entry[0] >= since_s]
         for index, (at_s, before) in enumerate(times):
             after = next(((t, size) for t, size in times[index:] if t >= at_s + window_s), None)
@@ -340,7 +340,7 @@ def _rate_changes(bed: Bed) -> Iterator[Row]:
     lost = count - len({arrival.number for arrival in arrived}) + bed.network.statistics().frames_dropped - dropped
     if len(changes) < len(RATES_IN_TURN):
         raise RuntimeError(f"only {len(changes)} of {len(RATES_IN_TURN)} changes of the rate were made")
-    # What does not settle before the next change (and then perhaps on a later one to the same rate) counts as so late.
+    # A change that does not settle before the next one counts as this late; it may settle after a later, equal one.
     effects_s = [min(RATE_STEP_S, transfer.settled_at_s(at_s, rate) - at_s) for at_s, rate in changes]
     bed.network.change_link(pair, OTHERS)
     yield row("links: packets lost while a rate changes during a transfer", lost, "packets", most=0)
@@ -388,7 +388,7 @@ def _cost(bed: Bed) -> Iterator[Row]:
 def rows(
     backend: BackendChoice = "auto", *, parts: Collection[str] = PARTS, links: int = 60, pace: float = 1.0
 ) -> Iterator[Row]:
-    """The rows of these parts of PARTS, from one network of so many links; `pace` as for Bed."""
+    """The rows of these parts of PARTS, from one network with this many links; `pace` as for Bed."""
     run = dict(zip(PARTS, (_probes, _idle, _asleep, _busy, _rates, _loss, _jitter, _delay_changes, _rate_changes,
                            _many_changes, _cost), strict=True))  # fmt: skip
     with Bed(backend, links, pace) as bed, bed.prober:

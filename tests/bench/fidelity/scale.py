@@ -1,7 +1,7 @@
 """Does `time_scale` stretch everything alike? The same small run at scale 1 and at 3, in emulated seconds.
 
-What remains is what passing a message takes this machine really, 0.4 to 0.6 ms each (relay, kernel, ZeroMQ and two
-processes to wake): it is not stretched, so that it weighs a third at scale 3. Needs root; about a minute and a half.
+The remainder is the real time that this machine takes to pass a message (relay, kernel, ZeroMQ and two processes to
+wake). It is not stretched, so that it weighs a third at scale 3. Needs root; about a minute and a half.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is measured, and what is modelled: links with loss and jitter, messages of 1 to 64 KiB over them."""
+"""The cells that are measured and modelled: links with loss and jitter, messages of 1 to 64 KiB over them."""
 
 import random
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LOAD = 0.3  # of what TCP can be expected to carry at most
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One link with its messages: loss [%], jitter and delay [ms], a tensor of so many KiB in each."""
+    """One link with its messages: loss [%], jitter and delay [ms], a tensor of `kib` KiB in each."""
 
     loss: float
     jitter: float

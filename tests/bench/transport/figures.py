@@ -25,7 +25,7 @@ class Figure:
         return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
     def agrees(self, other: "Figure", within: float) -> bool:
-        """Whether the other lies within this share of this one (or ENDS_MS), or at least cannot be told from it."""
+        """True if the other lies within this share of this one (or ENDS_MS), or cannot be distinguished from it."""
         near = abs(other.value - self.value) <= max(within * self.value, ENDS_MS)
         return near or (self.low <= other.high and other.low <= self.high)
 

@@ -32,7 +32,7 @@ def live_ms(seeds: Sequence[int], seconds: float) -> dict[Cell, list[float]]:
 
 
 def rows() -> Iterator[Row]:
-    """How far the model lies from live, with both intervals."""
+    """The distance of the model from live, with both intervals."""
     for cell, values in live_ms(SEEDS, SECONDS).items():
         model = [taken_s * 1e3 for taken_s in modelled(cell, MODEL_SECONDS, MODEL_SEED)]
         for name, figure, within in (("mean", mean_of, MEAN_WITHIN), ("p95", p95_of, P95_WITHIN)):
@@ -43,7 +43,7 @@ def rows() -> Iterator[Row]:
 
 
 def kept(values: Mapping[Cell, Sequence[float]], command: str) -> dict[str, object]:
-    """What the tests hold the model against."""
+    """The table against which the tests hold the model."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     entries = []
     for cell, times_ms in values.items():

@@ -66,13 +66,13 @@ def _started(path: Path) -> dict:
 
 
 def verdicts_that_fit(found: dict) -> set[str]:
-    """What may rightly be said of a run with these figures."""
+    """The verdicts that are right for a run with these figures."""
     off = max(abs(emulated / expected - 1) for emulated, expected in found.values())
     return {VERDICTS[sum(max(0.0, off + shift) > bound for bound in BOUNDS)] for shift in (-MARGIN, 0.0, MARGIN)}
 
 
 def named_right(done: Disturbed, fidelity: dict) -> bool:
-    """Whether the first cause named is one that may be."""
+    """True if the first cause named is a right one."""
     causes = fidelity["causes"]
     return bool(causes) and any(
         causes[0]["kind"] == kind and (what is None or tuple(causes[0]["what"]) == what) for kind, what in done.rightly

@@ -1,8 +1,8 @@
-"""What the verdict costs: how long a run that is over is held against its expectation, as a share of the run.
+"""The cost of the verdict: the time in which a finished run is held against its expectation, as a share of the run.
 
 `python -m tests.bench.verdict.cost` (half a minute): quickstart and the city, as long as their topologies say. The runs
 are simulated, which records the same tasks as a live one; the check is that of live runs, in CPU time (it waits for
-nothing). The network is gone by then: nothing else is held up. Of a live run, `check_took_s` in summary.json tells it.
+nothing). The network is gone by then: nothing else is held up. For a live run, `check_took_s` in summary.json has it.
 """
 
 import tempfile

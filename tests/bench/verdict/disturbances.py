@@ -1,4 +1,4 @@
-"""What can befall a run behind its back, at a moment of its own: each is a function of the run's manifest."""
+"""Disturbances of a run behind its back, each at a moment of its own: each is a function of the run's manifest."""
 
 import json
 import os
@@ -23,7 +23,7 @@ RELAY_COMMAND, AGENT_COMMAND = "relay/process.py", "testbed.live.agent_parents"
 
 @dataclass(frozen=True, slots=True)
 class Disturbed:
-    """What was done: a word for it, and the causes that may rightly be named (kind, and what where it matters)."""
+    """The disturbance: a word for it, and the causes that may rightly be named (kind, and what where it matters)."""
 
     what: str
     rightly: tuple[tuple[str, tuple[str, ...] | None], ...]

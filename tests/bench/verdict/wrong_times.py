@@ -1,4 +1,4 @@
-"""What a plan costs that is made of wrong times: the city, simulated, whose nodes mismeasure their services or links.
+"""The cost of a plan that is made of wrong times: the city, simulated, whose nodes mismeasure their services or links.
 
 `python -m tests.bench.verdict.wrong_times` (two minutes): every estimate is too long or too short by the same share, as
 chance has it; then how far off the verdict finds the decisions, and how much longer the tasks take. The bounds in
@@ -34,7 +34,7 @@ ESTIMATES: dict[str, tuple[type, tuple[str, ...]]] = {
 
 @contextmanager
 def mismeasured(what: str, share: float, seed: int) -> Iterator[None]:
-    """Estimates are off by this share, up or down, each by chance and for good."""
+    """Estimates are off by this share, up or down, each by chance and for the whole run."""
     kind, names = ESTIMATES[what]
     chance, factors = random.Random(seed), WeakKeyDictionary[object, float]()
 
