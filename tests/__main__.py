@@ -1,9 +1,9 @@
 """The tests: `python -m tests` runs what takes minutes, `python -m tests --long` what is marked slow.
 
 First run the tests that need neither root nor a quiet machine, in as many processes as there are processors. Then come
-those that need root, two at a time, since they mostly wait; tests marked `company` are among them. Last come the others
-that compare times (marked `timing`): they have the machine to themselves. Further arguments go to pytest, for example
-`python -m tests -k relay`.
+those that need root, three at a time, since they mostly wait; tests marked `company` are among them. Last come the
+others that compare times (marked `timing`): they have the machine to themselves. Further arguments go to pytest, for
+example `python -m tests -k relay`.
 """
 
 import os
@@ -31,12 +31,12 @@ class Part:
 SIDE_BY_SIDE = Part(
     "side by side", "not (root or timing or company or slow)", ("--numprocesses=auto", "--dist=worksteal")
 )
-PAIRED = Part(
+TOGETHER = Part(
     "two at a time", "(company or root and not timing) and not slow", ("--numprocesses=2", "--dist=worksteal")
 )
 ALONE = Part("one after the other", "timing and not (company or slow)")
 LONG = Part("slow ones", "slow")
-QUICK = (SIDE_BY_SIDE, PAIRED, ALONE)
+QUICK = (SIDE_BY_SIDE, TOGETHER, ALONE)
 PARTS = (*QUICK, LONG)
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 from _pytest.mark.expression import Expression
 
-from tests.__main__ import ALONE, LONG, PAIRED, PARTS, QUICK, ROOT, SIDE_BY_SIDE, Part, command, main
+from tests.__main__ import ALONE, LONG, PARTS, QUICK, ROOT, SIDE_BY_SIDE, TOGETHER, Part, command, main
 
 MARKS = ("root", "timing", "company", "slow")
 
@@ -37,7 +37,7 @@ def test_what_needs_the_machine_for_itself_does_not_run_side_by_side(part):
         ({}, 0),
         ({SIDE_BY_SIDE: 1}, 1),
         ({ALONE: 1}, 1),
-        ({PAIRED: 5}, 0),
+        ({TOGETHER: 5}, 0),
         (dict.fromkeys(QUICK, 5), 1),
         ({ALONE: 2}, 2),
     ],

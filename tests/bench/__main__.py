@@ -3,8 +3,8 @@
 Each prints its figures as rows: name, value, unit, goal, and whether it reached the goal. `city` and `fidelity` stand
 for all of their parts. `--keep` replaces the results kept in tests/bench/results and renders the figures of README and
 docs/ from them. `--render` only renders: the blocks of README and docs/, the picture docs/monitor.svg, and the JSON
-Schema of topologies. `simulated` figures are the same on every machine, and tests hold the kept ones against the code. Exit code
-1 if a bench failed, 4 if a figure is invalid, 5 if a goal was missed.
+Schema of topologies. `simulated` figures are the same on every machine, and tests hold the kept ones against the code.
+Exit code 1 if a bench failed, 4 if a figure is invalid, 5 if a goal was missed.
 """
 
 import argparse
