@@ -137,7 +137,7 @@ class EventRecord(Struct, frozen=True, tag="event"):
     """An event that was injected, or that went wrong: a line of events.jsonl.
 
     Kinds that the scenario injects:
-        link-change: a link's rate, delay, jitter or loss has changed.
+        link-change: a link's rate, delay, jitter, loss or queue has changed.
         capacity-change: a server's capacity has changed.
         rate-change: a device's arrival rate has changed.
         node-down: a node's agent was killed.

@@ -243,17 +243,16 @@ class EmulatedNetwork:
         takes new ones once these fit its new room. Routes do not change. Safe to call from any thread.
 
         Raises:
-            InputError: no link joins these ends, or `sender` is none of them.
+            InputError: no link joins these ends, or `sender` is not one of them.
             NetworkError: the network does not run, or the kernel or the relay refuses the change.
         """
         link = self.plan.link_between(ends)
-        if sender is not None and sender not in link.ends:
-            raise InputError(f"{sender} is no end of the link {' - '.join(link.ends)}", hint="name one of its two ends")
+        sides = link.sides(sender)
         real = scaled(shape, self.plan.time_scale)
         with self._lock:
             if self.net is None or self._delay is None:
                 raise NetworkError("the network does not run")
-            for side in (0, 1) if sender is None else (link.ends.index(sender),):
+            for side in sides:
                 self._change_direction(self._delay, link, side, real)
 
     def _change_direction(self, delay: DelayBackend, link: LinkLayout, side: int, shape: LinkShape) -> None:

@@ -77,6 +77,14 @@ class LinkLayout:
         """The port at the end named `owner`."""
         return self.ports[0] if self.ends[0] == owner else self.ports[1]
 
+    def sides(self, sender: str | None = None) -> tuple[int, ...]:
+        """The sides (0 or 1) whose end sends: both, or that of `sender`; InputError if `sender` is not an end."""
+        if sender is None:
+            return 0, 1
+        if sender not in self.ends:
+            raise InputError(f"{sender} is not an end of the link {self.ends[0]} - {self.ends[1]}")
+        return (self.ends.index(sender),)
+
 
 class NetworkPlan:
     """Names, addresses, routes and command batches of a scenario's network."""

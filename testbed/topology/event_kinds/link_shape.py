@@ -13,6 +13,7 @@ from testbed.topology.form.link_entries import QueueLength
 from testbed.topology.form.values import STATED, BitRateChange, Name, ShareChange, TimeChange, complaint
 from testbed.topology.form.yaml_places import Path
 from testbed.topology.shapes import shape_fault
+from testbed.wording import counted, milliseconds, percent
 
 _CHANGE = "absolute, or a factor on the topology's value, such as x0.5 (default: unchanged)"
 
@@ -22,7 +23,7 @@ class LinkChange(Event):
     """At `at_s` the link between `ends` takes `shape`, which is complete: fields that the event leaves out are kept.
 
     `traced` marks a step of a recorded network trace. With a `sender`, one of the ends, only the direction in which it
-    sends changes. `stated` names what the event states, by its keys in the topology; it matters for the wording only.
+    sends changes. `stated` holds the keys that the topology's event states; they only choose the words.
     """
 
     noun: ClassVar[str] = "link change"
@@ -38,20 +39,20 @@ class LinkChange(Event):
         run.change_link(self.ends, self.shape, sender=self.sender)
 
     def told(self) -> tuple[str | None, EventKind, str]:
-        """No node; the ends and the shape."""
+        """No node; the ends and values of `in_words`."""
         return None, "link-change", self.in_words()
 
     def in_words(self) -> str:
         """The ends, rate and delay, then jitter, loss and queue as far as the event states them."""
-        shape = self.shape
-        words = [f"{shape.rate_mbit_per_s:g} Mbit/s", f"{shape.delay_s * 1e3:g} ms"]
-        others = {
-            "jitter": f"jitter {shape.jitter_s * 1e3:g} ms",
-            "loss": f"loss {shape.loss * 100:g} %",
-            "queue": f"queue {shape.queue_packets}",
-        }
-        words += [text for key, text in others.items() if key in self.stated]
-        return f"{' - '.join(self.ends)}: {', '.join(words)}"
+        ends = " - ".join(self.ends) if self.sender is None else " -> ".join(*self.shapes)
+        values = [f"{self.shape.rate_mbit_per_s:g} Mbit/s", milliseconds(self.shape.delay_s, "g")]
+        if "jitter" in self.stated:
+            values.append(f"jitter {milliseconds(self.shape.jitter_s, 'g')}")
+        if "loss" in self.stated:
+            values.append(f"loss {percent(self.shape.loss, 'g')}")
+        if "queue" in self.stated:
+            values.append(f"queue of {counted(self.shape.queue_packets, 'frame')}")
+        return f"{ends}: {', '.join(values)}"
 
     @property
     def shapes(self) -> Mapping[Direction, LinkShape]:
@@ -100,8 +101,7 @@ class LinkEvent(TimedEntry):
             so_far.reshape(link, shape)
             if has_fault(shape, link, so_far, moment, self.model_fields_set):
                 break
-            stated = frozenset(self.model_fields_set - {"at", "link"})
-            changes.append(LinkChange(moment.at_s, link.ends, shape, stated=stated))
+            changes.append(LinkChange(moment.at_s, link.ends, shape, stated=frozenset(self.model_fields_set)))
         return changes
 
     def _changed(self, now: LinkShape, base: LinkShape) -> LinkShape:

@@ -203,7 +203,7 @@ def test_the_two_directions_of_a_link_differ_and_change_alone(build):
     assert tcp_mbit_per_s(network, "b", "a", seconds=0.5) == pytest.approx(10.0, rel=tolerance)
     network.change_link(("b", "a"), LinkShape(20.0, 0.008))
     assert delays_s() == pytest.approx([0.008, 0.008], abs=0.001)
-    with pytest.raises(InputError, match="c is no end of the link a - b"):
+    with pytest.raises(InputError, match="c is not an end of the link a - b"):
         network.change_link(("b", "a"), LinkShape(10.0, 0.012), sender="c")
 
 

@@ -3,6 +3,7 @@ import pytest
 from node_agent.errors import InputError
 from testbed.network.delays.netem_delay import NetemDelay
 from testbed.network.delays.relay_delay import RelayDelay
+from testbed.network.emulated import EmulatedNetwork
 from testbed.network.layout import NetworkPlan, scaled
 from testbed.scenario import LinkShape
 
@@ -94,3 +95,11 @@ def test_a_link_is_found_by_its_ends_in_either_order():
     assert plan.link_between(("b", "a")) is plan.links[0]
     with pytest.raises(InputError, match="no link between"):
         plan.link_between(("a", "c"))
+
+
+def test_a_direction_of_a_link_is_found_by_its_sender():
+    network = EmulatedNetwork(scenario(["a", "b"], {("a", "b"): FAST}), run_id="unbuilt", ledger=None)
+    link = network.plan.links[0]
+    assert [link.sides(sender) for sender in (None, "a", "b")] == [(0, 1), (0,), (1,)]
+    with pytest.raises(InputError, match="c is not an end of the link a - b"):
+        network.change_link(("b", "a"), FAST, sender="c")

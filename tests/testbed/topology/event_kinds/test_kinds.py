@@ -48,25 +48,13 @@ class Noted:
         self.switched[node] = up
 
 
-CHANGES = """
-name: changes
-model: {name: glyphs, cut: [5]}
-policy: uniform
-slot: 3 s
-duration: 20 s
-devices: {cam: {rate: 1 /s}}
-servers: {near: {stage: 1, capacity: 1 GFLOP/s}}
-links: [{from: cam, to: near, rate: 20 Mbit/s, delay: 5 ms}]
-events:
-  - {at: 10 s, link: [cam, near], loss: 0 %}
-  - {at: 12 s, link: [cam, near], rate: 2 Mbit/s, delay: 50 ms, jitter: 0.3 ms, loss: 1 %, queue: 40}
-"""
-
-
-def scenario():
-    """The example of docs/topologies.md, which states every kind."""
+def scenario(events=None):
+    """The example of docs/topologies.md, which states every kind; or with other events."""
     block = PAGE[PAGE.index("name: example") :]
-    return load_topology_text(block[: block.index("```")], "docs/topologies.md").resolve()
+    text = block[: block.index("```")]
+    if events is not None:
+        text = text[: text.index("events:")] + "\n".join(["events:", *(f"  - {event}" for event in events)])
+    return load_topology_text(text, "docs/topologies.md").resolve()
 
 
 def test_all_kinds_are_found_in_their_order():
@@ -118,6 +106,7 @@ def test_every_line_is_of_a_kind_that_is_known():
     ("event", "told", "words"),
     [
         (EVENTS[0], (None, "link-change", "a - b: 5 Mbit/s, 20 ms"), "a - b: 5 Mbit/s, 20 ms"),
+        (EVENTS[1], (None, "link-change", "b -> a: 5 Mbit/s, 20 ms"), "b -> a: 5 Mbit/s, 20 ms"),
         (EVENTS[2], ("s", "capacity-change", "0.234568 GFLOP/s"), "s: 0.235 GFLOP/s"),
         (EVENTS[3], ("d", "rate-change", "offers 4 tasks/s"), "d: 4 tasks/s"),
         (EVENTS[4], ("s", "node-down", "agent killed"), "s down"),
@@ -129,14 +118,24 @@ def test_events_are_told_in_words(event, told, words):
     assert event.in_words() == words
 
 
-def test_a_link_change_words_all_that_it_states():
-    """A link that fails and comes back differs in nothing but its loss."""
-    text = CHANGES.replace("events:", "events:\n  - {at: 5 s, link: [cam, near], loss: 99 %}", 1)
-    failed, back, all_of_it = load_topology_text(text, "here").resolve().events
-    assert failed.in_words() == "cam - near: 20 Mbit/s, 5 ms, loss 99 %"
-    assert failed.told() == (None, "link-change", failed.in_words())
-    assert back.in_words() == "cam - near: 20 Mbit/s, 5 ms, loss 0 %"
-    assert all_of_it.in_words() == "cam - near: 2 Mbit/s, 50 ms, jitter 0.3 ms, loss 1 %, queue 40"
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ("rate: 2 Mbit/s", "2 Mbit/s, 1 ms"),
+        ("delay: 30 ms", "100 Mbit/s, 30 ms"),
+        ("jitter: 0.5 ms", "100 Mbit/s, 1 ms, jitter 0.5 ms"),
+        ("loss: 99 %", "100 Mbit/s, 1 ms, loss 99 %"),
+        ("loss: 0 %", "100 Mbit/s, 1 ms, loss 0 %"),
+        ("queue: 20", "100 Mbit/s, 1 ms, queue of 20 frames"),
+        (
+            "queue: 1, loss: 7 %, jitter: 2 ms, delay: x2, rate: x0.5",
+            "50 Mbit/s, 2 ms, jitter 2 ms, loss 7 %, queue of 1 frame",
+        ),
+    ],
+)
+def test_a_link_event_names_every_quantity_that_it_states(stated, words):
+    (change,) = scenario([f"{{at: 5 s, link: [access, near-2], {stated}}}"]).events
+    assert change.in_words() == change.told()[2] == f"access - near-2: {words}"
 
 
 def test_only_steps_of_traces_are_traced():
