@@ -28,7 +28,7 @@ from tests.bench.table import POSITIVE, SHARE, Row, main, row, text
 
 QUICKSTART = ROOT / "topologies/quickstart.yaml"
 AT_S = 38.0  # the fastest server has slowed down, and the others have taken over
-WIDTH, HEIGHT = 112, 34
+WIDTH, HEIGHT = 100, 34
 FILES = Path("runs/<time>-quickstart-dto-ee-<suffix>")
 
 
