@@ -7,7 +7,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from node_agent.errors import EnvironmentLacking, InputError
+from node_agent.errors import EnvironmentLacking
 from testbed.host.idle_cpus import AwakeCpus
 from testbed.host.ledger import Ledger
 from testbed.network.commands import NetworkError, queue_places, run, run_batches

@@ -82,7 +82,8 @@ class LinkLayout:
         if sender is None:
             return 0, 1
         if sender not in self.ends:
-            raise InputError(f"{sender} is not an end of the link {self.ends[0]} - {self.ends[1]}")
+            message = f"{sender} is not an end of the link {self.ends[0]} - {self.ends[1]}"
+            raise InputError(message, hint="name one of its two ends")
         return (self.ends.index(sender),)
 
 
