@@ -33,7 +33,7 @@ from node_agent.wire import FlowPath, Offer, Report
 ROUNDS_LEFT = 1.5  # a round is the last one if the slot has no time for more than this many like the one before
 USUAL_BACKLOG = 2.0  # a queue of this many times the mean (plus one task) is still chance
 LEAST_FLOW_PER_S = 1e-9  # weight of devices that offer nothing, so that a mean over them exists
-SETTLE_ROUNDS = 4  # a server without a further offer for this many timeouts considers the phase ended
+SETTLE_ROUNDS = 4  # a phase ends at a server that has waited for this many rounds of the greatest length in vain
 
 
 class DeviceRounds:

@@ -28,7 +28,7 @@ from testbed.trace.workload import Arrival, read_trace
 
 Line = TypeVar("Line")
 
-_ANEW = "record the run anew"
+_ANEW = "record the run again"
 MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)
 
 

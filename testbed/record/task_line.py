@@ -48,7 +48,7 @@ class TaskLine(Struct, frozen=True, kw_only=True):
         completed_s: when its result arrived at the device [s]; None without a result.
         delay_s: `completed_s` - `created_s` [s]; None without a result.
         status: "completed" or "lost".
-        attempts: how many times the device offered it.
+        attempts: how often it was offered: the larger of the counts of its device and of the servers on its way.
         offers: every offer of the device, a list each: the receiver's name, when the task was sent [s], and true if
             the receiver is known to have taken it over.
         hops: the way of the first result, a `HopLine` per stage from stage 1 on; empty without a result.
