@@ -73,7 +73,9 @@ class BundleContent:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model's folder, read part by part on demand; only `network` and `sub_models` load torch.
+    """A model's folder, read part by part on demand.
+
+    `network` and `sub_models` load torch; `scores` and `profiles` do so only for bundles of earlier versions.
 
     Raises:
         InputError: in every member, if a file that it reads is missing, damaged or does not fit the others.

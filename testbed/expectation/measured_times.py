@@ -22,7 +22,7 @@ class Measured:
     """The errors of the nodes in one slot, as shares of a task's price (links) and of the service time (speed).
 
     They are means over the nodes that decided, weighted by the rate of tasks that came to each. `worst` is the node
-    with the largest error.
+    with the largest weighted error.
     """
 
     slot: int
