@@ -32,7 +32,7 @@ SIDE_BY_SIDE = Part(
     "side by side", "not (root or timing or company or slow)", ("--numprocesses=auto", "--dist=worksteal")
 )
 TOGETHER = Part(
-    "two at a time", "(company or root and not timing) and not slow", ("--numprocesses=2", "--dist=worksteal")
+    "three at a time", "(company or root and not timing) and not slow", ("--numprocesses=3", "--dist=worksteal")
 )
 ALONE = Part("one after the other", "timing and not (company or slow)")
 LONG = Part("slow ones", "slow")
