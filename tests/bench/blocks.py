@@ -44,7 +44,7 @@ def needs(quickstart: Result, city: Result) -> list[str]:
     (installed,) = (entry for entry in quickstart.rows if entry["name"].startswith("installation: "))
     (agent_mib,) = city.values("city: memory of an agent .*, mean, with their 2 parents")
     environment = installed["name"].removeprefix("installation: .venv with ")
-    return table(("", "quickstart", ""), [
+    return table(("", "run of quickstart", "beyond it"), [
         ("memory", f"{memory_mib:.0f} MiB, all processes together", f"{agent_mib:.0f} MiB for each further node"),
         ("disk", f"{recorded_mib:.1f} MiB for the run directory",
          f"{installed['value'] / 1024:.1f} GiB for `.venv/` with {environment}"),

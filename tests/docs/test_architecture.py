@@ -1,4 +1,4 @@
-"""The picture of the house in docs/architecture.md shows the layers that import-linter holds."""
+"""The picture of the packages in docs/architecture.md shows the layers that import-linter holds."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ import pytest
 
 from tests.docs.pages import DOCS, ROOT, section
 
-HOUSE = section((DOCS / "architecture.md").read_text(encoding="utf-8"), "The house").partition("\n| room")[0]
+HOUSE = section((DOCS / "architecture.md").read_text(encoding="utf-8"), "Architecture").partition("\n| room")[0]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
 
