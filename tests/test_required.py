@@ -58,3 +58,8 @@ def test_netem_is_excused_only_with_a_second_kernel(monkeypatch):
     assert not required.excused("Skipped: no control groups for the CPU here")
     monkeypatch.setattr(required, "lacking", lambda: "user-mode Linux cannot be booted here")
     assert not required.excused("Skipped: no netem on this machine: unknown qdisc")
+
+
+def test_a_closed_folder_is_excused():
+    assert required.excused("Skipped: /root/checkout is closed to other users")
+    assert not required.excused("Skipped: this kernel gives ordinary users no user namespaces")
