@@ -10,6 +10,7 @@ import click
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import live_options
+from cli.shared_options import all_runs_option, first_seed_option
 
 if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
@@ -25,12 +26,7 @@ _PATH = click.Path(path_type=Path)
     help="Offloading policy: a name from the list below, or FILE.py:Class for your own.  [default: the topology's]",
 )
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
-    help="Seed of the first repeat; each further repeat adds 1.  [default: the topology's]",
-)
+@first_seed_option
 @click.option(
     "-n",
     "--repeats",
@@ -40,12 +36,7 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="Number of workloads. From 3 on, the 95 % intervals are over repeats; below, over blocks of tasks.",
 )
-@click.option(
-    "--out",
-    type=_PATH,
-    metavar="DIR",
-    help="Directory of all runs and results; complete runs in it are kept.  [default: a new one in runs/]",
-)
+@all_runs_option
 @live_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the content of agree.json instead of tables; times in seconds."

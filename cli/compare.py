@@ -11,6 +11,7 @@ from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
+from cli.shared_options import all_runs_option, first_seed_option
 
 if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
@@ -42,18 +43,8 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
-    help="Seed of the first repeat; each further repeat adds 1.  [default: the topology's]",
-)
-@click.option(
-    "--out",
-    type=_PATH,
-    metavar="DIR",
-    help="Directory of all runs and results; complete runs in it are kept.  [default: a new one in runs/]",
-)
+@first_seed_option
+@all_runs_option
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),

@@ -14,6 +14,7 @@ from cli.printing.columns import Lines, print_lines, print_table
 from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP
 from cli.quantity import seconds as seconds_option
+from cli.shared_options import seed_option
 from testbed.wording import milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
@@ -37,12 +38,7 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 
 @click.command(name="optimum", short_help="Compute the best plan for a topology, and a bound on any plan.")
 @click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
-    help="Seed of the topology's ranges and of the tasks (TOPOLOGY only).  [default: the topology's]",
-)
+@seed_option("Seed of the topology's ranges and of the tasks (TOPOLOGY only).  [default: the topology's]")
 @click.option("--duration", metavar="TIME", callback=seconds_option, help=DURATION_HELP)
 @click.option(
     "--thresholds",

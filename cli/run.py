@@ -11,6 +11,7 @@ import click
 from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
+from cli.shared_options import seed_option
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ workload_options = _together(
     click.option(
         "--duration", metavar="TIME", callback=seconds, help=DURATION_HELP
     ),
-    click.option(
-        "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N",
-        help="Seed of everything random: the topology's ranges, arrivals, samples.  [default: the topology's]",
-    ),
+    seed_option("Seed of everything random: the topology's ranges, arrivals, samples.  [default: the topology's]"),
 )  # fmt: skip
 common_options = _together(
     click.option(

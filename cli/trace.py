@@ -11,6 +11,7 @@ import click
 
 from cli.printing.columns import print_table
 from cli.quantity import DURATION_HELP, bit_rate, finite, seconds, share
+from cli.shared_options import seed_option
 from testbed.wording import counted, milliseconds, number, percent
 
 if TYPE_CHECKING:
@@ -41,12 +42,7 @@ def command() -> None:
 @click.argument("topology")
 @click.option("--process", type=click.Choice(["poisson", "bursty"]), help="Arrival process.  [default: the topology's]")
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
-    help="Seed of arrival times and samples.  [default: the topology's]",
-)
+@seed_option("Seed of arrival times and samples.  [default: the topology's]")
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
 def generate(topology: str, process: ArrivalProcess | None, duration: float | None, seed: int | None, out: str) -> None:
     """Draw a workload for the devices of TOPOLOGY.
@@ -214,14 +210,7 @@ def convert(file: str, out: str, form: TraceFormat | None, every: float | None) 
 @click.option(
     "--every", metavar="TIME", default="100 ms", show_default=True, callback=seconds, help="Length of one step."
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Seed of rates, outages and delays.",
-)
+@seed_option("Seed of rates, outages and delays.", default=1)
 @click.option("--format", "form", type=_FORMATS, help="Format to write.  [default: by the name of --out, else csv]")
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
 def generate_link(
