@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.docs.pages import by_hand
+
 MOST_WORDS = 34  # in a sentence
 
 RULES = {
@@ -89,11 +91,7 @@ def python_texts(source: str) -> Iterator[Text]:
 
 def page_texts(page: str) -> Iterator[Text]:
     """The paragraphs of a page, without code, tables, rendered blocks and headings."""
-    blank = lambda match: "\n" * match[0].count("\n")  # noqa: E731 - lines keep their numbers
-    page = re.sub(r"```.*?```", blank, page, flags=re.DOTALL)
-    page = re.sub(r"<!-- figures .*?<!-- end of figures -->", blank, page, flags=re.DOTALL)
-    page = re.sub(r"<!-- fields .*?<!-- end of fields -->", blank, page, flags=re.DOTALL)
-    yield from paragraphs(re.sub(r"^#.*", "", page, flags=re.MULTILINE), 1)
+    yield from paragraphs(re.sub(r"^#.*", "", by_hand(page), flags=re.MULTILINE), 1)
 
 
 def paragraphs(text: str, line: int) -> Iterator[Text]:

@@ -1,18 +1,17 @@
-"""docs/algorithm.md: its worked round runs through the code, its names stand in the code, its links lead to pages."""
+"""docs/algorithm.md: its worked round runs through the code, and its names stand in the code."""
 
 import doctest
 import re
 import tokenize
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "algorithm.md"
+from tests.docs.pages import DOCS, ROOT, python_blocks
+
+PAGE = DOCS / "algorithm.md"
 
 
 def worked_round(text: str) -> doctest.DocTest:
     """The Python blocks of a page as one example, in which later blocks use the names of earlier ones."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    return doctest.DocTestParser().get_doctest("\n".join(blocks), {}, PAGE.name, str(PAGE), 0)
+    return doctest.DocTestParser().get_doctest("\n".join(python_blocks(text)), {}, PAGE.name, str(PAGE), 0)
 
 
 def names_in_code() -> set[str]:
@@ -42,8 +41,3 @@ def test_every_symbol_has_a_name_in_the_code():
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert len(names) > 25
     assert names - names_in_code() == set()
-
-
-def test_links_lead_to_pages():
-    for target in re.findall(r"\]\(([^)]+)\)", PAGE.read_text()):
-        assert (PAGE.parent / target).is_file(), target

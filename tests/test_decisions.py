@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "docs" / "decisions"
-PAGES = sorted(FOLDER.glob("[0-9]*.md"))
+from tests.docs import decisions
+from tests.docs.pages import ROOT
+
+PAGES = decisions.pages()
 PACKAGES = ("cli", "dtoee_testbed", "node_agent", "testbed")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HEADINGS = ["Context", "Options", "Figures", "Decision"]
@@ -73,7 +74,7 @@ def test_modules_link_to_the_pages_of_their_decisions():
 
 
 def test_the_index_lists_every_page():
-    index = (FOLDER / "README.md").read_text(encoding="utf-8")
+    index = (decisions.FOLDER / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\]\((\d{3}-[\w.-]+\.md)\)", index) == [page.name for page in PAGES]
 
 

@@ -1,32 +1,17 @@
 """The pages speak of code that exists: every file they name, and every name that they say a file holds."""
 
-import ast
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import written_pages
+from tests.docs.constants import names_in
+from tests.docs.pages import ROOT, written_pages
 
-ROOT = Path(__file__).parents[1]
 PAGES = written_pages()
 OF_RUNS = {"policy.py", "runs/"}  # files and folders that runs make
 TO_WRITE = re.compile(r"(.*/)?(its|my|your)_\w+\.py")  # names of files that a reader is to write
 # `path/to/file.py`: `name`, `name`
 HOLDS = re.compile(r"`([\w/]+\.py)`(?::\s((?:`\w+`(?:,\s+| and )?)+))?")
-
-
-def names_in(path: Path) -> set[str]:
-    """The functions, classes and constants that a module defines."""
-    found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Assign):
-            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            found.add(node.target.id)
-    return found
 
 
 def claims(text: str) -> list[tuple[str, str | None]]:

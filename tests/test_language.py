@@ -1,19 +1,16 @@
 """Docstrings, comments and pages are plain English, as far as patterns can say."""
 
-from pathlib import Path
-
 import pytest
 
+from tests.docs.pages import ROOT, written_pages
 from tests.language import Text, faults, faults_of, page_texts, python_texts
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("cli", "dtoee_testbed", "node_agent", "testbed", "tests")
 # Files of an earlier version stay as they were.
 MODULES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "a9cbd93/" not in str(path))
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.parametrize("files", [MODULES, PAGES], ids=["modules", "pages"])
+@pytest.mark.parametrize("files", [MODULES, written_pages()], ids=["modules", "pages"])
 def test_they_keep_the_rules(files):
     assert [fault for path in files for fault in faults(path)] == []
 

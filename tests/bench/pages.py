@@ -15,23 +15,10 @@ Blocks that do not quote results are called `fields`:
 Each block stands once, in any page. Tests hold the pages against the results and the code.
 """
 
-import re
-from pathlib import Path
-
 from tests.bench.blocks import BLOCKS
 from tests.bench.results import load, sources
+from tests.docs.pages import BLOCK, written_pages
 from tests.docs.reference import REFERENCE
-
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-BLOCK = re.compile(
-    r"<!-- (?P<kind>figures|fields) (?P<name>[\w.-]+)[^>]*-->\n(?P<content>.*?)<!-- end of (?P=kind) -->", re.DOTALL
-)
-
-
-def pages() -> list[Path]:
-    """README and every page under docs/."""
-    return [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def render() -> None:
@@ -41,7 +28,7 @@ def render() -> None:
         KeyError: an unknown block, or a missing figure. That page stays as it is; all others are rendered.
     """
     missing: list[str] = []
-    for page in pages():
+    for page in written_pages():
         text = page.read_text(encoding="utf-8")
         try:
             new = rendered(text)

@@ -25,11 +25,12 @@ from tests.bench.blocks import BLOCKS
 from tests.bench.results import RESULTS, Result, keep, load
 from tests.bench.simulations import Ask, summary_of
 from tests.bench.table import FAILED, INVALID, row, text, verdict
+from tests.docs.pages import texts
 from tests.docs.reference import REFERENCE
 from tests.node_agent.dtoee.network import random_network
 from tests.node_agent.dtoee.sweeps import Sweeps
 
-TEXTS = {page.relative_to(pages.ROOT).as_posix(): page.read_text(encoding="utf-8") for page in pages.pages()}
+TEXTS = texts()
 TEXT = TEXTS["README.md"]
 ALL = [*BLOCKS, *REFERENCE]
 KEPT = sorted(path.stem for path in RESULTS.glob("*.json"))

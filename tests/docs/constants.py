@@ -1,8 +1,9 @@
 """Numbers with units as pages state them, and the constants of the code."""
 
+import ast
 import importlib
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 FACTORS = {"": 1.0, "s": 1.0, "ms": 1e-3, "%": 1e-2, "KiB": 1024.0, "MiB": 1024.0**2}
@@ -20,6 +21,19 @@ def number(text: str, *, name: str = "") -> float:
 def module(path: str) -> Any:
     """The module at a path of the repository."""
     return importlib.import_module(".".join(PurePosixPath(path).with_suffix("").parts))
+
+
+def names_in(path: Path) -> set[str]:
+    """The functions, classes and constants that a module defines."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return found
 
 
 def constant(name: str, path: str) -> Any:

@@ -7,12 +7,28 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
+BLOCK = re.compile(
+    r"<!-- (?P<kind>figures|fields) (?P<name>[\w.-]+)[^>]*-->\n(?P<content>.*?)<!-- end of (?P=kind) -->", re.DOTALL
+)
+"""A rendered block, see `tests.bench.pages`."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def written_pages() -> list[Path]:
     """README, every page under docs/ and the other pages in the root folder."""
     return [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+
+
+def texts() -> dict[str, str]:
+    """The text of each page, by its path in the repository."""
+    return {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in written_pages()}
+
+
+def by_hand(text: str) -> str:
+    """A page without fenced code and rendered blocks; its lines keep their numbers."""
+    for pattern in (_FENCE, BLOCK):
+        text = pattern.sub(lambda match: "\n" * match[0].count("\n"), text)
+    return text
 
 
 def section(text: str, heading: str) -> str:
@@ -43,6 +59,11 @@ def code_blocks(text: str) -> Iterator[tuple[str, str]]:
     for block in re.findall(r"(?:^    .*\n|^\n)+", _FENCE.sub("", text), re.MULTILINE):
         if block.strip():
             yield "", block
+
+
+def python_blocks(text: str) -> list[str]:
+    """The fenced Python blocks of a page."""
+    return [block for language, block in _FENCE.findall(text) if language == "python"]
 
 
 def anchors(text: str) -> set[str]:

@@ -14,9 +14,9 @@ from cli.main import COMMANDS, commands
 from testbed.topology import load_topology
 from testbed.topology.topology_file import topology_json_schema_text
 from tests.docs.command_options import every_command
-from tests.docs.pages import ROOT, code_blocks, written_pages
+from tests.docs.pages import ROOT, code_blocks, texts
 
-PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in written_pages()}
+PAGES = texts()
 PROGRAM = re.compile(r"^\s*(?:[A-Z_]+=\S+ )*(?:sudo )?(?:\S*/)?dtoee-testbed(?: (.*))?$")
 ELSEWHERE = {"--durations", "--index-url", "--net", "--privileged", "--cap-add", "--security-opt", "--rm"}
 """Options of pip, pytest, nsenter and container engines that pages name."""

@@ -1,7 +1,5 @@
 """docs/fidelity.md states every bound of the verdict and of the signs as the code has it."""
 
-import ast
-
 import pytest
 
 from testbed.fidelity.report import VERDICTS
@@ -24,21 +22,11 @@ def test_a_bound_is_that_of_the_code(name, stated, path):
     assert [constants.number(text) for text in stated] == pytest.approx(list(found))
 
 
-def constants_of(path: str) -> set[str]:
-    """The constants that a module defines; types left out."""
-    names: set[str] = set()
-    for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(
-            node, ast.AnnAssign) else []  # fmt: skip
-        names |= {target.id for target in targets if isinstance(target, ast.Name) and target.id.isupper()}
-    return names
-
-
 @pytest.mark.parametrize("path", [VERDICT, ASSESSMENT])
 def test_every_bound_is_stated(path):
     stated = {name for name, _, _ in BOUNDS}
     stated |= {found[0] for cells in rows(TEXT) if (found := constants.named(cells[0])) is not None}
-    assert constants_of(path) <= stated
+    assert {name for name in constants.names_in(ROOT / path) if name.isupper()} <= stated
 
 
 def test_every_verdict_is_explained():

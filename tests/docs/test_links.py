@@ -1,4 +1,4 @@
-"""Every page is in the index, every link leads somewhere, and every decision has its parts."""
+"""Every page is in the index, and every link leads somewhere."""
 
 import re
 from pathlib import Path
@@ -49,11 +49,3 @@ def test_every_page_is_in_the_index():
     wanted = {page for page in PAGES.values() if page.parent != decisions.FOLDER} - indices
     assert sorted(page.name for page in wanted - listed) == []
     assert decisions.FOLDER / "README.md" in listed
-
-
-@pytest.mark.parametrize("page", decisions.pages(), ids=lambda page: page.stem)
-def test_a_decision_has_its_parts(page):
-    text = page.read_text(encoding="utf-8")
-    assert re.match(rf"# {page.name[:3]} \S", text)
-    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert [heading for heading in headings if heading != "Figures"] == ["Context", "Options", "Decision"]

@@ -8,9 +8,9 @@ from node_agent.policies import make_policy, parse_policy, take_label
 from testbed.compare.specs import split_policies
 from tests.bench.__main__ import BENCHES, GROUPS
 from tests.docs.command_options import every_command
-from tests.docs.pages import ROOT, written_pages
+from tests.docs.pages import ROOT, texts
 
-PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in written_pages()}
+PAGES = texts()
 BENCH = re.compile(r"-m tests\.bench((?: +[\w.-]+)*)")
 POLICIES = re.compile(r"dtoee-testbed[^`\n]* (?:-p|--policy) ([a-z][\w:=.,/-]*)")
 TOPOLOGY = re.compile(r"(?<![\w/.])topologies/[a-z][\w-]*\.(?:yaml|json)")

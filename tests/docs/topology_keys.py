@@ -14,30 +14,22 @@ ENTRIES = {
     "TracePair": "links[].trace, two directions", "DeviceEvent": "events[] of a device",
     "ServerEvent": "events[] of a server", "LinkEvent": "events[] of a link", "NodeEvent": "events[] of a node",
 }  # fmt: skip
-LINES = {  # of keys that have no description of their own in the schema
-    "model": "which early-exit model runs; see `model`", "policy": "which policy decides: a name, or see `policy`",
-    "devices": "the devices by name; see `devices.NAME`", "servers": "the servers by name; see `servers.NAME`",
-    "switches": "names of switches, which forward frames and run no agent", "links": "the links; see `links[]`",
-    "events": "timed events; see `events[]`", "device": "a device or a group of devices",
-    "server": "a server or a group of servers", "node": "a device, a server or a group",
-    "state": "`down` kills the agent, `up` starts it anew",
-    "rate": "the new rate, or a factor on the stated one", "delay": "the new delay, or a factor on the stated one",
-    "jitter": "the new jitter, or a factor on the stated one", "loss": "the new loss, or a factor on the stated one",
-}  # fmt: skip
 
 
 def keys() -> list[str]:
     """The keys of each entry, with their meaning, an example or the choices, and whether they are needed."""
     schema = json.loads(topology_json_schema_text())
-    rows = list(_rows("", schema))
+    definitions = schema["$defs"]
+    rows = list(_rows("", schema, definitions))
     for definition, place in ENTRIES.items():
-        rows += _rows(place, schema["$defs"][definition])
+        rows += _rows(place, definitions[definition], definitions)
     return table(("entry", "key", "meaning", "value", "default"), rows)
 
 
-def _rows(place: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _rows(place: str, entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for number, (key, field) in enumerate(entry["properties"].items()):
-        line = field.get("description") or LINES[key]
+        described = field if "description" in field else definitions[field["$ref"].rpartition("/")[2]]
+        line = described["description"]
         default = "**needed**" if key in entry.get("required", []) else _default(field.get("default"))
         yield (f"`{place}`" if place and not number else "", f"`{key}`", line, _value(field), default)
 

@@ -4,12 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import dtoee_testbed
+from tests.docs.pages import DOCS, ROOT, python_blocks
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "library.md").read_text(encoding="utf-8")
 
 
 def test_the_page_lists_every_public_name_once_with_a_line():
@@ -19,7 +18,7 @@ def test_the_page_lists_every_public_name_once_with_a_line():
 
 
 def test_the_example_runs(tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (example,) = python_blocks(PAGE)
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
     (tmp_path / "topologies").symlink_to(ROOT / "topologies")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
