@@ -71,19 +71,25 @@ def field_comments(cls: type[Any]) -> dict[str, str]:
     """The comments behind, or right above, the fields of a class and of its bases."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
-        if base.__module__.startswith("msgspec"):
-            continue
-        source = textwrap.dedent(inspect.getsource(base))
-        comments = _comments(source)
-        (body,) = ast.parse(source).body
-        assert isinstance(body, ast.ClassDef)
-        for node in body.body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                texts = _above(comments, node.lineno)
-                if (behind := comments.get(node.end_lineno or node.lineno)) is not None:
-                    texts.append(behind[1])
-                if texts:
-                    found[node.target.id] = " ".join(texts)
+        if not base.__module__.startswith("msgspec"):
+            found |= own_field_comments(base)
+    return found
+
+
+def own_field_comments(cls: type[Any]) -> dict[str, str]:
+    """The comments behind, or right above, the fields in the body of a class."""
+    found: dict[str, str] = {}
+    source = textwrap.dedent(inspect.getsource(cls))
+    comments = _comments(source)
+    (body,) = ast.parse(source).body
+    assert isinstance(body, ast.ClassDef)
+    for node in body.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            texts = _above(comments, node.lineno)
+            if (behind := comments.get(node.end_lineno or node.lineno)) is not None:
+                texts.append(behind[1])
+            if texts:
+                found[node.target.id] = " ".join(texts)
     return found
 
 

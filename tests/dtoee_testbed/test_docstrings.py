@@ -6,12 +6,10 @@ end of its name, in brackets, as a shape in parentheses, as a range, or as the w
 function names its result in the first line or under "Returns:", and its exceptions after "Raises" ("Raises nothing").
 """
 
-import ast
 import dataclasses
 import inspect
 import re
 import sys
-import textwrap
 import types
 from collections.abc import Iterator
 
@@ -19,6 +17,7 @@ import msgspec
 import pytest
 
 import dtoee_testbed
+from tests.docs.field_docs import own_field_comments
 
 UNIT_SUFFIX = re.compile(r"(_s|_s2|_per_s|_bytes|_byte|_flop|_mib|_gib|_percent|_sha256)$")
 UNIT = re.compile(
@@ -35,18 +34,6 @@ def own_docstring(found: object) -> str:
     text = vars(found).get("__doc__") if isinstance(found, type) else found.__doc__
     made = isinstance(found, type) and text is not None and text.startswith(f"{found.__name__}(")
     return "" if text is None or made else inspect.cleandoc(text)
-
-
-def comments(found: type) -> dict[str, str]:
-    """The comment at the definition of each attribute in the body of a class."""
-    source = textwrap.dedent(inspect.getsource(found))
-    lines, text = source.splitlines(), {}
-    for node in ast.parse(source).body[0].body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            _, _, comment = lines[node.end_lineno - 1].partition("  # ")
-            above = lines[node.lineno - 2].strip()
-            text[node.target.id] = comment or (above if above.startswith("# ") else "")
-    return text
 
 
 def explanation(name: str, docstring: str) -> str:
@@ -132,7 +119,7 @@ def faults_of_class(found: type) -> Iterator[str]:
         if isinstance(start, types.FunctionType) and start.__doc__ and not dataclasses.is_dataclass(base):
             text += "\n\n" + inspect.cleandoc(start.__doc__)
         text += "\n\n" + own_docstring(base) if base is not found and base.__module__ == found.__module__ else ""
-    yield from faults_of_parts(parts_of(found), text, comments(found))
+    yield from faults_of_parts(parts_of(found), text, own_field_comments(found))
     documented_elsewhere = {*vars(dtoee_testbed.RunObserver), *vars(dtoee_testbed.Policy)}
     for name, member in vars(found).items():
         code = getattr(member, "fget", None) or getattr(member, "func", None) or getattr(member, "__func__", member)
