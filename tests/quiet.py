@@ -4,8 +4,8 @@ A test marked `timing` runs at once. If it fails although the machine was quiet,
 machine busy meanwhile, it waits up to two minutes for a quiet processor and runs again; where there is none, it is
 skipped: "machine busy: pressure 87 %". Under CI=true more than ten such skips fail the session.
 
-Decision: to ask how busy the machine was after a failure; rejected: waiting before every test, which would cost minutes
-and skip tests that pass.
+Decision 083: the load is checked after a failure, not before a test
+(docs/decisions/083-load-is-checked-after-a-failure.md).
 """
 
 import os

@@ -9,8 +9,12 @@ from tests.docs import decisions
 from tests.docs.pages import ROOT
 
 PAGES = decisions.pages()
-PACKAGES = ("cli", "dtoee_testbed", "node_agent", "testbed")
-SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PACKAGES = ("cli", "dtoee_testbed", "node_agent", "testbed", "tests")
+# This module has examples of links; tests/compatibility has files of earlier versions, which stay as they were.
+EXCEPTED = ("tests/test_decisions.py", "tests/compatibility/")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SOURCES = [path for path in MODULES if not path.relative_to(ROOT).as_posix().startswith(EXCEPTED)]
+SOURCES.append(ROOT / "pyproject.toml")
 HEADINGS = ["Context", "Options", "Figures", "Decision"]
 # `Decision 012: one sentence (docs/decisions/012-title.md).`, broken into lines anywhere, as comments are.
 LINK = re.compile(r"Decision (\d{3}): (.{1,400}?) ?\((docs/decisions/[\w.-]+\.md)\)")
@@ -43,7 +47,7 @@ def faults(page: Path, linked: set[str]) -> list[str]:
     where = re.findall(r"`([\w.-]+/[\w./-]+)`", text.partition("**Where:**")[2].partition("\n\n")[0])
     if not where or not all((ROOT / path).exists() for path in where):
         found.append("it does not name the files that it is about, or these are gone")
-    if f"docs/decisions/{page.name}" not in linked and any(path.endswith(".py") for path in where):
+    if f"docs/decisions/{page.name}" not in linked and any(path.endswith((".py", ".toml")) for path in where):
         found.append("no module links to it")
     return found
 
