@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from node_agent.errors import TestbedError
 
 MAGIC = b"DTOE"
-VERSION = 4
+VERSION = 5
 PREFIX = MAGIC + bytes([VERSION])
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
@@ -42,7 +42,7 @@ Threshold = Annotated[float, Meta(ge=0.0, le=MOST_THRESHOLD)]
 FlowPath = tuple[Rate, Annotated[tuple[Threshold, ...], Meta(max_length=16)]]
 FlowPaths = Annotated[tuple[FlowPath, ...], Meta(max_length=512)]
 
-_ITEM_BYTES = {"uint8": 1, "float16": 2, "float32": 4}
+_ITEM_BYTES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}
 
 
 class WireError(TestbedError):
@@ -52,13 +52,36 @@ class WireError(TestbedError):
 class TensorForm(Struct, frozen=True, array_like=True):
     """Type and shape of the raw tensor frame that follows a header."""
 
-    dtype: Literal["uint8", "float16", "float32"]  # type of an element
+    dtype: Literal["uint8", "uint16", "float16", "float32"]  # type of an element
     shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(max_length=8)]  # elements per axis
 
     @property
     def byte_count(self) -> int:
         """Length of the tensor frame [B]."""
         return _ITEM_BYTES[self.dtype] * math.prod(self.shape)
+
+
+class InputForm(Struct, frozen=True, array_like=True):
+    """The tensors that a sub-model takes. The first dimension may vary, for example with the length of a text."""
+
+    usual: TensorForm  # a task of typical size; probes and warm-ups have this form
+    most: Annotated[int, Meta(ge=1, le=2**26)] | None = None  # largest first dimension; None: it does not vary
+
+    def fits(self, form: TensorForm) -> bool:
+        """True if the sub-model takes tensors of this form."""
+        if self.most is None or form == self.usual:
+            return form == self.usual
+        same = (form.dtype, form.shape[1:]) == (self.usual.dtype, self.usual.shape[1:])
+        return same and len(form.shape) == len(self.usual.shape) and form.shape[0] <= self.most
+
+    def sized(self, first: int) -> TensorForm:
+        """Return the form of a tensor whose first dimension is `first`."""
+        return TensorForm(self.usual.dtype, (first, *self.usual.shape[1:]))
+
+    @property
+    def largest(self) -> TensorForm:
+        """Form of the largest tensor that it takes."""
+        return self.usual if self.most is None else self.sized(self.most)
 
 
 class Tensor(Struct, frozen=True):
@@ -164,7 +187,7 @@ class Report(Struct, frozen=True, tag="report"):
     Costs are seconds of total delay per task; `node_agent/dtoee/receiver.py` has the formulas for the symbols below.
     All costs and delays include `return_s` for the tasks that exit at this receiver.
 
-    In version 4 of the protocol three figures travel under other names, those in `field(name=...)`.
+    In the messages three figures travel under other names, those in `field(name=...)`.
     """
 
     slot: Count  # the slot of the offers that it answers
