@@ -3,6 +3,7 @@
 A bundle is a folder. No file in it is a pickle, so an untrusted bundle can be wrong but cannot run code.
 """
 
+import hashlib
 import json
 import math
 import shutil
@@ -21,16 +22,21 @@ from msgspec import Meta
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models.architecture import GLYPHS, Architecture
+from node_agent.models.model import Inputs, Model, SubModel
 from node_agent.models.tables import ActivationFormat, ExitScores, Samples, SubModelProfile, check_cut
+from node_agent.models.tensors import as_tensor
 from node_agent.suggest import closest
+from node_agent.wire import InputForm, Tensor, TensorForm
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
 
-    from node_agent.models.network import EarlyExitNetwork, SubModel
+    from node_agent.models.network import EarlyExitNetwork
+    from node_agent.models.network import SubModel as Module
 
 WEIGHTS, EVALUATION, TABLE, CARD = "weights.safetensors", "evaluation.npz", "exit_table.npz", "card.json"
 SCORES = "evaluation_scores.npz"
+MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)  # the files that affect a run
 LICENSES = "LICENSES.md"
 _SHIPPED = Path(__file__).parent
 
@@ -64,18 +70,28 @@ class ModelParts(msgspec.Struct, frozen=True):
 class BundleContent:
     """The content of a bundle, as training makes it."""
 
-    weights: "Mapping[str, Tensor]"  # of the folded network, temperatures included
+    weights: "Mapping[str, torch.Tensor]"  # of the folded network, temperatures included
     table: ExitTable  # one column per exit of the model
     evaluation: Samples
     scores: ExitScores  # of the evaluation samples, one column per exit of the model
     card: Mapping[str, object]
 
 
+class SampleInputs(Inputs):
+    """The evaluation samples of a bundle."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._images = samples.images
+
+    def tensor(self, sample: int) -> Tensor:
+        return as_tensor(self._images[sample : sample + 1])
+
+
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(Model):
     """A model's folder, read part by part on demand.
 
-    `network` and `sub_models` load torch; `scores` and `profiles` do so only for bundles of earlier versions.
+    `network`, `modules` and `sub_models` load torch; `scores` and `profiles` only for bundles of earlier versions.
 
     Raises:
         InputError: in every member, if a file that it reads is missing, damaged or does not fit the others.
@@ -170,9 +186,13 @@ class Bundle:
         return Samples(images, labels.astype(np.int64), severity.astype(np.float32))
 
     @property
-    def sample_count(self) -> int:
-        """Number of evaluation samples."""
-        return len(self.evaluation)
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The true class of each evaluation sample, [N]."""
+        return self.evaluation.labels
+
+    def inputs(self, cut: Sequence[int], activation: ActivationFormat) -> SampleInputs:  # noqa: ARG002
+        """The evaluation samples as devices offer them."""
+        return SampleInputs(self.evaluation)
 
     @cached_property
     def _whole_table(self) -> ExitTable:
@@ -280,6 +300,35 @@ class Bundle:
             raise InputError(f"{self.folder / CARD}: costs of other blocks or exits", hint=self._remedy)
         return parts
 
+    def input_forms(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[InputForm, ...]:
+        """The tensors that the sub-models of `cut` take: an image (uint8) first, then activations.
+
+        Raises:
+            InputError: the cut is impossible.
+        """
+        shapes = enumerate(self.input_shapes(cut), start=1)
+        return tuple(InputForm(TensorForm("uint8" if stage == 1 else activation, shape)) for stage, shape in shapes)
+
+    def check(self) -> None:
+        """Read every file that a run needs, without torch. Raises InputError for the first that cannot be used."""
+        self.check_weights()
+        self.exit_table(self.exits)
+        self.profiles(self.exits, "float32")
+        self.evaluation  # noqa: B018 - reading it is the check
+        self.fingerprint()
+
+    def fingerprint(self) -> str:
+        """The SHA-256 (hex) of the files that affect a run."""
+        digest = hashlib.sha256()
+        for name in MODEL_FILES:
+            file = self.file(name)
+            try:
+                content = file.read_bytes() if file.exists() else b""
+            except OSError as error:
+                raise InputError(f"{file}: cannot be read: {error.strerror}", hint=self._remedy) from error
+            digest.update(hashlib.sha256(content).digest())
+        return digest.hexdigest()
+
     def check_weights(self) -> None:
         """Raise InputError if the weights cannot be read, or hold NaN or infinity; does not load torch."""
         from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only needed for a topology's model
@@ -318,8 +367,21 @@ class Bundle:
             raise InputError(f"{path}: {reason}", hint=self._remedy) from error
         return network.eval().requires_grad_(False)
 
-    def sub_models(self, cut: Sequence[int]) -> "tuple[SubModel, ...]":
-        """The sub-models of one cut, freshly loaded, ready for inference; loads torch.
+    def sub_models(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModel, ...]:
+        """The sub-models of one cut, freshly loaded, as servers run them; loads torch.
+
+        Raises:
+            InputError: the cut is impossible, or the weights cannot be used.
+        """
+        modules, profiles = self.modules(cut), self.profiles(cut, activation)
+
+        from node_agent.models.hosted import NetworkSubModel  # noqa: PLC0415 - as in `network`
+
+        parts = zip(modules, self.input_forms(cut, activation), profiles, strict=True)
+        return tuple(NetworkSubModel(module, form, activation, float(profile.flop)) for module, form, profile in parts)
+
+    def modules(self, cut: Sequence[int]) -> "tuple[Module, ...]":
+        """The sub-models of one cut as PyTorch modules, freshly loaded; loads torch.
 
         Raises:
             InputError: the cut is impossible, or the weights cannot be used.
