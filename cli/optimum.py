@@ -69,7 +69,6 @@ def command(
       dtoee-testbed optimum topologies/surge.yaml --thresholds 0.8,never
       dtoee-testbed optimum runs/first
     """
-    from node_agent.models import load_bundle
     from testbed.optimum.bound import bound_for, bound_for_run
     from testbed.topology import load_topology
 
@@ -80,7 +79,7 @@ def command(
         optimum, summary = bound_for_run(source, thresholds=thresholds)
     else:
         scenario = load_topology(source).resolve(seed=seed, duration_s=duration)
-        optimum = bound_for(scenario, load_bundle(scenario.model.name), thresholds=thresholds)
+        optimum = bound_for(scenario, scenario.model.open(), thresholds=thresholds)
     if as_json:
         content = optimum.as_dict()
         if summary is not None:

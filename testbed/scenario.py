@@ -7,9 +7,13 @@ quantities end in their unit; times are emulated seconds.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from node_agent.records import EventKind
+
+if TYPE_CHECKING:
+    from node_agent.models.model import Model
+    from node_agent.models.source import ModelSource
 
 DRAIN_S = 90.0  # a run waits this long for results after the end of the workload, and on while some still come
 
@@ -150,6 +154,17 @@ class ModelChoice:
     name: str
     cut: tuple[int, ...]
     activation: Literal["float32", "float16"] = "float32"
+
+    @property
+    def source(self) -> "ModelSource":
+        """The place from which the model can be opened."""
+        from node_agent.models.source import ModelSource  # noqa: PLC0415 - loads numpy
+
+        return ModelSource(self.name)
+
+    def open(self) -> "Model":
+        """Open the model. Raises InputError if there is none, or it cannot be read."""
+        return self.source.open()
 
 
 @dataclass(frozen=True, slots=True)

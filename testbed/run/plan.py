@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from node_agent.models.bundle import Bundle
+from node_agent.models.model import Model
 from node_agent.policies.loading import is_file
 from testbed.fidelity.report import FidelityReport
 from testbed.network.emulated import BackendChoice
@@ -25,7 +25,7 @@ class Plan:
         scenario: the resolved topology.
         topology_text: the topology file's text.
         arrivals: the workload, sorted by time.
-        bundle: the model.
+        model: the model.
         run_directory: where the run is recorded.
         run_id: the run's id, unique on this machine.
         backend: the network backend to use.
@@ -39,7 +39,7 @@ class Plan:
     scenario: Scenario
     topology_text: str
     arrivals: Sequence[Arrival]
-    bundle: Bundle
+    model: Model
     run_directory: Path
     run_id: str
     backend: BackendChoice
@@ -63,7 +63,7 @@ class Plan:
             self.run_directory,
             topology_text=self.topology_text,
             arrivals=self.arrivals,
-            labels=self.bundle.evaluation.labels.tolist(),
+            labels=self.model.labels,
             policy_file=self.policy_file,
             link_traces=self.link_traces,
             flush_lines=flush_lines,

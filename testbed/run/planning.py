@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from node_agent.models import Bundle, load_bundle
+from node_agent.models.model import Model
 from testbed.network.emulated import BackendChoice
-from testbed.record.reading import Asked, RecordedRun, model_sha256, read_recorded
+from testbed.record.reading import Asked, RecordedRun, read_recorded
 from testbed.record.run_directory import new_run_directory
 from testbed.run.plan import Plan, new_run_id
 from testbed.scenario import Scenario
@@ -87,7 +87,7 @@ def plan_replay(
     )
 
 
-def check_topology(path: Path) -> tuple[Scenario, Bundle]:
+def check_topology(path: Path) -> tuple[Scenario, Model]:
     """Check a topology file as `plan_run` does, without a workload and without creating anything.
 
     Returns:
@@ -97,18 +97,18 @@ def check_topology(path: Path) -> tuple[Scenario, Bundle]:
         InputError: the topology cannot be run.
     """
     scenario = load_topology(path).resolve()
-    bundle = check_model(scenario)
-    check_volume(scenario, bundle.sample_count)
-    return scenario, bundle
+    model = check_model(scenario)
+    check_volume(scenario, model.sample_count)
+    return scenario, model
 
 
-def check_model(scenario: Scenario) -> Bundle:
+def check_model(scenario: Scenario) -> Model:
     """Return the scenario's model. Raises InputError if a file that a run needs is missing or cannot be read."""
-    bundle, model = load_bundle(scenario.model.name), scenario.model  # loading the topology checked the weights
-    bundle.exit_table(model.cut)
-    bundle.profiles(model.cut, model.activation)
-    bundle.evaluation  # noqa: B018 - reading it is the check
-    return bundle
+    choice, model = scenario.model, scenario.model.open()
+    model.check()
+    model.exit_table(choice.cut)
+    model.profiles(choice.cut, choice.activation)
+    return model
 
 
 def _plan(
@@ -123,12 +123,12 @@ def _plan(
     run: RecordedRun | None = None,
 ) -> Plan:
     scenario = topology.resolve(seed=asked.seed, duration_s=asked.duration_s)
-    bundle = check_model(scenario)
+    model = check_model(scenario)
     if run is not None:
-        run.check_model(bundle)
+        run.check_model(model)
     if arrivals is None:
-        arrivals = generate(scenario, sample_count=bundle.sample_count)
-    check_trace(arrivals, scenario, bundle.sample_count, source=source)
+        arrivals = generate(scenario, sample_count=model.sample_count)
+    check_trace(arrivals, scenario, model.sample_count, source=source)
     run_id = new_run_id()
     run_directory, claim = out or Path("runs") / run_id, None
     if make_directory:
@@ -137,7 +137,7 @@ def _plan(
         scenario=scenario,
         topology_text=topology.text,
         arrivals=arrivals,
-        bundle=bundle,
+        model=model,
         run_directory=run_directory,
         claim=claim,
         run_id=run_id,
@@ -150,7 +150,7 @@ def _plan(
             "policy_parameters": dict(scenario.policy.parameters),
             "policy_label": scenario.policy.stated_label,
             "seed": scenario.seed,
-            "model_sha256": model_sha256(bundle),
+            "model_sha256": model.fingerprint(),
             "workload": source,
         },
     )
