@@ -148,19 +148,33 @@ class Event(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class CostChoice:
+    """The published architecture whose costs a model has; None means the architecture's own cut or length."""
+
+    name: str
+    cut: tuple[int, ...] | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The early-exit model, the blocks after which it is cut into sub-models, and the number format of activations."""
+    """The early-exit model, the blocks after which it is cut into sub-models, and the number format of activations.
+
+    `name` is that of a shipped model, or the absolute path of a bundle's folder, of FILE.py:CLASS or of a table.
+    """
 
     name: str
     cut: tuple[int, ...]
     activation: Literal["float32", "float16"] = "float32"
+    cost: CostChoice | None = None
 
     @property
     def source(self) -> "ModelSource":
         """The place from which the model can be opened."""
-        from node_agent.models.source import ModelSource  # noqa: PLC0415 - loads numpy
+        from node_agent.models.source import CostSource, ModelSource  # noqa: PLC0415 - loads numpy
 
-        return ModelSource(self.name)
+        cost = self.cost and CostSource(self.cost.name, self.cost.cut, self.cost.tokens)
+        return ModelSource(self.name, cost)
 
     def open(self) -> "Model":
         """Open the model. Raises InputError if there is none, or it cannot be read."""

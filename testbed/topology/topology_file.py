@@ -192,6 +192,10 @@ def topology_json_schema() -> dict[str, object]:
         "description": "offloading policy: NAME, NAME:key=value,key=value, or FILE.py:CLASS with a path relative to "
         "this topology's folder; or a mapping of name, label and parameters",
     }
+    cost = schema["$defs"]["ModelEntry"]["properties"]["cost"]
+    schema["$defs"]["CostEntry"]["properties"]["name"] = _cost_names(schema["$defs"]["CostEntry"]["properties"]["name"])
+    described = {"description": cost["description"]}
+    cost |= {"anyOf": [*_cost_names({"type": "string", "minLength": 1})["anyOf"], *cost["anyOf"]], **described}
     # A file alone may stand for the whole entry of a trace, too.
     one_trace = [{"type": "string", "minLength": 1, "maxLength": MAX_PATH_CHARACTERS}, {"$ref": "#/$defs/TraceEntry"}]
     traced, pair = (schema["$defs"][form]["properties"] for form in ("TracedLinkEntry", "TracePair"))
@@ -208,6 +212,15 @@ def _policy_names(text: dict[str, Any]) -> dict[str, Any]:
     from node_agent.policies import policy_lines  # noqa: PLC0415 - loads numpy
 
     offered = [{"const": name, "description": line} for name, line in policy_lines().items()]
+    described = {"description": text.pop("description")} if "description" in text else {}
+    return {"anyOf": [*offered, text], **described}
+
+
+def _cost_names(text: dict[str, Any]) -> dict[str, Any]:
+    """Add the names of the published architectures, which editors offer, to the schema of a text."""
+    from node_agent.models.published import available_costs, published  # noqa: PLC0415 - loads numpy
+
+    offered = [{"const": name, "description": published(name).title} for name in available_costs()]
     described = {"description": text.pop("description")} if "description" in text else {}
     return {"anyOf": [*offered, text], **described}
 
