@@ -173,8 +173,9 @@ class ModelChoice:
         """The place from which the model can be opened."""
         from node_agent.models.source import CostSource, ModelSource  # noqa: PLC0415 - loads numpy
 
-        cost = self.cost and CostSource(self.cost.name, self.cost.cut, self.cost.tokens)
-        return ModelSource(self.name, cost)
+        if self.cost is None:
+            return ModelSource(self.name)
+        return ModelSource(self.name, CostSource(self.cost.name, self.cost.cut, self.cost.tokens))
 
     def open(self) -> "Model":
         """Open the model. Raises InputError if there is none, or it cannot be read."""

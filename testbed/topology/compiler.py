@@ -147,8 +147,8 @@ class Compiler(UnfinishedScenario):
                 self.complain(path, message, hint)
         if self.intact("model"):
             self.model = model_choice(self.document.model, self.files.folder)
-            if self.document.compute == "quota" and (found := quota_problem(self.model)) is not None:
-                self.complain(("compute",), *found)
+            if self.document.compute == "quota" and (refusal := quota_problem(self.model)) is not None:
+                self.complain(("compute",), *refusal)
         if self.intact("policy") and (found := policy_problem(self.policy, recorded=self.recorded)) is not None:
             self.complain(*found)
         if not self.intact("model", "servers"):

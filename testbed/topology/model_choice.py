@@ -54,7 +54,7 @@ def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]
     ]
     place = anchored_model(model.place, folder)
     if model.key == "name" and os.path.isabs(place) and not os.path.isdir(place):
-        return [*problems, _unknown_model(model.place, folder)]
+        return [*problems, _unknown_model(model.place)]
     try:
         opened = ModelChoice(place, ()).open()
         exits = opened.exits
@@ -79,7 +79,7 @@ def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]
     return problems
 
 
-def _unknown_model(name: str, folder: str) -> tuple[Path, str, str]:
+def _unknown_model(name: str) -> tuple[Path, str, str]:
     """Return the problem of a name that is neither a shipped model nor a folder; say what would work."""
     from node_agent.models.bundle import hint_of_models  # noqa: PLC0415 - as above
 

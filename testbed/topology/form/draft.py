@@ -17,7 +17,7 @@ from testbed.topology.event_kinds.registry import kind_of
 from testbed.topology.event_kinds.server_capacity import ServerEvent
 from testbed.topology.form import entries as form
 from testbed.topology.form.link_entries import TracedLinkEntry, TraceEntry, TracePair
-from testbed.topology.form.model_entries import MODEL_EXAMPLE, CostEntry
+from testbed.topology.form.model_entries import MODEL_EXAMPLE, CostEntry, ModelEntry
 from testbed.topology.form.values import MAX_COUNT
 from testbed.topology.form.yaml_places import Path, TopologyProblem, YamlPlace
 
@@ -60,7 +60,7 @@ _STAND_IN_ENTRY: dict[str, Any] = {
     "servers": {"stage": 1, "capacity": "1 FLOP/s"},
 }
 _ENTRY_FORMS: dict[str, type[BaseModel]] = {
-    "model": form.ModelEntry,
+    "model": ModelEntry,
     "policy": form.PolicyEntry,
     "devices": form.DeviceEntry,
     "servers": form.ServerEntry,
