@@ -82,6 +82,12 @@ class Plan:
         return {name: sha256(content).hexdigest() for name, content in self.link_traces.items()}
 
     @property
+    def borrowed(self) -> dict[str, str]:
+        """The fields of summary.json that say what is not the model's own: `answers`, `costs`."""
+        stated = {"answers": self.model.answers, "costs": self.model.costs}
+        return {field: words for field, words in stated.items() if words is not None}
+
+    @property
     def policy_file(self) -> Path | None:
         """The file of the user's own policy; None for a built-in policy."""
         name = self.scenario.policy.name

@@ -1,6 +1,7 @@
 """Checks of a topology's model: where it comes from, its exits, its costs, and the memory that it needs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -35,6 +36,45 @@ def model_choice(model: ModelEntry, folder: str) -> ModelChoice:
         cost = CostChoice(stated.name, None if stated.cut is None else tuple(stated.cut), stated.tokens)
     choice = ModelChoice(place, tuple(model.cut or ()), model.activation, cost)
     return choice if choice.cut else replace(choice, cut=choice.open().exits)
+
+
+def with_other_model(
+    stated: ModelEntry, folder: str, model: str | None = None, cut: Sequence[int] | None = None
+) -> ModelEntry:
+    """Return a topology's model with another one in its place, or with another cut.
+
+    Args:
+        stated: the topology's own model, whose paths are relative to `folder`.
+        folder: the topology's folder.
+        model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table, from the working directory.
+        cut: the last block of each sub-model; None keeps the topology's. If the other model has no such blocks, but as
+            many exits as the topology has stages, all its exits make the cut.
+
+    Raises:
+        InputError: there is no such model, or it cannot be cut so.
+    """
+    place = anchored_model(stated.place, folder) if model is None else anchored_model(model, os.getcwd())
+    key = "file" if ".py:" in place else "table" if place.endswith(TABLE_ENDINGS) else "name"
+    kept = {} if key == "table" else {"activation": stated.activation, "cost": stated.cost}
+    fields = {key: place, **{name: value for name, value in kept.items() if value is not None}}
+    if model is not None and not (os.path.exists(place.rpartition(":")[0] or place) or not os.path.isabs(place)):
+        _, message, hint = _unknown_model(model)
+        raise InputError(message, hint=hint.replace("this topology's folder", "here"))
+    chosen = stated.cut if cut is None else list(cut)
+    if cut is None and model is not None:
+        exits = ModelChoice(place, ()).open().exits
+        stages = len(model_choice(stated, folder).cut) if stated.cut is None else len(stated.cut)
+        fits = chosen is not None and set(chosen) <= set(exits) and chosen[-1] == exits[-1]
+        if not fits and len(exits) != stages:
+            raise InputError(
+                f"model {model} has exits after blocks {', '.join(map(str, exits))}: which {stages} of them?",
+                hint="state the last block of each stage with --cut",
+            )
+        chosen = chosen if fits else list(exits)
+    entry = ModelEntry(**fields, cut=chosen)  # type: ignore[arg-type]
+    for _, message, hint in model_problems(entry, folder):
+        raise InputError(message, hint=hint)
+    return entry
 
 
 def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
