@@ -43,9 +43,9 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     exit_code = 0
     for path in files:
         try:
-            scenario, bundle = check_topology(Path(path))
+            scenario, model = check_topology(Path(path))
             lively = too_many_changes(scenario)
-            warnings = [*([lively] if lively else []), *predicted_overloads(scenario, bundle)]
+            warnings = [*([lively] if lively else []), *predicted_overloads(scenario, model)]
         except InputError as error:
             exit_code = error.exit_code
             reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})

@@ -55,7 +55,6 @@ def generate(topology: str, process: ArrivalProcess | None, duration: float | No
       dtoee-testbed trace generate topologies/quickstart.yaml --out load.jsonl
       dtoee-testbed simulate topologies/quickstart.yaml --trace load.jsonl
     """
-    from node_agent.models import load_bundle
     from testbed.topology import load_topology
     from testbed.trace.workload import generate as draw
     from testbed.trace.workload import write_trace
@@ -67,7 +66,7 @@ def generate(topology: str, process: ArrivalProcess | None, duration: float | No
         process=process,
         duration_s=duration,
         seed=seed,
-        sample_count=load_bundle(scenario.model.name).sample_count,
+        sample_count=scenario.model.open().sample_count,
     )
     write_trace(out, arrivals)
     click.echo(f"{out}: {len(arrivals)} tasks of {len(scenario.devices)} devices", err=True)

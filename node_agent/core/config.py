@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Struct
 
 from node_agent.problem import Place
-from node_agent.wire import TensorForm
+from node_agent.wire import InputForm
 
 SLOT_STEP_S = 0.001  # one device begins a slot this much later than the device before it, but
 SLOT_SPREAD = 0.01  # all devices begin within this share of the slot
@@ -35,8 +35,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     parameters: dict[str, float | int | bool | str]  # of the policy, by name
     theta_s: float  # theta: seconds of mean delay that one unit of accuracy is worth [s]
     seed: int  # of the node's random numbers, together with its name
-    input_form: TensorForm | None  # tensor that this server's sub-model takes; None for a device
-    onward_form: TensorForm | None  # tensor that this node sends to its receivers; None at the last stage
+    input_form: InputForm | None  # tensors that this server's sub-model takes; None for a device
+    onward_form: InputForm | None  # tensors that its receivers take; None at the last stage
     devices: tuple[str, ...] = ()  # for a server behind stage 1: the devices whose tasks can reach it
     coordinator: str | None = None  # the node that plans for all, under a central policy
     places: dict[str, Place] = msgspec.field(default_factory=dict)  # for the coordinator: all nodes, itself included

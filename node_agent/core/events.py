@@ -41,6 +41,7 @@ class ComputeFinished(Struct, frozen=True):
     activation: Tensor | None  # input of the next sub-model; None at the last stage
     overrun: bool  # the real work took longer than its paced time
     late_s: float = 0.0  # how much longer service took than its paced time [s]: an overrun, or a late timer
+    work_flop: float = 0.0  # work of the sub-model on the tensor [FLOP]
 
 
 class PlanningFinished(Struct, frozen=True):

@@ -35,7 +35,20 @@ from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InvalidState, TestbedError
 from node_agent.records import SampleRecord
-from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task, Tensor
+from node_agent.wire import (
+    Ack,
+    Assignment,
+    Offer,
+    Probe,
+    ProbeAck,
+    Report,
+    Result,
+    State,
+    Status,
+    Task,
+    Tensor,
+    TensorForm,
+)
 
 OwnEvent = TaskArrived | ComputeFinished | PlanningFinished | TimerFired  # handled by devices only, or by servers only
 OwnMessage = Task | Result | Offer | ProbeAck | State  # handled differently by devices and servers
@@ -315,12 +328,12 @@ class ServerCore(NodeStateMachine):
 
     def _counts(self) -> tuple[float, ...]:
         tasks = self.tasks
-        served = tasks.served, tasks.exits, tasks.forwards, tasks.overruns
+        served = tasks.served, tasks.exits, tasks.forwards, tasks.overruns, tasks.work_flop
         return self._outbox.now_s, tasks.busy_s(), tasks.arrived, *served
 
     def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
         match message:
-            case Task() if tensor is not None and tensor.form == self.config.input_form:
+            case Task() if tensor is not None and self._takes(tensor.form):
                 self.tasks.receive(peer, message, tensor, received_s)
                 self.returns.arrived(message.device)
             case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
@@ -335,6 +348,9 @@ class ServerCore(NodeStateMachine):
                 self._refuse(peer, message)
             case _:
                 assert_never(message)
+
+    def _takes(self, form: TensorForm) -> bool:
+        return self.config.input_form is not None and self.config.input_form.fits(form)
 
     def _is_near(self, slot: int) -> bool:
         """True unless the slot lies further ahead than the small clock differences between neighbours explain."""
@@ -363,7 +379,7 @@ class ServerCore(NodeStateMachine):
         self._outbox.timer(("sample",), self.config.sample_every_s)
         tasks = self.tasks
         now = self._counts()
-        interval_s, busy_s, arrived, served, exits, forwards, overruns = (
+        interval_s, busy_s, arrived, served, exits, forwards, overruns, work_flop = (
             new - old for new, old in zip(now, self._last, strict=True)
         )
         self._last = now
@@ -384,6 +400,7 @@ class ServerCore(NodeStateMachine):
                 cpu_s=0.0,
                 threshold=self.routing.threshold,
                 busy_s=busy_s,
+                work_flop=work_flop,
             )
         )
 

@@ -149,9 +149,9 @@ class LinkProbes:
         self._outbox.validate_timers(("probe",), {("probe",)} if self._starting else set())
 
     def _send(self, name: str, *, after_task_s: float | None = None, opening: bool = False) -> None:
-        form = self._config.onward_form
-        if form is None:
+        if self._config.onward_form is None:
             return
+        form = self._config.onward_form.usual
         if after_task_s is not None:
             form = TensorForm("uint8", (form.byte_count + BULK_BYTES,))
         self._sequence += 1

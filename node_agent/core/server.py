@@ -81,6 +81,7 @@ class ServerTasks:
         self._busy_s = 0.0
         self.service = ServiceTime(config.declared_rate_per_s)
         self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
+        self.work_flop = 0.0
         self._served_at_last_calibration = 0
 
     @property
@@ -120,7 +121,7 @@ class ServerTasks:
         """
         idle = self._serving is None and not self._calibrating and not self._queue
         if idle and self.served == self._served_at_last_calibration and self._config.input_form is not None:
-            form = self._config.input_form
+            form = self._config.input_form.usual
             self._calibrating, self._started_s = True, self._outbox.now_s
             self._outbox.compute(Tensor(form, bytes(form.byte_count)))
         self._served_at_last_calibration = self.served
@@ -148,6 +149,7 @@ class ServerTasks:
             self._busy_s += duration_s
             self.service.observe(duration_s)
             self.served += 1
+            self.work_flop += event.work_flop
             self._dispatch(ServedTask(queued.task, event, queued.received_s, self._started_s, now_s))
         self._serve_next()
 
@@ -228,7 +230,7 @@ class ServerTasks:
         """Raise InvalidState unless held tasks are queued or in service, and each forwarded one has its timer."""
         refuse_negative(
             "tasks", served=self.served, exits=self.exits, forwards=self.forwards, overruns=self.overruns,
-            busy_s=self._busy_s,
+            busy_s=self._busy_s, work_flop=self.work_flop,
         )  # fmt: skip
         self.service.validate()
         waiting = [(queued.task.device, queued.task.task_id) for queued in self._queue]

@@ -25,6 +25,7 @@ class SubModelProfile:
     input_bytes: int  # tensor only, without message headers
     output_bytes: int  # activation for the next stage; 0 at the last
     parameters_bytes: int
+    variability: float = 0.0  # squared coefficient of variation of the work; `flop` and the bytes are then means
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from node_agent.core.config import NodeConfig
 from node_agent.core.events import Channel, Received, Send, TimerFired, TimerKey
 from node_agent.core.machine import NodeCore
 from node_agent.errors import InvalidState
-from node_agent.models.tables import ActivationFormat, Samples
+from node_agent.models.model import Inputs
 from node_agent.problem import Problem
 from node_agent.process.driver import Driver
-from node_agent.process.executor import Executor, as_tensor
+from node_agent.process.executor import Executor
 from node_agent.process.planner import Planner
 from node_agent.process.punctual import MESSENGER_PRIORITY, REAL_TIME, Deadlines, Priority, Stalls
 from node_agent.process.timer import DeadlineTimer, Timers
@@ -58,8 +58,6 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     telemetry: str  # ZeroMQ endpoint to which records are sent and from which commands come
     time_scale: float  # real seconds per emulated second
     capacity_flop_per_s: float  # server: capacity at the start [FLOP per emulated s]
-    work_flop: float  # server: work of its sub-model per task [FLOP]
-    activation: ActivationFormat  # number format of the activations that it sends
     quota_procs_paths: tuple[str, ...]  # cgroup.procs files of the compute process; empty: paced
     arrivals: tuple[ScheduledTask, ...] = ()  # device: its workload, in the order of time
     epoch_monotonic_s: float | None = None  # time zero [real s], for an agent that comes up during the run; else None
@@ -86,7 +84,7 @@ class Agent(Driver):
         priority: Priority,
         *,
         executor: Executor | None = None,
-        samples: Samples | None = None,
+        inputs: Inputs | None = None,
         planner: Planner | None = None,
     ) -> None:
         """Bind the node's sockets.
@@ -96,7 +94,7 @@ class Agent(Driver):
             core: the state machine.
             priority: taken by the thread that calls `run`.
             executor: runs a server's sub-model; None for a device.
-            samples: the pictures that a device offers; None for a server.
+            inputs: the samples that a device offers; None for a server.
             planner: plans for all nodes if this node is the coordinator; else None.
 
         Raises:
@@ -107,7 +105,7 @@ class Agent(Driver):
         self._config = config
         self._priority = priority
         self._executor = executor
-        self._samples = samples
+        self._inputs = inputs
         self._planner = planner
         self._answering = tuple(source for source in (executor, planner) if source is not None)
         self._wanted: tuple[Tensor, float] | None = None  # tensor that the sub-model must start on, and since when
@@ -246,9 +244,9 @@ class Agent(Driver):
         self._deadlines.meet((self._now_s() - due_s) * self._config.time_scale)
 
     def _input_of(self, sample: int) -> Tensor:
-        if self._samples is None:
+        if self._inputs is None:
             raise WireError(f"{self.name} is to offer tasks but has no samples")
-        return as_tensor(self._samples.images[sample : sample + 1])
+        return self._inputs.tensor(sample)
 
     def _receive_messages(self, channel: Channel) -> None:
         """Handle at most MESSAGES_PER_TURN messages; the next turn handles the others."""

@@ -12,23 +12,17 @@ import signal
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import TestbedError
-from node_agent.models.tables import ActivationFormat
+from node_agent.models.model import SubModel
 from node_agent.process.children import PipedChild
 from node_agent.process.punctual import Priority
 from node_agent.wire import Tensor, TensorForm
-
-if TYPE_CHECKING:
-    from node_agent.models.network import SubModel  # needs torch, which only the server's process pays for
 
 Infer = Callable[[Tensor], ComputeFinished]
 PAUSE_S = 0.02  # before each lone task [real s]
@@ -37,41 +31,17 @@ GIVE_UP = signal.SIGUSR1  # asks the compute process to abandon its tensor
 BRIEF_SHARE = 0.25  # a sub-model that needs at most this share of its paced time may run before normal processes
 
 
-def inference(sub_model: "SubModel", activation: ActivationFormat) -> Infer:
-    """Return the sub-model as a function from tensor to answer; `activation` is the format of its activations."""
-
-    import torch  # noqa: PLC0415 - as above
-
-    from node_agent.models.straight import straight  # noqa: PLC0415
-
-    forward, temperature = straight(sub_model), sub_model.head.temperature
-    last, halved = sub_model.last, activation == "float16"
+def inference(sub_model: SubModel) -> Infer:
+    """Return the sub-model as a function from tensor to answer, with the work that the tensor takes."""
+    run, flop = sub_model.infer, sub_model.flop
 
     def infer(tensor: Tensor) -> ComputeFinished:
-        array = np.frombuffer(tensor.data, dtype=tensor.form.dtype).reshape(tensor.form.shape)
-        with torch.inference_mode():
-            features, logits = forward(sub_model.as_input(array))
-            scores: list[float] = torch.softmax(logits[0] / temperature, dim=0).tolist()
-            onward = None if last else as_tensor((features.half() if halved else features).numpy())
-        confidence = max(scores)
-        return ComputeFinished(scores.index(confidence), confidence, onward, overrun=False)
+        answer = run(tensor)
+        return ComputeFinished(
+            answer.prediction, answer.confidence, answer.activation, overrun=False, work_flop=flop(tensor)
+        )
 
     return infer
-
-
-def as_tensor(array: npt.NDArray[np.generic]) -> Tensor:
-    """Return a numpy array as a tensor, its bytes not copied if it is contiguous.
-
-    Raises:
-        msgspec.ValidationError: the array has a type or a shape that tensors cannot have.
-    """
-    return Tensor(_form(array.dtype, array.shape), np.ascontiguousarray(array).data.cast("B"))
-
-
-@cache
-def _form(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> TensorForm:
-    """Return the form. It is cached: numpy takes longer to spell a type than to copy a tensor."""
-    return msgspec.convert((dtype.name, shape), TensorForm)
 
 
 def cpu_s_of_lone_task(infer: Infer, form: TensorForm) -> float:
@@ -127,23 +97,21 @@ class Executor(Protocol):
 class PacedExecutor:
     """Service takes work / capacity, as an absolute deadline. Real work that takes longer is an overrun."""
 
-    def __init__(
-        self, infer: Infer, work_flop: float, capacity_flop_per_s: float, time_scale: float, priority: Priority
-    ) -> None:
-        """Serve with `infer`, which takes `work_flop` [FLOP] a task at `capacity_flop_per_s` [FLOP per emulated s].
+    def __init__(self, infer: Infer, capacity_flop_per_s: float, time_scale: float, priority: Priority) -> None:
+        """Serve with `infer`, whose answers state their work, at `capacity_flop_per_s` [FLOP per emulated s].
 
         `time_scale` is in real seconds per emulated second. `priority` is that of the computing thread: it is lowered
         during work, so that other nodes stay punctual.
         """
         self._infer = infer
         self._priority = priority
-        self._work_flop = work_flop
         self._capacity = capacity_flop_per_s
         self._time_scale = time_scale
         self._answer: ComputeFinished | None = None
         self._due_s = 0.0
         self._cpu_s = 0.0
-        self._last_s = math.inf  # CPU time of the last task [real s]; without `warm_up`, the first counts as long
+        # CPU time [real s] and work [FLOP] of the last task; without `warm_up`, the first one counts as long.
+        self._last_s, self._last_flop = math.inf, 0.0
 
     @property
     def warm(self) -> bool:
@@ -166,15 +134,15 @@ class PacedExecutor:
         answer = self._infer(tensor)
         cpu_s, real_s = time.thread_time() - began_cpu_s, time.monotonic() - began_s
         self._last_s = cpu_s or real_s  # a kernel that charges whole ticks charges nothing for most tasks
+        self._last_flop = answer.work_flop
         return answer, cpu_s, real_s
 
     def start(self, tensor: Tensor, wanted_s: float, now_s: float) -> None:
-        paced_s = self._work_flop / self._capacity
-        brief = self._last_s < BRIEF_SHARE * paced_s * self._time_scale
+        brief = self._last_s < BRIEF_SHARE * self._last_flop / self._capacity * self._time_scale
         with self._priority.lowered(brief=brief):
             answer, cpu_s, real_s = self._timed(tensor)
         self._cpu_s += cpu_s
-        self._due_s = wanted_s + paced_s
+        self._due_s = wanted_s + answer.work_flop / self._capacity
         self._answer = msgspec.structs.replace(answer, overrun=now_s + real_s / self._time_scale > self._due_s)
 
     def stop(self) -> None:
@@ -268,7 +236,8 @@ class QuotaExecutor:
         pipe = self._child.pipe
         while pipe.poll():
             try:
-                number, prediction, confidence, form, cpu_s = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Answer)
+                answer = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Answer)
+                number, prediction, confidence, work_flop, form, cpu_s = answer
                 activation = None if form is None else Tensor(form, pipe.recv_bytes())
             except (EOFError, ConnectionError) as error:
                 hint = "it may have exceeded its memory limit"
@@ -279,7 +248,7 @@ class QuotaExecutor:
             self._cpu_s += cpu_s
             if self._serving and number == self._number:
                 self._serving = False
-                return ComputeFinished(prediction, confidence, activation, overrun=False)
+                return ComputeFinished(prediction, confidence, activation, overrun=False, work_flop=work_flop)
         return None
 
     @property
@@ -291,9 +260,9 @@ class QuotaExecutor:
 
 
 _Asked = tuple[int, TensorForm]  # the tensor's number, its form
-# The tensor's number, prediction, confidence, form of the activation, CPU time [real s]. If the tensor was abandoned,
-# only the CPU time counts.
-_Answer = tuple[int, int, float, TensorForm | None, float]
+# The tensor's number, prediction, confidence, work [FLOP], form of the activation, CPU time [real s]. If the tensor was
+# abandoned, only the CPU time counts.
+_Answer = tuple[int, int, float, float, TensorForm | None, float]
 
 
 class _GivenUp(BaseException):
@@ -333,8 +302,8 @@ def _serve(pipe: Connection, infer: Infer, procs_paths: Sequence[str], given_up:
             inferring = False
         cpu_s = time.thread_time() - began_s
         if answer is None:
-            _put(pipe, (number, 0, 0.0, None, cpu_s), None)
+            _put(pipe, (number, 0, 0.0, 0.0, None, cpu_s), None)
             continue
         onward = answer.activation
         form, data = (onward.form, onward.data) if onward else (None, None)
-        _put(pipe, (number, answer.prediction, answer.confidence, form, cpu_s), data)
+        _put(pipe, (number, answer.prediction, answer.confidence, answer.work_flop, form, cpu_s), data)

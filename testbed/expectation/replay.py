@@ -108,7 +108,7 @@ class _Replay:
         """Send the task to the next server of its way, or, from the last one, its result to the device."""
         done = passage.nodes[: passage.at + 1]
         if passage.at < len(passage.way):
-            size_bytes = self._world.task_bytes(done)
+            size_bytes = self._world.task_bytes(done, passage.task.sample)
             path = (done[-1], passage.nodes[passage.at + 1])
             self._network.send(path, size_bytes, lambda at_s: self._arrive(passage, at_s))
         elif passage.way is passage.task.hops:
@@ -134,8 +134,8 @@ class _Replay:
         server = self._servers[name]
         server.busy = bool(server.waiting)
         if server.busy:
-            agenda = self._network.agenda
-            agenda.at(self._world.served_by_s(name, agenda.now_s), self._served, server.waiting.popleft())
+            agenda, passage = self._network.agenda, server.waiting.popleft()
+            agenda.at(self._world.served_by_s(name, agenda.now_s, passage.task.sample), self._served, passage)
 
     def _served(self, passage: _Passage) -> None:
         name, hop = passage.nodes[passage.at], passage.way[passage.at - 1]

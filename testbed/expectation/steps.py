@@ -86,10 +86,10 @@ def _transfers(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
             if offer is not None:
                 used.add(offer)
             for number, hop in enumerate(way):
-                path, size_bytes = (nodes[number], hop.node), world.task_bytes(nodes[: number + 1])
+                path, size_bytes = (nodes[number], hop.node), world.task_bytes(nodes[: number + 1], task.sample)
                 judge(task, "transfer", path, size_bytes, sent_s, hop.received_s)
                 for failed in hop.failed:
-                    came_to_nothing(task, hop.node, failed, world.task_bytes(nodes[: number + 2]))
+                    came_to_nothing(task, hop.node, failed, world.task_bytes(nodes[: number + 2], task.sample))
                 sent_s = hop.sent_s
             path, size_bytes = (nodes[-1], task.device), world.result_bytes(nodes)
             if way is task.hops and task.completed_s is not None:
@@ -98,7 +98,7 @@ def _transfers(world: ExactWorld, tasks: Sequence[TaskLine]) -> Steps:
                 network.send_at(sent_s, path, size_bytes, _ignored)
         for failed in task.offers:
             if failed not in used:
-                came_to_nothing(task, task.device, failed, world.task_bytes((task.device,)))
+                came_to_nothing(task, task.device, failed, world.task_bytes((task.device,), task.sample))
     network.run()
     late += _unanswered(world, tasks, arrivals)
     return Steps(late, arrivals)
@@ -141,7 +141,7 @@ def _at_servers(world: ExactWorld, tasks: Sequence[TaskLine]) -> list[Lateness]:
             left_s = hop.failed[0].sent_s if hop.failed else hop.sent_s
             for step, was_s, expected_s in (
                 ("queue", hop.started_s, max(hop.received_s, free_s)),
-                ("service", hop.finished_s, world.served_by_s(server, hop.started_s)),
+                ("service", hop.finished_s, world.served_by_s(server, hop.started_s, task.sample)),
                 ("sending", left_s, hop.finished_s),
             ):
                 began_s = hop.started_s if step == "service" else 0.0

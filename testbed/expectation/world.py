@@ -7,8 +7,9 @@ from functools import cache, partial
 from itertools import pairwise
 
 from node_agent.core.config import Timeouts
+from node_agent.models.model import SampleCosts
 from node_agent.models.tables import SubModelProfile
-from node_agent.wire import Handover, Hop, Result, Task, TensorForm
+from node_agent.wire import Handover, Hop, InputForm, Result, Task, TensorForm
 from testbed.network.routes import Ways
 from testbed.scenario import Event, LinkShape, Scenario
 from testbed.simulation.links import Connection, Links
@@ -28,7 +29,12 @@ class ExactWorld:
     """The scenario of a run as an exact machine would emulate it."""
 
     def __init__(
-        self, scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm], timeouts: Timeouts
+        self,
+        scenario: Scenario,
+        profiles: Sequence[SubModelProfile],
+        forms: Sequence[InputForm],
+        timeouts: Timeouts,
+        sample_costs: SampleCosts | None = None,
     ) -> None:
         """Prepare capacities, outages and links over the run.
 
@@ -37,12 +43,14 @@ class ExactWorld:
             profiles: the costs of the sub-models; stage h is at index h - 1.
             forms: the inputs of the sub-models; stage h is at index h - 1.
             timeouts: the nodes' timeouts.
+            sample_costs: the costs of each sample; None if all samples cost the same.
         """
         self.scenario = scenario
         self.timeouts = timeouts
         self._forms = forms
         self._stage = {server.name: server.stage for server in scenario.servers}
         self._work_flop = [float(profile.flop) for profile in profiles]
+        self._sample_costs = sample_costs
         self._capacities = {server.name: [(float("-inf"), server.capacity_flop_per_s)] for server in scenario.servers}
         self._down: dict[str, list[tuple[float, float]]] = {}
         for event in scenario.events:
@@ -61,7 +69,7 @@ class ExactWorld:
         self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
         self.loses = any(shape.loss for shape in shapes)
         # Cached by way; a run has few different ways.
-        self.task_bytes = cache(self._task_bytes)
+        self._task_bytes = cache(_task_bytes)
         self.result_bytes = cache(self._result_bytes)
         self._ways = Ways(scenario)
         self.legs = cache(self._legs)
@@ -132,9 +140,9 @@ class ExactWorld:
         capacity = next(each for from_s, each in reversed(self._capacities[server]) if from_s <= at_s)
         return capacity / self._work_flop[self._stage[server] - 1]
 
-    def served_by_s(self, server: str, from_s: float) -> float:
-        """Return the time [s] at which a service that begins at `from_s` ends, changes of the capacity included."""
-        left_flop, now_s = self._work_flop[self._stage[server] - 1], from_s
+    def served_by_s(self, server: str, from_s: float, sample: int) -> float:
+        """Return the time [s] at which the service of a sample ends that begins at `from_s`; capacities may change."""
+        left_flop, now_s = self._flop(self._stage[server], sample), from_s
         capacities = self._capacities[server]
         for (_, capacity), (until_s, _) in pairwise(capacities):
             if now_s < until_s:
@@ -144,14 +152,29 @@ class ExactWorld:
                 now_s = until_s
         return now_s + left_flop / capacities[-1][1]
 
-    def _task_bytes(self, way: tuple[str, ...]) -> int:
-        """Return the bytes of a task that the last node of `way` sends on; `way` starts with the device."""
-        form = self._forms[len(way) - 1]
-        return message_bytes(Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form), form.byte_count)
+    def _flop(self, stage: int, sample: int) -> float:
+        """Return the work of a stage on a sample [FLOP]."""
+        costs = self._sample_costs
+        return self._work_flop[stage - 1] if costs is None else float(costs.flop[sample, stage - 1])
+
+    def task_bytes(self, way: tuple[str, ...], sample: int | None = None) -> int:
+        """Return the bytes of a task that the last node of `way` sends on; `way` starts with the device.
+
+        Without a `sample`, the task has the usual size.
+        """
+        stage, costs = len(way), self._sample_costs
+        form = self._forms[stage - 1]
+        if costs is None or sample is None:
+            return self._task_bytes(way, form.usual)
+        return self._task_bytes(way, form.sized(int(costs.length[sample, stage - 1])))
 
     def _result_bytes(self, way: tuple[str, ...]) -> int:
         hops = _hops(way[1:])
         return message_bytes(Result(A_NUMBER, 1, 1, 0.5, len(hops), forced=False, hops=hops), None)
+
+
+def _task_bytes(way: tuple[str, ...], form: TensorForm) -> int:
+    return message_bytes(Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form), form.byte_count)
 
 
 def _note(found: dict[Path, float], path: Path, sent_s: float, arrival_s: float) -> None:

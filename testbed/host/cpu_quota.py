@@ -196,19 +196,16 @@ class QuotaGovernor:
         self,
         groups: Mapping[str, CpuCgroup],
         share: Callable[[str, float], float],
-        work_flop: Mapping[str, float],
         capacity_flop_per_s: Mapping[str, float],
     ) -> None:
         """Govern these groups, which already have their first quota. All mappings are by server.
 
         Args:
             share: the first guess of the share of a CPU, for a server and its capacity [FLOP/s].
-            work_flop: the work of a task [FLOP].
             capacity_flop_per_s: the servers' capacities at first.
         """
         self._groups = groups
         self._share = share
-        self._work_flop = work_flop
         self._servers = {server: _Governed(capacity_flop_per_s[server]) for server in groups}
 
     def correction(self, server: str) -> float:
@@ -234,7 +231,7 @@ class QuotaGovernor:
         if began_s < state.since_s:  # part of the sample was at another capacity
             return
         state.served += record.served
-        state.stated_s += record.served * self._work_flop[record.node] / state.capacity_flop_per_s
+        state.stated_s += record.work_flop / state.capacity_flop_per_s
         state.busy_s += record.busy_s
         if state.served < self.TASKS_AT_LEAST or state.busy_s < self.BUSY_AT_LEAST_S:
             return

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from node_agent.models.bundle import Bundle
+from node_agent.models.model import Model
 from node_agent.process.agent import AgentConfig, ScheduledTask
 from testbed.live.agent_parents import Warm
-from testbed.run.node_configs import node_configs, tensor_forms
+from testbed.run.node_configs import node_configs
 from testbed.scenario import ModelChoice, Scenario
 from testbed.trace import workload
 
@@ -39,7 +39,6 @@ def agent_configs(
     capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
     configs = {}
     for name, node in node_configs(scenario, warm.profiles, warm.input_forms, debug=debug).items():
-        work_flop = 0.0 if node.is_device else float(warm.profiles[node.stage - 1].flop)
         # A server of stage 1 answers over the device's connection; a server of a later stage makes its own.
         answers = [device.name for device in scenario.devices] if node.stage > 1 else []
         coordinators = [node.coordinator] if node.coordinator else []
@@ -52,15 +51,13 @@ def agent_configs(
             telemetry=telemetry,
             time_scale=scenario.time_scale,
             capacity_flop_per_s=capacity_of.get(name, 0.0),
-            work_flop=work_flop,
-            activation=scenario.model.activation,
             quota_procs_paths=quota_procs_paths.get(name, ()),
             arrivals=tuple(shares[name]),
         )
     return configs
 
 
-def stated_costs(bundle: Bundle, model: ModelChoice) -> Warm:
-    """Return the sub-models' costs and inputs from the bundle's card, without loading the model; `cpu_s` is empty."""
-    forms = tensor_forms(bundle.input_shapes(model.cut), model.activation)
-    return Warm(bundle.profiles(model.cut, model.activation), forms, cpu_s=())
+def stated_costs(model: Model, choice: ModelChoice) -> Warm:
+    """Return the sub-models' costs and inputs as the model's files state them; nothing is measured."""
+    cut, activation = choice.cut, choice.activation
+    return Warm(model.profiles(cut, activation), model.input_forms(cut, activation), cpu_s=())

@@ -21,27 +21,24 @@ import socket
 import sys
 from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 import msgspec
 from msgspec import Struct
 
 from node_agent.errors import TestbedError, log_entry
-from node_agent.models.bundle import load_bundle
+from node_agent.models.source import ModelSource
 from node_agent.models.tables import ActivationFormat, SubModelProfile
 from node_agent.process.agent import Agent, AgentConfig
 from node_agent.process.children import end_child, fork
 from node_agent.process.linux import die_with_parent, join_namespace
-from node_agent.wire import Tensor, TensorForm
-
-if TYPE_CHECKING:
-    from node_agent.models.network import SubModel  # needs torch, which the devices' parent does without
+from node_agent.wire import InputForm, Tensor
 
 
 class LoadModel(Struct, frozen=True, tag="load"):
     """Request: load this model with this cut."""
 
-    model: str
+    model: ModelSource
     cut: tuple[int, ...]
     activation: ActivationFormat
     measure_cpu: bool  # whether `Warm.cpu_s` is needed
@@ -63,7 +60,7 @@ class Warm(Struct, frozen=True, tag="warm"):
     """Answer: servers can be forked. Costs and inputs of the sub-models; stage h at index h - 1."""
 
     profiles: tuple[SubModelProfile, ...]
-    input_forms: tuple[TensorForm, ...]
+    input_forms: tuple[InputForm, ...]
     cpu_s: tuple[float, ...]  # processor time of a lone task [s]; empty unless `LoadModel.measure_cpu`
 
 
@@ -226,38 +223,33 @@ class DeviceParent(AgentParent):
 
     def load(self, request: LoadModel) -> None:
         """Read the samples; all devices share them."""
-        self._samples = load_bundle(request.model).evaluation
+        self._inputs = request.model.open().inputs(request.cut, request.activation)
 
     def make(self, config: AgentConfig) -> Agent:
         """Make a device's agent."""
         from node_agent.process.assemble import make_device  # noqa: PLC0415 - not for importers of the message types
 
-        return make_device(config, self._samples)
+        return make_device(config, self._inputs)
 
 
 class ServerParent(AgentParent):
     """The parent of servers. A server holds the sub-model of its stage."""
 
     def load(self, request: LoadModel) -> Warm:
-        """Load torch and the sub-models; measure their processor time if the request says so."""
-        import torch  # noqa: PLC0415 - not for importers of the message types, nor for devices
-
+        """Load the sub-models, with torch if they need it; measure their processor time if the request says so."""
         from node_agent.process.executor import cpu_s_of_lone_task, inference  # noqa: PLC0415
 
-        torch.set_num_threads(1)
-        bundle = load_bundle(request.model)
-        self._sub_models: tuple[SubModel, ...] = bundle.sub_models(request.cut)
-        self._table = bundle.exit_table(request.cut)
-        forms, cpu_s = [], []
+        model, choice = request.model.open(), (request.cut, request.activation)
+        self._sub_models = model.sub_models(*choice)
+        self._table = model.exit_table(request.cut)
+        cpu_s = []
         for sub_model in self._sub_models:
-            dtype = "uint8" if sub_model.stage == 1 else request.activation
-            form = msgspec.convert((dtype, sub_model.input_shape), TensorForm)
-            infer = inference(sub_model, request.activation)
+            form = sub_model.input_form.usual
+            infer = inference(sub_model)
             infer(Tensor(form, bytes(form.byte_count)))  # the first call allocates memory that all children share
-            forms.append(form)
             if request.measure_cpu:
                 cpu_s.append(cpu_s_of_lone_task(infer, form))
-        return Warm(bundle.profiles(request.cut, request.activation), tuple(forms), tuple(cpu_s))
+        return Warm(model.profiles(*choice), model.input_forms(*choice), tuple(cpu_s))
 
     def make(self, config: AgentConfig) -> Agent:
         """Make a server's agent."""

@@ -137,8 +137,8 @@ class EvidenceCollector:
         self._next_state_s = real_s + min(max(STATE_EVERY_S, enough_s), RAREST_STATE_S)
         return state
 
-    def sampled(self, record: SampleRecord, *, work_flop: float) -> None:
-        """Take a node's sample; one task is `work_flop` of work for the node [FLOP].
+    def sampled(self, record: SampleRecord) -> None:
+        """Take a node's sample.
 
         Speed is judged by the capacity at the sample's time. It is not judged just after a change of capacity, because
         the tasks of that interval were served at both speeds.
@@ -154,11 +154,10 @@ class EvidenceCollector:
             self._heard_s[record.node] = record.time_s
         from_s = self._unsteady_from_s.get(record.node, float("-inf"))
         if record.node in self._servers and not from_s <= record.time_s <= from_s + UNSTEADY_S:
-            work_done_flop = record.served * work_flop
             load.compute_cpu_s += record.compute_cpu_s
             load.served += record.served
-            load.work_flop += work_done_flop
-            load.due_s += work_done_flop / self._capacity_flop_per_s(record.node, record.time_s)
+            load.work_flop += record.work_flop
+            load.due_s += record.work_flop / self._capacity_flop_per_s(record.node, record.time_s)
             load.busy_s += record.busy_s
 
     def capacity_changed(self, server: str, now_s: float, capacity_flop_per_s: float) -> None:

@@ -29,6 +29,7 @@ from testbed.run.interrupts import Interrupts
 from testbed.run.node_configs import timeouts
 from testbed.run.observer import RunObserver
 from testbed.run.plan import Outcome, Plan
+from testbed.scenario import Scenario
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 3.0
@@ -136,6 +137,7 @@ class Experiment:
             configs=configs,
             cgroups=cgroups,
             quota=lambda server, capacity: self._quota(warm, server, capacity),
+            steady_flop=_steady_flop(scenario, warm),
         )
         self._observer.phase(f"starting {len(configs)} agents")
         launcher.open_gate()
@@ -173,7 +175,7 @@ class Experiment:
         """Return the sub-models' costs. Under quota, wait for the model: its processor time is needed, too."""
         scenario = self._plan.scenario
         if scenario.compute != "quota":
-            return stated_costs(self._plan.bundle, scenario.model)
+            return stated_costs(self._plan.model, scenario.model)
         self._observer.phase("loading the model")
         return launcher.wait_warm()
 
@@ -227,8 +229,10 @@ class Experiment:
             before = self._report.evidence if self._report else Evidence(time_scale=plan.scenario.time_scale)
             self._report = judge(before, Findings(trouble="the run ended before it began: there is nothing to judge"))
             return
-        scenario, costs = plan.scenario, stated_costs(plan.bundle, plan.scenario.model)
-        world = ExactWorld(scenario, costs.profiles, costs.input_forms, timeouts(scenario, costs.input_forms))
+        scenario, choice, costs = plan.scenario, plan.scenario.model, stated_costs(plan.model, plan.scenario.model)
+        sample_costs = plan.model.sample_costs(choice.cut, choice.activation)
+        patience = timeouts(scenario, costs.input_forms)
+        world = ExactWorld(scenario, costs.profiles, costs.input_forms, patience, sample_costs)
         self._observer.phase("holding every task against its expectation")
         began_s = time.monotonic()
         try:
@@ -246,7 +250,8 @@ class Experiment:
     def _summary(self) -> dict[str, object] | None:
         if self._bookkeeping is None:
             return None
-        return self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
+        figures = self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
+        return {**figures, **self._plan.borrowed}
 
     def _lap(self, what: str) -> None:
         """Note the time from the start until now [real s], under the name `what`."""
@@ -293,6 +298,13 @@ class Experiment:
                 hint="lower the capacity, raise time_scale, or use compute: paced",
             )
         return share
+
+
+def _steady_flop(scenario: Scenario, warm: Warm) -> dict[str, float]:
+    """Return the work of a task [FLOP] by server; servers whose work differs between samples are missing."""
+    profiles = {profile.stage: profile for profile in warm.profiles}
+    steady = (server for server in scenario.servers if not profiles[server.stage].variability)
+    return {server.name: float(profiles[server.stage].flop) for server in steady}
 
 
 def require_root() -> None:

@@ -83,7 +83,7 @@ class Launcher:
         devices.close()
         servers.close()
         for parent in (self._devices, self._servers):
-            self._ask(parent, LoadModel(model.name, model.cut, model.activation, measure_cpu))
+            self._ask(parent, LoadModel(model.source, model.cut, model.activation, measure_cpu))
 
     def wait_warm(self) -> Warm:
         """Wait until the sub-models are loaded; return their costs.

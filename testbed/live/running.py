@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 import msgspec
@@ -66,8 +66,16 @@ class LiveRun:
         configs: dict[str, AgentConfig],
         cgroups: dict[str, CpuCgroup],
         quota: Callable[[str, float], float],
+        steady_flop: Mapping[str, float],
     ) -> None:
-        """`offered` is the number of tasks; `quota` returns the share of a CPU for a server and a capacity [FLOP/s]."""
+        """Watch over a run whose agents are starting.
+
+        Args:
+            offered: the number of tasks.
+            quota: returns the share of a CPU for a server and a capacity [FLOP/s].
+            steady_flop: the work of a task [FLOP], by server; servers whose work differs between samples are missing.
+            others: the parts of the run.
+        """
         self._scenario = scenario
         self._offered = offered
         self._network = network
@@ -77,10 +85,10 @@ class LiveRun:
         self._collector = collector
         self._observer = observer
         self._configs = configs
+        self._steady_flop = steady_flop
         self._governor = QuotaGovernor(
             cgroups,
             quota,
-            {server: configs[server].work_flop for server in cgroups},
             {server: configs[server].capacity_flop_per_s for server in cgroups},
         )
         self._agenda = DueEvents(scenario.events, collector.skipped)
@@ -199,9 +207,9 @@ class LiveRun:
             match record:
                 case DecisionRecord():
                     self._note_speed(record)
-                case SampleRecord(node=node):
+                case SampleRecord():
                     self._governor.observe(record)
-                    self._collector.sampled(record, work_flop=self._configs[node].work_flop)
+                    self._collector.sampled(record)
                 case Ready(node, unreachable):
                     self._ready[node] = unreachable
                     if self._ended_s is not None:
@@ -223,11 +231,10 @@ class LiveRun:
 
     def _note_speed(self, record: DecisionRecord) -> None:
         """Pass a server's measured service time over the stated one to the collector."""
-        config = self._configs[record.node]
-        if not record.service_rate_per_s:
-            return
-        ratio = config.capacity_flop_per_s / config.work_flop / record.service_rate_per_s
-        self._collector.decided(ratio)
+        work_flop = self._steady_flop.get(record.node)
+        if record.service_rate_per_s and work_flop is not None:
+            stated_per_s = self._configs[record.node].capacity_flop_per_s / work_flop
+            self._collector.decided(stated_per_s / record.service_rate_per_s)
 
     def _inject_due(self) -> None:
         enough_s = time.monotonic() + INJECT_S

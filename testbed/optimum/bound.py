@@ -32,7 +32,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.staged import Rows
 from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
-from node_agent.models import Bundle, load_bundle
+from node_agent.models.model import Model
 from node_agent.models.tables import SubModelProfile
 from testbed.json_values import without_infinities
 from testbed.network.routes import Ways
@@ -163,7 +163,7 @@ class Optimum:
 
 def bound_for(
     scenario: Scenario,
-    bundle: Bundle,
+    model: Model,
     *,
     arrivals: Sequence[Arrival] | None = None,
     thresholds: Sequence[float] | None = None,
@@ -172,7 +172,7 @@ def bound_for(
 
     Args:
         scenario: for example `load_topology(path).resolve()`.
-        bundle: the model, for example `load_bundle(scenario.model.name)`.
+        model: the model, for example `scenario.model.open()`.
         arrivals: a trace, from which rates are counted and against which the plans are played. Without one, rates are
             those of the scenario, and the plans are played against the trace that a run of it draws.
         thresholds: one for all early stages, or one for each, (H - 1,), from 0 to 1 (infinite: never); None searches
@@ -182,11 +182,11 @@ def bound_for(
         The bound, with a plan for each segment.
 
     Raises:
-        InputError: the number or a value of the thresholds is wrong, or the bundle does not fit the cut.
+        InputError: the number or a value of the thresholds is wrong, or the model does not fit the cut.
     """
-    table = offered_table(scenario, bundle, arrivals)
-    grid = _grid(bundle.exit_table(scenario.model.cut), table, thresholds)
-    solver = _Solver(scenario, table, bundle.profiles(scenario.model.cut, scenario.model.activation), grid)
+    table = offered_table(scenario, model, arrivals)
+    grid = _grid(model.exit_table(scenario.model.cut), table, thresholds)
+    solver = _Solver(scenario, table, model.profiles(scenario.model.cut, scenario.model.activation), grid)
     found = tuple(solver.segment(segment) for segment in segments(scenario, arrivals))
     served = [segment for segment in found if segment.figures is not None]
     weights = np.array([segment.weight for segment in served])
@@ -201,20 +201,20 @@ def bound_for(
     if len(served) == len(found):
         played = play(
             solver.plans,
-            generate(scenario, sample_count=bundle.sample_count) if arrivals is None else arrivals,
-            offered_table(scenario, bundle),
+            generate(scenario, sample_count=model.sample_count) if arrivals is None else arrivals,
+            offered_table(scenario, model),
             warm_up_s=scenario.warm_up_s,
             theta_s=scenario.theta_s,
             seed=scenario.seed,
         )
-    profiles = bundle.profiles(scenario.model.cut, scenario.model.activation)
+    profiles = model.profiles(scenario.model.cut, scenario.model.activation)
     outside = outside_validation(scenario, largest_task_bytes(profiles))
     return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
 
 
-def offered_table(scenario: Scenario, bundle: Bundle, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
+def offered_table(scenario: Scenario, model: Model, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
     """The answers of the exits to the offered samples: all for evaluation, or those of a trace after the warm-up."""
-    scores, labels = bundle.scores(scenario.model.cut), bundle.evaluation.labels
+    scores, labels = model.scores(scenario.model.cut), model.labels
     table = ExitTable(scores.confidence, scores.prediction == labels[:, None])
     offered = [arrival.sample for arrival in arrivals or () if arrival.time_s >= scenario.warm_up_s]
     return ExitTable(table.confidence[offered], table.correct[offered]) if offered else table
@@ -339,6 +339,6 @@ def bound_for_run(path: Path, *, thresholds: Sequence[float] | None = None) -> t
     """
     recorded = read_recorded(path)
     summary, scenario = recorded.summary(), recorded.scenario()
-    bundle = load_bundle(scenario.model.name)
-    recorded.check_model(bundle)
-    return bound_for(scenario, bundle, arrivals=recorded.arrivals(), thresholds=thresholds), summary
+    model = scenario.model.open()
+    recorded.check_model(model)
+    return bound_for(scenario, model, arrivals=recorded.arrivals(), thresholds=thresholds), summary

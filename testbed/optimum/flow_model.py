@@ -229,7 +229,9 @@ def flow_model(
             np.array([capacity[name] / profiles[h - 1].flop for name in names[h]])
             for h in range(1, scenario.stages + 1)
         ),
-        variability=tuple(np.zeros(len(servers)) for servers in names[1:]),
+        variability=tuple(
+            np.full(len(servers), profile.variability) for servers, profile in zip(names[1:], profiles, strict=True)
+        ),
         overload=NO_PENALTY,
         table=table,
     )

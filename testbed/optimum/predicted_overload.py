@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from node_agent.models import Bundle
+from node_agent.models.model import Model
 from node_agent.policies import make_policy
 from node_agent.policies.parameters import NEVER_WORD
 from testbed.network.routes import Ways
@@ -12,7 +12,7 @@ from testbed.scenario import Scenario
 from testbed.wording import percent
 
 
-def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
+def predicted_overloads(scenario: Scenario, model: Model) -> Iterator[str]:
     """Sentences that say when, and under which conditions, tasks will pile up; none if some plan serves all tasks.
 
     For each segment of the run, a linear programme (`FlowProgramme`) finds the least utilisation of the busiest server
@@ -20,7 +20,7 @@ def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
     which is the least possible work. Adjoining segments with the same sentence are joined.
     """
     spans: list[tuple[float, float, str]] = []
-    for begin_s, end_s, said in _by_segment(scenario, bundle):
+    for begin_s, end_s, said in _by_segment(scenario, model):
         if spans and spans[-1][1:] == (begin_s, said):
             begin_s = spans.pop()[0]  # noqa: PLW2901
         spans.append((begin_s, end_s, said))
@@ -29,19 +29,19 @@ def predicted_overloads(scenario: Scenario, bundle: Bundle) -> Iterator[str]:
         yield said if whole else f"from {begin_s:g} to {end_s:g} s: {said}"
 
 
-def _by_segment(scenario: Scenario, bundle: Bundle) -> Iterator[tuple[float, float, str]]:
+def _by_segment(scenario: Scenario, model: Model) -> Iterator[tuple[float, float, str]]:
     """(begin [s], end [s], sentence) of the segments in which tasks will pile up."""
     cut, activation = scenario.model.cut, scenario.model.activation
-    profiles, table = bundle.profiles(cut, activation), bundle.exit_table(cut)
+    profiles, table = model.profiles(cut, activation), model.exit_table(cut)
     threshold = make_policy(scenario.policy.name, scenario.policy.parameters).first_threshold
     ways = Ways(scenario)
     for segment in segments(scenario):
         try:
-            model = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways, capacities_only=True)
+            flows = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways, capacities_only=True)
         except CutOff as error:
             yield segment.begin_s, segment.end_s, str(error)
             continue
-        least, stated = (_least_utilisation(model, at) for at in (0.0, threshold))
+        least, stated = (_least_utilisation(flows, at) for at in (0.0, threshold))
         if least >= 1:
             said = (
                 "tasks will pile up: even if all of them leave at the first exit, the "

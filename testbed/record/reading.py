@@ -1,6 +1,5 @@
 """Read a recorded run: its options, scenario, workload, lines and summary."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from node_agent.errors import InputError
-from node_agent.models import Bundle
-from node_agent.models.bundle import CARD, EVALUATION, SCORES, TABLE, WEIGHTS
+from node_agent.models.model import Model
 from testbed.record.run_directory import (
     MANIFEST,
     POLICY,
@@ -29,7 +27,6 @@ from testbed.trace.workload import Arrival, read_trace
 Line = TypeVar("Line")
 
 _ANEW = "record the run again"
-MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -39,11 +36,15 @@ class Asked(msgspec.Struct, frozen=True):
         seed: the random seed.
         duration_s: the length of the workload [s].
         policy_override: the policy as text, with absolute paths.
+        model: a shipped model, or the absolute path of another one.
+        cut: the last block of each sub-model.
     """
 
     seed: int | None
     duration_s: float | None
     policy_override: str | None
+    model: str | None = None
+    cut: tuple[int, ...] | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ class _Manifest(msgspec.Struct, frozen=True):
         policy_parameters: the policy's parameters.
         policy_label: the policy's label if the user stated one.
         topology_folder: the folder of the original topology file.
-        model_sha256: see `model_sha256`; missing in runs of earlier versions.
+        model_sha256: hash of everything in the model that affects a run; missing in runs of earlier versions.
         link_traces: name of the copy in the run directory, by the path that the topology states.
     """
 
@@ -107,7 +108,10 @@ class RecordedRun:
         folder = self.manifest.topology_folder
         policy = self.policy if policy is None else policy
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
-        topology = load_topology(self.path / TOPOLOGY, folder=folder, policy=policy, traces=copies, recorded=True)
+        topology = load_topology(
+            self.path / TOPOLOGY, folder=folder, policy=policy, model=self.asked.model, cut=self.asked.cut,
+            traces=copies, recorded=True,
+        )  # fmt: skip
         if missing := topology.traces.keys() - copies.keys():
             raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)
         return topology
@@ -136,12 +140,12 @@ class RecordedRun:
             raise InputError(f"{file}: not a summary", hint=_ANEW)
         return summary
 
-    def check_model(self, bundle: Bundle) -> None:
+    def check_model(self, model: Model) -> None:
         """Raise InputError if the model has changed since the run."""
         expected = self.manifest.model_sha256
-        if expected is not None and model_sha256(bundle) != expected:
+        if expected is not None and model.fingerprint() != expected:
             raise InputError(
-                f"{self.path}: the model {bundle.name} has changed since the run was recorded",
+                f"{self.path}: the model {model.name} has changed since the run was recorded",
                 hint=f"to run the same tasks with the model as it is now: run {self.path / TOPOLOGY} "
                 f"--trace {self.path / TRACE}",
             )
@@ -189,16 +193,3 @@ def read_lines(file: Path, kind: type[Line]) -> Iterator[Line]:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise InputError(f"{file}:{number}: not as this version records it: {error}", hint=_ANEW) from error
-
-
-def model_sha256(bundle: Bundle) -> str:
-    """Return the SHA-256 (hex) of the model files that affect a run. Raises InputError if one cannot be read."""
-    digest = hashlib.sha256()
-    for name in MODEL_FILES:
-        file = bundle.file(name)
-        try:
-            content = file.read_bytes() if file.exists() else b""
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()

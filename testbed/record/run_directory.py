@@ -30,6 +30,7 @@ from typing import IO, Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from msgspec import UNSET
 
 from node_agent.errors import InputError, TestbedError
@@ -114,7 +115,7 @@ class Recorder:
         *,
         topology_text: str,
         arrivals: Sequence[Arrival],
-        labels: Sequence[int],
+        labels: npt.NDArray[np.int64],
         policy_file: Path | None = None,
         link_traces: Mapping[str, bytes] | None = None,
         flush_lines: bool = True,

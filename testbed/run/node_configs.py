@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from node_agent.core.config import NodeConfig, Timeouts
 from node_agent.core.probing import BULK_BYTES, FIRST_PROBES
-from node_agent.models.tables import ActivationFormat, SubModelProfile
+from node_agent.models.tables import SubModelProfile
 from node_agent.policies import make_policy
 from node_agent.problem import Place
-from node_agent.wire import TensorForm
+from node_agent.wire import InputForm
 from testbed.scenario import Scenario
 from testbed.topology.slowest_hop import longest_hop_s
 
@@ -18,7 +18,7 @@ CONNECT_S = 0.05  # per link, for its connections: all links connect at the same
 
 
 def node_configs(
-    scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[TensorForm], *,
+    scenario: Scenario, profiles: Sequence[SubModelProfile], forms: Sequence[InputForm], *,
     story: bool = True, debug: bool = False,
 ) -> dict[str, NodeConfig]:  # fmt: skip
     """Return every node's configuration by name, devices first.
@@ -26,7 +26,7 @@ def node_configs(
     Args:
         scenario: the scenario.
         profiles: costs of the sub-models; stage h at index h - 1.
-        forms: input tensors of the sub-models; stage h at index h - 1.
+        forms: inputs of the sub-models; stage h at index h - 1.
         story: nodes keep their last events and effects.
         debug: nodes check their state after each event.
     """
@@ -85,18 +85,6 @@ def _sources(
     return found
 
 
-def tensor_forms(shapes: Sequence[tuple[int, ...]], activation: ActivationFormat) -> tuple[TensorForm, ...]:
-    """Return the input tensor of each stage's sub-model: an image (uint8) for stage 1, then activations.
-
-    Args:
-        shapes: input shapes; stage h at index h - 1.
-        activation: the number format in which activations travel.
-    """
-    return tuple(
-        TensorForm("uint8" if stage == 1 else activation, tuple(shape)) for stage, shape in enumerate(shapes, start=1)
-    )
-
-
 def coordinator_of(scenario: Scenario) -> str | None:
     """Return the coordinator of a central policy: the fastest server of the last stage. None for other policies."""
     policy = make_policy(scenario.policy.name, scenario.policy.parameters, theta_s=scenario.theta_s)
@@ -106,10 +94,10 @@ def coordinator_of(scenario: Scenario) -> str | None:
     return max(last, key=lambda server: server.capacity_flop_per_s).name
 
 
-def timeouts(scenario: Scenario, forms: Sequence[TensorForm]) -> Timeouts:
-    """Return time-outs [emulated s] that suit this scenario's links; `forms` are the stages' input tensors."""
+def timeouts(scenario: Scenario, forms: Sequence[InputForm]) -> Timeouts:
+    """Return time-outs [emulated s] that suit this scenario's links; `forms` are the stages' inputs."""
     usual = Timeouts()
-    largest_bytes = max(form.byte_count for form in forms) + BULK_BYTES
+    largest_bytes = max(form.largest.byte_count for form in forms) + BULK_BYTES
     slowest_mbit_per_s = min((shape.rate_mbit_per_s for link in scenario.links for shape in link.shapes), default=1.0)
     probe_s = largest_bytes * 8e-6 / slowest_mbit_per_s + 2 * longest_hop_s(scenario)
     connect_s = CONNECT_S * len(scenario.links) / scenario.time_scale

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from node_agent.models.bundle import Bundle
+from node_agent.models.model import Model
 from node_agent.policies.loading import is_file
 from testbed.fidelity.report import FidelityReport
 from testbed.network.emulated import BackendChoice
@@ -25,7 +25,7 @@ class Plan:
         scenario: the resolved topology.
         topology_text: the topology file's text.
         arrivals: the workload, sorted by time.
-        bundle: the model.
+        model: the model.
         run_directory: where the run is recorded.
         run_id: the run's id, unique on this machine.
         backend: the network backend to use.
@@ -39,7 +39,7 @@ class Plan:
     scenario: Scenario
     topology_text: str
     arrivals: Sequence[Arrival]
-    bundle: Bundle
+    model: Model
     run_directory: Path
     run_id: str
     backend: BackendChoice
@@ -63,7 +63,7 @@ class Plan:
             self.run_directory,
             topology_text=self.topology_text,
             arrivals=self.arrivals,
-            labels=self.bundle.evaluation.labels.tolist(),
+            labels=self.model.labels,
             policy_file=self.policy_file,
             link_traces=self.link_traces,
             flush_lines=flush_lines,
@@ -80,6 +80,12 @@ class Plan:
     def link_traces_sha256(self) -> dict[str, str]:
         """A hash of each network trace (SHA-256 in hex), by the path that the topology states."""
         return {name: sha256(content).hexdigest() for name, content in self.link_traces.items()}
+
+    @property
+    def borrowed(self) -> dict[str, str]:
+        """The fields of summary.json that say what is not the model's own: `answers`, `costs`."""
+        stated = {"answers": self.model.answers, "costs": self.model.costs}
+        return {field: words for field, words in stated.items() if words is not None}
 
     @property
     def policy_file(self) -> Path | None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from node_agent.models import Bundle, load_bundle
+from node_agent.models.model import Model
 from testbed.network.emulated import BackendChoice
-from testbed.record.reading import Asked, RecordedRun, model_sha256, read_recorded
+from testbed.record.reading import Asked, RecordedRun, read_recorded
 from testbed.record.run_directory import new_run_directory
 from testbed.run.plan import Plan, new_run_id
 from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.topology.choices import anchored, check_policy
+from testbed.topology.model_choice import anchored_model
 from testbed.trace.workload import Arrival, check_trace, check_volume, generate, read_trace
 
 
@@ -25,6 +26,8 @@ def plan_run(
     duration_s: float | None = None,
     seed: int | None = None,
     policy: str | None = None,
+    model: str | None = None,
+    cut: Sequence[int] | None = None,
     out: Path | None = None,
     backend: BackendChoice = "auto",
     make_directory: bool = True,
@@ -37,6 +40,8 @@ def plan_run(
         duration_s: the length of the workload [s].
         seed: the random seed.
         policy: the policy as text, `NAME[:KEY=VALUE,...]` or `FILE:CLASS[:...]`.
+        model: another model than the file's: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
+        cut: the last block of each sub-model, first stage first.
         out: the run directory; None means a new one under `runs/`.
         backend: the network backend.
         make_directory: create and claim the run directory; if False, only name it, for a check without traces on disk.
@@ -45,10 +50,11 @@ def plan_run(
         InputError: topology, trace or options cannot be used.
     """
     policy = None if policy is None else anchored(policy, os.getcwd())
-    topology = load_topology(topology_path, policy=policy)
+    model = None if model is None else anchored_model(model, os.getcwd())
+    topology = load_topology(topology_path, policy=policy, model=model, cut=cut)
     arrivals = read_trace(trace_path) if trace_path is not None else None
     source = str(trace_path) if trace_path is not None else "generated"
-    asked = Asked(seed, duration_s, policy)
+    asked = Asked(seed, duration_s, policy, model, None if cut is None else tuple(cut))
     return _plan(topology, arrivals, asked, source, out=out, backend=backend, make_directory=make_directory)
 
 
@@ -79,7 +85,7 @@ def plan_replay(
     return _plan(
         run.topology(policy),
         run.arrivals(),
-        Asked(run.asked.seed, run.asked.duration_s, policy),
+        msgspec.structs.replace(run.asked, policy_override=policy),
         f"replay of {recorded}",
         out=out,
         backend=backend,
@@ -87,7 +93,7 @@ def plan_replay(
     )
 
 
-def check_topology(path: Path) -> tuple[Scenario, Bundle]:
+def check_topology(path: Path) -> tuple[Scenario, Model]:
     """Check a topology file as `plan_run` does, without a workload and without creating anything.
 
     Returns:
@@ -97,18 +103,18 @@ def check_topology(path: Path) -> tuple[Scenario, Bundle]:
         InputError: the topology cannot be run.
     """
     scenario = load_topology(path).resolve()
-    bundle = check_model(scenario)
-    check_volume(scenario, bundle.sample_count)
-    return scenario, bundle
+    model = check_model(scenario)
+    check_volume(scenario, model.sample_count)
+    return scenario, model
 
 
-def check_model(scenario: Scenario) -> Bundle:
+def check_model(scenario: Scenario) -> Model:
     """Return the scenario's model. Raises InputError if a file that a run needs is missing or cannot be read."""
-    bundle, model = load_bundle(scenario.model.name), scenario.model  # loading the topology checked the weights
-    bundle.exit_table(model.cut)
-    bundle.profiles(model.cut, model.activation)
-    bundle.evaluation  # noqa: B018 - reading it is the check
-    return bundle
+    choice, model = scenario.model, scenario.model.open()
+    model.check()
+    model.exit_table(choice.cut)
+    model.profiles(choice.cut, choice.activation)
+    return model
 
 
 def _plan(
@@ -123,12 +129,12 @@ def _plan(
     run: RecordedRun | None = None,
 ) -> Plan:
     scenario = topology.resolve(seed=asked.seed, duration_s=asked.duration_s)
-    bundle = check_model(scenario)
+    model = check_model(scenario)
     if run is not None:
-        run.check_model(bundle)
+        run.check_model(model)
     if arrivals is None:
-        arrivals = generate(scenario, sample_count=bundle.sample_count)
-    check_trace(arrivals, scenario, bundle.sample_count, source=source)
+        arrivals = generate(scenario, sample_count=model.sample_count)
+    check_trace(arrivals, scenario, model.sample_count, source=source)
     run_id = new_run_id()
     run_directory, claim = out or Path("runs") / run_id, None
     if make_directory:
@@ -137,7 +143,7 @@ def _plan(
         scenario=scenario,
         topology_text=topology.text,
         arrivals=arrivals,
-        bundle=bundle,
+        model=model,
         run_directory=run_directory,
         claim=claim,
         run_id=run_id,
@@ -150,7 +156,9 @@ def _plan(
             "policy_parameters": dict(scenario.policy.parameters),
             "policy_label": scenario.policy.stated_label,
             "seed": scenario.seed,
-            "model_sha256": model_sha256(bundle),
+            "model_sha256": model.fingerprint(),
+            "answers": model.answers,
+            "costs": model.costs,
             "workload": source,
         },
     )

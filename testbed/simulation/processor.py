@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import InvalidState
+from node_agent.models.model import SampleCosts
 from node_agent.models.tables import ExitScores
-from node_agent.wire import Tensor, TensorForm
+from node_agent.wire import InputForm, Tensor, TensorForm
 from testbed.virtual_time import Calendar, Entry
 
 ServiceTime = Callable[[str, float], float]  # server, work / capacity [s] -> service time of one task [s]
@@ -26,29 +28,58 @@ class SampleTensor(Tensor, frozen=True):
 class Answers:
     """The sub-models' answers for every evaluation sample, recorded in advance."""
 
-    def __init__(self, scores: ExitScores, forms: Sequence[TensorForm]) -> None:
-        """`scores` are (samples, stages), stage h in column h - 1; `forms` has the input of stage h at index h - 1."""
-        self._confidence = scores.confidence.T.tolist()
-        self._prediction = scores.prediction.T.tolist()
-        data = [bytes(form.byte_count) for form in forms]
-        samples = range(len(scores.confidence))
-        self._tensors = [
-            [SampleTensor(form, zeros, sample) for sample in samples] for form, zeros in zip(forms, data, strict=True)
-        ]
+    def __init__(
+        self,
+        scores: ExitScores,
+        forms: Sequence[InputForm],
+        work_flop: Sequence[float],
+        costs: SampleCosts | None = None,
+    ) -> None:
+        """Prepare the answers of H stages to N samples; stage h stands at index h - 1.
+
+        Args:
+            scores: the answers, [N, H].
+            forms: the inputs.
+            work_flop: the usual work [FLOP].
+            costs: the costs of each sample; None if all samples cost the same.
+        """
+        self._confidence, self._prediction = scores.confidence, scores.prediction
+        self._forms = forms
+        self._work_flop = work_flop
+        self._costs = costs
+        self._usual = [(form.usual, bytes(form.usual.byte_count)) for form in forms]
+        self._sized = cache(self._zeros)
 
     def offered(self, sample: int) -> Tensor:
         """Return the tensor that a device sends for a sample."""
-        return self._tensors[0][sample]
+        return self._input(1, sample)
 
     def of(self, stage: int, tensor: Tensor) -> ComputeFinished:
-        """Return the answer of a stage's sub-model (stages from 1). A tensor without a sample counts as sample 0."""
+        """Return the answer of a stage's sub-model (stages from 1).
+
+        A tensor without a sample gets the answer to sample 0, and takes the usual work.
+        """
+        known = isinstance(tensor, SampleTensor)
         sample = tensor.sample if isinstance(tensor, SampleTensor) else 0
+        column = stage - 1
         return ComputeFinished(
-            prediction=self._prediction[stage - 1][sample],
-            confidence=self._confidence[stage - 1][sample],
-            activation=self._tensors[stage][sample] if stage < len(self._tensors) else None,
+            prediction=int(self._prediction[sample, column]),
+            confidence=float(self._confidence[sample, column]),
+            activation=self._input(stage + 1, sample) if stage < len(self._forms) else None,
             overrun=False,
+            work_flop=float(self._costs.flop[sample, column]) if self._costs and known else self._work_flop[column],
         )
+
+    def _input(self, stage: int, sample: int) -> SampleTensor:
+        if self._costs is None:
+            form, zeros = self._usual[stage - 1]
+        else:
+            form, zeros = self._sized(stage, int(self._costs.length[sample, stage - 1]))
+        return SampleTensor(form, zeros, sample)
+
+    def _zeros(self, stage: int, length: int) -> tuple[TensorForm, bytes]:
+        form = self._forms[stage - 1].sized(length)
+        return form, bytes(form.byte_count)
 
 
 class Processor:
@@ -59,7 +90,6 @@ class Processor:
         server: str,
         stage: int,
         *,
-        work_flop: float,
         capacity_flop_per_s: float,
         answers: Answers,
         agenda: Calendar,
@@ -67,7 +97,6 @@ class Processor:
     ) -> None:
         self._server = server
         self._stage = stage
-        self._work_flop = work_flop
         self._capacity = capacity_flop_per_s
         self._answers = answers
         self._agenda = agenda
@@ -80,7 +109,7 @@ class Processor:
     def start(self, tensor: Tensor, finished: Callable[[ComputeFinished], None]) -> None:
         """Begin service; call `finished` with the answer when it ends."""
         self._answer, self._finished = self._answers.of(self._stage, tensor), finished
-        self._wait(self._service_time(self._server, self._work_flop / self._capacity))
+        self._wait(self._service_time(self._server, self._answer.work_flop / self._capacity))
 
     def set_capacity(self, capacity_flop_per_s: float) -> None:
         """Change the capacity [FLOP/s], also for the rest of the task in service."""

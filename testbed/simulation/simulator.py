@@ -24,7 +24,7 @@ from node_agent.records import Ready, Record, TaskRecord
 from testbed.record.run_directory import Recorder, sub_model_facts
 from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.interrupts import Interrupts
-from testbed.run.node_configs import node_configs, tensor_forms
+from testbed.run.node_configs import node_configs
 from testbed.run.observer import RunObserver, SilentObserver
 from testbed.run.plan import Outcome, Plan
 from testbed.scenario import Event, LinkShape
@@ -108,7 +108,7 @@ class Simulation:
                         "actions": self._agenda.entered,
                         "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
                     }
-                    summary = self._bookkeeping.summary(fidelity, {})
+                    summary = {**self._bookkeeping.summary(fidelity, {}), **plan.borrowed}
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
                 plan.release()
@@ -118,13 +118,13 @@ class Simulation:
     def _largest_bytes(self) -> int:
         """Size of the largest task message [bytes]."""
         model = self._plan.scenario.model
-        profiles = self._plan.bundle.profiles(model.cut, model.activation)
+        profiles = self._plan.model.profiles(model.cut, model.activation)
         return largest_task_bytes(profiles)
 
     def _carry_out(self, recorder: Recorder, interrupts: Interrupts) -> str:
         plan, scenario = self._plan, self._plan.scenario
         self._observer.phase(f"simulating {len(scenario.node_names)} nodes, {len(scenario.links)} links")
-        profiles = plan.bundle.profiles(scenario.model.cut, scenario.model.activation)
+        profiles = plan.model.profiles(scenario.model.cut, scenario.model.activation)
         recorder.describe(
             backends={"network": "simulated", "compute": "simulated"},
             sub_models=sub_model_facts(profiles),
@@ -173,20 +173,21 @@ class SimulatedRun:
         self._started = False
         self._unready = set(scenario.node_names)
         cut, activation = scenario.model.cut, scenario.model.activation
-        profiles = plan.bundle.profiles(cut, activation)
-        forms = tensor_forms(plan.bundle.input_shapes(cut), activation)
-        answers = Answers(plan.bundle.scores(cut), forms)
+        profiles = plan.model.profiles(cut, activation)
+        forms = plan.model.input_forms(cut, activation)
+        costs = plan.model.sample_costs(cut, activation)
+        answers = Answers(plan.model.scores(cut), forms, [float(profile.flop) for profile in profiles], costs)
         changing = [frozenset(ends) for event in scenario.events for ends in event.shapes]
         self._links = Links(scenario, agenda, changing)
         self.nodes: dict[str, SimulatedNode] = {}
-        world = World(agenda, self._links, answers, plan.bundle.exit_table(cut), self.nodes, self)
+        world = World(agenda, self._links, answers, plan.model.exit_table(cut), self.nodes, self)
         capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
         for name, config in node_configs(scenario, profiles, forms, story=stories, debug=plan.debug).items():
             processor = None
             if not config.is_device:
                 processor = Processor(
-                    name, config.stage, work_flop=float(profiles[config.stage - 1].flop),
-                    capacity_flop_per_s=capacity_of[name], answers=answers, agenda=agenda, service_time=service_time,
+                    name, config.stage, capacity_flop_per_s=capacity_of[name],
+                    answers=answers, agenda=agenda, service_time=service_time,
                 )  # fmt: skip
             self.nodes[name] = SimulatedNode(world, config, processor)
 
