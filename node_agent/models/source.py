@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from node_agent.models.bundle import load_bundle
+from node_agent.models.finding import load_model
 from node_agent.models.model import Model
 
 
@@ -26,7 +26,7 @@ class ModelSource(Struct, frozen=True):
         Raises:
             InputError: there is no such model, or it cannot be read.
         """
-        model = load_bundle(self.place)
+        model = load_model(self.place)
         if self.cost is None:
             return model
 
