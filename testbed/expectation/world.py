@@ -85,6 +85,10 @@ class ExactWorld:
         """True if the scenario has the node down at some time from `from_s` to `until_s`."""
         return any(from_s < end_s and until_s > begin_s for begin_s, end_s in self._down.get(node, ()))
 
+    def restarts_s(self, node: str) -> list[float]:
+        """Return the times at which the scenario has the node come up [s], rising."""
+        return [end_s for _, end_s in self._down.get(node, ()) if end_s < FOREVER_S]
+
     def taken_s(self, node: str, arrival_s: float) -> float:
         """Return the time [s] at which a node takes a message that arrives at `arrival_s`: then, or once it is up."""
         return next((end_s for begin_s, end_s in self._down.get(node, ()) if begin_s <= arrival_s < end_s), arrival_s)
