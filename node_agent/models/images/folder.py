@@ -63,7 +63,8 @@ def read_folder(
     if size is not None:
         check_size(folder, 1, 3, *size)
     root = Path(os.path.realpath(folder))
-    there = [name for name in _folders(folder, root) if name in SPLITS]
+    found_folders = _folders(folder, root)
+    there = [name for name in SPLITS if name in found_folders]
     chosen = _chosen(folder, split, there)
     classes = {part: _folders(part, root) for part in ([folder / name for name in there] or [folder])}
     names = tuple(sorted(set().union(*classes.values())))
