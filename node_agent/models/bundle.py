@@ -20,7 +20,7 @@ from node_agent.errors import InputError
 from node_agent.models import stored
 from node_agent.models.card import CARD, OwnCode, class_count, family_of, input_of, own_code_of, parts_of, read_card
 from node_agent.models.families import family_class
-from node_agent.models.model import Inputs, Model, SampleCosts, SubModel
+from node_agent.models.interface import Inputs, Model, SampleCosts, SubModel
 from node_agent.models.part_costs import CutCosts, ModelParts
 from node_agent.models.tables import ActivationFormat, ExitScores, Input, Samples, SubModelProfile, check_cut
 from node_agent.models.tensors import as_tensor

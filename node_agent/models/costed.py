@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.model import Answer, Inputs, Model, SubModel
+from node_agent.models.interface import Answer, Inputs, Model, SubModel
 from node_agent.models.published import PublishedCosts, StageCost
 from node_agent.models.tables import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.wire import InputForm, Tensor, TensorForm

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from node_agent.models.bundle import Bundle, load_bundle
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.models.user_code import UserClass, is_model_file, untrained
 
 TABLE_ENDS = (".npz", ".csv", ".parquet")  # of files with recorded answers

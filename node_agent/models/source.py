@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from node_agent.models.bundle import load_bundle
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 
 
 class CostSource(Struct, frozen=True):

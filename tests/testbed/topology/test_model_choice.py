@@ -75,7 +75,7 @@ def test_memory_is_that_of_the_architecture() -> None:
     """Stage 2 of GPT-2 takes hundreds of megabytes, the last blocks of glyphs less than one."""
     text = GOOD.replace("capacity: 2 GFLOP/s}", "capacity: 2 GFLOP/s, memory: 100 MB}")
     load_topology_text(text)
-    with pytest.raises(TopologyError, match="its sub-model needs 3[0-9]{8} bytes of memory"):
+    with pytest.raises(TopologyError, match=r"its sub-model needs 3[0-9]{8} bytes of memory"):
         load_topology_text(text.replace(MODEL, "{name: glyphs, cut: [3, 5], cost: gpt2}"))
 
 
