@@ -105,7 +105,7 @@ def test_another_model_takes_the_place_of_the_topologys(tmp_path: Path, monkeypa
     ("other", "said", "advised"),
     [
         ({"model": "glyps"}, "unknown model 'glyps'", "did you mean glyphs?"),
-        ({"model": "tiny.py"}, "'tiny.py' is no name of a model", "file: tiny.py"),
+        ({"model": "tiny.py"}, "tiny.py' names no class", "tiny.py:Class"),
         ({"model": "glyphs-deep"}, "exits after blocks 2, 3, 4, 5, 7: which 2 of them?", "--cut"),
         ({"cut": (1, 5)}, "block 1 of model 'glyphs' has no exit", "exits after blocks 2, 3, 4, 5"),
         ({"cut": (5, 3)}, "the cut must rise", ""),
