@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +42,8 @@ class ExitScores:
     The scores of a cut have one exit per stage: stage h stands in column h - 1.
     """
 
-    confidence: npt.NDArray[np.float64]  # [N, exits], 0..1
-    prediction: npt.NDArray[np.int64]  # [N, exits], class
+    confidence: npt.NDArray[np.floating[Any]]  # [N, exits], 0..1; compare Python floats: float32 would round thresholds
+    prediction: npt.NDArray[np.integer[Any]]  # [N, exits], class
 
 
 @dataclass(frozen=True, slots=True)
