@@ -37,20 +37,27 @@ def read_npz(stream: BinaryIO, file: str, *, from_columns: bool = False) -> dict
         with zipfile.ZipFile(stream) as archive:
             members = _members(archive, file)
             check_names(file, members.keys() - ({PLAN_ROWS} if from_columns else set()))
-            layouts = {name: _layout(archive, member, file) for name, member in members.items()}
+            layouts = {}
+            for name, member in members.items():
+                with _in_one_line(f"{file}: array {name}"):
+                    layouts[name] = _layout(archive, member, file)
             check_layouts(file, {name: (dtype, shape) for name, (dtype, shape, _) in layouts.items()})
-            return {name: _values(archive, members[name], *layouts[name]) for name in members}
+            arrays = {}
+            for name, member in members.items():
+                with _in_one_line(f"{file}: array {name}"):
+                    arrays[name] = _values(archive, member, *layouts[name])
+            return arrays
 
 
 @contextmanager
-def _in_one_line(file: str) -> Iterator[None]:
-    """Turn the failures of numpy and of the zip library into an InputError."""
+def _in_one_line(place: str) -> Iterator[None]:
+    """Turn the failures of numpy and of the zip library into an InputError that begins with `place`."""
     try:
         yield
     except (OSError, EOFError, ValueError, TypeError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
             struct.error) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{file}: {reason[:200]}", hint=_REMAKE) from error
+        raise InputError(f"{place}: {reason[:200]}", hint=_REMAKE) from error
 
 
 def _check_end(stream: BinaryIO, file: str) -> None:
@@ -137,5 +144,5 @@ def _values(
             to_fill[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
             at += len(chunk)
     if at != array.nbytes:
-        raise EOFError(f"array {member.filename.removesuffix('.npy')} ends early")
+        raise EOFError(f"{at} bytes, its header states {array.nbytes}")
     return array.T if fortran else array
