@@ -61,8 +61,9 @@ def with_other_model(
     """
     place = anchored_model(stated.place, folder) if model is None else anchored_model(model, os.getcwd())
     key = key_of(place)
-    kept = {} if key == "table" else {"activation": stated.activation, "cost": stated.cost}
-    fields = {key: place, **{name: value for name, value in kept.items() if value is not None}}
+    fields: dict[str, object] = {key: place, "activation": stated.activation}
+    if key != "table" and stated.cost is not None:
+        fields["cost"] = stated.cost
     if model is not None and _is_unknown(key, place):
         _, message, hint = _unknown_model(model)
         raise InputError(message, hint=hint.replace("this topology's folder", "the working directory"))

@@ -30,7 +30,6 @@ def of(model: str) -> str:
         ("{name: glyphs, cut: null}", "2:28: `cut`: the value is missing", "remove the key"),
         ("{name: 'tiny.py:Tiny', cut: [3, 5]}", "2:15: 'tiny.py:Tiny' is no name of a model", "file: tiny.py:Tiny"),
         ("{name: vit.npz, cut: [3, 5]}", "2:15: 'vit.npz' is no name of a model", "table: vit.npz"),
-        ("{table: x.npz, activation: float16}", "2:8: `activation` does not apply to a table", "remove"),
         ("{table: x.npz, cost: resnet101}", "2:8: `cost` does not apply to a table", "remove"),
         ("{name: glyphs, cut: [3, 5], cost: resnet10}", "2:42: unknown published costs 'resnet10'", "resnet101"),
         ("{name: glyphs, cut: [3, 5], cost: {}}", "2:42: `name` is missing", ""),
