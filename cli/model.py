@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from cli.model_exporter import exporter
 from cli.printing.columns import print_table
 from cli.printing.model_lines import cost_lines, exit_lines, list_lines, stage_lines, threshold_lines
 from cli.shared_options import parse_cut
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 @click.group(name="model", short_help="List, profile or train early-exit models.")
 def command() -> None:
     """List, profile or train the early-exit models that the servers run."""
+
+
+command.add_command(exporter)
 
 
 @command.command(name="list")
@@ -121,7 +125,7 @@ def profile(model: str, cut: tuple[int, ...] | None, activation: str, as_json: b
     metavar="N",
     help="Epochs without a lower validation loss before training stops.  [default: the recipe's]",
 )
-def train(model: str, out: Path | None, **changes: Any) -> None:
+def train(model: str, out: Path | None, **changes: object) -> None:
     """Train MODEL, measure it and write its bundle. The defaults remake a shipped model; that takes minutes of CPU.
 
     MODEL is a shipped model (default: glyphs), or FILE.py:CLASS: a class of your own, whose file runs now. Ctrl-C

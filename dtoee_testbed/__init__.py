@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         read_idx,
         read_medmnist,
     )
-    from node_agent.models.model import Model
+    from node_agent.models.interface import Model
     from node_agent.models.tables import Input
     from node_agent.policies.base import (
         Candidate,
@@ -57,7 +57,7 @@ _HOMES = {
         "read_idx",
         "read_medmnist",
     ),
-    "node_agent.models.model": ("Model",),
+    "node_agent.models.interface": ("Model",),
     "node_agent.models.tables": ("Input",),
     "node_agent.policies.base": (
         "Candidate",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from node_agent.models.bundle import Bundle, load_bundle
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.models.user_code import UserClass, is_model_file, untrained
 
 TABLE_ENDS = (".npz", ".csv", ".parquet")  # of files with recorded answers
@@ -31,7 +31,7 @@ def load_model(text: str) -> Model:
         bundle.check_code()
         return bundle
     if text.endswith(TABLE_ENDS) and not Path(text).is_dir():
-        from node_agent.models.answer_table.model import TableModel  # noqa: PLC0415 - only where it is needed
+        from node_agent.models.answer_table import TableModel  # noqa: PLC0415 - only where it is needed
 
         return TableModel(Path(text))
     return load_bundle(text)

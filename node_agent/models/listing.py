@@ -10,7 +10,7 @@ from node_agent.errors import InputError
 from node_agent.models.bundle import Bundle, available_models
 from node_agent.models.card import CARD
 from node_agent.models.finding import load_model
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.models.published import available_costs, published
 
 

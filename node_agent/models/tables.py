@@ -35,8 +35,8 @@ class ExitScores:
     The scores of a cut have one exit per stage: stage h stands in column h - 1.
     """
 
-    confidence: npt.NDArray[np.float64]  # [N, exits], 0..1
-    prediction: npt.NDArray[np.int64]  # [N, exits], class
+    confidence: npt.NDArray[np.floating[Any]]  # [N, exits], 0..1; compare Python floats: float32 would round thresholds
+    prediction: npt.NDArray[np.integer[Any]]  # [N, exits], class
 
 
 class Input(msgspec.Struct, frozen=True):

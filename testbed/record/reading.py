@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from node_agent.errors import InputError
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from testbed.record.run_directory import (
     MANIFEST,
     POLICY,

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.policies.loading import is_file
 from testbed.fidelity.report import FidelityReport
 from testbed.network.emulated import BackendChoice

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from testbed.network.emulated import BackendChoice
 from testbed.record.reading import Asked, RecordedRun, read_recorded
 from testbed.record.run_directory import new_run_directory

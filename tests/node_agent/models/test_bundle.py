@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, MOST_BLOCKS, MOST_CHANNELS, Architecture
+from node_agent.models.network import EarlyExitNetwork, exit_scores
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import Bundle, available_models, load_bundle
-from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, MOST_BLOCKS, MOST_CHANNELS, Architecture
 from node_agent.models.cost import profile
-from node_agent.models.network import EarlyExitNetwork, exit_scores
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
 EXITS = GLYPHS.exits

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-
 from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, Architecture
-from node_agent.models.cost import cpu_s_per_inference, profile
 from node_agent.models.network import CLASSES, EarlyExitNetwork, cut
+
+from node_agent.models.cost import cpu_s_per_inference, profile
 
 ALL_CUTS = [
     *((GLYPHS, positions) for positions in [(5,), (2, 5), (2, 3, 5), (2, 3, 4, 5)]),

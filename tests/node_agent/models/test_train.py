@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from node_agent.models import Samples, available_models, load_bundle
 from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP
-from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.data import Originals, Split
 from node_agent.models.network import EarlyExitNetwork, exit_scores
+
+from node_agent.models import Samples, available_models, load_bundle
+from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.tables import ExitScores
 from node_agent.models.train import RECIPES, TrainSettings, build_content, calibrate, draw, fit, measure_exits
 

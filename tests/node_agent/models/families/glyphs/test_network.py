@@ -3,10 +3,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from node_agent.errors import InputError
 from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.network import CLASSES, EarlyExitNetwork, SubModel, cut, exit_scores
+
+from node_agent.errors import InputError
 from node_agent.models.tables import check_cut
 
 EXITS = GLYPHS.exits

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-
 from node_agent.models.corruption import Magnitudes, corrupt
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-
-from node_agent.models import load_bundle
 from node_agent.models.architecture import Architecture
 from node_agent.models.network import EarlyExitNetwork, cut
 from node_agent.models.straight import straight
+
+from node_agent.models import load_bundle
 
 
 @pytest.mark.parametrize("positions", [(2, 5), (2, 3, 5), (3, 4, 5)])
