@@ -1,53 +1,56 @@
-"""A sub-model without its modules answers bit for bit as the sub-model itself."""
+"""A sub-model without its modules answers bit for bit as the modules themselves."""
 
 import pytest
 import torch
-from node_agent.models.architecture import Architecture
-from node_agent.models.network import EarlyExitNetwork, cut
-from node_agent.models.straight import straight
+from torch import nn
 
 from node_agent.models import load_bundle
+from node_agent.models.families.glyphs import GlyphsNetwork
+from node_agent.models.families.glyphs.architecture import Architecture
+from node_agent.models.families.glyphs.straight_form import straight
+
+
+def compare(network: GlyphsNetwork, ends, x: torch.Tensor) -> None:
+    for begin, end in zip((0, *ends), ends, strict=False):
+        body, head = [network.part(block) for block in range(begin + 1, end + 1)], network.head(end)
+        before = x.clone()
+        with torch.inference_mode():
+            onward = nn.Sequential(*body)(x)
+            logits = head(onward)
+            found, found_logits = straight(body, head)(x)
+        assert torch.equal(x, before)  # what it is given stays as it was
+        assert torch.equal(found_logits, logits)
+        assert torch.equal(found, onward)
+        x = onward
 
 
 @pytest.mark.parametrize("positions", [(2, 5), (2, 3, 5), (3, 4, 5)])
 def test_every_sub_model_of_the_bundle_answers_the_same(positions):
     bundle = load_bundle("glyphs")
-    sub_models = bundle.sub_models(positions)
+    network = bundle.network()
     for begin in (0, 7, 400):
-        features = torch.from_numpy(bundle.evaluation.images[begin : begin + 1].copy())
-        for sub_model in sub_models:
-            before = features.clone()
-            with torch.inference_mode():
-                onward, logits = sub_model(features)
-                found, found_logits = straight(sub_model)(features)
-            assert torch.equal(features, before)  # what it is given stays as it was
-            assert torch.equal(found_logits, logits)
-            if onward is not None:
-                assert torch.equal(found, onward)
-                features = onward
+        compare(network, positions, torch.from_numpy(bundle.evaluation.images[begin : begin + 1].copy()))
 
 
-def shrinking() -> EarlyExitNetwork:
+def shrinking() -> GlyphsNetwork:
     """Blocks with and without a shortcut's convolution, and with each stride."""
     torch.manual_seed(3)
-    return EarlyExitNetwork(Architecture(channels=(4, 4, 6, 6), strides=(1, 2, 4, 1), exits=(2, 4)))
+    return GlyphsNetwork(Architecture(channels=(4, 4, 6, 6), strides=(1, 2, 4, 1), exits=(2, 4)))
 
 
 def test_all_kinds_of_blocks_answer_the_same():
-    network = shrinking().fold()
-    x = torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8)
-    with torch.inference_mode():
-        for sub_model in cut(network, (2, 4)):
-            onward, logits = sub_model(x)
-            found, found_logits = straight(sub_model)(x)
-            assert torch.equal(found_logits, logits)
-            assert onward is None or torch.equal(found, onward)
-            x = found
+    compare(shrinking().fold(), (2, 4), torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8))
 
 
 def test_it_keeps_no_gradients_and_therefore_takes_frozen_networks_only():
-    with pytest.raises(ValueError, match="stage 1 is not frozen"):
-        straight(cut(shrinking(), (2, 4))[0])
+    network = shrinking()
+    with pytest.raises(ValueError, match="is not frozen"):
+        straight([network.part(1), network.part(2)], network.head(2))
     unfolded = shrinking().eval().requires_grad_(False)
     with pytest.raises(ValueError, match="not folded"):
-        straight(cut(unfolded, (2, 4))[0])
+        straight([unfolded.part(1), unfolded.part(2)], unfolded.head(2))
+
+
+def test_other_modules_have_no_straight_form():
+    with pytest.raises(TypeError, match="no straight form of ReLU"):
+        straight([nn.ReLU()], shrinking().fold().head(2))
