@@ -63,12 +63,20 @@ def describe(text: str) -> dict[str, Any]:
         "licence": "",
         "missing": None,
     }
-    return {**figures, **_of_bundle(model)}
+    return {**figures, **(_of_bundle(model) if isinstance(model, Bundle) else _of_table(model))}
 
 
-def _of_bundle(model: Model) -> dict[str, Any]:
-    if not isinstance(model, Bundle):
+def _of_table(model: Model) -> dict[str, Any]:
+    """The figures that a table states of itself."""
+    from node_agent.models.answer_table import TableModel  # noqa: PLC0415 - only where it is needed
+
+    if not isinstance(model, TableModel):
         return {}
+    licence = model.table.card.get("licence")
+    return {"classes": list(model.table.classes), "licence": licence if isinstance(licence, str) else ""}
+
+
+def _of_bundle(model: Bundle) -> dict[str, Any]:
     stated = {name: model.card.get(name) for name in ("classes", "parameters", "licence")}
     return {
         "family": model.family,

@@ -173,7 +173,13 @@ def fit(task: Task, data: TrainingData, progress: Progress | None = None) -> tup
 
 def _built(task: Task) -> EarlyExitModel:
     try:
-        return build(task.kind, task.card, task.code)
+        network = build(task.kind, task.card, task.code)
+        with running(task.code, "a pass of zeros"):
+            try:
+                measure_parts(network.eval())  # faults show before minutes of training
+            except InputError as error:
+                raise InputError(f"model {_name(task)}: {error}", hint=error.hint) from error
+        return network
     except ValueError as error:
         raise InputError(f"model {_name(task)}: {error}", hint="docs/models.md has an example") from error
 
