@@ -35,10 +35,11 @@ def places(named: tuple[str, ...]) -> Iterator[str]:
 def describe(text: str) -> dict[str, Any]:
     """Return the figures of a model.
 
+    `accuracy` is 0..1 by exit, on the exit table; `samples` the number that devices offer; `flop` the work of a task
+    through all stages. `missing` is the command that installs the samples for training, or None.
+
     Returns:
-        name, real ("network" or "table"), family, classes, exits, blocks, accuracy (0..1, by exit, on the exit table),
-        samples (number that devices offer), flop (per task through all stages), input_bytes, parameters_bytes,
-        parameters (number), disk_bytes, licence, missing (the command that installs the samples for training, or None).
+        The figures by name.
 
     Raises:
         InputError: the model cannot be read.

@@ -21,17 +21,21 @@ MOST_LINES = 10  # of a user, beyond the network itself
 NETWORK = ("block", "head", "__init__")  # functions that make the network
 
 
-@pytest.fixture(scope="module")
-def pictures():
+def need_pictures() -> None:
     if not FASHION_MNIST.is_dir():
         assert not os.environ.get("CI"), "setup.sh --dev installs dataset-fashion-mnist"
         pytest.skip("needs the package dataset-fashion-mnist")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, pictures) -> Path:
+def folder(tmp_path_factory) -> Path:
     """A copy of the example, trained for one pass over the pictures."""
-    copy = Path(shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("example") / "fashion", ignore=lambda *_: ["*/"]))
+    need_pictures()
+    copy = Path(
+        shutil.copytree(
+            EXAMPLE, tmp_path_factory.mktemp("example") / "fashion", ignore=shutil.ignore_patterns("fashion-*")
+        )
+    )
     printed_by(copy, "model", "train", "fashion.py:FashionNet", "--epochs", "1")
     return copy
 
@@ -101,8 +105,9 @@ def test_the_example_runs_live(folder):
 
 
 @pytest.mark.slow
-def test_training_with_the_default_settings_gives_exits_that_differ(tmp_path, pictures):
+def test_training_with_the_default_settings_gives_exits_that_differ(tmp_path):
     """A minute and a half of one processor."""
+    need_pictures()
     shutil.copy(EXAMPLE / "fashion.py", tmp_path)
     printed_by(tmp_path, "model", "train", "fashion.py:FashionNet")
     accuracy = json.loads((tmp_path / "fashion-FashionNet" / "card.json").read_text())["accuracy"]["exit_table"]

@@ -11,15 +11,15 @@ from node_agent.models.families.glyphs.recipes import RECIPES, card_of, draw, dr
 from node_agent.models.families.glyphs.sources import Originals, Split
 from node_agent.models.scoring import calibrate, exit_scores, measure_exits
 from node_agent.models.tables import ExitScores
-from node_agent.models.train import Task, build_content, fit
+from node_agent.models.train import Training, build_content, fit
 from node_agent.models.writing import BundleContent, write_bundle
 
 EXITS = GLYPHS.exits
 SMALL = replace(RECIPES["glyphs"][1], seed=3, epochs=1, batch=32, threads=1)
 
 
-def task(recipe=SMALL, architecture=GLYPHS) -> Task:
-    return Task(GlyphsNetwork, recipe, card_of(architecture), family="glyphs")
+def task(recipe=SMALL, architecture=GLYPHS) -> Training:
+    return Training(GlyphsNetwork, recipe, card_of(architecture), family="glyphs")
 
 
 def content_of(originals, split, recipe=SMALL, architecture=GLYPHS, progress=None) -> BundleContent:
