@@ -32,6 +32,7 @@ from tests.docs.reference import FILES, MORE, REFERENCE
 from tests.testbed.agree.sides import UNIFORM, make_repeat
 from tests.testbed.compare.topology import SMALL, write
 from tests.testbed.fidelity.test_assessment import CALM
+from tests.testbed.tables import table_of_glyphs
 
 TEXT = (DOCS / "run-directory.md").read_text(encoding="utf-8")
 Path_ = tuple[str, ...]
