@@ -207,8 +207,8 @@ def bound_for(
             theta_s=scenario.theta_s,
             seed=scenario.seed,
         )
-    profiles = model.profiles(scenario.model.cut, scenario.model.activation)
-    outside = outside_validation(scenario, largest_task_bytes(profiles))
+    forms = model.input_forms(scenario.model.cut, scenario.model.activation)
+    outside = outside_validation(scenario, largest_task_bytes(forms))
     return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
 
 
