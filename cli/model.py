@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.model_exporter import exporter
 from cli.printing.columns import Lines, print_table
 from testbed.wording import number, side_by_side
 
@@ -30,6 +31,9 @@ def _parse_cut(ctx: click.Context, param: click.Parameter, value: str) -> tuple[
 @click.group(name="model", short_help="List, profile or train early-exit models.")
 def command() -> None:
     """List, profile or train the early-exit models that the servers run."""
+
+
+command.add_command(exporter)
 
 
 @command.command(name="list")

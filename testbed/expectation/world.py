@@ -7,7 +7,7 @@ from functools import cache, partial
 from itertools import pairwise
 
 from node_agent.core.config import Timeouts
-from node_agent.models.model import SampleCosts
+from node_agent.models.interface import SampleCosts
 from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Handover, Hop, InputForm, Result, Task, TensorForm
 from testbed.network.routes import Ways

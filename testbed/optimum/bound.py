@@ -32,7 +32,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.staged import Rows
 from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.models.tables import SubModelProfile
 from testbed.json_values import without_infinities
 from testbed.network.routes import Ways
@@ -215,7 +215,7 @@ def bound_for(
 def offered_table(scenario: Scenario, model: Model, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
     """The answers of the exits to the offered samples: all for evaluation, or those of a trace after the warm-up."""
     scores, labels = model.scores(scenario.model.cut), model.labels
-    table = ExitTable(scores.confidence, scores.prediction == labels[:, None])
+    table = ExitTable(scores.confidence.astype(np.float64, copy=False), scores.prediction == labels[:, None])
     offered = [arrival.sample for arrival in arrivals or () if arrival.time_s >= scenario.warm_up_s]
     return ExitTable(table.confidence[offered], table.correct[offered]) if offered else table
 

@@ -108,7 +108,7 @@ class Simulation:
                         "actions": self._agenda.entered,
                         "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
                     }
-                    summary = self._bookkeeping.summary(fidelity, {})
+                    summary = {**self._bookkeeping.summary(fidelity, {}), **plan.borrowed}
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
                 plan.release()

@@ -8,14 +8,15 @@ import math
 from collections.abc import Mapping
 
 from node_agent.suggest import listed
-from testbed.scenario import Device, ModelChoice, Scenario, Server
-from testbed.topology.choices import anchored_model, cut_problems, memory_problems, policy_problem
+from testbed.scenario import Device, Scenario, Server
+from testbed.topology.choices import policy_problem
 from testbed.topology.drawing import draw
 from testbed.topology.event_schedule import compile_events
 from testbed.topology.form.values import MAX_NAME_CHARACTERS
 from testbed.topology.form.yaml_places import Path
 from testbed.topology.graph import Network
 from testbed.topology.link_expansion import expand_links
+from testbed.topology.model_choice import memory_problems, model_choice, model_problems, quota_problem
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.topology.unfinished import UnfinishedScenario
 from testbed.wording import milliseconds
@@ -57,11 +58,7 @@ class Compiler(UnfinishedScenario):
             time_scale=document.time_scale,
             compute=document.compute,
             arrivals=document.arrivals,
-            model=ModelChoice(
-                anchored_model(document.model.name, self.files.folder),
-                tuple(document.model.cut),
-                document.model.activation,
-            ),
+            model=self.model,
             policy=self.policy,
             devices=tuple(self.devices),
             servers=tuple(self.servers.values()),
@@ -146,13 +143,17 @@ class Compiler(UnfinishedScenario):
 
     def _check_model(self) -> None:
         if self.intact("model"):
-            for path, message, hint in cut_problems(self.document.model, self.files.folder):
+            for path, message, hint in model_problems(self.document.model, self.files.folder):
                 self.complain(path, message, hint)
+        if self.intact("model"):
+            self.model = model_choice(self.document.model, self.files.folder)
+            if self.document.compute == "quota" and (refusal := quota_problem(self.model)) is not None:
+                self.complain(("compute",), *refusal)
         if self.intact("policy") and (found := policy_problem(self.policy, recorded=self.recorded)) is not None:
             self.complain(*found)
         if not self.intact("model", "servers"):
             return
-        stages = len(self.document.model.cut)
+        stages = len(self.model.cut)
         for group, server in self.document.servers.items():
             if server.stage > stages:
                 self.complain(
@@ -183,7 +184,7 @@ class Compiler(UnfinishedScenario):
         stated = self._stated_receivers(network)
         servers_of = {
             stage: [server.name for server in self.servers.values() if server.stage == stage]
-            for stage in range(1, len(self.document.model.cut) + 1)
+            for stage in range(1, len(self.model.cut) + 1)
         }
         for name in nodes:
             stage = self._receiving_stage(name)
@@ -269,7 +270,7 @@ class Compiler(UnfinishedScenario):
         """Return the stage (from 1) to which a node offloads; None for a switch and for a server of the last stage."""
         if self.kinds[name] == "device":
             return 1
-        if name not in self.servers or self.servers[name].stage == len(self.document.model.cut):
+        if name not in self.servers or self.servers[name].stage == len(self.model.cut):
             return None
         return self.servers[name].stage + 1
 

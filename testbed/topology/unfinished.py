@@ -1,7 +1,7 @@
 """A scenario while it is compiled: its nodes and links so far, names and groups, and the problems found."""
 
 from node_agent.suggest import advice, listed
-from testbed.scenario import Device, Link, PolicyChoice, Server
+from testbed.scenario import Device, Link, ModelChoice, PolicyChoice, Server
 from testbed.topology.followers import Follower, TraceFiles
 from testbed.topology.form.draft import Draft
 from testbed.topology.form.yaml_places import Path, TopologyProblem
@@ -40,6 +40,7 @@ class UnfinishedScenario:
         # The default slot is cut to the run's length; a stated slot that is longer is an error (`_check_times`).
         stated = "slot" in self.document.model_fields_set
         self.slot_s = self.document.slot if stated else min(self.document.slot, duration_s)
+        self.model = ModelChoice(self.document.model.place, tuple(self.document.model.cut or ()))
         self.policy = policy
         self.recorded = recorded
         self.problems: list[TopologyProblem] = []

@@ -1,7 +1,7 @@
 """Configurations and samples of the smallest nodes: images of 64 bytes, one stage."""
 
 from node_agent.core.config import NodeConfig, Timeouts
-from node_agent.models.model import Inputs
+from node_agent.models.interface import Inputs
 from node_agent.wire import InputForm, Tensor, TensorForm
 
 IMAGE = TensorForm("uint8", (1, 8, 8))

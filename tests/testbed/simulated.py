@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from testbed.run.observer import SilentObserver
 from testbed.run.plan import Outcome, Plan
 from testbed.run.planning import plan_run

@@ -4,7 +4,7 @@ import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models import load_bundle
-from node_agent.models.model import Inputs, Model, SampleCosts, SubModel
+from node_agent.models.interface import Inputs, Model, SampleCosts, SubModel
 from node_agent.models.tables import ExitScores, SubModelProfile
 from node_agent.wire import InputForm, TensorForm
 

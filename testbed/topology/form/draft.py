@@ -17,6 +17,7 @@ from testbed.topology.event_kinds.registry import kind_of
 from testbed.topology.event_kinds.server_capacity import ServerEvent
 from testbed.topology.form import entries as form
 from testbed.topology.form.link_entries import TracedLinkEntry, TraceEntry, TracePair
+from testbed.topology.form.model_entries import MODEL_EXAMPLE, CostEntry, ModelEntry
 from testbed.topology.form.values import MAX_COUNT
 from testbed.topology.form.yaml_places import Path, TopologyProblem, YamlPlace
 
@@ -59,7 +60,7 @@ _STAND_IN_ENTRY: dict[str, Any] = {
     "servers": {"stage": 1, "capacity": "1 FLOP/s"},
 }
 _ENTRY_FORMS: dict[str, type[BaseModel]] = {
-    "model": form.ModelEntry,
+    "model": ModelEntry,
     "policy": form.PolicyEntry,
     "devices": form.DeviceEntry,
     "servers": form.ServerEntry,
@@ -209,6 +210,8 @@ def _known_keys(path: Path, data: object) -> list[str]:
         stated = _value_at(data, path)
         pair = path[-1] == "trace" and isinstance(stated, dict) and not {"up", "down"}.isdisjoint(stated)
         cls = TracePair if pair else TraceEntry
+    elif path == ("model", "cost"):
+        cls = CostEntry
     elif path:
         cls = _ENTRY_FORMS.get(str(path[0]), form.TopologyDocument)
     return [info.alias or name for name, info in cls.model_fields.items()]
@@ -217,7 +220,7 @@ def _known_keys(path: Path, data: object) -> list[str]:
 def _example(path: Path) -> str:
     examples = {
         "name": "for example name: my-topology",
-        "model": "for example model: {name: glyphs, cut: [2, 3, 5]}",
+        "model": MODEL_EXAMPLE,
         "policy": "for example policy: dto-ee",
         "devices": "for example devices: {cam: {count: 6, rate: 3 /s}}",
         "servers": "for example servers: {near: {stage: 1, capacity: 0.4 GFLOP/s}}",

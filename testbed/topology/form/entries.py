@@ -4,7 +4,7 @@ Unknown keys are errors everywhere, and nothing is coerced: `count: "6"` is refu
 Schema, which editors show: meaning, unit, default.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
@@ -12,8 +12,8 @@ from node_agent.errors import InputError
 from testbed.scenario import ArrivalProcess, ComputeMode
 from testbed.topology.event_kinds.registry import AnyTimedEntry
 from testbed.topology.form.link_entries import AnyLink
+from testbed.topology.form.model_entries import ModelEntry
 from testbed.topology.form.values import (
-    MAX_PATH_CHARACTERS,
     MAX_POLICY_CHARACTERS,
     STATED,
     At,
@@ -44,33 +44,6 @@ def _as_policy(value: object) -> object:
         raise complaint(str(error), error.hint) from None
     label = parameters.pop("label", None)
     return {"name": name, "parameters": parameters} | ({} if label is None else {"label": label})
-
-
-class ModelEntry(Entry):
-    """The early-exit model, and the blocks after which it is cut into sub-models."""
-
-    name: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=MAX_PATH_CHARACTERS,
-            description="a name that `dtoee-testbed model list` shows, or the folder of a bundle, relative to this "
-            "topology's folder",
-        ),
-        SafeText,
-    ]
-    cut: Annotated[
-        list[Annotated[int, Field(ge=1)]],
-        Field(
-            min_length=1,
-            max_length=64,
-            description="last block of each sub-model, one per stage, rising; each block must have an exit",
-        ),
-    ]
-    activation: Annotated[
-        Literal["float32", "float16"],
-        Field(description="number format of activations on the links (default float32; float16 halves the bytes)"),
-    ] = "float32"
 
 
 class PolicyEntry(Entry):

@@ -15,7 +15,7 @@ from msgspec import ValidationError
 
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import TestbedError
-from node_agent.models.model import Answer, SubModel
+from node_agent.models.interface import Answer, SubModel
 from node_agent.models.tensors import as_array, as_tensor
 from node_agent.process.executor import PacedExecutor, QuotaExecutor, inference
 from node_agent.process.punctual import Priority

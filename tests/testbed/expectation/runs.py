@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.models.tables import ActivationFormat
 from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.live.agent_configs import stated_costs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from node_agent.models import load_bundle
-from node_agent.models.model import SampleCosts
+from node_agent.models.interface import SampleCosts
 from node_agent.models.tables import ExitScores
 from node_agent.wire import InputForm, Tensor, TensorForm
 from testbed.simulation.processor import Answers, Processor, paced

@@ -1,0 +1,75 @@
+"""Write the answers of an early-exit model as a table for dtoee-testbed. Needs torch and numpy, nothing else.
+
+parts = [(stage_1, head_1), (stage_2, head_2)]  # modules: activation in, activation out; activation in, logits out
+recorded = answers(run(parts, batches))         # batches yield (input [B, ...], labels [B])
+write("mine.npz", recorded, costs(parts, example), card={"name": "mine", "licence": "MIT", "recorded": "on a GPU"})
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+Parts = Sequence[tuple[nn.Module, nn.Module]]
+SENT_AS = {"int64": "uint16", "int32": "uint16", "bfloat16": "float16"}  # types that messages do not have
+
+
+def activation(output: Any) -> Tensor:  # noqa: ANN401
+    """Return the activation in the output of a stage, which may be a tuple or an object as in Hugging Face."""
+    output = getattr(output, "last_hidden_state", output)
+    found: Tensor = output[0] if isinstance(output, tuple) else output
+    return found
+
+
+def run(parts: Parts, batches: Iterable[tuple[Tensor, Any]]) -> Iterator[tuple[list[Tensor], Any]]:
+    """Yield the logits of each exit, and the labels, of each batch. A generator of your own can stand in for this."""
+    for inputs, labels in batches:
+        x, logits = inputs, []
+        for stage, head in parts:
+            x = activation(stage(x))
+            logits.append(head(x))
+        yield logits, labels
+
+
+@torch.inference_mode()
+def answers(batches: Iterable[tuple[Sequence[Tensor], Any]], temperatures: Sequence[float] = ()) -> dict[str, Any]:
+    """Return confidence and prediction [N, E], and label [N], from batches (logits [B, classes] per exit, labels)."""
+    rows = []
+    for logits, labels in batches:
+        scaled = [exit_logits / (temperatures[e] if temperatures else 1) for e, exit_logits in enumerate(logits)]
+        confidence, prediction = torch.stack(scaled, dim=1).float().softmax(dim=2).max(dim=2)
+        rows.append((confidence.cpu().numpy(), prediction.cpu().numpy(), torch.as_tensor(labels).cpu().numpy()))
+    names = ("confidence", "prediction", "label")
+    return {name: np.concatenate([row[place] for row in rows]) for place, name in enumerate(names)}
+
+
+@torch.inference_mode()
+def costs(parts: Parts, example: Tensor, varies: bool = False) -> dict[str, Any]:
+    """Return FLOP, input and bytes of parameters of each segment for one sample, `example` [1, ...].
+
+    `varies`: the second dimension (tokens) differs between samples; add `length`, [N], to the table then. torch may
+    leave attention out, depending on device and version: compare FLOP with a count by hand.
+    """
+    flop, inputs, parameters, x = [], [], [], example
+    for stage, head in parts:
+        dtype, shape = str(x.dtype).removeprefix("torch."), ("?", *x.shape[2:]) if varies else x.shape
+        inputs.append(f"{SENT_AS.get(dtype, dtype)} {'x'.join(map(str, shape))}")
+        with FlopCounterMode(display=False) as counter:
+            x = activation(stage(x))
+            head(x)
+        flop.append(counter.get_total_flops())
+        parameters.append(sum(t.nbytes for module in (stage, head) for t in module.state_dict().values()))
+    return {"flop": flop, "input": inputs, "parameters_bytes": parameters}
+
+
+def write(path: str, recorded: Mapping[str, Any], costs: Mapping[str, Any], *, card: Mapping[str, str] | None = None,
+          held_out: Mapping[str, Any] | None = None, **more: Any) -> None:  # noqa: ANN401  # fmt: skip
+    """Write the table. `held_out`: answers to other samples, with which nodes plan; `more`: length, classes, ..."""
+    if held_out is not None:
+        more["plan_confidence"] = held_out["confidence"]
+        more["plan_correct"] = held_out["prediction"] == np.asarray(held_out["label"])[:, None]
+    np.savez(path, **recorded, **costs, **more, card=np.array(json.dumps(dict(card or {}))))

@@ -1,0 +1,194 @@
+"""Checks of a topology's model: where it comes from, its exits, its costs, and the memory that it needs."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from node_agent.errors import InputError
+from testbed.scenario import CostChoice, ModelChoice
+from testbed.topology.form.entries import TopologyDocument
+from testbed.topology.form.model_entries import ModelEntry
+from testbed.topology.form.yaml_places import Path
+
+
+def anchored_model(place: str, folder: str) -> str:
+    """Return the name of a shipped model unchanged; make the path of any other model absolute from `folder`."""
+    from node_agent.models import available_models  # noqa: PLC0415 - loads numpy
+
+    if place in available_models():
+        return place
+    path, mark, name = place.partition(".py:")
+    return f"{os.path.abspath(os.path.join(folder, path))}{mark}{name}"
+
+
+def key_of(place: str) -> str:
+    """Return the key that states a place: name, file or table."""
+    from node_agent.models.finding import TABLE_ENDS  # noqa: PLC0415 - loads numpy
+    from node_agent.models.user_code import is_model_file  # noqa: PLC0415
+
+    return "file" if is_model_file(place) else "table" if place.endswith(TABLE_ENDS) else "name"
+
+
+def model_choice(model: ModelEntry, folder: str) -> ModelChoice:
+    """Return the model that an entry states, whose paths are relative to `folder`; a table's cut is all its exits.
+
+    Raises:
+        InputError: there is no such table, or it cannot be read.
+    """
+    place, stated = anchored_model(model.place, folder), model.cost
+    cost = None
+    if stated is not None:
+        cost = CostChoice(stated.name, None if stated.cut is None else tuple(stated.cut), stated.tokens)
+    choice = ModelChoice(place, tuple(model.cut or ()), model.activation, cost)
+    return choice if choice.cut else replace(choice, cut=choice.open().exits)
+
+
+def with_other_model(
+    stated: ModelEntry, folder: str, model: str | None = None, cut: Sequence[int] | None = None
+) -> ModelEntry:
+    """Return a topology's model with another one in its place, or with another cut.
+
+    Args:
+        stated: the topology's own model, whose paths are relative to `folder`.
+        folder: the topology's folder.
+        model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table, from the working directory.
+        cut: the last block of each sub-model; None keeps the topology's. If the other model has no such blocks, but as
+            many exits as the topology has stages, all its exits make the cut.
+
+    Raises:
+        InputError: there is no such model, or it cannot be cut so.
+    """
+    place = anchored_model(stated.place, folder) if model is None else anchored_model(model, os.getcwd())
+    key = key_of(place)
+    fields: dict[str, object] = {key: place, "activation": stated.activation}
+    if key != "table" and stated.cost is not None:
+        fields["cost"] = stated.cost
+    if model is not None and _is_unknown(key, place):
+        _, message, hint = _unknown_model(model)
+        raise InputError(message, hint=hint.replace("this topology's folder", "the working directory"))
+    chosen = stated.cut if cut is None else list(cut)
+    if cut is None and model is not None:
+        exits = ModelChoice(place, ()).open().exits
+        stages = len(model_choice(stated, folder).cut) if stated.cut is None else len(stated.cut)
+        fits = chosen is not None and set(chosen) <= set(exits) and chosen[-1] == exits[-1]
+        if not fits and len(exits) != stages:
+            raise InputError(
+                f"model {model} has exits after blocks {', '.join(map(str, exits))}: which {stages} of them?",
+                hint="state the last block of each stage with --cut",
+            )
+        chosen = chosen if fits else list(exits)
+    entry = ModelEntry(**fields, cut=chosen)  # type: ignore[arg-type]
+    for _, message, hint in model_problems(entry, folder):
+        raise InputError(message, hint=hint)
+    return entry
+
+
+def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
+    """Check the model, whose paths are relative to `folder`, its cut and its costs.
+
+    Returns path, message and hint of each problem.
+    """
+    cut = model.cut or ()
+    problems: list[tuple[Path, str, str]] = [
+        (
+            ("model", "cut", index + 1),
+            f"the cut must rise: {after} stands after {before}",
+            "list the last block of each sub-model, first stage first, as in cut: [2, 3, 5]",
+        )
+        for index, (before, after) in enumerate(pairwise(cut))
+        if after <= before
+    ]
+    place = anchored_model(model.place, folder)
+    if _is_unknown(model.key, place):
+        return [*problems, _unknown_model(model.place)]
+    try:
+        opened = ModelChoice(place, ()).open()
+        exits = opened.exits
+        opened.check()
+    except InputError as error:
+        return [*problems, (("model", model.key), str(error), error.hint)]
+    shown = ", ".join(map(str, exits))
+    for index, block in enumerate(cut):
+        if block not in exits:
+            message = f"block {block} of model {model.place!r} has no exit"
+            problems.append((("model", "cut", index), message, f"it has exits after blocks {shown}"))
+    if cut and cut[-1] in exits[:-1] and not problems:
+        problems.append(
+            (
+                ("model", "cut", len(cut) - 1),
+                f"the last sub-model ends at block {cut[-1]}, but model {model.place!r} ends at {exits[-1]}",
+                f"end the cut with {exits[-1]}",
+            )
+        )
+    if not problems and model.cost is not None:
+        problems += _cost_problems(model, folder)
+    return problems
+
+
+def _is_unknown(key: str, place: str) -> bool:
+    """True if the place of a model, stated by `key`, is neither a shipped name nor a folder."""
+    return key == "name" and os.path.isabs(place) and not os.path.isdir(place)
+
+
+def _unknown_model(name: str) -> tuple[Path, str, str]:
+    """Return the problem of a name that is neither a shipped model nor a folder; say what would work."""
+    from node_agent.models.bundle import hint_of_models  # noqa: PLC0415 - as above
+
+    key = key_of(name)
+    if key != "name":
+        return ("model", "name"), f"{name!r} is no name of a model", f"state it as {key}: {name}"
+    elsewhere = f"; {name} in the current directory is another path" if os.path.isdir(name) else ""
+    return (
+        ("model", "name"),
+        f"unknown model {name!r}",
+        hint_of_models(name, f", from this topology's folder{elsewhere}"),
+    )
+
+
+def quota_problem(choice: ModelChoice) -> tuple[str, str] | None:
+    """Return message and hint if a limit on CPU time cannot give this model its speed; else None."""
+    model = choice.open()
+    if model.answers is None and model.costs is None:
+        return None
+    reason = "has the costs of another architecture" if model.costs else "computes nothing"
+    return f"quota limits the CPU time of real work, but the model {reason}", "use compute: paced"
+
+
+def _cost_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
+    """Check the architecture whose costs the model has."""
+    choice = model_choice(model, folder)
+    try:
+        opened = choice.open()
+        opened.profiles(choice.cut, choice.activation)
+    except InputError as error:
+        return [(("model", "cost"), str(error), error.hint)]
+    return []
+
+
+def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path, str, str]]:
+    """Find servers with less memory than their sub-model needs; return path, message and hint of each.
+
+    A model's path is relative to `folder`. The cut and the servers' stages must have passed their checks.
+    """
+    if all(server.memory is None for server in document.servers.values()):
+        return []
+    try:
+        choice = model_choice(document.model, folder)
+        profiles = choice.open().profiles(choice.cut, choice.activation)
+    except InputError as error:
+        return [(("model", document.model.key), str(error), error.hint)]
+    needed_bytes = {
+        stage: profile.parameters_bytes + profile.input_bytes + profile.output_bytes
+        for stage, profile in enumerate(profiles, start=1)
+    }
+    return [
+        (
+            ("servers", group, "memory"),
+            f"server {group}: its sub-model needs {needed_bytes[server.stage]} bytes of memory, and the topology "
+            f"gives it {round(server.memory)}",
+            "give it more memory, or cut the model at other blocks",
+        )
+        for group, server in document.servers.items()
+        if server.memory is not None and round(server.memory) < needed_bytes[server.stage]
+    ]
