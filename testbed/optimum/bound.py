@@ -210,8 +210,8 @@ def bound_for(
             seed=scenario.seed,
             shares=_shares(scenario, model),
         )
-    profiles = model.profiles(scenario.model.cut, scenario.model.activation)
-    outside = outside_validation(scenario, largest_task_bytes(profiles))
+    forms = model.input_forms(scenario.model.cut, scenario.model.activation)
+    outside = outside_validation(scenario, largest_task_bytes(forms))
     return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
 
 
