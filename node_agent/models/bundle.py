@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,7 +320,7 @@ class Bundle(Model):
 
         from node_agent.models.hosted import cut as cut_network  # noqa: PLC0415 - loads torch
 
-        work = [lambda length, stage=stage: costs.work(stage, length) for stage in range(len(cut))]
+        work = [cache(partial(costs.work, stage)) for stage in range(len(cut))]  # few lengths, many tasks
         return cut_network(network, cut, costs.forms(), activation, work)
 
 

@@ -23,12 +23,12 @@ class Recipe:
     """The settings of a training run; with the code and the samples they determine its result."""
 
     seed: int = 1  # number that fixes the split, the first weights and the order of the samples
-    epochs: int = 10  # number of passes over the training samples; 0 measures the weights as they are
+    epochs: int = 7  # number of passes over the training samples; 0 measures the weights as they are
     batch: int = 128  # number of samples per step
     peak_learning_rate: float = 4e-3  # factor of AdamW's steps at the peak of a one-cycle schedule
     weight_decay: float = 0.02  # factor of AdamW's decay
     exit_weights: tuple[float, ...] = ()  # factor of each exit's loss, first to last; (): 1 for each of them
-    threads: int = 2  # number of torch's threads; another number rounds sums differently
+    threads: int = 1  # number of torch's threads; another number rounds sums differently
     backbone: Backbone = "full"  # frozen: only the exit heads train
     patience: int | None = 3  # epochs without a lower validation loss before training stops; None: never
     channels_last: bool = False  # order of images in memory during training: faster for some convolutions

@@ -63,7 +63,7 @@ class NetworkSubModel(SubModel):
         return Answer(scores.index(confidence), confidence, onward)
 
     def _sent(self, features: torch.Tensor) -> Tensor:
-        array = (features.half() if self._halved else features).numpy()
+        array = (features.half() if self._halved else features.float()).numpy()
         return as_tensor(array[0] if self._varies else array)
 
     def flop(self, tensor: Tensor) -> float:
@@ -83,8 +83,8 @@ class NetworkSubModel(SubModel):
 
 
 def cut(
-    network: EarlyExitModel, positions: Sequence[int], forms: Sequence[InputForm], activation: ActivationFormat = "float32",
-    work: Sequence[Work] = (),
+    network: EarlyExitModel, positions: Sequence[int], forms: Sequence[InputForm],
+    activation: ActivationFormat = "float32", work: Sequence[Work] = (),
 ) -> tuple[NetworkSubModel, ...]:  # fmt: skip
     """Cut a folded network after the given blocks: (2, 3, 5) gives three sub-models that end after blocks 2, 3 and 5.
 

@@ -11,7 +11,7 @@ from node_agent.errors import InputError
 from node_agent.suggest import closest
 
 if TYPE_CHECKING:
-    from node_agent.models.early_exit import EarlyExitModel
+    from node_agent.models.early_exit import EarlyExitModel, Variant
 
 DEFAULT_FAMILY = "glyphs"  # of cards that name none
 
@@ -46,3 +46,15 @@ def family_class(name: str) -> "type[EarlyExitModel]":
     if len(own) != 1:
         raise TypeError(f"{module.__name__} holds {len(own)} classes derived from EarlyExitModel, not one")
     return own[0]
+
+
+def variants() -> "dict[str, tuple[str, Variant]]":
+    """Return the family and the recipe of each model that the project can train, by the model's name; loads torch."""
+    from node_agent.models.early_exit import Variant  # noqa: PLC0415 - as above
+
+    found = {}
+    for family in family_names():
+        kind = family_class(family)
+        for name, variant in (kind.variants() or {family: Variant({}, kind.recipe)}).items():
+            found[name] = (family, variant)
+    return found

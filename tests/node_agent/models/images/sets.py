@@ -5,6 +5,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def medmnist(images: np.ndarray = IMAGES, labels: np.ndarray = LABELS[:, None]) 
     return {f"{split}_{name}": array[part] for split, part in parts.items() for name, array in arrays.items()}
 
 
-def write_picture(path: Path, pixels: np.ndarray, **options: object) -> Path:
+def write_picture(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     """Write a picture of [H, W] or [H, W, channels] in the format of its ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
