@@ -45,7 +45,12 @@ done
 packages="mininet iproute2 iputils-ping procps python3-venv"
 # A second kernel for the tests, its modules, and a compiler for the library that it needs (tests/uml/xsave_shim.c).
 kernel_packages=""
-[ -z "$extra" ] || kernel_packages="user-mode-linux kmod gcc libc6-dev"
+# Images for the tests of importers and models.
+image_packages=""
+if [ -n "$extra" ]; then
+    kernel_packages="user-mode-linux kmod gcc libc6-dev"
+    image_packages="dataset-fashion-mnist"
+fi
 
 not_installed() {
     for package in "$@"; do
@@ -60,6 +65,21 @@ install() {
     DEBIAN_FRONTEND=noninteractive
     export DEBIAN_FRONTEND
     showing "/^Get:/p" "$@"
+}
+
+# Install packages for the tests, if the distribution has the first one; else say what is skipped: $1 is a kind of tests.
+install_for_tests() {
+    tests=$1
+    shift
+    [ $# -gt 0 ] || return 0
+    missing_here=$(not_installed "$@")
+    [ -n "$missing_here" ] || return 0
+    if apt-cache show "$1" >/dev/null 2>&1; then
+        # shellcheck disable=SC2086
+        install $missing_here || echo "note: apt-get could not install $1: the $tests will be skipped" >&2
+    else
+        echo "note: there is no package $1 here: the $tests will be skipped" >&2
+    fi
 }
 
 # Run a command that downloads. A terminal shows its whole output, with the progress bar; elsewhere the sed script $1
@@ -127,13 +147,13 @@ done_before=$(cat "$stamp" 2>/dev/null || true)
 # shellcheck disable=SC2086
 missing=$(not_installed $packages)
 # shellcheck disable=SC2086
-kernel_missing=$(not_installed $kernel_packages)
+missing_for_tests=$(not_installed $kernel_packages $image_packages)
 if [ -n "$missing" ] && [ "$(id -u)" -ne 0 ]; then
     echo "error: these packages are missing, and only root can install them:$missing" >&2
     echo "hint: run this as root, for example: sudo ./setup.sh" >&2
     exit 4
 fi
-if [ -n "$missing$kernel_missing" ] && [ "$(id -u)" -eq 0 ]; then
+if [ -n "$missing$missing_for_tests" ] && [ "$(id -u)" -eq 0 ]; then
     [ -z "$missing" ] && [ "$done_before" = "$wanted" ] || apt-get update -qq
     # shellcheck disable=SC2086
     [ -z "$missing" ] || install $missing || {
@@ -141,13 +161,11 @@ if [ -n "$missing$kernel_missing" ] && [ "$(id -u)" -eq 0 ]; then
         echo "hint: see its message above; then run ./setup.sh again" >&2
         exit 4
     }
-    # Not every distribution has that kernel, nor for every processor; without it, its tests are skipped.
-    if [ -n "$kernel_missing" ] && apt-cache show user-mode-linux >/dev/null 2>&1; then
-        # shellcheck disable=SC2086
-        install $kernel_missing || echo "note: no second kernel: the tests marked uml will be skipped" >&2
-    elif [ -n "$kernel_missing" ]; then
-        echo "note: there is no package user-mode-linux here: the tests marked uml will be skipped" >&2
-    fi
+    # Not every distribution has that kernel, nor for every processor; and not every one has the images.
+    # shellcheck disable=SC2086
+    install_for_tests "tests marked uml" $kernel_packages
+    # shellcheck disable=SC2086
+    install_for_tests "tests on Fashion-MNIST" $image_packages
 fi
 
 python=$(command -v python3)

@@ -14,7 +14,7 @@ from cli.printing.columns import Lines, print_lines, print_table
 from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP
 from cli.quantity import seconds as seconds_option
-from cli.shared_options import seed_option
+from cli.shared_options import model_options, seed_option
 from testbed.wording import milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @click.argument("source", metavar="TOPOLOGY|RUN_DIR", type=click.Path(path_type=Path))
 @seed_option("Seed of the topology's ranges and of the tasks (TOPOLOGY only).  [default: the topology's]")
 @click.option("--duration", metavar="TIME", callback=seconds_option, help=DURATION_HELP)
+@model_options
 @click.option(
     "--thresholds",
     metavar="search|C[,C...]",
@@ -53,7 +54,13 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     "--json", "as_json", is_flag=True, help="Print JSON with all plans; times in seconds, shares and accuracy 0..1."
 )
 def command(
-    source: Path, seed: int | None, duration: float | None, thresholds: Sequence[float] | None, as_json: bool
+    source: Path,
+    seed: int | None,
+    duration: float | None,
+    model: str | None,
+    cut: tuple[int, ...] | None,
+    thresholds: Sequence[float] | None,
+    as_json: bool,
 ) -> None:
     """Compute the centralised optimum: the plans of a solver that knows everything, and a certified bound on any plan.
 
@@ -74,11 +81,12 @@ def command(
 
     summary: Mapping[str, Any] | None = None
     if source.is_dir():
-        if seed is not None or duration is not None:
-            raise click.UsageError("--seed and --duration belong to topologies: a run directory holds its trace")
+        if (seed, duration, model, cut) != (None,) * 4:
+            what = "--seed, --duration, --model and --cut"
+            raise click.UsageError(f"{what} belong to topologies: a run directory holds its trace and its model")
         optimum, summary = bound_for_run(source, thresholds=thresholds)
     else:
-        scenario = load_topology(source).resolve(seed=seed, duration_s=duration)
+        scenario = load_topology(source, model=model, cut=cut).resolve(seed=seed, duration_s=duration)
         optimum = bound_for(scenario, scenario.model.open(), thresholds=thresholds)
     if as_json:
         content = optimum.as_dict()

@@ -11,7 +11,7 @@ import click
 from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
-from cli.shared_options import seed_option
+from cli.shared_options import model_options, seed_option
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def refuse_live_options() -> None:
 @click.command(name="run", cls=PolicyCommand, short_help="Run an experiment from a topology file.")
 @click.argument("topology", type=_PATH)
 @workload_options
+@model_options
 @common_options
 @live_options
 def command(
@@ -101,6 +102,8 @@ def command(
     trace: Path | None,
     duration: float | None,
     seed: int | None,
+    model: str | None,
+    cut: tuple[int, ...] | None,
     policy: str | None,
     out: Path | None,
     monitor: MonitorChoice,
@@ -129,7 +132,10 @@ def command(
 
     from testbed.run.planning import plan_run
 
-    plan = plan_run(topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out, backend=backend)
+    plan = plan_run(
+        topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut, out=out,
+        backend=backend,
+    )  # fmt: skip
     plan = replace(plan, require_fidelity=require_fidelity, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 

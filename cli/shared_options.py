@@ -36,3 +36,29 @@ def all_runs_option(function: Function) -> Function:
         metavar="DIR",
         help="Directory of all runs and results; complete runs in it are kept.  [default: a new one in runs/]",
     )(function)
+
+
+def parse_cut(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """The blocks of a cut such as 2,3,5; None for no text."""
+    try:
+        return None if value is None else tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of whole numbers such as 2,3,5", ctx, param) from None
+
+
+def model_options(function: Function) -> Function:
+    """The options --model and --cut of a command that takes a topology."""
+    cut = click.option(
+        "--cut",
+        metavar="BLOCKS",
+        callback=parse_cut,
+        help="Last block of each sub-model, first stage first, for example 2,3,5.  [default: the topology's, or all "
+        "exits of another model that has one for each stage]",
+    )
+    model = click.option(
+        "--model",
+        metavar="MODEL",
+        help="Another model than the topology's: a name from `model list`, the folder of a bundle, FILE.py:CLASS for "
+        "your own, or a table (.npz, .csv, .parquet).",
+    )
+    return model(cut(function))

@@ -9,6 +9,7 @@ import click
 
 from cli.policy_help import PolicyCommand
 from cli.run import common_options, finish, workload_options
+from cli.shared_options import model_options
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 @click.command(name="simulate", cls=PolicyCommand, short_help="Run the same nodes in virtual time, without root.")
 @click.argument("topology", type=click.Path(path_type=Path))
 @workload_options
+@model_options
 @common_options
 def command(
     topology: Path,
     trace: Path | None,
     duration: float | None,
     seed: int | None,
+    model: str | None,
+    cut: tuple[int, ...] | None,
     policy: str | None,
     out: Path | None,
     monitor: MonitorChoice,
@@ -47,7 +51,9 @@ def command(
 
     from testbed.run.planning import plan_run
 
-    plan = plan_run(topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, out=out)
+    plan = plan_run(
+        topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut, out=out
+    )
     plan = replace(plan, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 

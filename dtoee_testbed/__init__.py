@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from node_agent.errors import EnvironmentLacking, InputError, TestbedError
-    from node_agent.models import Bundle, available_models, load_bundle
+    from node_agent.models import Bundle, Samples, available_models, load_bundle, load_model
+    from node_agent.models.early_exit import EarlyExitModel, Recipe
+    from node_agent.models.images import (
+        FASHION_MNIST,
+        FASHION_MNIST_CLASSES,
+        ImageSet,
+        read_cifar,
+        read_folder,
+        read_idx,
+        read_medmnist,
+    )
+    from node_agent.models.interface import Model
+    from node_agent.models.tables import Input
     from node_agent.policies.base import (
         Candidate,
         PlainPolicy,
@@ -34,7 +46,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "node_agent.errors": ("EnvironmentLacking", "InputError", "TestbedError"),
-    "node_agent.models": ("Bundle", "available_models", "load_bundle"),
+    "node_agent.models": ("Bundle", "Samples", "available_models", "load_bundle", "load_model"),
+    "node_agent.models.early_exit": ("EarlyExitModel", "Recipe"),
+    "node_agent.models.images": (
+        "FASHION_MNIST",
+        "FASHION_MNIST_CLASSES",
+        "ImageSet",
+        "read_cifar",
+        "read_folder",
+        "read_idx",
+        "read_medmnist",
+    ),
+    "node_agent.models.interface": ("Model",),
+    "node_agent.models.tables": ("Input",),
     "node_agent.policies.base": (
         "Candidate",
         "PlainPolicy",
@@ -60,13 +84,19 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "FASHION_MNIST",
+    "FASHION_MNIST_CLASSES",
     "Agreement",
     "Bundle",
     "Candidate",
     "Comparison",
+    "EarlyExitModel",
     "EnvironmentLacking",
     "Experiment",
+    "ImageSet",
+    "Input",
     "InputError",
+    "Model",
     "Optimum",
     "Outcome",
     "PlainPolicy",
@@ -75,8 +105,10 @@ __all__ = [
     "ProportionalPolicy",
     "Prospect",
     "QueuePolicy",
+    "Recipe",
     "RecordedRun",
     "RunObserver",
+    "Samples",
     "Scenario",
     "SilentObserver",
     "Simulation",
@@ -91,9 +123,14 @@ __all__ = [
     "bound_for_run",
     "compare",
     "load_bundle",
+    "load_model",
     "load_topology",
     "plan_replay",
     "plan_run",
+    "read_cifar",
+    "read_folder",
+    "read_idx",
+    "read_medmnist",
     "read_recorded",
 ]
 

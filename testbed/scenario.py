@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from node_agent.records import EventKind
 
 if TYPE_CHECKING:
-    from node_agent.models.model import Model
+    from node_agent.models.interface import Model
     from node_agent.models.source import ModelSource
 
 DRAIN_S = 90.0  # a run waits this long for results after the end of the workload, and on while some still come

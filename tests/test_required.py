@@ -63,3 +63,7 @@ def test_netem_is_excused_only_with_a_second_kernel(monkeypatch):
 def test_a_closed_folder_is_excused():
     assert required.excused("Skipped: /root/checkout is closed to other users")
     assert not required.excused("Skipped: this kernel gives ordinary users no user namespaces")
+
+
+def test_images_that_are_not_installed_are_not_excused():
+    assert not required.excused("Skipped: dataset-fashion-mnist is not installed: ./setup.sh --dev")

@@ -211,3 +211,74 @@ def test_a_pip_that_fails_is_told_and_tried_again(project, monkeypatch):
     assert "installed:" not in done.stdout
     monkeypatch.setenv("PIP_FAILS", "")
     assert "installed:" in set_up(project)
+
+
+# Debian's programs as they answer root: packages in $ABSENT are not installed, those in $UNKNOWN do not exist. apt-get
+# keeps a list of its calls.
+DEBIAN = {
+    "id": "echo 0",
+    "dpkg-query": 'for last; do :; done; case " $ABSENT " in *" $last "*) exit 1 ;; esac; echo install ok installed',
+    "apt-cache": 'case " $UNKNOWN " in *" $2 "*) exit 100 ;; esac',
+    "apt-get": 'echo "$*" >>apt; [ "$1" != install ] || [ -z "$APT_FAILS" ]',
+}
+KERNEL, IMAGES = "user-mode-linux", "dataset-fashion-mnist"
+
+
+@pytest.fixture
+def debian(project, monkeypatch):
+    """The project on a machine where only packages for the tests are missing."""
+    for name, answer in DEBIAN.items():
+        (project / "programs" / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (project / "programs" / name).chmod(0o755)
+    monkeypatch.setenv("ABSENT", f"{KERNEL} {IMAGES}")
+    for name in ("UNKNOWN", "APT_FAILS"):
+        monkeypatch.setenv(name, "")
+    return project
+
+
+def installed(project: Path) -> list[str]:
+    """The packages that apt-get was asked to install."""
+    file = project / "apt"
+    calls = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [word for call in calls if call[0] == "install" for word in call[1:] if not word.startswith("-")]
+
+
+def test_packages_for_the_tests_are_installed_for_the_tests_only(debian):
+    call(debian)
+    assert installed(debian) == []
+    done = call(debian, "--dev")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert installed(debian) == [KERNEL, IMAGES]
+
+
+def test_a_kernel_that_is_there_is_not_installed_again(debian, monkeypatch):
+    monkeypatch.setenv("ABSENT", IMAGES)
+    set_up(debian, "--dev")
+    assert installed(debian) == [IMAGES]
+
+
+@pytest.mark.parametrize(("unknown", "other", "tests"), [
+    (IMAGES, KERNEL, "tests on Fashion-MNIST"), (KERNEL, IMAGES, "tests marked uml"),
+])  # fmt: skip
+def test_a_distribution_without_one_of_them_gets_a_note_and_the_other(debian, monkeypatch, unknown, other, tests):
+    monkeypatch.setenv("UNKNOWN", unknown)
+    done = call(debian, "--dev")
+    assert done.returncode == 0
+    assert done.stderr == f"note: there is no package {unknown} here: the {tests} will be skipped\n"
+    assert installed(debian) == [other]
+
+
+def test_packages_for_the_tests_that_cannot_be_installed_get_a_note(debian, monkeypatch):
+    monkeypatch.setenv("APT_FAILS", "1")
+    done = call(debian, "--dev")
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        f"note: apt-get could not install {KERNEL}: the tests marked uml will be skipped",
+        f"note: apt-get could not install {IMAGES}: the tests on Fashion-MNIST will be skipped",
+    ]
+
+
+def test_ordinary_users_set_up_without_packages_for_the_tests(debian):
+    (debian / "programs" / "id").write_text("#!/bin/sh\necho 1000\n")
+    set_up(debian, "--dev")
+    assert installed(debian) == []

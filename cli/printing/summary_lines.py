@@ -33,6 +33,7 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
     """
     seed = f", seed {summary['seed']}" if "seed" in summary else ""
     yield "Run", f"{summary.get('topology', '-')} under {summary['policy']}{seed}"
+    yield from borrowed_lines(summary)
     yield from _tasks(summary)
     yield from _overload(summary)
     yield from _figures(summary)
@@ -40,6 +41,13 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
     if setup := summary.get("setup_s"):
         yield "Set-up", ", ".join(f"{what} after {seconds(after_s, '.1f')}" for what, after_s in setup.items())
     yield "Files", str(run_directory)
+
+
+def borrowed_lines(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines on what is not the model's own: answers that were recorded elsewhere, costs of another architecture."""
+    stated = [f"{field}: {summary[field]}" for field in ("answers", "costs") if summary.get(field)]
+    if stated:
+        yield "Model", ", ".join(stated)
 
 
 def _tasks(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Struct
 
 from node_agent.problem import Place
-from node_agent.wire import InputForm
+from node_agent.wire import InputForm, TensorForm
 
 SLOT_STEP_S = 0.001  # one device begins a slot this much later than the device before it, but
 SLOT_SPREAD = 0.01  # all devices begin within this share of the slot
@@ -50,6 +50,10 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     def is_device(self) -> bool:
         """True if this node is a device, which offers tasks of its own."""
         return self.stage == 0
+
+    def takes(self, form: TensorForm) -> bool:
+        """True if this server's sub-model takes tensors of this form."""
+        return self.input_form is not None and self.input_form.fits(form)
 
     @property
     def slot_phase_s(self) -> float:

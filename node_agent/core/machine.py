@@ -35,20 +35,7 @@ from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InvalidState, TestbedError
 from node_agent.records import SampleRecord
-from node_agent.wire import (
-    Ack,
-    Assignment,
-    Offer,
-    Probe,
-    ProbeAck,
-    Report,
-    Result,
-    State,
-    Status,
-    Task,
-    Tensor,
-    TensorForm,
-)
+from node_agent.wire import Ack, Assignment, Offer, Probe, ProbeAck, Report, Result, State, Status, Task, Tensor
 
 OwnEvent = TaskArrived | ComputeFinished | PlanningFinished | TimerFired  # handled by devices only, or by servers only
 OwnMessage = Task | Result | Offer | ProbeAck | State  # handled differently by devices and servers
@@ -333,7 +320,7 @@ class ServerCore(NodeStateMachine):
 
     def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
         match message:
-            case Task() if tensor is not None and self._takes(tensor.form):
+            case Task() if tensor is not None and self.config.takes(tensor.form):
                 self.tasks.receive(peer, message, tensor, received_s)
                 self.returns.arrived(message.device)
             case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
@@ -348,9 +335,6 @@ class ServerCore(NodeStateMachine):
                 self._refuse(peer, message)
             case _:
                 assert_never(message)
-
-    def _takes(self, form: TensorForm) -> bool:
-        return self.config.input_form is not None and self.config.input_form.fits(form)
 
     def _is_near(self, slot: int) -> bool:
         """True unless the slot lies further ahead than the small clock differences between neighbours explain."""

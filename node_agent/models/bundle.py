@@ -1,80 +1,41 @@
 """A trained model on disk: weights, exit table, evaluation samples with the exits' answers, and a card.
 
-A bundle is a folder. No file in it is a pickle, so an untrusted bundle can be wrong but cannot run code.
+A bundle is a folder. No file in it is a pickle, and none names code, so an untrusted bundle can be wrong but cannot run
+code. If its network is a class of a user's file, only `load_model("FILE.py:CLASS")` gives a bundle that can run it.
 """
 
 import hashlib
-import json
-import math
-import shutil
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.architecture import GLYPHS, Architecture
-from node_agent.models.model import Inputs, Model, SubModel
-from node_agent.models.tables import ActivationFormat, ExitScores, Samples, SubModelProfile, check_cut
+from node_agent.models import stored
+from node_agent.models.card import CARD, OwnCode, class_count, family_of, input_of, own_code_of, parts_of, read_card
+from node_agent.models.families import family_class
+from node_agent.models.interface import Inputs, Model, SampleCosts, SubModel
+from node_agent.models.part_costs import CutCosts, ModelParts
+from node_agent.models.tables import ActivationFormat, ExitScores, Input, Samples, SubModelProfile, check_cut
 from node_agent.models.tensors import as_tensor
+from node_agent.models.user_code import UserClass, changed
+from node_agent.models.weights import check_finite, load_weights
 from node_agent.suggest import closest
-from node_agent.wire import InputForm, Tensor, TensorForm
+from node_agent.wire import InputForm, Tensor
 
 if TYPE_CHECKING:
-    import torch
+    from node_agent.models.early_exit import EarlyExitModel
 
-    from node_agent.models.network import EarlyExitNetwork
-    from node_agent.models.network import SubModel as Module
-
-WEIGHTS, EVALUATION, TABLE, CARD = "weights.safetensors", "evaluation.npz", "exit_table.npz", "card.json"
+WEIGHTS, EVALUATION, TABLE = "weights.safetensors", "evaluation.npz", "exit_table.npz"
 SCORES = "evaluation_scores.npz"
 MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)  # the files that affect a run
-LICENSES = "LICENSES.md"
 _SHIPPED = Path(__file__).parent
-
-
-Amount = Annotated[int, Meta(ge=0, le=2**53)]
-Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(min_length=1, max_length=8)]
-
-
-class PartCost(msgspec.Struct, frozen=True):
-    """The cost of an exit head: work per task, bytes of its parameters."""
-
-    flop: Amount
-    parameters_bytes: Amount
-
-
-class BlockCost(PartCost, frozen=True):
-    """The cost of a block, and the shape of its output."""
-
-    output_shape: Shape
-
-
-class ModelParts(msgspec.Struct, frozen=True):
-    """The costs in a card, part by part; the stem belongs to the first block."""
-
-    input_shape: Shape
-    blocks: tuple[BlockCost, ...]
-    exits: dict[str, PartCost]  # by the number of the block they stand behind
-
-
-@dataclass(frozen=True, slots=True)
-class BundleContent:
-    """The content of a bundle, as training makes it."""
-
-    weights: "Mapping[str, torch.Tensor]"  # of the folded network, temperatures included
-    table: ExitTable  # one column per exit of the model
-    evaluation: Samples
-    scores: ExitScores  # of the evaluation samples, one column per exit of the model
-    card: Mapping[str, object]
 
 
 class SampleInputs(Inputs):
@@ -82,31 +43,46 @@ class SampleInputs(Inputs):
 
     def __init__(self, samples: Samples) -> None:
         self._images = samples.images
+        self._ends = None if samples.lengths is None else np.concatenate([[0], np.cumsum(samples.lengths)])
 
     def tensor(self, sample: int) -> Tensor:
-        return as_tensor(self._images[sample : sample + 1])
+        if self._ends is None:
+            return as_tensor(self._images[sample : sample + 1])
+        return as_tensor(self._images[self._ends[sample] : self._ends[sample + 1]])
 
 
 @dataclass(frozen=True)
 class Bundle(Model):
     """A model's folder, read part by part on demand.
 
-    `network`, `modules` and `sub_models` load torch; `scores` and `profiles` only for bundles of earlier versions.
+    `network` and `sub_models` load torch; `scores` and `profiles` only for bundles of earlier versions.
 
     Raises:
         InputError: in every member, if a file that it reads is missing, damaged or does not fit the others.
     """
 
-    name: str  # of a shipped model; else the folder's name
+    name: str  # of a shipped model; else the folder's name, or FILE.py:CLASS
     folder: Path  # with the files that `model train` writes
+    code: UserClass | None = None  # the class of a user's file that may make the network
 
     @property
     def _remedy(self) -> str:
         """The hint for a file that cannot be used."""
         if self.folder.parent == _SHIPPED:
             return f"reinstall the package, or make the model: dtoee-testbed model train {self.name} --out DIR"
+        if self.code is not None:
+            return f"train it again: dtoee-testbed model train {self.code}"
         models = " or ".join(available_models())
         return f"make a new bundle with: dtoee-testbed model train MODEL --out DIR, where MODEL is {models}"
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Turn the faults of a file into an InputError that names it."""
+        try:
+            yield
+        except (OSError, ValueError, MemoryError) as error:
+            what = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(f"{path}: {what}", hint=self._remedy) from error
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -116,16 +92,8 @@ class Bundle(Model):
             InputError: the file is missing, is no JSON, or is no card of this version.
         """
         path = self.folder / CARD
-        try:
-            card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {error}", hint=self._remedy) from error
-        exits = card.get("exits") if isinstance(card, dict) else None
-        if not (isinstance(exits, list) and exits and all(type(block) is int for block in exits)):
-            raise InputError(f"{path}: no list of exits", hint=self._remedy)
-        if card.get("schema") != 1:
-            raise InputError(f"{path}: schema {card.get('schema')!r}, this version reads 1", hint=self._remedy)
-        return card
+        with self._reading(path):
+            return read_card(path)
 
     def file(self, name: str) -> Path:
         """Path of one of the bundle's files; its card may name a shipped model whose evaluation samples it shares.
@@ -146,26 +114,17 @@ class Bundle(Model):
         return tuple(self.card["exits"])
 
     @cached_property
-    def architecture(self) -> Architecture:
-        """Blocks and exits of the network.
-
-        Raises:
-            InputError: the card does not describe a possible network.
-        """
-        if "strides" not in self.card:  # a bundle of an earlier version, which knew one architecture
-            if self.exits != GLYPHS.exits:
-                raise InputError(f"{self.folder / CARD}: exits {self.exits}, but no strides", hint=self._remedy)
-            return GLYPHS
-        try:
-            return msgspec.convert(self.card, Architecture)
-        except msgspec.ValidationError as error:
-            raise InputError(f"{self.folder / CARD}: {error}", hint=self._remedy) from error
+    def input(self) -> Input:
+        """The form of the samples."""
+        with self._reading(self.folder / CARD):
+            return input_of(self.card)
 
     @property
-    def _classes(self) -> int:
-        """Number of classes by the card; a very large number if the card does not list them."""
-        named = self.card.get("classes")
-        return len(named) if isinstance(named, list) and named else 2**31
+    def family(self) -> str:
+        """Name of the family; FILE.py:CLASS if a user's class makes the network."""
+        with self._reading(self.folder / CARD):
+            own = own_code_of(self.card)
+            return family_of(self.card) if own is None else f"{own.file}:{own.name}"
 
     @cached_property
     def evaluation(self) -> Samples:
@@ -174,16 +133,9 @@ class Bundle(Model):
         Raises:
             InputError: the file is missing or damaged, or its arrays do not fit each other.
         """
-        images, labels, severity = self._arrays(EVALUATION, "images", "labels", "severity")
-        count = len(labels)
-        sound = images.shape == (count, 1, 32, 32) and images.dtype == np.uint8 and severity.shape == (count,)
-        if not (sound and labels.ndim == 1 and labels.dtype.kind in "iu" and count):
-            raise InputError(f"{self.file(EVALUATION)}: arrays of the wrong shape or type", hint=self._remedy)
-        if not ((labels >= 0) & (labels < self._classes)).all():
-            raise InputError(f"{self.file(EVALUATION)}: labels: classes that the model has not", hint=self._remedy)
-        if not np.isfinite(severity).all():
-            raise InputError(f"{self.file(EVALUATION)}: severity: NaN or infinite", hint=self._remedy)
-        return Samples(images, labels.astype(np.int64), severity.astype(np.float32))
+        path = self.file(EVALUATION)
+        with self._reading(path):
+            return stored.read_samples(path, self.input, class_count(self.card))
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -196,15 +148,9 @@ class Bundle(Model):
 
     @cached_property
     def _whole_table(self) -> ExitTable:
-        confidence, correct = self._arrays(TABLE, "conf", "correct")
-        sound = confidence.ndim == 2 and confidence.shape == correct.shape and correct.dtype == np.bool_
-        sound = sound and confidence.dtype.kind == "f"
-        if not (sound and confidence.shape[1] == len(self.exits) and len(confidence)):
-            raise InputError(f"{self.folder / TABLE}: arrays of the wrong shape or type", hint=self._remedy)
-        table = ExitTable(confidence.astype(np.float64), correct)
-        if not ((table.confidence >= 0) & (table.confidence <= 1)).all():
-            raise InputError(f"{self.folder / TABLE}: confidences outside 0..1", hint=self._remedy)
-        return table
+        path = self.folder / TABLE
+        with self._reading(path):
+            return stored.read_table(path, len(self.exits))
 
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
         """Held-out validation rows with one column per sub-model of `cut`.
@@ -217,19 +163,13 @@ class Bundle(Model):
 
     @cached_property
     def _whole_scores(self) -> ExitScores:
-        if not (self.folder / SCORES).exists():  # a bundle of an earlier version
-            from node_agent.models.network import exit_scores  # noqa: PLC0415 - as in `network`
+        path = self.folder / SCORES
+        if not path.exists():  # a bundle of an earlier version
+            from node_agent.models.scoring import exit_scores  # noqa: PLC0415 - loads torch
 
-            return ExitScores(*exit_scores(self.network(), self.evaluation.images))
-        confidence, prediction = self._arrays(SCORES, "conf", "prediction")
-        sound = confidence.shape == prediction.shape == (self.sample_count, len(self.exits))
-        sound = sound and confidence.dtype.kind == "f" and prediction.dtype.kind in "iu"
-        if not sound:
-            raise InputError(f"{self.folder / SCORES}: arrays of the wrong shape or type", hint=self._remedy)
-        classes = (prediction >= 0) & (prediction < self._classes)
-        if not (((confidence >= 0) & (confidence <= 1)).all() and classes.all()):
-            raise InputError(f"{self.folder / SCORES}: confidences outside 0..1, or no classes", hint=self._remedy)
-        return ExitScores(confidence.astype(np.float64), prediction.astype(np.int64))
+            return ExitScores(*exit_scores(self.network(), self.evaluation))
+        with self._reading(path):
+            return stored.read_scores(path, (self.sample_count, len(self.exits)), class_count(self.card))
 
     def scores(self, cut: Sequence[int]) -> ExitScores:
         """The answers of the sub-models of `cut` to the N evaluation samples, shape (N, stages).
@@ -242,6 +182,27 @@ class Bundle(Model):
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
         return ExitScores(self._whole_scores.confidence[:, columns], self._whole_scores.prediction[:, columns])
 
+    @cached_property
+    def _parts(self) -> ModelParts:
+        card = self.card
+        if "costs" not in card:  # a bundle of an earlier version
+            from node_agent.models.cost import measure_parts  # noqa: PLC0415 - loads torch
+
+            card = {**card, "costs": measure_parts(self.network())}
+        with self._reading(self.folder / CARD):
+            return parts_of(card, self.input)
+
+    def _costs(self, cut: Sequence[int], activation: ActivationFormat) -> CutCosts:
+        ends = check_cut(cut, self.exits)
+        lengths = self.evaluation.lengths if self.input.varies else None
+        costs = CutCosts(self._parts, ends, self.input, lengths, activation)
+        for stage in range(len(ends)):
+            if not (costs.flop(stage) >= 1).all():
+                raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no work", hint=self._remedy)
+            if not (costs.length(stage) >= 1).all():
+                raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no input", hint=self._remedy)
+        return costs
+
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
         """The costs of the sub-models of `cut`; loads torch only for bundles without costs in their card.
 
@@ -252,69 +213,33 @@ class Bundle(Model):
         Raises:
             InputError: the cut is impossible, or the card's costs do not fit the model.
         """
-        ends = check_cut(cut, self.exits)
-        shapes = self.input_shapes(cut)
-        item_bytes = 2 if activation == "float16" else 4
-        sizes = [math.prod(shape) * (1 if stage == 0 else item_bytes) for stage, shape in enumerate(shapes)]
-        found = []
-        for index, (begin, end) in enumerate(zip((0, *ends), ends, strict=False)):
-            parts = [*self._parts.blocks[begin:end], self._parts.exits[str(end)]]
-            found.append(
-                SubModelProfile(
-                    stage=index + 1,
-                    flop=self._positive(sum(part.flop for part in parts), index + 1),
-                    input_bytes=sizes[index],
-                    output_bytes=sizes[index + 1] if index + 1 < len(ends) else 0,
-                    parameters_bytes=sum(part.parameters_bytes for part in parts),
-                )
-            )
-        return tuple(found)
-
-    def _positive(self, flop: int, stage: int) -> int:
-        """`flop`, the work of a stage. Raises InputError if it is below 1."""
-        if flop < 1:
-            raise InputError(f"{self.folder / CARD}: costs: stage {stage} has no work", hint=self._remedy)
-        return flop
-
-    def input_shapes(self, cut: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the inputs of the sub-models of `cut`: an image first, then activations (1, C, H, W).
-
-        Raises:
-            InputError: the cut is impossible.
-        """
-        ends = check_cut(cut, self.exits)
-        return (self._parts.input_shape, *(self._parts.blocks[end - 1].output_shape for end in ends[:-1]))
-
-    @cached_property
-    def _parts(self) -> "ModelParts":
-        stated = self.card.get("costs")
-        if stated is None:  # a bundle of an earlier version
-            from node_agent.models.cost import measure_parts  # noqa: PLC0415 - as in `network`
-
-            stated = measure_parts(self.network())
-        try:
-            parts = msgspec.convert(stated, ModelParts)
-        except msgspec.ValidationError as error:
-            raise InputError(f"{self.folder / CARD}: costs: {error}", hint=self._remedy) from error
-        if len(parts.blocks) != self.exits[-1] or set(parts.exits) != set(map(str, self.exits)):
-            raise InputError(f"{self.folder / CARD}: costs of other blocks or exits", hint=self._remedy)
-        return parts
+        return self._costs(cut, activation).profiles()
 
     def input_forms(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[InputForm, ...]:
-        """The tensors that the sub-models of `cut` take: an image (uint8) first, then activations.
+        """The tensors that the sub-models of `cut` take: a sample first, then activations.
 
         Raises:
             InputError: the cut is impossible.
         """
-        shapes = enumerate(self.input_shapes(cut), start=1)
-        return tuple(InputForm(TensorForm("uint8" if stage == 1 else activation, shape)) for stage, shape in shapes)
+        return self._costs(cut, activation).forms()
+
+    def sample_costs(self, cut: Sequence[int], activation: ActivationFormat) -> SampleCosts | None:
+        """The costs of each evaluation sample; None if all have one shape."""
+        if not self.input.varies:
+            return None
+        costs, stages = self._costs(cut, activation), range(len(cut))
+        flop = np.stack([costs.flop(stage) for stage in stages], axis=1)
+        return SampleCosts(flop, np.stack([costs.length(stage) for stage in stages], axis=1))
 
     def check(self) -> None:
         """Read every file that a run needs, without torch. Raises InputError for the first that cannot be used."""
+        self.check_code()
         self.check_weights()
         self.exit_table(self.exits)
-        self.profiles(self.exits, "float32")
         self.evaluation  # noqa: B018 - reading it is the check
+        self.profiles(self.exits, "float32")
+        if (self.folder / SCORES).exists():
+            self.scores(self.exits)
         self.fingerprint()
 
     def fingerprint(self) -> str:
@@ -331,40 +256,58 @@ class Bundle(Model):
 
     def check_weights(self) -> None:
         """Raise InputError if the weights cannot be read, or hold NaN or infinity; does not load torch."""
-        from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only needed for a topology's model
-
         path = self.folder / WEIGHTS
-        try:
-            with safe_open(path, framework="numpy") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - it is no mapping
-                    tensor = tensors.get_tensor(name)
-                    if not np.isfinite(tensor).all():
-                        wrong = int((~np.isfinite(tensor)).sum())
-                        what = f"tensor {name}: {wrong} of {tensor.size} weights are NaN or infinite"
-                        raise InputError(f"{path}: {what}", hint=self._remedy)
-        except (OSError, SafetensorError, TypeError) as error:  # TypeError: a number format that numpy lacks
-            raise InputError(f"{path}: {str(error).splitlines()[0]}", hint=self._remedy) from error
+        with self._reading(path):
+            check_finite(path)
 
-    def network(self) -> "EarlyExitNetwork":
+    def check_code(self) -> None:
+        """Raise InputError if the user's file, which makes the network, has changed since the bundle was made."""
+        own = self._own_code()
+        if self.code is None:
+            return
+        if own is None or own.name != self.code.name:
+            made_by = "a family of the project" if own is None else f"the class {own.name}"
+            raise InputError(f"{self.folder / CARD}: a bundle of {made_by}, not of {self.code}", hint=self._remedy)
+        if own.sha256 != self.code.sha256():
+            raise changed(self.code)
+
+    def _own_code(self) -> OwnCode | None:
+        with self._reading(self.folder / CARD):
+            return own_code_of(self.card)
+
+    def network_class(self) -> "type[EarlyExitModel]":
+        """The class of the network; loads torch, and runs the user's file if the bundle was loaded by its name.
+
+        Raises:
+            InputError: the class is in a user's file that was not named, has changed or fails; or there is no family.
+        """
+        own = self._own_code()
+        if own is None:
+            return family_class(self.family)
+        if self.code is None:
+            message = f"{self.folder}: its network is the class {own.name} of {own.file}; a bundle does not run files"
+            raise InputError(message, hint=f"name the model as PATH/{own.file}:{own.name}")
+        self.check_code()
+        return self.code.load(own.sha256)
+
+    def network(self) -> "EarlyExitModel":
         """The whole model in its inference form; loads torch.
 
         Raises:
             InputError: its weights cannot be read, are not finite, or do not fit its architecture.
         """
-        from safetensors import SafetensorError  # noqa: PLC0415 - devices and checks must not load torch
-        from safetensors.torch import load_file  # noqa: PLC0415
-
         self.check_weights()
+        kind = self.network_class()
 
-        from node_agent.models.network import EarlyExitNetwork  # noqa: PLC0415
+        from node_agent.models.made import make_network  # noqa: PLC0415 - loads torch
 
+        with self._reading(self.folder / CARD):
+            network = make_network(kind, self.card, self.code).fold()
+            if network.exits != self.exits:
+                raise ValueError(f"exits {list(self.exits)}, but the network has {list(network.exits)}")
         path = self.folder / WEIGHTS
-        network = EarlyExitNetwork(self.architecture, folded=True)
-        try:
-            network.load_state_dict(load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: {reason}", hint=self._remedy) from error
+        with self._reading(path):
+            load_weights(network, path)
         return network.eval().requires_grad_(False)
 
     def sub_models(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModel, ...]:
@@ -373,33 +316,12 @@ class Bundle(Model):
         Raises:
             InputError: the cut is impossible, or the weights cannot be used.
         """
-        modules, profiles = self.modules(cut), self.profiles(cut, activation)
+        costs, network = self._costs(cut, activation), self.network()
 
-        from node_agent.models.hosted import NetworkSubModel  # noqa: PLC0415 - as in `network`
+        from node_agent.models.hosted import cut as cut_network  # noqa: PLC0415 - loads torch
 
-        parts = zip(modules, self.input_forms(cut, activation), profiles, strict=True)
-        return tuple(NetworkSubModel(module, form, activation, float(profile.flop)) for module, form, profile in parts)
-
-    def modules(self, cut: Sequence[int]) -> "tuple[Module, ...]":
-        """The sub-models of one cut as PyTorch modules, freshly loaded; loads torch.
-
-        Raises:
-            InputError: the cut is impossible, or the weights cannot be used.
-        """
-        check_cut(cut, self.exits)
-        network = self.network()
-
-        from node_agent.models.network import cut as cut_network  # noqa: PLC0415 - as above
-
-        return cut_network(network, cut)
-
-    def _arrays(self, file: str, *names: str) -> list[npt.NDArray[Any]]:
-        path = self.file(file)
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return [np.asarray(archive[name]) for name in names]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: {error}", hint=self._remedy) from error
+        work = [cache(partial(costs.work, stage)) for stage in range(len(cut))]  # few lengths, many tasks
+        return cut_network(network, cut, costs.forms(), activation, work)
 
 
 def available_models() -> tuple[str, ...]:
@@ -409,7 +331,8 @@ def available_models() -> tuple[str, ...]:
 
 def hint_of_models(unknown: str, where: str = "") -> str:
     """The hint for an unknown model's name; `where` is appended and says where folders of bundles are searched."""
-    known = f"shipped models: {', '.join(available_models()) or 'none'}; or give the folder of a bundle{where}"
+    shipped = f"shipped models: {', '.join(available_models()) or 'none'}"
+    known = f"{shipped}; or give the folder of a bundle, or FILE.py:CLASS{where}"
     guess = closest(unknown, available_models())
     return known if guess is None else f"did you mean {guess}? ({known})"
 
@@ -432,24 +355,3 @@ def load_bundle(name_or_path: str) -> Bundle:
     bundle = Bundle(name_or_path if shipped else folder.resolve().name, folder)
     bundle.card  # noqa: B018 - reading it is the check
     return bundle
-
-
-def write_bundle(folder: Path, content: BundleContent) -> None:
-    """Write a bundle into `folder`; the folder may exist, its files are then replaced."""
-    from safetensors.torch import save  # noqa: PLC0415 - needs torch, which readers must not load
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: tensor.contiguous() for name, tensor in content.weights.items()})
-    (folder / WEIGHTS).write_bytes(weights)
-    samples, table = content.evaluation, content.table
-    np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, severity=samples.severity)
-    np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)
-    scores = content.scores
-    # Classes in one byte, confidences as the network computes them.
-    confidence, prediction = scores.confidence.astype(np.float32), scores.prediction.astype(np.uint8)
-    np.savez_compressed(folder / SCORES, conf=confidence, prediction=prediction)
-    notices = _SHIPPED / "glyphs" / LICENSES
-    if notices.resolve() != (folder / LICENSES).resolve():
-        shutil.copyfile(notices, folder / LICENSES)  # the samples derive from the sources and need their notices
-    card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
-    (folder / CARD).write_text(card, encoding="utf-8")

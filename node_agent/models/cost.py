@@ -1,76 +1,159 @@
-"""The costs of sub-models, measured on real forward passes: operations, bytes, memory and processor time."""
+"""The costs of a network, measured on real forward passes: operations, bytes, memory and processor time."""
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from node_agent.models.architecture import SIDE_PIXELS
-from node_agent.models.network import EarlyExitNetwork, SubModel
-from node_agent.models.tables import ActivationFormat, SubModelProfile
+from node_agent.errors import InputError
+from node_agent.models.early_exit import EarlyExitModel
+from node_agent.models.hosted import NetworkSubModel
+from node_agent.models.scoring import input_array
+from node_agent.models.tables import Input, SubModelProfile
 
-__all__ = ["SubModelProfile", "cpu_s_per_inference", "measure_parts", "profile"]
-
-
-def profile(sub_models: Sequence[SubModel], activation: ActivationFormat = "float32") -> tuple[SubModelProfile, ...]:
-    """The measured costs of every sub-model of one cut; `activation` is the format of activations between stages."""
-    return tuple(_profile_one(sub_model, activation) for sub_model in sub_models)
+__all__ = ["SubModelProfile", "counted", "cpu_s_per_inference", "measure_parts", "profile"]
 
 
-def _profile_one(sub_model: SubModel, activation: ActivationFormat) -> SubModelProfile:
-    example = sub_model.example_input()
-    received = example if sub_model.stage == 1 else example.astype(activation)
-    with FlopCounterMode(display=False) as counter:
-        onward = sub_model.infer(received, activation).activation
-    return SubModelProfile(
-        stage=sub_model.stage,
-        flop=int(counter.get_total_flops()),
-        input_bytes=received.nbytes,
-        output_bytes=0 if onward is None else onward.nbytes,
-        parameters_bytes=sum(tensor.nbytes for tensor in sub_model.state_dict().values()),
-    )
+def profile(sub_models: Sequence[NetworkSubModel]) -> tuple[SubModelProfile, ...]:
+    """Return the costs of every sub-model of one cut, measured on inputs of the usual form."""
+    found = []
+    for stage, sub_model in enumerate(sub_models, start=1):
+        received = sub_model.example()
+        answer, flop = counted(lambda sub_model=sub_model, received=received: sub_model.infer(received))
+        sent = answer.activation
+        sizes = received.form.byte_count, 0 if sent is None else sent.form.byte_count
+        found.append(SubModelProfile(stage, flop, *sizes, sub_model.parameters_bytes))
+    return tuple(found)
 
 
-def measure_parts(network: EarlyExitNetwork) -> dict[str, object]:
-    """Work, bytes and shapes of every block and every exit head, for a bundle's card.
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    """The work of the attention kernel for processors, which torch's counter leaves out."""
+    return int(sdpa_flop_count(query, key, value))
 
-    The cost of a cut is the sum of its parts. The stem counts with the first block. JSON: {"input_shape", "blocks":
-    [{"flop", "parameters_bytes", "output_shape"}], "exits": {block: {"flop", "parameters_bytes"}}}.
+
+def counted(run: Callable[[], Any]) -> tuple[Any, int]:
+    """Return a function's result and the floating-point operations of its call [FLOP]; a multiply-add counts as two."""
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # a fused transformer layer would count as nothing
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping={attention: _attention}) as counter:
+            result = run()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return result, int(counter.get_total_flops())
+
+
+def measure_parts(network: EarlyExitModel) -> dict[str, object]:
+    """Work, bytes and shapes of every block and every exit head of a folded network, for a bundle's card.
+
+    The cost of a cut is the sum of its parts. What runs before the first block counts with it. JSON: {"input_shape",
+    "blocks": [{"flop", "parameters_bytes", "output_shape"}], "exits": {block: {"flop", "parameters_bytes"}}}. Where
+    lengths vary, "flop" is a polynomial of the length, and "output_length" is there.
+
+    Raises:
+        InputError: lengths vary, and work is no polynomial of degree 2, or the length of an activation none of 1.
     """
-    architecture = network.architecture
+    form = network.input
+    if not form.varies:
+        return _measure_once(network, form, form.shape[0])
+    longest = form.shape[0]
+    if longest < 4:
+        raise InputError(f"input: lengths up to {longest} are too few to measure", hint="at least 4, or varies=False")
+    lengths = (longest // 4, longest // 2, (3 * longest) // 4, longest)
+    runs = [_measure_once(network, form, length) for length in lengths]
+    whole: dict[str, Any] = runs[-1]
+    blocks = []
+    for index, block in enumerate(whole["blocks"]):
+        each = [run["blocks"][index] for run in runs]
+        blocks.append({**block, "flop": _fit(lengths, [one["flop"] for one in each], 2, f"work of block {index + 1}")})
+        sizes = [one["output_shape"][0] for one in each]
+        if len({tuple(one["output_shape"][1:]) for one in each}) > 1:
+            raise InputError(f"block {index + 1}: more than one dimension of its output varies", hint=_HINT)
+        if len(set(sizes)) > 1:
+            blocks[-1]["output_length"] = _fit(lengths, sizes, 1, f"length of the output of block {index + 1}")
+    exits = {
+        name: {**cost, "flop": _fit(lengths, [run["exits"][name]["flop"] for run in runs], 2, f"work of exit {name}")}
+        for name, cost in whole["exits"].items()
+    }
+    return {"input_shape": list(form.shape), "blocks": blocks, "exits": exits}
+
+
+_HINT = "a model whose inputs vary needs work c0 + c1 n + c2 n^2 and activations of length c0 + c1 n"
+
+
+def _measure_once(network: EarlyExitModel, form: Input, length: int) -> dict[str, Any]:
+    shape = (1, length, *form.shape[1:])
+    x = input_array(torch.zeros(shape, dtype=getattr(torch, form.dtype)).numpy())
+    strip = 1 if form.varies else 0  # where lengths vary, tensors travel without the first dimension
     blocks: list[dict[str, object]] = []
-    x = torch.zeros((1, 1, SIDE_PIXELS, SIDE_PIXELS), dtype=torch.uint8)
-    input_shape = list(x.shape)
     exits: dict[str, dict[str, object]] = {}
-    for number, block in enumerate(network.blocks, start=1):
-        part = nn.Sequential(network.stem, block) if number == 1 else block
-        measured, x = _measure_part(part, x)
-        blocks.append({**measured, "output_shape": list(architecture.activation_shape(number))})
-        if number in architecture.exits:
-            exits[str(number)], _ = _measure_part(network.head(number), x)
-    return {"input_shape": input_shape, "blocks": blocks, "exits": exits}
+    for number in range(1, len(network.blocks) + 1):
+        measured, x = _measure_part(network.part(number), x)
+        if x.shape[0] != 1 or x.dim() < 2 + strip - 1:
+            raise InputError(f"block {number}: its output is {list(x.shape)} for one sample", hint="it needs [1, ...]")
+        blocks.append({**measured, "output_shape": list(x.shape[strip:])})
+        if number in network.exits:
+            exits[str(number)], logits = _measure_part(network.head(number), x)
+            _check_logits(network, number, logits)
+    return {"input_shape": list(shape[strip:]), "blocks": blocks, "exits": exits}
+
+
+def _check_logits(network: EarlyExitModel, block: int, logits: torch.Tensor) -> None:
+    classes = network.classes if isinstance(network.classes, int) else len(network.classes)
+    if tuple(logits.shape) != (1, classes):
+        message = f"the head after block {block} gives {list(logits.shape)} for one sample, not [1, {classes}]"
+        raise InputError(message, hint="a head gives a number per class: logits (N, classes)")
 
 
 def _measure_part(part: nn.Module, x: torch.Tensor) -> tuple[dict[str, object], torch.Tensor]:
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        y = part(x)
+    y, flop = counted(lambda: part(x))
+    if not isinstance(y, torch.Tensor):
+        raise InputError(
+            f"{type(part).__name__} gives a {type(y).__name__}, not a tensor", hint="blocks give one tensor"
+        )
     parameters_bytes = sum(tensor.nbytes for tensor in part.state_dict().values())
-    return {"flop": int(counter.get_total_flops()), "parameters_bytes": parameters_bytes}, y
+    return {"flop": flop, "parameters_bytes": parameters_bytes}, y
 
 
-def cpu_s_per_inference(sub_model: SubModel, runs: int = 200) -> float:
+def _fit(lengths: Sequence[int], values: Sequence[int], degree: int, what: str) -> list[float]:
+    """The coefficients of the polynomial through the first values and the last, which must pass the others, too.
+
+    Raises:
+        InputError: it does not.
+    """
+    chosen = [0, len(lengths) - 1] if degree == 1 else [0, 1, len(lengths) - 1]
+    coefficients = [Fraction(0)] * (degree + 1)
+    for index in chosen:  # Lagrange
+        basis = [Fraction(values[index])]
+        for other in chosen:
+            if other != index:
+                gap = lengths[index] - lengths[other]
+                up = [Fraction(0), *(c / gap for c in basis)]
+                down = [*(-c * lengths[other] / gap for c in basis), Fraction(0)]
+                basis = [a + b for a, b in zip(up, down, strict=True)]
+        coefficients = [a + b for a, b in zip(coefficients, basis, strict=True)]
+    for length, value in zip(lengths, values, strict=True):
+        if sum(c * length**power for power, c in enumerate(coefficients)) != value:
+            raise InputError(f"{what}: no polynomial of degree {degree} of the length", hint=_HINT)
+    return [float(c) for c in coefficients]
+
+
+def cpu_s_per_inference(sub_model: NetworkSubModel, runs: int = 200) -> float:
     """Processor seconds of one inference (batch of one, one thread): the median over blocks of ten.
 
     It measures processor time, not wall time, so that other load on the machine has little effect.
     """
-    example = sub_model.example_input()
+    example = sub_model.example()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for _ in range(10):
+        for _ in range(min(10, runs)):
             sub_model.infer(example)
         blocks = []
         for _ in range(max(1, runs // 10)):

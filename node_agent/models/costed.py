@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.model import Answer, Inputs, Model, SubModel
+from node_agent.models.interface import Answer, Inputs, Model, SubModel
 from node_agent.models.published import PublishedCosts, StageCost
 from node_agent.models.tables import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.wire import InputForm, Tensor, TensorForm
@@ -47,10 +47,23 @@ class CostedModel(Model):
         ends = self._architecture.default_cut(len(cut)) if self._ends is None else self._ends
         if len(ends) != len(cut):
             raise InputError(
-                f"the cost's cut {list(ends)} makes {len(ends)} stages, the model's cut {list(cut)} {len(cut)}",
+                f"the cost's cut {list(ends)} and the model's cut {list(cut)} differ in length",
                 hint="give both cuts as many blocks, or leave the cost's out",
             )
-        return self._architecture.stages(ends, self._tokens, activation)
+        stages = self._architecture.stages(ends, self._tokens, activation)
+        self._check_room(stages, self._inner.input_forms(cut, activation))
+        return stages
+
+    def _check_room(self, stages: Sequence[StageCost], carried: Sequence[InputForm]) -> None:
+        """Raise InputError if a message of the architecture is too small for what it must carry."""
+        needed = [HEADER_BYTES, *(form.largest.byte_count + HEADER_BYTES for form in carried[1:])]
+        for stage, needed_bytes in zip(stages, needed, strict=True):
+            if stage.input_bytes < needed_bytes:
+                raise InputError(
+                    f"cost {self._architecture.name}: the input of stage {stage.stage} has {stage.input_bytes} bytes, "
+                    f"too few for the {needed_bytes} of model {self.name}",
+                    hint="cut the architecture elsewhere, state more tokens, or take a smaller model",
+                )
 
     @property
     def exits(self) -> tuple[int, ...]:
@@ -84,7 +97,6 @@ class CostedModel(Model):
     def sub_models(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModel, ...]:
         forms, profiles = self.input_forms(cut, activation), self.profiles(cut, activation)
         inner = self._inner.sub_models(cut, activation)
-        self._check_room(forms, inner)
         pictures = self._inner.inputs(cut, activation)
         onward = [form.usual for form in forms[1:]]
         return tuple(
@@ -93,17 +105,6 @@ class CostedModel(Model):
                 zip(inner, forms, profiles, [*onward, None], strict=True)
             )
         )
-
-    def _check_room(self, forms: Sequence[InputForm], inner: Sequence[SubModel]) -> None:
-        """Raise InputError if an activation of the model is larger than that of the architecture."""
-        for stage, (form, sub_model) in enumerate(zip(forms[1:], inner[1:], strict=True), start=2):
-            needed, there = sub_model.input_form.largest.byte_count + HEADER_BYTES, form.usual.byte_count
-            if needed > there:
-                raise InputError(
-                    f"cost {self._architecture.name}: the input of stage {stage} has {there} bytes, too few for the "
-                    f"{needed} of model {self.name}",
-                    hint="cut the architecture elsewhere, or take a smaller model",
-                )
 
     def fingerprint(self) -> str:
         stated = (self._inner.fingerprint(), self._architecture.name, self._ends, self._tokens)

@@ -1,37 +1,111 @@
-"""A sub-model of a real network, as a server runs it."""
+"""Sub-models of a real network, as servers run them."""
+
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import nn
 
-from node_agent.models.model import Answer, SubModel
-from node_agent.models.network import SubModel as Module
-from node_agent.models.straight import straight
-from node_agent.models.tables import ActivationFormat
+from node_agent.models.early_exit import EarlyExitModel
+from node_agent.models.interface import Answer, SubModel
+from node_agent.models.tables import ActivationFormat, check_cut
 from node_agent.models.tensors import as_array, as_tensor
 from node_agent.wire import InputForm, Tensor
 
+Work = Callable[[int], float]
+
 
 class NetworkSubModel(SubModel):
-    """Consecutive blocks of a network and the exit behind them."""
+    """Consecutive blocks of a network and the exit behind them.
 
-    def __init__(self, module: Module, input_form: InputForm, activation: ActivationFormat, flop: float) -> None:
-        """Host `module`, which takes `input_form` and `flop` [FLOP] of work a task.
+    Attributes:
+        stage: its stage, from 1.
+        last: True if no stage follows.
+        modules: its parts and its head, in the order in which they run.
+    """
 
-        `activation` is the format of the activations that it sends.
+    def __init__(
+        self, network: EarlyExitModel, blocks: range, *, stage: int, input_form: InputForm,
+        activation: ActivationFormat, work: Work | None = None,
+    ) -> None:  # fmt: skip
+        """Host `blocks` of a folded network.
+
+        Args:
+            network: the network; its parameters are shared.
+            blocks: numbers of the blocks.
+            stage: from 1.
+            input_form: the tensors that it takes.
+            activation: the format of the activations that it sends.
+            work: gives the work [FLOP] of an input by its first dimension; None: not known.
         """
-        self.input_form = input_form
-        self._module = module
-        self._flop = flop
-        self._forward, self._temperature = straight(module), module.head.temperature
-        self._last, self._halved = module.last, activation == "float16"
+        self.input_form, self.stage, self.last = input_form, stage, blocks[-1] == len(network.blocks)
+        body, head = [network.part(block) for block in blocks], network.head(blocks[-1])
+        self.modules: tuple[nn.Module, ...] = (*body, head)
+        self._forward = network.straight(body, head)
+        self._temperature = network.temperature(blocks[-1])
+        self._varies, self._halved = network.input.varies, activation == "float16"
+        self._work = work
+        self._input_type = "int64" if input_form.usual.dtype == "uint16" else input_form.usual.dtype
+        if self._input_type == "float16":
+            self._input_type = "float32"  # activations are computed in float32, whatever their form between nodes
 
     def infer(self, tensor: Tensor) -> Answer:
+        if not self.input_form.fits(tensor.form):
+            form, usual = tensor.form, self.input_form.usual
+            raise ValueError(f"stage {self.stage} takes {usual.dtype} {usual.shape}, got {form.dtype} {form.shape}")
         array = as_array(tensor)
+        # Arrays over received frames are read-only, and torch has no read-only tensors: copy or convert.
+        x = torch.from_numpy(array.astype(self._input_type, copy=not array.flags.writeable))
         with torch.inference_mode():
-            features, logits = self._forward(self._module.as_input(array))
+            features, logits = self._forward(x.unsqueeze(0) if self._varies else x)
             scores: list[float] = torch.softmax(logits[0] / self._temperature, dim=0).tolist()
-            onward = None if self._last else as_tensor((features.half() if self._halved else features).numpy())
+            onward = None if self.last else self._sent(features)
         confidence = max(scores)
         return Answer(scores.index(confidence), confidence, onward)
 
-    def flop(self, tensor: Tensor) -> float:  # noqa: ARG002 - all tasks have the same size
-        return self._flop
+    def _sent(self, features: torch.Tensor) -> Tensor:
+        array = (features.half() if self._halved else features.float()).numpy()
+        return as_tensor(array[0] if self._varies else array)
+
+    def flop(self, tensor: Tensor) -> float:
+        if self._work is None:
+            raise ValueError(f"the work of stage {self.stage} is not known")
+        return self._work(tensor.form.shape[0])
+
+    def example(self) -> Tensor:
+        """Return a tensor of zeros of the usual form, for warming up and measuring."""
+        form = self.input_form.usual
+        return Tensor(form, bytes(form.byte_count))
+
+    @property
+    def parameters_bytes(self) -> int:
+        """Memory of its parameters [byte]."""
+        return sum(tensor.nbytes for module in self.modules for tensor in module.state_dict().values())
+
+
+def cut(
+    network: EarlyExitModel, positions: Sequence[int], forms: Sequence[InputForm],
+    activation: ActivationFormat = "float32", work: Sequence[Work] = (),
+) -> tuple[NetworkSubModel, ...]:  # fmt: skip
+    """Cut a folded network after the given blocks: (2, 3, 5) gives three sub-models that end after blocks 2, 3 and 5.
+
+    The sub-models share the network's parameters. Exits inside a sub-model are dropped: no task could leave there.
+
+    Args:
+        network: the network.
+        positions: the block after which each sub-model ends.
+        forms: the inputs of the sub-models, stage h at index h - 1.
+        activation: the format in which activations travel.
+        work: see `NetworkSubModel`; one for each stage, or none.
+
+    Raises:
+        InputError: a position has no exit, the positions do not strictly rise, or the last block is missing.
+    """
+    ends = check_cut(positions, network.exits)
+    begins = (0, *ends[:-1])
+    return tuple(
+        NetworkSubModel(
+            network, range(begin + 1, end + 1), stage=stage, input_form=forms[stage - 1], activation=activation,
+            work=work[stage - 1] if work else None,
+        )
+        for stage, (begin, end) in enumerate(zip(begins, ends, strict=True), start=1)
+    )  # fmt: skip

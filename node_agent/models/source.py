@@ -1,9 +1,12 @@
 """The place of a model, as topologies and commands name it, and the way to open it."""
 
+from functools import lru_cache
+from pathlib import Path
+
 from msgspec import Struct
 
-from node_agent.models.bundle import load_bundle
-from node_agent.models.model import Model
+from node_agent.models.finding import TABLE_ENDS, load_model
+from node_agent.models.interface import Model
 
 
 class CostSource(Struct, frozen=True):
@@ -26,7 +29,8 @@ class ModelSource(Struct, frozen=True):
         Raises:
             InputError: there is no such model, or it cannot be read.
         """
-        model = load_bundle(self.place)
+        state = _state(self.place)
+        model = load_model(self.place) if state is None else _opened(self.place, state)
         if self.cost is None:
             return model
 
@@ -34,3 +38,19 @@ class ModelSource(Struct, frozen=True):
         from node_agent.models.published import published  # noqa: PLC0415
 
         return CostedModel(model, published(self.cost.name), self.cost.cut, self.cost.tokens)
+
+
+@lru_cache(maxsize=4)
+def _opened(place: str, state: tuple[int, int]) -> Model:  # noqa: ARG001 - part of the key
+    return load_model(place)
+
+
+def _state(place: str) -> tuple[int, int] | None:
+    """Return size [bytes] and time of change of a table's file, which is then read only once; None for others."""
+    if not place.endswith(TABLE_ENDS):
+        return None
+    try:
+        found = Path(place).stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

@@ -1,26 +1,19 @@
-"""A model's data types without torch: samples, exit scores, costs and the outcome of one inference."""
+"""A model's data types without torch: the form of its input, samples, exit scores and costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from node_agent.errors import InputError
 
 ActivationFormat = Literal["float32", "float16"]
 Activation = npt.NDArray[np.float32] | npt.NDArray[np.float16]
-
-
-@dataclass(frozen=True, slots=True)
-class Inference:
-    """The outcome of one sub-model on one task."""
-
-    activation: Activation | None  # (1, C, H, W), the input of the next stage; None after the last stage
-    prediction: int  # class that this sub-model's exit would answer
-    confidence: float  # temperature-scaled softmax probability of that class, 0..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +39,59 @@ class ExitScores:
     prediction: npt.NDArray[np.integer[Any]]  # [N, exits], class
 
 
+class Input(msgspec.Struct, frozen=True):
+    """The form of a model's samples.
+
+    Where `varies`, samples may differ in their first dimension, for example in the number of tokens.
+    """
+
+    shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**20)], ...], Meta(min_length=1, max_length=7)]
+    """of one sample, for example (1, 28, 28) or (64,); where it varies, the first dimension is the largest possible"""
+
+    dtype: Literal["uint8", "uint16", "float16", "float32"] = "uint8"
+    """type of an element: uint8 for pixels, uint16 for token numbers"""
+
+    varies: bool = False
+    """True if samples may be shorter than the first dimension says"""
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Labelled images that devices offer as tasks; training, calibration and the exit table did not use them."""
+    """Labelled inputs. Devices offer those as tasks that training, calibration and the exit table did not use.
 
-    images: npt.NDArray[np.uint8]  # [N, 1, 32, 32]
-    labels: npt.NDArray[np.int64]  # [N]
-    severity: npt.NDArray[np.float32]  # [N], 0 (clean) .. 1 (hardest)
+    Where lengths vary, the samples stand behind one another in `images`, along the first dimension.
+    """
+
+    images: npt.NDArray[Any]  # [N, *shape]; where lengths vary, [sum of lengths, *shape[1:]]
+    labels: npt.NDArray[np.int64]  # [N], classes
+    severity: npt.NDArray[np.float32] | None = None  # [N], 0 (clean) .. 1 (hardest); None: not known
+    lengths: npt.NDArray[np.int64] | None = None  # [N], first dimension of each sample; None: all have one shape
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def sample(self, index: int) -> npt.NDArray[Any]:
+        """Return a sample as it travels: (1, *shape), or (length, *shape[1:]) where lengths vary."""
+        if self.lengths is None:
+            return self.images[index : index + 1]
+        end = int(self.lengths[: index + 1].sum())
+        return self.images[end - int(self.lengths[index]) : end]
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return samples of one length as an array (rows, *shape)."""
+        if self.lengths is None:
+            return self.images[rows]
+        return np.stack([self.sample(int(row)) for row in rows])
+
+    def chosen(self, rows: npt.NDArray[np.int64]) -> "Samples":
+        """Return the samples of these rows, in their order."""
+        severity = None if self.severity is None else self.severity[rows]
+        if self.lengths is None:
+            return Samples(self.images[rows], self.labels[rows], severity)
+        ends = np.cumsum(self.lengths)
+        parts = [self.images[ends[row] - self.lengths[row] : ends[row]] for row in rows]
+        images = np.concatenate(parts) if parts else self.images[:0]
+        return Samples(images, self.labels[rows], severity, self.lengths[rows])
 
 
 def check_cut(cut: Sequence[int], exits: Sequence[int]) -> tuple[int, ...]:

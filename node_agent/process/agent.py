@@ -13,7 +13,7 @@ from node_agent.core.config import NodeConfig
 from node_agent.core.events import Channel, Received, Send, TimerFired, TimerKey
 from node_agent.core.machine import NodeCore
 from node_agent.errors import InvalidState
-from node_agent.models.model import Inputs
+from node_agent.models.interface import Inputs
 from node_agent.problem import Problem
 from node_agent.process.driver import Driver
 from node_agent.process.executor import Executor

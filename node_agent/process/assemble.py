@@ -2,7 +2,7 @@
 
 from node_agent.core.machine import DeviceCore, ServerCore
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models.model import Inputs, SubModel
+from node_agent.models.interface import Inputs, SubModel
 from node_agent.policies.loading import is_file
 from node_agent.process.agent import Agent, AgentConfig
 from node_agent.process.executor import PacedExecutor, QuotaExecutor, inference

@@ -19,7 +19,7 @@ import msgspec
 
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import TestbedError
-from node_agent.models.model import SubModel
+from node_agent.models.interface import SubModel
 from node_agent.process.children import PipedChild
 from node_agent.process.punctual import Priority
 from node_agent.wire import Tensor, TensorForm

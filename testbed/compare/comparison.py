@@ -207,8 +207,14 @@ def _gather(
 
 
 def _check_pairs(found: Mapping[Cell, Mapping[str, Any]]) -> None:
-    """Raise TestbedError unless all policies had the same workload trace in each repeat."""
+    """Raise TestbedError unless all policies had the same model, and the same workload trace in each repeat."""
     traces: dict[int, str] = {}
+    models = {manifest.get("model_sha256") for manifest in found.values()}
+    if len(models) > 1:
+        raise TestbedError(
+            "the model has changed since the comparison began: its runs had different ones",
+            hint="restore the model, or compare again in a new directory",
+        )
     for cell, manifest in found.items():
         trace = manifest["inputs_sha256"][TRACE]
         if traces.setdefault(cell.seed, trace) != trace:
@@ -231,5 +237,8 @@ def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Map
         yield f"overloaded, and excluded from averages and differences: {', '.join(over)}"
     if table[0].overloaded and len(table) > 1:
         yield f"no differences: {table[0].policy}, with which the others are compared, is overloaded"
+    for field in ("answers", "costs"):
+        if stated := {str(manifest[field]) for manifest in manifests if manifest.get(field)}:
+            yield f"{field}: {', '.join(sorted(stated))}"
     if len({str((manifest.get("git_commit"), manifest.get("versions"))) for manifest in manifests}) > 1:
         yield "the runs were made by different versions of this program or its libraries"

@@ -4,6 +4,7 @@ A node's estimators are fed once more, with the times that its tasks should have
 compared with one of the same age, and an estimate that follows a change slowly with one that is equally slow.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -128,20 +129,41 @@ class _Speed:
         self._world, self._server = world, server
         self._services = iter(services)
         self._next = next(self._services, None)
-        self._estimate = ServiceTime(world.service_rate_per_s(server, 0.0))
+        self._restarts_s = iter(world.restarts_s(server))
+        self._restart_s = next(self._restarts_s, math.inf)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Estimate as a process does that has just come up."""
+        self._estimate = ServiceTime(self._world.service_rate_per_s(self._server, 0.0))
         self._served = False  # True if it served a task since the last slot began
 
     def off(self, record: DecisionRecord) -> float:
         """Return the error of a server's own estimate, as a share of the service time."""
         self._observe_until(begin_s := record.slot * self._world.scenario.slot_s)
-        if not self._served:  # an idle server measures itself
-            self._estimate.reset(1 / self._world.service_rate_per_s(self._server, begin_s))
+        usual_s = 1 / self._world.service_rate_per_s(self._server, begin_s)
+        if not self._served and not self._in_service_s(begin_s + usual_s):  # an idle server measures itself
+            self._estimate.reset(usual_s)
         self._served = False
         self._observe_until(record.time_s)
-        return abs(self._estimate.rate_per_s() / (record.service_rate_per_s or 1.0) - 1)
+        expected_per_s = self._estimate.rate_per_s(self._in_service_s(record.time_s))
+        return abs(expected_per_s / (record.service_rate_per_s or 1.0) - 1)
+
+    def _in_service_s(self, at_s: float) -> float:
+        """Return for how long the next task should have been in service at `at_s` [s]; 0 if it begins later."""
+        if self._next is None:
+            return 0.0
+        return min(max(0.0, at_s - self._next.sent_s), self._next.expected_s)
 
     def _observe_until(self, at_s: float) -> None:
         while self._next is not None and self._next.at_s <= at_s:
+            self._restart_until(self._next.at_s)
             self._estimate.observe(self._next.expected_s)
             self._served = True
             self._next = next(self._services, None)
+        self._restart_until(at_s)
+
+    def _restart_until(self, at_s: float) -> None:
+        while self._restart_s <= at_s:
+            self._begin()
+            self._restart_s = next(self._restarts_s, math.inf)

@@ -7,7 +7,7 @@ from functools import cache, partial
 from itertools import pairwise
 
 from node_agent.core.config import Timeouts
-from node_agent.models.model import SampleCosts
+from node_agent.models.interface import SampleCosts
 from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Handover, Hop, InputForm, Result, Task, TensorForm
 from testbed.network.routes import Ways
@@ -84,6 +84,10 @@ class ExactWorld:
     def is_down(self, node: str, from_s: float, until_s: float) -> bool:
         """True if the scenario has the node down at some time from `from_s` to `until_s`."""
         return any(from_s < end_s and until_s > begin_s for begin_s, end_s in self._down.get(node, ()))
+
+    def restarts_s(self, node: str) -> list[float]:
+        """Return the times at which the scenario has the node come up [s], rising."""
+        return [end_s for _, end_s in self._down.get(node, ()) if end_s < FOREVER_S]
 
     def taken_s(self, node: str, arrival_s: float) -> float:
         """Return the time [s] at which a node takes a message that arrives at `arrival_s`: then, or once it is up."""

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.process.agent import AgentConfig, ScheduledTask
 from testbed.live.agent_parents import Warm
 from testbed.run.node_configs import node_configs

@@ -250,7 +250,8 @@ class Experiment:
     def _summary(self) -> dict[str, object] | None:
         if self._bookkeeping is None:
             return None
-        return self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
+        figures = self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
+        return {**figures, **self._plan.borrowed}
 
     def _lap(self, what: str) -> None:
         """Note the time from the start until now [real s], under the name `what`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.policies import make_policy
 from node_agent.policies.parameters import NEVER_WORD
 from testbed.network.routes import Ways

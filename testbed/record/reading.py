@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from node_agent.errors import InputError
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from testbed.record.run_directory import (
     MANIFEST,
     POLICY,
@@ -36,11 +36,15 @@ class Asked(msgspec.Struct, frozen=True):
         seed: the random seed.
         duration_s: the length of the workload [s].
         policy_override: the policy as text, with absolute paths.
+        model: a shipped model, or the absolute path of another one.
+        cut: the last block of each sub-model.
     """
 
     seed: int | None
     duration_s: float | None
     policy_override: str | None
+    model: str | None = None
+    cut: tuple[int, ...] | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -104,7 +108,10 @@ class RecordedRun:
         folder = self.manifest.topology_folder
         policy = self.policy if policy is None else policy
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
-        topology = load_topology(self.path / TOPOLOGY, folder=folder, policy=policy, traces=copies, recorded=True)
+        topology = load_topology(
+            self.path / TOPOLOGY, folder=folder, policy=policy, model=self.asked.model, cut=self.asked.cut,
+            traces=copies, recorded=True,
+        )  # fmt: skip
         if missing := topology.traces.keys() - copies.keys():
             raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)
         return topology

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from node_agent.policies.loading import is_file
 from testbed.fidelity.report import FidelityReport
 from testbed.network.emulated import BackendChoice
@@ -80,6 +80,12 @@ class Plan:
     def link_traces_sha256(self) -> dict[str, str]:
         """A hash of each network trace (SHA-256 in hex), by the path that the topology states."""
         return {name: sha256(content).hexdigest() for name, content in self.link_traces.items()}
+
+    @property
+    def borrowed(self) -> dict[str, str]:
+        """The fields of summary.json that say what is not the model's own: `answers`, `costs`."""
+        stated = {"answers": self.model.answers, "costs": self.model.costs}
+        return {field: words for field, words in stated.items() if words is not None}
 
     @property
     def policy_file(self) -> Path | None:

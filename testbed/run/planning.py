@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from node_agent.models.model import Model
+from node_agent.models.interface import Model
 from testbed.network.emulated import BackendChoice
 from testbed.record.reading import Asked, RecordedRun, read_recorded
 from testbed.record.run_directory import new_run_directory
@@ -15,6 +15,7 @@ from testbed.run.plan import Plan, new_run_id
 from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.topology.choices import anchored, check_policy
+from testbed.topology.model_choice import anchored_model
 from testbed.trace.workload import Arrival, check_trace, check_volume, generate, read_trace
 
 
@@ -25,6 +26,8 @@ def plan_run(
     duration_s: float | None = None,
     seed: int | None = None,
     policy: str | None = None,
+    model: str | None = None,
+    cut: Sequence[int] | None = None,
     out: Path | None = None,
     backend: BackendChoice = "auto",
     make_directory: bool = True,
@@ -37,6 +40,8 @@ def plan_run(
         duration_s: the length of the workload [s].
         seed: the random seed.
         policy: the policy as text, `NAME[:KEY=VALUE,...]` or `FILE:CLASS[:...]`.
+        model: another model than the file's: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
+        cut: the last block of each sub-model, first stage first.
         out: the run directory; None means a new one under `runs/`.
         backend: the network backend.
         make_directory: create and claim the run directory; if False, only name it, for a check without traces on disk.
@@ -45,10 +50,11 @@ def plan_run(
         InputError: topology, trace or options cannot be used.
     """
     policy = None if policy is None else anchored(policy, os.getcwd())
-    topology = load_topology(topology_path, policy=policy)
+    model = None if model is None else anchored_model(model, os.getcwd())
+    topology = load_topology(topology_path, policy=policy, model=model, cut=cut)
     arrivals = read_trace(trace_path) if trace_path is not None else None
     source = str(trace_path) if trace_path is not None else "generated"
-    asked = Asked(seed, duration_s, policy)
+    asked = Asked(seed, duration_s, policy, model, None if cut is None else tuple(cut))
     return _plan(topology, arrivals, asked, source, out=out, backend=backend, make_directory=make_directory)
 
 
@@ -79,7 +85,7 @@ def plan_replay(
     return _plan(
         run.topology(policy),
         run.arrivals(),
-        Asked(run.asked.seed, run.asked.duration_s, policy),
+        msgspec.structs.replace(run.asked, policy_override=policy),
         f"replay of {recorded}",
         out=out,
         backend=backend,
@@ -151,6 +157,8 @@ def _plan(
             "policy_label": scenario.policy.stated_label,
             "seed": scenario.seed,
             "model_sha256": model.fingerprint(),
+            "answers": model.answers,
+            "costs": model.costs,
             "workload": source,
         },
     )

@@ -1,6 +1,7 @@
 """Checks of a topology's model: where it comes from, its exits, its costs, and the memory that it needs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,8 +11,6 @@ from testbed.topology.form.entries import TopologyDocument
 from testbed.topology.form.model_entries import ModelEntry
 from testbed.topology.form.yaml_places import Path
 
-TABLE_ENDINGS = (".npz", ".csv", ".parquet")
-
 
 def anchored_model(place: str, folder: str) -> str:
     """Return the name of a shipped model unchanged; make the path of any other model absolute from `folder`."""
@@ -19,8 +18,16 @@ def anchored_model(place: str, folder: str) -> str:
 
     if place in available_models():
         return place
-    path, colon, name = place.rpartition(":") if ".py:" in place else (place, "", "")
-    return f"{os.path.abspath(os.path.join(folder, path))}{colon}{name}"
+    path, mark, name = place.partition(".py:")
+    return f"{os.path.abspath(os.path.join(folder, path))}{mark}{name}"
+
+
+def key_of(place: str) -> str:
+    """Return the key that states a place: name, file or table."""
+    from node_agent.models.finding import TABLE_ENDS  # noqa: PLC0415 - loads numpy
+    from node_agent.models.user_code import is_model_file  # noqa: PLC0415
+
+    return "file" if is_model_file(place) else "table" if place.endswith(TABLE_ENDS) else "name"
 
 
 def model_choice(model: ModelEntry, folder: str) -> ModelChoice:
@@ -35,6 +42,46 @@ def model_choice(model: ModelEntry, folder: str) -> ModelChoice:
         cost = CostChoice(stated.name, None if stated.cut is None else tuple(stated.cut), stated.tokens)
     choice = ModelChoice(place, tuple(model.cut or ()), model.activation, cost)
     return choice if choice.cut else replace(choice, cut=choice.open().exits)
+
+
+def with_other_model(
+    stated: ModelEntry, folder: str, model: str | None = None, cut: Sequence[int] | None = None
+) -> ModelEntry:
+    """Return a topology's model with another one in its place, or with another cut.
+
+    Args:
+        stated: the topology's own model, whose paths are relative to `folder`.
+        folder: the topology's folder.
+        model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table, from the working directory.
+        cut: the last block of each sub-model; None keeps the topology's. If the other model has no such blocks, but as
+            many exits as the topology has stages, all its exits make the cut.
+
+    Raises:
+        InputError: there is no such model, or it cannot be cut so.
+    """
+    place = anchored_model(stated.place, folder) if model is None else anchored_model(model, os.getcwd())
+    key = key_of(place)
+    fields: dict[str, object] = {key: place, "activation": stated.activation}
+    if key != "table" and stated.cost is not None:
+        fields["cost"] = stated.cost
+    if model is not None and _is_unknown(key, place):
+        _, message, hint = _unknown_model(model)
+        raise InputError(message, hint=hint.replace("this topology's folder", "the working directory"))
+    chosen = stated.cut if cut is None else list(cut)
+    if cut is None and model is not None:
+        exits = ModelChoice(place, ()).open().exits
+        stages = len(model_choice(stated, folder).cut) if stated.cut is None else len(stated.cut)
+        fits = chosen is not None and set(chosen) <= set(exits) and chosen[-1] == exits[-1]
+        if not fits and len(exits) != stages:
+            raise InputError(
+                f"model {model} has exits after blocks {', '.join(map(str, exits))}: which {stages} of them?",
+                hint="state the last block of each stage with --cut",
+            )
+        chosen = chosen if fits else list(exits)
+    entry = ModelEntry(**fields, cut=chosen)  # type: ignore[arg-type]
+    for _, message, hint in model_problems(entry, folder):
+        raise InputError(message, hint=hint)
+    return entry
 
 
 def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
@@ -53,7 +100,7 @@ def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]
         if after <= before
     ]
     place = anchored_model(model.place, folder)
-    if model.key == "name" and os.path.isabs(place) and not os.path.isdir(place):
+    if _is_unknown(model.key, place):
         return [*problems, _unknown_model(model.place)]
     try:
         opened = ModelChoice(place, ()).open()
@@ -79,13 +126,18 @@ def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]
     return problems
 
 
+def _is_unknown(key: str, place: str) -> bool:
+    """True if the place of a model, stated by `key`, is neither a shipped name nor a folder."""
+    return key == "name" and os.path.isabs(place) and not os.path.isdir(place)
+
+
 def _unknown_model(name: str) -> tuple[Path, str, str]:
     """Return the problem of a name that is neither a shipped model nor a folder; say what would work."""
     from node_agent.models.bundle import hint_of_models  # noqa: PLC0415 - as above
 
-    kind = "file" if ".py" in name else "table" if name.endswith(TABLE_ENDINGS) else None
-    if kind is not None:
-        return ("model", "name"), f"{name!r} is no name of a model", f"state it as {kind}: {name}"
+    key = key_of(name)
+    if key != "name":
+        return ("model", "name"), f"{name!r} is no name of a model", f"state it as {key}: {name}"
     elsewhere = f"; {name} in the current directory is another path" if os.path.isdir(name) else ""
     return (
         ("model", "name"),

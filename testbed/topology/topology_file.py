@@ -17,6 +17,7 @@ from testbed.topology.form.draft import Draft, read_form
 from testbed.topology.form.entries import TopologyDocument
 from testbed.topology.form.values import MAX_PATH_CHARACTERS, MAX_POLICY_CHARACTERS
 from testbed.topology.form.yaml_places import MAX_BYTES, TopologyProblem, YamlError, read_yaml
+from testbed.topology.model_choice import with_other_model
 from testbed.trace.files import opened
 
 _MAX_SHOWN = 50
@@ -100,6 +101,8 @@ def load_topology(
     *,
     folder: str | None = None,
     policy: str | None = None,
+    model: str | None = None,
+    cut: Sequence[int] | None = None,
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -109,12 +112,14 @@ def load_topology(
         path: the file.
         folder: paths in the file are relative to it; None means the file's own folder.
         policy: replaces the file's policy, as in `Topology.resolve`; the file's policy is then not checked or loaded.
+        model: replaces the file's model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
+        cut: replaces the cut; see `model_choice.with_other_model`.
         traces: files to read instead of network traces, by path as the topology states it.
         recorded: True for the file of a recorded run, which may state what only earlier versions allowed.
 
     Raises:
         TopologyError: the topology has faults; it lists all of them.
-        InputError: the file cannot be read, or `policy` is invalid.
+        InputError: the file cannot be read, or `policy`, `model` or `cut` is invalid.
     """
     with opened(path, hint="give the path of a topology.yaml") as file:
         raw = file.read(MAX_BYTES + 1)
@@ -129,7 +134,9 @@ def load_topology(
         raise TopologyError([TopologyProblem(str(path), line, column, "not UTF-8 text", "save it as UTF-8")]) from None
     own_folder = os.path.dirname(os.path.abspath(path))
     folder = own_folder if folder is None else folder
-    return load_topology_text(text, str(path), folder=folder, policy=policy, traces=traces, recorded=recorded)
+    return load_topology_text(
+        text, str(path), folder=folder, policy=policy, model=model, cut=cut, traces=traces, recorded=recorded
+    )
 
 
 def load_topology_text(
@@ -138,6 +145,8 @@ def load_topology_text(
     *,
     folder: str = "",
     policy: str | None = None,
+    model: str | None = None,
+    cut: Sequence[int] | None = None,
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -147,7 +156,7 @@ def load_topology_text(
 
     Raises:
         TopologyError: the topology has faults; it lists all of them.
-        InputError: `policy` is invalid.
+        InputError: `policy`, `model` or `cut` is invalid.
     """
     folder = os.path.abspath(folder)
     try:
@@ -159,6 +168,9 @@ def load_topology_text(
     if draft.document is None:
         raise TopologyError(problems)
     document = draft.document
+    if (model is not None or cut is not None) and "model" not in draft.damaged:
+        other = with_other_model(document.model, folder, model, cut)
+        document = draft.document = document.model_copy(update={"model": other})
     chosen = _stated_policy(document, folder)
     if policy is not None:
         chosen = _asked_policy(policy, document, folder, recorded=recorded)

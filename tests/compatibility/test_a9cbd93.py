@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from node_agent.models import load_bundle
-from node_agent.models.network import exit_scores
+from node_agent.models.scoring import exit_scores
 
 KEPT = Path(__file__).parent / "a9cbd93"
 TOPOLOGIES = sorted(path.stem for path in (KEPT / "topologies").glob("*.yaml"))
@@ -111,7 +111,7 @@ def test_a_comparison_goes_on_where_it_stood(user):
 def test_a_bundle_loads_and_answers_as_it_did():
     bundle = load_bundle(str(KEPT / "bundle"))
     assert bundle.exits == (1, 2, 3)
-    confidence, prediction = exit_scores(bundle.network(), bundle.evaluation.images)
+    confidence, prediction = exit_scores(bundle.network(), bundle.evaluation)
     kept = bundle.scores(bundle.exits)
     np.testing.assert_array_equal(prediction, kept.prediction)
     np.testing.assert_allclose(confidence, kept.confidence, atol=1e-4)

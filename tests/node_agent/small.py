@@ -1,7 +1,8 @@
 """Configurations and samples of the smallest nodes: images of 64 bytes, one stage."""
 
 from node_agent.core.config import NodeConfig, Timeouts
-from node_agent.wire import Tensor, TensorForm
+from node_agent.models.interface import Inputs
+from node_agent.wire import InputForm, Tensor, TensorForm
 
 IMAGE = TensorForm("uint8", (1, 8, 8))
 PICTURE = Tensor(IMAGE, bytes(64))
@@ -22,16 +23,14 @@ def node_config(name, stage, *, offloaders=(), receivers=(), timeouts=None):
         parameters={},
         theta_s=2.0,
         seed=1,
-        input_form=IMAGE if stage else None,
-        onward_form=None if stage else IMAGE,
+        input_form=InputForm(IMAGE) if stage else None,
+        onward_form=None if stage else InputForm(IMAGE),
         timeouts=timeouts or Timeouts(),
     )
 
 
-def samples_of(count):
-    import numpy as np
+class Numbers(Inputs):
+    """Samples whose pictures consist of their number, 0..255."""
 
-    from node_agent.models.tables import Samples
-
-    images = np.full((count, 1, 8, 8), 1, dtype=np.uint8) * np.arange(count, dtype=np.uint8)[:, None, None, None]
-    return Samples(images, np.arange(count), np.zeros(count, dtype=np.float32))
+    def tensor(self, sample):
+        return Tensor(IMAGE, bytes([sample]) * IMAGE.byte_count)

@@ -10,6 +10,7 @@ from node_agent.wire import (
     PREFIX,
     Ack,
     Hop,
+    InputForm,
     Message,
     Offer,
     Probe,
@@ -28,7 +29,9 @@ times = st.floats(-1e6, 1e6)
 names = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
 hops = st.lists(st.builds(Hop, names, times, times, times, times, st.floats(0, 1e6)), max_size=4).map(tuple)
 forms = st.builds(
-    TensorForm, st.sampled_from(["uint8", "float16", "float32"]), st.lists(st.integers(1, 5), max_size=4).map(tuple)
+    TensorForm,
+    st.sampled_from(["uint8", "uint16", "float16", "float32"]),
+    st.lists(st.integers(1, 5), max_size=4).map(tuple),
 )
 counts = st.integers(0, 2**53)
 paths = st.lists(st.tuples(st.floats(0, 1e6), st.lists(st.floats(0, 2), max_size=4).map(tuple)), max_size=4).map(tuple)
@@ -164,3 +167,49 @@ def test_a_message_carries_the_time_at_which_it_is_sent():
     assert as_sent(report, 4.0).sent_s == 4.0
     ack = Ack(1, 1, 0.5, 1)
     assert as_sent(ack, 4.0) is ack
+
+
+shaped = forms.filter(lambda form: form.shape)
+varying = st.builds(lambda usual, more: InputForm(usual, usual.shape[0] + more), shaped, st.integers(0, 3))
+
+
+@given(forms, forms)
+def test_a_form_that_does_not_vary_fits_itself_alone(usual, other):
+    takes = InputForm(usual)
+    assert takes.fits(usual)
+    assert takes.fits(other) == (other == usual)
+    assert takes.largest == usual
+
+
+@given(varying, shaped)
+def test_of_a_varying_form_the_first_dimension_alone_may_differ(takes, other):
+    assert takes.most is not None
+    alike = (other.dtype, len(other.shape), other.shape[1:])
+    same = alike == (takes.usual.dtype, len(takes.usual.shape), takes.usual.shape[1:])
+    assert takes.fits(other) == (same and other.shape[0] <= takes.most)
+    assert not takes.fits(TensorForm(takes.usual.dtype, (*takes.usual.shape, 1)))
+    assert not takes.fits(TensorForm(takes.usual.dtype, ()))
+
+
+@given(varying, st.integers(1, 12))
+def test_a_sized_form_fits_up_to_the_largest(takes, first):
+    form = takes.sized(first)
+    assert (form.dtype, form.shape) == (takes.usual.dtype, (first, *takes.usual.shape[1:]))
+    assert takes.fits(form) == (first <= takes.most)
+    assert takes.fits(takes.largest)
+    assert takes.largest == takes.sized(takes.most)
+    if takes.fits(form):
+        assert form.byte_count <= takes.largest.byte_count
+
+
+@given(st.one_of(varying, st.builds(InputForm, forms)))
+def test_an_input_form_survives_the_way_to_an_agent(takes):
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(takes), type=InputForm) == takes
+
+
+def test_token_ids_travel_as_two_bytes_each():
+    frames = task_frames(TensorForm("uint16", (3,)), b"\x01\x00\xff\xbf\x02\x00")
+    _, tensor = decode(frames)
+    assert tensor == Tensor(TensorForm("uint16", (3,)), b"\x01\x00\xff\xbf\x02\x00")
+    with pytest.raises(WireError, match="bytes"):
+        decode([frames[0], b"\x01\x00\xff"])

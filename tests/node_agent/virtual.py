@@ -17,7 +17,7 @@ from node_agent.policies import make_policy
 from node_agent.problem import Place, Problem
 from node_agent.process.driver import Driver, make_core
 from node_agent.records import DecisionRecord, EventRecord, Ready, Record, TaskRecord
-from node_agent.wire import Result, Tensor, TensorForm, decode, encode
+from node_agent.wire import InputForm, Result, Tensor, TensorForm, decode, encode
 
 IMAGE = TensorForm("uint8", (1, 8, 8))
 ACTIVATION = TensorForm("float32", (1, 4, 8, 8))
@@ -138,6 +138,7 @@ class World:
         onward = [*(tuple(names) for names in by_stage[1:]), ()]
         places = {name: Place(stage, onward[stage]) for stage, names in enumerate(by_stage) for name in names}
         coordinator = by_stage[-1][0] if central else None
+        inputs = (None, InputForm(IMAGE), *(InputForm(ACTIVATION) for _ in by_stage[2:]), None)  # by stage
         for stage, names in enumerate(by_stage):
             for rank, name in enumerate(names):
                 config = NodeConfig(
@@ -154,8 +155,8 @@ class World:
                     parameters=self.parameters,
                     theta_s=self.theta_s,
                     seed=self.seed,
-                    input_form=None if stage == 0 else (IMAGE if stage == 1 else ACTIVATION),
-                    onward_form=IMAGE if stage == 0 else (ACTIVATION if stage < self.stages else None),
+                    input_form=inputs[stage],
+                    onward_form=inputs[stage + 1],
                     devices=tuple(self.devices) if stage > 1 else (),
                     coordinator=coordinator,
                     places=places if name == coordinator else {},

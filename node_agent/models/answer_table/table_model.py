@@ -12,7 +12,7 @@ import numpy.typing as npt
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models.answer_table.answers import AnswerTable, read_table
 from node_agent.models.answer_table.inputs import halved
-from node_agent.models.model import Answer, Inputs, Model, SampleCosts, SubModel
+from node_agent.models.interface import Answer, Inputs, Model, SampleCosts, SubModel
 from node_agent.models.tables import ActivationFormat, ExitScores, SubModelProfile, check_cut
 from node_agent.wire import InputForm, Tensor
 

@@ -8,6 +8,7 @@ products in full, queries with keys and weights with values: a causal mask does 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -167,6 +168,7 @@ class PublishedCosts:
             hint = f"{self.title} has {self.blocks} blocks: 1 to {self.blocks} stages"
             raise InputError(f"{self.name}: cannot be cut into {stages} stages", hint=hint)
 
+        @cache
         def squared(begin: int, end: int) -> int:
             return self._part(begin, end).work.at(self.tokens) ** 2
 

@@ -70,10 +70,7 @@ class ModelEntry(Entry):
     ] = None
     activation: Annotated[
         Literal["float32", "float16"],
-        Field(
-            description="number format of activations on the links (default float32; float16 halves the bytes; a table "
-            "states its own)"
-        ),
+        Field(description="number format of activations on the links (default float32; float16 halves the bytes)"),
     ] = "float32"
     cost: Annotated[
         Annotated[CostEntry, BeforeValidator(_as_cost)] | None,
@@ -93,10 +90,8 @@ class ModelEntry(Entry):
             raise complaint(f"states {' and '.join(stated)}, but one model runs", "keep one of them")
         if self.table is None and self.cut is None:
             raise complaint("`cut` is missing", "for example cut: [2, 3, 5]")
-        if self.table is not None:
-            for key in ("activation", "cost"):
-                if key in self.model_fields_set:
-                    raise complaint(f"`{key}` does not apply to a table, which states its own costs", "remove the key")
+        if self.table is not None and self.cost is not None:
+            raise complaint("`cost` does not apply to a table, which states its own costs", "remove the key")
         return self
 
     @property

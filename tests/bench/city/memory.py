@@ -43,14 +43,14 @@ import sys
 from node_agent.process import assemble
 from node_agent.process.executor import inference
 from node_agent.models.bundle import load_bundle
-from node_agent.wire import Tensor, TensorForm
+from node_agent.wire import Tensor
 import torch
 torch.set_num_threads(1)
 bundle = load_bundle("glyphs")
 bundle.exit_table((2, 3, 5))
-first = bundle.sub_models((2, 3, 5))[0]
-form = TensorForm("uint8", first.input_shape)
-inference(first, "float16")(Tensor(form, bytes(form.byte_count)))
+first = bundle.sub_models((2, 3, 5), "float16")[0]
+form = first.input_form.usual
+inference(first)(Tensor(form, bytes(form.byte_count)))
 print("ready", flush=True)
 sys.stdin.read()
 """

@@ -71,7 +71,7 @@ def rows() -> Iterator[Row]:
     if not tasks:
         raise RuntimeError("no task was completed: a hop has no overhead")
     scenario = plan.scenario
-    profiles = plan.bundle.profiles(scenario.model.cut, scenario.model.activation)
+    profiles = plan.model.profiles(scenario.model.cut, scenario.model.activation)
     overhead_ms = 1e3 * np.array(overheads_s(tasks))
     where = f"city: overhead of a hop, {len(overhead_ms)} hops"
     yield row(f"{where}, p50", float(np.quantile(overhead_ms, 0.5)), "ms", most=0.5)

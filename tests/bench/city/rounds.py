@@ -65,7 +65,7 @@ class City:
     def __init__(self) -> None:
         plan = plan_run(CITY, make_directory=False)
         scenario, model = plan.scenario, plan.scenario.model
-        costs, table = stated_costs(plan.bundle, model), plan.bundle.exit_table(model.cut)
+        costs, table = stated_costs(plan.model, model), plan.model.exit_table(model.cut)
         self.configs = node_configs(scenario, costs.profiles, costs.input_forms)
         self._slot_s = scenario.slot_s
         self._cores: dict[str, NodeCore] = {name: make_core(config, table) for name, config in self.configs.items()}
@@ -103,8 +103,8 @@ class City:
         for name, config in self.configs.items():
             if config.is_device:
                 self._give(name, [TimerFired(("slot", self._slot))])
-                form = config.onward_form
-                assert form is not None
+                assert config.onward_form is not None
+                form = config.onward_form.usual
                 tasks = range(round(config.declared_rate_per_s * self._slot_s))
                 image = Tensor(form, bytes(form.byte_count))
                 self._give(name, [TaskArrived(task, 0, self._now_s, image) for task in tasks])

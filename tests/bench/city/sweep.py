@@ -43,7 +43,7 @@ class Chains:
     def __init__(self, plan: Plan) -> None:
         scenario, model = plan.scenario, plan.scenario.model
         delay_of = {frozenset(link.ends): link.shape.delay_s for link in scenario.links}
-        costs = stated_costs(plan.bundle, model)
+        costs = stated_costs(plan.model, model)
         configs = node_configs(scenario, costs.profiles, costs.input_forms)
         # Per tier, from the devices on: (offloader, receiver, delay).
         self._tiers: dict[int, list[tuple[str, str, float]]] = defaultdict(list)

@@ -18,8 +18,8 @@ from pathlib import Path
 import zmq
 
 from node_agent.models.bundle import load_bundle
+from node_agent.models.tables import ActivationFormat
 from node_agent.process.agent import AgentConfig
-from node_agent.process.executor import as_tensor, inference
 from node_agent.process.transport import Transport
 from node_agent.records import Ready, Start, Stop
 from node_agent.wire import Ack, Message, Probe, ProbeAck, Result, Task, Tensor, decode, encode
@@ -30,6 +30,7 @@ from tests.bench.table import POSITIVE, Row, main, row
 from tests.node_agent.process.addresses import fresh_address
 
 CUT = (2, 3, 5)
+ACTIVATION: ActivationFormat = "float16"
 UNPACED = """
 name: unpaced
 model: {name: glyphs, cut: [2, 3, 5], activation: float16}
@@ -137,15 +138,16 @@ def _serve(config: AgentConfig, stage: int) -> None:
 
     torch.set_num_threads(1)
     bundle = load_bundle("glyphs")
-    make_server(config, bundle.sub_models(CUT)[stage - 1], bundle.exit_table(CUT)).run()
+    make_server(config, bundle.sub_models(CUT, ACTIVATION)[stage - 1], bundle.exit_table(CUT)).run()
 
 
 def _tensors(stage: int, count: int) -> list[Tensor]:
     """The inputs of a stage: pictures, or the activations of the stages before it."""
     bundle = load_bundle("glyphs")
-    tensors = [as_tensor(bundle.evaluation.images[n : n + 1]) for n in range(count)]
-    for sub_model in bundle.sub_models(CUT)[: stage - 1]:
-        answers = map(inference(sub_model, "float16"), tensors)
+    pictures = bundle.inputs(CUT, ACTIVATION)
+    tensors = [pictures.tensor(number) for number in range(count)]
+    for sub_model in bundle.sub_models(CUT, ACTIVATION)[: stage - 1]:
+        answers = map(sub_model.infer, tensors)
         tensors = [answer.activation for answer in answers if answer.activation is not None]
     return tensors
 
@@ -154,8 +156,12 @@ def _loop(pipe: Connection, stage: int) -> None:
     """The rival's process: asked for a number of seconds of the bare loop, it answers with tasks/s."""
     import torch
 
+    from node_agent.models.hosted import NetworkSubModel
+
     torch.set_num_threads(1)
-    sub_model = load_bundle("glyphs").sub_models(CUT)[stage - 1]
+    sub_model = load_bundle("glyphs").sub_models(CUT, ACTIVATION)[stage - 1]
+    assert isinstance(sub_model, NetworkSubModel)
+    module = torch.nn.Sequential(*sub_model.modules)
     inputs = [
         torch.frombuffer(bytearray(tensor.data), dtype=getattr(torch, tensor.form.dtype)).reshape(tensor.form.shape)
         for tensor in _tensors(stage, WAITING)
@@ -166,7 +172,7 @@ def _loop(pipe: Connection, stage: int) -> None:
         done, began_s = 0, time.monotonic()
         with torch.inference_mode():
             while time.monotonic() < began_s + seconds:
-                _, logits = sub_model(inputs[done % WAITING])
+                logits = module(inputs[done % WAITING])
                 torch.softmax(logits[0], dim=0).max(dim=0)
                 done += 1
         pipe.send(done / (time.monotonic() - began_s))

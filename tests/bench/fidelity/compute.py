@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from node_agent.models.bundle import load_bundle
-from node_agent.models.cost import profile
 from node_agent.process.executor import QuotaExecutor, cpu_s_of_lone_task, inference
 from node_agent.records import Ready, Record, SampleRecord, Start, Stop, TaskRecord
-from node_agent.wire import Tensor, TensorForm
+from node_agent.wire import Tensor
 from testbed.host.cpu_quota import CpuCgroup, QuotaGovernor
 from testbed.host.ledger import Ledger
 from testbed.live.agent_configs import agent_configs
@@ -159,7 +158,7 @@ def paced_rows() -> Iterator[Row]:
     yield row("paced service, worst error", float(errors_ms.max()), "ms", possible=AMOUNT)
     yield row("paced services measured", len(errors_ms), "", possible=POSITIVE)
     cpu_s = sum(sample.compute_cpu_s for sample in served.samples)
-    flop = sum(sample.served * served.warm.profiles[sample.stage - 1].flop for sample in served.samples if sample.stage)
+    flop = sum(sample.work_flop for sample in served.samples)
     yield row("speed of the sub-models themselves", flop / cpu_s / 1e9, "GFLOP/s", possible=POSITIVE)
     yield row("overruns", sum(sample.overruns for sample in served.samples), "")
 
@@ -172,12 +171,11 @@ class QuotaServer:
         import torch
 
         torch.set_num_threads(1)
-        bundle = load_bundle("glyphs")
-        sub_model = bundle.sub_models(CUT)[0]
-        self._work_flop = float(profile(bundle.sub_models(CUT), "float16")[0].flop)
-        form = TensorForm("uint8", sub_model.input_shape)
+        sub_model = load_bundle("glyphs").sub_models(CUT, "float16")[0]
+        form = sub_model.input_form.usual
         self._tensor = Tensor(form, bytes(form.byte_count))
-        infer = inference(sub_model, "float16")
+        self._work_flop = sub_model.flop(self._tensor)
+        infer = inference(sub_model)
         self.host_flop_per_s = self._work_flop / cpu_s_of_lone_task(infer, form)
         self.capacity_flop_per_s = share * self.host_flop_per_s
         self._group = CpuCgroup.create("server", share, ledger)
@@ -185,7 +183,6 @@ class QuotaServer:
         self._governor = QuotaGovernor(
             {"server": self._group},
             lambda _, capacity: capacity / self.host_flop_per_s,
-            {"server": self._work_flop},
             {"server": self.capacity_flop_per_s},
         )
 
@@ -212,12 +209,11 @@ class QuotaServer:
         speed = served * self._work_flop / (self._executor.cpu_s - cpu_s)
         return rate * self._work_flop / self.capacity_flop_per_s - 1, speed
 
-    @staticmethod
-    def _sample(served: int, busy_s: float) -> SampleRecord:
+    def _sample(self, served: int, busy_s: float) -> SampleRecord:
         return SampleRecord(
             time_s=time.monotonic(), node="server", stage=1, queue_length=1, arrival_rate_per_s=0.0, utilisation=1.0,
             arrived=served, served=served, exits=0, forwarded=served, duplicates=0, overruns=0, cpu_s=0.0,
-            threshold=None, busy_s=busy_s,
+            threshold=None, busy_s=busy_s, work_flop=served * self._work_flop,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -206,7 +206,7 @@ def test_messages_that_make_no_sense_here_are_noted_not_obeyed():
     world.run(1, tasks=False)
     server, device = world.nodes["a1"], world.nodes["d1"]
     wrong_shape = Task(1, "d1", 1, 1, 0.0, (), IMAGE)
-    activation = Tensor(world.nodes["b1"].config.input_form, b"")
+    activation = Tensor(world.nodes["b1"].config.input_form.usual, b"")
     effects = server.handle(Received("d1", wrong_shape, activation), 2.0)
     assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
     assert not any(isinstance(e, StartCompute) for e in effects)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from node_agent.core.config import NodeConfig, Timeouts
 from node_agent.core.events import ComputeFinished, Received
 from node_agent.core.machine import DeviceCore, ServerCore
-from node_agent.wire import Ack, Probe, ProbeAck, Result, Status, Task, Tensor
+from node_agent.wire import Ack, InputForm, Probe, ProbeAck, Result, Status, Task, Tensor
 from tests.node_agent.played import PlayedNode
 from tests.node_agent.small import IMAGE, PICTURE
 from tests.node_agent.virtual import ACTIVATION, World, synthetic_table
@@ -22,7 +22,7 @@ def config(name, stage, offloaders, receivers):
     return NodeConfig(
         name=name, stage=stage, stages=2, offloaders=offloaders, receivers=receivers, rank=0, peers_in_stage=1,
         declared_rate_per_s=10.0, slot_s=1e6, policy="join-shortest-queue", parameters={}, theta_s=2.0, seed=1,
-        input_form=IMAGE if stage else None, onward_form=ACTIVATION if stage else IMAGE,
+        input_form=InputForm(IMAGE) if stage else None, onward_form=InputForm(ACTIVATION if stage else IMAGE),
         timeouts=Timeouts(ack_s=1.0, result_s=5.0), debug=True,
     )  # fmt: skip
 

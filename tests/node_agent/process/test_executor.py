@@ -15,9 +15,12 @@ from msgspec import ValidationError
 
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import TestbedError
-from node_agent.process.executor import PacedExecutor, QuotaExecutor, as_tensor, inference
+from node_agent.models.interface import Answer, SubModel
+from node_agent.models.tensors import as_array, as_tensor
+from node_agent.process.executor import PacedExecutor, QuotaExecutor, inference
 from node_agent.process.punctual import Priority
-from node_agent.wire import Tensor, TensorForm
+from node_agent.wire import InputForm, Tensor, TensorForm
+from tests.node_agent.blocks import block_by_block
 
 pytestmark = pytest.mark.timing
 
@@ -32,12 +35,12 @@ def glyphs():
     return load_bundle("glyphs")
 
 
-def answer(tensor: Tensor, *, activation: Tensor | None = None) -> ComputeFinished:
+def answer(tensor: Tensor, *, activation: Tensor | None = None, work_flop: float = 0.0) -> ComputeFinished:
     """Return an answer that shows its tensor: the prediction is the sum of the bytes."""
-    return ComputeFinished(sum(bytes(tensor.data)), 0.5, activation, overrun=False)
+    return ComputeFinished(sum(bytes(tensor.data)), 0.5, activation, overrun=False, work_flop=work_flop)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
 @pytest.mark.parametrize("shape", [(1,), (1, 3, 4, 4), (2, 5)])
 def test_arrays_travel_unchanged(dtype, shape):
     array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
@@ -46,6 +49,9 @@ def test_arrays_travel_unchanged(dtype, shape):
     assert tensor.form.byte_count == len(tensor.data)
     back = np.frombuffer(bytes(tensor.data), dtype=dtype).reshape(shape)
     assert (back == array).all()
+    there = as_array(Tensor(tensor.form, bytes(tensor.data)))
+    assert (there.dtype, there.shape) == (array.dtype, shape)
+    assert (there == array).all()
 
 
 def test_an_array_in_another_order_is_put_in_order():
@@ -61,18 +67,71 @@ def test_what_the_wire_does_not_know_is_refused(array):
 
 @pytest.mark.parametrize("activation", ["float32", "float16"])
 def test_inference_answers_as_the_sub_model_itself(glyphs, activation):
-    first, last = glyphs.sub_models((2, 5))
+    infer, infer_last = map(inference, glyphs.sub_models((2, 5), activation))
+    flop, flop_last = (float(profile.flop) for profile in glyphs.profiles((2, 5), activation))
     image = glyphs.evaluation.images[7:8]
-    expected = first.infer(image, activation)
-    found = inference(first, activation)(as_tensor(image))
+    expected = block_by_block(glyphs.network(), range(1, 3), image, activation)
+    found = infer(as_tensor(image))
+    assert found.work_flop == flop
     assert (found.prediction, found.confidence, found.overrun) == (expected.prediction, expected.confidence, False)
     assert found.activation.form == TensorForm(activation, expected.activation.shape)
     assert bytes(found.activation.data) == expected.activation.tobytes()
 
-    expected_last = last.infer(expected.activation, activation)
+    expected_last = block_by_block(glyphs.network(), range(3, 6), expected.activation, activation)
     received = Tensor(found.activation.form, bytes(found.activation.data))  # read-only, as from a socket
-    found_last = inference(last, activation)(received)
-    assert found_last == ComputeFinished(expected_last.prediction, expected_last.confidence, None, overrun=False)
+    assert infer_last(received) == ComputeFinished(
+        expected_last.prediction, expected_last.confidence, None, overrun=False, work_flop=flop_last
+    )
+
+
+class Lengthy(SubModel):
+    """A sub-model whose work grows with the first dimension: 1 MFLOP for each row."""
+
+    input_form = InputForm(TensorForm("uint8", (3, 2)), most=9)
+
+    def infer(self, tensor: Tensor) -> Answer:
+        return Answer(tensor.form.shape[0], 0.5, tensor)
+
+    def flop(self, tensor: Tensor) -> float:
+        return 1e6 * tensor.form.shape[0]
+
+
+def rows(count: int) -> Tensor:
+    form = Lengthy.input_form.sized(count)
+    return Tensor(form, bytes(form.byte_count))
+
+
+def test_an_answer_states_the_work_of_its_own_tensor():
+    infer = inference(Lengthy())
+    for count in (1, 4, 9):
+        assert infer(rows(count)) == ComputeFinished(count, 0.5, rows(count), overrun=False, work_flop=count * 1e6)
+
+
+def test_each_tensor_is_paced_by_its_own_work():
+    executor = PacedExecutor(inference(Lengthy()), 1e7, 1.0, Priority())
+    for start_s, count in ((5.0, 4), (7.0, 9), (9.0, 1)):
+        executor.start(rows(count), start_s, start_s)
+        assert executor.due_s() == pytest.approx(start_s + 0.1 * count)
+        assert executor.collect(start_s + 0.1 * count - 1e-6) is None
+        found = executor.collect(start_s + 0.1 * count)
+        assert (found.prediction, found.work_flop) == (count, count * 1e6)
+
+
+def test_a_change_of_capacity_takes_the_work_left_of_the_tensor_in_service():
+    executor = PacedExecutor(inference(Lengthy()), 1e7, 1.0, Priority())
+    executor.start(rows(2), 0.0, 0.0)
+    executor.collect(1.0)
+    executor.start(rows(8), 1.0, 1.0)
+    executor.set_capacity(2e7, 1.4)  # 4 of 8 MFLOP are left
+    assert executor.due_s() == pytest.approx(1.6)
+
+
+def test_a_process_of_its_own_passes_the_work_on():
+    executor = QuotaExecutor(inference(Lengthy()), ())
+    for count in (1, 9, 4):
+        executor.start(rows(count), 0.0, 0.0)
+        assert collect(executor) == ComputeFinished(count, 0.5, rows(count), overrun=False, work_flop=count * 1e6)
+    executor.close()
 
 
 def paced(*, work=1e6, capacity=1e7, time_scale=1.0, real_s=0.0) -> PacedExecutor:
@@ -80,9 +139,9 @@ def paced(*, work=1e6, capacity=1e7, time_scale=1.0, real_s=0.0) -> PacedExecuto
 
     def infer(tensor: Tensor) -> ComputeFinished:
         time.sleep(real_s)
-        return answer(tensor)
+        return answer(tensor, work_flop=work)
 
-    return PacedExecutor(infer, work, capacity, time_scale, Priority())
+    return PacedExecutor(infer, capacity, time_scale, Priority())
 
 
 def test_service_takes_work_over_capacity():
@@ -93,7 +152,7 @@ def test_service_takes_work_over_capacity():
     executor.start(IMAGE, 5.0, 5.0)
     assert executor.due_s() == pytest.approx(5.1)
     assert executor.collect(5.0999) is None
-    assert executor.collect(5.1) == ComputeFinished(15, 0.5, None, overrun=False)
+    assert executor.collect(5.1) == ComputeFinished(15, 0.5, None, overrun=False, work_flop=1e6)
     assert executor.due_s() is None
     assert executor.collect(6.0) is None
     executor.close()
@@ -113,11 +172,11 @@ def burnt(tensor: Tensor) -> ComputeFinished:
     end_s = time.thread_time() + 0.02
     while time.thread_time() < end_s:
         pass
-    return answer(tensor)
+    return answer(tensor, work_flop=1e6)
 
 
 def test_the_cpu_time_of_the_sub_model_is_counted():
-    executor = PacedExecutor(burnt, 1e6, 1e7, 1.0, Priority())
+    executor = PacedExecutor(burnt, 1e7, 1.0, Priority())
     assert executor.cpu_s == 0
     for _ in range(2):
         executor.start(IMAGE, 0.0, 0.0)
@@ -215,9 +274,9 @@ def test_where_the_kernel_charges_nothing_real_time_decides_whether_tasks_are_br
 
     def infer(tensor: Tensor) -> ComputeFinished:
         time.sleep(real_s)
-        return answer(tensor)
+        return answer(tensor, work_flop=1e7)
 
-    executor = PacedExecutor(infer, 1e7, 1e7, 1.0, priority)
+    executor = PacedExecutor(infer, 1e7, 1.0, priority)
     for now_s in (0.0, 2.0):
         executor.start(IMAGE, now_s, now_s)
         executor.collect(now_s + 1.5)
@@ -235,9 +294,9 @@ def test_warmed_up_the_first_task_is_known_to_be_brief_or_not(real_s, brief):
         end_s = time.thread_time() + real_s
         while time.thread_time() < end_s:
             pass
-        return answer(tensor)
+        return answer(tensor, work_flop=1e7)
 
-    executor = PacedExecutor(infer, 1e7, 1e7, 1.0, priority)
+    executor = PacedExecutor(infer, 1e7, 1.0, priority)
     executor.warm_up(IMAGE)
     assert len(served) == 2
     assert (priority.brief, executor.cpu_s, executor.due_s(), executor.collect(1e9)) == ([], 0.0, None, None)

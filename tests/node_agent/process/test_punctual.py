@@ -90,12 +90,12 @@ def test_only_a_sub_model_that_is_brief_for_its_pace_goes_before_normal_processe
 
     def infer(tensor):
         seen.append(policy())
-        return ComputeFinished(tensor.data[0], 0.9, None, overrun=False)
+        return ComputeFinished(tensor.data[0], 0.9, None, overrun=False, work_flop=work_flop)
 
     def work():
         priority = Priority()
         priority.take()
-        executor = PacedExecutor(infer, work_flop, 1e9, 1.0, priority)
+        executor = PacedExecutor(infer, 1e9, 1.0, priority)
         for _ in range(2):
             executor.start(Tensor(TensorForm("uint8", (1,)), b"1"), 0.0, 0.0)
             executor.collect(10.0)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from node_agent.models import load_bundle
+from node_agent.models.interface import Model
+from node_agent.models.tables import ActivationFormat
 from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.live.agent_configs import stated_costs
 from testbed.record.reading import read_lines, read_recorded
@@ -20,17 +21,25 @@ from testbed.simulation.simulator import Simulation
 from tests.testbed.simulated import plan
 
 
-def world_of(run_directory: Path, **shape: Any) -> ExactWorld:
-    """Return the exact world of a recorded run; `shape` replaces these properties of all links."""
+def world_of(run_directory: Path, model: Model | None = None, **shape: Any) -> ExactWorld:
+    """Return the exact world of a recorded run; `shape` replaces these properties of all links.
+
+    `model` is by default that of the scenario.
+    """
     scenario = read_recorded(run_directory).scenario()
     links = tuple(replace(link, shape=replace(link.shape, **shape)) for link in scenario.links)
-    return exact_world(replace(scenario, links=links))
+    return exact_world(replace(scenario, links=links), model)
 
 
-def exact_world(scenario: Scenario) -> ExactWorld:
-    """Return the exact world of a scenario."""
-    warm = stated_costs(load_bundle(scenario.model.name), scenario.model)
-    return ExactWorld(scenario, warm.profiles, warm.input_forms, timeouts(scenario, warm.input_forms))
+def exact_world(scenario: Scenario, model: Model | None = None) -> ExactWorld:
+    """Return the exact world of a scenario; `model` is by default that of the scenario."""
+    model = model or scenario.model.open()
+    warm, patience = stated_costs(model, scenario.model), timeouts(scenario, model.input_forms(*_cut(scenario)))
+    return ExactWorld(scenario, warm.profiles, warm.input_forms, patience, model.sample_costs(*_cut(scenario)))
+
+
+def _cut(scenario: Scenario) -> tuple[tuple[int, ...], ActivationFormat]:
+    return scenario.model.cut, scenario.model.activation
 
 
 def tasks_of(outcome: Outcome) -> list[TaskLine]:
@@ -44,18 +53,25 @@ def delays_s(tasks: list[TaskLine]) -> np.ndarray:
 
 
 def findings_of(
-    folder: Path, text: str, *, service_time=paced, seed: int | None = None, hidden: str = ""
+    folder: Path,
+    text: str,
+    *,
+    service_time=paced,
+    seed: int | None = None,
+    hidden: str = "",
+    model: Model | None = None,
 ) -> tuple[Outcome, Findings]:
     """Simulate a run, and compare it with its expectation, as after a live run.
 
-    `hidden` is appended to the topology that is simulated; the expectation does not know it.
+    `hidden` is appended to the topology that is simulated; the expectation does not know it. `model` is by default that
+    of the topology.
     """
     known = plan(folder / "known", text, seed=seed)
-    simulation = Simulation(plan(folder, text + hidden, seed=seed), SilentObserver(), service_time=service_time)
+    simulation = Simulation(plan(folder, text + hidden, model, seed=seed), SilentObserver(), service_time=service_time)
     outcome = simulation.run()
     assert simulation._bookkeeping is not None
     out, repeats = outcome.run_directory, simulation._bookkeeping.repeats
-    world = exact_world(known.scenario) if hidden else world_of(out)
+    world = exact_world(known.scenario, model) if hidden else world_of(out, model)
     known.release()
     findings = hold_against(
         world, out / "tasks.jsonl", out / "decisions.jsonl", repeats=repeats, stalls=(), relayed=True

@@ -7,6 +7,7 @@ from testbed.expectation import expected_delays, steps_of
 from tests.testbed import small
 from tests.testbed.expectation.runs import delays_s, findings_of, tasks_of, world_of
 from tests.testbed.simulated import simulate
+from tests.testbed.varying import VaryingGlyphs
 
 US = 1e-6
 # With a fixed plan, tasks go the same ways whatever the nodes measure.
@@ -25,16 +26,17 @@ SWITCHED = SMALL.replace(
 )
 
 
-def expected_of(outcome):
-    world, tasks = world_of(outcome.run_directory), tasks_of(outcome)
+def expected_of(outcome, model=None):
+    world, tasks = world_of(outcome.run_directory, model), tasks_of(outcome)
     steps = steps_of(world, tasks)
     (only,) = expected_delays(world, tasks, steps.failed).draws
     return tasks, steps, np.array([only[task.id] for task in tasks])
 
 
 @pytest.mark.parametrize("text", [SMALL, SMALL + EVENTS, SWITCHED], ids=["steady", "events", "switched"])
-def test_an_undisturbed_run_is_what_was_expected(tmp_path, text):
-    tasks, steps, expected_s = expected_of(simulate(tmp_path, text))
+@pytest.mark.parametrize("model", [None, VaryingGlyphs()], ids=["same costs", "varying costs"])
+def test_an_undisturbed_run_is_what_was_expected(tmp_path, text, model):
+    tasks, steps, expected_s = expected_of(simulate(tmp_path, text, model=model), model)
     assert len(tasks) > 100
     # Rounds and acknowledgements share the links; a number in a header may be a few bytes longer.
     np.testing.assert_allclose(expected_s, delays_s(tasks), atol=1e-3)
@@ -42,6 +44,29 @@ def test_an_undisturbed_run_is_what_was_expected(tmp_path, text):
     assert {step.step for step in steps.late} == {"offering", "transfer", "queue", "service", "sending", "return"}
     assert max(abs(step.late_s) for step in steps.late) < 1e-3
     assert max(abs(step.late_s) for step in steps.late if step.step in ("service", "sending")) < 10 * US
+
+
+def test_what_a_sample_costs_is_expected_of_it(tmp_path):
+    """With the mean costs for all samples, services and transfers would come too early or too late."""
+    model = VaryingGlyphs()
+    outcome = simulate(tmp_path, SMALL, model=model)
+    world, tasks = world_of(outcome.run_directory, model), tasks_of(outcome)
+    costs = model.sample_costs((3, 5), "float32")
+    of_sample = {task.sample: world.task_bytes((task.device,), task.sample) for task in tasks}
+    assert len(set(of_sample.values())) > 50
+    headers = {size - 2 * costs.length[sample, 0] for sample, size in of_sample.items()}
+    assert max(headers) - min(headers) <= 10, "a uint16 number has two bytes"
+    for task in tasks:
+        for stage, hop in enumerate(task.hops):
+            capacity = {"near-1": 0.5e9, "near-2": 0.3e9, "core": 0.6e9}[hop.node]
+            service_s = costs.flop[task.sample, stage] / capacity
+            assert hop.finished_s - hop.started_s == pytest.approx(service_s)
+            assert world.served_by_s(hop.node, hop.started_s, task.sample) == pytest.approx(hop.finished_s)
+    world._sample_costs = None
+    steps = steps_of(world, tasks)
+    (blind,) = expected_delays(world, tasks, steps.failed).draws
+    off_s = np.abs(np.array([blind[task.id] for task in tasks]) - delays_s(tasks))
+    assert np.median(off_s) > 0.01
 
 
 def test_what_a_server_was_held_up_by_is_not_expected_of_those_behind_it_either(tmp_path):

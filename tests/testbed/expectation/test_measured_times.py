@@ -11,6 +11,7 @@ from testbed.fidelity.evidence import Evidence
 from tests.testbed import small
 from tests.testbed.expectation.runs import findings_of, tasks_of, world_of
 from tests.testbed.simulated import simulate
+from tests.testbed.varying import VaryingGlyphs
 
 SMALL = small.SMALL.replace("duration: 8 s", "duration: 20 s").replace("delay: 3 ms", "delay: 15 ms")
 CHANGES = """
@@ -32,15 +33,18 @@ EXACT = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_nodes_of_an_exact_machine_measure_what_they_should(tmp_path, name, seed):
-    _, findings = findings_of(tmp_path, EXACT[name], seed=seed)
+@pytest.mark.parametrize(("seed", "model"), [(1, None), (2, None), (1, VaryingGlyphs()), (2, VaryingGlyphs())],
+                         ids=["1", "2", "1, varying costs", "2, varying costs"])  # fmt: skip
+def test_nodes_of_an_exact_machine_measure_what_they_should(tmp_path, name, seed, model):
+    _, findings = findings_of(tmp_path, EXACT[name], seed=seed, model=model)
     assert len(findings.measured) >= 10
     for each in findings.measured:
         # Probes of a node that comes up share the links with the copies that waited for it.
         assert each.links_off < (0.03 if name == "a node down" else 0.005), each
-        # If the capacity changes while an idle server measures itself, the measurement mixes both capacities.
-        assert each.speed_off < (0.05 if name == "changes" else 0.001), each
+        # If the capacity changes while an idle server measures itself, the measurement mixes both capacities. With
+        # varying costs it matters whether a task arrived during the measurement, whose beginning is not recorded.
+        exact = 0.001 if model is None else 0.01
+        assert each.speed_off < (0.05 if name == "changes" else exact), each
     assert not [reason for reason in judge(Evidence(), findings).reasons if reason.startswith("decisions")]
 
 

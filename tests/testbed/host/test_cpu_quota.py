@@ -84,15 +84,17 @@ class Machine:
         return sample_of("near", served, stated_s * self.cost * guess(capacity) / self.share)
 
 
-def sample_of(node, served, busy_s, time_s=0.0):
+def sample_of(node, served, busy_s, time_s=0.0, work_flop=None):
+    """Return a sample of tasks of 10 MFLOP each, or of `work_flop` together."""
     return SampleRecord(
         time_s=time_s, node=node, stage=1, queue_length=0, arrival_rate_per_s=0.0, utilisation=0.5, arrived=served,
         served=served, exits=0, forwarded=0, duplicates=0, overruns=0, cpu_s=0.0, threshold=None, busy_s=busy_s,
+        work_flop=served * 1e7 if work_flop is None else work_flop,
     )  # fmt: skip
 
 
 def governed(machine, capacity=0.2e9):
-    return QuotaGovernor({"near": machine}, lambda _, flop_per_s: flop_per_s / 1e9, {"near": 1e7}, {"near": capacity})
+    return QuotaGovernor({"near": machine}, lambda _, flop_per_s: flop_per_s / 1e9, {"near": capacity})
 
 
 @pytest.mark.parametrize("cost", [0.3, 0.9, 1.0, 1.7, 4.0])
@@ -107,6 +109,17 @@ def test_the_governor_finds_the_share_that_gives_the_capacity(cost):
     assert machine.share == pytest.approx(0.1 * cost, rel=0.01)
     governor.set_capacity("elsewhere", 1.0, now_s=0.0)
     governor.observe(sample_of("elsewhere", 100, 100.0))
+
+
+def test_tasks_of_different_work_count_by_their_work():
+    """Each interval serves ten tasks, of 2 or of 18 MFLOP, in exactly the stated time: nothing is corrected."""
+    machine = Machine(1.0)
+    governor = governed(machine)
+    for number in range(60):
+        work_flop = 10 * (2e6 if number % 2 else 18e6)
+        governor.observe(sample_of("near", 10, work_flop / 0.2e9, work_flop=work_flop))
+    assert machine.share == pytest.approx(0.2)
+    assert governor.correction("near") == pytest.approx(1.0)
 
 
 class RestlessMachine(Machine):

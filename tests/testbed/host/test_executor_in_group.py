@@ -9,7 +9,8 @@ import pytest
 
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import TestbedError
-from node_agent.process.executor import QuotaExecutor, as_tensor
+from node_agent.models.tensors import as_tensor
+from node_agent.process.executor import QuotaExecutor
 from node_agent.wire import Tensor
 from tests.node_agent.process.test_executor import IMAGE, answer, child_of, collect
 

@@ -17,7 +17,7 @@ from node_agent.records import Stop
 from node_agent.wire import Tensor, decode, encode
 from testbed.live.telemetry import Telemetry
 from tests.node_agent.process.addresses import fresh_address
-from tests.node_agent.small import node_config, samples_of
+from tests.node_agent.small import Numbers, node_config
 from tests.node_agent.virtual import synthetic_table
 
 
@@ -78,22 +78,21 @@ class Stage:
         node = node_config(name, 0, receivers=tuple(receivers), timeouts=timeouts)
         config = self.config(node, fresh_address(), {p: peer.address for p, peer in receivers.items()}, arrivals)
         config = msgspec.structs.replace(config, epoch_monotonic_s=epoch_s)
-        samples = samples_of(4)
-        return self.start(config, Agent(config, DeviceCore(node), Priority(), samples=samples))
+        return self.start(config, Agent(config, DeviceCore(node), Priority(), inputs=Numbers()))
 
     def server(self, name, offloaders, *, address, work_flop=5e7, time_scale=1.0):
-        """A last-stage server at 1 GFLOP/s that takes tasks from these offloaders."""
+        """A last-stage server at 1 GFLOP/s that takes tasks of `work_flop` from these offloaders."""
         node = node_config(name, 1, offloaders=tuple(offloaders))
-        config = self.config(node, address, {}, (), work_flop=work_flop, time_scale=time_scale)
+        config = self.config(node, address, {}, (), time_scale=time_scale)
 
         def infer(tensor: Tensor) -> ComputeFinished:
-            return ComputeFinished(tensor.data[0], 0.9, None, overrun=False)
+            return ComputeFinished(tensor.data[0], 0.9, None, overrun=False, work_flop=work_flop)
 
         priority = Priority()
-        executor = PacedExecutor(infer, config.work_flop, config.capacity_flop_per_s, config.time_scale, priority)
+        executor = PacedExecutor(infer, config.capacity_flop_per_s, config.time_scale, priority)
         return self.start(config, Agent(config, ServerCore(node, synthetic_table(1)), priority, executor=executor))
 
-    def config(self, node, address, connect, arrivals, *, work_flop=5e7, time_scale=1.0):
+    def config(self, node, address, connect, arrivals, *, time_scale=1.0):
         """Return the configuration of the agent of a node."""
         return AgentConfig(
             node=node,
@@ -104,8 +103,6 @@ class Stage:
             telemetry=self.room.endpoint,
             time_scale=time_scale,
             capacity_flop_per_s=1e9,
-            work_flop=work_flop,
-            activation="float32",
             quota_procs_paths=(),
             arrivals=tuple(arrivals),
         )

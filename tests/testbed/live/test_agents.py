@@ -17,13 +17,13 @@ from node_agent.core.config import Timeouts
 from node_agent.process.agent import AgentConfig, ScheduledTask
 from node_agent.process.transport import PORTS
 from node_agent.records import EventRecord, Ready, SampleRecord, SetCapacity, Start, Stop, TaskRecord
-from node_agent.wire import Ack, Offer, Probe, ProbeAck, Report, Result, Task, Tensor, TensorForm, encode
-from testbed.live.agent_configs import agent_configs
-from testbed.live.agent_parents import Warm
+from node_agent.wire import Ack, Offer, Probe, ProbeAck, Report, Result, Task, Tensor, encode
+from testbed.live.agent_configs import agent_configs, stated_costs
 from testbed.live.telemetry import Telemetry
 from testbed.scenario import Scenario
 from testbed.topology import resolve_text
 from testbed.trace import workload
+from tests.node_agent.blocks import block_by_block
 from tests.node_agent.process.addresses import fresh_address
 from tests.node_agent.small import IMAGE, PICTURE
 from tests.node_agent.virtual import synthetic_table
@@ -48,21 +48,21 @@ class Played:
     epoch_s: float
     still_running: list[str]
     expected: dict[int, tuple[int, int]]  # task -> exit stage, prediction
+    work_flop: dict[str, float]  # of a task, by server
 
     def service_s(self, server, capacity_factor=1.0):
-        config = self.configs[server]
-        return config.work_flop / config.capacity_flop_per_s / capacity_factor
+        return self.work_flop[server] / self.configs[server].capacity_flop_per_s / capacity_factor
 
 
-def expected_outcomes(bundle, sub_models, arrivals):
+def expected_outcomes(bundle, arrivals):
     """Exit stage and prediction of every task, computed here."""
-    outcomes = {}
+    network, outcomes = bundle.network(), {}
     for task_id, arrival in enumerate(arrivals):
-        first = sub_models[0].infer(bundle.evaluation.images[arrival.sample : arrival.sample + 1], "float32")
+        first = block_by_block(network, range(1, 3), bundle.evaluation.images[arrival.sample : arrival.sample + 1])
         if first.confidence >= 0.8:
             outcomes[task_id] = (1, first.prediction)
         else:
-            outcomes[task_id] = (2, sub_models[1].infer(first.activation, "float32").prediction)
+            outcomes[task_id] = (2, block_by_block(network, range(3, 6), first.activation).prediction)
     return outcomes
 
 
@@ -72,15 +72,12 @@ def played(tmp_path_factory) -> Played:
     import torch
 
     from node_agent.models import load_bundle
-    from node_agent.models.cost import profile
     from node_agent.process.assemble import make_device, make_server
 
     torch.set_num_threads(1)
     scenario = resolve_text(LINE)
     bundle = load_bundle("glyphs")
-    sub_models = bundle.sub_models((2, 5))
-    forms = [("uint8", sub_models[0].input_shape), ("float32", sub_models[1].input_shape)]
-    warm = Warm(profile(sub_models), tuple(msgspec.convert(form, TensorForm) for form in forms), (0.001, 0.001))
+    sub_models, warm = bundle.sub_models((2, 5), "float32"), stated_costs(bundle, scenario.model)
     times_s = [0.1 + 0.08 * n for n in range(TASKS)] + [CHANGE_S + 0.2 + 0.1 * n for n in range(LATE_TASKS)]
     arrivals = [workload.Arrival(time_s, "cam", 7 * n) for n, time_s in enumerate(times_s)]
     addresses = {name: fresh_address() for name in scenario.node_names}
@@ -90,7 +87,7 @@ def played(tmp_path_factory) -> Played:
             scenario, arrivals, warm, address=addresses.__getitem__, telemetry=room.endpoint, quota_procs_paths={}
         )
         agents = {
-            "cam": make_device(configs["cam"], bundle.evaluation),
+            "cam": make_device(configs["cam"], bundle.inputs((2, 5), "float32")),
             "near": make_server(configs["near"], sub_models[0], table),
             "far": make_server(configs["far"], sub_models[1], table),
         }
@@ -118,8 +115,9 @@ def played(tmp_path_factory) -> Played:
         while heard := room.listen(0.1):
             records += heard
     still_running = [name for name, thread in threads.items() if thread.is_alive()]
-    expected = expected_outcomes(bundle, sub_models, arrivals)
-    return Played(scenario, configs, arrivals, records, epoch_s, still_running, expected)
+    expected = expected_outcomes(bundle, arrivals)
+    work_flop = {"near": float(warm.profiles[0].flop), "far": float(warm.profiles[1].flop)}
+    return Played(scenario, configs, arrivals, records, epoch_s, still_running, expected, work_flop)
 
 
 def disturb(addresses):
@@ -203,6 +201,7 @@ def test_samples_tell_of_the_machine(played):
     hops = [hop for task in of(TaskRecord, played.records) for hop in task.hops if hop.node == "near"]
     in_service_s = sum(hop.finished_s - hop.started_s for hop in hops)
     assert sum(sample.busy_s for sample in samples) == pytest.approx(in_service_s, abs=0.01)
+    assert sum(sample.work_flop for sample in samples) == served * played.work_flop["near"]
     assert max(sample.worst_timer_s for sample in samples) >= max(hop.late_s for hop in hops)
 
 

@@ -14,9 +14,9 @@ from node_agent.process.assemble import make_device, make_server
 from node_agent.process.executor import inference
 from node_agent.process.punctual import REAL_TIME
 from node_agent.records import Ready, Start
-from node_agent.wire import Result, Task, Tensor, TensorForm
+from node_agent.wire import Result, Task, Tensor
 from tests.node_agent.process.addresses import fresh_address
-from tests.node_agent.small import node_config, samples_of
+from tests.node_agent.small import Numbers, node_config
 from tests.node_agent.virtual import synthetic_table
 
 pytestmark = [pytest.mark.timing, pytest.mark.company]
@@ -33,10 +33,10 @@ class Own(PlainPolicy):
 def test_a_live_server_answers_what_the_bundle_records(stage):
     """Real work: prediction and confidence, picture by picture."""
     bundle = load_bundle("glyphs")
-    scores, (sub_model,) = bundle.scores((5,)), bundle.sub_models((5,))
-    picture = msgspec.convert(("uint8", sub_model.input_shape), TensorForm)
-    node = msgspec.structs.replace(node_config("server", 1, offloaders=("cam",)), input_form=picture)
-    config = stage.config(node, fresh_address(), {}, (), work_flop=1e6)
+    scores, (sub_model,) = bundle.scores((5,)), bundle.sub_models((5,), "float32")
+    picture = sub_model.input_form.usual
+    node = msgspec.structs.replace(node_config("server", 1, offloaders=("cam",)), input_form=sub_model.input_form)
+    config = stage.config(node, fresh_address(), {}, ())
     stage.start(config, make_server(config, sub_model, synthetic_table(1)))
     cam = stage.peer("cam", {"server": config.address})
     stage.wait(Ready)
@@ -55,12 +55,12 @@ def test_a_live_server_answers_what_the_bundle_records(stage):
 @pytest.mark.parametrize(("quota", "least"), [(False, 2), (True, 1)], ids=["paced", "quota"])
 def test_a_server_is_warm_before_it_is_ready(stage, tmp_path, monkeypatch, quota, least):
     """The sub-model has answered once, in the serving process, before a task can reach it."""
-    (sub_model,) = load_bundle("glyphs").sub_models((5,))
+    (sub_model,) = load_bundle("glyphs").sub_models((5,), "float32")
     count = mmap.mmap(-1, 8)  # shared with the process that computes under a quota
 
-    def counted(sub_model, activation):
+    def counted(sub_model):
         # torch hangs in a child that is forked by a process in which it has threads, as this one.
-        infer = (lambda _: ComputeFinished(1, 0.9, None, overrun=False)) if quota else inference(sub_model, activation)
+        infer = (lambda _: ComputeFinished(1, 0.9, None, overrun=False)) if quota else inference(sub_model)
 
         def counting(tensor):
             finished = infer(tensor)
@@ -70,11 +70,8 @@ def test_a_server_is_warm_before_it_is_ready(stage, tmp_path, monkeypatch, quota
         return counting
 
     monkeypatch.setattr(assemble, "inference", counted)
-    node = msgspec.structs.replace(
-        node_config("server", 1, offloaders=("cam",)),
-        input_form=msgspec.convert(("uint8", sub_model.input_shape), TensorForm),
-    )
-    config = stage.config(node, fresh_address(), {}, (), work_flop=1e6)
+    node = msgspec.structs.replace(node_config("server", 1, offloaders=("cam",)), input_form=sub_model.input_form)
+    config = stage.config(node, fresh_address(), {}, ())
     if quota:
         (tmp_path / "procs").touch()
         config = msgspec.structs.replace(config, quota_procs_paths=(str(tmp_path / "procs"),))
@@ -88,14 +85,14 @@ def test_a_server_is_warm_before_it_is_ready(stage, tmp_path, monkeypatch, quota
 @pytest.mark.root
 def test_an_agent_with_a_policy_of_the_users_own_runs_at_normal_priority(stage, tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    (sub_model,) = load_bundle("glyphs").sub_models((5,))
+    (sub_model,) = load_bundle("glyphs").sub_models((5,), "float32")
     policies = {"shipped": ("computing-first", REAL_TIME), "own": (f"{tmp_path}/own.py:Own", os.SCHED_OTHER)}
     for name, (policy, _) in policies.items():
         for stage_number, kind in enumerate(("device", "server")):
             node = msgspec.structs.replace(node_config(f"{name}-{kind}", stage_number), input_form=None)
             config = stage.config(msgspec.structs.replace(node, policy=policy), fresh_address(), {}, ())
             if kind == "device":
-                agent = make_device(config, samples_of(1))
+                agent = make_device(config, Numbers())
             else:
                 agent = make_server(config, sub_model, synthetic_table(1))
             stage.start(config, agent)

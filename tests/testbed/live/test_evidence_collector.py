@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 
 from node_agent.records import TaskRecord
@@ -30,7 +31,7 @@ def told(tmp_path):
     file = tmp_path / "topology.yaml"
     file.write_text(small.SMALL)  # its warm-up is 2 s
     scenario = load_topology(file).resolve()
-    recorder = Recorder(tmp_path, topology_text="", arrivals=ARRIVALS, labels=[7])
+    recorder = Recorder(tmp_path, topology_text="", arrivals=ARRIVALS, labels=np.array([7]))
     bookkeeping = Bookkeeping(scenario, ARRIVALS, recorder, SilentObserver())
     with Ledger("collector-test") as ledger:
         network = EmulatedNetwork(scenario, run_id="collector-test", ledger=ledger)
@@ -62,11 +63,11 @@ def test_tasks_of_the_warm_up_do_not_count_and_none_counts_twice(told):
 
 def test_what_servers_tell_adds_up(told):
     collector, _ = told
-    record = sample("near-1", 1, served=5, busy_s=0.30, compute_cpu_s=0.02, deadlines=10, late_timers=1,
-                    worst_timer_s=0.003, overruns=2)  # fmt: skip
+    record = sample("near-1", 1, served=5, work_flop=125e6, busy_s=0.30, compute_cpu_s=0.02, deadlines=10,
+                    late_timers=1, worst_timer_s=0.003, overruns=2)  # fmt: skip
     for at_s in (1.0, 2.0):
-        collector.sampled(msgspec.structs.replace(record, time_s=at_s), work_flop=25e6)
-    collector.sampled(sample("cam-1", 0, deadlines=7, late_timers=2, worst_timer_s=0.01, busy_s=0.0), work_flop=0.0)
+        collector.sampled(msgspec.structs.replace(record, time_s=at_s))
+    collector.sampled(sample("cam-1", 0, deadlines=7, late_timers=2, worst_timer_s=0.01, busy_s=0.0))
     evidence = collector.report().evidence
     near = evidence.servers["near-1"]
     assert (near.served, near.overruns, near.stated_flop_per_s) == (10, 4, pytest.approx(0.5e9))
@@ -79,7 +80,7 @@ def test_speed_is_not_judged_around_a_change_of_capacity(told):
     collector, _ = told
     collector.capacity_changed("near-1", 4.2, 1e9)
     for at_s in (4.0, 5.0, 6.0, 4.2 + UNSTEADY_S + 0.1):
-        collector.sampled(sample("near-1", 1, at_s, served=1, busy_s=0.1, deadlines=1), work_flop=1e8)
+        collector.sampled(sample("near-1", 1, at_s, served=1, work_flop=1e8, busy_s=0.1, deadlines=1))
     near = collector.report().evidence.servers["near-1"]
     assert (near.served, near.deadlines) == (2, 4)
 
@@ -91,7 +92,7 @@ def test_work_is_due_by_the_capacity_of_the_time_it_was_done_at(told):
     collector.capacity_changed("near-1", 8.0, 0.25e9)
     for at_s, due_s in ((3.9, 0.2), (7.9, 0.1), (11.0, 0.4)):  # stated at first: 0.5 GFLOP/s
         before_s = collector.report().evidence.servers["near-1"].due_s
-        collector.sampled(sample("near-1", 1, at_s, served=1, busy_s=due_s), work_flop=1e8)
+        collector.sampled(sample("near-1", 1, at_s, served=1, work_flop=1e8, busy_s=due_s))
         assert collector.report().evidence.servers["near-1"].due_s - before_s == pytest.approx(due_s)
 
 
@@ -103,12 +104,12 @@ def test_silence_is_what_lies_between_samples_of_a_node_that_is_up(told):
     collector, _ = told
     collector.came_up("near-1", 1.0)
     for at_s in (2.0, 3.1, 7.6, 8.0):
-        collector.sampled(sample("near-1", 1, at_s), work_flop=1e8)
+        collector.sampled(sample("near-1", 1, at_s))
     assert silences(collector) == {"near-1": pytest.approx(4.5)}
     collector.went_down("near-1")
-    collector.sampled(sample("near-1", 1, 8.1), work_flop=1e8)  # a sample from before
+    collector.sampled(sample("near-1", 1, 8.1))  # a sample from before
     collector.came_up("near-1", 20.0)
-    collector.sampled(sample("near-1", 1, 21.0), work_flop=1e8)
+    collector.sampled(sample("near-1", 1, 21.0))
     assert silences(collector) == {"near-1": pytest.approx(4.5)}
 
 

@@ -69,9 +69,13 @@ def ready_of(room, count, timeout_s):
 
 
 def test_what_the_card_states_is_what_the_loaded_model_costs(launcher):
-    model = ModelChoice("glyphs", (2, 3, 5), "float16")
-    launcher.begin(model, measure_cpu=False)
-    assert launcher.wait_warm() == stated_costs(load_bundle("glyphs"), model)
+    from node_agent.models.cost import profile
+
+    choice, bundle = ModelChoice("glyphs", (2, 3, 5), "float16"), load_bundle("glyphs")
+    launcher.begin(choice, measure_cpu=False)
+    warm = launcher.wait_warm()
+    assert warm == stated_costs(bundle, choice)
+    assert warm.profiles == profile(bundle.sub_models(choice.cut, choice.activation))
 
 
 @pytest.mark.root

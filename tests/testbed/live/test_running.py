@@ -5,6 +5,7 @@ Whole runs are in test_experiment.py.
 
 import time
 
+import numpy as np
 import pytest
 import zmq
 
@@ -36,7 +37,7 @@ class Played:
     def __init__(self, tmp_path, ledger, monkeypatch):
         scenario = resolve_text(small.SMALL)
         self.path, self.telemetry, self.context = tmp_path, Telemetry(tmp_path), zmq.Context()
-        self.recorder = Recorder(tmp_path, topology_text="", arrivals=[], labels=[])
+        self.recorder = Recorder(tmp_path, topology_text="", arrivals=[], labels=np.zeros(0, dtype=np.int64))
         self.launcher = Launcher(ledger, tmp_path / "agents.log")
         self.launcher.log_path.touch()
         self.spawned = []
@@ -52,6 +53,7 @@ class Played:
             scenario, offered=0, network=network, launcher=self.launcher, telemetry=self.telemetry,
             bookkeeping=bookkeeping, collector=EvidenceCollector(scenario, network, bookkeeping, ()),
             observer=SilentObserver(), configs=configs, cgroups={}, quota=lambda _server, _capacity: 1.0,
+            steady_flop={"near-1": 14e6},
         )  # fmt: skip
         self.live._epoch_s = time.monotonic()
 

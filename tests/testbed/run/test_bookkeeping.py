@@ -1,5 +1,6 @@
 """Each offered task ends exactly once, however the run goes."""
 
+import numpy as np
 import pytest
 from msgspec import structs
 
@@ -17,7 +18,7 @@ END_S = 10.0
 
 @pytest.fixture
 def bookkeeping(tmp_path):
-    recorder = Recorder(tmp_path, topology_text="", arrivals=ARRIVALS, labels=[7, 8])
+    recorder = Recorder(tmp_path, topology_text="", arrivals=ARRIVALS, labels=np.array([7, 8]))
     yield Bookkeeping(scenario(duration_s=END_S), ARRIVALS, recorder, SilentObserver())
     recorder.finish(None, "completed")
 

@@ -4,9 +4,10 @@ import pytest
 
 from node_agent.models.tables import SubModelProfile
 from node_agent.process.agent import ScheduledTask
-from node_agent.wire import TensorForm
+from node_agent.wire import InputForm, TensorForm
 from testbed.live.agent_configs import agent_configs
 from testbed.live.agent_parents import Warm
+from testbed.run.node_configs import timeouts
 from testbed.topology import resolve_text
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.trace import workload
@@ -42,9 +43,9 @@ offload:
   mid-2: [core]
 """
 FORMS = (
-    TensorForm("uint8", (1, 1, 32, 32)),
-    TensorForm("float16", (1, 24, 16, 16)),
-    TensorForm("float16", (1, 32, 16, 16)),
+    InputForm(TensorForm("uint8", (1, 1, 32, 32))),
+    InputForm(TensorForm("float16", (1, 24, 16, 16))),
+    InputForm(TensorForm("float16", (1, 32, 16, 16))),
 )
 WARM = Warm(
     profiles=tuple(
@@ -77,7 +78,7 @@ def test_every_node_is_told_once(configs):
     for name, config in configs.items():
         assert config.node.name == name
         assert config.address == f"address of {name}"
-        assert (config.telemetry, config.time_scale, config.activation) == ("ipc://room", 3.0, "float16")
+        assert (config.telemetry, config.time_scale) == ("ipc://room", 3.0)
         assert (config.node.policy, config.node.parameters) == ("dto-ee", {"threshold": 0.7, "most_rounds": 9})
         assert (config.node.theta_s, config.node.seed, config.node.slot_s, config.node.stages) == (4.0, 17, 2.0, 3)
 
@@ -159,7 +160,7 @@ def test_rates_work_and_forms_follow_the_stage(configs):
     assert configs["cam-1"].node.declared_rate_per_s == 3.0
     assert configs["tv"].node.declared_rate_per_s == 1.0
     near, core = configs["near-1"], configs["core"]
-    assert (near.work_flop, near.capacity_flop_per_s) == (1e7, 2e8)
+    assert near.capacity_flop_per_s == 2e8
     assert near.node.declared_rate_per_s == pytest.approx(20.0)
     assert core.node.declared_rate_per_s == pytest.approx(25.0)
     forms = {name: (config.node.input_form, config.node.onward_form) for name, config in configs.items()}
@@ -170,6 +171,14 @@ def test_rates_work_and_forms_follow_the_stage(configs):
     assert {name: config.quota_procs_paths for name, config in configs.items() if config.quota_procs_paths} == {
         "core": ("/cgroup/core",)
     }
+
+
+def test_time_outs_suit_the_largest_task_that_may_come():
+    """On the slowest link a tensor of 2 MB takes 1.6 s."""
+    scenario, usual = resolve_text(TOPOLOGY), TensorForm("uint16", (100,))
+    short, long = (timeouts(scenario, [InputForm(usual, most)]) for most in (None, 1_000_000))
+    assert long.probe_s > max(1.6, 5 * short.probe_s)
+    assert long == timeouts(scenario, [InputForm(TensorForm("uint16", (1_000_000,)))])
 
 
 def test_a_task_is_named_by_its_place_in_the_whole_workload(configs):

@@ -10,7 +10,6 @@ import pytest
 from node_agent.errors import InputError
 from node_agent.models import Bundle
 from node_agent.policies.loading import _module
-from testbed.record.reading import model_sha256
 from testbed.record.run_directory import Recorder
 from testbed.run.planning import plan_replay, plan_run
 from testbed.topology import choices, compiler, topology_file
@@ -22,9 +21,8 @@ QUICKSTART = Path(__file__).parents[3] / "topologies" / "quickstart.yaml"
 
 def record(plan) -> Path:
     """Record a run of this plan without any tasks or events."""
-    labels = plan.bundle.evaluation.labels.tolist()
     recorder = Recorder(
-        plan.run_directory, topology_text=plan.topology_text, arrivals=plan.arrivals, labels=labels,
+        plan.run_directory, topology_text=plan.topology_text, arrivals=plan.arrivals, labels=plan.model.labels,
         policy_file=plan.policy_file,
     )  # fmt: skip
     recorder.describe(run_id=plan.run_id, policy=plan.scenario.policy.name, **plan.facts)
@@ -160,13 +158,13 @@ def test_another_policy_needs_nothing_of_the_one_that_is_gone(tmp_path, monkeypa
 
 def test_a_run_of_another_model_is_not_replayed(planned, recorded, tmp_path):
     said = json.loads((recorded / "manifest.json").read_text())["model_sha256"]
-    assert said == model_sha256(planned.bundle)
-    folder = Path(shutil.copytree(planned.bundle.folder, tmp_path / "model"))
-    assert model_sha256(Bundle("model", folder)) == said
+    assert said == planned.model.fingerprint()
+    folder = Path(shutil.copytree(planned.model.folder, tmp_path / "model"))
+    assert Bundle("model", folder).fingerprint() == said
     for name in ("card.json", "weights.safetensors", "exit_table.npz", "evaluation.npz", "evaluation_scores.npz"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole + b"\n")
-        assert model_sha256(Bundle("model", folder)) != said
+        assert Bundle("model", folder).fingerprint() != said
         (folder / name).write_bytes(whole)
     edit_manifest(recorded, model_sha256="0" * 64)
     with pytest.raises(InputError, match="the model glyphs has changed since the run was recorded") as caught:
@@ -178,7 +176,7 @@ def test_a_run_of_another_model_is_not_replayed(planned, recorded, tmp_path):
 
 
 def test_a_server_without_memory_for_its_sub_model_is_refused(planned, tmp_path):
-    profile = planned.bundle.profiles(planned.scenario.model.cut, "float16")[0]
+    profile = planned.model.profiles(planned.scenario.model.cut, "float16")[0]
     needed = profile.parameters_bytes + profile.input_bytes + profile.output_bytes
     text = QUICKSTART.read_text()
     assert planned.scenario.model.activation == "float16"

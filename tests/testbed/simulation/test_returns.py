@@ -62,7 +62,7 @@ FIRST_EXIT = (
 
 def optimum(folder, text: str, thresholds=None):
     asked = plan(folder, text)
-    found = bound_for(asked.scenario, asked.bundle, thresholds=thresholds)
+    found = bound_for(asked.scenario, asked.model, thresholds=thresholds)
     assert found.overall is not None
     return found.overall
 

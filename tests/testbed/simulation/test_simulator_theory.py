@@ -92,9 +92,9 @@ def test_a_network_behaves_as_another_simulator_says(tmp_path):
 
     wanted = plan(tmp_path / "plan", NETWORK)
     scenario, cut = wanted.scenario, (2, 3, 5)
-    flop = [profile.flop for profile in wanted.bundle.profiles(cut, "float32")]
+    flop = [profile.flop for profile in wanted.model.profiles(cut, "float32")]
     service_per_s = np.array([server.capacity_flop_per_s / flop[server.stage - 1] for server in scenario.servers])
-    confidence = wanted.bundle.scores(cut).confidence
+    confidence = wanted.model.scores(cut).confidence
     goes_on = [np.mean(confidence[:, 0] < 0.8), np.mean(confidence[confidence[:, 0] < 0.8, 1] < 0.8)]
     # computing-first spreads by service rate.
     shares = [service_per_s[pair] / service_per_s[pair].sum() for pair in (slice(0, 2), slice(2, 4), slice(4, 6))]

@@ -146,7 +146,7 @@ def test_timers_and_processor_are_as_the_node_has_them(tmp_path, monkeypatch, sp
 
 
 def processor(**values) -> Processor:
-    made = Processor("s", 1, work_flop=1.0, capacity_flop_per_s=1.0, answers=None, agenda=Calendar(),
+    made = Processor("s", 1, capacity_flop_per_s=1.0, answers=None, agenda=Calendar(),
                      service_time=paced)  # fmt: skip
     made._wait(2.0)
     made.validate(busy=True)

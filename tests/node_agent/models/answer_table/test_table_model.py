@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from node_agent.models.answer_table import TableModel
-from node_agent.models.model import Answer
+from node_agent.models.interface import Answer
 from node_agent.wire import InputForm, Tensor, TensorForm
 from tests.node_agent.models.answer_table.tables import E, N, arrays, npz, set_in
 

@@ -5,31 +5,32 @@ The result is the same, bit for bit, and PyTorch's modules cost no time.
 Decision 023: a sub-model runs as plain calls in a row (docs/decisions/023-straight-sub-models.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from node_agent.models.network import ConvNorm, ResidualBlock, Stem, SubModel
+from node_agent.models.early_exit import Forward
+from node_agent.models.families.glyphs.layers import ConvNorm, ExitHead, ResidualBlock, Stem
 
-Straight = Callable[[Tensor], tuple[Tensor, Tensor]]
 Step = Callable[[Tensor], Tensor]
 
 
-def straight(sub_model: SubModel) -> Straight:
-    """`sub_model` as a function: (1, C, H, W) -> features (1, C', H', W'), unscaled logits (1, classes).
+def straight(body: Sequence[nn.Module], head: ExitHead) -> Forward:
+    """Return parts and head as a function: (1, C, H, W) -> features (1, C', H', W'), unscaled logits (1, classes).
 
-    It shares the parameters of the sub-model, which must be folded and frozen. So no call has to turn gradients off.
+    It shares their parameters, which must be folded and frozen. So no call has to turn gradients off.
 
     Raises:
-        ValueError: the sub-model is not frozen or not folded.
-        TypeError: it has a module without a straight form.
+        ValueError: they are not frozen or not folded.
+        TypeError: there is a module without a straight form.
     """
-    if any(parameter.requires_grad for parameter in sub_model.parameters()):
-        raise ValueError(f"the sub-model of stage {sub_model.stage} is not frozen")
-    steps = [_step(module) for module in sub_model.body]
-    weight, bias = sub_model.head.linear.weight, sub_model.head.linear.bias
+    modules = [layer for part in body for layer in (part if isinstance(part, nn.Sequential) else (part,))]
+    if any(parameter.requires_grad for module in (*modules, head) for parameter in module.parameters()):
+        raise ValueError("the sub-model is not frozen")
+    steps = [_step(module) for module in modules]
+    weight, bias = head.linear.weight, head.linear.bias
     linear = nn.functional.linear
 
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:

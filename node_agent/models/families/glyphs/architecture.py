@@ -1,10 +1,12 @@
 """The shape of an early-exit network: its blocks and exits, without weights (no torch)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 SIDE_PIXELS = 32  # of the images that every model takes
@@ -58,3 +60,16 @@ GLYPHS = Architecture(channels=(16, 24, 32, 64, 96), strides=(1, 2, 1, 2, 1), ex
 # Seven blocks for up to five stages (MFLOP: 9.7, 2.5, 4.6, 8.7, 7.3, 18.5, 8.7). Its first exits see a smaller part of
 # the image than those of glyphs, its last one the whole image. So every exit is clearly better than the one before it.
 GLYPHS_DEEP = Architecture(channels=(16, 16, 24, 32, 64, 96, 128), strides=(1, 2, 1, 1, 2, 1, 2), exits=(2, 3, 4, 5, 7))
+
+
+def architecture_of(card: Mapping[str, Any]) -> Architecture:
+    """Return the architecture that a bundle's card describes.
+
+    Raises:
+        ValueError: it is not possible.
+    """
+    if "strides" not in card:  # a bundle of an earlier version, which knew one architecture
+        if tuple(card.get("exits", ())) != GLYPHS.exits:
+            raise ValueError(f"exits {card.get('exits')}, but no strides")
+        return GLYPHS
+    return msgspec.convert(card, Architecture)  # its ValidationError is a ValueError

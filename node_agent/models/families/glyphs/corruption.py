@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from node_agent.models.architecture import SIDE_PIXELS
+from node_agent.models.families.glyphs.architecture import SIDE_PIXELS
 
 
 @dataclass(frozen=True, slots=True)

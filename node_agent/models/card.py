@@ -1,0 +1,103 @@
+"""The card of a bundle: what a program reads of it, checked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from node_agent.models.families import DEFAULT_FAMILY
+from node_agent.models.part_costs import ModelParts
+from node_agent.models.tables import Input
+
+CARD = "card.json"
+MOST_CARD_BYTES = 4 * 2**20
+MOST_CLASSES = 2**16
+_UNKNOWN_CLASSES = 2**31  # of cards of earlier versions, which need not list them
+_FIRST_INPUT = Input((1, 32, 32))  # of cards of earlier versions, which name no form
+
+
+class OwnCode(msgspec.Struct, frozen=True):
+    """The class of a user's file that makes a bundle's network."""
+
+    file: str  # the file's name, for people; the bundle never says where code is
+    name: str  # of the class
+    sha256: str  # of the file when the bundle was measured
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the content of a card.
+
+    Raises:
+        ValueError: it is no card of this version.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > MOST_CARD_BYTES:
+        raise ValueError(f"more than {MOST_CARD_BYTES} bytes")
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("lists in lists in lists") from error
+    exits = card.get("exits") if isinstance(card, dict) else None
+    if not (isinstance(exits, list) and exits and all(type(block) is int for block in exits)):
+        raise ValueError("no list of exits")
+    if card.get("schema") != 1:
+        raise ValueError(f"schema {card.get('schema')!r}, this version reads 1")
+    if exits != sorted(set(exits)) or exits[0] < 1:
+        raise ValueError(f"exits {exits} do not rise from 1")
+    return card
+
+
+def input_of(card: Mapping[str, Any]) -> Input:
+    """Return the form of the samples. Raises ValueError if the card states none that is possible."""
+    if "input" not in card:
+        return _FIRST_INPUT
+    try:
+        return msgspec.convert(card["input"], Input)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"input: {error}") from error
+
+
+def class_count(card: Mapping[str, Any]) -> int:
+    """Return the number of classes; a very large number if the card lists none."""
+    named = card.get("classes")
+    if isinstance(named, int) and 1 <= named <= MOST_CLASSES:
+        return named
+    return len(named) if isinstance(named, list) and named else _UNKNOWN_CLASSES
+
+
+def family_of(card: Mapping[str, Any]) -> str:
+    """Return the name of the family. Raises ValueError if it is no text."""
+    family = card.get("family", DEFAULT_FAMILY)
+    if not isinstance(family, str):
+        raise ValueError(f"family {family!r} is no name")
+    return family
+
+
+def own_code_of(card: Mapping[str, Any]) -> OwnCode | None:
+    """Return the user's class that makes the network; None: a family makes it. Raises ValueError for nonsense."""
+    if "code" not in card:
+        return None
+    try:
+        return msgspec.convert(card["code"], OwnCode)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"code: {error}") from error
+
+
+def parts_of(card: Mapping[str, Any], form: Input) -> ModelParts:
+    """Return the costs of blocks and exits. Raises ValueError if they do not fit the card's exits and input."""
+    try:
+        parts = msgspec.convert(card["costs"], ModelParts)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"costs: {error}") from error
+    exits = card["exits"]
+    if len(parts.blocks) != exits[-1] or set(parts.exits) != set(map(str, exits)):
+        raise ValueError("costs of other blocks or exits")
+    wanted = form.shape if form.varies else (1, *form.shape)
+    if parts.input_shape != wanted:
+        raise ValueError(f"costs of inputs {list(parts.input_shape)}, but samples are {list(wanted)}")
+    varying = [block.output_length is not None for block in parts.blocks]
+    if not form.varies and any(varying):
+        raise ValueError("costs of activations that vary, but inputs do not")
+    return parts

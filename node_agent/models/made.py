@@ -1,0 +1,72 @@
+"""A network made from its class and checked: what a user's class may have forgotten is named in one line."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from node_agent.models.early_exit import EarlyExitModel
+from node_agent.models.tables import Input
+from node_agent.models.user_code import UserClass
+
+
+def running(code: UserClass | None, what: str) -> AbstractContextManager[None]:
+    """Return a context that names the user's file, if there is one, in errors of its code."""
+    return nullcontext() if code is None else code.running(what)
+
+
+def make_network(kind: type[EarlyExitModel], card: Mapping[str, Any], code: UserClass | None = None) -> EarlyExitModel:
+    """Return a network with the dimensions in a card, and random weights; torch's random state stays.
+
+    Raises:
+        ValueError: the card describes no possible network, or the class breaks the contract.
+        InputError: the user's code raises.
+    """
+    if fault := class_fault(kind):
+        raise ValueError(f"class {kind.__name__}: {fault}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build(kind, card, code)
+
+
+def build(kind: type[EarlyExitModel], card: Mapping[str, Any], code: UserClass | None = None) -> EarlyExitModel:
+    """Return a network as `make_network` does, with torch's present random state."""
+    with running(code, f"{kind.__name__}()"):
+        network = kind.from_card(card)
+    if fault := _network_fault(network):
+        raise ValueError(f"class {kind.__name__}: {fault}")
+    network.add_temperatures()
+    return network
+
+
+def class_fault(kind: type[EarlyExitModel]) -> str:
+    """Return the fault of a class's attributes, in words; empty if there is none."""
+    if not isinstance(getattr(kind, "input", None), Input):
+        return "`input` must be an Input, as in input = Input(shape=(1, 28, 28))"
+    if not 1 <= len(kind.input.shape) <= 7 or not all(isinstance(n, int) and n >= 1 for n in kind.input.shape):
+        return f"input: {kind.input.shape} is no shape"
+    classes = getattr(kind, "classes", None)
+    listed = isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
+    if not ((isinstance(classes, int) and classes >= 2) or (listed and len(classes) >= 2)):
+        return "`classes` must be the names of at least two classes, or their number"
+    return ""
+
+
+def class_names(kind: type[EarlyExitModel]) -> list[str]:
+    """Return the names of the classes; their numbers if the class states a number."""
+    return [str(number) for number in range(kind.classes)] if isinstance(kind.classes, int) else list(kind.classes)
+
+
+def _network_fault(network: EarlyExitModel) -> str:
+    blocks, heads = getattr(network, "blocks", None), getattr(network, "heads", None)
+    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+        return "self.blocks must be an nn.ModuleList with a block or more"
+    if not isinstance(heads, nn.ModuleDict) or not all(name.isdecimal() for name in heads):
+        return "self.heads must be an nn.ModuleDict with the numbers of blocks as names"
+    exits = network.exits
+    if not exits or exits[-1] != len(blocks) or exits[0] < 1 or any(a == b for a, b in pairwise(exits)):
+        return f"self.heads has heads after blocks {list(exits)}, but the last of {len(blocks)} blocks needs one"
+    return ""

@@ -1,0 +1,79 @@
+"""Answers of all exits to many samples, their temperatures and the exit table."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.models.early_exit import EarlyExitModel
+from node_agent.models.tables import Samples
+
+BATCH = 250  # samples scored at a time
+_TEMPERATURES = (0.25, 4.0, 400)  # least, most, and how many in between
+
+
+def input_array(batch: npt.NDArray[np.generic]) -> torch.Tensor:
+    """Return inputs (N, ...) as a tensor that block 1 takes: token numbers become int64, halves float32."""
+    kind = {"uint16": "int64", "float16": "float32"}.get(batch.dtype.name, batch.dtype.name)
+    return torch.from_numpy(np.ascontiguousarray(batch, dtype=kind))
+
+
+def batches(samples: Samples, order: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the rows of `order` in batches of samples that have one length, so that none needs padding."""
+    if samples.lengths is None:
+        groups = [order]
+    else:
+        lengths = samples.lengths[order]
+        groups = [order[lengths == length] for length in np.unique(lengths)]
+    for group in groups:
+        for begin in range(0, len(group), size):
+            yield group[begin : begin + size]
+
+
+def all_logits(network: EarlyExitModel, samples: Samples) -> list[torch.Tensor]:
+    """Return the unscaled logits (N, classes) of every exit."""
+    order, parts = [], []
+    with torch.inference_mode():
+        for rows in batches(samples, np.arange(len(samples)), BATCH):
+            order.append(rows)
+            parts.append(network(input_array(samples.batch(rows))))
+    back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
+    return [torch.cat(exit_parts)[back] for exit_parts in zip(*parts, strict=True)]
+
+
+def exit_scores(network: EarlyExitModel, samples: Samples) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return temperature-scaled confidence and predicted class of every exit, each [N, exits]."""
+    logits = all_logits(network, samples)
+    with torch.inference_mode():
+        scaled = [scores / network.temperature(block) for block, scores in zip(network.exits, logits, strict=True)]
+        confidence, prediction = torch.stack(scaled, dim=1).softmax(dim=2).max(dim=2)
+    return confidence.double().numpy(), prediction.numpy()
+
+
+def calibrate(network: EarlyExitModel, samples: Samples) -> tuple[float, ...]:
+    """Set each exit's temperature to the one with the least cross entropy on these samples; return the temperatures.
+
+    Temperature scaling changes no prediction; it turns confidence into the probability of a right answer.
+    """
+    logits, target = all_logits(network, samples), torch.from_numpy(samples.labels)
+    least, most, count = _TEMPERATURES
+    grid = torch.exp(torch.linspace(math.log(least), math.log(most), count))
+    for block, scores in zip(network.exits, logits, strict=True):
+        losses = torch.stack([functional.cross_entropy(scores / temperature, target) for temperature in grid])
+        network.set_temperature(block, float(grid[losses.argmin()]))
+    return temperatures(network)
+
+
+def temperatures(network: EarlyExitModel) -> tuple[float, ...]:
+    """Return the temperature of every exit, in the order of the exits."""
+    return tuple(float(network.temperature(block)) for block in network.exits)
+
+
+def measure_exits(network: EarlyExitModel, samples: Samples) -> ExitTable:
+    """Return the exit table of these samples: one row per sample, one column per exit."""
+    confidence, prediction = exit_scores(network, samples)
+    return ExitTable(confidence, prediction == samples.labels[:, None])

@@ -1,0 +1,72 @@
+"""Bundles are written whole or not at all: an interruption leaves no card, and a folder without a card is no bundle."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import InputError
+from node_agent.models.bundle import EVALUATION, SCORES, TABLE, WEIGHTS
+from node_agent.models.card import CARD
+from node_agent.models.tables import ExitScores, Samples
+
+if TYPE_CHECKING:
+    import torch
+
+LICENSES = "LICENSES.md"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleContent:
+    """The content of a bundle, as training makes it."""
+
+    weights: "Mapping[str, torch.Tensor]"  # of the folded network, temperatures included
+    table: ExitTable  # one column per exit of the model
+    evaluation: Samples
+    scores: ExitScores  # of the evaluation samples, one column per exit of the model
+    card: Mapping[str, object]
+    notices: Path | None = None  # licences of the samples' sources, which must travel with them
+
+
+def write_bundle(folder: Path, content: BundleContent) -> None:
+    """Write a bundle into `folder`; the folder may exist, its files are then replaced.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as name:
+            new = Path(name)
+            _write(new, content)
+            (folder / CARD).unlink(missing_ok=True)  # its last file makes a folder a bundle
+            for file in sorted(new.iterdir(), key=lambda file: file.name == CARD):
+                file.replace(folder / file.name)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}", hint="the bundle was not written") from error
+
+
+def _write(folder: Path, content: BundleContent) -> None:
+    from safetensors.torch import save  # noqa: PLC0415 - needs torch, which readers must not load
+
+    weights = save({name: tensor.contiguous().clone() for name, tensor in content.weights.items()})
+    (folder / WEIGHTS).write_bytes(weights)
+    samples, table, scores = content.evaluation, content.table, content.scores
+    optional = {"severity": samples.severity, "lengths": samples.lengths}
+    stated = {name: array for name, array in optional.items() if array is not None}
+    np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, **stated)
+    np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)
+    # Classes in one byte where they fit, confidences as the network computes them.
+    few = scores.prediction.max(initial=0) < 2**8
+    prediction = scores.prediction.astype(np.uint8 if few else np.int32)
+    np.savez_compressed(folder / SCORES, conf=scores.confidence.astype(np.float32), prediction=prediction)
+    if content.notices is not None:
+        shutil.copyfile(content.notices, folder / LICENSES)
+    card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
+    (folder / CARD).write_text(card, encoding="utf-8")
