@@ -5,6 +5,7 @@ import sys
 import sysconfig
 import textwrap
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ import torch
 
 from node_agent.models import load_bundle
 from node_agent.models.answer_table import TableModel, exporter_text
-from node_agent.models.network import cut as cut_network
 from node_agent.wire import InputForm, TensorForm
 
 CUT = (2, 3, 5)
@@ -50,16 +50,18 @@ def exported(tmp_path_factory):
     """The folder with the table of glyphs, written from TorchScript modules, which need no source code."""
     folder = tmp_path_factory.mktemp("exported")
     glyphs = load_bundle("glyphs")
-    pieces = cut_network(glyphs.network(), CUT)
-    for number, piece in enumerate(pieces, start=1):
-        example = torch.from_numpy(piece.example_input())
+    network = glyphs.network()
+    x = torch.from_numpy(glyphs.evaluation.images[:1])
+    for stage, (begin, end) in enumerate(pairwise((0, *CUT)), start=1):
+        body = torch.nn.Sequential(*(network.part(block) for block in range(begin + 1, end + 1)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # its successor is slow, and fixes the batch's size
-            torch.jit.trace(piece.body, example).save(folder / f"stage_{number}.pt")
-            torch.jit.trace(piece.head, piece.body(example)).save(folder / f"head_{number}.pt")
+            torch.jit.trace(body, x).save(folder / f"stage_{stage}.pt")
+            torch.jit.trace(network.head(end), body(x)).save(folder / f"head_{stage}.pt")
+        x = body(x)
     table, samples = glyphs.exit_table(CUT), glyphs.evaluation
     np.savez(folder / "given.npz", images=samples.images, labels=samples.labels, plan_confidence=table.confidence,
-             plan_correct=table.correct, temperatures=[float(piece.head.temperature) for piece in pieces])  # fmt: skip
+             plan_correct=table.correct, temperatures=[float(network.temperature(block)) for block in CUT])  # fmt: skip
     run_in_own_environment(folder, GLYPHS)
     return folder
 
