@@ -24,6 +24,12 @@ LENGTH, FORMS = arrays()["length"], arrays()["input"]
 MIB = 2**20
 
 
+@pytest.fixture(autouse=True)
+def own_folder_for_temporary_files(tmp_path_factory, monkeypatch):
+    """Other programs use the usual one at the same time."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+
+
 def error_of(path):
     """The error for a table: one line with a hint, which begins with the path; nothing is left behind."""
 
