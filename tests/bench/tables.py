@@ -33,7 +33,8 @@ def status_mib(key):
     return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
 
 before_mib, began_s = status_mib("VmRSS"), time.perf_counter()
-TableModel(Path(sys.argv[1])).check()
+model = TableModel(Path(sys.argv[1]))
+model.check()
 print(json.dumps([time.perf_counter() - began_s, status_mib("VmRSS") - before_mib, status_mib("VmHWM") - before_mib]))
 """
 SHARE = """
