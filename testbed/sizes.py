@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from node_agent.models.tables import SubModelProfile
-from node_agent.wire import PREFIX, Hop, Message, Result, Task, TensorForm, encode
+from node_agent.wire import PREFIX, Hop, InputForm, Message, Result, Task, TensorForm, encode
 
 ETHERNET_BYTES = 14
 PACKET_BYTES, SEGMENT_BYTES = 1500, 1448  # a full IP packet, and its payload under TCP with time stamps
@@ -24,9 +23,9 @@ def task_bytes(stage: int, tensor_bytes: int) -> int:
     return tensor_bytes + _message_bytes(Task(10_000, "device-1", 1, 10_000, 100.1, _hops(stage - 1), form))
 
 
-def largest_task_bytes(profiles: Sequence[SubModelProfile]) -> int:
-    """Return the bytes of the largest task between nodes; `profiles` are the costs of the sub-models, by stage."""
-    return max(task_bytes(stage, profile.input_bytes) for stage, profile in enumerate(profiles, start=1))
+def largest_task_bytes(forms: Sequence[InputForm]) -> int:
+    """Return the bytes of the largest task between nodes; `forms` are the inputs of the sub-models, by stage."""
+    return max(task_bytes(stage, form.largest.byte_count) for stage, form in enumerate(forms, start=1))
 
 
 def result_bytes(stage: int) -> int:

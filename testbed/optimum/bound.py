@@ -15,6 +15,8 @@ against the tasks of the run (`testbed.optimum.task_replay`), with real queues.
 
 Decision 082: the flow model takes all arrivals for Poisson (docs/decisions/082-poisson-arrivals-in-the-bound.md).
 
+Where samples differ in work and size, the model takes both for independent of the exit. Played tasks have their own.
+
 Exits and accuracy are those of the samples that the tasks carry; with a trace, of the samples that it offers. The nodes
 of a run know only the validation table, so the bound also has the advantage of hindsight. The grid of thresholds is
 that of the nodes.
@@ -37,12 +39,12 @@ from node_agent.models.tables import SubModelProfile
 from testbed.json_values import without_infinities
 from testbed.network.routes import Ways
 from testbed.optimum.flow_model import CutOff, FlowModel, TimeSegment, flow_model, segments
-from testbed.optimum.task_replay import Played, play
+from testbed.optimum.task_replay import Played, SampleShares, play
 from testbed.optimum.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
 from testbed.record.reading import read_recorded
 from testbed.scenario import Scenario
 from testbed.simulation.transfers import outside_validation
-from testbed.sizes import largest_task_bytes
+from testbed.sizes import largest_task_bytes, task_bytes
 from testbed.trace.workload import Arrival, generate
 from testbed.wording import percent
 
@@ -206,9 +208,10 @@ def bound_for(
             warm_up_s=scenario.warm_up_s,
             theta_s=scenario.theta_s,
             seed=scenario.seed,
+            shares=_shares(scenario, model),
         )
-    profiles = model.profiles(scenario.model.cut, scenario.model.activation)
-    outside = outside_validation(scenario, largest_task_bytes(profiles))
+    forms = model.input_forms(scenario.model.cut, scenario.model.activation)
+    outside = outside_validation(scenario, largest_task_bytes(forms))
     return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
 
 
@@ -218,6 +221,22 @@ def offered_table(scenario: Scenario, model: Model, arrivals: Sequence[Arrival] 
     table = ExitTable(scores.confidence.astype(np.float64, copy=False), scores.prediction == labels[:, None])
     offered = [arrival.sample for arrival in arrivals or () if arrival.time_s >= scenario.warm_up_s]
     return ExitTable(table.confidence[offered], table.correct[offered]) if offered else table
+
+
+def _shares(scenario: Scenario, model: Model) -> SampleShares | None:
+    """The costs of each sample over their means; None if all samples cost the same."""
+    choice = scenario.model.cut, scenario.model.activation
+    costs = model.sample_costs(*choice)
+    if costs is None:
+        return None
+    forms, profiles = model.input_forms(*choice), model.profiles(*choice)
+    sizes = []
+    for h, (form, profile) in enumerate(zip(forms, profiles, strict=True), start=1):
+        row_bytes, usual = form.sized(1).byte_count, task_bytes(h, profile.input_bytes)
+        header_bytes = usual - profile.input_bytes
+        sizes.append((costs.length[:, h - 1] * row_bytes + header_bytes) / usual)
+    work = costs.flop / np.array([float(profile.flop) for profile in profiles])
+    return SampleShares(work.tolist(), np.stack(sizes, axis=1).tolist())
 
 
 def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | None) -> ThresholdGrid:

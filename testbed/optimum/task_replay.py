@@ -42,6 +42,14 @@ class Played:
     times: int
 
 
+@dataclass(frozen=True, slots=True)
+class SampleShares:
+    """Costs of each sample over their means. N samples, H stages; stage h stands in column h - 1."""
+
+    work: Sequence[Sequence[float]]  # [N, H]
+    size: Sequence[Sequence[float]]  # [N, H], of the message that brings the sample to the stage
+
+
 @dataclass(slots=True)
 class _Way:
     """The way from a node to a receiver, and the times of a task on it."""
@@ -73,6 +81,7 @@ def play(
     warm_up_s: float,
     theta_s: float,
     seed: int,
+    shares: SampleShares | None = None,
 ) -> Played | None:
     """Play plans against a trace.
 
@@ -83,6 +92,7 @@ def play(
         warm_up_s: tasks created before this time do not count [s].
         theta_s: mean delay that one unit of accuracy is worth [s].
         seed: of the draws.
+        shares: the costs of each sample; None if all samples cost the same.
 
     Returns:
         The figures; None if no task counts.
@@ -90,7 +100,8 @@ def play(
     known = [(begin_s, _nodes(plan)) for begin_s, plan in plans]
     times = max(1, min(MOST_TIMES, MOST_TASKS // max(1, len(arrivals))))
     results = np.array([
-        result for turn in range(times) for result in _Playback(known, answers, Random(f"{seed}/{turn}")).play(arrivals)
+        result for turn in range(times)
+        for result in _Playback(known, answers, Random(f"{seed}/{turn}"), shares).play(arrivals)
         if result[0] >= warm_up_s
     ])  # fmt: skip
     if not len(results):
@@ -139,7 +150,14 @@ def _nodes(plan: FlowPlan) -> dict[str, _Node]:
 class _Playback:
     """A single playback of the trace."""
 
-    def __init__(self, plans: Sequence[tuple[float, Mapping[str, _Node]]], answers: ExitTable, random: Random) -> None:
+    def __init__(
+        self,
+        plans: Sequence[tuple[float, Mapping[str, _Node]]],
+        answers: ExitTable,
+        random: Random,
+        shares: SampleShares | None,
+    ) -> None:
+        self._shares = shares
         self._begins_s = [begin_s for begin_s, _ in plans]
         self._plans = [nodes for _, nodes in plans]
         self._confidence = answers.confidence.tolist()
@@ -162,7 +180,9 @@ class _Playback:
     def _serve(self) -> Iterator[tuple[float, float, bool]]:
         now_s, _, task, name = heapq.heappop(self._heap)
         begin_s = max(now_s, self._free_s.get(name, 0.0))
-        self._free_s[name] = end_s = begin_s + self._node(name, begin_s).service_s
+        served = self._node(name, begin_s)
+        share = 1.0 if self._shares is None else self._shares.work[task.sample][served.stage - 1]
+        self._free_s[name] = end_s = begin_s + served.service_s * share
         node = self._node(name, end_s)
         if node.ways and self._confidence[task.sample][node.stage - 1] < node.threshold:
             self._send(task, name, end_s)
@@ -179,8 +199,9 @@ class _Playback:
         way = node.ways[min(bisect_right(node.shares, draw), len(node.ways) - 1)]
         pair = (name, way.receiver)
         begin_s = max(now_s, self._free_s.get(pair, 0.0))
-        self._free_s[pair] = begin_s + way.transmission_s
-        arrival_s = begin_s + way.transmission_s + way.rest_s
+        share = 1.0 if self._shares is None else self._shares.size[task.sample][node.stage]
+        self._free_s[pair] = sent_s = begin_s + way.transmission_s * share
+        arrival_s = sent_s + way.rest_s
         if way.late_s:
             arrival_s = max(arrival_s + self._random.choice(way.late_s), self._last_s.get(pair, 0.0))
             self._last_s[pair] = arrival_s

@@ -117,9 +117,8 @@ class Simulation:
     @property
     def _largest_bytes(self) -> int:
         """Size of the largest task message [bytes]."""
-        model = self._plan.scenario.model
-        profiles = self._plan.model.profiles(model.cut, model.activation)
-        return largest_task_bytes(profiles)
+        choice = self._plan.scenario.model
+        return largest_task_bytes(self._plan.model.input_forms(choice.cut, choice.activation))
 
     def _carry_out(self, recorder: Recorder, interrupts: Interrupts) -> str:
         plan, scenario = self._plan, self._plan.scenario

@@ -6,7 +6,7 @@ from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
-from tests.bench import city_blocks, models, policies, theta, thresholds
+from tests.bench import city_blocks, models, policies, tables, theta, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
@@ -26,6 +26,7 @@ ABOUT = {
     "city": "50 devices, 6-5-4 servers, 350 links, another city with every seed; runs live on two cores",
     "metro": "150 devices in six districts, five stages of 12-10-8-6-4 servers, 872 links; on two cores at "
              "`time_scale: 3`",
+    "streetlights": "street-light cameras, boxes on posts and in cabinets; work and bytes of a ResNet-101",
 }  # fmt: skip
 
 
@@ -272,6 +273,21 @@ def scale(result: Result) -> list[str]:
     )
 
 
+def large_table(result: Result) -> list[str]:
+    def of(figure: str) -> float:
+        return result.value(f"{tables.WHERE}: {figure}")
+
+    each = f"each of {tables.CHILDREN} forked processes"
+    csv_s = result.value(f"CSV of {tables.CSV_SAMPLES:,} samples and {tables.EXITS} exits: read and checked")
+    return paragraph(
+        f"**Tables** (`tables`): an npz of {tables.SAMPLES:,} samples and {tables.EXITS} exits is read and checked in "
+        f"{of('read and checked'):.1f} s, takes {of('memory that it takes'):.0f} MiB, and {of(f'{each}: PSS'):.0f} MiB "
+        f"of each of {tables.CHILDREN} processes that share it; {tables.TASKS:,} tasks add "
+        f"{of(f'{each}: growth of its private memory by {tables.TASKS:,} tasks'):.1f} MiB. CSV takes longer: "
+        f"{csv_s:.1f} s for {tables.CSV_SAMPLES:,} samples."
+    )
+
+
 def offered_policies() -> list[str]:
     """The policies, each with one line and its parameters and their defaults."""
     defaults = {
@@ -300,5 +316,6 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "city": (city_blocks.PARTS, city_blocks.parts),
     "growth": (("city.growth",), city_blocks.growth),
     "scale": (("scale",), scale),
+    "tables": (("tables",), large_table),
 }
 """What renders a block, and the benches whose kept results it is given."""

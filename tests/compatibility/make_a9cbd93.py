@@ -3,8 +3,11 @@
     git clone REPOSITORY /tmp/dtoee && cd /tmp/dtoee && git checkout a9cbd93 && ./setup.sh --dev
     cp -r LATER/tests/compatibility tests/ && .venv/bin/python -m tests.compatibility.make_a9cbd93
 
-Everything is small: a network of 8 channels, runs of a few seconds. The live run needs root.
+Everything is small: a network of 8 channels, runs of a few seconds. The live run needs root. The imports are those of
+that commit, so types are not checked.
 """
+
+# mypy: ignore-errors
 
 import shutil
 import subprocess

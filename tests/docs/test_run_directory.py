@@ -32,6 +32,7 @@ from tests.docs.reference import FILES, MORE, REFERENCE
 from tests.testbed.agree.sides import UNIFORM, make_repeat
 from tests.testbed.compare.topology import SMALL, write
 from tests.testbed.fidelity.test_assessment import CALM
+from tests.testbed.tables import table_of_glyphs
 
 TEXT = (DOCS / "run-directory.md").read_text(encoding="utf-8")
 Path_ = tuple[str, ...]
@@ -160,8 +161,18 @@ def test_the_manifest_of_live_runs():
     assert set(re.findall(r"`(\w+)`", row[3])) == laps
 
 
-def test_the_summary(plain, rich):
-    contents = [content_of(run / "summary.json") for run in (plain, rich)]
+@pytest.fixture(scope="module")
+def borrowed(tmp_path_factory):
+    """Simulated runs whose answers come from a table, and whose costs are those of another architecture."""
+    folder = tmp_path_factory.mktemp("borrowed")
+    table_of_glyphs(folder / "glyphs.npz", cut=(3, 5))
+    models = ("{table: glyphs.npz}", "{name: glyphs, cut: [3, 5], cost: resnet101}")
+    topologies = [SMALL.replace("{name: glyphs, cut: [3, 5]}", model) for model in models]
+    return [simulate(write(folder, text), folder / f"run-{number}") for number, text in enumerate(topologies)]
+
+
+def test_the_summary(plain, rich, borrowed):
+    contents = [content_of(run / "summary.json") for run in (plain, rich, *borrowed)]
     assert differences("fidelity of a simulation", *(content["fidelity"] for content in contents)) == []
     bare = [{**content, "fidelity": {}} for content in contents]
     assert differences("summary.json", *bare, {"setup_s": {"network": 0.1}}) == []

@@ -28,8 +28,6 @@ MOST_PLAN_ROWS = 10_000
 MOST_FLOP = 1e18  # of a segment on one sample
 _MOST_CLASS = 2**31 - 1
 
-MOST_KEPT = 2  # tables; commands ask for a model several times
-
 Arrays = dict[str, Values]
 
 
@@ -61,11 +59,8 @@ class AnswerTable:
         return len(self.labels)
 
 
-_kept: dict[tuple[object, ...], AnswerTable] = {}  # by path, file, size and time of its last change
-
-
 def read_table(path: Path) -> AnswerTable:
-    """Read and check a table: .npz, .csv or .parquet. The last few tables are kept until their files change.
+    """Read and check a table: .npz, .csv or .parquet.
 
     Raises:
         InputError: the file cannot be read, is damaged or too large, or a value in it is wrong; names row and column.
@@ -75,25 +70,14 @@ def read_table(path: Path) -> AnswerTable:
     if reader is None:
         raise InputError(f"{path}: no table", hint=f"tables are files with the ending {', '.join(_READERS)}")
     with _opened(path) as stream:
-        found = os.fstat(stream.fileno())
-        key = (path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        if key not in _kept:
-            table = _read(reader, stream, path)
-            while len(_kept) >= MOST_KEPT:
-                del _kept[next(iter(_kept))]
-            _kept[key] = table
-        return _kept[key]
-
-
-def _read(reader: "Reader", stream: BufferedReader, path: Path) -> AnswerTable:
-    try:
-        arrays, places = reader(stream, str(path))
-        stream.seek(0)
-        fingerprint = file_digest(stream, "sha256").hexdigest()
-        return _checked(path, arrays, places, fingerprint)
-    except MemoryError as error:
-        hint = "draw a sample of its rows, or use a machine with more memory"
-        raise InputError(f"{path}: too large for the memory of this machine", hint=hint) from error
+        try:
+            arrays, places = reader(stream, str(path))
+            stream.seek(0)
+            fingerprint = file_digest(stream, "sha256").hexdigest()
+            return _checked(path, arrays, places, fingerprint)
+        except MemoryError as error:
+            hint = "draw a sample of its rows, or use a machine with more memory"
+            raise InputError(f"{path}: too large for the memory of this machine", hint=hint) from error
 
 
 @contextmanager
@@ -101,8 +85,9 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
     """Open an ordinary file; opening a named pipe does not wait for its other end."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", hint="give the path of a table") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: {reason}", hint="give the path of a table") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError(f"{path}: no ordinary file", hint="give the path of a table")

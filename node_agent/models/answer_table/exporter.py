@@ -40,8 +40,8 @@ def answers(batches: Iterable[tuple[Sequence[Tensor], Any]], temperatures: Seque
     """Return confidence and prediction [N, E], and label [N], from batches (logits [B, classes] per exit, labels)."""
     rows = []
     for logits, labels in batches:
-        scaled = [exit_logits / (temperatures[e] if temperatures else 1) for e, exit_logits in enumerate(logits)]
-        confidence, prediction = torch.stack(scaled, dim=1).float().softmax(dim=2).max(dim=2)
+        scaled = [each.float() / (temperatures[e] if temperatures else 1) for e, each in enumerate(logits)]
+        confidence, prediction = torch.stack(scaled, dim=1).softmax(dim=2).max(dim=2)
         rows.append((confidence.cpu().numpy(), prediction.cpu().numpy(), torch.as_tensor(labels).cpu().numpy()))
     names = ("confidence", "prediction", "label")
     return {name: np.concatenate([row[place] for row in rows]) for place, name in enumerate(names)}

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from node_agent.models.images.bounded import AGAIN, CHUNK_BYTES, MOST_DEFLATE_RATIO, expect_end, opened, rows_of
 from node_agent.models.images.image_set import (
-    MOST_IMAGES,
     ImageSet,
+    check_count,
     check_labels,
     check_size,
     check_split,
@@ -149,8 +149,9 @@ def _labels(path: Path, archive: zipfile.ZipFile, split: str) -> npt.NDArray[np.
     if len(array.shape) == 2 and array.shape[1] > 1:
         what = f"{name}: {array.shape[1]} labels for each image"
         raise refusal(path, what, "a set for one class an image is needed, such as PathMNIST or BloodMNIST")
-    if array.dtype.kind not in "iu" or len(array.shape) not in {1, 2} or array.shape[0] > MOST_IMAGES:
+    if array.dtype.kind not in "iu" or len(array.shape) not in {1, 2}:
         raise refusal(path, f"{name}: {array.dtype} {list(array.shape)}", "labels are whole numbers [N, 1]")
+    check_count(path, array.shape[0], f"labels in {name}")
     labels = np.empty(array.shape[0], dtype=np.int64)
     for first, rows in _items(path, archive, array):
         labels[first : first + len(rows)] = rows.view(array.dtype)[:, 0]

@@ -156,8 +156,12 @@ def _loop(pipe: Connection, stage: int) -> None:
     """The rival's process: asked for a number of seconds of the bare loop, it answers with tasks/s."""
     import torch
 
+    from node_agent.models.hosted import NetworkSubModel
+
     torch.set_num_threads(1)
-    module = torch.nn.Sequential(*load_bundle("glyphs").sub_models(CUT, ACTIVATION)[stage - 1].modules)
+    sub_model = load_bundle("glyphs").sub_models(CUT, ACTIVATION)[stage - 1]
+    assert isinstance(sub_model, NetworkSubModel)
+    module = torch.nn.Sequential(*sub_model.modules)
     inputs = [
         torch.frombuffer(bytearray(tensor.data), dtype=getattr(torch, tensor.form.dtype)).reshape(tensor.form.shape)
         for tensor in _tensors(stage, WAITING)
@@ -168,7 +172,8 @@ def _loop(pipe: Connection, stage: int) -> None:
         done, began_s = 0, time.monotonic()
         with torch.inference_mode():
             while time.monotonic() < began_s + seconds:
-                torch.softmax(module(inputs[done % WAITING])[0], dim=0).max(dim=0)
+                logits = module(inputs[done % WAITING])
+                torch.softmax(logits[0], dim=0).max(dim=0)
                 done += 1
         pipe.send(done / (time.monotonic() - began_s))
 

@@ -20,6 +20,7 @@ from node_agent.models.tensors import as_array, as_tensor
 from node_agent.process.executor import PacedExecutor, QuotaExecutor, inference
 from node_agent.process.punctual import Priority
 from node_agent.wire import InputForm, Tensor, TensorForm
+from tests.node_agent.blocks import block_by_block
 
 pytestmark = pytest.mark.timing
 
@@ -66,18 +67,17 @@ def test_what_the_wire_does_not_know_is_refused(array):
 
 @pytest.mark.parametrize("activation", ["float32", "float16"])
 def test_inference_answers_as_the_sub_model_itself(glyphs, activation):
-    first, last = glyphs.modules((2, 5))
     infer, infer_last = map(inference, glyphs.sub_models((2, 5), activation))
     flop, flop_last = (float(profile.flop) for profile in glyphs.profiles((2, 5), activation))
     image = glyphs.evaluation.images[7:8]
-    expected = first.infer(image, activation)
+    expected = block_by_block(glyphs.network(), range(1, 3), image, activation)
     found = infer(as_tensor(image))
     assert found.work_flop == flop
     assert (found.prediction, found.confidence, found.overrun) == (expected.prediction, expected.confidence, False)
     assert found.activation.form == TensorForm(activation, expected.activation.shape)
     assert bytes(found.activation.data) == expected.activation.tobytes()
 
-    expected_last = last.infer(expected.activation, activation)
+    expected_last = block_by_block(glyphs.network(), range(3, 6), expected.activation, activation)
     received = Tensor(found.activation.form, bytes(found.activation.data))  # read-only, as from a socket
     assert infer_last(received) == ComputeFinished(
         expected_last.prediction, expected_last.confidence, None, overrun=False, work_flop=flop_last

@@ -23,6 +23,7 @@ from testbed.live.telemetry import Telemetry
 from testbed.scenario import Scenario
 from testbed.topology import resolve_text
 from testbed.trace import workload
+from tests.node_agent.blocks import block_by_block
 from tests.node_agent.process.addresses import fresh_address
 from tests.node_agent.small import IMAGE, PICTURE
 from tests.node_agent.virtual import synthetic_table
@@ -55,13 +56,13 @@ class Played:
 
 def expected_outcomes(bundle, arrivals):
     """Exit stage and prediction of every task, computed here."""
-    modules, outcomes = bundle.modules((2, 5)), {}
+    network, outcomes = bundle.network(), {}
     for task_id, arrival in enumerate(arrivals):
-        first = modules[0].infer(bundle.evaluation.images[arrival.sample : arrival.sample + 1], "float32")
+        first = block_by_block(network, range(1, 3), bundle.evaluation.images[arrival.sample : arrival.sample + 1])
         if first.confidence >= 0.8:
             outcomes[task_id] = (1, first.prediction)
         else:
-            outcomes[task_id] = (2, modules[1].infer(first.activation, "float32").prediction)
+            outcomes[task_id] = (2, block_by_block(network, range(3, 6), first.activation).prediction)
     return outcomes
 
 

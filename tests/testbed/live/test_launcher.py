@@ -75,7 +75,7 @@ def test_what_the_card_states_is_what_the_loaded_model_costs(launcher):
     launcher.begin(choice, measure_cpu=False)
     warm = launcher.wait_warm()
     assert warm == stated_costs(bundle, choice)
-    assert warm.profiles == profile(bundle.modules(choice.cut), choice.activation)
+    assert warm.profiles == profile(bundle.sub_models(choice.cut, choice.activation))
 
 
 @pytest.mark.root

@@ -8,7 +8,7 @@ import pytest
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.staged import StagedNetwork
 from testbed.optimum.flow_model import NO_PENALTY, FlowModel
-from testbed.optimum.task_replay import play
+from testbed.optimum.task_replay import SampleShares, play
 from testbed.optimum.threshold_search import evaluate
 from testbed.trace.workload import Arrival
 from tests.node_agent.dtoee.network import complete_tier
@@ -92,3 +92,14 @@ def test_shares_are_kept():
     assert played.mean_delay_s == pytest.approx(0.7, abs=0.01)
     assert played.accuracy == 0.5
     assert play([(0.0, plan)], arrivals, network.table, **WISH) == played
+
+
+def test_each_sample_has_its_own_work_and_size():
+    """By hand: the second sample works half as long at stage 1, twice as long at stage 2, and is half as large."""
+    shares = SampleShares(work=[[1.5, 1.0], [0.5, 2.0]], size=[[1.5, 1.0], [0.5, 1.0]])
+    slow_link = chain(transfer=(0.25, 0.02), link=5.0)
+    arrivals = [Arrival(0.0, "d", 0), Arrival(10.0, "d", 1)]
+    played = play([(0.0, slow_link)], arrivals, ANSWERS, **WISH, shares=shares)
+    first = 0.2 * 1.5 + 0.05 + 0.25 * 1.5 + 0.001
+    second = 0.2 * 0.5 + 0.05 + 0.25 * 0.5 + 0.2 + (0.02 - 0.2) + 0.2 * 2.0 + 0.002
+    assert played.mean_delay_s == pytest.approx((first + second) / 2)

@@ -7,6 +7,7 @@ from node_agent.process.agent import ScheduledTask
 from node_agent.wire import InputForm, TensorForm
 from testbed.live.agent_configs import agent_configs
 from testbed.live.agent_parents import Warm
+from testbed.run.node_configs import timeouts
 from testbed.topology import resolve_text
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.trace import workload
@@ -170,6 +171,14 @@ def test_rates_work_and_forms_follow_the_stage(configs):
     assert {name: config.quota_procs_paths for name, config in configs.items() if config.quota_procs_paths} == {
         "core": ("/cgroup/core",)
     }
+
+
+def test_time_outs_suit_the_largest_task_that_may_come():
+    """On the slowest link a tensor of 2 MB takes 1.6 s."""
+    scenario, usual = resolve_text(TOPOLOGY), TensorForm("uint16", (100,))
+    short, long = (timeouts(scenario, [InputForm(usual, most)]) for most in (None, 1_000_000))
+    assert long.probe_s > max(1.6, 5 * short.probe_s)
+    assert long == timeouts(scenario, [InputForm(TensorForm("uint16", (1_000_000,)))])
 
 
 def test_a_task_is_named_by_its_place_in_the_whole_workload(configs):

@@ -5,6 +5,7 @@ import pytest
 
 from testbed.optimum.flow_model import flow_model
 from testbed.record.run_directory import read_manifest
+from testbed.sizes import largest_task_bytes, task_bytes
 from tests.testbed import small
 from tests.testbed.simulated import lines, plan, simulate
 from tests.testbed.varying import VaryingGlyphs
@@ -53,6 +54,14 @@ def test_the_manifest_states_means(tmp_path, model):
     assert [stage["flop"] for stage in stated] == [profile.flop for profile in profiles]
     assert [stage["flop"] for stage in stated] == pytest.approx(costs.flop.mean(axis=0))
     assert [stage["input_bytes"] for stage in stated] == pytest.approx(costs.length.mean(axis=0) * (2, 64), rel=1e-3)
+
+
+def test_the_largest_task_decides_about_the_range_of_validated_links(tmp_path):
+    """Texts of 1,200 tokens are short enough; activations of 1,200 rows of 64 bytes are not, though their mean is."""
+    model, lossy = VaryingGlyphs(), small.SMALL.replace("ms}", "ms, loss: 1 %}")
+    told = simulate(tmp_path, lossy, model=model).summary["fidelity"]["links_outside_validation"]
+    assert told == ["messages of 75 KiB"]
+    assert largest_task_bytes(model.input_forms((3, 5), "float32")) == task_bytes(2, 1200 * 64)
 
 
 def one_queue(folder, model):

@@ -24,6 +24,12 @@ LENGTH, FORMS = arrays()["length"], arrays()["input"]
 MIB = 2**20
 
 
+@pytest.fixture(autouse=True)
+def own_folder_for_temporary_files(tmp_path_factory, monkeypatch):
+    """Other programs use the usual one at the same time."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+
+
 def error_of(path):
     """The error for a table: one line with a hint, which begins with the path; nothing is left behind."""
 
@@ -201,6 +207,7 @@ def test_paths_that_are_no_files(tmp_path):
     assert error_of(tmp_path / "pipe.csv") == "no ordinary file"
     assert error_of(tmp_path / "missing.npz") == "No such file or directory"
     assert error_of(tmp_path / "a.xlsx") == "no table"
+    assert error_of(tmp_path / "a\0b.npz") == "embedded null byte"
 
 
 CSV = {
@@ -319,7 +326,7 @@ def measured(path, most_mib):
 
 
 def layout_of_bomb(samples, **changes):
-    """Members of a table of so many samples, without their content."""
+    """Members of a table with this number of samples, without their content."""
     found = [("confidence.npy", npy((samples, 5))), ("prediction.npy", npy((samples, 5), "|u1")),
              ("label.npy", npy((samples,), "|u1")), ("flop.npy", npy((5,), "<f8", body=np.ones(5).tobytes())),
              ("input_bytes.npy", npy((5,), "<i8", body=np.full(5, 9).tobytes()))]  # fmt: skip

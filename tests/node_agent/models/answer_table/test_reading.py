@@ -133,15 +133,6 @@ def test_plans_use_a_bounded_number_of_rows_from_the_whole_file(tmp_path):
     np.testing.assert_array_equal(plan.correct, plan.confidence > 0.5)
 
 
-def test_a_table_is_read_again_only_if_its_file_has_changed(tmp_path):
-    path = npz(tmp_path / "a.npz")
-    first = read_table(path)
-    assert read_table(path) is first
-    npz(path, flop=np.array([1e6, 2e6, 4e6]))
-    os.utime(path, ns=(1, 1))
-    assert read_table(path).flop[2] == 4e6
-
-
 def test_without_pyarrow_one_line_names_the_command(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

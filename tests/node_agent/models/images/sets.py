@@ -5,6 +5,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def idx_images(images: np.ndarray = IMAGES, *, sizes: Sequence[int] | None = Non
     return struct.pack(">IIII", magic, *(sizes or images.shape)) + images.tobytes()
 
 
-def idx_labels(labels: Sequence[int] = LABELS, *, count: int | None = None, magic: int = 0x801) -> bytes:
+def idx_labels(labels: Sequence[int] | np.ndarray = LABELS, *, count: int | None = None, magic: int = 0x801) -> bytes:
     """The bytes of an IDX file of labels; `count` is the one that its header states."""
     return struct.pack(">II", magic, len(labels) if count is None else count) + bytes(map(int, labels))
 
@@ -88,7 +89,7 @@ def medmnist(images: np.ndarray = IMAGES, labels: np.ndarray = LABELS[:, None]) 
     return {f"{split}_{name}": array[part] for split, part in parts.items() for name, array in arrays.items()}
 
 
-def write_picture(path: Path, pixels: np.ndarray, **options: object) -> Path:
+def write_picture(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     """Write a picture of [H, W] or [H, W, channels] in the format of its ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)

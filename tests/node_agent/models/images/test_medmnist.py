@@ -91,6 +91,11 @@ def test_a_missing_array_is_named(file, name):
     assert len(read_medmnist(file, "train")) == 6
 
 
+def test_more_labels_than_images_can_be_read(file):
+    np.savez_compressed(file, **medmnist() | {"val_labels": np.zeros(2_000_001, np.uint8)})
+    refused(partial(read_medmnist, file, "train"), file, "2000001 labels in val_labels; 1 to 2000000 can be read")
+
+
 def test_labels_beyond_every_number_of_classes(file):
     np.savez(file, **medmnist() | {"train_labels": np.array([0, 1, 2, 0, 30_000, 9])})
     refused(partial(read_medmnist, file, "train"), file, "label 30000; labels below 30000 can be read")

@@ -83,13 +83,21 @@ def medmnist_of_terabytes(folder):
     write_members(folder / "set.npz", {"train_images.npy": npy(header=of_shape("(1000000, 1024, 1024)"))})
 
 
-def medmnist_whose_table_agrees(folder):
-    """The table of contents states the terabytes, too."""
-    medmnist_of_terabytes(folder)
+def medmnist_whose_table_agrees(folder, compression=zipfile.ZIP_DEFLATED):
+    """The table of contents states as much as the header of the array: 2 GiB."""
+    content = npy(header=of_shape("(2048, 1024, 1024)"))
+    write_members(folder / "set.npz", {"train_images.npy": content}, compression)
+    size = 2**31 + len(content) - IMAGES.nbytes
     whole = bytearray((folder / "set.npz").read_bytes())
-    central = whole.index(b"PK\1\2")
-    whole[central + 20 : central + 28] = struct.pack("<II", 2**31, 2**31 + 100)
+    sizes = whole.index(b"PK\1\2") + 20  # compressed, and whole
+    if compression == zipfile.ZIP_STORED:
+        whole[sizes : sizes + 4] = struct.pack("<I", size)
+    whole[sizes + 4 : sizes + 8] = struct.pack("<I", size)
     (folder / "set.npz").write_bytes(whole)
+
+
+def medmnist_whose_table_agrees_uncompressed(folder):
+    medmnist_whose_table_agrees(folder, zipfile.ZIP_STORED)
 
 
 def medmnist_with_a_header_of_a_gibibyte(folder):
@@ -140,7 +148,8 @@ HUGE = {
     cifar_of_3_gib: "GiB of pixels; 2 GiB can be read",
     cifar_with_names_of_3_gib: "longer than 65536 bytes",
     medmnist_of_terabytes: "does not fit the size of this member",
-    medmnist_whose_table_agrees: "does not fit the size of this member",
+    medmnist_whose_table_agrees: "shape [2048, 1024, 1024] does not fit the size of this member",
+    medmnist_whose_table_agrees_uncompressed: "shape [2048, 1024, 1024] does not fit the size of this member",
     medmnist_with_a_header_of_a_gibibyte: "train_images: ",
     medmnist_with_labels_of_2_gib: "does not fit the size of this member",
     medmnist_with_a_table_of_3_gib: "central directory",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -123,6 +124,9 @@ def test_the_default_cut_is_the_best_of_all(name, stages):
 
 def test_default_cuts():
     assert published("resnet101").default_cut(3) == (10, 22, 33)
+    stages = published("resnet101").stages((10, 22, 33), activation="float16")
+    assert [round(stage.flop / 1e9, 2) for stage in stages] == [5.25, 5.24, 5.12]  # as streetlights.yaml says
+    assert [stage.input_bytes for stage in stages] == [150_528, 401_408, 401_408]
     assert published("vit-b16").default_cut(4) == (3, 6, 9, 12)
     for name in available_costs():
         costs = published(name)
@@ -141,16 +145,10 @@ def test_a_further_exit_costs_no_more_than_its_head(name, data):
     costs = published(name)
     *ends, last = sorted(data.draw(st.sets(st.integers(1, costs.blocks), min_size=2, max_size=5)) | {costs.blocks})
     fine, coarse = costs.stages((*ends, last)), costs.stages((*ends[1:], last))
-    assert fine[2:] == tuple(replace_stage(stage, 1) for stage in coarse[1:])
+    assert fine[2:] == tuple(replace(stage, stage=stage.stage + 1) for stage in coarse[1:])
     head = costs.parts[ends[0] - 1].head
     assert fine[0].work + fine[1].work == coarse[0].work + head.work
     assert 0 < fine[0].flop + fine[1].flop - coarse[0].flop == head.work.at(costs.tokens)
-
-
-def replace_stage(cost, by):
-    from dataclasses import replace
-
-    return replace(cost, stage=cost.stage + by)
 
 
 @given(*(st.builds(Work, *[st.integers(0, 10**6)] * 3) for _ in range(2)), st.integers(1, 5000))
