@@ -76,6 +76,11 @@ def test_the_user_writes_at_most_ten_lines_beyond_the_network():
     assert 5 < len(beyond) + 1 <= MOST_LINES
 
 
+def test_the_page_of_models_shows_this_file():
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert f"```python\n{(EXAMPLE / 'fashion.py').read_text(encoding='utf-8')}```" in page
+
+
 @pytest.mark.slow
 def test_the_example_is_profiled_and_simulated(folder):
     report = json.loads(printed_by(folder, "model", "profile", "fashion.py:FashionNet", "--json"))
