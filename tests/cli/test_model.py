@@ -25,7 +25,7 @@ def test_list_shows_the_shipped_models_and_published_costs():
     assert max(map(len, text.splitlines())) <= 100
     found = json.loads(invoke("list", "--json").stdout)
     assert found["costs"][0]["flop"] > 15e9
-    models = found["models"]
+    models = [model for model in found["models"] if model["family"] == "glyphs"]
     assert [(model["flop"], model["input_bytes"]) for model in models] == [(48832960, 1024), (59976000, 1024)]
     assert [model["parameters"] for model in models] == [237496, 514108]
     assert all(2e6 < model["disk_bytes"] < 3e6 and "MIT" in model["licence"] for model in models)
@@ -60,8 +60,7 @@ def test_list_shows_models_elsewhere(own, tmp_path):
     folder = trained(own, epochs=0)
     for place in (own, folder, tmp_path):
         rows = json.loads(invoke("list", "--json", str(place)).stdout)["models"]
-        assert [row["name"] for row in rows[:2]] == ["glyphs", "glyphs-deep"]
-        assert (rows[2]["family"], rows[2]["licence"], rows[2]["real"]) == ("mine.py:Stripes", "CC0", "network")
+        assert (rows[-1]["family"], rows[-1]["licence"], rows[-1]["real"]) == ("mine.py:Stripes", "CC0", "network")
     assert "mine.py:Stripes" in invoke("list", own).stdout
     (tmp_path / "empty").mkdir()
     assert "no bundle in it" in str(invoke("list", str(tmp_path / "empty")).exception)

@@ -118,7 +118,7 @@ def test_a_network_of_another_architecture_trains_and_reads_back(tmp_path):
 
 
 def test_every_shipped_model_has_the_recipe_that_its_card_states():
-    assert set(RECIPES) == set(available_models()) == set(GlyphsNetwork.variants())
+    assert set(RECIPES) == set(GlyphsNetwork.variants()) <= set(available_models())
     for name, (architecture, recipe) in RECIPES.items():
         bundle = load_bundle(name)
         stated = bundle.card["training"]

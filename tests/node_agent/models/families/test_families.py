@@ -16,10 +16,10 @@ from tests.node_agent.models.own_models import STRIPES
 
 def test_the_names_of_families_load_no_torch():
     code = (
-        "import sys; from node_agent.models.families import family_names; print(family_names(), 'torch' in sys.modules)"
+        "import sys; from node_agent.models.families import family_names; print('glyphs' in family_names(), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "('glyphs',) False\n"
+    assert done.stdout == "True False\n"
 
 
 def test_the_family_of_the_shipped_models(shipped):
@@ -38,7 +38,7 @@ def test_a_module_in_the_room_is_a_family(tmp_path, monkeypatch):
     (tmp_path / "coloured_stripes.py").write_text(STRIPES)
     monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "node_agent.models.families.coloured_stripes", raising=False)
-    assert family_names() == ("coloured-stripes", "glyphs")
+    assert {"coloured-stripes", "glyphs"} <= set(family_names())
     content = job_for("coloured-stripes", epochs=1).run(tmp_path / "none")
     write_bundle(tmp_path / "new", content)
     bundle = load_bundle(str(tmp_path / "new"))
