@@ -192,6 +192,7 @@ WRONG = {
     "a head of a name": ('"2": Head()', '"last": Head()', "self.heads must be", ""),
     "a head of other classes": ("nn.Linear(192, 4)", "nn.Linear(192, 5)", "not [1, 4]", "a number per class"),
     "blocks that do not fit": (CONV, "nn.Conv2d(5, 8, 3, padding=1)", "a pass of zeros fails: RuntimeError", ""),
+    "weights of half a float": ("Head()}", "Head().bfloat16()}", "weights of torch.bfloat16: use float32", ""),
     "no samples": (
         "    @classmethod\n    def samples", "    @classmethod\n    def other", "state where the labelled", "",
     ),
