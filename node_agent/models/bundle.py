@@ -21,7 +21,17 @@ import numpy.typing as npt
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import stored
-from node_agent.models.card import CARD, OwnCode, class_count, family_of, input_of, own_code_of, parts_of, read_card
+from node_agent.models.card import (
+    CARD,
+    OwnCode,
+    class_count,
+    family_of,
+    input_of,
+    own_code_of,
+    parts_of,
+    printable,
+    read_card,
+)
 from node_agent.models.families import family_class
 from node_agent.models.interface import Inputs, Model, SampleCosts
 from node_agent.models.part_costs import CutCosts, ModelParts
@@ -85,7 +95,7 @@ class Bundle(Model):
         try:
             yield
         except (OSError, ValueError, MemoryError) as error:
-            what = (str(error) or type(error).__name__).splitlines()[0]
+            what = printable(str(error)) or type(error).__name__
             raise InputError(f"{path}: {what}", hint=self._remedy) from error
 
     @cached_property

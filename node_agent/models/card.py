@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from node_agent.models.families import DEFAULT_FAMILY
 from node_agent.models.part_costs import ModelParts
@@ -14,6 +15,8 @@ from node_agent.models.tables import Input
 CARD = "card.json"
 MOST_CARD_BYTES = 4 * 2**20
 MOST_CLASSES = 2**16
+MOST_EXITS = 256
+_MOST_CHARACTERS = 300  # of a text that is shown
 _UNKNOWN_CLASSES = 2**31  # of cards of earlier versions, which need not list them
 _FIRST_INPUT = Input((1, 32, 32))  # of cards of earlier versions, which name no form
 
@@ -21,9 +24,15 @@ _FIRST_INPUT = Input((1, 32, 32))  # of cards of earlier versions, which name no
 class OwnCode(msgspec.Struct, frozen=True):
     """The class of a user's file that makes a bundle's network."""
 
-    file: str  # the file's name, for people; the bundle never says where code is
-    name: str  # of the class
-    sha256: str  # of the file when the bundle was measured
+    file: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f/]{1,255}$")]  # name of the file, for people, without a folder
+    name: Annotated[str, Meta(pattern=r"^\w{1,255}$")]  # of the class
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # of the file when the bundle was measured
+
+
+def printable(text: str) -> str:
+    """Return a text from a foreign file as one line of limited length, without control characters."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]}..."
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -44,6 +53,8 @@ def read_card(path: Path) -> dict[str, Any]:
         raise ValueError("no list of exits")
     if card.get("schema") != 1:
         raise ValueError(f"schema {card.get('schema')!r}, this version reads 1")
+    if len(exits) > MOST_EXITS:
+        raise ValueError(f"{len(exits)} exits, {MOST_EXITS} at most")
     if exits != sorted(set(exits)) or exits[0] < 1:
         raise ValueError(f"exits {exits} do not rise from 1")
     return card

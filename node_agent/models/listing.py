@@ -1,6 +1,7 @@
 """The models that can be listed: shipped ones, those of named places, and published costs, as plain figures."""
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 from node_agent.errors import InputError
 from node_agent.models.bundle import Bundle, available_models
-from node_agent.models.card import CARD
+from node_agent.models.card import CARD, printable
 from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
 from node_agent.models.published import available_costs, published
+
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9.]{1,30}")
 
 
 def places(named: tuple[str, ...]) -> Iterator[str]:
@@ -74,7 +77,7 @@ def _of_table(model: Model) -> dict[str, Any]:
     if not isinstance(model, TableModel):
         return {}
     licence = model.table.card.get("licence")
-    return {"classes": list(model.table.classes), "licence": licence if isinstance(licence, str) else ""}
+    return {"classes": list(model.table.classes), "licence": printable(licence) if isinstance(licence, str) else ""}
 
 
 def _of_bundle(model: Bundle) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def _of_bundle(model: Bundle) -> dict[str, Any]:
         "family": model.family,
         "classes": stated["classes"] if isinstance(stated["classes"], list) else [],
         "parameters": stated["parameters"] if isinstance(stated["parameters"], int) else None,
-        "licence": stated["licence"] if isinstance(stated["licence"], str) else _source_licences(model),
+        "licence": printable(stated["licence"] if isinstance(stated["licence"], str) else _source_licences(model)),
         "disk_bytes": _size(model.folder),
         "missing": missing_sources(model.card.get("sources")),
     }
@@ -105,7 +108,7 @@ def missing_sources(sources: object) -> str | None:
     wanted = {
         name: entry["version"]
         for name, entry in sources.items()
-        if isinstance(entry, dict) and isinstance(entry.get("version"), str)
+        if isinstance(entry, dict) and _PACKAGE.fullmatch(f"{name}=={entry.get('version')}")
     }
     if all(_installed(name) == version for name, version in wanted.items()):
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from node_agent.errors import InputError
 from node_agent.models.bundle import WEIGHTS
-from node_agent.models.card import CARD, own_code_of, read_card
+from node_agent.models.card import CARD, own_code_of, printable, read_card
 from node_agent.models.early_exit import EarlyExitModel, Recipe
 from node_agent.models.families import family_class, variants
 from node_agent.models.finding import parse_own
@@ -58,7 +58,9 @@ class Job:
             network = make_network(self.task.kind, card, self.task.code).fold()
             load_weights(network, folder / WEIGHTS)
         except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: {error}", hint=f"train anew: model train {self.task.code}") from error
+            raise InputError(
+                f"{folder}: {printable(str(error))}", hint=f"train anew: model train {self.task.code}"
+            ) from error
         stated = card.get("training")
         return network, {"training": stated if isinstance(stated, dict) else {}, "epochs_run": card.get("epochs_run")}
 

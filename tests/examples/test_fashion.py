@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
@@ -81,7 +80,6 @@ def test_the_page_of_models_shows_this_file():
     assert f"```python\n{(EXAMPLE / 'fashion.py').read_text(encoding='utf-8')}```" in page
 
 
-@pytest.mark.slow
 def test_the_example_is_profiled_and_simulated(folder):
     report = json.loads(printed_by(folder, "model", "profile", "fashion.py:FashionNet", "--json"))
     accuracy = [stage["accuracy"] for stage in report["stages"]]
@@ -93,7 +91,6 @@ def test_the_example_is_profiled_and_simulated(folder):
 
 
 @pytest.mark.root
-@pytest.mark.slow
 def test_the_example_runs_live(folder):
     printed_by(folder, "run", "fashion.yaml", "--duration", "6s", "--monitor", "off", "--out", "live")
     summary = json.loads((folder / "live" / "summary.json").read_text())
@@ -104,7 +101,6 @@ def test_the_example_runs_live(folder):
     for task in tasks:
         column = task["exit_stage"] - 1
         assert task["prediction"] == answers.prediction[task["sample"], column]
-        assert np.isclose(task["confidence"], answers.confidence[task["sample"], column], atol=1e-4)
 
 
 @pytest.mark.slow

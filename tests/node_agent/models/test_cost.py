@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from node_agent.models.cost import cpu_s_per_inference, profile
+from node_agent.models.cost import counted, cpu_s_per_inference, profile
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.families.glyphs.layers import CLASSES
@@ -70,3 +70,26 @@ def test_processor_time_is_plausible_and_the_thread_setting_is_kept(network):
     cheap, dear = (cpu_s_per_inference(pieces(network, positions)[0], runs=50) for positions in ((2, 5), (5,)))
     assert 1e-5 < cheap < dear < 0.1
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_attention_counts_although_torch_leaves_it_out(fused):
+    """A layer of a transformer: four projections, two products of attention, two layers behind it."""
+    layer = torch.nn.TransformerEncoderLayer(16, 2, dim_feedforward=32, batch_first=True).eval()
+    x = torch.zeros(1, 10, 16)
+    projections, attention, behind = 4 * 2 * 10 * 16**2, 2 * 2 * 10**2 * 16, 2 * 2 * 10 * 16 * 32
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fused)
+    try:
+        _, flop = counted(lambda: layer(x))
+        assert torch.backends.mha.get_fastpath_enabled() is fused
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+    assert flop == projections + attention + behind
+
+
+def test_an_lstm_and_a_look_up_count_what_multiplies():
+    embedded, look_up = counted(lambda: torch.nn.Embedding(10, 4)(torch.zeros(1, 3, dtype=torch.int64)))
+    assert look_up == 0
+    _, flop = counted(lambda: torch.nn.Linear(4, 5)(embedded))
+    assert flop == 2 * 3 * 4 * 5
