@@ -105,7 +105,7 @@ def command(
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
     if simulate:
         refuse_live_options()
-    if not simulate:
+    else:
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
@@ -114,10 +114,9 @@ def command(
     from testbed.compare import as_json as content_of
     from testbed.compare import compare, split_policies
 
-    policies = [policy for text in lists for policy in split_policies(text)]
     with comparing() as progress:
         comparison = compare(
-            topology, policies, repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, model=model,
+            topology, [policy for text in lists for policy in split_policies(text)], repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, model=model,
             cut=cut, out=out, jobs=jobs, backend=backend, observer=progress, include_unheld=include_unheld,
         )  # fmt: skip
     if as_json:
