@@ -11,7 +11,7 @@ from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
-from cli.shared_options import all_runs_option, first_seed_option
+from cli.shared_options import all_runs_option, first_seed_option, model_options
 
 if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
@@ -44,6 +44,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @first_seed_option
+@model_options
 @all_runs_option
 @click.option(
     "--jobs",
@@ -72,6 +73,8 @@ def command(
     simulate: bool,
     duration: float | None,
     seed: int | None,
+    model: str | None,
+    cut: tuple[int, ...] | None,
     out: Path | None,
     jobs: int | None,
     backend: BackendChoice,
@@ -114,8 +117,8 @@ def command(
     policies = [policy for text in lists for policy in split_policies(text)]
     with comparing() as progress:
         comparison = compare(
-            topology, policies, repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, out=out,
-            jobs=jobs, backend=backend, observer=progress, include_unheld=include_unheld,
+            topology, policies, repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, model=model,
+            cut=cut, out=out, jobs=jobs, backend=backend, observer=progress, include_unheld=include_unheld,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(comparison), indent=2))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -125,7 +125,7 @@ def profile(model: str, cut: tuple[int, ...] | None, activation: str, as_json: b
     metavar="N",
     help="Epochs without a lower validation loss before training stops.  [default: the recipe's]",
 )
-def train(model: str, out: Path | None, **changes: Any) -> None:
+def train(model: str, out: Path | None, **changes: object) -> None:
     """Train MODEL, measure it and write its bundle. The defaults remake a shipped model; that takes minutes of CPU.
 
     MODEL is a shipped model (default: glyphs), or FILE.py:CLASS: a class of your own, whose file runs now. Ctrl-C

@@ -34,7 +34,10 @@ class TaskArrived(Struct, frozen=True):
 
 
 class ComputeFinished(Struct, frozen=True):
-    """The sub-model has answered."""
+    """The sub-model has answered.
+
+    Decision 090: the work of a task comes with its answer (docs/decisions/090-work-comes-with-the-answer.md).
+    """
 
     prediction: int  # class that the exit predicts
     confidence: float  # confidence of the exit in it, 0 to 1

@@ -20,7 +20,7 @@ from node_agent.errors import InputError
 from node_agent.models import stored
 from node_agent.models.card import CARD, OwnCode, class_count, family_of, input_of, own_code_of, parts_of, read_card
 from node_agent.models.families import family_class
-from node_agent.models.interface import Inputs, Model, SampleCosts, SubModel
+from node_agent.models.interface import Inputs, Model, SampleCosts
 from node_agent.models.part_costs import CutCosts, ModelParts
 from node_agent.models.tables import ActivationFormat, ExitScores, Input, Samples, SubModelProfile, check_cut
 from node_agent.models.tensors import as_tensor
@@ -31,6 +31,7 @@ from node_agent.wire import InputForm, Tensor
 
 if TYPE_CHECKING:
     from node_agent.models.early_exit import EarlyExitModel
+    from node_agent.models.hosted import NetworkSubModel
 
 WEIGHTS, EVALUATION, TABLE = "weights.safetensors", "evaluation.npz", "exit_table.npz"
 SCORES = "evaluation_scores.npz"
@@ -310,7 +311,7 @@ class Bundle(Model):
             load_weights(network, path)
         return network.eval().requires_grad_(False)
 
-    def sub_models(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModel, ...]:
+    def sub_models(self, cut: Sequence[int], activation: ActivationFormat) -> "tuple[NetworkSubModel, ...]":
         """The sub-models of one cut, freshly loaded, as servers run them; loads torch.
 
         Raises:

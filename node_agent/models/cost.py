@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def profile(sub_models: Sequence[NetworkSubModel]) -> tuple[SubModelProfile, ...
     found = []
     for stage, sub_model in enumerate(sub_models, start=1):
         received = sub_model.example()
-        answer, flop = counted(lambda sub_model=sub_model, received=received: sub_model.infer(received))
+        answer, flop = counted(partial(sub_model.infer, received))
         sent = answer.activation
         sizes = received.form.byte_count, 0 if sent is None else sent.form.byte_count
         found.append(SubModelProfile(stage, flop, *sizes, sub_model.parameters_bytes))
@@ -33,7 +34,7 @@ def profile(sub_models: Sequence[NetworkSubModel]) -> tuple[SubModelProfile, ...
 
 def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
     """The work of the attention kernel for processors, which torch's counter leaves out."""
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 def counted(run: Callable[[], Any]) -> tuple[Any, int]:

@@ -3,6 +3,9 @@
 The sub-models of the first one really run. Their tensors travel inside messages of the size that the architecture has:
 a header of `HEADER_BYTES`, the tensor, zeros. An image may be larger than the architecture's input, for example than
 token ids. So the header names the sample, and a server of stage 1 looks its image up.
+
+Decision 089: a model with borrowed costs really runs, inside messages of the borrowed size
+(docs/decisions/089-borrowed-costs-real-answers.md).
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The interface of models: all that a testbed needs to know about one, wherever its answers come from.
+"""The interface of models: all that a testbed needs to know about one, whatever the source of its answers.
 
 Three kinds of model exist. A bundle runs the sub-models of a real network. A table holds the answers of a model that
 ran elsewhere. A published architecture lends its costs to one of the others.
@@ -132,7 +132,7 @@ class Model(ABC):
 
     @property
     def answers(self) -> str | None:
-        """Where answers come from, in words for manifests; None if sub-models compute them during the run."""
+        """The source of answers, in words for manifests; None if sub-models compute them during the run."""
         return None
 
     @property

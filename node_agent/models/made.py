@@ -48,7 +48,7 @@ def class_fault(kind: type[EarlyExitModel]) -> str:
         return "`input` must be an Input, as in input = Input(shape=(1, 28, 28))"
     if not 1 <= len(kind.input.shape) <= 7 or not all(isinstance(n, int) and n >= 1 for n in kind.input.shape):
         return f"input: {kind.input.shape} is no shape"
-    classes = getattr(kind, "classes", None)
+    classes: Any = getattr(kind, "classes", None)
     listed = isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
     if not ((isinstance(classes, int) and classes >= 2) or (listed and len(classes) >= 2)):
         return "`classes` must be the names of at least two classes, or their number"

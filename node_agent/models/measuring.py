@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from node_agent.models.bundle import Bundle
 from node_agent.models.calibration import correctness_auroc, expected_calibration_error
 from node_agent.models.interface import Model
 from node_agent.models.tables import ActivationFormat
-
-if TYPE_CHECKING:
-    from node_agent.models.hosted import NetworkSubModel
 
 THRESHOLDS = (0.5, 0.8, 0.95)
 
@@ -68,7 +65,7 @@ def _costs(
     stated = model.profiles(cut, activation)
     if not isinstance(model, Bundle):
         return [asdict(cost) for cost in stated], [None] * len(cut)
-    sub_models = cast("tuple[NetworkSubModel, ...]", model.sub_models(cut, activation))
+    sub_models = model.sub_models(cut, activation)
 
     from node_agent.models.cost import cpu_s_per_inference, profile  # noqa: PLC0415 - loads torch
 

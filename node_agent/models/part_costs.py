@@ -57,7 +57,11 @@ class ModelParts(msgspec.Struct, frozen=True):
 
 def polynomial(coefficients: Sequence[float], lengths: Lengths) -> Figures:
     """Return c0 + c1 n + c2 n^2 ... for each length n, shape (N,)."""
-    return np.polynomial.polynomial.polyval(lengths.astype(np.float64), np.asarray(coefficients, dtype=np.float64))
+    n = lengths.astype(np.float64)
+    total: Figures = np.zeros(len(n))
+    for coefficient in reversed(coefficients):
+        total = total * n + coefficient
+    return total
 
 
 class CutCosts:
@@ -88,7 +92,10 @@ class CutCosts:
 
     def flop(self, stage: int) -> Figures:
         """Return the work [FLOP] of a stage (from 0) on each sample, (N,)."""
-        return np.sum([part.work(self._lengths) for part in self._stages[stage]], axis=0)
+        total: Figures = np.zeros(len(self._lengths))
+        for part in self._stages[stage]:
+            total = total + part.work(self._lengths)
+        return total
 
     def length(self, stage: int) -> Lengths:
         """Return the first dimension of a stage's input (from 0) for each sample, (N,)."""
@@ -115,6 +122,11 @@ class CutCosts:
                 found.append(InputForm(TensorForm(dtype, (usual, *shape[1:])), shape[0]))
         return tuple(found)
 
+    def _variability(self, stage: int) -> float:
+        """The squared coefficient of variation of a stage's work."""
+        work = self.flop(stage)
+        return float(work.var() / work.mean() ** 2) if self._varies and work.mean() else 0.0
+
     def profiles(self) -> tuple[SubModelProfile, ...]:
         """Return the costs of each stage, means over the samples where these differ."""
         sizes = [
@@ -128,6 +140,7 @@ class CutCosts:
                 input_bytes=sizes[index],
                 output_bytes=sizes[index + 1] if index + 1 < len(sizes) else 0,
                 parameters_bytes=sum(part.parameters_bytes for part in parts),
+                variability=self._variability(index),
             )
             for index, parts in enumerate(self._stages)
         )

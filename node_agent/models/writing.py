@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def _write(folder: Path, content: BundleContent) -> None:
     (folder / WEIGHTS).write_bytes(weights)
     samples, table, scores = content.evaluation, content.table, content.scores
     optional = {"severity": samples.severity, "lengths": samples.lengths}
-    stated = {name: array for name, array in optional.items() if array is not None}
+    stated: dict[str, Any] = {name: array for name, array in optional.items() if array is not None}
     np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, **stated)
     np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)
     # Classes in one byte where they fit, confidences as the network computes them.

@@ -199,6 +199,8 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         duration_s=ask.duration_s,
         seed=cell.seed,
         policy=cell.spec.text or None,
+        model=ask.model,
+        cut=ask.cut,
         out=cell.path,
         backend=ask.backend,
     )
@@ -207,6 +209,11 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         others = [stated for stated in sorted(traces) if ask.link_traces_sha256.get(stated, "") != traces[stated]]
         what = f"the network trace {others[0]}" if others else ask.topology
         raise InputError(f"{what} has changed since the comparison began", hint="restore it, or start a new comparison")
+    if plan.facts["model_sha256"] != ask.model_sha256:
+        raise InputError(
+            f"the model {plan.model.name} has changed since the comparison began",
+            hint="restore it, or start a new comparison",
+        )
     plan = replace(plan, facts={**plan.facts, "comparison": cell.facts(ask)})
     if ask.simulate:
         from testbed.simulation.simulator import Simulation  # noqa: PLC0415 - neither engine loads the other

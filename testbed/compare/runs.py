@@ -37,6 +37,9 @@ class Ask:
     simulate: bool
     backend: BackendChoice
     link_traces_sha256: Mapping[str, str] = field(default_factory=dict)  # by path as the topology states it
+    model_sha256: str | None = None  # of everything in the model that affects a run
+    model: str | None = None  # in place of the topology's model
+    cut: tuple[int, ...] | None = None  # in place of the topology's cut
 
     @property
     def mode(self) -> str:
@@ -105,6 +108,8 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
     manifest = read_manifest(cell.path)
     if manifest.get("comparison") != cell.facts(ask):
         raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell, ask)}", hint=_HINT)
+    if manifest.get("model_sha256", ask.model_sha256) != ask.model_sha256:
+        raise InputError(f"{cell.path} holds a run of another model", hint=_HINT)
     if manifest.get("exit_reason") != "completed" or not all((cell.path / name).exists() for name in (SUMMARY, TASKS)):
         return False
     check_inputs(cell.path, manifest)

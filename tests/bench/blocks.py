@@ -26,6 +26,7 @@ ABOUT = {
     "city": "50 devices, 6-5-4 servers, 350 links, another city with every seed; runs live on two cores",
     "metro": "150 devices in six districts, five stages of 12-10-8-6-4 servers, 872 links; on two cores at "
              "`time_scale: 3`",
+    "streetlights": "street-light cameras, boxes on posts and in cabinets; work and bytes of a ResNet-101",
 }  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from cli.model import command
 from node_agent.errors import InputError
-from node_agent.models import bundle, data
+from node_agent.models import bundle
+from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
 
 
@@ -78,7 +79,7 @@ def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):
 
 
 def test_train_leaves_a_folder_with_content_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "check_sources", lambda: None)
+    monkeypatch.setattr(sources, "check_sources", lambda: None)
     (tmp_path / "notes.txt").write_text("mine")
     error = invoke("train", "--out", str(tmp_path)).exception
     assert isinstance(error, InputError)
@@ -87,7 +88,7 @@ def test_train_leaves_a_folder_with_content_alone(tmp_path, monkeypatch):
 
 
 def test_train_leaves_a_folder_alone_that_another_command_is_about_to_fill(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "check_sources", lambda: None)
+    monkeypatch.setattr(sources, "check_sources", lambda: None)
     claim = claim_directory(tmp_path / "out")
     error = invoke("train", "--out", str(tmp_path / "out")).exception
     assert isinstance(error, InputError)

@@ -45,6 +45,15 @@ BAD = {
     "a bundle with spoilt weights": (BUNDLE, "weights.safetensors"),
     "a bundle without table": (BUNDLE, "exit_table.npz"),
     "a bundle without samples": (BUNDLE, "evaluation.npz"),
+    "a file without a class": (("name: glyphs", "file: own.py"), "names no class"),
+    "a file that is missing": (("name: glyphs", "file: none.py:Net"), "there is no model file"),
+    "a model that is not trained": (("name: glyphs", "file: own.py:Net"), "is not trained yet"),
+    "a file for a name": (("name: glyphs", "name: own.py:Net"), "state it as file: own.py:Net"),
+    "a table that is missing": (("{name: glyphs, cut: [3, 5]}", "{table: none.npz}"), "none.npz"),
+    "a table that is none": (("{name: glyphs, cut: [3, 5]}", "{table: broken.csv}"), "broken.csv"),
+    "costs that are none": (("[3, 5]}", "[3, 5], cost: resnet}"), "unknown published costs 'resnet'"),
+    "costs of too few tokens": (("[3, 5]}", "[3, 5], cost: {name: bert-base, tokens: 9}}"), "too few for the"),
+    "a limit on the work of others": (("[3, 5]}", "[3, 5], cost: gpt2}\ncompute: quota"), "quota limits the CPU time"),
     "memory": (("capacity: 0.6 GFLOP/s", "capacity: 0.6 GFLOP/s, memory: 1 kB"), "its sub-model needs"),
     "a trace that is missing": ((LINK, TRACED % "none.mahi"), "none.mahi: cannot be read"),
     "a trace that is broken": ((LINK, TRACED % "broken.csv"), "broken.csv:1: there is no column time_s"),
@@ -60,6 +69,7 @@ BAD = {
 def folder(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "empty.py").write_text("")
+    (tmp_path / "own.py").write_text("raise AssertionError('a check of a topology runs no code of a model')\n")
     (tmp_path / "odd.py").write_text("class Mine:\n    pass\n")
     (tmp_path / "fails.py").write_text(
         "from node_agent.policies.base import PlainPolicy\n\n\nclass Mine(PlainPolicy):\n"

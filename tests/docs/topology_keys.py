@@ -9,7 +9,7 @@ from testbed.topology.topology_file import topology_json_schema_text
 from tests.bench.markdown import table
 
 ENTRIES = {
-    "ModelEntry": "model", "PolicyEntry": "policy", "DeviceEntry": "devices.NAME", "ServerEntry": "servers.NAME",
+    "ModelEntry": "model", "CostEntry": "model.cost", "PolicyEntry": "policy", "DeviceEntry": "devices.NAME", "ServerEntry": "servers.NAME",
     "LinkEntry": "links[]", "TracedLinkEntry": "links[] with a trace", "TraceEntry": "links[].trace",
     "TracePair": "links[].trace, two directions", "DeviceEvent": "events[] of a device",
     "ServerEvent": "events[] of a server", "LinkEvent": "events[] of a link", "NodeEvent": "events[] of a node",

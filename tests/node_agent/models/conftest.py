@@ -7,7 +7,7 @@ import torch
 
 from node_agent.errors import EnvironmentLacking
 from node_agent.models import Bundle, load_bundle
-from node_agent.models.data import Originals, read_originals
+from node_agent.models.families.glyphs.sources import Originals, read_originals
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,18 @@ import pytest
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import Bundle, available_models, load_bundle
-from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, MOST_BLOCKS, MOST_CHANNELS, Architecture
 from node_agent.models.cost import profile
-from node_agent.models.network import EarlyExitNetwork, exit_scores
+from node_agent.models.families.glyphs import GlyphsNetwork
+from node_agent.models.families.glyphs.architecture import (
+    GLYPHS,
+    GLYPHS_DEEP,
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    Architecture,
+    architecture_of,
+)
+from node_agent.models.scoring import exit_scores
+from node_agent.models.tensors import as_tensor
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
 EXITS = GLYPHS.exits
@@ -31,7 +40,7 @@ def copied(glyphs, tmp_path) -> Path:
 @pytest.fixture(scope="module")
 def live(shipped) -> ExitTable:
     """The exits' answers on the evaluation samples, computed here from the shipped weights."""
-    confidence, prediction = exit_scores(shipped.network(), shipped.evaluation.images)
+    confidence, prediction = exit_scores(shipped.network(), shipped.evaluation)
     return ExitTable(confidence, prediction == shipped.evaluation.labels[:, None])
 
 
@@ -59,9 +68,9 @@ def test_glyphs_is_shipped_and_whole(glyphs):
 
 
 def test_glyphs_deep_is_shipped_and_offers_the_same_pictures(deep, glyphs):
-    assert deep.architecture == GLYPHS_DEEP
+    assert architecture_of(deep.card) == GLYPHS_DEEP
     assert deep.exits == GLYPHS_DEEP.exits
-    assert glyphs.architecture == GLYPHS
+    assert architecture_of(glyphs.card) == GLYPHS
     assert deep.card["classes"] == glyphs.card["classes"]
     np.testing.assert_array_equal(deep.evaluation.images, glyphs.evaluation.images)
     np.testing.assert_array_equal(deep.evaluation.labels, glyphs.evaluation.labels)
@@ -152,19 +161,19 @@ def test_live_sub_models_match_the_table_within_statistical_error(shipped, live,
 
 def test_sub_models_one_task_at_a_time_answer_as_the_whole_network(shipped, live):
     positions, columns = all_exits_but(shipped, 2)
-    samples, sub_models = shipped.evaluation, shipped.sub_models(positions)
+    samples, sub_models = shipped.evaluation, shipped.sub_models(positions, "float32")
     rows = np.linspace(0, len(samples) - 1, 60).astype(int)
     for row in rows:
-        array = samples.images[row : row + 1]
+        tensor = as_tensor(samples.images[row : row + 1])
         for column, sub_model in zip(columns, sub_models, strict=True):
-            outcome = sub_model.infer(array)
+            outcome = sub_model.infer(tensor)
             assert (outcome.prediction == samples.labels[row]) == live.correct[row, column]
             assert outcome.confidence == pytest.approx(live.confidence[row, column], abs=1e-4)
-            array = outcome.activation
+            tensor = outcome.activation
 
 
 def test_the_stored_scores_are_the_answers_of_the_weights(shipped):
-    confidence, prediction = exit_scores(shipped.network(), shipped.evaluation.images)
+    confidence, prediction = exit_scores(shipped.network(), shipped.evaluation)
     stored = shipped.scores(shipped.exits)
     np.testing.assert_allclose(stored.confidence, confidence, atol=1e-5)
     assert (stored.prediction != prediction).sum() <= 1  # a tie may fall otherwise on another processor
@@ -180,9 +189,12 @@ def test_the_stored_scores_are_the_answers_of_the_weights(shipped):
 def test_the_costs_in_the_card_are_those_of_the_sub_models(shipped, activation):
     last = shipped.exits[-1:]
     for positions in (last, (3, *last), (2, 3, *last), shipped.exits):
-        sub_models = shipped.sub_models(positions)
-        assert shipped.profiles(positions, activation) == profile(sub_models, activation)
-        assert shipped.input_shapes(positions) == tuple(sub_model.input_shape for sub_model in sub_models)
+        sub_models = shipped.sub_models(positions, activation)
+        assert shipped.profiles(positions, activation) == profile(sub_models)
+        assert shipped.input_forms(positions, activation) == tuple(sub_model.input_form for sub_model in sub_models)
+        assert shipped.sample_costs(positions, activation) is None
+        flop = [sub_model.flop(sub_model.example()) for sub_model in sub_models]
+        assert flop == [cost.flop for cost in shipped.profiles(positions, activation)]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +234,7 @@ def test_an_architecture_beyond_the_bounds_is_refused_before_a_network_is_made(c
     card = json.loads((copied / "card.json").read_text())
     (copied / "card.json").write_text(json.dumps(card | beyond))
     with pytest.raises(InputError, match=r"card\.json"):
-        assert load_bundle(str(copied)).architecture
+        load_bundle(str(copied)).network()
 
 
 def test_the_largest_network_that_a_card_may_tell_fits_any_machine():
@@ -231,7 +243,7 @@ def test_the_largest_network_that_a_card_may_tell_fits_any_machine():
     exits = tuple(range(1, MOST_BLOCKS + 1))
     channels = tuple(MOST_CHANNELS - block % 2 for block in exits)  # they change, so every block has a shortcut
     with torch.device("meta"):
-        network = EarlyExitNetwork(Architecture(channels, (1,) * MOST_BLOCKS, exits), folded=True)
+        network = GlyphsNetwork(Architecture(channels, (1,) * MOST_BLOCKS, exits), folded=True)
     assert sum(tensor.nbytes for tensor in network.state_dict().values()) < 100e6
 
 
@@ -270,16 +282,16 @@ def test_costs_that_do_not_fit_the_model_are_refused(copied, costs):
 
 
 def test_float16_transport_changes_less_than_one_prediction_in_a_hundred(glyphs):
-    sub_models = glyphs.sub_models((2, 3, 5))
-    images = glyphs.evaluation.images[:400]
+    inputs = glyphs.inputs((2, 3, 5), "float32")
     answers = {}
     for activation in ("float32", "float16"):
+        sub_models = glyphs.sub_models((2, 3, 5), activation)
         answers[activation] = []
-        for image in images:
-            array = image[None]
+        for sample in range(400):
+            tensor = inputs.tensor(sample)
             for sub_model in sub_models:
-                outcome = sub_model.infer(array, activation)
-                array = outcome.activation
+                outcome = sub_model.infer(tensor)
+                tensor = outcome.activation
             answers[activation].append(outcome.prediction)
     changed = np.mean(np.array(answers["float32"]) != np.array(answers["float16"]))
     assert changed < 0.01
@@ -303,7 +315,7 @@ def test_reading_tables_and_samples_does_not_import_torch():
     script = (
         "import sys; from node_agent.models import load_bundle, available_models\n"
         "bundle = load_bundle(available_models()[0])\n"
-        "bundle.scores((2, 3, 5)); bundle.profiles((2, 5), 'float16'); bundle.input_shapes((2, 5))\n"
+        "bundle.scores((2, 3, 5)); bundle.profiles((2, 5), 'float16'); bundle.input_forms((2, 5), 'float16')\n"
         "bundle.exit_table((2, 3, 5)); bundle.evaluation; bundle.sample_count; bundle.exits\n"
         "print([name for name in ('torch', 'scipy', 'safetensors') if name in sys.modules])"
     )
@@ -322,7 +334,7 @@ def test_a_bundle_loads_from_its_folder(copied, glyphs):
     bundle = load_bundle(str(copied))
     assert bundle.name == "copy"
     np.testing.assert_array_equal(bundle.evaluation.images, glyphs.evaluation.images)
-    assert len(bundle.sub_models((2, 5))) == 2
+    assert len(bundle.sub_models((2, 5), "float32")) == 2
 
 
 @pytest.mark.parametrize(
@@ -357,7 +369,7 @@ def use_evaluation(bundle: Bundle) -> None:
 
 
 def use_weights(bundle: Bundle) -> None:
-    bundle.sub_models((2, 5))
+    bundle.sub_models((2, 5), "float32")
 
 
 def use_scores(bundle: Bundle) -> None:

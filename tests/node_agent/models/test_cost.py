@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.cost import cpu_s_per_inference, profile
-from node_agent.models.network import CLASSES, EarlyExitNetwork, cut
+from node_agent.models.families.glyphs import GlyphsNetwork
+from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, Architecture
+from node_agent.models.families.glyphs.layers import CLASSES
+from tests.node_agent.models.pieces import pieces
 
 ALL_CUTS = [
     *((GLYPHS, positions) for positions in [(5,), (2, 5), (2, 3, 5), (2, 3, 4, 5)]),
@@ -28,8 +30,8 @@ def block_flop(architecture: Architecture, block: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def network() -> EarlyExitNetwork:
-    return EarlyExitNetwork(GLYPHS).fold()
+def network() -> GlyphsNetwork:
+    return GlyphsNetwork(GLYPHS).fold()
 
 
 def test_the_hand_count_itself_matches_known_figures():
@@ -40,31 +42,31 @@ def test_the_hand_count_itself_matches_known_figures():
 
 @pytest.mark.parametrize(("architecture", "positions"), ALL_CUTS)
 def test_measured_work_equals_the_hand_count(architecture, positions):
-    network = EarlyExitNetwork(architecture).fold()
+    network = GlyphsNetwork(architecture).fold()
     begin = 0
-    for cost, end in zip(profile(cut(network, positions)), positions, strict=True):
+    for cost, end in zip(profile(pieces(network, positions)), positions, strict=True):
         blocks = sum(block_flop(architecture, block) for block in range(begin + 1, end + 1))
         assert cost.flop == blocks + 2 * architecture.channels[end - 1] * CLASSES
         begin = end
 
 
 def test_bytes_are_those_of_the_tensors(network):
-    costs = profile(cut(network, (2, 3, 4, 5)))
+    costs = profile(pieces(network, (2, 3, 4, 5)))
     assert [cost.stage for cost in costs] == [1, 2, 3, 4]
     assert [cost.input_bytes for cost in costs] == [1024, 24 * 256 * 4, 32 * 256 * 4, 64 * 64 * 4]
     assert [cost.output_bytes for cost in costs] == [24 * 256 * 4, 32 * 256 * 4, 64 * 64 * 4, 0]
-    halved = profile(cut(network, (2, 3, 4, 5)), "float16")
+    halved = profile(pieces(network, (2, 3, 4, 5), "float16"))
     assert [cost.input_bytes for cost in halved] == [1024, 24 * 256 * 2, 32 * 256 * 2, 64 * 64 * 2]
     assert [cost.flop for cost in halved] == [cost.flop for cost in costs]
 
 
 def test_parameter_bytes_add_up_to_the_whole_network(network):
     whole = sum(tensor.nbytes for tensor in network.state_dict().values())
-    assert sum(cost.parameters_bytes for cost in profile(cut(network, GLYPHS.exits))) == whole
+    assert sum(cost.parameters_bytes for cost in profile(pieces(network, GLYPHS.exits))) == whole
 
 
 def test_processor_time_is_plausible_and_the_thread_setting_is_kept(network):
     threads = torch.get_num_threads()
-    cheap, dear = (cpu_s_per_inference(cut(network, positions)[0], runs=50) for positions in ((2, 5), (5,)))
+    cheap, dear = (cpu_s_per_inference(pieces(network, positions)[0], runs=50) for positions in ((2, 5), (5,)))
     assert 1e-5 < cheap < dear < 0.1
     assert torch.get_num_threads() == threads

@@ -5,15 +5,25 @@ import pytest
 import torch
 
 from node_agent.models import Samples, available_models, load_bundle
-from node_agent.models.architecture import GLYPHS, GLYPHS_DEEP
-from node_agent.models.bundle import BundleContent, write_bundle
-from node_agent.models.data import Originals, Split
-from node_agent.models.network import EarlyExitNetwork, exit_scores
+from node_agent.models.families.glyphs import GlyphsNetwork
+from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, architecture_of
+from node_agent.models.families.glyphs.recipes import RECIPES, card_of, draw, drawn_data
+from node_agent.models.families.glyphs.sources import Originals, Split
+from node_agent.models.scoring import calibrate, exit_scores, measure_exits
 from node_agent.models.tables import ExitScores
-from node_agent.models.train import RECIPES, TrainSettings, build_content, calibrate, draw, fit, measure_exits
+from node_agent.models.train import Task, build_content, fit
+from node_agent.models.writing import BundleContent, write_bundle
 
 EXITS = GLYPHS.exits
-SMALL = TrainSettings(seed=3, epochs=1, batch=32, threads=1)
+SMALL = replace(RECIPES["glyphs"][1], seed=3, epochs=1, batch=32, threads=1)
+
+
+def task(recipe=SMALL, architecture=GLYPHS) -> Task:
+    return Task(GlyphsNetwork, recipe, card_of(architecture), family="glyphs")
+
+
+def content_of(originals, split, recipe=SMALL, architecture=GLYPHS, progress=None) -> BundleContent:
+    return build_content(task(recipe, architecture), drawn_data(originals, split, recipe), progress)
 
 
 def stripes(count: int) -> Originals:
@@ -30,9 +40,10 @@ def part(begin: int, end: int) -> np.ndarray:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
-    originals = stripes(96)
+    originals, split = stripes(116), Split(part(0, 96), part(96, 106), part(106, 116))
     first, again, other = (
-        fit(originals, part(0, 96), settings).state_dict() for settings in (SMALL, SMALL, replace(SMALL, seed=4))
+        fit(task(recipe), drawn_data(originals, split, recipe))[0].state_dict()
+        for recipe in (SMALL, SMALL, replace(SMALL, seed=4))
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["heads.5.linear.weight"], other["heads.5.linear.weight"])
@@ -41,7 +52,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
 def test_training_leaves_the_process_settings_alone():
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
     # Few images: threads that wait for one another are slow where others want the processors as well.
-    build_content(stripes(40), Split(part(0, 20), part(20, 30), part(30, 40)), replace(SMALL, threads=2))
+    content_of(stripes(40), Split(part(0, 20), part(20, 30), part(30, 40)), replace(SMALL, threads=2))
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
@@ -60,7 +71,7 @@ def test_drawing_is_deterministic_and_spreads_severity():
 def test_calibration_undoes_over_and_under_confidence(factor):
     """Labels are drawn from the network's own softmax, so the right temperature is the factor its logits got."""
     torch.manual_seed(0)
-    network = EarlyExitNetwork(GLYPHS).fold()
+    network = GlyphsNetwork(GLYPHS).fold()
     drawn = draw(stripes(1000), part(0, 1000), seed=5)
     for block in EXITS:
         head = network.head(block)
@@ -71,50 +82,49 @@ def test_calibration_undoes_over_and_under_confidence(factor):
     head = network.head(EXITS[0])
     head.linear.weight.mul_(factor)
     head.linear.bias.mul_(factor)
-    assert calibrate(network, drawn.images, labels)[0] == pytest.approx(factor, rel=0.15)
+    assert calibrate(network, Samples(drawn.images, labels))[0] == pytest.approx(factor, rel=0.15)
 
 
 def test_a_written_bundle_reads_back_the_same(tmp_path):
     torch.manual_seed(1)
-    network = EarlyExitNetwork(GLYPHS).fold()
+    network = GlyphsNetwork(GLYPHS).fold()
     drawn = draw(stripes(40), part(0, 40), seed=2)
-    table = measure_exits(network, drawn.images, drawn.labels)
+    table = measure_exits(network, drawn)
     samples = Samples(drawn.images, drawn.labels, drawn.severity)
     card = {"schema": 1, "exits": list(EXITS)}  # as in an earlier version
-    scores = ExitScores(*exit_scores(network, samples.images))
-    write_bundle(tmp_path / "new", BundleContent(network.state_dict(), table, samples, scores, card))
+    scores = ExitScores(*exit_scores(network, samples))
+    write_bundle(tmp_path / "new", BundleContent(network.state_dict(), table, samples, scores, card, network.notices))
     bundle = load_bundle(str(tmp_path / "new"))
     np.testing.assert_array_equal(bundle.exit_table(EXITS).confidence, table.confidence)
     np.testing.assert_array_equal(bundle.evaluation.images, samples.images)
     np.testing.assert_array_equal(bundle.scores(EXITS).confidence, scores.confidence)
     np.testing.assert_array_equal(bundle.scores(EXITS).prediction, scores.prediction)
-    np.testing.assert_array_equal(
-        exit_scores(bundle.network(), samples.images)[0], exit_scores(network, samples.images)[0]
-    )
+    np.testing.assert_array_equal(exit_scores(bundle.network(), samples)[0], exit_scores(network, samples)[0])
     assert (tmp_path / "new" / "LICENSES.md").stat().st_size > 1000
 
 
 def test_a_network_of_another_architecture_trains_and_reads_back(tmp_path):
-    settings = replace(RECIPES["glyphs-deep"], epochs=1, batch=32)
-    content = build_content(stripes(120), Split(part(0, 60), part(60, 90), part(90, 120)), settings)
+    recipe = replace(RECIPES["glyphs-deep"][1], epochs=1, batch=32)
+    content = content_of(stripes(120), Split(part(0, 60), part(60, 90), part(90, 120)), recipe, GLYPHS_DEEP)
     write_bundle(tmp_path, content)
     bundle = load_bundle(str(tmp_path))
-    assert bundle.architecture == GLYPHS_DEEP
+    assert architecture_of(bundle.card) == GLYPHS_DEEP
     assert bundle.exits == (2, 3, 4, 5, 7)
-    assert "architecture" not in bundle.card["training"]  # it stands beside: channels, strides, exits
+    assert bundle.family == "glyphs"
     np.testing.assert_allclose(
-        exit_scores(bundle.network(), bundle.evaluation.images)[0], content.scores.confidence, atol=1e-6
+        exit_scores(bundle.network(), bundle.evaluation)[0], content.scores.confidence, atol=1e-6
     )
-    assert [sub_model.last for sub_model in bundle.sub_models((2, 3, 4, 5, 7))] == [False] * 4 + [True]
+    assert [sub_model.last for sub_model in bundle.sub_models((2, 3, 4, 5, 7), "float32")] == [False] * 4 + [True]
 
 
-def test_every_shipped_model_has_the_recipe_that_its_card_tells():
-    assert set(RECIPES) == set(available_models())
-    for name, settings in RECIPES.items():
+def test_every_shipped_model_has_the_recipe_that_its_card_states():
+    assert set(RECIPES) == set(available_models()) == set(GlyphsNetwork.variants())
+    for name, (architecture, recipe) in RECIPES.items():
         bundle = load_bundle(name)
-        told = bundle.card["training"]
-        told["exit_weights"] = tuple(told["exit_weights"])
-        assert TrainSettings(bundle.architecture, **told) == settings
+        stated = bundle.card["training"]
+        stated["exit_weights"] = tuple(stated["exit_weights"])
+        assert replace(recipe, **stated) == recipe
+        assert architecture_of(bundle.card) == architecture
 
 
 @pytest.mark.slow
@@ -123,14 +133,14 @@ def test_a_few_epochs_on_real_images_learn_and_make_a_working_bundle(originals, 
     rows = np.random.default_rng(0).permutation(len(originals.labels))
     split = Split(rows[:900], rows[3000:3200], rows[3600:3800])
     # Few images: six seconds of one processor. One thread: the same figures on every machine.
-    settings = TrainSettings(seed=1, epochs=3, batch=32, threads=1)
-    content = build_content(originals, split, settings, lambda report: losses.append(report.loss))
+    recipe = replace(SMALL, seed=1, epochs=3)
+    content = content_of(originals, split, recipe, progress=lambda report: losses.append(report.loss))
     assert len(losses) == 3
     # Four exits that know nothing would each lose ln(20) = 3.0, weighted 10.5 in all.
     assert losses[2] < losses[1] < losses[0] < 13
     assert losses[2] < 9.5
     write_bundle(tmp_path, content)
     bundle = load_bundle(str(tmp_path))
-    live = measure_exits(bundle.network(), bundle.evaluation.images, bundle.evaluation.labels)
+    live = measure_exits(bundle.network(), bundle.evaluation)
     assert live.correct.mean(axis=0)[-1] > 0.15  # one that guesses: 0.05 +- 0.015
     assert bundle.exit_table((2, 5)).confidence.shape == (100, 2)

