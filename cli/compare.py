@@ -116,8 +116,9 @@ def command(
 
     with comparing() as progress:
         comparison = compare(
-            topology, [policy for text in lists for policy in split_policies(text)], repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, model=model,
-            cut=cut, out=out, jobs=jobs, backend=backend, observer=progress, include_unheld=include_unheld,
+            topology, [policy for text in lists for policy in split_policies(text)], repeats=repeats, simulate=simulate,
+            duration_s=duration, seed=seed, model=model, cut=cut, out=out, jobs=jobs, backend=backend,
+            observer=progress, include_unheld=include_unheld,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(comparison), indent=2))

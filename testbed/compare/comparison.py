@@ -60,8 +60,7 @@ def compare(
 
     Args:
         topology: path of a topology file; `duration_s` (emulated) and `seed` replace its own, repeat r adds r.
-        model: in place of the topology's: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
-        cut: in place of the topology's: the last block of each sub-model.
+        model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table; `cut`: last block of each stage.
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
         simulate: True runs in virtual time, `jobs` at a time (None: one per core); False live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
@@ -85,9 +84,7 @@ def compare(
         seeds = seeds_from(first.scenario.seed, repeats)
         directory = out or new_directory(first, "compare")
         with own(directory, first.topology_text, MARKER):
-            ask = Ask(topology, first.topology_sha256, first.scenario.duration_s, simulate, backend,
-                      first.link_traces_sha256, first.facts["model_sha256"], model,
-                      None if cut is None else tuple(cut))  # fmt: skip
+            ask = Ask.of(topology, first, backend, simulate=simulate)
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
