@@ -85,8 +85,7 @@ def command(
     """Run several policies on the same workloads of TOPOLOGY and compare delay, accuracy and utility.
 
     Repeat r (from 0) runs every policy with seed + r: same network, arrivals, samples and events. So chance affects all
-    policies alike, and their differences stand out. Live runs follow one another, in an order that rotates over the
-    policies; simulations run side by side.
+    alike. Live runs follow one another, in an order that rotates over the policies; simulations run side by side.
 
     A policy is NAME, NAME:key=value,key=value or FILE.py:Class. After a comma, key=value belongs to the policy before
     it: dto-ee,fixed-threshold:threshold=0.7,ngto is a list of three policies. label=TEXT names a policy in the results:

@@ -72,10 +72,9 @@ def compare(
         CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
         TestbedError: a run failed. Complete runs stay.
     """
-    observer = observer or Unobserved()
     if not simulate:
         require_root()
-    specs = read_specs(policies)
+    observer, specs = observer or Unobserved(), read_specs(policies)
     _check_counts(repeats, len(specs), jobs)
     jobs = (jobs or default_jobs()) if simulate else 1
     check_rereadable(topology)
@@ -92,8 +91,9 @@ def compare(
                 completed = _run(missing, ask, jobs, observer, interrupts)
             finally:  # also after an error: the figures of the complete runs
                 present = [cell for cell in cells if is_complete(cell, ask)]
-                comparison = _gather(directory, first.scenario, ask, specs, seeds, present,
-                                     include_unheld=include_unheld)  # fmt: skip
+                comparison = _gather(
+                    directory, first.scenario, ask, specs, seeds, present, include_unheld=include_unheld
+                )
                 write_files(comparison)
         if interrupts.wanted or not completed:
             message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
