@@ -86,8 +86,7 @@ def agree(
                 agreement = gather(directory, first, seeds, whole)
                 write_file(agreement)
         if interrupts.wanted or not completed:
-            message = f"interrupted: {len(whole)} of {len(cells)} repeats are complete"
-            raise CompareInterrupted(message, directory=directory)
+            raise CompareInterrupted(f"{len(whole)} of {len(cells)} repeats", directory=directory)
     return agreement
 
 

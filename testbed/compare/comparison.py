@@ -32,8 +32,9 @@ class CompareInterrupted(TestbedError):
 
     exit_code = 130
 
-    def __init__(self, message: str, *, directory: Path) -> None:
-        super().__init__(message)
+    def __init__(self, complete: str, *, directory: Path) -> None:
+        """`complete` says in words what is complete."""
+        super().__init__(f"interrupted: {complete} are complete")
         self.directory = directory
 
 
@@ -96,8 +97,7 @@ def compare(
                 )
                 write_files(comparison)
         if interrupts.wanted or not completed:
-            message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
-            raise CompareInterrupted(message, directory=directory)
+            raise CompareInterrupted(f"{len(present)} of {len(cells)} runs", directory=directory)
     return comparison
 
 
