@@ -60,8 +60,7 @@ def compare(
     directory in runs/) are kept; a second call runs what is missing. The files are those of `result_files`.
 
     Args:
-        topology: path of a topology file; `duration_s` (emulated) and `seed` replace its own, repeat r adds r.
-        model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table; `cut`: last block of each stage.
+        topology: path; `duration_s` (emulated), `seed`, `model` and `cut` replace its own, repeat r adds r to the seed.
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
         simulate: True runs in virtual time, `jobs` at a time (None: one per core); False live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
