@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from node_agent.models import Bundle, Samples, available_models, load_bundle, load_model
     from node_agent.models.early_exit import EarlyExitModel, Recipe
     from node_agent.models.images import (
-        FASHION_MNIST,
-        FASHION_MNIST_CLASSES,
         ImageSet,
         read_cifar,
         read_folder,
@@ -49,8 +47,6 @@ _HOMES = {
     "node_agent.models": ("Bundle", "Samples", "available_models", "load_bundle", "load_model"),
     "node_agent.models.early_exit": ("EarlyExitModel", "Recipe"),
     "node_agent.models.images": (
-        "FASHION_MNIST",
-        "FASHION_MNIST_CLASSES",
         "ImageSet",
         "read_cifar",
         "read_folder",
@@ -84,8 +80,6 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "FASHION_MNIST",
-    "FASHION_MNIST_CLASSES",
     "Agreement",
     "Bundle",
     "Candidate",

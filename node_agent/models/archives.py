@@ -1,6 +1,7 @@
 """Arrays of an npz archive, whose sizes are checked before memory is taken for them; no pickle is ever read."""
 
 import lzma
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from numpy.lib import format as npy
 
 MOST_BYTES = 2**30  # of one array
 _KINDS = "biuf"
+_CHUNK = 2**20  # bytes
 
 
 class Archive:
@@ -51,19 +53,19 @@ class Archive:
         shape, dtype = self._known(name)
         if dtype.kind not in _KINDS:
             raise ValueError(f"{name}: an array of {dtype}, not of numbers")
-        size = dtype.itemsize
-        for length in shape:
-            size *= length
+        size = dtype.itemsize * math.prod(shape)
         if size > MOST_BYTES:
             raise ValueError(f"{name}: {size} bytes, above the limit of {MOST_BYTES}")
+        if not size:
+            return np.empty(shape, dtype)
         with _opened(self._path) as archive, _member(archive, f"{name}.npy") as stream:
             _, fortran, _ = _header(stream)
-            data = stream.read(size)
-        if len(data) != size:
-            raise ValueError(f"{name}: it ends after {len(data)} of {size} bytes")
-        array: npt.NDArray[Any] = np.frombuffer(bytearray(data), dtype=dtype).reshape(
-            shape, order="F" if fortran else "C"
-        )
+            array: npt.NDArray[Any] = np.empty(shape, dtype, "F" if fortran else "C")  # memory is taken page by page
+            room, filled = array.reshape(-1, order="A").view(np.uint8).data, 0
+            while filled < size and (count := stream.readinto(room[filled : filled + _CHUNK])):  # type: ignore[attr-defined]
+                filled += count
+        if filled != size:
+            raise ValueError(f"{name}: it ends after {filled} of {size} bytes")
         return array
 
     def _known(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -2,6 +2,9 @@
 
 A bundle is a folder. No file in it is a pickle, and none names code, so an untrusted bundle can be wrong but cannot run
 code. If its network is a class of a user's file, only `load_model("FILE.py:CLASS")` gives a bundle that can run it.
+
+Decision 087: a bundle never names the file whose class makes its network
+(docs/decisions/087-bundles-name-no-code.md).
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""How well confidences fit: expected calibration error and AUROC of correctness (numpy only)."""
+"""Measures of confidences: expected calibration error and AUROC of correctness (numpy only)."""
 
 import numpy as np
 import numpy.typing as npt

@@ -66,7 +66,7 @@ def measure_parts(network: EarlyExitModel) -> dict[str, object]:
     longest = form.shape[0]
     if longest < 4:
         raise InputError(f"input: lengths up to {longest} are too few to measure", hint="at least 4, or varies=False")
-    lengths = (longest // 4, longest // 2, (3 * longest) // 4, longest)
+    lengths = (longest // 4, longest // 2, longest - 1, longest)  # even and odd ones: halving is no straight line
     runs = [_measure_once(network, form, length) for length in lengths]
     whole: dict[str, Any] = runs[-1]
     blocks = []

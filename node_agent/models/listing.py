@@ -35,10 +35,11 @@ def places(named: tuple[str, ...]) -> Iterator[str]:
 def describe(text: str) -> dict[str, Any]:
     """Return the figures of a model.
 
+    `accuracy` is 0..1 by exit, on the exit table; `samples` the number that devices offer; `flop` the work of a task
+    through all stages. `missing` is the command that installs the samples for training, or None.
+
     Returns:
-        name, real ("network" or "table"), family, classes, exits, blocks, accuracy (0..1, by exit, on the exit table),
-        samples (number that devices offer), flop (per task through all stages), input_bytes, parameters_bytes,
-        parameters (number), disk_bytes, licence, missing (the command that installs the samples for training, or None).
+        The figures by name.
 
     Raises:
         InputError: the model cannot be read.
@@ -63,12 +64,20 @@ def describe(text: str) -> dict[str, Any]:
         "licence": "",
         "missing": None,
     }
-    return {**figures, **_of_bundle(model)}
+    return {**figures, **(_of_bundle(model) if isinstance(model, Bundle) else _of_table(model))}
 
 
-def _of_bundle(model: Model) -> dict[str, Any]:
-    if not isinstance(model, Bundle):
+def _of_table(model: Model) -> dict[str, Any]:
+    """The figures that a table states of itself."""
+    from node_agent.models.answer_table import TableModel  # noqa: PLC0415 - only where it is needed
+
+    if not isinstance(model, TableModel):
         return {}
+    licence = model.table.card.get("licence")
+    return {"classes": list(model.table.classes), "licence": licence if isinstance(licence, str) else ""}
+
+
+def _of_bundle(model: Bundle) -> dict[str, Any]:
     stated = {name: model.card.get(name) for name in ("classes", "parameters", "licence")}
     return {
         "family": model.family,

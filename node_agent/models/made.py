@@ -12,6 +12,10 @@ from node_agent.models.early_exit import EarlyExitModel
 from node_agent.models.tables import Input
 from node_agent.models.user_code import UserClass
 
+_STORED = {
+    f"torch.{name}" for name in ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+}
+
 
 def running(code: UserClass | None, what: str) -> AbstractContextManager[None]:
     """Return a context that names the user's file, if there is one, in errors of its code."""
@@ -66,6 +70,8 @@ def _network_fault(network: EarlyExitModel) -> str:
         return "self.blocks must be an nn.ModuleList with a block or more"
     if not isinstance(heads, nn.ModuleDict) or not all(name.isdecimal() for name in heads):
         return "self.heads must be an nn.ModuleDict with the numbers of blocks as names"
+    if strange := {str(tensor.dtype) for tensor in network.state_dict().values()} - _STORED:
+        return f"weights of {strange.pop()}: use float32, which every processor computes with"
     exits = network.exits
     if not exits or exits[-1] != len(blocks) or exits[0] < 1 or any(a == b for a, b in pairwise(exits)):
         return f"self.heads has heads after blocks {list(exits)}, but the last of {len(blocks)} blocks needs one"

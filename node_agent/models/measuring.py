@@ -15,7 +15,9 @@ THRESHOLDS = (0.5, 0.8, 0.95)
 
 def usual_cut(model: Model) -> tuple[int, ...]:
     """Return the cut that is shown if none is stated: (2, 3, 5) for glyphs, as in its topologies, else all exits."""
-    return (2, 3, 5) if isinstance(model, Bundle) and model.name == "glyphs" else model.exits
+    return (
+        (2, 3, 5) if isinstance(model, Bundle) and model.name == "glyphs" and model.family == "glyphs" else model.exits
+    )
 
 
 def report(model: Model, cut: Sequence[int], activation: ActivationFormat) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The costs of a model's parts as a card states them, and those of the sub-models that a cut makes of them.
 
-Where lengths vary, work is a polynomial c0 + c1 n + c2 n^2 of the sample's length n, and the length of an activation is
+If lengths vary, work is a polynomial c0 + c1 n + c2 n^2 of the sample's length n, and the length of an activation is
 c0 + c1 n.
 """
 

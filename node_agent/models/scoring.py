@@ -1,4 +1,7 @@
-"""Answers of all exits to many samples, their temperatures and the exit table."""
+"""Answers of all exits to many samples, their temperatures and the exit table.
+
+Decision 088: samples of different lengths are never padded (docs/decisions/088-batches-of-one-length.md).
+"""
 
 import math
 from collections.abc import Iterator

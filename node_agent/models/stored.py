@@ -43,7 +43,7 @@ def read_samples(path: Path, form: Input, classes: int) -> Samples:
 
 
 def read_table(path: Path, exits: int) -> ExitTable:
-    """Return the exit table of a model with so many exits."""
+    """Return the exit table of a model with this number of exits."""
     archive = Archive(path)
     correct = _read(archive, "correct", (-1, exits), "b")
     confidence = _read(archive, "conf", correct.shape, "f").astype(np.float64)

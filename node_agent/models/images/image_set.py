@@ -27,7 +27,7 @@ class ImageSet:
 
     images: npt.NDArray[np.uint8]  # [N, C, H, W]: C is 1 (grey) or 3 (red, green, blue)
     labels: npt.NDArray[np.int64]  # [N], indices into `classes`
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # their names
 
     def __post_init__(self) -> None:
         """Check that the three parts fit each other."""

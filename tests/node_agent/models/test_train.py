@@ -11,15 +11,15 @@ from node_agent.models.families.glyphs.recipes import RECIPES, card_of, draw, dr
 from node_agent.models.families.glyphs.sources import Originals, Split
 from node_agent.models.scoring import calibrate, exit_scores, measure_exits
 from node_agent.models.tables import ExitScores
-from node_agent.models.train import Task, build_content, fit
+from node_agent.models.train import Training, build_content, fit
 from node_agent.models.writing import BundleContent, write_bundle
 
 EXITS = GLYPHS.exits
 SMALL = replace(RECIPES["glyphs"][1], seed=3, epochs=1, batch=32, threads=1)
 
 
-def task(recipe=SMALL, architecture=GLYPHS) -> Task:
-    return Task(GlyphsNetwork, recipe, card_of(architecture), family="glyphs")
+def task(recipe=SMALL, architecture=GLYPHS) -> Training:
+    return Training(GlyphsNetwork, recipe, card_of(architecture), family="glyphs")
 
 
 def content_of(originals, split, recipe=SMALL, architecture=GLYPHS, progress=None) -> BundleContent:
@@ -118,7 +118,7 @@ def test_a_network_of_another_architecture_trains_and_reads_back(tmp_path):
 
 
 def test_every_shipped_model_has_the_recipe_that_its_card_states():
-    assert set(RECIPES) == set(available_models()) == set(GlyphsNetwork.variants())
+    assert set(RECIPES) == set(GlyphsNetwork.variants()) <= set(available_models())
     for name, (architecture, recipe) in RECIPES.items():
         bundle = load_bundle(name)
         stated = bundle.card["training"]

@@ -1,4 +1,4 @@
-"""How glyphs is trained: its recipes, and pictures that are corrupted anew for each epoch."""
+"""The training of glyphs: its recipes, and pictures that are corrupted anew for each epoch."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
