@@ -85,8 +85,7 @@ def command(
     """Run several policies on the same workloads of TOPOLOGY and compare delay, accuracy and utility.
 
     Repeat r (from 0) runs every policy with seed + r: same network, arrivals, samples and events. So chance affects all
-    policies alike, and their differences stand out. Live runs follow one another, in an order that rotates over the
-    policies; simulations run side by side.
+    alike. Live runs follow one another, in an order that rotates over the policies; simulations run side by side.
 
     A policy is NAME, NAME:key=value,key=value or FILE.py:Class. After a comma, key=value belongs to the policy before
     it: dto-ee,fixed-threshold:threshold=0.7,ngto is a list of three policies. label=TEXT names a policy in the results:
@@ -105,7 +104,7 @@ def command(
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
     if simulate:
         refuse_live_options()
-    if not simulate:
+    else:
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
@@ -114,11 +113,11 @@ def command(
     from testbed.compare import as_json as content_of
     from testbed.compare import compare, split_policies
 
-    policies = [policy for text in lists for policy in split_policies(text)]
     with comparing() as progress:
         comparison = compare(
-            topology, policies, repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, model=model,
-            cut=cut, out=out, jobs=jobs, backend=backend, observer=progress, include_unheld=include_unheld,
+            topology, [policy for text in lists for policy in split_policies(text)], repeats=repeats, simulate=simulate,
+            duration_s=duration, seed=seed, model=model, cut=cut, out=out, jobs=jobs, backend=backend,
+            observer=progress, include_unheld=include_unheld,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(comparison), indent=2))

@@ -86,8 +86,7 @@ def agree(
                 agreement = gather(directory, first, seeds, whole)
                 write_file(agreement)
         if interrupts.wanted or not completed:
-            message = f"interrupted: {len(whole)} of {len(cells)} repeats are complete"
-            raise CompareInterrupted(message, directory=directory)
+            raise CompareInterrupted(f"{len(whole)} of {len(cells)} repeats", directory=directory)
     return agreement
 
 
@@ -97,10 +96,7 @@ def sides_of(cell: Cell) -> tuple[Cell, Cell]:
 
 
 def _asks(topology: Path, plan: Plan, backend: BackendChoice) -> tuple[Ask, Ask]:
-    live = Ask(
-        topology, plan.topology_sha256, plan.scenario.duration_s, False, backend, plan.link_traces_sha256,
-        plan.facts["model_sha256"],
-    )  # fmt: skip
+    live = Ask.of(topology, plan, backend, simulate=False)
     return live, replace(live, simulate=True)
 
 

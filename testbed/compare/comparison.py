@@ -32,8 +32,9 @@ class CompareInterrupted(TestbedError):
 
     exit_code = 130
 
-    def __init__(self, message: str, *, directory: Path) -> None:
-        super().__init__(message)
+    def __init__(self, complete: str, *, directory: Path) -> None:
+        """`complete` says in words what is complete."""
+        super().__init__(f"interrupted: {complete} are complete")
         self.directory = directory
 
 
@@ -59,9 +60,7 @@ def compare(
     directory in runs/) are kept; a second call runs what is missing. The files are those of `result_files`.
 
     Args:
-        topology: path of a topology file; `duration_s` (emulated) and `seed` replace its own, repeat r adds r.
-        model: in place of the topology's: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
-        cut: in place of the topology's: the last block of each sub-model.
+        topology: path; `duration_s` (emulated), `seed`, `model` and `cut` replace its own, repeat r adds r to the seed.
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
         simulate: True runs in virtual time, `jobs` at a time (None: one per core); False live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
@@ -73,10 +72,9 @@ def compare(
         CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
         TestbedError: a run failed. Complete runs stay.
     """
-    observer = observer or Unobserved()
     if not simulate:
         require_root()
-    specs = read_specs(policies)
+    observer, specs = observer or Unobserved(), read_specs(policies)
     _check_counts(repeats, len(specs), jobs)
     jobs = (jobs or default_jobs()) if simulate else 1
     check_rereadable(topology)
@@ -85,9 +83,7 @@ def compare(
         seeds = seeds_from(first.scenario.seed, repeats)
         directory = out or new_directory(first, "compare")
         with own(directory, first.topology_text, MARKER):
-            ask = Ask(topology, first.topology_sha256, first.scenario.duration_s, simulate, backend,
-                      first.link_traces_sha256, first.facts["model_sha256"], model,
-                      None if cut is None else tuple(cut))  # fmt: skip
+            ask = Ask.of(topology, first, backend, simulate=simulate)
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
@@ -95,12 +91,12 @@ def compare(
                 completed = _run(missing, ask, jobs, observer, interrupts)
             finally:  # also after an error: the figures of the complete runs
                 present = [cell for cell in cells if is_complete(cell, ask)]
-                comparison = _gather(directory, first.scenario, ask, specs, seeds, present,
-                                     include_unheld=include_unheld)  # fmt: skip
+                comparison = _gather(
+                    directory, first.scenario, ask, specs, seeds, present, include_unheld=include_unheld
+                )
                 write_files(comparison)
         if interrupts.wanted or not completed:
-            message = f"interrupted: {len(present)} of {len(cells)} runs are complete"
-            raise CompareInterrupted(message, directory=directory)
+            raise CompareInterrupted(f"{len(present)} of {len(cells)} runs", directory=directory)
     return comparison
 
 

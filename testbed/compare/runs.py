@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from node_agent.errors import InputError
 from testbed.compare.specs import PolicySpec
@@ -23,6 +23,7 @@ from testbed.record.run_directory import (
     check_inputs,
     read_manifest,
 )
+from testbed.run.plan import Plan
 
 _FIRST_FILES = {TOPOLOGY, TRACE, POLICY, TASKS, DECISIONS, TIMESERIES, EVENTS}
 
@@ -40,6 +41,15 @@ class Ask:
     model_sha256: str | None = None  # of everything in the model that affects a run
     model: str | None = None  # in place of the topology's model
     cut: tuple[int, ...] | None = None  # in place of the topology's cut
+
+    @classmethod
+    def of(cls, topology: Path, first: Plan, backend: BackendChoice, *, simulate: bool) -> Self:
+        """Return the settings of runs like `first`, the plan of one of them."""
+        asked = first.facts["asked"]
+        return cls(
+            topology, first.topology_sha256, first.scenario.duration_s, simulate, backend, first.link_traces_sha256,
+            first.facts["model_sha256"], asked["model"], asked["cut"] and tuple(asked["cut"]),
+        )  # fmt: skip
 
     @property
     def mode(self) -> str:

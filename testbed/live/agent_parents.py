@@ -241,6 +241,10 @@ class ServerParent(AgentParent):
 
         model, choice = request.model.open(), (request.cut, request.activation)
         self._sub_models = model.sub_models(*choice)
+        if "torch" in sys.modules:
+            import torch  # noqa: PLC0415 - only if the model is a network
+
+            torch.set_num_threads(1)
         self._table = model.exit_table(request.cut)
         cpu_s = []
         for sub_model in self._sub_models:

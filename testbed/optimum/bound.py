@@ -15,7 +15,7 @@ against the tasks of the run (`testbed.optimum.task_replay`), with real queues.
 
 Decision 082: the flow model takes all arrivals for Poisson (docs/decisions/082-poisson-arrivals-in-the-bound.md).
 
-Where samples differ in work and size, the model takes both for independent of the exit. Played tasks have their own.
+If samples differ in work and size, the model takes both for independent of the exit. Played tasks have their own.
 
 Exits and accuracy are those of the samples that the tasks carry; with a trace, of the samples that it offers. The nodes
 of a run know only the validation table, so the bound also has the advantage of hindsight. The grid of thresholds is

@@ -16,7 +16,7 @@ from testbed.compare.table import Advantage, PolicyFigures, RunRow
 from testbed.record.task_line import HopLine, TaskLine
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
-from tests.docs import command_options, decisions, topology_keys
+from tests.docs import command_options, cost_table, decisions, topology_keys
 from tests.docs.field_docs import FieldDoc, field_docs, sections
 
 HEAD = ("field", "type", "unit", "meaning")
@@ -101,6 +101,7 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "events.jsonl.kinds": (source(EventRecord), kinds),
     **{f"wire.{cls.__name__}": (source(cls), partial(message_fields, cls)) for cls in (*MESSAGES, *PARTS)},
     "topology-keys": ("topologies/topology.schema.json", topology_keys.keys),
+    "architectures": ("node_agent/models/published", cost_table.architectures),
     "units": ("testbed/units.py", topology_keys.dimensions),
     "commands": ("the command line's own help", command_options.options),
     "decisions": ("the pages of this folder", decisions.listed),

@@ -6,6 +6,7 @@ end of its name, in brackets, as a shape in parentheses, as a range, or as the w
 function names its result in the first line or under "Returns:", and its exceptions after "Raises" ("Raises nothing").
 """
 
+import builtins
 import dataclasses
 import inspect
 import re
@@ -102,8 +103,8 @@ def faults_of_function(function: types.FunctionType) -> Iterator[str]:
 def exceptions_in(text: str, module: types.ModuleType) -> Iterator[type[BaseException]]:
     """The exception classes that a text names: built-in ones, public ones, and those of a module."""
     for word in re.findall(r"\b[A-Z]\w+", text):
-        for home in (vars(module), vars(dtoee_testbed), __builtins__):
-            kind = home.get(word) or (home is not __builtins__ and word in dtoee_testbed.__all__)
+        public = getattr(dtoee_testbed, word) if word in dtoee_testbed.__all__ else None  # loaded when first used
+        for kind in (vars(module).get(word), public, getattr(builtins, word, None)):
             if isinstance(kind, type) and issubclass(kind, BaseException):
                 yield kind
 

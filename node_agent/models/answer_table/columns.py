@@ -111,7 +111,6 @@ class Columns:
         self._exits = check_columns(places.file, names)
         self._parts: dict[str, list[_Part]] = {name: [] for name in names}
         self._texts: dict[str, str] = {}
-        self._rows = 0
 
     def check_rows(self, rows: int) -> None:
         """Raise InputError if a table with this number of rows is too large."""

@@ -96,7 +96,7 @@ class ModelEntry(Entry):
 
     @property
     def place(self) -> str:
-        """Where the model comes from, as the topology states it."""
+        """The place that the topology states for the model."""
         return self.name or self.file or self.table or ""
 
     @property
