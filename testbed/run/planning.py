@@ -50,11 +50,11 @@ def plan_run(
         InputError: topology, trace or options cannot be used.
     """
     policy = None if policy is None else anchored(policy, os.getcwd())
-    model = None if model is None else anchored_model(model, os.getcwd())
     topology = load_topology(topology_path, policy=policy, model=model, cut=cut)
     arrivals = read_trace(trace_path) if trace_path is not None else None
     source = str(trace_path) if trace_path is not None else "generated"
-    asked = Asked(seed, duration_s, policy, model, None if cut is None else tuple(cut))
+    place = None if model is None else anchored_model(model, os.getcwd())
+    asked = Asked(seed, duration_s, policy, place, None if cut is None else tuple(cut))
     return _plan(topology, arrivals, asked, source, out=out, backend=backend, make_directory=make_directory)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.errors import InputError
-from node_agent.models import Bundle
+from node_agent.models import Bundle, load_bundle
 from node_agent.policies.loading import _module
 from testbed.record.run_directory import Recorder
 from testbed.run.planning import plan_replay, plan_run
@@ -175,6 +175,22 @@ def test_a_run_of_another_model_is_not_replayed(planned, recorded, tmp_path):
     assert not (tmp_path / "again").exists()
     edit_manifest(recorded, model_sha256=None)  # a run of an earlier version
     assert plan_replay(recorded, out=tmp_path / "again").arrivals == planned.arrivals
+
+
+@pytest.mark.parametrize("other", [{"cut": (2, 4, 5)}, {"model": "deep", "cut": (2, 4, 7)}])
+def test_a_replay_has_the_model_and_the_cut_that_ran(tmp_path, monkeypatch, other):
+    """The topology in the run directory states another one; a model's path starts where the command was typed."""
+    shutil.copytree(load_bundle("glyphs-deep").folder, tmp_path / "deep")
+    monkeypatch.chdir(tmp_path)
+    plan = plan_run(QUICKSTART, duration_s=20.0, out=Path("first"), **other)
+    assert plan.scenario.model.cut == other["cut"]
+    record(plan)
+    monkeypatch.chdir("/")
+    again = plan_replay(tmp_path / "first", out=tmp_path / "again")
+    assert (again.scenario, again.arrivals) == (plan.scenario, plan.arrivals)
+    asked = json.loads((tmp_path / "first" / "manifest.json").read_text())["asked"]
+    model = str(tmp_path / "deep") if "model" in other else None
+    assert (asked["model"], tuple(asked["cut"])) == (model, other["cut"])
 
 
 def test_a_server_without_memory_for_its_sub_model_is_refused(planned, tmp_path):
