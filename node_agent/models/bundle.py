@@ -313,12 +313,17 @@ class Bundle(Model):
         self.check_weights()
         kind = self.network_class()
 
-        from node_agent.models.made import make_network  # noqa: PLC0415 - loads torch
+        from node_agent.models.made import make_network, running  # noqa: PLC0415 - loads torch
 
         with self._reading(self.folder / CARD):
-            network = make_network(kind, self.card, self.code).fold()
-            if network.exits != self.exits:
-                raise ValueError(f"exits {list(self.exits)}, but the network has {list(network.exits)}")
+            network = make_network(kind, self.card, self.code)
+            with running(self.code, "fold"):
+                network = network.fold()
+            if (network.exits, network.input) != (self.exits, self.input):
+                raise ValueError(
+                    f"exits {list(self.exits)} and inputs {list(self.input.shape)}, but the network has "
+                    f"{list(network.exits)} and {list(network.input.shape)}"
+                )
         path = self.folder / WEIGHTS
         with self._reading(path):
             load_weights(network, path)
@@ -333,9 +338,11 @@ class Bundle(Model):
         costs, network = self._costs(cut, activation), self.network()
 
         from node_agent.models.hosted import cut as cut_network  # noqa: PLC0415 - loads torch
+        from node_agent.models.made import running  # noqa: PLC0415 - loads torch
 
         work = [cache(partial(costs.work, stage)) for stage in range(len(cut))]  # few lengths, many tasks
-        return cut_network(network, cut, costs.forms(), activation, work)
+        with running(self.code, "its cut"):
+            return cut_network(network, cut, costs.forms(), activation, work)
 
 
 def available_models() -> tuple[str, ...]:

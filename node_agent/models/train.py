@@ -66,7 +66,8 @@ def train_model(
     """
     if fault := class_fault(task.kind):
         raise InputError(f"model {_name(task)}: {fault}", hint="docs/models.md has an example")
-    data = task.kind.training_data(task.recipe) or split_samples(task.kind, task.recipe, task.code)
+    with running(task.code, "training_data"):
+        data = task.kind.training_data(task.recipe) or split_samples(task.kind, task.recipe, task.code)
     with running(task.code, "training"), _fixed_threads(task.recipe.threads):
         return build_content(task, data, progress, stored=stored, history=history)
 

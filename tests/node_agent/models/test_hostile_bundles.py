@@ -295,6 +295,16 @@ def test_costs_of_other_blocks_exits_or_inputs_are_refused(copied):
         refused(copied, "card.json", said)
 
 
+def test_inputs_that_the_network_does_not_take_are_refused(copied):
+    """All files agree on smaller pictures."""
+    card = json.loads((copied / "card.json").read_text())
+    change_card(copied, input={"shape": [1, 28, 28]}, costs=card["costs"] | {"input_shape": [1, 1, 28, 28]})
+    labels = load_bundle("glyphs").labels
+    np.savez(copied / "evaluation.npz", images=np.zeros((2000, 1, 28, 28), np.uint8), labels=labels)
+    load_bundle(str(copied)).check()
+    refused(copied, "card.json", "inputs [1, 28, 28], but the network has", lambda bundle: bundle.network())
+
+
 def test_a_table_of_other_exits_and_scores_of_another_count_are_refused(copied):
     np.savez(copied / "exit_table.npz", conf=np.full((9, 3), 0.5), correct=np.ones((9, 3), bool))
     refused(copied, "exit_table.npz", "correct: 9 x 3 where N x 4 is needed")
