@@ -17,8 +17,8 @@ from cli.shared_options import parse_cut
 from testbed.wording import number
 
 if TYPE_CHECKING:
-    from node_agent.models.tasks import Job
-    from node_agent.models.train import EpochReport
+    from node_agent.models.training.tasks import Job
+    from node_agent.models.training.train import EpochReport
 
 
 @click.group(name="model", short_help="List, profile or train early-exit models.")
@@ -137,8 +137,8 @@ def train(model: str, out: Path | None, **changes: object) -> None:
       dtoee-testbed model train my_model.py:MyModel
       dtoee-testbed model train glyphs --out my-glyphs --seed 2
     """
-    from node_agent.models.tasks import job_for
-    from node_agent.models.writing import write_bundle
+    from node_agent.models.bundles.writing import write_bundle
+    from node_agent.models.training.tasks import job_for
 
     job = job_for(model, **{name: value for name, value in changes.items() if value is not None})
     folder = out or job.folder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from node_agent.errors import EnvironmentLacking, InputError, TestbedError
     from node_agent.models import Bundle, Samples, available_models, load_bundle, load_model
-    from node_agent.models.early_exit import EarlyExitModel, Recipe
+    from node_agent.models.data_types import Input
     from node_agent.models.images import (
         ImageSet,
         read_cifar,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         read_medmnist,
     )
     from node_agent.models.interface import Model
-    from node_agent.models.tables import Input
+    from node_agent.models.networks.early_exit import EarlyExitModel, Recipe
     from node_agent.policies.base import (
         Candidate,
         PlainPolicy,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "node_agent.errors": ("EnvironmentLacking", "InputError", "TestbedError"),
     "node_agent.models": ("Bundle", "Samples", "available_models", "load_bundle", "load_model"),
-    "node_agent.models.early_exit": ("EarlyExitModel", "Recipe"),
+    "node_agent.models.networks.early_exit": ("EarlyExitModel", "Recipe"),
     "node_agent.models.images": (
         "ImageSet",
         "read_cifar",
@@ -54,7 +54,7 @@ _HOMES = {
         "read_medmnist",
     ),
     "node_agent.models.interface": ("Model",),
-    "node_agent.models.tables": ("Input",),
+    "node_agent.models.data_types": ("Input",),
     "node_agent.policies.base": (
         "Candidate",
         "PlainPolicy",

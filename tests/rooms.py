@@ -16,7 +16,7 @@ FLOORS = ("testbed", "node_agent")
 MOST_ON_A_FLOOR, MOST_IN_A_ROOM = 10, 14
 # One file per verb, per policy, per family of models: they may hold more, and their files may use one name for a part
 # that each of them has (a policy's `Parameters`).
-ROOMS_OF_LIKE_THINGS = ("cli", "node_agent.models", "node_agent.policies")
+ROOMS_OF_LIKE_THINGS = ("cli", "node_agent.models.families", "node_agent.policies")
 MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION = 400, 60
 
 Names = Mapping[str, Sequence[str]]  # modules by what they hold or are called

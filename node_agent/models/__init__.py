@@ -5,8 +5,8 @@ when its sub-models are needed.
 """
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models.bundle import Bundle, available_models, load_bundle
+from node_agent.models.bundles.bundle import Bundle, available_models, load_bundle
+from node_agent.models.data_types import Samples
 from node_agent.models.finding import load_model
-from node_agent.models.tables import Samples
 
 __all__ = ["Bundle", "ExitTable", "Samples", "available_models", "load_bundle", "load_model"]

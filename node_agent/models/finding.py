@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from node_agent.models.bundle import Bundle, load_bundle
+from node_agent.models.bundles.bundle import Bundle, load_bundle
 from node_agent.models.interface import Model
-from node_agent.models.user_code import UserClass, is_model_file, untrained
+from node_agent.models.networks.user_code import UserClass, is_model_file, untrained
 
 TABLE_ENDS = (".npz", ".csv", ".parquet")  # of files with recorded answers
 

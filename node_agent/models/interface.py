@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models.tables import ActivationFormat, ExitScores, SubModelProfile
+from node_agent.models.data_types import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.wire import InputForm, Tensor
 
 

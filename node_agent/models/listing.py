@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError
-from node_agent.models.bundle import Bundle, available_models
-from node_agent.models.card import CARD, printable
+from node_agent.models.bundles.bundle import Bundle, available_models
+from node_agent.models.bundles.card import CARD, printable
 from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
 from node_agent.models.published import available_costs, published

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from node_agent.models.bundle import Bundle
+from node_agent.models.bundles.bundle import Bundle
 from node_agent.models.calibration import correctness_auroc, expected_calibration_error
+from node_agent.models.data_types import ActivationFormat
 from node_agent.models.interface import Model
-from node_agent.models.tables import ActivationFormat
 
 THRESHOLDS = (0.5, 0.8, 0.95)
 
@@ -69,7 +69,7 @@ def _costs(
         return [asdict(cost) for cost in stated], [None] * len(cut)
     sub_models = model.sub_models(cut, activation)
 
-    from node_agent.models.cost import cpu_s_per_inference, profile  # noqa: PLC0415 - loads torch
+    from node_agent.models.networks.cost import cpu_s_per_inference, profile  # noqa: PLC0415 - loads torch
 
     counted = stated if model.input.varies else profile(sub_models)  # a mean over lengths is no single pass
     return [asdict(cost) for cost in counted], [cpu_s_per_inference(sub_model) for sub_model in sub_models]

@@ -34,8 +34,8 @@ class ModelSource(Struct, frozen=True):
         if self.cost is None:
             return model
 
-        from node_agent.models.costed import CostedModel  # noqa: PLC0415 - few runs need it
         from node_agent.models.published import published  # noqa: PLC0415
+        from node_agent.models.published.costed import CostedModel  # noqa: PLC0415 - few runs need it
 
         return CostedModel(model, published(self.cost.name), self.cost.cut, self.cost.tokens)
 

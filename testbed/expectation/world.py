@@ -7,8 +7,8 @@ from functools import cache, partial
 from itertools import pairwise
 
 from node_agent.core.config import Timeouts
+from node_agent.models.data_types import SubModelProfile
 from node_agent.models.interface import SampleCosts
-from node_agent.models.tables import SubModelProfile
 from node_agent.wire import Handover, Hop, InputForm, Result, Task, TensorForm
 from testbed.network.routes import Ways
 from testbed.scenario import Event, LinkShape, Scenario

@@ -27,8 +27,8 @@ import msgspec
 from msgspec import Struct
 
 from node_agent.errors import TestbedError, log_entry
+from node_agent.models.data_types import ActivationFormat, SubModelProfile
 from node_agent.models.source import ModelSource
-from node_agent.models.tables import ActivationFormat, SubModelProfile
 from node_agent.process.agent import Agent, AgentConfig
 from node_agent.process.children import end_child, fork
 from node_agent.process.linux import die_with_parent, join_namespace

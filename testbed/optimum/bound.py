@@ -34,8 +34,8 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.staged import Rows
 from node_agent.dtoee.thresholds import NEVER
 from node_agent.errors import InputError
+from node_agent.models.data_types import SubModelProfile
 from node_agent.models.interface import Model
-from node_agent.models.tables import SubModelProfile
 from testbed.json_values import without_infinities
 from testbed.network.routes import Ways
 from testbed.optimum.flow_model import CutOff, FlowModel, TimeSegment, flow_model, segments

@@ -24,7 +24,7 @@ from node_agent.dtoee.queueing import Array, Mask
 from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Tier
 from node_agent.errors import TestbedError
-from node_agent.models.tables import SubModelProfile
+from node_agent.models.data_types import SubModelProfile
 from testbed.network.routes import Ways
 from testbed.scenario import Direction, Event, LinkShape, Scenario
 from testbed.simulation.transfers import Transfers, is_troubled, most_byte_per_s, transfers

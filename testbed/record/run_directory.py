@@ -34,7 +34,7 @@ import numpy.typing as npt
 from msgspec import UNSET
 
 from node_agent.errors import InputError, TestbedError
-from node_agent.models.tables import SubModelProfile
+from node_agent.models.data_types import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from testbed.record.claim import Claim, claim_directory
 from testbed.record.task_line import TaskLine, Way

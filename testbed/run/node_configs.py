@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from node_agent.core.config import NodeConfig, Timeouts
 from node_agent.core.probing import BULK_BYTES, FIRST_PROBES
-from node_agent.models.tables import SubModelProfile
+from node_agent.models.data_types import SubModelProfile
 from node_agent.policies import make_policy
 from node_agent.problem import Place
 from node_agent.wire import InputForm

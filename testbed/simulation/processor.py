@@ -6,8 +6,8 @@ from functools import cache
 
 from node_agent.core.events import ComputeFinished
 from node_agent.errors import InvalidState
+from node_agent.models.data_types import ExitScores
 from node_agent.models.interface import SampleCosts
-from node_agent.models.tables import ExitScores
 from node_agent.wire import InputForm, Tensor, TensorForm
 from testbed.virtual_time import Calendar, Entry
 

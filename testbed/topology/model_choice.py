@@ -25,7 +25,7 @@ def anchored_model(place: str, folder: str) -> str:
 def key_of(place: str) -> str:
     """Return the key that states a place: name, file or table."""
     from node_agent.models.finding import TABLE_ENDS  # noqa: PLC0415 - loads numpy
-    from node_agent.models.user_code import is_model_file  # noqa: PLC0415
+    from node_agent.models.networks.user_code import is_model_file  # noqa: PLC0415
 
     return "file" if is_model_file(place) else "table" if place.endswith(TABLE_ENDS) else "name"
 
@@ -133,7 +133,7 @@ def _is_unknown(key: str, place: str) -> bool:
 
 def _unknown_model(name: str) -> tuple[Path, str, str]:
     """Return the problem of a name that is neither a shipped model nor a folder; say what would work."""
-    from node_agent.models.bundle import hint_of_models  # noqa: PLC0415 - as above
+    from node_agent.models.bundles.bundle import hint_of_models  # noqa: PLC0415 - as above
 
     key = key_of(name)
     if key != "name":

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from cli.model import command
 from node_agent.errors import InputError
-from node_agent.models import bundle, listing, load_model, writing
+from node_agent.models import listing, load_model
+from node_agent.models.bundles import bundle, writing
 from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
 from tests.node_agent.models.answer_table.tables import npz

@@ -15,9 +15,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from node_agent.models.architecture import Architecture
-
 from node_agent.models import data, train
+from node_agent.models.architecture import Architecture
 from node_agent.models.bundle import BundleContent, write_bundle
 from node_agent.models.tables import ExitScores, Samples
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from node_agent.models import load_bundle
-from node_agent.models.scoring import exit_scores
+from node_agent.models.networks.scoring import exit_scores
 
 KEPT = Path(__file__).parent / "a9cbd93"
 TOPOLOGIES = sorted(path.stem for path in (KEPT / "topologies").glob("*.yaml"))

@@ -4,8 +4,8 @@ import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models import load_bundle
+from node_agent.models.data_types import ExitScores, SubModelProfile
 from node_agent.models.interface import Inputs, Model, SampleCosts, SubModel
-from node_agent.models.tables import ExitScores, SubModelProfile
 from node_agent.wire import InputForm, TensorForm
 
 SHORTEST, LONGEST = 40, 1200  # first dimension of an input

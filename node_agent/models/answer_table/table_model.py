@@ -12,8 +12,8 @@ import numpy.typing as npt
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.models.answer_table.answers import AnswerTable, read_table
 from node_agent.models.answer_table.inputs import halved
+from node_agent.models.data_types import ActivationFormat, ExitScores, SubModelProfile, check_cut
 from node_agent.models.interface import Answer, Inputs, Model, SampleCosts, SubModel
-from node_agent.models.tables import ActivationFormat, ExitScores, SubModelProfile, check_cut
 from node_agent.wire import InputForm, Tensor
 
 _NUMBER = struct.Struct("<Q")  # at the head of each tensor: number of the sample, from 1; 0 means none

@@ -11,7 +11,7 @@ from node_agent.errors import InputError
 from node_agent.suggest import closest
 
 if TYPE_CHECKING:
-    from node_agent.models.early_exit import EarlyExitModel, Variant
+    from node_agent.models.networks.early_exit import EarlyExitModel, Variant
 
 DEFAULT_FAMILY = "glyphs"  # of cards that name none
 
@@ -34,7 +34,7 @@ def family_class(name: str) -> "type[EarlyExitModel]":
         raise InputError(f"there is no family of models {name!r}", hint=hint)
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
-    from node_agent.models.early_exit import EarlyExitModel  # noqa: PLC0415 - loads torch
+    from node_agent.models.networks.early_exit import EarlyExitModel  # noqa: PLC0415 - loads torch
 
     own = [
         found
@@ -50,7 +50,7 @@ def family_class(name: str) -> "type[EarlyExitModel]":
 
 def variants() -> "dict[str, tuple[str, Variant]]":
     """Return the family and the recipe of each model that the project can train, by the model's name; loads torch."""
-    from node_agent.models.early_exit import Variant  # noqa: PLC0415 - as above
+    from node_agent.models.networks.early_exit import Variant  # noqa: PLC0415 - as above
 
     found = {}
     for family in family_names():

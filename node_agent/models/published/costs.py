@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from node_agent.errors import InputError
-from node_agent.models.tables import ActivationFormat
+from node_agent.models.data_types import ActivationFormat
 
 PARAMETER_BYTES = 4  # float32, whatever the format of the activations
 Form = tuple[int | None, ...]  # a shape; None stands for the number of tokens of a task

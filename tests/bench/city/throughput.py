@@ -17,8 +17,8 @@ from pathlib import Path
 
 import zmq
 
-from node_agent.models.bundle import load_bundle
-from node_agent.models.tables import ActivationFormat
+from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.data_types import ActivationFormat
 from node_agent.process.agent import AgentConfig
 from node_agent.process.transport import Transport
 from node_agent.records import Ready, Start, Stop
@@ -156,7 +156,7 @@ def _loop(pipe: Connection, stage: int) -> None:
     """The rival's process: asked for a number of seconds of the bare loop, it answers with tasks/s."""
     import torch
 
-    from node_agent.models.hosted import NetworkSubModel
+    from node_agent.models.networks.hosted import NetworkSubModel
 
     torch.set_num_threads(1)
     sub_model = load_bundle("glyphs").sub_models(CUT, ACTIVATION)[stage - 1]

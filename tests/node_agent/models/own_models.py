@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from node_agent.models.tasks import job_for
-from node_agent.models.writing import write_bundle
+from node_agent.models.bundles.writing import write_bundle
+from node_agent.models.training.tasks import job_for
 
 STRIPES = '''
 """Four classes of coloured pictures, 6x8 pixels, whose brightest column says the class."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from node_agent.models.card import parts_of
-from node_agent.models.cost import measure_parts
-from node_agent.models.early_exit import EarlyExitModel
-from node_agent.models.hosted import NetworkSubModel, cut
-from node_agent.models.part_costs import CutCosts
-from node_agent.models.tables import ActivationFormat, check_cut
+from node_agent.models.bundles.card import parts_of
+from node_agent.models.bundles.part_costs import CutCosts
+from node_agent.models.data_types import ActivationFormat, check_cut
+from node_agent.models.networks.cost import measure_parts
+from node_agent.models.networks.early_exit import EarlyExitModel
+from node_agent.models.networks.hosted import NetworkSubModel, cut
 
 
 def pieces(

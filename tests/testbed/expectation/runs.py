@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from node_agent.models.data_types import ActivationFormat
 from node_agent.models.interface import Model
-from node_agent.models.tables import ActivationFormat
 from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.live.agent_configs import stated_costs
 from testbed.record.reading import read_lines, read_recorded

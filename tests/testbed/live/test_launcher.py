@@ -69,7 +69,7 @@ def ready_of(room, count, timeout_s):
 
 
 def test_what_the_card_states_is_what_the_loaded_model_costs(launcher):
-    from node_agent.models.cost import profile
+    from node_agent.models.networks.cost import profile
 
     choice, bundle = ModelChoice("glyphs", (2, 3, 5), "float16"), load_bundle("glyphs")
     launcher.begin(choice, measure_cpu=False)

@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from node_agent.models import load_bundle
-from node_agent.models.tables import SubModelProfile
+from node_agent.models.data_types import SubModelProfile
 from node_agent.process.agent import identity
 from node_agent.records import (
     DecisionRecord,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node_agent.models.tables import SubModelProfile
+from node_agent.models.data_types import SubModelProfile
 from node_agent.process.agent import ScheduledTask
 from node_agent.wire import InputForm, TensorForm
 from testbed.live.agent_configs import agent_configs

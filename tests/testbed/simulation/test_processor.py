@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from node_agent.models import load_bundle
+from node_agent.models.data_types import ExitScores
 from node_agent.models.interface import SampleCosts
-from node_agent.models.tables import ExitScores
 from node_agent.wire import InputForm, Tensor, TensorForm
 from testbed.simulation.processor import Answers, Processor, paced
 from testbed.virtual_time import Calendar

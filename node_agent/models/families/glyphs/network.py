@@ -6,13 +6,13 @@ from typing import Any, Self, cast
 
 from torch import Tensor, nn
 
-from node_agent.models.early_exit import EarlyExitModel, Forward, Recipe, TrainingData, Variant
+from node_agent.models.data_types import Input
 from node_agent.models.families.glyphs import recipes, sources
 from node_agent.models.families.glyphs.architecture import SIDE_PIXELS, Architecture, architecture_of
 from node_agent.models.families.glyphs.layers import ConvNorm, ExitHead, ResidualBlock, Stem
 from node_agent.models.families.glyphs.sources import CLASS_NAMES
 from node_agent.models.families.glyphs.straight_form import straight
-from node_agent.models.tables import Input
+from node_agent.models.networks.early_exit import EarlyExitModel, Forward, Recipe, TrainingData, Variant
 
 
 class GlyphsNetwork(EarlyExitModel):

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from node_agent.models.early_exit import Recipe, TrainingData, Variant
+from node_agent.models.data_types import Samples
 from node_agent.models.families.glyphs import sources
 from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.families.glyphs.corruption import Magnitudes, corrupt
-from node_agent.models.tables import Samples
+from node_agent.models.networks.early_exit import Recipe, TrainingData, Variant
 
 # Deep exits weigh more, because the tasks that reach them found no confident answer before and cost more.
 _RECIPE = Recipe(

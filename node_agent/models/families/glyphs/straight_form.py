@@ -11,8 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from node_agent.models.early_exit import Forward
 from node_agent.models.families.glyphs.layers import ConvNorm, ExitHead, ResidualBlock, Stem
+from node_agent.models.networks.early_exit import Forward
 
 Step = Callable[[Tensor], Tensor]
 

@@ -7,10 +7,10 @@ import pytest
 
 from node_agent.errors import InputError
 from node_agent.models import families, load_bundle
+from node_agent.models.bundles.writing import write_bundle
 from node_agent.models.families import family_class, family_names, variants
 from node_agent.models.families.glyphs import GlyphsNetwork
-from node_agent.models.tasks import job_for
-from node_agent.models.writing import write_bundle
+from node_agent.models.training.tasks import job_for
 from tests.node_agent.models.own_models import STRIPES
 
 

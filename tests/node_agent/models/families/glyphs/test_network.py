@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from node_agent.errors import InputError
+from node_agent.models.data_types import Samples, check_cut
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.families.glyphs.layers import CLASSES
-from node_agent.models.scoring import exit_scores
-from node_agent.models.tables import Samples, check_cut
+from node_agent.models.networks.scoring import exit_scores
 from node_agent.models.tensors import as_array, as_tensor
 from tests.node_agent.models.pieces import pieces
 

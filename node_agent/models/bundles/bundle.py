@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models import stored
-from node_agent.models.card import (
+from node_agent.models.bundles import stored
+from node_agent.models.bundles.card import (
     CARD,
     OwnCode,
     class_count,
@@ -32,24 +32,24 @@ from node_agent.models.card import (
     printable,
     read_card,
 )
+from node_agent.models.bundles.part_costs import CutCosts, ModelParts
+from node_agent.models.bundles.weights import check_finite, load_weights
+from node_agent.models.data_types import ActivationFormat, ExitScores, Input, Samples, SubModelProfile, check_cut
 from node_agent.models.families import family_class
 from node_agent.models.interface import Inputs, Model, SampleCosts
-from node_agent.models.part_costs import CutCosts, ModelParts
-from node_agent.models.tables import ActivationFormat, ExitScores, Input, Samples, SubModelProfile, check_cut
+from node_agent.models.networks.user_code import UserClass, changed
 from node_agent.models.tensors import as_tensor
-from node_agent.models.user_code import UserClass, changed
-from node_agent.models.weights import check_finite, load_weights
 from node_agent.suggest import closest
 from node_agent.wire import InputForm, Tensor
 
 if TYPE_CHECKING:
-    from node_agent.models.early_exit import EarlyExitModel
-    from node_agent.models.hosted import NetworkSubModel
+    from node_agent.models.networks.early_exit import EarlyExitModel
+    from node_agent.models.networks.hosted import NetworkSubModel
 
 WEIGHTS, EVALUATION, TABLE = "weights.safetensors", "evaluation.npz", "exit_table.npz"
 SCORES = "evaluation_scores.npz"
 MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)  # the files that affect a run
-_SHIPPED = Path(__file__).parent
+_SHIPPED = Path(__file__).parents[1]
 
 
 class SampleInputs(Inputs):
@@ -179,7 +179,7 @@ class Bundle(Model):
     def _whole_scores(self) -> ExitScores:
         path = self.folder / SCORES
         if not path.exists():  # a bundle of an earlier version
-            from node_agent.models.scoring import exit_scores  # noqa: PLC0415 - loads torch
+            from node_agent.models.networks.scoring import exit_scores  # noqa: PLC0415 - loads torch
 
             return ExitScores(*exit_scores(self.network(), self.evaluation))
         with self._reading(path):
@@ -200,7 +200,7 @@ class Bundle(Model):
     def _parts(self) -> ModelParts:
         card = self.card
         if "costs" not in card:  # a bundle of an earlier version
-            from node_agent.models.cost import measure_parts  # noqa: PLC0415 - loads torch
+            from node_agent.models.networks.cost import measure_parts  # noqa: PLC0415 - loads torch
 
             card = {**card, "costs": measure_parts(self.network())}
         with self._reading(self.folder / CARD):
@@ -313,7 +313,7 @@ class Bundle(Model):
         self.check_weights()
         kind = self.network_class()
 
-        from node_agent.models.made import make_network, running  # noqa: PLC0415 - loads torch
+        from node_agent.models.networks.made import make_network, running  # noqa: PLC0415 - loads torch
 
         with self._reading(self.folder / CARD):
             network = make_network(kind, self.card, self.code)
@@ -337,8 +337,8 @@ class Bundle(Model):
         """
         costs, network = self._costs(cut, activation), self.network()
 
-        from node_agent.models.hosted import cut as cut_network  # noqa: PLC0415 - loads torch
-        from node_agent.models.made import running  # noqa: PLC0415 - loads torch
+        from node_agent.models.networks.hosted import cut as cut_network  # noqa: PLC0415 - loads torch
+        from node_agent.models.networks.made import running  # noqa: PLC0415 - loads torch
 
         work = [cache(partial(costs.work, stage)) for stage in range(len(cut))]  # few lengths, many tasks
         with running(self.code, "its cut"):

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
+from node_agent.models.data_types import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.models.interface import Answer, Inputs, Model, SubModel
 from node_agent.models.published import PublishedCosts, StageCost
-from node_agent.models.tables import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.wire import InputForm, Tensor, TensorForm
 
 _HEADER = struct.Struct("<QQ")  # the sample's number + 1 (0: no sample), the first dimension of the tensor (0: none)

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
-from node_agent.models.early_exit import EarlyExitModel, Recipe, Split, TrainingData
-from node_agent.models.made import class_names, running
-from node_agent.models.tables import Input, Samples
-from node_agent.models.user_code import UserClass
+from node_agent.models.data_types import Input, Samples
+from node_agent.models.networks.early_exit import EarlyExitModel, Recipe, Split, TrainingData
+from node_agent.models.networks.made import class_names, running
+from node_agent.models.networks.user_code import UserClass
 
 LEAST_SAMPLES = 20  # of the training split
 

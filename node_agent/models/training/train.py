@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from node_agent.errors import InputError
-from node_agent.models.cost import measure_parts
-from node_agent.models.early_exit import EarlyExitModel, Recipe, TrainingData
-from node_agent.models.labelled import split_samples
-from node_agent.models.made import build, class_fault, class_names, running
-from node_agent.models.scoring import batches, calibrate, exit_scores, input_array, measure_exits, temperatures
-from node_agent.models.tables import ExitScores, Samples
-from node_agent.models.user_code import UserClass
-from node_agent.models.writing import BundleContent
+from node_agent.models.bundles.writing import BundleContent
+from node_agent.models.data_types import ExitScores, Samples
+from node_agent.models.networks.cost import measure_parts
+from node_agent.models.networks.early_exit import EarlyExitModel, Recipe, TrainingData
+from node_agent.models.networks.made import build, class_fault, class_names, running
+from node_agent.models.networks.scoring import batches, calibrate, exit_scores, input_array, measure_exits, temperatures
+from node_agent.models.networks.user_code import UserClass
+from node_agent.models.training.labelled import split_samples
 
 
 @dataclass(frozen=True, slots=True)

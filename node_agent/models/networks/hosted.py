@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from node_agent.models.early_exit import EarlyExitModel
+from node_agent.models.data_types import ActivationFormat, check_cut
 from node_agent.models.interface import Answer, SubModel
-from node_agent.models.tables import ActivationFormat, check_cut
+from node_agent.models.networks.early_exit import EarlyExitModel
 from node_agent.models.tensors import as_array, as_tensor
 from node_agent.wire import InputForm, Tensor
 

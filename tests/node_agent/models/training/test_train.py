@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from node_agent.models import Samples, available_models, load_bundle
+from node_agent.models.bundles.writing import BundleContent, write_bundle
+from node_agent.models.data_types import ExitScores
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, architecture_of
 from node_agent.models.families.glyphs.recipes import RECIPES, card_of, draw, drawn_data
 from node_agent.models.families.glyphs.sources import Originals, Split
-from node_agent.models.scoring import calibrate, exit_scores, measure_exits
-from node_agent.models.tables import ExitScores
-from node_agent.models.train import Training, build_content, fit
-from node_agent.models.writing import BundleContent, write_bundle
+from node_agent.models.networks.scoring import calibrate, exit_scores, measure_exits
+from node_agent.models.training.train import Training, build_content, fit
 
 EXITS = GLYPHS.exits
 SMALL = replace(RECIPES["glyphs"][1], seed=3, epochs=1, batch=32, threads=1)

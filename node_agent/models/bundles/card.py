@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from node_agent.models.bundles.part_costs import ModelParts
+from node_agent.models.data_types import Input
 from node_agent.models.families import DEFAULT_FAMILY
-from node_agent.models.part_costs import ModelParts
-from node_agent.models.tables import Input
 
 CARD = "card.json"
 MOST_CARD_BYTES = 4 * 2**20

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from node_agent.models.cost import counted, cpu_s_per_inference, profile
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, Architecture
 from node_agent.models.families.glyphs.layers import CLASSES
+from node_agent.models.networks.cost import counted, cpu_s_per_inference, profile
 from tests.node_agent.models.pieces import pieces
 
 ALL_CUTS = [

@@ -4,8 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from node_agent.models import archives
-from node_agent.models.archives import Archive
+from node_agent.models.bundles import archives
+from node_agent.models.bundles.archives import Archive
 
 ARRAYS = hnp.arrays(
     st.sampled_from(["u1", "<u2", "<i8", ">i4", "<f2", "<f4", "<f8", "?"]), hnp.array_shapes(max_dims=4, max_side=5)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from node_agent.errors import InputError
-from node_agent.models.early_exit import EarlyExitModel, Recipe
+from node_agent.models.data_types import Input, Samples
 from node_agent.models.images import ImageSet
-from node_agent.models.labelled import labelled, split_samples
-from node_agent.models.tables import Input, Samples
+from node_agent.models.networks.early_exit import EarlyExitModel, Recipe
+from node_agent.models.training.labelled import labelled, split_samples
 
 
 def model(images, labels, form=None, classes=3) -> type[EarlyExitModel]:

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError
-from node_agent.models.bundle import WEIGHTS
-from node_agent.models.card import CARD, own_code_of, printable, read_card
-from node_agent.models.early_exit import EarlyExitModel, Recipe
+from node_agent.models.bundles.bundle import WEIGHTS
+from node_agent.models.bundles.card import CARD, own_code_of, printable, read_card
+from node_agent.models.bundles.weights import load_weights
+from node_agent.models.bundles.writing import BundleContent
 from node_agent.models.families import family_class, variants
 from node_agent.models.finding import parse_own
-from node_agent.models.made import make_network
-from node_agent.models.train import Progress, Training, train_model
-from node_agent.models.user_code import is_model_file
-from node_agent.models.weights import load_weights
-from node_agent.models.writing import BundleContent
+from node_agent.models.networks.early_exit import EarlyExitModel, Recipe
+from node_agent.models.networks.made import make_network
+from node_agent.models.networks.user_code import is_model_file
+from node_agent.models.training.train import Progress, Training, train_model
 from node_agent.suggest import closest
 
 _KEPT = ("seed", "held_out", "evaluation")  # settings of the split, which stay with the weights

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models.archives import Archive
-from node_agent.models.tables import ExitScores, Input, Samples
+from node_agent.models.bundles.archives import Archive
+from node_agent.models.data_types import ExitScores, Input, Samples
 
 MOST_ROWS = 10**8  # beyond any list of samples
 

@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from node_agent.errors import InputError
-from node_agent.models.early_exit import EarlyExitModel
-from node_agent.models.hosted import NetworkSubModel
-from node_agent.models.scoring import input_array
-from node_agent.models.tables import Input, SubModelProfile
+from node_agent.models.data_types import Input, SubModelProfile
+from node_agent.models.networks.early_exit import EarlyExitModel
+from node_agent.models.networks.hosted import NetworkSubModel
+from node_agent.models.networks.scoring import input_array
 
 __all__ = ["SubModelProfile", "counted", "cpu_s_per_inference", "measure_parts", "profile"]
 

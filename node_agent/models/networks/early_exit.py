@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from node_agent.models.tables import Input, Samples
+from node_agent.models.data_types import Input, Samples
 
 Backbone = Literal["frozen", "full"]
 Split = Literal["train", "test"]

@@ -13,7 +13,6 @@ import pytest
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import Bundle, available_models, load_bundle
-from node_agent.models.cost import profile
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import (
     GLYPHS,
@@ -23,7 +22,8 @@ from node_agent.models.families.glyphs.architecture import (
     Architecture,
     architecture_of,
 )
-from node_agent.models.scoring import exit_scores
+from node_agent.models.networks.cost import profile
+from node_agent.models.networks.scoring import exit_scores
 from node_agent.models.tensors import as_tensor
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
@@ -108,7 +108,7 @@ def test_the_shipped_files_are_few_small_and_packaged(shipped):
     # A link would be a file with a few letters where the version control or the archive knows no links.
     assert not any(path.is_symlink() for path in shipped.folder.iterdir())
     assert sum(path.stat().st_size for path in shipped.folder.iterdir()) < SHIPPED_BYTES_AT_MOST
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["node_agent.models"]
     assert all(any(fnmatch.fnmatch(f"{shipped.name}/{file}", pattern) for pattern in patterns) for file in files)
 
@@ -349,7 +349,7 @@ def test_malformed_cards_are_refused(copied, card):
 
 
 def test_a_damaged_shipped_model_names_the_command_that_makes_it(deep, tmp_path, monkeypatch):
-    import node_agent.models.bundle as module
+    import node_agent.models.bundles.bundle as module
 
     shutil.copytree(deep.folder, tmp_path / "glyphs-deep")
     (tmp_path / "glyphs-deep" / "exit_table.npz").write_text("../glyphs/exit_table.npz")

@@ -10,9 +10,9 @@ import torch
 
 from node_agent.errors import InputError
 from node_agent.models import load_bundle, load_model
-from node_agent.models.cost import profile
-from node_agent.models.scoring import exit_scores
-from node_agent.models.tasks import job_for
+from node_agent.models.networks.cost import profile
+from node_agent.models.networks.scoring import exit_scores
+from node_agent.models.training.tasks import job_for
 from tests.node_agent.models.own_models import STRIPES, TEXTS, trained, written
 
 

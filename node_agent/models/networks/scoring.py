@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models.early_exit import EarlyExitModel
-from node_agent.models.tables import Samples
+from node_agent.models.data_types import Samples
+from node_agent.models.networks.early_exit import EarlyExitModel
 
 BATCH = 250  # samples scored at a time
 _TEMPERATURES = (0.25, 4.0, 400)  # least, most, and how many in between

@@ -12,9 +12,9 @@ import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.bundle import EVALUATION, SCORES, TABLE, WEIGHTS
-from node_agent.models.card import CARD
-from node_agent.models.tables import ExitScores, Samples
+from node_agent.models.bundles.bundle import EVALUATION, SCORES, TABLE, WEIGHTS
+from node_agent.models.bundles.card import CARD
+from node_agent.models.data_types import ExitScores, Samples
 
 if TYPE_CHECKING:
     import torch

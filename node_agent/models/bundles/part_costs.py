@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from node_agent.models.tables import ActivationFormat, Input, SubModelProfile
+from node_agent.models.data_types import ActivationFormat, Input, SubModelProfile
 from node_agent.wire import InputForm, TensorForm
 
 Amount = Annotated[int, Meta(ge=0, le=2**53)]

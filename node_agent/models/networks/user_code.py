@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from node_agent.errors import InputError, TestbedError
 
 if TYPE_CHECKING:
-    from node_agent.models.early_exit import EarlyExitModel
+    from node_agent.models.networks.early_exit import EarlyExitModel
 
 MOST_FILE_BYTES = 4 * 2**20
 _FRAMES = -100  # the last frames of a traceback: enough of an endless recursion
@@ -75,7 +75,7 @@ class UserClass:
         Raises:
             InputError: the file is another one, its code raises, or it has no such class derived from EarlyExitModel.
         """
-        from node_agent.models.early_exit import EarlyExitModel  # noqa: PLC0415 - loads torch
+        from node_agent.models.networks.early_exit import EarlyExitModel  # noqa: PLC0415 - loads torch
 
         source = self.source()
         if sha256 is not None and hashlib.sha256(source).hexdigest() != sha256:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from node_agent.models.early_exit import EarlyExitModel
-from node_agent.models.tables import Input
-from node_agent.models.user_code import UserClass
+from node_agent.models.data_types import Input
+from node_agent.models.networks.early_exit import EarlyExitModel
+from node_agent.models.networks.user_code import UserClass
 
 _STORED = {
     f"torch.{name}" for name in ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from node_agent.errors import InputError
-from node_agent.models.costed import HEADER_BYTES, CostedModel
 from node_agent.models.published import published
+from node_agent.models.published.costed import HEADER_BYTES, CostedModel
 from node_agent.wire import Tensor
 
 CUT = (2, 3, 5)

@@ -1,0 +1,1 @@
+"""Bundles: trained models on disk. Reading one loads no torch; what is read is checked first."""

@@ -1,0 +1,1 @@
+"""Training: labelled samples, the loop, and the bundle that comes of it."""
