@@ -45,7 +45,7 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
         try:
             scenario, model = check_topology(Path(path))
             lively = too_many_changes(scenario)
-            warnings = [*([lively] if lively else []), *predicted_overloads(scenario, model)]
+            warnings = [*([lively] if lively else []), *model.warnings, *predicted_overloads(scenario, model)]
         except InputError as error:
             exit_code = error.exit_code
             reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})

@@ -136,6 +136,11 @@ class Model(ABC):
         return None
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that a reader of figures with this model must know."""
+        return ()
+
+    @property
     def costs(self) -> str | None:
         """The architecture whose published costs apply, in words for manifests; None: the model's own costs."""
         return None

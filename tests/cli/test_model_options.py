@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from cli.main import main
@@ -61,3 +62,14 @@ def test_a_cut_in_place_of_the_topologys(folder, capsys):
 @pytest.mark.usefixtures("folder")
 def test_what_does_not_fit_ends_in_one_line(words, code, said, capsys):
     assert said in told(capsys, *words, code=code).err
+
+
+def test_a_table_without_rows_to_plan_with_is_warned_of(folder, capsys):
+    table = folder / "tables" / "glyphs.npz"
+    with np.load(table) as arrays:
+        kept = {name: arrays[name] for name in arrays if not name.startswith("plan_")}
+    (folder / "t.yaml").write_text(SMALL.replace("{name: glyphs, cut: [3, 5]}", "{table: tables/glyphs.npz}"))
+    assert "warning" not in told(capsys, "topology", "validate", "t.yaml").err
+    np.savez(table, **kept)
+    said = told(capsys, "topology", "validate", "t.yaml").err
+    assert "warning: table glyphs has no rows to plan with: nodes plan with the very samples that devices offer" in said

@@ -223,6 +223,12 @@ class TableModel(Model):
     def answers(self) -> str:
         return "recorded elsewhere"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if not self.plans_with_its_tasks:
+            return ()
+        return (f"table {self.name} has no rows to plan with: nodes plan with the very samples that devices offer",)
+
     def _segments(self, cut: Sequence[int]) -> tuple[range, ...]:
         """Return the columns of each stage's segments."""
         return tuple(range(begin, end) for begin, end in pairwise((0, *check_cut(cut, self.exits))))

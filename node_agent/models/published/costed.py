@@ -121,6 +121,10 @@ class CostedModel(Model):
         return self._inner.answers
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._inner.warnings
+
+    @property
     def costs(self) -> str:
         length = "" if self._tokens is None else f", {self._tokens} tokens"
         return f"{self._architecture.name}{length}"
