@@ -19,6 +19,7 @@ FORBIDDEN = [
     ("testbed/run/planning.py", "import testbed.live.launcher", "Within the experiment"),
     ("node_agent/core/rounds.py", "import node_agent.process.timer", "Within the node"),
     ("node_agent/dtoee/queueing.py", "import node_agent.policies.uniform", "Within the node"),
+    ("node_agent/models/networks/made.py", "import node_agent.models.bundles.card", "Within the models"),
     ("node_agent/core/machine.py", "import time", "Core and driver are without I/O"),
     ("node_agent/core/server.py", "import zmq", "Core and driver are without I/O"),
     ("node_agent/core/device.py", "import threading", "Core and driver are without I/O"),
