@@ -157,7 +157,8 @@ def _loop(pipe: Connection, stage: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    module = load_bundle("glyphs").modules(CUT)[stage - 1]
+    network, first, last = load_bundle("glyphs").network(), (0, *CUT)[stage - 1] + 1, CUT[stage - 1]
+    body, head = torch.nn.Sequential(*map(network.part, range(first, last + 1))), network.head(last)
     inputs = [
         torch.frombuffer(bytearray(tensor.data), dtype=getattr(torch, tensor.form.dtype)).reshape(tensor.form.shape)
         for tensor in _tensors(stage, WAITING)
@@ -168,7 +169,7 @@ def _loop(pipe: Connection, stage: int) -> None:
         done, began_s = 0, time.monotonic()
         with torch.inference_mode():
             while time.monotonic() < began_s + seconds:
-                _, logits = module(inputs[done % WAITING])
+                logits = head(body(inputs[done % WAITING]))
                 torch.softmax(logits[0], dim=0).max(dim=0)
                 done += 1
         pipe.send(done / (time.monotonic() - began_s))
@@ -223,6 +224,7 @@ def of_stage(stage: int) -> Iterator[Row]:
     pipe, loop_pipe = spawn.Pipe()
     loop = spawn.Process(target=_loop, args=(loop_pipe, stage))
     loop.start()
+    loop_pipe.close()  # else a rival that has failed would be waited for
     bare, served, shares = [], [], []
     with saturated_server(stage) as neighbours:
         for _ in range(ROUNDS):
