@@ -73,8 +73,12 @@ def _overhead(result: Result) -> list[Sequence[str]]:
 def _throughput(result: Result) -> list[Sequence[str]]:
     pattern = "unpaced server of stage .*: rate over that of the bare loop"
     ratios = ", ".join(f"{ratio:.2f}" for ratio in result.values(pattern))
+    task = re.compile(r"unpaced server of stage (\d), saturated, a task: (.*)")
+    parts = {found: entry["value"] for entry in result.rows if (found := task.fullmatch(entry["name"]))}
+    profile = ", ".join(f"{found[2]} {time_us:.0f}" for found, time_us in parts.items())
+    stage = next(found[1] for found in parts)
     return [("`throughput`", "a saturated server that nothing paces, over a bare PyTorch loop: stages 1, 2, 3", "0.85",
-             _judged(result, pattern, ratios), "")]  # fmt: skip
+             _judged(result, pattern, ratios), f"a task at stage {stage}, us: {profile}")]  # fmt: skip
 
 
 def _rounds(result: Result) -> list[Sequence[str]]:
