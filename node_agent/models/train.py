@@ -17,7 +17,15 @@ from node_agent.models.cost import measure_parts
 from node_agent.models.early_exit import EarlyExitModel, Recipe, TrainingData
 from node_agent.models.labelled import split_samples
 from node_agent.models.made import build, class_fault, class_names, running
-from node_agent.models.scoring import batches, calibrate, exit_scores, input_array, measure_exits, temperatures
+from node_agent.models.scoring import (
+    batches,
+    calibrate,
+    check_scores,
+    exit_scores,
+    input_array,
+    measure_exits,
+    temperatures,
+)
 from node_agent.models.tables import ExitScores, Samples
 from node_agent.models.user_code import UserClass
 from node_agent.models.writing import BundleContent
@@ -83,6 +91,7 @@ def build_content(
         else:
             network = stored
         network = network.fold()
+        check_scores(network, data.calibration, _name(task))
         calibrate(network, data.calibration)
         table = measure_exits(network, data.exit_table)
         scores = ExitScores(*exit_scores(network, data.evaluation))
