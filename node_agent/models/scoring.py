@@ -98,8 +98,8 @@ def check_scores(network: EarlyExitModel, samples: Samples, name: str) -> None:
     if (apart > _MOST_APART).any():
         row, column = np.unravel_index(int(apart.argmax()), apart.shape)
         raise InputError(
-            f"model {name}: the head after block {network.exits[column]} answers sample {picked[row]} with a confidence of "
-            f"{together[picked[row], column]:.3f} among others, and of {alone[row, column]:.3f} alone",
+            f"model {name}: the head after block {network.exits[column]} answers sample {picked[row]} with a "
+            f"confidence of {together[picked[row], column]:.3f} among others, and of {alone[row, column]:.3f} alone",
             hint="a sample's answer must not depend on other samples or on chance: look for dropout or a normalisation "
             "that ignores eval(), and for state",
         )
