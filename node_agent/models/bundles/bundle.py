@@ -93,6 +93,8 @@ class Bundle(Model):
     def _reading(self, path: Path) -> Iterator[None]:
         """Turn the faults of a file into an InputError that names it."""
         try:
+            if path.exists() and not path.is_file():
+                raise ValueError("no ordinary file")  # a named pipe would wait for its other end
             yield
         except (OSError, ValueError, MemoryError) as error:
             what = printable(str(error)) or type(error).__name__

@@ -12,10 +12,12 @@ import torch
 from torch.nn import functional
 
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import InputError
 from node_agent.models.data_types import Samples
 from node_agent.models.networks.early_exit import EarlyExitModel
 
 BATCH = 250  # samples scored at a time
+_ALONE, _MOST_APART = 10, 1e-3  # samples also scored alone, and the most that confidences may then differ
 _TEMPERATURES = (0.25, 4.0, 400)  # least, most, and how many in between
 
 
@@ -74,6 +76,33 @@ def calibrate(network: EarlyExitModel, samples: Samples) -> tuple[float, ...]:
 def temperatures(network: EarlyExitModel) -> tuple[float, ...]:
     """Return the temperature of every exit, in the order of the exits."""
     return tuple(float(network.temperature(block)) for block in network.exits)
+
+
+def check_scores(network: EarlyExitModel, samples: Samples, name: str) -> None:
+    """Check that the network answers with finite numbers, and gives a sample the answers that it gives among others.
+
+    Servers infer samples one by one, in an order of their own. `name` is the model's, for messages.
+
+    Raises:
+        InputError: it does not.
+    """
+    rows = np.arange(min(len(samples), BATCH))
+    together = exit_scores(network, samples.chosen(rows))[0]
+    if not np.isfinite(together).all():
+        exit_number = int(np.argmax(~np.isfinite(together).all(axis=0)))
+        message = f"model {name}: the head after block {network.exits[exit_number]} gives NaN or infinite logits"
+        raise InputError(message, hint="lower peak_learning_rate in the recipe, or look for a division or an overflow")
+    picked = rows[: 2 * _ALONE : 2][::-1]
+    alone = np.concatenate([exit_scores(network, samples.chosen(picked[i : i + 1]))[0] for i in range(len(picked))])
+    apart = np.abs(alone - together[picked])
+    if (apart > _MOST_APART).any():
+        row, column = np.unravel_index(int(apart.argmax()), apart.shape)
+        raise InputError(
+            f"model {name}: the head after block {network.exits[column]} answers sample {picked[row]} with a "
+            f"confidence of {together[picked[row], column]:.3f} among others, and of {alone[row, column]:.3f} alone",
+            hint="a sample's answer must not depend on other samples or on chance: look for dropout or a normalisation "
+            "that ignores eval(), and for state",
+        )
 
 
 def measure_exits(network: EarlyExitModel, samples: Samples) -> ExitTable:

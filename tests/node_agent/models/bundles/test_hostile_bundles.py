@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import resource
 import shutil
@@ -332,3 +333,12 @@ def test_a_bundle_runs_no_file_that_lies_in_it(copied):
     with pytest.raises(InputError, match="a bundle does not run files"):
         load_bundle(str(copied)).sub_models((2, 5), "float32")
     assert not (copied / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "evaluation.npz", "exit_table.npz", "evaluation_scores.npz"])
+def test_a_named_pipe_in_a_bundle_is_refused_at_once(copied, name):
+    (copied / name).unlink()
+    os.mkfifo(copied / name)
+    code = f"from node_agent.models import load_bundle; load_bundle({str(copied)!r}).check()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert f"{name}: no ordinary file" in ended.stderr

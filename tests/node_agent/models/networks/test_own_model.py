@@ -210,6 +210,14 @@ WRONG = {
     "no recipe": ("recipe = Recipe(epochs=2, batch=16)", "recipe = 3", "recipe is 3", ""),
     "too few exit weights": ("epochs=2, batch=16", "exit_weights=(1.0,)", "1 exit weights for 2 exits", ""),
     "an explosion": ("epochs=2, batch=16", "peak_learning_rate=1e30", "the loss is", ""),
+    "dropout that stays": (
+        "nn.Flatten(), nn.Linear(192, 4))", "nn.Flatten(), nn.Linear(192, 4), type('Always', (nn.Module,), {'forward': "
+        "lambda self, x: nn.functional.dropout(x)})())", "the head after block 1 answers sample", "eval()",
+    ),
+    "logits that overflow": (
+        "nn.Flatten(), nn.Linear(192, 4))", "nn.Flatten(), nn.Linear(192, 4), type('Huge', (nn.Module,), {'forward': "
+        "lambda self, x: x if self.training else x * 1e38 * 1e38})())", "block 1 gives NaN", "peak_learning_rate",
+    ),
     "tuples from a block": (
         CONV, "nn.AdaptiveMaxPool2d(3, return_indices=True)", "AdaptiveMaxPool2d gives a tuple, not a tensor", ""
     ),
