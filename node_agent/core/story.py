@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from node_agent.core.events import ComputeFinished, Effect, Event, Received, Send, StartCompute, TaskArrived
 from node_agent.wire import Tensor, TensorForm
@@ -76,26 +77,26 @@ def _first(items: Iterable[str]) -> str:
     return ", ".join([*shown[:MOST_ITEMS], "..."] if len(shown) > MOST_ITEMS else shown)
 
 
-def _bare(tensor: Tensor | None) -> Tensor | None:
+def _bare(tensor: Tensor) -> Tensor:
     """Return a tensor without its bytes."""
-    return None if tensor is None else Tensor(tensor.form, b"")
+    return Tensor(tensor.form, b"")
 
 
 def _bare_event(event: Event) -> Event:
     match event:
-        case Received(peer, message, tensor, received_s):
-            return Received(peer, message, _bare(tensor), received_s)
-        case TaskArrived(task_id, sample, created_s, tensor):
-            return TaskArrived(task_id, sample, created_s, Tensor(tensor.form, b""))
-        case ComputeFinished(prediction, confidence, activation, overrun, late_s):
-            return ComputeFinished(prediction, confidence, _bare(activation), overrun, late_s)
+        case Received():
+            return event if event.tensor is None else replace(event, tensor=_bare(event.tensor))
+        case TaskArrived():
+            return replace(event, tensor=_bare(event.tensor))
+        case ComputeFinished():
+            return event if event.activation is None else replace(event, activation=_bare(event.activation))
     return event
 
 
 def _bare_effect(effect: Effect) -> Effect:
     match effect:
-        case Send(peer, channel, message, tensor):
-            return Send(peer, channel, message, _bare(tensor))
-        case StartCompute(tensor):
-            return StartCompute(Tensor(tensor.form, b""))
+        case Send():
+            return effect if effect.tensor is None else replace(effect, tensor=_bare(effect.tensor))
+        case StartCompute():
+            return StartCompute(_bare(effect.tensor))
     return effect

@@ -35,6 +35,7 @@ from node_agent.wire import Tensor, WireError, as_sent, decode, encode
 
 MESSAGES_PER_TURN = 64  # per channel; then due timers fire
 FEW = 8  # most descriptors that a poll returns
+LONG_TURN_S = 0.001  # no inference begins in a turn that has taken longer and has had one: messages wait [real s]
 FLUSH_EVERY_S = 0.25  # telemetry is sent in batches at this interval [real s]; after a pause at once
 LINGER_MS = 1000  # time for the last telemetry when the agent ends [real ms]
 
@@ -234,10 +235,17 @@ class Agent(Driver):
                     self.handle(answer, now_s)
 
     def _compute(self) -> None:
-        """Start the sub-model. This comes last in a turn, since the thread is busy until it ends."""
-        if self._wanted is not None and self._executor is not None:
+        """Start the sub-model. This comes last in a turn, since the thread is busy until it ends.
+
+        An answer that is due at once ends its task in the same turn, and the next task may follow. Inferences and
+        messages that alternate both take longer than several of a kind in a row.
+        """
+        while self._wanted is not None and self._executor is not None:
             (tensor, wanted_s), self._wanted = self._wanted, None
             self._executor.start(tensor, wanted_s, self._now_s())
+            if time.monotonic() > self._woke_s + LONG_TURN_S:
+                return
+            self._collect_answers(signalled=False)
 
     def _met(self, due_s: float) -> None:
         """Count a deadline at `due_s` [s], which is handled now."""

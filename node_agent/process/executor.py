@@ -108,6 +108,7 @@ class PacedExecutor:
         self._capacity = capacity_flop_per_s
         self._time_scale = time_scale
         self._answer: ComputeFinished | None = None
+        self._overrun = False
         self._due_s = 0.0
         self._cpu_s = 0.0
         # CPU time [real s] and work [FLOP] of the last task; without `warm_up`, the first one counts as long.
@@ -143,7 +144,8 @@ class PacedExecutor:
             answer, cpu_s, real_s = self._timed(tensor)
         self._cpu_s += cpu_s
         self._due_s = wanted_s + answer.work_flop / self._capacity
-        self._answer = msgspec.structs.replace(answer, overrun=now_s + real_s / self._time_scale > self._due_s)
+        self._overrun = now_s + real_s / self._time_scale > self._due_s
+        self._answer = answer
 
     def stop(self) -> None:
         self._answer = None  # the real work is over; only its time was left
@@ -164,7 +166,7 @@ class PacedExecutor:
         if self._answer is None or now_s < self._due_s:
             return None
         answer, self._answer = self._answer, None
-        return msgspec.structs.replace(answer, late_s=now_s - self._due_s)
+        return msgspec.structs.replace(answer, overrun=self._overrun, late_s=now_s - self._due_s)
 
     @property
     def cpu_s(self) -> float:

@@ -73,8 +73,12 @@ def _overhead(result: Result) -> list[Sequence[str]]:
 def _throughput(result: Result) -> list[Sequence[str]]:
     pattern = "unpaced server of stage .*: rate over that of the bare loop"
     ratios = ", ".join(f"{ratio:.2f}" for ratio in result.values(pattern))
+    task = re.compile(r"unpaced server of stage (\d), saturated, a task: (.*)")
+    parts = [(found[1], found[2], entry["value"]) for entry in result.rows if (found := task.fullmatch(entry["name"]))]
+    profile = ", ".join(f"{part} {time_us:.0f}" for _, part, time_us in parts)
+    beside = f"a task at stage {parts[0][0]}, us: {profile}" if parts else ""
     return [("`throughput`", "a saturated server that nothing paces, over a bare PyTorch loop: stages 1, 2, 3", "0.85",
-             _judged(result, pattern, ratios), "")]  # fmt: skip
+             _judged(result, pattern, ratios), beside)]  # fmt: skip
 
 
 def _rounds(result: Result) -> list[Sequence[str]]:

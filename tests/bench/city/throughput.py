@@ -26,7 +26,8 @@ from node_agent.wire import Ack, Message, Probe, ProbeAck, Result, Task, Tensor,
 from testbed.live.agent_configs import agent_configs, stated_costs
 from testbed.live.telemetry import Telemetry
 from testbed.topology import resolve_text
-from tests.bench.table import POSITIVE, Row, main, row
+from tests.bench.city.parts import Times, watched
+from tests.bench.table import AMOUNT, POSITIVE, Row, main, row
 from tests.node_agent.process.addresses import fresh_address
 
 CUT = (2, 3, 5)
@@ -50,6 +51,7 @@ links:
 NODES = ("cam", "near", "mid", "far")  # by stage
 WAITING = 24  # tasks at the server, all the time
 ROUNDS, ROUND_S = 4, 2.0
+PROFILED_STAGE = 2  # the quickest: messages weigh most
 PATIENCE_S = 5.0  # for what is at the server to end, which takes 20 ms
 RATIO = (POSITIVE[0], 1.3)  # the agent's sub-model takes a fifth less than PyTorch's own loop, and messages come on top
 SLICE_S = 0.002  # of the load beside the bare loop: about what comes in between two waits of the neighbours
@@ -156,12 +158,9 @@ def _loop(pipe: Connection, stage: int) -> None:
     """The rival's process: asked for a number of seconds of the bare loop, it answers with tasks/s."""
     import torch
 
-    from node_agent.models.networks.hosted import NetworkSubModel
-
     torch.set_num_threads(1)
-    sub_model = load_bundle("glyphs").sub_models(CUT, ACTIVATION)[stage - 1]
-    assert isinstance(sub_model, NetworkSubModel)
-    module = torch.nn.Sequential(*sub_model.modules)
+    network, first, last = load_bundle("glyphs").network(), (0, *CUT)[stage - 1] + 1, CUT[stage - 1]
+    body, head = torch.nn.Sequential(*map(network.part, range(first, last + 1))), network.head(last)
     inputs = [
         torch.frombuffer(bytearray(tensor.data), dtype=getattr(torch, tensor.form.dtype)).reshape(tensor.form.shape)
         for tensor in _tensors(stage, WAITING)
@@ -172,7 +171,7 @@ def _loop(pipe: Connection, stage: int) -> None:
         done, began_s = 0, time.monotonic()
         with torch.inference_mode():
             while time.monotonic() < began_s + seconds:
-                logits = module(inputs[done % WAITING])
+                logits = head(body(inputs[done % WAITING]))
                 torch.softmax(logits[0], dim=0).max(dim=0)
                 done += 1
         pipe.send(done / (time.monotonic() - began_s))
@@ -189,8 +188,11 @@ def _compute(share: float, seconds: float) -> None:
 
 
 @contextmanager
-def saturated_server(stage: int) -> Iterator[Neighbours]:
-    """The agent of a stage at work, with as many tasks waiting as it shall have."""
+def saturated_server(stage: int, times: Connection | None = None) -> Iterator[Neighbours]:
+    """The agent of a stage at work, with as many tasks waiting as it shall have.
+
+    Given `times`, it runs with clocks, and puts the times of its parts into this pipe when it ends.
+    """
     scenario, server = resolve_text(UNPACED), NODES[stage]
     warm = stated_costs(load_bundle("glyphs"), scenario.model)
     addresses = {name: fresh_address() for name in scenario.node_names}
@@ -200,7 +202,12 @@ def saturated_server(stage: int) -> Iterator[Neighbours]:
             scenario, [], warm, address=addresses.__getitem__, telemetry=room.endpoint, quota_procs_paths={}
         )
         neighbours = Neighbours(configs, stage, _tensors(stage, 200))
-        agent = spawn.Process(target=_serve, args=(configs[server], stage))
+        arguments = (configs[server], stage)
+        agent = (
+            spawn.Process(target=_serve, args=arguments)
+            if times is None
+            else spawn.Process(target=watched, args=(_serve, times, *arguments))
+        )
         agent.start()
         try:
             while not any(isinstance(record, Ready) for record in room.listen(0.0)):
@@ -219,6 +226,7 @@ def rows() -> Iterator[Row]:
     """Every stage."""
     for stage in range(1, len(CUT) + 1):
         yield from of_stage(stage)
+    yield from profile()
 
 
 def of_stage(stage: int) -> Iterator[Row]:
@@ -227,6 +235,7 @@ def of_stage(stage: int) -> Iterator[Row]:
     pipe, loop_pipe = spawn.Pipe()
     loop = spawn.Process(target=_loop, args=(loop_pipe, stage))
     loop.start()
+    loop_pipe.close()  # else a rival that has failed would be waited for
     bare, served, shares = [], [], []
     with saturated_server(stage) as neighbours:
         for _ in range(ROUNDS):
@@ -247,6 +256,32 @@ def of_stage(stage: int) -> Iterator[Row]:
     what = f"unpaced server of stage {stage}, saturated"
     yield row(f"{what}: tasks/s", agent_per_s, "task/s", rival=rival, possible=POSITIVE)
     yield row(f"{what}: rate over that of the bare loop", agent_per_s / bare_per_s, "", least=0.85, possible=RATIO)
+
+
+def profile() -> Iterator[Row]:
+    """Where the time of a task goes at PROFILED_STAGE."""
+    pipe, agent_pipe = multiprocessing.get_context("spawn").Pipe()
+    with saturated_server(PROFILED_STAGE, agent_pipe) as neighbours:
+        agent_pipe.close()
+        neighbours.play(ROUND_S)
+    times_us: Times = pipe.recv()
+    what = f"unpaced server of stage {PROFILED_STAGE}, saturated, a task"
+    for part, time_us in sorted(times_us.items(), key=lambda item: -item[1]):
+        yield row(f"{what}: {part}", time_us, "us", possible=AMOUNT)
+    yield row(f"{what}: the sub-model alone in a loop", _in_a_loop_us(PROFILED_STAGE), "us", possible=AMOUNT)
+
+
+def _in_a_loop_us(stage: int) -> float:
+    """Return the time of the agent's sub-model if nothing comes between two tasks [us]."""
+    import torch
+
+    torch.set_num_threads(1)
+    tensors, sub_model = _tensors(stage, WAITING), load_bundle("glyphs").sub_models(CUT, ACTIVATION)[stage - 1]
+    done, began_s = 0, time.monotonic()
+    while time.monotonic() < began_s + ROUND_S:
+        sub_model.infer(tensors[done % WAITING])
+        done += 1
+    return 1e6 * (time.monotonic() - began_s) / done
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ TENSORS: list[Event | Effect] = [
     Received("d1", TASK, TENSOR, 0.5),
     Send("b1", "data", TASK, TENSOR),
     TaskArrived(7, 3, 0.5, TENSOR),
-    ComputeFinished(1, 0.5, TENSOR, overrun=False),
+    ComputeFinished(1, 0.5, TENSOR, overrun=True, late_s=0.25, work_flop=2e6),
     StartCompute(TENSOR),
 ]
 

@@ -14,7 +14,8 @@ import pytest
 import zmq
 
 from node_agent.core.config import Timeouts
-from node_agent.process.agent import AgentConfig, ScheduledTask
+from node_agent.process.agent import LONG_TURN_S, Agent, AgentConfig, ScheduledTask
+from node_agent.process.executor import PacedExecutor
 from node_agent.process.transport import PORTS
 from node_agent.records import EventRecord, Ready, SampleRecord, SetCapacity, Start, Stop, TaskRecord
 from node_agent.wire import Ack, Offer, Probe, ProbeAck, Report, Result, Task, Tensor, encode
@@ -496,6 +497,40 @@ def test_what_came_in_a_burst_counts_as_received_when_it_came(stage):
     times_s = [ack.received_s for ack in acks]
     assert times_s == sorted(times_s)
     assert len(set(times_s)) < 40
+
+
+@pytest.mark.parametrize(
+    ("work_flop", "long_turn_s", "several"),
+    [(0.0, LONG_TURN_S, True), (0.0, 0.0, False), (5e6, LONG_TURN_S, False)],  # the last one is paced: 5 ms
+)
+def test_waiting_tasks_that_nothing_paces_share_a_turn_until_it_is_long(
+    stage, monkeypatch, work_flop, long_turn_s, several
+):
+    turns, served_in = 0, []
+    woken_by, start = Agent._woken_by, PacedExecutor.start
+
+    def count_turn(agent, *, may_sleep):
+        nonlocal turns
+        turns += 1
+        return woken_by(agent, may_sleep=may_sleep)
+
+    def count_inference(executor, *arguments):
+        served_in.append(turns)
+        start(executor, *arguments)
+
+    monkeypatch.setattr(Agent, "_woken_by", count_turn)
+    monkeypatch.setattr(PacedExecutor, "start", count_inference)
+    monkeypatch.setattr("node_agent.process.agent.LONG_TURN_S", long_turn_s)
+    address = fresh_address()
+    stage.server("server", ["cam"], address=address, work_flop=work_flop)
+    cam = stage.peer("cam", {"server": address})
+    stage.wait(Ready)
+    for task_id in range(40):  # they wait for time zero
+        cam.say("server", Task(task_id, "cam", 1, 1, 0.0, (), IMAGE), PICTURE)
+    time.sleep(0.1)
+    stage.tell("server", Start(time.monotonic()))
+    assert [cam.hear(Result).task_id for _ in range(40)] == list(range(40))
+    assert (max(Counter(served_in).values()) > 1) == several
 
 
 def test_nothing_is_received_before_it_is_sent(stage):
