@@ -17,7 +17,7 @@ class TaskRecord(Struct, frozen=True, tag="task"):
 
     id: int  # number of the task, from 0, in the order of the workload trace
     device: str  # the device that owned it
-    sample: int  # number of its picture among the evaluation pictures
+    sample: int  # number of its input among the evaluation samples
     prediction: int | None  # class that the exit predicted; None if lost
     exit_stage: int | None  # stage at which it left, from 1; None if lost
     created_s: float  # when the trace wanted it [s], so that a late replay counts as delay

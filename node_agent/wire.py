@@ -127,7 +127,7 @@ class Task(Struct, frozen=True, tag="task"):
     sequence: Count  # number of this message among the tasks that its sender has sent
     sent_s: Seconds  # when this message was sent [s]
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]  # the servers that have served it, in order
-    tensor: TensorForm  # form of the picture or activation in the tensor frame
+    tensor: TensorForm  # form of the sample or activation in the tensor frame
 
 
 class Ack(Struct, frozen=True, tag="ack"):

@@ -28,9 +28,9 @@ class TaskArrived(Struct, frozen=True):
     """The device's workload wants a task now."""
 
     task_id: int  # number of the task
-    sample: int  # number of its picture
+    sample: int  # number of its input
     created_s: float  # when the trace wanted it [s]
-    tensor: Tensor  # its picture
+    tensor: Tensor  # its input
 
 
 class ComputeFinished(Struct, frozen=True):

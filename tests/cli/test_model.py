@@ -155,7 +155,7 @@ def test_train_knows_recipes_by_name_only(tmp_path):
 
 def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):
     """Such a model may come from a user or from a later version."""
-    shipped = Path(bundle.__file__).parent
+    shipped = Path(bundle.__file__).parents[1]
     for name in ("glyphs", "mine"):
         shutil.copytree(shipped / "glyphs", tmp_path / "models" / name)
     monkeypatch.setattr(bundle, "_SHIPPED", tmp_path / "models")

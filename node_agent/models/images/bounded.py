@@ -3,7 +3,6 @@
 import gzip
 import io
 import os
-import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,8 @@ import numpy.typing as npt
 
 from node_agent.errors import InputError
 from node_agent.models.images.image_set import refusal
+from node_agent.models.npz_archive import CHUNK_BYTES, MOST_DEFLATE_RATIO
 
-CHUNK_BYTES = 2**20  # decompressed at once
-# Bytes that one compressed byte can stand for: zlib's technical details, https://zlib.net/zlib_tech.html, state 1032.
-MOST_DEFLATE_RATIO = 1032
 GZIP_MAGIC = b"\x1f\x8b"
 AGAIN = "download or copy the file again"
 
@@ -29,8 +26,7 @@ def reading(path: Path, hint: str = AGAIN) -> Iterator[None]:
         yield
     except InputError:
         raise
-    # zipfile raises the last two for encrypted members, and for versions or kinds of compression that it lacks.
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise refusal(path, " ".join(reason.split()) or "it cannot be read", hint) from error
 

@@ -259,7 +259,7 @@ def of_stage(stage: int) -> Iterator[Row]:
 
 
 def profile() -> Iterator[Row]:
-    """Where the time of a task goes at PROFILED_STAGE."""
+    """The parts of the time that a task takes at PROFILED_STAGE."""
     pipe, agent_pipe = multiprocessing.get_context("spawn").Pipe()
     with saturated_server(PROFILED_STAGE, agent_pipe) as neighbours:
         agent_pipe.close()

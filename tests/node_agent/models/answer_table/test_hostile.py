@@ -109,7 +109,7 @@ LAYOUTS = {
     "array confidence holds integers, not floats": {"confidence": np.ones((N, E), int)},
     "array plan_correct holds integers, not bool": {"plan_correct": np.ones((M, E), int)},
     "array label holds strings, not integers": {"label": LABEL.astype(str)},
-    "array label holds Python objects": {"label": LABEL.astype(object)},
+    "array label: it holds Python objects": {"label": LABEL.astype(object)},
     "array classes: strings of 300 characters": {"classes": np.array(["a" * 300])},
     "array card has shape (1,), not a single string": {"card": np.array(["{}"])},
     "array flop: header": {"flop": np.zeros(3, [("a", "f4")])},
@@ -141,7 +141,7 @@ def test_pickles_are_refused_and_not_loaded(tmp_path):
             return os.mkdir, (str(tmp_path / "made"),)
 
     path = npz(tmp_path / "a.npz", label=np.array([Hostile()] * N, dtype=object))
-    assert error_of(path).startswith("array label holds Python objects")
+    assert error_of(path).startswith("array label: it holds Python objects")
     assert os.listdir(tmp_path) == ["a.npz"]
 
 
@@ -169,7 +169,7 @@ def test_a_member_that_is_there_twice(tmp_path):
 def test_a_member_that_is_no_array(tmp_path):
     assert error_of(zip_of(tmp_path / "a.npz", [*members(), ("read me.txt", b"")])).startswith("'read me.txt' in the")
     path = zip_of(tmp_path / "b.npz", members(flop=b"1e6,2e6,3e6"))
-    assert error_of(path) == "array flop has no header that numpy writes"
+    assert error_of(path) == "array flop: no header that numpy writes"
 
 
 @pytest.mark.parametrize("header", [
@@ -182,8 +182,8 @@ def test_a_header_that_numpy_does_not_write(tmp_path, header):
 
 
 def test_a_header_that_states_another_size(tmp_path):
-    path = zip_of(tmp_path / "a.npz", members(flop=npy((4,), "<f8", body=bytes(24))))
-    assert error_of(path) == "array flop: float64 of shape (4,) has 32 bytes, the archive has 24"
+    path = zip_of(tmp_path / "a.npz", members(flop=npy((3,), "<f8", body=bytes(16))))
+    assert error_of(path) == "array flop: float64 of shape (3,) has 24 bytes, the archive has 16"
 
 
 def test_an_encrypted_member(tmp_path):
@@ -191,7 +191,7 @@ def test_an_encrypted_member(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1  # flag in the directory
     path.write_bytes(content)
-    assert error_of(path) == "array 'confidence' is encrypted"
+    assert error_of(path) == "array confidence: it is encrypted"
 
 
 def test_another_file_with_the_ending_of_a_table(tmp_path):
@@ -370,12 +370,12 @@ def test_an_archive_of_a_million_files(tmp_path):
     for count in (0xFFFF, 3):  # as it is, and falsely
         end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), 0, 0)
         path.write_bytes(directory + end)
-        assert measured(path, 8).startswith(f"an archive of {count} or more files")
+        assert measured(path, 8).startswith("no npz file")
     large_end = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1_000_000, 1_000_000, len(directory), 0)
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(directory), 1)
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, len(entry), 0, 0)
     path.write_bytes(directory + large_end + locator + end)
-    assert measured(path, 8).startswith("an archive of")
+    assert measured(path, 8).startswith("no npz file")
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.csv", "a.parquet"])

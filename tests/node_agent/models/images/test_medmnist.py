@@ -116,22 +116,24 @@ def of_shape(shape, *, dtype="'|u1'", order="False"):
     return f"{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}}}\n"
 
 
-UNFIT = "does not fit the size of this member"
+UNFIT = "bytes, the archive has"
 HEADERS = {
     "no array": (b"hello", "train_images: "),
     "nothing": (b"", "train_images: "),
-    "a later version": (npy(header=of_shape("(6, 5, 4)"), version=b"\7\0"), "version 7.0"),
+    "a later version": (npy(header=of_shape("(6, 5, 4)"), version=b"\7\0"), "no header that numpy writes"),
     "code": (npy(header="__import__('os').mkdir('sprung')"), "train_images: "),
     "terabytes": (npy(header=of_shape("(1000000000, 28, 28)")), UNFIT),
-    "beyond 64 bits": (npy(header=of_shape("(1" + "0" * 300 + ",)")), UNFIT),
+    "beyond 64 bits": (npy(header=of_shape("(1" + "0" * 70 + ",)")), UNFIT),
+    "hundreds of digits": (npy(header=of_shape("(1" + "0" * 300 + ",)")), "train_images: header"),
     "one image more": (npy(header=of_shape("(7, 5, 4)")), UNFIT),
     "one image less": (npy(header=of_shape("(5, 5, 4)")), UNFIT),
-    "a negative size": (npy(header=of_shape("(-6, -5, 4)")), "shape [-6, -5, 4]"),
-    "a truth as size": (npy(header=of_shape("(True, 120)")), "shape [True, 120]"),
-    "wide items": (npy(header=of_shape("(6,)", dtype="'|V2147483647'")), UNFIT),
+    "a negative size": (npy(header=of_shape("(-6, -5, 4)")), "train_images: header"),
+    "a truth as size": (npy(header=of_shape("(True, 120)")), "train_images: header"),
+    "wide items": (npy(header=of_shape("(6,)", dtype="'|V999999'")), UNFIT),
+    "items of gigabytes": (npy(header=of_shape("(6,)", dtype="'|V2147483647'")), "train_images: header"),
     "no such type": (npy(header=of_shape("(6, 5, 4)", dtype="'|q9'")), "train_images: "),
     "objects": (npy(header=of_shape("(6, 5, 4)", dtype="'|O'")), "Python objects"),
-    "a long header": (npy(header=of_shape("(6, 5, 4)") + " " * 2000), "train_images: "),
+    "a long header": (npy(header=of_shape("(6, 5, 4)") + " " * 5000), "train_images: "),
     "a header of gigabytes": (npy(header=of_shape("(6, 5, 4)"), version=b"\2\0", length=2**32 - 1), "train_images: "),
     "a deep header": (npy(header="(" * 900), "train_images: "),
     "a steep header": (npy(header="-" * 900 + "1"), "train_images: "),
@@ -214,4 +216,4 @@ def test_damage_anywhere_ends_in_one_line(file, save):
 def test_an_archive_that_is_cut_off(file, keep):
     np.savez(file, **medmnist())
     os.truncate(file, int(file.stat().st_size * keep))
-    refused(partial(read_medmnist, file, "train"), file, "zip file")
+    refused(partial(read_medmnist, file, "train"), file, "no npz file, or one that was cut off")
