@@ -18,7 +18,15 @@ from node_agent.models.data_types import ExitScores, Samples
 from node_agent.models.networks.cost import measure_parts
 from node_agent.models.networks.early_exit import EarlyExitModel, Recipe, TrainingData
 from node_agent.models.networks.made import build, class_fault, class_names, running
-from node_agent.models.networks.scoring import batches, calibrate, check_scores, exit_scores, input_array, measure_exits, temperatures
+from node_agent.models.networks.scoring import (
+    batches,
+    calibrate,
+    check_scores,
+    exit_scores,
+    input_array,
+    measure_exits,
+    temperatures,
+)
 from node_agent.models.networks.user_code import UserClass
 from node_agent.models.training.labelled import split_samples
 
