@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -51,7 +52,7 @@ class Input(msgspec.Struct, frozen=True):
     varies: bool = False  # True if samples may be shorter than the first dimension says
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Samples:
     """Labelled inputs. Devices offer those as tasks that training, calibration and the exit table did not use.
 
@@ -66,11 +67,17 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """The place behind each sample of varying length, [N]."""
+        ends: npt.NDArray[np.int64] = np.cumsum(self.lengths)
+        return ends
+
     def sample(self, index: int) -> npt.NDArray[Any]:
         """Return a sample as it travels: (1, *shape), or (length, *shape[1:]) where lengths vary."""
         if self.lengths is None:
             return self.images[index : index + 1]
-        end = int(self.lengths[: index + 1].sum())
+        end = int(self._ends[index])
         return self.images[end - int(self.lengths[index]) : end]
 
     def batch(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -84,8 +91,7 @@ class Samples:
         severity = None if self.severity is None else self.severity[rows]
         if self.lengths is None:
             return Samples(self.images[rows], self.labels[rows], severity)
-        ends = np.cumsum(self.lengths)
-        parts = [self.images[ends[row] - self.lengths[row] : ends[row]] for row in rows]
+        parts = [self.sample(int(row)) for row in rows]
         images = np.concatenate(parts) if parts else self.images[:0]
         return Samples(images, self.labels[rows], severity, self.lengths[rows])
 

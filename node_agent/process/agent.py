@@ -35,6 +35,7 @@ from node_agent.wire import Tensor, WireError, as_sent, decode, encode
 
 MESSAGES_PER_TURN = 64  # per channel; then due timers fire
 FEW = 8  # most descriptors that a poll returns
+# Decision 091: tasks that nothing paces follow one another in a turn (docs/decisions/091-turns-of-a-millisecond.md).
 LONG_TURN_S = 0.001  # no inference begins in a turn that has taken longer and has had one: messages wait [real s]
 FLUSH_EVERY_S = 0.25  # telemetry is sent in batches at this interval [real s]; after a pause at once
 LINGER_MS = 1000  # time for the last telemetry when the agent ends [real ms]
@@ -45,7 +46,7 @@ class ScheduledTask(Struct, frozen=True, array_like=True):
 
     time_s: float  # when [s]
     task_id: int  # number of the task
-    sample: int  # number of its picture
+    sample: int  # number of its sample
 
 
 class AgentConfig(Struct, frozen=True, kw_only=True):

@@ -39,8 +39,8 @@ class TaskLine(Struct, frozen=True, kw_only=True):
     Attributes:
         id: the task's number, from 0, in the order of the workload trace.
         device: the name of the device that owns it.
-        sample: the number of its picture among the model's evaluation samples, from 0.
-        label: the true class of the picture.
+        sample: the number of its input among the model's evaluation samples, from 0.
+        label: the true class of the sample.
         prediction: the class that the exit answered; None without a result.
         correct: true if `prediction` equals `label`; None without a result.
         exit_stage: the stage at which the task left, from 1; None without a result.
@@ -82,7 +82,7 @@ class TaskLine(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, record: TaskRecord, label: int) -> Self:
-        """Return the line of a task that has ended; `label` is the true class of its picture."""
+        """Return the line of a task that has ended; `label` is the true class of its sample."""
         done_s = record.completed_s
         return cls(
             id=record.id,

@@ -47,7 +47,7 @@ class Arrival:
 
     time_s: float  # when the device offers it [emulated s]
     device: str  # the device's name
-    sample: int  # number of its picture among the evaluation samples, from 0
+    sample: int  # number of its input among the evaluation samples, from 0
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

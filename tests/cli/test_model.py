@@ -1,13 +1,12 @@
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from cli.model import command
 from node_agent.errors import InputError
-from node_agent.models import listing, load_model
+from node_agent.models import listing, load_bundle, load_model
 from node_agent.models.bundles import bundle, writing
 from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
@@ -155,7 +154,7 @@ def test_train_knows_recipes_by_name_only(tmp_path):
 
 def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):
     """Such a model may come from a user or from a later version."""
-    shipped = Path(bundle.__file__).parents[1]
+    shipped = load_bundle("glyphs").folder.parent
     for name in ("glyphs", "mine"):
         shutil.copytree(shipped / "glyphs", tmp_path / "models" / name)
     monkeypatch.setattr(bundle, "_SHIPPED", tmp_path / "models")

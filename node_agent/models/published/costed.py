@@ -100,10 +100,10 @@ class CostedModel(Model):
     def sub_models(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModel, ...]:
         forms, profiles = self.input_forms(cut, activation), self.profiles(cut, activation)
         inner = self._inner.sub_models(cut, activation)
-        pictures = self._inner.inputs(cut, activation)
+        samples = self._inner.inputs(cut, activation)
         onward = [form.usual for form in forms[1:]]
         return tuple(
-            CostedSubModel(each, form, float(profile.flop), pictures if stage == 0 else None, following)
+            CostedSubModel(each, form, float(profile.flop), samples if stage == 0 else None, following)
             for stage, (each, form, profile, following) in enumerate(
                 zip(inner, forms, profiles, [*onward, None], strict=True)
             )
@@ -131,7 +131,7 @@ class CostedModel(Model):
 
 
 class NumberedInputs(Inputs):
-    """The samples of a model whose pictures are looked up where they arrive: a number in bytes of the stated size."""
+    """The samples of a model, to be looked up where they arrive: a number in bytes of the stated size."""
 
     def __init__(self, form: TensorForm) -> None:
         self._form = form
@@ -148,7 +148,7 @@ class CostedSubModel(SubModel):
         inner: SubModel,
         input_form: InputForm,
         work_flop: float,
-        pictures: Inputs | None,
+        samples: Inputs | None,
         following: TensorForm | None,
     ) -> None:
         """Wrap `inner`.
@@ -157,13 +157,13 @@ class CostedSubModel(SubModel):
             inner: the real sub-model.
             input_form: the tensors of the architecture's stage.
             work_flop: the work of that stage [FLOP].
-            pictures: the samples, for stage 1; None for later stages.
+            samples: the samples of the real model, for stage 1; None for later stages.
             following: form of the next stage's input; None at the last stage.
         """
         self.input_form = input_form
         self._inner = inner
         self._work_flop = work_flop
-        self._pictures = pictures
+        self._samples = samples
         self._following = following
 
     def infer(self, tensor: Tensor) -> Answer:
@@ -180,8 +180,8 @@ class CostedSubModel(SubModel):
         form = self._inner.input_form
         if number == 0:
             return Tensor(form.usual, bytes(form.usual.byte_count))
-        if self._pictures is not None:
-            return self._pictures.tensor(number - 1)
+        if self._samples is not None:
+            return self._samples.tensor(number - 1)
         carried = form.sized(first)
         if not form.fits(carried):
             raise ValueError(f"a tensor of {first} where the sub-model takes {form.usual.shape}")
