@@ -70,8 +70,8 @@ class Samples:
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
         """The place behind each sample of varying length, [N]."""
-        ends: npt.NDArray[np.int64] = np.cumsum(self.lengths)
-        return ends
+        assert self.lengths is not None
+        return np.cumsum(self.lengths)
 
     def sample(self, index: int) -> npt.NDArray[Any]:
         """Return a sample as it travels: (1, *shape), or (length, *shape[1:]) where lengths vary."""
