@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +11,8 @@ from msgspec import Meta
 from node_agent.models.bundles.part_costs import ModelParts
 from node_agent.models.data_types import Input
 from node_agent.models.families import DEFAULT_FAMILY
+
+Entry = TypeVar("Entry")
 
 CARD = "card.json"
 MOST_CARD_BYTES = 4 * 2**20
@@ -60,14 +62,19 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
+def _entry(card: Mapping[str, Any], key: str, kind: type[Entry]) -> Entry:
+    """Return an entry of a card. Raises ValueError if it is not of this kind."""
+    try:
+        return msgspec.convert(card[key], kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
 def input_of(card: Mapping[str, Any]) -> Input:
     """Return the form of the samples. Raises ValueError if the card states none that is possible."""
     if "input" not in card:
         return _FIRST_INPUT
-    try:
-        return msgspec.convert(card["input"], Input)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"input: {error}") from error
+    return _entry(card, "input", Input)
 
 
 def class_count(card: Mapping[str, Any]) -> int:
@@ -90,18 +97,12 @@ def own_code_of(card: Mapping[str, Any]) -> OwnCode | None:
     """Return the user's class that makes the network; None: a family makes it. Raises ValueError for nonsense."""
     if "code" not in card:
         return None
-    try:
-        return msgspec.convert(card["code"], OwnCode)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"code: {error}") from error
+    return _entry(card, "code", OwnCode)
 
 
 def parts_of(card: Mapping[str, Any], form: Input) -> ModelParts:
     """Return the costs of blocks and exits. Raises ValueError if they do not fit the card's exits and input."""
-    try:
-        parts = msgspec.convert(card["costs"], ModelParts)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"costs: {error}") from error
+    parts = _entry(card, "costs", ModelParts)
     exits = card["exits"]
     if len(parts.blocks) != exits[-1] or set(parts.exits) != set(map(str, exits)):
         raise ValueError("costs of other blocks or exits")

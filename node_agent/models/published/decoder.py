@@ -7,14 +7,17 @@ were trained: it is the dearest task, and a topology may state fewer tokens.
 Sources: Radford et al.: Language Models are Unsupervised Multitask Learners, 2019 (GPT-2); Touvron et al.: LLaMA, 2023.
 """
 
-from node_agent.models.published.costs import Block, Part, PublishedCosts
-from node_agent.models.published.layers import attention, feed_forward, layer_norm, linear, linear_once, rms_norm, table
-
-
-def _blocks(layers: int, embedding: Part, layer: Part, head: Part, width: int) -> tuple[Block, ...]:
-    """The layers, first to last; the embedding belongs to the first."""
-    bodies = (embedding + layer, *(layer for _ in range(layers - 1)))
-    return tuple(Block(body, (None, width), head) for body in bodies)
+from node_agent.models.published.costs import PublishedCosts
+from node_agent.models.published.layers import (
+    attention,
+    feed_forward,
+    layer_norm,
+    linear,
+    linear_once,
+    rms_norm,
+    stack,
+    table,
+)
 
 
 def _gpt2() -> PublishedCosts:
@@ -35,7 +38,7 @@ def _gpt2() -> PublishedCosts:
         longest=positions,
         input_dtype="uint16",
         input_form=(None,),
-        parts=_blocks(layers, tokens + table(positions, width), layer, head, width),
+        parts=stack(layers, tokens + table(positions, width), layer, head, (None, width)),
         tied_parameters=tokens.parameters,
     )
 
@@ -63,7 +66,7 @@ def _llama_7b() -> PublishedCosts:
         longest=longest,
         input_dtype="uint16",
         input_form=(None,),
-        parts=_blocks(layers, table(vocabulary, width), layer, head, width),
+        parts=stack(layers, table(vocabulary, width), layer, head, (None, width)),
     )
 
 

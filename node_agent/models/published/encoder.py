@@ -4,7 +4,7 @@ Source: Devlin, Chang, Lee, Toutanova: BERT, 2018 (NAACL 2019), section 3.
 """
 
 from node_agent.models.published.costs import Block, PublishedCosts
-from node_agent.models.published.layers import attention, feed_forward, layer_norm, linear_once, table
+from node_agent.models.published.layers import attention, feed_forward, layer_norm, linear_once, stack, table
 
 # Section 3: 12 layers, width 768, feed-forward of four times the width. Appendix A.2: 512 positions, and 90 % of the
 # training steps on 128 tokens, the default here. The vocabulary is that of the released model (uncased); the paper
@@ -23,8 +23,7 @@ def _blocks() -> tuple[Block, ...]:
     embedding = table(VOCABULARY, WIDTH) + table(POSITIONS, WIDTH) + table(SEGMENTS, WIDTH) + layer_norm(WIDTH)
     layer = attention(WIDTH) + layer_norm(WIDTH) + feed_forward(WIDTH, INNER) + layer_norm(WIDTH)
     head = linear_once(WIDTH, WIDTH) + linear_once(WIDTH, CLASSES)
-    bodies = (embedding + layer, *(layer for _ in range(LAYERS - 1)))
-    return tuple(Block(body, (None, WIDTH), head) for body in bodies)
+    return stack(LAYERS, embedding, layer, head, (None, WIDTH))
 
 
 BERT_BASE = PublishedCosts(

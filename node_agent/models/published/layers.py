@@ -1,6 +1,12 @@
 """Pieces that transformers share: linear layers, norms, and the two halves of a transformer layer."""
 
-from node_agent.models.published.costs import Part, Work
+from node_agent.models.published.costs import Block, Form, Part, Work
+
+
+def stack(layers: int, embedding: Part, layer: Part, head: Part, activation: Form) -> tuple[Block, ...]:
+    """Equal layers, first to last, each with its exit head; the embedding belongs to the first."""
+    bodies = (embedding + layer, *(layer for _ in range(layers - 1)))
+    return tuple(Block(body, activation, head) for body in bodies)
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> Part:

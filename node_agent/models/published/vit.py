@@ -4,7 +4,7 @@ Source: Dosovitskiy et al.: An Image is Worth 16x16 Words, 2020 (ICLR 2021), Tab
 """
 
 from node_agent.models.published.costs import Block, Part, PublishedCosts, Work
-from node_agent.models.published.layers import attention, feed_forward, layer_norm, linear_once, table
+from node_agent.models.published.layers import attention, feed_forward, layer_norm, linear_once, stack, table
 
 # Table 1, row "ViT-Base", and section 3.1 for patches and the class token. ImageNet at 224x224 pixels.
 LAYERS, WIDTH, INNER = 12, 768, 3072
@@ -32,8 +32,7 @@ def _blocks() -> tuple[Block, ...]:
     An exit head is a layer norm and a linear layer on the class token, as after fine-tuning.
     """
     head = layer_norm(WIDTH) + linear_once(WIDTH, CLASSES)
-    bodies = (_embedding() + _layer(), *(_layer() for _ in range(LAYERS - 1)))
-    return tuple(Block(body, (TOKENS, WIDTH), head) for body in bodies)
+    return stack(LAYERS, _embedding(), _layer(), head, (TOKENS, WIDTH))
 
 
 VIT_B16 = PublishedCosts(
