@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 Parts = Sequence[tuple[nn.Module, nn.Module]]
 SENT_AS = {"int64": "uint16", "int32": "uint16", "bfloat16": "float16"}  # types that messages do not have
@@ -27,6 +27,8 @@ def activation(output: Any) -> Tensor:  # noqa: ANN401
 
 def run(parts: Parts, batches: Iterable[tuple[Tensor, Any]]) -> Iterator[tuple[list[Tensor], Any]]:
     """Yield the logits of each exit, and the labels, of each batch. A generator of your own can stand in for this."""
+    for module in (module for part in parts for module in part):
+        module.eval()  # no dropout, and batch norm by its recorded statistics
     for inputs, labels in batches:
         x, logits = inputs, []
         for stage, head in parts:
@@ -51,16 +53,21 @@ def answers(batches: Iterable[tuple[Sequence[Tensor], Any]], temperatures: Seque
 def costs(parts: Parts, example: Tensor, varies: bool = False) -> dict[str, Any]:
     """Return FLOP, input and bytes of parameters of each segment for one sample, `example` [1, ...].
 
-    `varies`: the second dimension (tokens) differs between samples; add `length`, [N], to the table then. torch may
-    leave attention out, depending on device and version: compare FLOP with a count by hand.
+    `varies`: the second dimension (tokens) differs between samples; add `length`, [N], to the table then. Compare FLOP
+    with a count by hand: on some devices and in some versions torch does not count all kernels.
     """
+    if len(example) != 1:
+        raise ValueError(f"example holds {len(example)} samples: costs are those of one, [1, ...]")
+    torch.backends.mha.set_fastpath_enabled(False)  # a fused transformer layer would count as nothing
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch's own counter leaves it out
+    attention = {kernel: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)}  # type: ignore[no-untyped-call]
     flop, inputs, parameters, x = [], [], [], example
     for stage, head in parts:
         dtype, shape = str(x.dtype).removeprefix("torch."), ("?", *x.shape[2:]) if varies else x.shape
         inputs.append(f"{SENT_AS.get(dtype, dtype)} {'x'.join(map(str, shape))}")
-        with FlopCounterMode(display=False) as counter:
-            x = activation(stage(x))
-            head(x)
+        with FlopCounterMode(display=False, custom_mapping=attention) as counter:
+            x = activation(stage.eval()(x))
+            head.eval()(x)
         flop.append(counter.get_total_flops())
         parameters.append(sum(t.nbytes for module in (stage, head) for t in module.state_dict().values()))
     return {"flop": flop, "input": inputs, "parameters_bytes": parameters}
@@ -68,8 +75,11 @@ def costs(parts: Parts, example: Tensor, varies: bool = False) -> dict[str, Any]
 
 def write(path: str, recorded: Mapping[str, Any], costs: Mapping[str, Any], *, card: Mapping[str, str] | None = None,
           held_out: Mapping[str, Any] | None = None, **more: Any) -> None:  # noqa: ANN401  # fmt: skip
-    """Write the table. `held_out`: answers to other samples, with which nodes plan; `more`: length, classes, ..."""
+    """Write the table. `held_out`: answers to other samples, with which nodes plan.
+
+    `more` arrays join or replace the others: length, classes, flop for each sample, ...
+    """
     if held_out is not None:
         more["plan_confidence"] = held_out["confidence"]
         more["plan_correct"] = held_out["prediction"] == np.asarray(held_out["label"])[:, None]
-    np.savez(path, **recorded, **costs, **more, card=np.array(json.dumps(dict(card or {}))))
+    np.savez(path, **{**recorded, **costs, **more}, card=np.array(json.dumps(dict(card or {}))))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyarrow import ChunkedArray
 
 MOST_MEMORY_BYTES = 6 * 2**30  # address space of the reading process
-INSTALL_HINT = "pip install 'dtoee-testbed[tables]', or save the table as npz or CSV"
+INSTALL_HINT = ".venv/bin/python -m pip install pyarrow, or save the table as npz or CSV"
 _REMAKE = "write it again, for example with pandas' to_parquet, or save it as npz"
 
 

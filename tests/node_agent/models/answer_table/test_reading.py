@@ -138,7 +138,7 @@ def test_without_pyarrow_one_line_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(EnvironmentLacking, match=r"a\.parquet: pyarrow is needed") as lacking:
         read_table(tmp_path / "a.parquet")
-    assert "pip install 'dtoee-testbed[tables]'" in lacking.value.hint
+    assert ".venv/bin/python -m pip install pyarrow" in lacking.value.hint
 
 
 def test_no_library_with_threads_is_imported_for_parquet(tmp_path):
