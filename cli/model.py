@@ -75,7 +75,7 @@ def profile(model: str, cut: tuple[int, ...] | None, activation: str, as_json: b
     [MFLOP], sizes [byte], CPU time [ms] and speed [GFLOP/s] of each stage; a table of answers has no time. The second
     has the accuracy of the exits, the expected calibration error (ECE, 15 bins) of their confidences, and the
     probability that a right answer is more confident than a wrong one (AUROC). The third shows the share of all tasks
-    that leaves at each stage under three thresholds.
+    that leaves at each stage under three thresholds. Both count the samples of the exit table.
 
     \b
     Example:
@@ -117,7 +117,8 @@ def profile(model: str, cut: tuple[int, ...] | None, activation: str, as_json: b
 @click.option(
     "--backbone",
     type=click.Choice(["frozen", "full"]),
-    help="What is trained: only the exit heads, or all.  [default: the recipe's]",
+    help="What is trained: only the exit heads, behind the blocks of the bundle that is there, or all.  [default: the "
+    "recipe's]",
 )
 @click.option(
     "--patience",
@@ -145,6 +146,8 @@ def train(model: str, out: Path | None, **changes: object) -> None:
     if folder is None:
         raise click.UsageError("--out is missing: state a new folder for the bundle")
     job.task.kind.check_sources()
+    if job.begins_untrained(folder):
+        click.echo("note: the blocks are not trained: their weights are those that the class itself sets", err=True)
     with _claimed(folder, job), _progress(job) as show:
         content = job.run(folder, show)
         write_bundle(folder, content)

@@ -20,7 +20,7 @@ def list_lines(row: Mapping[str, Any]) -> Iterator[str]:
     yield f"{row['name']}: {kind}; {row['blocks']} blocks{classes}, {row['samples']} samples"
     exits = " / ".join(row["accuracy"])
     accuracy = side_by_side(row["accuracy"].values(), ".3f")
-    yield from _folded("exits", f"after blocks {exits}: accuracy {accuracy}")
+    yield from _folded("exits", f"after blocks {exits}: accuracy {accuracy} (on the exit table's samples)")
     sizes = [f"{number(row['flop'], '.1f', 1e-6)} MFLOP", f"input {row['input_bytes']} B"]
     if row["parameters"] is not None:
         sizes.append(f"{row['parameters']:,} parameters")

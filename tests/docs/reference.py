@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, get_args
 
 from node_agent import wire
+from node_agent.models.networks.early_exit import Recipe
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.agree.agreement import Agreement, Repeat
 from testbed.agree.decisions import Apart, Decisions, NodeDecisions
@@ -101,6 +102,7 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "events.jsonl.kinds": (source(EventRecord), kinds),
     **{f"wire.{cls.__name__}": (source(cls), partial(message_fields, cls)) for cls in (*MESSAGES, *PARTS)},
     "topology-keys": ("topologies/topology.schema.json", topology_keys.keys),
+    "Recipe": (source(Recipe), partial(file_fields, Recipe)),
     "architectures": ("node_agent/models/published", cost_table.architectures),
     "units": ("testbed/units.py", topology_keys.dimensions),
     "commands": ("the command line's own help", command_options.options),

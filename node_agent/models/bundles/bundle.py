@@ -249,6 +249,8 @@ class Bundle(Model):
 
     def check(self) -> None:
         """Read every file that a run needs, without torch. Raises InputError for the first that cannot be used."""
+        if (own := self._own_code()) is not None and self.code is None:
+            raise self._unnamed(own)
         self.check_code()
         self.check_weights()
         self.exit_table(self.exits)
@@ -291,6 +293,13 @@ class Bundle(Model):
         with self._reading(self.folder / CARD):
             return own_code_of(self.card)
 
+    def _unnamed(self, own: OwnCode) -> InputError:
+        """Return the error of a bundle whose network a user's file makes, which was not named."""
+        return InputError(
+            f"{self.folder}: its network is the class {own.name} of {own.file}; a bundle does not run files",
+            hint=f"name the file: model: {{file: PATH/{own.file}:{own.name}, ...}}, or with --model",
+        )
+
     def network_class(self) -> "type[EarlyExitModel]":
         """The class of the network; loads torch, and runs the user's file if the bundle was loaded by its name.
 
@@ -301,8 +310,7 @@ class Bundle(Model):
         if own is None:
             return family_class(self.family)
         if self.code is None:
-            message = f"{self.folder}: its network is the class {own.name} of {own.file}; a bundle does not run files"
-            raise InputError(message, hint=f"name the model as PATH/{own.file}:{own.name}")
+            raise self._unnamed(own)
         self.check_code()
         return self.code.load(own.sha256)
 

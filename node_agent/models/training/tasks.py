@@ -37,14 +37,26 @@ class Job:
             return False
         return self.task.code is not None and own is not None and own.name == self.task.code.name
 
+    def continues(self, folder: Path) -> bool:
+        """Return True if training or measuring begins with the weights that a folder holds."""
+        recipe = self.task.recipe
+        return (not recipe.epochs or recipe.backbone == "frozen") and (folder / CARD).exists()
+
+    def begins_untrained(self, folder: Path) -> bool:
+        """Return True if the blocks stay as the class makes them: neither trained now nor stored."""
+        recipe = self.task.recipe
+        return (not recipe.epochs or recipe.backbone == "frozen") and not self.continues(folder)
+
     def run(self, folder: Path, progress: Progress | None = None) -> BundleContent:
         """Train; with 0 epochs measure the weights that `folder` holds, or else those of a new network.
+
+        If only heads are trained, the blocks are those that `folder` holds, if it holds any.
 
         Raises:
             EnvironmentLacking: a source of samples is missing.
             InputError: the class, its samples or its stored weights cannot be used.
         """
-        if self.task.recipe.epochs or not (folder / CARD).exists():
+        if not self.continues(folder):
             return train_model(self.task, progress)
         network, history = self._stored(folder)
         stated = history["training"]

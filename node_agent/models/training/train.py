@@ -65,7 +65,7 @@ def train_model(
     Args:
         task: the class and the settings.
         progress: called after each epoch.
-        stored: a folded network that is measured instead of a new one.
+        stored: a network that is measured instead of a new one, or from which training begins if there are epochs.
         history: entries of the card about how `stored` was trained.
 
     Raises:
@@ -86,8 +86,8 @@ def build_content(
 ) -> BundleContent:  # fmt: skip
     """Train on these samples and return a bundle's content; arguments as in `train_model`."""
     with _fixed_threads(task.recipe.threads):
-        if stored is None:
-            network, epochs_run = fit(task, data, progress)
+        if stored is None or task.recipe.epochs:
+            network, epochs_run = fit(task, data, progress, stored)
             history = {"training": asdict(task.recipe), "epochs_run": epochs_run}
         else:
             network = stored
@@ -149,15 +149,20 @@ def _fixed_threads(threads: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def fit(task: Training, data: TrainingData, progress: Progress | None = None) -> tuple[EarlyExitModel, int]:
+def fit(
+    task: Training, data: TrainingData, progress: Progress | None = None, start: EarlyExitModel | None = None
+) -> tuple[EarlyExitModel, int]:
     """Return the network after joint training of all exits (weighted cross entropies), and the epochs that it took.
 
     With validation samples and `patience`, training stops when their loss no longer falls; the best weights are kept.
+    Training begins with the weights of `start`, if there is one.
     """
     recipe = task.recipe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = _built(task)
+        if start is not None:
+            network.load_state_dict(start.state_dict())
         weights = recipe.exit_weights or (1.0,) * len(network.exits)
         if len(weights) != len(network.exits):
             raise InputError(f"{len(weights)} exit weights for {len(network.exits)} exits", hint="state one for each")

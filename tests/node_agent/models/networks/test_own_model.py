@@ -80,11 +80,11 @@ def test_planning_runs_no_code_of_the_file_and_loads_no_torch(stripes):
 
 def test_a_bundle_that_is_named_as_a_folder_never_runs_the_file(stripes):
     bundle = load_bundle(str(stripes[1]))
-    bundle.check()
     assert bundle.profiles((1, 2), "float32")
-    with pytest.raises(InputError, match="a bundle does not run files") as caught:
-        bundle.sub_models((1, 2), "float32")
-    assert caught.value.hint == "name the model as PATH/mine.py:Stripes"
+    for use in (bundle.check, lambda: bundle.sub_models((1, 2), "float32")):  # validate refuses what a run refuses
+        with pytest.raises(InputError, match="a bundle does not run files") as caught:
+            use()
+        assert "{file: PATH/mine.py:Stripes, ...}" in caught.value.hint
 
 
 def test_the_seed_decides_the_weights(tmp_path):
@@ -104,6 +104,22 @@ def test_a_frozen_backbone_keeps_its_weights(tmp_path):
     fresh = job_for(f"{file}:Stripes", epochs=0).run(tmp_path / "none").weights
     assert torch.equal(trained_weights["blocks.0.weight"], fresh["blocks.0.weight"])
     assert not torch.equal(trained_weights["heads.1.1.weight"], fresh["heads.1.1.weight"])
+
+
+def test_heads_are_trained_behind_the_blocks_that_are_stored(tmp_path):
+    """A bundle of trained blocks must not be replaced by one of random blocks."""
+    text = f"{written(tmp_path)}:Stripes"
+    job = job_for(text, backbone="frozen", epochs=1)
+    assert job.begins_untrained(job.folder)
+    folder = trained(text, epochs=2, seed=9)
+    stored = load_model(text).network().state_dict()
+    assert not job.begins_untrained(folder)
+    content = job.run(folder)
+    assert torch.equal(content.weights["blocks.0.weight"], stored["blocks.0.weight"])
+    assert not torch.equal(content.weights["heads.1.1.weight"], stored["heads.1.1.weight"])
+    assert content.card["training"]["seed"] == 9  # the split stays: else training samples would be measured
+    other = job_for(text, epochs=1).run(folder)
+    assert not torch.equal(other.weights["blocks.0.weight"], stored["blocks.0.weight"])
 
 
 def test_training_stops_when_validation_no_longer_gains_and_keeps_the_best(tmp_path):
