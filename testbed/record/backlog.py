@@ -1,5 +1,6 @@
 """Detect overload from the tasks that are still waiting when the workload ends."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -12,6 +13,7 @@ from testbed.record.task_line import TaskLine
 
 OVERLOAD_SHARE = 0.025  # share of the duration that outstanding work may exceed the median delay by
 OVERLOAD_GROWTH = 1.5  # backlog at the end over backlog after a quarter of the duration
+CHANCE = 3.0  # standard deviations of a Poisson backlog: a surplus of fewer counts as chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,15 @@ def overload(tasks: Tasks, duration_s: float) -> tuple[bool, float]:
     Outstanding work is the backlog (see `backlog`) divided by the run's arrival rate. In a stable network it equals
     the mean delay, however long the run is (J. Little, 1961). In an overloaded network it grows with time.
 
-    A run is overloaded if both hold:
+    A run is overloaded if all hold:
 
     - its outstanding work at the end exceeds its median delay by more than 2.5 % of the duration;
-    - its backlog at the end is at least 1.5 times the backlog after a quarter of the duration.
+    - its backlog at the end is at least 1.5 times the backlog after a quarter of the duration;
+    - its backlog at the end exceeds that of the median delay by more than three standard deviations of a Poisson number.
 
     Seconds are compared with seconds, so neither the size of the network nor its time scale matters. The median delay,
-    unlike the mean, does not rise where one of many servers floods. The second condition excludes short runs, in which
-    a few tasks are a large share, and runs that recover from a bad start. Lost tasks stay in the backlog.
+    unlike the mean, does not rise where one of many servers floods. The second condition excludes runs that recover from
+    a bad start, the third one short runs, in which a few tasks are a large share. Lost tasks stay in the backlog.
 
     Args:
         tasks: all tasks of the run.
@@ -77,4 +80,6 @@ def overload(tasks: Tasks, duration_s: float) -> tuple[bool, float]:
     at_end, early = backlog(tasks, duration_s), backlog(tasks, duration_s / 4)
     outstanding_s = at_end / (offered / duration_s)
     piled_up = outstanding_s - ordinary_s > OVERLOAD_SHARE * duration_s
-    return piled_up and at_end >= OVERLOAD_GROWTH * early, outstanding_s
+    usual = max(1.0, ordinary_s * offered / duration_s)
+    surplus = at_end - usual > CHANCE * math.sqrt(usual)
+    return piled_up and at_end >= OVERLOAD_GROWTH * early and surplus, outstanding_s

@@ -169,3 +169,15 @@ def test_runs_whose_emulation_did_not_hold_are_named_and_kept_out_of_the_means()
     ]
     held = aggregate([row("ours", 1, 0.2), row("theirs", 1, 0.3, fidelity="held")], ["ours", "theirs"])
     assert not list(fidelity_notes(held))
+
+
+@pytest.mark.parametrize(("waiting", "piled_up"), [(5, False), (12, True)])
+def test_a_few_tasks_at_the_end_of_a_short_run_are_chance(waiting, piled_up):
+    """Ten seconds at 12 tasks/s, of .15 s each: 1.8 tasks are under way on average, five by chance, twelve not."""
+    created_s = np.linspace(0.0, 10.0, 120, endpoint=False)
+    completed_s = created_s + 0.15
+    completed_s[-waiting:] = 10.4
+    found, outstanding_s = overload(Tasks(created_s, completed_s, (None,) * 120), 10.0)
+    assert outstanding_s == pytest.approx(waiting / 12)
+    assert outstanding_s - 0.15 > 0.025 * 10
+    assert found is piled_up
