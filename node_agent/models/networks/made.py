@@ -1,15 +1,16 @@
 """A network made from its class and checked: what a user's class may have forgotten is named in one line."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from node_agent.models.data_types import Input
-from node_agent.models.networks.early_exit import EarlyExitModel
+from node_agent.models.networks.early_exit import Backbone, EarlyExitModel, Recipe
 from node_agent.models.networks.user_code import UserClass
 
 _STORED = {
@@ -62,6 +63,47 @@ def class_fault(kind: type[EarlyExitModel]) -> str:
 def class_names(kind: type[EarlyExitModel]) -> list[str]:
     """Return the names of the classes; their numbers if the class states a number."""
     return [str(number) for number in range(kind.classes)] if isinstance(kind.classes, int) else list(kind.classes)
+
+
+def recipe_fault(recipe: Recipe) -> str:
+    """Return the first fault of a recipe's values, in words; empty if there is none.
+
+    The number of exit weights is compared with the exits when there is a network.
+    """
+    for name, (allows, words) in _ALLOWED.items():
+        value = getattr(recipe, name)
+        if not allows(value):
+            return f"recipe.{name} is {' '.join(repr(value).split())}, but must be {words}"
+    return ""
+
+
+def _whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least  # a bool is an int, and numpy's integers fit no card
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _weights(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and all(map(_number, value)) and (not value or any(value))
+
+
+_BACKBONES = get_args(Backbone)
+_ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # by field of a `Recipe`
+    "seed": (lambda value: _whole(value, 0), "a whole number of at least 0"),
+    "epochs": (lambda value: _whole(value, 0), "a whole number of at least 0"),
+    "batch": (lambda value: _whole(value, 1), "a whole number of at least 1"),
+    "peak_learning_rate": (lambda value: _number(value) and value > 0, "a number above 0"),
+    "weight_decay": (_number, "a number of at least 0"),
+    "exit_weights": (_weights, "numbers of at least 0, one for each exit, and one of them above 0"),
+    "threads": (lambda value: _whole(value, 1), "a whole number of at least 1"),
+    "backbone": (lambda value: isinstance(value, str) and value in _BACKBONES, " or ".join(map(repr, _BACKBONES))),
+    "patience": (lambda value: value is None or _whole(value, 1), "None or a whole number of at least 1"),
+    "channels_last": (lambda value: isinstance(value, bool), "True or False"),
+    "held_out": (lambda value: _whole(value, 1), "a whole number of at least 1"),
+    "evaluation": (lambda value: _whole(value, 1), "a whole number of at least 1"),
+}
 
 
 def _network_fault(network: EarlyExitModel) -> str:

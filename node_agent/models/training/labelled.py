@@ -13,6 +13,7 @@ from node_agent.models.networks.made import class_names, running
 from node_agent.models.networks.user_code import UserClass
 
 LEAST_SAMPLES = 20  # of the training split
+_SHOWN = 8  # most names in a message
 
 
 def labelled(kind: type[EarlyExitModel], split: Split, code: UserClass | None = None) -> Samples:
@@ -31,6 +32,8 @@ def labelled(kind: type[EarlyExitModel], split: Split, code: UserClass | None = 
     )  # fmt: skip
     if images is None or labels is None:
         raise InputError(f"{name}: no images and labels", hint="return (images, labels), or what read_idx returns")
+    if fault := _fault_of_names(kind, getattr(found, "classes", None)):
+        raise InputError(f"{name}: {fault}", hint="state the names of the samples in their order: labels count them")
     try:
         return _as_samples(images, labels, kind.input, len(class_names(kind)))
     except (ValueError, TypeError, OverflowError) as error:
@@ -64,6 +67,32 @@ def split_samples(kind: type[EarlyExitModel], recipe: Recipe, code: UserClass | 
         evaluation=test.chosen(offered),
         notes={},
     )
+
+
+def _fault_of_names(kind: type[EarlyExitModel], given: object) -> str:
+    """Return the difference between the samples' names of classes and the class's, in words; empty if there is none.
+
+    Samples without names, and those whose importer only numbered the classes, pass.
+    """
+    if not isinstance(given, (tuple, list)) or not all(isinstance(name, str) for name in given):
+        return ""
+    if list(given) == [str(number) for number in range(len(given))]:
+        return ""
+    stated = class_names(kind)
+    if list(given) == stated or (isinstance(kind.classes, int) and len(given) == kind.classes):
+        return ""
+    if isinstance(kind.classes, int):
+        return f"the classes of the samples are {_listed(given, 0)}, but `classes` is {kind.classes}"
+    place = next((number for number, both in enumerate(zip(given, stated, strict=False)) if both[0] != both[1]), 0)
+    begin = place if max(len(given), len(stated)) > _SHOWN else 0  # long rows are shown from their first difference
+    return f"the classes of the samples are {_listed(given, begin)}, but `classes` is {_listed(stated, begin)}"
+
+
+def _listed(names: Sequence[str], begin: int) -> str:
+    """Return names as a message shows them: eight at most, from a place in the row."""
+    before, after = "..., " if begin else "", ", ..." if len(names) > begin + _SHOWN else ""
+    shown = ", ".join(ascii(name) for name in names[begin : begin + _SHOWN])
+    return f"{len(names)} names ({before}{shown}{after})"
 
 
 def _words(form: Input) -> str:

@@ -17,7 +17,7 @@ from node_agent.models.bundles.writing import BundleContent
 from node_agent.models.data_types import ExitScores, Samples
 from node_agent.models.networks.cost import measure_parts
 from node_agent.models.networks.early_exit import EarlyExitModel, Recipe, TrainingData
-from node_agent.models.networks.made import build, class_fault, class_names, running
+from node_agent.models.networks.made import build, class_fault, class_names, recipe_fault, running
 from node_agent.models.networks.scoring import (
     batches,
     calibrate,
@@ -70,10 +70,12 @@ def train_model(
 
     Raises:
         EnvironmentLacking: a source of samples is missing.
-        InputError: the class breaks the contract, its code fails, or its samples do not fit.
+        InputError: the class breaks the contract, its code fails, or its recipe or samples do not fit.
     """
     if fault := class_fault(task.kind):
         raise InputError(f"model {_name(task)}: {fault}", hint="docs/models.md has an example")
+    if fault := recipe_fault(task.recipe):
+        raise InputError(f"model {_name(task)}: {fault}", hint="state it in the class: recipe = Recipe(...)")
     with running(task.code, "training_data"):
         data = task.kind.training_data(task.recipe) or split_samples(task.kind, task.recipe, task.code)
     with running(task.code, "training"), _fixed_threads(task.recipe.threads):
@@ -165,7 +167,9 @@ def fit(
             network.load_state_dict(start.state_dict())
         weights = recipe.exit_weights or (1.0,) * len(network.exits)
         if len(weights) != len(network.exits):
-            raise InputError(f"{len(weights)} exit weights for {len(network.exits)} exits", hint="state one for each")
+            said = f"recipe.exit_weights is {recipe.exit_weights}, but must be one number for each exit"
+            hint = f"{len(network.exits)} numbers: the exits stand after blocks {list(network.exits)}"
+            raise InputError(f"model {_name(task)}: {said}", hint=hint)
         if recipe.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         best: tuple[float, dict[str, Tensor]] | None = None

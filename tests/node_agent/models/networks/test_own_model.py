@@ -224,7 +224,7 @@ WRONG = {
     "nothing": ("return images, labels", "return None", "no images and labels", "read_idx"),
     "few samples": ("240 if", "12 if", "12 samples for training", "at least 20"),
     "no recipe": ("recipe = Recipe(epochs=2, batch=16)", "recipe = 3", "recipe is 3", ""),
-    "too few exit weights": ("epochs=2, batch=16", "exit_weights=(1.0,)", "1 exit weights for 2 exits", ""),
+    "too few exit weights": ("epochs=2, batch=16", "exit_weights=(1.0,)", "exit_weights is (1.0,), but", "2 numbers"),
     "an explosion": ("epochs=2, batch=16", "peak_learning_rate=1e30", "the loss is", ""),
     "dropout that stays": (
         "nn.Flatten(), nn.Linear(192, 4))", "nn.Flatten(), nn.Linear(192, 4), type('Always', (nn.Module,), {'forward': "

@@ -41,6 +41,43 @@ def test_a_set_of_images_is_taken_as_it_is():
     np.testing.assert_array_equal(labelled(Given, "test").images, BYTES)
 
 
+def named(names, classes) -> type[EarlyExitModel]:
+    """A class whose samples carry names of classes."""
+
+    class Given(model(None, None, classes=classes)):
+        @classmethod
+        def samples(cls, split):  # noqa: ARG003
+            return ImageSet(BYTES, LABELS % len(names), names)
+
+    return Given
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "said"),
+    [
+        (("apple", "pear"), ("pear", "apple"), "2 names ('apple', 'pear'), but `classes` is 2 names ('pear', 'apple')"),
+        (("apple", "pear"), ("apple", "pear", "fig"), "`classes` is 3 names ('apple', 'pear', 'fig')"),
+        (("apple", "pear"), 3, "2 names ('apple', 'pear'), but `classes` is 3"),
+        (tuple("abcdefghij"), ["x", "y"], "'g', 'h', ...), but `classes` is 2 names ('x', 'y')"),
+        (tuple("abcdefghij"), [*"abcdefghi", "z"], "10 names (..., 'j'), but `classes` is 10 names (..., 'z')"),
+    ],
+)
+def test_names_of_the_samples_must_be_those_of_the_class(names, classes, said):
+    with pytest.raises(InputError) as caught:
+        labelled(named(names, classes), "train")
+    assert str(caught.value).startswith("model Given: samples('train'): the classes of the samples are ")
+    assert str(caught.value).endswith(said)
+    assert "in their order" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [(("a", "b"), ["a", "b"]), (("a", "b"), 2), (("0", "1"), ("a", "b")), (("0", "1"), ("a", "b", "c"))],
+)
+def test_equal_names_and_mere_numbers_pass(names, classes):
+    assert len(labelled(named(names, classes), "train")) == 4
+
+
 def test_floats_keep_their_values():
     form = Input((1, 2, 2), dtype="float32")
     found = labelled(model(BYTES / 7, LABELS, form), "train")

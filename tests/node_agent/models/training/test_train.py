@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from node_agent.errors import InputError
 from node_agent.models import Samples, available_models, load_bundle
 from node_agent.models.bundles.writing import BundleContent, write_bundle
 from node_agent.models.data_types import ExitScores
@@ -13,6 +14,7 @@ from node_agent.models.families.glyphs.recipes import RECIPES, card_of, draw, dr
 from node_agent.models.families.glyphs.sources import Originals, Split
 from node_agent.models.networks.scoring import calibrate, exit_scores, measure_exits
 from node_agent.models.training.train import Training, build_content, fit
+from tests.node_agent.models.own_models import trained, written
 
 EXITS = GLYPHS.exits
 SMALL = replace(RECIPES["glyphs"][1], seed=3, epochs=1, batch=32, threads=1)
@@ -125,6 +127,44 @@ def test_every_shipped_model_has_the_recipe_that_its_card_states():
         stated["exit_weights"] = tuple(stated["exit_weights"])
         assert replace(recipe, **stated) == recipe
         assert architecture_of(bundle.card) == architecture
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("seed", -1, "a whole number of at least 0"),
+        ("epochs", -1, "a whole number of at least 0"),
+        ("epochs", 2.0, "a whole number of at least 0"),
+        ("batch", 0, "a whole number of at least 1"),
+        ("batch", True, "a whole number of at least 1"),
+        ("peak_learning_rate", 0.0, "a number above 0"),
+        ("peak_learning_rate", float("nan"), "a number above 0"),
+        ("peak_learning_rate", "fast", "a number above 0"),
+        ("weight_decay", -0.1, "a number of at least 0"),
+        ("exit_weights", (0, -1), "numbers of at least 0, one for each exit, and one of them above 0"),
+        ("exit_weights", (0, 0), "numbers of at least 0, one for each exit, and one of them above 0"),
+        ("exit_weights", 1, "numbers of at least 0, one for each exit, and one of them above 0"),
+        ("exit_weights", (1, 2, 3), "one number for each exit"),
+        ("threads", 0, "a whole number of at least 1"),
+        ("backbone", "thawed", "'frozen' or 'full'"),
+        ("patience", 0, "None or a whole number of at least 1"),
+        ("channels_last", 1, "True or False"),
+        ("held_out", 0, "a whole number of at least 1"),
+        ("evaluation", -5, "a whole number of at least 1"),
+    ],
+)
+def test_a_value_of_a_recipe_that_cannot_be_is_one_line(tmp_path, field, value, allowed):
+    model = f"{written(tmp_path)}:Stripes"
+    with pytest.raises(InputError) as caught:
+        trained(model, **{field: value})
+    assert str(caught.value) == f"model {model}: recipe.{field} is {value!r}, but must be {allowed}"
+    assert caught.value.hint
+    assert not (tmp_path / "mine-Stripes").exists()
+
+
+@pytest.mark.parametrize("value", [{"patience": None}, {"exit_weights": (0, 1)}, {"weight_decay": 0, "batch": 1000}])
+def test_values_at_the_border_are_allowed(tmp_path, value):
+    assert trained(f"{written(tmp_path)}:Stripes", epochs=1, **value).is_dir()
 
 
 @pytest.mark.slow
