@@ -62,11 +62,11 @@ def overload(tasks: Tasks, duration_s: float) -> tuple[bool, float]:
 
     - its outstanding work at the end exceeds its median delay by more than 2.5 % of the duration;
     - its backlog at the end is at least 1.5 times the backlog after a quarter of the duration;
-    - its backlog at the end exceeds that of the median delay by more than three standard deviations of a Poisson number.
+    - its backlog at the end exceeds that of the median delay by three standard deviations of a Poisson number.
 
     Seconds are compared with seconds, so neither the size of the network nor its time scale matters. The median delay,
-    unlike the mean, does not rise where one of many servers floods. The second condition excludes runs that recover from
-    a bad start, the third one short runs, in which a few tasks are a large share. Lost tasks stay in the backlog.
+    unlike the mean, does not rise where one of many servers floods. The second condition excludes runs that recover
+    from a bad start, the third one short runs, in which a few tasks are a large share. Lost tasks stay in the backlog.
 
     Args:
         tasks: all tasks of the run.
