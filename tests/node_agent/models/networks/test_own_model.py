@@ -197,7 +197,7 @@ WRONG = {
     "a head of a name": ('"2": Head()', '"last": Head()', "self.heads must be", ""),
     "a head of other classes": ("nn.Linear(192, 4)", "nn.Linear(192, 5)", "not [1, 4]", "a number per class"),
     "blocks that do not fit": (
-        CONV, "nn.Conv2d(5, 8, 3, padding=1)", "Stripes: block 2, with an input of [1, 4, 6, 8], fails: RuntimeError", "",
+        CONV, "nn.Conv2d(5, 8, 3, padding=1)", "block 2, with an input of [1, 4, 6, 8], fails: RuntimeError", "",
     ),
     "a first block that does not fit": (
         "nn.Conv2d(3, 4", "nn.Conv2d(1, 4", "Stripes: block 1, with an input of [1, 3, 6, 8], fails: RuntimeError", "",
