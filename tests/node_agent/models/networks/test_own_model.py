@@ -254,6 +254,26 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path, name):
     assert not (tmp_path / "mine-Stripes").exists()
 
 
+@pytest.mark.parametrize("line", ["import layers", "from layers.deep import Layer", "from . import layers"])
+@pytest.mark.parametrize("module", ["layers.py", "layers/__init__.py"])
+def test_a_module_beside_the_file_gets_a_hint(tmp_path, line, module):
+    beside = tmp_path / module
+    beside.parent.mkdir(exist_ok=True)
+    beside.touch()
+    file = written(tmp_path, STRIPES.replace("import numpy as np", f"import numpy as np\n{line}"))
+    with pytest.raises(InputError, match=r"mine\.py:Stripes: it fails: ") as caught:
+        trained(f"{file}:Stripes")
+    hint = "a model's file cannot import modules beside it: put all in one file, or install the module; "
+    assert caught.value.hint == f"{hint}it was raised by {file}, line 5"
+
+
+def test_a_module_that_is_nowhere_gets_no_such_hint(tmp_path):
+    file = written(tmp_path, STRIPES.replace("import numpy as np", "import numpy as np, layers"))
+    with pytest.raises(InputError, match="No module named 'layers'") as caught:
+        trained(f"{file}:Stripes")
+    assert caught.value.hint == f"it was raised by {file}, line 4"
+
+
 def test_inputs_of_varying_length_cost_what_they_need(texts):
     cut = (1, 3)
     costs, lengths = texts.sample_costs(cut, "float16"), texts.evaluation.lengths
