@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ from node_agent.models.data_types import Input, SubModelProfile
 from node_agent.models.networks.early_exit import EarlyExitModel
 from node_agent.models.networks.hosted import NetworkSubModel
 from node_agent.models.networks.scoring import input_array
+
+Naming = Callable[[str], AbstractContextManager[None]]
 
 __all__ = ["SubModelProfile", "counted", "cpu_s_per_inference", "measure_parts", "profile"]
 
@@ -50,24 +53,32 @@ def counted(run: Callable[[], Any]) -> tuple[Any, int]:
     return result, int(counter.get_total_flops())
 
 
-def measure_parts(network: EarlyExitModel) -> dict[str, object]:
+def _unnamed(_what: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def measure_parts(network: EarlyExitModel, running: Naming = _unnamed) -> dict[str, object]:
     """Work, bytes and shapes of every block and every exit head of a folded network, for a bundle's card.
 
     The cost of a cut is the sum of its parts. What runs before the first block counts with it. JSON: {"input_shape",
     "blocks": [{"flop", "parameters_bytes", "output_shape"}], "exits": {block: {"flop", "parameters_bytes"}}}. Where
     lengths vary, "flop" is a polynomial of the length, and "output_length" is there.
 
+    Args:
+        network: a folded network.
+        running: returns the context in which a block or head runs; it gets the part's name and input shape in words.
+
     Raises:
         InputError: lengths vary, and work is no polynomial of degree 2, or the length of an activation none of 1.
     """
     form = network.input
     if not form.varies:
-        return _measure_once(network, form, form.shape[0])
+        return _measure_once(network, form, form.shape[0], running)
     longest = form.shape[0]
     if longest < 4:
         raise InputError(f"input: lengths up to {longest} are too few to measure", hint="at least 4, or varies=False")
     lengths = (longest // 4, longest // 2, longest - 1, longest)  # even and odd ones: halving is no straight line
-    runs = [_measure_once(network, form, length) for length in lengths]
+    runs = [_measure_once(network, form, length, running) for length in lengths]
     whole: dict[str, Any] = runs[-1]
     blocks = []
     for index, block in enumerate(whole["blocks"]):
@@ -88,19 +99,21 @@ def measure_parts(network: EarlyExitModel) -> dict[str, object]:
 _HINT = "a model whose inputs vary needs work c0 + c1 n + c2 n^2 and activations of length c0 + c1 n"
 
 
-def _measure_once(network: EarlyExitModel, form: Input, length: int) -> dict[str, Any]:
+def _measure_once(network: EarlyExitModel, form: Input, length: int, running: Naming) -> dict[str, Any]:
     shape = (1, length, *form.shape[1:])
     x = input_array(torch.zeros(shape, dtype=getattr(torch, form.dtype)).numpy())
     strip = 1 if form.varies else 0  # where lengths vary, tensors travel without the first dimension
     blocks: list[dict[str, object]] = []
     exits: dict[str, dict[str, object]] = {}
     for number in range(1, len(network.blocks) + 1):
-        measured, x = _measure_part(network.part(number), x)
+        with running(f"block {number}, with an input of {list(x.shape)},"):
+            measured, x = _measure_part(network.part(number), x)
         if x.shape[0] != 1 or x.dim() < 2 + strip - 1:
             raise InputError(f"block {number}: its output is {list(x.shape)} for one sample", hint="it needs [1, ...]")
         blocks.append({**measured, "output_shape": list(x.shape[strip:])})
         if number in network.exits:
-            exits[str(number)], logits = _measure_part(network.head(number), x)
+            with running(f"the head after block {number}, with an input of {list(x.shape)},"):
+                exits[str(number)], logits = _measure_part(network.head(number), x)
             _check_logits(network, number, logits)
     return {"input_shape": list(shape[strip:]), "blocks": blocks, "exits": exits}
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from itertools import pairwise
 from typing import Any, get_args
 
 import torch
@@ -110,11 +109,13 @@ def _network_fault(network: EarlyExitModel) -> str:
     blocks, heads = getattr(network, "blocks", None), getattr(network, "heads", None)
     if not isinstance(blocks, nn.ModuleList) or not len(blocks):
         return "self.blocks must be an nn.ModuleList with a block or more"
-    if not isinstance(heads, nn.ModuleDict) or not all(name.isdecimal() for name in heads):
+    if not isinstance(heads, nn.ModuleDict) or any(not name.isdecimal() or name != str(int(name)) for name in heads):
         return "self.heads must be an nn.ModuleDict with the numbers of blocks as names"
     if strange := {str(tensor.dtype) for tensor in network.state_dict().values()} - _STORED:
         return f"weights of {strange.pop()}: use float32, which every processor computes with"
     exits = network.exits
-    if not exits or exits[-1] != len(blocks) or exits[0] < 1 or any(a == b for a, b in pairwise(exits)):
+    if beyond := [block for block in exits if not 1 <= block <= len(blocks)]:
+        return f"self.heads has a head after block {beyond[0]}, but there are only blocks 1 to {len(blocks)}"
+    if not exits or exits[-1] != len(blocks):
         return f"self.heads has heads after blocks {list(exits)}, but the last of {len(blocks)} blocks needs one"
     return ""

@@ -103,7 +103,21 @@ class UserClass:
         except (Exception, SystemExit) as error:  # a user's code may raise anything
             text = " ".join(str(error).split())
             said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-            raise InputError(f"model {self}: {what} fails: {said}", hint=self._place_of(error)) from error
+            raise InputError(f"model {self}: {what} fails: {said}", hint=self._hint_on(error)) from error
+
+    def _hint_on(self, error: BaseException) -> str:
+        place = self._place_of(error)
+        if not self._beside(error):
+            return place
+        advice = "a model's file cannot import modules beside it: put all in one file, or install the module"
+        return f"{advice}; {place}" if place else advice
+
+    def _beside(self, error: BaseException) -> bool:
+        """Return True if an import failed, and the folder of the user's file has such a module."""
+        if not isinstance(error, ModuleNotFoundError) or error.name is None:
+            return isinstance(error, ImportError) and "relative import" in str(error)
+        module = self.file.parent / error.name.partition(".")[0]
+        return module.is_dir() or module.with_suffix(".py").is_file()
 
     def _place_of(self, error: BaseException) -> str:
         """The last line of the user's file that an exception passed, in words; empty if it did not pass the file."""

@@ -15,6 +15,8 @@ from node_agent.models.networks.user_code import UserClass
 LEAST_SAMPLES = 20  # of the training split
 _SHOWN = 8  # most names in a message
 
+_LABELS = "labels are the numbers of classes from 0, one for each image, as in np.array([0, 2, 1])"
+
 
 def labelled(kind: type[EarlyExitModel], split: Split, code: UserClass | None = None) -> Samples:
     """Return the samples of a split as arrays of the form that the class states.
@@ -36,6 +38,8 @@ def labelled(kind: type[EarlyExitModel], split: Split, code: UserClass | None = 
         raise InputError(f"{name}: {fault}", hint="state the names of the samples in their order: labels count them")
     try:
         return _as_samples(images, labels, kind.input, len(class_names(kind)))
+    except InputError as error:
+        raise InputError(f"{name}: {error}", hint=error.hint) from error
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{name}: {error}", hint=f"the class states {_words(kind.input)}") from error
 
@@ -101,13 +105,7 @@ def _words(form: Input) -> str:
 
 
 def _as_samples(images: Any, labels: Any, form: Input, classes: int) -> Samples:  # noqa: ANN401
-    known = np.asarray(labels)
-    if known.ndim != 1 or known.dtype.kind not in "iu":
-        raise ValueError(f"labels are {known.dtype} {list(known.shape)}, not whole numbers in a row")
-    if len(images) != len(known):
-        raise ValueError(f"{len(images)} images, but {len(known)} labels")
-    if len(known) and not (known.min() >= 0 and known.max() < classes):
-        raise ValueError(f"labels from {known.min()} to {known.max()}, but classes from 0 to {classes - 1}")
+    known = _as_labels(labels, len(images), classes)
     lengths = None
     if form.varies:
         rows = [np.asarray(image) for image in images]
@@ -120,7 +118,26 @@ def _as_samples(images: Any, labels: Any, form: Input, classes: int) -> Samples:
         array = _stacked(images)
         if array.shape[1:] != form.shape:
             raise ValueError(f"samples have the shape {list(array.shape[1:])}")
-    return Samples(_converted(array, form.dtype), known.astype(np.int64), None, lengths)
+    return Samples(_converted(array, form.dtype), known, None, lengths)
+
+
+def _as_labels(labels: Any, images: int, classes: int) -> npt.NDArray[np.int64]:  # noqa: ANN401
+    """Return labels as an array. Raises InputError, with a hint on labels, if they are none of these images."""
+    try:
+        known = np.asarray(labels)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"labels: {error}", hint=_LABELS) from error
+    if known.ndim != 1 or known.dtype.kind not in "iu":
+        rows = known.ndim == 2 and known.shape[1] == classes
+        hint = f"of one-hot rows, return labels.argmax(axis=1): {_LABELS}" if rows else _LABELS
+        raise InputError(f"labels are {known.dtype} {list(known.shape)}, not whole numbers in a row", hint=hint)
+    if images != len(known):
+        hint = "return one label for each image, in the same order"
+        raise InputError(f"{images} images, but {len(known)} labels", hint=hint)
+    if len(known) and not (known.min() >= 0 and known.max() < classes):
+        said = f"labels from {known.min()} to {known.max()}, but classes from 0 to {classes - 1}"
+        raise InputError(said, hint="a label is the place of its class in `classes`, counted from 0")
+    return known.astype(np.int64)
 
 
 def _stacked(images: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[Any]:

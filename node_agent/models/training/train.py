@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ def _built(task: Training) -> EarlyExitModel:
         network = build(task.kind, task.card, task.code)
         with running(task.code, "a pass of zeros"):
             try:
-                measure_parts(network.eval())  # faults show before minutes of training
+                measure_parts(network.eval(), partial(running, task.code))  # faults show before minutes of training
             except InputError as error:
                 raise InputError(f"model {_name(task)}: {error}", hint=error.hint) from error
         return network

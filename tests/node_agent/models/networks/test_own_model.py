@@ -205,9 +205,26 @@ WRONG = {
     "one class": ('("a", "b", "c", "d")', '("a",)', "`classes` must be", ""),
     "no blocks": ("self.blocks = nn.ModuleList", "self.parts = nn.ModuleList", "self.blocks must be", ""),
     "no last head": (', "2": Head()', "", "the last of 2 blocks needs one", ""),
+    "a head too many": (
+        '"2": Head()', '"2": Head(), "3": Head()', "a head after block 3, but there are only blocks 1 to 2", "docs",
+    ),
+    "a head before the first block": ('{"1"', '{"0"', "a head after block 0, but there are only blocks 1 to 2", "docs"),
+    "two names of one block": ('"2": Head()', '"2": Head(), "02": Head()', "self.heads must be", "docs"),
     "a head of a name": ('"2": Head()', '"last": Head()', "self.heads must be", ""),
     "a head of other classes": ("nn.Linear(192, 4)", "nn.Linear(192, 5)", "not [1, 4]", "a number per class"),
-    "blocks that do not fit": (CONV, "nn.Conv2d(5, 8, 3, padding=1)", "a pass of zeros fails: RuntimeError", ""),
+    "blocks that do not fit": (
+        CONV, "nn.Conv2d(5, 8, 3, padding=1)", "block 2, with an input of [1, 4, 6, 8], fails: RuntimeError", "",
+    ),
+    "a first block that does not fit": (
+        "nn.Conv2d(3, 4", "nn.Conv2d(1, 4", "Stripes: block 1, with an input of [1, 3, 6, 8], fails: RuntimeError", "",
+    ),
+    "a head that does not fit": (
+        "nn.Linear(192, 4)", "nn.Linear(132, 4)",
+        "Stripes: the head after block 1, with an input of [1, 4, 6, 8], fails: RuntimeError: mat1", "",
+    ),
+    "a last head that does not fit": (
+        "nn.Linear(64, 4)", "nn.Linear(65, 4)", "the head after block 2, with an input of [1, 8, 6, 8], fails", "",
+    ),
     "weights of half a float": ("Head()}", "Head().bfloat16()}", "weights of torch.bfloat16: use float32", ""),
     "no samples": (
         "    @classmethod\n    def samples", "    @classmethod\n    def other", "state where the labelled", "",
@@ -251,6 +268,26 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path, name):
     assert "\n" not in str(caught.value)
     assert hint in caught.value.hint
     assert not (tmp_path / "mine-Stripes").exists()
+
+
+@pytest.mark.parametrize("line", ["import layers", "from layers.deep import Layer", "from . import layers"])
+@pytest.mark.parametrize("module", ["layers.py", "layers/__init__.py"])
+def test_a_module_beside_the_file_gets_a_hint(tmp_path, line, module):
+    beside = tmp_path / module
+    beside.parent.mkdir(exist_ok=True)
+    beside.touch()
+    file = written(tmp_path, STRIPES.replace("import numpy as np", f"import numpy as np\n{line}"))
+    with pytest.raises(InputError, match=r"mine\.py:Stripes: it fails: ") as caught:
+        trained(f"{file}:Stripes")
+    hint = "a model's file cannot import modules beside it: put all in one file, or install the module; "
+    assert caught.value.hint == f"{hint}it was raised by {file}, line 5"
+
+
+def test_a_module_that_is_nowhere_gets_no_such_hint(tmp_path):
+    file = written(tmp_path, STRIPES.replace("import numpy as np", "import numpy as np, layers"))
+    with pytest.raises(InputError, match="No module named 'layers'") as caught:
+        trained(f"{file}:Stripes")
+    assert caught.value.hint == f"it was raised by {file}, line 4"
 
 
 def test_inputs_of_varying_length_cost_what_they_need(texts):

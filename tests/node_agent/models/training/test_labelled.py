@@ -111,6 +111,30 @@ def test_samples_of_another_form_are_refused(images, labels, form, said):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("labels", "said", "hint"),
+    [
+        (LABELS / 2, "labels are float64 [4], not whole numbers in a row", "labels are the numbers of classes from 0"),
+        (np.eye(3, dtype=int)[LABELS], "labels are int64 [4, 3]", "of one-hot rows, return labels.argmax(axis=1)"),
+        ([[0], [1, 2]], "labels: setting an array element with a sequence", "labels are the numbers of classes from 0"),
+        (LABELS[:3], "4 images, but 3 labels", "one label for each image"),
+        (LABELS + 1, "labels from 1 to 3, but classes from 0 to 2", "counted from 0"),
+    ],
+)
+def test_the_hint_on_labels_is_about_labels(labels, said, hint):
+    with pytest.raises(InputError) as caught:
+        labelled(model(BYTES, labels), "train")
+    assert str(caught.value).startswith(f"model Found: samples('train'): {said}")
+    assert hint in caught.value.hint
+    assert "the class states" not in caught.value.hint
+
+
+def test_the_hint_on_samples_is_about_their_form():
+    with pytest.raises(InputError) as caught:
+        labelled(model(BYTES / 7, LABELS), "train")
+    assert caught.value.hint == "the class states uint8 [1, 2, 2]"
+
+
 def test_no_sample_serves_two_purposes_and_the_seed_decides():
     images = np.arange(240, dtype=np.uint16).repeat(4).reshape(240, 1, 2, 2)
     kind = model(images, np.zeros(240, np.int64), Input((1, 2, 2), "uint16"))
