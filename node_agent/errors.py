@@ -2,6 +2,9 @@
 
 import math
 import traceback
+from pathlib import Path
+
+_FRAMES = -100  # the last frames of a traceback: enough of an endless recursion
 
 
 class TestbedError(Exception):
@@ -58,3 +61,10 @@ def log_entry(node: str, error: BaseException) -> str:
     """Return a failed node's entry in agents.log: the traceback with the node's story, and the reason as last line."""
     trace, hint = "".join(traceback.format_exception(error)), getattr(error, "hint", "")
     return f"--- {node}\n{trace}node {node}: {in_words(error)}{hint and '; '}{hint}\n"
+
+
+def line_passed(file: Path, error: BaseException) -> int | None:
+    """Return the last line of a user's file that an exception passed; None if it did not pass the file."""
+    frames = traceback.extract_tb(error.__traceback__, limit=_FRAMES)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]
+    return lines[-1] if lines else None

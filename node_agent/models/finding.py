@@ -1,12 +1,41 @@
 """A model by its name: shipped, a bundle's folder, a class in a user's file, or a table of recorded answers."""
 
 from pathlib import Path
+from typing import Literal
 
-from node_agent.models.bundles.bundle import Bundle, load_bundle
+from node_agent.models.bundles.bundle import Bundle, folder_of, load_bundle
 from node_agent.models.interface import Model
 from node_agent.models.networks.user_code import UserClass, is_model_file, untrained
 
 TABLE_ENDS = (".npz", ".csv", ".parquet")  # of files with recorded answers
+Kind = Literal["name", "file", "table"]
+
+
+def kind_of(text: str) -> Kind:
+    """Return the kind of a model's name: of a shipped model or a bundle's folder, of FILE.py:CLASS, or of a table."""
+    if is_model_file(text):
+        return "file"
+    return "table" if text.endswith(TABLE_ENDS) and not Path(text).is_dir() else "name"
+
+
+def files_of(text: str) -> list[Path]:
+    """Return the files that make the model of this name, as far as they are there.
+
+    Raises:
+        InputError: FILE.py:CLASS names no class, or the file is missing.
+    """
+    match kind_of(text):
+        case "file":
+            code, folder = parse_own(text)
+            return [code.file, *_inside(folder)]
+        case "table":
+            return [Path(text)]
+        case "name":
+            return _inside(folder_of(text))
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def load_model(text: str) -> Model:
@@ -26,11 +55,12 @@ def load_model(text: str) -> Model:
     Raises:
         InputError: there is no such model, it is not trained yet, or its file has changed since.
     """
-    if is_model_file(text):
+    kind = kind_of(text)
+    if kind == "file":
         bundle = own_bundle(text)
         bundle.check_code()
         return bundle
-    if text.endswith(TABLE_ENDS) and not Path(text).is_dir():
+    if kind == "table":
         from node_agent.models.answer_table import TableModel  # noqa: PLC0415 - only where it is needed
 
         return TableModel(Path(text))

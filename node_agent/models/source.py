@@ -1,11 +1,10 @@
 """The place of a model, as topologies and commands name it, and the way to open it."""
 
 from functools import lru_cache
-from pathlib import Path
 
 from msgspec import Struct
 
-from node_agent.models.finding import TABLE_ENDS, load_model
+from node_agent.models.finding import files_of, load_model
 from node_agent.models.interface import Model
 
 
@@ -29,8 +28,7 @@ class ModelSource(Struct, frozen=True):
         Raises:
             InputError: there is no such model, or it cannot be read.
         """
-        state = _state(self.place)
-        model = load_model(self.place) if state is None else _opened(self.place, state)
+        model = _opened(self.place, _state(self.place))
         if self.cost is None:
             return model
 
@@ -41,16 +39,11 @@ class ModelSource(Struct, frozen=True):
 
 
 @lru_cache(maxsize=4)
-def _opened(place: str, state: tuple[int, int]) -> Model:  # noqa: ARG001 - part of the key
+def _opened(place: str, state: tuple[object, ...]) -> Model:  # noqa: ARG001 - part of the key
     return load_model(place)
 
 
-def _state(place: str) -> tuple[int, int] | None:
-    """Return size [bytes] and time of change of a table's file, which is then read only once; None for others."""
-    if not place.endswith(TABLE_ENDS):
-        return None
-    try:
-        found = Path(place).stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+def _state(place: str) -> tuple[object, ...]:
+    """Return number, size [bytes] and time of change of each file of a model, which are then read only once."""
+    found = [(path, path.stat()) for path in files_of(place) if path.exists()]
+    return tuple((path, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found)

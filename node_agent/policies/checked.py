@@ -4,14 +4,12 @@
 """
 
 import random
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queueing import Array
-from node_agent.errors import InputError, TestbedError
+from node_agent.errors import InputError, TestbedError, line_passed
 from node_agent.policies import answers
 from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
@@ -20,7 +18,6 @@ from node_agent.problem import Problem
 from node_agent.wire import Assignment
 
 T = TypeVar("T")
-_FRAMES = -100  # the last frames of a traceback: enough of an endless recursion
 _RAISED = (Exception, SystemExit)  # exceptions that count as a policy's failure; Ctrl-C does not
 
 
@@ -194,8 +191,4 @@ def place_of(name: str, error: BaseException) -> str:
 
 def _raised_in(name: str, error: BaseException) -> int | None:
     file = user_file(name)
-    if file is None:
-        return None
-    frames = traceback.extract_tb(error.__traceback__, limit=_FRAMES)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
-    return lines[-1] if lines else None
+    return None if file is None else line_passed(file, error)

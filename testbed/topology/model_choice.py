@@ -22,14 +22,6 @@ def anchored_model(place: str, folder: str) -> str:
     return f"{os.path.abspath(os.path.join(folder, path))}{mark}{name}"
 
 
-def key_of(place: str) -> str:
-    """Return the key that states a place: name, file or table."""
-    from node_agent.models.finding import TABLE_ENDS  # noqa: PLC0415 - loads numpy
-    from node_agent.models.networks.user_code import is_model_file  # noqa: PLC0415
-
-    return "file" if is_model_file(place) else "table" if place.endswith(TABLE_ENDS) else "name"
-
-
 def model_choice(model: ModelEntry, folder: str) -> ModelChoice:
     """Return the model that an entry states, whose paths are relative to `folder`; a table's cut is all its exits.
 
@@ -59,8 +51,10 @@ def with_other_model(
     Raises:
         InputError: there is no such model, or it cannot be cut so.
     """
+    from node_agent.models.finding import kind_of  # noqa: PLC0415 - loads numpy
+
     place = anchored_model(stated.place, folder) if model is None else anchored_model(model, os.getcwd())
-    key = key_of(place)
+    key = kind_of(place)
     fields: dict[str, object] = {key: place, "activation": stated.activation}
     if key != "table" and stated.cost is not None:
         fields["cost"] = stated.cost
@@ -134,8 +128,9 @@ def _is_unknown(key: str, place: str) -> bool:
 def _unknown_model(name: str) -> tuple[Path, str, str]:
     """Return the problem of a name that is neither a shipped model nor a folder; say what would work."""
     from node_agent.models.bundles.bundle import hint_of_models  # noqa: PLC0415 - as above
+    from node_agent.models.finding import kind_of  # noqa: PLC0415
 
-    key = key_of(name)
+    key = kind_of(name)
     if key != "name":
         return ("model", "name"), f"{name!r} is no name of a model", f"state it as {key}: {name}"
     elsewhere = f"; {name} in the current directory is another path" if os.path.isdir(name) else ""

@@ -138,9 +138,10 @@ class Bundle(Model):
     @property
     def family(self) -> str:
         """Name of the family; FILE.py:CLASS if a user's class makes the network."""
+        if (own := self._own_code()) is not None:
+            return f"{own.file}:{own.name}"
         with self._reading(self.folder / CARD):
-            own = own_code_of(self.card)
-            return family_of(self.card) if own is None else f"{own.file}:{own.name}"
+            return family_of(self.card)
 
     @cached_property
     def evaluation(self) -> Samples:
@@ -258,7 +259,6 @@ class Bundle(Model):
         self.profiles(self.exits, "float32")
         if (self.folder / SCORES).exists():
             self.scores(self.exits)
-        self.fingerprint()
 
     def fingerprint(self) -> str:
         """The SHA-256 (hex) of the files that affect a run."""
@@ -368,6 +368,11 @@ def hint_of_models(unknown: str, where: str = "") -> str:
     return known if guess is None else f"did you mean {guess}? ({known})"
 
 
+def folder_of(name_or_path: str) -> Path:
+    """Return the folder of a shipped model, or the path itself for any other bundle."""
+    return _SHIPPED / name_or_path if name_or_path in available_models() else Path(name_or_path)
+
+
 def load_bundle(name_or_path: str) -> Bundle:
     """A shipped model by name, or the bundle in a folder that `model train` wrote.
 
@@ -379,10 +384,9 @@ def load_bundle(name_or_path: str) -> Bundle:
     Raises:
         InputError: there is no such model or folder, or its card cannot be read.
     """
-    shipped = name_or_path in available_models()
-    folder = _SHIPPED / name_or_path if shipped else Path(name_or_path)
-    if not shipped and not folder.is_dir():
+    folder = folder_of(name_or_path)
+    if not folder.is_dir():
         raise InputError(f"unknown model {name_or_path!r}", hint=hint_of_models(name_or_path))
-    bundle = Bundle(name_or_path if shipped else folder.resolve().name, folder)
+    bundle = Bundle(folder.resolve().name, folder)
     bundle.card  # noqa: B018 - reading it is the check
     return bundle

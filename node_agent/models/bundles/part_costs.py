@@ -24,7 +24,6 @@ Polynomial = Annotated[tuple[Coefficient, ...], Meta(min_length=3, max_length=3)
 Line = Annotated[tuple[Coefficient, ...], Meta(min_length=2, max_length=2)]
 Lengths = npt.NDArray[np.int64]
 Figures = npt.NDArray[np.float64]
-ITEM_BYTES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}
 
 
 class PartCost(msgspec.Struct, frozen=True):
@@ -130,7 +129,7 @@ class CutCosts:
     def profiles(self) -> tuple[SubModelProfile, ...]:
         """Return the costs of each stage, means over the samples where these differ."""
         sizes = [
-            round(float(self.length(stage).mean()) * math.prod(shape[1:])) * ITEM_BYTES[dtype]
+            round(float(self.length(stage).mean()) * math.prod(shape[1:])) * TensorForm(dtype, (1,)).byte_count
             for stage, (shape, dtype) in enumerate(zip(self._shapes, self._types, strict=True))
         ]
         return tuple(

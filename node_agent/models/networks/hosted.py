@@ -8,7 +8,7 @@ from torch import nn
 
 from node_agent.models.data_types import ActivationFormat, check_cut
 from node_agent.models.interface import Answer, SubModel
-from node_agent.models.networks.early_exit import EarlyExitModel
+from node_agent.models.networks.early_exit import COMPUTED_AS, EarlyExitModel
 from node_agent.models.tensors import as_array, as_tensor
 from node_agent.wire import InputForm, Tensor
 
@@ -46,7 +46,7 @@ class NetworkSubModel(SubModel):
         self._varies, self._halved = network.input.varies, activation == "float16"
         self._work = cache(work) if work is not None else None
         # Activations are computed in float32, whatever their form between nodes.
-        self._input_type = {"uint16": torch.int64, "uint8": torch.uint8}.get(input_form.usual.dtype, torch.float32)
+        self._input_type = COMPUTED_AS[input_form.usual.dtype]
 
     def infer(self, tensor: Tensor) -> Answer:
         if not self.input_form.fits(tensor.form):

@@ -14,7 +14,7 @@ from torch.nn import functional
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models.data_types import Samples
-from node_agent.models.networks.early_exit import EarlyExitModel
+from node_agent.models.networks.early_exit import COMPUTED_AS, EarlyExitModel
 
 BATCH = 250  # samples scored at a time
 _ALONE, _MOST_APART = 10, 1e-3  # samples also scored alone, and the most that confidences may then differ
@@ -23,8 +23,7 @@ _TEMPERATURES = (0.25, 4.0, 400)  # least, most, and how many in between
 
 def input_array(batch: npt.NDArray[np.generic]) -> torch.Tensor:
     """Return inputs (N, ...) as a tensor that block 1 takes: token numbers become int64, halves float32."""
-    kind = {"uint16": "int64", "float16": "float32"}.get(batch.dtype.name, batch.dtype.name)
-    return torch.from_numpy(np.ascontiguousarray(batch, dtype=kind))
+    return torch.from_numpy(np.ascontiguousarray(batch)).to(COMPUTED_AS[batch.dtype.name])
 
 
 def batches(samples: Samples, order: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:

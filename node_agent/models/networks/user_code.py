@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from node_agent.errors import InputError, TestbedError
+from node_agent.errors import InputError, TestbedError, line_passed
 
 if TYPE_CHECKING:
     from node_agent.models.networks.early_exit import EarlyExitModel
 
 MOST_FILE_BYTES = 4 * 2**20
-_FRAMES = -100  # the last frames of a traceback: enough of an endless recursion
 
 
 def is_model_file(text: str) -> bool:
@@ -123,9 +121,8 @@ class UserClass:
         """The last line of the user's file that an exception passed, in words; empty if it did not pass the file."""
         if isinstance(error, SyntaxError) and error.filename == str(self.file):
             return f"{self.file}, line {error.lineno}"
-        frames = traceback.extract_tb(error.__traceback__, limit=_FRAMES)
-        lines = [frame.lineno for frame in frames if frame.filename == str(self.file)]
-        return f"it was raised by {self.file}, line {lines[-1]}" if lines else ""
+        line = line_passed(self.file, error)
+        return "" if line is None else f"it was raised by {self.file}, line {line}"
 
 
 def changed(model: UserClass) -> InputError:
