@@ -17,8 +17,8 @@ from cli.shared_options import parse_cut
 from testbed.wording import number
 
 if TYPE_CHECKING:
+    from node_agent.models.networks.early_exit import EpochReport
     from node_agent.models.training.tasks import Job
-    from node_agent.models.training.train import EpochReport
 
 
 @click.group(name="model", short_help="List, profile or train early-exit models.")

@@ -8,8 +8,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
+    from node_agent.models.networks.early_exit import EarlyExitModel
+
+_STORED_AS: Mapping[str, Mapping[str, str]] = {"float32": {}, "float16": {"F32": "F16"}}  # by `stored_as`
 _TYPES = {  # of safetensors, by torch's names
     "torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.float64": "F64",
     "torch.int64": "I64", "torch.int32": "I32", "torch.int16": "I16", "torch.int8": "I8", "torch.uint8": "U8",
@@ -32,8 +34,10 @@ def check_finite(path: Path) -> None:
         raise ValueError(_line(error)) from error
 
 
-def load_weights(network: "nn.Module", path: Path) -> None:
+def load_weights(network: "EarlyExitModel", path: Path) -> None:
     """Load a file's tensors into a network, after their names, shapes and types have been compared.
+
+    Borrowed weights stay as they are.
 
     Raises:
         ValueError: one is missing, left over, or of another shape or type; or the file is damaged.
@@ -46,15 +50,21 @@ def load_weights(network: "nn.Module", path: Path) -> None:
         with safe_open(path, framework="numpy") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
             stored = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-        if fault := _misfit(network.state_dict(), stored):
+        wanted = network.own_state()
+        if fault := _misfit(wanted, stored, _STORED_AS[network.stored_as]):
             raise ValueError(fault)
-        network.load_state_dict(load_file(path))
+        network.load_state_dict({**network.state_dict(), **load_file(path)})
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(_line(error)) from error
 
 
-def _misfit(wanted: "Mapping[str, torch.Tensor]", stored: Mapping[str, tuple[str, tuple[int, ...]]]) -> str:
-    """The first difference between the tensors of a network and those of a file, in words; empty if they fit."""
+def _misfit(
+    wanted: "Mapping[str, torch.Tensor]", stored: Mapping[str, tuple[str, tuple[int, ...]]], halved: Mapping[str, str]
+) -> str:
+    """The first difference between the tensors of a network and those of a file, in words; empty if they fit.
+
+    `halved` maps types of the network to other types in which the file holds them.
+    """
     if missing := [name for name in wanted if name not in stored]:
         return f"it lacks {_some(missing)}, which the network needs"
     if extra := [name for name in stored if name not in wanted]:
@@ -63,8 +73,10 @@ def _misfit(wanted: "Mapping[str, torch.Tensor]", stored: Mapping[str, tuple[str
         kind, shape = stored[name]
         if shape != tuple(tensor.shape):
             return f"tensor {name} has the shape {list(shape)}, the network needs {list(tensor.shape)}"
-        if kind != _TYPES.get(str(tensor.dtype), str(tensor.dtype)):
-            return f"tensor {name} holds {kind}, the network needs {_TYPES.get(str(tensor.dtype), tensor.dtype)}"
+        needed = _TYPES.get(str(tensor.dtype), str(tensor.dtype))
+        needed = halved.get(needed, needed)
+        if kind != needed:
+            return f"tensor {name} holds {kind}, the network needs {needed}"
     return ""
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class BundleContent:
     scores: ExitScores  # of the evaluation samples, one column per exit of the model
     card: Mapping[str, object]
     notices: Path | None = None  # licences of the samples' sources, which must travel with them
+    stored_as: Literal["float32", "float16"] = "float32"  # type in which floating-point weights are stored
 
 
 def write_bundle(folder: Path, content: BundleContent) -> None:
@@ -53,9 +54,16 @@ def write_bundle(folder: Path, content: BundleContent) -> None:
 
 
 def _write(folder: Path, content: BundleContent) -> None:
+    import torch  # noqa: PLC0415 - as above
     from safetensors.torch import save  # noqa: PLC0415 - needs torch, which readers must not load
 
-    weights = save({name: tensor.contiguous().clone() for name, tensor in content.weights.items()})
+    stored = torch.float16 if content.stored_as == "float16" else torch.float32
+    weights = save(
+        {
+            name: tensor.to(stored if tensor.dtype == torch.float32 else tensor.dtype).contiguous().clone()
+            for name, tensor in content.weights.items()
+        }
+    )
     (folder / WEIGHTS).write_bytes(weights)
     samples, table, scores = content.evaluation, content.table, content.scores
     optional = {"severity": samples.severity, "lengths": samples.lengths}

@@ -19,6 +19,7 @@ COMPUTED_AS = {"uint8": torch.uint8, "uint16": torch.int64, "float16": torch.flo
 
 Backbone = Literal["frozen", "full"]
 Split = Literal["train", "test"]
+StoredType = Literal["float32", "float16"]
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
@@ -38,6 +39,19 @@ class Recipe:
     channels_last: bool = False  # order of images in memory during training: faster for some convolutions
     held_out: int = 2000  # number of samples, at most, for each of validation, calibration and the exit table
     evaluation: int = 2000  # number of samples, at most, that devices offer
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """Progress of a training run: mean joint losses."""
+
+    epoch: int  # 1-based
+    epochs: int
+    loss: float  # over the epoch
+    validation: float | None = None  # over the validation samples; None: they are not used
+
+
+Progress = Callable[[EpochReport], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,8 @@ class EarlyExitModel(nn.Module):
     licence: ClassVar[str] = ""
     recipe: ClassVar[Recipe] = Recipe()
     notices: ClassVar[Path | None] = None  # a file of licences that is copied into bundles
+    stored_as: ClassVar[StoredType] = "float32"  # type of the weights in a bundle's file; they compute in float32
+    borrowed: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of weights that `borrow` fills in
 
     @classmethod
     def check_sources(cls) -> None:
@@ -123,6 +139,28 @@ class EarlyExitModel(nn.Module):
             ValueError: the card describes no possible network.
         """
         return cls()
+
+    def begin(self) -> None:
+        """Fill in the weights with which training begins; without a definition, random ones.
+
+        Raises:
+            EnvironmentLacking: the package that holds them is missing.
+        """
+
+    def borrow(self) -> None:
+        """Fill in the weights of `borrowed`, which an installed package holds and a bundle does not.
+
+        Raises:
+            EnvironmentLacking: the package is missing.
+        """
+
+    def teach(self, data: TrainingData, recipe: Recipe, progress: Progress | None) -> int | None:  # noqa: ARG002
+        """Train in a way of its own, and return the number of epochs; None: all exits learn jointly from the labels."""
+        return None
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Return the tensors that a bundle holds, by name: all but those of `borrowed`."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(self.borrowed)}
 
     def card_entries(self) -> Mapping[str, Any]:
         """Return the entries of a card from which `from_card` makes this network."""

@@ -12,10 +12,10 @@ from node_agent.models.bundles.weights import load_weights
 from node_agent.models.bundles.writing import BundleContent
 from node_agent.models.families import family_class, variants
 from node_agent.models.finding import parse_own
-from node_agent.models.networks.early_exit import EarlyExitModel, Recipe
+from node_agent.models.networks.early_exit import EarlyExitModel, Progress, Recipe
 from node_agent.models.networks.made import make_network
 from node_agent.models.networks.user_code import is_model_file
-from node_agent.models.training.train import Progress, Training, train_model
+from node_agent.models.training.train import Training, train_model
 from node_agent.suggest import closest
 
 _KEPT = ("seed", "held_out", "evaluation")  # settings of the split, which stay with the weights

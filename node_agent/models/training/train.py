@@ -1,7 +1,7 @@
 """Train an early-exit network, calibrate its exits and make its bundle; a seed gives one result."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from node_agent.errors import InputError
 from node_agent.models.bundles.writing import BundleContent
 from node_agent.models.data_types import ExitScores, Samples
 from node_agent.models.networks.cost import measure_parts
-from node_agent.models.networks.early_exit import EarlyExitModel, Recipe, TrainingData
+from node_agent.models.networks.early_exit import EarlyExitModel, EpochReport, Progress, Recipe, TrainingData
 from node_agent.models.networks.made import build, class_fault, class_names, recipe_fault, running
 from node_agent.models.networks.scoring import (
     batches,
@@ -31,18 +31,6 @@ from node_agent.models.networks.scoring import (
 from node_agent.models.networks.user_code import UserClass
 from node_agent.models.training.labelled import split_samples
 
-
-@dataclass(frozen=True, slots=True)
-class EpochReport:
-    """Progress of a training run: mean joint losses."""
-
-    epoch: int  # 1-based
-    epochs: int
-    loss: float  # over the epoch
-    validation: float | None = None  # over the validation samples; None: they are not used
-
-
-Progress = Callable[[EpochReport], None]
 Rows = npt.NDArray[np.int64]
 
 
@@ -95,6 +83,7 @@ def build_content(
         else:
             network = stored
         network = network.fold()
+        _round(network)
         check_scores(network, data.calibration, _name(task))
         calibrate(network, data.calibration)
         table = measure_exits(network, data.exit_table)
@@ -126,7 +115,15 @@ def build_content(
             **data.notes,
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
         }
-    return BundleContent(network.state_dict(), table, data.evaluation, scores, card, network.notices)
+    return BundleContent(network.own_state(), table, data.evaluation, scores, card, network.notices, network.stored_as)
+
+
+def _round(network: EarlyExitModel) -> None:
+    """Round the weights to the type in which a bundle holds them, so that what is measured is what will run."""
+    if network.stored_as == "float16":
+        for tensor in network.own_state().values():
+            if tensor.dtype == torch.float32:
+                tensor.copy_(tensor.half())
 
 
 def _origin(task: Training) -> dict[str, object]:
@@ -164,8 +161,13 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = _built(task)
+        with running(task.code, "begin"):
+            network.begin()
+        network.borrow()
         if start is not None:
             network.load_state_dict(start.state_dict())
+        if (taught := network.teach(data, recipe, progress)) is not None:
+            return network, taught
         weights = recipe.exit_weights or (1.0,) * len(network.exits)
         if len(weights) != len(network.exits):
             said = f"recipe.exit_weights is {recipe.exit_weights}, but must be one number for each exit"
