@@ -8,11 +8,14 @@ Every subclass of `ExitCriterion` in this module is offered by its name, in topo
 """
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+
+from node_agent.errors import InputError
+from node_agent.suggest import advice
 
 Probabilities = npt.NDArray[np.floating[Any]]  # [N, C]: of each class, rows sum to 1; 0 for classes out of question
 Scores = npt.NDArray[np.floating[Any]]  # 0..1
@@ -43,12 +46,15 @@ class ExitCriterion(ABC):
         found: Scores = probabilities.max(axis=1)
         return found
 
-    def over_exits(self, at_exit: Scores, prediction: Classes) -> Scores:  # noqa: ARG002
-        """Return the score of each exit, [N, H]; column h - 1 may depend on exits 1 to h only.
+    def over_exits(self, at_exit: Scores, prediction: Classes, exits: int) -> Scores:  # noqa: ARG002
+        """Return the score of each exit, [N, h], of the first h exits of a cut.
+
+        Column k - 1 depends on exits 1 to k only, so that it is the same for every h.
 
         Args:
-            at_exit: numbers that `at_exit` gave for each exit, [N, H].
-            prediction: the class that each exit predicts, [N, H].
+            at_exit: numbers that `at_exit` gave for each exit, [N, h].
+            prediction: the class that each exit predicts, [N, h].
+            exits: number of exits of the cut, H.
         """
         return at_exit
 
@@ -97,13 +103,31 @@ class Patience(ExitCriterion):
     measured_as = Confidence.name
     of_one_exit = False
 
-    def over_exits(self, at_exit: Scores, prediction: Classes) -> Scores:  # noqa: ARG002
+    def over_exits(self, at_exit: Scores, prediction: Classes, exits: int) -> Scores:  # noqa: ARG002
         agreeing = np.ones(prediction.shape)
         for column in range(1, prediction.shape[1]):
             same = prediction[:, column] == prediction[:, column - 1]
             agreeing[:, column] += same * agreeing[:, column - 1]
-        found: Scores = agreeing / prediction.shape[1]
+        found: Scores = agreeing / exits
         return found
+
+
+def score_of(
+    criterion: ExitCriterion, passed: Sequence[tuple[float, int]], confidence: float, prediction: int, exits: int
+) -> float:
+    """Return the score of one answer, as `over_exits` gives it for whole tables.
+
+    Args:
+        criterion: the criterion.
+        passed: number of `at_exit` and prediction of each exit that the task has passed, the first exit first.
+        confidence: number of `at_exit` of the exit at hand.
+        prediction: the class that it predicts.
+        exits: number of exits of the cut, H.
+    """
+    if criterion.of_one_exit:
+        return confidence
+    numbers, classes = zip(*passed, (confidence, prediction), strict=True)
+    return float(criterion.over_exits(np.array([numbers]), np.array([classes]), exits)[0, -1])
 
 
 CONFIDENCE = Confidence()
@@ -112,3 +136,14 @@ CRITERIA: Mapping[str, ExitCriterion] = {kind.name: kind() for kind in (Confiden
 MEASURED: Mapping[str, ExitCriterion] = {
     name: criterion for name, criterion in CRITERIA.items() if criterion.measured_as == name
 }
+
+
+def criterion_called(name: str) -> ExitCriterion:
+    """Return the criterion of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in CRITERIA:
+        raise InputError(f"unknown exit criterion {name!r}", hint=advice(name, CRITERIA))
+    return CRITERIA[name]

@@ -63,6 +63,7 @@ def node_configs(
             seed=scenario.seed,
             input_form=forms[stage - 1] if stage else None,
             onward_form=forms[stage] if stage < scenario.stages else None,
+            criterion=scenario.model.criterion,
             devices=sources[name] if stage > 1 else (),
             coordinator=coordinator,
             places=places if name == coordinator else {},

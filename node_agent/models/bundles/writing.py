@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models.bundles.bundle import EVALUATION, SCORES, TABLE, WEIGHTS
 from node_agent.models.bundles.card import CARD
-from node_agent.models.data_types import ExitScores, Samples
+from node_agent.models.bundles.stored import measured_arrays
+from node_agent.models.data_types import ExitAnswers, Samples
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +24,24 @@ LICENSES = "LICENSES.md"
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredTable:
+    """The answers of all exits to the samples of an exit table."""
+
+    answers: ExitAnswers
+    correct: npt.NDArray[np.bool_]  # [N, exits], True where the answer is right
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+
+@dataclass(frozen=True, slots=True)
 class BundleContent:
     """The content of a bundle, as training makes it."""
 
     weights: "Mapping[str, torch.Tensor]"  # of the folded network, temperatures included
-    table: ExitTable  # one column per exit of the model
+    table: MeasuredTable  # one column per exit of the model
     evaluation: Samples
-    scores: ExitScores  # of the evaluation samples, one column per exit of the model
+    scores: ExitAnswers  # to the evaluation samples, one column per exit of the model
     card: Mapping[str, object]
     notices: Path | None = None  # licences of the samples' sources, which must travel with them
     stored_as: Literal["float32", "float16"] = "float32"  # type in which floating-point weights are stored
@@ -69,11 +81,10 @@ def _write(folder: Path, content: BundleContent) -> None:
     optional = {"severity": samples.severity, "lengths": samples.lengths}
     stated: dict[str, Any] = {name: array for name, array in optional.items() if array is not None}
     np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, **stated)
-    np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)
-    # Classes in one byte where they fit, confidences as the network computes them.
-    few = scores.prediction.max(initial=0) < 2**8
-    prediction = scores.prediction.astype(np.uint8 if few else np.int32)
-    np.savez_compressed(folder / SCORES, conf=scores.confidence.astype(np.float32), prediction=prediction)
+    of_table: dict[str, Any] = measured_arrays(table.answers, np.float64)
+    np.savez_compressed(folder / TABLE, correct=table.correct, **of_table)
+    of_scores: dict[str, Any] = measured_arrays(scores, np.float32)  # as the network computes them
+    np.savez_compressed(folder / SCORES, **of_scores)
     if content.notices is not None:
         shutil.copyfile(content.notices, folder / LICENSES)
     card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
