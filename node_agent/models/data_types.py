@@ -1,6 +1,6 @@
 """A model's data types without torch: the form of its input, samples, exit scores and costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -38,6 +38,17 @@ class ExitScores:
 
     confidence: npt.NDArray[np.floating[Any]]  # [N, exits], 0..1; compare Python floats: float32 would round thresholds
     prediction: npt.NDArray[np.integer[Any]]  # [N, exits], class
+
+
+@dataclass(frozen=True, slots=True)
+class ExitAnswers:
+    """The answers of each exit, and the numbers that exit criteria make of their probabilities.
+
+    A row per sample, a column per exit, the first exit first.
+    """
+
+    prediction: npt.NDArray[np.integer[Any]]  # [N, exits], class
+    measured: Mapping[str, npt.NDArray[np.floating[Any]]]  # by name of a criterion, [N, exits], 0..1
 
 
 class Input(msgspec.Struct, frozen=True):
