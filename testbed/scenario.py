@@ -48,12 +48,20 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An edge server that hosts the sub-model of its stage (1 is nearest to the devices)."""
+    """An edge server that hosts the sub-model of its stage (1 is nearest to the devices).
+
+    With a `device` it is that device's own processor: a server of stage 1 at the device's place in the network, to
+    which only that device offloads.
+
+    Decision 094: a device that runs stage 1 is a device and a server at one place
+    (docs/decisions/094-a-device-and-its-processor-share-a-place.md).
+    """
 
     name: str
     stage: int
     capacity_flop_per_s: float
     memory_bytes: int | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +224,11 @@ class Scenario:
         model: the model, its cut into stages, and the format of activations.
         policy: the policy with its parameters and label.
         devices: in the order of the file.
-        servers: in the order of the file.
+        servers: in the order of the file, then the devices' own processors.
         switches: their names.
         links: with the rate, delay, jitter and loss of each direction.
-        offload_to: for every offloader (device, or server before the last stage) its receivers in the next stage.
+        offload_to: for every offloader (device, or server before the last stage) its receivers in the next stage; the
+            first one of a device that runs stage 1 is its own processor.
         events: sorted by time; steps of network traces go on after the end, for as long as a run may drain.
         theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
     """
@@ -251,6 +260,20 @@ class Scenario:
     def node_names(self) -> tuple[str, ...]:
         """The names of all devices, then of all servers, in the order of the file."""
         return (*(device.name for device in self.devices), *(server.name for server in self.servers))
+
+    @property
+    def place_of(self) -> Mapping[str, str]:
+        """The place of every node in the network: the device of an own processor, otherwise the node itself.
+
+        Nodes at one place share its links and addresses; between them messages take no time and use no link.
+        """
+        places = {device.name: device.name for device in self.devices}
+        return places | {server.name: server.device or server.name for server in self.servers}
+
+    @property
+    def own_processors(self) -> tuple[Server, ...]:
+        """The servers that are processors of devices."""
+        return tuple(server for server in self.servers if server.device is not None)
 
     @property
     def incidents(self) -> tuple[Event, ...]:

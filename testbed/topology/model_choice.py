@@ -162,11 +162,13 @@ def _cost_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]
 
 
 def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path, str, str]]:
-    """Find servers with less memory than their sub-model needs; return path, message and hint of each.
+    """Find servers and devices with less memory than their sub-model needs; return path, message and hint of each.
 
     A model's path is relative to `folder`. The cut and the servers' stages must have passed their checks.
     """
-    if all(server.memory is None for server in document.servers.values()):
+    stated = [("servers", group, server.stage, server.memory) for group, server in document.servers.items()]
+    stated += [("devices", group, 1, device.memory) for group, device in document.devices.items()]
+    if all(memory is None for *_, memory in stated):
         return []
     try:
         choice = model_choice(document.model, folder)
@@ -179,11 +181,11 @@ def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path,
     }
     return [
         (
-            ("servers", group, "memory"),
-            f"server {group}: its sub-model needs {needed_bytes[server.stage]} bytes of memory, and the topology "
-            f"gives it {round(server.memory)}",
+            (section, group, "memory"),
+            f"{section[:-1]} {group}: its sub-model needs {needed_bytes[stage]} bytes of memory, and the topology "
+            f"gives it {round(memory)}",
             "give it more memory, or cut the model at other blocks",
         )
-        for group, server in document.servers.items()
-        if server.memory is not None and round(server.memory) < needed_bytes[server.stage]
+        for section, group, stage, memory in stated
+        if memory is not None and round(memory) < needed_bytes[stage]
     ]
