@@ -161,6 +161,11 @@ class Model(ABC):
         return ()
 
     @property
+    def other_criterion(self) -> str | None:
+        """The exit criterion, by its name for manifests; None: the confidence, the default."""
+        return None if self.criterion.name == CONFIDENCE.name else self.criterion.name
+
+    @property
     def costs(self) -> str | None:
         """The architecture whose published costs apply, in words for manifests; None: the model's own costs."""
         return None

@@ -89,3 +89,28 @@ def _write(folder: Path, content: BundleContent) -> None:
         shutil.copyfile(content.notices, folder / LICENSES)
     card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
     (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def add_answers(folder: Path, table: ExitAnswers, scores: ExitAnswers) -> None:
+    """Add the numbers of exit criteria to a bundle; its confidences, and predictions if there are any, stay.
+
+    Args:
+        folder: of the bundle.
+        table: answers to the samples of the exit table.
+        scores: answers to the evaluation samples.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
+            for name, answers, precision in ((TABLE, table, np.float64), (SCORES, scores, np.float32)):
+                stored: dict[str, Any] = {}
+                if (folder / name).exists():
+                    with np.load(folder / name, allow_pickle=False) as archive:
+                        stored = {key: archive[key] for key in ("conf", "prediction", "correct") if key in archive}
+                np.savez_compressed(Path(new) / name, **{**measured_arrays(answers, precision), **stored})
+            for name in (TABLE, SCORES):
+                (Path(new) / name).replace(folder / name)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}", hint="the bundle was not changed") from error
