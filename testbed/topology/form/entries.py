@@ -84,6 +84,14 @@ class DeviceEntry(Entry):
     rate: Annotated[
         TaskRateSpan, Field(description="mean rate at which each device offers tasks; a range is drawn per device")
     ]
+    delay_bound: Annotated[
+        Period | None,
+        STATED,
+        Field(
+            description="longest delay that a device admits: it refuses a task whose predicted delay exceeds the bound "
+            "(default: it refuses none)"
+        ),
+    ] = None
 
 
 class ServerEntry(Entry):
