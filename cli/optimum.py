@@ -15,7 +15,7 @@ from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP
 from cli.quantity import seconds as seconds_option
 from cli.shared_options import model_options, seed_option
-from testbed.wording import milliseconds, number, percent, seconds, side_by_side
+from testbed.wording import counted, milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
     from testbed.optimum.bound import Optimum, PlanFigures, SegmentOptimum
@@ -127,6 +127,8 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
         yield "", outside_validation_text(optimum.links_outside_validation)
     if summary is None:
         return
+    if refused := summary.get("tasks", {}).get("refused"):
+        yield "", f"without the {counted(refused, 'task')} that this run refused"
     beside = run_beside(optimum, summary)
     if beside["delay_over_played"] is not None:
         less_s = beside["utility_below_played_s"]
@@ -198,8 +200,8 @@ def _figure_lines(optimum: Optimum, summary: Mapping[str, Any] | None) -> Lines:
         lines.append(["played", str(played.tasks), *figures, f"{played.times} times"])
     if summary is not None:
         figures = _cells_without_bounds(summary["delay_s"]["mean"], summary["accuracy"], summary["utility"])
-        counted = summary["tasks"].get("counted", summary["tasks"]["completed"])
-        lines.append([f"run: {summary['policy']}", str(counted), *figures, ""])
+        tasks = summary["tasks"].get("counted", summary["tasks"]["completed"])
+        lines.append([f"run: {summary['policy']}", str(tasks), *figures, ""])
     return lines
 
 

@@ -232,10 +232,15 @@ class Report(Struct, frozen=True, tag="report"):
     sent_s: Seconds = 0.0  # when the report was sent [s]
 
 
-class Status(Struct, frozen=True, tag="status"):
-    """A receiver's queue, sent between rounds under policies that choose by the state of queues."""
+class Status(Struct, frozen=True, tag="status", omit_defaults=True):
+    """A receiver's queue, sent between rounds under policies that choose by queues, and where devices have a bound.
+
+    The fields with defaults are sent only if a device with a delay bound stands upstream.
+    """
 
     backlog: Count  # tasks waiting or in service
+    service_per_s: ServiceRate | None = None  # measured service rate [task/s]
+    onward_delay_s: Cost | None = None  # as in `Report`, but by the queues that the receiver knows now [s]
 
 
 class State(Struct, frozen=True, tag="state"):

@@ -40,10 +40,14 @@ class LinkShape:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An end device, which offers tasks at a mean rate and owns each until its result is back."""
+    """An end device, which offers tasks at a mean rate and owns each until its result is back.
+
+    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none.
+    """
 
     name: str
     rate_per_s: float
+    delay_bound_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

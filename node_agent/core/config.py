@@ -41,6 +41,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()  # for a server behind stage 1: the devices whose tasks can reach it
     coordinator: str | None = None  # the node that plans for all, under a central policy
     places: dict[str, Place] = msgspec.field(default_factory=dict)  # for the coordinator: all nodes, itself included
+    delay_bound_s: float | None = None  # of a device: it refuses tasks with a longer predicted delay [s]
+    bounded: tuple[str, ...] = ()  # of a server: its offloaders that have such a bound
     sample_every_s: float = 1.0  # interval between two samples [s]
     max_attempts: int = 5  # offers of a task by its device before it is lost
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)

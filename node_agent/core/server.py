@@ -12,9 +12,10 @@ from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Receiver, Routing
 from node_agent.errors import InvalidState, TestbedError, refuse_negative
 from node_agent.exit_criteria import CRITERIA, score_of
-from node_agent.wire import Ack, ExitAnswer, Handover, Hop, Result, Task, Tensor
+from node_agent.wire import Ack, ExitAnswer, Handover, Hop, Result, Status, Task, Tensor
 
 MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
+STATUS_EVERY_S = 0.1  # time between two reports of a queue to devices with a bound, unless the policy states one [s]
 
 
 @dataclass(slots=True)
@@ -268,3 +269,44 @@ class ServerTasks:
             item.validate(sequence, self._sequence)
         self._outbox.validate_timers(("ack",), {("ack", sequence) for sequence in self._forwarded})
         self._routing.validate(Counter(item.receiver.name for item in self._forwarded.values()))
+
+
+class Statuses:
+    """Reports the server's queue to its offloaders, if the policy chooses by queues or devices have a delay bound.
+
+    Decision 095: a device refuses by queues that are at most some 0.1 s old
+    (docs/decisions/095-admission-by-predicted-delay.md).
+    """
+
+    def __init__(self, config: NodeConfig, routing: Routing, tasks: ServerTasks, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._tasks = tasks
+        self._outbox = outbox
+
+    @property
+    def every_s(self) -> float | None:
+        """Time between two reports [s]; None if no offloader needs any."""
+        every_s = self._routing.policy.status_every_s
+        return STATUS_EVERY_S if every_s is None and self._config.bounded else every_s
+
+    def await_next(self) -> None:
+        """Set the timer of the next report, if there is one."""
+        if self.every_s is not None:
+            self._outbox.timer(("status",), self.every_s)
+
+    def send(self, remaining_ratio: float | None, return_s: float) -> None:
+        """Send a report.
+
+        Args:
+            remaining_ratio: I, share of the tasks that continue; None before the first round.
+            return_s: mean time of a result from here to its device [s].
+        """
+        status, bounded = Status(self._tasks.backlog), self._config.bounded
+        if bounded:
+            onward_s = None if remaining_ratio is None else self._routing.onward_delay_s(remaining_ratio, return_s)
+            status = Status(self._tasks.backlog, self._tasks.service_rate_per_s, onward_s)
+        by_queues = self._routing.policy.status_every_s is not None
+        for offloader in self._config.offloaders if by_queues else bounded:
+            self._outbox.send_control(offloader, status)
+        self.await_next()

@@ -14,12 +14,14 @@ from testbed.record.run_directory import (
     MANIFEST,
     POLICY,
     SUMMARY,
+    TASKS,
     TOPOLOGY,
     TRACE,
     check_inputs,
     is_copy,
     read_manifest,
 )
+from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.trace.workload import Arrival, read_trace
@@ -125,6 +127,19 @@ class RecordedRun:
     def arrivals(self) -> list[Arrival]:
         """Read the workload. Raises TraceError if it cannot be read."""
         return list(read_trace(self.path / TRACE))
+
+    def admitted(self) -> list[Arrival]:
+        """Read the workload without the tasks that devices refused.
+
+        Raises:
+            TraceError: the workload cannot be read.
+            InputError: the tasks cannot be read.
+        """
+        arrivals = self.arrivals()
+        if not any(device.delay_bound_s for device in self.scenario().devices):
+            return arrivals
+        refused = {task.id for task in read_lines(self.path / TASKS, TaskLine) if task.status == "refused"}
+        return [arrival for number, arrival in enumerate(arrivals) if number not in refused]
 
     def summary(self) -> Mapping[str, Any]:
         """Read summary.json. Raises InputError if it cannot be read, or if the run did not complete."""
