@@ -131,7 +131,7 @@ def score_of(
 
 
 CONFIDENCE = Confidence()
-CRITERIA: Mapping[str, ExitCriterion] = {kind.name: kind() for kind in (Confidence, Entropy, Margin, Patience)}
+CRITERIA: Mapping[str, ExitCriterion] = {kind.name: kind() for kind in ExitCriterion.__subclasses__()}
 # Criteria with an `at_exit` of their own; bundles hold its numbers.
 MEASURED: Mapping[str, ExitCriterion] = {
     name: criterion for name, criterion in CRITERIA.items() if criterion.measured_as == name

@@ -133,6 +133,9 @@ class ExitAnswer(Struct, frozen=True, array_like=True):
     confidence: Probability  # number that the exit criterion makes of the exit's probabilities, 0 to 1
 
 
+ExitAnswers = Annotated[tuple[ExitAnswer, ...], Meta(max_length=16)]
+
+
 class Task(Struct, frozen=True, tag="task", omit_defaults=True):
     """An inference task on its way to a receiver; a tensor frame follows.
 
@@ -146,8 +149,7 @@ class Task(Struct, frozen=True, tag="task", omit_defaults=True):
     sent_s: Seconds  # when this message was sent [s]
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]  # the servers that have served it, in order
     tensor: TensorForm  # form of the sample or activation in the tensor frame
-    # The exits that it has passed, in order; left out under criteria that look at the last one only.
-    answers: Annotated[tuple[ExitAnswer, ...], Meta(max_length=16)] = ()
+    answers: ExitAnswers = ()  # of the exits that it has passed; left out if the exit criterion needs the last only
 
 
 class Ack(Struct, frozen=True, tag="ack"):
