@@ -13,7 +13,7 @@ import pytest
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.exit_criteria import CRITERIA, score_of
-from node_agent.models import Bundle, available_models, load_bundle
+from node_agent.models import Bundle, available_models, load_bundle, load_model
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import (
     GLYPHS,
@@ -27,6 +27,7 @@ from node_agent.models.networks.cost import profile
 from node_agent.models.networks.scoring import exit_scores
 from node_agent.models.tensors import as_tensor
 from node_agent.models.training.measure import measure_again
+from tests.node_agent.models.own_models import trained, written
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
 EXITS = GLYPHS.exits
@@ -559,22 +560,28 @@ def test_an_older_bundle_lacks_scores_until_it_is_measured_again(copied, glyphs,
     assert "dtoee-testbed model measure" in caught.value.hint
 
 
-@pytest.mark.usefixtures("originals")
-def test_measuring_again_adds_the_scores_of_all_criteria(copied, glyphs):
-    with np.load(copied / "exit_table.npz") as whole:
-        np.savez_compressed(copied / "exit_table.npz", conf=whole["conf"], correct=whole["correct"])
-    measure_again(load_bundle(str(copied)))
-    again = load_bundle(str(copied))
-    for name in CRITERIA:
-        ours, theirs = again.judged_by(name), glyphs.judged_by(name)
-        np.testing.assert_allclose(ours.exit_table(EXITS).confidence, theirs.exit_table(EXITS).confidence, atol=1e-5)
-        np.testing.assert_allclose(ours.scores(EXITS).confidence, theirs.scores(EXITS).confidence, atol=1e-5)
-    np.testing.assert_array_equal(again.exit_table(EXITS).confidence, glyphs.exit_table(EXITS).confidence)
-    assert not list(copied.glob(".new-*"))
-    with np.load(copied / "exit_table.npz") as whole:
-        np.savez_compressed(copied / "exit_table.npz", conf=whole["conf"], correct=~whole["correct"])
+def test_measuring_again_adds_the_scores_of_all_criteria(tmp_path):
+    text = f"{written(tmp_path)}:Stripes"
+    table, cut = trained(text, epochs=1) / "exit_table.npz", (1, 2)
+    trained_first = {name: load_model(text).judged_by(name) for name in CRITERIA}
+    before = {name: (one.exit_table(cut).confidence, one.scores(cut).confidence) for name, one in trained_first.items()}
+    with np.load(table) as whole:
+        older = {"conf": whole["conf"], "correct": whole["correct"]}
+    np.savez_compressed(table, **older)
+    measure_again(load_model(text))
+    for name, (confidence, scores) in before.items():
+        again = load_model(text).judged_by(name)
+        np.testing.assert_allclose(again.exit_table(cut).confidence, confidence, atol=1e-6)
+        np.testing.assert_allclose(again.scores(cut).confidence, scores, atol=1e-6)
+    with np.load(table) as whole:
+        assert {key: whole[key].tobytes() for key in older} == {key: older[key].tobytes() for key in older}
+    assert not list(table.parent.glob(".new-*"))
+    np.savez_compressed(table, conf=older["conf"], correct=~older["correct"])
     with pytest.raises(InputError, match="made of other samples"):
-        measure_again(load_bundle(str(copied)))
+        measure_again(load_model(text))
+    np.savez_compressed(table, conf=older["conf"][1:], correct=older["correct"][1:])
+    with pytest.raises(InputError, match=r"made of other samples .* and not"):
+        measure_again(load_model(text))
 
 
 @pytest.mark.parametrize(
