@@ -52,7 +52,7 @@ class WireError(TestbedError):
 class Affine(Struct, frozen=True, array_like=True):
     """The numbers that whole numbers q stand for: scale (q - zero_point)."""
 
-    scale: Annotated[float, Meta(gt=0.0, le=1e38)]  # distance of two neighbouring numbers
+    scale: Annotated[float, Meta(ge=1e-60, le=1e38)]  # distance of two neighbouring numbers
     zero_point: Annotated[int, Meta(ge=-128, le=127)]  # the whole number that stands for 0
 
 
