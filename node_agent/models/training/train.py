@@ -86,6 +86,7 @@ def build_content(
         _round(network)
         check_scores(network, data.calibration, _name(task))
         calibrate(network, data.calibration)
+        _round(network)  # temperatures, too
         table = measure_exits(network, data.exit_table)
         scores = ExitScores(*exit_scores(network, data.evaluation))
         right = (scores.prediction == data.evaluation.labels[:, None]).mean(axis=0)

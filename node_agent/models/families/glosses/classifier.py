@@ -30,8 +30,8 @@ class GlossesNetwork(EarlyExitModel):
     notices = Path(__file__).parents[2] / "glosses" / "LICENSES.md"
     stored_as = "float16"
     recipe = Recipe(
-        seed=7, epochs=3, batch=32, peak_learning_rate=2e-4, weight_decay=0.01, threads=1, patience=None,
-        held_out=2000, evaluation=2000,
+        seed=7, epochs=3, batch=32, peak_learning_rate=2e-4, weight_decay=0.01, exit_weights=(0.3, 0.6, 1.0, 1.2),
+        threads=1, patience=3, held_out=2000, evaluation=2000,
     )  # fmt: skip
 
     def __init__(self, tokens: int = minilm.TOKENS, pieces: Sequence[str] | None = None) -> None:

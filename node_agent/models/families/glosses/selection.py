@@ -1,7 +1,11 @@
-"""Which definitions train glosses and which test it: a word that has a definition in one set has none in another."""
+"""The sets of definitions for training and tests; a word that has a definition in one set has none in another.
+
+Decision 092: definitions are drawn in balance first and grouped by word afterwards
+(docs/decisions/092-definitions-drawn-before-grouped.md).
+"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -47,13 +51,16 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Rows of definitions, by their use."""
+    """Rows of definitions, by their use as in `TrainingData`."""
 
     evaluation: Rows
     calibration: Rows
     exit_table: Rows
     validation: Rows
     train: Rows
+
+
+SET_NAMES = tuple(field.name for field in fields(Sets))
 
 
 @cache

@@ -1,7 +1,7 @@
 """Texts as token numbers and back: WordPiece over a vocabulary (Devlin et al., BERT, 2018, section 3).
 
-A text is split into words and signs, in lower case and without accents; a word becomes the longest piece of the
-vocabulary with which it begins, then the longest one that continues it, and so on.
+A text is split into words and signs, in lower case and without accents. A word becomes the longest piece of the
+vocabulary at its beginning, then the longest piece that continues it, until it ends.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import cached_property
 
 BEGIN, END, UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
 CONTINUED = "##"  # stands before pieces that continue a word
-_WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
+_WORDS = re.compile(r"[!-/:-@[-`{-~]|[^\s!-/:-@[-`{-~]+")  # a sign of ASCII, or what stands between signs and spaces
 _MOST_LETTERS = 100  # of a word that is split; BERT's limit
 
 
@@ -73,7 +73,14 @@ class WordPieces:
 
 
 def _plain(text: str) -> str:
-    """Lower case, without accents."""
-    return "".join(
-        letter for letter in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(letter) != "Mn"
-    )
+    """Lower case, without accents and control characters, with spaces around the signs that ASCII lacks."""
+    return "".join(map(_plain_letter, unicodedata.normalize("NFD", text).lower()))
+
+
+def _plain_letter(letter: str) -> str:
+    kind = unicodedata.category(letter)
+    if kind == "Zs" or letter in "\t\n\r":
+        return " "
+    if kind == "Mn" or kind.startswith("C"):
+        return ""
+    return f" {letter} " if kind.startswith("P") and not letter.isascii() else letter
