@@ -48,7 +48,7 @@ def test_what_was_measured_is_what_the_bundle_does(trained):
     (content, _), _, bundle = trained
     bundle.check()
     confidence, prediction = exit_scores(bundle.network(), bundle.evaluation)
-    np.testing.assert_allclose(confidence, content.scores.confidence, atol=1e-6)
+    np.testing.assert_allclose(confidence, content.scores.measured["confidence"], atol=1e-6)
     np.testing.assert_array_equal(prediction, content.scores.prediction)
     assert bundle.family == "glosses"
     assert bundle.card["sources"]["wordnet-base"]["version"] == "3.0"
