@@ -36,6 +36,7 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
       dtoee-testbed topology validate topologies/*.yaml
     """
     from testbed.optimum.predicted_overload import predicted_overloads
+    from testbed.optimum.predicted_refusal import predicted_refusals
     from testbed.run.planning import check_topology
     from testbed.topology.followed_traces import too_many_changes
 
@@ -45,7 +46,8 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
         try:
             scenario, model = check_topology(Path(path))
             lively = too_many_changes(scenario)
-            warnings = [*([lively] if lively else []), *model.warnings, *predicted_overloads(scenario, model)]
+            predicted = [*predicted_overloads(scenario, model), *predicted_refusals(scenario, model)]
+            warnings = [*([lively] if lively else []), *model.warnings, *predicted]
         except InputError as error:
             exit_code = error.exit_code
             reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})

@@ -40,10 +40,14 @@ class LinkShape:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An end device, which offers tasks at a mean rate and owns each until its result is back."""
+    """An end device, which offers tasks at a mean rate and owns each until its result is back.
+
+    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none.
+    """
 
     name: str
     rate_per_s: float
+    delay_bound_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,24 +170,24 @@ class CostChoice:
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The early-exit model, the blocks after which it is cut into sub-models, and the number format of activations.
+    """The early-exit model, its cut into sub-models, the number format of activations, and the exit criterion.
 
     `name` is that of a shipped model, or the absolute path of a bundle's folder, of FILE.py:CLASS or of a table.
     """
 
     name: str
     cut: tuple[int, ...]
-    activation: Literal["float32", "float16"] = "float32"
+    activation: Literal["float32", "float16", "int8"] = "float32"
     cost: CostChoice | None = None
+    criterion: str = "confidence"
 
     @property
     def source(self) -> "ModelSource":
         """The place from which the model can be opened."""
         from node_agent.models.source import CostSource, ModelSource  # noqa: PLC0415 - loads numpy
 
-        if self.cost is None:
-            return ModelSource(self.name)
-        return ModelSource(self.name, CostSource(self.cost.name, self.cost.cut, self.cost.tokens))
+        cost = None if self.cost is None else CostSource(self.cost.name, self.cost.cut, self.cost.tokens)
+        return ModelSource(self.name, cost, self.criterion)
 
     def open(self) -> "Model":
         """Open the model. Raises InputError if there is none, or it cannot be read."""

@@ -106,7 +106,7 @@ class Compiler(UnfinishedScenario):
         for group, device in self.document.devices.items():
             for name in self._claim(("devices", group), group, device.count, "device"):
                 rate = draw(device.rate, self.seed, "device", name, "rate")
-                self.devices.append(Device(name, rate))
+                self.devices.append(Device(name, rate, device.delay_bound))
         for group, server in self.document.servers.items():
             for name in self._claim(("servers", group), group, server.count, "server"):
                 capacity = draw(server.capacity, self.seed, "server", name, "capacity")

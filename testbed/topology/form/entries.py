@@ -106,6 +106,14 @@ class DeviceEntry(Entry):
         STATED,
         Field(description="memory of each device's own processor, as for servers; only with runs (default: no limit)"),
     ] = None
+    delay_bound: Annotated[
+        Period | None,
+        STATED,
+        Field(
+            description="longest delay that a device admits: it refuses a task whose predicted delay exceeds the bound "
+            "(default: it refuses none)"
+        ),
+    ] = None
 
 
 class ServerEntry(Entry):
