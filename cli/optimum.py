@@ -59,6 +59,7 @@ def command(
     duration: float | None,
     model: str | None,
     cut: tuple[int, ...] | None,
+    criterion: str | None,
     thresholds: Sequence[float] | None,
     as_json: bool,
 ) -> None:
@@ -81,12 +82,14 @@ def command(
 
     summary: Mapping[str, Any] | None = None
     if source.is_dir():
-        if (seed, duration, model, cut) != (None,) * 4:
-            what = "--seed, --duration, --model and --cut"
+        if (seed, duration, model, cut, criterion) != (None,) * 5:
+            what = "--seed, --duration, --model, --cut and --criterion"
             raise click.UsageError(f"{what} belong to topologies: a run directory holds its trace and its model")
         optimum, summary = bound_for_run(source, thresholds=thresholds)
     else:
-        scenario = load_topology(source, model=model, cut=cut).resolve(seed=seed, duration_s=duration)
+        scenario = load_topology(source, model=model, cut=cut, criterion=criterion).resolve(
+            seed=seed, duration_s=duration
+        )
         optimum = bound_for(scenario, scenario.model.open(), thresholds=thresholds)
     if as_json:
         content = optimum.as_dict()

@@ -99,7 +99,11 @@ def _describe(scenario: Scenario) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "devices": len(scenario.devices),
-        "servers_per_stage": [len(scenario.servers_of_stage(stage)) for stage in range(1, scenario.stages + 1)],
+        "own_processors": len(scenario.own_processors),
+        "servers_per_stage": [
+            sum(server.device is None for server in scenario.servers_of_stage(stage))
+            for stage in range(1, scenario.stages + 1)
+        ],
         "switches": len(scenario.switches),
         "links": len(scenario.links),
         "events": len(scenario.incidents),
@@ -120,7 +124,9 @@ def _summary(scenario: Scenario) -> str:
         verb = "follows" if following == 1 else "follow"
         follow = f"; {counted(following, 'link')} {verb} {', '.join(scenario.followers)}"
         follow += f" ({scenario.link_changes_per_s:.1f} changes/s)"
+    own = f" ({facts['own_processors']} with stage 1)" if facts["own_processors"] else ""
+    servers = counted(sum(facts["servers_per_stage"]), "server")
     return (
-        f"{counted(facts['devices'], 'device')}, {counted(len(scenario.servers), 'server')} ({stages}){switches}, "
+        f"{counted(facts['devices'], 'device')}{own}, {servers} ({stages}){switches}, "
         f"{counted(facts['links'], 'link')}, {facts['tasks_per_s']:.1f} tasks/s for {scenario.duration_s:g} s{follow}"
     )

@@ -37,6 +37,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     seed: int  # of the node's random numbers, together with its name
     input_form: InputForm | None  # tensors that this server's sub-model takes; None for a device
     onward_form: InputForm | None  # tensors that its receivers take; None at the last stage
+    criterion: str = "confidence"  # exit criterion, by name
     devices: tuple[str, ...] = ()  # for a server behind stage 1: the devices whose tasks can reach it
     coordinator: str | None = None  # the node that plans for all, under a central policy
     places: dict[str, Place] = msgspec.field(default_factory=dict)  # for the coordinator: all nodes, itself included

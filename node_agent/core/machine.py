@@ -325,7 +325,7 @@ class ServerCore(NodeStateMachine):
 
     def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
         match message:
-            case Task() if tensor is not None and self.config.takes(tensor.form):
+            case Task() if tensor is not None and self.config.takes(tensor.form) and self.tasks.can_judge(message):
                 self.tasks.receive(peer, message, tensor, received_s)
                 self.returns.arrived(message.device)
             case Offer() if peer in self.config.offloaders and self._is_near(message.slot):

@@ -40,6 +40,7 @@ class Asked(msgspec.Struct, frozen=True):
         policy_override: the policy as text, with absolute paths.
         model: a shipped model, or the absolute path of another one.
         cut: the last block of each sub-model.
+        criterion: the exit criterion, by name.
     """
 
     seed: int | None
@@ -47,6 +48,7 @@ class Asked(msgspec.Struct, frozen=True):
     policy_override: str | None
     model: str | None = None
     cut: tuple[int, ...] | None = None
+    criterion: str | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -112,7 +114,7 @@ class RecordedRun:
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
         topology = load_topology(
             self.path / TOPOLOGY, folder=folder, policy=policy, model=self.asked.model, cut=self.asked.cut,
-            traces=copies, recorded=True,
+            criterion=self.asked.criterion, traces=copies, recorded=True,
         )  # fmt: skip
         if missing := topology.traces.keys() - copies.keys():
             raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)

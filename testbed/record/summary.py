@@ -26,6 +26,7 @@ None.
     setup_s: live runs: time from the start until each part of the set-up was ready [real s].
     answers: "recorded elsewhere" if a table answered; left out if the model's own sub-models did.
     costs: the published architecture whose work and sizes counted; left out if they were the model's own.
+    criterion: the exit criterion by name; left out for the confidence, the default.
 """
 
 from collections import Counter

@@ -83,8 +83,9 @@ class Plan:
 
     @property
     def borrowed(self) -> dict[str, str]:
-        """The fields of summary.json that say what is not the model's own: `answers`, `costs`."""
-        stated = {"answers": self.model.answers, "costs": self.model.costs}
+        """The fields of summary.json that say what is not the model's own: `answers`, `costs`, `criterion`."""
+        model = self.model
+        stated = {"answers": model.answers, "costs": model.costs, "criterion": model.other_criterion}
         return {field: words for field, words in stated.items() if words is not None}
 
     @property

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from node_agent.errors import InputError
-from node_agent.models.bundles.writing import BundleContent
-from node_agent.models.data_types import ExitScores, Samples
+from node_agent.models.bundles.writing import BundleContent, MeasuredTable
+from node_agent.models.data_types import Samples
 from node_agent.models.networks.cost import measure_parts
 from node_agent.models.networks.early_exit import EarlyExitModel, EpochReport, Progress, Recipe, TrainingData
 from node_agent.models.networks.made import build, class_fault, class_names, recipe_fault, running
@@ -23,9 +23,8 @@ from node_agent.models.networks.scoring import (
     batches,
     calibrate,
     check_scores,
-    exit_scores,
+    exit_answers,
     input_array,
-    measure_exits,
     temperatures,
 )
 from node_agent.models.networks.user_code import UserClass
@@ -86,9 +85,9 @@ def build_content(
         _round(network)
         check_scores(network, data.calibration, _name(task))
         calibrate(network, data.calibration)
-        table = measure_exits(network, data.exit_table)
-        scores = ExitScores(*exit_scores(network, data.evaluation))
-        right = (scores.prediction == data.evaluation.labels[:, None]).mean(axis=0)
+        table = measured_table(network, data.exit_table)
+        scores = exit_answers(network, data.evaluation)
+        right = np.equal(scores.prediction, data.evaluation.labels[:, None]).mean(axis=0)
         by_exit = [str(block) for block in network.exits]
         card = {
             "schema": 1,
@@ -116,6 +115,12 @@ def build_content(
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
         }
     return BundleContent(network.own_state(), table, data.evaluation, scores, card, network.notices, network.stored_as)
+
+
+def measured_table(network: EarlyExitModel, samples: Samples) -> MeasuredTable:
+    """Return the answers of all exits to the samples of an exit table, and which are right."""
+    answers = exit_answers(network, samples)
+    return MeasuredTable(answers, np.equal(answers.prediction, samples.labels[:, None]))
 
 
 def _round(network: EarlyExitModel) -> None:
