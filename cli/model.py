@@ -204,7 +204,7 @@ def train(model: str, out: Path | None, **changes: object) -> None:
     """Train MODEL, measure it and write its bundle. The defaults remake a shipped model; that takes minutes of CPU.
 
     MODEL is a shipped model (default: glyphs), or FILE.py:CLASS: a class of your own, whose file runs now. Ctrl-C
-    leaves no bundle that is not whole. The shipped models learn from the files of two Python packages; if they are
+    leaves no bundle that is not whole. The shipped models learn from the files of other packages; if they are
     missing, the error says how to install them.
 
     \b

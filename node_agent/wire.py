@@ -76,7 +76,7 @@ class InputForm(Struct, frozen=True, array_like=True):
     most: Annotated[int, Meta(ge=1, le=2**26)] | None = None  # largest first dimension; None: it does not vary
 
     def fits(self, form: TensorForm) -> bool:
-        """True if the sub-model takes tensors of this form, whatever numbers they stand for."""
+        """True if the sub-model takes tensors of this type and shape."""
         if form.dtype != self.usual.dtype:
             return False
         if self.most is None or form.shape == self.usual.shape:

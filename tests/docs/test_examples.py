@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md and docs/recipes.md run as they stand there."""
+"""The examples of docs/extending.md, docs/recipes.md and docs/models.md run as they stand there."""
 
 import json
 import os
@@ -18,7 +18,9 @@ from testbed.topology.event_kinds.registry import AnyTimedEntry
 from tests.testbed import small
 
 ROOT = Path(__file__).parents[2]
-EXTENDING, RECIPES = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("extending", "recipes"))
+EXTENDING, RECIPES, MODELS = (
+    (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("extending", "recipes", "models")
+)
 COMMAND = "from cli.main import main; main()"
 
 
@@ -92,3 +94,13 @@ def test_the_criterion_scores_in_closed_form():
     criterion = names["Agreement"]()
     assert criterion.at_exit(np.array([[0.5, 0.3, 0.2], [1, 0, 0]])).tolist() == pytest.approx([0.38, 1.0])
     assert (criterion.name, criterion.measured_as, criterion.of_one_exit) == ("agreement", "agreement", True)
+
+
+def test_definitions_are_text_and_texts_get_a_category():
+    code = example("glosses", MODELS)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    sample, *answers = done.stdout.splitlines()
+    assert re.fullmatch(r"[a-z][a-z ,;()-]+ -> [a-z]+", sample)
+    assert re.fullmatch(r"after layer 4: animal, [01]\.\d\d", answers[-1])
+    assert len(answers) == 4

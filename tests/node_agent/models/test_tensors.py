@@ -65,7 +65,7 @@ def test_scale_and_zero_point_travel_in_the_header():
     assert not form.fits(TensorForm("int8", (1, 4, 7), tensor.form.affine))
     assert not form.fits(TensorForm("uint8", (1, 4, 6)))
     usual = Task(1, "cam", 1, 1, 0.0, (), quantised(np.abs(array)).form)
-    # What a simulation sends has the same length.
+    # Simulated messages have the same length.
     assert len(encode(usual)[0]) == len(encode(Task(1, "cam", 1, 1, 0.0, (), form.usual))[0]) > len(PREFIX)
 
 
