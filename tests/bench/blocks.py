@@ -99,7 +99,7 @@ def stage_1_on_the_device(result: Result) -> list[str]:
 
 
 def delay_bounds(result: Result) -> list[str]:
-    """What a bound on the delay trades, by bound."""
+    """Delay, refusals, accuracy and goodput at each bound on the delay."""
     rows = []
     for bound in admission.BOUNDS:
         where = admission.name_of(bound)
