@@ -44,8 +44,8 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
 
 
 def borrowed_lines(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Lines on what is not the model's own: answers that were recorded elsewhere, costs of another architecture."""
-    stated = [f"{field}: {summary[field]}" for field in ("answers", "costs") if summary.get(field)]
+    """Lines on answers that were recorded elsewhere, costs of another architecture, and labels of the model itself."""
+    stated = [f"{field}: {summary[field]}" for field in ("answers", "costs", "labels") if summary.get(field)]
     if stated:
         yield "Model", ", ".join(stated)
 

@@ -1,17 +1,17 @@
 """The models that can be listed: shipped ones, those of named places, and published costs, as plain figures."""
 
-import importlib.util
 import re
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError
-from node_agent.models.bundles.bundle import Bundle, available_models
-from node_agent.models.bundles.card import CARD, printable
+from node_agent.models.bundles.bundle import Bundle
+from node_agent.models.bundles.card import CARD, outside_of, printable
+from node_agent.models.bundles.shipped import available_models
 from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
+from node_agent.models.packages import install_command, installed_version
 from node_agent.models.published import available_costs, published
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9.]{1,30}")
@@ -39,7 +39,8 @@ def describe(text: str) -> dict[str, Any]:
     """Return the figures of a model.
 
     `accuracy` is 0..1 by exit, on the exit table; `samples` the number that devices offer; `flop` the work of a task
-    through all stages. `missing` is the command that installs the samples for training, or None.
+    through all stages. `missing` is the command that installs the samples for training, or None. `labels` says
+    in words whose answers count as right, if labels are not known; `borrows` names the package that holds weights.
 
     Returns:
         The figures by name.
@@ -65,6 +66,9 @@ def describe(text: str) -> dict[str, Any]:
         "parameters": None,
         "disk_bytes": _size(Path(text)),
         "licence": "",
+        "labels": model.labels_are,
+        "outside": None,
+        "borrows": None,
         "missing": None,
     }
     return {**figures, **(_of_bundle(model) if isinstance(model, Bundle) else _of_table(model))}
@@ -88,6 +92,8 @@ def _of_bundle(model: Bundle) -> dict[str, Any]:
         "parameters": stated["parameters"] if isinstance(stated["parameters"], int) else None,
         "licence": printable(stated["licence"] if isinstance(stated["licence"], str) else _source_licences(model)),
         "disk_bytes": _size(model.folder),
+        "outside": outside_of(model.card),
+        "borrows": None if model.lender is None else f"{model.lender.package} {model.lender.version}",
         "missing": missing_sources(model.card.get("sources")),
     }
 
@@ -110,16 +116,9 @@ def missing_sources(sources: object) -> str | None:
         for name, entry in sources.items()
         if isinstance(entry, dict) and _PACKAGE.fullmatch(f"{name}=={entry.get('version')}")
     }
-    if all(_installed(name) == version for name, version in wanted.items()):
+    if all(installed_version(name) == version for name, version in wanted.items()):
         return None
-    return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in wanted.items())
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name) if importlib.util.find_spec(name.replace("-", "_")) else None
-    except (metadata.PackageNotFoundError, ValueError, ImportError):
-        return None
+    return install_command(wanted)
 
 
 def _size(path: Path) -> int:

@@ -83,8 +83,8 @@ class Plan:
 
     @property
     def borrowed(self) -> dict[str, str]:
-        """The fields of summary.json that say what is not the model's own: `answers`, `costs`."""
-        stated = {"answers": self.model.answers, "costs": self.model.costs}
+        """The fields of summary.json that say what is not usual of a model: `answers`, `costs`, `labels`."""
+        stated = {"answers": self.model.answers, "costs": self.model.costs, "labels": self.model.labels_are}
         return {field: words for field, words in stated.items() if words is not None}
 
     @property

@@ -159,6 +159,7 @@ def _plan(
             "model_sha256": model.fingerprint(),
             "answers": model.answers,
             "costs": model.costs,
+            "labels": model.labels_are,
             "workload": source,
         },
     )

@@ -18,7 +18,7 @@ from node_agent.models.bundles.writing import BundleContent
 from node_agent.models.data_types import ExitScores, Samples
 from node_agent.models.networks.cost import measure_parts
 from node_agent.models.networks.early_exit import EarlyExitModel, EpochReport, Progress, Recipe, TrainingData
-from node_agent.models.networks.made import build, class_fault, class_names, recipe_fault, running
+from node_agent.models.networks.made import build, class_fault, recipe_fault, running
 from node_agent.models.networks.scoring import (
     batches,
     calibrate,
@@ -66,7 +66,7 @@ def train_model(
     if fault := recipe_fault(task.recipe):
         raise InputError(f"model {_name(task)}: {fault}", hint="state it in the class: recipe = Recipe(...)")
     with running(task.code, "training_data"):
-        data = task.kind.training_data(task.recipe) or split_samples(task.kind, task.recipe, task.code)
+        data = task.kind.prepare(task.recipe, progress) or split_samples(task.kind, task.recipe, task.code)
     with running(task.code, "training"), _fixed_threads(task.recipe.threads):
         return build_content(task, data, progress, stored=stored, history=history)
 
@@ -96,7 +96,7 @@ def build_content(
             **network.card_entries(),
             "exits": list(network.exits),
             "input": {"shape": list(network.input.shape), "dtype": network.input.dtype, "varies": network.input.varies},
-            "classes": class_names(task.kind),
+            "classes": task.kind.classes if isinstance(task.kind.classes, int) else list(task.kind.classes),
             "licence": network.licence,
             "costs": measure_parts(network),
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
