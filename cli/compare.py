@@ -75,6 +75,7 @@ def command(
     seed: int | None,
     model: str | None,
     cut: tuple[int, ...] | None,
+    criterion: str | None,
     out: Path | None,
     jobs: int | None,
     backend: BackendChoice,
@@ -116,8 +117,8 @@ def command(
     with comparing() as progress:
         comparison = compare(
             topology, [policy for text in lists for policy in split_policies(text)], repeats=repeats, simulate=simulate,
-            duration_s=duration, seed=seed, model=model, cut=cut, out=out, jobs=jobs, backend=backend,
-            observer=progress, include_unheld=include_unheld,
+            duration_s=duration, seed=seed, model=model, cut=cut, criterion=criterion, out=out, jobs=jobs,
+            backend=backend, observer=progress, include_unheld=include_unheld,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(comparison), indent=2))

@@ -161,6 +161,31 @@ def train(model: str, out: Path | None, **changes: object) -> None:
         click.echo(f"{folder}: {said}")
 
 
+@command.command()
+@click.argument("model")
+def measure(model: str) -> None:
+    """Measure the exits of MODEL again, and add the scores of all exit criteria to its bundle.
+
+    Needed for a bundle of an earlier version, and after you have added a criterion. MODEL is a shipped model, or
+    FILE.py:CLASS, whose file runs now. The weights stay, and so do confidences and predictions. The samples are those
+    of the training run.
+
+    \b
+    Example:
+      dtoee-testbed model measure my_model.py:MyModel
+    """
+    from node_agent.errors import InputError
+    from node_agent.models import load_model
+    from node_agent.models.bundles.bundle import Bundle
+    from node_agent.models.training.measure import measure_again
+
+    found = load_model(model)
+    if not isinstance(found, Bundle):
+        raise InputError(f"{model}: a table holds what was recorded", hint="add arrays to it: docs/models.md")
+    measure_again(found)
+    click.echo(f"{found.folder}: measured again")
+
+
 @contextmanager
 def _claimed(folder: Path, job: Job) -> Iterator[None]:
     """Hold the folder to the end, since training takes minutes; a folder that stays empty is removed."""

@@ -15,7 +15,7 @@ from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP
 from cli.quantity import seconds as seconds_option
 from cli.shared_options import model_options, seed_option
-from testbed.wording import milliseconds, number, percent, seconds, side_by_side
+from testbed.wording import counted, milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
     from testbed.optimum.bound import Optimum, PlanFigures, SegmentOptimum
@@ -59,6 +59,7 @@ def command(
     duration: float | None,
     model: str | None,
     cut: tuple[int, ...] | None,
+    criterion: str | None,
     thresholds: Sequence[float] | None,
     as_json: bool,
 ) -> None:
@@ -81,12 +82,14 @@ def command(
 
     summary: Mapping[str, Any] | None = None
     if source.is_dir():
-        if (seed, duration, model, cut) != (None,) * 4:
-            what = "--seed, --duration, --model and --cut"
+        if (seed, duration, model, cut, criterion) != (None,) * 5:
+            what = "--seed, --duration, --model, --cut and --criterion"
             raise click.UsageError(f"{what} belong to topologies: a run directory holds its trace and its model")
         optimum, summary = bound_for_run(source, thresholds=thresholds)
     else:
-        scenario = load_topology(source, model=model, cut=cut).resolve(seed=seed, duration_s=duration)
+        scenario = load_topology(source, model=model, cut=cut, criterion=criterion).resolve(
+            seed=seed, duration_s=duration
+        )
         optimum = bound_for(scenario, scenario.model.open(), thresholds=thresholds)
     if as_json:
         content = optimum.as_dict()
@@ -124,6 +127,8 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
         yield "", outside_validation_text(optimum.links_outside_validation)
     if summary is None:
         return
+    if refused := summary.get("tasks", {}).get("refused"):
+        yield "", f"without the {counted(refused, 'task')} that this run refused"
     beside = run_beside(optimum, summary)
     if beside["delay_over_played"] is not None:
         less_s = beside["utility_below_played_s"]
@@ -195,8 +200,8 @@ def _figure_lines(optimum: Optimum, summary: Mapping[str, Any] | None) -> Lines:
         lines.append(["played", str(played.tasks), *figures, f"{played.times} times"])
     if summary is not None:
         figures = _cells_without_bounds(summary["delay_s"]["mean"], summary["accuracy"], summary["utility"])
-        counted = summary["tasks"].get("counted", summary["tasks"]["completed"])
-        lines.append([f"run: {summary['policy']}", str(counted), *figures, ""])
+        tasks = summary["tasks"].get("counted", summary["tasks"]["completed"])
+        lines.append([f"run: {summary['policy']}", str(tasks), *figures, ""])
     return lines
 
 

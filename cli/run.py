@@ -104,6 +104,7 @@ def command(
     seed: int | None,
     model: str | None,
     cut: tuple[int, ...] | None,
+    criterion: str | None,
     policy: str | None,
     out: Path | None,
     monitor: MonitorChoice,
@@ -133,7 +134,8 @@ def command(
     from testbed.run.planning import plan_run
 
     plan = plan_run(
-        topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut, out=out,
+        topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut,
+        criterion=criterion, out=out,
         backend=backend,
     )  # fmt: skip
     plan = replace(plan, require_fidelity=require_fidelity, debug=debug)

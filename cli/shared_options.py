@@ -47,7 +47,13 @@ def parse_cut(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 def model_options(function: Function) -> Function:
-    """The options --model and --cut of a command that takes a topology."""
+    """The options --model, --cut and --criterion of a command that takes a topology."""
+    criterion = click.option(
+        "--criterion",
+        metavar="NAME",
+        help="Exit criterion, whose score servers compare with their thresholds: confidence, entropy, margin or "
+        "patience.  [default: the topology's]",
+    )
     cut = click.option(
         "--cut",
         metavar="BLOCKS",
@@ -61,4 +67,4 @@ def model_options(function: Function) -> Function:
         help="Another model than the topology's: a name from `model list`, the folder of a bundle, FILE.py:CLASS for "
         "your own, or a table (.npz, .csv, .parquet).",
     )
-    return model(cut(function))
+    return model(cut(criterion(function)))

@@ -28,6 +28,7 @@ def command(
     seed: int | None,
     model: str | None,
     cut: tuple[int, ...] | None,
+    criterion: str | None,
     policy: str | None,
     out: Path | None,
     monitor: MonitorChoice,
@@ -52,8 +53,9 @@ def command(
     from testbed.run.planning import plan_run
 
     plan = plan_run(
-        topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut, out=out
-    )
+        topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut,
+        criterion=criterion, out=out,
+    )  # fmt: skip
     plan = replace(plan, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 

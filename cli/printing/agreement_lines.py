@@ -45,7 +45,7 @@ def verdict_lines(agreement: Agreement) -> Iterator[tuple[str, str]]:
 
 
 def result_lines(agreement: Agreement) -> Lines:
-    """Table of delays [ms], accuracy [%], exits [%], losses [tasks] and gaps [%]."""
+    """Table of delays [ms], accuracy [%], exits [%], gaps [%], losses [tasks]; with refusals, these and goodput [%]."""
     figures = agreement.figures
     lines = [["figure", "live", "simulated", "live - simulated", "live / simulated"]]
     for name in ("mean", "p50", "p95", "p99"):
@@ -60,6 +60,9 @@ def result_lines(agreement: Agreement) -> Lines:
         certified = figures[key].live or figures[key].simulated  # 0 if the policy certifies nothing
         lines.append([name, *(_cells(figures[key], ".2f", 1e2) if certified else ("-", "-", "-")), ""])
     lines.append(["lost tasks", *_cells(figures["lost"], "g"), ""])
+    if figures["refused"].live or figures["refused"].simulated:
+        lines.append(["refused tasks", *_cells(figures["refused"], "g"), ""])
+        lines.append(["goodput %", *_cells(figures["goodput"], ".1f", 1e2), ""])
     return lines
 
 

@@ -41,8 +41,14 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
-    """Table of the figures of each policy: delays [ms], accuracy [%], exits [%], utility [s], losses [tasks]."""
+    """Table of the figures of each policy: delays [ms], accuracy [%], exits [%], utility [s], losses [tasks].
+
+    If devices refused tasks, the table also has their number. If tasks were refused or lost, it has the goodput [%].
+    """
+    refusing = any(one.refused for one in table)
+    failing = refusing or any(one.lost for one in table)
     lines = [["policy", "mean delay ms", "p95 ms", "accuracy %", "exits %", "utility s", "lost"]]
+    lines[0] += ["refused"] * refusing + ["goodput %"] * failing
     for one in table:
         if one.overloaded:
             figures = ["overloaded", "-", "-", "-", "-"]
@@ -54,7 +60,8 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
                 side_by_side((share.mean if share else None for share in one.exit_share), ".0f", 1e2) or "-",
                 estimated(one.utility_s, ".3f"),
             ]
-        lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, str(one.lost)])
+        ended = [str(one.lost), *[str(one.refused)] * refusing, *[estimated(one.goodput, ".1f", 1e2)] * failing]
+        lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, *ended])
     return lines
 
 
@@ -82,6 +89,9 @@ def recovery_lines(recoveries: Sequence[PolicyRecoveries], place: int) -> Lines:
     lines = [
         ["policy", "before ms", "peak ms", "settles at ms", "recovers after s", "paid till then", "paid in all", "lost"]
     ]  # fmt: skip
+    refusing = any(each.events[place].refused for each in recoveries)
+    if refusing:
+        lines[0].append("refused")
     for each in recoveries:
         one = each.events[place]
         after, paid = "not in time", "-"
@@ -93,8 +103,9 @@ def recovery_lines(recoveries: Sequence[PolicyRecoveries], place: int) -> Lines:
             after = f"{one.recovered_after_s:.1f}"
             paid = number(one.paid_task_s, ".0f")
         levels = [number(level, ".0f", 1e3) for level in (one.before_s, one.peak_s, one.settled_s)]
-        extra, lost = number(one.extra_task_s, ".0f"), format(round(one.lost, 1), "g")
-        lines.append([each.policy, *levels, after, paid, extra, lost])
+        counts = [one.lost, one.refused] if refusing else [one.lost]
+        ended = [format(round(count, 1), "g") for count in counts]
+        lines.append([each.policy, *levels, after, paid, number(one.extra_task_s, ".0f"), *ended])
     return lines
 
 

@@ -44,15 +44,17 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
 
 
 def borrowed_lines(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Lines on answers that were recorded elsewhere, costs of another architecture, and labels of the model itself."""
-    stated = [f"{field}: {summary[field]}" for field in ("answers", "costs", "labels") if summary.get(field)]
+    """Lines on what is not usual of a model: recorded answers, other costs or criterion, labels that it answered."""
+    fields = ("answers", "costs", "criterion", "labels")
+    stated = [f"{field}: {summary[field]}" for field in fields if summary.get(field)]
     if stated:
         yield "Model", ", ".join(stated)
 
 
 def _tasks(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     tasks, attempts = summary["tasks"], summary.get("attempts", {})
-    yield "Tasks", f"{tasks['offered']} offered, {tasks['completed']} completed, {tasks['lost']} lost"
+    refused = f", {tasks['refused']} refused" if tasks.get("refused") else ""
+    yield "Tasks", f"{tasks['offered']} offered, {tasks['completed']} completed, {tasks['lost']} lost{refused}"
     for reason, count in sorted(summary.get("lost_reasons", {}).items(), key=lambda item: -item[1]):
         yield "", f"lost: {count} because {reason or 'of an unknown cause'}"
     if attempts.get("above_one"):
@@ -74,6 +76,8 @@ def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     delay = summary["delay_s"]
     yield "Delay", "   ".join(f"{name} {milliseconds(delay[name])}" for name in ("mean", "p50", "p95", "p99"))
     yield "Accuracy", percent(summary["accuracy"])
+    if summary.get("goodput") is not None and (summary["tasks"]["lost"] or summary["tasks"].get("refused")):
+        yield "Goodput", f"{percent(summary['goodput'])} of all tasks got a right answer"
     yield "Exits", "   ".join(f"stage {stage} {percent(share)}" for stage, share in summary["exit_share"].items())
     theta = f" = {summary['theta_s']:g} s x accuracy - mean delay" if "theta_s" in summary else ""
     yield "Utility", f"{seconds(summary['utility'])}{theta}"

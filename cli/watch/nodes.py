@@ -12,6 +12,7 @@ MOST_OF_A_NAME = 16
 CELL = 4  # narrowest column of a probability
 GAP = "  "
 LONG_QUEUE = 10  # tasks at one server from which its queue is coloured
+OWN = "(own)"  # heads the column of the devices' own processors: each device has its own; no node can be called so
 SHOWN_SHARE = 0.005  # a smaller probability is drawn as a dot
 
 
@@ -30,11 +31,15 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The rows of a stage (0: devices), and the servers that receive its tasks."""
+    """The rows of a stage (0: devices), and the servers that receive its tasks.
+
+    All own processors of devices, `own`, stand among the receivers as OWN.
+    """
 
     stage: int
     rows: Sequence[NodeRow]
     receivers: Sequence[str]
+    own: Sequence[str] = ()
 
     @property
     def height(self) -> int:
@@ -45,12 +50,12 @@ class Block:
 def blocks(state: ViewState, height: int) -> list[Block]:
     """All stages, within `height` lines if possible.
 
-    If there is not room for all nodes, devices are grouped; then rows are joined, those of servers with least load
-    first.
+    If there is not room for all nodes, devices are grouped, and so are their own processors; then rows are joined,
+    those of servers with least load first.
     """
     found = [_block(state, stage, grouped=False) for stage in range(_stages(state) + 1)]
     if _height(found) > height:
-        found[0] = _block(state, 0, grouped=True)
+        found = [_block(state, stage, grouped=True) for stage in range(_stages(state) + 1)]
     while _height(found) > height:
         largest = max(range(len(found)), key=lambda index: len(found[index].rows))
         if len(found[largest].rows) <= 1:
@@ -62,8 +67,8 @@ def blocks(state: ViewState, height: int) -> list[Block]:
 
 
 def least_height(state: ViewState) -> int:
-    """Number of lines that show every server, with devices grouped."""
-    return _height([_block(state, stage, grouped=stage == 0) for stage in range(_stages(state) + 1)])
+    """Number of lines that show every server, with devices and their own processors grouped."""
+    return _height([_block(state, stage, grouped=True) for stage in range(_stages(state) + 1)])
 
 
 def full_height(state: ViewState) -> int:
@@ -183,7 +188,8 @@ class _Columns:
         decided = [state.offload[node.name] for node in row.up if node.name in state.offload]
         line: Line = []
         for receiver in receivers:
-            names = [receiver] if receiver in block.receivers else block.receivers[self.most_cells - 1 :]
+            together = [receiver] if receiver in block.receivers else block.receivers[self.most_cells - 1 :]
+            names = [name for each in together for name in (block.own if each == OWN else [each])]
             if not any(name in rows for rows in decided for name in names):  # no link, or nothing decided yet
                 line.append((" " * self.cell, ""))
                 continue
@@ -215,15 +221,22 @@ def _stages(state: ViewState) -> int:
 
 
 def _block(state: ViewState, stage: int, *, grouped: bool) -> Block:
-    nodes = state.nodes_of_stage(stage)
+    """The rows of a stage; `grouped` puts the devices of a group together, and their own processors."""
+    nodes, processors = state.nodes_of_stage(stage), _own_processors(state)
     receivers = [node.name for node in state.nodes_of_stage(stage + 1)]
-    if not grouped:
-        return Block(stage, [NodeRow(node.name, [node]) for node in nodes], receivers)
+    own = [name for name in receivers if name in processors]
+    if own:
+        receivers = [OWN, *(name for name in receivers if name not in processors)]
     groups: dict[str, list[NodeView]] = {}
     for node in nodes:
-        groups.setdefault(re.sub(r"-\d+$", "", node.name), []).append(node)
+        together = grouped and (stage == 0 or node.name in processors)
+        groups.setdefault(re.sub(r"-\d+$", "", node.name) if together else node.name, []).append(node)
     rows = [NodeRow(f"{name} ×{len(some)}" if len(some) > 1 else some[0].name, some) for name, some in groups.items()]
-    return Block(stage, rows, receivers)
+    return Block(stage, rows, receivers, own)
+
+
+def _own_processors(state: ViewState) -> set[str]:
+    return {server.name for server in state.scenario.own_processors} if state.scenario else set()
 
 
 def _busiest_first(block: Block) -> Block:
@@ -252,7 +265,7 @@ def _height(found: Sequence[Block]) -> int:
 
 def _common(names: Sequence[str]) -> str:
     """The common beginning of the names up to a dash (`mid-` for mid-1 and mid-2), or an empty string."""
-    heads = {name[: name.rfind("-") + 1] for name in names}
+    heads = {name[: name.rfind("-") + 1] for name in names if name != OWN}
     return heads.pop() if len(heads) == 1 and len(names) > 1 else ""
 
 
@@ -262,6 +275,6 @@ def _short_names(names: Sequence[str]) -> dict[str, str]:
     If two initials are the same, the names stay as they are.
     """
     if common := _common(names):
-        return {name: name[len(common) :] for name in names}
+        return {name: name if name == OWN else name[len(common) :] for name in names}
     initials = {name: "".join(part if part.isdigit() else part[:1] for part in name.split("-")) for name in names}
     return initials if len(set(initials.values())) == len(names) else {name: name for name in names}

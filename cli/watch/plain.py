@@ -90,6 +90,8 @@ class PlainObserver:
     def _progress(self) -> str:
         state, recent = self._state, self._state.recent()
         parts = [f"{state.completed}/{state.offered} completed", f"{state.lost} lost"]
+        if state.refused:
+            parts.append(f"{state.refused} refused")
         if recent.completed:
             parts += [
                 f"mean {milliseconds(recent.mean_s)}",

@@ -120,6 +120,7 @@ class ViewState:
         self.now_s = 0.0
         self.completed = 0
         self.lost = 0
+        self.refused = 0
         self.nodes: dict[str, NodeView] = {}
         self.offload: dict[str, Mapping[str, float]] = {}
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_KEPT)
@@ -150,7 +151,8 @@ class ViewState:
     def task(self, line: TaskLine) -> None:
         """Count a task that has ended."""
         if line.completed_s is None or line.delay_s is None or line.exit_stage is None:
-            self.lost += 1
+            self.lost += line.status == "lost"
+            self.refused += line.status == "refused"
             return
         self.completed += 1
         task = Finished(line.completed_s, line.delay_s, bool(line.correct), line.exit_stage)

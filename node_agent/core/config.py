@@ -37,9 +37,12 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     seed: int  # of the node's random numbers, together with its name
     input_form: InputForm | None  # tensors that this server's sub-model takes; None for a device
     onward_form: InputForm | None  # tensors that its receivers take; None at the last stage
+    criterion: str = "confidence"  # exit criterion, by name
     devices: tuple[str, ...] = ()  # for a server behind stage 1: the devices whose tasks can reach it
     coordinator: str | None = None  # the node that plans for all, under a central policy
     places: dict[str, Place] = msgspec.field(default_factory=dict)  # for the coordinator: all nodes, itself included
+    delay_bound_s: float | None = None  # of a device: it refuses tasks with a longer predicted delay [s]
+    bounded: tuple[str, ...] = ()  # of a server: its offloaders that have such a bound
     sample_every_s: float = 1.0  # interval between two samples [s]
     max_attempts: int = 5  # offers of a task by its device before it is lost
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)

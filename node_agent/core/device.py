@@ -1,6 +1,7 @@
 """The data plane of an end device: it owns each task until the result is back, and publishes its end exactly once."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from node_agent.core.config import NodeConfig
@@ -9,7 +10,7 @@ from node_agent.core.events import TaskArrived, TimerKey
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Receiver, Routing
 from node_agent.errors import InvalidState, refuse_negative
-from node_agent.records import RepeatRecord, TaskRecord, lost_task
+from node_agent.records import RepeatRecord, TaskRecord, lost_task, refused_task
 from node_agent.wire import Ack, Handover, Result, Task, Tensor
 
 RATE_WINDOW_SLOTS = 4  # window of the arrival rate, in slots
@@ -26,6 +27,7 @@ class OwnedTask:
     created_s: float
     lateness_s: float
     tensor: Tensor
+    predicted_delay_s: float | None
     attempts: int = 0
     receiver: Receiver | None = None
     sequence: int = 0  # of the message that offered it last
@@ -59,6 +61,7 @@ class DeviceTasks:
         self.arrived = 0
         self.completed = 0
         self.lost = 0
+        self.refused = 0
         self.duplicates = 0
 
     @property
@@ -67,13 +70,30 @@ class DeviceTasks:
         return len(self._owned)
 
     def arrive(self, event: TaskArrived) -> None:
-        """Offer a task that the workload wants."""
+        """Offer a task that the workload wants, or refuse it if its predicted delay exceeds the device's bound.
+
+        The receiver is chosen first, and the delay is predicted for it. A receiver that has not reported, or does not
+        answer, gets the task. A task that was admitted is never refused later, however often it is offered again.
+
+        Decision 095: the announced rate is that of the admitted tasks, and receivers report their queues to devices
+        that have a bound (docs/decisions/095-admission-by-predicted-delay.md).
+        """
         self.arrived += 1
+        lateness_s, bound_s = self._outbox.now_s - event.created_s, self._config.delay_bound_s
+        receiver = self._choose(())
+        predicted_s = None if bound_s is None else receiver.predicted_delay_s
+        if bound_s is not None and predicted_s is not None and predicted_s > bound_s:
+            self.refused += 1
+            self._outbox.publish(
+                refused_task(
+                    event.task_id, self._config.name, event.sample, event.created_s, lateness_s, predicted_s, bound_s
+                )
+            )
+            return
         self.rate.arrived()
-        lateness_s = self._outbox.now_s - event.created_s
-        task = OwnedTask(event.task_id, event.sample, event.created_s, lateness_s, event.tensor)
+        task = OwnedTask(event.task_id, event.sample, event.created_s, lateness_s, event.tensor, predicted_s)
         self._owned[task.task_id] = task
-        self._offer(task)
+        self._offer(task, receiver)
 
     def acknowledged(self, peer: str, ack: Ack) -> None:
         """Take an acknowledgement: the receiver has taken the task over."""
@@ -116,6 +136,7 @@ class DeviceTasks:
                 forced_exit=result.forced,
                 hops=result.hops,
                 offers=tuple(task.offers),
+                predicted_delay_s=task.predicted_delay_s,
             )
         )
 
@@ -130,11 +151,12 @@ class DeviceTasks:
         if task.attempts >= self._config.max_attempts:
             self._lose(task)
         else:
-            self._offer(task)
+            self._offer(task, self._choose({task.receiver.name} if task.receiver else ()))
 
-    def _offer(self, task: OwnedTask) -> None:
-        avoid = {task.receiver.name} if task.receiver else set()
-        receiver = self._routing.choose(avoid) or self._routing.any_receiver()
+    def _choose(self, avoid: Collection[str]) -> Receiver:
+        return self._routing.choose(avoid) or self._routing.any_receiver()
+
+    def _offer(self, task: OwnedTask, receiver: Receiver) -> None:
         task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
         receiver.set_out()
         task.offers.append(Handover(receiver.name, task.sent_s))
@@ -174,14 +196,21 @@ class DeviceTasks:
         )
 
     def validate(self) -> None:
-        """Raise InvalidState unless every task is in exactly one place: owned, completed or lost.
+        """Raise InvalidState unless every task is in exactly one place: owned, completed, lost or refused.
 
         An owned task has been acknowledged by its receiver or is counted there as under way, and has its timers set.
         """
-        refuse_negative("tasks", duplicates=self.duplicates, lost=self.lost, usual_delay_s=self._usual_delay_s)
+        refuse_negative(
+            "tasks", duplicates=self.duplicates, lost=self.lost, refused=self.refused, usual_delay_s=self._usual_delay_s
+        )
         self.rate.validate(self._outbox.now_s)
-        if self.arrived != self.completed + self.lost + len(self._owned) or self.completed != len(self._completed):
-            ends = f"{self.completed} completed ({len(self._completed)} known) + {self.lost} lost"
+        if self.refused and self._config.delay_bound_s is None:
+            raise InvalidState("tasks", f"{self.refused} refused without a bound")
+        ended = self.completed + self.lost + self.refused
+        if self.arrived != ended + len(self._owned) or self.completed != len(self._completed):
+            ends = (
+                f"{self.completed} completed ({len(self._completed)} known) + {self.lost} lost + {self.refused} refused"
+            )
             raise InvalidState("tasks", f"{self.arrived} arrived, but {ends} + {len(self._owned)} owned")
         if both := self._owned.keys() & self._completed:
             raise InvalidState("tasks", f"{sorted(both)} are owned and completed")

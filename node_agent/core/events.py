@@ -40,7 +40,7 @@ class ComputeFinished(Struct, frozen=True):
     """
 
     prediction: int  # class that the exit predicts
-    confidence: float  # confidence of the exit in it, 0 to 1
+    confidence: float  # number that the exit criterion makes of the exit's probabilities, 0 to 1
     activation: Tensor | None  # input of the next sub-model; None at the last stage
     overrun: bool  # the real work took longer than its paced time
     late_s: float = 0.0  # how much longer service took than its paced time [s]: an overrun, or a late timer

@@ -30,7 +30,7 @@ from node_agent.core.probing import LinkProbes
 from node_agent.core.returns import ReturnTimes
 from node_agent.core.rounds import DeviceRounds, ServerRounds
 from node_agent.core.routing import Routing
-from node_agent.core.server import ServerTasks
+from node_agent.core.server import ServerTasks, Statuses
 from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InvalidState, TestbedError
@@ -141,8 +141,8 @@ class NodeStateMachine(ABC):
                 self.rounds.report(peer, message, received_s)
             case Probe():
                 self._outbox.send_data(peer, ProbeAck(message.sequence, received_s))
-            case Status(backlog):
-                self.routing.told_backlog(peer, backlog)
+            case Status():
+                self.routing.status(peer, message)
             case Assignment():
                 self._member.assigned(peer, message)
             case Task() | Result() | Offer() | ProbeAck() | State():
@@ -217,7 +217,8 @@ class DeviceCore(NodeStateMachine):
         super().validate()
 
     def _counts(self) -> tuple[float, ...]:
-        return self._outbox.now_s, self.tasks.arrived, self.tasks.completed, self.tasks.duplicates
+        tasks = self.tasks
+        return self._outbox.now_s, tasks.arrived, tasks.completed, tasks.refused, tasks.duplicates
 
     def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:  # noqa: ARG002
         match message:
@@ -244,7 +245,9 @@ class DeviceCore(NodeStateMachine):
     def _sample(self) -> None:
         self._outbox.timer(("sample",), self.config.sample_every_s)
         now = self._counts()
-        interval_s, arrived, completed, duplicates = (new - old for new, old in zip(now, self._last, strict=True))
+        interval_s, arrived, completed, refused, duplicates = (
+            new - old for new, old in zip(now, self._last, strict=True)
+        )
         self._last = now
         self._outbox.publish(
             SampleRecord(
@@ -257,12 +260,13 @@ class DeviceCore(NodeStateMachine):
                 arrived=int(arrived),
                 served=int(completed),
                 exits=0,
-                forwarded=int(arrived),
+                forwarded=int(arrived - refused),
                 duplicates=int(duplicates),
                 overruns=0,
                 cpu_s=0.0,
                 threshold=None,
                 busy_s=0.0,
+                refused=int(refused),
             )
         )
 
@@ -273,6 +277,7 @@ class ServerCore(NodeStateMachine):
     def __init__(self, config: NodeConfig, table: ExitTable) -> None:
         super().__init__(config)
         self.tasks: ServerTasks = ServerTasks(config, self.routing, self._outbox)
+        self._statuses = Statuses(config, self.routing, self.tasks, self._outbox)
         self.returns = ReturnTimes(config, self._outbox)
         self.rounds: ServerRounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
         self._coordinator = Coordinator(config, self.routing, self._outbox)
@@ -281,7 +286,7 @@ class ServerCore(NodeStateMachine):
 
     def _begin(self) -> None:
         self._outbox.timer(("sample",), self.config.first_sample_s)
-        self._await_status()
+        self._statuses.await_next()
 
     def _react_alone(self, event: OwnEvent) -> None:
         match event:
@@ -290,7 +295,7 @@ class ServerCore(NodeStateMachine):
             case PlanningFinished(assignments):
                 self._coordinator.planned(assignments)
             case TimerFired(("status",)):
-                self._tell_status()
+                self._statuses.send(self.rounds.remaining_ratio, self.rounds.return_s)
             case TimerFired(("plan",)):
                 self._coordinator.timer()
             case TimerFired(("offers" | "reports" | "settle",) as key):
@@ -308,7 +313,7 @@ class ServerCore(NodeStateMachine):
         self.returns.validate()
         self.rounds.validate()
         self._coordinator.validate()
-        status: set[TimerKey] = {("status",)} if self.routing.policy.status_every_s is not None else set()
+        status: set[TimerKey] = {("status",)} if self._statuses.every_s is not None else set()
         kinds = {"sample", "status", "plan", "offers", "reports", "settle", "ack", "probe"}
         self._validate_standing_timers({("sample",)} | status, kinds)
         super().validate()
@@ -320,7 +325,7 @@ class ServerCore(NodeStateMachine):
 
     def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
         match message:
-            case Task() if tensor is not None and self.config.takes(tensor.form):
+            case Task() if tensor is not None and self.config.takes(tensor.form) and self.tasks.can_judge(message):
                 self.tasks.receive(peer, message, tensor, received_s)
                 self.returns.arrived(message.device)
             case Offer() if peer in self.config.offloaders and self._is_near(message.slot):
@@ -349,15 +354,6 @@ class ServerCore(NodeStateMachine):
         own_state = self._member.tell(slot, tasks.service_rate_per_s, tasks.service.variability, return_s)
         if own_state is not None:
             self._coordinator.state(self.config.name, own_state)
-
-    def _await_status(self) -> None:
-        if self.routing.policy.status_every_s is not None:
-            self._outbox.timer(("status",), self.routing.policy.status_every_s)
-
-    def _tell_status(self) -> None:
-        for offloader in self.config.offloaders:
-            self._outbox.send_control(offloader, Status(self.tasks.backlog))
-        self._await_status()
 
     def _sample(self) -> None:
         self._outbox.timer(("sample",), self.config.sample_every_s)

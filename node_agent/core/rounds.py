@@ -156,6 +156,7 @@ class ServerRounds:
         self._missed = dict.fromkeys(config.offloaders, 0)
         self._moved_in_round: Round = (-1, -1)
         self._decided_slot = -1
+        self.remaining_ratio: float | None = None  # I, share of its tasks that continue; None before the first round
         self._backlog = 0  # at the start of the slot; if it changed during the slot, the rounds would not settle
 
     @property
@@ -283,6 +284,7 @@ class ServerRounds:
             cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
             if not inflow.last:
                 self._move_threshold(inflow.paths, prospect)
+        self.remaining_ratio = min(1.0, load.remaining_ratio)
         self._answer(load, cost, prospect)
         # The row of the last round has been priced and certified, so it stays. A policy of one round updates it here.
         if prospect is not None and (not inflow.last or self._routing.policy.most_rounds == 1):

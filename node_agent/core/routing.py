@@ -17,7 +17,7 @@ from node_agent.policies import make_policy
 from node_agent.policies.answers import ROW_TOLERANCE, WrongAnswer
 from node_agent.policies.base import Candidate, KnownReceiver, Prospect, ThresholdView
 from node_agent.policies.checked import CheckedPolicy
-from node_agent.wire import MOST_THRESHOLD, Assignment, Report
+from node_agent.wire import MOST_THRESHOLD, Assignment, Report, Status
 
 SILENT_AFTER = 2  # a neighbour is silent after this many rounds in a row without an answer
 
@@ -27,6 +27,7 @@ UNHEARD = Report(
     offloaders=1, arrival_per_s=0.0, service_per_s=1.0, variability=0.0, threshold=0.0, remaining_ratio=0.0,
     backlog=0, onward_paths=((1.0, ()),), offer_s=0.0, done=False,
 )  # fmt: skip
+UNSTATED = Status(backlog=0)  # stands for the status of a receiver that has sent none
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Receiver:
     missed: int = 0  # rounds in a row without an answer
     suspect: bool = False  # it left a task unacknowledged, and no message has come from it since
     told_backlog: int = 0  # tasks waiting or in service, as it last reported
+    status: Status | None = None  # the last one
     unacked: int = 0  # tasks sent to it and not yet acknowledged
     sent_in_slot: int = 0  # tasks sent to it since the start of the slot
     sent: int = 0  # tasks sent to it in the slot before
@@ -76,6 +78,24 @@ class Receiver:
         if self.report is None:
             return 0.0
         return (1 - self.report.remaining_ratio) * self.report.return_s + self.return_correction_s
+
+    def candidate(self, share: float) -> Candidate:
+        """Return the receiver as a candidate for one task; `share` is its share of the executed row."""
+        report, status = self.report or UNHEARD, self.status or UNSTATED
+        service_per_s, onward_s = status.service_per_s, status.onward_delay_s
+        return Candidate(
+            share=share,
+            link_s=self.link.transfer_s,
+            backlog=self.backlog,
+            service_per_s=report.service_per_s if service_per_s is None else service_per_s,
+            onward_delay_s=(report.onward_delay_s if onward_s is None else onward_s) + self.return_correction_s,
+            exit_return_s=self.exit_return_s,
+        )
+
+    @property
+    def predicted_delay_s(self) -> float | None:
+        """Delay of a task that is sent to it now [s]; None if it has not reported yet, or does not answer."""
+        return self.candidate(0.0).predicted_delay_s if self.report is not None and self.alive else None
 
     @property
     def alive(self) -> bool:
@@ -137,24 +157,32 @@ class Routing:
     def _pick(self, usable: list[Receiver]) -> Receiver:
         """Let the policy pick a usable receiver by the state of the queues."""
         shares = dict(zip(self.receivers, self.policy.executed(self.row).tolist(), strict=True))
-        candidates = [
-            Candidate(
-                share=shares[r.name],
-                link_s=r.link.transfer_s,
-                backlog=r.backlog,
-                service_per_s=(r.report or UNHEARD).service_per_s,
-                onward_delay_s=(r.report or UNHEARD).onward_delay_s + r.return_correction_s,
-                exit_return_s=r.exit_return_s,
-            )
-            for r in usable
-        ]
+        candidates = [r.candidate(shares[r.name]) for r in usable]
         return usable[self.policy.pick(candidates, self._random)]
 
-    def told_backlog(self, name: str, backlog: int) -> None:
-        """Take a receiver's backlog: tasks waiting or in service."""
+    def status(self, name: str, status: Status) -> None:
+        """Take a receiver's status."""
         receiver = self.receivers.get(name)
         if receiver is not None:
-            receiver.told_backlog = backlog
+            receiver.told_backlog, receiver.status = status.backlog, status
+
+    def onward_delay_s(self, remaining_ratio: float, return_s: float) -> float:
+        """Return the mean time that a task, or its result, still needs after this server, as the queues are now [s].
+
+        (1 - I) ret + I sum_k p_k delay_k over the receivers that are known; ret alone without one: every task exits.
+
+        Args:
+            remaining_ratio: I, share of the tasks that continue, 0..1.
+            return_s: ret, mean time of a result from here to its device [s].
+        """
+        total_s = kept = 0.0
+        for receiver, share in zip(self._order, self.policy.executed(self.row).tolist(), strict=True):
+            delay_s = receiver.predicted_delay_s
+            if share > 0 and delay_s is not None:
+                total_s, kept = total_s + share * delay_s, kept + share
+        if self.threshold is None or not kept:
+            return return_s
+        return (1 - remaining_ratio) * return_s + remaining_ratio * total_s / kept
 
     def start_slot(self) -> None:
         """Begin a slot: the tasks sent in the last one become `sent`."""
@@ -174,6 +202,7 @@ class Routing:
         back = not receiver.alive
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
+            receiver.status = None
             receiver.told_backlog = 0  # tasks on their way still count until they are acknowledged or given up
         receiver.missed, receiver.suspect = 0, False
         return back

@@ -11,9 +11,11 @@ from node_agent.core.events import ComputeFinished, TimerKey
 from node_agent.core.outbox import Outbox
 from node_agent.core.routing import Receiver, Routing
 from node_agent.errors import InvalidState, TestbedError, refuse_negative
-from node_agent.wire import Ack, Handover, Hop, Result, Task, Tensor
+from node_agent.exit_criteria import CRITERIA, score_of
+from node_agent.wire import Ack, ExitAnswer, Handover, Hop, Result, Status, Task, Tensor
 
 MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
+STATUS_EVERY_S = 0.1  # time between two reports of a queue to devices with a bound, unless the policy states one [s]
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class ServedTask:
 
     task: Task
     outcome: ComputeFinished
+    score: float  # of the answer by the exit criterion, 0 to 1
     received_s: float
     started_s: float
     finished_s: float
@@ -67,6 +70,7 @@ class ServerTasks:
 
     def __init__(self, config: NodeConfig, routing: Routing, outbox: Outbox) -> None:
         self._config = config
+        self._criterion = CRITERIA[config.criterion]
         self._routing = routing
         self._outbox = outbox
         self._queue: deque[QueuedTask] = deque()
@@ -150,8 +154,20 @@ class ServerTasks:
             self.service.observe(duration_s)
             self.served += 1
             self.work_flop += event.work_flop
-            self._dispatch(ServedTask(queued.task, event, queued.received_s, self._started_s, now_s))
+            score = self._score(queued.task, event)
+            self._dispatch(ServedTask(queued.task, event, score, queued.received_s, self._started_s, now_s))
         self._serve_next()
+
+    def can_judge(self, task: Task) -> bool:
+        """True if a task carries the answers of earlier exits that the exit criterion looks at."""
+        return self._criterion.of_one_exit or len(task.answers) == self._config.stage - 1
+
+    def _score(self, task: Task, outcome: ComputeFinished) -> float:
+        """Return the score of an answer by the exit criterion, 0 to 1."""
+        if self._criterion.of_one_exit:
+            return outcome.confidence
+        passed = [(answer.confidence, answer.prediction) for answer in task.answers]
+        return score_of(self._criterion, passed, outcome.confidence, outcome.prediction, self._config.stages)
 
     def _serve_next(self) -> None:
         if self._calibrating and self._queue:
@@ -164,7 +180,7 @@ class ServerTasks:
 
     def _dispatch(self, served: ServedTask) -> None:
         activation, threshold = served.outcome.activation, self._routing.threshold
-        if activation is None or threshold is None or served.outcome.confidence >= threshold:
+        if activation is None or threshold is None or served.score >= threshold:
             self._exit(served)
             return
         receiver = self._routing.choose()
@@ -182,7 +198,7 @@ class ServerTasks:
             task_id=served.task.task_id,
             attempt=served.task.attempt,
             prediction=served.outcome.prediction,
-            confidence=min(1.0, served.outcome.confidence),
+            confidence=min(1.0, served.score),
             exit_stage=self._config.stage,
             forced=forced,
             hops=(*served.task.hops, served.hop(self._config.name, self._outbox.now_s, failed)),
@@ -193,7 +209,11 @@ class ServerTasks:
         task, now_s = item.served.task, self._outbox.now_s
         self._sequence = sequence = self._sequence + 1
         hops = (*task.hops, item.served.hop(self._config.name, now_s, item.failed))
-        message = Task(task.task_id, task.device, item.attempt, sequence, now_s, hops, item.activation.form)
+        answers = task.answers
+        if not self._criterion.of_one_exit:
+            outcome = item.served.outcome
+            answers = (*answers, ExitAnswer(outcome.prediction, min(1.0, outcome.confidence)))
+        message = Task(task.task_id, task.device, item.attempt, sequence, now_s, hops, item.activation.form, answers)
         item.sent_s = now_s
         item.receiver.set_out()
         self._forwarded[sequence] = item
@@ -249,3 +269,44 @@ class ServerTasks:
             item.validate(sequence, self._sequence)
         self._outbox.validate_timers(("ack",), {("ack", sequence) for sequence in self._forwarded})
         self._routing.validate(Counter(item.receiver.name for item in self._forwarded.values()))
+
+
+class Statuses:
+    """Reports the server's queue to its offloaders, if the policy chooses by queues or devices have a delay bound.
+
+    Decision 095: a device refuses by queues that are at most some 0.1 s old
+    (docs/decisions/095-admission-by-predicted-delay.md).
+    """
+
+    def __init__(self, config: NodeConfig, routing: Routing, tasks: ServerTasks, outbox: Outbox) -> None:
+        self._config = config
+        self._routing = routing
+        self._tasks = tasks
+        self._outbox = outbox
+
+    @property
+    def every_s(self) -> float | None:
+        """Time between two reports [s]; None if no offloader needs any."""
+        every_s = self._routing.policy.status_every_s
+        return STATUS_EVERY_S if every_s is None and self._config.bounded else every_s
+
+    def await_next(self) -> None:
+        """Set the timer of the next report, if there is one."""
+        if self.every_s is not None:
+            self._outbox.timer(("status",), self.every_s)
+
+    def send(self, remaining_ratio: float | None, return_s: float) -> None:
+        """Send a report.
+
+        Args:
+            remaining_ratio: I, share of the tasks that continue; None before the first round.
+            return_s: mean time of a result from here to its device [s].
+        """
+        status, bounded = Status(self._tasks.backlog), self._config.bounded
+        if bounded:
+            onward_s = None if remaining_ratio is None else self._routing.onward_delay_s(remaining_ratio, return_s)
+            status = Status(self._tasks.backlog, self._tasks.service_rate_per_s, onward_s)
+        by_queues = self._routing.policy.status_every_s is not None
+        for offloader in self._config.offloaders if by_queues else bounded:
+            self._outbox.send_control(offloader, status)
+        self.await_next()

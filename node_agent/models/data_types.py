@@ -1,10 +1,10 @@
 """A model's data types without torch: the form of its input, samples, exit scores and costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -12,9 +12,10 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from node_agent.errors import InputError
+from node_agent.exit_criteria import Classes, ExitCriterion, Scores
 
-ActivationFormat = Literal["float32", "float16"]
-Activation = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+ActivationFormat = Literal["float32", "float16", "int8"]
+ACTIVATION_FORMATS: tuple[ActivationFormat, ...] = get_args(ActivationFormat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,38 @@ class ExitScores:
     The scores of a cut have one exit per stage: stage h stands in column h - 1.
     """
 
-    confidence: npt.NDArray[np.floating[Any]]  # [N, exits], 0..1; compare Python floats: float32 would round thresholds
-    prediction: npt.NDArray[np.integer[Any]]  # [N, exits], class
+    confidence: Scores  # [N, exits], 0..1, of the exit criterion; compare Python floats: float32 would round thresholds
+    prediction: Classes  # [N, exits]
+    alone: Scores | None = None  # [N, exits], what each exit's probabilities alone give; None: the same as `confidence`
+
+
+@dataclass(frozen=True, slots=True)
+class ExitAnswers:
+    """The answers of each exit, and the numbers that exit criteria make of their probabilities.
+
+    A row per sample, a column per exit, the first exit first.
+    """
+
+    prediction: Classes  # [N, exits]; -1: not known
+    measured: Mapping[str, Scores]  # by name of a criterion, [N, exits], 0..1
+
+    def judged_by(self, criterion: ExitCriterion, columns: Sequence[int], lacking: InputError) -> ExitScores:
+        """Return the scores of a cut by a criterion.
+
+        Args:
+            criterion: the criterion.
+            columns: of the exits of the cut.
+            lacking: raised if what the criterion needs was not measured.
+        """
+        if criterion.measured_as not in self.measured or (self.prediction.min() < 0 and not criterion.of_one_exit):
+            raise lacking
+        whole = list(columns) == list(range(self.measured[criterion.measured_as].shape[1]))  # then nothing is copied
+        alone = self.measured[criterion.measured_as]
+        alone = alone if whole else alone[:, columns]
+        prediction = self.prediction if whole else self.prediction[:, columns]
+        if criterion.of_one_exit:
+            return ExitScores(alone, prediction)
+        return ExitScores(criterion.over_exits(alone, prediction, len(columns)), prediction, alone)
 
 
 class Input(msgspec.Struct, frozen=True):

@@ -8,12 +8,15 @@ Nothing here loads torch, so devices and the check of a topology do without it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.exit_criteria import CONFIDENCE, ExitCriterion, criterion_called
 from node_agent.models.data_types import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.wire import InputForm, Tensor
 
@@ -23,7 +26,7 @@ class Answer:
     """The answer of a sub-model to one tensor."""
 
     prediction: int  # class that this sub-model's exit predicts
-    confidence: float  # calibrated probability of that class, 0..1
+    confidence: float  # number that the exit criterion makes of the calibrated probabilities, 0..1
     activation: Tensor | None  # input of the next sub-model; None after the last stage
 
 
@@ -66,6 +69,7 @@ class Model(ABC):
 
     Attributes:
         name: a short name for people.
+        criterion: makes the scores that servers compare with their thresholds.
 
     Raises:
         InputError: in every member, if a file that it reads is missing, damaged or does not fit the others, or if the
@@ -73,6 +77,19 @@ class Model(ABC):
     """
 
     name: str
+    criterion: ExitCriterion = CONFIDENCE
+
+    def judged_by(self, name: str) -> Self:
+        """Return the same model with another exit criterion, by its name.
+
+        Raises:
+            InputError: there is no such criterion.
+        """
+        if self.criterion.name == name:
+            return self
+        found = copy(self)
+        object.__setattr__(found, "criterion", criterion_called(name))
+        return found
 
     @property
     @abstractmethod
@@ -91,11 +108,14 @@ class Model(ABC):
 
     @abstractmethod
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
-        """Return the table that nodes plan with: a column per sub-model of `cut`, rows that no task offers."""
+        """Return the table that nodes plan with: a column per sub-model of `cut`, rows that no task offers.
+
+        Its confidences are the scores of the model's criterion.
+        """
 
     @abstractmethod
     def scores(self, cut: Sequence[int]) -> ExitScores:
-        """Return the answers of the sub-models of `cut` to the N samples, [N, H]."""
+        """Return the answers of the sub-models of `cut` to the N samples, [N, H], with the criterion's scores."""
 
     @abstractmethod
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
@@ -148,6 +168,11 @@ class Model(ABC):
     def warnings(self) -> tuple[str, ...]:
         """Sentences that a reader of figures with this model must know."""
         return ()
+
+    @property
+    def other_criterion(self) -> str | None:
+        """The exit criterion, by its name for manifests; None: the confidence, the default."""
+        return None if self.criterion.name == CONFIDENCE.name else self.criterion.name
 
     @property
     def costs(self) -> str | None:

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from node_agent.exit_criteria import CONFIDENCE
 from node_agent.models.finding import files_of, load_model
 from node_agent.models.interface import Model
 
@@ -17,18 +18,22 @@ class CostSource(Struct, frozen=True):
 
 
 class ModelSource(Struct, frozen=True):
-    """The place of a model: a shipped name, the folder of a bundle, FILE.py:CLASS, or the file of a table."""
+    """The place of a model: a shipped name, the folder of a bundle, FILE.py:CLASS, or the file of a table.
+
+    `criterion` makes the scores that servers compare with their thresholds.
+    """
 
     place: str
     cost: CostSource | None = None
+    criterion: str = CONFIDENCE.name
 
     def open(self) -> Model:
         """Open the model. Only what says what it is has been read then.
 
         Raises:
-            InputError: there is no such model, or it cannot be read.
+            InputError: there is no such model or criterion, or it cannot be read.
         """
-        model = _opened(self.place, _state(self.place))
+        model = _opened(self.place, _state(self.place), self.criterion)
         if self.cost is None:
             return model
 
@@ -39,8 +44,8 @@ class ModelSource(Struct, frozen=True):
 
 
 @lru_cache(maxsize=4)
-def _opened(place: str, state: tuple[object, ...]) -> Model:  # noqa: ARG001 - part of the key
-    return load_model(place)
+def _opened(place: str, state: tuple[object, ...], criterion: str) -> Model:  # noqa: ARG001 - part of the key
+    return load_model(place).judged_by(criterion)
 
 
 def _state(place: str) -> tuple[object, ...]:

@@ -34,4 +34,4 @@ class DtoEe2c(dto_ee.DtoEe):
         if sum(shares) <= 0:
             return random.randrange(len(candidates))
         pair = random.choices(range(len(candidates)), shares, k=2)
-        return min(pair, key=lambda k: candidates[k].expected_delay_s + candidates[k].onward_delay_s)
+        return min(pair, key=lambda k: candidates[k].predicted_delay_s)

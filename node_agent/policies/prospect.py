@@ -231,5 +231,10 @@ class Candidate:
         """Transfer time, and service time of the backlog and of the task itself: t + (q + 1) / s [s]."""
         return self.link_s + (self.backlog + 1) / self.service_per_s
 
+    @property
+    def predicted_delay_s(self) -> float:
+        """The whole delay of the task: `expected_delay_s`, and the mean time after this receiver [s]."""
+        return self.expected_delay_s + self.onward_delay_s
+
     if not TYPE_CHECKING:
         __getattr__ = _refuse("Candidate")

@@ -31,10 +31,10 @@ class TaskFrame:
 
 
 def task_figures(frame: TaskFrame, pairs: Sequence[tuple[Recorded, Recorded]]) -> dict[str, ComparedFigure]:
-    """Delays [s], accuracy (0..1), exits (0..1), losses [tasks] and times of all steps [s], by name.
+    """Delays [s], accuracy, goodput and exits (0..1), losses and refusals [tasks], times of all steps [s], by name.
 
     Delay, accuracy, exits and steps count completed tasks that were created after the warm-up, as summary.json does.
-    Losses count all tasks.
+    Losses and refusals count all tasks, goodput all that were created after the warm-up.
 
     Args:
         pairs: (live, simulated), one per repeat.
@@ -57,7 +57,9 @@ def _statistics(frame: TaskFrame) -> Iterator[tuple[str, Statistic]]:
     yield "accuracy", "mean"
     for stage in range(1, frame.stages + 1):
         yield f"exit_share_{stage}", "mean"
+    yield "goodput", "mean"
     yield "lost", "sum"
+    yield "refused", "sum"
     yield "offering_s", "mean"
     for stage in range(1, frame.stages + 1):
         for step in STEPS:
@@ -78,8 +80,12 @@ def _values(frame: TaskFrame, tasks: Sequence[TaskLine]) -> dict[str, Values]:
 
     for task in tasks:
         add = add_in(frame.block(task.created_s))
-        add("lost", float(task.completed_s is None))
-        if task.completed_s is None or task.created_s < frame.warm_up_s:
+        add("lost", float(task.status == "lost"))
+        add("refused", float(task.status == "refused"))
+        if task.created_s < frame.warm_up_s:
+            continue
+        add("goodput", float(task.correct is True))
+        if task.completed_s is None:
             continue
         for name in ("delay_mean_s", *QUANTILES):
             add(name, task.completed_s - task.created_s)

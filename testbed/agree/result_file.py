@@ -17,8 +17,8 @@ ends of the 95 % interval, null without one. `basis` is the unit of resampling: 
 in blocks of one slot), "devices", or null; `units` is the number of such units. A figure that does not exist is null.
 The names of figures, with times in emulated seconds:
 
-    delay_mean_s, delay_p50_s, delay_p95_s, delay_p99_s, accuracy (0..1), exit_share_H (0..1, stage H), lost (tasks of a
-    run), offering_s (until the device made the offer that led to the result);
+    delay_mean_s, delay_p50_s, delay_p95_s, delay_p99_s, accuracy (0..1), exit_share_H (0..1, stage H), goodput (0..1),
+    lost, refused (tasks of a run), offering_s (until the device made the offer that led to the result);
     for each stage H, means over the tasks that took the step:
     stage_H_transfer_s, stage_H_queue_s, stage_H_service_s, stage_H_sending_s, stage_H_return_s;
     gap_first_slots and gap (certified by devices, a share of marginal cost, 0..1; 0 for policies that certify nothing)

@@ -48,6 +48,7 @@ def compare(
     seed: int | None = None,
     model: str | None = None,
     cut: Sequence[int] | None = None,
+    criterion: str | None = None,
     out: Path | None = None,
     jobs: int | None = None,
     backend: BackendChoice = "auto",
@@ -60,7 +61,8 @@ def compare(
     directory in runs/) are kept; a second call runs what is missing. The files are those of `result_files`.
 
     Args:
-        topology: path; `duration_s` (emulated), `seed`, `model` and `cut` replace its own, repeat r adds r to the seed.
+        topology: path; `duration_s` (emulated), `seed`, `model`, `cut` and `criterion` replace its own; repeat r adds r
+            to the seed.
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
         simulate: True runs in virtual time, `jobs` at a time (None: one per core); False live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
@@ -79,7 +81,7 @@ def compare(
     jobs = (jobs or default_jobs()) if simulate else 1
     check_rereadable(topology)
     with Interrupts() as interrupts:
-        first = _check(topology, specs, duration_s, seed, model, cut)
+        first = _check(topology, specs, duration_s, seed, model, cut, criterion)
         seeds = seeds_from(first.scenario.seed, repeats)
         directory = out or new_directory(first, "compare")
         with own(directory, first.topology_text, MARKER):
@@ -126,12 +128,19 @@ def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver
 
 def _check(
     topology: Path, specs: Sequence[PolicySpec], duration_s: float | None, seed: int | None,
-    model: str | None, cut: Sequence[int] | None,
+    model: str | None, cut: Sequence[int] | None, criterion: str | None,
 ) -> Plan:  # fmt: skip
     """The plan of the first policy. Plans every policy without making a directory, so that errors precede all runs."""
     plans = [
         plan_run(
-            topology, duration_s=duration_s, seed=seed, policy=spec.text, model=model, cut=cut, make_directory=False
+            topology,
+            duration_s=duration_s,
+            seed=seed,
+            policy=spec.text,
+            model=model,
+            cut=cut,
+            criterion=criterion,
+            make_directory=False,
         )
         for spec in specs
     ]
@@ -238,7 +247,7 @@ def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Map
         yield f"overloaded, and excluded from averages and differences: {', '.join(over)}"
     if table[0].overloaded and len(table) > 1:
         yield f"no differences: {table[0].policy}, with which the others are compared, is overloaded"
-    for field in ("answers", "costs", "labels"):
+    for field in ("answers", "costs", "criterion", "labels"):
         if stated := {str(manifest[field]) for manifest in manifests if manifest.get(field)}:
             yield f"{field}: {', '.join(sorted(stated))}"
     if len({str((manifest.get("git_commit"), manifest.get("versions"))) for manifest in manifests}) > 1:

@@ -201,6 +201,7 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         policy=cell.spec.text or None,
         model=ask.model,
         cut=ask.cut,
+        criterion=ask.criterion,
         out=cell.path,
         backend=ask.backend,
     )

@@ -6,7 +6,7 @@ task belongs to the stretch in which it was created.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -38,13 +38,15 @@ class DelayCourse:
     """Delays over the time of creation, of one run or of several runs of the same length together.
 
     `created_s` (n,) and `delay_s` (n,) are those of completed tasks, in the order of creation. `lost_created_s` (m,)
-    are the times at which lost tasks were created. `repeats` is the number of runs. Times are in emulated seconds.
+    and `refused_created_s` (k,) are the times at which lost and refused tasks were created. `repeats` is the number of
+    runs. Times are in emulated seconds.
     """
 
     created_s: Floats
     delay_s: Floats
     lost_created_s: Floats
     repeats: int = 1
+    refused_created_s: Floats = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Recovery:
         extra_task_s: sum of (delay - level before) over all tasks of the stretch, per run [task*s]: the total cost of
             the event, by a peak or a worse level; negative if it brings relief.
         lost: number of lost tasks of the stretch, per run.
+        refused: number of tasks of the stretch that devices refused, per run.
     """
 
     at_s: float
@@ -96,6 +99,7 @@ class Recovery:
     paid_per_task_s: float | None
     extra_task_s: float | None
     lost: float
+    refused: float = 0.0
 
 
 def recoveries(course: DelayCourse, scenario: Scenario) -> tuple[Recovery, ...]:
@@ -120,7 +124,8 @@ def pooled(runs: Sequence[Tasks]) -> DelayCourse:
     order = np.argsort(created_s, kind="stable")
     created_s, completed_s = created_s[order], completed_s[order]
     back = np.isfinite(completed_s)
-    return DelayCourse(created_s[back], completed_s[back] - created_s[back], created_s[~back], len(runs))
+    refused_s = np.concatenate([run.refused_s for run in runs]) if runs else np.empty(0)
+    return DelayCourse(created_s[back], completed_s[back] - created_s[back], created_s[~back], len(runs), refused_s)
 
 
 def measure(
@@ -197,7 +202,10 @@ def _recovery(course: DelayCourse, happening: Happening, *, before: tuple[float,
         peak_s, tolerance_s, after_s = _answer(means, at_s, until_s, window_s, settled_s)
     paid = None if after_s is None or settled_s is None else means.excess(at_s, at_s + after_s, settled_s)
     extra = None if mean_s is None or before_s is None else means.excess(at_s, until_s, before_s)
-    lost = np.sum((course.lost_created_s >= at_s) & (course.lost_created_s < until_s))
+    lost, refused = (
+        float(np.sum((times_s >= at_s) & (times_s < until_s)))
+        for times_s in (course.lost_created_s, course.refused_created_s)
+    )
     return Recovery(
         at_s=at_s,
         what=happening.what,
@@ -212,7 +220,8 @@ def _recovery(course: DelayCourse, happening: Happening, *, before: tuple[float,
         paid_task_s=None if paid is None else paid[0] / repeats,
         paid_per_task_s=None if paid is None else paid[0] / max(1, paid[1]),
         extra_task_s=None if extra is None else extra[0] / repeats,
-        lost=float(lost) / repeats,
+        lost=lost / repeats,
+        refused=refused / repeats,
     )
 
 

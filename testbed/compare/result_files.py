@@ -64,6 +64,7 @@ def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
         "first_delay_reduction": ahead.delay_reduction if ahead else None,
         "first_accuracy_gain": ahead.accuracy_gain if ahead else None,
         "first_utility_gain_s": ahead.utility_gain_s if ahead else None,
+        "goodput": figures.goodput,
     }
     return {
         "policy": figures.policy,
@@ -74,6 +75,7 @@ def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
         "offered": figures.offered,
         "lost": figures.lost,
         **dict(_spread(estimates)),
+        "refused": figures.refused,
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from node_agent.errors import InputError
+from node_agent.exit_criteria import CONFIDENCE
 from testbed.compare.specs import PolicySpec
 from testbed.network.emulated import BackendChoice
 from testbed.record.run_directory import (
@@ -41,6 +42,8 @@ class Ask:
     model_sha256: str | None = None  # of everything in the model that affects a run
     model: str | None = None  # in place of the topology's model
     cut: tuple[int, ...] | None = None  # in place of the topology's cut
+    criterion: str | None = None  # in place of the topology's exit criterion
+    judged_by: str | None = None  # the exit criterion of all runs; None: the confidence
 
     @classmethod
     def of(cls, topology: Path, first: Plan, backend: BackendChoice, *, simulate: bool) -> Self:
@@ -49,6 +52,7 @@ class Ask:
         return cls(
             topology, first.topology_sha256, first.scenario.duration_s, simulate, backend, first.link_traces_sha256,
             first.facts["model_sha256"], asked["model"], asked["cut"] and tuple(asked["cut"]),
+            asked["criterion"], first.facts["criterion"],
         )  # fmt: skip
 
     @property
@@ -120,6 +124,9 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
         raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell, ask)}", hint=_HINT)
     if manifest.get("model_sha256", ask.model_sha256) != ask.model_sha256:
         raise InputError(f"{cell.path} holds a run of another model", hint=_HINT)
+    if (other := manifest.get("criterion")) != ask.judged_by:
+        found, wanted = other or CONFIDENCE.name, ask.judged_by or CONFIDENCE.name
+        raise InputError(f"{cell.path} holds a run with the exit criterion {found}, and not {wanted}", hint=_HINT)
     if manifest.get("exit_reason") != "completed" or not all((cell.path / name).exists() for name in (SUMMARY, TASKS)):
         return False
     check_inputs(cell.path, manifest)

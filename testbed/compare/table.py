@@ -22,12 +22,15 @@ class RunRow:
         offered: number of tasks offered.
         completed: number of tasks completed.
         lost: number of tasks lost.
+        refused: number of tasks that devices refused.
         counted: number of completed tasks created after the warm-up, over which the figures below are taken.
         delay_mean_s: mean delay [emulated s].
         delay_p50_s: median of the delay [emulated s].
         delay_p95_s: 95 % quantile of the delay [emulated s].
         delay_p99_s: 99 % quantile of the delay [emulated s].
         accuracy: share of right answers, 0..1.
+        goodput: share of all tasks created after the warm-up that got a right answer, 0..1; None in runs of earlier
+            versions.
         exit_share: share of tasks that left at stage h, 0..1, at index h - 1.
         utility_s: theta * accuracy - mean delay [s].
         fidelity: verdict on the emulation: held, strained, broken, unknown; None for a simulation.
@@ -51,6 +54,8 @@ class RunRow:
     exit_share: tuple[float | None, ...]
     utility_s: float | None
     fidelity: str | None = None
+    refused: int = 0
+    goodput: float | None = None
 
     @property
     def unheld(self) -> bool:
@@ -90,6 +95,8 @@ class PolicyFigures:
     first_ahead_by: Advantage | None  # None for the first itself, and where one of the two is overloaded
     unheld_runs: int = 0  # number of live runs whose emulation did not hold
     left_out: int = 0  # number of those that are in no figure but the counts
+    refused: int = 0  # tasks that devices refused, in all runs
+    goodput: Estimate | None = None  # share of all tasks that got a right answer, 0..1
 
     @property
     def overloaded(self) -> bool:
@@ -129,6 +136,8 @@ def row_of(
         exit_share=tuple(summary["exit_share"].values()),
         utility_s=summary["utility"],
         fidelity=summary.get("fidelity", {}).get("verdict"),
+        refused=counts.get("refused", 0),
+        goodput=summary.get("goodput"),
     )
 
 
@@ -166,6 +175,8 @@ def _figures(policy: str, rows: Sequence[RunRow], first: Sequence[RunRow], inclu
         first_ahead_by=None if rows is first or any(row.overloaded for row in first) else _advantage(ours, held),
         unheld_runs=sum(row.unheld for row in rows),
         left_out=len(rows) - len(believed),
+        refused=sum(row.refused for row in rows),
+        goodput=_mean(held, lambda row: row.goodput),
     )
 
 

@@ -4,9 +4,10 @@ A late step points to the process that should have taken it. For a message that 
 relay, the sender (a thread of its process sends messages), the receiver, or the link. The rules, in this order:
 
 1. A process that is known to have stood still meanwhile is the cause.
-2. If messages to three or more receivers were late at one instant, the relay is the cause.
-3. If messages from two or more senders to one receiver were late at one instant, the receiver is the cause.
-4. Otherwise a link is: on a way over several links, the one that explains most lateness and carried little on time.
+2. A message between two nodes at one place crosses no link: its receiver is the cause.
+3. If messages to three or more receivers were late at one instant, the relay is the cause.
+4. If messages from two or more senders to one receiver were late at one instant, the receiver is the cause.
+5. Otherwise a link is: on a way over several links, the one that explains most lateness and carried little on time.
 """
 
 from collections import defaultdict
@@ -87,8 +88,8 @@ def causes_of(
     found = [step for step in steps if step.late_s > LATE_S / time_scale]
     into: dict[str, set[Path]] = defaultdict(set)  # by receiver, the last links of its messages' ways
     for step in steps:
-        if step.step in MESSAGES:
-            into[step.path[-1]].add(legs(_path(step))[-1])
+        if step.step in MESSAGES and (way := legs(_path(step))):
+            into[step.path[-1]].add(way[-1])
     named = _Naming(found, stalls, time_scale=time_scale, relayed=relayed, legs=legs, into=into)
     charged: dict[tuple[Kind, tuple[str, ...]], list[Lateness]] = defaultdict(list)
     of_links: list[Lateness] = []
@@ -192,7 +193,7 @@ class _Naming:
         self._stalls: dict[str, list[Stall]] = defaultdict(list)
         for stall in stalls:
             self._stalls[stall.process].append(stall)
-        self._crowds = self._find_crowds([step for step in late if step.step in MESSAGES])
+        self._crowds = self._find_crowds([step for step in late if step.step in MESSAGES and legs(_path(step))])
 
     def cause(self, step: Lateness) -> tuple[Kind, tuple[str, ...]]:
         if step.step not in MESSAGES:
@@ -202,6 +203,8 @@ class _Naming:
         for node in reversed(step.path):  # the receiver first
             if self._stalled(node, step):
                 return "agent", (node,)
+        if not self._legs(_path(step)):
+            return "agent", (step.path[-1],)
         crowd = self._crowds.get(id(step))
         if crowd is not None:
             return crowd

@@ -31,7 +31,7 @@ class Findings:
     lateness: LatenessSums = field(default_factory=LatenessSums)
     trouble: str | None = None
     offered: int = 0  # tasks
-    unfinished: Mapping[str, int] = field(default_factory=dict)  # by device: tasks not completed though it stayed up
+    unfinished: Mapping[str, int] = field(default_factory=dict)  # by device: tasks lost though it stayed up
     expected_s: dict[int, float] = field(default_factory=dict)  # expected delay by task
     took_s: float | None = None  # real time that the comparison took, after the run
 
@@ -93,7 +93,7 @@ def hold_against(
         measured=measured_off(world, decisions, steps.late),
         lateness=LatenessSums.of(steps.late),
         offered=len(tasks),
-        unfinished=Counter(task.device for task in tasks if task.completed_s is None and _stayed_up(world, task)),
+        unfinished=Counter(task.device for task in tasks if task.status == "lost" and _stayed_up(world, task)),
         expected_s=expected.mean_s,
     )
 

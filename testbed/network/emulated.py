@@ -192,14 +192,18 @@ class EmulatedNetwork:
         return self._choice if self._delay is None else self._delay.name
 
     def address(self, node: str) -> str:
-        """The node's only IPv4 address, the source address of all its frames; NetworkError for an unknown node."""
+        """The IPv4 address at which the node is reached; NetworkError for an unknown node.
+
+        It is the node's only address and the source of all its frames, except for a device's own processor: that has
+        the loopback address of the device's namespace.
+        """
         try:
             return self.plan.address[node]
         except KeyError:
             raise NetworkError(f"there is no node named {node}") from None
 
     def namespace_path(self, node: str) -> str:
-        """The node's network namespace as a path for setns(2), valid while the network runs.
+        """The network namespace at the node's place, as a path for setns(2), valid while the network runs.
 
         Raises:
             NetworkError: the network does not run, or has no such node.
@@ -228,7 +232,7 @@ class EmulatedNetwork:
         if self.net is None:
             raise NetworkError("the network does not run")
         try:
-            return self.net[self.plan.short[name]]
+            return self.net[self.plan.short[self.plan.place_of.get(name, name)]]
         except KeyError:
             raise NetworkError(f"there is no node named {name}") from None
 

@@ -28,6 +28,7 @@ from testbed.scenario import LinkShape, Scenario
 
 FIRST_ADDRESS = IPv4Address("10.64.0.1")
 LAST_ADDRESS = IPv4Address("10.127.255.254")
+LOOPBACK = "127.0.0.1"
 MIDDLE = "mid"
 
 
@@ -88,7 +89,11 @@ class LinkLayout:
 
 
 class NetworkPlan:
-    """Names, addresses, routes and command batches of a scenario's network."""
+    """Names, addresses, routes and command batches of a scenario's network.
+
+    `nodes` are those with a place of their own. An own processor lives in its device's namespace, and has the loopback
+    address there: only its device connects to it. Its own connections leave by the device's address.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         """Plan the network of a scenario.
@@ -96,7 +101,8 @@ class NetworkPlan:
         Raises:
             InputError: a link joins an end to itself or to an unknown name, or there are too many nodes.
         """
-        self.nodes = scenario.node_names
+        self.place_of = scenario.place_of
+        self.nodes = tuple(name for name, place in self.place_of.items() if name == place)
         self.switches = scenario.switches
         self.time_scale = scenario.time_scale
         self.seed = scenario.seed
@@ -104,7 +110,8 @@ class NetworkPlan:
         self.short |= {name: f"s{index}" for index, name in enumerate(self.switches)}
         if int(FIRST_ADDRESS) + len(self.nodes) > int(LAST_ADDRESS):
             raise InputError("too many nodes for the address range 10.64.0.0/10")
-        self.address: Mapping[str, str] = {name: str(FIRST_ADDRESS + index) for index, name in enumerate(self.nodes)}
+        self.address = {name: str(FIRST_ADDRESS + index) for index, name in enumerate(self.nodes)}
+        self.address |= {name: LOOPBACK for name, place in self.place_of.items() if name != place}
         self.links = self._plan_links(scenario)
         # In emulated time, as in the simulation: scaling could round two equal lengths differently.
         self._lengths_s = [length_s(*link.shapes) for link in scenario.links]

@@ -112,15 +112,19 @@ class Ways:
         self._around = neighbours([link.ends for link in scenario.links])
         self._lengths_s = [length_s(*link.shapes) for link in scenario.links]
         self._switches = frozenset(scenario.switches)
+        self._place_of = scenario.place_of
         self._servers = frozenset(server.name for server in scenario.servers)
         self._trees: dict[str, dict[str, tuple[str, int]]] = {}
 
     def hops(self, sender: str, receiver: str) -> list[tuple[str, int]]:
         """The hops from sender to receiver, at least one of them a server: (vertex, index of the link it sends on).
 
+        There is no hop between nodes at one place.
+
         Raises:
             InputError: no way leads there.
         """
+        sender, receiver = self._place_of.get(sender, sender), self._place_of.get(receiver, receiver)
         backwards = receiver not in self._servers
         root, vertex = (sender, receiver) if backwards else (receiver, sender)
         if root not in self._trees:

@@ -342,7 +342,7 @@ def _unserved(trouble: str) -> SegmentOptimum:
 
 
 def bound_for_run(path: Path, *, thresholds: Sequence[float] | None = None) -> tuple[Optimum, Mapping[str, Any]]:
-    """The optimum for the tasks of a recorded run.
+    """The optimum for the tasks of a recorded run; tasks that devices refused are left out.
 
     Args:
         path: directory of a complete run.
@@ -360,4 +360,4 @@ def bound_for_run(path: Path, *, thresholds: Sequence[float] | None = None) -> t
     summary, scenario = recorded.summary(), recorded.scenario()
     model = scenario.model.open()
     recorded.check_model(model)
-    return bound_for(scenario, model, arrivals=recorded.arrivals(), thresholds=thresholds), summary
+    return bound_for(scenario, model, arrivals=recorded.admitted(), thresholds=thresholds), summary

@@ -235,10 +235,18 @@ def flow_model(
         overload=NO_PENALTY,
         table=table,
     )
+    owner = {server.name: server.device for server in scenario.own_processors}
     return_s = tuple(
-        np.array([[routes.transfer(server, device, result_bytes(h))[0] for device in names[0]] for server in names[h]])
+        np.array([
+            [
+                # An own processor answers its device only; the other entries are never used.
+                routes.transfer(server, device, result_bytes(h))[0] if owner.get(server, device) == device else 0.0
+                for device in names[0]
+            ]
+            for server in names[h]
+        ])
         for h in range(1, scenario.stages + 1)
-    )
+    )  # fmt: skip
     return FlowModel(network, names, return_s, routes.late)
 
 
@@ -281,8 +289,13 @@ class _Routes:
         }
 
     def transfer(self, sender: str, receiver: str, byte_count: int) -> tuple[float, float]:
-        """Mean time of a message without queueing [s], and the greatest rate of such messages [1/s]."""
+        """Mean time of a message without queueing [s], and the greatest rate of such messages [1/s].
+
+        Between nodes at one place these are zero and infinite.
+        """
         shapes = [self._shapes[hop] for hop in self._ways.hops(sender, receiver)]
+        if not shapes:
+            return 0.0, math.inf
         needs_s, rate_per_s = transfer_s(shapes, byte_count), slowest_byte_per_s(shapes) / byte_count
         late = self._lateness(shapes, byte_count)
         if late is None:

@@ -1,14 +1,16 @@
 """Prediction of overload: whether the tasks of a scenario will pile up, before any of them is offered."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from node_agent.models.interface import Model
 from node_agent.policies import make_policy
 from node_agent.policies.parameters import NEVER_WORD
 from testbed.network.routes import Ways
-from testbed.optimum.flow_model import CutOff, FlowModel, flow_model, segments
+from testbed.optimum.flow_model import CutOff, FlowModel, TimeSegment, flow_model, segments
 from testbed.optimum.flow_programme import FlowProgramme
-from testbed.scenario import Scenario
+from testbed.optimum.spans import joined
+from testbed.scenario import Device, Scenario
 from testbed.wording import percent
 
 
@@ -18,15 +20,11 @@ def predicted_overloads(scenario: Scenario, model: Model) -> Iterator[str]:
     For each segment of the run, a linear programme (`FlowProgramme`) finds the least utilisation of the busiest server
     or link over all plans. It does so at the policy's first threshold, and with every task leaving at the first exit,
     which is the least possible work. Adjoining segments with the same sentence are joined.
+
+    Tasks of devices with a delay bound do not pile up: their devices refuse them. The sentence then says so, unless the
+    other devices alone offer too much.
     """
-    spans: list[tuple[float, float, str]] = []
-    for begin_s, end_s, said in _by_segment(scenario, model):
-        if spans and spans[-1][1:] == (begin_s, said):
-            begin_s = spans.pop()[0]  # noqa: PLW2901
-        spans.append((begin_s, end_s, said))
-    for begin_s, end_s, said in spans:
-        whole = begin_s <= 0 and end_s >= scenario.duration_s
-        yield said if whole else f"from {begin_s:g} to {end_s:g} s: {said}"
+    yield from joined(_by_segment(scenario, model), scenario.duration_s)
 
 
 def _by_segment(scenario: Scenario, model: Model) -> Iterator[tuple[float, float, str]]:
@@ -35,26 +33,36 @@ def _by_segment(scenario: Scenario, model: Model) -> Iterator[tuple[float, float
     profiles, table = model.profiles(cut, activation), model.exit_table(cut)
     threshold = make_policy(scenario.policy.name, scenario.policy.parameters).first_threshold
     ways = Ways(scenario)
+
+    def busiest(segment: TimeSegment, devices: Sequence[Device], at: float) -> float:
+        offering = replace(segment.scenario, devices=tuple(devices))
+        flows = flow_model(offering, profiles, table, down=segment.down, ways=ways, capacities_only=True)
+        return _least_utilisation(flows, at)
+
     for segment in segments(scenario):
+        devices = segment.scenario.devices
+        unbounded = [device for device in devices if device.delay_bound_s is None and device.rate_per_s > 0]
         try:
-            flows = flow_model(segment.scenario, profiles, table, down=segment.down, ways=ways, capacities_only=True)
+            least, stated = (busiest(segment, devices, at) for at in (0.0, threshold))
         except CutOff as error:
             yield segment.begin_s, segment.end_s, str(error)
             continue
-        least, stated = (_least_utilisation(flows, at) for at in (0.0, threshold))
+        if least < 1 and stated < 1:
+            continue
+        at = 0.0 if least >= 1 else threshold
+        piles_up = len(unbounded) == len(devices) or (unbounded and busiest(segment, unbounded, at) >= 1)
+        what = "tasks will pile up" if piles_up else "devices will refuse tasks"
         if least >= 1:
             said = (
-                "tasks will pile up: even if all of them leave at the first exit, the "
+                f"{what}: even if all of them leave at the first exit, the "
                 f"busiest server or link would have to work {percent(least, '.0f')} of the time"
             )
-        elif stated >= 1:
+        else:
             shown = f"{threshold:g}" if threshold <= 1 else NEVER_WORD
             said = (
-                f"tasks will pile up at a threshold of {shown}, where the busiest "
+                f"{what} at a threshold of {shown}, where the busiest "
                 f"server or link would have to work {percent(stated, '.0f')} of the time"
             )
-        else:
-            continue
         yield segment.begin_s, segment.end_s, said
 
 

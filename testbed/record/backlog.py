@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -18,17 +18,19 @@ CHANCE = 3.0  # standard deviations of a Poisson backlog: a surplus of fewer cou
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """Creation and completion times of n tasks.
+    """Creation and completion times of the n tasks that were not refused.
 
     Attributes:
         created_s: (n,) creation times [s].
         completed_s: (n,) completion times [s]; infinity for a lost task.
         reasons: (n,) reasons of loss; None for a completed task.
+        refused_s: (m,) creation times of the tasks that their devices refused [s].
     """
 
     created_s: npt.NDArray[np.float64]
     completed_s: npt.NDArray[np.float64]
     reasons: Sequence[str | None]
+    refused_s: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def of(cls, lines: Iterable[TaskLine]) -> Self:
@@ -36,17 +38,22 @@ class Tasks:
         created_s: list[float] = []
         completed_s: list[float] = []
         reasons: list[str | None] = []
+        refused_s: list[float] = []
         for line in lines:
+            if line.status == "refused":
+                refused_s.append(line.created_s)
+                continue
             created_s.append(line.created_s)
             completed_s.append(np.inf if line.completed_s is None else line.completed_s)
             reasons.append(line.reason)
-        return cls(np.array(created_s, dtype=np.float64), np.array(completed_s, dtype=np.float64), tuple(reasons))
+        created, completed, refused = (np.array(each, dtype=np.float64) for each in (created_s, completed_s, refused_s))
+        return cls(created, completed, tuple(reasons), refused)
 
 
 def backlog(tasks: Tasks, at_s: float) -> int:
     """Count the tasks created by `at_s` [s] that had no result by then.
 
-    Lost tasks count, except those lost because their device was down.
+    Lost tasks count, except those lost because their device was down. Refused tasks do not count.
     """
     waiting = (tasks.created_s <= at_s) & (tasks.completed_s > at_s)
     return sum(tasks.reasons[index] != DEVICE_DOWN for index in np.nonzero(waiting)[0].tolist())
@@ -67,9 +74,10 @@ def overload(tasks: Tasks, duration_s: float) -> tuple[bool, float]:
     Seconds are compared with seconds, so neither the size of the network nor its time scale matters. The median delay,
     unlike the mean, does not rise where one of many servers floods. The second condition excludes runs that recover
     from a bad start, the third one short runs, in which a few tasks are a large share. Lost tasks stay in the backlog.
+    Refused tasks are left out everywhere: they never wait.
 
     Args:
-        tasks: all tasks of the run.
+        tasks: the tasks of the run.
         duration_s: the length of the workload [s].
     """
     offered = tasks.created_s.size

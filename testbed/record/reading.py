@@ -14,12 +14,14 @@ from testbed.record.run_directory import (
     MANIFEST,
     POLICY,
     SUMMARY,
+    TASKS,
     TOPOLOGY,
     TRACE,
     check_inputs,
     is_copy,
     read_manifest,
 )
+from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.trace.workload import Arrival, read_trace
@@ -38,6 +40,7 @@ class Asked(msgspec.Struct, frozen=True):
         policy_override: the policy as text, with absolute paths.
         model: a shipped model, or the absolute path of another one.
         cut: the last block of each sub-model.
+        criterion: the exit criterion, by name.
     """
 
     seed: int | None
@@ -45,6 +48,7 @@ class Asked(msgspec.Struct, frozen=True):
     policy_override: str | None
     model: str | None = None
     cut: tuple[int, ...] | None = None
+    criterion: str | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -110,7 +114,7 @@ class RecordedRun:
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
         topology = load_topology(
             self.path / TOPOLOGY, folder=folder, policy=policy, model=self.asked.model, cut=self.asked.cut,
-            traces=copies, recorded=True,
+            criterion=self.asked.criterion, traces=copies, recorded=True,
         )  # fmt: skip
         if missing := topology.traces.keys() - copies.keys():
             raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)
@@ -123,6 +127,19 @@ class RecordedRun:
     def arrivals(self) -> list[Arrival]:
         """Read the workload. Raises TraceError if it cannot be read."""
         return list(read_trace(self.path / TRACE))
+
+    def admitted(self) -> list[Arrival]:
+        """Read the workload without the tasks that devices refused.
+
+        Raises:
+            TraceError: the workload cannot be read.
+            InputError: the tasks cannot be read.
+        """
+        arrivals = self.arrivals()
+        if not any(device.delay_bound_s for device in self.scenario().devices):
+            return arrivals
+        refused = {task.id for task in read_lines(self.path / TASKS, TaskLine) if task.status == "refused"}
+        return [arrival for number, arrival in enumerate(arrivals) if number not in refused]
 
     def summary(self) -> Mapping[str, Any]:
         """Read summary.json. Raises InputError if it cannot be read, or if the run did not complete."""

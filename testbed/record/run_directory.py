@@ -103,6 +103,7 @@ class Recorder:
         model_sha256: SHA-256 (hex) of the model files that affect a run.
         answers: where answers come from, None for the model's own, see `node_agent.models.interface.Model`.
         costs: the published architecture whose costs apply; None for the model's own costs.
+        criterion: the exit criterion by name; None for the confidence, the default.
         workload: the trace's file, "generated", or "replay of DIRECTORY".
         backends: how `network` and `compute` were emulated.
         sub_models: see `sub_model_facts`.

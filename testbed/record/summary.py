@@ -5,9 +5,12 @@ None.
 
     schema: version of the format.
     policy: the policy's label.
-    tasks: numbers of tasks `offered`, `completed`, `lost` and `counted`, and of `duplicates` (later results of a task).
+    tasks: numbers of tasks `offered`, `completed`, `lost`, `refused` by their device and `counted`, and of `duplicates`
+        (later results of a task).
     delay_s: `mean`, `p50`, `p95` and `p99` of the counted tasks' delays [s].
     accuracy: share of the counted tasks whose prediction was right, 0 to 1.
+    goodput: share of all tasks created at or after `warm_up_s` that got a right answer, 0 to 1: lost and refused tasks
+        count as wrong.
     exit_share: share of the counted tasks that left at each stage, 0 to 1, by stage ("1" to "H").
     utility: theta_s * accuracy - mean delay [s].
     theta_s: mean delay that one unit of accuracy is worth [s].
@@ -23,6 +26,7 @@ None.
     setup_s: live runs: time from the start until each part of the set-up was ready [real s].
     answers: "recorded elsewhere" if a table answered; left out if the model's own sub-models did.
     costs: the published architecture whose work and sizes counted; left out if they were the model's own.
+    criterion: the exit criterion by name; left out for the confidence, the default.
 """
 
 from collections import Counter
@@ -57,8 +61,9 @@ def summarise(
         stages: number of stages H.
         fidelity: the verdict on the emulation.
     """
-    completed = [task for task in tasks if task.status == "completed"]
-    counted = [task for task in completed if task.created_s >= warm_up_s]
+    ends = Counter(task.status for task in tasks)
+    created = [task for task in tasks if task.created_s >= warm_up_s]
+    counted = [task for task in created if task.status == "completed"]
     delays = np.array([task.delay_s for task in counted])
     accuracy = float(np.mean([task.correct for task in counted])) if counted else None
     mean_s = float(delays.mean()) if counted else None
@@ -68,8 +73,9 @@ def summarise(
         "policy": policy,
         "tasks": {
             "offered": len(tasks),
-            "completed": len(completed),
-            "lost": len(tasks) - len(completed),
+            "completed": ends["completed"],
+            "lost": ends["lost"],
+            "refused": ends["refused"],
             "duplicates": duplicates,
             "counted": len(counted),
         },
@@ -80,6 +86,7 @@ def summarise(
             "p99": _percentile(delays, 99),
         },
         "accuracy": accuracy,
+        "goodput": float(np.mean([task.correct is True for task in created])) if created else None,
         "exit_share": {str(h): exits[h] / len(counted) if counted else None for h in range(1, stages + 1)},
         "utility": theta_s * accuracy - mean_s if accuracy is not None and mean_s is not None else None,
         "theta_s": theta_s,

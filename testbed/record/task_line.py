@@ -5,12 +5,12 @@ so that files of earlier versions stay readable.
 """
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from node_agent.records import TaskRecord
+from node_agent.records import TaskRecord, TaskStatus
 from node_agent.wire import Handover, Hop
 
 
@@ -47,14 +47,15 @@ class TaskLine(Struct, frozen=True, kw_only=True):
         created_s: when the workload created it [s].
         completed_s: when its result arrived at the device [s]; None without a result.
         delay_s: `completed_s` - `created_s` [s]; None without a result.
-        status: "completed" or "lost".
+        status: "completed", "lost", or "refused" by its device.
         attempts: how often it was offered: the larger of the counts of its device and of the servers on its way.
         offers: every offer of the device, a list each: the receiver's name, when the task was sent [s], and true if
             the receiver is known to have taken it over.
         hops: the way of the first result, a `HopLine` per stage from stage 1 on; empty without a result.
         lateness_s: delay between `created_s` and the device's first offer, because this machine was late [s].
         forced_exit: true if the task left because no receiver answered, although the exit was not confident.
-        reason: why it was lost; None if it was completed.
+        reason: why it was lost or refused; None if it was completed.
+        predicted_delay_s: the delay that its device predicted when it arrived [s]; left out without a prediction.
         expected_delay_s: the `delay_s` that a machine that emulates exactly would have given [s]; None if unknown.
             Left out in simulations, and until a live run has ended.
         repeats: the ways of results that arrived after the first one, each as in `hops`; left out if there were none.
@@ -70,13 +71,14 @@ class TaskLine(Struct, frozen=True, kw_only=True):
     created_s: float
     completed_s: float | None
     delay_s: float | None
-    status: Literal["completed", "lost"]
+    status: TaskStatus
     attempts: int
     offers: tuple[Handover, ...] = ()
     hops: Way
     lateness_s: float
     forced_exit: bool
     reason: str | None
+    predicted_delay_s: float | UnsetType = UNSET
     expected_delay_s: float | UnsetType | None = UNSET
     repeats: tuple[Way, ...] | UnsetType = UNSET
 
@@ -102,6 +104,7 @@ class TaskLine(Struct, frozen=True, kw_only=True):
             lateness_s=record.lateness_s,
             forced_exit=record.forced_exit,
             reason=record.reason,
+            predicted_delay_s=UNSET if record.predicted_delay_s is None else record.predicted_delay_s,
         )
 
     @property

@@ -36,6 +36,7 @@ def node_configs(
             offloaders[receiver].append(offloader)
     declared = {device.name: (0, device.rate_per_s) for device in scenario.devices}
     declared |= {s.name: (s.stage, s.capacity_flop_per_s / profiles[s.stage - 1].flop) for s in scenario.servers}
+    bounds = {device.name: device.delay_bound_s for device in scenario.devices if device.delay_bound_s is not None}
     in_stage = Counter(stage for stage, _ in declared.values())
     next_rank = dict.fromkeys(in_stage, 0)
     patience = timeouts(scenario, forms)
@@ -63,9 +64,12 @@ def node_configs(
             seed=scenario.seed,
             input_form=forms[stage - 1] if stage else None,
             onward_form=forms[stage] if stage < scenario.stages else None,
+            criterion=scenario.model.criterion,
             devices=sources[name] if stage > 1 else (),
             coordinator=coordinator,
             places=places if name == coordinator else {},
+            delay_bound_s=bounds.get(name),
+            bounded=tuple(other for other in offloaders[name] if not bounds.keys().isdisjoint(sources[other])),
             timeouts=patience,
             story=story,
             debug=debug,
@@ -86,11 +90,14 @@ def _sources(
 
 
 def coordinator_of(scenario: Scenario) -> str | None:
-    """Return the coordinator of a central policy: the fastest server of the last stage. None for other policies."""
+    """Return the coordinator of a central policy: the fastest server of the last stage. None for other policies.
+
+    It has a place of its own: all nodes must reach it.
+    """
     policy = make_policy(scenario.policy.name, scenario.policy.parameters, theta_s=scenario.theta_s)
     if not policy.central:
         return None
-    last = scenario.servers_of_stage(scenario.stages)
+    last = [server for server in scenario.servers_of_stage(scenario.stages) if server.device is None]
     return max(last, key=lambda server: server.capacity_flop_per_s).name
 
 

@@ -83,8 +83,10 @@ class Plan:
 
     @property
     def borrowed(self) -> dict[str, str]:
-        """The fields of summary.json that say what is not usual of a model: `answers`, `costs`, `labels`."""
-        stated = {"answers": self.model.answers, "costs": self.model.costs, "labels": self.model.labels_are}
+        """The fields of summary.json on what is not usual of a model: `answers`, `costs`, `criterion`, `labels`."""
+        model = self.model
+        stated = {"answers": model.answers, "costs": model.costs, "criterion": model.other_criterion}
+        stated["labels"] = model.labels_are
         return {field: words for field, words in stated.items() if words is not None}
 
     @property

@@ -28,6 +28,7 @@ def plan_run(
     policy: str | None = None,
     model: str | None = None,
     cut: Sequence[int] | None = None,
+    criterion: str | None = None,
     out: Path | None = None,
     backend: BackendChoice = "auto",
     make_directory: bool = True,
@@ -42,6 +43,7 @@ def plan_run(
         policy: the policy as text, `NAME[:KEY=VALUE,...]` or `FILE:CLASS[:...]`.
         model: another model than the file's: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
         cut: the last block of each sub-model, first stage first.
+        criterion: name of the exit criterion.
         out: the run directory; None means a new one under `runs/`.
         backend: the network backend.
         make_directory: create and claim the run directory; if False, only name it, for a check without traces on disk.
@@ -50,11 +52,11 @@ def plan_run(
         InputError: topology, trace or options cannot be used.
     """
     policy = None if policy is None else anchored(policy, os.getcwd())
-    topology = load_topology(topology_path, policy=policy, model=model, cut=cut)
+    topology = load_topology(topology_path, policy=policy, model=model, cut=cut, criterion=criterion)
     arrivals = read_trace(trace_path) if trace_path is not None else None
     source = str(trace_path) if trace_path is not None else "generated"
     place = None if model is None else anchored_model(model, os.getcwd())
-    asked = Asked(seed, duration_s, policy, place, None if cut is None else tuple(cut))
+    asked = Asked(seed, duration_s, policy, place, None if cut is None else tuple(cut), criterion)
     return _plan(topology, arrivals, asked, source, out=out, backend=backend, make_directory=make_directory)
 
 
@@ -159,6 +161,7 @@ def _plan(
             "model_sha256": model.fingerprint(),
             "answers": model.answers,
             "costs": model.costs,
+            "criterion": model.other_criterion,
             "labels": model.labels_are,
             "workload": source,
         },

@@ -9,6 +9,7 @@
 - Control messages overtake messages that wait at a node or a switch, as in the emulated network. They wait for the
   frame in the transmitter, and messages that enter later are sent later by the control message's own time.
 - Over several links a message travels in segments: the next link starts with the first one while the last still come.
+- Between two nodes at one place a message takes no time.
 - A change of rate or delay affects messages that wait for the transmitter or are in it. Those behind it are unaffected.
 
 Decision 066: queues of simulated links are unbounded (docs/decisions/066-queues-without-bounds.md).
@@ -253,6 +254,9 @@ class Links:
             connection.tcp.at[connection.sender].send(size_bytes, connection.arrived, message)
             return
         now_s = self._agenda.now_s
+        if not connection.legs:  # both nodes are at one place
+            self._agenda.at(now_s, connection.arrived, message)
+            return
         leg = connection.legs[0]
         if leg.changes or leg.jitters or len(connection.legs) > 1 or (connection.urgent and leg.free_s > now_s):
             self.enter(Transit(connection, size_bytes, message))

@@ -43,7 +43,8 @@ class Answers:
             work_flop: the usual work [FLOP].
             costs: the costs of each sample; None if all samples cost the same.
         """
-        self._confidence, self._prediction = scores.confidence, scores.prediction
+        self._confidence = scores.confidence if scores.alone is None else scores.alone
+        self._prediction = scores.prediction
         self._forms = forms
         self._work_flop = work_flop
         self._costs = costs

@@ -175,7 +175,8 @@ def _lossy_route(scenario: Scenario) -> str | None:
         return None
     ways = Ways(scenario)
     tasks = ((sender, name) for sender, names in scenario.offload_to.items() for name in names)
-    results = ((server.name, device.name) for server in scenario.servers for device in scenario.devices)
+    results = ((server.name, device.name) for server in scenario.servers for device in scenario.devices
+               if server.device in (None, device.name))  # fmt: skip
     for pairs, most in ((tasks, MOST_LOSS), (results, MOST_RESULT_LOSS)):
         for sender, receiver in pairs:
             lost = [loss for ends in _steps(scenario, ways, sender, receiver) if (loss := losses[ends])]

@@ -5,18 +5,17 @@ node therefore changes no value of the others.
 """
 
 import math
-from collections.abc import Mapping
 
-from node_agent.suggest import listed
 from testbed.scenario import Device, Scenario, Server
 from testbed.topology.choices import policy_problem
 from testbed.topology.drawing import draw
 from testbed.topology.event_schedule import compile_events
+from testbed.topology.form.entries import DeviceEntry
 from testbed.topology.form.values import MAX_NAME_CHARACTERS
 from testbed.topology.form.yaml_places import Path
-from testbed.topology.graph import Network
 from testbed.topology.link_expansion import expand_links
 from testbed.topology.model_choice import memory_problems, model_choice, model_problems, quota_problem
+from testbed.topology.receivers import find_receivers
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.topology.unfinished import UnfinishedScenario
 from testbed.wording import milliseconds
@@ -24,6 +23,7 @@ from testbed.wording import milliseconds
 MAX_NODES = 20_000
 LEAST_DURATION_S = 1.0
 LEAST_SLOT_S = 1e-3
+PROCESSOR = "-cpu"  # follows the name of a device, or of a group, in that of its own processor
 
 
 class Compiler(UnfinishedScenario):
@@ -36,7 +36,7 @@ class Compiler(UnfinishedScenario):
         self._check_model()
         expand_links(self)
         if not self._damaged & {"model", "devices", "servers", "switches", "links", "offload"}:
-            self._route()
+            find_receivers(self)
         events = compile_events(self)
         if not self.recorded:
             self._check_times()
@@ -106,14 +106,37 @@ class Compiler(UnfinishedScenario):
         for group, device in self.document.devices.items():
             for name in self._claim(("devices", group), group, device.count, "device"):
                 rate = draw(device.rate, self.seed, "device", name, "rate")
-                self.devices.append(Device(name, rate))
+                self.devices.append(Device(name, rate, device.delay_bound))
         for group, server in self.document.servers.items():
             for name in self._claim(("servers", group), group, server.count, "server"):
                 capacity = draw(server.capacity, self.seed, "server", name, "capacity")
                 memory = None if server.memory is None else round(server.memory)
                 self.servers[name] = Server(name, server.stage, capacity, memory)
+        for group, device in self.document.devices.items():
+            self._expand_processors(group, device)
         for index, switch in enumerate(self.document.switches):
             self._claim(("switches", index), switch, None, "switch")
+
+    def _expand_processors(self, group: str, entry: DeviceEntry) -> None:
+        """Add the own processor of each device of a group, if the entry states one."""
+        path: Path = ("devices", group)
+        if entry.runs is None:
+            for key in ("capacity", "memory"):
+                if getattr(entry, key) is not None:
+                    message = f"a device without `runs` has no processor, and so no {key}"
+                    self.complain((*path, key), message, f"add runs: 1, or remove {key}", of_key=True)
+            return
+        if entry.capacity is None:
+            message = "a device that runs stage 1 needs the capacity of its processor"
+            self.complain((*path, "runs"), message, "for example capacity: 0.1 GFLOP/s", of_key=True)
+            return
+        memory = None if entry.memory is None else round(entry.memory)
+        devices = self.groups.get(group, ())
+        names = self._claim(path, f"{group}{PROCESSOR}", entry.count, "server") if devices else []
+        for device, name in zip(devices, names, strict=False):  # no names if they could not be claimed
+            capacity = draw(entry.capacity, self.seed, "server", name, "capacity")
+            self.servers[name] = Server(name, 1, capacity, memory, device)
+            self.own_processors[device] = name
 
     def _claim(self, path: Path, group: str, count: int | None, kind: str) -> list[str]:
         names = [group] if count is None else [f"{group}-{number}" for number in range(1, count + 1)]
@@ -128,13 +151,13 @@ class Compiler(UnfinishedScenario):
             self.complain(path, f"more than {MAX_NODES} nodes in all", "lower a group's count", of_key=True)
             self._doubtful.add(group)
             return []
-        taken = [name for name in dict.fromkeys([group, *names]) if name in self._homes]
+        taken = [name for name in dict.fromkeys([group, *names]) if name in self.homes]
         if taken:
-            line, _ = self.place.find(self._homes[taken[0]], of_key=True)
+            line, _ = self.place.find(self.homes[taken[0]], of_key=True)
             self.complain(path, f"the name {taken[0]!r} is used in line {line}", "rename one of them", of_key=True)
             return []
         for name in dict.fromkeys([group, *names]):
-            self._homes[name] = path
+            self.homes[name] = path
         self.groups[group] = tuple(names)
         self.kinds.update(dict.fromkeys(names, kind))
         return names
@@ -162,6 +185,7 @@ class Compiler(UnfinishedScenario):
                     "lower the stage, or cut the model once more",
                 )
         served = {server.stage for server in self.document.servers.values()}
+        served |= {1 for device in self.document.devices.values() if device.runs}
         for stage in range(1, stages + 1):
             if stage not in served:
                 self.complain(
@@ -172,107 +196,6 @@ class Compiler(UnfinishedScenario):
         if self.intact("model", "servers"):
             for path, message, hint in memory_problems(self.document, self.files.folder):
                 self.complain(path, message, hint)
-
-    # Offloaders and their receivers -----------------------------------------------------------------------------
-
-    def _route(self) -> None:
-        nodes = [name for name, kind in self.kinds.items() if kind != "switch"]
-        network = Network(nodes, self.document.switches, (link.ends for link in self.links.values()))
-        self._check_network(network)
-        if not self.intact("devices", "servers", "switches", "links"):
-            return  # further checks would only repeat that the network is not connected
-        stated = self._stated_receivers(network)
-        servers_of = {
-            stage: [server.name for server in self.servers.values() if server.stage == stage]
-            for stage in range(1, len(self.model.cut) + 1)
-        }
-        for name in nodes:
-            stage = self._receiving_stage(name)
-            if stage is None:
-                continue
-            if name in stated:
-                self.offload_to[name] = stated[name]
-                continue
-            receivers = tuple(other for other in servers_of[stage] if network.joined(name, other))
-            if not receivers and self.intact("offload"):
-                self.complain(
-                    self._homes[name],
-                    f"{name!r} reaches no server of stage {stage}",
-                    "link them directly or through switches (servers do not pass frames on)",
-                    of_key=True,
-                )
-            self.offload_to[name] = receivers
-
-    def _check_network(self, network: Network) -> None:
-        for name, others in network.neighbours.items():
-            if not others:
-                self.complain(self._homes[name], f"{name!r} has no link", "add an entry under links", of_key=True)
-        islands = [island for island in network.islands() if len(island) > 1 or network.neighbours[island[0]]]
-        for island in islands[1:]:
-            self.complain(
-                self._homes[island[0]],
-                f"no path joins {island[0]!r} and {islands[0][0]!r}, so results cannot return",
-                "the network must be connected: add a link",
-                of_key=True,
-            )
-
-    def _stated_receivers(self, network: Network) -> Mapping[str, tuple[str, ...]]:
-        stated: dict[str, tuple[int, tuple[str, ...]]] = {}
-        for key, names in self.document.offload.items():
-            receivers: dict[str, None] = {}
-            for position, name in enumerate(names):
-                path: Path = ("offload", key, position)
-                for receiver in self.members(name, path):
-                    if receiver in receivers:
-                        self.complain(path, f"{receiver!r} is named twice in this list", "name it once")
-                        break
-                    receivers[receiver] = None
-            told: set[int] = set()
-            for name in self.members(key, ("offload", key), of_key=True):
-                single = int(key == name)
-                if name in stated and stated[name][0] >= single:
-                    continue  # this node's own entry, stated earlier, wins over its group's
-                self._check_receivers(network, name, key, tuple(receivers), told)
-                stated[name] = (single, tuple(receivers))
-        return {name: receivers for name, (_, receivers) in stated.items()}
-
-    def _check_receivers(
-        self, network: Network, name: str, key: str, receivers: tuple[str, ...], told: set[int]
-    ) -> None:
-        """Check one offloader's stated receivers.
-
-        `told` collects the list positions already reported, so that a group's entry is reported once, not per member.
-        """
-        path: Path = ("offload", key)
-        stage = self._receiving_stage(name)
-        if stage is None:
-            what = "a switch" if self.kinds[name] == "switch" else "a server of the last stage"
-            self.complain(path, f"{name!r} is {what} and offloads to nobody", "remove this entry", of_key=True)
-            return
-        stated = self.document.offload[key]
-        for receiver in receivers:
-            position = next(i for i, said in enumerate(stated) if receiver in self.groups.get(said, (said,)))
-            if position in told:
-                continue
-            if receiver not in self.servers or self.servers[receiver].stage != stage:
-                fitting = [server.name for server in self.servers.values() if server.stage == stage]
-                message = f"{receiver!r} is not a server of stage {stage}, to which {name!r} offloads"
-                hint = f"stage {stage}: {listed(fitting)}"
-            elif not network.joined(name, receiver):
-                message = f"the network does not join {name!r} and {receiver!r}"
-                hint = "link them directly or through switches (servers do not pass frames on)"
-            else:
-                continue
-            told.add(position)
-            self.complain((*path, position), message, hint)
-
-    def _receiving_stage(self, name: str) -> int | None:
-        """Return the stage (from 1) to which a node offloads; None for a switch and for a server of the last stage."""
-        if self.kinds[name] == "device":
-            return 1
-        if name not in self.servers or self.servers[name].stage == len(self.model.cut):
-            return None
-        return self.servers[name].stage + 1
 
 
 def _rounded_up_s(bound_s: float) -> float:

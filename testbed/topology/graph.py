@@ -23,7 +23,7 @@ class Forest:
 
 
 class Network:
-    """Nodes and switches with the links between them; only switches forward frames."""
+    """Places of nodes, and switches, with the links between them; only switches forward frames."""
 
     def __init__(self, nodes: Iterable[str], switches: Iterable[str], links: Iterable[tuple[str, str]]) -> None:
         in_order = tuple(switches)

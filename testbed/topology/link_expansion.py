@@ -72,6 +72,9 @@ def _end(compiler: UnfinishedScenario, index: int, key: str, names: list[str]) -
     for position, name in enumerate(names):
         path: Path = ("links", index, key, position)
         found = compiler.members(name, path)
+        if found and (device := compiler.device_of(found[0])) is not None:
+            compiler.complain(path, f"{found[0]!r} is an own processor, without links", f"link its device, {device!r}")
+            continue
         for member in found:
             if member in members:
                 compiler.complain(path, f"{member!r} is named twice in this list", "name it once")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from node_agent.errors import InputError
+from node_agent.exit_criteria import criterion_called
 from testbed.scenario import CostChoice, ModelChoice
 from testbed.topology.form.entries import TopologyDocument
 from testbed.topology.form.model_entries import ModelEntry
@@ -32,14 +33,15 @@ def model_choice(model: ModelEntry, folder: str) -> ModelChoice:
     cost = None
     if stated is not None:
         cost = CostChoice(stated.name, None if stated.cut is None else tuple(stated.cut), stated.tokens)
-    choice = ModelChoice(place, tuple(model.cut or ()), model.activation, cost)
+    choice = ModelChoice(place, tuple(model.cut or ()), model.activation, cost, model.criterion)
     return choice if choice.cut else replace(choice, cut=choice.open().exits)
 
 
 def with_other_model(
-    stated: ModelEntry, folder: str, model: str | None = None, cut: Sequence[int] | None = None
-) -> ModelEntry:
-    """Return a topology's model with another one in its place, or with another cut.
+    stated: ModelEntry, folder: str, model: str | None = None, cut: Sequence[int] | None = None,
+    criterion: str | None = None,
+) -> ModelEntry:  # fmt: skip
+    """Return a topology's model with another one in its place, with another cut or another exit criterion.
 
     Args:
         stated: the topology's own model, whose paths are relative to `folder`.
@@ -47,15 +49,17 @@ def with_other_model(
         model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table, from the working directory.
         cut: the last block of each sub-model; None keeps the topology's. If the other model has no such blocks, but as
             many exits as the topology has stages, all its exits make the cut.
+        criterion: name of an exit criterion; None keeps the topology's.
 
     Raises:
-        InputError: there is no such model, or it cannot be cut so.
+        InputError: there is no such model or criterion, or the model cannot be cut so.
     """
     from node_agent.models.finding import kind_of  # noqa: PLC0415 - loads numpy
 
     place = anchored_model(stated.place, folder) if model is None else anchored_model(model, os.getcwd())
     key = kind_of(place)
-    fields: dict[str, object] = {key: place, "activation": stated.activation}
+    chosen_criterion = stated.criterion if criterion is None else criterion_called(criterion).name
+    fields: dict[str, object] = {key: place, "activation": stated.activation, "criterion": chosen_criterion}
     if key != "table" and stated.cost is not None:
         fields["cost"] = stated.cost
     if model is not None and _is_unknown(key, place):
@@ -115,6 +119,8 @@ def model_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]
                 f"end the cut with {exits[-1]}",
             )
         )
+    if not problems:
+        problems += _criterion_problems(model, folder)
     if not problems and model.cost is not None:
         problems += _cost_problems(model, folder)
     return problems
@@ -150,6 +156,19 @@ def quota_problem(choice: ModelChoice) -> tuple[str, str] | None:
     return f"quota limits the CPU time of real work, but the model {reason}", "use compute: paced"
 
 
+def _criterion_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
+    """Check that the model has the scores of its exit criterion."""
+    choice = model_choice(model, folder)
+    try:
+        opened = choice.open()
+        opened.exit_table(choice.cut)
+        opened.scores(choice.cut)
+        opened.input_forms(choice.cut, choice.activation)
+    except InputError as error:
+        return [(("model", "criterion"), str(error), error.hint)]
+    return []
+
+
 def _cost_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]]:
     """Check the architecture whose costs the model has."""
     choice = model_choice(model, folder)
@@ -162,11 +181,13 @@ def _cost_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str, str]
 
 
 def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path, str, str]]:
-    """Find servers with less memory than their sub-model needs; return path, message and hint of each.
+    """Find servers and devices with less memory than their sub-model needs; return path, message and hint of each.
 
     A model's path is relative to `folder`. The cut and the servers' stages must have passed their checks.
     """
-    if all(server.memory is None for server in document.servers.values()):
+    stated = [("servers", group, server.stage, server.memory) for group, server in document.servers.items()]
+    stated += [("devices", group, 1, device.memory) for group, device in document.devices.items()]
+    if all(memory is None for *_, memory in stated):
         return []
     try:
         choice = model_choice(document.model, folder)
@@ -179,11 +200,11 @@ def memory_problems(document: TopologyDocument, folder: str) -> list[tuple[Path,
     }
     return [
         (
-            ("servers", group, "memory"),
-            f"server {group}: its sub-model needs {needed_bytes[server.stage]} bytes of memory, and the topology "
-            f"gives it {round(server.memory)}",
+            (section, group, "memory"),
+            f"{section[:-1]} {group}: its sub-model needs {needed_bytes[stage]} bytes of memory, and the topology "
+            f"gives it {round(memory)}",
             "give it more memory, or cut the model at other blocks",
         )
-        for group, server in document.servers.items()
-        if server.memory is not None and round(server.memory) < needed_bytes[server.stage]
+        for section, group, stage, memory in stated
+        if memory is not None and round(memory) < needed_bytes[stage]
     ]

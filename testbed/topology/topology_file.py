@@ -103,6 +103,7 @@ def load_topology(
     policy: str | None = None,
     model: str | None = None,
     cut: Sequence[int] | None = None,
+    criterion: str | None = None,
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -114,12 +115,13 @@ def load_topology(
         policy: replaces the file's policy, as in `Topology.resolve`; the file's policy is then not checked or loaded.
         model: replaces the file's model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
         cut: replaces the cut; see `model_choice.with_other_model`.
+        criterion: replaces the exit criterion, by name.
         traces: files to read instead of network traces, by path as the topology states it.
         recorded: True for the file of a recorded run, which may state what only earlier versions allowed.
 
     Raises:
         TopologyError: the topology has faults; it lists all of them.
-        InputError: the file cannot be read, or `policy`, `model` or `cut` is invalid.
+        InputError: the file cannot be read, or `policy`, `model`, `cut` or `criterion` is invalid.
     """
     with opened(path, hint="give the path of a topology.yaml") as file:
         raw = file.read(MAX_BYTES + 1)
@@ -135,8 +137,9 @@ def load_topology(
     own_folder = os.path.dirname(os.path.abspath(path))
     folder = own_folder if folder is None else folder
     return load_topology_text(
-        text, str(path), folder=folder, policy=policy, model=model, cut=cut, traces=traces, recorded=recorded
-    )
+        text, str(path), folder=folder, policy=policy, model=model, cut=cut, criterion=criterion, traces=traces,
+        recorded=recorded,
+    )  # fmt: skip
 
 
 def load_topology_text(
@@ -147,6 +150,7 @@ def load_topology_text(
     policy: str | None = None,
     model: str | None = None,
     cut: Sequence[int] | None = None,
+    criterion: str | None = None,
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -156,7 +160,7 @@ def load_topology_text(
 
     Raises:
         TopologyError: the topology has faults; it lists all of them.
-        InputError: `policy`, `model` or `cut` is invalid.
+        InputError: `policy`, `model`, `cut` or `criterion` is invalid.
     """
     folder = os.path.abspath(folder)
     try:
@@ -168,8 +172,8 @@ def load_topology_text(
     if draft.document is None:
         raise TopologyError(problems)
     document = draft.document
-    if (model is not None or cut is not None) and "model" not in draft.damaged:
-        other = with_other_model(document.model, folder, model, cut)
+    if (model, cut, criterion) != (None, None, None) and "model" not in draft.damaged:
+        other = with_other_model(document.model, folder, model, cut, criterion)
         document = draft.document = document.model_copy(update={"model": other})
     chosen = _stated_policy(document, folder)
     if policy is not None:

@@ -48,6 +48,7 @@ class UnfinishedScenario:
         self.groups: dict[str, tuple[str, ...]] = {}  # name as the file states it -> its members
         self.devices: list[Device] = []
         self.servers: dict[str, Server] = {}
+        self.own_processors: dict[str, str] = {}  # device that runs stage 1 -> the server that is its processor
         self.links: dict[tuple[str, str], Link] = {}  # sorted ends -> link
         # Sorted ends -> index of the entry, and one follower for both directions or one for each.
         self.followers: dict[tuple[str, str], tuple[int, tuple[Follower, ...]]] = {}
@@ -57,12 +58,16 @@ class UnfinishedScenario:
         self._damaged = set(draft.damaged)
         self._doubtful = set(draft.doubtful)
         self._names_lost = draft.names_lost
-        self._homes: dict[str, Path] = {}  # node -> the entry that makes it
+        self.homes: dict[str, Path] = {}  # node -> the entry that makes it
 
     @property
     def time_scale(self) -> float:
         """Seconds of real time for one of emulated time."""
         return self.document.time_scale
+
+    def device_of(self, name: str) -> str | None:
+        """Return the device of an own processor; None for any other node or switch."""
+        return self.servers[name].device if name in self.servers else None
 
     def complain(self, path: Path, message: str, hint: str = "", *, of_key: bool = False) -> None:
         """Add a problem at `path` (with `of_key`, at its key), and mark its top-level section as damaged."""

@@ -6,7 +6,7 @@ from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
-from tests.bench import city_blocks, models, policies, tables, theta, thresholds
+from tests.bench import city_blocks, models, onboard, policies, tables, theta, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
@@ -27,6 +27,7 @@ ABOUT = {
     "metro": "150 devices in six districts, five stages of 12-10-8-6-4 servers, 872 links; on two cores at "
              "`time_scale: 3`",
     "streetlights": "street-light cameras, boxes on posts and in cabinets; work and bytes of a ResNet-101",
+    "doorbells": "video doorbells that run stage 1 themselves, or send pictures to a box in the street",
 }  # fmt: skip
 
 
@@ -77,6 +78,23 @@ def thetas(result: Result) -> list[str]:
             (f"`theta: {theta_s:g} s`", f"{theta_s * 10:g} ms", f"{mean_ms:.0f} ms", f"{p95_ms:.0f} ms", accuracy)
         )
     return table(("", "a point of accuracy is worth", "mean delay", "p95", "accuracy"), rows)
+
+
+def stage_1_on_the_device(result: Result) -> list[str]:
+    """Delay and bytes with and without own processors, at equal accuracy."""
+    rows = []
+    for case in onboard.CASES:
+        for threshold in onboard.THRESHOLDS:
+            where = f"{case}, threshold {threshold:g}"
+            cells = [
+                f"{result.value(f'{where}, {kind}: {figure}'):.0f}"
+                for figure in ("mean delay", "bytes per task") for kind in (onboard.WITH, onboard.WITHOUT)
+            ]  # fmt: skip
+            accuracy = result.value(f"{where}, {onboard.WITH}: accuracy")
+            rows.append((case, f"{threshold:g}", f"{accuracy * 100:.1f} %", *cells))
+    head = ("", "threshold", "accuracy, both", "mean delay with", "without", "kB per task on the device's links with",
+            "without")  # fmt: skip
+    return table(head, rows)
 
 
 def exits(result: Result) -> list[str]:
@@ -305,6 +323,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "topologies": (("simulated",), topologies),
     "offered-policies": ((), offered_policies),
     "theta": (("theta",), thetas),
+    "onboard": (("onboard",), stage_1_on_the_device),
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
     "policies": (("policies",), rivals),

@@ -5,7 +5,7 @@ From the exit tables that come with the models, as `dtoee-testbed model profile`
 
 from collections.abc import Iterator
 
-from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.bundles.loading import load_bundle
 from tests.bench.table import PERCENT, SHARE, Row, main, row
 
 CUTS = {"glyphs": (2, 3, 5), "glyphs-deep": (2, 3, 4, 5, 7)}  # those of the topologies

@@ -11,7 +11,8 @@ from tests.bench.simulations import Ask, summaries_of
 from tests.bench.table import AMOUNT, POSITIVE, SHARE, Row, main, row
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
-NAMES = ("quickstart", "surge", "slowdown", "linkdrop", "campus", "commute", "city", "metro", "streetlights")
+NAMES = ("quickstart", "surge", "slowdown", "linkdrop", "campus", "commute", "city", "metro", "streetlights",
+         "doorbells")  # fmt: skip
 POLICIES = ("dto-ee", "ngto", "computing-first", "bandwidth-first")
 SEEDS = (1, 2, 3)
 

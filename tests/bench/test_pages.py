@@ -12,6 +12,7 @@ from tests.bench import (
     convergence,
     fidelity,
     models,
+    onboard,
     pages,
     picture,
     policies,
@@ -148,6 +149,15 @@ def test_policies_on_quickstart_simulate_as_kept(policy):
 def test_quickstart_at_another_theta_simulates_as_kept(tmp_path):
     entries = simulated.rows_of("quickstart, theta 0.25 s", summary_of(theta.asks(tmp_path)[0]))
     assert held_against("theta", entries) == [], AGAIN.format("theta")
+
+
+def test_doorbells_without_processors_simulate_as_kept():
+    """The case whose topology the bench makes; it answers as the one with processors does."""
+    case, kept = "boxes at full speed, threshold 0.7", load("onboard")
+    found = onboard.figures_of(0.7, own=False, events=False)
+    assert found.delay_s * 1e3 == pytest.approx(kept.value(f"{case}, {onboard.WITHOUT}: mean delay"), rel=1e-6)
+    assert found.accuracy == kept.value(f"{case}, {onboard.WITH}: accuracy")
+    assert found.link_bytes / 1e3 == pytest.approx(kept.value(f"{case}, {onboard.WITHOUT}: bytes per task"))
 
 
 @pytest.mark.slow

@@ -49,6 +49,15 @@ def test_json_tells_a_program_the_same(tmp_path: Path, capsys: pytest.CaptureFix
     assert right["tasks_per_s"] == pytest.approx(18.0)
 
 
+def test_own_processors_of_devices_are_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    doorbells = str(ROOT / "topologies" / "doorbells.yaml")
+    assert exit_code_of("topology", "validate", doorbells) == 0
+    assert "8 devices (8 with stage 1), 4 servers (2-1-1), 19 links" in capsys.readouterr().out
+    assert exit_code_of("topology", "validate", "--json", doorbells) == 0
+    (report,) = json.loads(capsys.readouterr().out)["topologies"]
+    assert (report["devices"], report["own_processors"], report["servers_per_stage"]) == (8, 8, [2, 1, 1])
+
+
 def test_schema_prints_the_shipped_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of("topology", "schema") == 0
     assert capsys.readouterr().out == (ROOT / "topologies" / "topology.schema.json").read_text(encoding="utf-8")

@@ -58,6 +58,31 @@ def test_probabilities_stand_below_their_receivers(width, height):
     assert shown == {"mid-1": "7", "mid-2": "93", "mid-3": "·"}
 
 
+def test_own_processors_share_a_column_and_stand_in_groups_where_there_is_no_room():
+    devices = tuple(f"bell-{n}" for n in range(1, 9))
+    plain = scenario(devices, (2, 1, 1))
+    own = tuple(Server(f"bell-cpu-{n}", 1, 1e8, device=f"bell-{n}") for n in range(1, 9))
+    rows = {f"bell-{n}": (f"bell-cpu-{n}", "near-1", "near-2") for n in range(1, 9)}
+    what = replace(plain, servers=(*plain.servers, *own), offload_to={
+        **plain.offload_to, **rows, **{server.name: ("mid-1",) for server in own}})  # fmt: skip
+    state = ViewState(clock=lambda: 0.0)
+    state.started(what, 100)
+    for n in range(1, 9):
+        state.sample(sample(f"bell-{n}", 0, queue_length=1, arrival_rate_per_s=3.0))
+        state.sample(sample(f"bell-cpu-{n}", 1, queue_length=1, arrival_rate_per_s=1.5))
+        state.decision(decision(f"bell-{n}", {f"bell-cpu-{n}": 0.5, "near-1": 0.3, "near-2": 0.2}))
+    large = rendered(state, 120, 60)
+    (heading,) = (line for line in large if line.startswith("devices"))
+    assert heading.split("→")[1].split() == ["(own)", "near-1", "near-2"]
+    (row,) = (line for line in large if line.startswith("bell-3 "))
+    assert row.split()[-3:] == ["50", "30", "20"]
+    assert any(re.match(r"bell-cpu-8 .* 50 % +1 +1.5/s", line) for line in large)
+    small = rendered(state, 80, 24)
+    assert any(re.match(r"bell ×8 .* 24.0/s .* 50 +30 +20", line) for line in small)
+    assert any(re.match(r"bell-cpu ×8 .* 50 % +8 +12.0/s", line) for line in small)
+    assert not any(line.startswith("bell-cpu-8") for line in small)
+
+
 def test_devices_stand_alone_where_there_is_room_and_in_groups_elsewhere():
     state = ViewState(clock=lambda: 0.0)
     play(state, scenario(tuple(f"west-{n}" for n in range(1, 4)) + tuple(f"east-{n}" for n in range(1, 4))))

@@ -117,6 +117,7 @@ class World:
     slot_s: float = 3.0
     seed: int = 1
     timeouts: Timeouts = field(default_factory=Timeouts)
+    bounds_s: dict[str, float] = field(default_factory=dict)  # of devices, on the predicted delay
     debug: bool = True  # check every node's state after each event, and keep its story
     plan: list[tuple[float, Callable[["World"], None]]] = field(default_factory=list)  # what happens when
 
@@ -161,10 +162,18 @@ class World:
                     coordinator=coordinator,
                     places=places if name == coordinator else {},
                     timeouts=self.timeouts,
+                    delay_bound_s=self.bounds_s.get(name),
+                    bounded=self._bounded(stage, by_stage),
                     story=self.debug,
                     debug=self.debug,
                 )
                 self.drivers[name] = VirtualNode(self, config)
+
+    def _bounded(self, stage: int, by_stage: list[list[str]]) -> tuple[str, ...]:
+        """Return the offloaders of a server that forward tasks of devices with a bound, or are such devices."""
+        if not self.bounds_s or stage == 0:
+            return ()
+        return tuple(name for name in by_stage[stage - 1] if stage > 1 or name in self.bounds_s)
 
     @property
     def nodes(self) -> dict[str, NodeCore]:

@@ -14,14 +14,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.answer_table.arrays import Values, short
+from node_agent.exit_criteria import CONFIDENCE, Classes, Scores
+from node_agent.models.answer_table.arrays import OTHER_CRITERIA, Values, short
 from node_agent.models.answer_table.csv_table import read_csv
 from node_agent.models.answer_table.inputs import Lengths, inputs_by_bytes, inputs_by_form
 from node_agent.models.answer_table.npz import read_npz
 from node_agent.models.answer_table.parquet import read_parquet
 from node_agent.models.answer_table.places import Places
+from node_agent.models.data_types import ExitAnswers
 from node_agent.wire import InputForm
 
 MOST_PLAN_ROWS = 10_000
@@ -32,22 +33,48 @@ Arrays = dict[str, Values]
 
 
 @dataclass(frozen=True, eq=False)
+class PlanRows:
+    """The rows that nodes plan with, M of at most MOST_PLAN_ROWS."""
+
+    answers: ExitAnswers  # [M, E]; predictions are not known if the table does not state them
+    correct: npt.NDArray[np.bool_]  # [M, E], True where the exit is right
+
+    def __len__(self) -> int:
+        """Number of rows M."""
+        return len(self.correct)
+
+    @property
+    def confidence(self) -> Scores:
+        """Confidences of the exits, [M, E], 0..1."""
+        return self.answers.measured[CONFIDENCE.name]
+
+
+@dataclass(frozen=True, eq=False)
 class AnswerTable:
     """The content of a table: N samples that devices offer, E exits; segment e ends with exit e, both from 1."""
 
     path: Path  # of the file
-    confidence: npt.NDArray[np.float32]  # [N, E], 0..1
-    prediction: npt.NDArray[np.integer[Any]]  # [N, E], class; the smallest type that holds all classes
+    answers: ExitAnswers  # [N, E]; predictions in the smallest type that holds all classes
     labels: npt.NDArray[np.int64]  # [N], class
     flop: npt.NDArray[np.number[Any]]  # [E], or [N, E] if it differs between samples; exit head included
     forms: tuple[InputForm, ...]  # input of each segment
     lengths: Lengths | None  # [N, E], first dimension of each input; None if none varies
     parameters_bytes: tuple[int, ...]  # of each segment; 0 if the table does not state it
-    plan: ExitTable  # rows that nodes plan with, at most MOST_PLAN_ROWS
+    plan: PlanRows
     plans_with_its_tasks: bool  # True: the table has no rows held out for plans
     classes: tuple[str, ...]  # names; empty if the table does not state them
     card: dict[str, Any]  # name, licence, origin: whatever the table states of itself
     fingerprint: str  # SHA-256 of the file, hex
+
+    @property
+    def confidence(self) -> Scores:
+        """Confidences of the exits, [N, E], 0..1."""
+        return self.answers.measured[CONFIDENCE.name]
+
+    @property
+    def prediction(self) -> Classes:
+        """Predictions of the exits, [N, E]."""
+        return self.answers.prediction
 
     @property
     def exit_count(self) -> int:
@@ -119,16 +146,12 @@ def _checked(path: Path, arrays: Arrays, places: Places, fingerprint: str) -> An
     else:
         texts = [str(text) for text in arrays.pop("input").tolist()]
         forms, lengths = inputs_by_form(places, texts, arrays.pop("length", None), samples)
+    answers = ExitAnswers(prediction, {CONFIDENCE.name: confidence, **_others(places, "", arrays)})
     own_plan = "plan_confidence" in arrays
-    if own_plan:
-        held_out = _confidence(places, "plan_confidence", arrays.pop("plan_confidence"))
-        plan = _plan(held_out, arrays.pop("plan_correct"))
-    else:
-        plan = _plan(confidence, prediction, labels)
+    plan = _own_plan(places, arrays, classes) if own_plan else _plan(answers, np.equal(prediction, labels[:, None]))
     return AnswerTable(
         path=path,
-        confidence=confidence,
-        prediction=prediction,
+        answers=answers,
         labels=labels,
         flop=_flop(places, arrays.pop("flop")),
         forms=forms,
@@ -180,21 +203,42 @@ def _parameters(places: Places, values: Values | None, exits: int) -> tuple[int,
     return tuple(int(count) for count in values.tolist())
 
 
-def _plan(confidence: npt.NDArray[np.float32], answers: Values, labels: Values | None = None) -> ExitTable:
+def _others(places: Places, prefix: str, arrays: Arrays) -> dict[str, Scores]:
+    """Return the numbers of further criteria that a table states; empties `arrays` of them."""
+    found: dict[str, Scores] = {}
+    for name in OTHER_CRITERIA:
+        if (values := arrays.pop(f"{prefix}{name}", None)) is not None:
+            hint = f"the {name} score of an answer is 0 to 1; docs/extending.md has its formula"
+            places.check_range(f"{prefix}{name}", values, 0, 1, hint)
+            found[name] = np.ascontiguousarray(values, np.float32)
+    return found
+
+
+def _own_plan(places: Places, arrays: Arrays, classes: tuple[str, ...]) -> PlanRows:
+    """Return the rows that a table holds for plans."""
+    confidence = _confidence(places, "plan_confidence", arrays.pop("plan_confidence"))
+    prediction: Classes = np.full(confidence.shape, -1, np.int8)
+    if "plan_prediction" in arrays:
+        stated = _class_numbers(places, "plan_prediction", arrays.pop("plan_prediction"), classes)
+        prediction = _smallest(stated)
+    answers = ExitAnswers(prediction, {CONFIDENCE.name: confidence, **_others(places, "plan_", arrays)})
+    return _plan(answers, arrays.pop("plan_correct"))
+
+
+def _plan(answers: ExitAnswers, correct: Values) -> PlanRows:
     """Return at most MOST_PLAN_ROWS rows, evenly spaced.
 
     Decision 085: nodes plan with at most 10,000 rows of a table (docs/decisions/085-rows-that-nodes-plan-with.md).
 
     Args:
-        confidence: of each exit, [M, E].
-        answers: True where the exit is right, [M, E]; with `labels`, the class that it predicts.
-        labels: the true class of each row, [M].
+        answers: of each exit, [M, E].
+        correct: True where the exit is right, [M, E].
     """
-    count = len(confidence)
+    count = len(correct)
     kept = min(count, MOST_PLAN_ROWS)
     rows = np.arange(kept) * count // kept
-    correct = answers[rows] if labels is None else answers[rows] == labels[rows, None]
-    return ExitTable(confidence[rows].astype(np.float64), np.ascontiguousarray(correct, np.bool_))
+    measured = {name: numbers[rows].astype(np.float64) for name, numbers in answers.measured.items()}
+    return PlanRows(ExitAnswers(answers.prediction[rows], measured), np.ascontiguousarray(correct[rows], np.bool_))
 
 
 def _classes(places: Places, values: Values | None) -> tuple[str, ...]:

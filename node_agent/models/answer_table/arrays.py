@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
+from node_agent.exit_criteria import CONFIDENCE, MEASURED
 from node_agent.suggest import advice
 
 MOST_BYTES = 2**30  # of all arrays of a table, uncompressed
@@ -32,6 +33,8 @@ class Array:
     shapes: tuple[str, ...]  # a letter for each axis: N, E, M or C; an empty shape is a single value
 
 
+# Criteria whose numbers a table may hold beside the confidences.
+OTHER_CRITERIA = tuple(name for name in MEASURED if name != CONFIDENCE.name)
 ARRAYS = {
     "confidence": Array("f", ("NE",)),
     "prediction": Array("iu", ("NE",)),
@@ -43,6 +46,9 @@ ARRAYS = {
     "parameters_bytes": Array("iu", ("E",)),
     "plan_confidence": Array("f", ("ME",)),
     "plan_correct": Array("b", ("ME",)),
+    "plan_prediction": Array("iu", ("ME",)),
+    **{name: Array("f", ("NE",)) for name in OTHER_CRITERIA},
+    **{f"plan_{name}": Array("f", ("ME",)) for name in OTHER_CRITERIA},
     "classes": Array("U", ("C",)),
     "card": Array("U", ("",)),
 }
@@ -78,6 +84,9 @@ def check_names(file: str, names: Collection[str], what: str = "array") -> None:
         raise InputError(f"{file}: length without input", hint="input_bytes itself may differ between samples")
     if ("plan_confidence" in names) != ("plan_correct" in names):
         raise InputError(f"{file}: only one of plan_confidence and plan_correct", hint="give both, or neither")
+    for name in names:
+        if name.startswith("plan_") and "plan_confidence" not in names:
+            raise InputError(f"{file}: {name} without plan_confidence", hint="give both, or neither")
 
 
 def check_layouts(file: str, layouts: Mapping[str, Layout]) -> None:

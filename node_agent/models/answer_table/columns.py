@@ -18,6 +18,7 @@ from node_agent.models.answer_table.arrays import (
     DOCUMENTED,
     MOST_CELLS,
     MOST_EXITS,
+    OTHER_CRITERIA,
     PLAN_ROWS,
     REQUIRED,
     Values,
@@ -30,6 +31,7 @@ from node_agent.suggest import advice
 Kind = type[np.float32 | np.float64 | np.int64]
 NUMBERS: Mapping[str, Kind] = {
     "confidence": np.float32,
+    **dict.fromkeys(OTHER_CRITERIA, np.float32),
     "flop": np.float64,
     "prediction": np.int64,
     "input_bytes": np.int64,
@@ -37,8 +39,14 @@ NUMBERS: Mapping[str, Kind] = {
     "parameters_bytes": np.int64,
     "label": np.int64,
 }
-_EACH_EXIT = ("confidence", "prediction", "flop", "input", "input_bytes", "length", "parameters_bytes")
-_EACH_SAMPLE = ("confidence", "prediction", "label", "length")  # arrays that always have an axis of samples
+_EACH_EXIT = ("confidence", "prediction", "flop", "input", "input_bytes", "length", "parameters_bytes", *OTHER_CRITERIA)
+_EACH_SAMPLE = (
+    "confidence",
+    "prediction",
+    "label",
+    "length",
+    *OTHER_CRITERIA,
+)  # arrays that always have an axis of samples
 _SOME_SAMPLES = ("flop", "input_bytes")  # that have one if they differ between samples
 _EACH_ROW = ("label", "length", "use")
 _USES = ("task", "plan")
@@ -206,7 +214,8 @@ def without_plan_rows(arrays: Mapping[str, Values], places: Places) -> tuple[dic
     plan: npt.NDArray[np.bool_] = found.pop(PLAN_ROWS).astype(np.bool_)
     if plan.all():
         raise places.fault("use", "no row is a task", "devices offer the rows whose use is task")
-    found["plan_confidence"] = found["confidence"][plan]
+    for name in ("confidence", "prediction", *found.keys() & OTHER_CRITERIA):
+        found[f"plan_{name}"] = found[name][plan]
     found["plan_correct"] = found["prediction"][plan] == found["label"][plan, None]
     for name, values in found.items():
         if name in _EACH_SAMPLE or (name in _SOME_SAMPLES and values.ndim == 2):

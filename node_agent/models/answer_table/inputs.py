@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from node_agent.models.answer_table.arrays import Values, short
 from node_agent.models.answer_table.places import Places
+from node_agent.models.data_types import ActivationFormat
+from node_agent.models.tensors import usual_form
 from node_agent.wire import MAX_TENSOR_BYTES, InputForm, TensorForm
 
 NUMBER_BYTES = 8  # each tensor begins with the number of its sample
@@ -83,11 +85,15 @@ def inputs_by_form(
     return tuple(forms), lengths if any(form.most is not None for form in forms) else None
 
 
-def halved(form: InputForm) -> InputForm:
-    """Return the form in half precision if it is float32, or else the form itself."""
-    if form.usual.dtype != "float32":
+def sent_as(form: InputForm, activation: ActivationFormat) -> InputForm:
+    """Return the form of an activation that is sent in this format, which never takes more bytes than the stated one.
+
+    float16 halves float32; int8 is a quarter of float32 and half of float16. Whole numbers stay as they are.
+    """
+    narrowed = {"float32": (), "float16": ("float32",), "int8": ("float32", "float16")}[activation]
+    if form.usual.dtype not in narrowed:
         return form
-    return InputForm(TensorForm("float16", form.usual.shape), form.most)
+    return InputForm(usual_form(activation, form.usual.shape), form.most)
 
 
 def _parsed(places: Places, text: str, number: int) -> tuple[str, int | None, tuple[int, ...]]:
@@ -125,7 +131,7 @@ def _check_sizes(places: Places, form: InputForm, text: str, number: int, length
     if lengths is not None:
         rows = (int(lengths.argmin()), int(lengths.argmax()))
     for row in rows:
-        for kind, used in (("", form), (" in float16", halved(form) if number > 1 else form)):
+        for kind, used in (("", form), (" in float16", sent_as(form, "float16") if number > 1 else form)):
             found = used.usual if row is None or lengths is None else used.sized(int(lengths[row]))
             if not NUMBER_BYTES <= found.byte_count <= MAX_TENSOR_BYTES:
                 problem = f"{short(text)} has {found.byte_count} bytes{kind}"

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import InputError
+from node_agent.exit_criteria import Scores
 from node_agent.models.answer_table.answers import AnswerTable, read_table
-from node_agent.models.answer_table.inputs import halved
+from node_agent.models.answer_table.inputs import NUMBER_BYTES, sent_as
 from node_agent.models.data_types import ActivationFormat, ExitScores, SubModelProfile, check_cut
 from node_agent.models.interface import Answer, Inputs, Model, SampleCosts, SubModel
-from node_agent.wire import InputForm, Tensor
+from node_agent.wire import InputForm, Tensor, TensorForm
 
 _NUMBER = struct.Struct("<Q")  # at the head of each tensor: number of the sample, from 1; 0 means none
 
@@ -69,19 +71,21 @@ class TableSubModel(SubModel):
     """Looks up the answers of one stage, and the costs of its work. It keeps no state."""
 
     def __init__(
-        self, table: AnswerTable, segments: range, input_form: InputForm, usual_flop: float, onward: _Tensors | None
-    ) -> None:
+        self, table: AnswerTable, confidence: Scores, segments: range, input_form: InputForm, usual_flop: float,
+        onward: _Tensors | None,
+    ) -> None:  # fmt: skip
         """Serve one stage of a table.
 
         Args:
             table: the answers, shared by all sub-models and by forked processes.
+            confidence: numbers of the exit criterion, [N].
             segments: columns of the segments that the stage consists of; its exit is that of the last one.
             input_form: the tensors that it takes.
             usual_flop: work on a tensor without a sample [FLOP].
             onward: the tensors of the next stage; None at the last stage.
         """
         self.input_form = input_form
-        self._confidence = table.confidence[:, segments[-1]]
+        self._confidence = confidence
         self._prediction = table.prediction[:, segments[-1]]
         self._flop = table.flop[:, segments[0] : segments[-1] + 1] if table.flop.ndim == 2 else None
         self._usual_flop = usual_flop
@@ -149,14 +153,18 @@ class TableModel(Model):
         """Return the table that nodes plan with: the plan rows of the file, or the tasks' rows if it has none."""
         columns = self._exit_columns(cut)
         plan = self.table.plan
-        return ExitTable(plan.confidence[:, columns], plan.correct[:, columns])
+        scores = plan.answers.judged_by(self.criterion, columns, self._unmeasured("plan_"))
+        return ExitTable(np.asarray(scores.confidence, np.float64), plan.correct[:, columns])
 
     def scores(self, cut: Sequence[int]) -> ExitScores:
-        columns = self._exit_columns(cut)
-        confidence, prediction = self.table.confidence, self.table.prediction
-        if len(columns) == self.table.exit_count:
-            return ExitScores(confidence, prediction)
-        return ExitScores(confidence[:, columns], prediction[:, columns])
+        return self.table.answers.judged_by(self.criterion, self._exit_columns(cut), self._unmeasured(""))
+
+    def _unmeasured(self, prefix: str) -> InputError:
+        """Return the error of a table that lacks an array which the exit criterion needs."""
+        prefix = "" if self.plans_with_its_tasks else prefix
+        array = f"{prefix}{self.criterion.name if self.criterion.of_one_exit else 'prediction'}"
+        message = f"{self.path}: has no array {array}, which the criterion {self.criterion.name} needs"
+        return InputError(message, hint="add it, or use criterion: confidence; docs/models.md has the format")
 
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
         stages, flop = self._segments(cut), self._usual_flop(cut)
@@ -176,12 +184,24 @@ class TableModel(Model):
     def input_forms(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[InputForm, ...]:
         """Return the tensors that the sub-models of `cut` take.
 
-        With float16, activations that the table states as float32 travel in half precision; others are as stated.
+        With float16 or int8, activations that the table states in a longer format travel so; others are as stated.
         """
         forms = [self.table.forms[segments[0]] for segments in self._segments(cut)]
-        if activation == "float16":
-            forms[1:] = map(halved, forms[1:])
+        forms[1:] = [sent_as(form, activation) for form in forms[1:]]
+        for stage, form in enumerate(forms[1:], start=2):
+            if (least := self._least(form, stage, cut).byte_count) < NUMBER_BYTES:
+                raise InputError(
+                    f"{self.path}: the input of stage {stage} has {least} bytes in {activation}, but a tensor carries "
+                    f"the number of its sample in {NUMBER_BYTES}",
+                    hint="use activation: float32",
+                )
         return tuple(forms)
+
+    def _least(self, form: InputForm, stage: int, cut: Sequence[int]) -> TensorForm:
+        """Return the smallest tensor that a stage takes."""
+        if form.most is None or self.table.lengths is None:
+            return form.usual
+        return form.sized(int(self.table.lengths[:, self._segments(cut)[stage - 1][0]].min()))
 
     def sample_costs(self, cut: Sequence[int], activation: ActivationFormat) -> SampleCosts | None:
         table, stages, forms = self.table, self._segments(cut), self.input_forms(cut, activation)
@@ -206,8 +226,10 @@ class TableModel(Model):
         """Return sub-models that look answers up; all of them share the arrays of the table."""
         forms, flop = self.input_forms(cut, activation), self._usual_flop(cut)
         onward = [*self._tensors(cut, activation)[1:], None]
+        scores = self.scores(cut)
+        alone = scores.confidence if scores.alone is None else scores.alone
         return tuple(
-            TableSubModel(self.table, segments, forms[index], float(flop[index]), onward[index])
+            TableSubModel(self.table, alone[:, index], segments, forms[index], float(flop[index]), onward[index])
             for index, segments in enumerate(self._segments(cut))
         )
 

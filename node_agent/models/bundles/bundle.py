@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
+from node_agent.exit_criteria import CONFIDENCE, ExitCriterion
 from node_agent.models.bundles import stored
 from node_agent.models.bundles.card import (
     CARD,
@@ -37,9 +38,17 @@ from node_agent.models.bundles.card import (
 )
 from node_agent.models.bundles.part_costs import CutCosts, ModelParts
 from node_agent.models.bundles.sample_inputs import SampleInputs
-from node_agent.models.bundles.shipped import SHIPPED, available_models, folder_of, hint_of_models
+from node_agent.models.bundles.shipped import SHIPPED, available_models
 from node_agent.models.bundles.weights import check_finite, load_weights
-from node_agent.models.data_types import ActivationFormat, ExitScores, Input, Samples, SubModelProfile, check_cut
+from node_agent.models.data_types import (
+    ActivationFormat,
+    ExitAnswers,
+    ExitScores,
+    Input,
+    Samples,
+    SubModelProfile,
+    check_cut,
+)
 from node_agent.models.families import family_class
 from node_agent.models.interface import Model, SampleCosts
 from node_agent.models.networks.user_code import UserClass, changed
@@ -68,6 +77,7 @@ class Bundle(Model):
     name: str  # of a shipped model; else the folder's name, or FILE.py:CLASS
     folder: Path  # with the files that `model train` writes
     code: UserClass | None = None  # the class of a user's file that may make the network
+    criterion: ExitCriterion = CONFIDENCE
 
     @property
     def _remedy(self) -> str:
@@ -154,27 +164,35 @@ class Bundle(Model):
         return SampleInputs(self.evaluation)
 
     @cached_property
-    def _whole_table(self) -> ExitTable:
+    def _whole_table(self) -> tuple[ExitAnswers, npt.NDArray[np.bool_]]:
         path = self.folder / TABLE
         with self._reading(path):
-            return stored.read_table(path, len(self.exits))
+            return stored.read_table(path, len(self.exits), class_count(self.card))
 
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
         """Held-out validation rows with one column per sub-model of `cut`.
 
         Raises:
-            InputError: the cut is impossible, or the file is damaged.
+            InputError: the cut is impossible, the file is damaged, or the criterion was not measured.
         """
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
-        return ExitTable(self._whole_table.confidence[:, columns], self._whole_table.correct[:, columns])
+        answers, correct = self._whole_table
+        scores = answers.judged_by(self.criterion, columns, self._unmeasured(TABLE))
+        return ExitTable(np.asarray(scores.confidence, np.float64), correct[:, columns])
+
+    def _unmeasured(self, file: str) -> InputError:
+        """Return the error of a file without the numbers of the exit criterion."""
+        model = self.name if self.folder.parent == SHIPPED else self.code or self.folder
+        hint = f"measure it again: dtoee-testbed model measure {model}"
+        return InputError(f"{self.folder / file}: has no {self.criterion.name} scores", hint=hint)
 
     @cached_property
-    def _whole_scores(self) -> ExitScores:
+    def _whole_scores(self) -> ExitAnswers:
         path = self.folder / SCORES
         if not path.exists():  # a bundle of an earlier version
-            from node_agent.models.networks.scoring import exit_scores  # noqa: PLC0415 - loads torch
+            from node_agent.models.networks.scoring import exit_answers  # noqa: PLC0415 - loads torch
 
-            return ExitScores(*exit_scores(self.network(), self.evaluation))
+            return exit_answers(self.network(), self.evaluation)
         with self._reading(path):
             return stored.read_scores(path, (self.sample_count, len(self.exits)), class_count(self.card))
 
@@ -184,10 +202,10 @@ class Bundle(Model):
         Activations are float32 in these answers. Loads torch only for bundles that do not hold them.
 
         Raises:
-            InputError: the cut is impossible, or the file is damaged.
+            InputError: the cut is impossible, the file is damaged, or the criterion was not measured.
         """
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
-        return ExitScores(self._whole_scores.confidence[:, columns], self._whole_scores.prediction[:, columns])
+        return self._whole_scores.judged_by(self.criterion, columns, self._unmeasured(SCORES))
 
     @cached_property
     def _parts(self) -> ModelParts:
@@ -373,23 +391,4 @@ class Bundle(Model):
 
         work = [cache(partial(costs.work, stage)) for stage in range(len(cut))]  # few lengths, many tasks
         with running(self.code, "its cut"):
-            return cut_network(network, cut, costs.forms(), activation, work)
-
-
-def load_bundle(name_or_path: str) -> Bundle:
-    """A shipped model by name, or the bundle in a folder that `model train` wrote.
-
-    Only the card is read; the other files are checked when they are first used.
-
-    Args:
-        name_or_path: one of `available_models()`, or the path of a folder.
-
-    Raises:
-        InputError: there is no such model or folder, or its card cannot be read.
-    """
-    folder = folder_of(name_or_path)
-    if not folder.is_dir():
-        raise InputError(f"unknown model {name_or_path!r}", hint=hint_of_models(name_or_path))
-    bundle = Bundle(folder.resolve().name, folder)
-    bundle.card  # noqa: B018 - reading it is the check
-    return bundle
+            return cut_network(network, cut, costs.forms(), activation, work, self.criterion)

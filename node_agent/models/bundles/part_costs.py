@@ -14,6 +14,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from node_agent.models.data_types import ActivationFormat, Input, SubModelProfile
+from node_agent.models.tensors import usual_form
 from node_agent.wire import InputForm, TensorForm
 
 Amount = Annotated[int, Meta(ge=0, le=2**53)]
@@ -113,12 +114,11 @@ class CutCosts:
         """Return the tensors that the stages take; the usual length is that of the mean sample."""
         found = []
         for stage, (shape, dtype) in enumerate(zip(self._shapes, self._types, strict=True)):
-            form = TensorForm(dtype, tuple(shape))
-            if self._length_of[stage] is None:
-                found.append(InputForm(form))
-            else:
+            form = InputForm(usual_form(dtype, tuple(shape)))
+            if self._length_of[stage] is not None:
                 usual = max(1, round(float(self.length(stage).mean())))
-                found.append(InputForm(TensorForm(dtype, (usual, *shape[1:])), shape[0]))
+                form = InputForm(form.sized(usual), shape[0])
+            found.append(form)
         return tuple(found)
 
     def _variability(self, stage: int) -> float:

@@ -1,4 +1,4 @@
-"""The samples of a bundle as devices send them."""
+"""The evaluation samples of a bundle, as devices offer them."""
 
 import numpy as np
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models.data_types import ExitScores, Input, Samples
+from node_agent.exit_criteria import CONFIDENCE, MEASURED
+from node_agent.models.data_types import ExitAnswers, Input, Samples
 from node_agent.models.npz_archive import NpzArchive
 
 MOST_ROWS = 10**8  # beyond any list of samples
 MOST_BYTES = 2**30  # of one array
+ARRAY_OF = {CONFIDENCE.name: "conf"}  # name of an array, where it is not that of the criterion
 _KINDS = "biuf"  # numpy's letters for numbers
 
 
@@ -46,24 +47,46 @@ def read_samples(path: Path, form: Input, classes: int) -> Samples:
         return Samples(images, labels, severity, lengths)
 
 
-def read_table(path: Path, exits: int) -> ExitTable:
-    """Return the exit table of a model with this number of exits."""
+def read_table(path: Path, exits: int, classes: int) -> tuple[ExitAnswers, npt.NDArray[np.bool_]]:
+    """Return the answers of a model's exits to the samples of the exit table, and which are right, [N, exits]."""
     with _archive(path) as archive:
         correct = _read(archive, "correct", (-1, exits), "b")
-        confidence = _read(archive, "conf", correct.shape, "f").astype(np.float64)
-        _check_confidences(confidence)
-        return ExitTable(confidence, correct)
+        return _answers(archive, correct.shape, classes), correct
 
 
-def read_scores(path: Path, shape: tuple[int, int], classes: int) -> ExitScores:
+def read_scores(path: Path, shape: tuple[int, int], classes: int) -> ExitAnswers:
     """Return the answers of the exits to the samples, of a shape (samples, exits)."""
     with _archive(path) as archive:
-        confidence = _read(archive, "conf", shape, "f").astype(np.float64)
+        if "prediction" not in archive.members:
+            raise ValueError("it has no array 'prediction'")
+        return _answers(archive, shape, classes)
+
+
+def measured_arrays(answers: ExitAnswers, precision: type[np.float32 | np.float64]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of answers as a file holds them: classes in one byte where they fit."""
+    found: dict[str, npt.NDArray[Any]] = {
+        ARRAY_OF.get(name, name): numbers.astype(precision) for name, numbers in answers.measured.items()
+    }
+    if (answers.prediction >= 0).all():
+        few = answers.prediction.max(initial=0) < 2**8
+        found["prediction"] = answers.prediction.astype(np.uint8 if few else np.int32)
+    return found
+
+
+def _answers(archive: NpzArchive, shape: tuple[int, ...], classes: int) -> ExitAnswers:
+    """Return the answers in a file; only the confidences must be there."""
+    measured = {}
+    for name in MEASURED:
+        array = ARRAY_OF.get(name, name)
+        if name == CONFIDENCE.name or array in archive.members:
+            measured[name] = _read(archive, array, shape, "f").astype(np.float64)
+            _check_confidences(array, measured[name])
+    prediction = np.full(shape, -1, np.int64)
+    if "prediction" in archive.members:
         prediction = _read(archive, "prediction", shape, "iu").astype(np.int64)
-        _check_confidences(confidence)
         if not ((prediction >= 0) & (prediction < classes)).all():
             raise ValueError("prediction: classes that the model has not")
-        return ExitScores(confidence, prediction)
+    return ExitAnswers(prediction, measured)
 
 
 @contextmanager
@@ -72,9 +95,9 @@ def _archive(path: Path) -> Iterator[NpzArchive]:
         yield NpzArchive(stream)
 
 
-def _check_confidences(confidence: npt.NDArray[np.float64]) -> None:
+def _check_confidences(name: str, confidence: npt.NDArray[np.float64]) -> None:
     if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError("conf: confidences outside 0..1")
+        raise ValueError(f"{name}: confidences outside 0..1")
 
 
 def _read(archive: NpzArchive, name: str, shape: tuple[int, ...], kinds: str = "") -> npt.NDArray[Any]:

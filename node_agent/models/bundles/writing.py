@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models.bundles.bundle import EVALUATION, SCORES, TABLE, WEIGHTS
 from node_agent.models.bundles.card import CARD
-from node_agent.models.data_types import ExitScores, Samples
+from node_agent.models.bundles.stored import measured_arrays
+from node_agent.models.data_types import ExitAnswers, Samples
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +24,24 @@ LICENSES = "LICENSES.md"
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredTable:
+    """The answers of all exits to the samples of an exit table."""
+
+    answers: ExitAnswers
+    correct: npt.NDArray[np.bool_]  # [N, exits], True where the answer is right
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+
+@dataclass(frozen=True, slots=True)
 class BundleContent:
     """The content of a bundle, as training makes it."""
 
     weights: "Mapping[str, torch.Tensor]"  # of the folded network, temperatures included
-    table: ExitTable  # one column per exit of the model
+    table: MeasuredTable  # one column per exit of the model
     evaluation: Samples
-    scores: ExitScores  # of the evaluation samples, one column per exit of the model
+    scores: ExitAnswers  # to the evaluation samples, one column per exit of the model
     card: Mapping[str, object]
     notices: Path | None = None  # licences of the samples' sources, which must travel with them
     stored_as: Literal["float32", "float16"] = "float32"  # type in which floating-point weights are stored
@@ -69,12 +81,36 @@ def _write(folder: Path, content: BundleContent) -> None:
     optional = {"severity": samples.severity, "lengths": samples.lengths}
     stated: dict[str, Any] = {name: array for name, array in optional.items() if array is not None}
     np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, **stated)
-    np.savez_compressed(folder / TABLE, conf=table.confidence, correct=table.correct)
-    # Classes in one byte where they fit, confidences as the network computes them.
-    few = scores.prediction.max(initial=0) < 2**8
-    prediction = scores.prediction.astype(np.uint8 if few else np.int32)
-    np.savez_compressed(folder / SCORES, conf=scores.confidence.astype(np.float32), prediction=prediction)
+    of_table: dict[str, Any] = measured_arrays(table.answers, np.float64)
+    np.savez_compressed(folder / TABLE, correct=table.correct, **of_table)
+    of_scores: dict[str, Any] = measured_arrays(scores, np.float32)  # as the network computes them
+    np.savez_compressed(folder / SCORES, **of_scores)
     if content.notices is not None:
         shutil.copyfile(content.notices, folder / LICENSES)
     card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
     (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def add_answers(folder: Path, table: ExitAnswers, scores: ExitAnswers) -> None:
+    """Add the numbers of exit criteria to a bundle; its confidences, and predictions if there are any, stay.
+
+    Args:
+        folder: of the bundle.
+        table: answers to the samples of the exit table.
+        scores: answers to the evaluation samples.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
+            for name, answers, precision in ((TABLE, table, np.float64), (SCORES, scores, np.float32)):
+                stored: dict[str, Any] = {}
+                if (folder / name).exists():
+                    with np.load(folder / name, allow_pickle=False) as archive:
+                        stored = {key: archive[key] for key in ("conf", "prediction", "correct") if key in archive}
+                np.savez_compressed(Path(new) / name, **{**measured_arrays(answers, precision), **stored})
+            for name in (TABLE, SCORES):
+                (Path(new) / name).replace(folder / name)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}", hint="the bundle was not changed") from error

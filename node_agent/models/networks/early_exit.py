@@ -15,7 +15,13 @@ from node_agent.models.data_types import Input, Samples
 
 # Types in which block 1 or a stage computes, by the type in which a tensor travels: torch knows few operations on
 # uint16, and processors are slow at float16.
-COMPUTED_AS = {"uint8": torch.uint8, "uint16": torch.int64, "float16": torch.float32, "float32": torch.float32}
+COMPUTED_AS = {
+    "uint8": torch.uint8,
+    "uint16": torch.int64,
+    "int8": torch.float32,
+    "float16": torch.float32,
+    "float32": torch.float32,
+}
 
 Backbone = Literal["frozen", "full"]
 Split = Literal["train", "test"]

@@ -6,10 +6,11 @@ from functools import cache
 import torch
 from torch import nn
 
+from node_agent.exit_criteria import CONFIDENCE, ExitCriterion
 from node_agent.models.data_types import ActivationFormat, check_cut
 from node_agent.models.interface import Answer, SubModel
 from node_agent.models.networks.early_exit import COMPUTED_AS, EarlyExitModel
-from node_agent.models.tensors import as_array, as_tensor
+from node_agent.models.tensors import as_array, as_tensor, quantised
 from node_agent.wire import InputForm, Tensor
 
 Work = Callable[[int], float]
@@ -26,7 +27,7 @@ class NetworkSubModel(SubModel):
 
     def __init__(
         self, network: EarlyExitModel, blocks: range, *, stage: int, input_form: InputForm,
-        activation: ActivationFormat, work: Work | None = None,
+        activation: ActivationFormat, work: Work | None = None, criterion: ExitCriterion = CONFIDENCE,
     ) -> None:  # fmt: skip
         """Host `blocks` of a folded network.
 
@@ -37,13 +38,16 @@ class NetworkSubModel(SubModel):
             input_form: the tensors that it takes.
             activation: the format of the activations that it sends.
             work: gives the work [FLOP] of an input by its first dimension; None: not known.
+            criterion: makes the confidence of an answer of the exit's probabilities.
         """
         self.input_form, self.stage, self.last = input_form, stage, blocks[-1] == len(network.blocks)
         body, head = [network.part(block) for block in blocks], network.head(blocks[-1])
         self.modules: tuple[nn.Module, ...] = (*body, head)
         self._forward = network.straight(body, head)
         self._temperature = network.temperature(blocks[-1])
-        self._varies, self._halved = network.input.varies, activation == "float16"
+        self._varies, self._activation = network.input.varies, activation
+        # Of the default criterion, Python's max is faster than numpy's.
+        self._criterion = None if criterion.measured_as == CONFIDENCE.name else criterion
         self._work = cache(work) if work is not None else None
         # Activations are computed in float32, whatever their form between nodes.
         self._input_type = COMPUTED_AS[input_form.usual.dtype]
@@ -57,14 +61,18 @@ class NetworkSubModel(SubModel):
         x = torch.from_numpy(array if array.flags.writeable else array.copy()).to(self._input_type)
         with torch.inference_mode():
             features, logits = self._forward(x.unsqueeze(0) if self._varies else x)
-            scores: list[float] = torch.softmax(logits[0] / self._temperature, dim=0).tolist()
+            probabilities = torch.softmax(logits[0] / self._temperature, dim=0)
+            scores: list[float] = probabilities.tolist()
             onward = None if self.last else self._sent(features)
-        confidence = max(scores)
-        return Answer(scores.index(confidence), confidence, onward)
+        largest = confidence = max(scores)
+        if self._criterion is not None:
+            confidence = float(self._criterion.at_exit(probabilities.numpy()[None])[0])
+        return Answer(scores.index(largest), confidence, onward)
 
     def _sent(self, features: torch.Tensor) -> Tensor:
-        array = (features.half() if self._halved else features.float()).numpy()
-        return as_tensor(array[0] if self._varies else array)
+        array = (features.half() if self._activation == "float16" else features.float()).numpy()
+        array = array[0] if self._varies else array
+        return quantised(array) if self._activation == "int8" else as_tensor(array)
 
     def flop(self, tensor: Tensor) -> float:
         if self._work is None:
@@ -84,7 +92,7 @@ class NetworkSubModel(SubModel):
 
 def cut(
     network: EarlyExitModel, positions: Sequence[int], forms: Sequence[InputForm],
-    activation: ActivationFormat = "float32", work: Sequence[Work] = (),
+    activation: ActivationFormat = "float32", work: Sequence[Work] = (), criterion: ExitCriterion = CONFIDENCE,
 ) -> tuple[NetworkSubModel, ...]:  # fmt: skip
     """Cut a folded network after the given blocks: (2, 3, 5) gives three sub-models that end after blocks 2, 3 and 5.
 
@@ -96,6 +104,7 @@ def cut(
         forms: the inputs of the sub-models, stage h at index h - 1.
         activation: the format in which activations travel.
         work: see `NetworkSubModel`; one for each stage, or none.
+        criterion: makes the confidence of an answer of the exit's probabilities.
 
     Raises:
         InputError: a position has no exit, the positions do not strictly rise, or the last block is missing.
@@ -105,7 +114,7 @@ def cut(
     return tuple(
         NetworkSubModel(
             network, range(begin + 1, end + 1), stage=stage, input_form=forms[stage - 1], activation=activation,
-            work=work[stage - 1] if work else None,
+            work=work[stage - 1] if work else None, criterion=criterion,
         )
         for stage, (begin, end) in enumerate(zip(begins, ends, strict=True), start=1)
     )  # fmt: skip

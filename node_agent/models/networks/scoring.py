@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models.data_types import Samples
+from node_agent.exit_criteria import CONFIDENCE, MEASURED, Classes, Scores
+from node_agent.models.data_types import ExitAnswers, Samples
 from node_agent.models.networks.early_exit import COMPUTED_AS, EarlyExitModel
 
 BATCH = 250  # samples scored at a time
+_MOST_LOGITS = 2**22  # of an exit, scored at a time
 _ALONE, _MOST_APART = 10, 1e-3  # samples also scored alone, and the most that confidences may then differ
 _TEMPERATURES = (0.25, 4.0, 400)  # least, most, and how many in between
 
@@ -38,38 +40,79 @@ def batches(samples: Samples, order: npt.NDArray[np.int64], size: int) -> Iterat
             yield group[begin : begin + size]
 
 
-def all_logits(network: EarlyExitModel, samples: Samples) -> list[torch.Tensor]:
-    """Return the unscaled logits (N, classes) of every exit."""
-    order, parts = [], []
-    with torch.inference_mode():
-        for rows in batches(samples, np.arange(len(samples)), BATCH):
-            order.append(rows)
-            parts.append(network(input_array(samples.batch(rows))))
-    back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
-    return [torch.cat(exit_parts)[back] for exit_parts in zip(*parts, strict=True)]
+def _logits(network: EarlyExitModel, samples: Samples) -> Iterator[tuple[npt.NDArray[np.int64], list[torch.Tensor]]]:
+    """Yield rows of samples, batch by batch, and the unscaled logits (rows, classes) of every exit to them."""
+    classes = network.classes if isinstance(network.classes, int) else len(network.classes)
+    size = max(1, min(BATCH, _MOST_LOGITS // classes))
+    for rows in batches(samples, np.arange(len(samples)), size):
+        with torch.inference_mode():
+            logits = network(input_array(samples.batch(rows)))
+        yield rows, logits
 
 
-def exit_scores(network: EarlyExitModel, samples: Samples) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def exit_answers(network: EarlyExitModel, samples: Samples) -> ExitAnswers:
+    """Return the prediction of every exit and the numbers of all criteria, each [N, exits].
+
+    Logits are divided by the exit's temperature, and reduced batch by batch. They may be minus infinity for classes
+    that an exit cannot answer.
+    """
+    shape = (len(samples), len(network.exits))
+    prediction = np.zeros(shape, np.int64)
+    measured = {name: np.zeros(shape) for name in MEASURED}
+    for rows, logits in _logits(network, samples):
+        for column, block in enumerate(network.exits):
+            with torch.inference_mode():
+                probabilities = (logits[column] / network.temperature(block)).softmax(dim=1)
+                # By torch: servers do so, and numpy may take another one of equal probabilities.
+                prediction[rows, column] = probabilities.max(dim=1).indices.numpy()
+            for name, criterion in MEASURED.items():
+                measured[name][rows, column] = criterion.at_exit(probabilities.numpy())
+    return ExitAnswers(prediction, measured)
+
+
+def exit_scores(network: EarlyExitModel, samples: Samples) -> tuple[Scores, Classes]:
     """Return temperature-scaled confidence and predicted class of every exit, each [N, exits]."""
-    logits = all_logits(network, samples)
-    with torch.inference_mode():
-        scaled = [scores / network.temperature(block) for block, scores in zip(network.exits, logits, strict=True)]
-        confidence, prediction = torch.stack(scaled, dim=1).softmax(dim=2).max(dim=2)
-    return confidence.double().numpy(), prediction.numpy()
+    answers = exit_answers(network, samples)
+    return answers.measured[CONFIDENCE.name], answers.prediction
 
 
 def calibrate(network: EarlyExitModel, samples: Samples) -> tuple[float, ...]:
     """Set each exit's temperature to the one with the least cross entropy on these samples; return the temperatures.
 
-    Temperature scaling changes no prediction; it turns confidence into the probability of a right answer.
+    Temperature scaling changes no prediction; it turns confidence into the probability of a right answer. Losses are
+    summed batch by batch, for 400 temperatures at once.
     """
-    logits, target = all_logits(network, samples), torch.from_numpy(samples.labels)
     least, most, count = _TEMPERATURES
     grid = torch.exp(torch.linspace(math.log(least), math.log(most), count))
-    for block, scores in zip(network.exits, logits, strict=True):
-        losses = torch.stack([functional.cross_entropy(scores / temperature, target) for temperature in grid])
-        network.set_temperature(block, float(grid[losses.argmin()]))
+    losses = torch.zeros((len(network.exits), count), dtype=torch.float64)
+    for rows, logits in _logits(network, samples):
+        target = torch.from_numpy(samples.labels[rows])
+        for column, scores in enumerate(logits):
+            losses[column] += _loss_sums(scores, target, grid)
+    for block, loss in zip(network.exits, losses, strict=True):
+        network.set_temperature(block, float(grid[loss.argmin()]))
     return temperatures(network)
+
+
+def _loss_sums(scores: torch.Tensor, target: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """Return the sum of cross entropies of logits (N, classes) under each temperature, in float64.
+
+    A sample of a class that the exit cannot answer counts as a wrong answer: -log(1 - p) of the largest probability p.
+    """
+    columns = torch.arange(scores.shape[1])
+    possible = columns[scores.isfinite().any(dim=0)]
+    place = torch.searchsorted(possible, target).clamp(max=len(possible) - 1)
+    known = scores[torch.arange(len(scores)), target].isfinite()
+    scores = scores[:, possible]
+    answerable, place, wrong = scores[known], place[known], scores[~known]
+    best = wrong.argmax(dim=1, keepdim=True)
+    others = wrong.scatter(1, best, -torch.inf)
+    sums = []
+    for temperature in grid:
+        loss = functional.cross_entropy(answerable / temperature, place, reduction="none").double().sum()
+        unsure = (wrong / temperature).logsumexp(dim=1) - (others / temperature).logsumexp(dim=1)
+        sums.append(float(loss + unsure.double().sum()))  # small tensors between large ones would fragment memory
+    return torch.tensor(sums, dtype=torch.float64)
 
 
 def temperatures(network: EarlyExitModel) -> tuple[float, ...]:
@@ -107,4 +150,4 @@ def check_scores(network: EarlyExitModel, samples: Samples, name: str) -> None:
 def measure_exits(network: EarlyExitModel, samples: Samples) -> ExitTable:
     """Return the exit table of these samples: one row per sample, one column per exit."""
     confidence, prediction = exit_scores(network, samples)
-    return ExitTable(confidence, prediction == samples.labels[:, None])
+    return ExitTable(confidence.astype(np.float64), prediction == samples.labels[:, None])

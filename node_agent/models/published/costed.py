@@ -14,12 +14,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models.data_types import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.models.interface import Answer, Inputs, Model, SubModel
 from node_agent.models.published import PublishedCosts, StageCost
+from node_agent.models.tensors import usual_form
 from node_agent.wire import InputForm, Tensor, TensorForm
 
 _HEADER = struct.Struct("<QQ")  # the sample's number + 1 (0: no sample), the first dimension of the tensor (0: none)
@@ -40,7 +42,7 @@ class CostedModel(Model):
             ends: the last block of the architecture in each stage; None for stages of about equal work.
             tokens: the length of a text; None for the architecture's own.
         """
-        self.name = inner.name
+        self.name, self.criterion = inner.name, inner.criterion
         self._inner = inner
         self._architecture = architecture
         self._ends = None if ends is None else tuple(ends)
@@ -68,6 +70,9 @@ class CostedModel(Model):
                     hint="cut the architecture elsewhere, state more tokens, or take a smaller model",
                 )
 
+    def judged_by(self, name: str) -> "CostedModel":
+        return CostedModel(self._inner.judged_by(name), self._architecture, self._ends, self._tokens)
+
     @property
     def exits(self) -> tuple[int, ...]:
         return self._inner.exits
@@ -90,8 +95,7 @@ class CostedModel(Model):
 
     def input_forms(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[InputForm, ...]:
         return tuple(
-            InputForm(TensorForm(stage.input_dtype, stage.input_shape))  # type: ignore[arg-type]
-            for stage in self._stages(cut, activation)
+            InputForm(usual_form(stage.input_dtype, stage.input_shape)) for stage in self._stages(cut, activation)
         )
 
     def inputs(self, cut: Sequence[int], activation: ActivationFormat) -> Inputs:
@@ -180,7 +184,8 @@ class CostedSubModel(SubModel):
             return Answer(answer.prediction, answer.confidence, None)
         form, data = answer.activation.form, answer.activation.data
         packed = _packed(number, form.shape[0], data, self._following)
-        return Answer(answer.prediction, answer.confidence, Tensor(self._following, packed))
+        following = replace(self._following, affine=form.affine)  # of int8; the architecture's tensor has the same type
+        return Answer(answer.prediction, answer.confidence, Tensor(following, packed))
 
     def _inner_tensor(self, tensor: Tensor, number: int, first: int) -> Tensor:
         """Return the input of the real sub-model that a message carries; zeros for a message without a sample."""
@@ -189,7 +194,7 @@ class CostedSubModel(SubModel):
             return Tensor(form.usual, bytes(form.usual.byte_count))
         if self._samples is not None:
             return self._samples.tensor(number - 1)
-        carried = form.sized(first)
+        carried = replace(form.sized(first), affine=tensor.form.affine)
         if not form.fits(carried):
             raise ValueError(f"a tensor of {first} where the sub-model takes {form.usual.shape}")
         return Tensor(carried, memoryview(tensor.data)[HEADER_BYTES : HEADER_BYTES + carried.byte_count])

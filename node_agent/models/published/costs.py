@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from node_agent.errors import InputError
-from node_agent.models.data_types import ActivationFormat
+from node_agent.models.data_types import ACTIVATION_FORMATS, ActivationFormat
 
 PARAMETER_BYTES = 4  # float32, whatever the format of the activations
 Form = tuple[int | None, ...]  # a shape; None stands for the number of tokens of a task
@@ -134,8 +134,9 @@ class PublishedCosts:
         """
         ends = self.check_cut(cut)
         n = self.check_tokens(tokens)
-        if activation not in ("float32", "float16"):
-            raise InputError(f"{self.name}: no activation format {activation!r}", hint="use float32 or float16")
+        if activation not in ACTIVATION_FORMATS:
+            hint = f"use {', '.join(ACTIVATION_FORMATS)}"
+            raise InputError(f"{self.name}: no activation format {activation!r}", hint=hint)
         found = []
         shape, dtype = _shape(self.input_form, n), self.input_dtype
         for stage, (begin, end) in enumerate(pairwise((0, *ends)), start=1):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from node_agent.errors import InputError
-from node_agent.models.bundles.writing import BundleContent
-from node_agent.models.data_types import ExitScores, Samples
+from node_agent.models.bundles.writing import BundleContent, MeasuredTable
+from node_agent.models.data_types import Samples
 from node_agent.models.networks.cost import measure_parts
 from node_agent.models.networks.early_exit import EarlyExitModel, EpochReport, Progress, Recipe, TrainingData
 from node_agent.models.networks.made import build, class_fault, recipe_fault, running
@@ -23,11 +22,11 @@ from node_agent.models.networks.scoring import (
     batches,
     calibrate,
     check_scores,
-    exit_scores,
+    exit_answers,
     input_array,
-    measure_exits,
     temperatures,
 )
+from node_agent.models.networks.threads import fixed_threads
 from node_agent.models.networks.user_code import UserClass
 from node_agent.models.training.labelled import split_samples
 
@@ -67,7 +66,7 @@ def train_model(
         raise InputError(f"model {_name(task)}: {fault}", hint="state it in the class: recipe = Recipe(...)")
     with running(task.code, "training_data"):
         data = task.kind.prepare(task.recipe, progress) or split_samples(task.kind, task.recipe, task.code)
-    with running(task.code, "training"), _fixed_threads(task.recipe.threads):
+    with running(task.code, "training"), fixed_threads(task.recipe.threads):
         return build_content(task, data, progress, stored=stored, history=history)
 
 
@@ -76,7 +75,7 @@ def build_content(
     history: Mapping[str, Any] | None = None,
 ) -> BundleContent:  # fmt: skip
     """Train on these samples and return a bundle's content; arguments as in `train_model`."""
-    with _fixed_threads(task.recipe.threads):
+    with fixed_threads(task.recipe.threads):
         if stored is None or task.recipe.epochs:
             network, epochs_run = fit(task, data, progress, stored)
             history = {"training": asdict(task.recipe), "epochs_run": epochs_run}
@@ -86,9 +85,9 @@ def build_content(
         _round(network)
         check_scores(network, data.calibration, _name(task))
         calibrate(network, data.calibration)
-        table = measure_exits(network, data.exit_table)
-        scores = ExitScores(*exit_scores(network, data.evaluation))
-        right = (scores.prediction == data.evaluation.labels[:, None]).mean(axis=0)
+        table = measured_table(network, data.exit_table)
+        scores = exit_answers(network, data.evaluation)
+        right = np.equal(scores.prediction, data.evaluation.labels[:, None]).mean(axis=0)
         by_exit = [str(block) for block in network.exits]
         card = {
             "schema": 1,
@@ -118,6 +117,12 @@ def build_content(
     return BundleContent(network.own_state(), table, data.evaluation, scores, card, network.notices, network.stored_as)
 
 
+def measured_table(network: EarlyExitModel, samples: Samples) -> MeasuredTable:
+    """Return the answers of all exits to the samples of an exit table, and which are right."""
+    answers = exit_answers(network, samples)
+    return MeasuredTable(answers, np.equal(answers.prediction, samples.labels[:, None]))
+
+
 def _round(network: EarlyExitModel) -> None:
     """Round the weights to the type in which a bundle holds them, so that what is measured is what will run."""
     if network.stored_as == "float16":
@@ -134,19 +139,6 @@ def _origin(task: Training) -> dict[str, object]:
 
 def _name(task: Training) -> str:
     return str(task.code or task.family or task.kind.__name__)
-
-
-@contextmanager
-def _fixed_threads(threads: int) -> Iterator[None]:
-    """Deterministic kernels and a fixed number of threads inside the context; restores the process's settings."""
-    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(deterministic)
 
 
 def fit(

@@ -22,6 +22,7 @@ class TopologySoFar(Protocol):
     kinds: dict[str, str]  # node or switch -> device, server or switch
     devices: list[Device]
     servers: dict[str, Server]
+    own_processors: dict[str, str]  # device that runs stage 1 -> the server that is its processor
     links: dict[tuple[str, str], Link]  # sorted ends -> link
 
     @property

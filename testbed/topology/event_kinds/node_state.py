@@ -40,7 +40,10 @@ class NodeChange(Event):
 
 
 class NodeEvent(TimedEntry):
-    """At `at` the agent of a node (or of every node of a group) is killed (`down`) or started again (`up`)."""
+    """At `at` the agent of a node (or of every node of a group) is killed (`down`) or started again (`up`).
+
+    A device's own processor goes down and comes up with its device. Alone, it may do so while the device is up.
+    """
 
     subject: ClassVar[str] = "node"
     told_as: ClassVar[tuple[EventKind, ...]] = ("node-down", "node-up")
@@ -52,19 +55,29 @@ class NodeEvent(TimedEntry):
     def compile(self, so_far: StateSoFar, moment: Moment) -> list[Event]:
         """Compile a change for each node; report a switch, and a node that is already in this state."""
         topology, path = so_far.topology, (*moment.path, "node")
-        is_up = so_far.kept[NodeEvent]
+        is_up, up = so_far.kept[NodeEvent], self.state == "up"
         changes: list[Event] = []
         for name in topology.members(self.node, path):
             if topology.kinds[name] == "switch":
                 topology.complain(path, f"{name!r} is a switch and runs no agent", "name a device or a server")
                 break
-            if is_up.get(name, True) == (self.state == "up"):
+            device = topology.servers[name].device if name in topology.servers else None
+            if is_up.get(name, True) == up:
                 topology.complain(
                     (*moment.path, "state"),
                     f"{name!r} is already {self.state} at {moment.at_s:g} s",
                     "every node begins up; alternate down and up",
                 )
                 break
-            is_up[name] = self.state == "up"
-            changes.append(NodeChange(moment.at_s, name, self.state == "up"))
+            if device is not None and not is_up.get(device, True):
+                topology.complain(
+                    path,
+                    f"{name!r} is a part of {device!r}, which is down at {moment.at_s:g} s",
+                    f"it comes up with {device!r}",
+                )
+                break
+            for each in (name, *filter(None, [topology.own_processors.get(name)])):
+                if is_up.get(each, True) != up:
+                    is_up[each] = up
+                    changes.append(NodeChange(moment.at_s, each, up))
         return changes

@@ -20,6 +20,7 @@ from testbed.topology.form.values import (
     ComputeSpan,
     Count,
     Entry,
+    FirstStage,
     Instant,
     Memory,
     Name,
@@ -78,12 +79,41 @@ class PolicyEntry(Entry):
 
 
 class DeviceEntry(Entry):
-    """A device, or a group of devices; each offers tasks at its own mean rate."""
+    """A device, or a group of devices; each offers tasks at its own mean rate, and may run stage 1 itself."""
 
     count: Annotated[Count | None, STATED] = None
     rate: Annotated[
         TaskRateSpan, Field(description="mean rate at which each device offers tasks; a range is drawn per device")
     ]
+    runs: Annotated[
+        FirstStage | None,
+        STATED,
+        Field(
+            description="1: each device also runs stage 1 on its own processor, the server NAME-cpu, in a group "
+            "NAME-cpu-1 to NAME-cpu-count (default: devices only offer tasks)"
+        ),
+    ] = None
+    capacity: Annotated[
+        ComputeSpan | None,
+        STATED,
+        Field(
+            description="compute capacity of each device's own processor; only, and always, with runs; a range is "
+            "drawn per device"
+        ),
+    ] = None
+    memory: Annotated[
+        Memory | None,
+        STATED,
+        Field(description="memory of each device's own processor, as for servers; only with runs (default: no limit)"),
+    ] = None
+    delay_bound: Annotated[
+        Period | None,
+        STATED,
+        Field(
+            description="longest delay that a device admits: it refuses a task whose predicted delay exceeds the bound "
+            "(default: it refuses none)"
+        ),
+    ] = None
 
 
 class ServerEntry(Entry):
@@ -165,7 +195,8 @@ class TopologyDocument(Entry):
         dict[Name, NameList],
         Field(
             description="receivers of each offloader (device, server, or group); by default every server of the next "
-            "stage that a link or switches join to it"
+            "stage that a link or switches join to it. The list of a device with runs names servers of stage 2, to "
+            "which its own processor hands on, and may name servers of stage 1"
         ),
     ] = Field(default_factory=dict)
     events: Annotated[list[AnyTimedEntry], Field(description="timed changes during the run (default: none)")] = Field(

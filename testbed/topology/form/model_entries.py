@@ -1,13 +1,18 @@
 """The form of a topology's model: where it comes from, its cut, and the architecture whose costs it has."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from node_agent.exit_criteria import CONFIDENCE, CRITERIA
 from testbed.topology.form.values import MAX_PATH_CHARACTERS, STATED, Entry, SafeText, complaint
 
 Place = Annotated[str, STATED, Field(min_length=1, max_length=MAX_PATH_CHARACTERS), SafeText]
 Block = Annotated[int, Field(ge=1)]
+if TYPE_CHECKING:
+    CriterionName = str
+else:
+    CriterionName = Literal[tuple(CRITERIA)]
 PLACES = ("name", "file", "table")
 MODEL_EXAMPLE = "for example model: {name: glyphs, cut: [2, 3, 5]}"
 
@@ -69,9 +74,16 @@ class ModelEntry(Entry):
         ),
     ] = None
     activation: Annotated[
-        Literal["float32", "float16"],
-        Field(description="number format of activations on the links (default float32; float16 halves the bytes)"),
+        Literal["float32", "float16", "int8"],
+        Field(
+            description="number format of activations on the links (default float32; float16 halves the bytes, int8 "
+            "quarters them)"
+        ),
     ] = "float32"
+    criterion: Annotated[
+        CriterionName,
+        Field(description="exit criterion: makes the score that servers compare with their confidence thresholds"),
+    ] = CONFIDENCE.name
     cost: Annotated[
         Annotated[CostEntry, BeforeValidator(_as_cost)] | None,
         STATED,

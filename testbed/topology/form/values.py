@@ -113,6 +113,12 @@ def _check_name(value: object) -> str:
     )
 
 
+def _check_stage(value: object) -> object:
+    if value != 1 or isinstance(value, bool):
+        raise complaint(f"a device can run stage 1 only, not {str(value)[:40]!r}", "write runs: 1")
+    return value
+
+
 def _check_path(value: str) -> str:
     # A null byte ends a path for the kernel; other control characters would garble the terminal that shows an error.
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
@@ -196,6 +202,7 @@ Count = Annotated[
         description="size of the group NAME-1 to NAME-count (default: one node named NAME, no group)",
     ),
 ]
+FirstStage = Annotated[int, BeforeValidator(_check_stage), WithJsonSchema({"const": 1})]
 SafeText = AfterValidator(_check_path)
 
 

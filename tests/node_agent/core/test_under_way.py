@@ -3,12 +3,15 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig, Timeouts
 from node_agent.core.events import ComputeFinished, Received
 from node_agent.core.machine import DeviceCore, ServerCore
+from node_agent.core.routing import UNHEARD
+from node_agent.records import TaskRecord
 from node_agent.wire import Ack, InputForm, Probe, ProbeAck, Result, Status, Task, Tensor
 from tests.node_agent.played import PlayedNode
 from tests.node_agent.small import IMAGE, PICTURE
@@ -18,12 +21,12 @@ UNSURE = ComputeFinished(1, 0.0, Tensor(ACTIVATION, bytes(ACTIVATION.byte_count)
 DEVICES, RECEIVERS = ("d1", "d2"), ("b1", "b2", "b3")
 
 
-def config(name, stage, offloaders, receivers):
+def config(name, stage, offloaders, receivers, bound_s=None):
     return NodeConfig(
         name=name, stage=stage, stages=2, offloaders=offloaders, receivers=receivers, rank=0, peers_in_stage=1,
         declared_rate_per_s=10.0, slot_s=1e6, policy="join-shortest-queue", parameters={}, theta_s=2.0, seed=1,
         input_form=InputForm(IMAGE) if stage else None, onward_form=InputForm(ACTIVATION if stage else IMAGE),
-        timeouts=Timeouts(ack_s=1.0, result_s=5.0), debug=True,
+        timeouts=Timeouts(ack_s=1.0, result_s=5.0), delay_bound_s=bound_s, debug=True,
     )  # fmt: skip
 
 
@@ -60,6 +63,11 @@ class Played(PlayedNode):
 
     def counted(self):
         return Counter({name: r.unacked for name, r in self.core.routing.receivers.items() if r.unacked})
+
+
+def report_of(backlog):
+    """A report on round 0 of slot 1, from a server that takes 0.1 s for a task."""
+    return replace(UNHEARD, slot=1, service_per_s=10.0, backlog=backlog, onward_paths=((1.0, (0.5,)),))
 
 
 def server():
@@ -119,16 +127,30 @@ def test_a_server_never_counts_a_task_that_is_not_under_way(steps):
             st.tuples(st.just("acknowledge"), PLACE, st.sampled_from(RECEIVERS)),
             st.tuples(st.just("answer"), PLACE),
             st.tuples(st.just("time out"), PLACE),
+            st.tuples(st.just("reports"), st.sampled_from(RECEIVERS), st.integers(0, 30)),
+            st.tuples(st.just("says"), st.sampled_from(RECEIVERS), st.integers(0, 30)),
         ),
         max_size=60,
-    )
+    ),
+    st.sets(st.sampled_from(RECEIVERS)),
+    st.sampled_from([0.05, 0.25, 0.5, None]),
 )
-def test_a_device_never_counts_a_task_that_is_not_under_way(steps):
-    played = Played(DeviceCore(config("d1", 0, (), RECEIVERS)))
+def test_a_device_never_counts_a_task_that_is_not_under_way(steps, known, bound_s):
+    """Each task that arrives is owned, completed, lost or refused; in the end it has one record of its own."""
+    played = Played(DeviceCore(config("d1", 0, (), RECEIVERS, bound_s)))
+    played.fire(("slot", 1))
+    for receiver in sorted(known):
+        played.receive(Received(receiver, report_of(0)))
+    arrived = set()
     for number, step in enumerate(steps):
         match step:
             case ("arrive",):
                 played.offer(number, 0, played.time_s)
+                arrived.add(number)
+            case "reports", receiver, backlog:
+                played.receive(Received(receiver, report_of(backlog)))
+            case "says", receiver, backlog:
+                played.receive(Received(receiver, Status(backlog, 10.0, 0.02)))
             case "acknowledge", *place:
                 if played.tasks:
                     played.acknowledge(*place)
@@ -138,8 +160,17 @@ def test_a_device_never_counts_a_task_that_is_not_under_way(steps):
                     played.receive(Received(peer, Result(task.task_id, task.attempt, 1, 0.9, 1, False, ())))
             case "time out", place:
                 played.time_out(place, ("ack", "result"))
+        tasks, ended = played.core.tasks, Counter(record.status for record in played.published(TaskRecord))
+        assert (tasks.completed, tasks.lost, tasks.refused) == (ended["completed"], ended["lost"], ended["refused"])
+        assert len(arrived) == tasks.arrived == tasks.unfinished + ended.total()
     played.time_out_all()
     assert not played.counted()
+    records = played.published(TaskRecord)
+    assert sorted(record.id for record in records) == sorted(arrived)
+    refused = {record.id for record in records if record.status == "refused"}
+    assert not refused & {task.task_id for _, task in played.tasks}, "a refused task is never offered"
+    assert all(record.predicted_delay_s > bound_s for record in records if record.status == "refused")
+    event(f"refused {min(len(refused), 1)}")
 
 
 def test_two_messages_of_one_task_and_attempt_are_two_tasks_under_way():

@@ -24,18 +24,20 @@ def task(number, created_s, hops, completed_s, **fields):
 
 
 def test_figures_by_hand():
-    """A task before the warm-up, a task that leaves at each stage, and a lost task."""
+    """A task before the warm-up, a task that leaves at each stage, a lost task and two refused ones."""
     early = task(0, 1.0, (HopLine("a", 1.1, 1.1, 1.2, 1.2, 0.0),), 9.0)
     first = task(1, 3.0, (HopLine("a", 3.05, 3.15, 3.35, 3.36, 0.0),), 3.40, correct=False)
     second = task(
         2, 5.0, (HopLine("a", 5.03, 5.03, 5.23, 5.24, 0.0), HopLine("b", 5.30, 5.60, 6.00, 6.00, 0.0)), 6.10,
     )  # fmt: skip
     lost = task(3, 6.0, (), None)
-    live = Recorded([early, first, second, lost], [])
+    refused = [task(number, created_s, (), None, status="refused") for number, created_s in ((4, 0.5), (5, 7.0))]
+    live = Recorded([early, first, second, lost, *refused], [])
     figures = task_figures(FRAME, [(live, Recorded([], []))])
     expected = {
         "delay_mean_s": (0.4 + 1.1) / 2, "delay_p50_s": 0.75, "delay_p95_s": 0.4 + 0.95 * 0.7,
         "accuracy": 0.5, "exit_share_1": 0.5, "exit_share_2": 0.5, "lost": 1.0, "offering_s": 0.01,
+        "refused": 2.0, "goodput": 1 / 4,
         "stage_1_transfer_s": (0.04 + 0.02) / 2, "stage_1_queue_s": 0.05, "stage_1_service_s": 0.2,
         "stage_1_sending_s": 0.01, "stage_1_return_s": 0.04, "stage_2_transfer_s": 0.06, "stage_2_queue_s": 0.3,
         "stage_2_service_s": 0.4, "stage_2_sending_s": 0.0, "stage_2_return_s": 0.1,

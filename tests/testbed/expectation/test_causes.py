@@ -72,3 +72,15 @@ def test_a_slow_link_tells_its_rate():
     assert cause.carried_mbit_per_s == pytest.approx(0.2)
     (cause,) = causes_of(steps[:2], (), time_scale=1.0, relayed=True)
     assert cause.carried_mbit_per_s is None
+
+
+def test_a_message_that_crosses_no_link_is_late_by_its_receiver():
+    """Between a device and its own processor nothing else lies."""
+    steps = [late("transfer", ("d", "d-cpu"), 3.0 + k, 0.4, task=k) for k in range(3)]
+    steps += [late("return", ("d-cpu", "d"), 3.001, 0.3), late("transfer", ("d-cpu", "hub"), 9.0, 0.2)]
+    causes = causes_of(
+        steps, (), time_scale=1.0, relayed=True, legs=lambda path: (path,) if "hub" in path else ()
+    )  # fmt: skip
+    assert [(cause.name, pytest.approx(cause.late_s)) for cause in causes] == [
+        ("the agent of d-cpu", 1.2), ("the agent of d", 0.3), ("the link from d-cpu to hub", 0.2),
+    ]  # fmt: skip

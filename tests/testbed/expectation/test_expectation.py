@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from testbed.expectation import expected_delays, steps_of
-from tests.testbed import small
+from tests.testbed import onboard, small
 from tests.testbed.expectation.runs import delays_s, findings_of, tasks_of, world_of
 from tests.testbed.simulated import simulate
 from tests.testbed.varying import VaryingGlyphs
@@ -33,7 +33,12 @@ def expected_of(outcome, model=None):
     return tasks, steps, np.array([only[task.id] for task in tasks])
 
 
-@pytest.mark.parametrize("text", [SMALL, SMALL + EVENTS, SWITCHED], ids=["steady", "events", "switched"])
+ONBOARD = onboard.SHARED.replace("policy: dto-ee", "policy: uniform").replace("[2, 3, 5]", "[3, 4, 5]")
+
+
+@pytest.mark.parametrize(
+    "text", [SMALL, SMALL + EVENTS, SWITCHED, ONBOARD], ids=["steady", "events", "switched", "onboard"]
+)
 @pytest.mark.parametrize("model", [None, VaryingGlyphs()], ids=["same costs", "varying costs"])
 def test_an_undisturbed_run_is_what_was_expected(tmp_path, text, model):
     tasks, steps, expected_s = expected_of(simulate(tmp_path, text, model=model), model)

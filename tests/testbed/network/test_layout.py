@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from node_agent.errors import InputError
@@ -6,6 +8,8 @@ from testbed.network.delays.relay_delay import RelayDelay
 from testbed.network.emulated import EmulatedNetwork
 from testbed.network.layout import NetworkPlan, scaled
 from testbed.scenario import LinkShape
+from testbed.topology import resolve_text
+from tests.testbed.onboard import SHARED
 
 from .scenarios import FAST, scenario
 
@@ -33,6 +37,18 @@ def test_a_node_is_set_up_by_these_lines():
     ]
     assert batch.tc[0] == "qdisc add dev n0-eth0 root handle 1: htb default 3"
     assert batch.settings
+
+
+def test_a_devices_own_processor_lives_in_its_namespace_and_has_the_loopback_address():
+    plan = NetworkPlan(resolve_text(SHARED))
+    assert plan.nodes == ("cam-1", "cam-2", "plain", "post", "hub-1", "hub-2", "core")
+    assert plan.address["cam-cpu-1"] == plan.address["cam-cpu-2"] == "127.0.0.1"
+    assert plan.place_of["cam-cpu-2"] == "cam-2"
+    assert {route.destination for route in plan.routes["core"]} == set(plan.nodes) - {"core"}
+    assert set(plan.short) == {*plan.nodes, "access"}
+    same = NetworkPlan(resolve_text(re.sub(r"runs: 1, capacity: 0.1 GFLOP/s, memory: 64 MiB", "", SHARED)))
+    for node in plan.nodes:
+        assert plan.node_batch(node) == same.node_batch(node), "the processor adds no address, route or link"
 
 
 def test_a_switch_knows_where_every_node_is():

@@ -9,7 +9,9 @@ from node_agent.errors import InputError
 from testbed.network.layout import NetworkPlan
 from testbed.network.routes import Forwarding, Route, Ways, forwarding, length_s, routes
 from testbed.scenario import Link, LinkShape, Server
+from testbed.topology import resolve_text
 from tests.cli.watched import scenario
+from tests.testbed.onboard import SHARED
 
 
 def by_destination(table):
@@ -137,3 +139,12 @@ def test_ways_are_the_same_there_and_back():
     assert (ways.links(device, other), ways.links(other, device)) == ((0, 1), (1, 0))
     with pytest.raises(InputError, match="no links lead from nobody"):
         ways.hops("nobody", server)
+
+
+def test_no_link_lies_between_nodes_at_one_place():
+    """An own processor takes the ways of its device."""
+    ways = Ways(resolve_text(SHARED))
+    assert ways.hops("cam-1", "cam-cpu-1") == ways.hops("cam-cpu-1", "cam-1") == []
+    assert ways.hops("cam-cpu-1", "hub-2") == ways.hops("cam-1", "hub-2") != []
+    assert ways.hops("hub-2", "cam-cpu-1") == ways.hops("hub-2", "cam-1") != []
+    assert ways.hops("cam-cpu-1", "cam-2") == [("cam-1", 0), ("access", 1)]

@@ -14,11 +14,13 @@ from testbed.optimum.bound import PlanFigures, bound_for, bound_for_run, offered
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.simulation.simulator import Simulation
-from testbed.topology import load_topology
+from testbed.sizes import result_bytes, task_bytes
+from testbed.topology import load_topology, resolve_text
 from testbed.topology.event_kinds.device_rate import RateChange
 from testbed.topology.event_kinds.node_state import NodeChange
 from testbed.topology.event_kinds.server_capacity import CapacityChange
 from testbed.trace.workload import Arrival
+from tests.testbed.onboard import PAIR, SHARED
 from tests.testbed.recorded import recoveries_of_run
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
@@ -251,3 +253,34 @@ def test_a_bound_that_rounding_lifts_above_the_plan_is_the_plan():
     assert figures.gap_s == 0
     assert figures.utility_bound_s == figures.utility_s
     assert PlanFigures.of(0.2, 0.9, -1.59, 2.0).gap_s == pytest.approx(-0.01)  # a true contradiction stays visible
+
+
+def test_a_device_that_runs_stage_1_alone_has_a_closed_form():
+    """Two M/D/1 queues in a row, a link between them, and none before the first."""
+    scenario = resolve_text(PAIR)
+    model = scenario.model.open()
+    (first, second), p = model.profiles((2, 5), "float16"), 0.0
+    rate, service_s = 4.0, (first.flop / 0.144e9, second.flop / 0.4e9)
+    found = bound_for(scenario, model, thresholds=[0.8]).overall
+    p = float((model.scores((2, 5)).confidence[:, 0] < 0.8).mean())
+    sojourn_s = [
+        each_s * (1 + load / (2 * (1 - load)))
+        for each_s, load in ((service_s[0], rate * service_s[0]), (service_s[1], rate * p * service_s[1]))
+    ]
+    there_s = 0.020 + task_bytes(2, second.input_bytes) * 8e-9
+    back_s = 0.020 + result_bytes(2) * 8e-9
+    waits_s = there_s - 0.020
+    waits_s *= rate * p * waits_s / (2 * (1 - rate * p * waits_s))
+    expected_s = sojourn_s[0] + p * (there_s + waits_s + sojourn_s[1] + back_s)
+    assert found.mean_delay_s == pytest.approx(expected_s, rel=1e-9)
+    assert found.gap_s == pytest.approx(0.0, abs=1e-9)
+
+
+def test_plans_spread_tasks_over_a_devices_own_processor_and_shared_servers():
+    scenario = resolve_text(SHARED)
+    found = bound_for(scenario, scenario.model.open(), thresholds=[0.8])
+    (segment,) = found.segments
+    assert set(segment.plan["cam-1"]) == {"cam-cpu-1", "post"}
+    assert segment.plan["cam-1"]["cam-cpu-1"] == pytest.approx(segment.plan["cam-2"]["cam-cpu-2"], abs=0.01)
+    assert set(segment.plan["plain"]) == {"post"}
+    assert found.played.mean_delay_s == pytest.approx(found.overall.mean_delay_s, rel=0.15)

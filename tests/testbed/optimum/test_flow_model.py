@@ -13,12 +13,13 @@ from testbed.network.routes import Ways
 from testbed.optimum.flow_model import CutOff, flow_model, lateness, segments, transfer_s
 from testbed.scenario import Link, LinkShape
 from testbed.sizes import result_bytes, task_bytes
-from testbed.topology import load_topology
+from testbed.topology import load_topology, resolve_text
 from testbed.topology.event_kinds.device_rate import RateChange
 from testbed.topology.event_kinds.link_shape import LinkChange
 from testbed.topology.event_kinds.node_state import NodeChange
 from testbed.topology.event_kinds.server_capacity import CapacityChange
 from testbed.trace.workload import Arrival
+from tests.testbed.onboard import SHARED
 from tests.testbed.optimum.flow_models import random_model, random_rows
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
@@ -118,6 +119,20 @@ class TestModel:
     def test_a_device_that_offers_nothing_is_left_out(self, quickstart):
         devices = (replace(quickstart.devices[0], rate_per_s=0.0), *quickstart.devices[1:])
         assert model_of(replace(quickstart, devices=devices)).names[0][0] == "west-2"
+
+    def test_an_own_processor_costs_no_transfer_and_answers_its_device_only(self):
+        model = model_of(resolve_text(SHARED))
+        assert model.names[1] == ("post", "cam-cpu-1", "cam-cpu-2")
+        first, second = model.network.tiers[:2]
+        assert first.receivers[:2].tolist() == [[1, 0], [2, 0]]
+        assert first.exists.tolist() == [[True, True], [True, True], [True, False]]
+        assert first.transfer_s[:2, 0].tolist() == [0.0, 0.0]
+        assert np.isinf(first.link_rate_per_s[:2, 0]).all()
+        assert first.transfer_s[0, 1] > 0.006
+        assert second.transfer_s[1] == pytest.approx(second.transfer_s[2])
+        assert second.transfer_s[1, 0] > second.transfer_s[0, 0], "over the device's slower link"
+        assert model.return_s[0][1:].tolist() == [[0.0, 0.0, 0.0]] * 2
+        assert (model.return_s[0][0] > 0.006).all()
 
     def test_cut_off(self, quickstart):
         with pytest.raises(CutOff, match="'west-1' reaches no living chain"):

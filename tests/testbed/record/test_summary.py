@@ -10,6 +10,10 @@ def lost(reason, **fields):
     return task_line(delay_s=None, reason=reason, **fields)
 
 
+def refused(**fields):
+    return task_line(delay_s=None, status="refused", reason="too long", attempts=0, **fields)
+
+
 def summary_of(tasks, **options):
     values = {"policy": "p", "theta_s": 2.0, "warm_up_s": 10.0, "duplicates": 0, "stages": 3, "fidelity": {}}
     return summarise(tasks, **values | options)
@@ -22,11 +26,16 @@ def test_figures_by_hand():
         task_line(delay_s=0.3, exit_stage=2, attempts=3),
         task_line(delay_s=1.0, exit_stage=3, forced_exit=True),
         lost("timed out", attempts=5),
+        refused(),
+        refused(),
+        refused(created_s=1.0),  # in the warm-up
     ]
     summary = summary_of(tasks, duplicates=7, fidelity={"host_cpu_share": 0.5})
     assert summary["schema"] == 1
     assert summary["policy"] == "p"
-    assert summary["tasks"] == {"offered": 5, "completed": 4, "lost": 1, "duplicates": 7, "counted": 4}
+    assert summary["tasks"] == {
+        "offered": 8, "completed": 4, "lost": 1, "refused": 3, "duplicates": 7, "counted": 4,
+    }  # fmt: skip
     assert summary["delay_s"] == pytest.approx(
         {
             "mean": 0.4,
@@ -36,6 +45,7 @@ def test_figures_by_hand():
         }
     )
     assert summary["accuracy"] == 0.75
+    assert summary["goodput"] == pytest.approx(3 / 7), "three right answers, and seven tasks after the warm-up"
     assert summary["exit_share"] == {"1": 0.5, "2": 0.25, "3": 0.25}
     assert summary["utility"] == pytest.approx(2.0 * 0.75 - 0.4)
     assert (summary["theta_s"], summary["warm_up_s"]) == (2.0, 10.0)
@@ -52,13 +62,15 @@ def test_tasks_of_the_warm_up_count_as_offered_only():
         lost("why", created_s=1.0),
     ]
     summary = summary_of(tasks)
-    assert summary["tasks"] == {"offered": 3, "completed": 2, "lost": 1, "duplicates": 0, "counted": 1}
+    assert summary["tasks"] == {
+        "offered": 3, "completed": 2, "lost": 1, "refused": 0, "duplicates": 0, "counted": 1,
+    }  # fmt: skip
     assert summary["delay_s"] == {"mean": 0.5, "p50": 0.5, "p95": 0.5, "p99": 0.5}
-    assert summary["accuracy"] == 1.0
+    assert summary["accuracy"] == summary["goodput"] == 1.0
     assert summary["exit_share"] == {"1": 1.0, "2": 0.0, "3": 0.0}
 
 
-@pytest.mark.parametrize("tasks", [[], [lost("gone"), lost("gone")], [task_line(created_s=5.0)]])
+@pytest.mark.parametrize("tasks", [[], [lost("gone"), lost("gone")], [refused()], [task_line(created_s=5.0)]])
 def test_figures_over_no_task_are_none(tasks):
     summary = summary_of(tasks)
     assert summary["tasks"]["counted"] == 0
@@ -66,6 +78,7 @@ def test_figures_over_no_task_are_none(tasks):
     assert set(summary["delay_s"].values()) == {None}
     assert summary["exit_share"] == {"1": None, "2": None, "3": None}
     assert summary["accuracy"] is summary["utility"] is None
+    assert summary["goodput"] == (0.0 if any(task.created_s >= 10 for task in tasks) else None)
 
 
 def test_nothing_at_all():

@@ -57,7 +57,7 @@ def test_a_run_records_every_task_once_in_the_order_of_time(tmp_path):
     tasks, trace = lines(outcome, "tasks.jsonl"), read_trace(directory / "trace.jsonl")
     assert sorted(task["id"] for task in tasks) == list(range(len(trace)))
     assert summary["tasks"] == {
-        "offered": len(trace), "completed": len(trace), "lost": 0, "duplicates": 0,
+        "offered": len(trace), "completed": len(trace), "lost": 0, "refused": 0, "duplicates": 0,
         "counted": sum(arrival.time_s >= 2 for arrival in trace),
     }  # fmt: skip
     for task in tasks:

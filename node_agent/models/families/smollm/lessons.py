@@ -14,10 +14,10 @@ from node_agent.models.families.smollm.prompts import USES, Prompt, split_prompt
 from node_agent.models.networks.early_exit import EpochReport, Progress, Recipe, TrainingData
 
 RECIPE = Recipe(
-    seed=1, epochs=4, batch=8, peak_learning_rate=1e-3, weight_decay=0.0, threads=1, backbone="frozen", patience=None,
+    seed=1, epochs=3, batch=8, peak_learning_rate=1e-3, weight_decay=0.0, threads=1, backbone="frozen", patience=None,
     held_out=1000, evaluation=1000,
 )  # fmt: skip
-TRAINING_PROMPTS, CALIBRATION_PROMPTS = 1200, 100
+TRAINING_PROMPTS, CALIBRATION_PROMPTS = 1000, 100
 CUTS = 4  # samples of a prompt outside training, each cut at another place
 CLEAR = 0.01  # least lead of the best token's logit; between closer tokens rounding decides
 

@@ -18,6 +18,7 @@ from node_agent.models.families.smollm.decoder import SMOLLM2_135M, Dimensions, 
 from node_agent.models.families.smollm.gguf import Gguf
 from node_agent.models.families.smollm.heads import SHORTLIST, EarlyHead, Embedding, LastHead
 from node_agent.models.networks.early_exit import EarlyExitModel, Progress, Recipe, TrainingData
+from node_agent.models.networks.threads import fixed_threads
 from node_agent.models.packages import LANGUAGE
 
 EXITS = (10, 20, 30)
@@ -98,15 +99,9 @@ class SmolLM(EarlyExitModel):
         def split(prompt: str) -> list[int]:
             return list(tokenizer.encode(vocabulary.request(prompt)).ids)
 
-        return lessons.make_lessons(
-            decoder,
-            split,
-            vocabulary.END,
-            (*EXITS[:-1], *teaching.layers_taught(network.sizes)),
-            recipe,
-            SHORTLIST,
-            progress,
-        )
+        kept = (*EXITS[:-1], *teaching.layers_taught(network.sizes))
+        with fixed_threads(recipe.threads):
+            return lessons.make_lessons(decoder, split, vocabulary.END, kept, recipe, SHORTLIST, progress)
 
     def card_entries(self) -> Mapping[str, Any]:
         """Return the weights that are borrowed, the sources, and the meaning of a label."""
