@@ -132,8 +132,8 @@ def train(model: str, out: Path | None, **changes: object) -> None:
     """Train MODEL, measure it and write its bundle. The defaults remake a shipped model; that takes minutes of CPU.
 
     MODEL is a shipped model (default: glyphs), or FILE.py:CLASS: a class of your own, whose file runs now. Ctrl-C
-    leaves no bundle that is not whole. The shipped models learn from the files of two Python packages; if they are
-    missing, the error says how to install them.
+    leaves no bundle that is not whole. The shipped models learn from the files of Python packages, smollm from its own
+    answers (a quarter of an hour of CPU). If packages are missing, the error says how to install them.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ def list_lines(row: Mapping[str, Any]) -> Iterator[str]:
     """A model of `model list` in a few lines, and an empty one."""
     family = f" of the family {row['family']}" if row["family"] else ""
     kind = f"network{family}" if row["real"] == "network" else "table: its answers were recorded elsewhere"
-    classes = f", {len(row['classes'])} classes" if row["classes"] else ""
+    classes = f", {row['class_count']:,} classes" if row["class_count"] else ""
     yield f"{row['name']}: {kind}; {row['blocks']} blocks{classes}, {row['samples']} samples"
     exits = " / ".join(row["accuracy"])
     accuracy = side_by_side(row["accuracy"].values(), ".3f")

@@ -7,7 +7,7 @@ from typing import Any
 
 from node_agent.errors import InputError
 from node_agent.models.bundles.bundle import Bundle
-from node_agent.models.bundles.card import CARD, outside_of, printable
+from node_agent.models.bundles.card import CARD, class_count, outside_of, printable
 from node_agent.models.bundles.shipped import available_models
 from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
@@ -56,6 +56,7 @@ def describe(text: str) -> dict[str, Any]:
         "real": "network" if model.answers is None else "table",
         "family": None,
         "classes": [],
+        "class_count": None,
         "exits": list(model.exits),
         "blocks": model.exits[-1],
         "accuracy": {str(block): float(share) for block, share in zip(model.exits, accuracy, strict=True)},
@@ -81,7 +82,12 @@ def _of_table(model: Model) -> dict[str, Any]:
     if not isinstance(model, TableModel):
         return {}
     licence = model.table.card.get("licence")
-    return {"classes": list(model.table.classes), "licence": printable(licence) if isinstance(licence, str) else ""}
+    classes = list(model.table.classes)
+    return {
+        "classes": classes,
+        "class_count": len(classes) or None,
+        "licence": printable(licence) if isinstance(licence, str) else "",
+    }
 
 
 def _of_bundle(model: Bundle) -> dict[str, Any]:
@@ -89,6 +95,7 @@ def _of_bundle(model: Bundle) -> dict[str, Any]:
     return {
         "family": model.family,
         "classes": stated["classes"] if isinstance(stated["classes"], list) else [],
+        "class_count": class_count(model.card) if stated["classes"] else None,
         "parameters": stated["parameters"] if isinstance(stated["parameters"], int) else None,
         "licence": printable(stated["licence"] if isinstance(stated["licence"], str) else _source_licences(model)),
         "disk_bytes": _size(model.folder),

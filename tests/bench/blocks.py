@@ -28,6 +28,7 @@ ABOUT = {
              "`time_scale: 3`",
     "streetlights": "street-light cameras, boxes on posts and in cabinets; work and bytes of a ResNet-101",
     "doorbells": "video doorbells that run stage 1 themselves, or send pictures to a box in the street",
+    "assistant": "quickstart's network with a small language model: the next token of a text; slots of 10 s",
 }  # fmt: skip
 
 
@@ -121,6 +122,18 @@ def leaving(result: Result) -> list[str]:
             cells += [f"{' / '.join(f'{share:.1f}' for share in shares)} %", _share(result.value(f"{where}: accuracy"))]
         rows.append(cells)
     return table(head, rows)
+
+
+def tokens(result: Result) -> list[str]:
+    """The exits of smollm, and what one threshold gives."""
+    ((name, cut),) = models.TOKENS.items()
+    right = [_share(result.value(f"{name}: exit after block {block}: accuracy")) for block in cut]
+    rows = [("of each exit alone", "", *right)]
+    for threshold in models.THRESHOLDS:
+        where = f"{name}: threshold {threshold}"
+        shares = [f"{result.value(f'{where}: leave at stage {stage}'):.1f} %" for stage in range(1, len(cut) + 1)]
+        rows.append((f"leave under threshold {threshold:.2f}", _share(result.value(f"{where}: accuracy")), *shares))
+    return table((f"`{name}`", "agreement with the whole model", *(f"after layer {block}" for block in cut)), rows)
 
 
 def _share(value: float) -> str:
@@ -326,6 +339,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "onboard": (("onboard",), stage_1_on_the_device),
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
+    "tokens": (("models",), tokens),
     "policies": (("policies",), rivals),
     "thresholds": (("thresholds",), thresholds_found),
     "convergence": (("convergence",), convergence),

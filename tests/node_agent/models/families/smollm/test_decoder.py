@@ -5,22 +5,8 @@ import pytest
 import torch
 
 from node_agent.models.families.smollm.decoder import Norm, rotate, rotations
-from node_agent.models.families.smollm.gguf import read_gguf
-from node_agent.models.families.smollm.small_llama import SmolLM
-from tests.node_agent.models.families.smollm.files import TINY, write
+from tests.node_agent.models.families.smollm.files import TINY
 from tests.node_agent.models.families.smollm.reference import layer as reference_layer
-
-
-@pytest.fixture(scope="module")
-def content(tmp_path_factory):
-    return read_gguf(write(tmp_path_factory.mktemp("tiny") / "tiny.gguf"))
-
-
-@pytest.fixture(scope="module")
-def network(content):
-    network = SmolLM(TINY, (1, 2, 3), 20).fold()
-    network.fill(content)
-    return network
 
 
 def states(batch=2, n=TINY.context):
