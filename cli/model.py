@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.model_exporter import exporter
 from cli.printing.columns import print_table
-from cli.printing.model_lines import cost_lines, exit_lines, labels_text, list_lines, stage_lines, threshold_lines
+from cli.printing.model_lines import (
+    cost_lines,
+    criterion_lines,
+    exit_lines,
+    format_lines,
+    labels_text,
+    list_lines,
+    simulated_lines,
+    stage_lines,
+    threshold_lines,
+)
 from cli.shared_options import parse_cut
 from testbed.wording import number
 
 if TYPE_CHECKING:
+    from node_agent.models.data_types import ActivationFormat
     from node_agent.models.networks.early_exit import EpochReport
     from node_agent.models.training.tasks import Job
 
@@ -62,30 +73,76 @@ def list_models(places: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option(
     "--activation",
-    type=click.Choice(["float32", "float16"]),
+    type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="Format in which activations travel; float16 halves their bytes.",
+    help="Format in which activations travel; float16 halves their bytes, int8 quarters them.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; CPU time in seconds, shares 0..1.")
-def profile(model: str, cut: tuple[int, ...] | None, activation: str, as_json: bool) -> None:
+@click.option(
+    "--criterion",
+    type=click.Choice(["confidence", "entropy", "margin", "patience"]),
+    default="confidence",
+    show_default=True,
+    help="Exit criterion of all tables but that of the criteria.",
+)
+@click.option("--formats", is_flag=True, help="Also send samples through the sub-models in every activation format.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    metavar="N",
+    help="Most evaluation samples for --formats.",
+)
+@click.option(
+    "--topology",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Simulate this topology with every format and criterion, and print the mean delays.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; times in seconds, shares 0..1.")
+def profile(
+    model: str,
+    cut: tuple[int, ...] | None,
+    activation: ActivationFormat,
+    criterion: str,
+    formats: bool,
+    samples: int,
+    topology: Path | None,
+    as_json: bool,
+) -> None:
     """Measure the sub-models of MODEL on this machine.
 
     MODEL is a shipped model (default: glyphs), a bundle's folder, FILE.py:CLASS or a table. The first table has work
     [MFLOP], sizes [byte], CPU time [ms] and speed [GFLOP/s] of each stage; a table of answers has no time. The second
     has the accuracy of the exits, the expected calibration error (ECE, 15 bins) of their confidences, and the
     probability that a right answer is more confident than a wrong one (AUROC). The third shows the share of all tasks
-    that leaves at each stage under three thresholds. Both count the samples of the exit table.
+    that leaves at each stage under three thresholds. The fourth compares the exit criteria at equal work per task. All
+    but the first count the samples of the exit table.
+
+    --formats sends evaluation samples through the sub-models as tasks do, and prints the effect of each activation
+    format on answers, bytes over the links and CPU time per task. --topology adds mean delays, from simulations under
+    the policy of FILE: formats change sizes there, but not answers.
 
     \b
-    Example:
+    Examples:
       dtoee-testbed model profile glyphs --cut 3,5 --activation float16
+      dtoee-testbed model profile glyphs --formats --topology topologies/quickstart.yaml
     """
     from node_agent.models import load_model
+    from node_agent.models.effects import criteria_effects, format_effects
     from node_agent.models.measuring import report, usual_cut
 
-    found = load_model(model)
-    figures = report(found, cut or usual_cut(found), "float16" if activation == "float16" else "float32")
+    found = load_model(model).judged_by(criterion)
+    chosen = cut or usual_cut(found)
+    figures = report(found, chosen, activation)
+    figures["criterion"] = criterion
+    figures["criteria"] = criteria_effects(found, chosen, activation)
+    if formats:
+        figures["formats"] = format_effects(found, chosen, samples)
+    if topology is not None:
+        figures["topology"] = str(topology)
+        figures["simulated"] = _simulated(topology, model, chosen, figures["criteria"])
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
@@ -94,6 +151,24 @@ def profile(model: str, cut: tuple[int, ...] | None, activation: str, as_json: b
         click.echo(f"{said}\n")
     print_table(exit_lines(figures["stages"]), left=())
     print_table(threshold_lines(figures["thresholds"]), left=())
+    print_table(criterion_lines(figures["criteria"]), title="Criteria, at the work of confidence 0.80")
+    if formats:
+        title = f"Activations, {figures['formats'][0]['samples']} evaluation samples, threshold 0.80"
+        print_table(format_lines(figures["formats"]), title=title)
+    if topology is not None:
+        print_table(simulated_lines(figures["simulated"]), title=f"Simulated: {topology}", left=(0, 1))
+
+
+def _simulated(
+    topology: Path, model: str, cut: tuple[int, ...], criteria: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Simulate a topology with every activation format, and with every criterion in float32."""
+    from node_agent.models.data_types import ACTIVATION_FORMATS
+    from testbed.simulation.alternatives import mean_delays
+
+    names = [row["criterion"] for row in criteria]
+    choices = [(activation, names[0]) for activation in ACTIVATION_FORMATS] + [("float32", name) for name in names[1:]]
+    return mean_delays(topology, model, cut, choices)
 
 
 @command.command()
@@ -132,7 +207,7 @@ def train(model: str, out: Path | None, **changes: object) -> None:
     """Train MODEL, measure it and write its bundle. The defaults remake a shipped model; that takes minutes of CPU.
 
     MODEL is a shipped model (default: glyphs), or FILE.py:CLASS: a class of your own, whose file runs now. Ctrl-C
-    leaves no bundle that is not whole. The shipped models learn from the files of Python packages, smollm from its own
+    leaves no bundle that is not whole. The shipped models learn from the files of other packages, smollm from its own
     answers (a quarter of an hour of CPU). If packages are missing, the error says how to install them.
 
     \b

@@ -60,8 +60,9 @@ def result_lines(agreement: Agreement) -> Lines:
         certified = figures[key].live or figures[key].simulated  # 0 if the policy certifies nothing
         lines.append([name, *(_cells(figures[key], ".2f", 1e2) if certified else ("-", "-", "-")), ""])
     lines.append(["lost tasks", *_cells(figures["lost"], "g"), ""])
-    if figures["refused"].live or figures["refused"].simulated:
-        lines.append(["refused tasks", *_cells(figures["refused"], "g"), ""])
+    refused = figures["refused"]
+    if refused.live or refused.simulated:
+        lines.append(["refused tasks", *_cells(refused, "g"), ""])
         lines.append(["goodput %", *_cells(figures["goodput"], ".1f", 1e2), ""])
     return lines
 

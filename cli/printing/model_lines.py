@@ -94,3 +94,46 @@ def threshold_lines(thresholds: Sequence[Mapping[str, Any]]) -> Lines:
         shares = side_by_side(row["exit_share"], ".1f", 1e2)
         lines.append([number(row["threshold"], ".2f"), f"{shares} %", number(row["accuracy"], ".3f")])
     return lines
+
+
+def criterion_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
+    """The exit criteria of `model profile`, at equal work."""
+    lines = [["criterion", "threshold", "share leaving at each stage", "MFLOP/task", "kB/task", "accuracy", "AUROC"]]
+    for row in rows:
+        figures = (
+            number(row["threshold"], ".3f"),
+            f"{side_by_side(row['exit_share'], '.1f', 1e2)} %",
+            number(row["flop_per_task"], ".2f", 1e-6),
+            number(row["bytes_per_task"], ".2f", 1e-3),
+            number(row["accuracy"], ".3f"),
+            side_by_side(row["auroc"], ".3f"),
+        )
+        lines.append([row["criterion"], *figures])
+    return lines
+
+
+def format_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
+    """The activation formats of `model profile`."""
+    heads = ("accuracy of the exits", "other answers", "score moved by", "kB/task", "CPU ms/task", "accuracy")
+    lines = [["activation", *heads]]
+    for row in rows:
+        figures = (
+            side_by_side(row["exit_accuracy"], ".3f"),
+            f"{side_by_side(row['changed'], '.2f', 1e2)} %",
+            side_by_side(row["moved"], ".4f"),
+            number(row["bytes_per_task"], ".2f", 1e-3),
+            number(row["cpu_s_per_task"], ".3f", 1e3),
+            number(row["accuracy"], ".3f"),
+        )
+        lines.append([row["activation"], *figures])
+    return lines
+
+
+def simulated_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
+    """The simulated delays of `model profile`."""
+    lines = [["activation", "criterion", "mean delay ms", "p95 ms", "accuracy", "share leaving at each stage"]]
+    for row in rows:
+        figures = (number(row["mean_delay_s"], ".1f", 1e3), number(row["p95_delay_s"], ".1f", 1e3))
+        shares = f"{side_by_side(row['exit_share'], '.1f', 1e2)} %"
+        lines.append([row["activation"], row["criterion"], *figures, number(row["accuracy"], ".3f"), shares])
+    return lines

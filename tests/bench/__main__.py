@@ -33,6 +33,7 @@ class Bench:
 BENCHES = {
     "simulated": Bench("every topology, and quickstart's policies, simulated (half a minute)"),
     "theta": Bench("quickstart at several theta, simulated (a quarter of a minute)"),
+    "admission": Bench("bounds on the predicted delay under overload, simulated (two minutes)"),
     "onboard": Bench("the doorbells with and without stage 1 of their own, simulated (a quarter of a minute)"),
     "models": Bench("accuracy of the models' exits, by exit and by threshold"),
     "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),

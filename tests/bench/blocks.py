@@ -28,6 +28,7 @@ ABOUT = {
              "`time_scale: 3`",
     "streetlights": "street-light cameras, boxes on posts and in cabinets; work and bytes of a ResNet-101",
     "doorbells": "video doorbells that run stage 1 themselves, or send pictures to a box in the street",
+    "dictionary": "readers look up words: texts of different lengths, and a language model",
     "assistant": "quickstart's network with a small language model: the next token of a text; slots of 10 s",
 }  # fmt: skip
 
@@ -99,7 +100,7 @@ def stage_1_on_the_device(result: Result) -> list[str]:
 
 
 def exits(result: Result) -> list[str]:
-    blocks = ("2", "3", "4", "5", "7")
+    blocks = ("1", "2", "3", "4", "5", "7")
     rows = []
     for name in models.CUTS:
         known = {entry["name"]: entry["value"] for entry in result.rows}
@@ -109,19 +110,15 @@ def exits(result: Result) -> list[str]:
 
 
 def leaving(result: Result) -> list[str]:
-    head = ["threshold"]
-    for name, cut in models.CUTS.items():
-        stages = " / ".join(str(stage) for stage in range(1, len(cut) + 1))
-        head += [f"`{name}`, cut {'-'.join(map(str, cut))}: leave at stage {stages}", "accuracy"]
     rows = []
-    for threshold in models.THRESHOLDS:
-        cells = [f"{threshold:.2f}"]
-        for name, cut in models.CUTS.items():
+    for name, cut in models.CUTS.items():
+        for threshold in models.THRESHOLDS:
             where = f"{name}: threshold {threshold}"
             shares = [result.value(f"{where}: leave at stage {stage}") for stage in range(1, len(cut) + 1)]
-            cells += [f"{' / '.join(f'{share:.1f}' for share in shares)} %", _share(result.value(f"{where}: accuracy"))]
-        rows.append(cells)
-    return table(head, rows)
+            left = " / ".join(f"{share:.1f}" for share in shares)
+            model = f"`{name}`, cut {'-'.join(map(str, cut))}"
+            rows.append((model, f"{threshold:.2f}", f"{left} %", _share(result.value(f"{where}: accuracy"))))
+    return table(("model", "threshold", "leave at stage 1 / 2 / 3 ...", "accuracy"), rows)
 
 
 def tokens(result: Result) -> list[str]:

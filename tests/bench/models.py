@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from node_agent.models.bundles.loading import load_bundle
 from tests.bench.table import PERCENT, SHARE, Row, main, row
 
-CUTS = {"glyphs": (2, 3, 5), "glyphs-deep": (2, 3, 4, 5, 7)}  # those of the topologies
+CUTS = {"glyphs": (2, 3, 5), "glyphs-deep": (2, 3, 4, 5, 7), "glosses": (1, 2, 4)}  # those of the topologies
 TOKENS = {"smollm": (10, 20, 30)}  # models whose right answer is the whole model's token
 THRESHOLDS = (0.5, 0.8, 0.95)
 
 
 def rows() -> Iterator[Row]:
-    """All of them."""
+    """Each of the models."""
     for name, cut in {**CUTS, **TOKENS}.items():
         bundle = load_bundle(name)
         for block, accuracy in zip(bundle.exits, bundle.exit_table(bundle.exits).correct.mean(axis=0), strict=True):

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from testbed.record.reading import read_lines
 from testbed.record.task_line import TaskLine
@@ -65,15 +65,16 @@ def figures_of(threshold: float, *, own: bool, events: bool) -> Figures:
         path.write_text(topology(own=own, events=events), encoding="utf-8")
         plan = plan_run(path, policy=f"fixed-threshold:threshold={threshold}", out=Path(folder) / "run")
         outcome = Simulation(plan, SilentObserver()).run()
-        if outcome.exit_reason != "completed" or outcome.summary is None or outcome.summary["tasks"]["lost"]:
-            raise RuntimeError(f"the doorbells did not complete their tasks: {outcome.exit_reason}")
         tasks = list(read_lines(outcome.run_directory / "tasks.jsonl", TaskLine))
+    if outcome.exit_reason != "completed" or any(task.status == "lost" for task in tasks):
+        raise RuntimeError(f"the doorbells did not complete their tasks: {outcome.exit_reason}")
     choice = plan.scenario.model
     inputs = [profile.input_bytes for profile in plan.model.profiles(choice.cut, choice.activation)]
     processors = {server.name for server in plan.scenario.own_processors}
     counted = [task for task in tasks if task.created_s >= plan.scenario.warm_up_s]
-    summary: dict[str, Any] = outcome.summary
-    return Figures(summary["delay_s"]["mean"], summary["accuracy"], mean(_bytes(counted, inputs, processors)))
+    delay_s = mean(task.delay_s for task in counted if task.delay_s is not None)
+    accuracy = mean(float(task.correct or 0) for task in counted)
+    return Figures(delay_s, accuracy, mean(_bytes(counted, inputs, processors)))
 
 
 def _bytes(tasks: Iterable[TaskLine], inputs: list[int], processors: set[str]) -> Iterator[float]:

@@ -64,6 +64,8 @@ def by_hand(**fields):
         "accuracy": figure(0.871, 0.868, Estimate(0.003, -0.001, 0.007), Estimate(1.003)),
         "exit_share_1": figure(1.0, 1.0, Estimate(0.0), Estimate(1.0)),
         "lost": figure(2.0, 0.0, Estimate(2.0, 1.0, 4.0)),
+        "refused": figure(0.0, 0.0, Estimate(0.0)),
+        "goodput": figure(0.861, 0.868, Estimate(-0.007)),
         "offering_s": figure(0.0001, 0.0, Estimate(0.0001, 0.00005, 0.00015)),
         "gap_first_slots": figure(0.031, 0.024, Estimate(0.007, 0.004, 0.01), Estimate(1.3), "devices"),
         "gap": figure(0.0, 0.0, Estimate(0.0)),
@@ -99,6 +101,16 @@ def test_the_tables_by_hand():
     assert list(verdict_lines(by_hand())) == [
         ("Run", "tiny under dto-ee, seed 4, 60 s each"),
         ("Fidelity", "the live run: held"),
+    ]
+
+
+def test_refusals_have_lines_of_their_own():
+    agreement = by_hand()
+    agreement.figures["refused"] = figure(31.0, 30.0, Estimate(1.0, -2.0, 4.0))
+    assert result_lines(agreement)[-3:] == [
+        ["lost tasks", "2", "0", "2 [1, 4]", ""],
+        ["refused tasks", "31", "30", "1 [-2, 4]", ""],
+        ["goodput %", "86.1", "86.8", "-0.7", ""],
     ]
 
 

@@ -146,12 +146,26 @@ def figures(policy, **fields):
         "delay_mean_s": Estimate(0.1234, 0.1, 0.15), "delay_p95_s": Estimate(0.5, 0.4, 0.6),
         "accuracy": Estimate(0.877, 0.87, 0.88), "utility_s": Estimate(1.63, 1.5, 1.7),
         "exit_share": (Estimate(0.5, 0.4, 0.6), Estimate(0.5, 0.4, 0.6)), "first_ahead_by": None,
+        "goodput": Estimate(0.871, 0.86, 0.88),
     }  # fmt: skip
     return PolicyFigures(**values | fields)
 
 
+OTHERS = ["500 [400, 600]", "87.7 [87.0, 88.0]", "50 / 50", "1.630 [1.500, 1.700]"]
+
+
+@pytest.mark.parametrize(("lost", "refused", "heads"), [
+    (0, 0, ["lost"]), (1, 0, ["lost", "goodput %"]), (0, 7, ["lost", "refused", "goodput %"]),
+])  # fmt: skip
+def test_goodput_stands_beside_losses_and_refusals(lost, refused, heads):
+    head, ours, theirs = figure_lines([figures("ours", lost=lost, refused=refused), figures("theirs", lost=0)])
+    assert head[6:] == heads
+    cells = {"lost": (str(lost), "0"), "refused": (str(refused), "0"), "goodput %": ("87.1 [86.0, 88.0]",) * 2}
+    assert (ours[6:], theirs[6:]) == ([cells[name][0] for name in heads], [cells[name][1] for name in heads])
+
+
 def test_the_tables_by_hand():
-    gone = dict.fromkeys(("delay_mean_s", "delay_p95_s", "accuracy", "utility_s"))
+    gone = dict.fromkeys(("delay_mean_s", "delay_p95_s", "accuracy", "utility_s", "goodput"))
     ahead = Advantage(Estimate(0.254, -0.1, 0.3), Estimate(0.01, 0.005, 0.02), Estimate(0.2, None, None))
     table = [
         figures("ours"),
@@ -159,9 +173,9 @@ def test_the_tables_by_hand():
         figures("flooded", overloaded_runs=1, **gone),
     ]
     assert figure_lines(table)[1:] == [
-        ["ours", "123 [100, 150]", "500 [400, 600]", "87.7 [87.0, 88.0]", "50 / 50", "1.630 [1.500, 1.700]", "2"],
-        ["theirs", "200", "500 [400, 600]", "87.7 [87.0, 88.0]", "50 / 50", "1.630 [1.500, 1.700]", "2"],
-        ["flooded", "overloaded", "-", "-", "-", "-", "2"],
+        ["ours", "123 [100, 150]", *OTHERS, "2", "87.1 [86.0, 88.0]"],
+        ["theirs", "200", *OTHERS, "2", "87.1 [86.0, 88.0]"],
+        ["flooded", "overloaded", "-", "-", "-", "-", "2", "-"],
     ]
     assert advantage_lines(table)[1:] == [
         ["theirs", "25.4 [-10.0, 30.0]", "1.0 [0.5, 2.0]", "0.200"],
@@ -191,6 +205,10 @@ def test_recoveries_by_hand():
     ]
     assert recovery_lines(several, 0)[1][1:4] == ["200", "1500", "300"]
     assert recovery_lines(several, 0)[1][-1] == "0.5"
+    several[1] = PolicyRecoveries("late", False, (Recovery(**fields | late | {"refused": 12.25}),))
+    assert [line[-2:] for line in recovery_lines(several, 0)[:3]] == [
+        ["lost", "refused"], ["0.5", "0"], ["0.5", "12.2"]
+    ]  # fmt: skip
 
 
 def test_the_remaining_time():

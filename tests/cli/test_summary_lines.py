@@ -54,6 +54,16 @@ def test_it_says_what_happened(summary):
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
+def test_goodput_counts_what_was_lost_or_refused(summary):
+    assert "\nGoodput    33.3 % of all tasks got a right answer\n" in render_summary(summary, RUN)
+    assert "refused" not in render_summary(summary, RUN)
+    refused = [task(20.0, None, status="refused", reason="too long") for _ in range(2)]
+    text = render_summary(summary_of([task(8.0, 0.1), task(9.0, 0.3), *refused], {}), RUN)
+    assert "Tasks      4 offered, 2 completed, 0 lost, 2 refused\n" in text
+    assert "Accuracy   100.0 %\nGoodput    50.0 % of all tasks got a right answer\n" in text
+    assert "Goodput" not in render_summary(summary_of([task(8.0, 0.1)], {}), RUN)
+
+
 def test_figures_over_no_task_are_dashes():
     text = render_summary(summary_of([], {}), RUN)
     for expected in ("mean -   p50 -", "Accuracy   -", "stage 3 -", "Utility    - ="):

@@ -8,7 +8,7 @@ from cli.watch.frame import draw
 from cli.watch.lines import bar, sparkline
 from cli.watch.state import ViewState
 from testbed.scenario import ModelChoice, Server
-from tests.cli.watched import big_scenario, decision, event, play, sample, scenario
+from tests.cli.watched import big_scenario, decision, event, lost, play, sample, scenario
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
@@ -44,6 +44,12 @@ def test_everything_that_matters_fits(what, width, height):
     assert re.search(r"near-2 +down", text)
     assert re.search(r"core-1 .* 50 % +2 +6.0/s +50 % +0.75", text)
     assert "15.0 s  capacity-change  near-1  0.09 GFLOP/s" in text
+
+
+def test_refused_tasks_are_counted_beside_lost_ones():
+    state = played(scenario())
+    state.task(lost(2000, "refused"))
+    assert "200 of 1080 tasks completed  0 lost  1 refused" in rendered(state, *SIZES[0])[1]
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

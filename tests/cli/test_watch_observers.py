@@ -82,6 +82,7 @@ def test_plain_lines_tell_set_up_events_and_progress():
     observer.task(completed(1, 1.0, 0.1))
     observer.task(completed(2, 2.0, 0.3, correct=False))
     observer.task(lost(3))
+    observer.task(lost(4, "refused"))
     observer.event(event("node-down", "near-2", "agent killed", 3.25))
     observer.tick(4.9)
     clock.now_s += 5.0
@@ -93,7 +94,7 @@ def test_plain_lines_tell_set_up_events_and_progress():
         "     1.5 s  set-up: loading the model",
         "     0.0 s  start: demo under dto-ee, 11 nodes, 60 s, 1080 tasks",
         "     3.2 s  node-down: near-2: agent killed",
-        "     5.0 s  2/1080 completed, 1 lost, mean 200 ms, p95 300 ms, accuracy 50.0 %",
+        "     5.0 s  2/1080 completed, 1 lost, 1 refused, mean 200 ms, p95 300 ms, accuracy 50.0 %",
         "     5.1 s  ending",
     ]
 

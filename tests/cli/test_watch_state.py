@@ -16,7 +16,9 @@ def state():
 def test_tasks_are_counted_by_how_they_ended(state):
     state.task(completed(1, 0.5))
     state.task(lost(2))
-    assert (state.completed, state.lost, state.offered) == (1, 1, 100)
+    state.task(lost(3, "refused"))
+    state.task(lost(4, "refused"))
+    assert (state.completed, state.lost, state.refused, state.offered) == (1, 1, 2, 100)
 
 
 def test_recent_figures_forget_what_is_older_than_the_window(state):

@@ -43,8 +43,8 @@ def completed(number, at_s, delay_s=0.2, *, correct=True, exit_stage=1):
     )
 
 
-def lost(number):
-    return task_line(number, delay_s=None, reason="no result")
+def lost(number, status="lost"):
+    return task_line(number, delay_s=None, reason="no result", status=status)
 
 
 def sample(node, stage, at_s=1.0, **changes):

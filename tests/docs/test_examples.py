@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md and docs/recipes.md run as they stand there."""
+"""The examples of docs/extending.md, docs/recipes.md and docs/models.md run as they stand there."""
 
 import json
 import os
@@ -16,7 +16,9 @@ from testbed.topology.event_kinds.registry import AnyTimedEntry
 from tests.testbed import small
 
 ROOT = Path(__file__).parents[2]
-EXTENDING, RECIPES = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("extending", "recipes"))
+EXTENDING, RECIPES, MODELS = (
+    (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("extending", "recipes", "models")
+)
 COMMAND = "from cli.main import main; main()"
 
 
@@ -82,3 +84,13 @@ def test_the_event_takes_a_node_down_and_up_again(tmp_path):
     switched = [(event["time_s"], event["kind"]) for event in events if event["node"] == "near-2"]
     assert (2.0, "node-down") in switched
     assert (5.0, "node-up") in switched
+
+
+def test_definitions_are_text_and_texts_get_a_category():
+    code = example("glosses", MODELS)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    sample, *answers = done.stdout.splitlines()
+    assert re.fullmatch(r"[a-z][a-z ,;()-]+ -> [a-z]+", sample)
+    assert re.fullmatch(r"after layer 4: animal, [01]\.\d\d", answers[-1])
+    assert len(answers) == 4

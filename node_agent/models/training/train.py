@@ -85,6 +85,7 @@ def build_content(
         _round(network)
         check_scores(network, data.calibration, _name(task))
         calibrate(network, data.calibration)
+        _round(network)  # temperatures, too
         table = measured_table(network, data.exit_table)
         scores = exit_answers(network, data.evaluation)
         right = np.equal(scores.prediction, data.evaluation.labels[:, None]).mean(axis=0)

@@ -202,7 +202,7 @@ Count = Annotated[
         description="size of the group NAME-1 to NAME-count (default: one node named NAME, no group)",
     ),
 ]
-FirstStage = Annotated[int, BeforeValidator(_check_stage), WithJsonSchema({"const": 1})]
+FirstStage = Annotated[int, BeforeValidator(_check_stage), WithJsonSchema({"enum": [1]})]
 SafeText = AfterValidator(_check_path)
 
 

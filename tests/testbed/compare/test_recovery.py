@@ -179,6 +179,15 @@ def test_lost_tasks_are_told_per_run_and_have_no_delay():
     assert found.mean_s == pytest.approx(0.2)
 
 
+def test_refused_tasks_are_told_per_run_apart_from_lost_ones():
+    created_s = np.arange(0, 200, 0.1)
+    refused_s = np.array([50.0, 99.9, 100.0, 150.0, 199.0, 200.0])
+    run = Tasks(created_s, created_s + 0.2, [None] * 2000, refused_s)
+    found = one(measure(pooled([run, run]), [EVENT], begin_s=0, end_s=200))
+    assert (found.lost, found.refused) == (0, 3)
+    assert found.mean_s == pytest.approx(0.2)
+
+
 def test_events_of_one_instant_are_one():
     shape = LinkShape(5.0, 0.02)
     events = [

@@ -39,6 +39,15 @@ def test_means_and_paired_differences_by_hand():
     assert ahead.utility_gain_s.mean == pytest.approx(((1.6 - 1.42) + (1.46 - 1.4)) / 2)
 
 
+def test_refusals_add_up_and_goodput_is_a_mean():
+    rows = [row("ours", 1, 0.2, goodput=0.5, refused=3), row("ours", 2, 0.2, goodput=0.7, refused=4)]
+    rows += [row("theirs", 1, 0.2, goodput=None), row("theirs", 2, 0.2, goodput=0.7)]
+    ours, theirs = aggregate(rows, ["ours", "theirs"])
+    assert (ours.refused, theirs.refused) == (7, 0)
+    assert ours.goodput.mean == pytest.approx(0.6)
+    assert theirs.goodput is None, "a run of an earlier version has none"
+
+
 def test_pairing_takes_out_what_all_policies_meet_alike():
     """Workloads differ tenfold, policies by 20 % in each: the difference is exact, the means are not."""
     rows = [row("ours", seed, 0.1 * seed) for seed in range(1, 11)]

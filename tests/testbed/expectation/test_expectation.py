@@ -108,3 +108,15 @@ def test_what_waits_for_a_node_that_is_down_is_expected_when_it_is_up_again(tmp_
     assert {figure.name for figure in findings.figures if abs(figure.off) > 0.015} == set()
     waited = [each for each in findings.lateness.paths if each.where[1] == "near-1"]
     assert max(each.worst_s for each in waited) < 0.1
+
+
+def test_refused_tasks_are_in_no_expectation(tmp_path):
+    """Only tasks that were admitted loaded the network, and a refused one is not unfinished."""
+    bounded = SMALL.replace("rate: 5 /s", "rate: 30 /s, delay_bound: 300 ms")
+    outcome, findings = findings_of(tmp_path, bounded)
+    counts = outcome.summary["tasks"]
+    assert counts["refused"] > 50
+    assert counts["lost"] == 0
+    assert not findings.unfinished
+    assert set(findings.expected_s) == {task.id for task in tasks_of(outcome) if task.status == "completed"}
+    assert {figure.name for figure in findings.figures if abs(figure.off) > 0.015} == set()

@@ -2,12 +2,13 @@
 
 import pytest
 
+from node_agent.models import load_bundle as bundle
 from node_agent.models.data_types import SubModelProfile
 from node_agent.process.agent import ScheduledTask
 from node_agent.wire import InputForm, TensorForm
 from testbed.live.agent_configs import agent_configs
 from testbed.live.agent_parents import Warm
-from testbed.run.node_configs import timeouts
+from testbed.run.node_configs import node_configs, timeouts
 from testbed.topology import resolve_text
 from testbed.topology.slowest_hop import longest_hop_s
 from testbed.trace import workload
@@ -106,6 +107,21 @@ def test_receivers_and_offloaders_mirror_each_other(configs):
         "mid-2": {"near-2"},
         "core": {"mid-1", "mid-2"},
     }
+
+
+def test_without_a_bound_no_server_has_to_report(configs):
+    assert {config.node.delay_bound_s for config in configs.values()} == {None}
+    assert {config.node.bounded for config in configs.values()} == {()}
+
+
+def test_servers_report_where_tasks_of_a_bounded_device_come_from():
+    text = TOPOLOGY.replace("tv: {rate: 1 /s}", "tv: {rate: 1 /s, delay_bound: 250 ms}")
+    model = bundle("glyphs")
+    nodes = node_configs(resolve_text(text), model.profiles((2, 3, 5), "float16"), FORMS)
+    assert {name: node.delay_bound_s for name, node in nodes.items() if node.delay_bound_s} == {"tv": 0.25}
+    assert {name: node.bounded for name, node in nodes.items() if node.bounded} == {
+        "near-2": ("tv",), "mid-1": ("near-2",), "mid-2": ("near-2",), "core": ("mid-1", "mid-2"),
+    }  # fmt: skip
 
 
 def test_servers_behind_the_first_stage_connect_to_all_devices(configs):

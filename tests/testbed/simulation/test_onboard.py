@@ -126,6 +126,16 @@ def test_a_device_whose_processor_fails_sends_pictures_to_the_post(tmp_path):
     assert {task["hops"][0]["node"] for task in late} == {"post"}
 
 
+def test_a_device_with_a_bound_on_delays_weighs_its_own_processor_too(tmp_path):
+    """Tasks that it admits stay near the bound, and it offers fewer than it was asked for."""
+    bounded = SHARED.replace("memory: 64 MiB", "delay_bound: 350 ms").replace("duration: 16 s", "duration: 40 s")
+    found = [task for task in lines(simulate(tmp_path, bounded), "tasks.jsonl") if task["device"] != "plain"]
+    refused = [task for task in found if task["status"] == "refused"]
+    firsts = {task["hops"][0]["node"] for task in found if task["hops"]}
+    assert 0 < len(refused) < len(found)
+    assert {"cam-cpu-1", "cam-cpu-2", "post"} == firsts
+
+
 def test_the_plan_names_processors_as_servers(tmp_path):
     scenario = plan(tmp_path, SHARED).scenario
     assert [server.name for server in scenario.servers_of_stage(1)] == ["post", "cam-cpu-1", "cam-cpu-2"]

@@ -1,4 +1,4 @@
-"""Who offloads to whom where devices run stage 1 themselves, and the faults that such topologies can have."""
+"""The receivers of devices that run stage 1 themselves, and the faults that such topologies can have."""
 
 import pytest
 

@@ -106,8 +106,8 @@ def test_impossible_cuts(cut, reason):
 
 
 def test_unknown_formats():
-    line = refused(lambda: published("gpt2").stages((12,), activation="int8"))
-    assert line == "gpt2: no activation format 'int8' (use float32 or float16)"
+    line = refused(lambda: published("gpt2").stages((12,), activation="int4"))
+    assert line == "gpt2: no activation format 'int4' (use float32, float16, int8)"
 
 
 @pytest.mark.parametrize("name", ["resnet101", "vit-b16", "bert-base", "gpt2", "llama-7b"])
