@@ -35,11 +35,11 @@ def few_prompts():
 
 @pytest.fixture(scope="session")
 def real() -> SmolLM:
-    """The whole model as the package has it, for texts of up to 512 tokens; its early heads are not trained."""
+    """The whole model as the package has it, for texts of up to 4,096 tokens; its early heads are not trained."""
     try:
         package.model_file()
     except EnvironmentLacking as lacking:
         pytest.skip(f"{lacking} ({lacking.hint})")
-    network = SmolLM(replace(SMOLLM2_135M, context=512)).fold()
+    network = SmolLM(replace(SMOLLM2_135M, context=4096)).fold()
     network.borrow()
     return network
