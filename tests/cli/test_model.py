@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from cli.model import command
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models import listing, load_bundle, load_model
-from node_agent.models.bundles import bundle, writing
+from node_agent.models.bundles import shipped, writing
 from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
 from tests.node_agent.models.answer_table.tables import npz
@@ -194,11 +194,11 @@ def test_train_knows_recipes_by_name_only(tmp_path):
 
 def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):
     """Such a model may come from a user or from a later version."""
-    shipped = load_bundle("glyphs").folder.parent
+    folder = load_bundle("glyphs").folder
     for name in ("glyphs", "mine"):
-        shutil.copytree(shipped / "glyphs", tmp_path / "models" / name)
-    monkeypatch.setattr(bundle, "_SHIPPED", tmp_path / "models")
-    assert "mine" in bundle.available_models()
+        shutil.copytree(folder, tmp_path / "models" / name)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "models")
+    assert "mine" in shipped.available_models()
     error = invoke("train", "mine", "--out", str(tmp_path / "new")).exception
     assert isinstance(error, InputError)
     assert "no recipe" in str(error)

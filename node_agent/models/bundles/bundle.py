@@ -38,7 +38,7 @@ from node_agent.models.bundles.card import (
 )
 from node_agent.models.bundles.part_costs import CutCosts, ModelParts
 from node_agent.models.bundles.sample_inputs import SampleInputs
-from node_agent.models.bundles.shipped import SHIPPED, available_models
+from node_agent.models.bundles.shipped import available_models, folder_of, is_shipped
 from node_agent.models.bundles.weights import check_finite, load_weights
 from node_agent.models.data_types import (
     ActivationFormat,
@@ -82,7 +82,7 @@ class Bundle(Model):
     @property
     def _remedy(self) -> str:
         """The hint for a file that cannot be used."""
-        if self.folder.parent == SHIPPED:
+        if is_shipped(self.folder):
             return f"reinstall the package, or make the model: dtoee-testbed model train {self.name} --out DIR"
         if self.code is not None:
             return f"train it again: dtoee-testbed model train {self.code}"
@@ -122,7 +122,7 @@ class Bundle(Model):
             return self.folder / name
         if lender not in available_models():
             raise InputError(f"{self.folder / CARD}: no model {lender!r} to share samples with", hint=self._remedy)
-        return SHIPPED / str(lender) / name
+        return folder_of(str(lender)) / name
 
     @property
     def exits(self) -> tuple[int, ...]:
@@ -182,7 +182,7 @@ class Bundle(Model):
 
     def _unmeasured(self, file: str) -> InputError:
         """Return the error of a file without the numbers of the exit criterion."""
-        model = self.name if self.folder.parent == SHIPPED else self.code or self.folder
+        model = self.name if is_shipped(self.folder) else self.code or self.folder
         hint = f"measure it again: dtoee-testbed model measure {model}"
         return InputError(f"{self.folder / file}: has no {self.criterion.name} scores", hint=hint)
 

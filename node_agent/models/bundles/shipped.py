@@ -24,3 +24,8 @@ def hint_of_models(unknown: str, where: str = "") -> str:
 def folder_of(name_or_path: str) -> Path:
     """Return the folder of a shipped model, or the path itself for any other bundle."""
     return SHIPPED / name_or_path if name_or_path in available_models() else Path(name_or_path)
+
+
+def is_shipped(folder: Path) -> bool:
+    """Return True if a folder is one of those that come with the package."""
+    return folder.parent == SHIPPED

@@ -18,8 +18,6 @@ def tokenizer_of(content: Gguf) -> "Tokenizer":
     Raises:
         ValueError: the file describes another kind.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415 - few need it
-
     metadata = content.metadata
     if (metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")) != ("gpt2", _SPLIT):
         raise ValueError(f"a tokenizer of another kind than gpt2, {_SPLIT}")
@@ -27,6 +25,9 @@ def tokenizer_of(content: Gguf) -> "Tokenizer":
     pairs = [tuple(pair.split(" ")) for pair in _texts(metadata, "tokenizer.ggml.merges")]
     if not isinstance(kinds, list) or len(kinds) != len(tokens) or any(len(pair) != 2 for pair in pairs):
         raise ValueError("a tokenizer whose lists do not fit each other")
+
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415 - few need it
+
     vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=cast(Any, pairs)))
     digits, rest = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
