@@ -73,16 +73,14 @@ def command(
     simulate: bool,
     duration: float | None,
     seed: int | None,
-    model: str | None,
-    cut: tuple[int, ...] | None,
-    criterion: str | None,
+    model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     out: Path | None,
     jobs: int | None,
     backend: BackendChoice,
     require_fidelity: bool,
     include_unheld: bool,
     as_json: bool,
-) -> int:
+) -> int:  # fmt: skip
     """Run several policies on the same workloads of TOPOLOGY and compare delay, accuracy and utility.
 
     Repeat r (from 0) runs every policy with seed + r: same network, arrivals, samples and events. So chance affects all

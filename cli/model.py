@@ -80,10 +80,10 @@ def list_models(places: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option(
     "--criterion",
-    type=click.Choice(["confidence", "entropy", "margin", "patience"]),
+    metavar="NAME",
     default="confidence",
     show_default=True,
-    help="Exit criterion of all tables but that of the criteria.",
+    help="Exit criterion of all tables but that of the criteria: confidence, entropy, margin or patience.",
 )
 @click.option("--formats", is_flag=True, help="Also send samples through the sub-models in every activation format.")
 @click.option(

@@ -5,6 +5,9 @@ the answers of all exits of a task are, it makes the score of each exit of them 
 answer and those that travelled with the task, and in whole tables.
 
 Every subclass of `ExitCriterion` in this module is offered by its name, in topologies and on the command line.
+
+Decision 096: a criterion makes a number at each exit, and the server makes the score of the numbers so far
+(docs/decisions/096-scores-are-made-where-the-answers-are.md).
 """
 
 from abc import ABC
@@ -131,7 +134,7 @@ def score_of(
 
 
 CONFIDENCE = Confidence()
-CRITERIA: Mapping[str, ExitCriterion] = {kind.name: kind() for kind in (Confidence, Entropy, Margin, Patience)}
+CRITERIA: Mapping[str, ExitCriterion] = {kind.name: kind() for kind in ExitCriterion.__subclasses__()}
 # Criteria with an `at_exit` of their own; bundles hold its numbers.
 MEASURED: Mapping[str, ExitCriterion] = {
     name: criterion for name, criterion in CRITERIA.items() if criterion.measured_as == name

@@ -52,7 +52,7 @@ class WireError(TestbedError):
 class Affine(Struct, frozen=True, array_like=True):
     """The numbers that whole numbers q stand for: scale (q - zero_point)."""
 
-    scale: Annotated[float, Meta(gt=0.0, le=1e38)]  # distance of two neighbouring numbers
+    scale: Annotated[float, Meta(ge=1e-60, le=1e38)]  # distance of two neighbouring numbers
     zero_point: Annotated[int, Meta(ge=-128, le=127)]  # the whole number that stands for 0
 
 
@@ -76,7 +76,7 @@ class InputForm(Struct, frozen=True, array_like=True):
     most: Annotated[int, Meta(ge=1, le=2**26)] | None = None  # largest first dimension; None: it does not vary
 
     def fits(self, form: TensorForm) -> bool:
-        """True if the sub-model takes tensors of this form, whatever numbers they stand for."""
+        """True if the sub-model takes tensors of this type and shape."""
         if form.dtype != self.usual.dtype:
             return False
         if self.most is None or form.shape == self.usual.shape:
@@ -133,6 +133,9 @@ class ExitAnswer(Struct, frozen=True, array_like=True):
     confidence: Probability  # number that the exit criterion makes of the exit's probabilities, 0 to 1
 
 
+ExitAnswers = Annotated[tuple[ExitAnswer, ...], Meta(max_length=16)]
+
+
 class Task(Struct, frozen=True, tag="task", omit_defaults=True):
     """An inference task on its way to a receiver; a tensor frame follows.
 
@@ -146,8 +149,7 @@ class Task(Struct, frozen=True, tag="task", omit_defaults=True):
     sent_s: Seconds  # when this message was sent [s]
     hops: Annotated[tuple[Hop, ...], Meta(max_length=16)]  # the servers that have served it, in order
     tensor: TensorForm  # form of the sample or activation in the tensor frame
-    # The exits that it has passed, in order; left out under criteria that look at the last one only.
-    answers: Annotated[tuple[ExitAnswer, ...], Meta(max_length=16)] = ()
+    answers: ExitAnswers = ()  # of the exits that it has passed; left out if the exit criterion needs the last only
 
 
 class Ack(Struct, frozen=True, tag="ack"):

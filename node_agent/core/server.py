@@ -159,7 +159,7 @@ class ServerTasks:
         self._serve_next()
 
     def can_judge(self, task: Task) -> bool:
-        """True if a task carries the answers of earlier exits that the exit criterion looks at."""
+        """True if a task carries the answers of earlier exits that the exit criterion needs."""
         return self._criterion.of_one_exit or len(task.answers) == self._config.stage - 1
 
     def _score(self, task: Task, outcome: ComputeFinished) -> float:

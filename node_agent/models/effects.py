@@ -88,9 +88,9 @@ def format_effects(model: Model, cut: Sequence[int], most: int) -> list[dict[str
 
     Samples are at most `most`, evenly spaced.
 
-    Keys: activation, samples, exit_accuracy (by exit, 0..1), changed (share of answers that differ from those with
-    float32, by exit), moved (mean change of the score against float32, by exit), exit_share, bytes_per_task,
-    cpu_s_per_task (None unless the model is a network) and accuracy under THRESHOLD.
+    Keys by exit: exit_accuracy (0..1), changed (share of answers that differ from those with float32), moved (mean
+    change of the score against float32). Keys under THRESHOLD: exit_share (by stage), bytes_per_task (over all links),
+    cpu_s_per_task (None unless the model is a network), accuracy (0..1). Further keys: activation, samples.
     """
     count = min(most, model.sample_count)
     samples = np.arange(count) * model.sample_count // count

@@ -26,7 +26,8 @@ def report(model: Model, cut: Sequence[int], activation: ActivationFormat) -> di
 
     Work [FLOP] and sizes [byte] are counted on real forward passes where the model is a network, and `cpu_s` is
     measured on this machine; else they are those that the model states, and `cpu_s` is None. Shares, accuracies,
-    `ece` and `auroc` are 0..1, on the exit table.
+    `ece` and `auroc` are 0..1, on the exit table, under the model's exit criterion; `ece` is None unless that is the
+    confidence, since other scores are no probabilities.
 
     Raises:
         InputError: the model or the cut cannot be used.
@@ -44,7 +45,7 @@ def report(model: Model, cut: Sequence[int], activation: ActivationFormat) -> di
                 **cost,
                 "cpu_s": seconds[index],
                 "accuracy": float(correct.mean()),
-                "ece": expected_calibration_error(confidence, correct),
+                "ece": expected_calibration_error(confidence, correct) if model.other_criterion is None else None,
                 "auroc": correctness_auroc(confidence, correct),
             }
         )

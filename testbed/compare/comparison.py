@@ -46,15 +46,13 @@ def compare(
     simulate: bool = False,
     duration_s: float | None = None,
     seed: int | None = None,
-    model: str | None = None,
-    cut: Sequence[int] | None = None,
-    criterion: str | None = None,
+    model: str | None = None, cut: Sequence[int] | None = None, criterion: str | None = None,
     out: Path | None = None,
     jobs: int | None = None,
     backend: BackendChoice = "auto",
     observer: CompareObserver | None = None,
     include_unheld: bool = False,
-) -> Comparison:
+) -> Comparison:  # fmt: skip
     """Run every policy on the same `repeats` workloads; return the figures, with each policy compared to the first.
 
     All runs of a repeat have the same drawn network, arrivals, samples and events. Complete runs in `out` (None: a new

@@ -60,8 +60,8 @@ def _by_segment(scenario: Scenario, model: Model) -> Iterator[tuple[float, float
 def least_delays_s(model: FlowModel, threshold: float) -> Array:
     """Mean delay of a task of each device in the empty network, over the fastest way [s], (D,).
 
-    With t the transfer time to a server, s its service rate, I the share of its tasks that continue and ret the
-    result's way back, the time from the arrival at server j of device i's task is
+    t is the transfer time to a server, s its service rate, I the share of its tasks that continue, ret the time of a
+    result to the device. From its arrival at server j, a task of device i takes
 
         m_ji = 1/s_j + (1-I_j) ret_ji + I_j min_k (t_jk + m_ki)
 

@@ -43,8 +43,7 @@ from testbed.trace.workload import Arrival, write_trace
 MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
 LINK_TRACE = "link-trace-"  # prefix of the copies of network traces
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
-EVENTS, SUMMARY = "events.jsonl", "summary.json"
-SCHEMA = 1
+EVENTS, SUMMARY, SCHEMA = "events.jsonl", "summary.json", 1
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 _LIBRARIES = ("torch", "numpy", "pyzmq", "mininet", "msgspec")
 

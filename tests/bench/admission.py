@@ -1,8 +1,8 @@
 """Bounds on the predicted delay under overload, simulated: `python -m tests.bench admission` (two minutes).
 
-- Surge at 1.6 times its rates, without a bound and with several: what a bound trades.
-- Three overloaded networks, at a bound of 600 ms: what devices have to know to refuse well. Each figure is the mean of
-  three seeds.
+- Surge at 1.6 times its rates, without a bound and with several.
+- Three overloaded networks at a bound of 600 ms, with several ways for devices to know the queues. Each figure is the
+  mean of three seeds.
 
 The figures are the same on every machine.
 """
@@ -90,7 +90,7 @@ def surge(bound: str | None) -> str:
 
 
 def rows() -> Iterator[Row]:
-    """What a bound trades, then what devices have to know."""
+    """Surge at several bounds, then each network with each way of knowing the queues."""
     texts = dict(zip(CASES, (surge(COMPARED), ONE.replace("BOUND", COMPARED), DEEP.replace("BOUND", COMPARED)),
                      strict=True))  # fmt: skip
     wanted = [(surge(bound), AS_IT_IS, 1) for bound in BOUNDS]

@@ -6,7 +6,7 @@ from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
-from tests.bench import city_blocks, models, onboard, policies, tables, theta, thresholds
+from tests.bench import admission, city_blocks, models, onboard, policies, tables, theta, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
@@ -97,6 +97,18 @@ def stage_1_on_the_device(result: Result) -> list[str]:
     head = ("", "threshold", "accuracy, both", "mean delay with", "without", "kB per task on the device's links with",
             "without")  # fmt: skip
     return table(head, rows)
+
+
+def delay_bounds(result: Result) -> list[str]:
+    """Delay, refusals, accuracy and goodput at each bound on the delay."""
+    rows = []
+    for bound in admission.BOUNDS:
+        where = admission.name_of(bound)
+        mean_ms, p95_ms = (result.value(f"{where}: {figure} delay") for figure in ("mean", "p95"))
+        shares = (result.value(f"{where}: {figure}") * 100 for figure in ("refused share", "accuracy", "goodput"))
+        what = "no bound" if bound is None else f"`delay_bound: {bound}`"
+        rows.append((what, f"{mean_ms:.0f} ms", f"{p95_ms:.0f} ms", *(f"{share:.1f} %" for share in shares)))
+    return table(("", "mean delay", "p95", "refused", "accuracy", "goodput"), rows)
 
 
 def exits(result: Result) -> list[str]:
@@ -334,6 +346,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "offered-policies": ((), offered_policies),
     "theta": (("theta",), thetas),
     "onboard": (("onboard",), stage_1_on_the_device),
+    "admission": (("admission",), delay_bounds),
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
     "tokens": (("models",), tokens),

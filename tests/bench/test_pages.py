@@ -8,6 +8,7 @@ from statistics import fmean
 import pytest
 
 from tests.bench import (
+    admission,
     city,
     convergence,
     fidelity,
@@ -158,6 +159,25 @@ def test_doorbells_without_processors_simulate_as_kept():
     assert found.delay_s * 1e3 == pytest.approx(kept.value(f"{case}, {onboard.WITHOUT}: mean delay"), rel=1e-6)
     assert found.accuracy == kept.value(f"{case}, {onboard.WITH}: accuracy")
     assert found.link_bytes / 1e3 == pytest.approx(kept.value(f"{case}, {onboard.WITHOUT}: bytes per task"))
+
+
+def test_surge_with_a_bound_simulates_as_kept():
+    bound = admission.COMPARED
+    entries = list(
+        admission.rows_of(
+            admission.name_of(bound), [admission.simulated(admission.surge(bound), admission.AS_IT_IS, 1)]
+        )
+    )
+    assert held_against("admission", entries) == [], AGAIN.format("admission")
+
+
+def test_ways_to_know_of_queues_are_put_back():
+    """The bench changes the code for the options that were rejected, and only for them."""
+    before = vars(admission.server)["STATUS_EVERY_S"], admission.Statuses.send, admission.DeviceTasks.arrive
+    for way in admission.WAYS.values():
+        with way():
+            pass
+    assert before == (admission.server.STATUS_EVERY_S, admission.Statuses.send, admission.DeviceTasks.arrive)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from tests.docs.field_docs import FieldDoc, field_docs, sections
 
 HEAD = ("field", "type", "unit", "meaning")
 MESSAGES: tuple[type[Any], ...] = get_args(wire.Message)
-PARTS: tuple[type[Any], ...] = (wire.TensorForm, wire.Hop, wire.Handover)
+PARTS: tuple[type[Any], ...] = (wire.TensorForm, wire.Affine, wire.ExitAnswer, wire.Hop, wire.Handover)
 OVERLOADED = FieldDoc("overloaded", "true or false", "", "true if any of its runs was overloaded")
 
 

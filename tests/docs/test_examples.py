@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from node_agent import exit_criteria
 from testbed.topology.event_kinds.registry import AnyTimedEntry
 from tests.testbed import small
 
@@ -84,6 +86,14 @@ def test_the_event_takes_a_node_down_and_up_again(tmp_path):
     switched = [(event["time_s"], event["kind"]) for event in events if event["node"] == "near-2"]
     assert (2.0, "node-down") in switched
     assert (5.0, "node-up") in switched
+
+
+def test_the_criterion_scores_in_closed_form():
+    names = {name: getattr(exit_criteria, name) for name in ("ExitCriterion", "Probabilities", "Scores")}
+    exec(example("criterion"), names)
+    criterion = names["Agreement"]()
+    assert criterion.at_exit(np.array([[0.5, 0.3, 0.2], [1, 0, 0]])).tolist() == pytest.approx([0.38, 1.0])
+    assert (criterion.name, criterion.measured_as, criterion.of_one_exit) == ("agreement", "agreement", True)
 
 
 def test_definitions_are_text_and_texts_get_a_category():

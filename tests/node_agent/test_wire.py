@@ -9,6 +9,8 @@ from node_agent.wire import (
     MAX_HEADER_BYTES,
     PREFIX,
     Ack,
+    Affine,
+    ExitAnswer,
     Hop,
     InputForm,
     Message,
@@ -30,9 +32,11 @@ names = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
 hops = st.lists(st.builds(Hop, names, times, times, times, times, st.floats(0, 1e6)), max_size=4).map(tuple)
 forms = st.builds(
     TensorForm,
-    st.sampled_from(["uint8", "uint16", "float16", "float32"]),
+    st.sampled_from(["uint8", "int8", "uint16", "float16", "float32"]),
     st.lists(st.integers(1, 5), max_size=4).map(tuple),
+    st.none() | st.builds(Affine, st.floats(1e-60, 1e38), st.integers(-128, 127)),
 )
+answers = st.lists(st.builds(ExitAnswer, st.integers(0, 1000), st.floats(0, 1)), max_size=4).map(tuple)
 counts = st.integers(0, 2**53)
 paths = st.lists(st.tuples(st.floats(0, 1e6), st.lists(st.floats(0, 2), max_size=4).map(tuple)), max_size=4).map(tuple)
 plain_messages = st.one_of(
@@ -49,7 +53,7 @@ def test_plain_messages_come_back(message):
     assert decode([bytes(frame) for frame in encode(message)]) == (message, None)
 
 
-@given(st.builds(Task, counts, names, st.integers(1, 1000), counts, times, hops, forms), st.randoms())
+@given(st.builds(Task, counts, names, st.integers(1, 1000), counts, times, hops, forms, answers), st.randoms())
 def test_tasks_come_back_with_their_tensor(task, random):
     data = random.randbytes(task.tensor.byte_count)
     message, tensor = decode([bytes(frame) for frame in encode(task, Tensor(task.tensor, data))])
@@ -121,6 +125,31 @@ def test_figures_that_would_spread_from_node_to_node_are_refused(field, value):
         decode([PREFIX + msgspec.msgpack.encode(bad)])
 
 
+@pytest.mark.parametrize(
+    ("scale", "zero_point"),
+    [(0.0, 0), (-1.0, 0), (1e39, 0), (float("nan"), 0), (float("inf"), 0), (1.0, 128), (1.0, -129), ("1", 0)],
+)
+def test_scales_and_zero_points_out_of_bounds_are_refused(scale, zero_point):
+    form = TensorForm("int8", (4,), Affine(scale, zero_point))
+    with pytest.raises(WireError, match=r"malformed.*tensor\[2\]"):
+        decode(task_frames(form, b"1234"))
+
+
+@pytest.mark.parametrize("answer", [(-1, 0.5), (3, 1.5), (3, -0.1), (3, float("nan")), (2.5, 0.5)])
+def test_answers_of_earlier_exits_out_of_bounds_are_refused(answer):
+    form = TensorForm("uint8", (4,))
+    task = Task(1, "cam", 1, 1, 0.0, (), form, (ExitAnswer(*answer),))
+    with pytest.raises(WireError, match=r"malformed.*answers"):
+        decode([bytes(frame) for frame in encode(task, Tensor(form, b"1234"))])
+
+
+def test_a_task_carries_answers_only_if_a_criterion_needs_them():
+    form = TensorForm("uint8", (4,))
+    plain, judged = (Task(1, "cam", 1, 1, 0.0, (), form, answers) for answers in ((), (ExitAnswer(3, 0.5),)))
+    assert b"answers" not in encode(plain)[0]
+    assert b"answers" in encode(judged)[0]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
     "field", ["marginal_s", "best_s", "curvature_s2", "service_rate_per_s", "link_s", "return_s", "sent_s"]
@@ -177,7 +206,7 @@ varying = st.builds(lambda usual, more: InputForm(usual, usual.shape[0] + more),
 def test_a_form_that_does_not_vary_fits_itself_alone(usual, other):
     takes = InputForm(usual)
     assert takes.fits(usual)
-    assert takes.fits(other) == (other == usual)
+    assert takes.fits(other) == ((other.dtype, other.shape) == (usual.dtype, usual.shape))
     assert takes.largest == usual
 
 

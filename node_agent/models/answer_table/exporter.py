@@ -6,6 +6,7 @@ write("mine.npz", recorded, costs(parts, example), card={"name": "mine", "licenc
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,13 +40,21 @@ def run(parts: Parts, batches: Iterable[tuple[Tensor, Any]]) -> Iterator[tuple[l
 
 @torch.inference_mode()
 def answers(batches: Iterable[tuple[Sequence[Tensor], Any]], temperatures: Sequence[float] = ()) -> dict[str, Any]:
-    """Return confidence and prediction [N, E], and label [N], from batches (logits [B, classes] per exit, labels)."""
+    """Return what batches (logits [B, classes] per exit, labels) give.
+
+    confidence, entropy, margin and prediction [N, E], and label [N]. Each of the first three is the score of an answer
+    by an exit criterion.
+    """
     rows = []
     for logits, labels in batches:
         scaled = [each.float() / (temperatures[e] if temperatures else 1) for e, each in enumerate(logits)]
-        confidence, prediction = torch.stack(scaled, dim=1).softmax(dim=2).max(dim=2)
-        rows.append((confidence.cpu().numpy(), prediction.cpu().numpy(), torch.as_tensor(labels).cpu().numpy()))
-    names = ("confidence", "prediction", "label")
+        p = torch.stack(scaled, dim=1).softmax(dim=2)
+        confidence, prediction = p.max(dim=2)
+        first, second = p.topk(2, dim=2).values.unbind(2)
+        entropy = (1 - torch.special.entr(p).sum(2) / math.log(p.shape[2])).clamp(0, 1)
+        found = (confidence, entropy, first - second, prediction, torch.as_tensor(labels))
+        rows.append([each.cpu().numpy() for each in found])
+    names = ("confidence", "entropy", "margin", "prediction", "label")
     return {name: np.concatenate([row[place] for row in rows]) for place, name in enumerate(names)}
 
 
@@ -80,6 +89,7 @@ def write(path: str, recorded: Mapping[str, Any], costs: Mapping[str, Any], *, c
     `more` arrays join or replace the others: length, classes, flop for each sample, ...
     """
     if held_out is not None:
-        more["plan_confidence"] = held_out["confidence"]
+        names = held_out.keys() & {"confidence", "entropy", "margin", "prediction"}
+        more |= {f"plan_{name}": held_out[name] for name in names}
         more["plan_correct"] = held_out["prediction"] == np.asarray(held_out["label"])[:, None]
     np.savez(path, **{**recorded, **costs, **more}, card=np.array(json.dumps(dict(card or {}))))

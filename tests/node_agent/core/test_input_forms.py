@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from node_agent.core.events import Publish, Received, RunStarted, StartCompute
+from node_agent.core.events import ComputeFinished, Publish, Received, RunStarted, StartCompute
 from node_agent.core.machine import DeviceCore, ServerCore
-from node_agent.wire import Ack, InputForm, Offer, Probe, Task, Tensor, TensorForm
+from node_agent.wire import Ack, ExitAnswer, InputForm, Offer, Probe, Result, Task, Tensor, TensorForm
 from tests.node_agent.played import PlayedNode
 from tests.node_agent.small import node_config
 from tests.node_agent.virtual import synthetic_table
@@ -59,3 +59,23 @@ def test_a_node_measures_itself_and_its_links_with_tensors_of_the_usual_size():
     device = PlayedNode(DeviceCore(config))
     device.measure_links()
     assert [send.tensor for send in device.sends if isinstance(send.message, Probe)] == [usual]
+
+
+def test_a_criterion_that_looks_at_earlier_exits_needs_their_answers():
+    """A server of stage 2 scores by patience: a task without the answer of stage 1 is refused."""
+    config = msgspec.structs.replace(
+        node_config("server", 2, offloaders=("near",)), stages=2, criterion="patience", input_form=TEXTS
+    )
+    form, tensor = TEXTS.usual, Tensor(TEXTS.usual, bytes(TEXTS.usual.byte_count))
+    for passed, score in (((), None), ((ExitAnswer(3, 0.9),), 1.0), ((ExitAnswer(4, 0.9),), 0.5)):
+        core = ServerCore(config, synthetic_table(2))
+        core.handle(RunStarted(), 0.0)
+        task = Task(1, "cam", 1, 1, 2.9, (), form, passed)
+        effects = core.handle(Received("near", task, tensor), 3.0)
+        if score is None:
+            assert [e.record.kind for e in effects if isinstance(e, Publish)] == ["unexpected-message"]
+            continue
+        assert any(isinstance(e, StartCompute) for e in effects)
+        effects = core.handle(ComputeFinished(3, 0.2, None, overrun=False), 3.1)
+        results = [e.message for e in effects if isinstance(getattr(e, "message", None), Result)]
+        assert [(result.prediction, result.confidence) for result in results] == [(3, score)]

@@ -1,5 +1,6 @@
 """Live runs of models that borrow: answers from a table, costs from a published architecture. With real bytes."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -36,19 +37,19 @@ def run(folder, text):
     return outcome, tasks
 
 
-def predicted(cut, tasks):
+def predicted(cut, tasks, criterion="confidence", threshold=THRESHOLD):
     """Exit stage and prediction of each task by the recorded answers, [N] each."""
-    scores = load_bundle("glyphs").scores(cut)
+    scores = load_bundle("glyphs").judged_by(criterion).scores(cut)
     samples = [task["sample"] for task in tasks]
-    leaves = scores.confidence[samples] >= THRESHOLD
+    leaves = scores.confidence[samples] >= threshold
     leaves[:, -1] = True
     stage = leaves.argmax(axis=1)
     return stage + 1, scores.prediction[samples, stage]
 
 
-def check_shares(tasks, cut, *, tests):
+def check_shares(tasks, cut, *, tests, **judged):
     """Exit shares and accuracy are those that the recorded answers predict for the samples of the run."""
-    stages, predictions = predicted(cut, tasks)
+    stages, predictions = predicted(cut, tasks, **judged)
     labels = load_bundle("glyphs").labels[[task["sample"] for task in tasks]]
     found = Counter(task["exit_stage"] for task in tasks)
     counts = [[found[stage], (stages == stage).sum()] for stage in range(1, len(cut) + 1)]
@@ -109,3 +110,31 @@ def test_a_real_model_decides_while_the_costs_are_those_of_an_architecture(tmp_p
         # Its picture is 150 kB: at 100 Mbit/s it takes 12 ms, that of glyphs .1 ms.
         assert first["received_s"] - task["offers"][0][1] > stages[0].input_bytes * 8 / 100e6
     check_services(tasks, lambda stage, _: stages[stage - 1].flop, faster=400)
+
+
+@pytest.mark.parametrize(("criterion", "threshold"), [("entropy", 0.75), ("margin", 0.7), ("patience", 0.9)])
+def test_servers_score_live_as_the_table_says(tmp_path, criterion, threshold):
+    """Under patience a task carries the prediction of stage 1 along; all leave at the last stage of two."""
+    text = FIXED.replace(MODEL, f"{{name: glyphs, cut: [3, 5], criterion: {criterion}}}")
+    outcome, tasks = run(tmp_path, text.replace(f"threshold: {THRESHOLD}", f"threshold: {threshold}"))
+    assert check_shares(tasks, (3, 5), tests=6, criterion=criterion, threshold=threshold)
+    assert outcome.summary["criterion"] == criterion
+
+
+def test_a_run_with_three_stages_int8_and_patience(tmp_path):
+    """Tasks carry two answers, and activations of a byte an element; few answers differ from those of float32."""
+    text = FIXED.replace(MODEL, "{name: glyphs, cut: [2, 3, 5], criterion: patience, activation: int8}")
+    text = text.replace("core: {stage: 2,", "core-2: {stage: 2, capacity: 0.6 GFLOP/s}\n  core: {stage: 3,")
+    text = text.replace("{from: [near-1, near-2], to: core,", "{from: [near-1, near-2], to: core-2,")
+    text = text.rstrip() + "\n  - {from: core-2, to: core, rate: 30 Mbit/s, delay: 5 ms}\n"
+    outcome, tasks = run(tmp_path, text.replace(f"threshold: {THRESHOLD}", "threshold: 0.6"))
+    check_shares(tasks, (2, 3, 5), tests=6, criterion="patience", threshold=0.6)
+    stages, predictions = predicted((2, 3, 5), tasks, "patience", 0.6)
+    found = [(task["exit_stage"], task["prediction"]) for task in tasks]
+    same = sum(ours == theirs for ours, theirs in zip(found, zip(stages, predictions, strict=True), strict=True))
+    assert same >= len(tasks) - 2
+    assert {task["exit_stage"] for task in tasks} == {2, 3}
+    assert outcome.report.verdict != "broken"
+    profiles = load_bundle("glyphs").profiles((2, 3, 5), "int8")
+    manifest = json.loads((outcome.run_directory / "manifest.json").read_text())
+    assert [each["output_bytes"] for each in manifest["sub_models"]] == [each.output_bytes for each in profiles]

@@ -42,7 +42,7 @@ class TestByHand:
                 )
 
     def test_tasks_while_the_queue_of_a_burst_drains(self, tmp_path):
-        """Four are admitted at 5 s, and leave at 5.11, 5.21, 5.31 and 5.41 s. Statuses leave at 5.1, 5.2 s and so on.
+        """Four are admitted at 5 s, and leave at 5.11, 5.21, 5.31 and 5.41 s. A status leaves each tenth of a second.
 
         At 5.05 s the device knows of all four by their acknowledgements. The status of 5.1 s still says four, that of
         5.2 s three: the queue then has room for one more.

@@ -137,7 +137,7 @@ def test_answers_follow_the_sample_through_the_stages():
     assert measurement.activation is None
 
 
-@pytest.mark.parametrize("activation", ["float32", "float16"])
+@pytest.mark.parametrize("activation", ["float32", "float16", "int8"])
 def test_answers_are_those_of_the_real_sub_models(activation):
     from node_agent.process.executor import inference
 
@@ -150,7 +150,7 @@ def test_answers_are_those_of_the_real_sub_models(activation):
         tensor = inputs.tensor(sample)
         simulated = answers.offered(sample)
         for stage, infer in enumerate(infers, start=1):
-            assert simulated.form == tensor.form
+            assert (simulated.form.dtype, simulated.form.shape) == (tensor.form.dtype, tensor.form.shape)
             assert len(simulated.data) == len(tensor.data)
             real, looked_up = infer(tensor), answers.of(stage, simulated)
             assert looked_up.work_flop == real.work_flop

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+from node_agent.errors import InputError
 from node_agent.models.answer_table import TableModel
 from node_agent.models.interface import Answer
 from node_agent.wire import InputForm, Tensor, TensorForm
-from tests.node_agent.models.answer_table.tables import E, N, arrays, npz, set_in
+from tests.node_agent.models.answer_table.tables import E, N, arrays, csv_text, npz, set_in, task_order
 
 LENGTH = arrays()["length"]
 
@@ -194,6 +195,7 @@ def test_forked_children_share_the_table(tmp_path):
     script = f"""
 import gc, os
 from pathlib import Path
+from node_agent.errors import InputError
 from node_agent.models.answer_table import TableModel
 
 def private_kib():
@@ -222,6 +224,7 @@ def test_nothing_loads_torch(tmp_path):
     script = f"""
 import sys
 from pathlib import Path
+from node_agent.errors import InputError
 from node_agent.models.answer_table import TableModel
 model = TableModel(Path({str(path)!r}))
 model.check()
@@ -229,3 +232,67 @@ model.sub_models((1, 3), "float16")[0].infer(model.inputs((1, 3), "float16").ten
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_scores_of_other_criteria_are_looked_up(tmp_path):
+    chance = np.random.default_rng(5)
+    more = {"entropy": chance.random((N, E)), "plan_entropy": chance.random((len(arrays()["plan_correct"]), E))}
+    table = TableModel(npz(tmp_path / "a.npz", **more)).judged_by("entropy")
+    np.testing.assert_allclose(table.scores((1, 3)).confidence, more["entropy"][:, [0, 2]], rtol=1e-6)
+    np.testing.assert_allclose(table.exit_table((1, 3)).confidence, more["plan_entropy"][:, [0, 2]], rtol=1e-6)
+    first = table.sub_models((1, 3), "float32")[0]
+    assert first.infer(table.inputs((1, 3), "float32").tensor(4)).confidence == np.float32(more["entropy"][4, 0])
+
+
+def test_patience_needs_the_predictions_of_the_plan_rows(tmp_path):
+    with pytest.raises(InputError, match="has no array plan_prediction, which the criterion patience needs"):
+        TableModel(npz(tmp_path / "a.npz")).judged_by("patience").exit_table((1, 2, 3))
+    rows = len(arrays()["plan_correct"])
+    predicted = np.array([[1, 1, 1], [2, 1, 1]] * rows)[:rows]
+    patient = TableModel(npz(tmp_path / "b.npz", plan_prediction=predicted)).judged_by("patience")
+    np.testing.assert_allclose(patient.exit_table((1, 2, 3)).confidence[:2] * 3, [[1, 2, 3], [1, 1, 2]])
+    own = TableModel(npz(tmp_path / "c.npz", plan_confidence=None, plan_correct=None)).judged_by("patience")
+    np.testing.assert_array_equal(own.exit_table((1, 2, 3)).confidence, own.scores((1, 2, 3)).confidence)
+
+
+@pytest.mark.parametrize("name", ["entropy", "margin"])
+def test_a_table_without_the_scores_of_a_criterion_names_the_array(tmp_path, name):
+    judged = TableModel(npz(tmp_path / "a.npz")).judged_by(name)
+    with pytest.raises(InputError, match=f"has no array {name}, which") as caught:
+        judged.scores((1, 2, 3))
+    assert "criterion: confidence" in caught.value.hint
+    with pytest.raises(InputError, match=f"has no array plan_{name}, which"):
+        judged.exit_table((1, 2, 3))
+
+
+def test_columns_hold_the_scores_of_criteria_and_the_predictions_of_plans(tmp_path):
+    plans = len(arrays()["plan_correct"])
+    margins = np.random.default_rng(2).random((N + plans, E)).astype(np.float32)
+    stated = {f"margin_{number + 1}": margins[:, number].tolist() for number in range(E)}
+    (tmp_path / "a.csv").write_text(csv_text(**stated))
+    table, cut = TableModel(tmp_path / "a.csv"), (1, 2, 3)
+    np.testing.assert_allclose(table.judged_by("margin").scores(cut).confidence, margins[task_order()], rtol=1e-6)
+    of_plans = np.sort(table.judged_by("margin").exit_table(cut).confidence, axis=0)
+    np.testing.assert_allclose(of_plans, np.sort(margins[N:], axis=0), rtol=1e-6)
+    assert table.judged_by("patience").exit_table(cut).confidence.shape == (plans, E)
+
+
+def test_int8_takes_a_quarter_of_float32_and_half_of_float16(model):
+    picture, tokens, vector = model.input_forms((1, 2, 3), "int8")
+    assert (picture.usual.dtype, tokens.usual.dtype, vector.usual.dtype) == ("uint8", "int8", "int8")
+    assert (tokens.most, vector.usual.byte_count) == (13, 24)
+    assert model.profiles((1, 2, 3), "int8")[2].input_bytes * 4 == model.profiles((1, 2, 3), "float32")[2].input_bytes
+    for sample in range(N):
+        tensor = model.inputs((1, 2, 3), "int8").tensor(sample)
+        for stage, sub_model in enumerate(model.sub_models((1, 2, 3), "int8")):
+            answer = sub_model.infer(tensor)
+            assert answer.confidence == arrays()["confidence"][sample, stage]
+            tensor = answer.activation
+
+
+def test_an_activation_that_is_too_small_in_int8_is_refused(tmp_path):
+    small = TableModel(npz(tmp_path / "a.npz", input=np.array(["uint8 1x3x8x8", "float16 ?x6", "float32 1x4"])))
+    assert small.input_forms((1, 2, 3), "float16")[2].usual.byte_count == 8
+    with pytest.raises(InputError, match="the input of stage 3 has 4 bytes in int8") as caught:
+        small.input_forms((1, 2, 3), "int8")
+    assert caught.value.hint == "use activation: float32"

@@ -12,7 +12,8 @@ import pytest
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
-from node_agent.models import Bundle, available_models, load_bundle
+from node_agent.exit_criteria import CRITERIA, score_of
+from node_agent.models import Bundle, available_models, load_bundle, load_model
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import (
     GLYPHS,
@@ -25,6 +26,8 @@ from node_agent.models.families.glyphs.architecture import (
 from node_agent.models.networks.cost import profile
 from node_agent.models.networks.scoring import exit_scores
 from node_agent.models.tensors import as_tensor
+from node_agent.models.training.measure import measure_again
+from tests.node_agent.models.own_models import trained, written
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
 EXITS = GLYPHS.exits
@@ -504,3 +507,113 @@ def test_the_card_tells_the_accuracies_of_the_files_beside_it(shipped, live):
     table = shipped.exit_table(shipped.exits).correct.mean(axis=0)
     assert list(stated["exit_table"].values()) == pytest.approx(table.tolist())
     assert list(stated["evaluation"].values()) == pytest.approx(live.correct.mean(axis=0).tolist(), abs=0.002)
+
+
+@pytest.mark.parametrize("name", ["entropy", "margin", "patience"])
+def test_live_scores_are_those_that_are_stored(shipped, name):
+    """Sub-models answer task by task; their scores are those of the files, and the exit table's are alike."""
+    positions, _ = all_exits_but(shipped, 1)
+    judged = shipped.judged_by(name)
+    assert judged is not shipped
+    stored, sub_models, exits = judged.scores(positions), judged.sub_models(positions, "float32"), len(positions)
+    for sample in range(0, judged.sample_count, 50):
+        tensor, passed = judged.inputs(positions, "float32").tensor(sample), []
+        for column, sub_model in enumerate(sub_models):
+            answer = sub_model.infer(tensor)
+            score = score_of(judged.criterion, passed, answer.confidence, answer.prediction, exits)
+            assert answer.prediction == stored.prediction[sample, column]
+            assert score == pytest.approx(stored.confidence[sample, column], abs=1e-4)
+            passed.append((answer.confidence, answer.prediction))
+            tensor = answer.activation
+    table = judged.exit_table(positions)
+    np.testing.assert_allclose(stored.confidence.mean(axis=0), table.confidence.mean(axis=0), atol=0.05)
+    assert not np.array_equal(table.confidence, shipped.exit_table(positions).confidence)
+    np.testing.assert_array_equal(table.correct, shipped.exit_table(positions).correct)
+
+
+def test_patience_counts_the_exits_of_the_cut(glyphs):
+    patient = glyphs.judged_by("patience")
+    for positions in CUTS:
+        scores = patient.scores(positions)
+        same = scores.prediction[:, 1:] == scores.prediction[:, :-1]
+        assert (scores.confidence[:, 0] == 1 / len(positions)).all()
+        np.testing.assert_array_equal(scores.confidence[:, 1] == 2 / len(positions), same[:, 0])
+        np.testing.assert_array_equal(scores.alone, glyphs.scores(positions).confidence)
+
+
+@pytest.mark.parametrize("name", ["entropy", "margin", "patience"])
+def test_an_older_bundle_lacks_scores_until_it_is_measured_again(copied, glyphs, name):
+    """Older bundles have confidences only; measuring adds the rest, and all else stays to the last bit."""
+    for file in ("exit_table.npz", "evaluation_scores.npz"):
+        with np.load(copied / file) as whole:
+            older = {key: whole[key] for key in whole if key in ("conf", "correct")}
+            if file == "evaluation_scores.npz":
+                older["prediction"] = whole["prediction"]
+        np.savez_compressed(copied / file, **older)
+    bundle = load_bundle(str(copied))
+    np.testing.assert_array_equal(bundle.exit_table(EXITS).confidence, glyphs.exit_table(EXITS).confidence)
+    bundle.check()
+    with pytest.raises(InputError, match=f"has no {name} scores") as caught:
+        bundle.judged_by(name).exit_table(EXITS)
+    assert "dtoee-testbed model measure" in caught.value.hint
+
+
+def test_measuring_again_adds_the_scores_of_all_criteria(tmp_path):
+    text = f"{written(tmp_path)}:Stripes"
+    table, cut = trained(text, epochs=1) / "exit_table.npz", (1, 2)
+    trained_first = {name: load_model(text).judged_by(name) for name in CRITERIA}
+    before = {name: (one.exit_table(cut).confidence, one.scores(cut).confidence) for name, one in trained_first.items()}
+    with np.load(table) as whole:
+        older = {"conf": whole["conf"], "correct": whole["correct"]}
+    np.savez_compressed(table, **older)
+    measure_again(load_model(text))
+    for name, (confidence, scores) in before.items():
+        again = load_model(text).judged_by(name)
+        np.testing.assert_allclose(again.exit_table(cut).confidence, confidence, atol=1e-6)
+        np.testing.assert_allclose(again.scores(cut).confidence, scores, atol=1e-6)
+    with np.load(table) as whole:
+        assert {key: whole[key].tobytes() for key in older} == {key: older[key].tobytes() for key in older}
+    assert not list(table.parent.glob(".new-*"))
+    np.savez_compressed(table, conf=older["conf"], correct=~older["correct"])
+    with pytest.raises(InputError, match="made of other samples"):
+        measure_again(load_model(text))
+    np.savez_compressed(table, conf=older["conf"][1:], correct=older["correct"][1:])
+    with pytest.raises(InputError, match=r"made of other samples .* and not"):
+        measure_again(load_model(text))
+
+
+@pytest.mark.parametrize(
+    ("array", "value", "said"),
+    [("entropy", 1.5, "entropy: confidences outside"), ("margin", np.nan, "margin: confidences outside"),
+     ("prediction", 99, "prediction: classes that the model has not")],
+)  # fmt: skip
+def test_damaged_scores_of_a_criterion_are_refused(copied, array, value, said):
+    with np.load(copied / "exit_table.npz") as whole:
+        arrays = {key: whole[key].copy() for key in whole}
+    arrays[array][3, 1] = value
+    np.savez_compressed(copied / "exit_table.npz", **arrays)
+    with pytest.raises(InputError, match=said):
+        load_bundle(str(copied)).check()
+
+
+def test_int8_activations_hardly_change_the_answers(shipped):
+    positions, _ = all_exits_but(shipped, 1)
+    exact, stages = shipped.scores(positions), shipped.sub_models(positions, "int8")
+    profiles, forms = shipped.profiles(positions, "int8"), shipped.input_forms(positions, "int8")
+    assert [profile.output_bytes * 4 for profile in profiles] == [
+        profile.output_bytes for profile in shipped.profiles(positions, "float32")
+    ]
+    same = moved = 0
+    rows = range(0, shipped.sample_count, 20)
+    for sample in rows:
+        tensor = shipped.inputs(positions, "int8").tensor(sample)
+        for column, (stage, form) in enumerate(zip(stages, forms, strict=True)):
+            assert form.fits(tensor.form)
+            assert len(tensor.data) == profiles[column].input_bytes
+            answer = stage.infer(tensor)
+            same += answer.prediction == exact.prediction[sample, column]
+            moved += abs(answer.confidence - exact.confidence[sample, column])
+            tensor = answer.activation
+    count = len(rows) * len(positions)
+    assert same >= 0.98 * count
+    assert 0 < moved / count < 0.005

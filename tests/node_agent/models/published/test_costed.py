@@ -17,7 +17,7 @@ def costed(request, glyphs):
 
 
 def test_costs_and_forms_are_those_of_the_architecture(costed, glyphs):
-    for activation in ("float32", "float16"):
+    for activation in ("float32", "float16", "int8"):
         stages = published(costed.costs).stages(published(costed.costs).default_cut(3), None, activation)
         profiles, forms = costed.profiles(CUT, activation), costed.input_forms(CUT, activation)
         assert [profile.flop for profile in profiles] == [stage.flop for stage in stages]
@@ -26,7 +26,7 @@ def test_costs_and_forms_are_those_of_the_architecture(costed, glyphs):
         assert profiles[0].flop > 100 * glyphs.profiles(CUT, activation)[0].flop
 
 
-@pytest.mark.parametrize("activation", ["float32", "float16"])
+@pytest.mark.parametrize("activation", ["float32", "float16", "int8"])
 def test_the_real_sub_models_answer_along_the_stages(costed, glyphs, activation):
     """Every answer is that of the real model, though messages have the architecture's sizes."""
     real, hosted = glyphs.sub_models(CUT, activation), costed.sub_models(CUT, activation)
