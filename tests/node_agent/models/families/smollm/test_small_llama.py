@@ -13,7 +13,7 @@ from node_agent.models import load_bundle
 from node_agent.models.families.smollm import SmolLM, package
 from node_agent.models.families.smollm.decoder import SMOLLM2_135M
 from node_agent.models.families.smollm.vocabulary import END, request, tokenizer_of
-from node_agent.models.language_sources import INSTALL_HINT, WORDNET_NOUNS
+from node_agent.models.packages import LANGUAGE_HINT, WORDNET_NOUNS
 from tests.node_agent.models.families.smollm.files import TINY
 from tests.node_agent.models.families.smollm.reference import layer as reference_layer
 
@@ -96,7 +96,7 @@ def test_perplexity_on_definitions(real, tokenizer):
     Another program had 36.4 on such definitions; which ones, and how they were joined, is not known.
     """
     if not WORDNET_NOUNS.exists():
-        pytest.skip(f"WordNet is missing ({INSTALL_HINT})")
+        pytest.skip(f"WordNet is missing ({LANGUAGE_HINT})")
     lines = [line for line in WORDNET_NOUNS.read_text(encoding="utf-8").splitlines() if not line.startswith("  ")]
     glosses = [line.split("| ", 1)[1].strip() for line in lines]
     tokens = torch.tensor([tokenizer.encode("\n".join(glosses[::600])).ids])
