@@ -17,6 +17,7 @@ from cli.printing.model_lines import (
     criterion_lines,
     exit_lines,
     format_lines,
+    labels_text,
     list_lines,
     simulated_lines,
     stage_lines,
@@ -146,6 +147,8 @@ def profile(
         click.echo(json.dumps(figures, indent=2))
         return
     print_table(stage_lines(figures["stages"]), left=(1,))
+    if said := labels_text(figures):
+        click.echo(f"{said}\n")
     print_table(exit_lines(figures["stages"]), left=())
     print_table(threshold_lines(figures["thresholds"]), left=())
     print_table(criterion_lines(figures["criteria"]), title="Criteria, at the work of confidence 0.80")
@@ -204,14 +207,15 @@ def train(model: str, out: Path | None, **changes: object) -> None:
     """Train MODEL, measure it and write its bundle. The defaults remake a shipped model; that takes minutes of CPU.
 
     MODEL is a shipped model (default: glyphs), or FILE.py:CLASS: a class of your own, whose file runs now. Ctrl-C
-    leaves no bundle that is not whole. The shipped models learn from the files of other packages; if they are
-    missing, the error says how to install them.
+    leaves no bundle that is not whole. The shipped models learn from the files of other packages, smollm from its own
+    answers (a quarter of an hour of CPU). If packages are missing, the error says how to install them.
 
     \b
     Examples:
       dtoee-testbed model train my_model.py:MyModel
       dtoee-testbed model train glyphs --out my-glyphs --seed 2
     """
+    from node_agent.models.bundles.card import outside_of
     from node_agent.models.bundles.writing import write_bundle
     from node_agent.models.training.tasks import job_for
 
@@ -228,6 +232,8 @@ def train(model: str, out: Path | None, **changes: object) -> None:
     accuracy: dict[str, float] = content.card["accuracy"]["evaluation"]  # type: ignore[index]
     shown = ", ".join(f"{number(value, '.3f')} after block {block}" for block, value in accuracy.items())
     click.echo(f"{folder}: accuracy of the exits on the evaluation samples: {shown}")
+    if said := labels_text({"labels": content.card.get("labels"), "outside": outside_of(content.card)}):
+        click.echo(f"{folder}: {said}")
 
 
 @command.command()
@@ -289,14 +295,15 @@ def _progress(job: Job) -> Iterator[Callable[[EpochReport], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        epochs = bar.add_task("training", total=job.task.recipe.epochs, loss="loss -")
+        task = bar.add_task("training", total=job.task.recipe.epochs, loss="loss -")
 
         def show(report: EpochReport) -> None:
-            loss = f"loss {number(report.loss, '.3f')}"
+            loss = "" if report.loss is None else f"loss {number(report.loss, '.3f')}"
             if report.validation is not None:
                 loss += f", validation {number(report.validation, '.3f')}"
-            bar.update(epochs, completed=report.epoch, loss=loss)
+            what = "training" if report.what == "epoch" else report.what
+            bar.update(task, description=what, completed=report.epoch, total=report.epochs, loss=loss)
             if not console.is_terminal:
-                click.echo(f"epoch {report.epoch}/{report.epochs}: {loss}", err=True)
+                click.echo(f"{report.what} {report.epoch}/{report.epochs}{loss and f': {loss}'}", err=True)
 
         yield show

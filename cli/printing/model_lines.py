@@ -16,7 +16,7 @@ def list_lines(row: Mapping[str, Any]) -> Iterator[str]:
     """A model of `model list` in a few lines, and an empty one."""
     family = f" of the family {row['family']}" if row["family"] else ""
     kind = f"network{family}" if row["real"] == "network" else "table: its answers were recorded elsewhere"
-    classes = f", {len(row['classes'])} classes" if row["classes"] else ""
+    classes = f", {row['class_count']:,} classes" if row["class_count"] else ""
     yield f"{row['name']}: {kind}; {row['blocks']} blocks{classes}, {row['samples']} samples"
     exits = " / ".join(row["accuracy"])
     accuracy = side_by_side(row["accuracy"].values(), ".3f")
@@ -29,9 +29,24 @@ def list_lines(row: Mapping[str, Any]) -> Iterator[str]:
     yield from _folded("costs", f"{', '.join(sizes)}; {number(row['disk_bytes'], '.2f', 1e-6)} MB on disk")
     if row["licence"]:
         yield from _folded("licence", row["licence"])
+    if said := labels_text(row):
+        yield from _folded("labels", said)
+    if row["borrows"]:
+        yield from _folded("weights", f"in the package {row['borrows']}; the bundle holds the early exit heads")
     if row["missing"]:
-        yield from _folded("to train", row["missing"])
+        yield from _folded("to run" if row["borrows"] else "to train", row["missing"])
     yield ""
+
+
+def labels_text(row: Mapping[str, Any]) -> str:
+    """The source of a model's labels, and the share that early exits cannot answer; empty for ordinary labels."""
+    if not row.get("labels"):
+        return ""
+    said = f"right is {row['labels']}"
+    if (outside := row.get("outside")) is None:
+        return said
+    share = number(outside["share"], ".1f", 1e2)
+    return f"{said}; {share} % are outside the {outside['tokens']:,} tokens that early exits know, and count as wrong"
 
 
 def _folded(label: str, text: str) -> list[str]:

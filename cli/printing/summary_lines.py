@@ -44,8 +44,9 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
 
 
 def borrowed_lines(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Lines on what is not the model's own: recorded answers, costs of an architecture, another criterion."""
-    stated = [f"{field}: {summary[field]}" for field in ("answers", "costs", "criterion") if summary.get(field)]
+    """Lines on what is not usual of a model: recorded answers, other costs or criterion, labels that it answered."""
+    fields = ("answers", "costs", "criterion", "labels")
+    stated = [f"{field}: {summary[field]}" for field in fields if summary.get(field)]
     if stated:
         yield "Model", ", ".join(stated)
 

@@ -5,7 +5,9 @@ when its sub-models are needed.
 """
 
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.models.bundles.bundle import Bundle, available_models, load_bundle
+from node_agent.models.bundles.bundle import Bundle
+from node_agent.models.bundles.loading import load_bundle
+from node_agent.models.bundles.shipped import available_models
 from node_agent.models.data_types import Samples
 from node_agent.models.finding import load_model
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from node_agent.models.bundles.bundle import Bundle, folder_of, load_bundle
+from node_agent.models.bundles.bundle import Bundle
+from node_agent.models.bundles.loading import load_bundle
+from node_agent.models.bundles.shipped import folder_of
 from node_agent.models.interface import Model
 from node_agent.models.networks.user_code import UserClass, is_model_file, untrained
 

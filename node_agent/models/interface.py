@@ -159,6 +159,15 @@ class Model(ABC):
     def check(self) -> None:
         """Read every file that a run needs. Raises InputError for the first fault; does not load torch."""
 
+    def check_able(self) -> None:
+        """Raise EnvironmentLacking if this machine lacks something that only `sub_models` needs; loads no torch."""
+        return
+
+    @property
+    def labels_are(self) -> str | None:
+        """The source of the labels, in words for manifests; None: they are known to be true."""
+        return None
+
     @property
     def answers(self) -> str | None:
         """The source of answers, in words for manifests; None if sub-models compute them during the run."""

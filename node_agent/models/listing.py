@@ -1,18 +1,18 @@
 """The models that can be listed: shipped ones, those of named places, and published costs, as plain figures."""
 
-import importlib.util
 import re
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from node_agent.errors import InputError
-from node_agent.models.bundles.bundle import Bundle, available_models
-from node_agent.models.bundles.card import CARD, printable
+from node_agent.models.bundles.bundle import Bundle
+from node_agent.models.bundles.card import CARD, class_count, outside_of, printable
+from node_agent.models.bundles.shipped import available_models
 from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
-from node_agent.models.language_sources import INSTALL_HINT, PYTHON_PACKAGES, WORDNET_NOUNS, WORDNET_PACKAGE
+from node_agent.models.language_sources import INSTALL_HINT, WORDNET_NOUNS, WORDNET_PACKAGE
+from node_agent.models.packages import install_command, installed_version
 from node_agent.models.published import available_costs, published
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9.]{1,30}")
@@ -40,7 +40,8 @@ def describe(text: str) -> dict[str, Any]:
     """Return the figures of a model.
 
     `accuracy` is 0..1 by exit, on the exit table; `samples` the number that devices offer; `flop` the work of a task
-    through all stages. `missing` is the command that installs the samples for training, or None.
+    through all stages. `missing` is the command that installs the samples for training, or None. `labels` says
+    in words whose answers count as right, if labels are not known; `borrows` names the package that holds weights.
 
     Returns:
         The figures by name.
@@ -56,6 +57,7 @@ def describe(text: str) -> dict[str, Any]:
         "real": "network" if model.answers is None else "table",
         "family": None,
         "classes": [],
+        "class_count": None,
         "exits": list(model.exits),
         "blocks": model.exits[-1],
         "accuracy": {str(block): float(share) for block, share in zip(model.exits, accuracy, strict=True)},
@@ -66,6 +68,9 @@ def describe(text: str) -> dict[str, Any]:
         "parameters": None,
         "disk_bytes": _size(Path(text)),
         "licence": "",
+        "labels": model.labels_are,
+        "outside": None,
+        "borrows": None,
         "missing": None,
     }
     return {**figures, **(_of_bundle(model) if isinstance(model, Bundle) else _of_table(model))}
@@ -78,7 +83,12 @@ def _of_table(model: Model) -> dict[str, Any]:
     if not isinstance(model, TableModel):
         return {}
     licence = model.table.card.get("licence")
-    return {"classes": list(model.table.classes), "licence": printable(licence) if isinstance(licence, str) else ""}
+    classes = list(model.table.classes)
+    return {
+        "classes": classes,
+        "class_count": len(classes) or None,
+        "licence": printable(licence) if isinstance(licence, str) else "",
+    }
 
 
 def _of_bundle(model: Bundle) -> dict[str, Any]:
@@ -86,9 +96,12 @@ def _of_bundle(model: Bundle) -> dict[str, Any]:
     return {
         "family": model.family,
         "classes": stated["classes"] if isinstance(stated["classes"], list) else [],
+        "class_count": class_count(model.card) if stated["classes"] else None,
         "parameters": stated["parameters"] if isinstance(stated["parameters"], int) else None,
         "licence": printable(stated["licence"] if isinstance(stated["licence"], str) else _source_licences(model)),
         "disk_bytes": _size(model.folder),
+        "outside": outside_of(model.card),
+        "borrows": None if model.lender is None else f"{model.lender.package} {model.lender.version}",
         "missing": missing_sources(model.card.get("sources")),
     }
 
@@ -112,18 +125,9 @@ def missing_sources(sources: object) -> str | None:
         if isinstance(entry, dict) and _PACKAGE.fullmatch(f"{name}=={entry.get('version')}")
     }
     nouns = wanted.pop(WORDNET_PACKAGE, None) is None or WORDNET_NOUNS.exists()  # no package of Python
-    if nouns and all(_installed(name) == version for name, version in wanted.items()):
+    if nouns and all(installed_version(name) == version for name, version in wanted.items()):
         return None
-    if not nouns or wanted.keys() & set(PYTHON_PACKAGES):
-        return INSTALL_HINT
-    return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in wanted.items())
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name) if importlib.util.find_spec(name.replace("-", "_")) else None
-    except (metadata.PackageNotFoundError, ValueError, ImportError):
-        return None
+    return install_command(wanted) if nouns else INSTALL_HINT
 
 
 def _size(path: Path) -> int:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from node_agent.models.bundles.bundle import Bundle
+from node_agent.models.bundles.card import outside_of
 from node_agent.models.calibration import correctness_auroc, expected_calibration_error
 from node_agent.models.data_types import ActivationFormat
 from node_agent.models.interface import Model
@@ -31,6 +32,7 @@ def report(model: Model, cut: Sequence[int], activation: ActivationFormat) -> di
     Raises:
         InputError: the model or the cut cannot be used.
     """
+    model.check_able()
     profiles, seconds = _costs(model, cut, activation)
     table = model.exit_table(cut)
     stages = []
@@ -56,6 +58,8 @@ def report(model: Model, cut: Sequence[int], activation: ActivationFormat) -> di
         "model": model.name,
         "cut": list(cut),
         "activation": activation,
+        "labels": model.labels_are,
+        "outside": outside_of(model.card) if isinstance(model, Bundle) else None,
         "stages": stages,
         "thresholds": thresholds,
         "exit_table_rows": len(table),

@@ -245,7 +245,7 @@ def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Map
         yield f"overloaded, and excluded from averages and differences: {', '.join(over)}"
     if table[0].overloaded and len(table) > 1:
         yield f"no differences: {table[0].policy}, with which the others are compared, is overloaded"
-    for field in ("answers", "costs", "criterion"):
+    for field in ("answers", "costs", "criterion", "labels"):
         if stated := {str(manifest[field]) for manifest in manifests if manifest.get(field)}:
             yield f"{field}: {', '.join(sorted(stated))}"
     if len({str((manifest.get("git_commit"), manifest.get("versions"))) for manifest in manifests}) > 1:

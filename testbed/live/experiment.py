@@ -58,13 +58,14 @@ class Experiment:
             TestbedError: any other failure. In all cases the records are kept, and nothing else is left behind.
         """
         plan = self._plan
-        if plan.scenario.compute == "quota":
-            try:
+        try:
+            plan.model.check_able()
+            if plan.scenario.compute == "quota":
                 refuse_quota()
-            except EnvironmentLacking:
-                with suppress(OSError):
-                    plan.run_directory.rmdir()  # planning created it
-                raise
+        except EnvironmentLacking:
+            with suppress(OSError):
+                plan.run_directory.rmdir()  # planning created it
+            raise
         with Interrupts() as interrupts, Ledger(plan.run_id) as ledger:
             ledger.add_run(plan.run_directory)
             recorder = plan.recorder()

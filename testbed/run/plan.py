@@ -83,9 +83,10 @@ class Plan:
 
     @property
     def borrowed(self) -> dict[str, str]:
-        """The fields of summary.json that say what is not the model's own: `answers`, `costs`, `criterion`."""
+        """The fields of summary.json on what is not usual of a model: `answers`, `costs`, `criterion`, `labels`."""
         model = self.model
         stated = {"answers": model.answers, "costs": model.costs, "criterion": model.other_criterion}
+        stated["labels"] = model.labels_are
         return {field: words for field, words in stated.items() if words is not None}
 
     @property

@@ -162,6 +162,7 @@ def _plan(
             "answers": model.answers,
             "costs": model.costs,
             "criterion": model.other_criterion,
+            "labels": model.labels_are,
             "workload": source,
         },
     )

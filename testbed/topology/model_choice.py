@@ -133,7 +133,7 @@ def _is_unknown(key: str, place: str) -> bool:
 
 def _unknown_model(name: str) -> tuple[Path, str, str]:
     """Return the problem of a name that is neither a shipped model nor a folder; say what would work."""
-    from node_agent.models.bundles.bundle import hint_of_models  # noqa: PLC0415 - as above
+    from node_agent.models.bundles.shipped import hint_of_models  # noqa: PLC0415 - as above
     from node_agent.models.finding import kind_of  # noqa: PLC0415
 
     key = kind_of(name)

@@ -29,6 +29,7 @@ ABOUT = {
     "streetlights": "street-light cameras, boxes on posts and in cabinets; work and bytes of a ResNet-101",
     "doorbells": "video doorbells that run stage 1 themselves, or send pictures to a box in the street",
     "dictionary": "readers look up words: texts of different lengths, and a language model",
+    "assistant": "quickstart's network with a small language model: the next token of a text; slots of 10 s",
 }  # fmt: skip
 
 
@@ -130,6 +131,18 @@ def leaving(result: Result) -> list[str]:
             model = f"`{name}`, cut {'-'.join(map(str, cut))}"
             rows.append((model, f"{threshold:.2f}", f"{left} %", _share(result.value(f"{where}: accuracy"))))
     return table(("model", "threshold", "leave at stage 1 / 2 / 3 ...", "accuracy"), rows)
+
+
+def tokens(result: Result) -> list[str]:
+    """The exits of smollm, and what one threshold gives."""
+    ((name, cut),) = models.TOKENS.items()
+    right = [_share(result.value(f"{name}: exit after block {block}: accuracy")) for block in cut]
+    rows = [("of each exit alone", "", *right)]
+    for threshold in models.THRESHOLDS:
+        where = f"{name}: threshold {threshold}"
+        shares = [f"{result.value(f'{where}: leave at stage {stage}'):.1f} %" for stage in range(1, len(cut) + 1)]
+        rows.append((f"leave under threshold {threshold:.2f}", _share(result.value(f"{where}: accuracy")), *shares))
+    return table((f"`{name}`", "agreement with the whole model", *(f"after layer {block}" for block in cut)), rows)
 
 
 def _share(value: float) -> str:
@@ -336,6 +349,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "admission": (("admission",), delay_bounds),
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
+    "tokens": (("models",), tokens),
     "policies": (("policies",), rivals),
     "thresholds": (("thresholds",), thresholds_found),
     "convergence": (("convergence",), convergence),

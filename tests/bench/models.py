@@ -5,16 +5,17 @@ From the exit tables that come with the models, as `dtoee-testbed model profile`
 
 from collections.abc import Iterator
 
-from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.bundles.loading import load_bundle
 from tests.bench.table import PERCENT, SHARE, Row, main, row
 
 CUTS = {"glyphs": (2, 3, 5), "glyphs-deep": (2, 3, 4, 5, 7), "glosses": (1, 2, 4)}  # those of the topologies
+TOKENS = {"smollm": (10, 20, 30)}  # models whose right answer is the whole model's token
 THRESHOLDS = (0.5, 0.8, 0.95)
 
 
 def rows() -> Iterator[Row]:
     """Each of the models."""
-    for name, cut in CUTS.items():
+    for name, cut in {**CUTS, **TOKENS}.items():
         bundle = load_bundle(name)
         for block, accuracy in zip(bundle.exits, bundle.exit_table(bundle.exits).correct.mean(axis=0), strict=True):
             yield row(f"{name}: exit after block {block}: accuracy", float(accuracy), "", possible=SHARE)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import zmq
 
-from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.bundles.loading import load_bundle
 from node_agent.models.data_types import ActivationFormat
 from node_agent.models.tensors import as_array
 from node_agent.process.agent import AgentConfig

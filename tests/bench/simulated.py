@@ -12,7 +12,7 @@ from tests.bench.table import AMOUNT, POSITIVE, SHARE, Row, main, row
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 NAMES = ("quickstart", "surge", "slowdown", "linkdrop", "campus", "commute", "city", "metro", "streetlights",
-         "doorbells", "dictionary")  # fmt: skip
+         "doorbells", "dictionary", "assistant")  # fmt: skip
 POLICIES = ("dto-ee", "ngto", "computing-first", "bandwidth-first")
 SEEDS = (1, 2, 3)
 

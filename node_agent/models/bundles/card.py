@@ -11,6 +11,7 @@ from msgspec import Meta
 from node_agent.models.bundles.part_costs import ModelParts
 from node_agent.models.data_types import Input
 from node_agent.models.families import DEFAULT_FAMILY
+from node_agent.models.packages import LANGUAGE
 
 Entry = TypeVar("Entry")
 
@@ -29,6 +30,15 @@ class OwnCode(msgspec.Struct, frozen=True):
     file: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f/]{1,255}$")]  # name of the file, for people, without a folder
     name: Annotated[str, Meta(pattern=r"^\w{1,255}$")]  # of the class
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # of the file when the bundle was measured
+
+
+class Lender(msgspec.Struct, frozen=True):
+    """The installed package whose weights a network uses, and that a bundle does not hold."""
+
+    package: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,99}$")]
+    version: Annotated[str, Meta(pattern=r"^[0-9.]{1,30}$")]
+    file: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f/]{1,255}$")]  # in the package
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # of the file
 
 
 def printable(text: str) -> str:
@@ -98,6 +108,28 @@ def own_code_of(card: Mapping[str, Any]) -> OwnCode | None:
     if "code" not in card:
         return None
     return _entry(card, "code", OwnCode)
+
+
+def lender_of(card: Mapping[str, Any]) -> Lender | None:
+    """Return the package whose weights the network borrows; None: there is none. Raises ValueError for nonsense."""
+    return _entry(card, "borrows", Lender) if "borrows" in card else None
+
+
+def check_lender(lender: Lender) -> None:
+    """Raise ValueError for a package that no model of the project borrows from: a card may come from anyone."""
+    if LANGUAGE.get(lender.package) != lender.version:
+        raise ValueError(f"borrows: no model borrows from {lender.package} {lender.version}")
+
+
+def outside_of(card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the number of `tokens` that early exits can answer, and the `share` of labels outside; None: all."""
+    stated = card.get("outside")
+    if not isinstance(stated, dict):
+        return None
+    tokens, share = stated.get("tokens"), stated.get("share")
+    if not (type(tokens) is int and isinstance(share, float) and 0 <= share <= 1):
+        return None
+    return {"tokens": tokens, "share": share}
 
 
 def parts_of(card: Mapping[str, Any], form: Input) -> ModelParts:

@@ -53,7 +53,7 @@ def load_weights(network: "EarlyExitModel", path: Path) -> None:
         wanted = network.own_state()
         if fault := _misfit(wanted, stored, _STORED_AS[network.stored_as]):
             raise ValueError(fault)
-        network.load_state_dict({**network.state_dict(), **load_file(path)})
+        network.load_state_dict(load_file(path), strict=False)  # borrowed weights stay
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(_line(error)) from error
 

@@ -49,12 +49,13 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """Progress of a training run: mean joint losses."""
+    """Progress of a training run: mean joint losses; or of work before it."""
 
     epoch: int  # 1-based
     epochs: int
-    loss: float  # over the epoch
+    loss: float | None = None  # over the epoch; None: this work has none
     validation: float | None = None  # over the validation samples; None: they are not used
+    what: str = "epoch"  # the things that are counted
 
 
 Progress = Callable[[EpochReport], None]
@@ -133,6 +134,11 @@ class EarlyExitModel(nn.Module):
         return None
 
     @classmethod
+    def prepare(cls, recipe: Recipe, progress: Progress | None) -> TrainingData | None:  # noqa: ARG003
+        """Return the samples as `training_data` does, with reports of progress where that takes long."""
+        return cls.training_data(recipe)
+
+    @classmethod
     def variants(cls) -> Mapping[str, Variant]:
         """Return the models that `model train` makes of this class, by name; {}: one, named like its family."""
         return {}
@@ -155,6 +161,8 @@ class EarlyExitModel(nn.Module):
 
     def borrow(self) -> None:
         """Fill in the weights of `borrowed`, which an installed package holds and a bundle does not.
+
+        The weights of a bundle are loaded before.
 
         Raises:
             EnvironmentLacking: the package is missing.

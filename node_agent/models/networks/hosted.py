@@ -14,6 +14,7 @@ from node_agent.models.tensors import as_array, as_tensor, quantised
 from node_agent.wire import InputForm, Tensor
 
 Work = Callable[[int], float]
+FEW_CLASSES = 256  # up to this number, Python finds the largest of them sooner than torch
 
 
 class NetworkSubModel(SubModel):
@@ -62,12 +63,11 @@ class NetworkSubModel(SubModel):
         with torch.inference_mode():
             features, logits = self._forward(x.unsqueeze(0) if self._varies else x)
             probabilities = torch.softmax(logits[0] / self._temperature, dim=0)
-            scores: list[float] = probabilities.tolist()
+            prediction, confidence = _best(probabilities)
             onward = None if self.last else self._sent(features)
-        largest = confidence = max(scores)
         if self._criterion is not None:
             confidence = float(self._criterion.at_exit(probabilities.numpy()[None])[0])
-        return Answer(scores.index(largest), confidence, onward)
+        return Answer(prediction, confidence, onward)
 
     def _sent(self, features: torch.Tensor) -> Tensor:
         array = (features.half() if self._activation == "float16" else features.float()).numpy()
@@ -88,6 +88,16 @@ class NetworkSubModel(SubModel):
     def parameters_bytes(self) -> int:
         """Memory of its parameters [byte]."""
         return sum(tensor.nbytes for module in self.modules for tensor in module.state_dict().values())
+
+
+def _best(probabilities: torch.Tensor) -> tuple[int, float]:
+    """Return the class of the largest probability (classes,), and that; the fastest way depends on their number."""
+    if len(probabilities) <= FEW_CLASSES:
+        scores: list[float] = probabilities.tolist()
+        largest = max(scores)
+        return scores.index(largest), largest
+    found = probabilities.max(dim=0)
+    return int(found.indices), float(found.values)
 
 
 def cut(

@@ -120,6 +120,13 @@ class CostedModel(Model):
     def check(self) -> None:
         self._inner.check()
 
+    def check_able(self) -> None:
+        self._inner.check_able()
+
+    @property
+    def labels_are(self) -> str | None:
+        return self._inner.labels_are
+
     @property
     def answers(self) -> str | None:
         return self._inner.answers

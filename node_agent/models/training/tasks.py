@@ -45,7 +45,8 @@ class Job:
     def begins_untrained(self, folder: Path) -> bool:
         """Return True if the blocks stay as the class makes them: neither trained now nor stored."""
         recipe = self.task.recipe
-        return (not recipe.epochs or recipe.backbone == "frozen") and not self.continues(folder)
+        untrained = not recipe.epochs or recipe.backbone == "frozen"
+        return untrained and not self.task.kind.borrowed and not self.continues(folder)
 
     def run(self, folder: Path, progress: Progress | None = None) -> BundleContent:
         """Train; with 0 epochs measure the weights that `folder` holds, or else those of a new network.

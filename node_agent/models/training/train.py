@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from node_agent.models.bundles.writing import BundleContent, MeasuredTable
 from node_agent.models.data_types import Samples
 from node_agent.models.networks.cost import measure_parts
 from node_agent.models.networks.early_exit import EarlyExitModel, EpochReport, Progress, Recipe, TrainingData
-from node_agent.models.networks.made import build, class_fault, class_names, recipe_fault, running
+from node_agent.models.networks.made import build, class_fault, recipe_fault, running
 from node_agent.models.networks.scoring import (
     batches,
     calibrate,
@@ -27,6 +26,7 @@ from node_agent.models.networks.scoring import (
     input_array,
     temperatures,
 )
+from node_agent.models.networks.threads import fixed_threads
 from node_agent.models.networks.user_code import UserClass
 from node_agent.models.training.labelled import split_samples
 
@@ -65,8 +65,8 @@ def train_model(
     if fault := recipe_fault(task.recipe):
         raise InputError(f"model {_name(task)}: {fault}", hint="state it in the class: recipe = Recipe(...)")
     with running(task.code, "training_data"):
-        data = task.kind.training_data(task.recipe) or split_samples(task.kind, task.recipe, task.code)
-    with running(task.code, "training"), _fixed_threads(task.recipe.threads):
+        data = task.kind.prepare(task.recipe, progress) or split_samples(task.kind, task.recipe, task.code)
+    with running(task.code, "training"), fixed_threads(task.recipe.threads):
         return build_content(task, data, progress, stored=stored, history=history)
 
 
@@ -75,7 +75,7 @@ def build_content(
     history: Mapping[str, Any] | None = None,
 ) -> BundleContent:  # fmt: skip
     """Train on these samples and return a bundle's content; arguments as in `train_model`."""
-    with _fixed_threads(task.recipe.threads):
+    with fixed_threads(task.recipe.threads):
         if stored is None or task.recipe.epochs:
             network, epochs_run = fit(task, data, progress, stored)
             history = {"training": asdict(task.recipe), "epochs_run": epochs_run}
@@ -96,7 +96,7 @@ def build_content(
             **network.card_entries(),
             "exits": list(network.exits),
             "input": {"shape": list(network.input.shape), "dtype": network.input.dtype, "varies": network.input.varies},
-            "classes": class_names(task.kind),
+            "classes": task.kind.classes if isinstance(task.kind.classes, int) else list(task.kind.classes),
             "licence": network.licence,
             "costs": measure_parts(network),
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -140,19 +140,6 @@ def _origin(task: Training) -> dict[str, object]:
 
 def _name(task: Training) -> str:
     return str(task.code or task.family or task.kind.__name__)
-
-
-@contextmanager
-def _fixed_threads(threads: int) -> Iterator[None]:
-    """Deterministic kernels and a fixed number of threads inside the context; restores the process's settings."""
-    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(deterministic)
 
 
 def fit(

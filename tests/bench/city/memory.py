@@ -33,7 +33,7 @@ MOST_MIB = 12.0
 FRESH_DEVICE = """
 import sys
 from node_agent.process import assemble
-from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.bundles.loading import load_bundle
 load_bundle("glyphs").evaluation
 print("ready", flush=True)
 sys.stdin.read()
@@ -42,7 +42,7 @@ FRESH_SERVER = """
 import sys
 from node_agent.process import assemble
 from node_agent.process.executor import inference
-from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.bundles.loading import load_bundle
 from node_agent.wire import Tensor
 import torch
 torch.set_num_threads(1)

@@ -4,7 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator
 
-from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.bundles.loading import load_bundle
 from tests.bench.city.parts import Times
 from tests.bench.saturated import Subject, compared, saturated_server
 from tests.bench.table import AMOUNT, Row, main, row

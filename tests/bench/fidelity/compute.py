@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from node_agent.models.bundles.bundle import load_bundle
+from node_agent.models.bundles.loading import load_bundle
 from node_agent.process.executor import QuotaExecutor, cpu_s_of_lone_task, inference
 from node_agent.records import Ready, Record, SampleRecord, Start, Stop, TaskRecord
 from node_agent.wire import Tensor

