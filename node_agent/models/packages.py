@@ -21,18 +21,19 @@ def install_command(packages: Mapping[str, str]) -> str:
     return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in packages.items())
 
 
-def package_folder(distribution: str, version: str, purpose: str) -> Path:
+def package_folder(distribution: str, version: str, purpose: str, hint: str = "") -> Path:
     """Return the folder of an installed package.
 
     Args:
         distribution: its name in the registry.
         version: the only version that serves.
         purpose: what needs the package, as the subject of a sentence.
+        hint: the command that installs it; by default that of this package alone.
 
     Raises:
         EnvironmentLacking: it is not installed, or in another version.
     """
-    hint = install_command({distribution: version})
+    hint = hint or install_command({distribution: version})
     found = installed_version(distribution)
     if found is None:
         raise EnvironmentLacking(f"{purpose} needs the package {distribution} {version}", hint=hint)

@@ -74,7 +74,7 @@ def check_sources() -> None:
 
 
 def _package_folder(distribution: str) -> Path:
-    return package_folder(distribution, SOURCES[distribution], "training of glyphs")
+    return package_folder(distribution, SOURCES[distribution], "training of glyphs", INSTALL_HINT)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
