@@ -98,31 +98,23 @@ def threshold_lines(thresholds: Sequence[Mapping[str, Any]]) -> Lines:
 
 def criterion_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
     """The exit criteria of `model profile`, at equal work."""
-    lines = [["criterion", "threshold", "share leaving at each stage", "MFLOP/task", "kB/task", "accuracy", "AUROC"]]
+    lines = [["criterion", "threshold", "share leaving at each stage", "kB/task", "accuracy"]]
     for row in rows:
-        figures = (
-            number(row["threshold"], ".3f"),
-            f"{side_by_side(row['exit_share'], '.1f', 1e2)} %",
-            number(row["flop_per_task"], ".2f", 1e-6),
-            number(row["bytes_per_task"], ".2f", 1e-3),
-            number(row["accuracy"], ".3f"),
-            side_by_side(row["auroc"], ".3f"),
-        )
-        lines.append([row["criterion"], *figures])
+        shares = f"{side_by_side(row['exit_share'], '.1f', 1e2)} %"
+        figures = (number(row["bytes_per_task"], ".2f", 1e-3), number(row["accuracy"], ".3f"))
+        lines.append([row["criterion"], number(row["threshold"], ".3f"), shares, *figures])
     return lines
 
 
 def format_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
     """The activation formats of `model profile`."""
-    heads = ("accuracy of the exits", "other answers", "score moved by", "kB/task", "CPU ms/task", "accuracy")
-    lines = [["activation", *heads]]
+    lines = [["activation", "accuracy of the exits", "other answers", "kB/task", "CPU ms", "accuracy"]]
     for row in rows:
         figures = (
             side_by_side(row["exit_accuracy"], ".3f"),
             f"{side_by_side(row['changed'], '.2f', 1e2)} %",
-            side_by_side(row["moved"], ".4f"),
             number(row["bytes_per_task"], ".2f", 1e-3),
-            number(row["cpu_s_per_task"], ".3f", 1e3),
+            number(row["cpu_s_per_task"], ".2f", 1e3),
             number(row["accuracy"], ".3f"),
         )
         lines.append([row["activation"], *figures])
@@ -131,7 +123,7 @@ def format_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
 
 def simulated_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
     """The simulated delays of `model profile`."""
-    lines = [["activation", "criterion", "mean delay ms", "p95 ms", "accuracy", "share leaving at each stage"]]
+    lines = [["activation", "criterion", "mean ms", "p95 ms", "accuracy", "leave at each stage"]]
     for row in rows:
         figures = (number(row["mean_delay_s"], ".1f", 1e3), number(row["p95_delay_s"], ".1f", 1e3))
         shares = f"{side_by_side(row['exit_share'], '.1f', 1e2)} %"

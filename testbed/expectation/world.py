@@ -7,9 +7,10 @@ from functools import cache, partial
 from itertools import pairwise
 
 from node_agent.core.config import Timeouts
+from node_agent.exit_criteria import CRITERIA
 from node_agent.models.data_types import SubModelProfile
 from node_agent.models.interface import SampleCosts
-from node_agent.wire import Handover, Hop, InputForm, Result, Task, TensorForm
+from node_agent.wire import ExitAnswer, Handover, Hop, InputForm, Result, Task, TensorForm
 from testbed.network.routes import Ways
 from testbed.scenario import Event, LinkShape, Scenario
 from testbed.simulation.links import Connection, Links
@@ -69,7 +70,8 @@ class ExactWorld:
         self.is_random = any(shape.loss or shape.jitter_s for shape in shapes)
         self.loses = any(shape.loss for shape in shapes)
         # Cached by way; a run has few different ways.
-        self._task_bytes = cache(_task_bytes)
+        carries_answers = not CRITERIA[scenario.model.criterion].of_one_exit
+        self._task_bytes = cache(partial(_task_bytes, carries_answers=carries_answers))
         self.result_bytes = cache(self._result_bytes)
         self._ways = Ways(scenario)
         self.legs = cache(self._legs)
@@ -177,8 +179,10 @@ class ExactWorld:
         return message_bytes(Result(A_NUMBER, 1, 1, 0.5, len(hops), forced=False, hops=hops), None)
 
 
-def _task_bytes(way: tuple[str, ...], form: TensorForm) -> int:
-    return message_bytes(Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form), form.byte_count)
+def _task_bytes(way: tuple[str, ...], form: TensorForm, *, carries_answers: bool) -> int:
+    answers = (ExitAnswer(1, 0.5),) * (len(way) - 1) if carries_answers else ()
+    task = Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form, answers)
+    return message_bytes(task, form.byte_count)
 
 
 def _note(found: dict[Path, float], path: Path, sent_s: float, arrival_s: float) -> None:

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -12,6 +13,7 @@ from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
 from tests.node_agent.models.answer_table.tables import npz
 from tests.node_agent.models.own_models import STRIPES, trained, written
+from tests.testbed.small import SMALL
 
 
 def invoke(*arguments: str):
@@ -220,3 +222,80 @@ def test_train_leaves_a_folder_alone_that_another_command_is_about_to_fill(tmp_p
     assert isinstance(error, InputError)
     assert "another command is writing to the folder" in str(error)
     claim.release()
+
+
+def test_profile_compares_criteria_at_equal_work():
+    report = json.loads(invoke("profile", "glyphs", "--json").stdout)
+    rows = {row["criterion"]: row for row in report["criteria"]}
+    assert list(rows) == ["confidence", "entropy", "margin", "patience"]
+    share, accuracy = load_bundle("glyphs").exit_table((2, 3, 5)).outcome([0.8, 0.8])
+    assert rows["confidence"]["exit_share"] == share.tolist()
+    assert (rows["confidence"]["threshold"], rows["confidence"]["accuracy"]) == (0.8, accuracy)
+    for key, name in (("flop_per_task", "flop"), ("bytes_per_task", "input_bytes")):
+        first, second, third = (stage[name] for stage in report["stages"])
+        assert rows["confidence"][key] == pytest.approx(first + (1 - share[0]) * second + share[2] * third)
+    for name in ("entropy", "margin"):
+        assert rows[name]["flop_per_task"] == pytest.approx(rows["confidence"]["flop_per_task"], rel=0.01)
+    assert rows["patience"]["threshold"] in (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert rows["patience"]["auroc"][0] == 0.5
+    assert "Criteria, at the work of confidence 0.80" in invoke("profile", "glyphs").stdout
+
+
+def test_profile_judges_by_another_criterion():
+    report = json.loads(invoke("profile", "glyphs", "--criterion", "patience", "--json").stdout)
+    assert report["criterion"] == "patience"
+    assert [row["ece"] for row in report["stages"]] == [None] * 3
+    assert report["thresholds"][0]["exit_share"][0] == 0  # at 0.5: a first exit has 1/3
+    assert "unknown exit criterion 'patienc'" in str(invoke("profile", "--criterion", "patienc").exception)
+
+
+def test_profile_sends_samples_through_every_format():
+    options = ("profile", "glyphs", "--cut", "3,5", "--formats", "--samples", "40")
+    rows = {row["activation"]: row for row in json.loads(invoke(*options, "--json").stdout)["formats"]}
+    assert list(rows) == ["float32", "float16", "int8"]
+    bundle, samples = load_bundle("glyphs"), [number * 50 for number in range(40)]
+    scores = bundle.scores((3, 5))
+    right = (scores.prediction == bundle.labels[:, None])[samples]
+    assert rows["float32"]["exit_accuracy"] == right.mean(axis=0).tolist()
+    assert rows["float32"]["changed"] == rows["float32"]["moved"] == [0, 0]
+    assert rows["int8"]["changed"][0] == rows["int8"]["moved"][0] == 0  # stage 1 gets the picture
+    assert 0 < rows["float16"]["moved"][1] < rows["int8"]["moved"][1] < 0.01
+    stays = (scores.confidence[samples, 0] < 0.8).mean()
+    for activation, row in rows.items():
+        size = bundle.profiles((3, 5), activation)[0].output_bytes
+        assert row["bytes_per_task"] == pytest.approx(1024 + stays * size)
+        assert (row["samples"], row["cpu_s_per_task"] > 0) == (40, True)
+    text = invoke(*options).stdout
+    assert "Activations, 40 evaluation samples, threshold 0.80" in text
+
+
+def test_profile_simulates_a_topology_with_formats_and_criteria(tmp_path):
+    (tmp_path / "t.yaml").write_text(SMALL)
+    options = ("profile", "glyphs", "--cut", "3,5", "--topology", str(tmp_path / "t.yaml"))
+    rows = json.loads(invoke(*options, "--json").stdout)["simulated"]
+    assert [(row["activation"], row["criterion"]) for row in rows] == [
+        ("float32", "confidence"), ("float16", "confidence"), ("int8", "confidence"),
+        ("float32", "entropy"), ("float32", "margin"), ("float32", "patience"),
+    ]  # fmt: skip
+    assert all(0 < row["mean_delay_s"] < row["p95_delay_s"] < 2 and 0.5 < row["accuracy"] <= 1 for row in rows)
+    assert rows[2]["mean_delay_s"] < rows[0]["mean_delay_s"]
+    assert "leave at each stage" in invoke(*options).stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.yaml"]
+
+
+def test_a_table_is_judged_by_its_confidences_alone(tmp_path):
+    npz(tmp_path / "some.npz")
+    report = json.loads(invoke("profile", str(tmp_path / "some.npz"), "--formats", "--json").stdout)
+    assert [row["criterion"] for row in report["criteria"]] == ["confidence"]
+    assert [row["cpu_s_per_task"] for row in report["formats"]] == [None] * 3
+    assert "a table holds what was recorded" in str(invoke("measure", str(tmp_path / "some.npz")).exception)
+
+
+def test_measure_adds_scores_to_a_bundle(own):
+    table = trained(own, epochs=0) / "exit_table.npz"
+    whole = dict(np.load(table))
+    np.savez_compressed(table, conf=whole["conf"], correct=whole["correct"])
+    assert len(json.loads(invoke("profile", own, "--json").stdout)["criteria"]) == 1
+    assert "measured again" in invoke("measure", own).stdout
+    assert len(json.loads(invoke("profile", own, "--json").stdout)["criteria"]) == 4
+    assert np.load(table).keys() == whole.keys()

@@ -120,3 +120,15 @@ def test_refused_tasks_are_in_no_expectation(tmp_path):
     assert not findings.unfinished
     assert set(findings.expected_s) == {task.id for task in tasks_of(outcome) if task.status == "completed"}
     assert {figure.name for figure in findings.figures if abs(figure.off) > 0.015} == set()
+
+
+def test_tasks_carry_their_answers_under_patience(tmp_path):
+    """11 bytes for each exit that a task has passed, and 9 for the name of the field."""
+    worlds = []
+    for number, criterion in enumerate(("confidence", "patience")):
+        text = SMALL.replace("cut: [3, 5]", f"cut: [3, 5], criterion: {criterion}")
+        outcome = simulate(tmp_path / str(number), text, duration_s=4.0)
+        worlds.append(world_of(outcome.run_directory))
+    plain, patient = worlds
+    assert patient.task_bytes(("cam-1",)) == plain.task_bytes(("cam-1",))
+    assert patient.task_bytes(("cam-1", "near-1")) == plain.task_bytes(("cam-1", "near-1")) + 9 + 11

@@ -60,6 +60,7 @@ def test_a_plan_holds_what_was_asked_for(planned):
     assert planned.topology_text == QUICKSTART.read_text()
     assert planned.facts["asked"] == {
         "seed": 5, "duration_s": 30.0, "policy_override": "computing-first", "model": None, "cut": None,
+        "criterion": None,
     }  # fmt: skip
     assert (planned.facts["workload"], planned.facts["seed"]) == ("generated", 5)
     assert 0 <= planned.arrivals[0].time_s <= planned.arrivals[-1].time_s < 30
