@@ -44,8 +44,8 @@ def _table_samples(bundle: Bundle) -> Samples:
     except msgspec.ValidationError as error:
         hint = f"train it again: dtoee-testbed model train {bundle.code or bundle.name}"
         raise InputError(f"{bundle.folder}: its card does not state its training: {error}", hint=hint) from error
-    with running(bundle.code, "training_data"):
-        data = kind.training_data(recipe) or split_samples(kind, recipe, bundle.code)
+    with running(bundle.code, "prepare"):
+        data = kind.prepare(recipe, None) or split_samples(kind, recipe, bundle.code)
     return data.exit_table
 
 
