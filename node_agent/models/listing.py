@@ -11,8 +11,7 @@ from node_agent.models.bundles.card import CARD, class_count, outside_of, printa
 from node_agent.models.bundles.shipped import available_models
 from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
-from node_agent.models.language_sources import INSTALL_HINT, WORDNET_NOUNS, WORDNET_PACKAGE
-from node_agent.models.packages import install_command, installed_version
+from node_agent.models.packages import LANGUAGE_HINT, WORDNET_NOUNS, WORDNET_PACKAGE, install_command, installed_version
 from node_agent.models.published import available_costs, published
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9.]{1,30}")
@@ -127,7 +126,7 @@ def missing_sources(sources: object) -> str | None:
     nouns = wanted.pop(WORDNET_PACKAGE, None) is None or WORDNET_NOUNS.exists()  # no package of Python
     if nouns and all(installed_version(name) == version for name, version in wanted.items()):
         return None
-    return install_command(wanted) if nouns else INSTALL_HINT
+    return install_command(wanted) if nouns else LANGUAGE_HINT
 
 
 def _size(path: Path) -> int:

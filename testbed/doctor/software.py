@@ -10,7 +10,8 @@ import threading
 from importlib.metadata import PackageNotFoundError, version
 
 from node_agent.errors import EnvironmentLacking
-from testbed.doctor.finding import Finding, needed
+from node_agent.models.packages import LANGUAGE, LANGUAGE_HINT, WORDNET_NOUNS, WORDNET_PACKAGE, installed_version
+from testbed.doctor.finding import Finding, needed, useful
 from testbed.host.interpreter import interpreter
 
 OLDEST_PYTHON = (3, 11)
@@ -94,6 +95,19 @@ def packages() -> Finding:
         f"{len(PACKAGES)} of {len(PACKAGES)}",
         remedy=SET_UP,
         means="runs, comparisons or plots fail",
+    )
+
+
+def language_models() -> Finding:
+    """The packages and texts of the language models, by looking for them."""
+    missing = [f"{name} {wanted}" for name, wanted in LANGUAGE.items() if installed_version(name) != wanted]
+    missing += [] if WORDNET_NOUNS.exists() else [WORDNET_PACKAGE]
+    return useful(
+        "language models",
+        f"not installed: {', '.join(missing)}" if missing else "",
+        f"{len(LANGUAGE) + 1} of {len(LANGUAGE) + 1} packages",
+        remedy=LANGUAGE_HINT,
+        means="smollm does not run, and the language models cannot be trained",
     )
 
 

@@ -40,6 +40,7 @@ BENCHES = {
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
     "thresholds": Bench("thresholds that adapt against fixed ones, simulated (ten minutes)"),
     "tables": Bench("a table of a million samples: time to read it, memory of those who share it", timed=True),
+    "language": Bench("language models at a saturated server (three minutes)", timed=True),
     "scale": Bench("simulation of 1,000 devices and 120 servers; one round on 100,000 nodes", timed=True),
     "quickstart": Bench("quickstart live: what its user sees (needs root, a minute)"),
     "agreement": Bench("quickstart live and simulated, side by side (needs root, a quarter of an hour)"),

@@ -6,7 +6,7 @@ from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
-from tests.bench import admission, city_blocks, models, onboard, policies, tables, theta, thresholds
+from tests.bench import admission, city_blocks, language, models, onboard, policies, tables, theta, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
@@ -328,6 +328,18 @@ def large_table(result: Result) -> list[str]:
     )
 
 
+def language_models(result: Result) -> list[str]:
+    found = re.compile(r"(\w+): unpaced server of stage (\d), saturated: (.*)")
+    rows: dict[tuple[str, str], list[str]] = {}
+    for entry in result.rows:
+        (model, stage, figure), *_ = found.findall(entry["name"])
+        share = figure.startswith("rate over")
+        cell = f"{entry['value']:.2f}" if share else f"{entry['value']:.0f}"
+        rows.setdefault((model, stage), []).append(cell if verdict(entry) != "missed" else f"**missed**: {cell}")
+    header = ("model", "stage", "tasks/s", f"over a bare PyTorch loop (goal {language.GOAL})")
+    return table(header, [(*key, *cells) for key, cells in rows.items()])
+
+
 def offered_policies() -> list[str]:
     """The policies, each with one line and its parameters and their defaults."""
     defaults = {
@@ -360,5 +372,6 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "growth": (("city.growth",), city_blocks.growth),
     "scale": (("scale",), scale),
     "tables": (("tables",), large_table),
+    "language": (("language",), language_models),
 }
 """What renders a block, and the benches whose kept results it is given."""

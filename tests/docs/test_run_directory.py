@@ -163,10 +163,14 @@ def test_the_manifest_of_live_runs():
 
 @pytest.fixture(scope="module")
 def borrowed(tmp_path_factory):
-    """Simulated runs whose answers come from a table, whose costs are borrowed, and whose criterion is another."""
+    """Simulated runs: answers of a table; borrowed costs and another criterion; labels that a model gave."""
     folder = tmp_path_factory.mktemp("borrowed")
     table_of_glyphs(folder / "glyphs.npz", cut=(3, 5))
-    models = ("{table: glyphs.npz}", "{name: glyphs, cut: [3, 5], cost: resnet101, criterion: margin}")
+    models = (
+        "{table: glyphs.npz}",
+        "{name: glyphs, cut: [3, 5], cost: resnet101, criterion: margin}",
+        "{name: smollm, cut: [20, 30], cost: resnet101}",
+    )
     topologies = [SMALL.replace("{name: glyphs, cut: [3, 5]}", model) for model in models]
     return [simulate(write(folder, text), folder / f"run-{number}") for number, text in enumerate(topologies)]
 

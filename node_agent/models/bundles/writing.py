@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from node_agent.errors import InputError
+from node_agent.exit_criteria import CONFIDENCE
 from node_agent.models.bundles.bundle import EVALUATION, SCORES, TABLE, WEIGHTS
 from node_agent.models.bundles.card import CARD
-from node_agent.models.bundles.stored import measured_arrays
+from node_agent.models.bundles.stored import CRITERIA_FILE, arrays_of_others, small_classes
 from node_agent.models.data_types import ExitAnswers, Samples
 
 if TYPE_CHECKING:
@@ -81,10 +82,13 @@ def _write(folder: Path, content: BundleContent) -> None:
     optional = {"severity": samples.severity, "lengths": samples.lengths}
     stated: dict[str, Any] = {name: array for name, array in optional.items() if array is not None}
     np.savez_compressed(folder / EVALUATION, images=samples.images, labels=samples.labels, **stated)
-    of_table: dict[str, Any] = measured_arrays(table.answers, np.float64)
-    np.savez_compressed(folder / TABLE, correct=table.correct, **of_table)
-    of_scores: dict[str, Any] = measured_arrays(scores, np.float32)  # as the network computes them
-    np.savez_compressed(folder / SCORES, **of_scores)
+    confidence = table.answers.measured[CONFIDENCE.name]
+    np.savez_compressed(folder / TABLE, conf=confidence.astype(np.float64), correct=table.correct)
+    # Confidences as the network computes them.
+    conf = scores.measured[CONFIDENCE.name].astype(np.float32)
+    np.savez_compressed(folder / SCORES, conf=conf, prediction=small_classes(scores.prediction))
+    others: dict[str, Any] = arrays_of_others(table.answers, scores)
+    np.savez_compressed(folder / CRITERIA_FILE, **others)
     if content.notices is not None:
         shutil.copyfile(content.notices, folder / LICENSES)
     card = json.dumps(content.card, indent=2, ensure_ascii=False) + "\n"
@@ -92,7 +96,7 @@ def _write(folder: Path, content: BundleContent) -> None:
 
 
 def add_answers(folder: Path, table: ExitAnswers, scores: ExitAnswers) -> None:
-    """Add the numbers of exit criteria to a bundle; its confidences, and predictions if there are any, stay.
+    """Add the numbers of all exit criteria to a bundle; its other files stay.
 
     Args:
         folder: of the bundle.
@@ -104,13 +108,8 @@ def add_answers(folder: Path, table: ExitAnswers, scores: ExitAnswers) -> None:
     """
     try:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
-            for name, answers, precision in ((TABLE, table, np.float64), (SCORES, scores, np.float32)):
-                stored: dict[str, Any] = {}
-                if (folder / name).exists():
-                    with np.load(folder / name, allow_pickle=False) as archive:
-                        stored = {key: archive[key] for key in ("conf", "prediction", "correct") if key in archive}
-                np.savez_compressed(Path(new) / name, **{**measured_arrays(answers, precision), **stored})
-            for name in (TABLE, SCORES):
-                (Path(new) / name).replace(folder / name)
+            others: dict[str, Any] = arrays_of_others(table, scores)
+            np.savez_compressed(Path(new) / CRITERIA_FILE, **others)
+            (Path(new) / CRITERIA_FILE).replace(folder / CRITERIA_FILE)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}", hint="the bundle was not changed") from error

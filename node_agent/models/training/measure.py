@@ -48,7 +48,7 @@ def _table_samples(bundle: Bundle, progress: Progress | None) -> Samples:
     except msgspec.ValidationError as error:
         message = f"{bundle.folder}: its card does not state its training: {error}"
         raise InputError(message, hint=bundle.remedy) from error
-    with running(bundle.code, "training_data"):
+    with running(bundle.code, "prepare"):
         data = kind.prepare(recipe, progress) or split_samples(kind, recipe, bundle.code)
     return data.exit_table
 

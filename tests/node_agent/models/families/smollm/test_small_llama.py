@@ -13,7 +13,7 @@ from node_agent.models import load_bundle
 from node_agent.models.families.smollm import SmolLM, package
 from node_agent.models.families.smollm.decoder import SMOLLM2_135M
 from node_agent.models.families.smollm.vocabulary import END, request, tokenizer_of
-from node_agent.models.language_sources import INSTALL_HINT, WORDNET_NOUNS
+from node_agent.models.packages import LANGUAGE_HINT, WORDNET_NOUNS
 from tests.node_agent.models.families.smollm.files import TINY
 from tests.node_agent.models.families.smollm.reference import layer as reference_layer
 
@@ -75,11 +75,12 @@ def test_the_model_knows_a_capital(real, tokenizer):
     assert tokenizer.decode(tokens[begin:], skip_special_tokens=True) == "The capital of France is Paris."
 
 
-def test_cut_into_stages_it_answers_as_the_whole(real, shipped_samples):
-    """On 200 samples, with activations in full precision: the logits of stage 3 are those of the whole model."""
+@pytest.mark.parametrize("count", [15, pytest.param(200, marks=pytest.mark.slow)])
+def test_cut_into_stages_it_answers_as_the_whole(real, shipped_samples, count):
+    """Activations have full precision: the logits of stage 3 are those of the whole model."""
     parts, ends = [real.part(block) for block in range(1, 31)], (0, 10, 20, 30)
     stages = [real.straight(parts[a:b], real.head(b)) for a, b in pairwise(ends)]
-    for index in range(200):
+    for index in range(count):
         tokens = torch.from_numpy(shipped_samples.sample(index).astype(np.int64))[None]
         whole, sent, logits = real(tokens), tokens, None
         for stage in stages:
@@ -96,7 +97,7 @@ def test_perplexity_on_definitions(real, tokenizer):
     Another program had 36.4 on such definitions; which ones, and how they were joined, is not known.
     """
     if not WORDNET_NOUNS.exists():
-        pytest.skip(f"WordNet is missing ({INSTALL_HINT})")
+        pytest.skip(f"WordNet is missing ({LANGUAGE_HINT})")
     lines = [line for line in WORDNET_NOUNS.read_text(encoding="utf-8").splitlines() if not line.startswith("  ")]
     glosses = [line.split("| ", 1)[1].strip() for line in lines]
     tokens = torch.tensor([tokenizer.encode("\n".join(glosses[::600])).ids])
