@@ -9,6 +9,6 @@ from node_agent.models.bundles.bundle import Bundle
 from node_agent.models.bundles.loading import load_bundle
 from node_agent.models.bundles.shipped import available_models
 from node_agent.models.data_types import Samples
-from node_agent.models.finding import load_model
+from node_agent.models.lookup import load_model
 
 __all__ = ["Bundle", "ExitTable", "Samples", "available_models", "load_bundle", "load_model"]

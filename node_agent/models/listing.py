@@ -9,8 +9,8 @@ from node_agent.errors import InputError
 from node_agent.models.bundles.bundle import Bundle
 from node_agent.models.bundles.card import CARD, class_count, outside_of, printable
 from node_agent.models.bundles.shipped import available_models
-from node_agent.models.finding import load_model
 from node_agent.models.interface import Model
+from node_agent.models.lookup import load_model
 from node_agent.models.packages import LANGUAGE_HINT, WORDNET_NOUNS, WORDNET_PACKAGE, install_command, installed_version
 from node_agent.models.published import available_costs, published
 

@@ -5,8 +5,8 @@ from functools import lru_cache
 from msgspec import Struct
 
 from node_agent.exit_criteria import CONFIDENCE
-from node_agent.models.finding import files_of, load_model
 from node_agent.models.interface import Model
+from node_agent.models.lookup import files_of, load_model
 
 
 class CostSource(Struct, frozen=True):

@@ -54,7 +54,7 @@ def with_other_model(
     Raises:
         InputError: there is no such model or criterion, or the model cannot be cut so.
     """
-    from node_agent.models.finding import kind_of  # noqa: PLC0415 - loads numpy
+    from node_agent.models.lookup import kind_of  # noqa: PLC0415 - loads numpy
 
     place = anchored_model(stated.place, folder) if model is None else anchored_model(model, os.getcwd())
     key = kind_of(place)
@@ -134,7 +134,7 @@ def _is_unknown(key: str, place: str) -> bool:
 def _unknown_model(name: str) -> tuple[Path, str, str]:
     """Return the problem of a name that is neither a shipped model nor a folder; say what would work."""
     from node_agent.models.bundles.shipped import hint_of_models  # noqa: PLC0415 - as above
-    from node_agent.models.finding import kind_of  # noqa: PLC0415
+    from node_agent.models.lookup import kind_of  # noqa: PLC0415
 
     key = kind_of(name)
     if key != "name":

@@ -11,7 +11,7 @@ from node_agent.models.bundles.card import CARD, own_code_of, printable, read_ca
 from node_agent.models.bundles.weights import load_weights
 from node_agent.models.bundles.writing import BundleContent
 from node_agent.models.families import family_class, variants
-from node_agent.models.finding import parse_own
+from node_agent.models.lookup import parse_own
 from node_agent.models.networks.early_exit import EarlyExitModel, Progress, Recipe
 from node_agent.models.networks.made import make_network
 from node_agent.models.networks.user_code import is_model_file

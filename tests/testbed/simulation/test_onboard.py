@@ -127,7 +127,7 @@ def test_a_device_whose_processor_fails_sends_pictures_to_the_post(tmp_path):
 
 
 def test_a_device_with_a_bound_on_delays_weighs_its_own_processor_too(tmp_path):
-    """Tasks that it admits stay near the bound, and it offers fewer than the workload wants."""
+    """Tasks that it admits stay near the bound, and it offers only part of its tasks."""
     bounded = SHARED.replace("memory: 64 MiB", "delay_bound: 350 ms").replace("duration: 16 s", "duration: 40 s")
     found = [task for task in lines(simulate(tmp_path, bounded), "tasks.jsonl") if task["device"] != "plain"]
     refused = [task for task in found if task["status"] == "refused"]
