@@ -226,7 +226,7 @@ def train(model: str, out: Path | None, **changes: object) -> None:
     job.task.kind.check_sources()
     if job.begins_untrained(folder):
         click.echo("note: the blocks are not trained: their weights are those that the class itself sets", err=True)
-    with _claimed(folder, job), _progress(job) as show:
+    with _claimed(folder, job), _progress("training", job.task.recipe.epochs) as show:
         content = job.run(folder, show)
         write_bundle(folder, content)
     accuracy: dict[str, float] = content.card["accuracy"]["evaluation"]  # type: ignore[index]
@@ -242,8 +242,9 @@ def measure(model: str) -> None:
     """Measure the exits of MODEL again, and add the scores of all exit criteria to its bundle.
 
     Needed for a bundle of an earlier version, and after you have added a criterion. MODEL is a shipped model, or
-    FILE.py:CLASS, whose file runs now. The weights stay, and so do confidences and predictions. The samples are those
-    of the training run.
+    FILE.py:CLASS, whose file runs now, or a bundle's folder. The weights stay, and so do confidences and predictions.
+    The samples are those of the training run. smollm answers its requests again, which takes most of the time of its
+    training.
 
     \b
     Example:
@@ -257,7 +258,8 @@ def measure(model: str) -> None:
     found = load_model(model)
     if not isinstance(found, Bundle):
         raise InputError(f"{model}: a table holds what was recorded", hint="add arrays to it: docs/models.md")
-    measure_again(found)
+    with _progress("measuring", None) as progress:
+        measure_again(found, progress)
     click.echo(f"{found.folder}: measured again")
 
 
@@ -281,8 +283,8 @@ def _claimed(folder: Path, job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(job: Job) -> Iterator[Callable[[EpochReport], None]]:
-    """A bar on a terminal, else a line for each epoch."""
+def _progress(what: str, total: int | None) -> Iterator[Callable[[EpochReport], None]]:
+    """A bar on a terminal, else a line for each report; `total` is the number of epochs, None if it is not known."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -295,14 +297,14 @@ def _progress(job: Job) -> Iterator[Callable[[EpochReport], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=job.task.recipe.epochs, loss="loss -")
+        task = bar.add_task(what, total=total, loss="loss -" if total else "")
 
         def show(report: EpochReport) -> None:
             loss = "" if report.loss is None else f"loss {number(report.loss, '.3f')}"
             if report.validation is not None:
                 loss += f", validation {number(report.validation, '.3f')}"
-            what = "training" if report.what == "epoch" else report.what
-            bar.update(task, description=what, completed=report.epoch, total=report.epochs, loss=loss)
+            counted = what if report.what == "epoch" else report.what
+            bar.update(task, description=counted, completed=report.epoch, total=report.epochs, loss=loss)
             if not console.is_terminal:
                 click.echo(f"{report.what} {report.epoch}/{report.epochs}{loss and f': {loss}'}", err=True)
 

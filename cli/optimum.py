@@ -103,7 +103,7 @@ def command(
 def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
     """Lines (label, text) for `print_lines`; `summary` is that of a run of the same scenario, None without one."""
     if optimum.overall is None:
-        yield "Optimum", "none: no plan can serve what is offered"
+        yield "Optimum", "none: no plan can serve what is offered" if optimum.unserved else "none: no task is offered"
     else:
         best = optimum.overall
         yield (

@@ -122,11 +122,11 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
     manifest = read_manifest(cell.path)
     if manifest.get("comparison") != cell.facts(ask):
         raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell, ask)}", hint=_HINT)
-    if manifest.get("model_sha256", ask.model_sha256) != ask.model_sha256:
-        raise InputError(f"{cell.path} holds a run of another model", hint=_HINT)
     if (other := manifest.get("criterion")) != ask.judged_by:
         found, wanted = other or CONFIDENCE.name, ask.judged_by or CONFIDENCE.name
         raise InputError(f"{cell.path} holds a run with the exit criterion {found}, and not {wanted}", hint=_HINT)
+    if manifest.get("model_sha256", ask.model_sha256) != ask.model_sha256:
+        raise InputError(f"{cell.path} holds a run of another model", hint=_HINT)
     if manifest.get("exit_reason") != "completed" or not all((cell.path / name).exists() for name in (SUMMARY, TASKS)):
         return False
     check_inputs(cell.path, manifest)

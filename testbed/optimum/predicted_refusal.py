@@ -20,8 +20,8 @@ def predicted_refusals(scenario: Scenario, model: Model) -> Iterator[str]:
     """Sentences that name devices whose bound lies below the delay of an empty network, and say when.
 
     The delay is the least over all ways through the network. It is taken with every task leaving at the first exit,
-    which no plan can beat, and at the policy's first threshold. A device that stands in the first sentence is not
-    repeated in the second.
+    which no plan can beat, and at the policy's first threshold, which the policy may lower later. A device that stands
+    in the first sentence is not repeated in the second.
     """
     if any(device.delay_bound_s is not None for device in scenario.devices):
         yield from joined(_by_segment(scenario, model), scenario.duration_s)
@@ -33,7 +33,10 @@ def _by_segment(scenario: Scenario, model: Model) -> Iterator[tuple[float, float
     profiles, table = model.profiles(cut, activation), model.exit_table(cut)
     threshold = make_policy(scenario.policy.name, scenario.policy.parameters).first_threshold
     shown = f"{threshold:g}" if threshold <= 1 else NEVER_WORD
-    cases = ("even if it leaves at the first exit", 0.0), (f"at thresholds of {shown}", threshold)
+    cases = (
+        ("{} will refuse every task: even if it leaves at the first exit, a task takes", 0.0),
+        (f"at thresholds of {shown}, {{}} would refuse every task: it takes", threshold),
+    )
     ways = Ways(scenario)
     for segment in segments(scenario):
         try:
@@ -41,7 +44,7 @@ def _by_segment(scenario: Scenario, model: Model) -> Iterator[tuple[float, float
         except CutOff:
             continue  # the prediction of overload says so
         bounds_s = {d.name: d.delay_bound_s for d in scenario.devices if d.delay_bound_s is not None}
-        for where, tried in cases:
+        for said, tried in cases:
             delays_s = dict(zip(flows.names[0], least_delays_s(flows, tried).tolist(), strict=True))
             refusing = [name for name in delays_s if delays_s[name] > bounds_s.get(name, math.inf)]
             if refusing:
@@ -50,8 +53,7 @@ def _by_segment(scenario: Scenario, model: Model) -> Iterator[tuple[float, float
                 yield (
                     segment.begin_s,
                     segment.end_s,
-                    f"{refusing[0]!r}{more} will refuse every task: {where}, a task takes {takes} in an empty network, "
-                    f"above the bound of {bound}",
+                    f"{said.format(f'{refusing[0]!r}{more}')} {takes} in an empty network, above the bound of {bound}",
                 )
             for name in refusing:
                 del bounds_s[name]  # said once

@@ -81,6 +81,14 @@ def test_a_run_without_tasks_has_nothing_to_compare() -> None:
     assert len(list(optimum_lines(optimum, summary))) == 2
 
 
+def test_where_no_task_is_offered_no_plan_is_blamed() -> None:
+    """As in a run whose devices refused every task."""
+    optimum = bound_for(load_topology(QUICKSTART).resolve(), load_bundle("glyphs"), arrivals=[], thresholds=[0.8])
+    summary = {"policy": "uniform", "delay_s": {"mean": None}, "accuracy": None, "utility": None}
+    lines = list(optimum_lines(optimum, {**summary, "tasks": {"refused": 3}}))
+    assert lines[:2] == [("Optimum", "none: no task is offered"), ("", "without the 3 tasks that this run refused")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

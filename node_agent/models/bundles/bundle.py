@@ -80,8 +80,8 @@ class Bundle(Model):
     criterion: ExitCriterion = CONFIDENCE
 
     @property
-    def _remedy(self) -> str:
-        """The hint for a file that cannot be used."""
+    def remedy(self) -> str:
+        """The hint for a file that cannot be used: how to make the bundle anew."""
         if is_shipped(self.folder):
             return f"reinstall the package, or make the model: dtoee-testbed model train {self.name} --out DIR"
         if self.code is not None:
@@ -98,7 +98,7 @@ class Bundle(Model):
             yield
         except (OSError, ValueError, MemoryError) as error:
             what = printable(str(error)) or type(error).__name__
-            raise InputError(f"{path}: {what}", hint=self._remedy) from error
+            raise InputError(f"{path}: {what}", hint=self.remedy) from error
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Bundle(Model):
         if lender is None:
             return self.folder / name
         if lender not in available_models():
-            raise InputError(f"{self.folder / CARD}: no model {lender!r} to share samples with", hint=self._remedy)
+            raise InputError(f"{self.folder / CARD}: no model {lender!r} to share samples with", hint=self.remedy)
         return folder_of(str(lender)) / name
 
     @property
@@ -231,7 +231,7 @@ class Bundle(Model):
         for stage in range(len(ends)):
             for what, amounts in (("work", costs.flop(stage)), ("input", costs.length(stage))):
                 if not (amounts >= 1).all():
-                    raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no {what}", hint=self._remedy)
+                    raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no {what}", hint=self.remedy)
         return costs
 
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
@@ -279,7 +279,7 @@ class Bundle(Model):
             try:
                 content = file.read_bytes() if file.exists() else b""
             except OSError as error:
-                raise InputError(f"{file}: cannot be read: {error.strerror}", hint=self._remedy) from error
+                raise InputError(f"{file}: cannot be read: {error.strerror}", hint=self.remedy) from error
             digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()
 
@@ -324,7 +324,7 @@ class Bundle(Model):
             return
         if own is None or own.name != self.code.name:
             made_by = "a family of the project" if own is None else f"the class {own.name}"
-            raise InputError(f"{self.folder / CARD}: a bundle of {made_by}, not of {self.code}", hint=self._remedy)
+            raise InputError(f"{self.folder / CARD}: a bundle of {made_by}, not of {self.code}", hint=self.remedy)
         if own.sha256 != self.code.sha256():
             raise changed(self.code)
 

@@ -50,7 +50,7 @@ def test_below_the_delay_of_the_first_exit_every_task_is_refused():
 
 def test_above_it_the_thresholds_of_the_policy_matter():
     (sentence,) = said(AT_ONCE_S * 1e3 + 0.1)
-    assert sentence.startswith("'cam-1' and 2 more devices will refuse every task: at thresholds of 0.8, a task takes")
+    assert sentence.startswith("at thresholds of 0.8, 'cam-1' and 2 more devices would refuse every task: it takes")
     scenario = resolve_text(TEXT.replace("BOUND", "1 s"))
     flows = flow_model(scenario, PROFILES, MODEL.exit_table(CUT))
     deep_s = least_delays_s(flows, 0.8)[0]

