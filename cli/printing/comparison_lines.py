@@ -33,7 +33,7 @@ def print_comparison(comparison: Comparison) -> None:
         print_table(advantage_lines(comparison.table), title=title)
     for place in range(len(comparison.recoveries[0].events) if comparison.recoveries else 0):
         event = comparison.recoveries[0].events[place]
-        title = f"After {event.at_s:g} s ({event.what}), until {event.until_s:g} s; what was paid in tasks x s"
+        title = f"After {event.at_s:g} s ({event.what}), until {event.until_s:g} s, per run; what was paid in tasks x s"
         print_table(recovery_lines(comparison.recoveries, place), title=title)
     for note in comparison.notes:
         click.echo(f"note: {note}")
@@ -44,11 +44,13 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
     """Table of the figures of each policy: delays [ms], accuracy [%], exits [%], utility [s], losses [tasks].
 
     If devices refused tasks, the table also has their number. If tasks were refused or lost, it has the goodput [%].
+    Refused and lost tasks are those of all runs together.
     """
     refusing = any(one.refused for one in table)
     failing = refusing or any(one.lost for one in table)
-    lines = [["policy", "mean delay ms", "p95 ms", "accuracy %", "exits %", "utility s", "lost"]]
-    lines[0] += ["refused"] * refusing + ["goodput %"] * failing
+    every = ", all runs" if any(one.runs > 1 for one in table) else ""
+    lines = [["policy", "mean delay ms", "p95 ms", "accuracy %", "exits %", "utility s", f"lost{every}"]]
+    lines[0] += [f"refused{every}"] * refusing + ["goodput %"] * failing
     for one in table:
         if one.overloaded:
             figures = ["overloaded", "-", "-", "-", "-"]
@@ -66,12 +68,14 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
 
 
 def advantage_lines(table: Sequence[PolicyFigures]) -> Lines:
-    """Table of the advantage of the first policy over each other one."""
+    """Table of the advantage of the first policy over each other one; with goodput if devices refused tasks."""
+    refusing = any(one.refused for one in table)
     lines = [["against", "delay shorter by %", "accuracy higher by points", "utility higher by s"]]
+    lines[0] += ["goodput higher by points"] * refusing
     for one in table[1:]:
         ahead = one.first_ahead_by
         if ahead is None:
-            lines.append([one.policy, "overloaded" if one.overloaded else "-", "-", "-"])
+            lines.append([one.policy, "overloaded" if one.overloaded else "-", "-", "-", *["-"] * refusing])
             continue
         lines.append(
             [
@@ -79,6 +83,7 @@ def advantage_lines(table: Sequence[PolicyFigures]) -> Lines:
                 estimated(ahead.delay_reduction, ".1f", 1e2),
                 estimated(ahead.accuracy_gain, ".1f", 1e2),
                 estimated(ahead.utility_gain_s, ".3f"),
+                *[estimated(ahead.goodput_gain, ".1f", 1e2)] * refusing,
             ]
         )
     return lines

@@ -12,7 +12,7 @@ from testbed.compare.result_directory import new_directory, own
 from testbed.compare.result_files import MARKER, write_files
 from testbed.compare.runs import Ask, Cell, cells_of, is_complete, manifests, read_summary
 from testbed.compare.specs import PolicySpec, read_specs
-from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, row_of
+from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, refusal_notes, row_of
 from testbed.live.experiment import require_root
 from testbed.network.emulated import BackendChoice
 from testbed.record.backlog import Tasks
@@ -245,6 +245,7 @@ def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Map
         yield f"overloaded, and excluded from averages and differences: {', '.join(over)}"
     if table[0].overloaded and len(table) > 1:
         yield f"no differences: {table[0].policy}, with which the others are compared, is overloaded"
+    yield from refusal_notes(table)
     for field in ("answers", "costs", "criterion", "labels"):
         if stated := {str(manifest[field]) for manifest in manifests if manifest.get(field)}:
             yield f"{field}: {', '.join(sorted(stated))}"

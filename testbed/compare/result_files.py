@@ -65,6 +65,7 @@ def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
         "first_accuracy_gain": ahead.accuracy_gain if ahead else None,
         "first_utility_gain_s": ahead.utility_gain_s if ahead else None,
         "goodput": figures.goodput,
+        "first_goodput_gain": ahead.goodput_gain if ahead else None,
     }
     return {
         "policy": figures.policy,

@@ -73,6 +73,7 @@ class Advantage:
     delay_reduction: Estimate  # 1 - (mean delay of the first) / (mean delay of the other)
     accuracy_gain: Estimate  # first - other; 0.01 is one point
     utility_gain_s: Estimate  # first - other [s]
+    goodput_gain: Estimate | None = None  # first - other; 0.01 is one point; None with runs of earlier versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _mean_share(rows: Sequence[RunRow], stage: int) -> Estimate | None:
 
 def _advantage(first: Sequence[RunRow], rows: Sequence[RunRow]) -> Advantage | None:
     ours = {row.seed: row for row in first}
-    reductions, accuracies, utilities = [], [], []
+    reductions, accuracies, utilities, goodputs = [], [], [], []
     for theirs in rows:
         mine = ours.get(theirs.seed)
         if mine is None:
@@ -205,9 +206,20 @@ def _advantage(first: Sequence[RunRow], rows: Sequence[RunRow]) -> Advantage | N
         reductions.append(1 - mine.delay_mean_s / theirs.delay_mean_s)
         accuracies.append(mine.accuracy - theirs.accuracy)
         utilities.append(mine.utility_s - theirs.utility_s)
+        if mine.goodput is not None and theirs.goodput is not None:
+            goodputs.append(mine.goodput - theirs.goodput)
     if not reductions:
         return None
-    return Advantage(estimate(reductions), estimate(accuracies), estimate(utilities))
+    goodput = estimate(goodputs) if len(goodputs) == len(reductions) else None
+    return Advantage(estimate(reductions), estimate(accuracies), estimate(utilities), goodput)
+
+
+def refusal_notes(table: Sequence[PolicyFigures]) -> Iterator[str]:
+    """A sentence that warns of comparing tasks that policies chose: those that were not refused."""
+    shares = {one.refused / one.offered for one in table if one.offered}
+    if len(shares) > 1:
+        what = "utility, delay and accuracy are those of admitted tasks; compare goodput, too"
+        yield f"policies refused different shares of the tasks: {what}"
 
 
 def fidelity_notes(table: Sequence[PolicyFigures]) -> Iterator[str]:

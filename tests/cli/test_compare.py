@@ -159,7 +159,7 @@ OTHERS = ["500 [400, 600]", "87.7 [87.0, 88.0]", "50 / 50", "1.630 [1.500, 1.700
 ])  # fmt: skip
 def test_goodput_stands_beside_losses_and_refusals(lost, refused, heads):
     head, ours, theirs = figure_lines([figures("ours", lost=lost, refused=refused), figures("theirs", lost=0)])
-    assert head[6:] == heads
+    assert head[6:] == [name if name == "goodput %" else f"{name}, all runs" for name in heads]
     cells = {"lost": (str(lost), "0"), "refused": (str(refused), "0"), "goodput %": ("87.1 [86.0, 88.0]",) * 2}
     assert (ours[6:], theirs[6:]) == ([cells[name][0] for name in heads], [cells[name][1] for name in heads])
 
@@ -181,7 +181,18 @@ def test_the_tables_by_hand():
         ["theirs", "25.4 [-10.0, 30.0]", "1.0 [0.5, 2.0]", "0.200"],
         ["flooded", "overloaded", "-", "-"],
     ]
+    assert figure_lines([figures("ours", runs=1)])[0][6:] == ["lost", "goodput %"]
     assert aligned([["policy", "lost"], ["a", "12"]]) == ["policy  lost", "a         12"]
+
+
+def test_the_advantage_in_goodput_stands_where_tasks_were_refused():
+    ahead = Advantage(*[Estimate(0.1)] * 3, goodput_gain=Estimate(-0.052, -0.06, -0.04))
+    old = Advantage(*[Estimate(0.1)] * 3)
+    table = [figures("ours"), figures("theirs", first_ahead_by=ahead), figures("old", first_ahead_by=old)]
+    assert {len(line) for line in advantage_lines(table)} == {4}
+    table += [figures("flooded", overloaded_runs=1, refused=3)]
+    cells = [line[4:] for line in advantage_lines(table)]
+    assert cells == [["goodput higher by points"], ["-5.2 [-6.0, -4.0]"], ["-"], ["-"]]
 
 
 def test_recoveries_by_hand():

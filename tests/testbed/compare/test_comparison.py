@@ -115,6 +115,8 @@ def test_the_files_hold_the_figures(done):
         assert written["policy"] == one.policy
         assert float(written["accuracy_low"]) == one.accuracy.low
     assert figures[0]["first_delay_reduction"] == ""
+    assert figures[0]["first_goodput_gain"] == ""
+    assert float(figures[1]["first_goodput_gain"]) == comparison.table[1].first_ahead_by.goodput_gain.mean
     assert float(figures[1]["first_delay_reduction"]) == comparison.table[1].first_ahead_by.delay_reduction.mean
 
 
@@ -490,3 +492,12 @@ def test_live(tmp_path):
     again, begun = small(tmp_path, **live)
     assert (begun.kept, [policy for policy, _ in begun.cells]) == (2, [POLICIES[2]])
     assert again.rows[:2] == first.rows
+
+
+def test_a_note_warns_of_different_refusals(tmp_path):
+    bounded = SMALL.replace("rate: 4..6 /s", "rate: 4..6 /s, delay_bound: 120 ms")
+    comparison = compare(
+        write(tmp_path, bounded), ["uniform", "computing-first"], repeats=1, simulate=True, out=tmp_path / "out"
+    )
+    assert comparison.table[0].refused != comparison.table[1].refused
+    assert [note for note in comparison.notes if note.startswith("policies refused different shares of the tasks: ")]

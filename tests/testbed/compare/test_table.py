@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from testbed.compare.recovery import Tasks
-from testbed.compare.table import RunRow, aggregate, fidelity_notes
+from testbed.compare.table import RunRow, aggregate, fidelity_notes, refusal_notes
 from testbed.record.backlog import backlog, overload
 
 ROW = RunRow(
@@ -46,6 +46,22 @@ def test_refusals_add_up_and_goodput_is_a_mean():
     assert (ours.refused, theirs.refused) == (7, 0)
     assert ours.goodput.mean == pytest.approx(0.6)
     assert theirs.goodput is None, "a run of an earlier version has none"
+    assert theirs.first_ahead_by.goodput_gain is None
+
+
+def test_the_goodput_gain_is_the_mean_of_paired_differences():
+    rows = [row("ours", 1, 0.2, goodput=0.5), row("ours", 2, 0.2, goodput=0.7)]
+    rows += [row("theirs", 1, 0.2, goodput=0.6), row("theirs", 2, 0.2, goodput=0.9)]
+    gain = aggregate(rows, ["ours", "theirs"])[1].first_ahead_by.goodput_gain
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((-0.15, -0.2, -0.1))
+
+
+@pytest.mark.parametrize(("refused", "notes"), [((0, 0), 0), ((20, 20), 0), ((20, 10), 1), ((20, 0), 1)])
+def test_a_note_warns_where_policies_refused_different_shares(refused, notes):
+    rows = [row(name, 1, 0.2, refused=count) for name, count in zip(("ours", "theirs"), refused, strict=True)]
+    said = list(refusal_notes(aggregate(rows, ["ours", "theirs", "not run"])))
+    assert len(said) == notes
+    assert all(note.endswith("those of admitted tasks; compare goodput, too") for note in said)
 
 
 def test_pairing_takes_out_what_all_policies_meet_alike():
