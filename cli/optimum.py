@@ -127,7 +127,7 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
         yield "", outside_validation_text(optimum.links_outside_validation)
     if summary is None:
         return
-    if refused := summary.get("tasks", {}).get("refused"):
+    if refused := _refused(summary):
         yield "", f"without the {counted(refused, 'task')} that this run refused"
     beside = run_beside(optimum, summary)
     if beside["delay_over_played"] is not None:
@@ -139,6 +139,8 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
                 f"delay {number(beside['delay_over_played'], '.2f')} times as long"
             ),
         )
+    if refused and beside["mean_delay_s"] is not None:
+        yield "", "not compared with the least delay of any plan: refusals evened out the arrivals"
     if beside["delay_over_least"] is not None:
         yield (
             "",
@@ -153,11 +155,13 @@ def run_beside(optimum: Optimum, summary: Mapping[str, Any]) -> dict[str, Any]:
     """A run's figures with the bound, in seconds and shares (0..1); a figure that does not exist is None.
 
     `least_delay_s` is the model's lower bound on the mean delay of plans with at least the run's accuracy. Names with
-    `played` refer to the best plans, played against the same tasks.
+    `played` refer to the best plans, played against the same tasks. If devices refused tasks, those of the
+    model are None: refusals make arrivals more even than the model's Poisson processes.
     """
     delay_s, accuracy, utility_s = summary["delay_s"]["mean"], summary["accuracy"], summary["utility"]
-    best, played = optimum.overall, optimum.played
-    least_s = optimum.least_delay_s(accuracy) if accuracy is not None else None
+    refused, played = _refused(summary), optimum.played
+    best = None if refused else optimum.overall
+    least_s = None if refused or accuracy is None else optimum.least_delay_s(accuracy)
     return {
         "policy": summary["policy"],
         "mean_delay_s": delay_s,
@@ -169,6 +173,10 @@ def run_beside(optimum: Optimum, summary: Mapping[str, Any]) -> dict[str, Any]:
         "utility_below_played_s": played.utility_s - utility_s if utility_s is not None and played else None,
         "utility_below_bound_s": best.utility_bound_s - utility_s if utility_s is not None and best else None,
     }
+
+
+def _refused(summary: Mapping[str, Any]) -> int:
+    return int(summary.get("tasks", {}).get("refused", 0))
 
 
 def _print(optimum: Optimum, summary: Mapping[str, Any] | None) -> None:

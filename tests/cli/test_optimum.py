@@ -89,6 +89,19 @@ def test_where_no_task_is_offered_no_plan_is_blamed() -> None:
     assert lines[:2] == [("Optimum", "none: no task is offered"), ("", "without the 3 tasks that this run refused")]
 
 
+@pytest.mark.parametrize("refused", [0, 3])
+def test_a_run_that_refused_tasks_is_not_compared_with_the_model(refused: int) -> None:
+    optimum = bound_for(load_topology(QUICKSTART).resolve(), load_bundle("glyphs"), thresholds=[0.8])
+    tasks = {"refused": refused}
+    summary = {"policy": "uniform", "delay_s": {"mean": 0.3}, "accuracy": 0.8, "utility": 2.1, "tasks": tasks}
+    text = " ".join(line for _, line in optimum_lines(optimum, summary))
+    assert ("times the least of any plan as accurate" in text) == (refused == 0)
+    assert ("refusals evened out the arrivals" in text) == (refused > 0)
+    beside = run_beside(optimum, summary)
+    for name in ("least_delay_s", "delay_over_least", "utility_below_bound_s"):
+        assert (beside[name] is None) == (refused > 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
