@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from node_agent.models.data_types import ActivationFormat
     from node_agent.models.networks.early_exit import EpochReport
     from node_agent.models.training.tasks import Job
+    from testbed.scenario import ModelChoice
 
 
 @click.group(name="model", short_help="List, profile or train early-exit models.")
@@ -63,27 +65,25 @@ def list_models(places: tuple[str, ...], as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("model", default="glyphs")
+@click.argument("model", required=False)
 @click.option(
     "--cut",
     metavar="BLOCKS",
     callback=parse_cut,
-    help="Blocks after which the model is cut, one per stage; the last is the last block.  [default: all exits; for "
-    "glyphs 2,3,5]",
+    help="Blocks after which the model is cut, one per stage; the last is the last block.  [default: the topology's, "
+    "else all exits; for glyphs 2,3,5]",
 )
 @click.option(
     "--activation",
     type=click.Choice(["float32", "float16", "int8"]),
-    default="float32",
-    show_default=True,
-    help="Format in which activations travel; float16 halves their bytes, int8 quarters them.",
+    help="Format in which activations travel; float16 halves their bytes, int8 quarters them.  [default: the "
+    "topology's, else float32]",
 )
 @click.option(
     "--criterion",
     metavar="NAME",
-    default="confidence",
-    show_default=True,
-    help="Exit criterion of all tables but that of the criteria: confidence, entropy, margin or patience.",
+    help="Exit criterion of all tables but that of the criteria: confidence, entropy, margin or patience.  [default: "
+    "the topology's, else confidence]",
 )
 @click.option("--formats", is_flag=True, help="Also send samples through the sub-models in every activation format.")
 @click.option(
@@ -102,10 +102,10 @@ def list_models(places: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; times in seconds, shares 0..1.")
 def profile(
-    model: str,
+    model: str | None,
     cut: tuple[int, ...] | None,
-    activation: ActivationFormat,
-    criterion: str,
+    activation: ActivationFormat | None,
+    criterion: str | None,
     formats: bool,
     samples: int,
     topology: Path | None,
@@ -113,16 +113,17 @@ def profile(
 ) -> None:
     """Measure the sub-models of MODEL on this machine.
 
-    MODEL is a shipped model (default: glyphs), a bundle's folder, FILE.py:CLASS or a table. The first table has work
-    [MFLOP], sizes [byte], CPU time [ms] and speed [GFLOP/s] of each stage; a table of answers has no time. The second
-    has the accuracy of the exits, the expected calibration error (ECE, 15 bins) of their confidences, and the
-    probability that a right answer is more confident than a wrong one (AUROC). The third shows the share of all tasks
-    that leaves at each stage under three thresholds. The fourth compares the exit criteria at equal work per task. All
-    but the first count the samples of the exit table.
+    MODEL is a shipped model, a bundle's folder, FILE.py:CLASS or a table (default: that of --topology, else glyphs).
+    The first table has work [MFLOP], sizes [byte], CPU time [ms] and speed [GFLOP/s] of each stage; a table of answers
+    has no time. The second has the accuracy of the exits, the expected calibration error (ECE, 15 bins) of their
+    confidences, and the probability that a right answer is more confident than a wrong one (AUROC). The third shows the
+    share of all tasks that leaves at each stage under three thresholds. The fourth compares the exit criteria at equal
+    work per task. All but the first count the samples of the exit table.
 
     --formats sends evaluation samples through the sub-models as tasks do, and prints the effect of each activation
     format on answers, bytes over the links and CPU time per task. --topology adds mean delays, from simulations under
-    the policy of FILE: formats change sizes there, but not answers.
+    the policy of FILE: formats change sizes there, but not answers. FILE's model, cut, format and criterion hold where
+    you state none.
 
     \b
     Examples:
@@ -131,18 +132,18 @@ def profile(
     """
     from node_agent.models import load_model
     from node_agent.models.effects import criteria_effects, format_effects
-    from node_agent.models.measuring import report, usual_cut
+    from node_agent.models.measuring import report
 
-    found = load_model(model).judged_by(criterion)
-    chosen = cut or usual_cut(found)
-    figures = report(found, chosen, activation)
-    figures["criterion"] = criterion
-    figures["criteria"] = criteria_effects(found, chosen, activation)
+    chosen = _chosen(topology, model, cut, activation, criterion)
+    found = load_model(chosen.name).judged_by(chosen.criterion)
+    figures = report(found, chosen.cut, chosen.activation)
+    figures["criterion"] = chosen.criterion
+    figures["criteria"] = criteria_effects(found, chosen.cut, chosen.activation)
     if formats:
-        figures["formats"] = format_effects(found, chosen, samples)
+        figures["formats"] = format_effects(found, chosen.cut, samples)
     if topology is not None:
         figures["topology"] = str(topology)
-        figures["simulated"] = _simulated(topology, model, chosen, figures["criteria"])
+        figures["simulated"] = _simulated(topology, chosen, figures["criteria"])
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
@@ -156,19 +157,42 @@ def profile(
         title = f"Activations, {figures['formats'][0]['samples']} evaluation samples, threshold 0.80"
         print_table(format_lines(figures["formats"]), title=title)
     if topology is not None:
-        print_table(simulated_lines(figures["simulated"]), title=f"Simulated: {topology}", left=(0, 1))
+        title = f"Simulated: {topology} with {found.name}, cut {','.join(map(str, chosen.cut))}"
+        title += f", at the costs of {chosen.cost.name}" if chosen.cost else ""
+        print_table(simulated_lines(figures["simulated"]), title=title, left=(0, 1))
 
 
-def _simulated(
-    topology: Path, model: str, cut: tuple[int, ...], criteria: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Simulate a topology with every activation format, and with every criterion in float32."""
+def _chosen(
+    topology: Path | None,
+    model: str | None,
+    cut: tuple[int, ...] | None,
+    activation: ActivationFormat | None,
+    criterion: str | None,
+) -> ModelChoice:
+    """The model, cut, format and criterion that are stated, else those of the topology, else the usual ones."""
+    from node_agent.models import load_model
+    from node_agent.models.measuring import usual_cut
+    from testbed.scenario import ModelChoice
+
+    if topology is None:
+        name = model or "glyphs"
+        cut = cut or usual_cut(load_model(name))
+        return ModelChoice(name, cut, activation or "float32", criterion=criterion or "confidence")
+    from testbed.topology import load_topology
+
+    stated = load_topology(topology, model=model, cut=cut, criterion=criterion).resolve().model
+    return replace(stated, activation=activation or stated.activation)
+
+
+def _simulated(topology: Path, chosen: ModelChoice, criteria: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Simulate a topology with every activation format under the chosen criterion, then the reverse."""
     from node_agent.models.data_types import ACTIVATION_FORMATS
     from testbed.simulation.alternatives import mean_delays
 
-    names = [row["criterion"] for row in criteria]
-    choices = [(activation, names[0]) for activation in ACTIVATION_FORMATS] + [("float32", name) for name in names[1:]]
-    return mean_delays(topology, model, cut, choices)
+    others = [row["criterion"] for row in criteria if row["criterion"] != chosen.criterion]
+    choices = [(activation, chosen.criterion) for activation in ACTIVATION_FORMATS]
+    choices += [(chosen.activation, criterion) for criterion in others]
+    return mean_delays(topology, chosen.name, chosen.cut, choices)
 
 
 @command.command()

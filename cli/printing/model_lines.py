@@ -122,10 +122,13 @@ def format_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
 
 
 def simulated_lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
-    """The simulated delays of `model profile`."""
+    """The simulated delays of `model profile`; with refused tasks and goodput if devices refused tasks."""
+    refusing = any(row["refused"] for row in rows)
     lines = [["activation", "criterion", "mean ms", "p95 ms", "accuracy", "leave at each stage"]]
+    lines[0] += ["refused", "goodput"] * refusing
     for row in rows:
         figures = (number(row["mean_delay_s"], ".1f", 1e3), number(row["p95_delay_s"], ".1f", 1e3))
         shares = f"{side_by_side(row['exit_share'], '.1f', 1e2)} %"
-        lines.append([row["activation"], row["criterion"], *figures, number(row["accuracy"], ".3f"), shares])
+        ended = [f"{row['refused']} of {row['offered']}", number(row["goodput"], ".3f")] * refusing
+        lines.append([row["activation"], row["criterion"], *figures, number(row["accuracy"], ".3f"), shares, *ended])
     return lines

@@ -21,7 +21,8 @@ def mean_delays(
     Formats change the sizes of messages. The answers are those with float32 in every simulation.
 
     Returns:
-        For each choice: activation, criterion, mean_delay_s, p95_delay_s, accuracy (0..1), exit_share (by stage).
+        For each choice: activation, criterion, mean_delay_s, p95_delay_s, accuracy (0..1), exit_share (by stage),
+        offered and refused (numbers of tasks), goodput (0..1).
 
     Raises:
         InputError: the topology cannot be used with this model and cut.
@@ -38,6 +39,7 @@ def mean_delays(
             raise TestbedError(f"the simulation of {topology} ended early: {outcome.exit_reason}")
         delay: Any = summary["delay_s"]
         share: Any = summary["exit_share"]
+        tasks: Any = summary["tasks"]
         rows.append(
             {
                 "activation": activation,
@@ -46,6 +48,9 @@ def mean_delays(
                 "p95_delay_s": delay["p95"],
                 "accuracy": summary["accuracy"],
                 "exit_share": list(share.values()),
+                "offered": tasks["offered"],
+                "refused": tasks["refused"],
+                "goodput": summary["goodput"],
             }
         )
     return rows

@@ -282,6 +282,42 @@ def test_profile_simulates_a_topology_with_formats_and_criteria(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.yaml"]
 
 
+def simulated_with(path, *options):
+    """Model, cut, format and criterion that `model profile` reports; then formats and criteria of the simulations."""
+    report = json.loads(invoke("profile", *options, "--topology", str(path), "--json").stdout)
+    pairs = [(row["activation"], row["criterion"]) for row in report["simulated"]]
+    return [report[key] for key in ("model", "cut", "activation", "criterion")], pairs
+
+
+def test_profile_takes_from_the_topology_what_the_user_does_not_state(tmp_path):
+    entry = "model: {name: glyphs-deep, cut: [3, 7], activation: int8, criterion: margin}"
+    (tmp_path / "t.yaml").write_text(SMALL.replace("model: {name: glyphs, cut: [3, 5]}", entry))
+    own, pairs = simulated_with(tmp_path / "t.yaml")
+    assert own == ["glyphs-deep", [3, 7], "int8", "margin"]
+    assert pairs == [
+        ("float32", "margin"), ("float16", "margin"), ("int8", "margin"),
+        ("int8", "confidence"), ("int8", "entropy"), ("int8", "patience"),
+    ]  # fmt: skip
+    stated, pairs = simulated_with(
+        tmp_path / "t.yaml", "glyphs", "--cut", "2,5", "--activation", "float16", "--criterion", "entropy"
+    )
+    assert stated == ["glyphs", [2, 5], "float16", "entropy"]
+    assert pairs[2:4] == [("int8", "entropy"), ("float16", "confidence")]
+
+
+def test_profile_cuts_the_topologys_model_as_the_topology_does(tmp_path):
+    text = SMALL.replace("rate: 5 /s", "rate: 5 /s, delay_bound: 120 ms").replace("capacity: 0.", "capacity: 20")
+    (tmp_path / "t.yaml").write_text(text.replace("[3, 5]}", "[3, 5], cost: resnet101}").replace("0 Mbit", "00 Mbit"))
+    text = invoke("profile", "glyphs", "--topology", str(tmp_path / "t.yaml")).stdout
+    title, head, row = text[text.index("Simulated") :].splitlines()[:3]
+    assert title == f"Simulated: {tmp_path / 't.yaml'} with glyphs, cut 3,5, at the costs of resnet101"
+    assert head.split()[-2:] == ["refused", "goodput"]
+    refused, of, offered, goodput = row.split()[-4:]
+    assert 0 < int(refused) < int(offered)
+    assert of == "of"
+    assert 0 < float(goodput) < float(row.split()[4]), "refused tasks count as wrong, but not in the accuracy"
+
+
 def test_a_table_is_judged_by_its_confidences_alone(tmp_path):
     npz(tmp_path / "some.npz")
     report = json.loads(invoke("profile", str(tmp_path / "some.npz"), "--formats", "--json").stdout)
