@@ -26,10 +26,12 @@ from node_agent.models.bundles.card import (
     CARD,
     Lender,
     OwnCode,
+    check_format,
     check_lender,
     class_count,
     family_of,
     input_of,
+    labels_of,
     lender_of,
     own_code_of,
     parts_of,
@@ -77,7 +79,7 @@ class Bundle(Model):
     name: str  # of a shipped model; else the folder's name, or FILE.py:CLASS
     folder: Path  # with the files that `model train` writes
     code: UserClass | None = None  # the class of a user's file that may make the network
-    criterion: ExitCriterion = CONFIDENCE
+    criterion: ExitCriterion = CONFIDENCE  # makes the scores of `exit_table` and `scores`
 
     @property
     def remedy(self) -> str:
@@ -228,10 +230,8 @@ class Bundle(Model):
         ends = check_cut(cut, self.exits)
         lengths = self.evaluation.lengths if self.input.varies else None
         costs = CutCosts(self._parts, ends, self.input, lengths, activation)
-        for stage in range(len(ends)):
-            for what, amounts in (("work", costs.flop(stage)), ("input", costs.length(stage))):
-                if not (amounts >= 1).all():
-                    raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no {what}", hint=self.remedy)
+        with self._reading(self.folder / CARD):
+            costs.check()
         return costs
 
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
@@ -308,14 +308,18 @@ class Bundle(Model):
 
     @property
     def labels_are(self) -> str | None:
-        stated = self.card.get("labels")
-        return printable(stated) if isinstance(stated, str) else None
+        """The source of the labels, in words; None: they are known to be true."""
+        return labels_of(self.card)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        if self.labels_are is None:
-            return ()
-        return (f"model {self.name}: an answer counts as right if it equals {self.labels_are}",)
+        """A sentence on labels that a model gave."""
+        labels = self.labels_are
+        return () if labels is None else (f"model {self.name}: an answer counts as right if it equals {labels}",)
+
+    def check_format(self, activation: ActivationFormat) -> None:
+        """Raise InputError if the card says that this format does not suit the model."""
+        check_format(self.card, activation, self.name)
 
     def check_code(self) -> None:
         """Raise InputError if the user's file, which makes the network, has changed since the bundle was made."""
