@@ -109,8 +109,7 @@ class Bundle(Model):
         Raises:
             InputError: the file is missing, is no JSON, or is no card of this version.
         """
-        path = self.folder / CARD
-        with self._reading(path):
+        with self._reading(path := self.folder / CARD):
             return read_card(path)
 
     def file(self, name: str) -> Path:
@@ -152,8 +151,7 @@ class Bundle(Model):
         Raises:
             InputError: the file is missing or damaged, or its arrays do not fit each other.
         """
-        path = self.file(EVALUATION)
-        with self._reading(path):
+        with self._reading(path := self.file(EVALUATION)):
             return stored.read_samples(path, self.input, class_count(self.card))
 
     @property
@@ -167,14 +165,12 @@ class Bundle(Model):
 
     @cached_property
     def _whole_table(self) -> tuple[ExitAnswers, npt.NDArray[np.bool_]]:
-        path = self.folder / TABLE
-        with self._reading(path):
+        with self._reading(path := self.folder / TABLE):
             return stored.read_table(path, len(self.exits), self._others)
 
     @cached_property
     def _others(self) -> stored.Others:
-        path = self.folder / stored.CRITERIA_FILE
-        with self._reading(path):
+        with self._reading(path := self.folder / stored.CRITERIA_FILE):
             return stored.read_others(path, len(self.exits), class_count(self.card))
 
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
@@ -285,8 +281,7 @@ class Bundle(Model):
 
     def check_weights(self) -> None:
         """Raise InputError if the weights cannot be read, or hold NaN or infinity; does not load torch."""
-        path = self.folder / WEIGHTS
-        with self._reading(path):
+        with self._reading(path := self.folder / WEIGHTS):
             check_finite(path)
 
     @property
