@@ -29,6 +29,7 @@ from testbed.wording import number
 
 if TYPE_CHECKING:
     from node_agent.models.data_types import ActivationFormat
+    from node_agent.models.interface import Model
     from node_agent.models.networks.early_exit import EpochReport
     from node_agent.models.training.tasks import Job
     from testbed.scenario import ModelChoice
@@ -143,7 +144,7 @@ def profile(
         figures["formats"] = format_effects(found, chosen.cut, samples)
     if topology is not None:
         figures["topology"] = str(topology)
-        figures["simulated"] = _simulated(topology, chosen, figures["criteria"])
+        figures["simulated"] = _simulated(topology, chosen, found, figures["criteria"])
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
@@ -184,15 +185,27 @@ def _chosen(
     return replace(stated, activation=activation or stated.activation)
 
 
-def _simulated(topology: Path, chosen: ModelChoice, criteria: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Simulate a topology with every activation format under the chosen criterion, then the reverse."""
+def _simulated(
+    topology: Path, chosen: ModelChoice, model: Model, criteria: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Simulate a topology with every format that suits the model under the chosen criterion, then the reverse."""
     from node_agent.models.data_types import ACTIVATION_FORMATS
     from testbed.simulation.alternatives import mean_delays
 
     others = [row["criterion"] for row in criteria if row["criterion"] != chosen.criterion]
-    choices = [(activation, chosen.criterion) for activation in ACTIVATION_FORMATS]
+    choices = [(activation, chosen.criterion) for activation in ACTIVATION_FORMATS if _suits(model, activation)]
     choices += [(chosen.activation, criterion) for criterion in others]
     return mean_delays(topology, chosen.name, chosen.cut, choices)
+
+
+def _suits(model: Model, activation: ActivationFormat) -> bool:
+    from node_agent.errors import InputError
+
+    try:
+        model.check_format(activation)
+    except InputError:
+        return False
+    return True
 
 
 @command.command()

@@ -8,6 +8,7 @@ from cli.model import command
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models import listing, load_bundle, load_model
 from node_agent.models.bundles import shipped, writing
+from node_agent.models.bundles.bundle import Bundle
 from node_agent.models.families.glyphs import sources
 from testbed.record.claim import claim_directory
 from tests.node_agent.models.answer_table.tables import npz
@@ -303,6 +304,17 @@ def test_profile_takes_from_the_topology_what_the_user_does_not_state(tmp_path):
     )
     assert stated == ["glyphs", [2, 5], "float16", "entropy"]
     assert pairs[2:4] == [("int8", "entropy"), ("float16", "confidence")]
+
+
+def test_profile_simulates_no_format_that_does_not_suit_the_model(tmp_path, monkeypatch):
+    def check_format(_, activation):
+        if activation == "int8":
+            raise InputError("int8 does not suit it")
+
+    monkeypatch.setattr(Bundle, "check_format", check_format)
+    (tmp_path / "t.yaml").write_text(SMALL)
+    _, pairs = simulated_with(tmp_path / "t.yaml")
+    assert [activation for activation, _ in pairs[:3]] == ["float32", "float16", "float32"]
 
 
 def test_profile_cuts_the_topologys_model_as_the_topology_does(tmp_path):
