@@ -128,8 +128,9 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     overruns: int  # services whose real work took longer than their paced time
     cpu_s: float  # CPU time of the agent's process [real s]
     threshold: float | None  # confidence from which tasks exit; None for a device and for the last stage
-    busy_s: float  # time in service [s]
+    busy_s: float  # time in service, that of a service under way included [s]
     work_flop: float = 0.0  # work of the tasks whose service ended [FLOP]
+    served_s: float = 0.0  # whole time in service of the tasks whose service ended [s]
     compute_cpu_s: float = 0.0  # CPU time inside the sub-model [real s]
     deadlines: int = 0  # timers fired, ends of service and arrivals included
     late_timers: int = 0  # deadlines missed by more than 1 ms, in real or emulated time, whichever is longer

@@ -138,6 +138,23 @@ def test_after_a_restart_events_are_counted_from_zero():
     assert len(node.published(EventRecord)) == 2 * 9
 
 
+def test_a_sample_counts_the_time_of_a_service_at_once_and_again_when_it_ends():
+    node = server()
+    node.start()
+    found = []
+    bring(node, 1)
+    for time_s, ends in ((1.0, False), (2.5, True), (3.5, False)):
+        node.time_s = time_s
+        if ends:
+            node.answer(SURE)
+            bring(node, 2)
+        node.end()
+        found.append(node.published(SampleRecord)[-1])
+    assert [(sample.busy_s, sample.served, sample.served_s) for sample in found] == [
+        (1.0, 0, 0.0), (1.5, 1, 2.5), (1.0, 0, 0.0),
+    ]  # fmt: skip
+
+
 def test_the_last_interval_is_published_at_the_end_if_there_was_one():
     node = server()
     node.end()
