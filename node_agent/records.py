@@ -184,7 +184,7 @@ class EventRecord(Struct, frozen=True, tag="event"):
         unexpected-message: a message arrived that its sender has no reason to send.
         foreign-message: bytes arrived that are no message, or came from a node that is no neighbour.
         dropped: a message that arrived before time zero was dropped, because too many were waiting.
-        unsent: a message could not be sent.
+        unsent: a message other than a report of a queue could not be sent.
 
     Kinds that the experiment reports:
         links-strained: links measured before the start are not quite as stated.

@@ -2,13 +2,14 @@
 
 import itertools
 
+import msgspec
 import pytest
 
 from node_agent.core.events import ComputeFinished
 from node_agent.core.machine import DeviceCore, ServerCore, UnexpectedEvent
 from node_agent.process.driver import HELD_MESSAGES
 from node_agent.records import DEVICE_DOWN, EventRecord, SampleRecord, TaskRecord
-from node_agent.wire import Ack, Probe, ProbeAck, Result, Task
+from node_agent.wire import Ack, Probe, ProbeAck, Result, Status, Task
 from tests.node_agent.played import PlayedNode
 from tests.node_agent.small import IMAGE, PICTURE, node_config
 from tests.node_agent.virtual import World, synthetic_table
@@ -124,6 +125,19 @@ def test_events_of_unsent_messages_are_thinned_out():
     assert [event.detail for event in noted] == [
         *itertools.repeat(detail, 8), f"{detail} (16 times so far)", f"{detail} (32 times so far)",
     ]  # fmt: skip
+
+
+def test_a_report_of_a_queue_to_a_neighbour_that_is_gone_leaves_no_event():
+    config = msgspec.structs.replace(node_config("server", 1, offloaders=("cam",)), bounded=("cam",))
+    node = PlayedNode(ServerCore(config, synthetic_table(1)))
+    node.start()
+    node.connected = False
+    for _ in range(20):
+        node.fire(("status",))
+    assert len(node.sent(Status)) == 20
+    assert node.published(EventRecord) == []
+    bring(node, 1)
+    assert [event.kind for event in node.published(EventRecord)] == ["unsent"]
 
 
 def test_after_a_restart_events_are_counted_from_zero():
