@@ -168,6 +168,9 @@ class Model(ABC):
         """
         return
 
+    def check_format(self, activation: ActivationFormat) -> None:  # noqa: B027 - most models compute well in each format
+        """Raise InputError if answers that are computed through this format are not those that the model states."""
+
     @property
     def labels_are(self) -> str | None:
         """The source of the labels, in words for manifests; None: they are known to be true."""

@@ -33,6 +33,7 @@ def report(model: Model, cut: Sequence[int], activation: ActivationFormat) -> di
         InputError: the model or the cut cannot be used.
     """
     model.check_able()
+    model.check_format(activation)
     profiles, seconds = _costs(model, cut, activation)
     table = model.exit_table(cut)
     stages = []

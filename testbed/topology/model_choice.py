@@ -166,6 +166,7 @@ def _criterion_problems(model: ModelEntry, folder: str) -> list[tuple[Path, str,
         if opened.other_criterion is not None:  # else the scores may be slow: old bundles compute confidences
             opened.scores(choice.cut)
         key = "activation"
+        opened.check_format(choice.activation)
         opened.input_forms(choice.cut, choice.activation)
     except InputError as error:
         return [(("model", key), str(error), error.hint)]

@@ -26,10 +26,12 @@ from node_agent.models.bundles.card import (
     CARD,
     Lender,
     OwnCode,
+    check_format,
     check_lender,
     class_count,
     family_of,
     input_of,
+    labels_of,
     lender_of,
     own_code_of,
     parts_of,
@@ -77,7 +79,7 @@ class Bundle(Model):
     name: str  # of a shipped model; else the folder's name, or FILE.py:CLASS
     folder: Path  # with the files that `model train` writes
     code: UserClass | None = None  # the class of a user's file that may make the network
-    criterion: ExitCriterion = CONFIDENCE
+    criterion: ExitCriterion = CONFIDENCE  # makes the scores of `exit_table` and `scores`
 
     @property
     def remedy(self) -> str:
@@ -107,8 +109,7 @@ class Bundle(Model):
         Raises:
             InputError: the file is missing, is no JSON, or is no card of this version.
         """
-        path = self.folder / CARD
-        with self._reading(path):
+        with self._reading(path := self.folder / CARD):
             return read_card(path)
 
     def file(self, name: str) -> Path:
@@ -150,8 +151,7 @@ class Bundle(Model):
         Raises:
             InputError: the file is missing or damaged, or its arrays do not fit each other.
         """
-        path = self.file(EVALUATION)
-        with self._reading(path):
+        with self._reading(path := self.file(EVALUATION)):
             return stored.read_samples(path, self.input, class_count(self.card))
 
     @property
@@ -165,14 +165,12 @@ class Bundle(Model):
 
     @cached_property
     def _whole_table(self) -> tuple[ExitAnswers, npt.NDArray[np.bool_]]:
-        path = self.folder / TABLE
-        with self._reading(path):
+        with self._reading(path := self.folder / TABLE):
             return stored.read_table(path, len(self.exits), self._others)
 
     @cached_property
     def _others(self) -> stored.Others:
-        path = self.folder / stored.CRITERIA_FILE
-        with self._reading(path):
+        with self._reading(path := self.folder / stored.CRITERIA_FILE):
             return stored.read_others(path, len(self.exits), class_count(self.card))
 
     def exit_table(self, cut: Sequence[int]) -> ExitTable:
@@ -228,10 +226,8 @@ class Bundle(Model):
         ends = check_cut(cut, self.exits)
         lengths = self.evaluation.lengths if self.input.varies else None
         costs = CutCosts(self._parts, ends, self.input, lengths, activation)
-        for stage in range(len(ends)):
-            for what, amounts in (("work", costs.flop(stage)), ("input", costs.length(stage))):
-                if not (amounts >= 1).all():
-                    raise InputError(f"{self.folder / CARD}: costs: stage {stage + 1} has no {what}", hint=self.remedy)
+        with self._reading(self.folder / CARD):
+            costs.check()
         return costs
 
     def profiles(self, cut: Sequence[int], activation: ActivationFormat) -> tuple[SubModelProfile, ...]:
@@ -285,8 +281,7 @@ class Bundle(Model):
 
     def check_weights(self) -> None:
         """Raise InputError if the weights cannot be read, or hold NaN or infinity; does not load torch."""
-        path = self.folder / WEIGHTS
-        with self._reading(path):
+        with self._reading(path := self.folder / WEIGHTS):
             check_finite(path)
 
     @property
@@ -296,9 +291,7 @@ class Bundle(Model):
             return lender_of(self.card)
 
     def check_able(self) -> None:
-        """Check the package from which the network borrows weights, if it borrows any; loads no torch.
-
-        The file's content is not read: `network` does that.
+        """Check the package from which the network borrows weights, if any, and its file's size; loads no torch.
 
         Raises:
             EnvironmentLacking: the package is missing.
@@ -313,14 +306,18 @@ class Bundle(Model):
 
     @property
     def labels_are(self) -> str | None:
-        stated = self.card.get("labels")
-        return printable(stated) if isinstance(stated, str) else None
+        """The source of the labels, in words; None: they are known to be true."""
+        return labels_of(self.card)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        if self.labels_are is None:
-            return ()
-        return (f"model {self.name}: an answer counts as right if it equals {self.labels_are}",)
+        """A sentence on labels that a model gave."""
+        labels = self.labels_are
+        return () if labels is None else (f"model {self.name}: an answer counts as right if it equals {labels}",)
+
+    def check_format(self, activation: ActivationFormat) -> None:
+        """Raise InputError if the card says that this format does not suit the model."""
+        check_format(self.card, activation, self.name)
 
     def check_code(self) -> None:
         """Raise InputError if the user's file, which makes the network, has changed since the bundle was made."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from node_agent.errors import InputError
 from node_agent.models.bundles.part_costs import ModelParts
 from node_agent.models.data_types import Input
 from node_agent.models.families import DEFAULT_FAMILY
@@ -120,6 +121,20 @@ def check_lender(lender: Lender) -> None:
     """Raise ValueError for a package that no model of the project borrows from: a card may come from anyone."""
     if LANGUAGE.get(lender.package) != lender.version:
         raise ValueError(f"borrows: no model borrows from {lender.package} {lender.version}")
+
+
+def labels_of(card: Mapping[str, Any]) -> str | None:
+    """Return the source of the labels, in words; None: they are known to be true."""
+    stated = card.get("labels")
+    return printable(stated) if isinstance(stated, str) else None
+
+
+def check_format(card: Mapping[str, Any], activation: str, name: str) -> None:
+    """Raise InputError if the card says why a format of activations does not suit its model, called `name`."""
+    unfit = card.get("unfit")
+    if isinstance(unfit, dict) and isinstance(reason := unfit.get(activation), str):
+        message = f"activation {activation} does not suit {name}: {printable(reason)}"
+        raise InputError(message, hint=f"use float16; see dtoee-testbed model profile {name} --formats")
 
 
 def outside_of(card: Mapping[str, Any]) -> dict[str, Any] | None:

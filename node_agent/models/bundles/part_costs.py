@@ -90,6 +90,13 @@ class CutCosts:
         self._length_of += [block.output_length for block in before]
         self._types = [form.dtype, *(activation for _ in before)]
 
+    def check(self) -> None:
+        """Raise ValueError if a stage has no work, or no input, for one of the samples."""
+        for stage in range(len(self._stages)):
+            for what, amounts in (("work", self.flop(stage)), ("input", self.length(stage))):
+                if not (amounts >= 1).all():
+                    raise ValueError(f"costs: stage {stage + 1} has no {what}")
+
     def flop(self, stage: int) -> Figures:
         """Return the work [FLOP] of a stage (from 0) on each sample, (N,)."""
         total: Figures = np.zeros(len(self._lengths))

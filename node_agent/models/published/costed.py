@@ -123,6 +123,9 @@ class CostedModel(Model):
     def check_able(self) -> None:
         self._inner.check_able()
 
+    def check_format(self, activation: ActivationFormat) -> None:
+        self._inner.check_format(activation)
+
     @property
     def labels_are(self) -> str | None:
         return self._inner.labels_are

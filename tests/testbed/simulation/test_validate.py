@@ -49,7 +49,7 @@ def test_a_fault_is_found_at_once_and_told_with_the_story(tmp_path, monkeypatch)
     lose_count(monkeypatch)
     with pytest.raises(NodeFailed) as caught:
         Simulation(plan(tmp_path, SMALL), SilentObserver()).run()
-    counts = r"(\d+) arrived, but (\d+) completed \(\3 known\) \+ 0 lost \+ (\d+) owned"
+    counts = r"(\d+) arrived, but (\d+) completed \(\3 known\) \+ 0 lost \+ 0 refused \+ (\d+) owned"
     said = re.fullmatch(rf"node ([\w-]+): tasks: {counts}", str(caught.value))
     assert said
     assert int(said[2]) == int(said[3]) + int(said[4]) + 1

@@ -44,6 +44,11 @@ def of(model: str) -> str:
             "2:42: the cost's cut [12] and the model's cut [3, 5] differ in length",
             "",
         ),
+        (
+            "{name: smollm, cut: [10, 30], activation: int8}",
+            "2:50: activation int8 does not suit smollm",
+            "use float16",
+        ),
         ("{name: glyphs, cut: [3, 5], cost: {name: gpt2, cut: [9, 4]}}", "2:42: gpt2: cut [9, 4] does not rise", ""),
     ],
 )
