@@ -12,6 +12,7 @@ from node_agent.errors import InputError, TestbedError
 from testbed.wording import counted
 
 if TYPE_CHECKING:
+    from node_agent.models.interface import Model
     from testbed.scenario import Scenario
 
 
@@ -47,7 +48,7 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
             scenario, model = check_topology(Path(path))
             lively = too_many_changes(scenario)
             predicted = [*predicted_overloads(scenario, model), *predicted_refusals(scenario, model)]
-            warnings = [*([lively] if lively else []), *model.warnings, *predicted]
+            warnings = [*([lively] if lively else []), *model.warnings, *_lacks(model), *predicted]
         except InputError as error:
             exit_code = error.exit_code
             reports.append({"file": path, "valid": False, "problems": _report_problems(error, path)})
@@ -71,6 +72,15 @@ def schema() -> None:
     from testbed.topology import topology_json_schema_text
 
     click.echo(topology_json_schema_text(), nl=False)
+
+
+def _lacks(model: Model) -> list[str]:
+    """Return a warning if this machine cannot run the model's network; simulations do without."""
+    try:
+        model.check_able()
+    except TestbedError as error:
+        return [f"a live run cannot start here: {error}: {error.hint}"]
+    return []
 
 
 def _report_problems(error: TestbedError, path: str) -> list[dict[str, Any]]:

@@ -128,8 +128,9 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     overruns: int  # services whose real work took longer than their paced time
     cpu_s: float  # CPU time of the agent's process [real s]
     threshold: float | None  # confidence from which tasks exit; None for a device and for the last stage
-    busy_s: float  # time in service [s]
+    busy_s: float  # time in service, that of a service under way included [s]
     work_flop: float = 0.0  # work of the tasks whose service ended [FLOP]
+    served_s: float = 0.0  # whole time in service of the tasks whose service ended [s]
     compute_cpu_s: float = 0.0  # CPU time inside the sub-model [real s]
     deadlines: int = 0  # timers fired, ends of service and arrivals included
     late_timers: int = 0  # deadlines missed by more than 1 ms, in real or emulated time, whichever is longer
@@ -183,7 +184,7 @@ class EventRecord(Struct, frozen=True, tag="event"):
         unexpected-message: a message arrived that its sender has no reason to send.
         foreign-message: bytes arrived that are no message, or came from a node that is no neighbour.
         dropped: a message that arrived before time zero was dropped, because too many were waiting.
-        unsent: a message could not be sent.
+        unsent: a message other than a report of a queue could not be sent.
 
     Kinds that the experiment reports:
         links-strained: links measured before the start are not quite as stated.

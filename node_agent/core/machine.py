@@ -320,7 +320,7 @@ class ServerCore(NodeStateMachine):
 
     def _counts(self) -> tuple[float, ...]:
         tasks = self.tasks
-        served = tasks.served, tasks.exits, tasks.forwards, tasks.overruns, tasks.work_flop
+        served = tasks.served, tasks.exits, tasks.forwards, tasks.overruns, tasks.work_flop, tasks.served_s
         return self._outbox.now_s, tasks.busy_s(), tasks.arrived, *served
 
     def _take(self, peer: str, message: OwnMessage, tensor: Tensor | None, received_s: float) -> None:
@@ -359,7 +359,7 @@ class ServerCore(NodeStateMachine):
         self._outbox.timer(("sample",), self.config.sample_every_s)
         tasks = self.tasks
         now = self._counts()
-        interval_s, busy_s, arrived, served, exits, forwards, overruns, work_flop = (
+        interval_s, busy_s, arrived, served, exits, forwards, overruns, work_flop, served_s = (
             new - old for new, old in zip(now, self._last, strict=True)
         )
         self._last = now
@@ -381,6 +381,7 @@ class ServerCore(NodeStateMachine):
                 threshold=self.routing.threshold,
                 busy_s=busy_s,
                 work_flop=work_flop,
+                served_s=served_s,
             )
         )
 

@@ -82,10 +82,9 @@ class ServerTasks:
         # attempts, so that two messages with one task and attempt may be under way.
         self._forwarded: dict[int, ForwardedTask] = {}
         self._sequence = 0
-        self._busy_s = 0.0
         self.service = ServiceTime(config.declared_rate_per_s)
         self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
-        self.work_flop = 0.0
+        self.work_flop = self.served_s = 0.0  # of the tasks whose service ended
         self._served_at_last_calibration = 0
 
     @property
@@ -105,8 +104,8 @@ class ServerTasks:
         return self._serving is not None or self._calibrating
 
     def busy_s(self) -> float:
-        """Return the time in service of tasks since the start [s]."""
-        return self._busy_s + (self._outbox.now_s - self._started_s if self._serving is not None else 0.0)
+        """Return the time in service of tasks since the start [s], that of a service under way included."""
+        return self.served_s + (self._outbox.now_s - self._started_s if self._serving is not None else 0.0)
 
     def receive(self, peer: str, task: Task, tensor: Tensor, received_s: float) -> None:
         """Take over and acknowledge a task that arrived from an offloader at `received_s` [s]."""
@@ -150,7 +149,7 @@ class ServerTasks:
         elif self._serving is not None:
             queued, self._serving = self._serving, None
             self._held.discard((queued.task.device, queued.task.task_id))
-            self._busy_s += duration_s
+            self.served_s += duration_s
             self.service.observe(duration_s)
             self.served += 1
             self.work_flop += event.work_flop
@@ -250,7 +249,7 @@ class ServerTasks:
         """Raise InvalidState unless held tasks are queued or in service, and each forwarded one has its timer."""
         refuse_negative(
             "tasks", served=self.served, exits=self.exits, forwards=self.forwards, overruns=self.overruns,
-            busy_s=self._busy_s, work_flop=self.work_flop,
+            served_s=self.served_s, work_flop=self.work_flop,
         )  # fmt: skip
         self.service.validate()
         waiting = [(queued.task.device, queued.task.task_id) for queued in self._queue]

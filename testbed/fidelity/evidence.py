@@ -145,7 +145,7 @@ class NodeLoad:
     capacity_flop_per_s: float | None = None  # as stated at the start; None for a device
     work_flop: float = 0.0  # of the tasks that it served
     due_s: float = 0.0  # time that they should have taken at its capacity of the time
-    busy_s: float = 0.0  # time that they took
+    served_s: float = 0.0  # time that they took
     compute_cpu_s: float = 0.0  # CPU time inside its sub-model [real s]
     served: int = 0
     overruns: int = 0
@@ -160,9 +160,15 @@ class NodeLoad:
         return self.work_flop / self.due_s if self.due_s > 0 else self.capacity_flop_per_s
 
     @property
+    def varied(self) -> bool:
+        """True if part of the work was due at another capacity than that of the start."""
+        first, stated = self.capacity_flop_per_s, self.stated_flop_per_s
+        return first is not None and stated is not None and not math.isclose(first, stated, rel_tol=1e-6)
+
+    @property
     def served_flop_per_s(self) -> float | None:
         """The capacity at which it really served."""
-        return self.work_flop / self.busy_s if self.busy_s > 0 else None
+        return self.work_flop / self.served_s if self.served_s > 0 else None
 
     @property
     def host_flop_per_s(self) -> float | None:

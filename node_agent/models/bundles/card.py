@@ -40,6 +40,7 @@ class Lender(msgspec.Struct, frozen=True):
     version: Annotated[str, Meta(pattern=r"^[0-9.]{1,30}$")]
     file: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f/]{1,255}$")]  # in the package
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # of the file
+    bytes: Annotated[int, Meta(ge=1)] | None = None  # size of the file; None on cards of earlier versions
 
 
 def printable(text: str) -> str:

@@ -2,13 +2,14 @@
 
 import itertools
 
+import msgspec
 import pytest
 
 from node_agent.core.events import ComputeFinished
 from node_agent.core.machine import DeviceCore, ServerCore, UnexpectedEvent
 from node_agent.process.driver import HELD_MESSAGES
 from node_agent.records import DEVICE_DOWN, EventRecord, SampleRecord, TaskRecord
-from node_agent.wire import Ack, Probe, ProbeAck, Result, Task
+from node_agent.wire import Ack, Probe, ProbeAck, Result, Status, Task
 from tests.node_agent.played import PlayedNode
 from tests.node_agent.small import IMAGE, PICTURE, node_config
 from tests.node_agent.virtual import World, synthetic_table
@@ -126,6 +127,19 @@ def test_events_of_unsent_messages_are_thinned_out():
     ]  # fmt: skip
 
 
+def test_a_report_of_a_queue_to_a_neighbour_that_is_gone_leaves_no_event():
+    config = msgspec.structs.replace(node_config("server", 1, offloaders=("cam",)), bounded=("cam",))
+    node = PlayedNode(ServerCore(config, synthetic_table(1)))
+    node.start()
+    node.connected = False
+    for _ in range(20):
+        node.fire(("status",))
+    assert len(node.sent(Status)) == 20
+    assert node.published(EventRecord) == []
+    bring(node, 1)
+    assert [event.kind for event in node.published(EventRecord)] == ["unsent"]
+
+
 def test_after_a_restart_events_are_counted_from_zero():
     node = server()
     node.connected = False
@@ -136,6 +150,23 @@ def test_after_a_restart_events_are_counted_from_zero():
         node.go_down()
         node.come_up(server().core)
     assert len(node.published(EventRecord)) == 2 * 9
+
+
+def test_a_sample_counts_the_time_of_a_service_at_once_and_again_when_it_ends():
+    node = server()
+    node.start()
+    found = []
+    bring(node, 1)
+    for time_s, ends in ((1.0, False), (2.5, True), (3.5, False)):
+        node.time_s = time_s
+        if ends:
+            node.answer(SURE)
+            bring(node, 2)
+        node.end()
+        found.append(node.published(SampleRecord)[-1])
+    assert [(sample.busy_s, sample.served, sample.served_s) for sample in found] == [
+        (1.0, 0, 0.0), (1.5, 1, 2.5), (1.0, 0, 0.0),
+    ]  # fmt: skip
 
 
 def test_the_last_interval_is_published_at_the_end_if_there_was_one():

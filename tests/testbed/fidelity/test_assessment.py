@@ -47,7 +47,7 @@ def network(*links: LinkStatistics, **figures) -> NetworkStatistics:
 def server(slower: float = 1.0, **figures) -> NodeLoad:
     """Return the load of a server of 1 GFLOP/s that served 100 tasks of 20 MFLOP, `slower` times slower than stated."""
     values = {
-        "capacity_flop_per_s": 1e9, "work_flop": 2e9, "due_s": 2.0, "busy_s": 2.0 * slower, "served": 100,
+        "capacity_flop_per_s": 1e9, "work_flop": 2e9, "due_s": 2.0, "served_s": 2.0 * slower, "served": 100,
         "compute_cpu_s": 0.1, "deadlines": 500, "late_timers": 2,
     }  # fmt: skip
     return NodeLoad(**{**values, **figures})
@@ -378,6 +378,12 @@ def test_speed_against_the_stated_one(slower, paced, quota):
 def test_speed_is_told_in_figures():
     report = assess(replace(CALM, servers={"a": server(1.1), "b": server(1.25)}))
     assert report.reasons == ("b computed at 0.8 GFLOP/s instead of 1 (bound 20 % off), and 1 more",)
+
+
+def test_a_stated_speed_that_changed_is_called_an_average():
+    changed = server(1.1, work_flop=3e9, due_s=2.0)
+    report = assess(replace(CALM, servers={"a": replace(changed, served_s=2.5)}))
+    assert report.reasons == ("a computed at 1.2 GFLOP/s instead of 1.5 on average (bound 20 % off)",)
 
 
 @pytest.mark.parametrize(("late", "expected"), [(20, "held"), (60, "strained"), (300, "broken")])

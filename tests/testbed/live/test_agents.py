@@ -202,6 +202,7 @@ def test_samples_tell_of_the_machine(played):
     hops = [hop for task in of(TaskRecord, played.records) for hop in task.hops if hop.node == "near"]
     in_service_s = sum(hop.finished_s - hop.started_s for hop in hops)
     assert sum(sample.busy_s for sample in samples) == pytest.approx(in_service_s, abs=0.01)
+    assert sum(sample.served_s for sample in samples) == pytest.approx(in_service_s, abs=0.01)
     assert sum(sample.work_flop for sample in samples) == served * played.work_flop["near"]
     assert max(sample.worst_timer_s for sample in samples) >= max(hop.late_s for hop in hops)
 

@@ -63,8 +63,8 @@ def test_tasks_of_the_warm_up_do_not_count_and_none_counts_twice(told):
 
 def test_what_servers_tell_adds_up(told):
     collector, _ = told
-    record = sample("near-1", 1, served=5, work_flop=125e6, busy_s=0.30, compute_cpu_s=0.02, deadlines=10,
-                    late_timers=1, worst_timer_s=0.003, overruns=2)  # fmt: skip
+    record = sample("near-1", 1, served=5, work_flop=125e6, busy_s=0.35, served_s=0.30, compute_cpu_s=0.02,
+                    deadlines=10, late_timers=1, worst_timer_s=0.003, overruns=2)  # fmt: skip
     for at_s in (1.0, 2.0):
         collector.sampled(msgspec.structs.replace(record, time_s=at_s))
     collector.sampled(sample("cam-1", 0, deadlines=7, late_timers=2, worst_timer_s=0.01, busy_s=0.0))
@@ -79,10 +79,29 @@ def test_what_servers_tell_adds_up(told):
 def test_speed_is_not_judged_around_a_change_of_capacity(told):
     collector, _ = told
     collector.capacity_changed("near-1", 4.2, 1e9)
-    for at_s in (4.0, 5.0, 6.0, 4.2 + UNSTEADY_S + 0.1):
-        collector.sampled(sample("near-1", 1, at_s, served=1, work_flop=1e8, busy_s=0.1, deadlines=1))
+    for at_s in (4.0, 5.0, 6.0, 4.2 + UNSTEADY_S + 0.2):
+        collector.sampled(sample("near-1", 1, at_s, served=1, work_flop=1e8, served_s=0.1, deadlines=1))
     near = collector.report().evidence.servers["near-1"]
     assert (near.served, near.deadlines) == (2, 4)
+
+
+def test_speed_is_that_of_ended_services_however_long(told):
+    """Services of 3 s at the stated speed, with samples in between, and an end in the midst of one."""
+    collector, _ = told
+    for second in range(1, 12):
+        ended = second % 3 == 0
+        served = {"served": 1, "work_flop": 1.5e9, "served_s": 3.0} if ended else {"served": 0}
+        collector.sampled(sample("near-1", 1, float(second), busy_s=1.0, **served))
+    near = collector.report().evidence.servers["near-1"]
+    assert (near.served, near.served_flop_per_s) == (3, pytest.approx(0.5e9))
+
+
+def test_a_service_that_began_before_a_change_of_capacity_is_not_judged(told):
+    collector, _ = told
+    collector.capacity_changed("near-1", 4.2, 1e9)
+    for at_s in (4.2 + UNSTEADY_S + 1.0, 4.2 + UNSTEADY_S + 3.1):
+        collector.sampled(sample("near-1", 1, at_s, served=1, work_flop=3e9, served_s=3.0))
+    assert collector.report().evidence.servers["near-1"].served == 1
 
 
 def test_work_is_due_by_the_capacity_of_the_time_it_was_done_at(told):
@@ -92,7 +111,7 @@ def test_work_is_due_by_the_capacity_of_the_time_it_was_done_at(told):
     collector.capacity_changed("near-1", 8.0, 0.25e9)
     for at_s, due_s in ((3.9, 0.2), (7.9, 0.1), (11.0, 0.4)):  # stated at first: 0.5 GFLOP/s
         before_s = collector.report().evidence.servers["near-1"].due_s
-        collector.sampled(sample("near-1", 1, at_s, served=1, work_flop=1e8, busy_s=due_s))
+        collector.sampled(sample("near-1", 1, at_s, served=1, work_flop=1e8, served_s=due_s))
         assert collector.report().evidence.servers["near-1"].due_s - before_s == pytest.approx(due_s)
 
 

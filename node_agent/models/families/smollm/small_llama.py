@@ -28,6 +28,7 @@ _BORROWS = {
     "version": LANGUAGE[package.PACKAGE],
     "file": package.FILE,
     "sha256": package.SHA256,
+    "bytes": package.FILE_BYTES,
 }
 _SOURCES = {
     package.PACKAGE: {"licence": "Apache-2.0", "holds": "SmolLM2-135M-Instruct, Q4_1"},
@@ -73,7 +74,8 @@ class SmolLM(EarlyExitModel):
         Raises:
             ValueError: it borrows other weights, or its shortlist is impossible.
         """
-        if card.get("borrows", _BORROWS) != _BORROWS:
+        borrows = card.get("borrows", _BORROWS)
+        if not isinstance(borrows, dict) or {"bytes": package.FILE_BYTES} | borrows != _BORROWS:  # older cards: no size
             raise ValueError(f"borrows: not {package.FILE} of {package.PACKAGE} {LANGUAGE[package.PACKAGE]}")
         outside = card.get("outside", {"tokens": SHORTLIST})
         tokens = outside.get("tokens") if isinstance(outside, dict) else None

