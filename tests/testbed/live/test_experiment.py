@@ -316,7 +316,7 @@ def test_with_debug_agents_check_themselves(tmp_path):
     own.write_text(MISCOUNTING)
     with pytest.raises(RunFailed) as caught:
         run(tmp_path, policy=f"{own}:Own", debug=True)
-    counts = r"\d+ arrived, but \d+ completed \(\d+ known\) \+ 0 lost \+ \d+ owned"
+    counts = r"\d+ arrived, but \d+ completed \(\d+ known\) \+ 0 lost \+ 0 refused \+ \d+ owned"
     told = rf"node ([\w-]+): tasks: {counts}; this is a fault .* \(more in {tmp_path}/run/agents\.log\)"
     assert re.fullmatch(told, caught.value.hint), caught.value.hint
     story = (tmp_path / "run" / "agents.log").read_text().split("The story of ")[1]
