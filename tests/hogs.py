@@ -15,8 +15,9 @@ REALTIME_PRIORITY = 50  # above the relay's and the agents'
 def hogs(count: int, *, realtime: int = 0) -> Iterator[None]:
     """`count` busy loops at normal priority for the time of the `with` block, and `realtime` ones above everything.
 
-    The latter (root only) take turns on the processors, and pause every other BURST_S, so that the machine can still be
-    used. All loops run when the block begins.
+    The latter (root only) have a processor each, and pause every other BURST_S, so that the machine can still be used.
+    All pause at the same time: otherwise an agent would always find a free processor. All loops run when the block
+    begins.
     """
     kinds = [*range(realtime), *[-1] * count]
     # A program of their own: a fork would hold whatever the caller has open.
@@ -43,11 +44,12 @@ def main() -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
     print(flush=True)
     while os.getppid() == parent:
-        until_s = time.monotonic() + BURST_S
-        while time.monotonic() < until_s:
+        burst = time.monotonic() // BURST_S
+        if number >= 0 and burst % 2:
+            time.sleep(max(0.0, (burst + 1) * BURST_S - time.monotonic()))
+            continue
+        while time.monotonic() // BURST_S == burst:
             pass
-        if number >= 0:
-            time.sleep(BURST_S)
 
 
 if __name__ == "__main__":
