@@ -1,4 +1,4 @@
-"""Answers of all exits to many samples, their temperatures and the exit table.
+"""Answers of all exits to many samples, and their temperatures.
 
 Decision 088: samples of different lengths are never padded (docs/decisions/088-batches-of-one-length.md).
 """
@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.exit_criteria import CONFIDENCE, MEASURED, Classes, Scores
 from node_agent.models.data_types import ExitAnswers, Samples
@@ -145,9 +144,3 @@ def check_scores(network: EarlyExitModel, samples: Samples, name: str) -> None:
             hint="a sample's answer must not depend on other samples or on chance: look for dropout or a normalisation "
             "that ignores eval(), and for state",
         )
-
-
-def measure_exits(network: EarlyExitModel, samples: Samples) -> ExitTable:
-    """Return the exit table of these samples: one row per sample, one column per exit."""
-    confidence, prediction = exit_scores(network, samples)
-    return ExitTable(confidence.astype(np.float64), prediction == samples.labels[:, None])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InputError
 from node_agent.models import Samples, available_models, load_bundle
 from node_agent.models.bundles.writing import BundleContent, write_bundle
@@ -14,7 +15,7 @@ from node_agent.models.families.glyphs.architecture import GLYPHS, GLYPHS_DEEP, 
 from node_agent.models.families.glyphs.recipes import RECIPES, card_of, draw, drawn_data
 from node_agent.models.families.glyphs.sources import Originals, Split
 from node_agent.models.networks.early_exit import EarlyExitModel
-from node_agent.models.networks.scoring import calibrate, check_scores, exit_answers, exit_scores, measure_exits
+from node_agent.models.networks.scoring import calibrate, check_scores, exit_answers, exit_scores
 from node_agent.models.training.train import Training, build_content, fit, measured_table
 from tests.node_agent.models.own_models import trained, written
 
@@ -188,7 +189,8 @@ def test_a_few_epochs_on_real_images_learn_and_make_a_working_bundle(originals, 
     assert losses[2] < 9.5
     write_bundle(tmp_path, content)
     bundle = load_bundle(str(tmp_path))
-    live = measure_exits(bundle.network(), bundle.evaluation)
+    confidence, prediction = exit_scores(bundle.network(), bundle.evaluation)
+    live = ExitTable(confidence, prediction == bundle.labels[:, None])
     assert live.correct.mean(axis=0)[-1] > 0.15  # one that guesses: 0.05 +- 0.015
     assert bundle.exit_table((2, 5)).confidence.shape == (100, 2)
 
