@@ -27,6 +27,7 @@ Backbone = Literal["frozen", "full"]
 Split = Literal["train", "test"]
 StoredType = Literal["float32", "float16"]
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
+Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,24 @@ class EarlyExitModel(nn.Module):
             return x, head(x)
 
         return forward
+
+
+def in_a_row(body: Sequence[nn.Module], step_of: Callable[[nn.Module], Step], answer: Step) -> Forward:
+    """Return parts and the head behind them as plain calls in a row, for `EarlyExitModel.straight`.
+
+    Args:
+        body: the parts; a part may be a sequence of modules.
+        step_of: returns the plain form of a module.
+        answer: the plain form of the head.
+    """
+    steps = [step_of(layer) for part in body for layer in (part if isinstance(part, nn.Sequential) else (part,))]
+
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        for step in steps:
+            x = step(x)
+        return x, answer(x)
+
+    return forward
 
 
 class Unit(nn.Module):

@@ -5,7 +5,7 @@ The result is the same, bit for bit, and PyTorch's modules cost no time: a tenth
 Decision 023: a sub-model runs as plain calls in a row (docs/decisions/023-straight-sub-models.md).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,7 @@ from torch.nn import functional
 
 from node_agent.models.families.glosses.encoder import Embedding, EncoderLayer, MeanHead
 from node_agent.models.families.glosses.minilm import ATTENTION_HEADS, NORM_EPSILON, WIDTH
-from node_agent.models.networks.early_exit import Forward
-
-Step = Callable[[Tensor], Tensor]
+from node_agent.models.networks.early_exit import Forward, Step, in_a_row
 
 
 def straight(body: Sequence[nn.Module], head: MeanHead) -> Forward:
@@ -26,17 +24,8 @@ def straight(body: Sequence[nn.Module], head: MeanHead) -> Forward:
     Raises:
         TypeError: there is a module without a straight form.
     """
-    modules = [layer for part in body for layer in (part if isinstance(part, nn.Sequential) else (part,))]
-    steps = [_step(module) for module in modules]
-    weight, bias = head.linear.weight, head.linear.bias
-    linear = functional.linear
-
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        for step in steps:
-            x = step(x)
-        return x, linear(x.mean(dim=1), weight, bias)
-
-    return forward
+    weight, bias, linear = head.linear.weight, head.linear.bias, functional.linear
+    return in_a_row(body, _step, lambda x: linear(x.mean(dim=1), weight, bias))
 
 
 def _step(module: nn.Module) -> Step:

@@ -5,16 +5,14 @@ The result is the same, bit for bit, and PyTorch's modules cost no time.
 Decision 023: a sub-model runs as plain calls in a row (docs/decisions/023-straight-sub-models.md).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from node_agent.models.families.glyphs.layers import ConvNorm, ExitHead, ResidualBlock, Stem
-from node_agent.models.networks.early_exit import Forward
-
-Step = Callable[[Tensor], Tensor]
+from node_agent.models.networks.early_exit import Forward, Step, in_a_row
 
 
 def straight(body: Sequence[nn.Module], head: ExitHead) -> Forward:
@@ -26,19 +24,10 @@ def straight(body: Sequence[nn.Module], head: ExitHead) -> Forward:
         ValueError: they are not frozen or not folded.
         TypeError: there is a module without a straight form.
     """
-    modules = [layer for part in body for layer in (part if isinstance(part, nn.Sequential) else (part,))]
-    if any(parameter.requires_grad for module in (*modules, head) for parameter in module.parameters()):
+    if any(parameter.requires_grad for module in (*body, head) for parameter in module.parameters()):
         raise ValueError("the sub-model is not frozen")
-    steps = [_step(module) for module in modules]
-    weight, bias = head.linear.weight, head.linear.bias
-    linear = nn.functional.linear
-
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        for step in steps:
-            x = step(x)
-        return x, linear(x.mean(dim=(2, 3)), weight, bias)
-
-    return forward
+    weight, bias, linear = head.linear.weight, head.linear.bias, nn.functional.linear
+    return in_a_row(body, _step, lambda x: linear(x.mean(dim=(2, 3)), weight, bias))
 
 
 def _step(module: nn.Module) -> Step:
