@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from node_agent.errors import TestbedError
 
 MAGIC = b"DTOE"
-VERSION = 6
+VERSION = 7
 PREFIX = MAGIC + bytes([VERSION])
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
@@ -232,6 +232,7 @@ class Report(Struct, frozen=True, tag="report"):
     done: bool  # no device upstream needs a further round, and no threshold from here on has moved lately
     return_s: Cost = 0.0  # mean time of a result from this receiver to its device [s]
     sent_s: Seconds = 0.0  # when the report was sent [s]
+    arrival_variability: Cost = 1.0  # squared coefficient of variation of the times between arrivals; Poisson: 1
 
 
 class Status(Struct, frozen=True, tag="status", omit_defaults=True):

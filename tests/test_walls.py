@@ -17,7 +17,7 @@ FORBIDDEN = [
     ("testbed/scenario.py", "import dtoee_testbed", "Imports run one way"),
     ("testbed/host/load.py", "import testbed.record.summary", "Within the experiment"),
     ("testbed/run/planning.py", "import testbed.live.launcher", "Within the experiment"),
-    ("node_agent/core/rounds.py", "import node_agent.process.timer", "Within the node"),
+    ("node_agent/core/planning/rounds.py", "import node_agent.process.timer", "Within the node"),
     ("node_agent/dtoee/queueing.py", "import node_agent.policies.uniform", "Within the node"),
     ("node_agent/models/networks/made.py", "import node_agent.models.bundles.card", "Within the models"),
     ("node_agent/core/machine.py", "import time", "Core and driver are without I/O"),

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from node_agent.core.config import NodeConfig
 from node_agent.core.estimators import ArrivalRate
 from node_agent.core.events import TaskArrived, TimerKey
+from node_agent.core.offloading.neighbour import Receiver
+from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.routing import Receiver, Routing
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.records import RepeatRecord, TaskRecord, lost_task, refused_task
 from node_agent.wire import Ack, Handover, Result, Task, Tensor

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Set
 from typing import assert_never
 
-from node_agent.core.central import Coordinator, Member
 from node_agent.core.config import NodeConfig
 from node_agent.core.device import RATE_WINDOW_SLOTS, DeviceTasks
 from node_agent.core.estimators import Stillness
@@ -25,11 +24,12 @@ from node_agent.core.events import (
     TimerFired,
     TimerKey,
 )
+from node_agent.core.offloading.probing import LinkProbes
+from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.probing import LinkProbes
+from node_agent.core.planning.central import Coordinator, Member
+from node_agent.core.planning.rounds import DeviceRounds, ServerRounds
 from node_agent.core.returns import ReturnTimes
-from node_agent.core.rounds import DeviceRounds, ServerRounds
-from node_agent.core.routing import Routing
 from node_agent.core.server import ServerTasks, Statuses
 from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable

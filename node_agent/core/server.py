@@ -8,8 +8,9 @@ from node_agent.core.config import NodeConfig
 from node_agent.core.device import ack_wait_s
 from node_agent.core.estimators import ServiceTime
 from node_agent.core.events import ComputeFinished, TimerKey
+from node_agent.core.offloading.neighbour import Receiver
+from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.routing import Receiver, Routing
 from node_agent.errors import InvalidState, TestbedError, refuse_negative
 from node_agent.exit_criteria import CRITERIA, score_of
 from node_agent.wire import Ack, ExitAnswer, Handover, Hop, Result, Status, Task, Tensor

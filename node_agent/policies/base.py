@@ -46,6 +46,7 @@ class Policy(Protocol):
     wants_link_rates: bool  # True if the policy reads `Prospect.link_byte_per_s`, which needs larger probes
     status_every_s: float | None  # time between two reports of a receiver's backlog [s]; None: tasks follow the row
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
+    continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
 
     def start_slot(self) -> None:
         """Prepare for a new slot: prices may have jumped since the last one."""
@@ -137,6 +138,7 @@ class PlainPolicy:
     wants_link_rates = False
     status_every_s: float | None = None
     central = False
+    continuous = False
 
     def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         self.first_threshold = parameters.threshold

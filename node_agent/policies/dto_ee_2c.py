@@ -6,17 +6,17 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from node_agent.policies import dto_ee
+from node_agent.policies import dto_ee_static
 from node_agent.policies.base import Candidate
 
 
-class Parameters(dto_ee.Parameters, frozen=True):
+class Parameters(dto_ee_static.Parameters, frozen=True):
     """The parameters of DTO-EE, and the time between two reports of a receiver's backlog."""
 
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.1  # s
 
 
-class DtoEe2c(dto_ee.DtoEe):
+class DtoEe2c(dto_ee_static.DtoEeStatic):
     """Draws two receivers from the row of dto-ee and takes the one with less expected delay.
 
     Receivers report their backlogs every `report_every` seconds. Both draws may fall on the same receiver.

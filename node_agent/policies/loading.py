@@ -15,7 +15,7 @@ _MOVED = {
     ("node_agent.dtoee.offloader", "RowState"): "node_agent.dtoee.offloader.Momentum, and the row an argument",
     ("node_agent.dtoee.one_row", "RowState"): "node_agent.dtoee.offloader.Momentum, and the row an argument",
     ("node_agent.dtoee.queueing", "link_price_s"): "node_agent.dtoee.queueing.measured_link_marginal_s",
-    ("node_agent.core.central", "CentralPolicy"): "node_agent.policies.base.CentralPolicy",
+    ("node_agent.core.planning.central", "CentralPolicy"): "node_agent.policies.base.CentralPolicy",
 }
 _ROOMS = ("core", "process")  # packages of node_agent; their modules once stood in node_agent itself
 

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from node_agent.core.config import NodeConfig, Timeouts
-from node_agent.core.probing import BULK_BYTES, FIRST_PROBES
+from node_agent.core.offloading.probing import BULK_BYTES, FIRST_PROBES
 from node_agent.models.data_types import SubModelProfile
 from node_agent.policies import make_policy
 from node_agent.problem import Place

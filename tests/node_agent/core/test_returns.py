@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.events import Send
+from node_agent.core.offloading.neighbour import UNHEARD
 from node_agent.core.outbox import Outbox
 from node_agent.core.returns import LEAST_PROBES, SLOTS_TO_ALL, UNUSED_PROBES, ReturnTimes
-from node_agent.core.routing import UNHEARD
 from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.staged import StagedNetwork
 from node_agent.policies import make_policy

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from node_agent.core.routing import Routing
+from node_agent.core.offloading.routing import Routing
 from tests.node_agent.virtual import World
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from node_agent.core.config import NodeConfig, Timeouts
 from node_agent.core.events import ComputeFinished, Received
 from node_agent.core.machine import DeviceCore, ServerCore
-from node_agent.core.routing import UNHEARD
+from node_agent.core.offloading.neighbour import UNHEARD
 from node_agent.records import TaskRecord
 from node_agent.wire import Ack, InputForm, Probe, ProbeAck, Result, Status, Task, Tensor
 from tests.node_agent.played import PlayedNode

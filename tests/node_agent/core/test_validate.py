@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from node_agent.core.events import ComputeFinished, Received, TaskArrived
-from node_agent.core.probing import SentProbe
+from node_agent.core.offloading.probing import SentProbe
 from node_agent.core.returns import _Sent
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.wire import Handover, Status, Task, Tensor

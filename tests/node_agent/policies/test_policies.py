@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent import policies
-from node_agent.core.routing import UNHEARD
+from node_agent.core.offloading.neighbour import UNHEARD
 from node_agent.dtoee.thresholds import NEVER, Onward
 from node_agent.errors import InputError
 from node_agent.policies import (
@@ -106,7 +106,7 @@ def test_an_unknown_policy_is_refused_with_the_known_ones():
     assert caught.value.hint.startswith("did you mean dto-ee? (or choose one of bandwidth-first, computing-first, ")
     with pytest.raises(InputError) as caught:
         make_policy("mine")
-    assert caught.value.hint.startswith("choose one of bandwidth-first, computing-first, dto-ee, dto-ee-2c, first-exit")
+    assert caught.value.hint.startswith("choose one of bandwidth-first, computing-first, dto-ee, dto-ee-2c, dto-ee-static, ")
 
 
 @pytest.mark.parametrize("name", policy_names())

@@ -240,7 +240,7 @@ def test_an_old_name_in_a_helper_ends_the_run_with_the_new_one(tmp_path):
     [
         ("from node_agent.config import NodeConfig", "node_agent.config is now node_agent.core.config"),
         ("import node_agent.agent", "node_agent.agent is now node_agent.process.agent"),
-        ("from node_agent.core.central import CentralPolicy", "is now node_agent.policies.base.CentralPolicy"),
+        ("from node_agent.core.planning.central import CentralPolicy", "is now node_agent.policies.base.CentralPolicy"),
         ("from node_agent.dtoee.one_row import RowState", "node_agent.dtoee.one_row.RowState is now "),
     ],
 )

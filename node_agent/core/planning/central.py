@@ -10,8 +10,8 @@ policy costs.
 from collections.abc import Mapping
 
 from node_agent.core.config import NodeConfig
+from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.routing import Routing
 from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.wire import Assignment, State

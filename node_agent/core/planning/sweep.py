@@ -1,8 +1,8 @@
 """The common part of devices' and servers' rounds: a round on the side of the offloader, and the slot's decision."""
 
 from node_agent.core.config import NodeConfig
+from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.routing import Routing
 from node_agent.errors import InvalidState
 from node_agent.records import DecisionRecord
 from node_agent.wire import FlowPath, Offer, Report

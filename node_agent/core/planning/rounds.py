@@ -17,11 +17,12 @@ import msgspec
 from node_agent.core.config import NodeConfig
 from node_agent.core.device import DeviceTasks
 from node_agent.core.events import TimerKey
+from node_agent.core.offloading.neighbour import SILENT_AFTER
+from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
+from node_agent.core.planning.sweep import Round, Sweep, decision
 from node_agent.core.returns import ReturnTimes
-from node_agent.core.routing import SILENT_AFTER, Routing
 from node_agent.core.server import ServerTasks
-from node_agent.core.sweep import Round, Sweep, decision
 from node_agent.dtoee import receiver as dto_r
 from node_agent.dtoee import thresholds
 from node_agent.dtoee.exit_table import ExitTable

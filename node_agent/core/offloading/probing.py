@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.events import TimerKey
+from node_agent.core.offloading.neighbour import Receiver
+from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.routing import Receiver, Routing
 from node_agent.errors import InvalidState
 from node_agent.records import Ready
 from node_agent.wire import Probe, ProbeAck, Tensor, TensorForm

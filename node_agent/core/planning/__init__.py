@@ -1,0 +1,1 @@
+"""The planning of rows and thresholds: rounds of offers and reports, and central planning."""
