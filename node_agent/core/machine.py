@@ -295,7 +295,7 @@ class ServerCore(NodeStateMachine):
             case PlanningFinished(assignments):
                 self._coordinator.planned(assignments)
             case TimerFired(("status",)):
-                self._statuses.send(self.rounds.remaining_ratio, self.rounds.return_s)
+                self._statuses.send(self.rounds.remaining_ratio, self.rounds.pricing.return_s)
             case TimerFired(("plan",)):
                 self._coordinator.timer()
             case TimerFired(("offers" | "reports" | "settle",) as key):
@@ -350,7 +350,7 @@ class ServerCore(NodeStateMachine):
         self._slot = slot
         self._probes.refresh()
         self.returns.start_slot()
-        tasks, return_s = self.tasks, self.rounds.return_s
+        tasks, return_s = self.tasks, self.rounds.pricing.return_s
         own_state = self._member.tell(slot, tasks.service_rate_per_s, tasks.service.variability, return_s)
         if own_state is not None:
             self._coordinator.state(self.config.name, own_state)

@@ -167,7 +167,7 @@ class TestNodes:
             assert last[device].prices[server] == pytest.approx(own, abs=0.015)
             flows = {peer: offer.flow_per_s for peer, offer in rounds._offers.items()}
             mean_s = sum(flow * back[server, peer] for peer, flow in flows.items()) / sum(flows.values())
-            assert rounds.return_s == pytest.approx(mean_s)
+            assert rounds.pricing.return_s == pytest.approx(mean_s)
 
     def test_a_server_behind_the_first_stage_knows_the_mean_over_its_tasks(self):
         """Results take their own ways: the server is 5 ms away for its offloader, but 200 ms for one device."""
@@ -177,9 +177,9 @@ class TestNodes:
         )
         world.run(60.0)
         expected = (9 * 0.010 + 3 * 0.200) / 12
-        assert world.nodes["core"].rounds.return_s == pytest.approx(expected, rel=0.15)
+        assert world.nodes["core"].rounds.pricing.return_s == pytest.approx(expected, rel=0.15)
         told = world.nodes["s1"].routing.receivers["core"].report
-        assert told.return_s == world.nodes["core"].rounds.return_s
+        assert told.return_s == world.nodes["core"].rounds.pricing.return_s
         assert told.onward_delay_s == pytest.approx(told.return_s)
         assert told.marginal_s == pytest.approx(told.local_s + told.return_s)
 

@@ -103,8 +103,8 @@ def hears_of_a_late_slot(core):
 
 
 def keeps_an_old_inflow(core):
-    rounds = core.rounds
-    rounds._inflow = rounds._announced._replace(arrival_per_s=99.0)
+    offers = core.rounds._offers
+    offers._sum = offers.inflow._replace(arrival_per_s=99.0)
 
 
 def takes_an_offer_of_a_silent_one(core):
@@ -112,8 +112,7 @@ def takes_an_offer_of_a_silent_one(core):
 
 
 def takes_an_offer_of_a_later_round(core):
-    core.rounds._offers["d1"] = replace(core.rounds._offers["d1"], round=99)
-    core.rounds._inflow = None
+    core.rounds._offers.take("d1", replace(core.rounds._offers.get("d1"), round=99))
 
 
 def awaits_who_has_offered(core):
@@ -123,8 +122,7 @@ def awaits_who_has_offered(core):
 
 
 def awaits_without_a_timer(core):
-    core.rounds._offers.pop("d1")
-    core.rounds._inflow = None
+    core.rounds._offers.drop("d1")
     core.rounds._awaited = {"d1"}
 
 
