@@ -11,3 +11,4 @@ class DtoEe(dto_ee_static.DtoEeStatic):
     """Rows and thresholds by marginal costs that nodes report."""
 
     parameters_type = Parameters
+    continuous = True

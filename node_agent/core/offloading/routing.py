@@ -90,10 +90,14 @@ class Routing:
         return (1 - remaining_ratio) * return_s + remaining_ratio * total_s / kept
 
     def start_slot(self) -> None:
+        """Begin a slot whose rounds follow: count anew, and prepare the policy."""
+        self.count_slot()
+        self.policy.start_slot()
+
+    def count_slot(self) -> None:
         """Begin a slot: the tasks sent in the last one become `sent`."""
         for receiver in self._order:
             receiver.sent, receiver.sent_in_slot = receiver.sent_in_slot, 0
-        self.policy.start_slot()
 
     def any_receiver(self) -> Receiver:
         """Draw a receiver uniformly, for a task that no living receiver can take."""

@@ -176,6 +176,9 @@ class ServerRounds:
         offer = self._offers.get(name)
         return offer is not None and offer.last and offer.slot == self._number[0] and offer.round < self._number[1]
 
+    def look(self) -> None:
+        """Do nothing: measurements count from the next round on."""
+
     def timer(self, key: TimerKey) -> None:
         """Go on without missing offers or reports, or end a phase in which no further round has come."""
         if key == ("offers",):

@@ -70,6 +70,11 @@ class Sweep:
         self._outbox.cancel(("reports",))
         return True
 
+    @property
+    def awaiting(self) -> bool:
+        """True while reports of the round are missing."""
+        return bool(self._awaited)
+
     def give_up(self) -> None:
         """Stop waiting for reports of this round, and count it as missed by the receivers still awaited."""
         for name in sorted(self._awaited):
