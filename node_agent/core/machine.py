@@ -196,6 +196,7 @@ class DeviceCore(NodeStateMachine):
         match event:
             case TaskArrived():
                 self.tasks.arrive(event)
+                self.rounds.look()
             case TimerFired(("slot", slot)):
                 self._start_slot(int(slot))
             case TimerFired(("reports" | "round",) as key):

@@ -98,13 +98,14 @@ class OwnRounds(ABC):
     @property
     def _at_rest(self) -> bool:
         """True if the row needs no further round, as far as it is known when a round begins."""
-        return bool(self._gaps) and self._routing.policy.settled(self._gaps)
+        # A device's gap adds up those of all stages, so each node closes its own further.
+        return bool(self._gaps) and self._routing.policy.settled([gap * self._config.stages for gap in self._gaps])
 
     def report(self, peer: str, report: Report, received_s: float) -> None:
         """Take a receiver's report that arrived at `received_s` [s]: the last answer of a round, or news."""
         if self._sweep.report(peer, report, received_s):
             self._end()
-        elif not self._playing and self._gap() > self._routing.policy.stop_gap():
+        elif not self._playing and self._gap() * self._config.stages > self._routing.policy.stop_gap():
             self.news()
 
     def _gap(self) -> float:
@@ -144,9 +145,8 @@ class OwnRounds(ABC):
 
     def _move_row(self, prospect: Prospect) -> bool:
         """Move the row unless it needs no step; return True if it moved."""
-        policy = self._routing.policy
         self._gaps.append(self._gap())
-        if policy.settled(self._gaps):
+        if self._at_rest:
             return False
         self._routing.update_row(prospect)
         return True
@@ -185,6 +185,13 @@ class DevicePlanning(OwnRounds):
         self._next_slot(slot)
         self._rate_per_s = self._tasks.rate.update(self._outbox.now_s)
         self.want()
+
+    def look(self) -> None:
+        """Play a round if the rate of the tasks has changed by more than chance."""
+        if self._tasks.rate.changed:
+            self._tasks.rate.changed = False
+            self._rate_per_s = self._tasks.rate.per_s
+            self.news()
 
     def _outflow(self) -> list[FlowPath]:
         return [(self._rate_per_s, ())]

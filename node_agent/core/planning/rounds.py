@@ -73,6 +73,9 @@ class DeviceRounds:
         if self._sweep.report(peer, report, received_s):
             self._end_round()
 
+    def look(self) -> None:
+        """Do nothing: measurements count from the next slot on."""
+
     def timer(self, _key: TimerKey) -> None:
         """End the round without the reports that are missing."""
         self._sweep.give_up()
