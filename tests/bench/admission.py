@@ -65,7 +65,7 @@ def announce_all(tasks: DeviceTasks, event: Any) -> None:
     before = tasks.refused
     admit(tasks, event)
     if tasks.refused > before:
-        tasks.rate.arrived()
+        tasks.rate.arrived(event.created_s)
 
 
 def send_backlog(statuses: Statuses, remaining_ratio: float | None, return_s: float) -> None:  # noqa: ARG001

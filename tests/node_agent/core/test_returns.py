@@ -30,7 +30,7 @@ class Measured:
     def __init__(self, devices=DEVICES) -> None:
         config = NodeConfig(
             name="core", stage=2, stages=2, offloaders=("near",), receivers=(), rank=0, peers_in_stage=1,
-            declared_rate_per_s=1.0, slot_s=5.0, policy="dto-ee", parameters={}, theta_s=1.0, seed=1, input_form=None,
+            declared_rate_per_s=1.0, slot_s=5.0, policy="dto-ee-static", parameters={}, theta_s=1.0, seed=1, input_form=None,
             onward_form=None, devices=tuple(devices),
         )  # fmt: skip
         self.outbox = Outbox("core")
@@ -186,14 +186,14 @@ class TestNodes:
     @pytest.mark.parametrize("far", ["b1", "b2"])
     def test_tasks_keep_away_from_a_server_whose_results_take_long(self, far):
         back = {(far, "d1"): 0.300}
-        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee",
+        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee-static",
                       parameters={"threshold": 0.9, "adapt_thresholds": False}, link_s=ways(back))  # fmt: skip
         world.run(30.0)
         assert last_row(world, "a1")[far] < 0.02
 
     def test_a_way_that_changes_is_followed_there_and_back(self):
         back = {("b1", "d1"): 0.005}
-        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee",
+        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee-static",
                       parameters={"threshold": 0.9, "adapt_thresholds": False}, link_s=ways(back))  # fmt: skip
         seen = {}
         world.plan = [
