@@ -70,7 +70,7 @@ class WatchedArrivalRate(ArrivalRate):
     present rate. A gap t between two arrivals adds ln r - (r - 1) rate t for the factor r.
     """
 
-    SHIFT = 1.6
+    SHIFT = 2.0
     ALARM = 4.0
     WINDOW = 4.0  # times the window of `ArrivalRate`
 
