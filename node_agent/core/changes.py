@@ -71,7 +71,7 @@ class WatchedArrivalRate(ArrivalRate):
     """
 
     SHIFT = 2.0
-    ALARM = 4.0
+    ALARM = 5.5
     WINDOW = 4.0  # times the window of `ArrivalRate`
 
     def __init__(self, declared_per_s: float, window_s: float) -> None:

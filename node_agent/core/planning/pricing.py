@@ -136,4 +136,5 @@ class Pricing:
             done=done,
             return_s=load.return_s,
             sent_s=self._outbox.now_s,
+            work_s=self._tasks.work_s,
         )
