@@ -50,6 +50,7 @@ class Policy(Protocol):
     fresh: bool
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
+    message_share: float  # of a link's rate that a continuous policy's control messages may take, above 0
 
     def start_slot(self) -> None:
         """Prepare for a new slot: prices may have jumped since the last one."""
@@ -154,6 +155,7 @@ class PlainPolicy:
     fresh = False
     central = False
     continuous = False
+    message_share = 0.01
 
     def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         self.first_threshold = parameters.threshold

@@ -71,6 +71,7 @@ class CheckedPolicy:
     fresh = _Attribute(answers.flag)
     central = _Attribute(answers.flag)
     continuous = _Attribute(answers.flag)
+    message_share = _Attribute(answers.share)
     status_every_s = _Attribute(answers.period_s)
 
     def verify(self) -> None:

@@ -10,7 +10,7 @@ from node_agent.core.config import NodeConfig
 from node_agent.core.offloading.neighbour import SILENT_AFTER, UNHEARD, Receiver
 from node_agent.core.offloading.spreading import spreading
 from node_agent.core.outbox import Outbox
-from node_agent.dtoee.queueing import Array, measured_link_marginal_s
+from node_agent.dtoee.queueing import Array, measured_link_marginal_s, transmission_s
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies import make_policy
 from node_agent.policies.answers import ROW_TOLERANCE, WrongAnswer
@@ -20,6 +20,8 @@ from node_agent.wire import MOST_THRESHOLD, Assignment, Status
 
 EXPIRY_SLOTS = 5  # slots after which a receiver's prices no longer count
 MUCH_CHANGED = 1.2  # factor of a change of the service rate from which the row reacts at once
+
+MOST_BYTE_PER_S = 1.25e9  # 10 Gbit/s: a higher rate is an error of measurement [B/s]
 
 
 class Routing:
@@ -240,6 +242,19 @@ class Routing:
         """
         link, sent_per_s = receiver.link, receiver.sent / self._slot_s
         return measured_link_marginal_s(link.transfer_s, link.small_s, sent_per_s, self.leaving_per_s * p)
+
+    def byte_per_s(self, receiver: Receiver, task_bytes: int) -> float:
+        """Return the rate of a link [B/s]: measured with larger probes, or by the times of tasks and small messages.
+
+        Args:
+            receiver: the receiver at the end of the link.
+            task_bytes: usual size of a task's tensor [B].
+        """
+        link = receiver.link
+        if link.byte_per_s > 0:
+            return link.byte_per_s
+        busy_s = float(transmission_s(link.transfer_s, link.small_s, receiver.sent / self._slot_s))
+        return task_bytes / max(busy_s, task_bytes / MOST_BYTE_PER_S)
 
     def validate(self, under_way: Mapping[str, int]) -> None:
         """Raise InvalidState unless the row sums to one, and the unacknowledged tasks per receiver are `under_way`."""

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
+from node_agent.core.budget import Budget
 from node_agent.core.config import NodeConfig
 from node_agent.core.device import DeviceTasks
 from node_agent.core.events import TimerKey
@@ -30,7 +31,7 @@ from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies.base import Prospect
 from node_agent.wire import FlowPath, Offer, Report
 
-NEWS = 0.02  # relative change of a price or a flow that others must learn of
+NEWS = 0.05  # relative change of a price or a flow that others must learn of
 LEAST_PAUSE_S = 0.01  # between two rounds of an offloader [s]
 PAUSE_GROWTH = 1.25  # of the pause after every round that leaves a gap
 MOST_PAUSE_SLOTS = 0.25  # longest pause, in slots
@@ -55,6 +56,7 @@ class OwnRounds(ABC):
         self._pause_s = LEAST_PAUSE_S
         self._gaps: list[float] = []  # of this burst: after each of its rounds
         self._decided = True
+        self._budget = outbox.budget = Budget(routing.policy.message_share)
 
     # Reasons
 
@@ -63,7 +65,11 @@ class OwnRounds(ABC):
         if self._playing:
             self._wanted = True
             return
-        due_s = self._began_s + self._pause_s
+        now_s = self._outbox.now_s
+        alive = [r.name for r in self._routing.receivers.values() if r.alive]
+        due_s = max(
+            self._began_s + self._pause_s, now_s + max([self._budget.wait_s(n, now_s) for n in alive], default=0.0)
+        )
         if self._outbox.now_s >= due_s:
             self._play()
         else:
@@ -98,14 +104,13 @@ class OwnRounds(ABC):
     @property
     def _at_rest(self) -> bool:
         """True if the row needs no further round, as far as it is known when a round begins."""
-        # A device's gap adds up those of all stages, so each node closes its own further.
-        return bool(self._gaps) and self._routing.policy.settled([gap * self._config.stages for gap in self._gaps])
+        return bool(self._gaps) and self._routing.policy.settled(self._gaps)
 
     def report(self, peer: str, report: Report, received_s: float) -> None:
         """Take a receiver's report that arrived at `received_s` [s]: the last answer of a round, or news."""
         if self._sweep.report(peer, report, received_s):
             self._end()
-        elif not self._playing and self._gap() * self._config.stages > self._routing.policy.stop_gap():
+        elif not self._playing and self._gap() > self._routing.policy.stop_gap():
             self.news()
 
     def _gap(self) -> float:
@@ -236,6 +241,8 @@ class ServerPlanning(OwnRounds):
         """Take an offloader's offer that arrived at `received_s` [s], and answer it now or soon."""
         self._offers.take(peer, offer)
         self._offer_s[peer] = received_s - offer.sent_s
+        if offer.byte_per_s is not None:
+            self._budget.learn(peer, offer.byte_per_s, self._outbox.now_s)
         self._waiting[peer] = (offer.slot, offer.round)
         (self._moving.discard if offer.done else self._moving.add)(peer)
         if offer.slot > self._slot:
@@ -309,7 +316,8 @@ class ServerPlanning(OwnRounds):
         for peer, offer in self._offers.items():
             waits = self._waiting.pop(peer, None) is not None
             known_s = self._known_s.get(peer)
-            if waits or known_s is None or abs(report.marginal_s - known_s) > NEWS * known_s:
+            changed = known_s is None or abs(report.marginal_s - known_s) > NEWS * known_s
+            if waits or (changed and self._budget.allows(peer, self._outbox.now_s)):
                 self._known_s[peer] = report.marginal_s
                 answer = msgspec.structs.replace(
                     report, slot=offer.slot, round=offer.round, offer_s=self._offer_s[peer]
