@@ -114,7 +114,7 @@ def test_the_model_predicts_what_is_played_better_than_with_poisson_arrivals(kin
     assert all((stage >= LEAST).all() for stage in found.model.network.arrival_variability)
     with_poisson_s = evaluate(model, found.thresholds, found.rows).mean_delay_s
     true_s = played_s(found, kind.draws)
-    # What is left: few servers of constant speed in a row, which wait even less than any variability says.
+    # Tasks at few servers of constant speed in a row wait even less than any variability says.
     assert abs(found.mean_delay_s - true_s) < 0.12 * true_s
     assert abs(found.mean_delay_s - true_s) < 0.6 * abs(with_poisson_s - true_s)
 
