@@ -93,8 +93,8 @@ class WatchedArrivalRate(ArrivalRate):
         """Count a task that has arrived now."""
         super().arrived(now_s)
         last_s, self._last_s = now_s if self._last_s is None else self._last_s, now_s
-        for factor, total in self._sums.items():
-            total += math.log(factor) - (factor - 1) * self.per_s * (now_s - last_s)
+        for factor, before in self._sums.items():
+            total = before + math.log(factor) - (factor - 1) * self.per_s * (now_s - last_s)
             count, since_s = self._runs[factor]
             if total <= 0:
                 self._sums[factor], self._runs[factor] = 0.0, (0, now_s)
