@@ -195,10 +195,18 @@ class ServerTasks:
 
     def _dispatch(self, served: ServedTask) -> None:
         activation, threshold = served.outcome.activation, self._routing.threshold
-        if activation is None or threshold is None or served.score >= threshold:
+        if activation is None or threshold is None:
             self._exit(served)
             return
-        receiver = self._routing.choose()
+        priced = self._routing.policy.prices_exits
+        receiver = self._routing.choose() if priced else None
+        if receiver is not None:
+            threshold = self._routing.task_threshold(receiver)
+        if served.score >= threshold:
+            self._exit(served)
+            return
+        if not priced:
+            receiver = self._routing.choose()
         if receiver is None:
             self._exit(served, forced=True)
             return

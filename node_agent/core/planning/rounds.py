@@ -283,6 +283,8 @@ class ServerRounds:
             remaining = thresholds.remaining_ratio(self._table, self._config.stage, inflow.paths, threshold)
             load = self._load(remaining)
             cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
+            if self._routing.policy.prices_exits:
+                self._routing.view = self._view(inflow.paths, prospect)
             if not inflow.last:
                 self._move_threshold(inflow.paths, prospect)
         self.remaining_ratio = min(1.0, load.remaining_ratio)
@@ -353,12 +355,17 @@ class ServerRounds:
         turn = (slot + played // policy.move_every) % turns
         if threshold is None or (played + 1) % policy.move_every or self._config.rank % turns != turn:
             return
-        view = ThresholdView(
-            self._table, self._config.stage, paths, self.arrival_per_s,
-            prospect.onward(self._routing.row, self.return_s), threshold, movers=-(-peers // turns),
-        )  # fmt: skip
-        if self._routing.move_threshold(view):
+        if self._routing.move_threshold(self._view(paths, prospect)):
             self._moved_in_round = self._number
+
+    def _view(self, paths: tuple[FlowPath, ...], prospect: Prospect) -> ThresholdView:
+        """Return the state in which this server, which has a threshold, may move it."""
+        threshold, row, peers = self._routing.threshold, self._routing.row, self._config.peers_in_stage
+        assert threshold is not None
+        return ThresholdView(
+            self._table, self._config.stage, paths, self.arrival_per_s, prospect.onward(row, self.return_s), threshold,
+            movers=-(-peers // min(self._routing.policy.move_turns, peers)), price_s=prospect.mean_price_s(row),
+        )  # fmt: skip
 
     def _decide(self) -> None:
         self._outbox.cancel(("settle",))
