@@ -194,19 +194,14 @@ class ServerTasks:
             self._outbox.compute(self._serving.tensor)
 
     def _dispatch(self, served: ServedTask) -> None:
-        activation, threshold = served.outcome.activation, self._routing.threshold
-        if activation is None or threshold is None:
-            self._exit(served)
-            return
-        priced = self._routing.policy.prices_exits
-        receiver = self._routing.choose() if priced else None
-        if receiver is not None:
-            threshold = self._routing.task_threshold(receiver)
-        if served.score >= threshold:
-            self._exit(served)
-            return
-        if not priced:
+        activation, receiver = served.outcome.activation, None
+        if activation is not None and self._routing.policy.prices_exits:
             receiver = self._routing.choose()
+        threshold = self._routing.task_threshold(receiver)
+        if activation is None or threshold is None or served.score >= threshold:
+            self._exit(served)
+            return
+        receiver = receiver or self._routing.choose()
         if receiver is None:
             self._exit(served, forced=True)
             return

@@ -117,13 +117,16 @@ class Routing:
             return return_s
         return (1 - remaining_ratio) * return_s + remaining_ratio * total_s / kept
 
-    def task_threshold(self, receiver: Receiver) -> float | None:
-        """Return the threshold of a task that goes to `receiver` if it goes on; the server's before the first round."""
+    def task_threshold(self, receiver: Receiver | None) -> float | None:
+        """Return the threshold of a task that goes to `receiver` if it goes on; None at the last stage.
+
+        It is the server's own without a receiver, and before the first round.
+        """
         view, threshold = self.view, self.threshold
-        if view is None or threshold is None:
+        if receiver is None or view is None or threshold is None:
             return threshold
         if view.threshold != threshold:  # it has moved since
-            self.view = view = dataclasses.replace(view, threshold=threshold)
+            view = self.view = dataclasses.replace(view, threshold=threshold)
         candidate = receiver.candidate(self.shares()[receiver.name], self._outbox.now_s, fresh=self.policy.fresh)
         return self.policy.task_threshold(view, candidate)
 
