@@ -38,7 +38,7 @@ BENCHES = {
     "models": Bench("accuracy of the models' exits, by exit and by threshold"),
     "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
-    "thresholds": Bench("thresholds that adapt against fixed ones, simulated (ten minutes)"),
+    "thresholds": Bench("thresholds that adapt against fixed ones, simulated (half an hour)"),
     "tables": Bench("a table of a million samples: time to read it, memory of those who share it", timed=True),
     "language": Bench("language models at a saturated server (three minutes)", timed=True),
     "scale": Bench("simulation of 1,000 devices and 120 servers; one round on 100,000 nodes", timed=True),
