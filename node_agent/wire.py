@@ -202,6 +202,7 @@ class Offer(Struct, frozen=True, tag="offer"):
     done: bool  # no device upstream needs a further round
     last: bool  # no further offer comes in this slot
     return_s: Cost | None = None  # time of a result from this receiver [s]; None from servers, or if not measured yet
+    byte_per_s: Rate | None = None  # rate of the link as the offloader measures it [B/s]; None: not needed
 
 
 class Report(Struct, frozen=True, tag="report"):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from node_agent.core.changes import WatchedArrivalRate
 from node_agent.core.config import NodeConfig
 from node_agent.core.estimators import ArrivalRate
 from node_agent.core.events import TaskArrived, TimerKey
@@ -55,7 +56,8 @@ class DeviceTasks:
         self._routing = routing
         self._outbox = outbox
         self._owned: dict[int, OwnedTask] = {}
-        self.rate = ArrivalRate(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
+        estimator = WatchedArrivalRate if routing.policy.continuous else ArrivalRate
+        self.rate = estimator(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
         self._completed: set[int] = set()
         self._usual_delay_s = 0.0
         self._sequence = 0
@@ -95,7 +97,7 @@ class DeviceTasks:
                 )
             )
             return
-        self.rate.arrived()
+        self.rate.arrived(self._outbox.now_s)
         task = OwnedTask(event.task_id, event.sample, event.created_s, lateness_s, event.tensor, predicted_s)
         self._owned[task.task_id] = task
         self._offer(task, receiver)

@@ -10,6 +10,7 @@ class ArrivalRate:
 
     def __init__(self, declared_per_s: float, window_s: float) -> None:
         self.per_s = declared_per_s
+        self.changed = False  # the rate has changed by more than chance since the flag was last cleared
         self._window_s = window_s
         self._count = 0
         self._since_s = 0.0
@@ -18,8 +19,8 @@ class ArrivalRate:
         """Count from `now_s` on, so that a device that comes up during the run does not seem to have been idle."""
         self._count, self._since_s = 0, now_s
 
-    def arrived(self) -> None:
-        """Count a task that has arrived."""
+    def arrived(self, now_s: float) -> None:  # noqa: ARG002 - other estimators need the time
+        """Count a task that has arrived now."""
         self._count += 1
 
     def update(self, now_s: float) -> float:

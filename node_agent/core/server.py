@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from node_agent.core.changes import WatchedServiceTime
 from node_agent.core.config import NodeConfig
 from node_agent.core.device import ack_wait_s
 from node_agent.core.estimators import ServiceTime
@@ -82,7 +83,8 @@ class ServerTasks:
         # attempts, so that two messages with one task and attempt may be under way.
         self._forwarded: dict[int, ForwardedTask] = {}
         self._sequence = 0
-        self.service = ServiceTime(config.declared_rate_per_s)
+        estimator = WatchedServiceTime if routing.policy.continuous else ServiceTime
+        self.service = estimator(config.declared_rate_per_s)
         self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
         self.work_flop = self.served_s = 0.0  # of the tasks whose service ended
         self._served_at_last_calibration = 0

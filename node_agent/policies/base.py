@@ -51,6 +51,7 @@ class Policy(Protocol):
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
     prices_exits: bool  # True if `task_threshold` gives each task a threshold of its own
+    message_share: float  # of a link's rate that a continuous policy's control messages may take, above 0
 
     def start_slot(self) -> None:
         """Prepare for a new slot: prices may have jumped since the last one."""
@@ -164,6 +165,7 @@ class PlainPolicy:
     central = False
     continuous = False
     prices_exits = False
+    message_share = 0.01
 
     def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         self.first_threshold = parameters.threshold

@@ -72,6 +72,7 @@ class CheckedPolicy:
     central = _Attribute(answers.flag)
     continuous = _Attribute(answers.flag)
     prices_exits = _Attribute(answers.flag)
+    message_share = _Attribute(answers.share)
     status_every_s = _Attribute(answers.period_s)
 
     def verify(self) -> None:

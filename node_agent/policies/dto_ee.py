@@ -31,6 +31,7 @@ class DtoEe(dto_ee_static.DtoEeStatic):
 
     parameters_type = Parameters
     fresh = True
+    continuous = True
 
     def __init__(self, parameters: Parameters, theta_s: float) -> None:
         super().__init__(parameters, theta_s)

@@ -68,7 +68,7 @@ def announce_all(tasks: DeviceTasks, event: Any) -> None:
     before = tasks.refused
     admit(tasks, event)
     if tasks.refused > before:
-        tasks.rate.arrived()
+        tasks.rate.arrived(event.created_s)
 
 
 def without_onward(sender: Statuses) -> Status:

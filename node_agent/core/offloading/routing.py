@@ -3,15 +3,15 @@
 import dataclasses
 import random
 from collections.abc import Collection, Mapping
-from itertools import accumulate
 
 import numpy as np
 from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.offloading.neighbour import SILENT_AFTER, UNHEARD, Receiver
+from node_agent.core.offloading.spreading import spreading
 from node_agent.core.outbox import Outbox
-from node_agent.dtoee.queueing import Array, measured_link_marginal_s
+from node_agent.dtoee.queueing import Array, measured_link_marginal_s, transmission_s
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies import make_policy
 from node_agent.policies.answers import ROW_TOLERANCE, WrongAnswer
@@ -21,6 +21,8 @@ from node_agent.wire import MOST_THRESHOLD, Assignment, Status
 
 EXPIRY_SLOTS = 5  # slots after which a receiver's prices no longer count
 MUCH_CHANGED = 1.2  # factor of a change of the service rate from which the row reacts at once
+
+MOST_BYTE_PER_S = 1.25e9  # 10 Gbit/s: a higher rate is an error of measurement [B/s]
 
 
 class Routing:
@@ -40,8 +42,8 @@ class Routing:
         self._slot_s = config.slot_s
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
-        self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers of `_cumulative`
-        self._cumulative: list[float] = []
+        self._spreading = spreading(config.draws, count, self._random)
+        self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers that `_spreading` follows
         self._weighed: Prospect | None = None  # prospect of the last `weigh`
         self.view: ThresholdView | None = None  # after the last round of a server, if its policy prices exits
         self._priced_row = self.row  # at that time: the row that the receivers' arrival rates include
@@ -63,9 +65,9 @@ class Routing:
             weights = np.where(usable, self.policy.executed(self.row), 0.0)
             if weights.sum() <= 0:
                 weights = np.array(usable, dtype=np.float64)
-            self._cumulative = list(accumulate(weights.tolist()))
+            self._spreading.follow(weights.tolist())
             self._drawn_from = (self.row, usable)
-        return self._random.choices(self._order, cum_weights=self._cumulative)[0]
+        return self._order[self._spreading.one()]
 
     def _pick(self, usable: list[Receiver]) -> Receiver:
         """Let the policy pick a usable receiver by the state of the queues."""
@@ -131,10 +133,14 @@ class Routing:
         return self.policy.task_threshold(view, candidate)
 
     def start_slot(self) -> None:
+        """Begin a slot whose rounds follow: count anew, and prepare the policy."""
+        self.count_slot()
+        self.policy.start_slot()
+
+    def count_slot(self) -> None:
         """Begin a slot: the tasks sent in the last one become `sent`."""
         for receiver in self._order:
             receiver.sent, receiver.sent_in_slot = receiver.sent_in_slot, 0
-        self.policy.start_slot()
 
     def any_receiver(self) -> Receiver:
         """Draw a receiver uniformly, for a task that no living receiver can take."""
@@ -252,6 +258,19 @@ class Routing:
         link, sent_per_s = receiver.link, receiver.sent / self._slot_s
         return measured_link_marginal_s(link.transfer_s, link.small_s, sent_per_s, self.leaving_per_s * p)
 
+    def byte_per_s(self, receiver: Receiver, task_bytes: int) -> float:
+        """Return the rate of a link [B/s]: measured with larger probes, or by the times of tasks and small messages.
+
+        Args:
+            receiver: the receiver at the end of the link.
+            task_bytes: usual size of a task's tensor [B].
+        """
+        link = receiver.link
+        if link.byte_per_s > 0:
+            return link.byte_per_s
+        busy_s = float(transmission_s(link.transfer_s, link.small_s, receiver.sent / self._slot_s))
+        return task_bytes / max(busy_s, task_bytes / MOST_BYTE_PER_S)
+
     def validate(self, under_way: Mapping[str, int]) -> None:
         """Raise InvalidState unless the row sums to one, and the unacknowledged tasks per receiver are `under_way`."""
         for receiver in self._order:
@@ -263,10 +282,7 @@ class Routing:
         row, count = self.row.tolist(), len(self._order)
         if len(row) != count or (row and not (min(row) >= 0 and abs(sum(row) - 1) < ROW_TOLERANCE)):
             raise InvalidState("routing", f"the row {row} is not {count} probabilities that sum to one")
-        if self._drawn_from is not None and (
-            len(self._cumulative) != count or self._cumulative != sorted(self._cumulative) or self._cumulative[-1] <= 0
-        ):
-            raise InvalidState("routing", f"receivers are drawn by {self._cumulative}, which does not rise")
+        self._spreading.validate()
         refuse_negative("routing", leaving_per_s=self.leaving_per_s)
         if self.threshold is not None and not 0 <= self.threshold <= MOST_THRESHOLD:
             raise InvalidState("routing", f"the threshold is {self.threshold}, not within 0..{MOST_THRESHOLD:g}")

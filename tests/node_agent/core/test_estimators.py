@@ -13,7 +13,7 @@ def test_arrival_rate_starts_from_what_was_declared_and_follows_what_comes():
     rate = ArrivalRate(5.0, window_s=10.0)
     assert rate.per_s == 5.0
     for _ in range(20):
-        rate.arrived()
+        rate.arrived(0.0)
     # 20 tasks in 10 s are 2 a second; one window has passed, so 1 - 1/e of the difference is taken.
     assert rate.update(10.0) == pytest.approx(5 + (1 - math.exp(-1)) * (2 - 5))
     before = rate.per_s
@@ -24,7 +24,7 @@ def test_arrival_rate_starts_from_what_was_declared_and_follows_what_comes():
 def test_arrivals_are_kept_while_no_time_passes():
     rate = ArrivalRate(4.0, window_s=1.0)
     assert rate.update(0.0) == 4.0
-    rate.arrived()
+    rate.arrived(0.0)
     assert rate.update(0.0) == 4.0
     assert rate.update(1.0) == pytest.approx(4 + (1 - math.exp(-1)) * (1 - 4))
     assert rate.update(0.5) == rate.per_s  # a clock that runs back changes nothing
@@ -34,7 +34,7 @@ def test_a_device_that_comes_up_during_the_run_has_not_been_idle_before():
     rate = ArrivalRate(5.0, window_s=10.0)
     rate.begin(100.0)
     for _ in range(10):
-        rate.arrived()
+        rate.arrived(0.0)
     assert rate.update(102.0) == pytest.approx(5.0)
 
 
@@ -43,7 +43,7 @@ def test_steady_arrivals_are_found(declared, per_step, step_s):
     rate = ArrivalRate(declared, window_s=4 * step_s)
     for number in range(1, 80):
         for _ in range(per_step):
-            rate.arrived()
+            rate.arrived(0.0)
         rate.update(number * step_s)
     assert rate.per_s == pytest.approx(per_step / step_s, rel=1e-3, abs=1e-6 * declared)
 
