@@ -56,21 +56,39 @@ class Routing:
         if self.policy.status_every_s is None:
             chosen = self._draw(usable)
         else:
-            chosen = self._pick([r for r, usable_now in zip(self._order, usable, strict=True) if usable_now])
+            chosen = self._pick(self._candidates(usable))
         return chosen
 
     def _draw(self, usable: list[bool]) -> Receiver:
         """Draw a usable receiver from the row as executed; uniformly, if the row gives none of them any weight."""
-        if self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable:
-            weights = np.where(usable, self.policy.executed(self.row), 0.0)
-            if weights.sum() <= 0:
-                weights = np.array(usable, dtype=np.float64)
-            self._spreading.follow(weights.tolist())
-            self._drawn_from = (self.row, usable)
+        if self._draws_change(usable):
+            self._follow(self.policy.executed(self.row), usable)
         return self._order[self._spreading.one()]
 
+    def _draws_change(self, usable: list[bool]) -> bool:
+        return self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable
+
+    def _follow(self, row: Array, usable: list[bool]) -> None:
+        weights = np.where(usable, row, 0.0)
+        if weights.sum() <= 0:
+            weights = np.array(usable, dtype=np.float64)
+        self._spreading.follow(weights.tolist())
+        self._drawn_from = (self.row, usable)
+
+    def _candidates(self, usable: list[bool]) -> list[Receiver]:
+        """Return the receivers of which the policy picks one: all usable ones, or some drawn by the row.
+
+        Receivers that only the floor keeps in the row are drawn, too, but rarely: one of them may have become cheap.
+        """
+        most = self.policy.choices
+        if not most or sum(usable) <= most:
+            return [r for r, usable_now in zip(self._order, usable, strict=True) if usable_now]
+        if self._draws_change(usable):
+            self._follow(self.row, usable)
+        return [self._order[k] for k in self._spreading.several(most)]
+
     def _pick(self, usable: list[Receiver]) -> Receiver:
-        """Let the policy pick a usable receiver by the state of the queues."""
+        """Let the policy pick one of some usable receivers by the state of the queues."""
         shares = dict(zip(self.receivers, self.policy.executed(self.row).tolist(), strict=True))
         now_s, fresh = self._outbox.now_s, self.policy.fresh
         candidates = [r.candidate(shares[r.name], now_s, fresh=fresh) for r in usable]

@@ -29,7 +29,7 @@ class Spreading(Protocol):
     """Draws receivers, as indices 0..K-1, so that they follow weights."""
 
     def follow(self, weights: Sequence[float]) -> None:
-        """Follow these weights from now on.
+        """Draw by these weights until the next call.
 
         Args:
             weights: K finite numbers >= 0, at least one above 0. Receivers of weight 0 are never drawn.
@@ -62,7 +62,7 @@ class RandomSpreading:
         self._cumulative: list[float] = []
 
     def follow(self, weights: Sequence[float]) -> None:
-        """Follow these weights from now on, see `Spreading`."""
+        """Draw by these weights until the next call, see `Spreading`."""
         self._weights, self._cumulative = weights, list(accumulate(weights))
 
     def one(self) -> int:
@@ -103,7 +103,7 @@ class SmoothSpreading:
         return tuple(self._one.credits)
 
     def follow(self, weights: Sequence[float]) -> None:
-        """Follow these weights from now on, see `Spreading`."""
+        """Draw by these weights until the next call, see `Spreading`."""
         self._weights, self._most = weights, 0
         self._one.follow(inclusions(weights, 1))
         skipped, self._skipped = self._skipped, 0
@@ -165,7 +165,7 @@ class Credits:
         return chosen
 
     def draw_several(self) -> list[int]:
-        """Draw as many different receivers as the shares sum to."""
+        """Draw different receivers; their number is the sum of the shares."""
         credits, shares, eligible = self.credits, self._shares, self._eligible
         order = []
         for index in self._sharing:

@@ -67,10 +67,13 @@ class Pricing:
         """
         service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
         announced_per_s = self.arrival_per_s
-        expected = server_cost(announced_per_s, service_per_s, variability).tasks
+        arrival_variability = self._tasks.arrivals.variability
+        expected = server_cost(announced_per_s, service_per_s, variability, arrival_variability).tasks
         piled_up = max(0.0, self.backlog - USUAL_BACKLOG * (1 + expected))
         arrival_per_s = announced_per_s + piled_up / self._config.slot_s
-        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s)
+        return dto_r.Load(
+            arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s, arrival_variability
+        )
 
     def price(self, *, stale: bool) -> Priced:
         """Price the server now.
@@ -142,5 +145,6 @@ class Pricing:
             done=done,
             return_s=load.return_s,
             sent_s=self._outbox.now_s,
+            arrival_variability=load.arrival_variability,
             work_s=self._tasks.work_s,
         )

@@ -186,7 +186,7 @@ BROKEN = [
     # a server's tasks
     ("a1", holds_another, r"tasks: \[.*\] are in the queue or served, but \[.*\('d9', 1\).*\] are held"),
     ("a1", sets("tasks", arrived=10**6), r"tasks: 1000000 arrived, but \d+ served \+ \d+ held"),
-    ("a1", sets("tasks", exits=0), r"tasks: \d+ served, but 0 exits \+ \d+ forwarded"),
+    ("a1", sets("tasks", forwards=0), r"tasks: \d+ served, but \d+ exits \+ 0 forwarded"),
     ("a1", sets("tasks", served_s=-1.0), "tasks: served_s is -1.0"),
     ("a1", sets("tasks", _calibrating=True), r"tasks: serving: True, measuring: True, \d+ in the queue"),
     ("a1", serves_nobody, r"tasks: serving: False, measuring: False, \d+ in the queue"),
