@@ -73,9 +73,7 @@ def worth_curve(table: ExitTable, stage: int, paths: Paths, onward: Onward, thet
     bins = np.minimum((MOST_BINS * (np.cumsum(weight) - weight / 2)).astype(np.intp), MOST_BINS - 1)
     total = np.bincount(bins, weight, MOST_BINS)
     filled = total > 0
-    means = [
-        np.bincount(bins, weight * each, MOST_BINS)[filled] / total[filled] for each in (rows.confidence, worth_s)
-    ]
+    means = [np.bincount(bins, weight * each, MOST_BINS)[filled] / total[filled] for each in (rows.confidence, worth_s)]
     return non_increasing(means[0].tolist(), means[1].tolist(), total[filled].tolist())
 
 
@@ -95,5 +93,3 @@ def non_increasing(score: Sequence[float], worth_s: Sequence[float], weight: Seq
             total = w1 + w2
             pools.append((total, (w1 * z1 + w2 * z2) / total, (w1 * v1 + w2 * v2) / total))
     return WorthCurve(tuple(z for _, z, _ in pools), tuple(v for _, _, v in pools))
-
-

@@ -92,6 +92,7 @@ def test_hindsight_takes_the_fixed_threshold_with_the_highest_mean_utility(short
     monkeypatch.setattr(thresholds, "HINDSIGHT_THETAS_S", (0.01, 4.0))
     monkeypatch.setattr(thresholds, "HINDSIGHT_SEEDS", 2)
     found = list(thresholds.hindsight("short", short.read_text(encoding="utf-8"), tmp_path))
-    assert [entry["rival"] for entry in found] == [f"threshold {c}, the best in hindsight" for c in (0.2, 0.2, 0.75, 0.75)]
+    best = (0.2, 0.2, 0.75, 0.75)
+    assert [entry["rival"] for entry in found] == [f"threshold {c}, the best in hindsight" for c in best]
     assert {entry["name"].split(", ")[1].split(":")[0] for entry in found} == {"exits by threshold", "exits by price"}
     assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in found)

@@ -103,7 +103,9 @@ class Pricing:
         """
         threshold = self._routing.threshold
         assert threshold is not None
-        return self._routing.move_threshold(self._view(prospect, threshold, movers=-(-self._config.peers_in_stage // turns)))
+        return self._routing.move_threshold(
+            self._view(prospect, threshold, movers=-(-self._config.peers_in_stage // turns))
+        )
 
     def _view(self, prospect: Prospect, threshold: float, movers: int = 1) -> ThresholdView:
         """Return the state in which tasks exit, or the threshold moves together with those of `movers` servers."""
