@@ -36,6 +36,7 @@ BENCHES = {
     "admission": Bench("bounds on the predicted delay under overload, simulated (two minutes)"),
     "onboard": Bench("the doorbells with and without stage 1 of their own, simulated (a quarter of a minute)"),
     "models": Bench("accuracy of the models' exits, by exit and by threshold"),
+    "outcomes": Bench("thresholds chosen by seen and by expected outcomes (a minute)"),
     "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
     "thresholds": Bench("thresholds that adapt against fixed ones, simulated (half an hour)"),
