@@ -1,14 +1,14 @@
 """Exit by price: a task leaves if going on is worth less, at its score, than it costs now.
 
-A threshold c weighs accuracy against the mean price of going on. Queues swing around their means: while they are short,
-a task with a score above c may go on for little; while they are long, one below c had better leave. So each task
-compares its worth with the price of the receiver that it would go to:
+A threshold c weighs accuracy against a mean price. Queues swing around their means: while they are short, a task with a
+score above c may go on for little; while they are long, one below c had better leave. So each task compares its worth
+with the price of its receiver:
 
     leave  if  w(z) <= w(c) + (price now - mean price)                                              [s]
 
 - z: score of the task at this exit; c: threshold of this server, which the rounds move and announce;
 - w(z): time that going on is worth at score z, `thresholds.worth_of_going_on`, as a non-increasing curve;
-- price now: marginal cost of the receiver for a task that is sent now, its link included;
+- price now: cost of the receiver for a task that is sent now, its link included;
 - mean price: sum_k p_k delta_k over the row and the prices of the last round.
 
 At the best threshold w(c) is the mean price of link and receiver, so the rule is "theta times the accuracy gained is at

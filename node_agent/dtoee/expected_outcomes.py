@@ -1,8 +1,8 @@
 """The probability that each exit is right on a row of the exit table, in place of the one outcome that was seen.
 
-Whether an exit was right is a coin toss for each row. A threshold chosen by some thousand tosses follows their chance:
-theta seconds are at stake for each. The scores of a row hold most of what is known about its tosses. So each exit's
-outcome is replaced by its mean, given the scores z of all exits of the row, a logistic regression:
+On each row, the outcome of an exit is a coin toss. A threshold chosen by some thousand tosses follows their chance:
+theta seconds depend on each. The scores of a row hold most of the knowledge about its tosses. So each exit's outcome is
+replaced by its mean, given the scores z of all exits of the row, a logistic regression:
 
     P(exit h is right) = 1 / (1 + exp(-(b_0 + sum_l b_l logit(z_l))))
 

@@ -1,4 +1,4 @@
-"""Exit by price, for policies that want it: the threshold of each task, by the price of the receiver it would go to."""
+"""Exit by price, for policies that want it: the threshold of each task, by the price of its receiver."""
 
 import math
 
