@@ -124,8 +124,8 @@ class ArrivalVariability:
     Each window's number is compared with the mean of the windows before, which follows changes of the rate. Squares
     and means are averaged over `MEMORY` windows, beginning with the `PRIOR` windows of a Poisson stream.
 
-    Decision 098: arrivals are priced by the variance of their number in a window, not by that of the times between them
-    (docs/decisions/098-variability-of-arrivals.md).
+    Decision 097: waiting is priced by the variance of the number of arrivals in a window, not by that of the times
+    between them (docs/decisions/097-smooth-draws-and-their-price.md).
     """
 
     WINDOW = 3.0

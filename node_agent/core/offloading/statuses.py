@@ -116,7 +116,7 @@ class Statuses:
         """Send a status to each offloader that would estimate the queue too badly."""
         tasks, now_s = self._tasks, self._outbox.now_s
         work_s, per_s = tasks.work_s, tasks.service_rate_per_s
-        varied = tasks.service.variability, tasks.arrivals.variability
+        varied = tasks.service.variability, tasks.arrival_variability
         total_per_s = sum([told.flow_per_s for told in self._told.values()])
         slack = 1 - min(RHO_EXTENSION, total_per_s / per_s)
         least_s = self._routing.policy.status_every_s or 0.0
