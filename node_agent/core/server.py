@@ -208,11 +208,14 @@ class ServerTasks:
             self._outbox.compute(self._serving.tensor)
 
     def _dispatch(self, served: ServedTask) -> None:
-        activation, threshold = served.outcome.activation, self._routing.threshold
+        activation, receiver = served.outcome.activation, None
+        if activation is not None and self._routing.policy.prices_exits:
+            receiver = self._routing.choose()
+        threshold = self._routing.task_threshold(receiver)
         if activation is None or threshold is None or served.score >= threshold:
             self._exit(served)
             return
-        receiver = self._routing.choose()
+        receiver = receiver or self._routing.choose()
         if receiver is None:
             self._exit(served, forced=True)
             return

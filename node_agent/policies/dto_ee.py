@@ -1,16 +1,19 @@
 """DTO-EE, the flagship: plans by marginal costs, and sends every task by what is known of the queues now."""
 
+import dataclasses
 import random
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
 
 from node_agent.dtoee.best_response import Priced, best_response
+from node_agent.dtoee.expected_outcomes import expected
 from node_agent.dtoee.queueing import Array
 from node_agent.policies import dto_ee_static
-from node_agent.policies.base import Candidate, Prospect
+from node_agent.policies.base import Candidate, Prospect, ThresholdView
+from node_agent.policies.exit_prices import ExitPrices
 
 
 class Parameters(dto_ee_static.Parameters, frozen=True):
@@ -18,6 +21,7 @@ class Parameters(dto_ee_static.Parameters, frozen=True):
 
     choices: Annotated[int, Meta(ge=1, le=100)] = 3  # draws from the row, of which a task takes the best
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # least time between two reports of a queue [s]
+    exits: Literal["threshold", "price"] = "threshold"  # price: each task compares its gain with the price now
 
 
 class DtoEe(dto_ee_static.DtoEeStatic):
@@ -31,6 +35,8 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         super().__init__(parameters, theta_s)
         self.status_every_s = parameters.report_every
         self.choices = parameters.choices
+        self.prices_exits = parameters.exits == "price"
+        self._exits = ExitPrices(theta_s)
 
     def react(self, row: Array, prospect: Prospect) -> Array:
         """The row (K,) that is the best response to the new price, if all other offloaders respond alike."""
@@ -42,6 +48,14 @@ class DtoEe(dto_ee_static.DtoEeStatic):
             for known in prospect.receivers
         ]  # fmt: skip
         return np.array(best_response(row.tolist(), receivers, self.parameters.floor))
+
+    def move_threshold(self, view: ThresholdView) -> float:
+        """The threshold after a few steps on its grid, by the expected outcomes of the exit table's rows."""
+        return super().move_threshold(dataclasses.replace(view, table=expected(view.table)))
+
+    def task_threshold(self, view: ThresholdView, candidate: Candidate) -> float:
+        """The threshold of one task: the server's, moved by the difference of its receiver's price from the mean."""
+        return self._exits.threshold(view, candidate)
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
         """Index of the cheapest candidate at the present queues; drawn by the plan if a price is too old."""

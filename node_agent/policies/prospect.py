@@ -169,6 +169,14 @@ class Prospect:
                 kept += p
         return total / kept
 
+    def mean_price_s(self, row: Array) -> float:
+        """The mean price of a task that follows `row` (K,): sum_k p_k delta_k over the living receivers [s].
+
+        The shares of living receivers are scaled to sum one.
+        """
+        shares, ahead = self.living(row)
+        return sum([p * delta_s for p, delta_s in zip(shares, ahead.delta_s, strict=True)])
+
     def living(self, row: Array) -> tuple[list[float], Ahead]:
         """The inputs of the marginal-cost recursion, living receivers only: their shares, scaled to sum one, and costs.
 
@@ -218,6 +226,7 @@ class ThresholdView:
     onward: Onward  # its living receivers and its row over them
     threshold: float  # c now, 0..2; above 1 no task leaves here
     movers: int = 1  # number of servers of this stage that may move at the same time
+    price_s: float = 0.0  # mean price of going on, sum_k p_k delta_k over the living receivers [s]
 
 
 @dataclass(frozen=True, slots=True)

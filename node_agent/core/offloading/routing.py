@@ -1,5 +1,6 @@
 """Routing: an offloader's view of its receivers, and the row by which it spreads its tasks over them."""
 
+import dataclasses
 import random
 from collections.abc import Collection, Mapping
 
@@ -44,6 +45,7 @@ class Routing:
         self._spreading = spreading(config.draws, count, self._random)
         self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers that `_spreading` follows
         self._weighed: Prospect | None = None  # prospect of the last `weigh`
+        self.view: ThresholdView | None = None  # after the last round of a server, if its policy prices exits
         self._priced_row = self.row  # at that time: the row that the receivers' arrival rates include
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
@@ -130,6 +132,19 @@ class Routing:
         if self.threshold is None or not kept:
             return return_s
         return (1 - remaining_ratio) * return_s + remaining_ratio * total_s / kept
+
+    def task_threshold(self, receiver: Receiver | None) -> float | None:
+        """Return the threshold of a task that goes to `receiver` if it goes on; None at the last stage.
+
+        It is the server's own without a receiver, and before the first round.
+        """
+        view, threshold = self.view, self.threshold
+        if receiver is None or view is None or threshold is None:
+            return threshold
+        if view.threshold != threshold:  # it has moved since
+            view = self.view = dataclasses.replace(view, threshold=threshold)
+        candidate = receiver.candidate(self.shares()[receiver.name], self._outbox.now_s, fresh=self.policy.fresh)
+        return self.policy.task_threshold(view, candidate)
 
     def start_slot(self) -> None:
         """Begin a slot whose rounds follow: count anew, and prepare the policy."""

@@ -90,9 +90,10 @@ class Pricing:
             self._table, self._config.stage, self.offers.inflow.paths, threshold
         )  # fmt: skip
         load = self._load(remaining)
-        return PricedServer(
-            load, dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row)), prospect
-        )
+        if self._routing.policy.prices_exits:
+            self._routing.view = self._view(prospect, threshold)
+        cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
+        return PricedServer(load, cost, prospect)
 
     def move_threshold(self, prospect: Prospect, turns: int) -> bool:
         """Let the policy move the threshold; return True if it did.
@@ -101,13 +102,19 @@ class Pricing:
             prospect: the server's receivers.
             turns: groups in which the servers of a stage move, one after the other.
         """
-        assert self._routing.threshold is not None
-        view = ThresholdView(
+        threshold = self._routing.threshold
+        assert threshold is not None
+        return self._routing.move_threshold(
+            self._view(prospect, threshold, movers=-(-self._config.peers_in_stage // turns))
+        )
+
+    def _view(self, prospect: Prospect, threshold: float, movers: int = 1) -> ThresholdView:
+        """Return the state in which tasks exit, or the threshold moves together with those of `movers` servers."""
+        row = self._routing.row
+        return ThresholdView(
             self._table, self._config.stage, self.offers.inflow.paths, self.arrival_per_s,
-            prospect.onward(self._routing.row, self.return_s), self._routing.threshold,
-            movers=-(-self._config.peers_in_stage // turns),
+            prospect.onward(row, self.return_s), threshold, movers, prospect.mean_price_s(row),
         )  # fmt: skip
-        return self._routing.move_threshold(view)
 
     def report(self, number: Round, priced: PricedServer, *, done: bool) -> Report:
         """Return the report of a price; `offer_s` is to be set for each offloader."""
