@@ -33,6 +33,7 @@ def test_what_each_queue_policy_chooses():
     assert picks("join-shortest-queue").tolist() == [0, 0, 1]
     # The idle one wins two of the three pairs, the one with two tasks the third.
     assert picks("two-choices") == pytest.approx([0, 1 / 3, 2 / 3], abs=0.03)
+    assert picks("join-idle-queue").tolist() == [0, 0, 1]
     # Two draws by share: the near one (.16 s) if it is drawn at all, the idle one only against itself.
     assert picks("dto-ee-2c") == pytest.approx([0.5 * 0.5 + 2 * 0.5 * 0.2, 1 - 0.7**2, 0.2**2], abs=0.03)
 
@@ -49,7 +50,20 @@ def test_queue_policies_are_never_at_a_loss():
             assert chosen == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
-@pytest.mark.parametrize("name", ["shortest-expected-delay", "join-shortest-queue", "two-choices", "dto-ee-2c"])
+def test_idle_receivers_are_drawn_by_speed_and_busy_ones_only_without_any():
+    def among(*states):
+        """The share of each candidate, given its backlog and its service rate [task/s]."""
+        return picks("join-idle-queue", 6000, [Candidate(0.0, 0.01, q, s, 0.0) for q, s in states])
+
+    assert among((0, 30.0), (0, 10.0), (1, 60.0)) == pytest.approx([0.75, 0.25, 0], abs=0.02)
+    assert among((4, 30.0), (1, 10.0), (2, 60.0)) == pytest.approx([0.3, 0.1, 0.6], abs=0.02)
+    # An estimate of less than half a task counts as idle.
+    assert among((0.4, 10.0), (0.6, 90.0)).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "name", ["shortest-expected-delay", "join-shortest-queue", "join-idle-queue", "two-choices", "dto-ee-2c"]
+)
 def test_receivers_tell_their_backlog_as_often_as_asked(name):
     told = []
     for every_s in (0.05, 0.2):
