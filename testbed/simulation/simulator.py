@@ -14,12 +14,13 @@ Fields of `fidelity` in the summary.json of a simulation:
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from node_agent.core.machine import NodeCore
 from node_agent.records import Ready, Record, TaskRecord
 from testbed.record.run_directory import Recorder, sub_model_facts
 from testbed.run.bookkeeping import Bookkeeping
@@ -30,7 +31,7 @@ from testbed.run.plan import Outcome, Plan
 from testbed.scenario import Event, LinkShape
 from testbed.simulation.failure import NodeFailed, SimulationFailed
 from testbed.simulation.links import Links
-from testbed.simulation.nodes import SimulatedNode, World
+from testbed.simulation.nodes import SimulatedNode, World, as_made
 from testbed.simulation.processor import Answers, Processor, ServiceTime, paced
 from testbed.simulation.transfers import outside_validation
 from testbed.sizes import largest_task_bytes
@@ -162,8 +163,10 @@ class SimulatedRun:
     """Puts the nodes, the workload and the events of a plan into the agenda, and applies the events."""
 
     def __init__(
-        self, plan: Plan, agenda: Calendar, bookkeeping: Bookkeeping, service_time: ServiceTime, *, stories: bool
-    ) -> None:
+        self, plan: Plan, agenda: Calendar, bookkeeping: Bookkeeping, service_time: ServiceTime = paced, *,
+        stories: bool = False, prepare: Callable[[NodeCore], None] = as_made,
+    ) -> None:  # fmt: skip
+        """Prepare the run; `prepare` is called with each new state machine of a node, before its first event."""
         scenario = plan.scenario
         self._scenario = scenario
         self._arrivals = plan.arrivals
@@ -179,7 +182,7 @@ class SimulatedRun:
         changing = [frozenset(ends) for event in scenario.events for ends in event.shapes]
         self._links = Links(scenario, agenda, changing)
         self.nodes: dict[str, SimulatedNode] = {}
-        world = World(agenda, self._links, answers, plan.model.exit_table(cut), self.nodes, self)
+        world = World(agenda, self._links, answers, plan.model.exit_table(cut), self.nodes, self, prepare)
         capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
         for name, config in node_configs(scenario, profiles, forms, story=stories, debug=plan.debug).items():
             processor = None
