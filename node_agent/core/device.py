@@ -82,7 +82,11 @@ class DeviceTasks:
         self.arrived += 1
         lateness_s, bound_s = self._outbox.now_s - event.created_s, self._config.delay_bound_s
         receiver = self._choose(())
-        predicted_s = None if bound_s is None else receiver.predicted_delay_s
+        predicted_s = (
+            None
+            if bound_s is None
+            else receiver.predicted_delay_s(self._outbox.now_s, fresh=self._routing.policy.fresh)
+        )
         if bound_s is not None and predicted_s is not None and predicted_s > bound_s:
             self.refused += 1
             self._outbox.publish(
@@ -105,7 +109,7 @@ class DeviceTasks:
             return  # acknowledged already
         task.offers[-1] = Handover(task.receiver.name, task.sent_s, taken=True)
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
-        self._settle(task, ack.backlog)
+        self._settle(task, ack)
         self._outbox.cancel(("ack", task.task_id))
 
     def result(self, result: Result) -> None:
@@ -159,7 +163,7 @@ class DeviceTasks:
 
     def _offer(self, task: OwnedTask, receiver: Receiver) -> None:
         task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
-        receiver.set_out()
+        receiver.set_out(task.sent_s)
         task.offers.append(Handover(receiver.name, task.sent_s))
         task.attempts += 1
         self._sequence += 1
@@ -169,11 +173,11 @@ class DeviceTasks:
         self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
         self._outbox.timer(("result", task.task_id), self._result_wait_s())
 
-    def _settle(self, task: OwnedTask, told: int | None = None) -> None:
+    def _settle(self, task: OwnedTask, ack: Ack | None = None) -> None:
         """Stop counting the task as on its way to its receiver."""
         if task.receiver is not None and not task.taken_over:
             task.taken_over = True
-            task.receiver.settle(told)
+            task.receiver.settle(task.sent_s, ack)
 
     def _result_wait_s(self) -> float:
         """Return the wait for a result [s]. It grows with the usual delay, so that overload does not cause repeats."""

@@ -26,11 +26,12 @@ from node_agent.core.events import (
 )
 from node_agent.core.offloading.probing import LinkProbes
 from node_agent.core.offloading.routing import Routing
+from node_agent.core.offloading.statuses import Statuses
 from node_agent.core.outbox import Outbox
 from node_agent.core.planning.central import Coordinator, Member
 from node_agent.core.planning.rounds import DeviceRounds, ServerRounds
 from node_agent.core.returns import ReturnTimes
-from node_agent.core.server import ServerTasks, Statuses
+from node_agent.core.server import ServerTasks
 from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InvalidState, TestbedError
@@ -277,9 +278,11 @@ class ServerCore(NodeStateMachine):
     def __init__(self, config: NodeConfig, table: ExitTable) -> None:
         super().__init__(config)
         self.tasks: ServerTasks = ServerTasks(config, self.routing, self._outbox)
-        self._statuses = Statuses(config, self.routing, self.tasks, self._outbox)
         self.returns = ReturnTimes(config, self._outbox)
         self.rounds: ServerRounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
+        self._statuses = Statuses(
+            config, self.routing, self.tasks, lambda: (self.rounds.remaining_ratio, self.rounds.return_s), self._outbox
+        )
         self._coordinator = Coordinator(config, self.routing, self._outbox)
         self._slot = -1
         self._last = self._counts()
@@ -288,6 +291,10 @@ class ServerCore(NodeStateMachine):
         self._outbox.timer(("sample",), self.config.first_sample_s)
         self._statuses.await_next()
 
+    def _react(self, event: Event) -> None:
+        super()._react(event)
+        self._statuses.after(event)
+
     def _react_alone(self, event: OwnEvent) -> None:
         match event:
             case ComputeFinished():
@@ -295,7 +302,9 @@ class ServerCore(NodeStateMachine):
             case PlanningFinished(assignments):
                 self._coordinator.planned(assignments)
             case TimerFired(("status",)):
-                self._statuses.send(self.rounds.remaining_ratio, self.rounds.return_s)
+                self._statuses.send()
+            case TimerFired(("late",)):
+                pass  # the review after every event looks at the task in service
             case TimerFired(("plan",)):
                 self._coordinator.timer()
             case TimerFired(("offers" | "reports" | "settle",) as key):
@@ -314,7 +323,7 @@ class ServerCore(NodeStateMachine):
         self.rounds.validate()
         self._coordinator.validate()
         status: set[TimerKey] = {("status",)} if self._statuses.every_s is not None else set()
-        kinds = {"sample", "status", "plan", "offers", "reports", "settle", "ack", "probe"}
+        kinds = {"sample", "status", "late", "plan", "offers", "reports", "settle", "ack", "probe"}
         self._validate_standing_timers({("sample",)} | status, kinds)
         super().validate()
 
@@ -332,6 +341,7 @@ class ServerCore(NodeStateMachine):
                 if message.slot > self._slot:
                     self._start_slot(message.slot)
                 self.rounds.offer(peer, message, received_s)
+                self._statuses.offered(peer, message)
             case ProbeAck():
                 (self._probes if peer in self.routing.receivers else self.returns).answered(peer, message)
             case State():

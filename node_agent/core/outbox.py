@@ -38,6 +38,10 @@ class Outbox:
         """Send on the connection for prices."""
         self._effects.append(Send(peer, "control", message))
 
+    def messages(self) -> list[tuple[str, Message]]:
+        """Return peer and message of all that this event has sent so far."""
+        return [(effect.peer, effect.message) for effect in self._effects if isinstance(effect, Send)]
+
     def compute(self, tensor: Tensor) -> None:
         """Start the sub-model on a tensor."""
         self._effects.append(StartCompute(tensor))

@@ -45,6 +45,9 @@ class Policy(Protocol):
     move_turns: int  # number of groups in which the servers of a stage move, one group after the other, from 1
     wants_link_rates: bool  # True if the policy reads `Prospect.link_byte_per_s`, which needs larger probes
     status_every_s: float | None  # time between two reports of a receiver's backlog [s]; None: tasks follow the row
+    # True if `pick` wants queues brought up to date, and receivers report them by need: `status_every_s` is then the
+    # least time between two reports.
+    fresh: bool
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
 
@@ -78,6 +81,17 @@ class Policy(Protocol):
 
         Args:
             gaps: the gap after every round of this slot so far, the latest one last; at least one.
+        """
+
+    def react(self, row: Array, prospect: Prospect) -> Array:
+        """The row (K,) after the service rate of a receiver has changed much, at once; the next round may correct it.
+
+        Args:
+            row: the row that is in force, (K,), sum one; a copy, which the policy may change.
+            prospect: the K receivers, with the new rate and the price of their own queues at that rate.
+
+        Returns:
+            K numbers >= 0 that sum to one.
         """
 
     def executed(self, row: Array) -> Array:
@@ -137,6 +151,7 @@ class PlainPolicy:
     move_turns = 1
     wants_link_rates = False
     status_every_s: float | None = None
+    fresh = False
     central = False
     continuous = False
 
@@ -161,6 +176,10 @@ class PlainPolicy:
     def settled(self, gaps: Sequence[float]) -> bool:
         """True once the latest gap is at most `stop_gap`."""
         return gaps[-1] <= self.stop_gap()
+
+    def react(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002
+        """The row (K,) unchanged."""
+        return row
 
     def executed(self, row: Array) -> Array:
         """The row (K,) unchanged."""

@@ -1,13 +1,62 @@
 """DTO-EE, the flagship: plans by marginal costs, and sends every task by what is known of the queues now."""
 
+import random
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from node_agent.dtoee.best_response import Priced, best_response
+from node_agent.dtoee.queueing import Array
 from node_agent.policies import dto_ee_static
+from node_agent.policies.base import Candidate, Prospect
 
 
 class Parameters(dto_ee_static.Parameters, frozen=True):
-    """The parameters of the plan."""
+    """The parameters of the plan, and those of the choice for a task."""
+
+    choices: Annotated[int, Meta(ge=1, le=100)] = 3  # draws from the row, of which a task takes the best
+    report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # least time between two reports of a queue [s]
+    replace: bool = True
+    noise: float = 0.0
 
 
 class DtoEe(dto_ee_static.DtoEeStatic):
     """Rows and thresholds by marginal costs that nodes report."""
 
     parameters_type = Parameters
+    fresh = True
+
+    def __init__(self, parameters: Parameters, theta_s: float) -> None:
+        super().__init__(parameters, theta_s)
+        self.status_every_s = parameters.report_every
+        self._choices = parameters.choices
+        self._p = parameters
+
+    def react(self, row: Array, prospect: Prospect) -> Array:
+        """The row (K,) that is the best response to the new price, if all other offloaders respond alike."""
+        receivers = [
+            Priced(
+                known.alive, known.way_s + known.report.marginal_s - known.report.local_s, known.report.arrival_per_s,
+                known.report.service_per_s, known.report.variability,
+            )
+            for known in prospect.receivers
+        ]  # fmt: skip
+        return np.array(best_response(row.tolist(), receivers, self.parameters.floor))
+
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
+        """Index of the cheapest of some draws from the row; the first draw if the prices are too old."""
+        shares = [candidate.share for candidate in candidates]
+        if sum(shares) <= 0:
+            return random.randrange(len(candidates))
+        if self._p.replace:
+            drawn = random.choices(range(len(candidates)), shares, k=self._choices)
+        else:
+            keys = [(random.random() ** (1 / s) if s > 0 else 0.0) for s in shares]
+            drawn = sorted((k for k in range(len(candidates)) if shares[k] > 0), key=lambda k: -keys[k])[
+                : self._choices
+            ]
+        if not all(candidates[k].current for k in drawn):
+            return drawn[0]
+        return min(drawn, key=lambda k: candidates[k].price_s)

@@ -4,6 +4,7 @@ A quantity has the same name in `KnownReceiver`, `Prospect`, `Candidate`, `wire.
 earlier versions raise AttributeError with the new name.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, overload
 import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queue_state import state_price_s
 from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
 from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
@@ -225,11 +227,25 @@ class Candidate:
     service_per_s: float  # s, service rate [task/s]
     onward_delay_s: float  # mean time that a task still takes after it, its result's way back included [s]
     exit_return_s: float = 0.0  # part of that time: the way back of tasks that exit there, (1 - I) ret [s]
+    # Of a policy with `fresh` set; `backlog` is then u s, brought up to date with the task's arrival there.
+    work_s: float = 0.0  # u, expected unfinished work there when the task arrives [s]
+    age_s: float = math.inf  # age of the last statement of that work [s]
+    link_marginal_s: float = 0.0  # t', marginal time of the link [s]
+    arrival_per_s: float = 0.0  # phi, announced by all its offloaders together [task/s]
+    variability: float = 0.0  # v, squared coefficient of variation of the service time [1]
+    onward_marginal_s: float = 0.0  # price beyond its own queue, way back included: Omega - D' - pen' [s]
+    current: bool = True  # False if its prices are too old to be compared
 
     @property
     def expected_delay_s(self) -> float:
         """Transfer time, and service time of the backlog and of the task itself: t + (q + 1) / s [s]."""
         return self.link_s + (self.backlog + 1) / self.service_per_s
+
+    @property
+    def price_s(self) -> float:
+        """Marginal cost of this task there at its present queue: t' + d(u) + Omega - D' - pen' [s]."""
+        at_s = state_price_s(self.work_s, self.arrival_per_s, self.service_per_s, self.variability)
+        return self.link_marginal_s + at_s + self.onward_marginal_s
 
     @property
     def predicted_delay_s(self) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from itertools import accumulate
 
 import numpy as np
+from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.offloading.neighbour import SILENT_AFTER, UNHEARD, Receiver
@@ -17,6 +18,9 @@ from node_agent.policies.base import KnownReceiver, Prospect, ThresholdView
 from node_agent.policies.checked import CheckedPolicy
 from node_agent.wire import MOST_THRESHOLD, Assignment, Status
 
+EXPIRY_SLOTS = 5  # slots after which a receiver's prices no longer count
+MUCH_CHANGED = 1.2  # factor of a change of the service rate from which the row reacts at once
+
 
 class Routing:
     """A node's receivers, its row of offloading probabilities over them, and the policy that sets the row."""
@@ -25,7 +29,8 @@ class Routing:
         policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
         self.policy = CheckedPolicy(policy, config.policy)
         self.threshold: float | None = None if config.is_device or config.is_last_stage else self.policy.first_threshold
-        self.receivers = {name: Receiver(name) for name in config.receivers}
+        expiry_s = EXPIRY_SLOTS * config.slot_s
+        self.receivers = {name: Receiver(name, expiry_s=expiry_s) for name in config.receivers}
         self._order = tuple(self.receivers.values())
         count = len(self._order)
         # Only kept here: a policy is given the row and returns the next one.
@@ -37,6 +42,7 @@ class Routing:
         self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers of `_cumulative`
         self._cumulative: list[float] = []
         self._weighed: Prospect | None = None  # prospect of the last `weigh`
+        self._priced_row = self.row  # at that time: the row that the receivers' arrival rates include
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
         """Return the receiver that the policy chooses for a task; None if all living receivers are in `avoid`."""
@@ -62,14 +68,34 @@ class Routing:
     def _pick(self, usable: list[Receiver]) -> Receiver:
         """Let the policy pick a usable receiver by the state of the queues."""
         shares = dict(zip(self.receivers, self.policy.executed(self.row).tolist(), strict=True))
-        candidates = [r.candidate(shares[r.name]) for r in usable]
+        now_s, fresh = self._outbox.now_s, self.policy.fresh
+        candidates = [r.candidate(shares[r.name], now_s, fresh=fresh) for r in usable]
         return usable[self.policy.pick(candidates, self._random)]
 
     def status(self, name: str, status: Status) -> None:
-        """Take a receiver's status."""
+        """Take a receiver's status. The policy reacts at once if the receiver's service rate has changed much."""
         receiver = self.receivers.get(name)
-        if receiver is not None:
-            receiver.told_backlog, receiver.status = status.backlog, status
+        if receiver is None:
+            return
+        known_per_s = 0.0 if receiver.report is None else receiver.report.service_per_s
+        if receiver.stated(status, self._outbox.now_s) and receiver.report is not None:
+            change = receiver.report.service_per_s / known_per_s
+            if max(change, 1 / change) >= MUCH_CHANGED and receiver.alive:
+                self._react()
+
+    def _react(self) -> None:
+        """Let the policy move the row at once, within the living receivers."""
+        now = self.prospect(stale=False)
+        scaled = [
+            known._replace(report=replace(known.report, arrival_per_s=known.report.arrival_per_s * receiver.flow_scale))
+            for known, receiver in zip(now.receivers, self._order, strict=True)
+        ]
+        prospect = Prospect(tuple(scaled), now.stale, now.leaving_per_s)
+        row = np.where(prospect.alive, self.policy.react(self.row, prospect), 0.0)
+        if row.sum() > 0:
+            self.row = row / row.sum()
+        for receiver, p, priced in zip(self._order, self.row.tolist(), self._priced_row.tolist(), strict=True):
+            receiver.flow_scale = p / priced if priced > 0 else 1.0
 
     def onward_delay_s(self, remaining_ratio: float, return_s: float) -> float:
         """Return the mean time that a task, or its result, still needs after this server, as the queues are now [s].
@@ -82,7 +108,7 @@ class Routing:
         """
         total_s = kept = 0.0
         for receiver, share in zip(self._order, self.policy.executed(self.row).tolist(), strict=True):
-            delay_s = receiver.predicted_delay_s
+            delay_s = receiver.predicted_delay_s(self._outbox.now_s, fresh=self.policy.fresh)
             if share > 0 and delay_s is not None:
                 total_s, kept = total_s + share * delay_s, kept + share
         if self.threshold is None or not kept:
@@ -108,6 +134,7 @@ class Routing:
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
             receiver.status = None
+            receiver.queue.forget()
             receiver.told_backlog = 0  # tasks on their way still count until they are acknowledged or given up
         receiver.missed, receiver.suspect = 0, False
         return back
@@ -177,6 +204,10 @@ class Routing:
             kept = np.where(lives, self.row, 0.0)
             self.row = kept / kept.sum() if kept.sum() > 0 else np.array(lives) / sum(lives)
         self._weighed = self.prospect(stale=stale)
+        self._priced_row = self.row
+        for receiver, known, p in zip(self._order, self._weighed.receivers, self.row.tolist(), strict=True):
+            receiver.own_per_s, receiver.flow_scale = self.leaving_per_s * p, 1.0
+            receiver.link_waiting_s = known.link_marginal_s - known.link_s
         return self._weighed
 
     def prospect(self, *, stale: bool) -> Prospect:

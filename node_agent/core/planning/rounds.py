@@ -329,6 +329,7 @@ class ServerRounds:
             done=done,
             return_s=load.return_s,
             sent_s=self._outbox.now_s,
+            work_s=self._tasks.work_s,
         )
         for peer, offer in self._offers.items():
             if (offer.slot, offer.round) == self._number:
