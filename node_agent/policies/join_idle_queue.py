@@ -9,7 +9,7 @@ IDLE_BELOW = 0.5  # tasks; a queue may be an estimate, and then is no whole numb
 
 
 class JoinIdleQueue(QueuePolicy):
-    """Each task goes to an idle receiver, or to any by speed if none is; reports come every `report_every` seconds.
+    """Each task goes to an idle receiver, drawn by speed; to any, drawn by speed, if none is idle.
 
     After Y. Lu et al., "Join-Idle-Queue: a novel load balancing algorithm for dynamically scalable web services", 2011.
     There, an idle server joins the list of one dispatcher, and a dispatcher with an empty list draws uniformly. Here

@@ -23,8 +23,12 @@ FIGURES: Final = (
     "onward",  # mean time after the receiver, the result's way back included
     "exit_return",  # part of that: the way back of tasks that exit there
     "queue",  # q / (1 + q)
+    "load",  # announced arrivals over the service rate, phi / s
+    "price",  # marginal cost of this task there at its present queue
+    "age",  # a / (a + USUAL_AGE_S), with the age a of the last statement of the queue
 )
-LARGEST: Final = 10.0  # larger numbers count as this one
+LARGEST: Final = 10.0  # larger numbers count as this one, and negative ones as 0
+USUAL_AGE_S: Final = 0.1  # of a statement
 LEAST_UNIT_S: Final = 1e-6  # the unit of time is at least this long
 
 
@@ -41,6 +45,9 @@ def figures(candidates: Sequence[Candidate]) -> Array:
             one.onward_delay_s / unit_s,
             one.exit_return_s / unit_s,
             one.backlog / (1.0 + one.backlog),
+            one.arrival_per_s / one.service_per_s,
+            one.price_s / unit_s,
+            1.0 - USUAL_AGE_S / (USUAL_AGE_S + one.age_s),
         )
         for one in candidates
     ]
