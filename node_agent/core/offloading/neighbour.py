@@ -132,10 +132,13 @@ class Receiver:
         return self._brought_up_to_date(plain, report, now_s) if fresh else plain
 
     def _brought_up_to_date(self, plain: Candidate, report: Report, now_s: float) -> Candidate:
-        arrival_per_s, variability, link_s = report.arrival_per_s * self.flow_scale, report.variability, plain.link_s
+        arrival_per_s, variability = report.arrival_per_s * self.flow_scale, report.variability
+        back_s = self.link.small_s if self.link.back_s is None else self.link.back_s
+        # A task that should have been acknowledged shows that the link, or the receiver, takes longer now.
+        link_s = max(plain.link_s, self.queue.overdue_s(now_s, back_s))
         others_per_s = max(0.0, report.arrival_per_s - self.own_per_s) * self.flow_scale
         flow = Flow(others_per_s, plain.service_per_s, variability)
-        work_s = self.queue.at(now_s + link_s, link_s, flow)
+        work_s = self.queue.at(now_s + link_s, plain.link_s, now_s - back_s, flow)
         return Candidate(
             share=plain.share,
             link_s=link_s,

@@ -58,21 +58,32 @@ class QueueEstimate:
         if sent_s in self.under_way_s:
             self.under_way_s.remove(sent_s)
 
-    def at(self, arrival_s: float, link_s: float, flow: Flow) -> float:
+    def overdue_s(self, now_s: float, back_s: float) -> float:
+        """Least time that the oldest own task on its way has taken: it had not arrived when an answer could leave [s].
+
+        Args:
+            now_s: the present time [s].
+            back_s: time of an acknowledgement from the receiver [s].
+        """
+        return now_s - back_s - self.under_way_s[0] if self.under_way_s else 0.0
+
+    def at(self, arrival_s: float, link_s: float, known_until_s: float, flow: Flow) -> float:
         """Expected unfinished work that a task finds [s].
 
         Args:
             arrival_s: when the task will arrive [s].
             link_s: transfer time of a task to the receiver [s].
+            known_until_s: no own task on its way had arrived by then: its acknowledgement would be here [s].
             flow: the arrivals of others, and the service.
         """
         if self.at_s == -math.inf:  # the stationary queue
-            work_s, time_s = work_after_s(0.0, 1e9, *flow), -math.inf
+            work_s, time_s = work_after_s(0.0, 1e9, *flow), known_until_s
         else:
             work_s, time_s = self.work_s, self.at_s
         for sent_s in self.under_way_s:
             came_s = sent_s + link_s
-            if came_s > self.at_s:  # else the statement includes it
+            if came_s > self.at_s or known_until_s > self.at_s:  # else the statement includes it
+                came_s = max(came_s, known_until_s)
                 work_s = work_after_s(work_s, came_s - time_s, *flow) + 1 / flow.service_per_s
                 time_s = came_s
         return work_after_s(work_s, arrival_s - time_s, *flow)
