@@ -15,6 +15,7 @@ from node_agent.errors import InputError
 from node_agent.policies import make_policy
 from testbed.scenario import PolicyChoice
 from testbed.simulation.processor import Processor
+from testbed.virtual_time import Calendar
 
 
 def check_fresh(policy: PolicyChoice) -> None:
@@ -34,14 +35,15 @@ class Node(Protocol):
 class Oracle:
     """Gives every offloader true knowledge of its receivers' queues."""
 
-    def __init__(self, nodes: Mapping[str, Node]) -> None:
+    def __init__(self, nodes: Mapping[str, Node], agenda: Calendar) -> None:
         """`nodes` holds all nodes of the simulation by name; it may still be filled."""
         self._nodes = nodes
+        self._agenda = agenda
 
     def prepare(self, core: NodeCore) -> None:
         """Replace the estimates of a node that has not begun."""
         for name, receiver in core.routing.receivers.items():
-            receiver.queue = TrueQueue(name=name, nodes=self._nodes)
+            receiver.queue = TrueQueue(name=name, nodes=self._nodes, agenda=self._agenda)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,21 +52,22 @@ class TrueQueue(QueueEstimate):
 
     name: str
     nodes: Mapping[str, Node]
+    agenda: Calendar
 
     def age_s(self, now_s: float) -> float:  # noqa: ARG002 - it is never old
         """0."""
         return 0.0
 
-    def at(self, arrival_s: float, link_s: float, flow: Flow) -> float:
+    def at(self, arrival_s: float, link_s: float, known_until_s: float, flow: Flow) -> float:
         """Unfinished work that a task finds if no offloader sends another one meanwhile [s].
 
-        The arguments are those of `QueueEstimate.at`; the flow of others is not needed.
+        The arguments are those of `QueueEstimate.at`.
         """
         server, processor = self.nodes[self.name].core, self.nodes[self.name].processor
         if not isinstance(server, ServerCore) or processor is None:  # it is down, and nobody knows it yet
-            return super(TrueQueue, self).at(arrival_s, link_s, flow)
+            return super(TrueQueue, self).at(arrival_s, link_s, known_until_s, flow)
         waiting = server.tasks.backlog - (server.tasks.in_service_s is not None)
-        time_s, work_s = arrival_s - link_s, processor.left_s + waiting * processor.usual_s
+        time_s, work_s = self.agenda.now_s, processor.left_s + waiting * processor.usual_s
         for came_s in sorted(self._coming_s(time_s)):
             if came_s > arrival_s:
                 break

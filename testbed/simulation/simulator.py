@@ -8,7 +8,7 @@ Fields of `fidelity` in the summary.json of a simulation:
     simulated: true.
     network_backend: "simulated".
     actions: number of entries in the calendar, a measure of the simulation's size.
-    oracle: true if offloaders knew every queue as it was (`testbed.simulation.oracle`); left out otherwise.
+    oracle: true if offloaders knew every queue as it was, see `testbed.simulation.oracle`.
     links_outside_validation: the links for which the simulation was not validated, see
         `testbed.simulation.transfers.outside_validation`.
 """
@@ -119,7 +119,7 @@ class Simulation:
                         "simulated": True,
                         "network_backend": "simulated",
                         "actions": self._agenda.entered,
-                        **({"oracle": True} if self._oracle else {}),
+                        "oracle": self._oracle,
                         "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
                     }
                     summary = {**self._bookkeeping.summary(fidelity, {}), **plan.borrowed}
@@ -198,7 +198,7 @@ class SimulatedRun:
         self._links = Links(scenario, agenda, changing)
         self.nodes: dict[str, SimulatedNode] = {}
         if oracle:
-            prepare = Oracle(self.nodes).prepare
+            prepare = Oracle(self.nodes, agenda).prepare
         world = World(agenda, self._links, answers, plan.model.exit_table(cut), self.nodes, self, prepare)
         capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
         for name, config in node_configs(scenario, profiles, forms, story=stories, debug=plan.debug).items():
