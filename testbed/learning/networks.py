@@ -20,7 +20,7 @@ class Stage(NamedTuple):
 
 
 def random_network(seed: int) -> str:
-    """The text of a topology: two or three stages, unequal servers and links, load .35 to .75, and changes.
+    """The text of a topology: two or three stages, unequal servers and links, load .3 to .65, and changes.
 
     Each offloader has at least two receivers. In the middle of most runs a server slows, the arrivals rise, or a link
     worsens; later it recovers.
@@ -35,7 +35,7 @@ def random_network(seed: int) -> str:
     layers, servers = [devices], []
     for number, stage in enumerate(stages, start=1):
         speeds = [dice.uniform(1, 4) for _ in range(dice.randint(2, 4))]
-        needed_flop_per_s = sum(rates_per_s) * stage.share * stage.flop / dice.uniform(0.35, 0.75)
+        needed_flop_per_s = sum(rates_per_s) * stage.share * stage.flop / dice.uniform(0.3, 0.65)
         layers.append([f"s{number}x{place}" for place in range(len(speeds))])
         for name, speed in zip(layers[-1], speeds, strict=True):
             capacity = needed_flop_per_s * speed / sum(speeds) / 1e9

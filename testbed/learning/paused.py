@@ -4,7 +4,7 @@ A node asks its policy in the middle of an event, and the answer must be there b
 runs in a thread of its own, which waits for the answer. Only one of the two threads runs at any time: equal plans and
 equal answers give equal runs.
 
-A thread is needed, because the choice lies deep inside the code of a node: nothing else can wait there.
+Decision 100: a simulation waits for answers in a thread (docs/decisions/100-a-simulation-that-waits-for-answers.md).
 """
 
 import weakref

@@ -35,12 +35,12 @@ from testbed.learning.networks import random_network
 
 PLACES: Final = 4  # as many receivers as a node of a random network has at most
 DEVIATIONS: Final = Scorer(  # of the tried weights; the steps are in proportion
-    weights=np.array(0.1), log_tau=np.array(0.3)
+    weights=np.array(0.05), log_tau=np.array(0.3)
 )
 STEP: Final = 0.15  # Adam's, in deviations
 DECAYS: Final = (0.9, 0.99)  # Adam's
 TINY: Final = 1e-8  # Adam's
-MOST_GAIN: Final = 0.3  # of a pair: an overloaded network must not outweigh all others
+MOST_GAIN: Final = 0.05  # of a pair: an overloaded network must not outweigh all others
 PROOF_SEED: Final = 900_000_000  # of the first network that judges the result; training never sees it
 PROOF_NETWORKS: Final = 24
 

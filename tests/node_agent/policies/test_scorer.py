@@ -2,10 +2,12 @@
 
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from node_agent import policies
 from node_agent.errors import InputError
 from node_agent.policies import make_policy
 from node_agent.policies.base import Candidate
@@ -14,6 +16,7 @@ from node_agent.policies.scorer import Scorer
 
 NEAR = Candidate(share=0.6, link_s=0.01, backlog=1, service_per_s=20.0, onward_delay_s=0.1, exit_return_s=0.01)
 FAR = Candidate(share=0.4, link_s=0.06, backlog=0, service_per_s=40.0, onward_delay_s=0.2, exit_return_s=0.06)
+SHIPPED = Path(policies.__file__).with_name("learned.npz")
 UNIT_S = 0.01 + 2 / 20 + 0.1  # the predicted delay of the near one, the lesser of the two
 
 
@@ -133,11 +136,9 @@ def test_files_that_are_no_weights_are_refused(tmp_path, fault):
     assert "testbed.learning.train" in caught.value.hint
 
 
-def test_the_shipped_weights_say_how_they_were_made():
-    from pathlib import Path
-
-    import node_agent.policies as room
-
-    with np.load(Path(room.__file__).with_name("learned.npz")) as archive:
-        assert archive["made_by"].item().startswith("python -m testbed.learning.train")
-        assert archive["saved"].item() > 0
+def test_the_shipped_weights_say_how_they_were_made_and_what_they_save():
+    with np.load(SHIPPED) as archive:
+        assert archive["made_by"].item().startswith("python -m testbed.learning.train --iterations ")
+        assert abs(archive["saved"].item()) < 0.2
+        assert 0 < archive["standard_error"].item() < 0.05
+    assert SHIPPED.stat().st_size < 10_000

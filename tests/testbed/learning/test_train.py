@@ -38,7 +38,7 @@ def test_it_climbs_towards_the_best_weights():
 
 
 def test_the_gain_of_a_pair_is_relative_and_bounded():
-    assert gains_of([-0.3, -0.5, -4.0, -1.0, 0.0, 0.0]) == pytest.approx([0.2 / 0.8, -0.3, 0.0])
+    assert gains_of([-0.48, -0.5, -4.0, -1.0, 0.0, 0.0]) == pytest.approx([0.02 / 0.98, -0.05, 0.0])
 
 
 def test_the_proof_compares_on_networks_of_its_own():
