@@ -233,7 +233,7 @@ class Report(Struct, frozen=True, tag="report"):
     done: bool  # no device upstream needs a further round, and no threshold from here on has moved lately
     return_s: Cost = 0.0  # mean time of a result from this receiver to its device [s]
     sent_s: Seconds = 0.0  # when the report was sent [s]
-    arrival_variability: Cost = 1.0  # squared coefficient of variation of the times between arrivals; Poisson: 1
+    arrival_variability: Cost = 1.0  # a, variance of the number of arrivals in a window over its mean; Poisson: 1
     work_s: Cost | None = None  # unfinished work of the tasks waiting or in service [s]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.device import ack_wait_s
-from node_agent.core.estimators import ServiceTime
+from node_agent.core.estimators import ArrivalVariability, ServiceTime
 from node_agent.core.events import ComputeFinished, TimerKey
 from node_agent.core.offloading.neighbour import Receiver
 from node_agent.core.offloading.routing import Routing
@@ -83,6 +83,7 @@ class ServerTasks:
         self._forwarded: dict[int, ForwardedTask] = {}
         self._sequence = 0
         self.service = ServiceTime(config.declared_rate_per_s)
+        self.arrivals = ArrivalVariability()
         self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
         self.work_flop = self.served_s = 0.0  # of the tasks whose service ended
         self._served_at_last_calibration = 0
@@ -127,6 +128,7 @@ class ServerTasks:
         """Take over and acknowledge a task that arrived from an offloader at `received_s` [s]."""
         if (task.device, task.task_id) not in self._held:  # else it was offered again while it waits here
             self.arrived += 1
+            self.arrivals.arrived(received_s, self.service.rate_per_s())
             self._held.add((task.device, task.task_id))
             self._queue.append(QueuedTask(task, tensor, received_s))
         self._outbox.send_data(peer, Ack(task.task_id, task.sequence, received_s, self.backlog, self.work_s))
@@ -268,6 +270,7 @@ class ServerTasks:
             served_s=self.served_s, work_flop=self.work_flop,
         )  # fmt: skip
         self.service.validate()
+        self.arrivals.validate()
         waiting = [(queued.task.device, queued.task.task_id) for queued in self._queue]
         if self._serving is not None:
             waiting.append((self._serving.task.device, self._serving.task.task_id))

@@ -7,7 +7,7 @@ that lies beyond its queue, the row equalises
 
     f_j + D'_j(phi_j p_j / p0_j) = mu   where p_j > 0,   sum_j p_j = 1.
 
-D' inverts in closed form: with y = s - phi,  D' = 1/s + (1+v) (s^2 - y^2) / (2 s y^2).  mu is found by bisection.
+D' inverts in closed form: with y = s - phi,  D' = 1/s + (a+v) (s^2 - y^2) / (2 s y^2).  mu is found by bisection.
 This is the equilibrium of one stage at the prices of the last round (Wardrop, with marginal costs), reached without a
 message.
 """
@@ -31,6 +31,7 @@ class Priced(NamedTuple):
     arrival_per_s: float  # phi, arrivals from all offloaders under the row p0 [task/s]
     service_per_s: float  # s, its service rate now [task/s]
     variability: float  # v, squared coefficient of variation of the service time [1]
+    arrival_variability: float = 1.0  # a, of the number of arrivals in a window [1]; Poisson: 1
 
 
 def best_response(row: Sequence[float], receivers: Sequence[Priced], floor: float) -> list[float]:
@@ -62,20 +63,23 @@ def best_response(row: Sequence[float], receivers: Sequence[Priced], floor: floa
 
 
 def _slope_s(known: Priced, arrival_per_s: float) -> float:
-    return server_cost(arrival_per_s, known.service_per_s, known.variability).slope_s
+    varied = known.variability, known.arrival_variability
+    return server_cost(arrival_per_s, known.service_per_s, *varied).slope_s
 
 
 def _share(mu: float, p: float, known: Priced) -> float:
     """Share at which the price of a receiver is mu; 1 at most, 0 if it is dearer even without load."""
     if not known.alive:
         return 0.0
-    arrival_per_s = arrivals_at(mu - known.other_s, known.service_per_s, known.variability)
+    arrival_per_s = arrivals_at(mu - known.other_s, known.service_per_s, known.variability, known.arrival_variability)
     if known.arrival_per_s <= 0:
         return 1.0 if arrival_per_s > 0 else 0.0
     return min(1.0, p * arrival_per_s / known.arrival_per_s)
 
 
-def arrivals_at(slope_s: float, service_per_s: float, variability: float) -> float:
+def arrivals_at(
+    slope_s: float, service_per_s: float, variability: float = 0.0, arrival_variability: float = 1.0
+) -> float:
     """Arrival rate at which the marginal time D' of a server is `slope_s` [task/s]; 0 if it exceeds that without load.
 
     The inverse of the slope of `queueing.queue_cost`, its extension included.
@@ -84,15 +88,16 @@ def arrivals_at(slope_s: float, service_per_s: float, variability: float) -> flo
         slope_s: D' [s].
         service_per_s: s > 0 [task/s].
         variability: v [1].
+        arrival_variability: a [1].
 
-    >>> round(arrivals_at(0.25, 10.0, 0.0), 9)  # M/D/1 at half load: D' = 0.25 s
+    >>> round(arrivals_at(0.25, 10.0), 9)  # M/D/1 at half load: D' = 0.25 s
     5.0
     """
-    s, bent = service_per_s, 1 + variability
+    s, bent = service_per_s, max(arrival_variability + variability, TINY)
     if slope_s <= 1 / s:
         return 0.0
     slack = math.sqrt(bent * s / (2 * (slope_s - 1 / s) + bent / s))
     if slack >= (1 - RHO_EXTENSION) * s:
         return s - slack
-    edge = server_cost(RHO_EXTENSION * s, s, variability)
+    edge = server_cost(RHO_EXTENSION * s, s, variability, arrival_variability)
     return RHO_EXTENSION * s + (slope_s - edge.slope_s) / edge.curvature_s2

@@ -7,7 +7,8 @@ served, and makes later tasks wait. Its marginal cost is
 
 with the service time x = 1/s, rho = phi x and the mean wait W = phi x^2 (1+v) / (2 (1-rho)). This is the difference of
 the relative values of the M/G/1 queue with and without the task (Krishnan 1990; Hyytia, Penttinen and Aalto 2012). Its
-mean over the stationary queue is the marginal time D' of the plan, since the mean of u is W:
+mean over the stationary queue is the marginal time D' of the plan, since the mean of u is W. For arrivals of
+variability a, W is that of Kingman's formula, with a + v in place of 1 + v, and the same holds:
 
     d(u) = D' + (u - W) / (1-rho)                                                                        [s]
 
@@ -15,7 +16,7 @@ So choosing the receiver with the least price at its present queue is the first 
 (Norman 1972; Ott and Krishnan 1985).
 
 Knowledge of a queue ages. Between two reports the work falls by service and rises by random arrivals, and it is never
-negative: approximately a reflected Brownian motion with drift rho - 1 and variance phi x^2 (1+v) per second. Its mean
+negative: approximately a reflected Brownian motion with drift rho - 1 and variance phi x^2 (a+v) per second. Its mean
 after a time has a closed form (Abate and Whitt 1987), and its stationary mean is W, exactly. As d is linear in u, the
 expected price is the price at the expected work. So the price of old knowledge falls back to D', the plan's.
 """
@@ -29,7 +30,10 @@ LEAST_DRIFT = 1e-3  # of the capacity: with less, the queue is taken as critical
 LEAST_TIME = 1e-9  # of the time in which a queue relaxes: stands for no time
 
 
-def state_price_s(work_s: float, arrival_per_s: float, service_per_s: float, variability: float = 0.0) -> float:
+def state_price_s(
+    work_s: float, arrival_per_s: float, service_per_s: float, variability: float = 0.0,
+    arrival_variability: float = 1.0,
+) -> float:  # fmt: skip
     """Marginal cost of one more task that finds the work `work_s` at a server, d(u) [s].
 
     Above the utilisation `RHO_EXTENSION` D' is the extension of `queueing`, and the slope in u stays that of the edge.
@@ -39,29 +43,33 @@ def state_price_s(work_s: float, arrival_per_s: float, service_per_s: float, var
         arrival_per_s: phi, planned arrival rate [task/s].
         service_per_s: s > 0 [task/s].
         variability: v, squared coefficient of variation of the service time [1].
+        arrival_variability: a, of the number of arrivals in a window [1]; Poisson: 1.
 
     >>> round(state_price_s(0.0, 5.0, 10.0), 6), round(state_price_s(0.1, 5.0, 10.0), 6)  # M/D/1 at half load: W = 0.05
     (0.15, 0.35)
     """
     inside = min(arrival_per_s, RHO_EXTENSION * service_per_s)
-    mean_s = mean_wait_s(inside, service_per_s, variability)
-    slope_s = server_cost(arrival_per_s, service_per_s, variability).slope_s
+    mean_s = mean_wait_s(inside, service_per_s, variability, arrival_variability)
+    slope_s = server_cost(arrival_per_s, service_per_s, variability, arrival_variability).slope_s
     return slope_s + (work_s - mean_s) / (1 - inside / service_per_s)
 
 
-def mean_wait_s(arrival_per_s: float, service_per_s: float, variability: float = 0.0) -> float:
-    """W, mean unfinished work of the stationary queue M/G/1 below full load (Pollaczek-Khinchine) [s].
+def mean_wait_s(
+    arrival_per_s: float, service_per_s: float, variability: float = 0.0, arrival_variability: float = 1.0
+) -> float:
+    """W, mean unfinished work of the stationary queue below full load (Kingman) [s]; arguments as above.
 
     >>> mean_wait_s(5.0, 10.0)
     0.05
     """
     slack = service_per_s - arrival_per_s
-    return arrival_per_s * (1 + variability) / (2 * service_per_s * slack)
+    return arrival_per_s * (arrival_variability + variability) / (2 * service_per_s * slack)
 
 
 def work_after_s(
-    work_s: float, elapsed_s: float, arrival_per_s: float, service_per_s: float, variability: float = 0.0
-) -> float:
+    work_s: float, elapsed_s: float, arrival_per_s: float, service_per_s: float, variability: float = 0.0,
+    arrival_variability: float = 1.0,
+) -> float:  # fmt: skip
     """Expected unfinished work of a queue after a time, if it was `work_s` at the start [s].
 
     The work falls by one second a second and rises with random arrivals. The result goes from `work_s` at no time to
@@ -73,6 +81,7 @@ def work_after_s(
         arrival_per_s: rate of the arrivals that are not known one by one [task/s].
         service_per_s: s > 0 [task/s].
         variability: v, squared coefficient of variation of the service time [1].
+        arrival_variability: a, of the number of arrivals in a window [1]; Poisson: 1.
 
     >>> round(work_after_s(0.5, 0.2, 0.0, 10.0), 6), round(work_after_s(0.5, 100.0, 5.0, 10.0), 6)
     (0.3, 0.05)
@@ -80,7 +89,8 @@ def work_after_s(
     if elapsed_s <= 0:
         return work_s
     drift = 1 - arrival_per_s / service_per_s
-    spread_s = arrival_per_s * (1 + variability) / (service_per_s * service_per_s)  # variance per time [s^2/s]
+    both = arrival_variability + variability
+    spread_s = arrival_per_s * both / (service_per_s * service_per_s)  # variance per time [s^2/s]
     if drift < LEAST_DRIFT:
         return max(0.0, work_s - drift * elapsed_s)
     time, start = elapsed_s * drift * drift / max(spread_s, LEAST_TIME), work_s * drift / max(spread_s, LEAST_TIME)

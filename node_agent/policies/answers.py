@@ -79,6 +79,11 @@ def rounds(member: str, value: object) -> int:
     return whole(member, value, 1, 2**53, "a whole number from 1 on")
 
 
+def choices(member: str, value: object) -> int:
+    """The value as a number of candidates, 0 for all. Raises WrongAnswer for others."""
+    return whole(member, value, 0, 2**53, "a whole number from 0 on")
+
+
 def flag(member: str, value: object) -> bool:
     """The value as True or False. Raises WrongAnswer for others."""
     if isinstance(value, bool | np.bool_):

@@ -49,6 +49,7 @@ class Policy(Protocol):
     # True if `pick` wants queues brought up to date, and receivers report them by need: `status_every_s` is then the
     # least time between two reports.
     fresh: bool
+    choices: int  # candidates of a task: different receivers, drawn by the row; 0: all that live
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
 
@@ -109,7 +110,7 @@ class Policy(Protocol):
         """Index of the candidate that gets this task; called only if `status_every_s` is set.
 
         Args:
-            candidates: the living receivers, at least one.
+            candidates: `choices` living receivers, or all; at least one.
             random: the node's generator, for draws that repeat with the same seed.
         """
 
@@ -153,6 +154,7 @@ class PlainPolicy:
     wants_link_rates = False
     status_every_s: float | None = None
     fresh = False
+    choices = 0
     central = False
     continuous = False
 

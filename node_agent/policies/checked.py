@@ -69,6 +69,7 @@ class CheckedPolicy:
     move_turns = _Attribute(answers.rounds)
     wants_link_rates = _Attribute(answers.flag)
     fresh = _Attribute(answers.flag)
+    choices = _Attribute(answers.choices)
     central = _Attribute(answers.flag)
     continuous = _Attribute(answers.flag)
     status_every_s = _Attribute(answers.period_s)

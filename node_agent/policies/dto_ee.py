@@ -18,8 +18,6 @@ class Parameters(dto_ee_static.Parameters, frozen=True):
 
     choices: Annotated[int, Meta(ge=1, le=100)] = 3  # draws from the row, of which a task takes the best
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # least time between two reports of a queue [s]
-    replace: bool = True
-    noise: float = 0.0
 
 
 class DtoEe(dto_ee_static.DtoEeStatic):
@@ -31,34 +29,21 @@ class DtoEe(dto_ee_static.DtoEeStatic):
     def __init__(self, parameters: Parameters, theta_s: float) -> None:
         super().__init__(parameters, theta_s)
         self.status_every_s = parameters.report_every
-        self._choices = parameters.choices
-        self._p = parameters
+        self.choices = parameters.choices
 
     def react(self, row: Array, prospect: Prospect) -> Array:
         """The row (K,) that is the best response to the new price, if all other offloaders respond alike."""
         receivers = [
             Priced(
                 known.alive, known.way_s + known.report.marginal_s - known.report.local_s, known.report.arrival_per_s,
-                known.report.service_per_s, known.report.variability,
+                known.report.service_per_s, known.report.variability, known.report.arrival_variability,
             )
             for known in prospect.receivers
         ]  # fmt: skip
         return np.array(best_response(row.tolist(), receivers, self.parameters.floor))
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """Index of the cheapest of some draws from the row; the first draw if the prices are too old."""
-        import os
-        fl = float(os.environ.get("AW_FLOOR", "0"))
-        shares = [max(fl, candidate.share) for candidate in candidates]
-        if sum(shares) <= 0:
-            return random.randrange(len(candidates))
-        if self._p.replace:
-            drawn = random.choices(range(len(candidates)), shares, k=self._choices)
-        else:
-            keys = [(random.random() ** (1 / s) if s > 0 else 0.0) for s in shares]
-            drawn = sorted((k for k in range(len(candidates)) if shares[k] > 0), key=lambda k: -keys[k])[
-                : self._choices
-            ]
-        if not all(candidates[k].current for k in drawn):
-            return drawn[0]
-        return min(drawn, key=lambda k: candidates[k].price_s)
+        """Index of the cheapest candidate at the present queues; drawn by the plan if a price is too old."""
+        if not all(candidate.current for candidate in candidates):
+            return super().pick(candidates, random)
+        return min(range(len(candidates)), key=lambda k: candidates[k].price_s)

@@ -136,6 +136,7 @@ class Prospect:
     arrival_per_s = _Column("report.arrival_per_s")  # phi, from all offloaders together [task/s]
     service_per_s = _Column("report.service_per_s")  # s, service rate [task/s]
     variability = _Column("report.variability")  # v, squared coefficient of variation of the service time [1]
+    arrival_variability = _Column("report.arrival_variability")  # a, of the number of arrivals; Poisson: 1 [1]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,8 +150,8 @@ class Prospect:
 
     @property
     def sojourn_s(self) -> Array:
-        """T, mean time of a task at each receiver, in queue and in service (Pollaczek-Khinchine) [s], (K,)."""
-        return sojourn_s(self.arrival_per_s, self.service_per_s, self.variability)
+        """T, mean time of a task at each receiver, in queue and in service (Kingman) [s], (K,)."""
+        return sojourn_s(self.arrival_per_s, self.service_per_s, self.variability, self.arrival_variability)
 
     def mean_delay_s(self, row: Array) -> float:
         """Mean time until a task's result is back, if tasks follow `row` (K,): sum_k p_k (t_k + T_k + onward_k) [s].
@@ -161,7 +162,9 @@ class Prospect:
         for p, receiver in zip(row.tolist(), self.receivers, strict=True):
             if receiver.alive and p > 0:
                 told = receiver.report
-                at_s = server_sojourn_s(told.arrival_per_s, told.service_per_s, told.variability)
+                at_s = server_sojourn_s(
+                    told.arrival_per_s, told.service_per_s, told.variability, told.arrival_variability
+                )
                 total += p * (receiver.link_s + at_s + receiver.onward_delay_s)
                 kept += p
         return total / kept
@@ -233,6 +236,7 @@ class Candidate:
     link_marginal_s: float = 0.0  # t', marginal time of the link [s]
     arrival_per_s: float = 0.0  # phi, announced by all its offloaders together [task/s]
     variability: float = 0.0  # v, squared coefficient of variation of the service time [1]
+    arrival_variability: float = 1.0  # a, of the number of its arrivals in a window [1]; Poisson: 1
     onward_marginal_s: float = 0.0  # price beyond its own queue, way back included: Omega - D' - pen' [s]
     current: bool = True  # False if its prices are too old to be compared
 
@@ -244,7 +248,9 @@ class Candidate:
     @property
     def price_s(self) -> float:
         """Marginal cost of this task there at its present queue: t' + d(u) + Omega - D' - pen' [s]."""
-        at_s = state_price_s(self.work_s, self.arrival_per_s, self.service_per_s, self.variability)
+        at_s = state_price_s(
+            self.work_s, self.arrival_per_s, self.service_per_s, self.variability, self.arrival_variability
+        )
         return self.link_marginal_s + at_s + self.onward_marginal_s
 
     @property

@@ -81,9 +81,10 @@ class Receiver:
         report, per_s = self.report, status.service_per_s
         changed = report is not None and per_s not in (None, report.service_per_s) and at_s >= self.rate_at_s
         if report is not None and per_s is not None and changed:
-            old_s, new_s = (server_cost(report.arrival_per_s, s, report.variability).slope_s
-                            for s in (report.service_per_s, per_s))  # fmt: skip
-            added_s = new_s - old_s
+            load, varied = report.arrival_per_s, (report.variability, report.arrival_variability)
+            added_s = (
+                server_cost(load, per_s, *varied).slope_s - server_cost(load, report.service_per_s, *varied).slope_s
+            )
             self.report = replace(
                 report, service_per_s=per_s, local_s=max(0.0, report.local_s + added_s),
                 marginal_s=max(0.0, report.marginal_s + added_s), best_s=max(0.0, report.best_s + added_s),
@@ -137,7 +138,7 @@ class Receiver:
         # A task that should have been acknowledged shows that the link, or the receiver, takes longer now.
         link_s = max(plain.link_s, self.queue.overdue_s(now_s, back_s))
         others_per_s = max(0.0, report.arrival_per_s - self.own_per_s) * self.flow_scale
-        flow = Flow(others_per_s, plain.service_per_s, variability)
+        flow = Flow(others_per_s, plain.service_per_s, variability, report.arrival_variability)
         work_s = self.queue.at(now_s + link_s, plain.link_s, now_s - back_s, flow)
         return Candidate(
             share=plain.share,
@@ -151,6 +152,7 @@ class Receiver:
             link_marginal_s=link_s + self.link_waiting_s,
             arrival_per_s=arrival_per_s,
             variability=variability,
+            arrival_variability=report.arrival_variability,
             onward_marginal_s=report.marginal_s - report.local_s + self.return_correction_s,
             current=self.report is not None and now_s - report.sent_s <= self.expiry_s,
         )

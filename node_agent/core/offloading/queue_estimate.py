@@ -19,6 +19,7 @@ class Flow(NamedTuple):
     others_per_s: float  # arrival rate of the tasks that are not known one by one [task/s]
     service_per_s: float  # s, service rate [task/s]
     variability: float  # v, squared coefficient of variation of the service time [1]
+    arrival_variability: float  # a, of the number of arrivals in a window [1]
 
 
 @dataclass(slots=True)

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Collection, Mapping
-from itertools import accumulate
 
 import numpy as np
 from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.offloading.neighbour import SILENT_AFTER, UNHEARD, Receiver
+from node_agent.core.offloading.spreading import spreading
 from node_agent.core.outbox import Outbox
 from node_agent.dtoee.queueing import Array, measured_link_marginal_s
 from node_agent.errors import InvalidState, refuse_negative
@@ -39,8 +39,8 @@ class Routing:
         self._slot_s = config.slot_s
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
-        self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers of `_cumulative`
-        self._cumulative: list[float] = []
+        self._spreading = spreading(config.draws, count, self._random)
+        self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers that `_spreading` follows
         self._weighed: Prospect | None = None  # prospect of the last `weigh`
         self._priced_row = self.row  # at that time: the row that the receivers' arrival rates include
 
@@ -52,21 +52,39 @@ class Routing:
         if self.policy.status_every_s is None:
             chosen = self._draw(usable)
         else:
-            chosen = self._pick([r for r, usable_now in zip(self._order, usable, strict=True) if usable_now])
+            chosen = self._pick(self._candidates(usable))
         return chosen
 
     def _draw(self, usable: list[bool]) -> Receiver:
         """Draw a usable receiver from the row as executed; uniformly, if the row gives none of them any weight."""
-        if self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable:
-            weights = np.where(usable, self.policy.executed(self.row), 0.0)
-            if weights.sum() <= 0:
-                weights = np.array(usable, dtype=np.float64)
-            self._cumulative = list(accumulate(weights.tolist()))
-            self._drawn_from = (self.row, usable)
-        return self._random.choices(self._order, cum_weights=self._cumulative)[0]
+        if self._draws_change(usable):
+            self._follow(self.policy.executed(self.row), usable)
+        return self._order[self._spreading.one()]
+
+    def _draws_change(self, usable: list[bool]) -> bool:
+        return self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable
+
+    def _follow(self, row: Array, usable: list[bool]) -> None:
+        weights = np.where(usable, row, 0.0)
+        if weights.sum() <= 0:
+            weights = np.array(usable, dtype=np.float64)
+        self._spreading.follow(weights.tolist())
+        self._drawn_from = (self.row, usable)
+
+    def _candidates(self, usable: list[bool]) -> list[Receiver]:
+        """Return the receivers of which the policy picks one: all usable ones, or some drawn by the row.
+
+        Receivers that only the floor keeps in the row are drawn, too, but rarely: one of them may have become cheap.
+        """
+        most = self.policy.choices
+        if not most or sum(usable) <= most:
+            return [r for r, usable_now in zip(self._order, usable, strict=True) if usable_now]
+        if self._draws_change(usable):
+            self._follow(self.row, usable)
+        return [self._order[k] for k in self._spreading.several(most)]
 
     def _pick(self, usable: list[Receiver]) -> Receiver:
-        """Let the policy pick a usable receiver by the state of the queues."""
+        """Let the policy pick one of some usable receivers by the state of the queues."""
         shares = dict(zip(self.receivers, self.policy.executed(self.row).tolist(), strict=True))
         now_s, fresh = self._outbox.now_s, self.policy.fresh
         candidates = [r.candidate(shares[r.name], now_s, fresh=fresh) for r in usable]
@@ -248,10 +266,7 @@ class Routing:
         row, count = self.row.tolist(), len(self._order)
         if len(row) != count or (row and not (min(row) >= 0 and abs(sum(row) - 1) < ROW_TOLERANCE)):
             raise InvalidState("routing", f"the row {row} is not {count} probabilities that sum to one")
-        if self._drawn_from is not None and (
-            len(self._cumulative) != count or self._cumulative != sorted(self._cumulative) or self._cumulative[-1] <= 0
-        ):
-            raise InvalidState("routing", f"receivers are drawn by {self._cumulative}, which does not rise")
+        self._spreading.validate()
         refuse_negative("routing", leaving_per_s=self.leaving_per_s)
         if self.threshold is not None and not 0 <= self.threshold <= MOST_THRESHOLD:
             raise InvalidState("routing", f"the threshold is {self.threshold}, not within 0..{MOST_THRESHOLD:g}")

@@ -115,7 +115,8 @@ class Statuses:
     def _review(self) -> None:
         """Send a status to each offloader that would estimate the queue too badly."""
         tasks, now_s = self._tasks, self._outbox.now_s
-        work_s, per_s, variability = tasks.work_s, tasks.service_rate_per_s, tasks.service.variability
+        work_s, per_s = tasks.work_s, tasks.service_rate_per_s
+        varied = tasks.service.variability, tasks.arrivals.variability
         total_per_s = sum([told.flow_per_s for told in self._told.values()])
         slack = 1 - min(RHO_EXTENSION, total_per_s / per_s)
         least_s = self._routing.policy.status_every_s or 0.0
@@ -124,7 +125,7 @@ class Statuses:
                 continue
             known_per_s = told.service_per_s or per_s
             others_per_s = total_per_s - told.flow_per_s
-            expected_s = work_after_s(told.work_s, now_s - told.at_s, others_per_s, known_per_s, variability)
+            expected_s = work_after_s(told.work_s, now_s - told.at_s, others_per_s, known_per_s, *varied)
             error_s = abs(expected_s - work_s) / slack
             changed = not 1 / MUCH_CHANGED < per_s / known_per_s < MUCH_CHANGED
             if (changed or told.flow_per_s * error_s * error_s >= WORTH_S) and self._affordable(told):

@@ -252,10 +252,13 @@ class ServerRounds:
         """
         service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
         announced_per_s = self.arrival_per_s
-        expected = server_cost(announced_per_s, service_per_s, variability).tasks
+        arrival_variability = self._tasks.arrivals.variability
+        expected = server_cost(announced_per_s, service_per_s, variability, arrival_variability).tasks
         piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
         arrival_per_s = announced_per_s + piled_up / self._config.slot_s
-        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s)
+        return dto_r.Load(
+            arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s, arrival_variability
+        )
 
     def _sweep_on(self) -> None:
         """Send offers for the flow that continues; answer at once at the last stage, or without a receiver."""
@@ -329,6 +332,7 @@ class ServerRounds:
             done=done,
             return_s=load.return_s,
             sent_s=self._outbox.now_s,
+            arrival_variability=load.arrival_variability,
             work_s=self._tasks.work_s,
         )
         for peer, offer in self._offers.items():

@@ -165,7 +165,7 @@ BROKEN = [
     ("d1", lambda core: setattr(receiver(core).link, "_task_s", -0.5), "link to a1: task_s is -0.5"),
     ("d1", lambda core: setattr(receiver(core).link, "back_s", NAN), "link to a1: back_s is nan"),
     ("d1", lambda core: setattr(receiver(core), "sent_in_slot", -1), "receiver a1: sent_in_slot is -1"),
-    ("d1", sets("routing", _cumulative=[0.5, 0.2, 1.0]), r"routing: receivers are drawn by \[0.5, 0.2, 1.0\]"),
+    ("d1", sets("routing._spreading._one", credits=[0.5, 0.2, 1.0]), r"spreading: the credits \[0.5, 0.2, 1.0\] of "),
     ("d1", sets("routing", leaving_per_s=-1.0), "routing: leaving_per_s is -1.0"),
     ("a1", sets("routing", threshold=2.5), "routing: the threshold is 2.5, not within 0..2"),
     # a device's tasks
@@ -188,7 +188,7 @@ BROKEN = [
     # a server's tasks
     ("a1", holds_another, r"tasks: \[.*\] are in the queue or served, but \[.*\('d9', 1\).*\] are held"),
     ("a1", sets("tasks", arrived=10**6), r"tasks: 1000000 arrived, but \d+ served \+ \d+ held"),
-    ("a1", sets("tasks", exits=0), r"tasks: \d+ served, but 0 exits \+ \d+ forwarded"),
+    ("a1", sets("tasks", forwards=0), r"tasks: \d+ served, but \d+ exits \+ 0 forwarded"),
     ("a1", sets("tasks", served_s=-1.0), "tasks: served_s is -1.0"),
     ("a1", sets("tasks", _calibrating=True), r"tasks: serving: True, measuring: True, \d+ in the queue"),
     ("a1", serves_nobody, r"tasks: serving: False, measuring: False, \d+ in the queue"),
