@@ -94,6 +94,16 @@ class ServerTasks:
         return len(self._queue) + (self._serving is not None)
 
     @property
+    def arrival_variability(self) -> float:
+        """Variability a of the arrivals by which waiting is priced; at least 1 if offloaders choose by fresh queues.
+
+        Such offloaders make arrivals even by avoiding queues. The prices are those of the plan that they improve upon,
+        in which tasks arrive at random: then their choice is the first step of policy iteration (`dtoee.queue_state`).
+        """
+        measured = self.arrivals.variability
+        return max(1.0, measured) if self._routing.policy.fresh else measured
+
+    @property
     def work_s(self) -> float:
         """Unfinished work of the tasks waiting or in service, by the measured mean service time [s].
 

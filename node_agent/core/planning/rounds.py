@@ -252,7 +252,7 @@ class ServerRounds:
         """
         service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
         announced_per_s = self.arrival_per_s
-        arrival_variability = self._tasks.arrivals.variability
+        arrival_variability = self._tasks.arrival_variability
         expected = server_cost(announced_per_s, service_per_s, variability, arrival_variability).tasks
         piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
         arrival_per_s = announced_per_s + piled_up / self._config.slot_s
