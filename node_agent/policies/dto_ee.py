@@ -1,5 +1,7 @@
 """DTO-EE, the flagship: plans by marginal costs, and sends every task by what is known of the queues now."""
 
+import msgspec
+
 from node_agent.policies import dto_ee_static
 
 
@@ -10,4 +12,4 @@ class Parameters(dto_ee_static.Parameters, frozen=True):
 class DtoEe(dto_ee_static.DtoEeStatic):
     """Rows and thresholds by marginal costs that nodes report."""
 
-    parameters_type = Parameters
+    parameters_type: type[msgspec.Struct] = Parameters

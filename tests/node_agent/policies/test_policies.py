@@ -106,7 +106,9 @@ def test_an_unknown_policy_is_refused_with_the_known_ones():
     assert caught.value.hint.startswith("did you mean dto-ee? (or choose one of bandwidth-first, computing-first, ")
     with pytest.raises(InputError) as caught:
         make_policy("mine")
-    assert caught.value.hint.startswith("choose one of bandwidth-first, computing-first, dto-ee, dto-ee-2c, dto-ee-static, ")
+    assert caught.value.hint.startswith(
+        "choose one of bandwidth-first, computing-first, dto-ee, dto-ee-2c, dto-ee-static, "
+    )
 
 
 @pytest.mark.parametrize("name", policy_names())
