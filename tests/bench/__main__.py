@@ -17,6 +17,7 @@ from pathlib import Path
 
 from testbed.topology.topology_file import topology_json_schema_text
 from tests.bench import city, dynamic, fidelity, pages, picture
+from tests.bench.dynamic import picture as dynamic_picture
 from tests.bench.results import commit, keep
 from tests.bench.table import Row, collect, exit_status, kept
 
@@ -86,6 +87,7 @@ def main() -> int:
 def _render() -> None:
     pages.render()
     picture.render()
+    dynamic_picture.render()
 
 
 def _run(names: list[str], json_file: Path | None, *, keeps: bool) -> int:
