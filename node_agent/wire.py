@@ -159,6 +159,7 @@ class Ack(Struct, frozen=True, tag="ack"):
     sequence: Count  # of the message that it answers
     received_s: Seconds  # when that message arrived [s]
     backlog: Count  # tasks waiting or in service at the receiver, this one included
+    work_s: Cost | None = None  # unfinished work of these tasks [s]; None from a receiver that does not state it
 
 
 class Result(Struct, frozen=True, tag="result"):
@@ -201,6 +202,7 @@ class Offer(Struct, frozen=True, tag="offer"):
     done: bool  # no device upstream needs a further round
     last: bool  # no further offer comes in this slot
     return_s: Cost | None = None  # time of a result from this receiver [s]; None from servers, or if not measured yet
+    byte_per_s: Rate | None = None  # rate of the link as the offloader measures it [B/s]; None: not needed
 
 
 class Report(Struct, frozen=True, tag="report"):
@@ -232,18 +234,22 @@ class Report(Struct, frozen=True, tag="report"):
     done: bool  # no device upstream needs a further round, and no threshold from here on has moved lately
     return_s: Cost = 0.0  # mean time of a result from this receiver to its device [s]
     sent_s: Seconds = 0.0  # when the report was sent [s]
-    arrival_variability: Cost = 1.0  # squared coefficient of variation of the times between arrivals; Poisson: 1
+    arrival_variability: Cost = 1.0  # a, variance of the number of arrivals in a window over its mean; Poisson: 1
+    work_s: Cost | None = None  # unfinished work of the tasks waiting or in service [s]
 
 
 class Status(Struct, frozen=True, tag="status", omit_defaults=True):
     """A receiver's queue, sent between rounds under policies that choose by queues, and where devices have a bound.
 
-    The fields with defaults are sent only if a device with a delay bound stands upstream.
+    The fields with defaults are sent only if a device with a delay bound stands upstream, or the policy uses fresh
+    queues.
     """
 
     backlog: Count  # tasks waiting or in service
     service_per_s: ServiceRate | None = None  # measured service rate [task/s]
     onward_delay_s: Cost | None = None  # as in `Report`, but by the queues that the receiver knows now [s]
+    work_s: Cost | None = None  # unfinished work of these tasks [s]
+    sent_s: Seconds | None = None  # when the status was made [s]; None: when it arrived
 
 
 class State(Struct, frozen=True, tag="state"):

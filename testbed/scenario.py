@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from node_agent.core.config import Draws
 from node_agent.records import EventKind
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ class Scenario:
             first one of a device that runs stage 1 is its own processor.
         events: sorted by time; steps of network traces go on after the end, for as long as a run may drain.
         theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
+        draws: how tasks follow their offloader's row, "smooth" or "random".
     """
 
     name: str
@@ -254,6 +256,7 @@ class Scenario:
     offload_to: Mapping[str, tuple[str, ...]]
     events: tuple[Event, ...]
     theta_s: float = 2.0
+    draws: Draws = "smooth"
 
     @property
     def stages(self) -> int:

@@ -1,10 +1,14 @@
 """A node's configuration. All else a node learns from measurements and messages."""
 
+from typing import Literal
+
 import msgspec
 from msgspec import Struct
 
 from node_agent.problem import Place
 from node_agent.wire import InputForm, TensorForm
+
+Draws = Literal["smooth", "random"]  # how the tasks of an offloader follow its row
 
 SLOT_STEP_S = 0.001  # one device begins a slot this much later than the device before it, but
 SLOT_SPREAD = 0.01  # all devices begin within this share of the slot
@@ -38,6 +42,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     input_form: InputForm | None  # tensors that this server's sub-model takes; None for a device
     onward_form: InputForm | None  # tensors that its receivers take; None at the last stage
     criterion: str = "confidence"  # exit criterion, by name
+    draws: Draws = "smooth"  # how its tasks follow its row
     devices: tuple[str, ...] = ()  # for a server behind stage 1: the devices whose tasks can reach it
     coordinator: str | None = None  # the node that plans for all, under a central policy
     places: dict[str, Place] = msgspec.field(default_factory=dict)  # for the coordinator: all nodes, itself included

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from node_agent.core.changes import WatchedArrivalRate
 from node_agent.core.config import NodeConfig
 from node_agent.core.estimators import ArrivalRate
 from node_agent.core.events import TaskArrived, TimerKey
@@ -55,7 +56,8 @@ class DeviceTasks:
         self._routing = routing
         self._outbox = outbox
         self._owned: dict[int, OwnedTask] = {}
-        self.rate = ArrivalRate(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
+        estimator = WatchedArrivalRate if routing.policy.continuous else ArrivalRate
+        self.rate = estimator(config.declared_rate_per_s, RATE_WINDOW_SLOTS * config.slot_s)
         self._completed: set[int] = set()
         self._usual_delay_s = 0.0
         self._sequence = 0
@@ -82,7 +84,11 @@ class DeviceTasks:
         self.arrived += 1
         lateness_s, bound_s = self._outbox.now_s - event.created_s, self._config.delay_bound_s
         receiver = self._choose(())
-        predicted_s = None if bound_s is None else receiver.predicted_delay_s
+        predicted_s = (
+            None
+            if bound_s is None
+            else receiver.predicted_delay_s(self._outbox.now_s, fresh=self._routing.policy.fresh)
+        )
         if bound_s is not None and predicted_s is not None and predicted_s > bound_s:
             self.refused += 1
             self._outbox.publish(
@@ -91,7 +97,7 @@ class DeviceTasks:
                 )
             )
             return
-        self.rate.arrived()
+        self.rate.arrived(self._outbox.now_s)
         task = OwnedTask(event.task_id, event.sample, event.created_s, lateness_s, event.tensor, predicted_s)
         self._owned[task.task_id] = task
         self._offer(task, receiver)
@@ -105,7 +111,7 @@ class DeviceTasks:
             return  # acknowledged already
         task.offers[-1] = Handover(task.receiver.name, task.sent_s, taken=True)
         task.receiver.link.observe_task(ack.received_s - task.sent_s)
-        self._settle(task, ack.backlog)
+        self._settle(task, ack)
         self._outbox.cancel(("ack", task.task_id))
 
     def result(self, result: Result) -> None:
@@ -159,7 +165,7 @@ class DeviceTasks:
 
     def _offer(self, task: OwnedTask, receiver: Receiver) -> None:
         task.receiver, task.sent_s, task.taken_over = receiver, self._outbox.now_s, False
-        receiver.set_out()
+        receiver.set_out(task.sent_s)
         task.offers.append(Handover(receiver.name, task.sent_s))
         task.attempts += 1
         self._sequence += 1
@@ -169,11 +175,11 @@ class DeviceTasks:
         self._outbox.timer(("ack", task.task_id), ack_wait_s(self._config, receiver))
         self._outbox.timer(("result", task.task_id), self._result_wait_s())
 
-    def _settle(self, task: OwnedTask, told: int | None = None) -> None:
+    def _settle(self, task: OwnedTask, ack: Ack | None = None) -> None:
         """Stop counting the task as on its way to its receiver."""
         if task.receiver is not None and not task.taken_over:
             task.taken_over = True
-            task.receiver.settle(told)
+            task.receiver.settle(task.sent_s, ack)
 
     def _result_wait_s(self) -> float:
         """Return the wait for a result [s]. It grows with the usual delay, so that overload does not cause repeats."""

@@ -10,6 +10,7 @@ class ArrivalRate:
 
     def __init__(self, declared_per_s: float, window_s: float) -> None:
         self.per_s = declared_per_s
+        self.changed = False  # the rate has changed by more than chance since the flag was last cleared
         self._window_s = window_s
         self._count = 0
         self._since_s = 0.0
@@ -18,8 +19,8 @@ class ArrivalRate:
         """Count from `now_s` on, so that a device that comes up during the run does not seem to have been idle."""
         self._count, self._since_s = 0, now_s
 
-    def arrived(self) -> None:
-        """Count a task that has arrived."""
+    def arrived(self, now_s: float) -> None:  # noqa: ARG002 - other estimators need the time
+        """Count a task that has arrived now."""
         self._count += 1
 
     def update(self, now_s: float) -> float:
@@ -112,6 +113,81 @@ class ServiceTime:
         refuse_negative("service time", variance_s2=self._variance_s2)
         if not 0 < self._mean_s < math.inf:
             raise InvalidState("service time", f"the mean is {self._mean_s} s")
+
+
+class ArrivalVariability:
+    """Variability a of a server's arrivals: variance of their number in a window over its mean; 1 for a Poisson stream.
+
+    A window lasts `WINDOW` times 1/(s - phi), the time in which the server works off a task of its backlog. That is how
+    long arrivals have to come in order to decide a wait. So a is what Kingman's formula needs (see `dtoee.queueing`).
+
+    Each window's number is compared with the mean of the windows before, which follows changes of the rate. Squares
+    and means are averaged over `MEMORY` windows, beginning with the `PRIOR` windows of a Poisson stream.
+
+    Decision 098: arrivals are priced by the variance of their number in a window, not by that of the times between them
+    (docs/decisions/098-variability-of-arrivals.md).
+    """
+
+    WINDOW = 3.0
+    MEMORY = 64
+    PRIOR = 8  # windows
+    RATE_WINDOWS = 8  # windows that the mean rate covers; no error counts before
+    MOST_UTILISATION = 0.95  # of the server, where windows stop to grow
+    MOST_ERROR = 9.0  # variances; a larger square is cut: it is a change of the rate rather than variability
+    MOST_EMPTY = 32  # windows without a task, after which counting begins anew
+    LEAST, MOST = 0.05, 10.0
+
+    def __init__(self) -> None:
+        self._begin_s: float | None = None  # of the present window
+        self._window_s = 0.0
+        self._count = 0  # of tasks in it
+        self._rate_per_s = 0.0  # mean rate before it
+        self._rated = 0  # windows that the mean rate covers, at most RATE_WINDOWS
+        self._squares = self._means = 0.0  # sums over past windows, of the squared error and of the expected number
+
+    @property
+    def variability(self) -> float:
+        """The variability a, between `LEAST` and `MOST`."""
+        return min(self.MOST, max(self.LEAST, self._squares / self._means)) if self._means > 0 else 1.0
+
+    def arrived(self, at_s: float, service_per_s: float) -> None:
+        """Count a task that arrived at `at_s` [s] at a server of rate `service_per_s` [task/s]."""
+        if self._begin_s is None or at_s >= self._begin_s + (self.MOST_EMPTY + 1) * self._window_s:
+            self._begin(at_s, service_per_s)
+            return  # the task that begins a window is no part of it
+        while at_s >= self._begin_s + self._window_s:
+            self._end_window()
+            self._begin_s += self._window_s
+            self._count, self._window_s = 0, self._length_s(service_per_s)
+        self._count += 1
+
+    def _begin(self, at_s: float, service_per_s: float) -> None:
+        self._begin_s, self._count, self._rate_per_s, self._rated = at_s, 0, 0.0, 0
+        self._window_s = self._length_s(service_per_s)
+
+    def _length_s(self, service_per_s: float) -> float:
+        busy = min(self._rate_per_s / service_per_s, self.MOST_UTILISATION)
+        return self.WINDOW / (service_per_s * (1 - busy))
+
+    def _end_window(self) -> None:
+        expected = self._rate_per_s * self._window_s
+        if expected > 0 and self._rated == self.RATE_WINDOWS:
+            # An exponential mean with weight 1/n has 1/(2n-1) of a window's variance: it adds to that of the error.
+            square = (self._count - expected) ** 2 * (1 - 1 / (2 * self.RATE_WINDOWS))
+            if self._means == 0:
+                self._squares = self._means = self.PRIOR * expected
+            square = min(square, self.MOST_ERROR * max(1.0, self.variability) * expected)
+            kept = 1 - 1 / self.MEMORY
+            self._squares, self._means = kept * self._squares + square, kept * self._means + expected
+        self._rated = min(self._rated + 1, self.RATE_WINDOWS)
+        self._rate_per_s += (self._count / self._window_s - self._rate_per_s) / self._rated
+
+    def validate(self) -> None:
+        """Raise InvalidState if a sum is negative or no number."""
+        refuse_negative(
+            "arrivals", count=self._count, window_s=self._window_s, rate_per_s=self._rate_per_s,
+            squares=self._squares, means=self._means,
+        )  # fmt: skip
 
 
 class LinkTime:

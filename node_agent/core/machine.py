@@ -26,11 +26,13 @@ from node_agent.core.events import (
 )
 from node_agent.core.offloading.probing import LinkProbes
 from node_agent.core.offloading.routing import Routing
+from node_agent.core.offloading.statuses import Statuses
 from node_agent.core.outbox import Outbox
 from node_agent.core.planning.central import Coordinator, Member
+from node_agent.core.planning.continuous import DevicePlanning, ServerPlanning
 from node_agent.core.planning.rounds import DeviceRounds, ServerRounds
 from node_agent.core.returns import ReturnTimes
-from node_agent.core.server import ServerTasks, Statuses
+from node_agent.core.server import ServerTasks
 from node_agent.core.story import Story, in_one_line
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InvalidState, TestbedError
@@ -49,7 +51,7 @@ class NodeStateMachine(ABC):
     """The common base of devices and servers: an event goes in, effects come out, and the story keeps both."""
 
     tasks: DeviceTasks | ServerTasks
-    rounds: DeviceRounds | ServerRounds
+    rounds: DeviceRounds | DevicePlanning | ServerRounds | ServerPlanning
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
@@ -181,7 +183,8 @@ class DeviceCore(NodeStateMachine):
     def __init__(self, config: NodeConfig) -> None:
         super().__init__(config)
         self.tasks: DeviceTasks = DeviceTasks(config, self.routing, self._outbox)
-        self.rounds: DeviceRounds = DeviceRounds(config, self.routing, self.tasks, self._outbox)
+        planning = DevicePlanning if self.routing.policy.continuous else DeviceRounds
+        self.rounds: DeviceRounds | DevicePlanning = planning(config, self.routing, self.tasks, self._outbox)
         self._stillness = Stillness(RATE_WINDOW_SLOTS * config.slot_s)
         self._last = self._counts()
 
@@ -194,9 +197,10 @@ class DeviceCore(NodeStateMachine):
         match event:
             case TaskArrived():
                 self.tasks.arrive(event)
+                self.rounds.look()
             case TimerFired(("slot", slot)):
                 self._start_slot(int(slot))
-            case TimerFired(("reports",) as key):
+            case TimerFired(("reports" | "round",) as key):
                 self.rounds.timer(key)
             case TimerFired(("ack" | "result", _) as key):
                 self.tasks.timer(key)
@@ -213,7 +217,7 @@ class DeviceCore(NodeStateMachine):
         slots = {key for key in self.timers if key[0] == "slot"}
         if len(slots) != self._started:
             raise InvalidState("timers", f"{sorted(slots)} are set: one is, from the start on")
-        self._validate_standing_timers({("sample",)}, {"slot", "sample", "reports", "ack", "result", "probe"})
+        self._validate_standing_timers({("sample",)}, {"slot", "sample", "reports", "round", "ack", "result", "probe"})
         super().validate()
 
     def _counts(self) -> tuple[float, ...]:
@@ -277,9 +281,14 @@ class ServerCore(NodeStateMachine):
     def __init__(self, config: NodeConfig, table: ExitTable) -> None:
         super().__init__(config)
         self.tasks: ServerTasks = ServerTasks(config, self.routing, self._outbox)
-        self._statuses = Statuses(config, self.routing, self.tasks, self._outbox)
         self.returns = ReturnTimes(config, self._outbox)
-        self.rounds: ServerRounds = ServerRounds(config, self.routing, self.tasks, self.returns, table, self._outbox)
+        planning = ServerPlanning if self.routing.policy.continuous else ServerRounds
+        parts = self.routing, self.tasks, self.returns
+        self.rounds: ServerRounds | ServerPlanning = planning(config, *parts, table, self._outbox)
+        self._statuses = Statuses(
+            config, self.routing, self.tasks, lambda: (self.rounds.remaining_ratio, self.rounds.pricing.return_s),
+            self._outbox,
+        )  # fmt: skip
         self._coordinator = Coordinator(config, self.routing, self._outbox)
         self._slot = -1
         self._last = self._counts()
@@ -288,17 +297,24 @@ class ServerCore(NodeStateMachine):
         self._outbox.timer(("sample",), self.config.first_sample_s)
         self._statuses.await_next()
 
+    def _react(self, event: Event) -> None:
+        super()._react(event)
+        self._statuses.after(event)
+
     def _react_alone(self, event: OwnEvent) -> None:
         match event:
             case ComputeFinished():
                 self.tasks.finish(event)
+                self.rounds.look()
             case PlanningFinished(assignments):
                 self._coordinator.planned(assignments)
             case TimerFired(("status",)):
-                self._statuses.send(self.rounds.remaining_ratio, self.rounds.return_s)
+                self._statuses.send()
+            case TimerFired(("late",)):
+                pass  # the review after every event looks at the task in service
             case TimerFired(("plan",)):
                 self._coordinator.timer()
-            case TimerFired(("offers" | "reports" | "settle",) as key):
+            case TimerFired(("offers" | "reports" | "settle" | "round" | "gather",) as key):
                 self.rounds.timer(key)
             case TimerFired(("ack", *_) as key):
                 self.tasks.timer(key)
@@ -314,7 +330,9 @@ class ServerCore(NodeStateMachine):
         self.rounds.validate()
         self._coordinator.validate()
         status: set[TimerKey] = {("status",)} if self._statuses.every_s is not None else set()
-        kinds = {"sample", "status", "plan", "offers", "reports", "settle", "ack", "probe"}
+        kinds = {
+            "sample", "status", "late", "plan", "offers", "reports", "settle", "round", "gather", "ack", "probe"
+        }  # fmt: skip
         self._validate_standing_timers({("sample",)} | status, kinds)
         super().validate()
 
@@ -332,6 +350,7 @@ class ServerCore(NodeStateMachine):
                 if message.slot > self._slot:
                     self._start_slot(message.slot)
                 self.rounds.offer(peer, message, received_s)
+                self._statuses.offered(peer, message)
             case ProbeAck():
                 (self._probes if peer in self.routing.receivers else self.returns).answered(peer, message)
             case State():
@@ -350,7 +369,7 @@ class ServerCore(NodeStateMachine):
         self._slot = slot
         self._probes.refresh()
         self.returns.start_slot()
-        tasks, return_s = self.tasks, self.rounds.return_s
+        tasks, return_s = self.tasks, self.rounds.pricing.return_s
         own_state = self._member.tell(slot, tasks.service_rate_per_s, tasks.service.variability, return_s)
         if own_state is not None:
             self._coordinator.state(self.config.name, own_state)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Set
 
+from node_agent.core.budget import Budget
 from node_agent.core.events import (
     CancelTimer,
     Effect,
@@ -27,6 +28,7 @@ class Outbox:
     def __init__(self, node: str) -> None:
         self.node = node
         self.now_s = 0.0
+        self.budget: Budget | None = None  # of control messages; None: they are not counted
         self.timers: set[TimerKey] = set()  # those set now; valid if `follow_timers` is called after each event
         self._effects: list[Effect] = []
 
@@ -36,7 +38,13 @@ class Outbox:
 
     def send_control(self, peer: str, message: Message) -> None:
         """Send on the connection for prices."""
+        if self.budget is not None:
+            self.budget.spend(peer, message, self.now_s)
         self._effects.append(Send(peer, "control", message))
+
+    def messages(self) -> list[tuple[str, Message]]:
+        """Return peer and message of all that this event has sent so far."""
+        return [(effect.peer, effect.message) for effect in self._effects if isinstance(effect, Send)]
 
     def compute(self, tensor: Tensor) -> None:
         """Start the sub-model on a tensor."""

@@ -4,19 +4,19 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from node_agent.core.changes import WatchedServiceTime
 from node_agent.core.config import NodeConfig
 from node_agent.core.device import ack_wait_s
-from node_agent.core.estimators import ServiceTime
+from node_agent.core.estimators import ArrivalVariability, ServiceTime
 from node_agent.core.events import ComputeFinished, TimerKey
 from node_agent.core.offloading.neighbour import Receiver
 from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
 from node_agent.errors import InvalidState, TestbedError, refuse_negative
 from node_agent.exit_criteria import CRITERIA, score_of
-from node_agent.wire import Ack, ExitAnswer, Handover, Hop, Result, Status, Task, Tensor
+from node_agent.wire import Ack, ExitAnswer, Handover, Hop, Result, Task, Tensor
 
 MOST_CONFIDENCE = 1.001  # a float32 softmax may round above one
-STATUS_EVERY_S = 0.1  # time between two reports of a queue to devices with a bound, unless the policy states one [s]
 
 
 @dataclass(slots=True)
@@ -83,7 +83,9 @@ class ServerTasks:
         # attempts, so that two messages with one task and attempt may be under way.
         self._forwarded: dict[int, ForwardedTask] = {}
         self._sequence = 0
-        self.service = ServiceTime(config.declared_rate_per_s)
+        estimator = WatchedServiceTime if routing.policy.continuous else ServiceTime
+        self.service = estimator(config.declared_rate_per_s)
+        self.arrivals = ArrivalVariability()
         self.arrived = self.served = self.exits = self.forwards = self.overruns = 0
         self.work_flop = self.served_s = 0.0  # of the tasks whose service ended
         self._served_at_last_calibration = 0
@@ -92,6 +94,22 @@ class ServerTasks:
     def backlog(self) -> int:
         """Tasks waiting or in service."""
         return len(self._queue) + (self._serving is not None)
+
+    @property
+    def work_s(self) -> float:
+        """Unfinished work of the tasks waiting or in service, by the measured mean service time [s].
+
+        A task in service for longer than the mean, by e, is expected to need e more.
+        """
+        left_s = 0.0
+        if self._serving is not None:
+            left_s = abs(1 / self.service.rate_per_s() - (self._outbox.now_s - self._started_s))
+        return left_s + len(self._queue) / self.service_rate_per_s
+
+    @property
+    def in_service_s(self) -> float | None:
+        """Time that the present task has been in service [s]; None if there is none."""
+        return self._outbox.now_s - self._started_s if self._serving is not None else None
 
     @property
     def service_rate_per_s(self) -> float:
@@ -112,9 +130,10 @@ class ServerTasks:
         """Take over and acknowledge a task that arrived from an offloader at `received_s` [s]."""
         if (task.device, task.task_id) not in self._held:  # else it was offered again while it waits here
             self.arrived += 1
+            self.arrivals.arrived(received_s, self.service.rate_per_s())
             self._held.add((task.device, task.task_id))
             self._queue.append(QueuedTask(task, tensor, received_s))
-        self._outbox.send_data(peer, Ack(task.task_id, task.sequence, received_s, self.backlog))
+        self._outbox.send_data(peer, Ack(task.task_id, task.sequence, received_s, self.backlog, self.work_s))
         self._serve_next()
 
     def calibrate_if_idle(self) -> None:
@@ -215,7 +234,7 @@ class ServerTasks:
             answers = (*answers, ExitAnswer(outcome.prediction, min(1.0, outcome.confidence)))
         message = Task(task.task_id, task.device, item.attempt, sequence, now_s, hops, item.activation.form, answers)
         item.sent_s = now_s
-        item.receiver.set_out()
+        item.receiver.set_out(now_s)
         self._forwarded[sequence] = item
         self._outbox.send_data(item.receiver.name, message, item.activation)
         self._outbox.timer(("ack", sequence), ack_wait_s(self._config, item.receiver))
@@ -227,7 +246,7 @@ class ServerTasks:
             return  # the task was given up, or the message is from before a restart of this server
         del self._forwarded[ack.sequence]
         item.receiver.link.observe_task(ack.received_s - item.sent_s)
-        item.receiver.settle(ack.backlog)
+        item.receiver.settle(item.sent_s, ack)
         self._outbox.cancel(("ack", ack.sequence))
 
     def timer(self, key: TimerKey) -> None:
@@ -235,7 +254,7 @@ class ServerTasks:
         item = self._forwarded.pop(int(key[1]), None)
         if item is None:
             return
-        item.receiver.settle()
+        item.receiver.settle(item.sent_s)
         self._routing.lost_contact(item.receiver, f"task {item.served.task.task_id} not acknowledged")
         item.failed.append(Handover(item.receiver.name, item.sent_s))
         receiver = self._routing.choose(avoid={each.receiver for each in item.failed})
@@ -253,6 +272,7 @@ class ServerTasks:
             served_s=self.served_s, work_flop=self.work_flop,
         )  # fmt: skip
         self.service.validate()
+        self.arrivals.validate()
         waiting = [(queued.task.device, queued.task.task_id) for queued in self._queue]
         if self._serving is not None:
             waiting.append((self._serving.task.device, self._serving.task.task_id))
@@ -269,44 +289,3 @@ class ServerTasks:
             item.validate(sequence, self._sequence)
         self._outbox.validate_timers(("ack",), {("ack", sequence) for sequence in self._forwarded})
         self._routing.validate(Counter(item.receiver.name for item in self._forwarded.values()))
-
-
-class Statuses:
-    """Reports the server's queue to its offloaders, if the policy chooses by queues or devices have a delay bound.
-
-    Decision 095: a device refuses by queues that are at most some 0.1 s old
-    (docs/decisions/095-admission-by-predicted-delay.md).
-    """
-
-    def __init__(self, config: NodeConfig, routing: Routing, tasks: ServerTasks, outbox: Outbox) -> None:
-        self._config = config
-        self._routing = routing
-        self._tasks = tasks
-        self._outbox = outbox
-
-    @property
-    def every_s(self) -> float | None:
-        """Time between two reports [s]; None if no offloader needs any."""
-        every_s = self._routing.policy.status_every_s
-        return STATUS_EVERY_S if every_s is None and self._config.bounded else every_s
-
-    def await_next(self) -> None:
-        """Set the timer of the next report, if there is one."""
-        if self.every_s is not None:
-            self._outbox.timer(("status",), self.every_s)
-
-    def send(self, remaining_ratio: float | None, return_s: float) -> None:
-        """Send a report.
-
-        Args:
-            remaining_ratio: I, share of the tasks that continue; None before the first round.
-            return_s: mean time of a result from here to its device [s].
-        """
-        status, bounded = Status(self._tasks.backlog), self._config.bounded
-        if bounded:
-            onward_s = None if remaining_ratio is None else self._routing.onward_delay_s(remaining_ratio, return_s)
-            status = Status(self._tasks.backlog, self._tasks.service_rate_per_s, onward_s)
-        by_queues = self._routing.policy.status_every_s is not None
-        for offloader in self._config.offloaders if by_queues else bounded:
-            self._outbox.send_control(offloader, status)
-        self.await_next()

@@ -1,14 +1,22 @@
 """The cost of load at servers and on links: mean number of tasks, its derivatives, and the overload penalty.
 
-Pollaczek-Khinchine for a single worker with squared coefficient of variation v of the service time, as a function of
-the arrival rate phi at service rate s:
+Kingman's formula for a single worker with squared coefficient of variation v of the service time, as a function of the
+arrival rate phi at service rate s, for arrivals of variability a:
 
-    D(phi)   = phi/s + (1+v) phi^2 / (2 s (s-phi))          [task]
-    D'(phi)  = 1/s + (1+v) phi (2s-phi) / (2 s (s-phi)^2)   [s]
-    D''(phi) = (1+v) s / (s-phi)^3                          [s^2/task]
+    D(phi)   = phi/s + (a+v) phi^2 / (2 s (s-phi))          [task]
+    D'(phi)  = 1/s + (a+v) phi (2s-phi) / (2 s (s-phi)^2)   [s]
+    D''(phi) = (a+v) s / (s-phi)^3                          [s^2/task]
 
-v = 0 is M/D/1, v = 1 is M/M/1. Above `RHO_EXTENSION` * s the function continues as the parabola with the same value,
-slope and curvature. So every plan has a finite convex cost, even an infeasible one.
+a = 1 are Poisson arrivals, for which this is the formula of Pollaczek and Khinchine, and exact: v = 0 is M/D/1, v = 1
+is M/M/1. Arrivals that come more evenly wait less, a < 1, and bursts wait more. a is held fixed in the derivatives.
+Above `RHO_EXTENSION` * s the function continues as the parabola with the same value, slope and curvature. So every plan
+has a finite convex cost, even an infeasible one.
+
+The variability a is the variance of the number of arrivals in a window over its mean. Windows last a few times 1 /
+(s-phi), the time in which a server works off a task of its backlog.
+
+Decision 098: arrivals are priced by the variance of their number in a window, not by that of the times between them
+(docs/decisions/098-variability-of-arrivals.md).
 
 A link that queues sends one task in x = b/r seconds. Its tasks arrive roughly at random and take the same time each.
 So its cost is M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow f:
@@ -48,33 +56,41 @@ class QueueCost(NamedTuple, Generic[Number]):
     curvature_s2: Number  # D'' [s^2/task]
 
 
-def queue_cost(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0) -> QueueCost[Array]:
-    """Mean number of tasks at a server (Pollaczek-Khinchine), with the quadratic extension beyond `RHO_EXTENSION`.
+def queue_cost(
+    arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0,
+    arrival_variability: ArrayLike = 1.0,
+) -> QueueCost[Array]:  # fmt: skip
+    """Mean number of tasks at a server (Kingman), with the quadratic extension beyond `RHO_EXTENSION`.
 
     Args:
         arrival_per_s: phi >= 0 [task/s]; any shape that broadcasts with the others.
         service_per_s: s > 0 [task/s].
         variability: v >= 0, squared coefficient of variation of the service time [1].
+        arrival_variability: a >= 0, variance of the number of arrivals in a window over its mean [1]; Poisson: 1.
 
     >>> float(queue_cost(5.0, 10.0).tasks)  # M/D/1 at half load: 0.5 + 0.25
     0.75
     """
-    phi, s, v = (np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s, variability))
-    return _pollaczek_khinchine(phi, s, v, np.minimum(phi, RHO_EXTENSION * s))
+    phi, s, v, a = (
+        np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s, variability, arrival_variability)
+    )
+    return _kingman(phi, s, a + v, np.minimum(phi, RHO_EXTENSION * s))
 
 
-def server_cost(arrival_per_s: float, service_per_s: float, variability: float = 0.0) -> QueueCost[float]:
+def server_cost(
+    arrival_per_s: float, service_per_s: float, variability: float = 0.0, arrival_variability: float = 1.0
+) -> QueueCost[float]:
     """`queue_cost` of one server, in plain numbers."""
     inside = min(arrival_per_s, RHO_EXTENSION * service_per_s)
-    return _pollaczek_khinchine(arrival_per_s, service_per_s, variability, inside)
+    return _kingman(arrival_per_s, service_per_s, arrival_variability + variability, inside)
 
 
-def _pollaczek_khinchine(phi: Number, s: Number, v: Number, inside: Number) -> QueueCost[Number]:
+def _kingman(phi: Number, s: Number, both: Number, inside: Number) -> QueueCost[Number]:
     beyond = phi - inside
     slack = s - inside
-    tasks = inside / s + (1 + v) * inside * inside / (2 * s * slack)
-    slope = 1 / s + (1 + v) * inside * (2 * s - inside) / (2 * s * slack * slack)
-    curvature = (1 + v) * s / (slack * slack * slack)
+    tasks = inside / s + both * inside * inside / (2 * s * slack)
+    slope = 1 / s + both * inside * (2 * s - inside) / (2 * s * slack * slack)
+    curvature = both * s / (slack * slack * slack)
     return QueueCost(
         tasks + slope * beyond + curvature * beyond * beyond / 2,
         slope + curvature * beyond,
@@ -98,7 +114,10 @@ def overload_penalty(
     return QueueCost(kappa_s2 / 2 * excess**2, kappa_s2 * excess, np.where(excess > 0, kappa_s2, 0.0))
 
 
-def sojourn_s(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0) -> Array:
+def sojourn_s(
+    arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: ArrayLike = 0.0,
+    arrival_variability: ArrayLike = 1.0,
+) -> Array:  # fmt: skip
     """Mean time in the system T = D(phi) / phi [s], 1/s at phi = 0; arguments as in `queue_cost`.
 
     >>> round(float(sojourn_s(0.0, 10.0)), 6), float(sojourn_s(5.0, 10.0, 1.0))
@@ -106,13 +125,15 @@ def sojourn_s(arrival_per_s: ArrayLike, service_per_s: ArrayLike, variability: A
     """
     phi, s = (np.asarray(x, dtype=np.float64) for x in (arrival_per_s, service_per_s))
     some = np.maximum(phi, LEAST_SHARE * s)
-    return np.asarray(queue_cost(some, s, variability).tasks / some)
+    return np.asarray(queue_cost(some, s, variability, arrival_variability).tasks / some)
 
 
-def server_sojourn_s(arrival_per_s: float, service_per_s: float, variability: float = 0.0) -> float:
+def server_sojourn_s(
+    arrival_per_s: float, service_per_s: float, variability: float = 0.0, arrival_variability: float = 1.0
+) -> float:
     """`sojourn_s` of one server, in plain numbers."""
     some = max(arrival_per_s, LEAST_SHARE * service_per_s)
-    return server_cost(some, service_per_s, variability).tasks / some
+    return server_cost(some, service_per_s, variability, arrival_variability).tasks / some
 
 
 def link_cost(flow_per_s: ArrayLike, transfer_s: ArrayLike, rate_per_s: ArrayLike = np.inf) -> QueueCost[Array]:

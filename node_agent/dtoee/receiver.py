@@ -34,6 +34,7 @@ class Load:
     variability: float  # v, squared coefficient of variation of the service time [1]
     remaining_ratio: float  # I, 0..1
     return_s: float = 0.0  # ret, mean time of a result from this server to its device [s]
+    arrival_variability: float = 1.0  # a, variance of the number of arrivals in a window over its mean [1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class StageLoad:
     variability: Array
     remaining_ratio: Array
     return_s: Array | float = 0.0
+    arrival_variability: Array | float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def marginal_cost(load: Load, overload: Overload, row: Sequence[float], ahead: A
         row: offloading probabilities p, K of them; ignored at the last stage.
         ahead: its receivers, or None at the last stage.
     """
-    queue = server_cost(load.arrival_per_s, load.service_per_s, load.variability)
+    queue = server_cost(load.arrival_per_s, load.service_per_s, load.variability, load.arrival_variability)
     excess = max(0.0, load.arrival_per_s - overload.rho_max * load.service_per_s)
     local = queue.slope_s + overload.kappa_s2 * excess
     curvature = queue.curvature_s2 + (overload.kappa_s2 if excess > 0 else 0.0)
@@ -114,7 +116,7 @@ def marginal_cost(load: Load, overload: Overload, row: Sequence[float], ahead: A
 
 def stage_cost(load: StageLoad, overload: Overload, rows: Array, downstream: Downstream | None) -> StageCost:
     """`marginal_cost` of n servers at once: `load` of shape (n,), rows and downstream of shape (n, K)."""
-    queue = queue_cost(load.arrival_per_s, load.service_per_s, load.variability)
+    queue = queue_cost(load.arrival_per_s, load.service_per_s, load.variability, load.arrival_variability)
     penalty = overload_penalty(load.arrival_per_s, load.service_per_s, overload.rho_max, overload.kappa_s2)
     local, curvature = queue.slope_s + penalty.slope_s, queue.curvature_s2 + penalty.curvature_s2
     if downstream is None:

@@ -148,6 +148,7 @@ class StagedNetwork:
     overload: Overload
     table: ExitTable  # its columns are the stages
     return_s: tuple[Array, ...] | None = None  # per stage (n_h,): time in which a result returns to its device [s]
+    arrival_variability: tuple[Array, ...] | None = None  # a per stage, (n_h,); None: Poisson arrivals, 1 everywhere
 
     def __post_init__(self) -> None:
         if not len(self.tiers) == len(self.service_per_s) == len(self.variability) == self.table.stages:
@@ -217,12 +218,20 @@ class StagedNetwork:
             tuple(all_weights),
         )
 
+    def queue_cost(self, index: int, arrival_per_s: Array) -> QueueCost[Array]:
+        """Cost of the servers of stage `index` + 1 at these arrival rates (n_h,), without the penalty."""
+        variability = self.variability[index], self._arrival_variability(index)
+        return queue_cost(arrival_per_s, self.service_per_s[index], *variability)
+
+    def _arrival_variability(self, index: int) -> Array | float:
+        return 1.0 if self.arrival_variability is None else self.arrival_variability[index]
+
     def cost_tasks(self, flows: Flows) -> float:
         """Phi Tbar: mean number of tasks in the system, penalty included [task]."""
         total = sum(float(tier.cost(link).tasks.sum()) for tier, link in zip(self.tiers, flows.link_per_s, strict=True))
         for index, phi in enumerate(flows.arrival_per_s):
             service = self.service_per_s[index]
-            total += float(queue_cost(phi, service, self.variability[index]).tasks.sum())
+            total += float(self.queue_cost(index, phi).tasks.sum())
             total += float(overload_penalty(phi, service, self.overload.rho_max, self.overload.kappa_s2).tasks.sum())
             if self.return_s is not None:
                 total += float((phi * (1 - flows.remaining[index]) * self.return_s[index]).sum())
@@ -290,6 +299,7 @@ class StagedNetwork:
             self.variability[index],
             flows.remaining[index],
             0.0 if self.return_s is None else self.return_s[index],
+            self._arrival_variability(index),
         )
 
 

@@ -15,6 +15,7 @@ from node_agent.wire import MOST_THRESHOLD, Assignment
 ROW_TOLERANCE = 1e-6  # of a row's sum
 LEAST_PERIOD_S: Final = 0.001  # least time between two reports of a queue; with 0, time would not pass
 
+LEAST_SHARE = 1e-6  # of the rate of a link
 _shown = reprlib.Repr()
 _shown.maxlist = _shown.maxtuple = _shown.maxdict = 8
 _shown.maxstring = _shown.maxother = 80
@@ -79,11 +80,21 @@ def rounds(member: str, value: object) -> int:
     return whole(member, value, 1, 2**53, "a whole number from 1 on")
 
 
+def choices(member: str, value: object) -> int:
+    """The value as a number of candidates, 0 for all. Raises WrongAnswer for others."""
+    return whole(member, value, 0, 2**53, "a whole number from 0 on")
+
+
 def flag(member: str, value: object) -> bool:
     """The value as True or False. Raises WrongAnswer for others."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise WrongAnswer(member, value, "True or False")
+
+
+def share(member: str, value: object) -> float:
+    """The value as a share above 0, at most 1. Raises WrongAnswer for others."""
+    return number(member, value, LEAST_SHARE, 1, f"a share from {LEAST_SHARE:g} to 1")
 
 
 def period_s(member: str, value: object) -> float | None:

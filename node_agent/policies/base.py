@@ -45,8 +45,13 @@ class Policy(Protocol):
     move_turns: int  # number of groups in which the servers of a stage move, one group after the other, from 1
     wants_link_rates: bool  # True if the policy reads `Prospect.link_byte_per_s`, which needs larger probes
     status_every_s: float | None  # time between two reports of a receiver's backlog [s]; None: tasks follow the row
+    # True if `pick` wants queues brought up to date, and receivers report them by need: `status_every_s` is then the
+    # least time between two reports.
+    fresh: bool
+    choices: int  # candidates of a task: different receivers, drawn by the row; 0: all that live
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
+    message_share: float  # of a link's rate that a continuous policy's control messages may take, above 0
 
     def start_slot(self) -> None:
         """Prepare for a new slot: prices may have jumped since the last one."""
@@ -80,6 +85,17 @@ class Policy(Protocol):
             gaps: the gap after every round of this slot so far, the latest one last; at least one.
         """
 
+    def react(self, row: Array, prospect: Prospect) -> Array:
+        """The row (K,) after the service rate of a receiver has changed much, at once; the next round may correct it.
+
+        Args:
+            row: the row that is in force, (K,), sum one; a copy, which the policy may change.
+            prospect: the K receivers, with the new rate and the price of their own queues at that rate.
+
+        Returns:
+            K numbers >= 0 that sum to one.
+        """
+
     def executed(self, row: Array) -> Array:
         """The row that tasks follow until the next slot: K numbers >= 0 that sum to one.
 
@@ -94,7 +110,7 @@ class Policy(Protocol):
         """Index of the candidate that gets this task; called only if `status_every_s` is set.
 
         Args:
-            candidates: the living receivers, at least one.
+            candidates: `choices` living receivers, or all; at least one.
             random: the node's generator, for draws that repeat with the same seed.
         """
 
@@ -137,8 +153,11 @@ class PlainPolicy:
     move_turns = 1
     wants_link_rates = False
     status_every_s: float | None = None
+    fresh = False
+    choices = 0
     central = False
     continuous = False
+    message_share = 0.01
 
     def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
         self.first_threshold = parameters.threshold
@@ -161,6 +180,10 @@ class PlainPolicy:
     def settled(self, gaps: Sequence[float]) -> bool:
         """True once the latest gap is at most `stop_gap`."""
         return gaps[-1] <= self.stop_gap()
+
+    def react(self, row: Array, prospect: Prospect) -> Array:  # noqa: ARG002
+        """The row (K,) unchanged."""
+        return row
 
     def executed(self, row: Array) -> Array:
         """The row (K,) unchanged."""

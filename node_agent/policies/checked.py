@@ -68,8 +68,11 @@ class CheckedPolicy:
     move_every = _Attribute(answers.rounds)
     move_turns = _Attribute(answers.rounds)
     wants_link_rates = _Attribute(answers.flag)
+    fresh = _Attribute(answers.flag)
+    choices = _Attribute(answers.choices)
     central = _Attribute(answers.flag)
     continuous = _Attribute(answers.flag)
+    message_share = _Attribute(answers.share)
     status_every_s = _Attribute(answers.period_s)
 
     def verify(self) -> None:
@@ -98,6 +101,13 @@ class CheckedPolicy:
             return answers.row("update_row", self.unchecked.update_row(row.copy(), prospect), len(row))
         except _RAISED as error:
             self.fail("update_row", error)
+
+    def react(self, row: Array, prospect: Prospect) -> Array:
+        """The row (K,) after a receiver's service rate has changed much; it sums to one."""
+        try:
+            return answers.row("react", self.unchecked.react(row.copy(), prospect), len(row))
+        except _RAISED as error:
+            self.fail("react", error)
 
     def executed(self, row: Array) -> Array:
         """The row (K,) that tasks follow; it sums to one."""

@@ -78,6 +78,6 @@ def own_marginal_s(row: Array, prospect: Prospect) -> Array:
     """
     phi = np.maximum(prospect.arrival_per_s, 1e-9)
     sojourn_s = prospect.sojourn_s
-    slope_s = queue_cost(phi, prospect.service_per_s, prospect.variability).slope_s
+    slope_s = queue_cost(phi, prospect.service_per_s, prospect.variability, prospect.arrival_variability).slope_s
     own_part = np.clip(prospect.leaving_per_s * row / phi, 0.0, 1.0)
     return np.asarray(prospect.link_s + sojourn_s + own_part * (slope_s - sojourn_s) + prospect.onward_delay_s)

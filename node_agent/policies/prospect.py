@@ -4,6 +4,7 @@ A quantity has the same name in `KnownReceiver`, `Prospect`, `Candidate`, `wire.
 earlier versions raise AttributeError with the new name.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, overload
 import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
+from node_agent.dtoee.queue_state import state_price_s
 from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
 from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
@@ -134,6 +136,7 @@ class Prospect:
     arrival_per_s = _Column("report.arrival_per_s")  # phi, from all offloaders together [task/s]
     service_per_s = _Column("report.service_per_s")  # s, service rate [task/s]
     variability = _Column("report.variability")  # v, squared coefficient of variation of the service time [1]
+    arrival_variability = _Column("report.arrival_variability")  # a, of the number of arrivals; Poisson: 1 [1]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,8 +150,8 @@ class Prospect:
 
     @property
     def sojourn_s(self) -> Array:
-        """T, mean time of a task at each receiver, in queue and in service (Pollaczek-Khinchine) [s], (K,)."""
-        return sojourn_s(self.arrival_per_s, self.service_per_s, self.variability)
+        """T, mean time of a task at each receiver, in queue and in service (Kingman) [s], (K,)."""
+        return sojourn_s(self.arrival_per_s, self.service_per_s, self.variability, self.arrival_variability)
 
     def mean_delay_s(self, row: Array) -> float:
         """Mean time until a task's result is back, if tasks follow `row` (K,): sum_k p_k (t_k + T_k + onward_k) [s].
@@ -159,7 +162,9 @@ class Prospect:
         for p, receiver in zip(row.tolist(), self.receivers, strict=True):
             if receiver.alive and p > 0:
                 told = receiver.report
-                at_s = server_sojourn_s(told.arrival_per_s, told.service_per_s, told.variability)
+                at_s = server_sojourn_s(
+                    told.arrival_per_s, told.service_per_s, told.variability, told.arrival_variability
+                )
                 total += p * (receiver.link_s + at_s + receiver.onward_delay_s)
                 kept += p
         return total / kept
@@ -225,11 +230,28 @@ class Candidate:
     service_per_s: float  # s, service rate [task/s]
     onward_delay_s: float  # mean time that a task still takes after it, its result's way back included [s]
     exit_return_s: float = 0.0  # part of that time: the way back of tasks that exit there, (1 - I) ret [s]
+    # Of a policy with `fresh` set; `backlog` is then u s, brought up to date with the task's arrival there.
+    work_s: float = 0.0  # u, expected unfinished work there when the task arrives [s]
+    age_s: float = math.inf  # age of the last statement of that work [s]
+    link_marginal_s: float = 0.0  # t', marginal time of the link [s]
+    arrival_per_s: float = 0.0  # phi, announced by all its offloaders together [task/s]
+    variability: float = 0.0  # v, squared coefficient of variation of the service time [1]
+    arrival_variability: float = 1.0  # a, of the number of its arrivals in a window [1]; Poisson: 1
+    onward_marginal_s: float = 0.0  # price beyond its own queue, way back included: Omega - D' - pen' [s]
+    current: bool = True  # False if its prices are too old to be compared
 
     @property
     def expected_delay_s(self) -> float:
         """Transfer time, and service time of the backlog and of the task itself: t + (q + 1) / s [s]."""
         return self.link_s + (self.backlog + 1) / self.service_per_s
+
+    @property
+    def price_s(self) -> float:
+        """Marginal cost of this task there at its present queue: t' + d(u) + Omega - D' - pen' [s]."""
+        at_s = state_price_s(
+            self.work_s, self.arrival_per_s, self.service_per_s, self.variability, self.arrival_variability
+        )
+        return self.link_marginal_s + at_s + self.onward_marginal_s
 
     @property
     def predicted_delay_s(self) -> float:

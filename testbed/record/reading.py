@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from node_agent.core.config import Draws
 from node_agent.errors import InputError
 from node_agent.models.interface import Model
 from testbed.record.earlier import is_before_new_names, policy_text, present_policy
@@ -61,6 +62,7 @@ class _Manifest(msgspec.Struct, frozen=True):
         policy: the policy's name.
         policy_parameters: the policy's parameters.
         policy_label: the policy's label if the user stated one.
+        draws: how tasks followed the rows; runs of versions without this field drew at random.
         topology_folder: the folder of the original topology file.
         model_sha256: hash of everything in the model that affects a run; missing in runs of earlier versions.
         link_traces: name of the copy in the run directory, by the path that the topology states.
@@ -72,6 +74,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     policy: str
     policy_parameters: dict[str, bool | int | float | str] = {}
     policy_label: str | None = None
+    draws: Draws = "random"
     topology_folder: str | None = None
     model_sha256: str | None = None
     link_traces: dict[str, str] = {}
@@ -118,7 +121,7 @@ class RecordedRun:
         copies = {stated: self.path / name for stated, name in self.manifest.link_traces.items()}
         topology = load_topology(
             self.path / TOPOLOGY, folder=folder, policy=policy, model=self.asked.model, cut=self.asked.cut,
-            criterion=self.asked.criterion, traces=copies, recorded=True,
+            criterion=self.asked.criterion, draws=self.manifest.draws, traces=copies, recorded=True,
         )  # fmt: skip
         if missing := topology.traces.keys() - copies.keys():
             raise InputError(f"{self.path / MANIFEST}: names no copy of {min(missing)}", hint=_ANEW)

@@ -96,6 +96,7 @@ class Recorder:
         topology_folder: the folder to which relative paths in the topology refer.
         policy_parameters: the policy's parameters by name.
         policy_label: the label that the user stated for the policy; None if there is none.
+        draws: how tasks followed the rows, "smooth" or "random"; missing in runs of earlier versions: "random".
         seed: the random seed.
         model_sha256: SHA-256 (hex) of the model files that affect a run.
         answers: where answers come from, None for the model's own, see `node_agent.models.interface.Model`.

@@ -65,6 +65,7 @@ def node_configs(
             input_form=forms[stage - 1] if stage else None,
             onward_form=forms[stage] if stage < scenario.stages else None,
             criterion=scenario.model.criterion,
+            draws=scenario.draws,
             devices=sources[name] if stage > 1 else (),
             coordinator=coordinator,
             places=places if name == coordinator else {},

@@ -157,6 +157,7 @@ def _plan(
             "topology_folder": topology.folder,
             "policy_parameters": dict(scenario.policy.parameters),
             "policy_label": scenario.policy.stated_label,
+            "draws": scenario.draws,
             "seed": scenario.seed,
             "model_sha256": model.fingerprint(),
             "answers": model.answers,

@@ -67,6 +67,7 @@ class Compiler(UnfinishedScenario):
             offload_to=dict(self.offload_to),
             events=events,
             theta_s=document.theta,
+            draws=document.draws,
         )
         if not self.recorded:
             self._check_round(scenario)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from node_agent.core.config import Draws
 from node_agent.errors import InputError
 from testbed.scenario import PolicyChoice, Scenario
 from testbed.topology.choices import anchored, policy_problem, read_policy
@@ -104,6 +105,7 @@ def load_topology(
     model: str | None = None,
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
+    draws: Draws | None = None,
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -116,6 +118,7 @@ def load_topology(
         model: replaces the file's model: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
         cut: replaces the cut; see `model_choice.with_other_model`.
         criterion: replaces the exit criterion, by name.
+        draws: replaces `draws`, for a file of a version that had no such key.
         traces: files to read instead of network traces, by path as the topology states it.
         recorded: True for the file of a recorded run, which may state what only earlier versions allowed.
 
@@ -137,8 +140,8 @@ def load_topology(
     own_folder = os.path.dirname(os.path.abspath(path))
     folder = own_folder if folder is None else folder
     return load_topology_text(
-        text, str(path), folder=folder, policy=policy, model=model, cut=cut, criterion=criterion, traces=traces,
-        recorded=recorded,
+        text, str(path), folder=folder, policy=policy, model=model, cut=cut, criterion=criterion, draws=draws,
+        traces=traces, recorded=recorded,
     )  # fmt: skip
 
 
@@ -151,6 +154,7 @@ def load_topology_text(
     model: str | None = None,
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
+    draws: Draws | None = None,
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -175,6 +179,8 @@ def load_topology_text(
     if (model, cut, criterion) != (None, None, None) and "model" not in draft.damaged:
         other = with_other_model(document.model, folder, model, cut, criterion)
         document = draft.document = document.model_copy(update={"model": other})
+    if draws is not None:
+        document = draft.document = document.model_copy(update={"draws": draws})
     chosen = _stated_policy(document, folder)
     if policy is not None:
         chosen = _asked_policy(policy, document, folder, recorded=recorded)

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from node_agent.core import server
+from msgspec.structs import replace
+
 from node_agent.core.device import DeviceTasks
-from node_agent.core.server import Statuses
+from node_agent.core.offloading import statuses
+from node_agent.core.offloading.statuses import Statuses
+from node_agent.wire import Status
 from tests.bench.simulated import TOPOLOGIES
 from tests.bench.simulations import Ask, summary_of
 from tests.bench.table import AMOUNT, POSITIVE, SHARE, Row, main, row
@@ -57,7 +60,7 @@ links:
 CASES = ("surge at 1.6 times its rates", "one server", "a scarce last stage")
 AS_IT_IS = "statuses every 0.1 s, with the delay onward"
 NEVER_S = 1e9
-admit, send = DeviceTasks.arrive, Statuses.send
+admit, status_of = DeviceTasks.arrive, Statuses._status
 
 
 def announce_all(tasks: DeviceTasks, event: Any) -> None:
@@ -65,19 +68,19 @@ def announce_all(tasks: DeviceTasks, event: Any) -> None:
     before = tasks.refused
     admit(tasks, event)
     if tasks.refused > before:
-        tasks.rate.arrived()
+        tasks.rate.arrived(event.created_s)
 
 
-def send_backlog(statuses: Statuses, remaining_ratio: float | None, return_s: float) -> None:  # noqa: ARG001
-    """Send a status without the delay onward, so that the one of the last report counts."""
-    send(statuses, None, return_s)
+def without_onward(sender: Statuses) -> Status:
+    """Make a status without the delay onward, so that the one of the last report counts."""
+    return replace(status_of(sender), onward_delay_s=None)
 
 
 WAYS: Mapping[str, Callable[[], Any]] = {
-    "no statuses: reports of rounds and acknowledgements": lambda: patch.object(server, "STATUS_EVERY_S", NEVER_S),
-    "statuses every second, with the delay onward": lambda: patch.object(server, "STATUS_EVERY_S", 1.0),
-    "statuses every 0.1 s, without the delay onward": lambda: patch.object(Statuses, "send", send_backlog),
-    AS_IT_IS: lambda: patch.object(server, "STATUS_EVERY_S", server.STATUS_EVERY_S),
+    "no statuses: reports of rounds and acknowledgements": lambda: patch.object(statuses, "STATUS_EVERY_S", NEVER_S),
+    "statuses every second, with the delay onward": lambda: patch.object(statuses, "STATUS_EVERY_S", 1.0),
+    "statuses every 0.1 s, without the delay onward": lambda: patch.object(Statuses, "_status", without_onward),
+    AS_IT_IS: lambda: patch.object(statuses, "STATUS_EVERY_S", statuses.STATUS_EVERY_S),
     "the same, and refused tasks are announced": lambda: patch.object(DeviceTasks, "arrive", announce_all),
 }
 

@@ -111,7 +111,7 @@ class World:
     servers: dict[str, tuple[int, float]]  # name -> stage, service rate
     devices: dict[str, float]  # name -> arrival rate
     link_s: Callable[[str, str, int], float] = lambda _a, _b, size: 0.01 if size else 0.005  # by tensor bytes
-    policy: str = "dto-ee"
+    policy: str = "dto-ee-static"
     parameters: dict = field(default_factory=dict)
     theta_s: float = 2.0
     slot_s: float = 3.0

@@ -2,20 +2,26 @@
 
 import random
 from collections.abc import Collection, Mapping
-from itertools import accumulate
 
 import numpy as np
+from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.offloading.neighbour import SILENT_AFTER, UNHEARD, Receiver
+from node_agent.core.offloading.spreading import spreading
 from node_agent.core.outbox import Outbox
-from node_agent.dtoee.queueing import Array, measured_link_marginal_s
+from node_agent.dtoee.queueing import Array, measured_link_marginal_s, transmission_s
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies import make_policy
 from node_agent.policies.answers import ROW_TOLERANCE, WrongAnswer
 from node_agent.policies.base import KnownReceiver, Prospect, ThresholdView
 from node_agent.policies.checked import CheckedPolicy
 from node_agent.wire import MOST_THRESHOLD, Assignment, Status
+
+EXPIRY_SLOTS = 5  # slots after which a receiver's prices no longer count
+MUCH_CHANGED = 1.2  # factor of a change of the service rate from which the row reacts at once
+
+MOST_BYTE_PER_S = 1.25e9  # 10 Gbit/s: a higher rate is an error of measurement [B/s]
 
 
 class Routing:
@@ -25,7 +31,8 @@ class Routing:
         policy = make_policy(config.policy, config.parameters, theta_s=config.theta_s)
         self.policy = CheckedPolicy(policy, config.policy)
         self.threshold: float | None = None if config.is_device or config.is_last_stage else self.policy.first_threshold
-        self.receivers = {name: Receiver(name) for name in config.receivers}
+        expiry_s = EXPIRY_SLOTS * config.slot_s
+        self.receivers = {name: Receiver(name, expiry_s=expiry_s) for name in config.receivers}
         self._order = tuple(self.receivers.values())
         count = len(self._order)
         # Only kept here: a policy is given the row and returns the next one.
@@ -34,9 +41,10 @@ class Routing:
         self._slot_s = config.slot_s
         self._outbox = outbox
         self._random = random.Random(f"{config.seed}/{config.name}")
-        self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers of `_cumulative`
-        self._cumulative: list[float] = []
+        self._spreading = spreading(config.draws, count, self._random)
+        self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers that `_spreading` follows
         self._weighed: Prospect | None = None  # prospect of the last `weigh`
+        self._priced_row = self.row  # at that time: the row that the receivers' arrival rates include
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
         """Return the receiver that the policy chooses for a task; None if all living receivers are in `avoid`."""
@@ -46,30 +54,68 @@ class Routing:
         if self.policy.status_every_s is None:
             chosen = self._draw(usable)
         else:
-            chosen = self._pick([r for r, usable_now in zip(self._order, usable, strict=True) if usable_now])
+            chosen = self._pick(self._candidates(usable))
         return chosen
 
     def _draw(self, usable: list[bool]) -> Receiver:
         """Draw a usable receiver from the row as executed; uniformly, if the row gives none of them any weight."""
-        if self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable:
-            weights = np.where(usable, self.policy.executed(self.row), 0.0)
-            if weights.sum() <= 0:
-                weights = np.array(usable, dtype=np.float64)
-            self._cumulative = list(accumulate(weights.tolist()))
-            self._drawn_from = (self.row, usable)
-        return self._random.choices(self._order, cum_weights=self._cumulative)[0]
+        if self._draws_change(usable):
+            self._follow(self.policy.executed(self.row), usable)
+        return self._order[self._spreading.one()]
+
+    def _draws_change(self, usable: list[bool]) -> bool:
+        return self._drawn_from is None or self._drawn_from[0] is not self.row or self._drawn_from[1] != usable
+
+    def _follow(self, row: Array, usable: list[bool]) -> None:
+        weights = np.where(usable, row, 0.0)
+        if weights.sum() <= 0:
+            weights = np.array(usable, dtype=np.float64)
+        self._spreading.follow(weights.tolist())
+        self._drawn_from = (self.row, usable)
+
+    def _candidates(self, usable: list[bool]) -> list[Receiver]:
+        """Return the receivers of which the policy picks one: all usable ones, or some drawn by the row.
+
+        Receivers that only the floor keeps in the row are drawn, too, but rarely: one of them may have become cheap.
+        """
+        most = self.policy.choices
+        if not most or sum(usable) <= most:
+            return [r for r, usable_now in zip(self._order, usable, strict=True) if usable_now]
+        if self._draws_change(usable):
+            self._follow(self.row, usable)
+        return [self._order[k] for k in self._spreading.several(most)]
 
     def _pick(self, usable: list[Receiver]) -> Receiver:
-        """Let the policy pick a usable receiver by the state of the queues."""
+        """Let the policy pick one of some usable receivers by the state of the queues."""
         shares = dict(zip(self.receivers, self.policy.executed(self.row).tolist(), strict=True))
-        candidates = [r.candidate(shares[r.name]) for r in usable]
+        now_s, fresh = self._outbox.now_s, self.policy.fresh
+        candidates = [r.candidate(shares[r.name], now_s, fresh=fresh) for r in usable]
         return usable[self.policy.pick(candidates, self._random)]
 
     def status(self, name: str, status: Status) -> None:
-        """Take a receiver's status."""
+        """Take a receiver's status. The policy reacts at once if the receiver's service rate has changed much."""
         receiver = self.receivers.get(name)
-        if receiver is not None:
-            receiver.told_backlog, receiver.status = status.backlog, status
+        if receiver is None:
+            return
+        known_per_s = 0.0 if receiver.report is None else receiver.report.service_per_s
+        if receiver.stated(status, self._outbox.now_s) and receiver.report is not None:
+            change = receiver.report.service_per_s / known_per_s
+            if max(change, 1 / change) >= MUCH_CHANGED and receiver.alive:
+                self._react()
+
+    def _react(self) -> None:
+        """Let the policy move the row at once, within the living receivers."""
+        now = self.prospect(stale=False)
+        scaled = [
+            known._replace(report=replace(known.report, arrival_per_s=known.report.arrival_per_s * receiver.flow_scale))
+            for known, receiver in zip(now.receivers, self._order, strict=True)
+        ]
+        prospect = Prospect(tuple(scaled), now.stale, now.leaving_per_s)
+        row = np.where(prospect.alive, self.policy.react(self.row, prospect), 0.0)
+        if row.sum() > 0:
+            self.row = row / row.sum()
+        for receiver, p, priced in zip(self._order, self.row.tolist(), self._priced_row.tolist(), strict=True):
+            receiver.flow_scale = p / priced if priced > 0 else 1.0
 
     def onward_delay_s(self, remaining_ratio: float, return_s: float) -> float:
         """Return the mean time that a task, or its result, still needs after this server, as the queues are now [s].
@@ -82,7 +128,7 @@ class Routing:
         """
         total_s = kept = 0.0
         for receiver, share in zip(self._order, self.policy.executed(self.row).tolist(), strict=True):
-            delay_s = receiver.predicted_delay_s
+            delay_s = receiver.predicted_delay_s(self._outbox.now_s, fresh=self.policy.fresh)
             if share > 0 and delay_s is not None:
                 total_s, kept = total_s + share * delay_s, kept + share
         if self.threshold is None or not kept:
@@ -90,10 +136,14 @@ class Routing:
         return (1 - remaining_ratio) * return_s + remaining_ratio * total_s / kept
 
     def start_slot(self) -> None:
+        """Begin a slot whose rounds follow: count anew, and prepare the policy."""
+        self.count_slot()
+        self.policy.start_slot()
+
+    def count_slot(self) -> None:
         """Begin a slot: the tasks sent in the last one become `sent`."""
         for receiver in self._order:
             receiver.sent, receiver.sent_in_slot = receiver.sent_in_slot, 0
-        self.policy.start_slot()
 
     def any_receiver(self) -> Receiver:
         """Draw a receiver uniformly, for a task that no living receiver can take."""
@@ -108,6 +158,7 @@ class Routing:
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
             receiver.status = None
+            receiver.queue.forget()
             receiver.told_backlog = 0  # tasks on their way still count until they are acknowledged or given up
         receiver.missed, receiver.suspect = 0, False
         return back
@@ -177,6 +228,10 @@ class Routing:
             kept = np.where(lives, self.row, 0.0)
             self.row = kept / kept.sum() if kept.sum() > 0 else np.array(lives) / sum(lives)
         self._weighed = self.prospect(stale=stale)
+        self._priced_row = self.row
+        for receiver, known, p in zip(self._order, self._weighed.receivers, self.row.tolist(), strict=True):
+            receiver.own_per_s, receiver.flow_scale = self.leaving_per_s * p, 1.0
+            receiver.link_waiting_s = known.link_marginal_s - known.link_s
         return self._weighed
 
     def prospect(self, *, stale: bool) -> Prospect:
@@ -206,6 +261,19 @@ class Routing:
         link, sent_per_s = receiver.link, receiver.sent / self._slot_s
         return measured_link_marginal_s(link.transfer_s, link.small_s, sent_per_s, self.leaving_per_s * p)
 
+    def byte_per_s(self, receiver: Receiver, task_bytes: int) -> float:
+        """Return the rate of a link [B/s]: measured with larger probes, or by the times of tasks and small messages.
+
+        Args:
+            receiver: the receiver at the end of the link.
+            task_bytes: usual size of a task's tensor [B].
+        """
+        link = receiver.link
+        if link.byte_per_s > 0:
+            return link.byte_per_s
+        busy_s = float(transmission_s(link.transfer_s, link.small_s, receiver.sent / self._slot_s))
+        return task_bytes / max(busy_s, task_bytes / MOST_BYTE_PER_S)
+
     def validate(self, under_way: Mapping[str, int]) -> None:
         """Raise InvalidState unless the row sums to one, and the unacknowledged tasks per receiver are `under_way`."""
         for receiver in self._order:
@@ -217,10 +285,7 @@ class Routing:
         row, count = self.row.tolist(), len(self._order)
         if len(row) != count or (row and not (min(row) >= 0 and abs(sum(row) - 1) < ROW_TOLERANCE)):
             raise InvalidState("routing", f"the row {row} is not {count} probabilities that sum to one")
-        if self._drawn_from is not None and (
-            len(self._cumulative) != count or self._cumulative != sorted(self._cumulative) or self._cumulative[-1] <= 0
-        ):
-            raise InvalidState("routing", f"receivers are drawn by {self._cumulative}, which does not rise")
+        self._spreading.validate()
         refuse_negative("routing", leaving_per_s=self.leaving_per_s)
         if self.threshold is not None and not 0 <= self.threshold <= MOST_THRESHOLD:
             raise InvalidState("routing", f"the threshold is {self.threshold}, not within 0..{MOST_THRESHOLD:g}")

@@ -10,8 +10,6 @@ or the time are used up. Their last offers announce the end. Nodes wait for a si
 then skip it until it answers again.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from node_agent.core.config import NodeConfig
@@ -20,20 +18,16 @@ from node_agent.core.events import TimerKey
 from node_agent.core.offloading.neighbour import SILENT_AFTER
 from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
+from node_agent.core.planning.pricing import Priced, Pricing
 from node_agent.core.planning.sweep import Round, Sweep, decision
 from node_agent.core.returns import ReturnTimes
 from node_agent.core.server import ServerTasks
-from node_agent.dtoee import receiver as dto_r
-from node_agent.dtoee import thresholds
 from node_agent.dtoee.exit_table import ExitTable
-from node_agent.dtoee.queueing import server_cost
 from node_agent.errors import InvalidState, refuse_negative
-from node_agent.policies.base import Prospect, ThresholdView
-from node_agent.wire import FlowPath, Offer, Report
+from node_agent.policies.base import Prospect
+from node_agent.wire import Offer, Report
 
 ROUNDS_LEFT = 1.5  # a round is the last one if the slot has no time for more than this many like the one before
-USUAL_BACKLOG = 2.0  # a queue of this many times the mean (plus one task) is still chance
-LEAST_FLOW_PER_S = 1e-9  # weight of devices that offer nothing, so that a mean over them exists
 SETTLE_ROUNDS = 4  # a phase ends at a server that has waited for this many rounds of the greatest length in vain
 
 
@@ -78,6 +72,9 @@ class DeviceRounds:
         """Take a receiver's report that arrived at `received_s` [s]; the last one ends the round."""
         if self._sweep.report(peer, report, received_s):
             self._end_round()
+
+    def look(self) -> None:
+        """Do nothing: measurements count from the next slot on."""
 
     def timer(self, _key: TimerKey) -> None:
         """End the round without the reports that are missing."""
@@ -124,16 +121,6 @@ class DeviceRounds:
         self._sweep.validate()
 
 
-class Inflow(NamedTuple):
-    """The sum of the offers of a server's offloaders."""
-
-    arrival_per_s: float  # planned arrival rate [task/s]
-    paths: tuple[FlowPath, ...]  # that rate by path: rate [task/s], thresholds passed on the way here
-    done: bool  # no device upstream needs a further round
-    last: bool  # no further offer comes in this slot
-    return_s: float  # mean time of a result to the devices that announced one, weighted by their flows [s]
-
-
 class ServerRounds:
     """A server's side of the configuration phase: it answers offers with reports, and moves its threshold in turn."""
 
@@ -144,54 +131,17 @@ class ServerRounds:
         self._config = config
         self._routing = routing
         self._tasks = tasks
-        self._returns = returns
-        self._table = table
         self._outbox = outbox
         self._sweep = Sweep(config, routing, outbox)
-        self._overload = dto_r.Overload()
+        self.pricing = Pricing(config, routing, tasks, returns, table, outbox)
+        self._offers = self.pricing.offers
         self._number: Round = (-1, -1)
-        self._offers: dict[str, Offer] = {}
-        self._inflow: Inflow | None = None  # sum of these offers, cached; None after a change
         self._offer_s: dict[str, float] = {}
         self._awaited: set[str] = set()
         self._missed = dict.fromkeys(config.offloaders, 0)
         self._moved_in_round: Round = (-1, -1)
         self._decided_slot = -1
         self.remaining_ratio: float | None = None  # I, share of its tasks that continue; None before the first round
-        self._backlog = 0  # at the start of the slot; if it changed during the slot, the rounds would not settle
-
-    @property
-    def arrival_per_s(self) -> float:
-        """Arrival rate that the offloaders have announced [task/s]."""
-        return self._announced.arrival_per_s
-
-    @property
-    def _announced(self) -> Inflow:
-        if self._inflow is None:
-            self._inflow = self._taken_together()
-        return self._inflow
-
-    def _taken_together(self) -> Inflow:
-        arrival_per_s, done, last = 0.0, True, True
-        returning, measured = 0.0, 0.0
-        merged: dict[tuple[float, ...], float] = {}
-        for offer in self._offers.values():
-            arrival_per_s += offer.flow_per_s
-            done, last = done and offer.done, last and offer.last
-            if offer.return_s is not None:
-                weight = offer.flow_per_s + LEAST_FLOW_PER_S
-                returning, measured = returning + weight * offer.return_s, measured + weight
-            for flow, passed in offer.paths:
-                if len(passed) == self._config.stage - 1:
-                    merged[passed] = merged.get(passed, 0.0) + flow
-        paths = tuple([(flow, passed) for passed, flow in merged.items()])
-        return_s = returning / measured if measured else 0.0
-        return Inflow(arrival_per_s, paths, done, last, return_s)
-
-    @property
-    def return_s(self) -> float:
-        """Mean time of a result from here to its device [s]: announced by the devices, or measured behind stage 1."""
-        return self._announced.return_s if self._config.stage == 1 else self._returns.mean_s
 
     def offer(self, peer: str, offer: Offer, received_s: float) -> None:
         """Take an offloader's offer that arrived at `received_s` [s]; the last one awaited continues the sweep."""
@@ -202,7 +152,7 @@ class ServerRounds:
         self._offer_s[peer] = received_s - offer.sent_s
         if number > self._number:
             self._begin(number)
-        self._offers[peer], self._inflow = offer, None
+        self._offers.take(peer, offer)
         if peer in self._awaited:
             self._awaited.discard(peer)
             if not self._awaited:
@@ -215,7 +165,8 @@ class ServerRounds:
                 self._decide()  # has no effect if the last slot was decided already
             self._routing.start_slot()
             self._tasks.calibrate_if_idle()
-            self._backlog = self._tasks.backlog
+            # If it changed during the slot, the rounds would not settle.
+            self.pricing.backlog = self._tasks.backlog
         self._number = number
         self._sweep.abandon()
         answering = (name for name, missed in self._missed.items() if missed < SILENT_AFTER)
@@ -228,14 +179,16 @@ class ServerRounds:
         offer = self._offers.get(name)
         return offer is not None and offer.last and offer.slot == self._number[0] and offer.round < self._number[1]
 
+    def look(self) -> None:
+        """Do nothing: measurements count from the next round on."""
+
     def timer(self, key: TimerKey) -> None:
         """Go on without missing offers or reports, or end a phase in which no further round has come."""
         if key == ("offers",):
             for name in self._awaited:
                 self._missed[name] += 1
                 if self._missed[name] >= SILENT_AFTER:
-                    self._offers.pop(name, None)
-                    self._inflow = None
+                    self._offers.drop(name)
             self._awaited.clear()
             self._sweep_on()
         elif key == ("reports",):
@@ -244,27 +197,13 @@ class ServerRounds:
         elif key == ("settle",):
             self._decide()
 
-    def _load(self, remaining_ratio: float) -> dto_r.Load:
-        """Return the load at which this server is priced: the announced flow, and the backlog beyond it.
-
-        Decision 006: a backlog above what the announced flow explains counts as arrivals that clear it within the slot
-        (docs/decisions/006-piled-up-work-counts-as-arrivals.md).
-        """
-        service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
-        announced_per_s = self.arrival_per_s
-        expected = server_cost(announced_per_s, service_per_s, variability).tasks
-        piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
-        arrival_per_s = announced_per_s + piled_up / self._config.slot_s
-        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s)
-
     def _sweep_on(self) -> None:
         """Send offers for the flow that continues; answer at once at the last stage, or without a receiver."""
         if self._routing.threshold is None:
             self._end_round()
             return
-        inflow = self._announced
-        onward = thresholds.continue_paths(self._table, inflow.paths, self._routing.threshold)
-        if not self._sweep.offer(self._number, onward, done=inflow.done, last=inflow.last):
+        inflow = self._offers.inflow
+        if not self._sweep.offer(self._number, self.pricing.onward_paths(), done=inflow.done, last=inflow.last):
             self._outbox.cancel(("reports",))
             self._end_round()
 
@@ -274,62 +213,26 @@ class ServerRounds:
             self._end_round()
 
     def _end_round(self) -> None:
-        inflow, threshold = self._announced, self._routing.threshold
-        prospect = None if threshold is None else self._routing.weigh(stale=self._sweep.stale)
-        if threshold is None or prospect is None:  # the last stage, or no receiver answers: every task exits here
-            load = self._load(0.0)
-            cost = dto_r.marginal_cost(load, self._overload, (), None)
-        else:
-            remaining = thresholds.remaining_ratio(self._table, self._config.stage, inflow.paths, threshold)
-            load = self._load(remaining)
-            cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
-            if not inflow.last:
-                self._move_threshold(inflow.paths, prospect)
-        self.remaining_ratio = min(1.0, load.remaining_ratio)
-        self._answer(load, cost, prospect)
+        inflow = self._offers.inflow
+        priced = self.pricing.price(stale=self._sweep.stale)
+        if priced.prospect is not None and not inflow.last:
+            self._move_threshold(priced.prospect)
+        self.remaining_ratio = min(1.0, priced.load.remaining_ratio)
+        self._answer(priced)
         # The row of the last round has been priced and certified, so it stays. A policy of one round updates it here.
-        if prospect is not None and (not inflow.last or self._routing.policy.most_rounds == 1):
-            self._routing.update_row(prospect)
+        if priced.prospect is not None and (not inflow.last or self._routing.policy.most_rounds == 1):
+            self._routing.update_row(priced.prospect)
         if inflow.last:
             self._decide()
         else:
             waits = SETTLE_ROUNDS * 2 * self._config.stages
             self._outbox.timer(("settle",), waits * self._config.timeouts.round_s)
 
-    def _answer(self, load: dto_r.Load, cost: dto_r.MarginalCost[float], prospect: Prospect | None) -> None:
-        threshold, row = self._routing.threshold, self._routing.row
-        # Without a receiver, every task exits here, as at threshold 0.
-        onward_paths: list[FlowPath] = [(1.0, (0.0,) * (self._config.stages - self._config.stage))]
-        inflow = self._announced
-        done, exiting = inflow.done, max(0.0, 1 - load.remaining_ratio)
-        onward_delay_s = exiting * load.return_s
-        if threshold is not None and prospect is not None:
-            known = [receiver.report.onward_paths for receiver in prospect.receivers]
-            onward_paths = thresholds.paths_from(threshold, row.tolist(), known)
+    def _answer(self, priced: Priced) -> None:
+        done = self._offers.inflow.done
+        if priced.prospect is not None:
             done = done and self._sweep.all_done and not self._moved_lately()
-            onward_delay_s += load.remaining_ratio * prospect.mean_delay_s(row)
-        report = Report(
-            slot=self._number[0],
-            round=self._number[1],
-            marginal_s=cost.marginal_s,
-            best_s=cost.best_s,
-            local_s=cost.local_s,
-            onward_s=cost.onward_s,
-            onward_delay_s=onward_delay_s,
-            curvature_s2=cost.curvature_s2,
-            offloaders=len(self._offers),
-            arrival_per_s=inflow.arrival_per_s,
-            service_per_s=load.service_per_s,
-            variability=load.variability,
-            threshold=thresholds.NEVER if threshold is None else threshold,
-            remaining_ratio=min(1.0, load.remaining_ratio),
-            backlog=self._tasks.backlog,
-            onward_paths=tuple(onward_paths),
-            offer_s=0.0,  # set below: the only field that differs between offloaders
-            done=done,
-            return_s=load.return_s,
-            sent_s=self._outbox.now_s,
-        )
+        report = self.pricing.report(self._number, priced, done=done)
         for peer, offer in self._offers.items():
             if (offer.slot, offer.round) == self._number:
                 self._outbox.send_control(peer, msgspec.structs.replace(report, offer_s=self._offer_s[peer]))
@@ -338,7 +241,7 @@ class ServerRounds:
         slot, played = self._moved_in_round
         return slot == self._number[0] and self._number[1] - played < self._routing.policy.move_every
 
-    def _move_threshold(self, paths: tuple[FlowPath, ...], prospect: Prospect) -> None:
+    def _move_threshold(self, prospect: Prospect) -> None:
         """Let the policy move the threshold, if it is this server's turn.
 
         A few servers of each stage may move at a time, since gains are predicted for fixed thresholds of all others.
@@ -347,16 +250,12 @@ class ServerRounds:
         (docs/decisions/007-threshold-moves-are-predicted.md).
         """
         slot, played = self._number
-        policy, threshold, peers = self._routing.policy, self._routing.threshold, self._config.peers_in_stage
+        policy, peers = self._routing.policy, self._config.peers_in_stage
         turns = min(policy.move_turns, peers)
         turn = (slot + played // policy.move_every) % turns
-        if threshold is None or (played + 1) % policy.move_every or self._config.rank % turns != turn:
+        if (played + 1) % policy.move_every or self._config.rank % turns != turn:
             return
-        view = ThresholdView(
-            self._table, self._config.stage, paths, self.arrival_per_s,
-            prospect.onward(self._routing.row, self.return_s), threshold, movers=-(-peers // turns),
-        )  # fmt: skip
-        if self._routing.move_threshold(view):
+        if self.pricing.move_threshold(prospect, turns):
             self._moved_in_round = self._number
 
     def _decide(self) -> None:
@@ -370,7 +269,7 @@ class ServerRounds:
                 self._routing,
                 self._outbox,
                 self._number,
-                arrival_per_s=self.arrival_per_s,
+                arrival_per_s=self.pricing.arrival_per_s,
                 service_per_s=self._tasks.service_rate_per_s,
                 gap=None,
             )
@@ -378,10 +277,10 @@ class ServerRounds:
 
     def validate(self) -> None:
         """Raise InvalidState unless offers come from offloaders that answer, and a timer bounds the wait for others."""
-        refuse_negative("rounds", backlog=self._backlog)
+        refuse_negative("rounds", backlog=self.pricing.backlog)
         refuse_negative("rounds missed", **self._missed)
         silent = {name for name, missed in self._missed.items() if missed >= SILENT_AFTER}
-        if wrong := (self._offers.keys() | self._awaited) - (self._missed.keys() - silent):
+        if wrong := (dict(self._offers.items()).keys() | self._awaited) - (self._missed.keys() - silent):
             raise InvalidState("rounds", f"{sorted(wrong)} are silent or no offloaders, but have a part in the round")
         numbers = {name: (offer.slot, offer.round) for name, offer in self._offers.items()}
         early = {name: number for name, number in numbers.items() if number > self._number}
@@ -393,6 +292,5 @@ class ServerRounds:
         if self._decided_slot > self._number[0] or self._moved_in_round > self._number:
             decided = f"slot {self._decided_slot} is decided, the threshold moved in {self._moved_in_round}"
             raise InvalidState("rounds", f"in round {self._number}, {decided}")
-        if self._inflow is not None and self._inflow != (inflow := self._taken_together()):
-            raise InvalidState("rounds", f"the offers announce {inflow}, but {self._inflow} is kept")
+        self._offers.validate()
         self._sweep.validate()

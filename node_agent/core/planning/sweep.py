@@ -1,6 +1,7 @@
 """The common part of devices' and servers' rounds: a round on the side of the offloader, and the slot's decision."""
 
 from node_agent.core.config import NodeConfig
+from node_agent.core.offloading.neighbour import Receiver
 from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
 from node_agent.errors import InvalidState
@@ -45,11 +46,21 @@ class Sweep:
             split = tuple([(flow * share, passed) for flow, passed in paths])
             flow_per_s = sum([flow for flow, _ in split])
             return_s = self._routing.receivers[name].link.back_s if self._config.is_device else None
-            offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last, return_s)
+            byte_per_s = self._link_rate(self._routing.receivers[name])
+            offer = Offer(*number, flow_per_s, split, self._outbox.now_s, done, last, return_s, byte_per_s)
             self._outbox.send_control(name, offer)
         stages_behind = 2 * self._config.stages - self._config.stage
         self._outbox.timer(("reports",), self._config.timeouts.round_s * stages_behind)
         return bool(self._awaited)
+
+    def _link_rate(self, receiver: Receiver) -> float | None:
+        """Return the rate of a link [B/s] for the budgets at both ends; None if there are no budgets."""
+        budget, form = self._outbox.budget, self._config.onward_form
+        if budget is None or form is None:
+            return None
+        byte_per_s = self._routing.byte_per_s(receiver, form.usual.byte_count)
+        budget.learn(receiver.name, byte_per_s, self._outbox.now_s)
+        return byte_per_s
 
     def report(self, peer: str, report: Report, received_s: float) -> bool:
         """Take a report that arrived at `received_s` [s]; return True if it was the last one awaited."""
@@ -69,6 +80,11 @@ class Sweep:
             return False
         self._outbox.cancel(("reports",))
         return True
+
+    @property
+    def awaiting(self) -> bool:
+        """True while reports of the round are missing."""
+        return bool(self._awaited)
 
     def give_up(self) -> None:
         """Stop waiting for reports of this round, and count it as missed by the receivers still awaited."""

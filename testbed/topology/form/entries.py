@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from node_agent.core.config import Draws
 from node_agent.errors import InputError
 from testbed.scenario import ArrivalProcess, ComputeMode
 from testbed.topology.event_kinds.registry import AnyTimedEntry
@@ -145,6 +146,13 @@ class TopologyDocument(Entry):
             "(default 2 s)"
         ),
     ] = 2.0
+    draws: Annotated[
+        Draws,
+        Field(
+            description="how the tasks of an offloader follow its row of probabilities: smooth (default) spreads them "
+            "evenly; random draws the receiver of each task by chance"
+        ),
+    ] = "smooth"
     slot: Annotated[
         Period,
         Field(description="emulated time between two decisions of the policy (default 5 s, or a shorter duration)"),

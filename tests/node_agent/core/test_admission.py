@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from node_agent.core.machine import DeviceCore
 from node_agent.core.offloading.neighbour import UNHEARD, Receiver
-from node_agent.core.server import STATUS_EVERY_S
+from node_agent.core.offloading.statuses import STATUS_EVERY_S
 from node_agent.records import DecisionRecord, SampleRecord, TaskRecord
 from node_agent.wire import Ack, Offer, Probe, ProbeAck, Result, Status, Task
 from tests.node_agent.played import PlayedNode

@@ -39,13 +39,13 @@ def test_every_task_ends_once_with_hops_in_order():
 
 def test_dto_ee_is_quicker_than_its_rivals_on_the_same_workload():
     delay = {}
-    for policy in ("dto-ee", "computing-first", "bandwidth-first"):
-        parameters = {"adapt_thresholds": False} if policy == "dto-ee" else {}
+    for policy in ("dto-ee-static", "computing-first", "bandwidth-first"):
+        parameters = {"adapt_thresholds": False} if policy == "dto-ee-static" else {}
         world = three_stages(policy=policy, parameters=parameters)
         world.run(60)
         delay[policy] = world.mean_delay_s()
-    assert delay["dto-ee"] < 0.97 * delay["computing-first"]
-    assert delay["dto-ee"] < 0.9 * delay["bandwidth-first"]
+    assert delay["dto-ee-static"] < 0.97 * delay["computing-first"]
+    assert delay["dto-ee-static"] < 0.9 * delay["bandwidth-first"]
 
 
 @pytest.mark.slow

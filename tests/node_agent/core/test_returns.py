@@ -30,7 +30,7 @@ class Measured:
     def __init__(self, devices=DEVICES) -> None:
         config = NodeConfig(
             name="core", stage=2, stages=2, offloaders=("near",), receivers=(), rank=0, peers_in_stage=1,
-            declared_rate_per_s=1.0, slot_s=5.0, policy="dto-ee", parameters={}, theta_s=1.0, seed=1, input_form=None,
+            declared_rate_per_s=1.0, slot_s=5.0, policy="dto-ee-static", parameters={}, theta_s=1.0, seed=1, input_form=None,
             onward_form=None, devices=tuple(devices),
         )  # fmt: skip
         self.outbox = Outbox("core")
@@ -167,7 +167,7 @@ class TestNodes:
             assert last[device].prices[server] == pytest.approx(own, abs=0.015)
             flows = {peer: offer.flow_per_s for peer, offer in rounds._offers.items()}
             mean_s = sum(flow * back[server, peer] for peer, flow in flows.items()) / sum(flows.values())
-            assert rounds.return_s == pytest.approx(mean_s)
+            assert rounds.pricing.return_s == pytest.approx(mean_s)
 
     def test_a_server_behind_the_first_stage_knows_the_mean_over_its_tasks(self):
         """Results take their own ways: the server is 5 ms away for its offloader, but 200 ms for one device."""
@@ -177,23 +177,23 @@ class TestNodes:
         )
         world.run(60.0)
         expected = (9 * 0.010 + 3 * 0.200) / 12
-        assert world.nodes["core"].rounds.return_s == pytest.approx(expected, rel=0.15)
+        assert world.nodes["core"].rounds.pricing.return_s == pytest.approx(expected, rel=0.15)
         told = world.nodes["s1"].routing.receivers["core"].report
-        assert told.return_s == world.nodes["core"].rounds.return_s
+        assert told.return_s == world.nodes["core"].rounds.pricing.return_s
         assert told.onward_delay_s == pytest.approx(told.return_s)
         assert told.marginal_s == pytest.approx(told.local_s + told.return_s)
 
     @pytest.mark.parametrize("far", ["b1", "b2"])
     def test_tasks_keep_away_from_a_server_whose_results_take_long(self, far):
         back = {(far, "d1"): 0.300}
-        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee",
+        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee-static",
                       parameters={"threshold": 0.9, "adapt_thresholds": False}, link_s=ways(back))  # fmt: skip
         world.run(30.0)
         assert last_row(world, "a1")[far] < 0.02
 
     def test_a_way_that_changes_is_followed_there_and_back(self):
         back = {("b1", "d1"): 0.005}
-        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee",
+        world = World({"a1": (1, 40.0), "b1": (2, 40.0), "b2": (2, 40.0)}, {"d1": 6.0}, policy="dto-ee-static",
                       parameters={"threshold": 0.9, "adapt_thresholds": False}, link_s=ways(back))  # fmt: skip
         seen = {}
         world.plan = [

@@ -16,7 +16,7 @@ def loads(seed: int, count: int = 2000) -> np.ndarray:
     return drawn[np.min([np.abs(drawn - kink) for kink in KINKS], axis=0) > 10 * STEP]
 
 
-@pytest.mark.parametrize("kind", ["M/D/1", "M/M/1", "between", "link", "penalty"])
+@pytest.mark.parametrize("kind", ["M/D/1", "M/M/1", "between", "even", "link", "penalty"])
 def test_derivatives(kind):
     rho = loads(sum(map(ord, kind)))
     service = np.random.default_rng(7).uniform(0.5, 200.0, len(rho))
@@ -26,6 +26,8 @@ def test_derivatives(kind):
             return link_cost(phi, 0.01 + 1 / service, service)
         if kind == "penalty":
             return overload_penalty(phi, service, RHO_MAX, 50.0)
+        if kind == "even":
+            return queue_cost(phi, service, 0.2, 0.3)
         return queue_cost(phi, service, {"M/D/1": 0.0, "M/M/1": 1.0, "between": 0.4}[kind])
 
     phi, step = rho * service, STEP * service

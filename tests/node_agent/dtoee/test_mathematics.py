@@ -30,12 +30,34 @@ class TestQueueCost:
         assert queue_cost(5.0, 10.0, 1.0).tasks == pytest.approx(1.0)  # M/M/1: rho / (1 - rho)
         assert queue_cost(5.0, 10.0, 1.0).slope_s == pytest.approx(10 / 25)  # s / (s - phi)^2
 
-    @given(st.floats(0, 1.6), st.floats(0.5, 50), st.floats(0, 3))
-    def test_derivatives_are_those_of_the_cost(self, load, service, variability):
+    def test_even_arrivals_wait_less_and_bursts_more(self):
+        """Kingman: the wait is (a + v) / 2 of that of M/M/1."""
+        assert queue_cost(5.0, 10.0, 0.0, 0.0).tasks == pytest.approx(0.5)  # D/D/1: no wait
+        assert queue_cost(5.0, 10.0, 0.0, 0.5).tasks == pytest.approx(0.5 + 0.5 * 0.25)
+        assert queue_cost(5.0, 10.0, 1.0, 3.0).tasks == pytest.approx(0.5 + 2 * 0.5)
+        assert float(sojourn_s(5.0, 10.0, 0.0, 0.5)) == pytest.approx(0.1 + 0.025)
+
+    @given(st.floats(0, 20), st.floats(0.5, 50), st.floats(0, 3))
+    def test_poisson_arrivals_cost_what_pollaczek_and_khinchine_say_to_the_last_digit(self, phi, service, variability):
+        inside = min(phi, RHO_EXTENSION * service)
+        beyond, slack = phi - inside, service - inside
+        tasks = inside / service + (1 + variability) * inside * inside / (2 * service * slack)
+        slope = 1 / service + (1 + variability) * inside * (2 * service - inside) / (2 * service * slack * slack)
+        curvature = (1 + variability) * service / (slack * slack * slack)
+        expected = (
+            tasks + slope * beyond + curvature * beyond * beyond / 2, slope + curvature * beyond, curvature
+        )  # fmt: skip
+        assert server_cost(phi, service, variability) == expected
+        assert queue_cost(phi, service, variability) == expected
+
+    @given(st.floats(0, 1.6), st.floats(0.5, 50), st.floats(0, 3), st.floats(0.05, 10))
+    def test_derivatives_are_those_of_the_cost(self, load, service, variability, arrival_variability):
         phi, step = load * service, 1e-5 * service
         if abs(load - RHO_EXTENSION) < 1e-3:  # a difference across the joint mixes the two branches
             return
-        low, here, high = (queue_cost(max(0, phi + d), service, variability) for d in (-step, 0, step))
+        both = variability, arrival_variability
+        low, here, high = (queue_cost(max(0, phi + d), service, *both) for d in (-step, 0, step))
+        assert here.curvature_s2 > 0  # convex
         width = phi + step - max(0, phi - step)
         assert (high.tasks - low.tasks) / width == pytest.approx(float(here.slope_s), rel=1e-3)
         assert (high.slope_s - low.slope_s) / width == pytest.approx(float(here.curvature_s2), rel=1e-2)
@@ -84,13 +106,14 @@ class TestLinkCost:
 class TestPlainNumbers:
     """Nodes compute with plain numbers the same results as the whole network with arrays."""
 
-    @given(st.floats(0, 30), st.floats(1, 20), st.floats(0, 3))
-    def test_the_cost_of_a_server(self, phi, service, variability):
-        assert server_cost(phi, service, variability) == pytest.approx(
-            [float(figure) for figure in queue_cost(phi, service, variability)], rel=1e-12
+    @given(st.floats(0, 30), st.floats(1, 20), st.floats(0, 3), st.floats(0, 10))
+    def test_the_cost_of_a_server(self, phi, service, of_service, of_arrivals):
+        variability = of_service, of_arrivals
+        assert server_cost(phi, service, *variability) == pytest.approx(
+            [float(figure) for figure in queue_cost(phi, service, *variability)], rel=1e-12
         )
-        sojourn = float(sojourn_s(phi, service, variability))
-        assert server_sojourn_s(phi, service, variability) == pytest.approx(sojourn, rel=1e-12)
+        sojourn = float(sojourn_s(phi, service, *variability))
+        assert server_sojourn_s(phi, service, *variability) == pytest.approx(sojourn, rel=1e-12)
 
     @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 50), st.floats(0, 50))
     def test_the_price_of_a_link(self, task_s, small_s, flow, planned):

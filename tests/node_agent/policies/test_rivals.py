@@ -86,7 +86,7 @@ def test_fresh_queues_are_worth_more_than_old_ones():
 
 @pytest.mark.slow
 def test_two_choices_improve_the_plan_and_keep_its_thresholds_moving():
-    plan = three_stages(policy="dto-ee", seed=4)
+    plan = three_stages(policy="dto-ee-static", seed=4)
     plan.run(60.0)
     both = three_stages(policy="dto-ee-2c", seed=4)
     both.run(60.0)
