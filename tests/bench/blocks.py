@@ -365,6 +365,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "tokens": (("models",), tokens),
     "policies": (("policies",), rivals),
     "dynamic": (("dynamic.policies",), dynamic_blocks.scenarios),
+    "room": (("dynamic.room",), dynamic_blocks.room),
     "reactions": (("dynamic.reaction", "dynamic.recovery"), dynamic_blocks.reactions),
     "control-traffic": (("dynamic.traffic",), dynamic_blocks.control_traffic),
     "random-networks": (("dynamic.networks",), dynamic_blocks.random_networks),

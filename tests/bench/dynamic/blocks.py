@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from tests.bench.dynamic import networks, reaction, traffic
 from tests.bench.dynamic.policies import FIXED, OWN
+from tests.bench.dynamic.room import LIMITS, PLAYED
 from tests.bench.dynamic.scenarios import SCENARIOS
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
@@ -54,16 +55,18 @@ def reactions(reacted: Result, recovered: Result) -> list[str]:
         wanted = reacted.value(f"{name}, {server} slows to a third, dto-ee: two sweeps and a report interval")
         rows.append((f"{name}, {server} slows to a third", *cells, f"{wanted:.2f}"))
     prices = [
-        (entry["name"].removesuffix(": excess of dto-ee / of dto-ee-static"), entry["rival"], *(
+        (entry["name"].removesuffix(": excess of dto-ee / former"), entry["rival"], *(
             f"{recovered.value(entry['name'].split(': ')[0] + f': {policy}, excess'):.1f}"
-            for policy in ("dto-ee", "dto-ee-static")
+            for policy in ("dto-ee", "former behaviour")
         ), f"{entry['value']:.2f}")
-        for entry in recovered.rows if entry["name"].endswith(": excess of dto-ee / of dto-ee-static")
+        for entry in recovered.rows if entry["name"].endswith(": excess of dto-ee / former")
     ]  # fmt: skip
+    static = recovered.value("city: mean delay of dto-ee / former")
     head = ("probability halved after, median, s", *reaction.POLICIES, "two sweeps and a report interval")
     return [
         *table(head, rows), "",
-        *table(("excess delay, task x s", "", "dto-ee", "dto-ee-static", "quotient"), prices),
+        *table(("excess delay, task x s", "", "dto-ee", "former behaviour", "quotient"), prices), "",
+        *paragraph(f"In the city, where nothing changes, dto-ee has {static:.3f} times the former mean delay."),
     ]  # fmt: skip
 
 
@@ -81,6 +84,20 @@ def control_traffic(result: Result) -> list[str]:
             ))  # fmt: skip
     head = ("city", "policy", "messages/s in all", "B/s on a link", "on the busiest", "share of its rate, most")
     return table(head, rows)
+
+
+def room(result: Result) -> list[str]:
+    """How much less delay each limit has."""
+    rows = []
+    for entry in result.rows:
+        if entry["name"].endswith(": dto-ee, mean delay"):
+            name = entry["name"].removesuffix(": dto-ee, mean delay")
+            known = {each["name"]: each for each in result.rows}
+            found = (known.get(f"{name}: {limit} has less delay") for limit in (*LIMITS, PLAYED))
+            rows.append(
+                (name, f"{entry['value']:.0f}", *("" if one is None else f"{one['value']:.1f}" for one in found))
+            )
+    return table(("less delay than dto-ee, %", "dto-ee, ms", *LIMITS, PLAYED), rows)
 
 
 def random_networks(result: Result) -> list[str]:
