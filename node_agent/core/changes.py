@@ -71,9 +71,9 @@ class WatchedArrivalRate(ArrivalRate):
     """
 
     SHIFT = 2.0
-    ALARM = 5.5
-    PRIOR = 2.0  # tasks
-    WINDOW = 4.0  # times the window of `ArrivalRate`
+    ALARM = 9.0
+    PRIOR = 8.0  # tasks
+    WINDOW = 2.0  # times the window of `ArrivalRate`
 
     def __init__(self, declared_per_s: float, window_s: float) -> None:
         super().__init__(declared_per_s, window_s)
