@@ -1,5 +1,6 @@
 """DTO-EE, the flagship: plans by marginal costs, and sends every task by what is known of the queues now."""
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Annotated
@@ -16,12 +17,17 @@ from node_agent.policies.base import Candidate, Prospect
 class Parameters(dto_ee_static.Parameters, frozen=True):
     """The parameters of the plan, and those of the choice for a task."""
 
-    choices: Annotated[int, Meta(ge=1, le=100)] = 3  # draws from the row, of which a task takes the best
+    choices: Annotated[int, Meta(ge=1, le=100)] = 3  # other receivers that are compared, drawn by the row
+    doubt: Annotated[float, Meta(ge=0, le=10)] = 1.0  # standard deviations by which another one must be cheaper
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # least time between two reports of a queue [s]
 
 
 class DtoEe(dto_ee_static.DtoEeStatic):
-    """Rows and thresholds by marginal costs that nodes report."""
+    """The plan of dto-ee-static, and for every task the receiver that is cheapest at its present queue.
+
+    The plan prices what lies ahead and proposes a receiver for each task. Another one gets it if it is cheaper by more
+    than the doubt in what is known of the queues. So the plan decides where knowledge is old.
+    """
 
     parameters_type = Parameters
     fresh = True
@@ -30,6 +36,7 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         super().__init__(parameters, theta_s)
         self.status_every_s = parameters.report_every
         self.choices = parameters.choices
+        self._doubt = parameters.doubt
 
     def react(self, row: Array, prospect: Prospect) -> Array:
         """The row (K,) that is the best response to the new price, if all other offloaders respond alike."""
@@ -42,8 +49,16 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         ]  # fmt: skip
         return np.array(best_response(row.tolist(), receivers, self.parameters.floor))
 
-    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """Index of the cheapest candidate at the present queues; drawn by the plan if a price is too old."""
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:  # noqa: ARG002
+        """Index of the cheapest candidate at the present queues, if it is surely cheaper than the planned one.
+
+        The planned one is the first, drawn by the row. It keeps the task if the difference of the prices is no larger
+        than its standard deviation by the age of what is known, or if a price is too old.
+        """
+        planned = candidates[0]
         if not all(candidate.current for candidate in candidates):
-            return super().pick(candidates, random)
-        return min(range(len(candidates)), key=lambda k: candidates[k].price_s)
+            return 0
+        prices = [candidate.price_s for candidate in candidates]
+        best = min(range(len(candidates)), key=prices.__getitem__)
+        doubt_s = math.hypot(planned.price_error_s, candidates[best].price_error_s)
+        return best if prices[0] - prices[best] > self._doubt * doubt_s else 0
