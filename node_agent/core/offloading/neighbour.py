@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from node_agent.dtoee.queue_state import work_error_s
-from node_agent.dtoee.queueing import server_cost
-
 from node_agent.core.estimators import LinkTime
 from node_agent.core.offloading.queue_estimate import Flow, QueueEstimate
+from node_agent.dtoee.queue_state import work_error_s
+from node_agent.dtoee.queueing import server_cost
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies.base import Candidate
 from node_agent.wire import Ack, Report, Status
