@@ -49,7 +49,9 @@ class Policy(Protocol):
     # True if `pick` wants queues brought up to date, and receivers report them by need: `status_every_s` is then the
     # least time between two reports.
     fresh: bool
-    choices: int  # candidates of a task: different receivers, drawn by the row; 0: all that live
+    # Candidates of a task besides the first, which follows the row: different receivers, drawn by the row. 0: there are
+    # all that live, in their order.
+    choices: int
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
     prices_exits: bool  # True if `task_threshold` gives each task a threshold of its own
@@ -120,7 +122,7 @@ class Policy(Protocol):
         """Index of the candidate that gets this task; called only if `status_every_s` is set.
 
         Args:
-            candidates: `choices` living receivers, or all; at least one.
+            candidates: living receivers, at least one; see `choices`.
             random: the node's generator, for draws that repeat with the same seed.
         """
 

@@ -53,7 +53,8 @@ class Routing:
         usable = [r.alive and r.name not in avoid for r in self._order]
         if not any(usable):
             return None
-        return self._draw(usable) if self.policy.status_every_s is None else self._pick(self._candidates(usable))
+        by_row = self.policy.status_every_s is None
+        return self._draw(usable) if by_row else self._pick(self._candidates(usable))
 
     def _draw(self, usable: list[bool]) -> Receiver:
         """Draw a usable receiver from the row as executed; uniformly, if the row gives none of them any weight."""
@@ -72,16 +73,20 @@ class Routing:
         self._drawn_from = (self.row, usable)
 
     def _candidates(self, usable: list[bool]) -> list[Receiver]:
-        """Return the receivers of which the policy picks one: all usable ones, or some drawn by the row.
+        """Return the receivers of which the policy picks one: all usable ones, or those drawn by the row.
+
+        In the second case the first one follows the row, as without a choice.
 
         Receivers that only the floor keeps in the row are drawn, too, but rarely: one of them may have become cheap.
         """
         most = self.policy.choices
-        if not most or sum(usable) <= most:
+        if not most:
             return [r for r, usable_now in zip(self._order, usable, strict=True) if usable_now]
         if self._draws_change(usable):
             self._follow(self.row, usable)
-        return [self._order[k] for k in self._spreading.several(most)]
+        planned = self._spreading.one()
+        others = range(len(usable)) if sum(usable) <= most else self._spreading.several(most)
+        return [self._order[k] for k in (planned, *(k for k in others if k != planned and usable[k]))]
 
     def _pick(self, usable: list[Receiver]) -> Receiver:
         """Let the policy pick one of some usable receivers by the state of the queues."""

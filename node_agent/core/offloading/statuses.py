@@ -47,8 +47,8 @@ class Statuses:
     """Reports the server's queue to its offloaders, if the policy chooses by queues or devices have a delay bound."""
 
     def __init__(
-        self, config: NodeConfig, routing: Routing, tasks: ServerTasks, onward: Callable[[], tuple[float | None, float]],
-        outbox: Outbox,
+        self, config: NodeConfig, routing: Routing, tasks: ServerTasks,
+        onward: Callable[[], tuple[float | None, float]], outbox: Outbox,
     ) -> None:  # fmt: skip
         """`onward` returns I (None before the first round) and the mean time of a result to its device [s]."""
         self._config = config

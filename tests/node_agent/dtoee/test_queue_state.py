@@ -1,4 +1,4 @@
-"""The price of a known queue: its mean is the plan's price, it is a true marginal cost, and old knowledge is the plan."""
+"""The price of a known queue: the plan's price in the mean, a true marginal cost, and the plan again as it ages."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from node_agent.dtoee.queueing import RHO_EXTENSION, server_cost
 RATE = 10.0  # task/s
 # Mean service times of 1 / RATE: constant (M/D/1), exponential (M/M/1), and hyperexponential (M/G/1).
 SERVICES = {
-    "M/D/1": (0.0, lambda dice, n: np.full(n, 1 / RATE)),
+    "M/D/1": (0.0, lambda _, n: np.full(n, 1 / RATE)),
     "M/M/1": (1.0, lambda dice, n: dice.exponential(1 / RATE, n)),
     "M/G/1": (2.0, lambda dice, n: np.where(dice.random(n) < 1 / 3, 2.0, 0.5) * dice.exponential(1 / RATE, n)),
 }
