@@ -250,12 +250,12 @@ class ServerRounds:
         Decision 006: a backlog above what the announced flow explains counts as arrivals that clear it within the slot
         (docs/decisions/006-piled-up-work-counts-as-arrivals.md).
         """
-        service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
-        announced_per_s = self.arrival_per_s
-        arrivals = self._tasks.arrivals.variability
+        service_per_s, announced_per_s = self._tasks.service_rate_per_s, self.arrival_per_s
+        variability, arrivals = self._tasks.service.variability, self._tasks.arrivals.variability
         expected = server_cost(announced_per_s, service_per_s, variability, arrivals).tasks
         piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
         arrival_per_s = announced_per_s + piled_up / self._config.slot_s
+        arrivals = max(arrivals, float(piled_up > 0))  # a steady stream's evenness says nothing of what has piled up
         return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s, arrivals)
 
     def _sweep_on(self) -> None:
