@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from testbed.agree import Agreement, agree
     from testbed.compare import Comparison, compare
+    from testbed.learning.environment import OffloadingEnv
     from testbed.live.experiment import Experiment
     from testbed.optimum.bound import Optimum, bound_for, bound_for_run
     from testbed.record.reading import RecordedRun, read_recorded
@@ -66,6 +67,7 @@ _HOMES = {
     ),
     "testbed.agree": ("Agreement", "agree"),
     "testbed.compare": ("Comparison", "compare"),
+    "testbed.learning.environment": ("OffloadingEnv",),
     "testbed.live.experiment": ("Experiment",),
     "testbed.optimum.bound": ("Optimum", "bound_for", "bound_for_run"),
     "testbed.record.reading": ("RecordedRun", "read_recorded"),
@@ -91,6 +93,7 @@ __all__ = [
     "Input",
     "InputError",
     "Model",
+    "OffloadingEnv",
     "Optimum",
     "Outcome",
     "PlainPolicy",

@@ -74,8 +74,11 @@ def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, th
     converted = read_parameters(name, parameters or {}, build.parameters_type)
     try:
         policy: Policy = build(converted, theta_s)
-    except InputError:
-        raise  # its own message says more
+    except InputError as error:  # its own message says more
+        message = str(error)
+        raise InputError(
+            message if message.startswith("policy ") else f"policy {name}: {message}", hint=error.hint
+        ) from error
     except (Exception, SystemExit) as error:  # a user's class may raise anything
         message = f"policy {name} cannot be made: {type(error).__name__}: {error}"
         called = "its class is called with its parameters and theta_s"

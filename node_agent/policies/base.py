@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "ProportionalPolicy", "Prospect", "QueuePolicy", "ThresholdView", "proportional",
 ]  # fmt: skip
 
+Knowledge = Literal["fresh", "reports"]
 GREAT_WEIGHT = 1e300  # larger weights are scaled first: their sum could overflow
 
 
@@ -232,9 +233,15 @@ class ProportionalPolicy(PlainPolicy):
 
 
 class Backlogs(FixedThreshold, frozen=True):
-    """Parameters of a policy that looks at queues."""
+    """Parameters of a policy that looks at queues.
 
-    report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.1  # s; a report is up to this old, plus its way
+    With `knowledge: fresh` the policy knows as much as dto-ee: receivers report by need, at most every `report_every`,
+    and their offloaders bring the queues up to date. With `reports` it knows the last report as it came, and receivers
+    report every `report_every`.
+    """
+
+    report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # s
+    knowledge: Knowledge = "fresh"
 
 
 class QueuePolicy(PlainPolicy):
@@ -245,6 +252,7 @@ class QueuePolicy(PlainPolicy):
     def __init__(self, parameters: Backlogs, theta_s: float) -> None:
         super().__init__(parameters, theta_s)
         self.status_every_s = parameters.report_every
+        self.fresh = parameters.knowledge == "fresh"
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
         """Shares (K,) of the tasks sent in the slot before; the row before if no living receiver got a task.

@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 from msgspec import Meta
 
@@ -27,7 +28,7 @@ class Parameters(dto_ee_static.Parameters, frozen=True):
 class DtoEe(dto_ee_static.DtoEeStatic):
     """Rows and thresholds by marginal costs that nodes report."""
 
-    parameters_type = Parameters
+    parameters_type: type[msgspec.Struct] = Parameters
     fresh = True
     continuous = True
 

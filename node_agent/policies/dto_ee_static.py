@@ -74,7 +74,7 @@ class DtoEeStatic(PlainPolicy):
         momentum = (parameters.momentum, parameters.first_step) != (_RULE.momentum, _RULE.first_step)
         if parameters.update == "gallager" and momentum:
             raise InputError(
-                "policy dto-ee: momentum and first_step have no meaning for update: gallager",
+                "momentum and first_step have no meaning for update: gallager",
                 hint="its step is scaled by curvature: leave them out",
             )
         self.parameters = parameters

@@ -7,7 +7,7 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class JoinShortestQueue(QueuePolicy):
-    """Each task goes to the shortest queue; receivers report theirs every `report_every` seconds.
+    """Each task goes to the shortest queue, by the queues as they are known now.
 
     argmin_j q_j; ties are broken by chance.
     """

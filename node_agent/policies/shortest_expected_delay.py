@@ -1,4 +1,4 @@
-"""Shortest expected delay: every task goes to the receiver that would serve it first, by the last reports."""
+"""Shortest expected delay: every task goes to the receiver that would serve it first."""
 
 import random
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class ShortestExpectedDelay(QueuePolicy):
-    """Each task goes where it would be served first; receivers report their queues every `report_every` seconds.
+    """Each task goes where it would be served first, by the queues as they are known now.
 
     argmin_j t_ij + (q_j + 1) / s_j + (1 - I_j) ret_j: greedy, without regard to the choices of others.
     """

@@ -7,7 +7,7 @@ from node_agent.policies.base import Candidate, QueuePolicy
 
 
 class TwoChoices(QueuePolicy):
-    """Each task goes to the shorter queue of two drawn at random; reports come every `report_every` seconds.
+    """Each task goes to the shorter queue of two drawn at random.
 
     It has most of the gain of the shortest queue, but old reports do not send all offloaders to the same receiver.
     """

@@ -16,7 +16,7 @@ from testbed.compare.comparison import FEW_REPEATS, CompareInterrupted, check_re
 from testbed.compare.execution import CompareObserver, Unobserved, run_in_turn
 from testbed.compare.recovery import read_tasks
 from testbed.compare.result_directory import new_directory, own
-from testbed.compare.runs import Ask, Cell, is_complete, read_summary
+from testbed.compare.runs import Ask, Cell, check_continues, is_complete, read_summary
 from testbed.compare.specs import PolicySpec
 from testbed.compare.table import RunRow, row_of
 from testbed.live.experiment import require_root
@@ -77,6 +77,7 @@ def agree(
             cells = [Cell(_spec(first, policy), number, seed, directory / f"seed-{seed}")
                      for number, seed in enumerate(seeds)]  # fmt: skip
             missing = [cell for cell in cells if not _is_whole(cell, asks)]
+            check_continues(_complete(cells, asks), missing=len(missing))
             observer.planned(directory, len(cells), len(cells) - len(missing), 1)
             try:
                 completed = _run(missing, asks, observer, interrupts)
@@ -108,6 +109,13 @@ def _spec(plan: Plan, policy: str | None) -> PolicySpec:
 
 def _is_whole(cell: Cell, asks: tuple[Ask, Ask]) -> bool:
     return all(is_complete(side, ask) for side, ask in zip(sides_of(cell), asks, strict=True))
+
+
+def _complete(cells: Sequence[Cell], asks: tuple[Ask, Ask]) -> list[Path]:
+    """The directories of complete runs, those of repeats with only one complete run included."""
+    return [
+        side.path for cell in cells for side, ask in zip(sides_of(cell), asks, strict=True) if is_complete(side, ask)
+    ]
 
 
 def _run(missing: Sequence[Cell], asks: tuple[Ask, Ask], observer: CompareObserver, interrupts: Interrupts) -> bool:

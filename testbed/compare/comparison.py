@@ -10,12 +10,13 @@ from testbed.compare.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.result_directory import new_directory, own
 from testbed.compare.result_files import MARKER, write_files
-from testbed.compare.runs import Ask, Cell, cells_of, is_complete, manifests, read_summary
+from testbed.compare.runs import Ask, Cell, cells_of, check_continues, is_complete, manifests, read_summary
 from testbed.compare.specs import PolicySpec, read_specs
 from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, refusal_notes, row_of
 from testbed.live.experiment import require_root
 from testbed.network.emulated import BackendChoice
 from testbed.record.backlog import Tasks
+from testbed.record.earlier import is_before_new_names
 from testbed.record.run_directory import TRACE
 from testbed.run.interrupts import Interrupts
 from testbed.run.plan import Plan
@@ -86,6 +87,7 @@ def compare(
             ask = Ask.of(topology, first, backend, simulate=simulate)
             cells = cells_of(specs, seeds, directory)
             missing = [cell for cell in cells if not is_complete(cell, ask)]
+            check_continues([cell.path for cell in cells if cell not in missing], missing=len(missing))
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
             try:
                 completed = _run(missing, ask, jobs, observer, interrupts)
@@ -249,5 +251,7 @@ def _notes(table: Sequence[PolicyFigures], repeats: int, manifests: Sequence[Map
     for field in ("answers", "costs", "criterion", "labels"):
         if stated := {str(manifest[field]) for manifest in manifests if manifest.get(field)}:
             yield f"{field}: {', '.join(sorted(stated))}"
+    if any(is_before_new_names(manifest) for manifest in manifests):
+        yield "recorded by a version before 0.2: dto-ee is what is now dto-ee-static, and tasks were drawn by the row"
     if len({str((manifest.get("git_commit"), manifest.get("versions"))) for manifest in manifests}) > 1:
         yield "the runs were made by different versions of this program or its libraries"

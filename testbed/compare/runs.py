@@ -10,6 +10,7 @@ from node_agent.errors import InputError
 from node_agent.exit_criteria import CONFIDENCE
 from testbed.compare.specs import PolicySpec
 from testbed.network.emulated import BackendChoice
+from testbed.record.earlier import is_before_new_names, recorded_by
 from testbed.record.run_directory import (
     DECISIONS,
     EVENTS,
@@ -131,6 +132,27 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
         return False
     check_inputs(cell.path, manifest)
     return True
+
+
+def check_continues(complete: Sequence[Path], *, missing: int) -> None:
+    """Check that runs which are still missing may stand beside these complete ones.
+
+    Args:
+        complete: directories of complete runs.
+        missing: number of runs that are still missing.
+
+    Raises:
+        InputError: runs are missing, and one of the complete ones comes from a version in which names of policies had
+            other meanings.
+    """
+    earlier = [(path, manifest) for path in complete if is_before_new_names(manifest := read_manifest(path))]
+    if missing and earlier:
+        path, manifest = earlier[0]
+        raise InputError(
+            f"{path} was recorded by version {recorded_by(manifest) or 'unknown'}, in which dto-ee was what is now "
+            "dto-ee-static, and tasks were drawn: no runs of this version may stand beside it",
+            hint="compare again in a new directory with --out",
+        )
 
 
 _HINT = "choose another directory with --out, or remove this one"

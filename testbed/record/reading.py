@@ -11,6 +11,7 @@ import msgspec
 from node_agent.core.config import Draws
 from node_agent.errors import InputError
 from node_agent.models.interface import Model
+from testbed.record.earlier import is_before_new_names, policy_text, present_policy
 from testbed.record.run_directory import (
     MANIFEST,
     POLICY,
@@ -65,6 +66,7 @@ class _Manifest(msgspec.Struct, frozen=True):
         topology_folder: the folder of the original topology file.
         model_sha256: hash of everything in the model that affects a run; missing in runs of earlier versions.
         link_traces: name of the copy in the run directory, by the path that the topology states.
+        versions: of this project and its libraries, by name.
     """
 
     asked: Asked
@@ -76,6 +78,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     topology_folder: str | None = None
     model_sha256: str | None = None
     link_traces: dict[str, str] = {}
+    versions: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +97,17 @@ class RecordedRun:
     def policy(self) -> str | None:
         """The policy to run again, as text; None means the topology's own.
 
-        A policy from a file is the run directory's copy, so the original may have changed.
+        A policy from a file is the run directory's copy, so the original may have changed. A policy whose name has a
+        new meaning since goes by its present name, see `testbed.record.earlier`.
         """
-        if not (self.path / POLICY).exists():
-            return self.asked.policy_override
-        name = f"{(self.path / POLICY).resolve()}:{self.manifest.policy.rpartition(':')[2]}"
-        stated = self.manifest.policy_parameters.items()
-        label = self.manifest.policy_label
-        values = [] if label is None else [f"label={label}"]
-        values += [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in stated]
-        return f"{name}:{','.join(values)}" if values else name
+        parameters, label = self.manifest.policy_parameters, self.manifest.policy_label
+        if (self.path / POLICY).exists():
+            name = f"{(self.path / POLICY).resolve()}:{self.manifest.policy.rpartition(':')[2]}"
+            return policy_text(name, parameters, label)
+        present = None
+        if is_before_new_names({"versions": self.manifest.versions}):
+            present = present_policy(self.manifest.policy, parameters, label)
+        return self.asked.policy_override if present is None else present
 
     def topology(self, policy: str | None = None) -> Topology:
         """Load the recorded topology, with the policy that ran or with `policy`.

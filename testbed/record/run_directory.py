@@ -20,11 +20,9 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +36,7 @@ from node_agent.models.data_types import SubModelProfile
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from testbed.record.claim import Claim, claim_directory
 from testbed.record.task_line import TaskLine, Way
+from testbed.record.versions import git_commit, versions
 from testbed.trace.workload import Arrival, write_trace
 
 MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jsonl", "policy.py"
@@ -45,7 +44,6 @@ LINK_TRACE = "link-trace-"  # prefix of the copies of network traces
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
 EVENTS, SUMMARY, SCHEMA = "events.jsonl", "summary.json", 1
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
-_LIBRARIES = ("torch", "numpy", "pyzmq", "mininet", "msgspec")
 
 
 def new_run_directory(out: Path | None, topology: str, policy: str, run_id: str) -> tuple[Path, Claim]:
@@ -377,24 +375,3 @@ def is_copy(name: object) -> bool:
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hex. Raises OSError if it cannot be read."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of this project, Python and the libraries that affect results, by name."""
-    found = {"python": platform.python_version()}
-    for name in ("dtoee-testbed", *_LIBRARIES):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def git_commit() -> str | None:
-    """Return the git commit of this project's code; None outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

@@ -1,7 +1,7 @@
 """Bookkeeping of a live or simulated run: the ends of its tasks and the records of its nodes."""
 
 from collections.abc import Mapping, Sequence, Set
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from node_agent.records import (
     DEVICE_DOWN,
@@ -15,7 +15,6 @@ from node_agent.records import (
     lost_task,
 )
 from testbed.record.backlog import Tasks, overload
-from testbed.record.run_directory import Recorder
 from testbed.record.summary import summarise
 from testbed.record.task_line import TaskLine, Way, way_of
 from testbed.run.observer import RunObserver
@@ -25,12 +24,26 @@ from testbed.trace.workload import Arrival
 STILL_S = 30.0  # after this time without an end of a task, the run ends
 
 
+class Lines(Protocol):
+    """Takes the lines of a run: `Recorder` writes them to files."""
+
+    def task(self, record: TaskRecord) -> TaskLine:
+        """Take the end of a task; return its line."""
+
+    def decision(self, record: DecisionRecord) -> None:
+        """Take a node's decision."""
+
+    def sample(self, record: SampleRecord) -> None:
+        """Take a node's state."""
+
+    def event(self, record: EventRecord) -> None:
+        """Take an event."""
+
+
 class Bookkeeping:
     """Ends every offered task exactly once, and passes every record to the recorder and the observer."""
 
-    def __init__(
-        self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Recorder, observer: RunObserver
-    ) -> None:
+    def __init__(self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Lines, observer: RunObserver) -> None:
         """`arrivals` is the whole workload; a task's id is its index there."""
         self._scenario = scenario
         self._arrivals = arrivals

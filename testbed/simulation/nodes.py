@@ -1,12 +1,12 @@
 """Nodes in virtual time: drive the node state machine with the agenda, the links and the recorded answers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from node_agent.core.config import NodeConfig
 from node_agent.core.events import Channel, PlanningFinished, Received, Send, TimerFired, TimerKey
-from node_agent.core.machine import ServerCore
+from node_agent.core.machine import NodeCore, ServerCore
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.errors import InvalidState
 from node_agent.problem import Problem
@@ -27,6 +27,10 @@ class Listener(Protocol):
         """Take a record of a node."""
 
 
+def as_made(core: NodeCore) -> None:
+    """Leave a new state machine as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The objects that all nodes of a simulation share."""
@@ -37,6 +41,7 @@ class World:
     table: ExitTable
     nodes: Mapping[str, "SimulatedNode"]
     listener: Listener
+    prepare: Callable[[NodeCore], None] = as_made  # called with each new state machine before its first event
 
 
 class SimulatedNode(Driver):
@@ -67,7 +72,9 @@ class SimulatedNode(Driver):
         """
         self.life += 1
         try:
-            self.come_up(make_core(self.config, self._world.table))
+            core = make_core(self.config, self._world.table)
+            self._world.prepare(core)
+            self.come_up(core)
         except (Exception, SystemExit) as error:
             self._fail(error)
         unsent, self.unsent = self.unsent, []

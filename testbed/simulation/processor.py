@@ -71,6 +71,10 @@ class Answers:
             work_flop=float(self._costs.flop[sample, column]) if self._costs and known else self._work_flop[column],
         )
 
+    def usual_flop(self, stage: int) -> float:
+        """Return the usual work of a task at a stage [FLOP]."""
+        return self._work_flop[stage - 1]
+
     def _input(self, stage: int, sample: int) -> SampleTensor:
         if self._costs is None:
             form, zeros = self._usual[stage - 1]
@@ -106,6 +110,16 @@ class Processor:
         self._due_s = 0.0
         self._answer: ComputeFinished | None = None
         self._finished: Callable[[ComputeFinished], None] | None = None
+
+    @property
+    def left_s(self) -> float:
+        """Time until the tensor in service is done, at the present capacity [s]; 0 without one."""
+        return self._due_s - self._agenda.now_s if self._entry is not None else 0.0
+
+    @property
+    def usual_s(self) -> float:
+        """Service time of the usual work, at the present capacity [s]."""
+        return self._answers.usual_flop(self._stage) / self._capacity
 
     def start(self, tensor: Tensor, finished: Callable[[ComputeFinished], None]) -> None:
         """Begin service; call `finished` with the answer when it ends."""

@@ -8,18 +8,20 @@ Fields of `fidelity` in the summary.json of a simulation:
     simulated: true.
     network_backend: "simulated".
     actions: number of entries in the calendar, a measure of the simulation's size.
+    oracle: true if offloaders knew every queue as it was, see `testbed.simulation.oracle`.
     links_outside_validation: the links for which the simulation was not validated, see
         `testbed.simulation.transfers.outside_validation`.
 """
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from node_agent.core.machine import NodeCore
 from node_agent.records import Ready, Record, TaskRecord
 from testbed.record.run_directory import Recorder, sub_model_facts
 from testbed.run.bookkeeping import Bookkeeping
@@ -30,7 +32,8 @@ from testbed.run.plan import Outcome, Plan
 from testbed.scenario import Event, LinkShape
 from testbed.simulation.failure import NodeFailed, SimulationFailed
 from testbed.simulation.links import Links
-from testbed.simulation.nodes import SimulatedNode, World
+from testbed.simulation.nodes import SimulatedNode, World, as_made
+from testbed.simulation.oracle import Oracle, check_fresh
 from testbed.simulation.processor import Answers, Processor, ServiceTime, paced
 from testbed.simulation.transfers import outside_validation
 from testbed.sizes import largest_task_bytes
@@ -45,8 +48,9 @@ class Simulation:
     """Carries out a plan in virtual time. Equal plans give equal records, to the last digit."""
 
     def __init__(
-        self, plan: Plan, observer: RunObserver, *, service_time: ServiceTime = paced, stories: bool = False
-    ) -> None:
+        self, plan: Plan, observer: RunObserver, *, service_time: ServiceTime = paced, stories: bool = False,
+        oracle: bool = False,
+    ) -> None:  # fmt: skip
         """Prepare a simulation; use an instance for one run only.
 
         Args:
@@ -54,7 +58,14 @@ class Simulation:
             observer: receives the progress.
             service_time: returns a task's service time [s] from the server's name and work / capacity [s].
             stories: nodes keep their last events and effects even without `plan.debug`.
+            oracle: offloaders know every queue as it is, which no live node can; see `testbed.simulation.oracle`.
+
+        Raises:
+            InputError: `oracle` is set, but the plan's policy does not bring queues up to date.
         """
+        self._oracle = oracle
+        if oracle:
+            check_fresh(plan.scenario.policy)
         self._stories = stories or plan.debug
         self._plan = plan
         self._observer = observer
@@ -82,7 +93,9 @@ class Simulation:
         with TemporaryDirectory() as folder:
             plan = replace(self._plan, run_directory=Path(folder), claim=None)
             try:
-                Simulation(plan, SilentObserver(), service_time=self._service_time, stories=True).run()
+                Simulation(
+                    plan, SilentObserver(), service_time=self._service_time, stories=True, oracle=self._oracle
+                ).run()
             except NodeFailed as failure:
                 return failure
         return None
@@ -106,6 +119,7 @@ class Simulation:
                         "simulated": True,
                         "network_backend": "simulated",
                         "actions": self._agenda.entered,
+                        "oracle": self._oracle,
                         "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
                     }
                     summary = {**self._bookkeeping.summary(fidelity, {}), **plan.borrowed}
@@ -129,7 +143,9 @@ class Simulation:
             sub_models=sub_model_facts(profiles),
         )
         bookkeeping = self._bookkeeping = Bookkeeping(scenario, plan.arrivals, recorder, self._observer)
-        course = SimulatedRun(plan, self._agenda, bookkeeping, self._service_time, stories=self._stories)
+        course = SimulatedRun(
+            plan, self._agenda, bookkeeping, self._service_time, stories=self._stories, oracle=self._oracle
+        )
         with _without_collections():
             course.measure_links()
             self._observer.started(scenario, len(plan.arrivals))
@@ -162,8 +178,10 @@ class SimulatedRun:
     """Puts the nodes, the workload and the events of a plan into the agenda, and applies the events."""
 
     def __init__(
-        self, plan: Plan, agenda: Calendar, bookkeeping: Bookkeeping, service_time: ServiceTime, *, stories: bool
-    ) -> None:
+        self, plan: Plan, agenda: Calendar, bookkeeping: Bookkeeping, service_time: ServiceTime = paced, *,
+        stories: bool = False, oracle: bool = False, prepare: Callable[[NodeCore], None] = as_made,
+    ) -> None:  # fmt: skip
+        """Prepare the run; `prepare` is called with each new state machine of a node, before its first event."""
         scenario = plan.scenario
         self._scenario = scenario
         self._arrivals = plan.arrivals
@@ -179,7 +197,9 @@ class SimulatedRun:
         changing = [frozenset(ends) for event in scenario.events for ends in event.shapes]
         self._links = Links(scenario, agenda, changing)
         self.nodes: dict[str, SimulatedNode] = {}
-        world = World(agenda, self._links, answers, plan.model.exit_table(cut), self.nodes, self)
+        if oracle:
+            prepare = Oracle(self.nodes, agenda).prepare
+        world = World(agenda, self._links, answers, plan.model.exit_table(cut), self.nodes, self, prepare)
         capacity_of = {server.name: server.capacity_flop_per_s for server in scenario.servers}
         for name, config in node_configs(scenario, profiles, forms, story=stories, debug=plan.debug).items():
             processor = None

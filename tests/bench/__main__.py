@@ -1,9 +1,10 @@
 """All benches, or those named: `python -m tests.bench [NAME ...] [--keep] [--json FILE] [--list] [--render]`.
 
-Each prints its figures as rows: name, value, unit, goal, and whether it reached the goal. `city` and `fidelity` stand
-for all of their parts. `--keep` replaces the results kept in tests/bench/results and renders the figures of README and
-docs/ from them. `--render` only renders: the blocks of README and docs/, the picture docs/monitor.svg, and the JSON
-Schema of topologies. `simulated` figures are the same on every machine, and tests hold the kept ones against the code.
+Each prints its figures as rows: name, value, unit, goal, and whether it reached the goal. `city`, `dynamic` and
+`fidelity` stand for all of their parts. `--keep` replaces the results kept in tests/bench/results and renders the
+figures of README and docs/ from them. `--render` only renders: the blocks of README and docs/, the pictures, and the
+JSON Schema of topologies. `simulated` figures are the same on every machine, and tests hold the kept ones against the
+code.
 Exit code 1 if a bench failed, 4 if a figure is invalid, 5 if a goal was missed.
 """
 
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.topology.topology_file import topology_json_schema_text
-from tests.bench import city, fidelity, pages, picture
+from tests.bench import city, dynamic, fidelity, pages, picture
+from tests.bench.dynamic import picture as dynamic_picture
 from tests.bench.results import commit, keep
 from tests.bench.table import Row, collect, exit_status, kept
 
@@ -40,6 +42,7 @@ BENCHES = {
     "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
     "thresholds": Bench("thresholds that adapt against fixed ones, simulated (half an hour)"),
+    **{f"dynamic.{part}": Bench(about) for part, about in dynamic.PARTS.items()},
     "tables": Bench("a table of a million samples: time to read it, memory of those who share it", timed=True),
     "language": Bench("language models at a saturated server (three minutes)", timed=True),
     "scale": Bench("simulation of 1,000 devices and 120 servers; one round on 100,000 nodes", timed=True),
@@ -52,7 +55,9 @@ BENCHES = {
        for part in fidelity.PARTS},
     **{f"city.{part}": Bench("the city on two cores (needs root)", timed=part in city.TIMED) for part in city.PARTS},
 }  # fmt: skip
-GROUPS = {group: [name for name in BENCHES if name.startswith(f"{group}.")] for group in ("fidelity", "city")}
+GROUPS = {
+    group: [name for name in BENCHES if name.startswith(f"{group}.")] for group in ("fidelity", "city", "dynamic")
+}
 
 
 def main() -> int:
@@ -83,6 +88,7 @@ def main() -> int:
 def _render() -> None:
     pages.render()
     picture.render()
+    dynamic_picture.render()
 
 
 def _run(names: list[str], json_file: Path | None, *, keeps: bool) -> int:

@@ -8,6 +8,7 @@ from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
 from tests.bench import admission, city_blocks, language, models, onboard, policies, tables, theta, thresholds
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
+from tests.bench.dynamic import blocks as dynamic_blocks
 from tests.bench.markdown import paragraph, span, table
 from tests.bench.results import Result
 from tests.bench.scale import DEVICES, SERVERS_OF_A_STAGE, SLOT_S, STAGES, TASKS
@@ -363,6 +364,11 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "leaving": (("models",), leaving),
     "tokens": (("models",), tokens),
     "policies": (("policies",), rivals),
+    "dynamic": (("dynamic.policies",), dynamic_blocks.scenarios),
+    "room": (("dynamic.room",), dynamic_blocks.room),
+    "reactions": (("dynamic.reaction", "dynamic.recovery"), dynamic_blocks.reactions),
+    "control-traffic": (("dynamic.traffic",), dynamic_blocks.control_traffic),
+    "random-networks": (("dynamic.networks",), dynamic_blocks.random_networks),
     "thresholds": (("thresholds",), thresholds_found),
     "convergence": (("convergence",), convergence),
     "agreement": (("agreement", "simulated"), agreement),

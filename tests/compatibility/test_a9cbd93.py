@@ -67,7 +67,8 @@ def test_a_run_directory_is_replayed_with_the_same_tasks(user, name):
     before, after = user / "runs" / name, user / "replayed" / name
     summary = json.loads(printed_by(user, "replay", before, "--simulate", "--monitor", "off", "--json", "--out", after))
     old = json.loads((before / "summary.json").read_text())
-    assert old["policy"].endswith(summary["policy"].rpartition("-")[2])  # a policy from a file goes by its class
+    present = {"dto-ee": "dto-ee-static", "fixed-threshold": "fixed-threshold of 0.1"}  # a file's goes by its class
+    assert summary["policy"] == present.get(old["policy"], old["policy"].rpartition("nearest_first-")[2])
     assert summary["tasks"]["offered"] == old["tasks"]["offered"] == summary["tasks"]["completed"]
     assert (after / "trace.jsonl").read_bytes() == (before / "trace.jsonl").read_bytes()
     tasks = [{task["id"]: task for task in lines(folder / "tasks.jsonl")} for folder in (before, after)]
@@ -106,6 +107,17 @@ def test_a_comparison_goes_on_where_it_stood(user):
     assert new["schema"] == old["schema"]
     for earlier, later in zip(old["rows"], new["rows"], strict=True):
         assert {key: later[key] for key in earlier} == earlier
+    assert any("dto-ee is what is now dto-ee-static" in note for note in new["notes"])
+
+
+def test_a_comparison_is_not_continued_with_another_policy_of_the_same_name(user):
+    out = shutil.copytree(user / "comparison", user / "continued")
+    command = [sys.executable, "-c", CODE.format(root=ROOT), "compare", "topologies/quickstart.yaml", "--simulate"]
+    command += ["--duration", "6s", "-p", "dto-ee,computing-first", "-n", "3", "--out", str(out)]
+    done = subprocess.run(command, cwd=user, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3
+    assert "was recorded by version 0.1.0, in which dto-ee was what is now dto-ee-static" in done.stderr
+    assert not (out / "dto-ee" / "seed-3").exists()
 
 
 def test_a_bundle_loads_and_answers_as_it_did():

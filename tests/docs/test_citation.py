@@ -5,13 +5,15 @@ from pathlib import Path
 
 import yaml
 
+from testbed import __version__
+
 ROOT = Path(__file__).parents[2]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def test_version_and_licence_are_those_of_the_project():
-    assert str(CITATION["version"]) == PROJECT["version"]
+    assert str(CITATION["version"]) == PROJECT["version"] == __version__
     assert CITATION["license"] == PROJECT["license"]
     assert CITATION["title"].startswith(PROJECT["name"])
 

@@ -53,11 +53,7 @@ class Routing:
         usable = [r.alive and r.name not in avoid for r in self._order]
         if not any(usable):
             return None
-        if self.policy.status_every_s is None:
-            chosen = self._draw(usable)
-        else:
-            chosen = self._pick(self._candidates(usable))
-        return chosen
+        return self._draw(usable) if self.policy.status_every_s is None else self._pick(self._candidates(usable))
 
     def _draw(self, usable: list[bool]) -> Receiver:
         """Draw a usable receiver from the row as executed; uniformly, if the row gives none of them any weight."""

@@ -19,7 +19,7 @@ from node_agent.wire import FlowPath, Report
 USUAL_BACKLOG = 2.0  # a queue of this many times the mean (plus one task) is still chance
 
 
-class Priced(NamedTuple):
+class PricedServer(NamedTuple):
     """A server's load and price, and the receivers by which it is priced."""
 
     load: dto_r.Load
@@ -81,7 +81,7 @@ class Pricing:
             arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s, arrival_variability
         )
 
-    def price(self, *, stale: bool) -> Priced:
+    def price(self, *, stale: bool) -> PricedServer:
         """Price the server now.
 
         Args:
@@ -91,14 +91,15 @@ class Pricing:
         prospect = None if threshold is None else self._routing.weigh(stale=stale)
         if threshold is None or prospect is None:  # the last stage, or no receiver answers: every task exits here
             load = self._load(0.0)
-            return Priced(load, dto_r.marginal_cost(load, self._overload, (), None), None)
+            return PricedServer(load, dto_r.marginal_cost(load, self._overload, (), None), None)
         remaining = thresholds.remaining_ratio(
             self._table, self._config.stage, self.offers.inflow.paths, threshold
         )  # fmt: skip
         load = self._load(remaining)
         if self._routing.policy.prices_exits:
             self._routing.view = self._view(prospect, threshold)
-        return Priced(load, dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row)), prospect)
+        cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
+        return PricedServer(load, cost, prospect)
 
     def move_threshold(self, prospect: Prospect, turns: int) -> bool:
         """Let the policy move the threshold; return True if it did.
@@ -121,7 +122,7 @@ class Pricing:
             prospect.onward(row, self.return_s), threshold, movers, prospect.mean_price_s(row),
         )  # fmt: skip
 
-    def report(self, number: Round, priced: Priced, *, done: bool) -> Report:
+    def report(self, number: Round, priced: PricedServer, *, done: bool) -> Report:
         """Return the report of a price; `offer_s` is to be set for each offloader."""
         load, cost, prospect = priced
         threshold, row = self._routing.threshold, self._routing.row

@@ -33,8 +33,18 @@ def test_what_each_queue_policy_chooses():
     assert picks("join-shortest-queue").tolist() == [0, 0, 1]
     # The idle one wins two of the three pairs, the one with two tasks the third.
     assert picks("two-choices") == pytest.approx([0, 1 / 3, 2 / 3], abs=0.03)
+    assert picks("join-idle-queue").tolist() == [0, 0, 1]
     # Two draws by share: the near one (.16 s) if it is drawn at all, the idle one only against itself.
     assert picks("dto-ee-2c") == pytest.approx([0.5 * 0.5 + 2 * 0.5 * 0.2, 1 - 0.7**2, 0.2**2], abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["shortest-expected-delay", "join-shortest-queue", "join-idle-queue", "two-choices"])
+def test_queue_policies_know_as_much_as_the_plan_unless_asked_for_reports(name):
+    assert make_policy(name).fresh
+    assert make_policy(name).status_every_s == make_policy("dto-ee").status_every_s
+    assert not make_policy(name, {"knowledge": "reports"}).fresh
+    with pytest.raises(InputError, match="knowledge must be fresh or reports, not 'none'"):
+        make_policy(name, {"knowledge": "none"})
 
 
 def test_queue_policies_are_never_at_a_loss():
@@ -49,11 +59,25 @@ def test_queue_policies_are_never_at_a_loss():
             assert chosen == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
-@pytest.mark.parametrize("name", ["shortest-expected-delay", "join-shortest-queue", "two-choices", "dto-ee-2c"])
+def test_idle_receivers_are_drawn_by_speed_and_busy_ones_only_without_any():
+    def among(*states):
+        """The share of each candidate, given its backlog and its service rate [task/s]."""
+        return picks("join-idle-queue", 6000, [Candidate(0.0, 0.01, q, s, 0.0) for q, s in states])
+
+    assert among((0, 30.0), (0, 10.0), (1, 60.0)) == pytest.approx([0.75, 0.25, 0], abs=0.02)
+    assert among((4, 30.0), (1, 10.0), (2, 60.0)) == pytest.approx([0.3, 0.1, 0.6], abs=0.02)
+    # An estimate of less than half a task counts as idle.
+    assert among((0.4, 10.0), (0.6, 90.0)).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "name", ["shortest-expected-delay", "join-shortest-queue", "join-idle-queue", "two-choices", "dto-ee-2c"]
+)
 def test_receivers_tell_their_backlog_as_often_as_asked(name):
     told = []
     for every_s in (0.05, 0.2):
-        world = three_stages(policy=name, parameters={"report_every": every_s}, seed=5)
+        knowledge = {} if name == "dto-ee-2c" else {"knowledge": "reports"}
+        world = three_stages(policy=name, parameters={"report_every": every_s, **knowledge}, seed=5)
         original = world.give
         count = 0
 
@@ -76,7 +100,7 @@ def test_fresh_queues_are_worth_more_than_old_ones():
     servers = {"s1": (1, 40.0), "s2": (1, 20.0)}
     fresh, old = (
         World(servers, {f"d{i}": 0.9 for i in range(50)}, policy="shortest-expected-delay",
-              parameters={"report_every": age_s}, seed=2)
+              parameters={"report_every": age_s, "knowledge": "reports"}, seed=2)
         for age_s in (0.02, 2.0)
     )  # fmt: skip
     fresh.run(60.0)
@@ -264,6 +288,7 @@ def test_tasks_on_their_way_count_as_backlog():
     """Over a link of 0.4 s, tasks that have been sent are still under way when receivers report their queues."""
     world = World(
         {"s1": (1, 30.0), "s2": (1, 30.0)}, {"d1": 20.0}, policy="join-shortest-queue", seed=3,
+        parameters={"knowledge": "reports", "report_every": 0.1},
         link_s=lambda _a, _b, size: 0.4 if size else 0.005,
     )  # fmt: skip
     seen = []

@@ -15,7 +15,6 @@ import pytest
 from node_agent.errors import InputError
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
 from node_agent.wire import Handover, Hop
-from testbed.record import run_directory as recording
 from testbed.record.reading import read_lines
 from testbed.record.run_directory import (
     Recorder,
@@ -26,6 +25,7 @@ from testbed.record.run_directory import (
     replace_file,
 )
 from testbed.record.task_line import TaskLine, way_of
+from testbed.record.versions import git_commit
 from testbed.trace.workload import Arrival, read_trace
 
 ARRIVALS = [Arrival(0.5, "cam", 2), Arrival(0.75, "cam", 0)]
@@ -317,6 +317,6 @@ def test_a_summary_that_cannot_be_written_is_told_in_the_manifest(recorder, tmp_
 
 def test_the_commit_is_none_outside_a_repository(monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_DIR", str(tmp_path))
-    assert recording.git_commit() is None
+    assert git_commit() is None
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert recording.git_commit() is None
+    assert git_commit() is None
