@@ -55,9 +55,15 @@ class Pricing:
         return self.offers.inflow.return_s if self._config.stage == 1 else self._returns.mean_s
 
     def onward_paths(self) -> list[FlowPath]:
-        """Return the flow that continues after this server, by path; the threshold must be set."""
+        """Return the flow that continues after this server, by path; the threshold must be set.
+
+        Tasks leave a server at most as fast as it serves them. Without this bound, an overloaded server would announce
+        more than comes, and thresholds would fall for the sake of idle servers behind it.
+        """
         assert self._routing.threshold is not None
-        return thresholds.continue_paths(self._table, self.offers.inflow.paths, self._routing.threshold)
+        onward = thresholds.continue_paths(self._table, self.offers.inflow.paths, self._routing.threshold)
+        served = min(1.0, self._tasks.service_rate_per_s / max(self.arrival_per_s, 1e-9))
+        return onward if served == 1 else [(flow * served, passed) for flow, passed in onward]
 
     def _load(self, remaining_ratio: float) -> dto_r.Load:
         """Return the load at which this server is priced: the announced flow, and the backlog beyond it.

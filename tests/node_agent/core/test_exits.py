@@ -74,3 +74,16 @@ def test_any_policy_may_give_each_task_a_threshold_of_its_own():
         played.run(20.0)
         tasks = played.nodes["a1"].tasks
         assert tasks.forwards / tasks.served == pytest.approx(share, abs=0.03)  # a few before the first round
+
+
+def test_an_overloaded_server_announces_what_it_can_serve():
+    """Half of what the device offers: the servers behind it are priced by the tasks that come."""
+    seen = {}
+
+    def look(played: World) -> None:
+        seen.update({name: played.nodes[name].rounds.pricing.arrival_per_s for name in ("a1", "b1")})
+
+    servers, devices = {"a1": (1, 5.0), "b1": (2, 30.0)}, {"d1": 10.0}
+    World(servers, devices, policy="no-early-exit", seed=4, plan=[(25.0, look)]).run(30.0)
+    assert seen["a1"] > 8.0
+    assert seen["b1"] == pytest.approx(5.0, rel=0.05)
