@@ -250,9 +250,8 @@ class ServerRounds:
         Decision 006: a backlog above what the announced flow explains counts as arrivals that clear it within the slot
         (docs/decisions/006-piled-up-work-counts-as-arrivals.md).
         """
-        service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
-        announced_per_s = self.arrival_per_s
-        arrivals = self._tasks.arrival_variability
+        service_per_s, announced_per_s = self._tasks.service_rate_per_s, self.arrival_per_s
+        variability, arrivals = self._tasks.service.variability, self._tasks.arrival_variability
         expected = server_cost(announced_per_s, service_per_s, variability, arrivals).tasks
         piled_up = max(0.0, self._backlog - USUAL_BACKLOG * (1 + expected))
         arrival_per_s = announced_per_s + piled_up / self._config.slot_s
