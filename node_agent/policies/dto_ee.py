@@ -1,4 +1,8 @@
-"""DTO-EE, the flagship: plans by marginal costs, and sends every task by what is known of the queues now."""
+"""DTO-EE, the flagship: plans by marginal costs, and sends every task by the present knowledge of the queues.
+
+Decision 098: a task goes to the planned receiver, unless another one is surely cheaper
+(docs/decisions/098-planned-unless-surely-dearer.md).
+"""
 
 import dataclasses
 import math
@@ -22,7 +26,7 @@ class Parameters(dto_ee_static.Parameters, frozen=True):
     """The parameters of the plan, and those of the choice for a task."""
 
     choices: Annotated[int, Meta(ge=1, le=100)] = 3  # other receivers that are compared, drawn by the row
-    doubt: Annotated[float, Meta(ge=0, le=10)] = 1.0  # standard deviations by which another one must be cheaper
+    doubt: Annotated[float, Meta(ge=0, le=10)] = 0.5  # standard deviations by which another one must be cheaper
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # least time between two reports of a queue [s]
     exits: Literal["threshold", "price"] = "threshold"  # price: each task compares its gain with the price now
 
@@ -69,7 +73,7 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         """Index of the cheapest candidate at the present queues, if it is surely cheaper than the planned one.
 
         The planned one is the first, drawn by the row. It keeps the task if the difference of the prices is no larger
-        than its standard deviation by the age of what is known, or if a price is too old.
+        than `doubt` standard deviations by the age of what is known, or if a price is too old.
         """
         planned = candidates[0]
         if not all(candidate.current for candidate in candidates):

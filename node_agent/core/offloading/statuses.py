@@ -1,7 +1,7 @@
 """The reports of a server's queue between rounds: at a fixed interval, or by need.
 
-By need: acknowledgements, reports and statuses state the server's unfinished work, and between them an offloader
-predicts it (`queue_estimate`). The server runs the same prediction for every offloader. With an error e of the work,
+Acknowledgements, reports and statuses state the server's unfinished work. Between them an offloader predicts it
+(`queue_estimate`). The server runs the same prediction for every offloader. With an error e of the work,
 the offloader's price is wrong by e / (1-rho), and stays so for about that long, in which it sends f e / (1-rho) tasks
 at its flow f. So a status is expected to save the delay f (e / (1-rho))^2, and is sent if that exceeds `WORTH_S`. A
 changed service rate is sent at once, also while the first late task is still in service. Statuses to an offloader keep

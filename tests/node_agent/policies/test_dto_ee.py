@@ -42,9 +42,9 @@ def test_the_cheaper_queue_gets_the_task():
 
 def test_doubt_leaves_the_task_to_the_plan():
     busy = replace(IDLE, work_s=0.2)  # 0.4 s dearer
-    doubtful = [replace(each, work_error_s=0.15) for each in (busy, IDLE)]  # prices 0.3 s each, 0.42 s together
+    doubtful = [replace(each, work_error_s=0.3) for each in (busy, IDLE)]  # prices 0.6 s each, 0.85 s together
     assert pick(*doubtful) == 0
-    assert pick(*doubtful, doubt=0.9) == 1
+    assert pick(*doubtful, doubt=0.45) == 1
     assert pick(busy, doubtful[1]) == 1
 
 
