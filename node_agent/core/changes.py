@@ -71,8 +71,9 @@ class WatchedArrivalRate(ArrivalRate):
     """
 
     SHIFT = 2.0
-    ALARM = 5.5
-    WINDOW = 4.0  # times the window of `ArrivalRate`
+    ALARM = 9.0
+    PRIOR = 8.0  # tasks
+    WINDOW = 2.0  # times the window of `ArrivalRate`
 
     def __init__(self, declared_per_s: float, window_s: float) -> None:
         super().__init__(declared_per_s, window_s)
@@ -93,15 +94,15 @@ class WatchedArrivalRate(ArrivalRate):
         """Count a task that has arrived now."""
         super().arrived(now_s)
         last_s, self._last_s = now_s if self._last_s is None else self._last_s, now_s
-        for factor, total in self._sums.items():
-            total += math.log(factor) - (factor - 1) * self.per_s * (now_s - last_s)
+        for factor, before in self._sums.items():
+            total = before + math.log(factor) - (factor - 1) * self.per_s * (now_s - last_s)
             count, since_s = self._runs[factor]
             if total <= 0:
                 self._sums[factor], self._runs[factor] = 0.0, (0, now_s)
                 continue
             self._sums[factor], self._runs[factor] = total, (count + 1, since_s)
             if total > self.ALARM and now_s > since_s:
-                self._restart(count + 1, now_s - since_s, now_s)
+                self._restart(factor, count + 1, now_s - since_s, now_s)
                 return
 
     def update(self, now_s: float) -> float:
@@ -117,13 +118,14 @@ class WatchedArrivalRate(ArrivalRate):
         if self._last_s is not None:
             silent = (1 - falling) * self.per_s * (now_s - self._last_s)
             if self._sums[falling] + silent > self.ALARM and now_s > since_s:
-                self._restart(count, now_s - since_s, now_s)
+                self._restart(falling, count, now_s - since_s, now_s)
         return self.per_s
 
-    def _restart(self, count: int, over_s: float, now_s: float) -> None:
-        """Estimate from `count` arrivals in `over_s` alone."""
-        self._tasks, self._over_s = float(count), over_s
-        self.per_s = count / over_s
+    def _restart(self, factor: float, count: int, over_s: float, now_s: float) -> None:
+        """Estimate from `count` arrivals in `over_s`, and from the changed rate as if it had brought `PRIOR` more."""
+        self._tasks = count + self.PRIOR
+        self._over_s = over_s + self.PRIOR / (self.per_s * factor)
+        self.per_s = self._tasks / self._over_s
         self._count, self._since_s, self._last_s = 0, now_s, now_s
         self._sums = dict.fromkeys(self._sums, 0.0)
         self._runs = dict.fromkeys(self._sums, (0, now_s))

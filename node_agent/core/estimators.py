@@ -121,19 +121,22 @@ class ArrivalVariability:
     A window lasts `WINDOW` times 1/(s - phi), the time in which the server works off a task of its backlog. That is how
     long arrivals have to come in order to decide a wait. So a is what Kingman's formula needs (see `dtoee.queueing`).
 
-    Each window's number is compared with the mean of the windows before, which follows changes of the rate. Squares
-    and means are averaged over `MEMORY` windows, beginning with the `PRIOR` windows of a Poisson stream.
+    Each window's number is compared with the mean of the windows before, which follows changes of the rate. Squared
+    errors over their Poisson variance are averaged over `MEMORY` windows, beginning with `PRIOR` windows of a Poisson
+    stream. A window counts in proportion to its tasks, but not beyond `FULL_WINDOW` of them. One with an error beyond
+    chance is a change of the rate: then the mean begins anew.
 
-    Decision 098: arrivals are priced by the variance of their number in a window, not by that of the times between them
-    (docs/decisions/098-variability-of-arrivals.md).
+    Decision 097: waiting is priced by the variance of the number of arrivals in a window, not by that of the times
+    between them (docs/decisions/097-smooth-draws-and-their-price.md).
     """
 
     WINDOW = 3.0
     MEMORY = 64
     PRIOR = 8  # windows
     RATE_WINDOWS = 8  # windows that the mean rate covers; no error counts before
-    MOST_UTILISATION = 0.95  # of the server, where windows stop to grow
-    MOST_ERROR = 9.0  # variances; a larger square is cut: it is a change of the rate rather than variability
+    FULL_WINDOW = 4.0  # tasks
+    MOST_UTILISATION = 0.9  # of the server, where windows stop to grow
+    MOST_ERROR = 16.0  # squared error, in variances, that may be chance
     MOST_EMPTY = 32  # windows without a task, after which counting begins anew
     LEAST, MOST = 0.05, 10.0
 
@@ -143,12 +146,12 @@ class ArrivalVariability:
         self._count = 0  # of tasks in it
         self._rate_per_s = 0.0  # mean rate before it
         self._rated = 0  # windows that the mean rate covers, at most RATE_WINDOWS
-        self._squares = self._means = 0.0  # sums over past windows, of the squared error and of the expected number
+        self._errors = self._weights = 0.0  # sums over past windows, of weighted squared errors and of the weights
 
     @property
     def variability(self) -> float:
         """The variability a, between `LEAST` and `MOST`."""
-        return min(self.MOST, max(self.LEAST, self._squares / self._means)) if self._means > 0 else 1.0
+        return min(self.MOST, max(self.LEAST, self._errors / self._weights)) if self._weights > 0 else 1.0
 
     def arrived(self, at_s: float, service_per_s: float) -> None:
         """Count a task that arrived at `at_s` [s] at a server of rate `service_per_s` [task/s]."""
@@ -173,20 +176,25 @@ class ArrivalVariability:
         expected = self._rate_per_s * self._window_s
         if expected > 0 and self._rated == self.RATE_WINDOWS:
             # An exponential mean with weight 1/n has 1/(2n-1) of a window's variance: it adds to that of the error.
-            square = (self._count - expected) ** 2 * (1 - 1 / (2 * self.RATE_WINDOWS))
-            if self._means == 0:
-                self._squares = self._means = self.PRIOR * expected
-            square = min(square, self.MOST_ERROR * max(1.0, self.variability) * expected)
-            kept = 1 - 1 / self.MEMORY
-            self._squares, self._means = kept * self._squares + square, kept * self._means + expected
+            error = (self._count - expected) ** 2 / expected * (1 - 1 / (2 * self.RATE_WINDOWS))
+            if error > self.MOST_ERROR * max(1.0, self.variability) and expected > 1:
+                self._rated = 0
+            else:
+                self._weigh(error, min(expected, self.FULL_WINDOW))
         self._rated = min(self._rated + 1, self.RATE_WINDOWS)
         self._rate_per_s += (self._count / self._window_s - self._rate_per_s) / self._rated
+
+    def _weigh(self, error: float, weight: float) -> None:
+        if self._weights == 0:
+            self._errors = self._weights = self.PRIOR * weight
+        kept = 1 - 1 / self.MEMORY
+        self._errors, self._weights = kept * self._errors + weight * error, kept * self._weights + weight
 
     def validate(self) -> None:
         """Raise InvalidState if a sum is negative or no number."""
         refuse_negative(
             "arrivals", count=self._count, window_s=self._window_s, rate_per_s=self._rate_per_s,
-            squares=self._squares, means=self._means,
+            errors=self._errors, weights=self._weights,
         )  # fmt: skip
 
 

@@ -96,6 +96,16 @@ class ServerTasks:
         return len(self._queue) + (self._serving is not None)
 
     @property
+    def arrival_variability(self) -> float:
+        """Variability a of the arrivals by which waiting is priced; at least 1 if offloaders choose by fresh queues.
+
+        Such offloaders make arrivals even by avoiding queues. The prices are those of the plan that they improve upon,
+        in which tasks arrive at random: then their choice is the first step of policy iteration (`dtoee.queue_state`).
+        """
+        measured = self.arrivals.variability
+        return max(1.0, measured) if self._routing.policy.fresh else measured
+
+    @property
     def work_s(self) -> float:
         """Unfinished work of the tasks waiting or in service, by the measured mean service time [s].
 
@@ -198,11 +208,14 @@ class ServerTasks:
             self._outbox.compute(self._serving.tensor)
 
     def _dispatch(self, served: ServedTask) -> None:
-        activation, threshold = served.outcome.activation, self._routing.threshold
+        activation, receiver = served.outcome.activation, None
+        if activation is not None and self._routing.policy.prices_exits:
+            receiver = self._routing.choose()
+        threshold = self._routing.task_threshold(receiver)
         if activation is None or threshold is None or served.score >= threshold:
             self._exit(served)
             return
-        receiver = self._routing.choose()
+        receiver = receiver or self._routing.choose()
         if receiver is None:
             self._exit(served, forced=True)
             return

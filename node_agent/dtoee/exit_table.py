@@ -15,7 +15,7 @@ class ExitTable:
     """
 
     confidence: npt.NDArray[np.float64]  # (N, H), 0..1
-    correct: npt.NDArray[np.bool_]  # (N, H)
+    correct: npt.NDArray[np.bool_] | npt.NDArray[np.float64]  # (N, H), whether an exit was right, or its chance
 
     def __len__(self) -> int:
         return len(self.correct)

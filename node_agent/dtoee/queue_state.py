@@ -100,6 +100,26 @@ def work_after_s(
     return spread_s / drift * _reflected_mean(start, max(time, LEAST_TIME))
 
 
+def work_error_s(
+    elapsed_s: float, arrival_per_s: float, service_per_s: float, variability: float = 0.0,
+    arrival_variability: float = 1.0,
+) -> float:  # fmt: skip
+    """Standard deviation of the unfinished work that was known a time ago [s]; arguments as in `work_after_s`.
+
+    At first it grows like the root of the time. It ends at that of the stationary law, which is exponential for the
+    Brownian motion: at the mean wait W.
+
+    >>> work_error_s(0.0, 5.0, 10.0), round(work_error_s(9.0, 5.0, 10.0), 6), work_error_s(9.0, 0.0, 10.0)
+    (0.0, 0.05, 0.0)
+    """
+    inside = min(arrival_per_s, RHO_EXTENSION * service_per_s)
+    longest_s = mean_wait_s(inside, service_per_s, variability, arrival_variability)
+    if longest_s <= 0:
+        return 0.0
+    spread_s = inside * (arrival_variability + variability) / (service_per_s * service_per_s)
+    return longest_s * math.sqrt(-math.expm1(-spread_s * max(0.0, elapsed_s) / (longest_s * longest_s)))
+
+
 def _reflected_mean(start: float, time: float) -> float:
     """Mean of the reflected Brownian motion with drift -1 and variance 1 (Abate and Whitt 1987, corollary 1.1.1)."""
     root = math.sqrt(time)

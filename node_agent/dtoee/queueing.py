@@ -15,8 +15,8 @@ has a finite convex cost, even an infeasible one.
 The variability a is the variance of the number of arrivals in a window over its mean. Windows last a few times 1 /
 (s-phi), the time in which a server works off a task of its backlog.
 
-Decision 098: arrivals are priced by the variance of their number in a window, not by that of the times between them
-(docs/decisions/098-variability-of-arrivals.md).
+Decision 097: waiting is priced by the variance of the number of arrivals in a window, not by that of the times between
+them (docs/decisions/097-smooth-draws-and-their-price.md).
 
 A link that queues sends one task in x = b/r seconds. Its tasks arrive roughly at random and take the same time each.
 So its cost is M/D/1 waiting on top of the transfer time t = d + x, with rho = f x at the flow f:

@@ -237,16 +237,28 @@ def best_jump(
         most_steps: most grid points of one jump; None: no limit.
     """
     points = grid(table, stage)
-    cost = np.full(len(table), float(onward.row @ (onward.link_marginal_s + onward.local_s)) - onward.own_return_s)
-    gain = -table.correct[:, stage - 1].astype(np.float64)
-    for thresholds, share, price_s, return_s in _merged(onward):
-        cost += np.where(table.confidence[:, stage] < thresholds[0], price_s, return_s) if thresholds else return_s
-        gain += share * _outcome(table, stage + 1, thresholds)
+    near_s = float(onward.row @ (onward.link_marginal_s + onward.local_s)) - onward.own_return_s
     found = scores(
-        ranked(table, stage), cost - theta_s * gain, row_weights(table, paths), points, threshold,
-        arrival_per_s, float(onward.row**2 @ onward.curvature_s2),
+        ranked(table, stage), near_s - worth_of_going_on(table, stage, onward, theta_s), row_weights(table, paths),
+        points, threshold, arrival_per_s, float(onward.row**2 @ onward.curvature_s2),
     )  # fmt: skip
     return chosen(points, found, threshold, eps_s * arrival_per_s, most_steps)
+
+
+def worth_of_going_on(table: ExitTable, stage: int, onward: Onward, theta_s: float) -> Array:
+    """The time that each row may take to its receiver and there, so that going on is worth it [s], shape (N,).
+
+        theta (sum_k p_k a_k - a_own) - sum_k p_k ((1-IM_k) ret_k + IM_k B_k)
+
+    That is the accuracy that the row gains from here on, in seconds, less its price beyond the receiver.
+    """
+    gain = -table.correct[:, stage - 1].astype(np.float64)
+    beyond_s = np.zeros(len(table))
+    for thresholds, share, price_s, return_s in _merged(onward):
+        goes_on = table.confidence[:, stage] < thresholds[0] if thresholds else np.False_
+        beyond_s += np.where(goes_on, price_s, return_s)
+        gain += share * _outcome(table, stage + 1, thresholds)
+    return np.asarray(theta_s * gain - beyond_s)
 
 
 def chosen(points: Array, found: Array, threshold: float, least_gain: float, most_steps: int | None = None) -> float:

@@ -38,7 +38,7 @@ def report(model: Model, cut: Sequence[int], activation: ActivationFormat) -> di
     table = model.exit_table(cut)
     stages = []
     for index, (cost, (begin, end)) in enumerate(zip(profiles, pairwise((0, *cut)), strict=True)):
-        confidence, correct = table.confidence[:, index], table.correct[:, index]
+        confidence, correct = table.confidence[:, index], table.correct[:, index].astype(bool)
         stages.append(
             {
                 "stage": cost["stage"],

@@ -49,9 +49,12 @@ class Policy(Protocol):
     # True if `pick` wants queues brought up to date, and receivers report them by need: `status_every_s` is then the
     # least time between two reports.
     fresh: bool
-    choices: int  # candidates of a task: different receivers, drawn by the row; 0: all that live
+    # Candidates of a task besides the first, which follows the row: different receivers, drawn by the row. 0: there are
+    # all that live, in their order.
+    choices: int
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
+    prices_exits: bool  # True if `task_threshold` gives each task a threshold of its own
     message_share: float  # of a link's rate that a continuous policy's control messages may take, above 0
 
     def start_slot(self) -> None:
@@ -107,11 +110,19 @@ class Policy(Protocol):
     def move_threshold(self, view: ThresholdView) -> float:
         """The threshold after this round, 0..2; above 1 no task leaves early."""
 
+    def task_threshold(self, view: ThresholdView, candidate: Candidate) -> float:
+        """The threshold of one task, 0..2: it leaves if its score reaches it; called only if `prices_exits` is True.
+
+        Args:
+            view: the state of this server after its last round.
+            candidate: the receiver that gets the task if it goes on.
+        """
+
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
         """Index of the candidate that gets this task; called only if `status_every_s` is set.
 
         Args:
-            candidates: `choices` living receivers, or all; at least one.
+            candidates: living receivers, at least one; see `choices`.
             random: the node's generator, for draws that repeat with the same seed.
         """
 
@@ -158,6 +169,7 @@ class PlainPolicy:
     choices = 0
     central = False
     continuous = False
+    prices_exits = False
     message_share = 0.01
 
     def __init__(self, parameters: FixedThreshold, theta_s: float) -> None:  # noqa: ARG002 - nothing to trade
@@ -192,6 +204,10 @@ class PlainPolicy:
 
     def move_threshold(self, view: ThresholdView) -> float:
         """The threshold unchanged."""
+        return view.threshold
+
+    def task_threshold(self, view: ThresholdView, candidate: Candidate) -> float:  # noqa: ARG002
+        """The threshold of the server, for every task."""
         return view.threshold
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:

@@ -72,6 +72,7 @@ class CheckedPolicy:
     choices = _Attribute(answers.choices)
     central = _Attribute(answers.flag)
     continuous = _Attribute(answers.flag)
+    prices_exits = _Attribute(answers.flag)
     message_share = _Attribute(answers.share)
     status_every_s = _Attribute(answers.period_s)
 
@@ -144,6 +145,13 @@ class CheckedPolicy:
             return answers.threshold("move_threshold", self.unchecked.move_threshold(view))
         except _RAISED as error:
             self.fail("move_threshold", error)
+
+    def task_threshold(self, view: ThresholdView, candidate: Candidate) -> float:
+        """The threshold of one task, 0..2."""
+        try:
+            return answers.threshold("task_threshold", self.unchecked.task_threshold(view, candidate))
+        except _RAISED as error:
+            self.fail("task_threshold", error)
 
     def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
         """Index of the candidate that gets this task."""

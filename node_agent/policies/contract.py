@@ -6,7 +6,8 @@ with plug-ins. `answers` checks the values that its methods return.
 Nodes call methods by position, with these arguments (`base.Policy` has their shapes and units):
 
     start_slot(), update_row(row, prospect), react(row, prospect), gap(row, prospect), stop_gap(), settled(gaps),
-    executed(row), move_threshold(view), pick(candidates, random); a central policy also has planning_s(problem), plan(problem, table)
+    executed(row), move_threshold(view), task_threshold(view, candidate), pick(candidates, random); a central policy
+    also has planning_s(problem), plan(problem, table)
 
 Decision 019: parameters of a user's methods may have any names of their own
 (docs/decisions/019-parameter-names.md).

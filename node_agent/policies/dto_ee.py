@@ -1,28 +1,38 @@
 """DTO-EE, the flagship: plans by marginal costs, and sends every task by what is known of the queues now."""
 
+import dataclasses
+import math
 import random
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
 from node_agent.dtoee.best_response import Priced, best_response
+from node_agent.dtoee.expected_outcomes import expected
 from node_agent.dtoee.queueing import Array
 from node_agent.policies import dto_ee_static
-from node_agent.policies.base import Candidate, Prospect
+from node_agent.policies.base import Candidate, Prospect, ThresholdView
+from node_agent.policies.exit_prices import ExitPrices
 
 
 class Parameters(dto_ee_static.Parameters, frozen=True):
     """The parameters of the plan, and those of the choice for a task."""
 
-    choices: Annotated[int, Meta(ge=1, le=100)] = 3  # draws from the row, of which a task takes the best
+    choices: Annotated[int, Meta(ge=1, le=100)] = 3  # other receivers that are compared, drawn by the row
+    doubt: Annotated[float, Meta(ge=0, le=10)] = 1.0  # standard deviations by which another one must be cheaper
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # least time between two reports of a queue [s]
+    exits: Literal["threshold", "price"] = "threshold"  # price: each task compares its gain with the price now
 
 
 class DtoEe(dto_ee_static.DtoEeStatic):
-    """Rows and thresholds by marginal costs that nodes report."""
+    """The plan of dto-ee-static, and for every task the receiver that is cheapest at its present queue.
+
+    The plan prices what lies ahead and proposes a receiver for each task. Another one gets it if it is cheaper by more
+    than the doubt in what is known of the queues. So the plan decides where knowledge is old.
+    """
 
     parameters_type: type[msgspec.Struct] = Parameters
     fresh = True
@@ -32,6 +42,9 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         super().__init__(parameters, theta_s)
         self.status_every_s = parameters.report_every
         self.choices = parameters.choices
+        self.prices_exits = parameters.exits == "price"
+        self._exits = ExitPrices(theta_s)
+        self._doubt = parameters.doubt
 
     def react(self, row: Array, prospect: Prospect) -> Array:
         """The row (K,) that is the best response to the new price, if all other offloaders respond alike."""
@@ -44,8 +57,24 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         ]  # fmt: skip
         return np.array(best_response(row.tolist(), receivers, self.parameters.floor))
 
-    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:
-        """Index of the cheapest candidate at the present queues; drawn by the plan if a price is too old."""
+    def move_threshold(self, view: ThresholdView) -> float:
+        """The threshold after a few steps on its grid, by the expected outcomes of the exit table's rows."""
+        return super().move_threshold(dataclasses.replace(view, table=expected(view.table)))
+
+    def task_threshold(self, view: ThresholdView, candidate: Candidate) -> float:
+        """The threshold of one task: the server's, moved by the difference of its receiver's price from the mean."""
+        return self._exits.threshold(view, candidate)
+
+    def pick(self, candidates: Sequence[Candidate], random: random.Random) -> int:  # noqa: ARG002
+        """Index of the cheapest candidate at the present queues, if it is surely cheaper than the planned one.
+
+        The planned one is the first, drawn by the row. It keeps the task if the difference of the prices is no larger
+        than its standard deviation by the age of what is known, or if a price is too old.
+        """
+        planned = candidates[0]
         if not all(candidate.current for candidate in candidates):
-            return super().pick(candidates, random)
-        return min(range(len(candidates)), key=lambda k: candidates[k].price_s)
+            return 0
+        prices = [candidate.price_s for candidate in candidates]
+        best = min(range(len(candidates)), key=prices.__getitem__)
+        doubt_s = math.hypot(planned.price_error_s, candidates[best].price_error_s)
+        return best if prices[0] - prices[best] > self._doubt * doubt_s else 0

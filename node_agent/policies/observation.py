@@ -1,4 +1,4 @@
-"""What a learner sees of the receivers when it chooses one for a task: a few plain numbers for each candidate.
+"""The view of a learner on the receivers when it chooses one for a task: a few plain numbers for each candidate.
 
 Nodes and the environment of `testbed.learning` share this code, so that a trained policy sees the same live as in
 training. The numbers have no unit: times are in units of the least predicted delay among the candidates. So a policy

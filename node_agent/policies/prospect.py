@@ -15,7 +15,7 @@ import numpy as np
 
 from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.queue_state import state_price_s
-from node_agent.dtoee.queueing import Array, Mask, server_sojourn_s, sojourn_s
+from node_agent.dtoee.queueing import RHO_EXTENSION, Array, Mask, server_sojourn_s, sojourn_s
 from node_agent.dtoee.receiver import Ahead
 from node_agent.dtoee.thresholds import Onward, Paths
 from node_agent.wire import Report
@@ -169,6 +169,14 @@ class Prospect:
                 kept += p
         return total / kept
 
+    def mean_price_s(self, row: Array) -> float:
+        """The mean price of a task that follows `row` (K,): sum_k p_k delta_k over the living receivers [s].
+
+        The shares of living receivers are scaled to sum one.
+        """
+        shares, ahead = self.living(row)
+        return sum([p * delta_s for p, delta_s in zip(shares, ahead.delta_s, strict=True)])
+
     def living(self, row: Array) -> tuple[list[float], Ahead]:
         """The inputs of the marginal-cost recursion, living receivers only: their shares, scaled to sum one, and costs.
 
@@ -218,6 +226,7 @@ class ThresholdView:
     onward: Onward  # its living receivers and its row over them
     threshold: float  # c now, 0..2; above 1 no task leaves here
     movers: int = 1  # number of servers of this stage that may move at the same time
+    price_s: float = 0.0  # mean price of going on, sum_k p_k delta_k over the living receivers [s]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +241,7 @@ class Candidate:
     exit_return_s: float = 0.0  # part of that time: the way back of tasks that exit there, (1 - I) ret [s]
     # Of a policy with `fresh` set; `backlog` is then u s, brought up to date with the task's arrival there.
     work_s: float = 0.0  # u, expected unfinished work there when the task arrives [s]
+    work_error_s: float = 0.0  # standard deviation of that expectation, by the age of what is known [s]
     age_s: float = math.inf  # age of the last statement of that work [s]
     link_marginal_s: float = 0.0  # t', marginal time of the link [s]
     arrival_per_s: float = 0.0  # phi, announced by all its offloaders together [task/s]
@@ -252,6 +262,11 @@ class Candidate:
             self.work_s, self.arrival_per_s, self.service_per_s, self.variability, self.arrival_variability
         )
         return self.link_marginal_s + at_s + self.onward_marginal_s
+
+    @property
+    def price_error_s(self) -> float:
+        """Standard deviation of the price, by that of the work: the slope of d(u) is 1 / (1-rho) [s]."""
+        return self.work_error_s / (1 - min(RHO_EXTENSION, self.arrival_per_s / self.service_per_s))
 
     @property
     def predicted_delay_s(self) -> float:

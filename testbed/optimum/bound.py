@@ -5,15 +5,17 @@ The scenario is cut where events change it. For every segment, a solver that kno
 (`testbed.optimum.threshold_search`).
 
 Certified, within the model: for given thresholds the delay is least up to the stated gap. After a search, no plan with
-thresholds on the grid, per stage or per server, has a utility above the stated bound. Not certified: that the
-thresholds per server are the best ones; the gap bounds how much better others could be.
+thresholds on the grid, per stage or per server, has a utility above the stated bound. Both hold for servers whose
+arrivals have the variability that they have under the plan found. Not certified: that the thresholds per server are the
+best ones; the gap bounds how much better others could be.
 
 The model neglects transients: every segment is in steady state from its first moment, so a queue that one segment
 leaves to the next does not count. Results and control messages never wait. A policy that sees current queues, task by
 task, knows more than any plan. So a run may come in below the bound of the model. The plans are therefore also played
 against the tasks of the run (`testbed.optimum.task_replay`), with real queues.
 
-Decision 082: the flow model takes all arrivals for Poisson (docs/decisions/082-poisson-arrivals-in-the-bound.md).
+Decision 082: the variability of arrivals is that of the plan that is found, held fixed while solving
+(docs/decisions/082-variability-in-the-bound.md).
 
 If samples differ in work and size, the model takes both for independent of the exit. Played tasks have their own.
 
@@ -39,6 +41,7 @@ from node_agent.models.interface import Model
 from testbed.json_values import without_infinities
 from testbed.network.routes import Ways
 from testbed.optimum.flow_model import CutOff, FlowModel, TimeSegment, flow_model, segments
+from testbed.optimum.settling import Settling
 from testbed.optimum.task_replay import Played, SampleShares, play
 from testbed.optimum.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
 from testbed.record.reading import read_recorded
@@ -51,6 +54,7 @@ from testbed.wording import percent
 SCHEMA = 1
 ROUNDING = 1e-9  # share of a mean delay below which a difference is rounding
 SHOWN_SHARE = 1e-4  # a smaller entry of a plan is the solver's zero
+MOST_SEARCHES = 2  # each with the variability of arrivals under the plan found before
 PRICES_S = np.array([0.0, *np.geomspace(1e-2, 1e3, 101)])  # prices of accuracy tried in `Optimum.least_delay_s`
 
 
@@ -208,6 +212,7 @@ def bound_for(
             warm_up_s=scenario.warm_up_s,
             theta_s=scenario.theta_s,
             seed=scenario.seed,
+            draws=scenario.draws,
             shares=_shares(scenario, model),
         )
     forms = model.input_forms(scenario.model.cut, scenario.model.activation)
@@ -268,6 +273,7 @@ class _Solver:
         self._profiles = profiles
         self._grid = grid
         self._ways = Ways(scenario)
+        self._settling = Settling.of(scenario)
         self.plans: list[tuple[float, FlowPlan]] = []  # (begin [s], best plan) of each segment that has one
         self._done: dict[object, tuple[SegmentOptimum, FlowPlan | None]] = {}
         self._last: FlowPlan | None = None
@@ -290,12 +296,21 @@ class _Solver:
             model = flow_model(segment.scenario, self._profiles, self._table, down=segment.down, ways=self._ways)
         except CutOff as error:
             return _unserved(str(error)), None
-        search = ThresholdSearch(model, self._grid, self._scenario.theta_s)
         start = [float(values[0]) for values in self._last.thresholds] if self._last else None
-        uniform = search.run(start, self._rows_before(model))
-        if uniform is None:
-            busy = percent(search.least_utilisation(), ".0f")
-            return _unserved(f"overloaded: the busiest server or link would have to work {busy} of the time"), None
+        rows = self._rows_before(model)
+        nearest = np.abs(self._grid.combinations - (0.8 if start is None else np.array(start))).sum(-1).argmin()
+        settled = self._settling.plan(model, self._grid.combinations[nearest], rows)
+        for turn in range(MOST_SEARCHES):
+            search = ThresholdSearch(settled.model, self._grid, self._scenario.theta_s)
+            uniform = search.run(start, settled.rows)
+            if uniform is None:
+                busy = percent(search.least_utilisation(), ".0f")
+                return _unserved(f"overloaded: the busiest server or link would have to work {busy} of the time"), None
+            if turn == MOST_SEARCHES - 1 or self._settling.agrees(uniform):
+                break
+            start = [float(values[0]) for values in uniform.thresholds]
+            settled = self._settling.plan(uniform.model, start, uniform.rows)
+        assert uniform is not None
         self._last = uniform
         best = search.refine(uniform)
         return self._optimum(search, uniform, best), best

@@ -102,7 +102,9 @@ class FlowProgramme:
         """Costs of all servers, penalty included, and of all links."""
         network = self.network
         phi, service = self._arrivals @ flow_per_s, np.concatenate(network.service_per_s)
-        queue = queue_cost(phi, service, np.concatenate(network.variability))
+        variability = network.arrival_variability
+        arrivals = 1.0 if variability is None else np.concatenate(variability)
+        queue = queue_cost(phi, service, np.concatenate(network.variability), arrivals)
         penalty = overload_penalty(phi, service, network.overload.rho_max, network.overload.kappa_s2)
         servers = QueueCost(
             queue.tasks + penalty.tasks, queue.slope_s + penalty.slope_s, queue.curvature_s2 + penalty.curvature_s2

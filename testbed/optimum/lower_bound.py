@@ -22,7 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
-from node_agent.dtoee.queueing import Array, overload_penalty, queue_cost
+from node_agent.dtoee.queueing import Array, overload_penalty
 from node_agent.dtoee.staged import Flows
 from testbed.optimum.flow_model import FlowModel
 
@@ -81,9 +81,11 @@ class Tangent:
     def _servers(self) -> list[tuple[Array, Array]]:
         """D and D' of every stage, penalty included, each (n_h,)."""
         network, found = self.model.network, []
-        for phi, service, v in zip(self.flows.arrival_per_s, network.service_per_s, network.variability, strict=True):
-            queue = queue_cost(phi, service, v)
-            penalty = overload_penalty(phi, service, network.overload.rho_max, network.overload.kappa_s2)
+        for index, phi in enumerate(self.flows.arrival_per_s):
+            queue = network.queue_cost(index, phi)
+            penalty = overload_penalty(
+                phi, network.service_per_s[index], network.overload.rho_max, network.overload.kappa_s2
+            )
             found.append((queue.tasks + penalty.tasks, queue.slope_s + penalty.slope_s))
         return found
 

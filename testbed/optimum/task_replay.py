@@ -1,7 +1,7 @@
 """The best plans, played against the tasks of a run: first come first served, task by task, in virtual time.
 
-The flow model takes arrivals at every server for Poisson, and every segment for steady. In fact, departures from a
-server of constant speed are smoother, and queues pass from one segment to the next. Here the plans of all segments,
+The flow model has one number for how evenly tasks arrive at a server, and takes every segment for steady. In fact,
+queues pass from one segment to the next. Here the plans of all segments,
 each in force from the time of its event, serve the tasks of a trace. Their figures are the measure for a run, which
 knows neither the events nor the best plan in advance.
 
@@ -14,11 +14,13 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, count
+from itertools import count
 from random import Random
 
 import numpy as np
 
+from node_agent.core.config import Draws
+from node_agent.core.offloading.spreading import Spreading, spreading
 from node_agent.dtoee.exit_table import ExitTable
 from testbed.optimum.threshold_search import FlowPlan
 from testbed.trace.workload import Arrival
@@ -68,7 +70,7 @@ class _Node:
     service_s: float = 0.0
     threshold: float = 0.0
     ways: list[_Way] = field(default_factory=list)
-    shares: list[float] = field(default_factory=list)  # cumulated
+    shares: list[float] = field(default_factory=list)
     back_s: Mapping[str, float] = field(default_factory=dict)  # by device, without loss and jitter
     late_back_s: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by device with lossy or jittery links
 
@@ -81,6 +83,7 @@ def play(
     warm_up_s: float,
     theta_s: float,
     seed: int,
+    draws: Draws = "smooth",
     shares: SampleShares | None = None,
 ) -> Played | None:
     """Play plans against a trace.
@@ -92,6 +95,7 @@ def play(
         warm_up_s: tasks created before this time do not count [s].
         theta_s: mean delay that one unit of accuracy is worth [s].
         seed: of the draws.
+        draws: how tasks follow the plans' rows.
         shares: the costs of each sample; None if all samples cost the same.
 
     Returns:
@@ -101,7 +105,7 @@ def play(
     times = max(1, min(MOST_TIMES, MOST_TASKS // max(1, len(arrivals))))
     results = np.array([
         result for turn in range(times)
-        for result in _Playback(known, answers, Random(f"{seed}/{turn}"), shares).play(arrivals)
+        for result in _Playback(known, answers, Random(f"{seed}/{turn}"), draws, shares).play(arrivals)
         if result[0] >= warm_up_s
     ])  # fmt: skip
     if not len(results):
@@ -143,8 +147,14 @@ def _nodes(plan: FlowPlan) -> dict[str, _Node]:
                 if found := late.get((name, receiver)):
                     way.rest_s, way.late_s = rest_s - found.mean_late_s, found.late_s
                 nodes[name].ways.append(way)
-            nodes[name].shares = list(accumulate(rows[i, used].tolist()))
+            nodes[name].shares = rows[i, used].tolist()
     return nodes
+
+
+def _spreading(node: _Node, draws: Draws, random: Random) -> Spreading:
+    found = spreading(draws, len(node.shares), random)
+    found.follow(node.shares)
+    return found
 
 
 class _Playback:
@@ -155,8 +165,12 @@ class _Playback:
         plans: Sequence[tuple[float, Mapping[str, _Node]]],
         answers: ExitTable,
         random: Random,
+        draws: Draws,
         shares: SampleShares | None,
     ) -> None:
+        self._spreads = {
+            id(node): _spreading(node, draws, random) for _, nodes in plans for node in nodes.values() if node.ways
+        }
         self._shares = shares
         self._begins_s = [begin_s for begin_s, _ in plans]
         self._plans = [nodes for _, nodes in plans]
@@ -195,8 +209,7 @@ class _Playback:
 
     def _send(self, task: Arrival, name: str, now_s: float) -> None:
         node = self._node(name, now_s)
-        draw = self._random.random() * node.shares[-1]
-        way = node.ways[min(bisect_right(node.shares, draw), len(node.ways) - 1)]
+        way = node.ways[self._spreads[id(node)].one()]
         pair = (name, way.receiver)
         begin_s = max(now_s, self._free_s.get(pair, 0.0))
         share = 1.0 if self._shares is None else self._shares.size[task.sample][node.stage]

@@ -94,8 +94,7 @@ class Recorder:
         argv: the command line.
         asked: options that override the topology, see `testbed.record.reading.Asked`.
         topology_folder: the folder to which relative paths in the topology refer.
-        policy_parameters: the policy's parameters by name.
-        policy_label: the label that the user stated for the policy; None if there is none.
+        policy_parameters: the policy's parameters by name; `policy_label`: its label if the user stated one, or None.
         draws: how tasks followed the rows, "smooth" or "random"; missing in runs of earlier versions: "random".
         seed: the random seed.
         model_sha256: SHA-256 (hex) of the model files that affect a run.

@@ -85,3 +85,14 @@ def test_curves_of_thresholds_end_with_what_is_gained(short, tmp_path, monkeypat
     ]  # fmt: skip
     assert gained["name"].endswith(thresholds.GAINED)
     assert verdict(gained) is None
+
+
+def test_hindsight_takes_the_fixed_threshold_with_the_highest_mean_utility(short, tmp_path, monkeypatch):
+    monkeypatch.setattr(thresholds, "FIXED", (0.2, 0.75))
+    monkeypatch.setattr(thresholds, "HINDSIGHT_THETAS_S", (0.01, 4.0))
+    monkeypatch.setattr(thresholds, "HINDSIGHT_SEEDS", 2)
+    found = list(thresholds.hindsight("short", short.read_text(encoding="utf-8"), tmp_path))
+    best = (0.2, 0.2, 0.75, 0.75)
+    assert [entry["rival"] for entry in found] == [f"threshold {c}, the best in hindsight" for c in best]
+    assert {entry["name"].split(", ")[1].split(":")[0] for entry in found} == {"exits by threshold", "exits by price"}
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in found)

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from node_agent.core.estimators import LinkTime
 from node_agent.core.offloading.queue_estimate import Flow, QueueEstimate
+from node_agent.dtoee.queue_state import work_error_s
 from node_agent.dtoee.queueing import server_cost
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.policies.base import Candidate
@@ -147,6 +148,7 @@ class Receiver:
             onward_delay_s=plain.onward_delay_s,
             exit_return_s=plain.exit_return_s,
             work_s=work_s,
+            work_error_s=work_error_s(now_s + link_s - self.queue.at_s, *flow),
             age_s=self.queue.age_s(now_s),
             link_marginal_s=link_s + self.link_waiting_s,
             arrival_per_s=arrival_per_s,

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from node_agent.dtoee.queue_state import work_after_s
+from node_agent.dtoee.queue_state import mean_wait_s, work_after_s
+from node_agent.dtoee.queueing import RHO_EXTENSION
 from node_agent.errors import refuse_negative
 
 
@@ -77,10 +78,12 @@ class QueueEstimate:
             known_until_s: no own task on its way had arrived by then: its acknowledgement would be here [s].
             flow: the arrivals of others, and the service.
         """
-        if self.at_s == -math.inf:  # the stationary queue
-            work_s, time_s = work_after_s(0.0, 1e9, *flow), known_until_s
-        else:
-            work_s, time_s = self.work_s, self.at_s
+        work_s, time_s = self.work_s, self.at_s
+        if time_s == -math.inf:
+            others_per_s = min(flow.others_per_s, RHO_EXTENSION * flow.service_per_s)
+            work_s, time_s = mean_wait_s(others_per_s, *flow[1:]), known_until_s
+            if not self.under_way_s:
+                return work_s
         for sent_s in self.under_way_s:
             came_s = sent_s + link_s
             if came_s > self.at_s or known_until_s > self.at_s:  # else the statement includes it

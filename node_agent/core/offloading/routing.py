@@ -1,5 +1,6 @@
 """Routing: an offloader's view of its receivers, and the row by which it spreads its tasks over them."""
 
+import dataclasses
 import random
 from collections.abc import Collection, Mapping
 
@@ -44,6 +45,7 @@ class Routing:
         self._spreading = spreading(config.draws, count, self._random)
         self._drawn_from: tuple[Array, list[bool]] | None = None  # row and usable receivers that `_spreading` follows
         self._weighed: Prospect | None = None  # prospect of the last `weigh`
+        self.view: ThresholdView | None = None  # after the last round of a server, if its policy prices exits
         self._priced_row = self.row  # at that time: the row that the receivers' arrival rates include
 
     def choose(self, avoid: Collection[str] = ()) -> Receiver | None:
@@ -51,11 +53,8 @@ class Routing:
         usable = [r.alive and r.name not in avoid for r in self._order]
         if not any(usable):
             return None
-        if self.policy.status_every_s is None:
-            chosen = self._draw(usable)
-        else:
-            chosen = self._pick(self._candidates(usable))
-        return chosen
+        by_row = self.policy.status_every_s is None
+        return self._draw(usable) if by_row else self._pick(self._candidates(usable))
 
     def _draw(self, usable: list[bool]) -> Receiver:
         """Draw a usable receiver from the row as executed; uniformly, if the row gives none of them any weight."""
@@ -74,16 +73,20 @@ class Routing:
         self._drawn_from = (self.row, usable)
 
     def _candidates(self, usable: list[bool]) -> list[Receiver]:
-        """Return the receivers of which the policy picks one: all usable ones, or some drawn by the row.
+        """Return the receivers of which the policy picks one: all usable ones, or those drawn by the row.
+
+        In the second case the first one follows the row, as without a choice.
 
         Receivers that only the floor keeps in the row are drawn, too, but rarely: one of them may have become cheap.
         """
         most = self.policy.choices
-        if not most or sum(usable) <= most:
+        if not most:
             return [r for r, usable_now in zip(self._order, usable, strict=True) if usable_now]
         if self._draws_change(usable):
             self._follow(self.row, usable)
-        return [self._order[k] for k in self._spreading.several(most)]
+        planned = self._spreading.one()
+        others = range(len(usable)) if sum(usable) <= most else self._spreading.several(most)
+        return [self._order[k] for k in (planned, *(k for k in others if k != planned and usable[k]))]
 
     def _pick(self, usable: list[Receiver]) -> Receiver:
         """Let the policy pick one of some usable receivers by the state of the queues."""
@@ -134,6 +137,19 @@ class Routing:
         if self.threshold is None or not kept:
             return return_s
         return (1 - remaining_ratio) * return_s + remaining_ratio * total_s / kept
+
+    def task_threshold(self, receiver: Receiver | None) -> float | None:
+        """Return the threshold of a task that goes to `receiver` if it goes on; None at the last stage.
+
+        It is the server's own without a receiver, and before the first round.
+        """
+        view, threshold = self.view, self.threshold
+        if receiver is None or view is None or threshold is None:
+            return threshold
+        if view.threshold != threshold:  # it has moved since
+            view = self.view = dataclasses.replace(view, threshold=threshold)
+        candidate = receiver.candidate(self.shares()[receiver.name], self._outbox.now_s, fresh=self.policy.fresh)
+        return self.policy.task_threshold(view, candidate)
 
     def start_slot(self) -> None:
         """Begin a slot whose rounds follow: count anew, and prepare the policy."""

@@ -9,7 +9,7 @@ assignment problem (Discrete Mathematics 32, 1980). Drawing the greatest credit 
 
 Random draws are independent of each other. They make a Poisson stream at each receiver of a Poisson stream of tasks.
 
-Decision 097: rows are followed by smooth draws (docs/decisions/097-smooth-shares.md).
+Decision 097: tasks follow rows by smooth draws (docs/decisions/097-smooth-draws-and-their-price.md).
 """
 
 import math

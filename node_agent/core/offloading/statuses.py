@@ -1,8 +1,11 @@
 """The reports of a server's queue between rounds: at a fixed interval, or by need.
 
 By need: acknowledgements, reports and statuses state the server's unfinished work, and between them an offloader
-predicts it. The server runs the same prediction for every offloader. A status is sent when it is worth more than it
-costs: the error of the price at the offloader, times the tasks that the offloader sends while the error lasts.
+predicts it (`queue_estimate`). The server runs the same prediction for every offloader. With an error e of the work,
+the offloader's price is wrong by e / (1-rho), and stays so for about that long, in which it sends f e / (1-rho) tasks
+at its flow f. So a status is expected to save the delay f (e / (1-rho))^2, and is sent if that exceeds `WORTH_S`. A
+changed service rate is sent at once, also while the first late task is still in service. Statuses to an offloader keep
+a least distance in time, and the budget of control messages (`core.budget`). A server without tasks sends nothing.
 
 Decision 095: a device refuses by queues that are at most some 0.1 s old
 (docs/decisions/095-admission-by-predicted-delay.md).
@@ -17,7 +20,7 @@ from node_agent.core.events import Event, TimerFired
 from node_agent.core.offloading.routing import MUCH_CHANGED, Routing
 from node_agent.core.outbox import Outbox
 from node_agent.core.server import ServerTasks
-from node_agent.dtoee.queue_state import work_after_s
+from node_agent.dtoee.queue_state import mean_wait_s, work_after_s
 from node_agent.dtoee.queueing import RHO_EXTENSION
 from node_agent.errors import InvalidState, refuse_negative
 from node_agent.wire import Ack, Offer, Report, Status
@@ -25,9 +28,6 @@ from node_agent.wire import Ack, Offer, Report, Status
 STATUS_EVERY_S = 0.1  # time between two reports of a queue to devices with a bound, unless the policy states one [s]
 WORTH_S = 0.005  # delay that a status must be expected to save [s]
 LATE_S = 0.002  # a service is late only if it takes at least this much longer than the mean [s]
-STATUS_BYTES = 120  # of a status, with the headers of all layers [B]
-USUAL_BYTE_PER_S = 125_000.0  # rate of a link that is not known, 1 Mbit/s [B/s]
-BURST = 8.0  # statuses that may follow one another without waiting for the budget
 
 LATE = TimerFired(("late",))  # the present task takes longer than usual
 
@@ -41,16 +41,14 @@ class Told:
     at_s: float = 0.0  # when [s]
     service_per_s: float | None = None  # service rate as last stated [task/s]; None: none
     status_s: float = -math.inf  # when the last status was sent [s]
-    tokens: float = BURST  # statuses that the budget allows now
-    tokens_at_s: float = 0.0  # when they were counted [s]
 
 
 class Statuses:
     """Reports the server's queue to its offloaders, if the policy chooses by queues or devices have a delay bound."""
 
     def __init__(
-        self, config: NodeConfig, routing: Routing, tasks: ServerTasks, onward: Callable[[], tuple[float | None, float]],
-        outbox: Outbox,
+        self, config: NodeConfig, routing: Routing, tasks: ServerTasks,
+        onward: Callable[[], tuple[float | None, float]], outbox: Outbox,
     ) -> None:  # fmt: skip
         """`onward` returns I (None before the first round) and the mean time of a result to its device [s]."""
         self._config = config
@@ -61,6 +59,7 @@ class Statuses:
         self._told = {name: Told() for name in config.offloaders}
         self._counts = (0, 0)  # tasks arrived and served at the last review
         self._by_need = routing.policy.fresh and routing.policy.status_every_s is not None
+        self._least_s = routing.policy.status_every_s or 0.0  # time between two statuses by need to an offloader [s]
 
     @property
     def every_s(self) -> float | None:
@@ -114,37 +113,30 @@ class Statuses:
 
     def _review(self) -> None:
         """Send a status to each offloader that would estimate the queue too badly."""
-        tasks, now_s = self._tasks, self._outbox.now_s
+        tasks, now_s, budget = self._tasks, self._outbox.now_s, self._outbox.budget
         work_s, per_s = tasks.work_s, tasks.service_rate_per_s
-        varied = tasks.service.variability, tasks.arrivals.variability
+        varied = tasks.service.variability, tasks.arrival_variability
         total_per_s = sum([told.flow_per_s for told in self._told.values()])
-        slack = 1 - min(RHO_EXTENSION, total_per_s / per_s)
-        least_s = self._routing.policy.status_every_s or 0.0
+        inside_per_s = min(total_per_s, RHO_EXTENSION * per_s)
+        slack, mean_s = 1 - inside_per_s / per_s, mean_wait_s(inside_per_s, per_s, *varied)
         for name, told in self._told.items():
-            if told.flow_per_s <= 0 or now_s - told.status_s < least_s:
+            if told.flow_per_s <= 0 or now_s - told.status_s < self._least_s:
                 continue
             known_per_s = told.service_per_s or per_s
-            others_per_s = total_per_s - told.flow_per_s
-            expected_s = work_after_s(told.work_s, now_s - told.at_s, others_per_s, known_per_s, *varied)
-            error_s = abs(expected_s - work_s) / slack
             changed = not 1 / MUCH_CHANGED < per_s / known_per_s < MUCH_CHANGED
-            if (changed or told.flow_per_s * error_s * error_s >= WORTH_S) and self._affordable(told):
+            # The work, and the estimate, are at most this. It saves the estimate for most offloaders.
+            error_s = max(work_s, told.work_s, mean_s) / slack
+            if not changed and told.flow_per_s * error_s * error_s >= WORTH_S:
+                others_per_s = total_per_s - told.flow_per_s
+                expected_s = work_after_s(told.work_s, now_s - told.at_s, others_per_s, known_per_s, *varied)
+                error_s = abs(expected_s - work_s) / slack
+            worth = told.flow_per_s * error_s * error_s >= WORTH_S
+            if (changed or worth) and (budget is None or budget.allows(name, now_s)):
                 self._outbox.send_control(name, self._status(rate=changed))
                 told.work_s, told.at_s, told.status_s = work_s, now_s, now_s
                 if changed or told.service_per_s is None:
                     told.service_per_s = per_s
         self._await_late()
-
-    def _affordable(self, told: Told) -> bool:
-        """Take a status out of an offloader's budget; return False if there is none left."""
-        now_s = self._outbox.now_s
-        per_s = 0.01 * USUAL_BYTE_PER_S / STATUS_BYTES
-        told.tokens = min(BURST, told.tokens + per_s * (now_s - told.tokens_at_s))
-        told.tokens_at_s = now_s
-        if told.tokens < 1:
-            return False
-        told.tokens -= 1
-        return True
 
     def _await_late(self) -> None:
         """Set the timer that looks at the present task when it is late, if there is a task."""
@@ -156,6 +148,6 @@ class Statuses:
     def validate(self) -> None:
         """Raise InvalidState if a flow or a time is negative, or no number."""
         for name, told in self._told.items():
-            refuse_negative(f"told {name}", flow_per_s=told.flow_per_s, work_s=told.work_s, tokens=told.tokens)
+            refuse_negative(f"told {name}", flow_per_s=told.flow_per_s, work_s=told.work_s)
             if told.at_s > self._outbox.now_s:
                 raise InvalidState(f"told {name}", f"stated at {told.at_s} s, which is to come")

@@ -22,7 +22,7 @@ from node_agent.core.device import DeviceTasks
 from node_agent.core.events import TimerKey
 from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.planning.pricing import Priced, Pricing
+from node_agent.core.planning.pricing import PricedServer, Pricing
 from node_agent.core.planning.sweep import Round, Sweep, decision
 from node_agent.core.returns import ReturnTimes
 from node_agent.core.server import ServerTasks
@@ -310,7 +310,7 @@ class ServerPlanning(OwnRounds):
         turn = int(self._outbox.now_s / self._config.timeouts.round_s) % turns
         return self._config.rank % turns == turn and self.pricing.move_threshold(prospect, turns)
 
-    def _answer(self, priced: Priced) -> None:
+    def _answer(self, priced: PricedServer) -> None:
         """Report the price to those who wait for it, and to those who know a price that is no longer right."""
         report = self.pricing.report((self._slot, self._played), priced, done=self._at_rest or not self._gaps)
         for peer, offer in self._offers.items():

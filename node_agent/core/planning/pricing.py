@@ -19,7 +19,7 @@ from node_agent.wire import FlowPath, Report
 USUAL_BACKLOG = 2.0  # a queue of this many times the mean (plus one task) is still chance
 
 
-class Priced(NamedTuple):
+class PricedServer(NamedTuple):
     """A server's load and price, and the receivers by which it is priced."""
 
     load: dto_r.Load
@@ -55,9 +55,15 @@ class Pricing:
         return self.offers.inflow.return_s if self._config.stage == 1 else self._returns.mean_s
 
     def onward_paths(self) -> list[FlowPath]:
-        """Return the flow that continues after this server, by path; the threshold must be set."""
+        """Return the flow that continues after this server, by path; the threshold must be set.
+
+        Tasks leave a server at most as fast as it serves them. Without this bound, an overloaded server would announce
+        more than comes, and thresholds would fall for the sake of idle servers behind it.
+        """
         assert self._routing.threshold is not None
-        return thresholds.continue_paths(self._table, self.offers.inflow.paths, self._routing.threshold)
+        onward = thresholds.continue_paths(self._table, self.offers.inflow.paths, self._routing.threshold)
+        served = min(1.0, self._tasks.service_rate_per_s / max(self.arrival_per_s, 1e-9))
+        return onward if served == 1 else [(flow * served, passed) for flow, passed in onward]
 
     def _load(self, remaining_ratio: float) -> dto_r.Load:
         """Return the load at which this server is priced: the announced flow, and the backlog beyond it.
@@ -65,17 +71,15 @@ class Pricing:
         Decision 006: a backlog above what the announced flow explains counts as arrivals that clear it within the slot
         (docs/decisions/006-piled-up-work-counts-as-arrivals.md).
         """
-        service_per_s, variability = self._tasks.service_rate_per_s, self._tasks.service.variability
-        announced_per_s = self.arrival_per_s
-        arrival_variability = self._tasks.arrivals.variability
-        expected = server_cost(announced_per_s, service_per_s, variability, arrival_variability).tasks
+        service_per_s, announced_per_s = self._tasks.service_rate_per_s, self.arrival_per_s
+        variability, arrivals = self._tasks.service.variability, self._tasks.arrival_variability
+        expected = server_cost(announced_per_s, service_per_s, variability, arrivals).tasks
         piled_up = max(0.0, self.backlog - USUAL_BACKLOG * (1 + expected))
         arrival_per_s = announced_per_s + piled_up / self._config.slot_s
-        return dto_r.Load(
-            arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s, arrival_variability
-        )
+        arrivals = max(arrivals, float(piled_up > 0))  # a steady stream's evenness says nothing of what has piled up
+        return dto_r.Load(arrival_per_s, service_per_s, variability, remaining_ratio, self.return_s, arrivals)
 
-    def price(self, *, stale: bool) -> Priced:
+    def price(self, *, stale: bool) -> PricedServer:
         """Price the server now.
 
         Args:
@@ -85,12 +89,15 @@ class Pricing:
         prospect = None if threshold is None else self._routing.weigh(stale=stale)
         if threshold is None or prospect is None:  # the last stage, or no receiver answers: every task exits here
             load = self._load(0.0)
-            return Priced(load, dto_r.marginal_cost(load, self._overload, (), None), None)
+            return PricedServer(load, dto_r.marginal_cost(load, self._overload, (), None), None)
         remaining = thresholds.remaining_ratio(
             self._table, self._config.stage, self.offers.inflow.paths, threshold
         )  # fmt: skip
         load = self._load(remaining)
-        return Priced(load, dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row)), prospect)
+        if self._routing.policy.prices_exits:
+            self._routing.view = self._view(prospect, threshold)
+        cost = dto_r.marginal_cost(load, self._overload, *prospect.living(self._routing.row))
+        return PricedServer(load, cost, prospect)
 
     def move_threshold(self, prospect: Prospect, turns: int) -> bool:
         """Let the policy move the threshold; return True if it did.
@@ -99,15 +106,21 @@ class Pricing:
             prospect: the server's receivers.
             turns: groups in which the servers of a stage move, one after the other.
         """
-        assert self._routing.threshold is not None
-        view = ThresholdView(
-            self._table, self._config.stage, self.offers.inflow.paths, self.arrival_per_s,
-            prospect.onward(self._routing.row, self.return_s), self._routing.threshold,
-            movers=-(-self._config.peers_in_stage // turns),
-        )  # fmt: skip
-        return self._routing.move_threshold(view)
+        threshold = self._routing.threshold
+        assert threshold is not None
+        return self._routing.move_threshold(
+            self._view(prospect, threshold, movers=-(-self._config.peers_in_stage // turns))
+        )
 
-    def report(self, number: Round, priced: Priced, *, done: bool) -> Report:
+    def _view(self, prospect: Prospect, threshold: float, movers: int = 1) -> ThresholdView:
+        """Return the state in which tasks exit, or the threshold moves together with those of `movers` servers."""
+        row = self._routing.row
+        return ThresholdView(
+            self._table, self._config.stage, self.offers.inflow.paths, self.arrival_per_s,
+            prospect.onward(row, self.return_s), threshold, movers, prospect.mean_price_s(row),
+        )  # fmt: skip
+
+    def report(self, number: Round, priced: PricedServer, *, done: bool) -> Report:
         """Return the report of a price; `offer_s` is to be set for each offloader."""
         load, cost, prospect = priced
         threshold, row = self._routing.threshold, self._routing.row

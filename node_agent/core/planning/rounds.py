@@ -18,7 +18,7 @@ from node_agent.core.events import TimerKey
 from node_agent.core.offloading.neighbour import SILENT_AFTER
 from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
-from node_agent.core.planning.pricing import Priced, Pricing
+from node_agent.core.planning.pricing import PricedServer, Pricing
 from node_agent.core.planning.sweep import Round, Sweep, decision
 from node_agent.core.returns import ReturnTimes
 from node_agent.core.server import ServerTasks
@@ -228,7 +228,7 @@ class ServerRounds:
             waits = SETTLE_ROUNDS * 2 * self._config.stages
             self._outbox.timer(("settle",), waits * self._config.timeouts.round_s)
 
-    def _answer(self, priced: Priced) -> None:
+    def _answer(self, priced: PricedServer) -> None:
         done = self._offers.inflow.done
         if priced.prospect is not None:
             done = done and self._sweep.all_done and not self._moved_lately()

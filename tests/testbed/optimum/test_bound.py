@@ -1,6 +1,7 @@
 """The bound of whole scenarios: segments, overload, recorded runs."""
 
 import json
+import math
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from node_agent.errors import InputError
 from node_agent.models import load_bundle
 from node_agent.policies.loading import _module
+from testbed.optimum.arrivals import ALIKE, WINDOW, departing
 from testbed.optimum.bound import PlanFigures, bound_for, bound_for_run, offered_table
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
@@ -256,16 +258,19 @@ def test_a_bound_that_rounding_lifts_above_the_plan_is_the_plan():
 
 
 def test_a_device_that_runs_stage_1_alone_has_a_closed_form():
-    """Two M/D/1 queues in a row, a link between them, and none before the first."""
+    """An M/D/1 queue, another one behind it that gets its more even departures, a link between them, none before."""
     scenario = resolve_text(PAIR)
     model = scenario.model.open()
     (first, second), p = model.profiles((2, 5), "float16"), 0.0
     rate, service_s = 4.0, (first.flop / 0.144e9, second.flop / 0.4e9)
     found = bound_for(scenario, model, thresholds=[0.8]).overall
     p = float((model.scores((2, 5)).confidence[:, 0] < 0.8).mean())
+    loads = rate * service_s[0], rate * p * service_s[1]
+    window_s = math.exp(round(math.log(WINDOW * service_s[1] / (1 - loads[1])) / ALIKE) * ALIKE)
+    even = p * departing((1 - loads[0]) ** 2 / service_s[0] * window_s) + 1 - p
     sojourn_s = [
-        each_s * (1 + load / (2 * (1 - load)))
-        for each_s, load in ((service_s[0], rate * service_s[0]), (service_s[1], rate * p * service_s[1]))
+        each_s * (1 + a * load / (2 * (1 - load)))
+        for each_s, load, a in zip(service_s, loads, (1.0, even), strict=True)
     ]
     there_s = 0.020 + task_bytes(2, second.input_bytes) * 8e-9
     back_s = 0.020 + result_bytes(2) * 8e-9

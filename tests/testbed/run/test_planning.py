@@ -98,6 +98,23 @@ def test_a_replay_is_the_same_run(planned, original, tmp_path):
     assert (twice.scenario, twice.arrivals) == (planned.scenario, planned.arrivals)
 
 
+def test_a_replay_draws_as_the_run_did(tmp_path):
+    """Runs of versions that knew random draws only say nothing of them, neither in the topology nor in the manifest."""
+    topology = tmp_path / "topology.yaml"
+    topology.write_text(QUICKSTART.read_text().replace("policy:", "draws: random\npolicy:", 1))
+    recorded = {draws: record(plan_run(path, out=tmp_path / draws)) for draws, path in
+                (("smooth", QUICKSTART), ("random", topology))}  # fmt: skip
+    for draws, directory in recorded.items():
+        assert json.loads((directory / "manifest.json").read_text())["draws"] == draws
+        assert plan_replay(directory, out=tmp_path / f"{draws}-again").scenario.draws == draws
+    manifest = json.loads((recorded["smooth"] / "manifest.json").read_text())
+    del manifest["draws"]
+    (recorded["smooth"] / "manifest.json").write_text(json.dumps(manifest))
+    old = plan_replay(recorded["smooth"], out=tmp_path / "old-again")
+    assert old.scenario.draws == "random"
+    assert plan_replay(record(old), out=tmp_path / "old-and-again").scenario.draws == "random"
+
+
 def test_a_replay_may_change_the_policy_and_nothing_else(planned, original, tmp_path):
     replayed = plan_replay(original, policy="bandwidth-first", out=tmp_path / "again")
     assert replayed.scenario.policy.name == "bandwidth-first"

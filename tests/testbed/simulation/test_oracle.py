@@ -40,7 +40,7 @@ def found_s(course, offloader, receiver, link_s=0.01):
     assert isinstance(queue, TrueQueue)
     now_s = course._agenda.now_s
     assert queue.age_s(now_s) == 0
-    return queue.at(now_s + link_s, link_s, now_s, Flow(3.0, 30.0, 0.0))
+    return queue.at(now_s + link_s, link_s, now_s, Flow(3.0, 30.0, 0.0, 1.0))
 
 
 def test_it_knows_the_work_at_the_server_and_all_tasks_on_their_way(course):
@@ -87,7 +87,7 @@ def test_a_server_that_is_down_is_estimated_as_before(course):
     course.start()
     course.nodes["near-1"].go_down()
     plain = course.nodes["cam-1"].core.routing.receivers["near-1"].queue
-    assert found_s(course, "cam-1", "near-1") == super(TrueQueue, plain).at(0.01, 0.01, 0.0, Flow(3.0, 30.0, 0.0))
+    assert found_s(course, "cam-1", "near-1") == super(TrueQueue, plain).at(0.01, 0.01, 0.0, Flow(3.0, 30.0, 0.0, 1.0))
 
 
 def test_true_knowledge_helps_and_says_so(tmp_path):
