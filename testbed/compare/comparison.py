@@ -10,7 +10,7 @@ from testbed.compare.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.result_directory import new_directory, own
 from testbed.compare.result_files import MARKER, write_files
-from testbed.compare.runs import Ask, Cell, cells_of, check_continues, is_complete, manifests, read_summary
+from testbed.compare.runs import Ask, Cell, cells_of, is_complete, manifests, missing_of, read_summary
 from testbed.compare.specs import PolicySpec, read_specs
 from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, refusal_notes, row_of
 from testbed.live.experiment import require_root
@@ -86,8 +86,7 @@ def compare(
         with own(directory, first.topology_text, MARKER):
             ask = Ask.of(topology, first, backend, simulate=simulate)
             cells = cells_of(specs, seeds, directory)
-            missing = [cell for cell in cells if not is_complete(cell, ask)]
-            check_continues([cell.path for cell in cells if cell not in missing], missing=len(missing))
+            missing = missing_of(cells, ask)
             observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
             try:
                 completed = _run(missing, ask, jobs, observer, interrupts)

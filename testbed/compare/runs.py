@@ -134,6 +134,13 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
     return True
 
 
+def missing_of(cells: Sequence[Cell], ask: Ask) -> list[Cell]:
+    """The runs that are not complete yet. Raises the errors of `is_complete` and of `check_continues`."""
+    missing = [cell for cell in cells if not is_complete(cell, ask)]
+    check_continues([cell.path for cell in cells if cell not in missing], missing=len(missing))
+    return missing
+
+
 def check_continues(complete: Sequence[Path], *, missing: int) -> None:
     """Check that runs which are still missing may stand beside these complete ones.
 

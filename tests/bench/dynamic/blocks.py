@@ -87,7 +87,7 @@ def control_traffic(result: Result) -> list[str]:
 
 
 def room(result: Result) -> list[str]:
-    """How much less delay each limit has."""
+    """The saving in delay of each limit."""
     rows = []
     for entry in result.rows:
         if entry["name"].endswith(": dto-ee, mean delay"):

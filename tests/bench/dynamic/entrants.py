@@ -29,7 +29,7 @@ class Entrant(NamedTuple):
 
 
 def family() -> list[Entrant]:
-    """The flagship, and the policies that it comes from."""
+    """The flagship and its two forerunners."""
     return [Entrant(name, name, f"{name}:adapt_thresholds=false") for name in SHOWN]
 
 

@@ -1,9 +1,9 @@
 """Plans of dto-ee on random networks against the best ones, simulated: `python -m tests.bench dynamic.networks`.
 
 Networks of two to five stages are drawn and loaded to the same share in each stage, at thresholds of 0.8, which stay.
-Nothing changes during a run. Up to a load of `PLANNED` the rows in force at the end are evaluated with the flow model
-of `optimum`, for the arrival rates that the devices had measured by then, and compared with the best rows for these
-rates. Above, the mean delay of the run is compared with that of the best plan, played against the same tasks
+Nothing changes during a run. Up to a load of `PLANNED` the flow model of `optimum` evaluates the rows in force at the
+end, for the arrival rates that the devices had measured by then. They are compared with the best rows for these rates.
+Above, the mean delay of the run is compared with that of the best plan, played against the same tasks
 (`played`); where no plan can serve the tasks that happened to arrive, only the lost ones count.
 """
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from testbed.compare.picture import COLOURS, MARKERS
+from testbed.compare.picture import COLOURS
 from tests.bench.dynamic.policies import FIXED, OWN
 from tests.bench.dynamic.scenarios import SCENARIOS
 from tests.bench.results import load
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.bench.table import Row
 
 PICTURE = Path(__file__).parents[3] / "docs" / "dynamic.svg"
+MARKERS = "osD^vP*Xph8d"  # no arrows: these show that a lead lies beyond the axis
 SIZE_INCHES = (9.5, 6.0)
 SPREAD = 0.7  # height of a scenario's band that its policies share
 PANELS = (

@@ -1,4 +1,4 @@
-"""How soon nodes send less to a server that slows to a third, simulated: `python -m tests.bench dynamic.reaction`.
+"""Reaction of nodes to a server that slows to a third, simulated: `python -m tests.bench dynamic.reaction`.
 
 The figure is the time until the probability in force towards the slow server has halved, against the one just before
 the change. It is the mean over the server's offloaders, weighted with the tasks that leave them. The clock starts at
@@ -109,7 +109,7 @@ def sweep(plan: Plan) -> float:
 
 
 def first_late_s(tasks: Sequence[TaskLine], server: str, slowed_s: float) -> float | None:
-    """When the first late service of a server ended after `slowed_s` [s]; None if there was none."""
+    """The end of a server's first late service after `slowed_s` [s]; None if there was none."""
     services = sorted(
         (hop.finished_s, hop.finished_s - hop.started_s)
         for task in tasks for way in task.ways for hop in way if hop.node == server
@@ -133,7 +133,7 @@ def halved_after_s(shares: Sequence[tuple[float, float]], slowed_s: float, known
 
 
 def rows(seeds: int = SEEDS) -> Iterator[Row]:
-    """The median reaction to each slow server under the flagship, and under the policy that it comes from."""
+    """The median reaction to each slow server under the flagship and under dto-ee-static."""
     topologies = list(dict.fromkeys(topology for topology, _ in SLOWED))
     for policy in POLICIES:
         asks = [Ask(name, policy, FIRST_SEED + number) for name in topologies for number in range(seeds)]

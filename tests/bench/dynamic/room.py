@@ -1,4 +1,4 @@
-"""How much less delay could still be had, simulated: `python -m tests.bench dynamic.room`.
+"""Delay that better knowledge or better plans could still save, simulated: `python -m tests.bench dynamic.room`.
 
 All thresholds are fixed at 0.8, so that accuracy is equal. Beside dto-ee stand, on the same seeds: dto-ee and a rival
 with an oracle, which know every queue and every task on its way at this moment (`testbed.simulation.oracle`); and the
@@ -49,7 +49,7 @@ def delay_s(work: Work) -> float:
 
 
 def rows(seeds: int = SEEDS) -> Iterator[Row]:
-    """What each limit would save in each scenario."""
+    """The saving of each limit in each scenario."""
     with tempfile.TemporaryDirectory() as folder:
         for name, make in SCENARIOS.items():
             yield from scenario_rows(name, make(Path(folder)), seeds)

@@ -1,6 +1,7 @@
 """The parts of the dynamic suite: intervals, scenarios, rivals, and what is read from a watched run."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from node_agent.wire import Hop
 from testbed.compare.recovery import Recovery
 from testbed.run.planning import plan_run
 from testbed.topology import load_topology
-from tests.bench.dynamic import entrants, networks, policies, reaction, recovery, traffic
+from tests.bench.dynamic import blocks, entrants, networks, picture, policies, reaction, recovery, traffic
 from tests.bench.dynamic.entrants import FAMILY, Entrant
 from tests.bench.dynamic.paired import simultaneous
 from tests.bench.dynamic.policies import FIXED, OWN, Figures
 from tests.bench.dynamic.scenarios import CHURN_EVERY_S, MOST_DOWN, SCENARIOS, comings_and_goings
 from tests.bench.dynamic.watching import row_in_force, watched
-from tests.bench.table import verdict
+from tests.bench.results import Result
+from tests.bench.table import row, verdict
 from tests.testbed import small
 from tests.testbed.record.task_lines import task_line
 
@@ -241,6 +243,37 @@ class TestNetworks:
         monkeypatch.setattr(networks, "POLICY", "bandwidth-first")
         bad = networks.found_on(networks.Ask(501, 2, 0.5))
         assert bad.above > good.above
+
+
+class TestPages:
+    @staticmethod
+    def rows():
+        found = {"dto-ee": [run(0.30, 2.0), run(0.31, 2.01)], "near": [run(0.33, 1.9), run(0.34, 1.93)],
+                 "far": [run(3.0, 0.5), run(3.1, 0.51)]}  # fmt: skip
+        levels = [*policies._levels(f"city, {FIXED}", {**found, "dto-ee-static": found["near"],
+                                                       "dto-ee-2c": found["near"]})]  # fmt: skip
+        both = [
+            *policies.compared(f"city, {FIXED}", found, FIXED, 4),
+            *policies.compared(f"city, {OWN}", found, OWN, 4),
+        ]
+        lost = policies._levels(f"city, {OWN}", {"dto-ee": found["dto-ee"]})
+        return [*levels, *both, *lost, row("all of it: 1 scenarios, 2 seeds", 3.0, "min")]
+
+    def test_the_table_names_the_best_rival_and_its_interval(self):
+        result = Result("dynamic.policies", "", "", "2026-11-30", {}, tuple(self.rows()))
+        text = "\n".join(blocks.scenarios(result))
+        assert "| city | 305 | 335 | 335 | 9.0 % [" not in text  # the unit stands in the head
+        assert re.search(r"\| city \| 305 \| 335 \| 335 \| 9\.0 \[.*\], near \| 90 \[.*\], near \|", text)
+        assert "2 paired seeds; the whole suite took 3 min." in text
+        assert "In 0 of 2 comparisons" in text
+
+    def test_the_picture_names_each_policy_and_what_lies_beyond_it_is_an_arrow(self):
+        found = picture.leads(self.rows(), FIXED, "mean delay, less than that of")
+        assert [(lead.policy, round(lead.mean)) for lead in found] == [("near", 9), ("far", 90)]
+        drawn = picture.svg(self.rows())
+        assert drawn.count(">near<") == drawn.count(">far<") == 1
+        assert drawn == picture.svg(self.rows())  # and it is the same each time
+        assert "matplotlib.org" not in drawn
 
 
 def load_topology_of(text):

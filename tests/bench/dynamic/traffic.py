@@ -45,7 +45,7 @@ class Figures(NamedTuple):
 
 
 def traffic_of(ask: Ask) -> Figures:
-    """Simulate the city from 0 to `UNTIL_S`, and count from `FROM_S` on."""
+    """Simulate the city, and count messages between `FROM_S` and `UNTIL_S`."""
     with tempfile.TemporaryDirectory() as folder, counted_traffic() as traffic:
         plan = plan_run(TOPOLOGIES / "city.yaml", policy=ask.policy, duration_s=UNTIL_S, out=Path(folder, "run"))
         if ask.load == LOADS[0]:
