@@ -1,4 +1,4 @@
-"""The unfinished work at a receiver, as an offloader estimates it: last stated, brought up to date for a task's arrival.
+"""The unfinished work at a receiver, as an offloader estimates it: last stated, then brought up to date.
 
 The receiver states its unfinished work in acknowledgements, reports and statuses. The latest statement counts, by the
 time of making. Since then the work has fallen by service, risen by the announced arrivals of others, and risen by the

@@ -1,11 +1,11 @@
 """The reports of a server's queue between rounds: at a fixed interval, or by need.
 
 Acknowledgements, reports and statuses state the server's unfinished work. Between them an offloader predicts it
-(`queue_estimate`). The server runs the same prediction for every offloader. With an error e of the work,
-the offloader's price is wrong by e / (1-rho), and stays so for about that long, in which it sends f e / (1-rho) tasks
-at its flow f. So a status is expected to save the delay f (e / (1-rho))^2, and is sent if that exceeds `WORTH_S`. A
-changed service rate is sent at once, also while the first late task is still in service. Statuses to an offloader keep
-a least distance in time, and the budget of control messages (`core.budget`). A server without tasks sends nothing.
+(`queue_estimate`). The server runs the same prediction for every offloader. With an error e of the work, the
+offloader's price is wrong by e / (1-rho), for about that long. At its flow f it then sends f e / (1-rho) tasks. So a
+status is expected to save the delay f (e / (1-rho))^2, and is sent if that reaches `WORTH_S`. A changed service rate is
+sent at once, also while the first late task is still in service. Statuses to an offloader keep a least distance in
+time, and the budget of control messages (`core.budget`). A server without tasks sends nothing.
 
 Decision 095: a device refuses by queues that are at most some 0.1 s old
 (docs/decisions/095-admission-by-predicted-delay.md).
