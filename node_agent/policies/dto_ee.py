@@ -27,6 +27,7 @@ class Parameters(dto_ee_static.Parameters, frozen=True):
 
     choices: Annotated[int, Meta(ge=1, le=100)] = 3  # other receivers that are compared, drawn by the row
     doubt: Annotated[float, Meta(ge=0, le=10)] = 0.5  # standard deviations by which another one must be cheaper
+    externality: Annotated[float, Meta(ge=0, le=1)] = 0.5  # weight of the delay that a task causes to others
     report_every: Annotated[float, Meta(ge=0.001, le=60)] = 0.02  # least time between two reports of a queue [s]
     exits: Literal["threshold", "price"] = "threshold"  # price: each task compares its gain with the price now
 
@@ -49,6 +50,7 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         self.prices_exits = parameters.exits == "price"
         self._exits = ExitPrices(theta_s)
         self._doubt = parameters.doubt
+        self._externality = parameters.externality
 
     def react(self, row: Array, prospect: Prospect) -> Array:
         """The row (K,) that is the best response to the new price, if all other offloaders respond alike."""
@@ -75,10 +77,17 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         The planned one is the first, drawn by the row. It keeps the task if the difference of the prices is no larger
         than `doubt` standard deviations by the age of what is known, or if a price is too old.
         """
-        planned = candidates[0]
         if not all(candidate.current for candidate in candidates):
             return 0
-        prices = [candidate.price_s for candidate in candidates]
+        weight = self._externality
+        prices = [
+            candidate.predicted_delay_s + weight * (candidate.price_s - candidate.predicted_delay_s)
+            for candidate in candidates
+        ]
         best = min(range(len(candidates)), key=prices.__getitem__)
-        doubt_s = math.hypot(planned.price_error_s, candidates[best].price_error_s)
+        errors_s = [
+            candidate.work_error_s + weight * (candidate.price_error_s - candidate.work_error_s)
+            for candidate in (candidates[0], candidates[best])
+        ]
+        doubt_s = math.hypot(*errors_s)
         return best if prices[0] - prices[best] > self._doubt * doubt_s else 0
