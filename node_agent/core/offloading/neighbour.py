@@ -30,7 +30,8 @@ class Receiver:
 
     name: str
     link: LinkTime = field(default_factory=LinkTime)
-    report: Report | None = None  # the last one
+    report: Report | None = None  # the last one; a later status may have replaced its service rate
+    report_as_sent: Report | None = None  # the last one as it came
     missed: int = 0  # rounds in a row without an answer
     suspect: bool = False  # it left a task unacknowledged, and no message has come from it since
     told_backlog: int = 0  # tasks waiting or in service, as it last reported
@@ -93,9 +94,14 @@ class Receiver:
         self._told(status.backlog, status.work_s, at_s)
         return changed
 
+    def returned(self) -> None:
+        """Forget the state of a receiver that answers again; tasks on their way still count until they are settled."""
+        self.status, self.report, self.told_backlog = None, self.report_as_sent, 0
+        self.queue.forget()
+
     def reported(self, report: Report, back_s: float | None) -> None:
         """Take a report. At a device, `back_s` is the time that the report was on its way, as a result would be [s]."""
-        self.report = report
+        self.report = self.report_as_sent = report
         self.rate_at_s = report.sent_s
         self.link.observe_small(report.offer_s)
         self._told(report.backlog, report.work_s, report.sent_s)

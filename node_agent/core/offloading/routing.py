@@ -173,9 +173,7 @@ class Routing:
         back = not receiver.alive
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
-            receiver.status = None
-            receiver.queue.forget()
-            receiver.told_backlog = 0  # tasks on their way still count until they are acknowledged or given up
+            receiver.returned()
         receiver.missed, receiver.suspect = 0, False
         return back
 

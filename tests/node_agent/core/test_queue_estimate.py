@@ -46,7 +46,7 @@ def test_the_work_of_an_idle_receiver_never_becomes_negative():
 
 
 def test_the_later_statement_counts_whichever_arrives_first():
-    receiver = Receiver("b1", report=report_of(0))
+    receiver = Receiver("b1", report=report_of(0), report_as_sent=report_of(0))
     receiver.set_out(0.9)
     receiver.stated(Status(5, work_s=0.5, sent_s=1.2), 1.25)
     receiver.settle(0.9, Ack(1, 1, 1.1, 1, 0.1))  # made before the status, and overtaken by it
@@ -58,14 +58,14 @@ def test_the_later_statement_counts_whichever_arrives_first():
 
 
 def test_statements_without_work_count_by_their_backlog():
-    receiver = Receiver("b1", report=report_of(0))  # 0.1 s for a task
+    receiver = Receiver("b1", report=report_of(0), report_as_sent=report_of(0))  # 0.1 s for a task
     receiver.stated(Status(3), 2.0)
     assert (receiver.queue.work_s, receiver.queue.at_s) == (pytest.approx(0.3), 2.0)
 
 
 def test_tasks_without_an_acknowledgement_pile_up_at_a_receiver_that_is_gone():
     """By the link's time they have long arrived and been served; but then they would have been acknowledged."""
-    receiver = Receiver("b1", report=report_of(0))
+    receiver = Receiver("b1", report=report_of(0), report_as_sent=report_of(0))
     receiver.link.observe_task(LINK_S)
     receiver.link.observe_back(BACK_S)
     receiver.stated(Status(0, work_s=0.0, sent_s=1.0), 1.0)
@@ -106,7 +106,7 @@ def test_prices_expire():
 
 
 def test_a_new_service_rate_changes_the_price_at_once():
-    receiver = Receiver("b1", report=report_of(0))
+    receiver = Receiver("b1", report=report_of(0), report_as_sent=report_of(0))
     before = receiver.report
     idle_s = receiver.candidate(0.5, 1.0, fresh=True).price_s
     assert not receiver.stated(Status(0, work_s=0.0, sent_s=1.0), 1.0)  # says nothing of the rate

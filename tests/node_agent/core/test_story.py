@@ -88,8 +88,8 @@ def test_the_last_events_and_effects_are_kept_with_their_times_the_newest_last()
     assert not effects
     core.handle(TimerFired(("sample",)), 99.5)
     ack, sample, timer, record = core.story.lines()[-4:]
-    assert ack.endswith(" 99.000000 < Received(peer='d1', message=Ack(task_id=1, sequence=2, received_s=3, backlog=4), "
-                        "tensor=None, received_s=None)")  # fmt: skip
+    assert ack.endswith(" 99.000000 < Received(peer='d1', message=Ack(task_id=1, sequence=2, received_s=3, backlog=4, "
+                        "work_s=None), tensor=None, received_s=None)")  # fmt: skip
     assert sample.endswith(" 99.500000 < TimerFired(key=('sample'))")
     assert timer.endswith(" 99.500000 > SetTimer(key=('sample'), at_s=100.5)")
     assert " 99.500000 > Publish(record=SampleRecord(time_s=99.5, node='a1'" in record
