@@ -37,7 +37,7 @@ PAUSE_GROWTH = 1.25  # of the pause after every round that leaves a gap
 MOST_PAUSE_SLOTS = 0.25  # longest pause, in slots
 GATHER = 2.5  # how long a server waits for other moving offloaders, in times of their offers
 SILENT_SLOTS = 2.5  # an offer that is older than this many slots no longer counts
-REST_ROUNDS = 2  # rounds in a row without a reason after which a burst is over
+REST_SLOTS = 2  # a device at rest plays a round in every slot whose number is a multiple of this
 
 
 class OwnRounds(ABC):
@@ -185,11 +185,12 @@ class DevicePlanning(OwnRounds):
         self._rate_per_s = config.declared_rate_per_s
         self._certified: float | None = None  # gap of the last round, with all that lies ahead
 
-    def start_slot(self, slot: int, *, at_rest: bool) -> None:  # noqa: ARG002 - a device at rest plays one round, too
-        """Begin a slot: measure the rate of the tasks, and play a round."""
+    def start_slot(self, slot: int, *, at_rest: bool) -> None:
+        """Begin a slot: measure the rate of the tasks, and play a round; at rest, only in some slots."""
         self._next_slot(slot)
         self._rate_per_s = self._tasks.rate.update(self._outbox.now_s)
-        self.want()
+        if not at_rest or slot % REST_SLOTS == 0:
+            self.want()
 
     def look(self) -> None:
         """Play a round if the rate of the tasks has changed by more than chance."""
