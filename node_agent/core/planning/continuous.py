@@ -169,11 +169,16 @@ class OwnRounds(ABC):
         """Publish the decision of the slot."""
 
     def validate(self) -> None:
-        """Raise InvalidState unless a round in play awaits its reports."""
+        """Raise InvalidState unless a round in play awaits its reports, and the next one waits for its end."""
         refuse_negative("rounds", played=self._played, pause_s=self._pause_s, slot=self._slot)
-        if self._playing != bool(self._sweep.awaiting):
-            raise InvalidState("rounds", f"in play: {self._playing}, awaited: {self._sweep.awaiting}")
+        if self._playing != self._sweep.awaiting:
+            raise InvalidState("rounds", f"in play: {self._playing}, reports awaited: {self._sweep.awaiting}")
+        if self._wanted and not self._playing:
+            raise InvalidState("rounds", "another round is wanted after this one, but none is in play")
+        if self._playing:
+            self._outbox.validate_timers(("round",), set())
         self._sweep.validate()
+        self._budget.validate(self._outbox.now_s)
 
 
 class DevicePlanning(OwnRounds):
@@ -198,6 +203,11 @@ class DevicePlanning(OwnRounds):
             self._tasks.rate.changed = False
             self._rate_per_s = self._tasks.rate.per_s
             self.news()
+
+    def validate(self) -> None:
+        """Raise InvalidState if the rate of the tasks is no rate, or the rounds contradict themselves."""
+        refuse_negative("rounds", rate_per_s=self._rate_per_s)
+        super().validate()
 
     def _outflow(self) -> list[FlowPath]:
         return [(self._rate_per_s, ())]
@@ -264,6 +274,7 @@ class ServerPlanning(OwnRounds):
             if self._outbox.now_s - offer.sent_s > SILENT_SLOTS * self._config.slot_s:
                 self._offers.drop(name)
                 self._moving.discard(name)
+                self._waiting.pop(name, None)
 
     def _gathered(self) -> None:
         """Answer the offers at hand, after a round of this server if its own flow has changed."""
@@ -347,3 +358,16 @@ class ServerPlanning(OwnRounds):
                 arrival_per_s=self.pricing.arrival_per_s, service_per_s=self._tasks.service_rate_per_s, gap=None,
             )
         )  # fmt: skip
+
+    def validate(self) -> None:
+        """Raise InvalidState unless only known offers wait for a report, and they wait for a round or the timer."""
+        refuse_negative(
+            "rounds", backlog=self.pricing.backlog, flow_per_s=self._flow_per_s, rate_per_s=self._rate_per_s
+        )  # fmt: skip
+        offloaders = {name for name, _ in self._offers.items()}
+        if strangers := (self._waiting.keys() | self._moving) - offloaders:
+            raise InvalidState("rounds", f"{sorted(strangers)} wait or move, but their offers are not known")
+        if self._waiting and not self._playing and ("gather",) not in self._outbox.timers:
+            raise InvalidState("rounds", f"{sorted(self._waiting)} wait for a report that nothing will send")
+        self._offers.validate()
+        super().validate()

@@ -1,4 +1,4 @@
-"""Estimators that tell a change from chance."""
+"""Estimators that distinguish a change from chance."""
 
 import random
 import statistics
