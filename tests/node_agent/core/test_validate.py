@@ -29,7 +29,7 @@ def played(policy: str = "dto-ee-static") -> World:
     world.run(6.0)
     for number in range(3):
         world.nodes["a1"].handle(Received("d1", Task(9000 + number, "d1", 1, 1, 0.0, (), IMAGE), PICTURE), world.now_s)
-    world.nodes["a1"].handle(UNSURE, world.now_s)
+    world.nodes["a1"].handle(UNSURE, world.now_s + 0.03)
     world.nodes["d1"].handle(TaskArrived(9000, 0, world.now_s, PICTURE), world.now_s)
     return world
 
