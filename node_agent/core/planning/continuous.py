@@ -10,6 +10,9 @@ notice that they are alive, and publishes its decision. Rows, thresholds and pri
 
 Offloaders that move at the same time share receivers. So a receiver waits a little for the others that are moving,
 and prices the sum of all. It never waits for one that is at rest: its last offer stays valid.
+
+Decision 101: each offloader plays rounds of its own when something has changed
+(docs/decisions/101-nodes-plan-when-something-has-changed.md).
 """
 
 from abc import ABC, abstractmethod

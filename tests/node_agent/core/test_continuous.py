@@ -159,7 +159,7 @@ def test_a_receiver_that_is_dead_gets_no_share_until_it_is_back():
 
 
 def busier(world):
-    """Let d1 have three times as many tasks from now on."""
+    """Give d1 three times as many tasks for 6 s."""
     for number in range(60):
         world._schedule("d1", world.now_s + number / 10)
 
