@@ -24,8 +24,7 @@ from node_agent.policies import dto_ee_static
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
 from node_agent.policies.exit_prices import ExitPrices
 
-
-# The plan prices queues in which tasks arrive whatever their length. In those that tasks avoid, one more task costs less.
+# The plan prices queues that no task avoids. Where tasks avoid long ones, one more task costs less.
 PLAN_PRICE = 2 / 3  # of the plan's price, by which thresholds move
 LEAST_GAIN = 1 / 450  # of theta: a threshold moves only for a gain that is larger than the errors of its prediction
 
