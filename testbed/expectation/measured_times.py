@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from node_agent.core.changes import WatchedServiceTime
 from node_agent.core.estimators import LinkTime, ServiceTime
+from node_agent.policies import make_policy
 from node_agent.records import DecisionRecord
 from testbed.expectation.deviation import CHANCE
 from testbed.expectation.steps import Lateness
@@ -96,8 +98,9 @@ class _Link:
 
     def off_s(self, record: DecisionRecord, measured_s: float) -> float:
         """Return the error of a node's own estimate [s]; 0 if it cannot be known."""
-        self._observe_until(record.slot * self._slot_s)
-        if not self._estimate.fresh:  # no task in the slot before: the node sends a probe
+        self._observe_until(begin_s := record.slot * self._slot_s)
+        # No task in the slot before: the node sends a probe. A task that is under way then comes first, and counts.
+        if not self._estimate.fresh and not (self._next is not None and self._next.sent_s < begin_s):
             self._probe()
         self._estimate.fresh = False
         self._observe_until(record.time_s)
@@ -127,6 +130,9 @@ class _Speed:
     def __init__(self, world: ExactWorld, server: str, services: Sequence[Lateness]) -> None:
         """Take `services` in the order of their ends."""
         self._world, self._server = world, server
+        policy = world.scenario.policy
+        continuous = make_policy(policy.name, policy.parameters, theta_s=world.scenario.theta_s).continuous
+        self._estimator = WatchedServiceTime if continuous else ServiceTime  # as in `node_agent.core.server`
         self._services = iter(services)
         self._next = next(self._services, None)
         self._restarts_s = iter(world.restarts_s(server))
@@ -135,18 +141,22 @@ class _Speed:
 
     def _begin(self) -> None:
         """Estimate as a process does that has just come up."""
-        self._estimate = ServiceTime(self._world.service_rate_per_s(self._server, 0.0))
+        self._estimate: ServiceTime = self._estimator(self._world.service_rate_per_s(self._server, 0.0))
         self._served = False  # True if it served a task since the last slot began
 
     def off(self, record: DecisionRecord) -> float:
         """Return the error of a server's own estimate, as a share of the service time."""
         self._observe_until(begin_s := record.slot * self._world.scenario.slot_s)
         usual_s = 1 / self._world.service_rate_per_s(self._server, begin_s)
-        if not self._served and not self._in_service_s(begin_s + usual_s):  # an idle server measures itself
-            self._estimate.reset(usual_s)
+        measures_itself = not self._served and not self._in_service_s(begin_s + usual_s)  # an idle server does
+        in_time = begin_s + usual_s <= record.time_s
         self._served = False
+        if measures_itself and in_time:
+            self._estimate.reset(usual_s)
         self._observe_until(record.time_s)
         expected_per_s = self._estimate.rate_per_s(self._in_service_s(record.time_s))
+        if measures_itself and not in_time:  # it counts from the next decision on
+            self._estimate.reset(usual_s)
         return abs(expected_per_s / (record.service_rate_per_s or 1.0) - 1)
 
     def _in_service_s(self, at_s: float) -> float:

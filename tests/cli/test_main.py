@@ -69,7 +69,7 @@ def test_the_help_of_a_verb_that_takes_a_policy_says_what_each_does(verb: str) -
 
 def test_version() -> None:
     result = run("--version")
-    assert (result.returncode, result.stdout) == (0, "dtoee-testbed 0.1.0\n")
+    assert (result.returncode, result.stdout) == (0, "dtoee-testbed 0.2.0\n")
 
 
 def test_wrong_usage_ends_with_2_and_a_suggestion() -> None:
