@@ -8,8 +8,8 @@ changed: then it first plays a round of its own, so that a price counts all that
 A slot is only an interval of reporting. In every slot each offloader plays at least one round, by which neighbours
 notice that they are alive, and publishes its decision. Rows, thresholds and prices carry over.
 
-Offloaders that move at the same time share receivers. So a receiver waits a little for the others that are moving,
-and prices the sum of all. It never waits for one that is at rest: its last offer stays valid.
+Offloaders that move at the same time share receivers. So a receiver waits a little for the others that may be moving,
+and prices the sum of all. It never waits for one whose last offer says that it is at rest: that offer stays valid.
 
 Decision 101: each offloader plays rounds of its own when something has changed
 (docs/decisions/101-nodes-plan-when-something-has-changed.md).
