@@ -179,7 +179,9 @@ def test_a_changed_rate_of_a_device_is_announced_at_once():
 
 def test_prices_that_are_stale_give_no_momentum():
     """The third round lacks a report: the velocity after it is a step of at most 0.1 by the last slope alone."""
-    core = DeviceCore(replace(config("d1", 0, (), ("b1", "b2")), policy="dto-ee", slot_s=SLOT_S))
+    core = DeviceCore(
+        replace(config("d1", 0, (), ("b1", "b2")), policy="dto-ee", parameters={"update": "momentum"}, slot_s=SLOT_S)
+    )
     device = Played(core)
     momenta = []
     for answers in (("b1", 0.9), ("b2", 0.1)), (("b1", 0.9), ("b2", 0.1)), (("b1", 0.9),):
