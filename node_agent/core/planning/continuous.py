@@ -163,6 +163,8 @@ class OwnRounds(ABC):
             self._decide()
         self._slot, self._played, self._decided = slot, 0, False
         self._routing.count_slot()
+        if not self._gaps and not self._playing:  # a gap that has stalled keeps the row for the rest of the slot only
+            self._routing.policy.start_slot()
 
     @abstractmethod
     def _decide(self) -> None:
