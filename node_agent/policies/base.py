@@ -30,8 +30,9 @@ class Policy(Protocol):
 
     A row is an array (K,) of probabilities over the node's K receivers. The node keeps it, and hands it to the policy.
 
-    All members are needed. Derive a policy from `PlainPolicy` and write only the members that differ: the class then
-    keeps working when a later version adds a member. A class is checked against this one when it is loaded (see
+    All members are needed, except that a class without those of `contract.LATER` gets the ones of `PlainPolicy`. Derive
+    a policy from `PlainPolicy` and write only the members that differ: the class then keeps working when a later
+    version adds a member. A class is checked against this one when it is loaded (see
     `contract`), and nodes check every answer (see `checked`).
 
     Raises:
@@ -254,7 +255,8 @@ class QueuePolicy(PlainPolicy):
     def __init__(self, parameters: Backlogs, theta_s: float) -> None:
         super().__init__(parameters, theta_s)
         self.status_every_s = parameters.report_every
-        self.fresh = parameters.knowledge == "fresh"
+        # Parameters of a class for version 0.1 have no such field.
+        self.fresh = getattr(parameters, "knowledge", "reports") == "fresh"
 
     def update_row(self, row: Array, prospect: Prospect) -> Array:
         """Shares (K,) of the tasks sent in the slot before; the row before if no living receiver got a task.

@@ -43,6 +43,8 @@ ARGUMENTS: Final = {
     "weights": _methods(ProportionalPolicy)["weights"],
     "__init__": tuple(inspect.signature(PlainPolicy.__init__).parameters)[1:],
 }
+# Members that a policy for version 0.1 cannot state. A class that lacks them gets those of `PlainPolicy`.
+LATER: Final = ("fresh", "choices", "continuous", "prices_exits", "message_share", "react", "task_threshold")
 _ALL_ARGUMENTS: Final = {argument for arguments in ARGUMENTS.values() for argument in arguments}
 _HINT = "derive it from a class of node_agent.policies.base, for example PlainPolicy"
 _ALIKE = 0.85  # similarity, 0..1 (difflib), from which a name counts as a misspelt member
@@ -80,13 +82,20 @@ def check_class(name: str, found: type[Any]) -> None:
 def missing(found: type[Any]) -> list[str]:
     """Names of the members that a class lacks to be a policy; empty if it lacks none."""
     # The constructor may set `first_threshold`.
-    needed = [member for member in (*ATTRIBUTES, *METHODS) if member != "first_threshold"]
+    needed = [member for member in (*ATTRIBUTES, *METHODS) if member not in ("first_threshold", *LATER)]
     needed += CENTRAL_METHODS if getattr(found, "central", False) else []
     lacking = [member for member in needed if not hasattr(found, member)]
     base = ProportionalPolicy
     if (getattr(found, "weights", None), getattr(found, "update_row", None)) == (base.weights, base.update_row):
         lacking.append("weights")
     return lacking
+
+
+def complete(found: type[Any]) -> None:
+    """Add the members of `LATER` that a class lacks, as `PlainPolicy` has them: an earlier version had none of them."""
+    for member in LATER:
+        if not hasattr(found, member):
+            setattr(found, member, inspect.getattr_static(PlainPolicy, member))
 
 
 def line_of(file: Path | None, found: type[Any], member: str) -> int | None:

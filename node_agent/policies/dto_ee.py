@@ -2,6 +2,9 @@
 
 Decision 098: a task goes to the planned receiver, unless another one is surely cheaper
 (docs/decisions/098-planned-unless-surely-dearer.md).
+
+Decision 102: what a task costs others counts by half for its receiver, by two thirds for thresholds
+(docs/decisions/102-weights-of-the-plan-s-price.md).
 """
 
 import dataclasses
@@ -20,6 +23,10 @@ from node_agent.dtoee.queueing import Array
 from node_agent.policies import dto_ee_static
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
 from node_agent.policies.exit_prices import ExitPrices
+
+# The plan prices queues that no task avoids. Where tasks avoid long ones, one more task costs less.
+PLAN_PRICE = 2 / 3  # of the plan's price, by which thresholds move
+LEAST_GAIN = 1 / 450  # of theta: a threshold moves only for a gain that is larger than the errors of its prediction
 
 
 class Parameters(dto_ee_static.Parameters, frozen=True):
@@ -44,11 +51,14 @@ class DtoEe(dto_ee_static.DtoEeStatic):
     continuous = True
 
     def __init__(self, parameters: Parameters, theta_s: float) -> None:
-        super().__init__(parameters, theta_s)
+        # A price that counts by a share moves a threshold like the whole price with a larger theta.
+        least_s = max(parameters.hysteresis, LEAST_GAIN * theta_s)
+        scaled = msgspec.structs.replace(parameters, hysteresis=least_s / PLAN_PRICE)
+        super().__init__(scaled, theta_s / PLAN_PRICE)
         self.status_every_s = parameters.report_every
         self.choices = parameters.choices
         self.prices_exits = parameters.exits == "price"
-        self._exits = ExitPrices(theta_s)
+        self._exits = ExitPrices(theta_s / PLAN_PRICE)
         self._doubt = parameters.doubt
         self._externality = parameters.externality
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from node_agent.errors import InputError
 from node_agent.policies.checked import place_of
-from node_agent.policies.contract import check_class, missing
+from node_agent.policies.contract import check_class, complete, missing
 
 # Names of earlier versions that a policy file may import, and the present place of each.
 _MOVED = {
@@ -40,6 +40,7 @@ def load_policy(name: str) -> type[Any]:
     if not isinstance(found, type):
         raise InputError(f"{path} has no class {class_name!r}", hint=_listing(module) or "state file.py:Class")
     check_class(name, found)
+    complete(found)
     return found
 
 

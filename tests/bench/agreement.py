@@ -63,6 +63,7 @@ def _run(where: str, live: dict, simulated: dict, *, held_to_goal: bool) -> Iter
     live_s, simulated_s = (summary["delay_s"]["mean"] for summary in (live, simulated))
     yield row(f"{where}: mean delay, live", live_s * 1e3, "ms", rival=f"simulated {simulated_s * 1e3:.0f} ms",
               possible=POSITIVE, invalid=invalid)  # fmt: skip
+    yield row(f"{where}: mean delay, simulated", simulated_s * 1e3, "ms", possible=POSITIVE)
     yield row(f"{where}: accuracy, live", live["accuracy"], "", rival=f"simulated {simulated['accuracy']:.3f}",
               possible=SHARE, invalid=invalid)  # fmt: skip
     yield row(f"{where}: lost, live", live["tasks"]["lost"], "tasks", most=0)

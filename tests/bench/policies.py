@@ -108,12 +108,12 @@ def best_of(name: str, reductions: Mapping[str, float], rivals: Sequence[str]) -
 def _ages(folder: Path) -> Iterator[Row]:
     topology = variant(CITY, folder, factor=1.0001)
     specs = tuple(f"dto-ee-2c:report_every={age_s}" for age_s in AGES_S)
-    plan, *both = run(topology, ("dto-ee", *specs), SEEDS, folder).table
+    plan, *both = run(topology, ("dto-ee-static", *specs), SEEDS, folder).table
     for age_s, figures in zip(AGES_S, both, strict=True):
         over = next((one.policy for one in (plan, figures) if one.overloaded_runs), None)
         ratio = None if over else mean_of(figures.delay_mean_s) / mean_of(plan.delay_mean_s)
-        yield row(f"city: dto-ee-2c / dto-ee mean delay, reports up to {age_s * 1e3:g} ms old", ratio, "", most=1.0,
-                  possible=POSITIVE, invalid=f"{over} is overloaded" if over else None)  # fmt: skip
+        yield row(f"city: dto-ee-2c / dto-ee-static mean delay, reports up to {age_s * 1e3:g} ms old", ratio, "",
+                  most=1.0, possible=POSITIVE, invalid=f"{over} is overloaded" if over else None)  # fmt: skip
 
 
 if __name__ == "__main__":

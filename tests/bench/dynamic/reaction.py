@@ -149,6 +149,7 @@ def _rows(where: str, found: Sequence[Reaction], *, judged: bool) -> Iterator[Ro
     wanted_s = statistics.median(one.wanted_s for one in found)
     never = sum(one.halved_s == float("inf") for one in found)
     median_s = statistics.median(halved_s)
+    yield row(f"{where}: runs", len(found), "runs", possible=POSITIVE)
     if never:
         yield row(f"{where}: probability never halved", never, f"of {len(found)} runs")
     lacks = "it is not halved in half of the runs" if median_s == float("inf") else None

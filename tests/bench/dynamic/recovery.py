@@ -32,6 +32,7 @@ LEAST_S = 3.0  # tasks x s, below which a change costs the former behaviour next
 
 def rows(seeds: int = SEEDS) -> Iterator[Row]:
     """The price that both pay for each change, and the quotient; the mean delay of both where nothing changes."""
+    yield row("seeds of each change", seeds, "seeds", possible=POSITIVE)
     for name in CHANGING:
         yield from changes(name, *(found.recoveries[0] for found in both(name, seeds)))
     ours_s, former_s = (_mean_delay_s(found) for found in both(STATIC, min(seeds, STATIC_SEEDS)))

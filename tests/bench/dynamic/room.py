@@ -50,6 +50,7 @@ def delay_s(work: Work) -> float:
 
 def rows(seeds: int = SEEDS) -> Iterator[Row]:
     """The saving of each limit in each scenario."""
+    yield row("seeds of each scenario", seeds, "seeds", possible=POSITIVE)
     with tempfile.TemporaryDirectory() as folder:
         for name, make in SCENARIOS.items():
             yield from scenario_rows(name, make(Path(folder)), seeds)

@@ -143,9 +143,9 @@ class TestComparison:
         found = policies.simulated(
             tmp_path, [Entrant("a", "a", "a:fixed"), Entrant("b", "b", "b"), Entrant("c", "c", None)], 8
         )
-        assert {text: len(runs) for text, runs in found.items()} == {"a": 8, "a:fixed": 8, "b": 8, "c": 5}
+        assert {text: len(runs) for text, runs in found.items()} == {"a": 8, "a:fixed": 8, "b": 8, "c": policies.SCREENED}
         assert [one.delay_s for one in found["b"]] == pytest.approx([0.34 + seed * 1e-5 for seed in range(101, 109)])
-        assert len(asked) == 5 * 4 + 3 * 3
+        assert len(asked) == 8 * 3 + policies.SCREENED
 
     def test_a_real_scenario_gives_valid_rows(self, tmp_path):
         path = tmp_path / "small.yaml"
@@ -262,10 +262,22 @@ class TestPages:
     def test_the_table_names_the_best_rival_and_its_interval(self):
         result = Result("dynamic.policies", "", "", "2026-11-30", {}, tuple(self.rows()))
         text = "\n".join(blocks.scenarios(result))
-        assert "| city | 305 | 335 | 335 | 9.0 % [" not in text  # the unit stands in the head
-        assert re.search(r"\| city \| 305 \| 335 \| 335 \| 9\.0 \[.*\], near \| 90 \[.*\], near \|", text)
-        assert "2 paired seeds; the whole suite took 3 min." in text
-        assert "In 0 of 2 comparisons" in text
+        assert "| city | 2 | 305 | 335 | 335 | 9.0 % [" not in text  # the unit stands in the head
+        assert re.search(r"\| city \| 2 \| 305 \| 335 \| 335 \| 9\.0 \[.*\], near \| 90 \[.*\], near \|", text)
+        said = text.replace("\n", " ")
+        assert "the whole suite took 3 min." in said
+        assert "In 0 of 2 comparisons some rival is ahead beyond its interval." in said
+        assert "is missed in 0 of 1 networks." in said
+
+    def test_the_text_names_where_a_rival_is_ahead(self):
+        rows = [dict(entry) for entry in self.rows()]
+        for entry in rows:
+            if entry["name"].startswith(f"city, {FIXED}: lead"):
+                entry |= {"ok": False}
+        result = Result("dynamic.policies", "", "", "2026-11-30", {}, tuple(rows))
+        said = " ".join(blocks.scenarios(result))
+        assert "In 1 of 2 comparisons some rival is ahead beyond its interval: city, thresholds 0.8 (near)." in said
+        assert "is missed in 1 of 1 networks: city." in said
 
     def test_the_picture_names_each_policy_and_what_lies_beyond_it_is_an_arrow(self):
         found = picture.leads(self.rows(), FIXED, "mean delay, less than that of")

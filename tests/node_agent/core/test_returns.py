@@ -30,8 +30,8 @@ class Measured:
     def __init__(self, devices=DEVICES) -> None:
         config = NodeConfig(
             name="core", stage=2, stages=2, offloaders=("near",), receivers=(), rank=0, peers_in_stage=1,
-            declared_rate_per_s=1.0, slot_s=5.0, policy="dto-ee-static", parameters={}, theta_s=1.0, seed=1, input_form=None,
-            onward_form=None, devices=tuple(devices),
+            declared_rate_per_s=1.0, slot_s=5.0, policy="dto-ee-static", parameters={}, theta_s=1.0, seed=1,
+            input_form=None, onward_form=None, devices=tuple(devices),
         )  # fmt: skip
         self.outbox = Outbox("core")
         self.times = ReturnTimes(config, self.outbox)
