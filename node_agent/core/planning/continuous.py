@@ -48,7 +48,7 @@ class OwnRounds(ABC):
         self._routing = routing
         self._outbox = outbox
         self._sweep = Sweep(config, routing, outbox)
-        self._slot = 0
+        self._slot = -1  # until the first one begins
         self._played = 0  # rounds of this slot
         self._playing = False
         self._wanted = False
@@ -172,7 +172,7 @@ class OwnRounds(ABC):
 
     def validate(self) -> None:
         """Raise InvalidState unless a round in play awaits its reports."""
-        refuse_negative("rounds", played=self._played, pause_s=self._pause_s, slot=self._slot)
+        refuse_negative("rounds", played=self._played, pause_s=self._pause_s, slot=self._slot + 1)
         if self._playing != bool(self._sweep.awaiting):
             raise InvalidState("rounds", f"in play: {self._playing}, awaited: {self._sweep.awaiting}")
         self._sweep.validate()
