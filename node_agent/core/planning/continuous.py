@@ -51,7 +51,7 @@ class OwnRounds(ABC):
         self._routing = routing
         self._outbox = outbox
         self._sweep = Sweep(config, routing, outbox)
-        self._slot = 0
+        self._slot = -1  # until the first one begins
         self._played = 0  # rounds of this slot
         self._playing = False
         self._wanted = False
@@ -166,6 +166,8 @@ class OwnRounds(ABC):
             self._decide()
         self._slot, self._played, self._decided = slot, 0, False
         self._routing.count_slot()
+        if not self._gaps and not self._playing:  # a gap that has stalled keeps the row for the rest of the slot only
+            self._routing.policy.start_slot()
 
     @abstractmethod
     def _decide(self) -> None:
@@ -173,7 +175,7 @@ class OwnRounds(ABC):
 
     def validate(self) -> None:
         """Raise InvalidState unless a round in play awaits its reports, and the next one waits for its end."""
-        refuse_negative("rounds", played=self._played, pause_s=self._pause_s, slot=self._slot)
+        refuse_negative("rounds", played=self._played, pause_s=self._pause_s, slot=self._slot + 1)
         if self._playing != self._sweep.awaiting:
             raise InvalidState("rounds", f"in play: {self._playing}, reports awaited: {self._sweep.awaiting}")
         if self._wanted and not self._playing:
