@@ -12,6 +12,8 @@ from node_agent.errors import refuse_negative
 
 ALARM = 6.0  # bound of a sum; chance alone reaches it once in several hundred measurements
 
+TINY_S = 1e-9  # instead of zero in a divisor [s]
+
 
 class WatchedServiceTime(ServiceTime):
     """Mean and variability of the service time since it last changed, of the last `WINDOW` tasks at most.
@@ -32,7 +34,7 @@ class WatchedServiceTime(ServiceTime):
 
     def observe(self, duration_s: float) -> None:
         """Take the service time of a task [s]."""
-        spread_s = math.sqrt(self._variance_s2 + (self.LEAST_SPREAD * self._mean_s) ** 2)
+        spread_s = max(TINY_S, math.sqrt(self._variance_s2 + (self.LEAST_SPREAD * self._mean_s) ** 2))
         z = (duration_s - self._mean_s) / spread_s
         for sign, since in self._since.items():
             self._sums[sign] += sign * z - self.SLACK

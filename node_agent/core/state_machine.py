@@ -92,7 +92,13 @@ class NodeStateMachine(ABC):
         return effects
 
     def _react(self, event: Event) -> None:
-        """Put the effects of `event` into the outbox."""
+        """Put the effects of `event` into the outbox, and those of a receiver that falls silent or comes back."""
+        self._react_to(event)
+        if self.routing.changed:
+            self.routing.changed = False
+            self.rounds.news()
+
+    def _react_to(self, event: Event) -> None:
         match event:
             case Received():
                 self._receive(event)

@@ -38,6 +38,7 @@ class Routing:
         count = len(self._order)
         # Only kept here: a policy is given the row and returns the next one.
         self.row: Array = np.full(count, 1 / count) if count else np.zeros(0)
+        self.changed = False  # a receiver has fallen silent or come back since the flag was last cleared
         self.leaving_per_s = 0.0  # w, announced rate of the tasks that leave this node in this round [task/s]
         self._slot_s = config.slot_s
         self._outbox = outbox
@@ -174,6 +175,7 @@ class Routing:
         if back:
             self._outbox.note("receiver-back", f"{name} answers again")
             receiver.returned()
+            self.changed = True
         receiver.missed, receiver.suspect = 0, False
         return back
 
@@ -181,6 +183,7 @@ class Routing:
         """Give up a receiver that does not answer: no task is sent to it until it does."""
         if receiver.alive:
             self._outbox.note("receiver-silent", f"{receiver.name}: {why}")
+            self.changed = True
         receiver.suspect = True
 
     def missed_round(self, name: str) -> None:
@@ -189,6 +192,7 @@ class Routing:
         receiver.missed += 1
         if receiver.missed == SILENT_AFTER and not receiver.suspect:
             self._outbox.note("receiver-silent", f"{name}: no report in {SILENT_AFTER} rounds")
+            self.changed = True
 
     def move_threshold(self, view: ThresholdView) -> bool:
         """Let the policy move the threshold; return True if it did."""

@@ -80,8 +80,9 @@ class OwnRounds(ABC):
 
     def news(self) -> None:
         """Play a round because something has changed: momentum and pause start anew."""
-        self._begin_burst()
-        self.want()
+        if self._slot >= 0:  # else the run has not started
+            self._begin_burst()
+            self.want()
 
     def _begin_burst(self) -> None:
         if not self._gaps and not self._playing:

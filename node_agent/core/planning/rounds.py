@@ -76,6 +76,9 @@ class DeviceRounds:
     def look(self) -> None:
         """Do nothing: measurements count when the next slot begins."""
 
+    def news(self) -> None:
+        """Do nothing: silent receivers count in the next round."""
+
     def timer(self, _key: TimerKey) -> None:
         """End the round without the reports that are missing."""
         self._sweep.give_up()
@@ -181,6 +184,9 @@ class ServerRounds:
 
     def look(self) -> None:
         """Do nothing: measurements count when the next round begins."""
+
+    def news(self) -> None:
+        """Do nothing: silent receivers count in the next round."""
 
     def timer(self, key: TimerKey) -> None:
         """Go on without missing offers or reports, or end a phase in which no further round has come."""

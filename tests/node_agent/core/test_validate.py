@@ -266,7 +266,7 @@ def fills_in_the_future(core):
 CONTINUOUS = [
     ("d1", sets("rounds", _played=-1), "rounds: played is -1"),
     ("d1", sets("rounds", _pause_s=NAN), "rounds: pause_s is nan"),
-    ("d1", sets("rounds", _slot=-1), "rounds: slot is -1"),
+    ("d1", sets("rounds", _slot=-2), "rounds: slot is -1"),
     ("d1", sets("rounds", _rate_per_s=NAN), "rounds: rate_per_s is nan"),
     ("d1", sets("rounds", _playing=True), "rounds: in play: True, reports awaited: False"),
     ("d1", sets("rounds._sweep", _awaited={"a1"}), "rounds: in play: False, reports awaited: True"),
