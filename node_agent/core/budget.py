@@ -50,8 +50,10 @@ class Budget:
         return bucket
 
     def learn(self, peer: str, byte_per_s: float, now_s: float) -> None:
-        """Take the rate of the link to a neighbour [B/s]."""
-        self._bucket(peer, now_s).byte_per_s = self._share * byte_per_s
+        """Take the rate of the link to a neighbour [B/s]; a bucket that is now too full loses the rest."""
+        bucket = self._bucket(peer, now_s)
+        bucket.byte_per_s = self._share * byte_per_s
+        bucket.tokens = min(bucket.tokens, bucket.most)
 
     def spend(self, peer: str, message: Message, now_s: float) -> None:
         """Count a control message that is sent to a neighbour."""

@@ -1,4 +1,4 @@
-"""Estimators that tell a change from chance: long windows while nothing changes, a new start as soon as something does.
+"""Estimators that distinguish a change from chance: long windows, and a new start as soon as something changes.
 
 A cumulative sum test (CUSUM; Page 1954) adds up how much better a changed value explains the measurements than the
 present one does. The sum starts anew at zero whenever the present value explains them better. Once it exceeds a bound,

@@ -56,7 +56,7 @@ class Policy(Protocol):
     central: bool  # True if one node, the coordinator, plans for all: see `CentralPolicy`
     continuous: bool  # True if nodes plan whenever something has changed, and not in the rounds of a slot
     prices_exits: bool  # True if `task_threshold` gives each task a threshold of its own
-    message_share: float  # of a link's rate that a continuous policy's control messages may take, above 0
+    message_share: float  # share of a link's rate for control messages of a continuous policy, above 0 to 1
 
     def start_slot(self) -> None:
         """Prepare for a new slot: prices may have jumped since the last one."""

@@ -19,13 +19,13 @@ from msgspec import Meta
 
 from node_agent.dtoee.best_response import Priced, best_response
 from node_agent.dtoee.expected_outcomes import expected
+from node_agent.dtoee.offloader import Update
 from node_agent.dtoee.queueing import Array
 from node_agent.policies import dto_ee_static
 from node_agent.policies.base import Candidate, Prospect, ThresholdView
 from node_agent.policies.exit_prices import ExitPrices
 
-
-# The plan prices queues in which tasks arrive whatever their length. In those that tasks avoid, one more task costs less.
+# The plan prices queues that no task avoids. Where tasks avoid long ones, one more task costs less.
 PLAN_PRICE = 2 / 3  # of the plan's price, by which thresholds move
 LEAST_GAIN = 1 / 450  # of theta: a threshold moves only for a gain that is larger than the errors of its prediction
 
@@ -33,6 +33,7 @@ LEAST_GAIN = 1 / 450  # of theta: a threshold moves only for a gain that is larg
 class Parameters(dto_ee_static.Parameters, frozen=True):
     """The parameters of the plan, and those of the choice for a task."""
 
+    update: Update = "gallager"  # of the rows: its steps are stable on prices that differ in age; momentum is not
     choices: Annotated[int, Meta(ge=1, le=100)] = 3  # other receivers that are compared, drawn by the row
     doubt: Annotated[float, Meta(ge=0, le=10)] = 0.5  # standard deviations by which another one must be cheaper
     externality: Annotated[float, Meta(ge=0, le=1)] = 0.5  # weight of the delay that a task causes to others

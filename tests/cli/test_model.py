@@ -318,7 +318,7 @@ def test_profile_simulates_no_format_that_does_not_suit_the_model(tmp_path, monk
 
 
 def test_profile_cuts_the_topologys_model_as_the_topology_does(tmp_path):
-    text = SMALL.replace("rate: 5 /s", "rate: 5 /s, delay_bound: 120 ms").replace("capacity: 0.", "capacity: 20")
+    text = SMALL.replace("rate: 5 /s", "rate: 5 /s, delay_bound: 90 ms").replace("capacity: 0.", "capacity: 20")
     (tmp_path / "t.yaml").write_text(text.replace("[3, 5]}", "[3, 5], cost: resnet101}").replace("0 Mbit", "00 Mbit"))
     text = invoke("profile", "glyphs", "--topology", str(tmp_path / "t.yaml")).stdout
     title, head, row = text[text.index("Simulated") :].splitlines()[:3]

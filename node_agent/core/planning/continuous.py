@@ -8,8 +8,11 @@ changed: then it first plays a round of its own, so that a price counts all that
 A slot is only an interval of reporting. In every slot each offloader plays at least one round, by which neighbours
 notice that they are alive, and publishes its decision. Rows, thresholds and prices carry over.
 
-Offloaders that move at the same time share receivers. So a receiver waits a little for the others that are moving,
-and prices the sum of all. It never waits for one that is at rest: its last offer stays valid.
+Offloaders that move at the same time share receivers. So a receiver waits a little for the others that may be moving,
+and prices the sum of all. It never waits for one whose last offer says that it is at rest: that offer stays valid.
+
+Decision 101: each offloader plays rounds of its own when something has changed
+(docs/decisions/101-nodes-plan-when-something-has-changed.md).
 """
 
 from abc import ABC, abstractmethod
@@ -48,7 +51,7 @@ class OwnRounds(ABC):
         self._routing = routing
         self._outbox = outbox
         self._sweep = Sweep(config, routing, outbox)
-        self._slot = 0
+        self._slot = -1  # until the first one begins
         self._played = 0  # rounds of this slot
         self._playing = False
         self._wanted = False
@@ -163,17 +166,24 @@ class OwnRounds(ABC):
             self._decide()
         self._slot, self._played, self._decided = slot, 0, False
         self._routing.count_slot()
+        if not self._gaps and not self._playing:  # a gap that has stalled keeps the row for the rest of the slot only
+            self._routing.policy.start_slot()
 
     @abstractmethod
     def _decide(self) -> None:
         """Publish the decision of the slot."""
 
     def validate(self) -> None:
-        """Raise InvalidState unless a round in play awaits its reports."""
-        refuse_negative("rounds", played=self._played, pause_s=self._pause_s, slot=self._slot)
-        if self._playing != bool(self._sweep.awaiting):
-            raise InvalidState("rounds", f"in play: {self._playing}, awaited: {self._sweep.awaiting}")
+        """Raise InvalidState unless a round in play awaits its reports, and the next one waits for its end."""
+        refuse_negative("rounds", played=self._played, pause_s=self._pause_s, slot=self._slot + 1)
+        if self._playing != self._sweep.awaiting:
+            raise InvalidState("rounds", f"in play: {self._playing}, reports awaited: {self._sweep.awaiting}")
+        if self._wanted and not self._playing:
+            raise InvalidState("rounds", "another round is wanted after this one, but none is in play")
+        if self._playing:
+            self._outbox.validate_timers(("round",), set())
         self._sweep.validate()
+        self._budget.validate(self._outbox.now_s)
 
 
 class DevicePlanning(OwnRounds):
@@ -198,6 +208,11 @@ class DevicePlanning(OwnRounds):
             self._tasks.rate.changed = False
             self._rate_per_s = self._tasks.rate.per_s
             self.news()
+
+    def validate(self) -> None:
+        """Raise InvalidState if the rate of the tasks is no rate, or the rounds contradict themselves."""
+        refuse_negative("rounds", rate_per_s=self._rate_per_s)
+        super().validate()
 
     def _outflow(self) -> list[FlowPath]:
         return [(self._rate_per_s, ())]
@@ -264,6 +279,7 @@ class ServerPlanning(OwnRounds):
             if self._outbox.now_s - offer.sent_s > SILENT_SLOTS * self._config.slot_s:
                 self._offers.drop(name)
                 self._moving.discard(name)
+                self._waiting.pop(name, None)
 
     def _gathered(self) -> None:
         """Answer the offers at hand, after a round of this server if its own flow has changed."""
@@ -347,3 +363,16 @@ class ServerPlanning(OwnRounds):
                 arrival_per_s=self.pricing.arrival_per_s, service_per_s=self._tasks.service_rate_per_s, gap=None,
             )
         )  # fmt: skip
+
+    def validate(self) -> None:
+        """Raise InvalidState unless only known offers wait for a report, and they wait for a round or the timer."""
+        refuse_negative(
+            "rounds", backlog=self.pricing.backlog, flow_per_s=self._flow_per_s, rate_per_s=self._rate_per_s
+        )  # fmt: skip
+        offloaders = {name for name, _ in self._offers.items()}
+        if strangers := (self._waiting.keys() | self._moving) - offloaders:
+            raise InvalidState("rounds", f"{sorted(strangers)} wait or move, but their offers are not known")
+        if self._waiting and not self._playing and ("gather",) not in self._outbox.timers:
+            raise InvalidState("rounds", f"{sorted(self._waiting)} wait for a report that nothing will send")
+        self._offers.validate()
+        super().validate()

@@ -74,7 +74,7 @@ class DeviceRounds:
             self._end_round()
 
     def look(self) -> None:
-        """Do nothing: measurements count from the next slot on."""
+        """Do nothing: measurements count when the next slot begins."""
 
     def timer(self, _key: TimerKey) -> None:
         """End the round without the reports that are missing."""
@@ -180,7 +180,7 @@ class ServerRounds:
         return offer is not None and offer.last and offer.slot == self._number[0] and offer.round < self._number[1]
 
     def look(self) -> None:
-        """Do nothing: measurements count from the next round on."""
+        """Do nothing: measurements count when the next round begins."""
 
     def timer(self, key: TimerKey) -> None:
         """Go on without missing offers or reports, or end a phase in which no further round has come."""

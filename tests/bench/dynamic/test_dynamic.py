@@ -143,7 +143,8 @@ class TestComparison:
         found = policies.simulated(
             tmp_path, [Entrant("a", "a", "a:fixed"), Entrant("b", "b", "b"), Entrant("c", "c", None)], 8
         )
-        assert {text: len(runs) for text, runs in found.items()} == {"a": 8, "a:fixed": 8, "b": 8, "c": policies.SCREENED}
+        played = {text: len(runs) for text, runs in found.items()}
+        assert played == {"a": 8, "a:fixed": 8, "b": 8, "c": policies.SCREENED}
         assert [one.delay_s for one in found["b"]] == pytest.approx([0.34 + seed * 1e-5 for seed in range(101, 109)])
         assert len(asked) == 8 * 3 + policies.SCREENED
 

@@ -11,7 +11,7 @@ from node_agent.core.offloading.routing import EXPIRY_SLOTS
 from node_agent.dtoee.queue_state import mean_wait_s
 from node_agent.wire import Ack, Status
 from tests.node_agent.core.test_under_way import report_of
-from tests.node_agent.virtual import three_stages
+from tests.node_agent.virtual import broad, three_stages
 
 ALONE = Flow(0.0, 10.0, 0.0, 1.0)  # nobody else sends tasks of 0.1 s there
 LINK_S, BACK_S = 0.02, 0.01
@@ -120,7 +120,7 @@ def test_a_new_service_rate_changes_the_price_at_once():
 
 def test_the_estimate_follows_the_true_queues_of_a_network():
     """At every choice, compare the estimate with the work that the task finds; statements alone are worse."""
-    world = three_stages(policy="dto-ee", seed=3, debug=False)
+    world = three_stages(policy="dto-ee", seed=3, debug=False, link_s=broad)
     errors: dict[str, list[float]] = {"estimate": [], "last statement": [], "always the mean": []}
 
     def look(world):

@@ -29,7 +29,7 @@ def played(policy: str = "dto-ee-static") -> World:
     world.run(6.0)
     for number in range(3):
         world.nodes["a1"].handle(Received("d1", Task(9000 + number, "d1", 1, 1, 0.0, (), IMAGE), PICTURE), world.now_s)
-    world.nodes["a1"].handle(UNSURE, world.now_s)
+    world.nodes["a1"].handle(UNSURE, world.now_s + 0.03)
     world.nodes["d1"].handle(TaskArrived(9000, 0, world.now_s, PICTURE), world.now_s)
     return world
 
@@ -245,6 +245,66 @@ def test_a_broken_invariant_is_found_after_the_next_event_with_the_story(node, s
     assert len(lines) == 200
     status = "Status(backlog=0, service_per_s=None, onward_delay_s=None, work_s=None, sent_s=None)"
     assert f" < Received(peer='nobody', message={status}, tensor=None, received_s=None)" in "".join(lines[-2:])
+
+
+def offers_of(core):
+    return core.rounds._offers
+
+
+def keeps_a_sum_of_old_offers(core):
+    offers_of(core)._sum = offers_of(core).inflow._replace(arrival_per_s=99.0)
+
+
+def overfills(core):
+    core.rounds._budget._buckets["a1"].tokens = 1e9
+
+
+def fills_in_the_future(core):
+    core.rounds._budget._buckets["a1"].at_s = 1e6
+
+
+CONTINUOUS = [
+    ("d1", sets("rounds", _played=-1), "rounds: played is -1"),
+    ("d1", sets("rounds", _pause_s=NAN), "rounds: pause_s is nan"),
+    ("d1", sets("rounds", _slot=-1), "rounds: slot is -1"),
+    ("d1", sets("rounds", _rate_per_s=NAN), "rounds: rate_per_s is nan"),
+    ("d1", sets("rounds", _playing=True), "rounds: in play: True, reports awaited: False"),
+    ("d1", sets("rounds._sweep", _awaited={"a1"}), "rounds: in play: False, reports awaited: True"),
+    ("d1", sets("rounds", _wanted=True), "rounds: another round is wanted after this one, but none is in play"),
+    ("d1", overfills, r"budget of a1: 1000000000.0 of [\d.]+ bytes"),
+    ("d1", fills_in_the_future, r"budget of a1: .* at 1000000.0 s"),
+    ("d1", lambda core: setattr(core.rounds._budget._buckets["a1"], "tokens", NAN), "budget of a1: nan of"),
+    ("d1", lambda core: setattr(core.rounds._budget._buckets["a1"], "byte_per_s", -1.0),
+     "budget of a1: byte_per_s is -1.0"),
+    ("a1", sets("rounds", _played=-1), "rounds: played is -1"),
+    ("a1", sets("rounds", _rate_per_s=-1.0), "rounds: rate_per_s is -1.0"),
+    ("a1", sets("rounds", _flow_per_s=NAN), "rounds: flow_per_s is nan"),
+    ("a1", sets("rounds.pricing", backlog=-1), "rounds: backlog is -1"),
+    ("a1", sets("rounds", _moving={"z"}), r"rounds: \['z'\] wait or move, but their offers are not known"),
+    ("a1", sets("rounds", _waiting={"z": (0, 0)}), r"rounds: \['z'\] wait or move, but their offers are not known"),
+    ("a1", sets("rounds", _waiting={"d1": (0, 0)}), r"rounds: \['d1'\] wait for a report that nothing will send"),
+    ("a1", keeps_a_sum_of_old_offers, r"rounds: the offers announce Inflow\(.*\), but Inflow\(arrival_per_s=99.0,"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("node", "spoil", "said"), CONTINUOUS, ids=[f"{node}: {said}" for node, _, said in CONTINUOUS])
+def test_a_broken_invariant_of_planning_by_need_is_found_after_the_next_event(node, spoil, said):
+    core = node_of(played("dto-ee"), node)
+    nothing(core)
+    spoil(core)
+    with pytest.raises(InvalidState) as caught:
+        nothing(core)
+    assert re.match(said, str(caught.value)), caught.value
+
+
+def test_a_round_in_play_sets_no_timer_for_the_next_one():
+    core = node_of(played("dto-ee"), "d1")
+    core.rounds._playing, core.rounds._sweep._awaited = True, {"a1"}
+    core._outbox.timers |= {("reports",)}
+    nothing(core)
+    core._outbox.timers |= {("round",)}
+    with pytest.raises(InvalidState, match="should not"):
+        nothing(core)
 
 
 def test_without_debug_nothing_is_checked():

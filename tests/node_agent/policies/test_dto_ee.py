@@ -12,7 +12,7 @@ from node_agent.dtoee.queueing import server_cost
 from node_agent.policies import make_policy
 from node_agent.policies.base import Candidate
 from tests.node_agent.policies.test_policies import prospect
-from tests.node_agent.virtual import World
+from tests.node_agent.virtual import World, broad
 
 IDLE = Candidate(
     share=0.5, link_s=0.01, backlog=0.0, service_per_s=10.0, onward_delay_s=0.0, work_s=0.0, age_s=0.01,
@@ -41,8 +41,8 @@ def test_the_cheaper_queue_gets_the_task():
 
 
 def test_doubt_leaves_the_task_to_the_plan():
-    busy = replace(IDLE, work_s=0.2)  # 0.4 s dearer
-    doubtful = [replace(each, work_error_s=0.3) for each in (busy, IDLE)]  # prices 0.6 s each, 0.85 s together
+    busy = replace(IDLE, work_s=0.2, backlog=2.0)  # 0.4 s dearer, of which others bear 0.2 s: counts as 0.3 s
+    doubtful = [replace(each, work_error_s=0.3) for each in (busy, IDLE)]  # 0.45 s each, 0.64 s together
     assert pick(*doubtful) == 0
     assert pick(*doubtful, doubt=0.45) == 1
     assert pick(busy, doubtful[1]) == 1
@@ -83,7 +83,7 @@ def test_old_knowledge_is_no_worse_than_none(report_every):
     servers, devices = {"s1": (1, 40.0), "s2": (1, 20.0)}, {f"d{i}": 0.9 for i in range(50)}
     delays_s = []
     for policy, parameters in (("dto-ee-static", {}), ("dto-ee", {"report_every": report_every})):
-        world = World(servers, devices, policy=policy, parameters=parameters, seed=1, debug=False)
+        world = World(servers, devices, policy=policy, parameters=parameters, seed=1, debug=False, link_s=broad)
         world.run(40.0)
         delays_s.append(world.mean_delay_s())
     plan_s, aware_s = delays_s

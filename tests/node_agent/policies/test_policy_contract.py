@@ -10,7 +10,7 @@ from node_agent.policies import answers, make_policy, policy_names
 from node_agent.policies.answers import WrongAnswer
 from node_agent.policies.base import PlainPolicy, proportional
 from node_agent.policies.checked import CheckedPolicy, PolicyFailed
-from node_agent.policies.contract import ARGUMENTS, ATTRIBUTES, CENTRAL_METHODS, METHODS, check_class
+from node_agent.policies.contract import ARGUMENTS, ATTRIBUTES, CENTRAL_METHODS, LATER, METHODS, check_class
 from node_agent.problem import Place, Problem
 from node_agent.wire import Assignment
 from tests.node_agent.policies.test_policies import UNIFORM, prospect
@@ -367,6 +367,25 @@ def test_values_are_shown_short_and_on_one_line():
     assert "\n" not in answers.shown("a\nb")
     assert len(answers.shown("x" * 1000)) < 100
     assert answers.shown(np.float64(0.5)) == "0.5"
+
+
+def test_a_class_without_later_members_gets_those_of_the_base(tmp_path):
+    stated = sorted({*ATTRIBUTES, *METHODS} - {"first_threshold", *LATER})
+    body = "\n    ".join(f"{member} = PlainPolicy.{member}" for member in stated)
+    name = own(tmp_path, "object", f"{body}\n    def __init__(self, parameters, theta_s): self.first_threshold = 0.8")
+    policy = make_policy(name)
+    assert (policy.fresh, policy.choices, policy.continuous, policy.message_share) == (False, 0, False, 0.01)
+    row = np.array([0.6, 0.4])
+    assert CheckedPolicy(policy, name).react(row, None).tolist() == row.tolist()
+    run(name)
+
+
+def test_parameters_without_a_field_for_knowledge_ask_for_reports(tmp_path):
+    fields = "[('threshold', float, 0.8), ('report_every', float, 0.1)]"
+    policy = make_policy(
+        own(tmp_path, "QueuePolicy", f"parameters_type = __import__('msgspec').defstruct('Own', {fields})")
+    )
+    assert (policy.status_every_s, policy.fresh) == (0.1, False)
 
 
 def test_every_member_of_the_protocol_is_checked():

@@ -53,8 +53,8 @@ def test_queue_policies_are_never_at_a_loss():
     for name in policy_names():
         assert make_policy(name).pick(alone, random.Random(1)) == 0
         chosen = picks(name, candidates=unwanted)
-        if name in ("shortest-expected-delay", "dto-ee"):
-            assert chosen.tolist() == [1, 0, 0]  # the first of equals; under dto-ee, the row has drawn it
+        if name in ("shortest-expected-delay", "dto-ee", "first-exit", "fixed-threshold", "no-early-exit"):
+            assert chosen.tolist() == [1, 0, 0]  # the first of equals; where dto-ee offloads, the row has drawn it
         else:  # the plan has nothing for any of them, or all queues are equal: by chance
             assert chosen == pytest.approx([1 / 3] * 3, abs=0.05)
 
@@ -114,7 +114,7 @@ def test_two_choices_improve_the_plan_and_keep_its_thresholds_moving():
     plan.run(60.0)
     both = three_stages(policy="dto-ee-2c", seed=4)
     both.run(60.0)
-    assert both.mean_delay_s() < 1.02 * plan.mean_delay_s()  # smooth draws have most of the gain
+    assert both.mean_delay_s() < 1.05 * plan.mean_delay_s()  # smooth draws have most of the gain
     assert any(d.threshold not in (None, 0.8) for d in both.decisions)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from testbed.expectation.verdict import judge
 from testbed.fidelity.evidence import Evidence
-from tests.testbed.expectation.runs import findings_of
+from tests.testbed.expectation.runs import findings_of, world_of
 from tests.testbed.simulated import QUICKSTART
 
 TEXT = QUICKSTART.read_text().replace("duration: 60 s", "duration: 20 s")
@@ -20,7 +20,7 @@ def changed(link, shape, from_s, until_s):
 @pytest.mark.parametrize("link", [("mid-1", "core-1"), ("near-1", "mid-1"), ("east-1", "near-1")])
 def test_a_link_that_stands_still_is_named_though_all_it_held_comes_at_once(tmp_path, link, seed):
     """Messages to many receivers arrive at one moment, as after a stop of the relay, but they share a link."""
-    _, findings = findings_of(tmp_path, TEXT, seed=seed, hidden=changed(link, "rate: 0.002 Mbit/s", 8, 13))
+    outcome, findings = findings_of(tmp_path, TEXT, seed=seed, hidden=changed(link, "rate: 0.002 Mbit/s", 8, 13))
     report = judge(Evidence(), findings)
     assert report.verdict == "broken"
     cause = findings.causes[0]
@@ -28,7 +28,8 @@ def test_a_link_that_stands_still_is_named_though_all_it_held_comes_at_once(tmp_
     assert 7.5 < cause.from_s < 12
     assert 12 < cause.until_s < 14
     assert {each.kind for each in findings.causes} == {"link"}
-    assert set(findings.lateness.paths[0].where) & set(link)
+    legs = world_of(outcome.run_directory).legs(findings.lateness.paths[0].where)
+    assert set(link) in [set(leg) for leg in legs]
 
 
 def test_a_link_that_is_30_ms_longer_than_stated_is_named(tmp_path):
@@ -48,7 +49,7 @@ def test_a_server_that_is_half_as_fast_for_a_while_is_named(tmp_path):
 
     _, findings = findings_of(tmp_path, TEXT, seed=1, service_time=halved)
     report = judge(Evidence(), findings)
-    assert report.verdict == "strained"
+    assert report.verdict in ("strained", "broken")  # by few late tasks: p99 depends on the others in their queues
     assert (findings.causes[0].kind, findings.causes[0].what) == ("agent", ("near-2",))
     assert findings.lateness.nodes[0].where == ("near-2",)
     assert max(each.speed_off for each in findings.measured) > 0.05

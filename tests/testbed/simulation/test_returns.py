@@ -81,7 +81,8 @@ def test_first_exit_reaches_the_optimum(tmp_path):
     outcome = simulate(tmp_path / "run", TWO)
     assert outcome.summary["delay_s"]["mean"] == pytest.approx(0.080, rel=0.01)
     last = next(d for d in reversed(lines(outcome, "decisions.jsonl")) if d["node"] == "cam")
-    assert last["offload"]["near"] == pytest.approx(1.0, abs=0.01)
+    assert last["gap"] < 0.02, "a device stops as soon as its row could save less than this share of the price"
+    assert last["offload"]["near"] > 0.95
 
 
 @pytest.mark.slow
