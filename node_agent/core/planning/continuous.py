@@ -39,8 +39,8 @@ LEAST_PAUSE_S = 0.01  # between two rounds of an offloader [s]
 PAUSE_GROWTH = 1.25  # of the pause after every round that leaves a gap
 MOST_PAUSE_SLOTS = 0.25  # longest pause, in slots
 GATHER = 2.5  # how long a server waits for other moving offloaders, in times of their offers
-SILENT_SLOTS = 2.5  # an offer that is older than this many slots no longer counts
-REST_SLOTS = 2  # a device at rest plays a round in every slot whose number is a multiple of this
+SILENT_SLOTS = 3.5  # an offer that is older than this many slots no longer counts
+REST_SLOTS = 3  # a device at rest plays a round in every slot whose number is a multiple of this
 
 
 class OwnRounds(ABC):
