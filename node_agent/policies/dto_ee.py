@@ -33,7 +33,9 @@ LEAST_GAIN = 1 / 450  # of theta: a threshold moves only for a gain that is larg
 class Parameters(dto_ee_static.Parameters, frozen=True):
     """The parameters of the plan, and those of the choice for a task."""
 
-    update: Update = "gallager"  # of the rows: its steps are stable on prices that differ in age; momentum is not
+    # Decision 103: rows move by Gallager's step, which is stable where nodes do not move in step
+    # (docs/decisions/103-gallager-s-step-between-nodes-out-of-step.md).
+    update: Update = "gallager"
     choices: Annotated[int, Meta(ge=1, le=100)] = 3  # other receivers that are compared, drawn by the row
     doubt: Annotated[float, Meta(ge=0, le=10)] = 0.5  # standard deviations by which another one must be cheaper
     externality: Annotated[float, Meta(ge=0, le=1)] = 0.5  # weight of the delay that a task causes to others
