@@ -173,11 +173,11 @@ def test_surge_with_a_bound_simulates_as_kept():
 
 def test_ways_to_know_of_queues_are_put_back():
     """The bench changes the code for the options that were rejected, and only for them."""
-    before = vars(admission.server)["STATUS_EVERY_S"], admission.Statuses.send, admission.DeviceTasks.arrive
+    before = vars(admission.statuses)["STATUS_EVERY_S"], admission.Statuses.send, admission.DeviceTasks.arrive
     for way in admission.WAYS.values():
         with way():
             pass
-    assert before == (admission.server.STATUS_EVERY_S, admission.Statuses.send, admission.DeviceTasks.arrive)
+    assert before == (admission.statuses.STATUS_EVERY_S, admission.Statuses.send, admission.DeviceTasks.arrive)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_the_first_slots_interval_is_over_devices():
 
 
 def test_the_same_run_twice_decides_alike_and_a_slower_server_is_seen(tmp_path):
-    dto_ee = small.SMALL.replace("duration: 8 s", "duration: 24 s")
+    dto_ee = small.SMALL.replace("duration: 8 s", "duration: 24 s").replace("policy: dto-ee", "policy: dto-ee-static")
     same, _ = make_repeat(tmp_path / "same", dto_ee)
     found = compare_decisions([read_pair(*(side.path for side in sides_of(same)))])
     assert found.every.probabilities.apart.estimate.mean == 0.0
