@@ -93,15 +93,12 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         """
         if not all(candidate.current for candidate in candidates):
             return 0
-        weight = self._externality
-        prices = [
-            candidate.predicted_delay_s + weight * (candidate.price_s - candidate.predicted_delay_s)
-            for candidate in candidates
-        ]
+        prices = [self._weighed(candidate.predicted_delay_s, candidate.price_s) for candidate in candidates]
         best = min(range(len(candidates)), key=prices.__getitem__)
-        errors_s = [
-            candidate.work_error_s + weight * (candidate.price_error_s - candidate.work_error_s)
-            for candidate in (candidates[0], candidates[best])
-        ]
-        doubt_s = math.hypot(*errors_s)
+        compared = candidates[0], candidates[best]
+        doubt_s = math.hypot(*[self._weighed(each.work_error_s, each.price_error_s) for each in compared])
         return best if prices[0] - prices[best] > self._doubt * doubt_s else 0
+
+    def _weighed(self, own_s: float, whole_s: float) -> float:
+        """A figure of the task alone [s], and the rest of the whole price by the weight of others' delay."""
+        return own_s + self._externality * (whole_s - own_s)

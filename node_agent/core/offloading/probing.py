@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from node_agent.core.config import NodeConfig
 from node_agent.core.events import TimerKey
 from node_agent.core.offloading.neighbour import Receiver
-from node_agent.core.offloading.routing import Routing
+from node_agent.core.offloading.routing import FASTEST_BYTE_PER_S, Routing
 from node_agent.core.outbox import Outbox
 from node_agent.errors import InvalidState
 from node_agent.records import Ready
@@ -21,7 +21,6 @@ FIRST_PROBES = 3  # before the run, per link; the first ones also open TCP's con
 BULK_BYTES = 32 * 1024  # how much larger than a task the probes for the rate are
 PROBES_PER_S = 10_000  # more than a node ever sends
 STARTING_TRIES = 4  # before the run: how often an unanswered probe is sent
-FASTEST_BYTE_PER_S = 1.25e9  # 10 Gbit/s: a higher rate is an error of measurement
 
 
 @dataclass(frozen=True, slots=True)

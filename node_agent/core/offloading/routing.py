@@ -22,7 +22,7 @@ from node_agent.wire import MOST_THRESHOLD, Assignment, Status
 EXPIRY_SLOTS = 5  # slots after which a receiver's prices no longer count
 MUCH_CHANGED = 1.2  # factor of a change of the service rate from which the row reacts at once
 
-MOST_BYTE_PER_S = 1.25e9  # 10 Gbit/s: a higher rate is an error of measurement [B/s]
+FASTEST_BYTE_PER_S = 1.25e9  # 10 Gbit/s: a higher rate is an error of measurement [B/s]
 
 
 class Routing:
@@ -290,7 +290,7 @@ class Routing:
         if link.byte_per_s > 0:
             return link.byte_per_s
         busy_s = float(transmission_s(link.transfer_s, link.small_s, receiver.sent / self._slot_s))
-        return task_bytes / max(busy_s, task_bytes / MOST_BYTE_PER_S)
+        return task_bytes / max(busy_s, task_bytes / FASTEST_BYTE_PER_S)
 
     def validate(self, under_way: Mapping[str, int]) -> None:
         """Raise InvalidState unless the row sums to one, and the unacknowledged tasks per receiver are `under_way`."""

@@ -69,14 +69,12 @@ class OwnRounds(ABC):
             self._wanted = True
             return
         now_s = self._outbox.now_s
-        alive = [r.name for r in self._routing.receivers.values() if r.alive]
-        due_s = max(
-            self._began_s + self._pause_s, now_s + max([self._budget.wait_s(n, now_s) for n in alive], default=0.0)
-        )
-        if self._outbox.now_s >= due_s:
+        waits_s = [self._budget.wait_s(r.name, now_s) for r in self._routing.receivers.values() if r.alive]
+        due_s = max(self._began_s + self._pause_s, now_s + max(waits_s, default=0.0))
+        if now_s >= due_s:
             self._play()
         else:
-            self._outbox.timer(("round",), due_s - self._outbox.now_s)
+            self._outbox.timer(("round",), due_s - now_s)
 
     def news(self) -> None:
         """Play a round because something has changed: momentum and pause start anew."""
@@ -138,7 +136,7 @@ class OwnRounds(ABC):
         """End the round: price it, move on, and play another one while the row has a gap."""
         self._playing = False
         moved = self._settle()
-        if self._decided is False and (self._at_rest or self._played > self._routing.policy.most_rounds):
+        if not self._decided and (self._at_rest or self._played > self._routing.policy.most_rounds):
             self._decide()
         if self._wanted or moved:
             self._wanted = False
@@ -251,7 +249,6 @@ class ServerPlanning(OwnRounds):
         self._offer_s: dict[str, float] = {}
         self._moving: set[str] = set()  # offloaders that have not come to rest
         self._rate_per_s = config.declared_rate_per_s  # service rate at the last look [task/s]
-        self._flow_per_s = 0.0  # that left this server, as last offered [task/s]
         self.remaining_ratio: float | None = None  # I, share of its tasks that continue; None before the first round
 
     def offer(self, peer: str, offer: Offer, received_s: float) -> None:
@@ -270,8 +267,7 @@ class ServerPlanning(OwnRounds):
         if self._moving <= self._waiting.keys():
             self._gathered()
         else:
-            times = [self._offer_s[name] for name in self._moving if name in self._offer_s]
-            self._outbox.timer(("gather",), GATHER * max(times, default=0.0))
+            self._outbox.timer(("gather",), GATHER * max([self._offer_s[name] for name in self._moving]))
 
     def _begin_slot(self, slot: int) -> None:
         self._next_slot(slot)
@@ -294,8 +290,8 @@ class ServerPlanning(OwnRounds):
             self._answer(self.pricing.price(stale=self._sweep.stale))
 
     def _flow_has_changed(self) -> bool:
-        flow_per_s = sum([flow for flow, _ in self._outflow()])
-        return abs(flow_per_s - self._flow_per_s) > NEWS * max(flow_per_s, self._flow_per_s)
+        flow_per_s, offered_per_s = sum([flow for flow, _ in self._outflow()]), self._routing.leaving_per_s
+        return abs(flow_per_s - offered_per_s) > NEWS * max(flow_per_s, offered_per_s)
 
     def _outflow(self) -> list[FlowPath]:
         return self.pricing.onward_paths() if self._routing.threshold is not None else []
@@ -308,7 +304,6 @@ class ServerPlanning(OwnRounds):
             if not self._decided:
                 self._decide()
             return
-        self._flow_per_s = sum([flow for flow, _ in self._outflow()])
         super()._play()
 
     def _settle(self) -> bool:
@@ -368,7 +363,7 @@ class ServerPlanning(OwnRounds):
     def validate(self) -> None:
         """Raise InvalidState unless only known offers wait for a report, and they wait for a round or the timer."""
         refuse_negative(
-            "rounds", backlog=self.pricing.backlog, flow_per_s=self._flow_per_s, rate_per_s=self._rate_per_s
+            "rounds", backlog=self.pricing.backlog, rate_per_s=self._rate_per_s
         )  # fmt: skip
         offloaders = {name for name, _ in self._offers.items()}
         if strangers := (self._waiting.keys() | self._moving) - offloaders:

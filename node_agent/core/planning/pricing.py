@@ -90,9 +90,7 @@ class Pricing:
         if threshold is None or prospect is None:  # the last stage, or no receiver answers: every task exits here
             load = self._load(0.0)
             return PricedServer(load, dto_r.marginal_cost(load, self._overload, (), None), None)
-        remaining = thresholds.remaining_ratio(
-            self._table, self._config.stage, self.offers.inflow.paths, threshold
-        )  # fmt: skip
+        remaining = thresholds.remaining_ratio(self._table, self._config.stage, self.offers.inflow.paths, threshold)
         load = self._load(remaining)
         if self._routing.policy.prices_exits:
             self._routing.view = self._view(prospect, threshold)

@@ -278,7 +278,7 @@ CONTINUOUS = [
      "budget of a1: byte_per_s is -1.0"),
     ("a1", sets("rounds", _played=-1), "rounds: played is -1"),
     ("a1", sets("rounds", _rate_per_s=-1.0), "rounds: rate_per_s is -1.0"),
-    ("a1", sets("rounds", _flow_per_s=NAN), "rounds: flow_per_s is nan"),
+    ("a1", sets("routing", leaving_per_s=NAN), "routing: leaving_per_s is nan"),
     ("a1", sets("rounds.pricing", backlog=-1), "rounds: backlog is -1"),
     ("a1", sets("rounds", _moving={"z"}), r"rounds: \['z'\] wait or move, but their offers are not known"),
     ("a1", sets("rounds", _waiting={"z": (0, 0)}), r"rounds: \['z'\] wait or move, but their offers are not known"),
