@@ -23,7 +23,7 @@ class _Bucket:
 
     byte_per_s: float  # rate at which it fills [B/s]
     tokens: float  # bytes that may be sent now; below zero after answers that were due
-    at_s: float = 0.0  # when they were counted [s]
+    at_s: float  # when they were counted [s]; below zero before the run starts
 
     @property
     def most(self) -> float:
@@ -71,6 +71,7 @@ class Budget:
     def validate(self, now_s: float) -> None:
         """Raise InvalidState unless each bucket fills, and holds no more than it can."""
         for peer, bucket in self._buckets.items():
-            refuse_negative(f"budget of {peer}", byte_per_s=bucket.byte_per_s, at_s=bucket.at_s)
-            if not (math.isfinite(bucket.tokens) and bucket.tokens <= bucket.most) or bucket.at_s > now_s:
+            refuse_negative(f"budget of {peer}", byte_per_s=bucket.byte_per_s)
+            finite = math.isfinite(bucket.tokens) and math.isfinite(bucket.at_s)
+            if not finite or bucket.tokens > bucket.most or bucket.at_s > now_s:
                 raise InvalidState(f"budget of {peer}", f"{bucket.tokens} of {bucket.most} bytes at {bucket.at_s} s")

@@ -22,6 +22,7 @@ from node_agent.wire import InputForm, Result, Tensor, TensorForm, decode, encod
 IMAGE = TensorForm("uint8", (1, 8, 8))
 ACTIVATION = TensorForm("float32", (1, 4, 8, 8))
 DEAD = float("inf")
+MEASURING_S = 4.0  # nodes measure their links before time 0, when the clock is below zero [s]
 
 
 def broad(_a: str, _b: str, size: int) -> float:
@@ -51,8 +52,12 @@ class VirtualNode(Driver):
     def switch_on(self) -> None:
         self.come_up(make_core(self._config, self._world.table))
 
+    @property
+    def _behind_s(self) -> float:
+        return self._world.behind_s.get(self.name, 0.0)
+
     def _now_s(self) -> float:
-        return self._world.now_s
+        return self._world.now_s - self._behind_s
 
     def _input_of(self, sample: int) -> Tensor:  # noqa: ARG002 - all images are alike
         return Tensor(IMAGE, bytes(IMAGE.byte_count))
@@ -92,7 +97,7 @@ class VirtualNode(Driver):
 
     def _await(self, key: str | TimerKey, at_s: float, event: Callable[[], Event]) -> None:
         number = self._awaited[key] = next(self._world.numbers)
-        self._world.at(at_s, lambda: self._happen(key, number, event))
+        self._world.at(at_s + self._behind_s, lambda: self._happen(key, number, event))
 
     def _happen(self, key: str | TimerKey, number: int, event: Callable[[], Event]) -> None:
         if self._awaited.get(key) == number:
@@ -124,6 +129,7 @@ class World:
     timeouts: Timeouts = field(default_factory=Timeouts)
     bounds_s: dict[str, float] = field(default_factory=dict)  # of devices, on the predicted delay
     debug: bool = True  # check every node's state after each event, and keep its story
+    behind_s: dict[str, float] = field(default_factory=dict)  # clocks of nodes that start later than the others
     plan: list[tuple[float, Callable[["World"], None]]] = field(default_factory=list)  # what happens when
 
     def __post_init__(self) -> None:
@@ -210,12 +216,13 @@ class World:
         self.service_s[name] = 1 / rate_per_s
 
     def run(self, duration_s: float, *, drain_s: float = 200.0, tasks: bool = True) -> list[TaskRecord]:
+        self.now_s = -MEASURING_S
         for driver in self.drivers.values():
             driver.measure_links()
-        self._run_until(4.0)
+        self._run_until(0.0)
         assert {r.node for r in self.of(Ready) if not r.unreachable} == set(self.drivers)
         self._queue.clear()
-        self.now_s, self._started = 0.0, True
+        self._started = True
         for at_s, action in self.plan:
             self.at(at_s, partial(action, self))
         for driver in self.drivers.values():

@@ -70,6 +70,13 @@ class TestBucket:
         empty(budget)
         assert budget.allows("other", 0.0)
 
+    def test_it_is_filled_before_time_0_too(self):
+        """The clock of a live run is below zero until the run starts, and nodes send messages before that."""
+        budget = Budget(SHARE)
+        budget.spend("peer", STATUS, -0.2)
+        budget.validate(-0.1)
+        assert budget.wait_s("peer", -0.1) == 0
+
     def test_a_link_that_has_become_slower_keeps_no_burst_of_a_fast_one(self):
         budget = Budget(SHARE)
         budget.learn("peer", 1e8, 0.0)

@@ -11,6 +11,7 @@ from node_agent.core.estimators import LinkTime
 from node_agent.core.events import ComputeFinished, Publish, Received, RunStarted, StartCompute, TaskArrived, TimerFired
 from node_agent.core.machine import ServerCore, UnexpectedEvent
 from node_agent.errors import TestbedError
+from node_agent.policies import policy_names
 from node_agent.wire import Ack, Assignment, Offer, Result, Task, Tensor
 from tests.node_agent.small import PICTURE, node_config
 from tests.node_agent.virtual import DEAD, IMAGE, World, synthetic_table, three_stages
@@ -35,6 +36,16 @@ def test_every_task_ends_once_with_hops_in_order():
             before = hop.sent_s
         assert before < task.completed_s
     assert world.events == []
+
+
+@pytest.mark.parametrize("policy", policy_names())
+@pytest.mark.parametrize("late", [("a1", "b2", "c1"), ("d1", "d4")])
+def test_messages_that_come_before_a_nodes_time_0_break_nothing(policy, late):
+    """Agents of a live run start some milliseconds apart; `debug` checks every state."""
+    world = three_stages(policy=policy, behind_s=dict.fromkeys(late, 0.03))
+    tasks = world.run(6)
+    assert world.all_completed
+    assert len(tasks) > 100
 
 
 def test_dto_ee_is_quicker_than_its_rivals_on_the_same_workload():
