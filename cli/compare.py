@@ -11,10 +11,11 @@ from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
-from cli.shared_options import all_runs_option, first_seed_option, model_options
+from cli.shared_options import all_runs_option, first_seed_option, model_options, override_options
 
 if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
+    from testbed.topology.overrides import Override
 
 _PATH = click.Path(path_type=Path)
 
@@ -45,6 +46,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @first_seed_option
 @model_options
+@override_options
 @all_runs_option
 @click.option(
     "--jobs",
@@ -74,6 +76,7 @@ def command(
     duration: float | None,
     seed: int | None,
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
+    overrides: tuple[Override, ...],
     out: Path | None,
     jobs: int | None,
     backend: BackendChoice,
@@ -116,7 +119,7 @@ def command(
         comparison = compare(
             topology, [policy for text in lists for policy in split_policies(text)], repeats=repeats, simulate=simulate,
             duration_s=duration, seed=seed, model=model, cut=cut, criterion=criterion, out=out, jobs=jobs,
-            backend=backend, observer=progress, include_unheld=include_unheld,
+            backend=backend, observer=progress, include_unheld=include_unheld, overrides=overrides,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(comparison), indent=2))

@@ -14,11 +14,12 @@ from cli.printing.columns import Lines, print_lines, print_table
 from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP
 from cli.quantity import seconds as seconds_option
-from cli.shared_options import model_options, seed_option
+from cli.shared_options import model_options, override_options, seed_option
 from testbed.wording import counted, milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
     from testbed.optimum.bound import Optimum, PlanFigures, SegmentOptimum
+    from testbed.topology.overrides import Override
 
 PLANS_SHOWN = 8  # events are few, but with links that follow traces there is a plan for every slot
 DEVICES_SHOWN = 12
@@ -41,6 +42,7 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @seed_option("Seed of the topology's ranges and of the tasks (TOPOLOGY only).  [default: the topology's]")
 @click.option("--duration", metavar="TIME", callback=seconds_option, help=DURATION_HELP)
 @model_options
+@override_options
 @click.option(
     "--thresholds",
     metavar="search|C[,C...]",
@@ -60,6 +62,7 @@ def command(
     model: str | None,
     cut: tuple[int, ...] | None,
     criterion: str | None,
+    overrides: tuple[Override, ...],
     thresholds: Sequence[float] | None,
     as_json: bool,
 ) -> None:
@@ -82,12 +85,12 @@ def command(
 
     summary: Mapping[str, Any] | None = None
     if source.is_dir():
-        if (seed, duration, model, cut, criterion) != (None,) * 5:
-            what = "--seed, --duration, --model, --cut and --criterion"
+        if (seed, duration, model, cut, criterion) != (None,) * 5 or overrides:
+            what = "--seed, --duration, --model, --cut, --criterion and what replaces values"
             raise click.UsageError(f"{what} belong to topologies: a run directory holds its trace and its model")
         optimum, summary = bound_for_run(source, thresholds=thresholds)
     else:
-        scenario = load_topology(source, model=model, cut=cut, criterion=criterion).resolve(
+        scenario = load_topology(source, model=model, cut=cut, criterion=criterion, overrides=overrides).resolve(
             seed=seed, duration_s=duration
         )
         optimum = bound_for(scenario, scenario.model.open(), thresholds=thresholds)

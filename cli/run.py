@@ -11,7 +11,7 @@ import click
 from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
-from cli.shared_options import model_options, seed_option
+from cli.shared_options import model_options, override_options, seed_option
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from testbed.network.emulated import BackendChoice
     from testbed.optimum.bound import Optimum
     from testbed.run.plan import Outcome, Plan
+    from testbed.topology.overrides import Override
 
 _PATH = click.Path(path_type=Path)
 
@@ -95,6 +96,7 @@ def refuse_live_options() -> None:
 @click.argument("topology", type=_PATH)
 @workload_options
 @model_options
+@override_options
 @common_options
 @live_options
 def command(
@@ -105,6 +107,7 @@ def command(
     model: str | None,
     cut: tuple[int, ...] | None,
     criterion: str | None,
+    overrides: tuple[Override, ...],
     policy: str | None,
     out: Path | None,
     monitor: MonitorChoice,
@@ -135,8 +138,7 @@ def command(
 
     plan = plan_run(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut,
-        criterion=criterion, out=out,
-        backend=backend,
+        criterion=criterion, overrides=overrides, out=out, backend=backend,
     )  # fmt: skip
     plan = replace(plan, require_fidelity=require_fidelity, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)

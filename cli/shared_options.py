@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from cli.quantity import seconds
+
+if TYPE_CHECKING:
+    from testbed.topology.overrides import Override
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -68,3 +74,67 @@ def model_options(function: Function) -> Function:
         "your own, or a table (.npz, .csv, .parquet).",
     )
     return model(cut(criterion(function)))
+
+
+def override_options(function: Callable[..., object]) -> Callable[..., object]:
+    """The options --theta, --slot, --load and --set, which the command receives as `overrides`, in this order."""
+
+    @wraps(function)
+    def with_overrides(
+        *args: object, theta: float | None, slot: float | None, load: float | None, assignments: tuple[Override, ...],
+        **options: object,
+    ) -> object:  # fmt: skip
+        return function(*args, overrides=_overrides(theta, slot, load, assignments), **options)
+
+    for option in reversed(_OVERRIDES):
+        with_overrides = option(with_overrides)
+    return with_overrides
+
+
+def _overrides(
+    theta: float | None, slot: float | None, load: float | None, assignments: tuple[Override, ...]
+) -> tuple[Override, ...]:
+    from testbed.topology.overrides import Override, load_overrides
+
+    periods = [Override(key, f"{value!r} s") for key, value in (("theta", theta), ("slot", slot)) if value is not None]
+    return (*periods, *(() if load is None else load_overrides(load)), *assignments)
+
+
+def _factor(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    from testbed.units import QuantityError, parse_factor
+
+    try:
+        return None if value is None else parse_factor(value)
+    except QuantityError as error:
+        raise click.BadParameter(f"{error} ({error.hint})", ctx, param) from None
+
+
+def _assignments(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Override, ...]:
+    from node_agent.errors import InputError
+    from testbed.topology.overrides import parse_override
+
+    try:
+        return tuple(parse_override(value) for value in values)
+    except InputError as error:
+        raise click.BadParameter(f"{error} ({error.hint})", ctx, param) from None
+
+
+_OVERRIDES = (
+    click.option(
+        "--theta", metavar="TIME", callback=seconds,
+        help="Mean delay that 100 points of accuracy are worth.  [default: the topology's]",
+    ),
+    click.option(
+        "--slot", metavar="TIME", callback=seconds,
+        help="Emulated time between two decisions of the policy.  [default: the topology's]",
+    ),
+    click.option(
+        "--load", metavar="xFACTOR", callback=_factor,
+        help="Multiply the tasks that all devices offer, for example x1.2.",
+    ),
+    click.option(
+        "--set", "assignments", multiple=True, metavar="KEY=VALUE", callback=_assignments,
+        help="Replace a value of the topology: servers.near.capacity='4 GFLOP/s', devices.*.rate=x0.5. Keys follow the "
+        "file, with dots; * stands for every entry; xFACTOR multiplies. May be given more than once.",
+    ),
+)  # fmt: skip

@@ -9,17 +9,19 @@ import click
 
 from cli.policy_help import PolicyCommand
 from cli.run import common_options, finish, workload_options
-from cli.shared_options import model_options
+from cli.shared_options import model_options, override_options
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
     from testbed.run.plan import Plan
+    from testbed.topology.overrides import Override
 
 
 @click.command(name="simulate", cls=PolicyCommand, short_help="Run the same nodes in virtual time, without root.")
 @click.argument("topology", type=click.Path(path_type=Path))
 @workload_options
 @model_options
+@override_options
 @common_options
 def command(
     topology: Path,
@@ -29,6 +31,7 @@ def command(
     model: str | None,
     cut: tuple[int, ...] | None,
     criterion: str | None,
+    overrides: tuple[Override, ...],
     policy: str | None,
     out: Path | None,
     monitor: MonitorChoice,
@@ -54,7 +57,7 @@ def command(
 
     plan = plan_run(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut,
-        criterion=criterion, out=out,
+        criterion=criterion, overrides=overrides, out=out,
     )  # fmt: skip
     plan = replace(plan, debug=debug)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @contextmanager
 def comparing(stream: TextIO | None = None) -> Iterator[CompareObserver]:
     """`make_progress` for a command: if the comparison is interrupted, print how to continue, and end the command."""
-    from testbed.compare import CompareInterrupted
+    from testbed.compare import CellsInterrupted
 
     try:
         with make_progress(stream) as progress:
             yield progress
-    except CompareInterrupted as interrupted:
+    except CellsInterrupted as interrupted:
         click.echo(str(interrupted), err=True)
         click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
         raise click.exceptions.Exit(interrupted.exit_code) from None

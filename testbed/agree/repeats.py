@@ -12,12 +12,12 @@ from testbed.agree.measures import TaskFrame, task_figures
 from testbed.agree.recorded_pair import read_pair
 from testbed.agree.resampling import FEWEST_BLOCKS, FEWEST_REPEATS, ComparedFigure
 from testbed.agree.result_file import MARKER, write_file
-from testbed.compare.comparison import FEW_REPEATS, CompareInterrupted, check_rereadable, seeds_from
-from testbed.compare.execution import CompareObserver, Unobserved, run_in_turn
+from testbed.cells.batch import FEW_REPEATS, CellsInterrupted, check_rereadable, seeds_from
+from testbed.cells.cell import Cell, RunSettings, check_continues, is_complete, read_summary
+from testbed.cells.execution import CompareObserver, Unobserved, run_in_turn
+from testbed.cells.policy_specs import PolicySpec
+from testbed.cells.result_directory import new_directory, own
 from testbed.compare.recovery import read_tasks
-from testbed.compare.result_directory import new_directory, own
-from testbed.compare.runs import Ask, Cell, check_continues, is_complete, read_summary
-from testbed.compare.specs import PolicySpec
 from testbed.compare.table import RunRow, row_of
 from testbed.live.experiment import require_root
 from testbed.network.emulated import BackendChoice
@@ -60,7 +60,7 @@ def agree(
     Raises:
         InputError: topology, policy or options cannot be used, or `out` holds something else. Nothing has run.
         EnvironmentLacking: this process is not root.
-        CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
+        CellsInterrupted: Ctrl-C, SIGTERM or SIGHUP.
         TestbedError: a run failed. Complete runs stay.
     """
     observer = observer or Unobserved()
@@ -72,33 +72,29 @@ def agree(
         first = plan_run(topology, duration_s=duration_s, seed=seed, policy=policy, make_directory=False)
         seeds = seeds_from(first.scenario.seed, repeats)
         directory = out or new_directory(first, "agree")
-        with own(directory, first.topology_text, MARKER):
-            asks = _asks(topology, first, backend)
-            cells = [Cell(_spec(first, policy), number, seed, directory / f"seed-{seed}")
+        with own(directory, first.original_text, MARKER):
+            settings = RunSettings.of(topology, first, backend, simulate=False)
+            cells = [Cell(_spec(first, policy), number, seed, directory / f"seed-{seed}", settings)
                      for number, seed in enumerate(seeds)]  # fmt: skip
-            missing = [cell for cell in cells if not _is_whole(cell, asks)]
-            check_continues(_complete(cells, asks), missing=len(missing))
+            missing = [cell for cell in cells if not _is_whole(cell)]
+            check_continues(_complete(cells), missing=len(missing))
             observer.planned(directory, len(cells), len(cells) - len(missing), 1)
             try:
-                completed = _run(missing, asks, observer, interrupts)
+                completed = _run(missing, observer, interrupts)
             finally:  # also after an error: the figures of the complete runs
                 interrupts.deferred = True
-                whole = [cell for cell in cells if _is_whole(cell, asks)]
+                whole = [cell for cell in cells if _is_whole(cell)]
                 agreement = gather(directory, first, seeds, whole)
                 write_file(agreement)
         if interrupts.wanted or not completed:
-            raise CompareInterrupted(f"{len(whole)} of {len(cells)} repeats", directory=directory)
+            raise CellsInterrupted(f"{len(whole)} of {len(cells)} repeats", directory=directory)
     return agreement
 
 
 def sides_of(cell: Cell) -> tuple[Cell, Cell]:
     """The live and the simulated run of a repeat."""
-    return replace(cell, path=cell.path / "live"), replace(cell, path=cell.path / "simulated")
-
-
-def _asks(topology: Path, plan: Plan, backend: BackendChoice) -> tuple[Ask, Ask]:
-    live = Ask.of(topology, plan, backend, simulate=False)
-    return live, replace(live, simulate=True)
+    simulated = replace(cell.settings, simulate=True)
+    return replace(cell, path=cell.path / "live"), replace(cell, path=cell.path / "simulated", settings=simulated)
 
 
 def _spec(plan: Plan, policy: str | None) -> PolicySpec:
@@ -107,18 +103,16 @@ def _spec(plan: Plan, policy: str | None) -> PolicySpec:
     return PolicySpec(policy or "", label, file_sha256(file) if file is not None else None, label, label)
 
 
-def _is_whole(cell: Cell, asks: tuple[Ask, Ask]) -> bool:
-    return all(is_complete(side, ask) for side, ask in zip(sides_of(cell), asks, strict=True))
+def _is_whole(cell: Cell) -> bool:
+    return all(is_complete(side) for side in sides_of(cell))
 
 
-def _complete(cells: Sequence[Cell], asks: tuple[Ask, Ask]) -> list[Path]:
+def _complete(cells: Sequence[Cell]) -> list[Path]:
     """The directories of complete runs, those of repeats with only one complete run included."""
-    return [
-        side.path for cell in cells for side, ask in zip(sides_of(cell), asks, strict=True) if is_complete(side, ask)
-    ]
+    return [side.path for cell in cells for side in sides_of(cell) if is_complete(side)]
 
 
-def _run(missing: Sequence[Cell], asks: tuple[Ask, Ask], observer: CompareObserver, interrupts: Interrupts) -> bool:
+def _run(missing: Sequence[Cell], observer: CompareObserver, interrupts: Interrupts) -> bool:
     """Carry out the missing repeats; return True if all are complete, False after an interrupt.
 
     Each simulation follows its live run, so that after Ctrl-C the complete repeats can be compared.
@@ -126,9 +120,9 @@ def _run(missing: Sequence[Cell], asks: tuple[Ask, Ask], observer: CompareObserv
     try:
         for cell in missing:
             observer.begun(cell)
-            for side, ask in zip(sides_of(cell), asks, strict=True):
-                watch = Unobserved() if ask.simulate else _Within(cell, observer)
-                if not is_complete(side, ask) and not run_in_turn([side], ask, watch, interrupts):
+            for side in sides_of(cell):
+                watch = Unobserved() if side.settings.simulate else _Within(cell, observer)
+                if not is_complete(side) and not run_in_turn([side], watch, interrupts):
                     return False
             observer.ended(cell)
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from testbed.compare.intervals import SEED, Estimate, bounds, estimate
+from testbed.cells.intervals import SEED, Estimate, bounds, estimate
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

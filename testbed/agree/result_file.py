@@ -31,7 +31,7 @@ from dataclasses import asdict
 from typing import Any
 
 from testbed.agree.agreement import Agreement
-from testbed.compare.result_directory import Marker
+from testbed.cells.result_directory import Marker
 from testbed.record.run_directory import write_json
 
 MARKER = Marker("agree.json", kind="dtoee-agreement", schema=1, what="agreement")

@@ -4,14 +4,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from node_agent.errors import InputError, TestbedError
-from testbed.compare.execution import CompareObserver, Unobserved, default_jobs, run_in_turn, run_simulated
+from node_agent.errors import TestbedError
+from testbed.cells.batch import (
+    FEW_REPEATS,
+    CellsInterrupted,
+    Options,
+    check_counts,
+    check_plans,
+    check_rereadable,
+    run_missing,
+    seeds_from,
+    settings_of,
+)
+from testbed.cells.cell import Cell, RunSettings, cells_of, is_complete, manifests, missing_of, read_summary
+from testbed.cells.execution import CompareObserver, Unobserved
+from testbed.cells.policy_specs import PolicySpec, read_specs
+from testbed.cells.result_directory import new_directory, own
 from testbed.compare.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.compare.result import Comparison, PolicyRecoveries
-from testbed.compare.result_directory import new_directory, own
 from testbed.compare.result_files import MARKER, write_files
-from testbed.compare.runs import Ask, Cell, cells_of, is_complete, manifests, missing_of, read_summary
-from testbed.compare.specs import PolicySpec, read_specs
 from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, refusal_notes, row_of
 from testbed.live.experiment import require_root
 from testbed.network.emulated import BackendChoice
@@ -19,24 +30,8 @@ from testbed.record.backlog import Tasks
 from testbed.record.earlier import is_before_new_names
 from testbed.record.run_directory import TRACE
 from testbed.run.interrupts import Interrupts
-from testbed.run.plan import Plan
-from testbed.run.planning import plan_run
 from testbed.scenario import Scenario
-
-MAX_RUNS = 10_000
-MAX_SEED = 2**63 - 1
-FEW_REPEATS = 5  # below this number, bootstrap intervals are too narrow
-
-
-class CompareInterrupted(TestbedError):
-    """Ctrl-C ended the comparison; `directory` holds the complete runs, and a second call adds the others."""
-
-    exit_code = 130
-
-    def __init__(self, complete: str, *, directory: Path) -> None:
-        """`complete` says in words what is complete."""
-        super().__init__(f"interrupted: {complete} are complete")
-        self.directory = directory
+from testbed.topology.overrides import Override
 
 
 def compare(
@@ -48,11 +43,10 @@ def compare(
     duration_s: float | None = None,
     seed: int | None = None,
     model: str | None = None, cut: Sequence[int] | None = None, criterion: str | None = None,
-    out: Path | None = None,
-    jobs: int | None = None,
-    backend: BackendChoice = "auto",
+    out: Path | None = None, jobs: int | None = None, backend: BackendChoice = "auto",
     observer: CompareObserver | None = None,
     include_unheld: bool = False,
+    overrides: Sequence[Override] = (),
 ) -> Comparison:  # fmt: skip
     """Run every policy on the same `repeats` workloads; return the figures, with each policy compared to the first.
 
@@ -63,109 +57,49 @@ def compare(
         topology: path; `duration_s` (emulated), `seed`, `model`, `cut` and `criterion` replace its own; repeat r adds r
             to the seed.
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
-        simulate: True runs in virtual time, `jobs` at a time (None: one per core); False live, as root, by `backend`.
+        simulate: in virtual time, `jobs` at a time (None: one per core); otherwise live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
         include_unheld: True also counts live runs whose emulation did not hold.
+        overrides: what replaces values of the topology in all runs.
 
     Raises:
         InputError: topology, policies or options cannot be used, or `out` holds something else. Nothing has run.
         EnvironmentLacking: a live comparison without root.
-        CompareInterrupted: Ctrl-C, SIGTERM or SIGHUP.
-        TestbedError: a run failed. Complete runs stay.
+        CellsInterrupted: Ctrl-C, SIGTERM or SIGHUP.
+        TestbedError: a run failed.
     """
     if not simulate:
         require_root()
     observer, specs = observer or Unobserved(), read_specs(policies)
-    _check_counts(repeats, len(specs), jobs)
-    jobs = (jobs or default_jobs()) if simulate else 1
+    options = Options(simulate, duration_s, seed, model, cut, criterion, tuple(overrides), jobs, backend)
+    check_counts(repeats * len(specs), jobs)
     check_rereadable(topology)
     with Interrupts() as interrupts:
-        first = _check(topology, specs, duration_s, seed, model, cut, criterion)
+        first = check_plans(topology, specs, options)
         seeds = seeds_from(first.scenario.seed, repeats)
         directory = out or new_directory(first, "compare")
-        with own(directory, first.topology_text, MARKER):
-            ask = Ask.of(topology, first, backend, simulate=simulate)
-            cells = cells_of(specs, seeds, directory)
-            missing = missing_of(cells, ask)
-            observer.planned(directory, len(cells), len(cells) - len(missing), jobs)
+        with own(directory, first.original_text, MARKER):
+            settings = settings_of(topology, first, options)
+            cells = cells_of(specs, seeds, directory, settings)
+            missing = missing_of(cells)
+            observer.planned(directory, len(cells), len(cells) - len(missing), options.jobs_in_use)
             try:
-                completed = _run(missing, ask, jobs, observer, interrupts)
+                completed = run_missing(missing, options, observer, interrupts)
             finally:  # also after an error: the figures of the complete runs
-                present = [cell for cell in cells if is_complete(cell, ask)]
+                present = [cell for cell in cells if is_complete(cell)]
                 comparison = _gather(
-                    directory, first.scenario, ask, specs, seeds, present, include_unheld=include_unheld
+                    directory, first.scenario, settings, specs, seeds, present, include_unheld=include_unheld
                 )
                 write_files(comparison)
         if interrupts.wanted or not completed:
-            raise CompareInterrupted(f"{len(present)} of {len(cells)} runs", directory=directory)
+            raise CellsInterrupted(f"{len(present)} of {len(cells)} runs", directory=directory)
     return comparison
-
-
-def _check_counts(repeats: int, policies: int, jobs: int | None) -> None:
-    if repeats < 1 or repeats * policies > MAX_RUNS:
-        raise InputError(f"{repeats} repeats of {policies} policies cannot be run", hint=f"1 to {MAX_RUNS} runs")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"{jobs} runs at a time are none", hint="leave it out to use all cores")
-
-
-def _run(missing: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver, interrupts: Interrupts) -> bool:
-    """Carry out the missing runs; return True if all are complete, False after an interrupt.
-
-    Interrupts are deferred afterwards.
-    """
-    try:
-        if not missing:
-            return True
-        if ask.simulate:
-            return run_simulated(missing, ask, jobs, observer, interrupts)
-        return run_in_turn(missing, ask, observer, interrupts)
-    except KeyboardInterrupt:
-        return False
-    finally:
-        interrupts.deferred = True
-
-
-def _check(
-    topology: Path, specs: Sequence[PolicySpec], duration_s: float | None, seed: int | None,
-    model: str | None, cut: Sequence[int] | None, criterion: str | None,
-) -> Plan:  # fmt: skip
-    """The plan of the first policy. Plans every policy without making a directory, so that errors precede all runs."""
-    plans = [
-        plan_run(
-            topology,
-            duration_s=duration_s,
-            seed=seed,
-            policy=spec.text,
-            model=model,
-            cut=cut,
-            criterion=criterion,
-            make_directory=False,
-        )
-        for spec in specs
-    ]
-    return plans[0]
-
-
-def check_rereadable(topology: Path) -> None:
-    """Raise InputError if the topology cannot be read once for each run, for example because it is a pipe."""
-    if topology.exists() and not topology.is_file():
-        message = f"{topology} cannot be read twice, and a comparison reads it for each of its runs"
-        raise InputError(message, hint="save the topology in a file")
-
-
-def seeds_from(first: int, repeats: int) -> tuple[int, ...]:
-    """The seeds of all repeats: `first`, `first` + 1, ... Raises InputError if they would exceed MAX_SEED."""
-    if first + repeats - 1 > MAX_SEED:
-        raise InputError(
-            f"seeds from {first} on leave no room for {repeats} repeats", hint="the greatest seed is 2^63 - 1"
-        )
-    return tuple(range(first, first + repeats))
 
 
 def _gather(
     directory: Path,
     scenario: Scenario,
-    ask: Ask,
+    settings: RunSettings,
     specs: Sequence[PolicySpec],
     seeds: tuple[int, ...],
     present: Sequence[Cell],
@@ -201,8 +135,8 @@ def _gather(
     return Comparison(
         directory=directory,
         topology=scenario.name,
-        topology_sha256=ask.topology_sha256,
-        mode=ask.mode,
+        topology_sha256=settings.topology_sha256,
+        mode=settings.mode,
         duration_s=scenario.duration_s,
         warm_up_s=scenario.warm_up_s,
         theta_s=scenario.theta_s,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed.compare.intervals import Estimate
+from testbed.cells.intervals import Estimate
 from testbed.compare.result import Comparison
 from testbed.compare.table import PolicyFigures
 from testbed.record.run_directory import replace_file

@@ -13,11 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from testbed.compare.intervals import Estimate
+from testbed.cells.intervals import Estimate
+from testbed.cells.result_directory import Marker
 from testbed.compare.result import Comparison
-from testbed.compare.result_directory import Marker
 from testbed.compare.table import PolicyFigures, RunRow
 from testbed.record.run_directory import replace_file, write_json
+from testbed.record.run_figures import FIGURES
 
 COMPARE_JSON, ROWS_CSV, SUMMARY_CSV, PICTURE = "compare.json", "compare.csv", "compare-summary.csv", "compare.png"
 MARKER = Marker(COMPARE_JSON, kind="dtoee-comparison", schema=1, what="comparison")
@@ -49,8 +50,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def _row_fields(row: RunRow) -> dict[str, object]:
     fields = asdict(row)
-    shares = fields.pop("exit_share")
-    return fields | {f"exit_share_{stage}": share for stage, share in enumerate(shares, start=1)}
+    shares, figures = fields.pop("exit_share"), fields.pop("figures")
+    fields |= {f"exit_share_{stage}": share for stage, share in enumerate(shares, start=1)}
+    return fields | {figure.column: figures.get(figure.name) for figure in FIGURES if figure.column not in fields}
 
 
 def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
@@ -67,6 +69,8 @@ def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
         "goodput": figures.goodput,
         "first_goodput_gain": ahead.goodput_gain if ahead else None,
     }
+    known = {"offered", "lost", "refused", *estimates}  # counts are totals over all runs
+    further = {each.column: figures.figures.get(each.name) for each in FIGURES if each.column not in known}
     return {
         "policy": figures.policy,
         "runs": figures.runs,
@@ -77,6 +81,7 @@ def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
         "lost": figures.lost,
         **dict(_spread(estimates)),
         "refused": figures.refused,
+        **dict(_spread(further)),
     }
 
 

@@ -1,11 +1,12 @@
 """The figures of a comparison: a row per run, and per policy means with intervals and the first policy's advantage."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from testbed.compare.intervals import Estimate, estimate
+from testbed.cells.intervals import Estimate, estimate
 from testbed.record.backlog import Tasks, overload
+from testbed.record.run_figures import FIGURES, Figure, figures_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RunRow:
         accuracy: share of right answers, 0..1.
         goodput: share of all tasks created after the warm-up that got a right answer, 0..1; None in runs of earlier
             versions.
+        figures: all figures of `testbed.record.run_figures`, by short name; times in seconds.
         exit_share: share of tasks that left at stage h, 0..1, at index h - 1.
         utility_s: theta * accuracy - mean delay [s].
         fidelity: verdict on the emulation: held, strained, broken, unknown; None for a simulation.
@@ -56,6 +58,7 @@ class RunRow:
     fidelity: str | None = None
     refused: int = 0
     goodput: float | None = None
+    figures: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def unheld(self) -> bool:
@@ -98,6 +101,8 @@ class PolicyFigures:
     left_out: int = 0  # number of those that are in no figure but the counts
     refused: int = 0  # tasks that devices refused, in all runs
     goodput: Estimate | None = None  # share of all tasks that got a right answer, 0..1
+    # All figures of `testbed.record.run_figures`, by short name; None where a run has none.
+    figures: Mapping[str, Estimate | None] = field(default_factory=dict)
 
     @property
     def overloaded(self) -> bool:
@@ -139,6 +144,7 @@ def row_of(
         fidelity=summary.get("fidelity", {}).get("verdict"),
         refused=counts.get("refused", 0),
         goodput=summary.get("goodput"),
+        figures=figures_of(summary),
     )
 
 
@@ -178,12 +184,17 @@ def _figures(policy: str, rows: Sequence[RunRow], first: Sequence[RunRow], inclu
         left_out=len(rows) - len(believed),
         refused=sum(row.refused for row in rows),
         goodput=_mean(held, lambda row: row.goodput),
+        figures={figure.name: _mean(held, _value_of(figure)) for figure in FIGURES},
     )
 
 
 def _mean(rows: Sequence[RunRow], figure: Callable[[RunRow], float | None]) -> Estimate | None:
     values = [value for row in rows if (value := figure(row)) is not None]
     return estimate(values) if values and len(values) == len(rows) else None
+
+
+def _value_of(figure: Figure) -> Callable[[RunRow], float | None]:
+    return lambda row: row.figures.get(figure.name)
 
 
 def _mean_share(rows: Sequence[RunRow], stage: int) -> Estimate | None:

@@ -14,6 +14,7 @@ from testbed.network.emulated import BackendChoice
 from testbed.record.claim import Claim
 from testbed.record.run_directory import Recorder
 from testbed.scenario import Scenario
+from testbed.topology.overrides import Override
 from testbed.trace.workload import Arrival
 
 
@@ -23,7 +24,8 @@ class Plan:
 
     Attributes:
         scenario: the resolved topology.
-        topology_text: the topology file's text.
+        topology_text: the text of the topology that runs: the file's, or with its values replaced by `overrides`.
+        original_text: the file's text.
         arrivals: the workload, sorted by time.
         model: the model.
         run_directory: where the run is recorded.
@@ -33,11 +35,13 @@ class Plan:
         require_fidelity: end the run before it begins if the links measure wrong.
         debug: every node, and a simulation itself, checks its state after each event.
         link_traces: the contents of the network traces, by the path that the topology states.
+        overrides: what replaced values of the file.
         claim: keeps other commands out of the run directory, until `release` or as long as the plan exists.
     """
 
     scenario: Scenario
     topology_text: str
+    original_text: str
     arrivals: Sequence[Arrival]
     model: Model
     run_directory: Path
@@ -47,12 +51,13 @@ class Plan:
     require_fidelity: bool = False
     debug: bool = False
     link_traces: Mapping[str, bytes] = field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
     claim: Claim | None = None
 
     @property
     def topology_sha256(self) -> str:
-        """A hash of the topology and its network traces (SHA-256 in hex)."""
-        digest = sha256(self.topology_text.encode())
+        """A hash of the topology file, without overrides, and its network traces (SHA-256 in hex)."""
+        digest = sha256(self.original_text.encode())
         for name in sorted(self.link_traces):
             digest.update(name.encode() + b"\0" + sha256(self.link_traces[name]).digest())
         return digest.hexdigest()

@@ -16,6 +16,7 @@ from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.topology.choices import anchored, check_policy
 from testbed.topology.model_choice import anchored_model
+from testbed.topology.overrides import Override, stated_overrides
 from testbed.trace.workload import Arrival, check_trace, check_volume, generate, read_trace
 
 
@@ -29,6 +30,7 @@ def plan_run(
     model: str | None = None,
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
+    overrides: Sequence[Override] = (),
     out: Path | None = None,
     backend: BackendChoice = "auto",
     make_directory: bool = True,
@@ -44,6 +46,7 @@ def plan_run(
         model: another model than the file's: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
         cut: the last block of each sub-model, first stage first.
         criterion: name of the exit criterion.
+        overrides: what replaces values of the file, in order.
         out: the run directory; None means a new one under `runs/`.
         backend: the network backend.
         make_directory: create and claim the run directory; if False, only name it, for a check without traces on disk.
@@ -52,7 +55,9 @@ def plan_run(
         InputError: topology, trace or options cannot be used.
     """
     policy = None if policy is None else anchored(policy, os.getcwd())
-    topology = load_topology(topology_path, policy=policy, model=model, cut=cut, criterion=criterion)
+    topology = load_topology(
+        topology_path, policy=policy, model=model, cut=cut, criterion=criterion, overrides=overrides
+    )
     arrivals = read_trace(trace_path) if trace_path is not None else None
     source = str(trace_path) if trace_path is not None else "generated"
     place = None if model is None else anchored_model(model, os.getcwd())
@@ -144,6 +149,8 @@ def _plan(
     return Plan(
         scenario=scenario,
         topology_text=topology.text,
+        original_text=topology.original_text,
+        overrides=topology.overrides,
         arrivals=arrivals,
         model=model,
         run_directory=run_directory,
@@ -165,5 +172,6 @@ def _plan(
             "criterion": model.other_criterion,
             "labels": model.labels_are,
             "workload": source,
+            **({"overrides": stated_overrides(topology.overrides)} if topology.overrides else {}),
         },
     )

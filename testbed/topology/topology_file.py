@@ -19,6 +19,7 @@ from testbed.topology.form.entries import TopologyDocument
 from testbed.topology.form.values import MAX_PATH_CHARACTERS, MAX_POLICY_CHARACTERS
 from testbed.topology.form.yaml_places import MAX_BYTES, TopologyProblem, YamlError, read_yaml
 from testbed.topology.model_choice import with_other_model
+from testbed.topology.overrides import Override, overridden
 from testbed.trace.files import opened
 
 _MAX_SHOWN = 50
@@ -48,13 +49,17 @@ class Topology:
 
     Attributes:
         source: the file's name in messages.
-        text: the file as it was read.
+        text: the text that holds: the file's, or with its values replaced by `overrides`.
+        original_text: the file as it was read.
+        overrides: what replaced values of the file.
         folder: absolute path; paths in the file are relative to it.
         document: the checked form, with every quantity in its base unit.
     """
 
     source: str
     text: str
+    original_text: str
+    overrides: tuple[Override, ...]
     folder: str
     document: TopologyDocument
     _draft: Draft
@@ -106,6 +111,7 @@ def load_topology(
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
     draws: Draws | None = None,
+    overrides: Sequence[Override] = (),
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -119,6 +125,7 @@ def load_topology(
         cut: replaces the cut; see `model_choice.with_other_model`.
         criterion: replaces the exit criterion, by name.
         draws: replaces `draws`, for a file of a version that had no such key.
+        overrides: what replaces values of the file, in order.
         traces: files to read instead of network traces, by path as the topology states it.
         recorded: True for the file of a recorded run, which may state what only earlier versions allowed.
 
@@ -141,7 +148,7 @@ def load_topology(
     folder = own_folder if folder is None else folder
     return load_topology_text(
         text, str(path), folder=folder, policy=policy, model=model, cut=cut, criterion=criterion, draws=draws,
-        traces=traces, recorded=recorded,
+        overrides=overrides, traces=traces, recorded=recorded,
     )  # fmt: skip
 
 
@@ -155,6 +162,7 @@ def load_topology_text(
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
     draws: Draws | None = None,
+    overrides: Sequence[Override] = (),
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -166,8 +174,9 @@ def load_topology_text(
         TopologyError: the topology has faults; it lists all of them.
         InputError: `policy`, `model`, `cut` or `criterion` is invalid.
     """
-    folder = os.path.abspath(folder)
+    folder, original = os.path.abspath(folder), text
     try:
+        text = overridden(text, source, overrides)
         data, place, duplicates = read_yaml(text, source)
     except YamlError as error:
         raise TopologyError([error.problem]) from None
@@ -189,7 +198,7 @@ def load_topology_text(
     problems += found
     if problems:
         raise TopologyError(problems)
-    return Topology(source, text, folder, document, draft, chosen, files, recorded)
+    return Topology(source, text, original, tuple(overrides), folder, document, draft, chosen, files, recorded)
 
 
 def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:

@@ -12,7 +12,7 @@ from node_agent.dtoee.exit_table import ExitTable
 from node_agent.dtoee.expected_outcomes import expected
 from node_agent.dtoee.thresholds import Onward, best_jump
 from node_agent.models.bundles.loading import load_bundle
-from testbed.compare.intervals import estimate
+from testbed.cells.intervals import estimate
 from tests.bench.table import Row, main, row
 
 CUTS = {"glyphs": (2, 3, 5), "glyphs-deep": (2, 3, 7), "glosses": (1, 2, 4), "smollm": (10, 20, 30)}

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from testbed.cells.intervals import Estimate
 from testbed.compare import Comparison, compare
-from testbed.compare.intervals import Estimate
 from tests.bench.table import POINTS, POSITIVE, REDUCTION, SHARE, Row, main, row
 
 CITY = Path(__file__).parents[2] / "topologies/city.yaml"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from testbed.compare.intervals import estimate
+from testbed.cells.intervals import estimate
 from tests.bench.policies import CITY, mean_of, run, variant
 from tests.bench.random_networks import topology
 from tests.bench.table import POINTS, SHARE, Row, main, row

@@ -14,12 +14,14 @@ import pytest
 from cli.printing.columns import aligned
 from cli.printing.comparison_lines import advantage_lines, figure_lines, recovery_lines
 from cli.printing.progress_lines import PlainProgress, Tally
+from testbed.cells.cell import RunSettings
+from testbed.cells.policy_specs import PolicySpec
 from testbed.compare import Advantage, Cell, Estimate, PolicyFigures, PolicyRecoveries
 from testbed.compare.recovery import Recovery
-from testbed.compare.specs import PolicySpec
 from tests.testbed.compare.topology import write
 
 ROOT = Path(__file__).parents[2]
+SETTINGS = RunSettings(Path(), "", 8.0, simulate=True, backend="auto")
 CODE = "from cli.main import main; main()"
 
 
@@ -225,7 +227,7 @@ def test_recoveries_by_hand():
 def test_the_remaining_time():
     now_s = [0.0]
     tally = Tally(lambda: now_s[0])
-    cells = [Cell(PolicySpec("p", "p", None, "p", "p"), 0, seed, Path()) for seed in range(4)]
+    cells = [Cell(PolicySpec("p", "p", None, "p", "p"), 0, seed, Path(), SETTINGS) for seed in range(4)]
     tally.plan(6, 2)
     assert (tally.share, tally.left()) == (pytest.approx(2 / 6), "")
     now_s[0] = 30.0
@@ -246,4 +248,4 @@ def test_plain_progress_outlives_its_reader():
 
     progress = PlainProgress(Closed())
     progress.planned(Path("out"), 2, 0, 1)
-    progress.begun(Cell(PolicySpec("p", "p", None, "p", "p"), 0, 1, Path()))
+    progress.begun(Cell(PolicySpec("p", "p", None, "p", "p"), 0, 1, Path(), SETTINGS))

@@ -10,7 +10,7 @@ from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.agree.agreement import Agreement, Repeat
 from testbed.agree.decisions import Apart, Decisions, NodeDecisions
 from testbed.agree.resampling import ComparedFigure, Single
-from testbed.compare.intervals import Estimate
+from testbed.cells.intervals import Estimate
 from testbed.compare.recovery import Recovery
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.table import Advantage, PolicyFigures, RunRow

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from node_agent.policies import make_policy, parse_policy, take_label
-from testbed.compare.specs import split_policies
+from testbed.cells.policy_specs import split_policies
 from tests.bench.__main__ import BENCHES, GROUPS
 from tests.docs.command_options import every_command
 from tests.docs.pages import ROOT, texts

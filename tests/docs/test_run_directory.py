@@ -23,6 +23,7 @@ from testbed.expectation.lateness_sums import LatenessSums
 from testbed.expectation.measured_times import Measured
 from testbed.expectation.steps import Lateness
 from testbed.fidelity.report import FidelityReport
+from testbed.record.run_figures import FIGURES
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.simulation.simulator import Simulation
@@ -240,12 +241,15 @@ def test_the_tables_of_a_comparison(comparison):
         return {re.sub(r"exit_share_\d", "exit_share", column)
                 for column in next(csv.reader((comparison / name).open()))}  # fmt: skip
 
-    assert columns("compare.csv") == fields_of("compare.json.rows")
+    further = {figure.column for figure in FIGURES}
+    assert columns("compare.csv") == fields_of("compare.json.rows") - {"figures"} | further
     text = " ".join(section(TEXT, "compare-summary.csv").split())
     counts, estimates = text.split("Then come three columns")
     names = re.findall(r"`([a-z_]\w+)`", estimates.partition(" figures of")[2])
     spread = {f"{re.sub('_1$', '', name)}{end}" for name in names for end in ("", "_low", "_high")}
-    assert columns("compare-summary.csv") == set(re.findall(r"`(\w+)`", counts)) | spread
+    assert columns("compare-summary.csv") == set(re.findall(r"`(\w+)`", counts)) | spread | {
+        f"{column}{end}" for column in further - set(re.findall(r"`(\w+)`", counts)) for end in ("", "_low", "_high")
+    }
 
 
 def test_agree_json(tmp_path):

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from testbed.agree.repeats import sides_of
-from testbed.compare.runs import Cell
-from testbed.compare.specs import PolicySpec
+from testbed.cells.cell import Cell, RunSettings
+from testbed.cells.policy_specs import PolicySpec
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.simulation.processor import paced
@@ -26,7 +26,8 @@ def make_repeat(folder: Path, text: str, *, seed=1, live=paced, simulated=paced,
     folder.mkdir(parents=True, exist_ok=True)
     topology = folder / "topology.yaml"
     topology.write_text(text)
-    cell = Cell(PolicySpec("", "x", None, "x", "x"), 0, seed, folder / f"seed-{seed}")
+    settings = RunSettings(topology, "", 8.0, simulate=False, backend="auto")
+    cell = Cell(PolicySpec("", "x", None, "x", "x"), 0, seed, folder / f"seed-{seed}", settings)
     for side, service_time in zip(sides_of(cell), (live, simulated), strict=True):
         plan = plan_run(topology, out=side.path, seed=seed, **options)
         Simulation(plan, SilentObserver(), service_time=service_time).run()

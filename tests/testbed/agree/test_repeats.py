@@ -15,7 +15,7 @@ from node_agent.errors import InputError
 from testbed.agree import agree, as_json
 from testbed.agree.repeats import gather
 from testbed.agree.result_file import write_file
-from testbed.compare.execution import Unobserved
+from testbed.cells.execution import Unobserved
 from testbed.record.run_directory import read_manifest
 from tests.testbed import small
 from tests.testbed.agree.sides import UNIFORM, make_repeat, slower

@@ -12,7 +12,7 @@ from testbed.agree.resampling import (
     resample,
     taken,
 )
-from testbed.compare.intervals import estimate
+from testbed.cells.intervals import estimate
 
 
 def values(value, block=None):

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from node_agent.errors import InputError, TestbedError
+from testbed.cells.execution import Unobserved
 from testbed.compare import as_json, compare
-from testbed.compare.execution import Unobserved
 from testbed.record.run_directory import RecordingError, read_manifest
 from tests.testbed.compare.topology import SMALL, write
 
@@ -249,7 +249,7 @@ def test_a_live_comparison_does_not_go_on_with_simulated_runs(tmp_path):
         ({"policies": ["dto-ee:nonsense=1"]}, "has no parameter 'nonsense'"),
         ({"policies": []}, "no policy to compare"),
         ({"policies": ["dto-ee", "dto-ee"]}, "listed twice"),
-        ({"repeats": 0}, "cannot be run"),
+        ({"repeats": 0}, "cannot be carried out"),
         ({"jobs": 0}, "none"),
         ({"duration_s": -1.0}, "duration must be above zero"),
         ({"seed": -1}, "seed must be between"),
@@ -425,7 +425,7 @@ def test_sigterm_during_the_check_leaves_nothing(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     code = (
-        "import testbed.compare.comparison as c, sys; from cli.main import main\n"
+        "import testbed.cells.batch as c, sys; from cli.main import main\n"
         "plain = c.plan_run\n"
         "def planned(*a, **k):\n    print('checking', file=sys.stderr, flush=True)\n    return plain(*a, **k)\n"
         "c.plan_run = planned; main()"

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from node_agent.errors import InputError
-from testbed.compare.execution import END_TIMEOUT_S, clear_unfinished
-from testbed.compare.runs import Cell
-from testbed.compare.specs import read_specs
+from testbed.cells.cell import Cell, RunSettings
+from testbed.cells.execution import END_TIMEOUT_S, clear_unfinished
+from testbed.cells.policy_specs import read_specs
 from testbed.record.claim import claim_directory
 from testbed.record.run_directory import check_inputs, new_run_directory, read_manifest
 from tests.testbed import small
@@ -162,7 +162,8 @@ def test_of_several_runs_at_one_instant_one_is_recorded_and_whole(tmp_path):
 
 def test_a_comparison_waits_for_what_a_killed_one_has_left_running(tmp_path):
     """Its simulations notice only at their next message that it is gone. Until then they write to their directories."""
-    cell = Cell(read_specs(["uniform"])[0], 0, 1, tmp_path / "uniform" / "seed-1")
+    settings = RunSettings(tmp_path, "", 8.0, simulate=True, backend="auto")
+    cell = Cell(read_specs(["uniform"])[0], 0, 1, tmp_path / "uniform" / "seed-1", settings)
     claim = claim_directory(cell.path)
     (cell.path / "tasks.jsonl").touch()
     ending = threading.Timer(0.3, claim.release)

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from node_agent.errors import InputError
+from testbed.cells.execution import CellFailed, Unobserved
 from testbed.compare import compare
-from testbed.compare.execution import CellFailed, Unobserved
 from testbed.optimum.bound import bound_for
 from testbed.topology import load_topology
 from tests.testbed.simulated import QUICKSTART, lines, simulate

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from testbed.compare.intervals import estimate
+from testbed.cells.intervals import estimate
 
 
 def test_by_hand():

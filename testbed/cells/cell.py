@@ -1,4 +1,4 @@
-"""The runs of a comparison: all of them, those that are complete, and their summaries."""
+"""Cells: the runs of a comparison, sweep, frontier or capacity; those that are complete, and their summaries."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from node_agent.errors import InputError
 from node_agent.exit_criteria import CONFIDENCE
-from testbed.compare.specs import PolicySpec
+from testbed.cells.policy_specs import PolicySpec
 from testbed.network.emulated import BackendChoice
 from testbed.record.earlier import is_before_new_names, recorded_by
 from testbed.record.run_directory import (
@@ -26,13 +26,14 @@ from testbed.record.run_directory import (
     read_manifest,
 )
 from testbed.run.plan import Plan
+from testbed.topology.overrides import Override, stated_overrides
 
 _FIRST_FILES = {TOPOLOGY, TRACE, POLICY, TASKS, DECISIONS, TIMESERIES, EVENTS}
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """The settings that all runs of a comparison share. The topology's text must not change meanwhile."""
+class RunSettings:
+    """The settings of a cell besides its policy and its seed. The topology's text must not change meanwhile."""
 
     topology: Path
     topology_sha256: str
@@ -44,7 +45,8 @@ class Ask:
     model: str | None = None  # in place of the topology's model
     cut: tuple[int, ...] | None = None  # in place of the topology's cut
     criterion: str | None = None  # in place of the topology's exit criterion
-    judged_by: str | None = None  # the exit criterion of all runs; None: the confidence
+    judged_by: str | None = None  # the exit criterion; None: the confidence
+    overrides: tuple[Override, ...] = ()  # what replaces values of the topology
 
     @classmethod
     def of(cls, topology: Path, first: Plan, backend: BackendChoice, *, simulate: bool) -> Self:
@@ -53,7 +55,7 @@ class Ask:
         return cls(
             topology, first.topology_sha256, first.scenario.duration_s, simulate, backend, first.link_traces_sha256,
             first.facts["model_sha256"], asked["model"], asked["cut"] and tuple(asked["cut"]),
-            asked["criterion"], first.facts["criterion"],
+            asked["criterion"], first.facts["criterion"], first.overrides,
         )  # fmt: skip
 
     @property
@@ -64,21 +66,24 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A run: a policy on the workload of a seed, in a directory of its own."""
+    """A run: a policy on the workload of a seed under some settings, in a directory of its own."""
 
     spec: PolicySpec
     repeat: int
     seed: int
     path: Path
+    settings: RunSettings = field(hash=False)
 
     @property
     def name(self) -> str:
         """The run in words."""
         return f"{self.spec.label}, seed {self.seed}"
 
-    def facts(self, ask: Ask) -> dict[str, object]:
+    @property
+    def facts(self) -> dict[str, object]:
         """The field `comparison` of its manifest; a run with other facts is another run."""
-        return {
+        ask = self.settings
+        facts: dict[str, object] = {
             "policy": self.spec.text or "the topology's own",
             "policy_file_sha256": self.spec.file_sha256,
             "seed": self.seed,
@@ -86,15 +91,18 @@ class Cell:
             "mode": ask.mode,
             "topology_sha256": ask.topology_sha256,
         }
+        return facts | ({"overrides": stated_overrides(ask.overrides)} if ask.overrides else {})
 
 
-def cells_of(specs: Sequence[PolicySpec], seeds: Sequence[int], directory: Path) -> tuple[Cell, ...]:
-    """All runs, in the order in which they are carried out.
+def cells_of(
+    specs: Sequence[PolicySpec], seeds: Sequence[int], directory: Path, settings: RunSettings
+) -> tuple[Cell, ...]:
+    """All runs under the same settings, in the order in which they are carried out.
 
     The order of the policies rotates from repeat to repeat, so that a machine that slows down over time favours none.
     """
     return tuple(
-        Cell(spec, repeat, seed, directory / _folder_in(directory, spec) / f"seed-{seed}")
+        Cell(spec, repeat, seed, directory / _folder_in(directory, spec) / f"seed-{seed}", settings)
         for repeat, seed in enumerate(seeds)
         for spec in (*specs[repeat % len(specs) :], *specs[: repeat % len(specs)])
     )
@@ -106,7 +114,7 @@ def _folder_in(directory: Path, spec: PolicySpec) -> str:
     return spec.early_folder if early else spec.folder
 
 
-def is_complete(cell: Cell, ask: Ask) -> bool:
+def is_complete(cell: Cell) -> bool:
     """True if the directory holds the complete and unchanged run.
 
     Raises:
@@ -121,8 +129,9 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
             raise InputError(f"{cell.path} holds files of another origin: {', '.join(sorted(foreign)[:3])}", hint=_HINT)
         return False
     manifest = read_manifest(cell.path)
-    if manifest.get("comparison") != cell.facts(ask):
-        raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell, ask)}", hint=_HINT)
+    ask = cell.settings
+    if manifest.get("comparison") != cell.facts:
+        raise InputError(f"{cell.path} holds a run of {_difference(manifest, cell)}", hint=_HINT)
     if (other := manifest.get("criterion")) != ask.judged_by:
         found, wanted = other or CONFIDENCE.name, ask.judged_by or CONFIDENCE.name
         raise InputError(f"{cell.path} holds a run with the exit criterion {found}, and not {wanted}", hint=_HINT)
@@ -134,9 +143,9 @@ def is_complete(cell: Cell, ask: Ask) -> bool:
     return True
 
 
-def missing_of(cells: Sequence[Cell], ask: Ask) -> list[Cell]:
+def missing_of(cells: Sequence[Cell]) -> list[Cell]:
     """The runs that are not complete yet. Raises the errors of `is_complete` and of `check_continues`."""
-    missing = [cell for cell in cells if not is_complete(cell, ask)]
+    missing = [cell for cell in cells if not is_complete(cell)]
     check_continues([cell.path for cell in cells if cell not in missing], missing=len(missing))
     return missing
 
@@ -171,13 +180,13 @@ def _early(name: str) -> bool:
     return name in _FIRST_FILES or name.startswith(LINK_TRACE) or name.startswith(f".{TRACE}.") or name in unfinished
 
 
-def _difference(manifest: Mapping[str, Any], cell: Cell, ask: Ask) -> str:
+def _difference(manifest: Mapping[str, Any], cell: Cell) -> str:
     found = manifest.get("comparison")
     if not isinstance(found, dict):
         return "its own, and none of a comparison"
-    for name, wanted in cell.facts(ask).items():
+    for name, wanted in cell.facts.items():
         if found.get(name) != wanted:
-            if name == "topology_sha256" and (changed := _changed_traces(manifest, ask)):
+            if name == "topology_sha256" and (changed := _changed_traces(manifest, cell.settings)):
                 have = "has" if len(changed) == 1 else "have"
                 return f"other network traces: {', '.join(changed)} {have} changed since"
             what = name.replace("_sha256", "").replace("_s", "").replace("_", " ")
@@ -186,7 +195,7 @@ def _difference(manifest: Mapping[str, Any], cell: Cell, ask: Ask) -> str:
     return "another comparison"
 
 
-def _changed_traces(manifest: Mapping[str, Any], ask: Ask) -> list[str]:
+def _changed_traces(manifest: Mapping[str, Any], ask: RunSettings) -> list[str]:
     """The network traces that differ from those of the run, by their path in both topologies."""
     copies, hashes = manifest.get("link_traces"), manifest.get("inputs_sha256")
     if not isinstance(copies, dict) or not isinstance(hashes, dict):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from node_agent.errors import InputError, TestbedError
-from testbed.compare.runs import Ask, Cell
+from testbed.cells.cell import Cell
 from testbed.record.claim import claim_directory
 from testbed.run.interrupts import Interrupts
 from testbed.run.observer import SilentObserver
@@ -75,7 +75,7 @@ def clear_unfinished(cell: Cell) -> None:
         claim.release()
 
 
-def run_in_turn(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, interrupts: Interrupts) -> bool:
+def run_in_turn(cells: Sequence[Cell], observer: CompareObserver, interrupts: Interrupts) -> bool:
     """Carry out one run after the other in this process, as live runs require.
 
     Returns:
@@ -88,15 +88,13 @@ def run_in_turn(cells: Sequence[Cell], ask: Ask, observer: CompareObserver, inte
         if interrupts.wanted:  # came while the last run was ending
             return False
         observer.begun(cell)
-        if _carry_out(cell, ask, _Watch(cell, observer)) == "interrupted":
+        if _carry_out(cell, _Watch(cell, observer)) == "interrupted":
             return False
         observer.ended(cell)
     return True
 
 
-def run_simulated(
-    cells: Sequence[Cell], ask: Ask, jobs: int, observer: CompareObserver, interrupts: Interrupts
-) -> bool:
+def run_simulated(cells: Sequence[Cell], jobs: int, observer: CompareObserver, interrupts: Interrupts) -> bool:
     """Carry out up to `jobs` simulations at the same time, each in a process of its own.
 
     Returns:
@@ -115,7 +113,7 @@ def run_simulated(
             while waiting and len(under_way) < jobs:
                 cell = waiting.pop()
                 ours, theirs = context.Pipe(duplex=False)
-                process: BaseProcess = context.Process(target=_simulate, args=(cell, ask, theirs), daemon=True)
+                process: BaseProcess = context.Process(target=_simulate, args=(cell, theirs), daemon=True)
                 interrupts.deferred = True  # a child that reads only half of its orders would print a traceback
                 process.start()
                 interrupts.deferred = False
@@ -170,20 +168,20 @@ def _end(processes: Sequence[BaseProcess]) -> None:
             process.join()
 
 
-def _simulate(cell: Cell, ask: Ask, channel: Connection) -> None:
+def _simulate(cell: Cell, channel: Connection) -> None:
     """The body of a simulation's process."""
     # Ctrl-C reaches the whole process group; only the parent acts on it, and ends us with SIGTERM.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt, BrokenPipeError):  # the parent waits for no answer, or is gone
-        channel.send(_last_word(cell, ask, channel))
+        channel.send(_last_word(cell, channel))
 
 
-def _last_word(cell: Cell, ask: Ask, channel: Connection) -> str | tuple[str, str, int]:
+def _last_word(cell: Cell, channel: Connection) -> str | tuple[str, str, int]:
     """Carry out a run; return its exit reason, or message, hint and exit code of its failure."""
     try:
-        return _carry_out(cell, ask, _Teller(channel))
+        return _carry_out(cell, _Teller(channel))
     except TestbedError as error:
         return str(error), error.hint, error.exit_code
     except (Exception, SystemExit) as error:
@@ -191,9 +189,10 @@ def _last_word(cell: Cell, ask: Ask, channel: Connection) -> str | tuple[str, st
         return what, "", TestbedError.exit_code
 
 
-def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
+def _carry_out(cell: Cell, observer: SilentObserver) -> str:
     """Carry out a run and return its exit reason."""
     clear_unfinished(cell)
+    ask = cell.settings
     plan = plan_run(
         ask.topology,
         duration_s=ask.duration_s,
@@ -202,6 +201,7 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
         model=ask.model,
         cut=ask.cut,
         criterion=ask.criterion,
+        overrides=ask.overrides,
         out=cell.path,
         backend=ask.backend,
     )
@@ -215,7 +215,7 @@ def _carry_out(cell: Cell, ask: Ask, observer: SilentObserver) -> str:
             f"the model {plan.model.name} has changed since the comparison began",
             hint="restore it, or start a new comparison",
         )
-    plan = replace(plan, facts={**plan.facts, "comparison": cell.facts(ask)})
+    plan = replace(plan, facts={**plan.facts, "comparison": cell.facts})
     if ask.simulate:
         from testbed.simulation.simulator import Simulation  # noqa: PLC0415 - neither engine loads the other
 

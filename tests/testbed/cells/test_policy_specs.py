@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
-from testbed.compare.specs import MAX_FOLDER_CHARACTERS, read_specs, split_policies
+from testbed.cells.policy_specs import MAX_FOLDER_CHARACTERS, read_specs, split_policies
 
 
 @pytest.mark.parametrize(

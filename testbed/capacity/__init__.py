@@ -1,0 +1,1 @@
+"""Capacity: the highest load factor at which an objective holds."""

@@ -1,0 +1,1 @@
+"""Energy: the joules of nodes and links, from their states and bytes."""

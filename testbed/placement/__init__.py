@@ -1,0 +1,1 @@
+"""Placement: where to cut the model, and which server hosts which stage."""

@@ -1,0 +1,1 @@
+"""Sweeps: figures of runs over a grid of values of the topology."""
