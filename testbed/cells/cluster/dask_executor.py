@@ -75,8 +75,7 @@ class DaskExecutor:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # Dask logs each lost connection; here it is mended, or ends in an error of ours.
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            _silence_dask()
             security = self._security()
             address = self._choice.scheduler or self._start_workers(stack, security)
             try:
@@ -238,3 +237,10 @@ class DaskExecutor:
         _, (number, share) = event
         if (report := self._reports.get(number)) is not None:
             report(share)
+
+
+def _silence_dask() -> None:
+    """Turn off Dask's log of lost connections: here each is mended, or ends in an error of ours."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
