@@ -107,7 +107,8 @@ def _compare(errand: Errand, inputs: bytes, folder: Path) -> Likeness:
     finally:
         helper.close()
     assert isinstance(found, Likeness)
-    return found
+    there = {str(root): ""}
+    return replace(found, message=_renamed(found.message, there), hint=_renamed(found.hint, there))
 
 
 def _order(errand: Errand, root: Path, run: Path) -> Order:

@@ -16,7 +16,7 @@ import psutil
 ROOT = Path(__file__).parents[4]
 DASK = str(Path(sys.executable).with_name("dask"))
 START_TIMEOUT_S = 60.0
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def command(*arguments: object, prefix: Sequence[str] = ()) -> list[str]:

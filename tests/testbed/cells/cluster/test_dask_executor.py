@@ -282,7 +282,10 @@ def test_a_machine_carries_out_one_live_run_at_a_time(tmp_path, keys):
         topology, specs = write(tmp_path), read_specs(["uniform"])
         settings = settings_of(topology, check_plans(topology, specs, options), options)
         cells = cells_of(specs, [3], tmp_path / "out", settings)
-        with Interrupts() as interrupts, pytest.raises(InputError, match=r"127.0.0.1 would carry out several live runs"):
+        with (
+            Interrupts() as interrupts,
+            pytest.raises(InputError, match=r"127.0.0.1 would carry out several live runs"),
+        ):
             run_missing(cells, options, Unobserved(), interrupts)
 
 
