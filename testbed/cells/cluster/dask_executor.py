@@ -23,7 +23,7 @@ from testbed.cells.cell import Cell
 from testbed.cells.cluster.choice import ClusterChoice
 from testbed.cells.cluster.errands import Errand, Parcel, as_is, compare_worker, run_errand
 from testbed.cells.cluster.keys import INSTALL_HINT, key_files
-from testbed.cells.cluster.likeness import check_alike, code_sha256
+from testbed.cells.cluster.likeness import check_alike, identity
 from testbed.cells.cluster.luggage import input_files, pack_inputs, unpack_run
 from testbed.cells.execution import CellEnd, clear_unfinished
 from testbed.run.plan import new_run_id
@@ -187,7 +187,7 @@ class DaskExecutor:
         return sorted(fit)
 
     def _errand(self, cell: Cell, number: int = -1) -> Errand:
-        return Errand(cell, number, self._topic, tuple(sys.argv), Path(os.getcwd()), code_sha256())
+        return Errand(cell, number, self._topic, tuple(sys.argv), Path(os.getcwd()), identity())
 
     def submit(self, cell: Cell, report: Callable[[float], None]) -> Future[CellEnd]:
         """Send a cell to the scheduler; see `CellExecutor`."""

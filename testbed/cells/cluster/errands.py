@@ -30,7 +30,7 @@ class Errand:
         topic: where reports are sent, see `distributed.Worker.log_event`.
         argv: the command line of the client.
         folder: the working directory of the client.
-        code_sha256: of the client's code.
+        identity: of the client's code and libraries.
     """
 
     cell: Cell
@@ -38,7 +38,7 @@ class Errand:
     topic: str
     argv: tuple[str, ...]
     folder: Path
-    code_sha256: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ def run_errand(errand: Errand, inputs: bytes) -> Parcel:
     with TemporaryDirectory(prefix="cell-", dir=worker.local_directory, ignore_cleanup_errors=True) as folder:
         run = Path(folder) / errand.cell.path.name
         order = _order(errand, root, run)
-        helper = _helper(errand.code_sha256)
+        helper = _helper(errand.identity)
         if helper is None:
-            lacking = CellEnd("failed", f"worker {worker.address} has other code of dtoee-testbed", VERSION_HINT, 4)
-            return Parcel(lacking, b"", worker.address)
+            message = f"worker {worker.address} has another version of dtoee-testbed or its libraries"
+            return Parcel(CellEnd("failed", message, VERSION_HINT, 4), b"", worker.address)
         end = helper.carry_out(order, report, wanted)
         assert isinstance(end, CellEnd)
         with _lock:
@@ -125,14 +125,14 @@ def _unpacked(inputs: bytes, folder: Path) -> Path:
     return root
 
 
-def _helper(code_sha256: str) -> Helper | None:
-    """A helper that runs this code; None if the worker has other code."""
+def _helper(identity: str) -> Helper | None:
+    """A helper with this code and these libraries; None if the worker has others."""
     while True:
         with _lock:
             helper = _idle.pop() if _idle else None
         fresh = helper is None
         helper = helper or Helper()
-        if helper.code_sha256 == code_sha256:
+        if helper.identity == identity:
             return helper
         helper.close()
         if fresh:

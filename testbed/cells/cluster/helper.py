@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from testbed.cells.cell import Cell
-from testbed.cells.cluster.likeness import Likeness, code_sha256, likeness
+from testbed.cells.cluster.likeness import Likeness, identity, likeness
 from testbed.cells.execution import END_TIMEOUT_S, TELL_EVERY_S, CellEnd, carry_out
 
 LIVE_END_TIMEOUT_S = 60.0  # real time in which a live run must remove its network
@@ -68,7 +68,7 @@ class Helper:
             ]  # -P: not the files of the current folder
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[number])
         try:
-            self.code_sha256: str = self._connection.recv()
+            self.identity: str = self._connection.recv()
         except EOFError:
             raise HelperLost(f"the helper ended with status {self._process.wait()}") from None
 
@@ -120,7 +120,7 @@ class Helper:
 def main() -> None:
     """Serve a worker until it closes the connection, whose descriptor is the only argument."""
     connection = Connection(int(sys.argv[1]))
-    connection.send(code_sha256())  # of what is imported now
+    connection.send(identity())  # of what is imported now
     for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C in a terminal is meant for the worker
         signal.signal(number, signal.SIG_IGN)
     importlib.import_module("testbed.simulation.simulator")  # the forks need not load it again

@@ -56,6 +56,11 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
+def identity() -> str:
+    """A hash of the code and the versions of the libraries (SHA-256 in hex): equal where runs are equal."""
+    return sha256(f"{code_sha256()} {sorted(library_versions().items())}".encode()).hexdigest()
+
+
 def likeness(cell: Cell) -> Likeness:
     """Return the facts of this machine, for a cell with its paths here."""
     ask, message, hint = cell.settings, "", ""
