@@ -1,6 +1,7 @@
 """The functions that Dask runs on its workers. They import no more of this project than they need."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -8,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from testbed.cells.cell import Cell
-from testbed.cells.cluster.helper import Helper, Order, Unwanted
+from testbed.cells.cluster.helper import Helper, HelperLost, Order
 from testbed.cells.cluster.likeness import VERSION_HINT, Likeness
 from testbed.cells.cluster.luggage import below, pack_run, unpack_inputs
 from testbed.cells.execution import CellEnd
@@ -82,13 +83,27 @@ def run_errand(errand: Errand, inputs: bytes) -> Parcel:
         if helper is None:
             message = f"worker {worker.address} has another version of dtoee-testbed or its libraries"
             return Parcel(CellEnd("failed", message, VERSION_HINT, 4), b"", worker.address)
-        end = helper.carry_out(order, report, wanted)
+        end = _carried_out(helper, order, report, wanted)
         assert isinstance(end, CellEnd)
-        with _lock:
-            _idle.append(helper)
+        if end.reason == "interrupted":  # not by the client: it sends no signals
+            raise HelperLost("a signal ended the process of the cell")
         there = {str(run): str(errand.cell.path), str(root): ""}
         end = replace(end, message=_renamed(end.message, there), hint=_renamed(end.hint, there))
         return Parcel(end, pack_run(run, root), worker.address)
+
+
+def _carried_out(
+    helper: Helper, order: Order, report: Callable[[float], None], wanted: Callable[[], bool]
+) -> CellEnd | Likeness:
+    """Carry out an order; the helper then waits for the next one, or is closed after an error."""
+    try:
+        found = helper.carry_out(order, report, wanted)
+    except BaseException:
+        helper.close()
+        raise
+    with _lock:
+        _idle.append(helper)
+    return found
 
 
 async def compare_worker(errand: Errand, inputs: bytes, dask_worker: "Worker") -> Likeness:
@@ -101,11 +116,8 @@ async def compare_worker(errand: Errand, inputs: bytes, dask_worker: "Worker") -
 def _compare(errand: Errand, inputs: bytes, folder: Path) -> Likeness:
     root = _unpacked(inputs, folder)
     helper = Helper()
-    try:
-        order = replace(_order(errand, root, folder / "none"), compare_only=True)
-        found = helper.carry_out(order, lambda _: None, lambda: True)
-    finally:
-        helper.close()
+    order = replace(_order(errand, root, folder / "none"), compare_only=True)
+    found = _carried_out(helper, order, lambda _: None, lambda: True)
     assert isinstance(found, Likeness)
     there = {str(root): ""}
     return replace(found, message=_renamed(found.message, there), hint=_renamed(found.hint, there))
@@ -143,6 +155,3 @@ def _renamed(text: str, there: dict[str, str]) -> str:
     for theirs, ours in there.items():
         text = text.replace(theirs, ours)
     return text
-
-
-__all__ = ["Errand", "Parcel", "Unwanted", "as_is", "compare_worker", "run_errand"]

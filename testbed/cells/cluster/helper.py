@@ -80,7 +80,7 @@ class Helper:
         Args:
             order: the order.
             report: called with the share (0..1) of the workload that is over.
-            wanted: asked some times a second; False ends the cell.
+            wanted: asked some times a second; the caller closes this helper if it returns False.
 
         Raises:
             HelperLost: the process of the cell was killed.
@@ -91,7 +91,6 @@ class Helper:
         while True:
             while not self._connection.poll(TELL_EVERY_S):
                 if not wanted():
-                    self.close()
                     raise Unwanted(order.cell.name)
             try:
                 news = self._connection.recv()

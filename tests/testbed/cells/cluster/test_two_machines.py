@@ -1,10 +1,13 @@
 """Workers in network namespaces with addresses of their own: two machines as far as the network can see."""
 
+import json
+import subprocess
 import time
 
 import pytest
 
-from tests.testbed.cells.cluster.machines import compare, inside, machines, networks
+from testbed.record.run_directory import read_manifest
+from tests.testbed.cells.cluster.machines import ROOT, command, compare, inside, machines, networks
 from tests.testbed.compare.topology import SMALL, write
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
@@ -87,3 +90,23 @@ def test_a_file_at_an_absolute_path_must_be_on_every_machine(tmp_path, joined):
     assert f"{inputs}/up.csv" in error
     assert "/inputs-" not in error
     assert "state it relative to the topology" in hint
+
+
+@pytest.mark.slow
+def test_live_runs_get_a_machine_each(tmp_path, joined):
+    names, found = joined
+    for name in names[1:]:
+        found.start_worker("--resources", "live=1", prefix=inside(name))
+    out = tmp_path / "out"
+    words = command(
+        "compare", write(tmp_path), "-p", "dto-ee,uniform", "-n", "1", "--duration", "8 s", "--out", out,
+        "--scheduler", found.url, "--keys", found.keys, prefix=inside(names[0]),
+    )  # fmt: skip
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    manifests = [read_manifest(out / policy / "seed-7") for policy in ("dto-ee", "uniform")]
+    assert {manifest["exit_reason"] for manifest in manifests} == {"completed"}
+    assert "simulated" not in {manifest["backends"]["network"] for manifest in manifests}
+    began, ended = ([manifest[when] for manifest in manifests] for when in ("started", "ended"))
+    assert max(began) < min(ended)  # side by side
+    assert {row["mode"] for row in [json.loads((out / "compare.json").read_text())]} == {"live"}
