@@ -180,6 +180,8 @@ class Bookkeeping:
             duplicates=self.duplicates,
             stages=scenario.stages,
             fidelity=fidelity,
+            utility_of=scenario.utility,
+            group_of=scenario.group_of,
         )
         figures |= self._overload()
         return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}
