@@ -41,7 +41,7 @@ from testbed.record.earlier import is_before_new_names
 from testbed.record.run_directory import TRACE
 from testbed.run.interrupts import Interrupts
 from testbed.scenario import Scenario
-from testbed.topology.overrides import Override
+from testbed.topology.overrides import Override, as_overrides
 
 
 def compare(
@@ -56,7 +56,7 @@ def compare(
     out: Path | None = None, jobs: int | None = None, backend: BackendChoice = "auto",
     observer: CompareObserver | None = None,
     include_unheld: bool = False,
-    overrides: Sequence[Override] = (), assertions: Sequence[Assertion] = (),
+    overrides: Sequence[Override | str] = (), assertions: Sequence[Assertion] = (),
 ) -> Comparison:  # fmt: skip
     """Run every policy on the same `repeats` workloads; return the figures, with each policy compared to the first.
 
@@ -70,7 +70,7 @@ def compare(
         simulate: in virtual time, `jobs` at a time (None: one per core); otherwise live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
         include_unheld: True also counts live runs whose emulation did not hold.
-        overrides: what replaces values of the topology in all runs.
+        overrides: what replaces values of the topology in all runs; texts are KEY=VALUE.
         assertions: bounds on the figures of every policy, or of one; their outcomes are in the result.
 
     Raises:
@@ -82,7 +82,7 @@ def compare(
     if not simulate:
         require_root()
     observer, specs = observer or Unobserved(), read_specs(policies)
-    options = Options(simulate, duration_s, seed, model, cut, criterion, tuple(overrides), jobs, backend)
+    options = Options(simulate, duration_s, seed, model, cut, criterion, as_overrides(overrides), jobs, backend)
     check_counts(repeats * len(specs), jobs)
     check_rereadable(topology)
     with Interrupts() as interrupts:
