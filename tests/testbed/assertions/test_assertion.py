@@ -198,9 +198,7 @@ def test_what_is_printed_reads_back(name, comparison, bound, policy):
     assert str(again) == str(first)
 
 
-WORDS = (
-    "fidelity.verdict exit_share. overloaded < <= == = != : ms s % J held true - − + e .. . 1 0.5 e9999999999999999"
-)
+WORDS = "fidelity.verdict exit_share. overloaded < <= == = != : ms s % J held true - − + e .. . 1 0.5 e9999999999999999"
 PIECES = st.sampled_from([*(figure.name for figure in FIGURES), *WORDS.split(), " ", "\n"])
 
 
