@@ -22,6 +22,7 @@ COMMANDS = {
     "topology": "Validate topology files, or print their JSON Schema.",
     "trace": "Generate, convert or inspect traces of workloads and of links.",
     "model": "List, profile or train early-exit models.",
+    "cluster": "Make the keys of a cluster of machines.",
     "doctor": "Check what this machine offers for emulation.",
     "clean": "Remove what an interrupted run left behind.",
 }
