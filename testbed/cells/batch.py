@@ -1,6 +1,6 @@
 """The course of a command that runs many cells: options, checks before the first run, what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,24 +92,80 @@ def settings_of(topology: Path, plan: Plan, options: Options) -> RunSettings:
     return RunSettings.of(topology, plan, options.backend, simulate=options.simulate)
 
 
-def run_missing(missing: Sequence[Cell], options: Options, observer: CompareObserver, interrupts: Interrupts) -> bool:
-    """Carry out the missing runs; return True if all are complete, False after an interrupt.
+def run_missing(
+    missing: Sequence[Cell],
+    options: Options,
+    observer: CompareObserver,
+    interrupts: Interrupts,
+    failed: Callable[[Cell, TestbedError], None] | None = None,
+) -> bool:
+    """Carry out the missing runs; return True if all have ended, False after an interrupt.
 
+    `failed` is called with each run that fails; the others go on. If it is None, the first failure ends the command.
     Interrupts are deferred afterwards.
 
     Raises:
-        TestbedError: a run failed. Complete runs stay.
+        TestbedError: a run failed, and `failed` is None. Complete runs stay.
     """
+    left, watch = list(missing), _UnderWay(observer)
     try:
-        if not missing:
-            return True
-        if options.simulate:
-            return run_simulated(missing, options.jobs_in_use, observer, interrupts)
-        return run_in_turn(missing, observer, interrupts)
+        while left:
+            try:
+                if options.simulate:
+                    return run_simulated(left, options.jobs_in_use, watch, interrupts)
+                return run_in_turn(left, watch, interrupts)
+            except TestbedError as error:
+                cell = watch.one_of(error)
+                if failed is None or cell is None:
+                    raise
+                watch.put_back(cell)
+                failed(cell, error)
+                left = [each for each in left if each.path not in watch.over]
+        return True
     except KeyboardInterrupt:
         return False
     finally:
         interrupts.deferred = True
+
+
+class _UnderWay:
+    """A CompareObserver that passes everything on, and knows which runs are under way and which are over."""
+
+    def __init__(self, observer: CompareObserver) -> None:
+        self._observer = observer
+        self._begun: list[Cell] = []
+        self.over: set[Path] = set()  # directories of runs that are complete or failed
+
+    def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
+        self._observer.planned(directory, runs, kept, jobs)
+
+    def begun(self, cell: Cell) -> None:
+        self._begun.append(cell)
+        self._observer.begun(cell)
+
+    def advanced(self, cell: Cell, share: float) -> None:
+        self._observer.advanced(cell, share)
+
+    def ended(self, cell: Cell) -> None:
+        self._begun.remove(cell)
+        self.over.add(cell.path)
+        self._observer.ended(cell)
+
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        self._observer.dropped(cell, failed=failed)
+
+    def one_of(self, error: TestbedError) -> Cell | None:
+        """The run under way that failed with this error, whose message names it; the only one; None if unknown."""
+        named = [cell for cell in self._begun if str(error).startswith(f"{cell.name}: ")]
+        found = named or self._begun
+        return found[0] if len(found) == 1 else None
+
+    def put_back(self, cell: Cell) -> None:
+        """Note that a run failed; the others under way have ended with it, and begin again."""
+        self.over.add(cell.path)
+        for each in self._begun:
+            self._observer.dropped(each, failed=each is cell)
+        self._begun.clear()
 
 
 def check_counts(runs: int, jobs: int | None) -> None:

@@ -48,6 +48,9 @@ class CompareObserver(Protocol):
     def ended(self, cell: Cell) -> None:
         """A run is complete."""
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """A run that had begun is no longer under way: it failed, or it begins again later."""
+
 
 class Unobserved:
     """A CompareObserver that does nothing."""
@@ -59,6 +62,8 @@ class Unobserved:
     def advanced(self, cell: Cell, share: float) -> None: ...
 
     def ended(self, cell: Cell) -> None: ...
+
+    def dropped(self, cell: Cell, *, failed: bool) -> None: ...
 
 
 def clear_unfinished(cell: Cell) -> None:
