@@ -12,6 +12,7 @@ import click
 from cli.quantity import seconds
 
 if TYPE_CHECKING:
+    from testbed.assertions import Assertion
     from testbed.topology.overrides import Override
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -74,6 +75,52 @@ def model_options(function: Function) -> Function:
         "your own, or a table (.npz, .csv, .parquet).",
     )
     return model(cut(criterion(function)))
+
+
+def assert_option(function: Function) -> Function:
+    """The option --assert of a command that makes one run, which receives `assertions`."""
+    return click.option(
+        "--assert", "assertions", multiple=True, metavar="BOUND", callback=_assertions_of_a_run,
+        help="A bound that a figure of the summary must keep, else the exit code is 5: 'p95 < 600 ms', 'accuracy >= 85 "
+        "%', 'lost == 0'. Figures are short names or paths such as delay_s.p95. May be given more than once.",
+    )(function)  # fmt: skip
+
+
+def policies_assert_option(function: Function) -> Function:
+    """The option --assert of a command that compares policies, which receives `assertions`."""
+    return click.option(
+        "--assert", "assertions", multiple=True, metavar="BOUND", callback=_assertions,
+        help="A bound that the means of every policy must keep, else the exit code is 5: 'p95 < 600 ms', 'lost == 0'; "
+        "'ngto: p95 < 600 ms' concerns one policy. Counts are sums over all runs. May be given more than once.",
+    )(function)  # fmt: skip
+
+
+def check_mode(assertions: Sequence[Assertion], *, simulate: bool) -> None:
+    """Raise UsageError if an assertion is on a figure that only live runs, or only simulations, have."""
+    other = "live" if simulate else "simulated"
+    for assertion in assertions:
+        if assertion.known.mode == other:
+            raise click.UsageError(f"--assert {str(assertion)!r}: only {other} runs have {assertion.path}")
+
+
+def _assertions(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Assertion, ...]:
+    if not values:
+        return ()
+    from node_agent.errors import InputError
+    from testbed.assertions import parse_assertion
+
+    try:
+        return tuple(parse_assertion(value) for value in values)
+    except InputError as error:
+        raise click.BadParameter(f"{error} ({error.hint})", ctx, param) from None
+
+
+def _assertions_of_a_run(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Assertion, ...]:
+    found = _assertions(ctx, param, values)
+    for assertion in found:
+        if assertion.policy is not None:
+            raise click.BadParameter(f"{assertion.text!r}: a run has one policy; leave out its name", ctx, param)
+    return found
 
 
 def override_options(function: Callable[..., object]) -> Callable[..., object]:
