@@ -123,7 +123,7 @@ def command(
     \b
     Examples:
       dtoee-testbed sweep topologies/quickstart.yaml --set load=x0.5..x1.5:5 -p dto-ee,ngto,uniform --simulate
-      dtoee-testbed sweep topologies/quickstart.yaml --set theta=1s,3s --set 'model.cut=[2,3,5],[1,3,5]' --simulate
+      dtoee-testbed sweep topologies/quickstart.yaml --set theta=1s,3s --set 'model.cut=[2,3,5],[2,4,5]' --simulate
       dtoee-testbed sweep topologies/city.yaml --set load=x0.5..x1.2 --set theta=0.5..4s --sample 20 --simulate
     """
     import json

@@ -14,6 +14,7 @@ from pathlib import Path
 from testbed.record.run_directory import RecordingError
 
 PACKAGE = "pyarrow"
+TEXTS = ("fidelity",)  # columns of text that may be empty
 MISSING = f"no table in Parquet: it needs {PACKAGE} (.venv/bin/python -m pip install {PACKAGE})"
 
 
@@ -44,21 +45,23 @@ def _main() -> None:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     content = json.load(sys.stdin)
-    arrays = {name: pa.array(_of_one_kind(values)) for name, values in content["columns"].items()}
+    arrays = {name: pa.array(*_typed(name, values)) for name, values in content["columns"].items()}
+    units = content["units"]
     fields = [
-        pa.field(name, array.type, metadata={"unit": content["units"].get(name, "")}) for name, array in arrays.items()
+        pa.field(name, array.type, metadata={"unit": units[name]} if name in units else None)
+        for name, array in arrays.items()
     ]
     pq.write_table(pa.table(list(arrays.values()), schema=pa.schema(fields)), sys.argv[1])
 
 
-def _of_one_kind(values: list[object]) -> list[object]:
-    """The values of a column: if they are of several kinds, all as numbers, or all as text."""
-    present = [value for value in values if value is not None]
-    if {type(value) for value in present} == {int, float}:
-        return [None if value is None else float(str(value)) for value in values]
-    if len({type(value) for value in present}) > 1:
-        return [None if value is None else str(value) for value in values]
-    return values
+def _typed(name: str, values: list[object]) -> tuple[list[object], str]:
+    """The values of a column and their type in Arrow; without any value they are text or numbers, by the name."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and name not in TEXTS:
+        return values, "int64" if kinds == {int} else "float64"
+    if kinds == {bool}:
+        return values, "bool"
+    return [None if value is None else str(value) for value in values], "string"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from testbed.wording import counted
 
 DEFAULT_FIGURES = ("mean", "accuracy")
 MOST_PANELS = 12
+MOST_TICKS = 10  # at the values themselves
 WIDE_VALUES = 20.0  # factor between the values of a key above which its axis is logarithmic
 WIDE_DELAYS = 8.0  # the same for times
 
@@ -136,15 +137,21 @@ def _key_axis(key: SweptKey, places: Sequence[float]) -> PictureAxis:
         return PictureAxis(key.key, ticks=words)
     unit = {"x": ", factor", "": ""}.get(key.shown_unit, f" [{key.shown_unit}]")
     label = "load factor" if key.key == "load" else f"{key.key}{unit}"
-    wide = min(places) > 0 and max(places) >= WIDE_VALUES * min(places) if places else False
-    return PictureAxis(label, key.shown_factor, logarithmic=wide)
+    if places and 0 < WIDE_VALUES * min(places) <= max(places):
+        return PictureAxis(label, key.shown_factor, logarithmic=True)
+    values = sorted(set(places))
+    gaps = [high - low for low, high in itertools.pairwise(values)]
+    if len(values) > MOST_TICKS or not gaps or min(gaps) * MOST_TICKS < values[-1] - values[0]:
+        return PictureAxis(label, key.shown_factor)
+    return PictureAxis(label, key.shown_factor, tuple((each, f"{each * key.shown_factor:g}") for each in values))
 
 
 def _figure_axis(figure: Figure, means: Sequence[float]) -> PictureAxis:
     match figure.kind:
         case "time":
-            wide = min(means) > 0 and max(means) >= WIDE_DELAYS * min(means) if means else False
-            short = figure.better == "lower" and max(means, default=0.0) < 10.0
+            lower = figure.better == "lower"  # a delay; a utility may be negative
+            wide = lower and bool(means) and 0 < WIDE_DELAYS * min(means) <= max(means)
+            short = lower and max(means, default=0.0) < 10.0
             return PictureAxis(f"{figure.title} [{'ms' if short else 's'}]", 1e3 if short else 1.0, logarithmic=wide)
         case "share":
             return PictureAxis(f"{figure.title} [%]", 1e2)
@@ -165,7 +172,9 @@ def _remark(sweep: Sweep, points: Sequence[Point], left_out: int) -> str:
     said = [f"mean and 95 % interval of {repeats} repeats" if repeats > 1 else "one repeat, no intervals"]
     if any(point.crossed and point.y is None for point in points):
         said.append("× overloaded, no mean")
-    if any(point.hollow for point in points):
+    if any(not point.crossed and point.y is None for point in points):
+        said.append("gaps: no run counts")
+    if any(point.hollow and point.y is not None for point in points):
         said.append("hollow: not all runs count")
     if left_out:
         said.append(f"{counted(left_out, 'further panel')} not shown")
