@@ -20,6 +20,7 @@ COMMANDS = {
     "sweep": "Run policies over a grid or sample of values.",
     "agree": "Run a topology live and simulated, and compare the two.",
     "optimum": "Compute the best plan for a topology, and a bound on any plan.",
+    "explain": "Say what limits a recorded run, or where one task's time went.",
     "topology": "Validate topology files, or print their JSON Schema.",
     "trace": "Generate, convert or inspect traces of workloads and of links.",
     "model": "List, profile or train early-exit models.",
