@@ -137,7 +137,7 @@ def inspect(
         else:
             print_workload(summary, found.form, keyed=found.keyed)
         if picture is not None:
-            title = f"{Path(file).name}: {counted(summary['all']['tasks'], 'task')} in {summary['span_s']:.6g} s"
+            title = f"{Path(file).name}: {counted(summary['all']['tasks'], found.noun)} in {summary['span_s']:.6g} s"
             draw_workload(found.gathered, title, picture, keyed=found.keyed)
 
 

@@ -22,6 +22,9 @@ FORMATS = (
     "azure-functions-2019", "azure-functions-2021", "azure-llm", "burstgpt", "mooncake", "testbed", "csv",
 )  # fmt: skip
 
+_DEVICES = {"spread": "at random", "hash": "by hash", "names": "by name"}
+_SAMPLES = {"deal": "dealt", "length": "by length", "column": "as stated"}
+
 
 def source_options(function: Function) -> Function:
     """The options --format, --time-column, --time-unit and --device-column of a command that reads requests."""
@@ -158,8 +161,8 @@ def _report(out: str, done: Imported, scenario: Scenario) -> None:
     tally = done.tally
     mean = f", {number(tally.kept / done.span_s, '.3g')} tasks/s" if done.span_s > 0 else ""
     click.echo(
-        f"{out}: {tally.kept:,} of {counted(tally.read, 'request')} ({tally.form}), {done.used} of "
-        f"{counted(len(scenario.devices), 'device')} (by {done.devices}), samples by {done.samples}, "
+        f"{out}: {tally.kept:,} of {tally.read:,} requests ({tally.form}), {done.used} of "
+        f"{counted(len(scenario.devices), 'device')} ({_DEVICES[done.devices]}), samples {_SAMPLES[done.samples]}, "
         f"{done.span_s:.6g} s{mean}",
         err=True,
     )

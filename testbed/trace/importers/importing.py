@@ -13,6 +13,7 @@ import numpy as np
 from node_agent.errors import InputError
 from testbed.scenario import Device
 from testbed.trace.error import TraceError
+from testbed.trace.files import nameable
 from testbed.trace.importers.assignment import DeviceChoice, Devices, Lengths, SampleChoice, check_samples, dealt, needs
 from testbed.trace.importers.contract import TICKS_PER_S, Batch, Importer, Integers
 from testbed.trace.importers.requests import Sieve, Source, Tally
@@ -90,8 +91,10 @@ def import_trace(source: Source, target: Target, out: Path | str, sieve: Sieve, 
         raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
     tally = Tally()
     done = Imported(tally)
-    folder = Path(out).absolute().parent
-    with Spool(folder if folder.is_dir() else None) as spool:
+    folder = nameable(out).absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{out}: cannot be written: there is no folder {folder}", hint="choose another --out")
+    with Spool(folder) as spool:
         names = _fill(spool, source, target, sieve, treatment, done)
         zero = tally.earliest if sieve.window.start is None else sieve.window.start
         assert zero is not None

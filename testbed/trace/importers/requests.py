@@ -9,7 +9,7 @@ import numpy as np
 from node_agent.errors import InputError
 from testbed.trace.error import TraceError
 from testbed.trace.importers.contract import Axis, Batch, Columns, Importer, Integers
-from testbed.trace.importers.registry import importer_of
+from testbed.trace.importers.formats import importer_of
 from testbed.trace.importers.time_stamps import ALL_TIMES, Window
 from testbed.trace.peeked import PeekedFile, peeked
 

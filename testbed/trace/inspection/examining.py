@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from testbed.trace.importers.contract import Columns
-from testbed.trace.importers.registry import importer_of, is_importable
+from testbed.trace.importers.formats import importer_of, is_importable
 from testbed.trace.importers.requests import Sieve, Tally, check_kept, requests_of
 from testbed.trace.importers.spool import Spool
 from testbed.trace.inspection.workload_summary import MOST_NAMES, OTHERS, Gathered
@@ -32,6 +32,11 @@ class ExaminedWorkload:
     gathered: Gathered
     form: str
     keyed: bool
+
+    @property
+    def noun(self) -> str:
+        """The word for one of them."""
+        return "task" if self.form == "testbed" else "request"
 
 
 def examine(

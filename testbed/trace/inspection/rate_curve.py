@@ -3,12 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
-MOST_STEPS = 512
+MOST_STEPS = 5000
+GROWTH = 10
 LEAST_STEP_TICKS = 1000  # a millisecond
 
 
 class RateCurve:
-    """Counts of arrivals in steps of equal length, which doubles whenever the time outgrows MOST_STEPS steps."""
+    """Counts of arrivals in steps of equal length, which grows tenfold whenever the time outgrows MOST_STEPS steps."""
 
     def __init__(self) -> None:
         """Begin without an arrival."""
@@ -21,9 +22,9 @@ class RateCurve:
             return
         last = int(ticks.max())
         while last >= MOST_STEPS * self.step_ticks:
-            self.step_ticks *= 2
-            pairs = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts = np.concatenate([pairs, np.zeros(MOST_STEPS // 2, dtype=np.int64)])
+            self.step_ticks *= GROWTH
+            together = self.counts.reshape(-1, GROWTH).sum(axis=1)
+            self.counts = np.concatenate([together, np.zeros(MOST_STEPS - len(together), dtype=np.int64)])
         self.counts += np.bincount(ticks // self.step_ticks, minlength=MOST_STEPS)
 
     def until(self, span_ticks: int) -> npt.NDArray[np.int64]:

@@ -23,6 +23,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 SUFFIXES = (".png", ".svg")
 DOTS_PER_INCH = 150
 MOST_BARS = 12
+MOST_DRAWN_STEPS = 125
 _MOST_LETTERS = 18
 
 
@@ -103,7 +104,7 @@ def _draw_rate(axes: Axes, gathered: Gathered, summary: Summary) -> None:
     counts, span_s = gathered.curve.until(gathered.span_ticks), summary["span_s"]
     step_s = gathered.curve.step_ticks / TICKS_PER_S
     # About a hundred steps show a course; finer ones show chance.
-    together = max(1, -(-len(counts) // 128))
+    together = next(each for each in (1, 2, 5, 10, 20, 50, 100) if len(counts) <= each * MOST_DRAWN_STEPS)
     starts = np.arange(0, len(counts), together)
     lengths_s = np.minimum((starts + together) * step_s, max(span_s, step_s)) - starts * step_s
     some = lengths_s > 0
@@ -137,7 +138,7 @@ def _draw_gaps(axes: Axes, gathered: Gathered) -> None:
         axes.text(0.5, 0.5, "no gap to show", ha="center", va="center", transform=axes.transAxes)
         return
     least = max(float(shares[-1]), 1e-9) / 2
-    first = max(float(bounds_s[int(np.argmax(shares < 0.999))]) / 3, 1e-6) if (shares < 0.999).any() else 1e-6
+    first = max(float(bounds_s[int(np.argmax(shares < 0.99))]) / 3, 1e-6) if (shares < 0.99).any() else 1e-6
     along_s = np.logspace(np.log10(first), np.log10(max(float(bounds_s[-1]), mean_s) * 2), 300)
     exponential = np.exp(-along_s / mean_s)
     axes.loglog(bounds_s * 1e3, shares, color=BLUE, linewidth=1.8)
