@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from node_agent.errors import InputError
 from node_agent.suggest import closest
 from testbed.scenario import ArrivalProcess, RateChanges, Scenario
 from testbed.trace.error import MAX_PROBLEMS, TraceError
-from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
+from testbed.trace.files import BYTE_ORDER_MARK, replacing, unpacked
 from testbed.trace.link_reading import format_of_line
 from testbed.trace.processes.pieces import pieces
 from testbed.trace.processes.registry import process_from
@@ -48,14 +49,20 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def read_trace(path: Path | str) -> list[Arrival]:
-    """Read a workload trace.
+    """Read a workload trace, packed by gzip or not.
 
     Raises:
-        TraceError: the file is no workload trace; it lists up to MAX_PROBLEMS problems.
+        TraceError: the file is no workload trace, or has more than MAX_ARRIVALS tasks; it lists up to MAX_PROBLEMS
+            problems.
         InputError: the file cannot be opened.
     """
-    with opened(path, hint="make one: dtoee-testbed trace generate") as file:
-        return read_lines(iter(lambda: file.readline(MAX_LINE_BYTES), b""), str(path))
+    with unpacked(path, hint="make one: dtoee-testbed trace generate") as file:
+        lines = iter(lambda: file.readline(MAX_LINE_BYTES), b"")
+        found = list(islice(read_lines(lines, str(path)), MAX_ARRIVALS + 1))
+    if len(found) > MAX_ARRIVALS:
+        hint = f"keep a part of it: dtoee-testbed trace import {path} --rate x0.1"
+        raise TraceError([f"{path}: more than {MAX_ARRIVALS:,} tasks, too many for a run"], hint=hint)
+    return found
 
 
 def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
@@ -172,15 +179,15 @@ def check_volume(
         raise InputError(f"about {expected:.3g} tasks are too many", hint=hint)
 
 
-def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
-    """Read the arrivals from lines of at most MAX_LINE_BYTES; `source` names them in messages.
+def read_lines(lines: Iterable[bytes], source: str) -> Iterator[Arrival]:
+    """Yield the arrivals in lines of at most MAX_LINE_BYTES, one by one; `source` names them in messages.
 
     Raises:
-        TraceError: as in `read_trace`.
+        TraceError: as in `read_trace`; after the last line, or after MAX_PROBLEMS problems.
     """
     decoder = msgspec.json.Decoder(_Line)
-    arrivals: list[Arrival] = []
     problems: list[str] = []
+    found = 0
     latest_s = 0.0
     unread: list[bytes] = []
     for number, raw in enumerate(lines, start=1):
@@ -192,7 +199,7 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
         except ValueError as error:
             problems.append(f"{source}:{number}: {error}")
             unread.append(raw)
-            if len(problems) > MAX_PROBLEMS or (len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n")):
+            if len(problems) > MAX_PROBLEMS or (len(raw) >= MAX_LINE_BYTES and not raw.endswith(b"\n")):
                 break  # a line without end cannot be skipped within bounded memory
             continue
         if not line.time_s <= MAX_TIME_S:
@@ -202,20 +209,20 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
             if len(problems) > MAX_PROBLEMS:
                 break
         latest_s = max(latest_s, line.time_s)
-        arrivals.append(Arrival(line.time_s, line.device, line.sample))
+        found += 1
+        yield Arrival(line.time_s, line.device, line.sample)
     if problems:
-        if not arrivals and len(problems) > 1 and not any(_like_json(raw) for raw in unread):
+        if not found and len(problems) > 1 and not any(_like_json(raw) for raw in unread):
             is_yaml = any(map(_YAML_LINE.match, unread))
             kind = "a YAML file, such as a topology" if is_yaml else "no line of it is a JSON object"
             problems = [f"{source}: not a workload trace ({kind})"]
         raise TraceError(problems, hint='a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time')
-    return arrivals
 
 
 def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:
     """Decode a line. Raises ValueError with its fault."""
     whole = raw.endswith(b"\n")
-    if not whole and len(raw) == MAX_LINE_BYTES:
+    if not whole and len(raw) >= MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
     if not raw.strip():
         raise ValueError("empty line")

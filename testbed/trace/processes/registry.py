@@ -1,8 +1,4 @@
-"""Arrival processes by name, with their parameters: `flash-crowd:peak=x8,at=20 s`, or the same as a mapping.
-
-Decision 115: traced and shaped workloads keep the stated mean rate, and leave superposition out
-(docs/decisions/115-workloads-keep-the-stated-rate.md).
-"""
+"""Arrival processes by name, with their parameters: `flash-crowd:peak=x8,at=20 s`, or the same as a mapping."""
 
 from collections.abc import Mapping
 
