@@ -76,6 +76,8 @@ def _overload(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     delay = summary["delay_s"]
     yield "Delay", "   ".join(f"{name} {milliseconds(delay[name])}" for name in ("mean", "p50", "p95", "p99"))
+    yield from _parts(summary)
+    yield from _fairness(summary)
     yield "Accuracy", percent(summary["accuracy"])
     if summary.get("goodput") is not None and (summary["tasks"]["lost"] or summary["tasks"].get("refused")):
         yield "Goodput", f"{percent(summary['goodput'])} of all tasks got a right answer"
@@ -102,6 +104,22 @@ def _deadlines(deadlines: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _in_time(figures: Mapping[str, Any]) -> str:
     return f"{percent(figures['in_time'])} in time, {percent(figures['correct_in_time'])} right and in time"
+
+
+def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if parts := summary.get("parts_s"):
+        from cli.printing.parts_bar import bar_of_parts, legend_of_parts
+
+        yield "", bar_of_parts(parts, TEXT_WIDTH)
+        for line in legend_of_parts(parts, TEXT_WIDTH):
+            yield "", line
+
+
+def _fairness(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    fairness = summary.get("fairness") or {}
+    if fairness.get("devices", 0) > 1 and fairness["jain"] is not None:
+        worst = f"worst {fairness['worst_device']}, {number(fairness['worst_over_mean'], '.2f')} x the mean"
+        yield "Fairness", f"Jain's index {number(fairness['jain'], '.3f')} over {fairness['devices']} devices; {worst}"
 
 
 def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

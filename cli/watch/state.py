@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from node_agent.records import DecisionRecord, EventKind, EventRecord, SampleRecord
+from testbed.breakdown.parts import PART_NAMES, Parts
 from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
@@ -128,6 +129,7 @@ class ViewState:
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_KEPT)
         self.emulation: FidelityState | None = None  # the latest report
         self._recent: deque[Finished] = deque()
+        self._parts: deque[tuple[float, Parts]] = deque()  # with the time of completion [s]
         self._bins: dict[int, list[Finished]] = {}
         self._curve: dict[int, Delays] = {}
 
@@ -165,6 +167,10 @@ class ViewState:
         number = int(task.completed_s / self.bin_s)
         self._bins.setdefault(number, []).append(task)
         self._curve.pop(number, None)
+
+    def split(self, completed_s: float, parts: Parts) -> None:
+        """Keep the parts of a completed task's delay."""
+        self._parts.append((completed_s, parts))
 
     def decision(self, record: DecisionRecord) -> None:
         """Keep a node's decision."""
@@ -233,6 +239,16 @@ class ViewState:
         while self._recent and self._recent[0].completed_s < since_s:
             self._recent.popleft()
         return figures(self._recent)
+
+    def recent_parts(self) -> dict[str, float] | None:
+        """Mean of each part of the delay [s] over the window that ends now; None without a task."""
+        since_s = self.now_s - WINDOW_S
+        while self._parts and self._parts[0][0] < since_s:
+            self._parts.popleft()
+        if not self._parts:
+            return None
+        sums_s = map(sum, zip(*(parts for _, parts in self._parts), strict=True))
+        return {name: total_s / len(self._parts) for name, total_s in zip(PART_NAMES, sums_s, strict=True)}
 
     def curve(self) -> list[Delays]:
         """Figures per `bin_s` since the start; the last entry still grows."""

@@ -23,6 +23,10 @@ None.
     forced_exits: number of tasks that left because no receiver answered.
     lost_reasons: number of lost tasks by reason.
     fidelity: the verdict on the emulation, see `testbed.fidelity.report.FidelityReport.as_dict`.
+    parts_s: means of the parts of the counted tasks' delays [s], see `testbed.breakdown.parts.Parts`; None if no delay
+        could be split.
+    fairness: how equal the devices' mean delays of counted tasks are: `jain`, Jain's index, 1 if all are equal;
+        `worst_over_mean`, the worst over their mean; `worst_device`; and `devices`, the number with a counted task.
     overloaded: true if tasks piled up, see `testbed.record.backlog.overload`; None if the run was cut short.
     outstanding_s: outstanding work when the workload ended [s of arrivals]; None if the run was cut short.
     seed: the random seed.
