@@ -56,7 +56,7 @@ class Device:
     rate_per_s: float
     delay_bound_s: float | None = None
     deadline_s: float | None = None
-    group: str | None = None
+    group: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def print_comparison(comparison: Comparison) -> None:
         title = f"What {first} is ahead by, on the same workloads (negative: behind)"
         print_table(advantage_lines(comparison.table), title=title)
     if any(one.figures.get("in_time") for one in comparison.table):
-        title = "Deadlines: results in time, over all tasks that have one (refused and lost tasks are not)"
+        title = "Deadlines: tasks in time (late, lost and refused ones are not)"
         print_table(deadline_lines(comparison.table), title=title)
     for place in range(len(comparison.recoveries[0].events) if comparison.recoveries else 0):
         event = comparison.recoveries[0].events[place]
