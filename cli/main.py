@@ -17,6 +17,8 @@ COMMANDS = {
     "replay": "Run again what a run directory recorded.",
     "simulate": "Run the same nodes in virtual time, without root.",
     "compare": "Run several policies on the same workloads and compare them.",
+    "frontier": "Trace accuracy against delay, by policy.",
+    "capacity": "Find the highest load at which an objective holds.",
     "agree": "Run a topology live and simulated, and compare the two.",
     "optimum": "Compute the best plan for a topology, and a bound on any plan.",
     "topology": "Validate topology files, or print their JSON Schema.",
