@@ -87,8 +87,9 @@ def commands() -> None:
 
     \b
     Exit codes: 0 success; 1 a run or the program failed; 2 wrong usage;
-    3 invalid input; 4 this machine lacks something; 5 the emulation did
-    not hold (with --require-fidelity); 130 interrupted (Ctrl-C).
+    3 invalid input; 4 this machine lacks something; 5 the run ended well,
+    but its emulation did not hold (with --require-fidelity), or a figure
+    missed its bound (--assert); 130 interrupted (Ctrl-C).
     """
 
 

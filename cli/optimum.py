@@ -124,6 +124,11 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
                 f"utility {seconds(played.utility_s)}"
             ),
         )
+        if played.in_time is not None:
+            in_time, right = percent(played.in_time), percent(played.correct_in_time)
+            yield "", f"        {in_time} in time, {right} right and in time"
+    if optimum.utility_of == "deadlines":
+        yield "", "utility counts right answers in time when played and in runs, all right answers in the model"
     for segment in optimum.unserved:
         yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
     if optimum.links_outside_validation:

@@ -45,7 +45,7 @@ from testbed.optimum.settling import Settling
 from testbed.optimum.task_replay import Played, SampleShares, play
 from testbed.optimum.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
 from testbed.record.reading import read_recorded
-from testbed.scenario import Scenario
+from testbed.scenario import Scenario, UtilityOf
 from testbed.simulation.transfers import outside_validation
 from testbed.sizes import largest_task_bytes, task_bytes
 from testbed.trace.workload import Arrival, generate
@@ -127,6 +127,7 @@ class Optimum:
         played: figures of the plans, played against the tasks; None if some segment has no plan.
         segments: the optimum between each two events, in order of time.
         links_outside_validation: lossy and jittery links for which the simulation was not validated.
+        utility_of: right answers that the utility of `played` counts, all or those in time; `overall` counts all.
     """
 
     topology: str
@@ -136,6 +137,7 @@ class Optimum:
     played: Played | None
     segments: tuple[SegmentOptimum, ...]
     links_outside_validation: tuple[str, ...] = ()
+    utility_of: UtilityOf = "accuracy"
 
     @property
     def unserved(self) -> tuple[SegmentOptimum, ...]:
@@ -214,10 +216,14 @@ def bound_for(
             seed=scenario.seed,
             draws=scenario.draws,
             shares=_shares(scenario, model),
+            deadlines_s=scenario.deadlines_s,
+            utility_of=scenario.utility,
         )
     forms = model.input_forms(scenario.model.cut, scenario.model.activation)
     outside = outside_validation(scenario, largest_task_bytes(forms))
-    return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
+    return Optimum(
+        scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside, scenario.utility
+    )
 
 
 def offered_table(scenario: Scenario, model: Model, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
