@@ -11,9 +11,17 @@ from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds, share
 from cli.run import refuse_live_options
-from cli.shared_options import all_runs_option, first_seed_option, model_options, override_options
+from cli.shared_options import (
+    all_runs_option,
+    check_mode,
+    first_seed_option,
+    model_options,
+    objective_option,
+    override_options,
+)
 
 if TYPE_CHECKING:
+    from testbed.assertions import Assertion
     from testbed.network.emulated import BackendChoice
     from testbed.topology.overrides import Override
 
@@ -31,14 +39,7 @@ def _factor(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 @click.command(name="capacity", cls=PolicyCommand, short_help="Find the highest load at which an objective holds.")
 @click.argument("topology", type=_PATH)
-@click.option(
-    "--slo",
-    "objective",
-    multiple=True,
-    required=True,
-    metavar="ASSERTION",
-    help="What must hold, such as 'p95 < 0.5 s' or 'accuracy >= 0.85'; with several, all of them.",
-)
+@objective_option
 @click.option(
     "-p",
     "--policies",
@@ -106,7 +107,7 @@ def _factor(ctx: click.Context, param: click.Parameter, value: str) -> float:
 )
 def command(
     topology: Path,
-    objective: tuple[str, ...],
+    objective: tuple[Assertion, ...],
     lists: tuple[str, ...],
     repeats: int,
     search_from: float, search_to: float, precision: float,
@@ -138,6 +139,7 @@ def command(
 
     if jobs is not None and not simulate:
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
+    check_mode(objective, simulate=simulate, option="--slo")
     if simulate:
         refuse_live_options()
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from testbed.assertions import Assertion
 from testbed.capacity.capacity_files import MARKER, write_files
 from testbed.capacity.capacity_result import Capacity, Probe
 from testbed.capacity.load_search import LoadGrid, LoadSearch
@@ -40,7 +41,7 @@ class CapacityAsk:
 
     Attributes:
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
-        objective: assertions such as `p95 < 0.5 s`; all must hold.
+        objective: what must hold, all together; see `parse_assertion`.
         repeats: number of seeds.
         search_from: lowest load of the search, as a factor.
         search_to: highest load of the search, as a factor.
@@ -48,7 +49,7 @@ class CapacityAsk:
     """
 
     policies: Sequence[str]
-    objective: Sequence[str]
+    objective: Sequence[Assertion]
     repeats: int
     search_from: float = 0.1
     search_to: float = 10.0
@@ -132,9 +133,10 @@ def capacity(
     if not options.simulate:
         require_root()
     observer, specs = observer or UnobservedCapacity(), read_specs(ask.policies)
-    objective = Objective.read(ask.objective)
+    objective = Objective(tuple(ask.objective))
     grid = LoadGrid.between(ask.search_from, ask.search_to, ask.precision)
     check_counts(len(specs) * ask.repeats, options.jobs)
+    objective.check_policies([spec.label for spec in specs])
     check_rereadable(topology)
     with Interrupts() as interrupts:
         plan = check_plans(topology, specs, options, *load_overrides(grid.loads[grid.first]))
@@ -215,7 +217,7 @@ def _probe(course: _Course, key: Key, index: int, cell: Cell) -> Probe:
         policy=key[0],
         seed=key[1],
         load=course.grid.loads[index],
-        holds=course.objective.holds(found),
+        holds=course.objective.holds(found, key[0]),
         values=tuple(assertion.check(found.summary).value for assertion in course.objective.assertions),
         overloaded=found.overloaded,
         lost=int(found.summary.get("tasks", {}).get("lost") or 0),
@@ -246,7 +248,7 @@ def _gather(
         warm_up_s=plan.scenario.warm_up_s,
         objective=tuple(assertion.text for assertion in assertions),
         paths=tuple(assertion.path for assertion in assertions),
-        bounds=tuple(assertion.bound for assertion in assertions),
+        bounds=tuple(None if assertion.word is not None else assertion.bound for assertion in assertions),
         search_from=course.ask.search_from,
         search_to=course.ask.search_to,
         precision=course.ask.precision,

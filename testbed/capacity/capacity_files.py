@@ -2,7 +2,7 @@
 
 capacity.json        all figures
 capacity.csv         a row per run
-capacity.png, .svg   the figure of each assertion over the load
+capacity.png, .svg   the figure over the load; of the second assertion capacity-2.png, and so on
 """
 
 import csv
@@ -14,7 +14,7 @@ from testbed.capacity.capacity_result import Capacity
 from testbed.cells.result_directory import Marker
 from testbed.record.run_directory import replace_file, write_json
 
-CAPACITY_JSON, PROBES_CSV, PICTURE = "capacity.json", "capacity.csv", "capacity.png"
+CAPACITY_JSON, PROBES_CSV, PICTURE = "capacity.json", "capacity.csv", "capacity"
 MARKER = Marker(CAPACITY_JSON, kind="dtoee-capacity", schema=1, what="capacity")
 COLUMNS = (
     "policy", "seed", "load", "holds", "overloaded", "lost", "fidelity", "run_directory",

@@ -102,7 +102,7 @@ class Capacity:
         warm_up_s: tasks created before this time do not count [emulated s].
         objective: each assertion as the user wrote it; all must hold.
         paths: where the figure of each assertion stands in summary.json, with dots.
-        bounds: the bound of each assertion, in the unit of summary.json.
+        bounds: the bound of each assertion, in the unit of summary.json; None for a word.
         search_from: lowest load of the search.
         search_to: highest load of the search.
         precision: ratio of neighbouring loads, less one.
@@ -125,7 +125,7 @@ class Capacity:
     warm_up_s: float
     objective: tuple[str, ...]
     paths: tuple[str, ...]
-    bounds: tuple[float, ...]
+    bounds: tuple[float | None, ...]
     search_from: float
     search_to: float
     precision: float

@@ -51,6 +51,14 @@ class LoadGrid:
         beside = [number for number in (index - 1, index) if 0 <= number < len(self.loads)]
         return min(beside, key=lambda number: abs(math.log(self.loads[number] / load)))
 
+    def most_probes(self, low: float, high: float) -> int:
+        """A number of probes that suffices between two loads: to double or halve, then to halve the distance."""
+        if low == high:
+            return 0
+        doublings = math.ceil(math.log2(high / low)) + 1
+        between = sum(low <= load <= 2 * low for load in self.loads)
+        return doublings + between.bit_length()
+
 
 def _rounded(load: float) -> float:
     return float(f"{load:.5g}")
@@ -87,10 +95,16 @@ class LoadSearch:
 
     @property
     def most_left(self) -> int:
-        """The greatest number of probes that are still needed."""
-        holds = -1 if self.holds is None else self.holds
-        misses = len(self.grid.loads) if self.misses is None else self.misses
-        return max(0, (misses - holds - 1)).bit_length()
+        """A number of probes that suffices from here on."""
+        holds, misses, loads = self.holds, self.misses, self.grid.loads
+        if holds is not None and misses is not None:
+            return (misses - holds - 1).bit_length()
+        if holds is not None:
+            return self.grid.most_probes(loads[holds], loads[-1])
+        if misses is not None:
+            return self.grid.most_probes(loads[0], loads[misses])
+        first = loads[self.grid.first]
+        return 1 + max(self.grid.most_probes(first, loads[-1]), self.grid.most_probes(loads[0], first))
 
     @property
     def capacity(self) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_agent.errors import InputError
-from testbed.assertions import Assertion, parse_assertion
+from testbed.assertions import Assertion
 from testbed.cells.cell_figures import CellFigures
 
 DELAYS = ("delay_s.", "utility")
@@ -17,24 +17,30 @@ class Objective:
 
     assertions: tuple[Assertion, ...]
 
-    @classmethod
-    def read(cls, texts: Sequence[str]) -> "Objective":
-        """Read assertions such as `p95 < 0.5 s`. Raises InputError if there is none, or one cannot be read."""
-        if not texts:
-            raise InputError("a capacity needs an objective", hint="for example --slo 'p95 < 0.5 s'")
-        return cls(tuple(parse_assertion(text) for text in texts))
+    def check_policies(self, policies: Sequence[str]) -> None:
+        """Raise InputError if a policy has no assertion, or an assertion names none of these policies (labels)."""
+        if not self.assertions:
+            raise InputError("a capacity needs an objective", hint="for example --slo 'p95 < 500 ms'")
+        for assertion in self.assertions:
+            if assertion.policy is not None and assertion.policy not in policies:
+                hint = f"there are {', '.join(policies)}"
+                raise InputError(f"{assertion.text!r} concerns {assertion.policy}, which does not run", hint=hint)
+        for policy in policies:
+            if not any(assertion.policy in (None, policy) for assertion in self.assertions):
+                raise InputError(f"no objective concerns {policy}", hint="state one without the name of a policy")
 
-    def holds(self, found: CellFigures) -> bool:
-        """True if all assertions hold in a run.
+    def holds(self, found: CellFigures, policy: str) -> bool:
+        """True if all assertions that concern a policy hold in a run of it.
 
         A figure that is missing counts as missed. So does a bound on delay or utility, whatever the figure is, in a run
         that was overloaded or lost tasks: its figures are those of the tasks that got through.
         """
-        return all(self.holds_one(assertion, found) for assertion in self.assertions)
+        ours = [assertion for assertion in self.assertions if assertion.policy in (None, policy)]
+        return all(_holds(assertion, found) for assertion in ours)
 
-    def holds_one(self, assertion: Assertion, found: CellFigures) -> bool:
-        """True if this assertion holds in a run; see `holds`."""
-        lost = found.summary.get("tasks", {}).get("lost") or 0
-        if assertion.path.startswith(DELAYS) and (found.overloaded or lost):
-            return False
-        return assertion.check(found.summary).holds
+
+def _holds(assertion: Assertion, found: CellFigures) -> bool:
+    lost = found.summary.get("tasks", {}).get("lost") or 0
+    if assertion.path.startswith(DELAYS) and (found.overloaded or lost):
+        return False
+    return assertion.check(found.summary).holds

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+STEPS = 1000  # at which the curve is turned around
 
 
 def undominated(accuracy: Array, cost: Array) -> npt.NDArray[np.int64]:
@@ -63,8 +64,9 @@ class Curve:
         return np.exp(height) if self.by_ratio else height
 
     def accuracy_at(self, height: Array) -> Array:
-        """The accuracy at these heights (m,), each between the least and the most of the curve."""
-        return _monotone(self.height, self.accuracy, height)
+        """The accuracy at these heights (m,), each between the least and the most of the curve: the same curve."""
+        at = np.unique(np.concatenate([np.linspace(self.accuracy[0], self.accuracy[-1], STEPS), self.accuracy]))
+        return np.interp(height, _monotone(self.accuracy, self.height, at), at)
 
 
 def _monotone(x: Array, y: Array, at: Array) -> Array:

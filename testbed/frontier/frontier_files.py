@@ -18,7 +18,7 @@ from testbed.frontier.frontier_result import Frontier, FrontierPoint, FrontierRu
 from testbed.record.run_directory import replace_file, write_json
 from testbed.record.run_figures import BY_NAME, FIGURES
 
-FRONTIER_JSON, RUNS_CSV, POINTS_CSV, PICTURE = "frontier.json", "frontier.csv", "frontier-points.csv", "frontier.png"
+FRONTIER_JSON, RUNS_CSV, POINTS_CSV, PICTURE = "frontier.json", "frontier.csv", "frontier-points.csv", "frontier"
 MARKER = Marker(FRONTIER_JSON, kind="dtoee-frontier", schema=1, what="frontier")
 
 
