@@ -14,6 +14,7 @@ from cli.run import refuse_live_options
 from cli.shared_options import (
     all_runs_option,
     check_mode,
+    cluster_options,
     first_seed_option,
     model_options,
     objective_option,
@@ -22,6 +23,7 @@ from cli.shared_options import (
 
 if TYPE_CHECKING:
     from testbed.assertions import Assertion
+    from testbed.cells.cluster.choice import ClusterChoice
     from testbed.network.emulated import BackendChoice
     from testbed.topology.overrides import Override
 
@@ -96,6 +98,7 @@ def _factor(ctx: click.Context, param: click.Parameter, value: str) -> float:
     metavar="K",
     help="Number of simulations that run at the same time.  [default: the number of cores]",
 )
+@cluster_options
 @backend_option("What delays frames in live runs:")
 @click.option(
     "--require-fidelity",
@@ -117,8 +120,7 @@ def command(
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
-    jobs: int | None,
-    backend: BackendChoice,
+    jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
     require_fidelity: bool,
     as_json: bool,
 ) -> int:  # fmt: skip
@@ -142,7 +144,7 @@ def command(
     check_mode(objective, simulate=simulate, option="--slo")
     if simulate:
         refuse_live_options()
-    else:
+    elif cluster is None:
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
@@ -153,7 +155,7 @@ def command(
     from testbed.cells.batch import Options
     from testbed.cells.policy_specs import split_policies
 
-    options = Options(simulate, duration, seed, model, cut, criterion, overrides, jobs, backend)
+    options = Options(simulate, duration, seed, model, cut, criterion, overrides, jobs, backend, cluster)
     policies = [policy for text in lists for policy in split_policies(text)]
     ask = CapacityAsk(policies, objective, repeats, search_from, search_to, precision)
     with searching() as progress:

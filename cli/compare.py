@@ -15,6 +15,7 @@ from cli.run import refuse_live_options
 from cli.shared_options import (
     all_runs_option,
     check_mode,
+    cluster_options,
     first_seed_option,
     model_options,
     override_options,
@@ -23,6 +24,7 @@ from cli.shared_options import (
 
 if TYPE_CHECKING:
     from testbed.assertions import Assertion
+    from testbed.cells.cluster.choice import ClusterChoice
     from testbed.compare import Comparison
     from testbed.network.emulated import BackendChoice
     from testbed.topology.overrides import Override
@@ -64,6 +66,7 @@ _PATH = click.Path(path_type=Path)
     metavar="K",
     help="Number of simulations that run at the same time.  [default: the number of cores]",
 )
+@cluster_options
 @backend_option("What delays frames in live runs:")
 @click.option(
     "--require-fidelity",
@@ -89,8 +92,7 @@ def command(
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
-    jobs: int | None,
-    backend: BackendChoice,
+    jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
     require_fidelity: bool,
     include_unheld: bool,
     assertions: tuple[Assertion, ...],
@@ -117,7 +119,7 @@ def command(
     check_mode(assertions, simulate=simulate)
     if simulate:
         refuse_live_options()
-    else:
+    elif cluster is None:
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
@@ -130,6 +132,7 @@ def command(
             topology, policies, repeats=repeats, simulate=simulate, duration_s=duration, seed=seed, model=model,
             cut=cut, criterion=criterion, out=out, jobs=jobs, backend=backend, observer=progress,
             include_unheld=include_unheld, overrides=overrides, assertions=assertions,
+            cluster=cluster,
         )  # fmt: skip
     _finish(comparison, as_json=as_json, require_fidelity=require_fidelity)
     return 0

@@ -12,9 +12,10 @@ from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
-from cli.shared_options import all_runs_option, first_seed_option, model_options, override_options
+from cli.shared_options import all_runs_option, cluster_options, first_seed_option, model_options, override_options
 
 if TYPE_CHECKING:
+    from testbed.cells.cluster.choice import ClusterChoice
     from testbed.network.emulated import BackendChoice
     from testbed.topology.overrides import Override
 
@@ -106,6 +107,7 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str) -> float:
     metavar="K",
     help="Number of simulations that run at the same time.  [default: the number of cores]",
 )
+@cluster_options
 @backend_option("What delays frames in live runs:")
 @click.option(
     "--require-fidelity",
@@ -129,8 +131,7 @@ def command(
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
-    jobs: int | None,
-    backend: BackendChoice,
+    jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
     require_fidelity: bool,
     include_unheld: bool,
     as_json: bool,
@@ -154,7 +155,7 @@ def command(
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
     if simulate:
         refuse_live_options()
-    else:
+    elif cluster is None:
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
@@ -165,7 +166,7 @@ def command(
     from testbed.frontier import FrontierAsk, frontier
     from testbed.frontier import as_json as content_of
 
-    options = Options(simulate, duration, seed, model, cut, criterion, overrides, jobs, backend)
+    options = Options(simulate, duration, seed, model, cut, criterion, overrides, jobs, backend, cluster)
     policies = [policy for text in lists for policy in split_policies(text)]
     ask = FrontierAsk(policies, repeats, against, points, thetas, thresholds, bounds=not no_bound)
     with tracing() as progress:

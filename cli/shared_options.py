@@ -13,6 +13,7 @@ from cli.quantity import seconds
 
 if TYPE_CHECKING:
     from testbed.assertions import Assertion
+    from testbed.cells.cluster.choice import ClusterChoice
     from testbed.topology.overrides import Override
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -141,6 +142,51 @@ def override_options(function: Callable[..., object]) -> Callable[..., object]:
         return function(*args, overrides=overrides, **options)
 
     return _decorated(with_overrides, (*_PERIODS_AND_LOAD, _SET))
+
+
+def cluster_options(function: Callable[..., object]) -> Callable[..., object]:
+    """The options --scheduler, --workers, --keys and --insecure, which the command receives as `cluster`."""
+
+    @wraps(function)
+    def with_cluster(
+        *args: object, scheduler: str | None, workers: int | None, keys: Path | None, insecure: bool, **options: object
+    ) -> object:
+        return function(*args, cluster=_cluster(scheduler, workers, keys, insecure=insecure), **options)
+
+    return _decorated(with_cluster, _CLUSTER)
+
+
+def _cluster(scheduler: str | None, workers: int | None, keys: Path | None, *, insecure: bool) -> ClusterChoice | None:
+    from node_agent.errors import InputError
+    from testbed.cells.cluster.choice import ClusterChoice
+
+    if scheduler is None and workers is None and keys is None and not insecure:
+        return None
+    try:
+        return ClusterChoice(scheduler, workers, keys, insecure)
+    except InputError as error:
+        raise click.UsageError(f"{error} ({error.hint})") from None
+
+
+_CLUSTER = (
+    click.option(
+        "--scheduler", metavar="URL",
+        help="Carry out the runs on the workers of this Dask scheduler: tls://HOST:PORT, or tcp://HOST:PORT on this "
+        "machine. Live runs get a machine each.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), metavar="N",
+        help="Carry out the simulations on N Dask workers, started on this machine for this command.",
+    ),
+    click.option(
+        "--keys", type=click.Path(path_type=Path), metavar="DIR",
+        help="Keys for tls://, made by `dtoee-testbed cluster keys DIR`.",
+    ),
+    click.option(
+        "--insecure", is_flag=True,
+        help="Allow tcp:// to another machine. Whoever reaches such a scheduler can run any code on its workers.",
+    ),
+)  # fmt: skip
 
 
 def plain_override_options(function: Callable[..., object]) -> Callable[..., object]:

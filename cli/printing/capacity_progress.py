@@ -112,6 +112,9 @@ class BarCapacity(BarProgress):
     def advanced(self, cell: Cell, share: float) -> None:
         """A share of a run is over; the bar shows complete ones only."""
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """A run begins again later; the bar shows complete ones only."""
+
     def ended(self, cell: Cell) -> None:  # noqa: ARG002 - the signature
         """Move the bar by one probe."""
         self._probes.end()

@@ -73,7 +73,7 @@ class Tally:
         self._clock = clock
         self._began_s = clock()
         self._shares: dict[Cell, float] = {}
-        self.runs = self.kept = self.complete = 0
+        self.runs = self.kept = self.complete = self.failed = 0
 
     def plan(self, runs: int, kept: int) -> None:
         """Begin with `runs` runs, of which `kept` were complete before."""
@@ -88,6 +88,11 @@ class Tally:
         """Note that a run is complete."""
         self._shares[cell] = 1.0
         self.complete += 1
+
+    def drop(self, cell: Cell, *, failed: bool) -> None:
+        """Note that a run failed, after which nothing is left of it, or that it begins again."""
+        self._shares[cell] = 1.0 if failed else 0.0
+        self.failed += failed
 
     @property
     def share(self) -> float:
@@ -128,6 +133,11 @@ class PlainProgress:
         self._tally.end(cell)
         left = self._tally.left()
         self.line(f"{self._tally.complete} of {self._tally.runs}: {cell.name} complete{left and ', '}{left}")
+
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """Write that a run failed, or that it begins again later."""
+        self._tally.drop(cell, failed=failed)
+        self.line(f"{'failed' if failed else 'put back'}: {cell.name}")
 
     def line(self, text: str) -> None:
         """Write a line."""
@@ -174,14 +184,20 @@ class BarProgress:
         self._under_way.remove(cell)
         self._draw()
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """Name a run no more that failed, or begins again later."""
+        self._tally.drop(cell, failed=failed)
+        self._under_way.remove(cell)
+        self._draw()
+
     def _draw(self) -> None:
         if self._task is None:
             return
         what = f": {self._under_way[0].name}" if self._under_way else ""
         more = f" and {len(self._under_way) - 1} more" if len(self._under_way) > 1 else ""
-        self.show(
-            f"{self._tally.complete} of {self._tally.runs} runs{what}{more}", self._tally.share, self._tally.left()
-        )
+        failed = f", {self._tally.failed} failed" if self._tally.failed else ""
+        text = f"{self._tally.complete} of {self._tally.runs} runs{failed}{what}{more}"
+        self.show(text, self._tally.share, self._tally.left())
 
     def show(self, text: str, share: float, left: str) -> None:
         """Draw the bar at `share` (0..1), with text before it and the time that is left behind it."""

@@ -96,14 +96,14 @@ def _deadlines(deadlines: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     groups: Mapping[str, Any] = deadlines.get("groups") or {}
     named = 1 < len(groups) <= MOST_GROUPS
-    yield "Deadlines", _in_time(deadlines)
+    missed = f"{deadlines['missed']} of {counted(deadlines['tasks'], 'task')} missed"
+    yield "Deadlines", f"{_in_time(deadlines)}; {missed}"
     for name, figures in groups.items() if named else ():
         yield "", f"{name}: {_in_time(figures)}"
 
 
 def _in_time(figures: Mapping[str, Any]) -> str:
-    missed = f"{figures['missed']} of {counted(figures['tasks'], 'task')} missed"
-    return f"{percent(figures['in_time'])} in time, {percent(figures['correct_in_time'])} right and in time; {missed}"
+    return f"{percent(figures['in_time'])} in time, {percent(figures['correct_in_time'])} right and in time"
 
 
 def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -47,6 +47,9 @@ class Checked:
 class Assertion:
     """A bound on a figure of a run. `str` of it reads back as the same assertion.
 
+    Decision 107: a figure without a value misses every bound
+    (docs/decisions/107-no-value-misses-every-bound.md).
+
     Attributes:
         text: as the user wrote it.
         path: the figure's place in summary.json, with dots.
@@ -107,7 +110,11 @@ class Assertion:
 
 
 def parse_assertion(text: str) -> Assertion:
-    """Read an assertion such as `p95 < 0.6 s`, `dto-ee: accuracy >= 85 %` or `fidelity.verdict == held`.
+    """Read an assertion and return it.
+
+    Args:
+        text: FIGURE COMPARISON BOUND, such as `p95 < 0.6 s`, `dto-ee: accuracy >= 85 %` or `fidelity.verdict == held`.
+            Bounds without unit are in the unit of summary.json: seconds, 0 to 1, joules.
 
     Raises:
         InputError: it has another form, there is no such figure, or its bound is no value of the figure.

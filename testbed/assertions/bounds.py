@@ -25,6 +25,7 @@ _NOUNS: Mapping[ValueKind, str] = {
 _MINUS = ("-", "\u2212")
 _PARTS = re.compile(r"([0-9.eE+-]*[0-9])\s*(\D+)")
 _PLAIN = re.compile(r"[0-9.]+(?:[eE][+-]?[0-9]+)?", re.ASCII)
+MOST_DIGITS = 30
 LONG_S = 10.0  # from here on, people read times in seconds
 
 
@@ -40,6 +41,10 @@ def read_bound(text: str, figure: KnownFigure) -> float:
         words = words[1:].strip()
     size = parse_number(words) if _PLAIN.fullmatch(words) else _with_unit(words, figure)
     value = -size if negative else size
+    dimension = _DIMENSIONS.get(figure.kind)
+    if dimension is not None and size > dimension.maximum and figure.kind != "share":
+        limit = write_number(dimension.maximum, figure.kind)
+        raise InputError(f"{text} is too large for {dimension.name}", hint=f"the most is {limit}")
     if figure.kind == "share" and not 0 <= value <= 1:
         likely = f"{abs(value):g} % or " if 1 < abs(value) <= 100 else ""
         raise InputError(f"{text}: {figure.path} is a share from 0 to 1", hint=f"write {likely}a number from 0 to 1")
@@ -92,6 +97,8 @@ def _with_unit(words: str, figure: KnownFigure) -> float:
 
 
 def _plain(value: Decimal) -> str:
-    """Write a number in digits, without an exponent or idle zeros."""
+    """Write a number in digits without idle zeros, or with an exponent if there would be too many."""
     text = format(value, "f")
+    if len(text) > MOST_DIGITS:
+        return str(value.normalize())
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -67,7 +67,7 @@ _LIVE: dict[ValueKind, str] = {
     "truth": "fidelity.relay_realtime_priority",
     "word": "fidelity.verdict",
 }
-_SIMULATED: dict[ValueKind, str] = {"count": "fidelity.actions", "truth": "fidelity.oracle"}
+_SIMULATED: dict[ValueKind, str] = {"count": "fidelity.actions", "truth": "fidelity.simulated fidelity.oracle"}
 
 WORDS = {"fidelity.verdict": ("held", "strained", "broken", "unknown")}
 """The words that a figure of kind "word" can be."""

@@ -26,7 +26,7 @@ class Finding:
         assertion: the assertion, as it reads back.
         figure: the figure: its short name, or its path in summary.json.
         value: the figure's value; None if it has none.
-        bound: the number or word that the figure is compared to.
+        bound: the number or word on the other side of the comparison.
         holds: true if the assertion holds. A figure without a value misses every bound.
         margin: distance to the bound: below 0 if it is missed; None without a number, and for !=.
     """

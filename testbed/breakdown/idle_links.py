@@ -9,6 +9,8 @@ Decision 108: what loss and jitter add to an idle link's time counts as waiting
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from copy import copy
 from functools import cache
 from itertools import pairwise
 
@@ -42,22 +44,25 @@ class LinkCourse:
         self.delays_s.append(shape.delay_s)
         self.lossy = self.lossy or shape.loss > 0
 
+    def faster(self, factor: float) -> "LinkCourse":
+        """Return the course of a link whose rates are `factor` times as high."""
+        other = copy(self)
+        other.byte_per_s = [rate * factor for rate in self.byte_per_s]
+        return other
+
     def rate_at(self, at_s: float) -> float:
         """Return the rate at `at_s` [byte/s]."""
         return self.byte_per_s[bisect_right(self.times_s, at_s) - 1]
 
-    def sent_at(self, from_s: float, size_bytes: float, faster: float = 1.0) -> tuple[float, float]:
-        """Return when the last byte is sent [s] if the first one is at `from_s`, and the delay that follows [s].
-
-        Every rate counts `faster` times.
-        """
+    def sent_at(self, from_s: float, size_bytes: float) -> tuple[float, float]:
+        """Return when the last byte is sent [s] if the first one is at `from_s`, and the delay that follows [s]."""
         times_s, rates = self.times_s, self.byte_per_s
         span = bisect_right(times_s, from_s) - 1 if len(times_s) > 1 else 0
-        end_s = from_s + size_bytes / (rates[span] * faster)
+        end_s = from_s + size_bytes / rates[span]
         while span + 1 < len(times_s) and end_s > times_s[span + 1]:
-            left_bytes = (end_s - times_s[span + 1]) * rates[span] * faster
+            left_bytes = (end_s - times_s[span + 1]) * rates[span]
             span += 1
-            end_s = times_s[span] + left_bytes / (rates[span] * faster)
+            end_s = times_s[span] + left_bytes / rates[span]
         return end_s, self.delays_s[span]
 
 
@@ -90,23 +95,23 @@ class IdleLinks:
             return known
         legs = self.legs(sender, receiver)
         if any(len(leg.times_s) > 1 for leg in legs):
-            return _arrival_s(legs, size_bytes, sent_s) - sent_s
-        took_s = self._steady_s[sender, receiver, size_bytes] = _arrival_s(legs, size_bytes, 0.0)
+            return arrival_s(legs, size_bytes, sent_s) - sent_s
+        took_s = self._steady_s[sender, receiver, size_bytes] = arrival_s(legs, size_bytes, 0.0)
         return took_s
 
 
-def _arrival_s(legs: tuple[LinkCourse, ...], size_bytes: int, sent_s: float) -> float:
+def arrival_s(legs: Sequence[LinkCourse], size_bytes: int, sent_s: float) -> float:
     """Return when a message that is sent at `sent_s` arrives over idle links [s]."""
     enter_s = sent_s
     for leg, onward in pairwise(legs):
-        enter_s = _handed_on_s(leg, onward, size_bytes, enter_s)
+        enter_s = handed_on_s(leg, onward, size_bytes, enter_s)
     if not legs:
         return enter_s
     end_s, delay_s = legs[-1].sent_at(enter_s, size_bytes)
     return end_s + delay_s
 
 
-def _handed_on_s(leg: LinkCourse, onward: LinkCourse, size_bytes: int, enter_s: float) -> float:
+def handed_on_s(leg: LinkCourse, onward: LinkCourse, size_bytes: int, enter_s: float) -> float:
     """Return when the next link starts with a message that enters `leg` at `enter_s` [s].
 
     It starts with the first segment, but so late that it does not run out of segments.

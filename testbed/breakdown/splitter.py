@@ -74,7 +74,7 @@ class Splitter:
             onward_s = _within(hop.sent_s, first_handover_s, end_s)
             size_bytes = self.task_bytes(nodes[: number + 1], line.sample)
             took_s = received_s - now_s
-            up_s = self._up_s(hop.node, sent_s) if self._down else sent_s
+            up_s = self.leaves_s(hop.node, sent_s) if self._down else sent_s
             transfer_s = min(self.links.transfer_s(sender, hop.node, size_bytes, up_s), took_s)
             # A node that comes up measures its links before it takes what has waited for it.
             down_s = took_s - transfer_s if up_s > sent_s else 0.0
@@ -90,8 +90,8 @@ class Splitter:
             now_s = sent_s = onward_s
         return TaskParts(first_s - line.created_s, retries_s, tuple(hops), end_s - now_s)
 
-    def _up_s(self, node: str, sent_s: float) -> float:
-        """Return when a message that is sent at `sent_s` leaves for its receiver [s]: then, or once that one is up."""
+    def leaves_s(self, node: str, sent_s: float) -> float:
+        """Return when a message to `node` that is sent at `sent_s` leaves [s]: then, or once `node` is up."""
         for from_s, until_s in self._down.get(node, ()):
             if from_s <= sent_s < until_s < float("inf"):
                 return until_s

@@ -1,7 +1,7 @@
 """`capacity`: probe each policy at the loads that a search asks for, on every seed, until all crossings are known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,13 +17,14 @@ from testbed.cells.batch import (
     check_counts,
     check_plans,
     check_rereadable,
+    executor_for,
     run_missing,
     seeds_from,
     settings_of,
 )
 from testbed.cells.cell import Cell, RunSettings, is_complete, missing_of
 from testbed.cells.cell_figures import cell_figures
-from testbed.cells.execution import CompareObserver, Unobserved
+from testbed.cells.execution import CellExecutor, CompareObserver, Unobserved
 from testbed.cells.policy_specs import PolicySpec, read_specs
 from testbed.cells.result_directory import new_directory, own
 from testbed.live.experiment import require_root
@@ -102,9 +103,8 @@ class _Course:
         """The run of a policy on a seed at the load of this index."""
         load = self.grid.loads[index]
         settings = replace(self.settings, overrides=(*self.settings.overrides, *load_overrides(load)))
-        named = replace(spec, label=f"{spec.label} at load x{load:g}")
         path = self.directory / spec.folder / f"load-{load:g}" / f"seed-{seed}"
-        return Cell(named, self.seeds.index(seed), seed, path, settings)
+        return Cell(spec, self.seeds.index(seed), seed, path, settings, place=f"load x{load:g}")
 
 
 def capacity(
@@ -130,7 +130,7 @@ def capacity(
         CellsInterrupted: Ctrl-C, SIGTERM or SIGHUP.
         TestbedError: a run failed.
     """
-    if not options.simulate:
+    if not options.in_other_processes:
         require_root()
     observer, specs = observer or UnobservedCapacity(), read_specs(ask.policies)
     objective = Objective(tuple(ask.objective))
@@ -148,16 +148,16 @@ def capacity(
             settings = settings_of(topology, plan, options)
             course = _Course(ask, plan, specs, objective, grid, seeds, offered_per_s, directory, settings)
             searches = {(spec.label, seed): LoadSearch(grid) for spec in specs for seed in seeds}
-            probes: dict[tuple[Key, int], Probe] = {}
+            rounds = _Rounds(course, options, observer, interrupts, searches)
             observer.planned(directory, 0, 0, options.jobs_in_use)
             completed = False
             try:
-                completed = _search(course, searches, probes, options, observer, interrupts)
+                completed = rounds.run()
             finally:  # also after an error: what is known by then
-                result = _gather(course, searches, probes, complete=completed)
+                result = _gather(course, searches, rounds.probes, complete=completed)
                 write_files(result)
         if interrupts.wanted or not completed:
-            raise CellsInterrupted(f"{len(probes)} probes", directory=directory)
+            raise CellsInterrupted(f"{len(rounds.probes)} probes", directory=directory)
     return result
 
 
@@ -171,34 +171,51 @@ def _offered(topology: Path, plan: Plan, options: Options, seeds: Sequence[int])
     return sum(rates) / len(rates)
 
 
-def _search(
-    course: _Course,
-    searches: Mapping[Key, LoadSearch],
-    probes: dict[tuple[Key, int], Probe],
-    options: Options,
-    observer: CapacityObserver,
-    interrupts: Interrupts,
-) -> bool:
-    """Probe in rounds, all searches side by side, until each is over; return False after an interrupt."""
-    specs = {spec.label: spec for spec in course.specs}
-    while True:
-        wanted = {
-            (key, index): course.cell(specs[key[0]], key[1], index)
-            for key, search in searches.items()
+@dataclass(slots=True)
+class _Rounds:
+    """The probes in rounds: all searches that are not over ask for one load each."""
+
+    course: _Course
+    options: Options
+    observer: CapacityObserver
+    interrupts: Interrupts
+    searches: Mapping[Key, LoadSearch]
+    probes: dict[tuple[Key, int], Probe] = field(default_factory=dict)
+
+    def run(self) -> bool:
+        """Probe until all searches are over; return False after an interrupt.
+
+        Raises:
+            TestbedError: a run failed.
+        """
+        if not self.options.in_other_processes:
+            return self._run(None)
+        with executor_for(self.options) as executor:
+            return self._run(executor)
+
+    def _run(self, executor: CellExecutor | None) -> bool:
+        while wanted := self._wanted():
+            missing = missing_of(list(wanted.values()))
+            left = sum(search.most_left for search in self.searches.values())
+            self.observer.searching(len(missing), left, _brackets(self.course, self.searches))
+            self.interrupts.deferred = False
+            completed = run_missing(missing, self.options, self.observer, self.interrupts, executor)
+            for (key, index), cell in wanted.items():
+                if is_complete(cell):
+                    probe = self.probes[key, index] = _probe(self.course, key, index, cell)
+                    self.searches[key].outcomes[index] = probe.holds
+            if not completed or self.interrupts.wanted:
+                return False
+        return True
+
+    def _wanted(self) -> dict[tuple[Key, int], Cell]:
+        """The next probe of each search that is not over."""
+        specs = {spec.label: spec for spec in self.course.specs}
+        return {
+            (key, index): self.course.cell(specs[key[0]], key[1], index)
+            for key, search in self.searches.items()
             if (index := search.next()) is not None
         }
-        if not wanted:
-            return True
-        missing = missing_of(list(wanted.values()))
-        observer.searching(len(missing), sum(each.most_left for each in searches.values()), _brackets(course, searches))
-        interrupts.deferred = False
-        completed = run_missing(missing, options, observer, interrupts)
-        for (key, index), cell in wanted.items():
-            if is_complete(cell):
-                probe = probes[key, index] = _probe(course, key, index, cell)
-                searches[key].outcomes[index] = probe.holds
-        if not completed or interrupts.wanted:
-            return False
 
 
 def _brackets(course: _Course, searches: Mapping[Key, LoadSearch]) -> list[Bracket]:

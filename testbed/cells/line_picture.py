@@ -256,7 +256,8 @@ def _labels_of(axes: Axes, panel: Panel, x: Axis, y: Axis) -> tuple[list[Annotat
     for line in panel.lines:
         last = next((point for point in reversed(line.points) if point.y is not None), None)
         colour = BOUND_COLOUR if line.bound else COLOURS[line.number % len(COLOURS)]
-        right, height = 1.0, 1.0  # without any mean: beside its crosses
+        crosses = [height for crossed, _, height in _crosses(panel) if crossed is line]
+        right, height = 1.0, min(crosses, default=1.0)  # without any mean: beside its crosses
         if last is not None and last.y is not None:
             right, height = to_share.transform((_middle(last.x) * x.factor, _middle(last.y) * y.factor))
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4}

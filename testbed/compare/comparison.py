@@ -18,6 +18,7 @@ from testbed.cells.batch import (
     settings_of,
 )
 from testbed.cells.cell import Cell, RunSettings, cells_of, is_complete, manifests, missing_of, read_summary
+from testbed.cells.cluster.choice import ClusterChoice
 from testbed.cells.execution import CompareObserver, Unobserved
 from testbed.cells.policy_specs import PolicySpec, read_specs
 from testbed.cells.result_directory import new_directory, own
@@ -45,17 +46,14 @@ from testbed.topology.overrides import Override, as_overrides
 
 
 def compare(
-    topology: Path,
-    policies: Sequence[str],
-    *,
+    topology: Path, policies: Sequence[str], *,
     repeats: int,
     simulate: bool = False,
     duration_s: float | None = None,
     seed: int | None = None,
     model: str | None = None, cut: Sequence[int] | None = None, criterion: str | None = None,
     out: Path | None = None, jobs: int | None = None, backend: BackendChoice = "auto",
-    observer: CompareObserver | None = None,
-    include_unheld: bool = False,
+    observer: CompareObserver | None = None, include_unheld: bool = False, cluster: ClusterChoice | None = None,
     overrides: Sequence[Override | str] = (), assertions: Sequence[Assertion] = (),
 ) -> Comparison:  # fmt: skip
     """Run every policy on the same `repeats` workloads; return the figures, with each policy compared to the first.
@@ -72,17 +70,20 @@ def compare(
         include_unheld: True also counts live runs whose emulation did not hold.
         overrides: what replaces values of the topology in all runs; texts are KEY=VALUE.
         assertions: bounds on the figures of every policy, or of one; their outcomes are in the result.
+        cluster: the machines that carry out the runs; None is this one.
 
     Raises:
         InputError: topology, policies or options cannot be used, or `out` holds something else. Nothing has run.
-        EnvironmentLacking: a live comparison without root.
+        EnvironmentLacking: a live comparison without root, or a cluster that cannot be used.
         CellsInterrupted: Ctrl-C, SIGTERM or SIGHUP.
         TestbedError: a run failed.
     """
-    if not simulate:
+    options = Options(
+        simulate, duration_s, seed, model, cut, criterion, as_overrides(overrides), jobs, backend, cluster
+    )
+    if not options.in_other_processes:
         require_root()
     observer, specs = observer or Unobserved(), read_specs(policies)
-    options = Options(simulate, duration_s, seed, model, cut, criterion, as_overrides(overrides), jobs, backend)
     check_counts(repeats * len(specs), jobs)
     check_rereadable(topology)
     with Interrupts() as interrupts:

@@ -114,7 +114,7 @@ class PolicyFigures:
 
 def row_of(
     summary: Mapping[str, Any],
-    tasks: Tasks,
+    tasks: Tasks | None,
     *,
     policy: str,
     repeat: int,
@@ -122,8 +122,13 @@ def row_of(
     run_directory: str,
     duration_s: float,
 ) -> RunRow:
-    """The row of a run, from the content of its summary.json and its tasks."""
-    overloaded, outstanding_s = overload(tasks, duration_s)
+    """The row of a complete run, from the content of its summary.json and its tasks.
+
+    Without `tasks`, the summary's own word on overload counts.
+    """
+    overloaded, outstanding_s = bool(summary.get("overloaded")), summary.get("outstanding_s") or 0.0
+    if tasks is not None:
+        overloaded, outstanding_s = overload(tasks, duration_s)
     counts, delay = summary["tasks"], summary["delay_s"]
     return RunRow(
         policy=policy,

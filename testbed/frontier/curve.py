@@ -61,7 +61,7 @@ class Curve:
     def cost_at(self, accuracy: Array) -> Array:
         """The cost of these accuracies (m,), each between the least and the most of the curve."""
         height = _monotone(self.accuracy, self.height, accuracy)
-        return np.exp(height) if self.by_ratio else height
+        return np.asarray(np.exp(height) if self.by_ratio else height, dtype=np.float64)
 
     def accuracy_at(self, height: Array) -> Array:
         """The accuracy at these heights (m,), each between the least and the most of the curve: the same curve."""

@@ -117,7 +117,7 @@ def frontier(
         CellsInterrupted: Ctrl-C, SIGTERM or SIGHUP.
         TestbedError: a run failed, or a bound cannot be computed.
     """
-    if not options.simulate:
+    if not options.in_other_processes:
         require_root()
     figure = cost_figure(ask.figure)
     observer, specs = observer or UnobservedFrontier(), read_specs(ask.policies)
@@ -190,7 +190,7 @@ def _cells(course: _Course, shared: RunSettings, directory: Path) -> list[tuple[
             setting,
             Cell(
                 setting.spec, repeat, seed, directory / setting.spec.folder / setting.folder / f"seed-{seed}",
-                replace(shared, overrides=(*shared.overrides, *setting.overrides)),
+                replace(shared, overrides=(*shared.overrides, *setting.overrides)), place=setting.place,
             ),
         )
         for repeat, seed in enumerate(course.seeds)

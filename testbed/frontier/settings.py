@@ -41,6 +41,12 @@ class Setting:
     overrides: tuple[Override, ...]
 
     @property
+    def place(self) -> str:
+        """Parameter and value in words; empty for a policy without parameter."""
+        unit = " s" if self.parameter == "theta" else ""
+        return "" if self.parameter is None else f"{self.parameter} {self.value:g}{unit}"
+
+    @property
     def folder(self) -> str:
         """The folder of its runs in that of its policy; empty for a policy without parameter."""
         return "" if self.parameter is None else f"{self.parameter}-{self.value:g}"
@@ -67,10 +73,7 @@ def settings_for(spec: PolicySpec, thetas_s: Sequence[float], thresholds: Sequen
     """The settings of a policy, by ascending value."""
     parameter = parameter_of(spec)
     if parameter == "theta":
-        return tuple(
-            Setting(spec.label, _named(spec, f"theta {value:g} s"), parameter, value, (theta_override(value),))
-            for value in thetas_s
-        )
+        return tuple(Setting(spec.label, spec, parameter, value, (theta_override(value),)) for value in thetas_s)
     if parameter == "threshold":
         return tuple(Setting(spec.label, _with_threshold(spec, value), parameter, value, ()) for value in thresholds)
     return (Setting(spec.label, spec, None, None, ()),)
@@ -81,14 +84,10 @@ def theta_override(theta_s: float) -> Override:
     return Override("theta", f"{theta_s!r} s")
 
 
-def _named(spec: PolicySpec, at: str, text: str | None = None) -> PolicySpec:
-    return replace(spec, text=spec.text if text is None else text, label=f"{spec.label}, {at}")
-
-
 def _with_threshold(spec: PolicySpec, value: float) -> PolicySpec:
     name, parameters = parse_policy(spec.text)
     head = name if name == spec.text.strip().rstrip(":") else spec.text.strip()
-    return _named(spec, f"threshold {value:g}", f"{head}{',' if parameters else ':'}threshold={value!r}")
+    return replace(spec, text=f"{head}{',' if parameters else ':'}threshold={value!r}")
 
 
 def default_thetas(scenario: Scenario, points: int) -> tuple[float, ...]:

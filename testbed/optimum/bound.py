@@ -193,7 +193,7 @@ def bound_for(
         InputError: the number or a value of the thresholds is wrong, or the model does not fit the cut.
     """
     table = offered_table(scenario, model, arrivals)
-    grid = _grid(model.exit_table(scenario.model.cut), table, thresholds)
+    grid = grid_for(model.exit_table(scenario.model.cut), table, thresholds)
     solver = _Solver(scenario, table, model.profiles(scenario.model.cut, scenario.model.activation), grid)
     found = tuple(solver.segment(segment) for segment in segments(scenario, arrivals))
     served = [segment for segment in found if segment.figures is not None]
@@ -250,10 +250,10 @@ def _shares(scenario: Scenario, model: Model) -> SampleShares | None:
     return SampleShares(work.tolist(), np.stack(sizes, axis=1).tolist())
 
 
-def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | None) -> ThresholdGrid:
+def grid_for(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | None) -> ThresholdGrid:
     """The grid of thresholds: the choices of nodes that know the table `known`, or the given ones.
 
-    Outcomes are those for the table `offered`.
+    Outcomes are those for the table `offered`. Given thresholds are as in `bound_for`, as is the error.
     """
     if thresholds is None:
         return grid_of(offered, threshold_choices(known))

@@ -86,7 +86,7 @@ class TaskLine(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, record: TaskRecord, label: int, deadline_s: float | None = None) -> Self:
-        """Return the line of a task that has ended; `label` is the true class of its sample, None means no deadline."""
+        """Return the line of a task that has ended; `label` is its true class, `deadline_s` is None without one."""
         done_s = record.completed_s
         return cls(
             id=record.id,

@@ -134,8 +134,8 @@ def test_the_progress_by_hand():
     now = [0.0]
     stream = io.StringIO()
     progress = PlainCapacity(stream, lambda: now[0])
-    cell = Cell(PolicySpec("a", "a", None, "a at load x2", "a"), 0, 7, Path(),
-                RunSettings(Path(), "", 8.0, simulate=True, backend="auto"))  # fmt: skip
+    cell = Cell(PolicySpec("a", "a", None, "a", "a"), 0, 7, Path(),
+                RunSettings(Path(), "", 8.0, simulate=True, backend="auto"), place="load x2")  # fmt: skip
     progress.planned(Path("out"), 0, 0, 2)
     progress.searching(1, 10, [Bracket("a", 1.0, None)])
     now[0] = 3.0
@@ -144,7 +144,7 @@ def test_the_progress_by_hand():
     assert stream.getvalue().splitlines() == [
         "a search in out, 2 probes at a time",
         "round 1: 1 probe to run; a x1 to ?",
-        "1 probe: a at load x2, seed 7 complete",
+        "1 probe: load x2, a, seed 7 complete",
         "round 2: 0 probes to run; a x1 to x2; at most about 15 s left",
     ]
     assert in_words([]) == ""

@@ -18,7 +18,7 @@ from testbed.virtual_time import Action
 
 @dataclass
 class TrueHop:
-    """What the links did to one message with a task."""
+    """The way of one message with a task over the links."""
 
     sent_s: float  # it entered the links
     size_bytes: int

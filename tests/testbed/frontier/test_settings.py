@@ -65,7 +65,7 @@ def test_theta_is_replaced_in_the_topology():
     low, high = settings_for(spec("dto-ee"), [0.5, 2.0], [0.5])
     assert low.spec.text == high.spec.text == "dto-ee"
     scenario = load_topology(QUICKSTART, overrides=high.overrides).resolve()
-    assert (scenario.theta_s, high.folder, high.spec.label) == (2.0, "theta-2", "dto-ee, theta 2 s")
+    assert (scenario.theta_s, high.folder, high.place) == (2.0, "theta-2", "theta 2 s")
     (only,) = settings_for(spec("first-exit"), [0.5, 2.0], [0.5])
     assert (only.value, only.folder, only.overrides) == (None, "", ())
 
