@@ -16,8 +16,8 @@ from node_agent.errors import InputError
 RECORD = np.dtype([("ticks", "<i8"), ("device", "<i4"), ("sample", "<i4")])
 Records = npt.NDArray[np.void]  # of RECORD, (n,)
 
-RUN_RECORDS = 1 << 18
-MERGED_RECORDS = 1 << 19  # in memory while runs are merged
+RUN_RECORDS = 1 << 16
+MERGED_RECORDS = 1 << 17  # in memory while runs are merged
 
 
 @dataclass(slots=True)
