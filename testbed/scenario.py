@@ -23,6 +23,7 @@ DRAIN_S = 90.0  # a run waits this long for results after the end of the workloa
 
 ComputeMode = Literal["paced", "quota"]
 Parameter = float | int | bool | str  # of a policy
+UtilityOf = Literal["accuracy", "deadlines"]
 Direction = tuple[str, str]  # of a link: its sending and its receiving end
 RateChanges = Sequence[tuple[float, float]]  # (start [s], rate [tasks/s]) in order of time, the first at 0 s
 
@@ -46,12 +47,16 @@ class LinkShape:
 class Device:
     """An end device, which offers tasks at a mean rate and owns each until its result is back.
 
-    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none.
+    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none. A task is in time if
+    its delay is at most `deadline_s`; None: its tasks have no deadline. `group` is its entry in the file; None means
+    that the entry is the device itself.
     """
 
     name: str
     rate_per_s: float
     delay_bound_s: float | None = None
+    deadline_s: float | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +284,7 @@ class Scenario:
         events: sorted by time; steps of network traces go on after the end, for as long as a run may drain.
         theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
         draws: how tasks follow their offloader's row, "smooth" or "random".
+        utility: what theta rewards in summaries: "accuracy", or with "deadlines" right answers in time.
     """
 
     name: str
@@ -299,6 +305,7 @@ class Scenario:
     events: tuple[Event, ...]
     theta_s: float = 2.0
     draws: Draws = "smooth"
+    utility: UtilityOf = "accuracy"
 
     @property
     def stages(self) -> int:
@@ -309,6 +316,16 @@ class Scenario:
     def node_names(self) -> tuple[str, ...]:
         """The names of all devices, then of all servers, in the order of the file."""
         return (*(device.name for device in self.devices), *(server.name for server in self.servers))
+
+    @property
+    def deadlines_s(self) -> Mapping[str, float]:
+        """The deadline of each device whose tasks have one [s]."""
+        return {device.name: device.deadline_s for device in self.devices if device.deadline_s is not None}
+
+    @property
+    def group_of(self) -> Mapping[str, str]:
+        """The entry of the file that each device comes from: its group, or itself."""
+        return {device.name: device.group or device.name for device in self.devices}
 
     @property
     def place_of(self) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from node_agent.core.config import Draws
 from node_agent.errors import InputError
-from testbed.scenario import ComputeMode
+from testbed.scenario import ComputeMode, UtilityOf
 from testbed.topology.event_kinds.registry import AnyTimedEntry
 from testbed.topology.form.arrival_entries import Arrivals
 from testbed.topology.form.link_entries import AnyLink
@@ -117,6 +117,14 @@ class DeviceEntry(Entry):
             "(default: it refuses none)"
         ),
     ] = None
+    deadline: Annotated[
+        Period | None,
+        STATED,
+        Field(
+            description="delay up to which a result is in time; it changes no decision, only the figures (default: "
+            "no deadline)"
+        ),
+    ] = None
 
 
 class ServerEntry(Entry):
@@ -148,6 +156,13 @@ class TopologyDocument(Entry):
             "(default 2 s)"
         ),
     ] = 2.0
+    utility: Annotated[
+        UtilityOf,
+        Field(
+            description="right answers that the utility of a summary counts: all (accuracy, default), or only those in "
+            "time (deadlines): theta * share of all tasks with a right answer in time - mean delay"
+        ),
+    ] = "accuracy"
     draws: Annotated[
         Draws,
         Field(
