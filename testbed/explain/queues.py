@@ -4,6 +4,9 @@ A queue that takes tasks in order obeys the recursion of Lindley ("The theory of
 service begins at max(arrival, end of the service before). Given the recorded arrivals, the recursion gives the waiting
 of each task, and with shorter services that of a faster server. Arrivals stay as they were: policies that adapt would
 send more tasks to a faster server.
+
+Decision 109: the bottleneck is where tasks waited longest, and its replayed queue says what more of it would save
+(docs/decisions/109-the-bottleneck.md).
 """
 
 from collections import defaultdict
