@@ -10,6 +10,7 @@ from cli.printing.columns import LABEL_WIDTH, print_lines
 from testbed.wording import counted, milliseconds, number, percent, seconds
 
 WRONG_SPEED = 0.05  # share by which a median service time must be off to be reported
+MOST_GROUPS = 6  # of devices with deadlines
 MOST_LATE = 3  # paths, and nodes, named in the summary of a run that did not hold
 TEXT_WIDTH = 80 - LABEL_WIDTH
 UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
@@ -80,11 +81,29 @@ def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Accuracy", percent(summary["accuracy"])
     if summary.get("goodput") is not None and (summary["tasks"]["lost"] or summary["tasks"].get("refused")):
         yield "Goodput", f"{percent(summary['goodput'])} of all tasks got a right answer"
+    yield from _deadlines(summary.get("deadlines") or {})
     yield "Exits", "   ".join(f"stage {stage} {percent(share)}" for stage, share in summary["exit_share"].items())
-    theta = f" = {summary['theta_s']:g} s x accuracy - mean delay" if "theta_s" in summary else ""
+    rewarded = "right and in time" if summary.get("utility_of") == "deadlines" else "accuracy"
+    theta = f" = {summary['theta_s']:g} s x {rewarded} - mean delay" if "theta_s" in summary else ""
     yield "Utility", f"{seconds(summary['utility'])}{theta}"
     if (warm_up_s := summary.get("warm_up_s", 0)) and "counted" in summary["tasks"]:
         yield "", f"(over the {summary['tasks']['counted']} tasks completed of those offered after {warm_up_s:g} s)"
+
+
+def _deadlines(deadlines: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines on the tasks that have a deadline; nothing without any. Groups follow if they are few and more than one."""
+    if not deadlines.get("tasks"):
+        return
+    groups: Mapping[str, Any] = deadlines.get("groups") or {}
+    named = 1 < len(groups) <= MOST_GROUPS
+    missed = f"{deadlines['missed']} of {counted(deadlines['tasks'], 'task')} missed"
+    yield "Deadlines", f"{_in_time(deadlines)}; {missed}"
+    for name, figures in groups.items() if named else ():
+        yield "", f"{name}: {_in_time(figures)}"
+
+
+def _in_time(figures: Mapping[str, Any]) -> str:
+    return f"{percent(figures['in_time'])} in time, {percent(figures['correct_in_time'])} right and in time"
 
 
 def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -114,6 +114,7 @@ def _head(state: ViewState, width: int) -> list[Line]:
         (f" of {state.offered} tasks completed  ", ""),
         (f"{state.lost} lost", "bold red" if state.lost else "dim"),
         *([(f"  {state.refused} refused", "yellow")] if state.refused else []),
+        *([(f"  {percent(state.in_time_share, '.0f')} in time", "bold")] if state.due else []),
         (f"  {state.in_flight} under way  ", ""),
     ]
     return [_justified(left, right, width), [*counts, *_progress(state, width - width_of(counts))]]

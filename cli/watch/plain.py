@@ -98,6 +98,8 @@ class PlainObserver:
         parts = [f"{state.completed}/{state.offered} completed", f"{state.lost} lost"]
         if state.refused:
             parts.append(f"{state.refused} refused")
+        if state.due:
+            parts.append(f"{percent(state.in_time_share)} in time")
         if recent.completed:
             parts += [
                 f"mean {milliseconds(recent.mean_s)}",

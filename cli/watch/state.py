@@ -122,6 +122,8 @@ class ViewState:
         self.completed = 0
         self.lost = 0
         self.refused = 0
+        self.due = 0  # tasks with a deadline that have ended, without those of the warm-up
+        self.in_time = 0  # of those
         self.nodes: dict[str, NodeView] = {}
         self.offload: dict[str, Mapping[str, float]] = {}
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_KEPT)
@@ -152,6 +154,9 @@ class ViewState:
 
     def task(self, line: TaskLine) -> None:
         """Count a task that has ended."""
+        if line.in_time is not None and self.scenario is not None and line.created_s >= self.scenario.warm_up_s:
+            self.due += 1
+            self.in_time += line.in_time
         if line.completed_s is None or line.delay_s is None or line.exit_stage is None:
             self.lost += line.status == "lost"
             self.refused += line.status == "refused"
@@ -211,6 +216,11 @@ class ViewState:
     def in_flight(self) -> int:
         """Number of tasks whose device has no result yet."""
         return sum(node.queue_length for node in self.nodes.values() if node.stage == 0)
+
+    @property
+    def in_time_share(self) -> float | None:
+        """Share (0..1) of the tasks with a deadline that were in time, since the warm-up; None without any."""
+        return self.in_time / self.due if self.due else None
 
     @property
     def bin_s(self) -> float:

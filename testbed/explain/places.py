@@ -49,7 +49,7 @@ class Place:
     retries_s: float = 0.0
     loses: bool = False
     tasks: int = 0
-    by_slot_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    by_slot_s: dict[int, float] = field(default_factory=dict)
 
 
 class _Places:
@@ -72,7 +72,8 @@ class _Places:
         """Add waiting that began at `at_s` [s]."""
         if waited_s > 0:
             place.waited_s += waited_s
-            place.by_slot_s[int(max(0.0, at_s) / self._slot_s)] += waited_s
+            slot = int(max(0.0, at_s) / self._slot_s)
+            place.by_slot_s[slot] = place.by_slot_s.get(slot, 0.0) + waited_s
 
     def task(self, task: TaskLine, split: TaskParts, waits_s: Sequence[Waits]) -> None:
         """Add the waiting of a task; `waits_s` is that of its replayed messages."""

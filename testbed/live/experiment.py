@@ -255,7 +255,7 @@ class Experiment:
         if self._bookkeeping is None:
             return None
         figures = self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
-        return {**figures, **self._plan.borrowed}
+        return self._plan.completed(figures)
 
     def _lap(self, what: str) -> None:
         """Note the time from the start until now [real s], under the name `what`."""

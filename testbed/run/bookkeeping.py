@@ -201,6 +201,8 @@ class Bookkeeping:
             duplicates=self.duplicates,
             stages=scenario.stages,
             fidelity=fidelity,
+            utility_of=scenario.utility,
+            group_of=scenario.group_of,
         )
         figures |= self._overload()
         figures |= {"parts_s": dict(self._parts.means()) or None, "fairness": self._fairness()}

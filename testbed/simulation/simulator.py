@@ -123,7 +123,7 @@ class Simulation:
                         "oracle": self._oracle,
                         "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
                     }
-                    summary = {**self._bookkeeping.summary(fidelity, {}), **plan.borrowed}
+                    summary = plan.completed(self._bookkeeping.summary(fidelity, {}))
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
                 plan.release()

@@ -47,6 +47,9 @@ class Compiler(UnfinishedScenario):
                 f"the warm-up ({warm_up_s:g} s) fills the whole duration ({self.duration_s:g} s)",
                 "shorten it, or state it in %",
             )
+        if document.utility == "deadlines" and all(entry.deadline is None for entry in document.devices.values()):
+            hint = "give one a deadline, for example deadline: 500 ms, or leave utility out"
+            self.complain(("utility",), "no device has a deadline", hint)
         if self.problems:
             return None
         scenario = Scenario(
@@ -68,6 +71,7 @@ class Compiler(UnfinishedScenario):
             events=events,
             theta_s=document.theta,
             draws=document.draws,
+            utility=document.utility,
         )
         if not self.recorded:
             self._check_round(scenario)
@@ -107,7 +111,8 @@ class Compiler(UnfinishedScenario):
         for group, device in self.document.devices.items():
             for name in self._claim(("devices", group), group, device.count, "device"):
                 rate = draw(device.rate, self.seed, "device", name, "rate")
-                self.devices.append(Device(name, rate, device.delay_bound))
+                group_name = None if device.count is None else group
+                self.devices.append(Device(name, rate, device.delay_bound, device.deadline, group_name))
         for group, server in self.document.servers.items():
             for name in self._claim(("servers", group), group, server.count, "server"):
                 capacity = draw(server.capacity, self.seed, "server", name, "capacity")

@@ -10,10 +10,12 @@ from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.agree.agreement import Agreement, Repeat
 from testbed.agree.decisions import Apart, Decisions, NodeDecisions
 from testbed.agree.resampling import ComparedFigure, Single
+from testbed.assertions import Finding
 from testbed.cells.intervals import Estimate
 from testbed.compare.recovery import Recovery
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.table import Advantage, PolicyFigures, RunRow
+from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
@@ -45,6 +47,12 @@ def kinds() -> list[str]:
     return [*lines, ""]
 
 
+def short_names() -> list[str]:
+    """The figures of a run by short name."""
+    rows = ((f"`{each.name}`", f"`{each.path}`", each.kind, each.title) for each in FIGURES)
+    return table(("short name", "path", "kind", "figure"), rows)
+
+
 def source(cls: type[Any]) -> str:
     """The module of a class, as a block names it."""
     return f"{cls.__module__.replace('.', '/')}.py, {cls.__name__}"
@@ -57,6 +65,7 @@ FILES: dict[str, type[Any]] = {
     "decisions.jsonl": DecisionRecord,
     "timeseries.jsonl": SampleRecord,
     "events.jsonl": EventRecord,
+    "summary.json.assertions": Finding,
     "compare.json": Comparison,
     "compare.json.rows": RunRow,
     "compare.json.table": PolicyFigures,
@@ -104,6 +113,7 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "topology-keys": ("topologies/topology.schema.json", topology_keys.keys),
     "Recipe": (source(Recipe), partial(file_fields, Recipe)),
     "architectures": ("node_agent/models/published", cost_table.architectures),
+    "short-names": ("testbed/record/run_figures.py, FIGURES", short_names),
     "units": ("testbed/units.py", topology_keys.dimensions),
     "commands": ("the command line's own help", command_options.options),
     "decisions": ("the pages of this folder", decisions.listed),
