@@ -9,12 +9,16 @@ import click
 
 from cli.printing.assertion_lines import print_findings
 from cli.printing.columns import Lines, print_table
+from testbed.breakdown.parts import PART_NAMES, PART_WORDS
 from testbed.wording import interval, number, side_by_side
 
 if TYPE_CHECKING:
     from testbed.capacity.capacity_result import Probe
     from testbed.compare import Comparison, Estimate, PolicyFigures, PolicyRecoveries, RunRow
     from testbed.frontier.frontier_result import FrontierRun
+
+
+LEAST_PART_S = 5e-4  # a part that no policy has more of is left out
 
 
 def refuse_broken_runs(rows: Sequence[RunRow | FrontierRun | Probe]) -> None:
@@ -30,6 +34,8 @@ def refuse_broken_runs(rows: Sequence[RunRow | FrontierRun | Probe]) -> None:
 def print_comparison(comparison: Comparison) -> None:
     """Print the tables of a comparison: drawn on a terminal, aligned text elsewhere."""
     print_table(figure_lines(comparison.table))
+    if parts := part_lines(comparison.table):
+        print_table(parts, title="Where the time went: mean parts of the delay, ms")
     if len(comparison.table) > 1:
         first = comparison.table[0].policy
         title = f"What {first} is ahead by, on the same workloads (negative: behind)"
@@ -71,6 +77,19 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
             ]
         ended = [str(one.lost), *[str(one.refused)] * refusing, *[estimated(one.goodput, ".1f", 1e2)] * failing]
         lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, *ended])
+    return lines
+
+
+def part_lines(table: Sequence[PolicyFigures]) -> Lines:
+    """Table of the mean parts of each policy's delay [ms]; parts that none has are left out. Empty without any part."""
+    known = [one for one in table if all(one.figures.get(name) for name in PART_NAMES)]
+    means_s = [{name: each.mean for name in PART_NAMES if (each := one.figures[name]) is not None} for one in known]
+    shown = [name for name in PART_NAMES if any(parts_s[name] >= LEAST_PART_S for parts_s in means_s)]
+    if not shown:
+        return []
+    lines = [["policy", *(PART_WORDS[name] for name in shown)]]
+    for one, parts_s in zip(known, means_s, strict=True):
+        lines.append([one.policy, *(number(parts_s[name], ".0f", 1e3) for name in shown)])
     return lines
 
 
