@@ -40,15 +40,43 @@ class LinkShape:
 
 
 @dataclass(frozen=True, slots=True)
+class Power:
+    """The power of a node while it is up, and while it also serves a task."""
+
+    idle_w: float
+    busy_w: float
+
+    @property
+    def computing_w(self) -> float:
+        """The power that computing adds to that of the idle node [W]."""
+        return self.busy_w - self.idle_w
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnergy:
+    """The energy of a direction of a link: for each byte that it carries, or a power while it transmits."""
+
+    j_per_byte: float = 0.0
+    transmit_w: float = 0.0
+
+    def byte_j(self, rate_mbit_per_s: float) -> float:
+        """Return the energy of a byte on a link of this rate [J]."""
+        return self.j_per_byte + self.transmit_w * 8e-6 / rate_mbit_per_s
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """An end device, which offers tasks at a mean rate and owns each until its result is back.
 
-    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none.
+    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none. It leaves the
+    network when it has used the energy `battery_j`; None: it has no battery. `power` is None if none is stated.
     """
 
     name: str
     rate_per_s: float
     delay_bound_s: float | None = None
+    power: Power | None = None
+    battery_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +84,7 @@ class Server:
     """An edge server that hosts the sub-model of its stage (1 is nearest to the devices).
 
     With a `device` it is that device's own processor: a server of stage 1 at the device's place in the network, to
-    which only that device offloads.
+    which only that device offloads. Its `power` then begins at zero: the idle power is that of the device.
 
     Decision 094: a device that runs stage 1 is a device and a server at one place
     (docs/decisions/094-a-device-and-its-processor-share-a-place.md).
@@ -67,6 +95,7 @@ class Server:
     capacity_flop_per_s: float
     memory_bytes: int | None = None
     device: str | None = None
+    power: Power | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +104,8 @@ class Link:
 
     `trace` is the file of the network trace that the link follows, as the topology states it; `shape` is then its shape
     at the start. Both hold for both directions. If the link follows two traces, they hold for frames from the first
-    end, and `down_trace` and `down_shape` for frames from the second.
+    end, and `down_trace` and `down_shape` for frames from the second. `energies` are those of frames from the first end
+    and from the second; None if none are stated.
     """
 
     ends: tuple[str, str]
@@ -83,6 +113,7 @@ class Link:
     trace: str | None = None
     down_shape: LinkShape | None = None
     down_trace: str | None = None
+    energies: tuple[LinkEnergy, LinkEnergy] | None = None
 
     @property
     def shapes(self) -> tuple[LinkShape, LinkShape]:
@@ -237,6 +268,8 @@ class Scenario:
         events: sorted by time; steps of network traces go on after the end, for as long as a run may drain.
         theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
         draws: how tasks follow their offloader's row, "smooth" or "random".
+        energy_price_s_per_j: mean delay that one joule per task is worth [s/J]; 0 leaves energy out of utility and
+            prices.
     """
 
     name: str
@@ -257,6 +290,7 @@ class Scenario:
     events: tuple[Event, ...]
     theta_s: float = 2.0
     draws: Draws = "smooth"
+    energy_price_s_per_j: float = 0.0
 
     @property
     def stages(self) -> int:
@@ -281,6 +315,17 @@ class Scenario:
     def own_processors(self) -> tuple[Server, ...]:
         """The servers that are processors of devices."""
         return tuple(server for server in self.servers if server.device is not None)
+
+    @property
+    def states_link_energy(self) -> bool:
+        """True if a link states the energy of its bytes, so that nodes count what they send."""
+        return any(link.energies is not None for link in self.links)
+
+    @property
+    def states_energy(self) -> bool:
+        """True if a node states its power, or a link its energy: then the run accounts for energy."""
+        nodes: tuple[Device | Server, ...] = (*self.devices, *self.servers)
+        return self.states_link_energy or any(node.power is not None for node in nodes)
 
     @property
     def incidents(self) -> tuple[Event, ...]:

@@ -10,11 +10,10 @@ from node_agent.core.config import Timeouts
 from node_agent.exit_criteria import CRITERIA
 from node_agent.models.data_types import SubModelProfile
 from node_agent.models.interface import SampleCosts
-from node_agent.wire import ExitAnswer, Handover, Hop, InputForm, Result, Task, TensorForm
+from node_agent.wire import ExitAnswer, Handover, Hop, InputForm, Result, Task, TensorForm, message_bytes
 from testbed.network.routes import Ways
 from testbed.scenario import Event, LinkShape, Scenario
 from testbed.simulation.links import Connection, Links
-from testbed.sizes import message_bytes
 from testbed.virtual_time import Calendar
 
 FOREVER_S = 1e12

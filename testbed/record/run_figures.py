@@ -49,6 +49,16 @@ FIGURES = (
     Figure("completed", "tasks.completed", "completed", "count", "tasks completed", "higher"),
     Figure("lost", "tasks.lost", "lost", "count", "tasks lost", "lower"),
     Figure("refused", "tasks.refused", "refused", "count", "tasks refused", "lower"),
+    Figure("energy", "energy.total_j", "energy_j", "energy", "energy", "lower"),
+    Figure("energy_per_task", "energy.per_task_j", "energy_per_task_j", "energy", "energy per task", "lower"),
+    Figure(
+        "energy_per_correct",
+        "energy.per_correct_j",
+        "energy_per_correct_j",
+        "energy",
+        "energy per correct answer",
+        "lower",
+    ),
     Figure("forced_exits", "forced_exits", "forced_exits", "count", "forced exits", "lower"),
 )
 BY_NAME = {figure.name: figure for figure in FIGURES}

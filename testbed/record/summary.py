@@ -12,7 +12,7 @@ None.
     goodput: share of all tasks created at or after `warm_up_s` that got a right answer, 0 to 1: lost and refused tasks
         count as wrong.
     exit_share: share of the counted tasks that left at each stage, 0 to 1, by stage ("1" to "H").
-    utility: theta_s * accuracy - mean delay [s].
+    utility: theta_s * accuracy - mean delay [s], less the price of the energy per task if one is stated.
     theta_s: mean delay that one unit of accuracy is worth [s].
     warm_up_s: end of the warm-up [s].
     attempts: `most`, the largest number of offers for one task; `above_one`, the number of tasks offered again.
@@ -27,6 +27,7 @@ None.
     answers: "recorded elsewhere" if a table answered; left out if the model's own sub-models did.
     costs: the published architecture whose work and sizes counted; left out if they were the model's own.
     criterion: the exit criterion by name; left out for the confidence, the default.
+    energy: the energy of nodes and links, see `testbed.energy.meter`; left out if the topology states no power.
 """
 
 from collections import Counter
@@ -49,6 +50,7 @@ def summarise(
     duplicates: int,
     stages: int,
     fidelity: Mapping[str, object],
+    energy_cost_s: float = 0.0,
 ) -> dict[str, object]:
     """Return the fields of summary.json from `schema` to `fidelity`.
 
@@ -60,14 +62,14 @@ def summarise(
         duplicates: number of results that came after the first one.
         stages: number of stages H.
         fidelity: the verdict on the emulation.
+        energy_cost_s: mean delay that the energy of a task is worth [s].
     """
-    ends = Counter(task.status for task in tasks)
     created = [task for task in tasks if task.created_s >= warm_up_s]
     counted = [task for task in created if task.status == "completed"]
     delays = np.array([task.delay_s for task in counted])
     accuracy = float(np.mean([task.correct for task in counted])) if counted else None
     mean_s = float(delays.mean()) if counted else None
-    exits = Counter(task.exit_stage for task in counted)
+    ends, exits = Counter(task.status for task in tasks), Counter(task.exit_stage for task in counted)
     return {
         "schema": SUMMARY_SCHEMA,
         "policy": policy,
@@ -88,7 +90,7 @@ def summarise(
         "accuracy": accuracy,
         "goodput": float(np.mean([task.correct is True for task in created])) if created else None,
         "exit_share": {str(h): exits[h] / len(counted) if counted else None for h in range(1, stages + 1)},
-        "utility": theta_s * accuracy - mean_s if accuracy is not None and mean_s is not None else None,
+        "utility": theta_s * accuracy - mean_s - energy_cost_s if accuracy is not None and mean_s is not None else None,
         "theta_s": theta_s,
         "warm_up_s": warm_up_s,
         "attempts": {
