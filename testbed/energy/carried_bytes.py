@@ -13,9 +13,10 @@ class CarriedBytes:
     other link pays for itself, under the name of its ends.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, ways: Ways | None = None) -> None:
+        """`ways` are the routes of the scenario at its start, if it has changed since."""
         self._links = scenario.links
-        self._ways = Ways(scenario)
+        self._ways = ways or Ways(scenario)
         self._devices = frozenset(device.name for device in scenario.devices)
         self._rates: dict[Direction, float] = {}  # [Mbit/s]
         for link in scenario.links:

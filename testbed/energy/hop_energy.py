@@ -12,6 +12,7 @@ from typing import NamedTuple
 from node_agent.core.config import HopPrice
 from node_agent.models.data_types import SubModelProfile
 from testbed.energy.carried_bytes import CarriedBytes
+from testbed.network.routes import Ways
 from testbed.scenario import Scenario
 from testbed.sizes import task_bytes
 
@@ -30,9 +31,15 @@ class HopEnergy(NamedTuple):
 class HopEnergies:
     """The energy of the hops of a scenario, at the rates that its links have in it."""
 
-    def __init__(self, scenario: Scenario, profiles: Sequence[SubModelProfile]) -> None:
-        """`profiles` are the costs of the sub-models; stage h at index h - 1."""
-        self._carried = CarriedBytes(scenario)
+    def __init__(self, scenario: Scenario, profiles: Sequence[SubModelProfile], ways: Ways | None = None) -> None:
+        """Read the powers and links of a scenario.
+
+        Args:
+            scenario: the scenario.
+            profiles: costs of the sub-models; stage h at index h - 1.
+            ways: the routes of the scenario at its start, if it has changed since.
+        """
+        self._carried = CarriedBytes(scenario, ways)
         self._servers = {server.name: server for server in scenario.servers}
         self._bytes = [task_bytes(h, profile.input_bytes) for h, profile in enumerate(profiles, start=1)]
 
