@@ -57,6 +57,11 @@ class Dimension:
     maximum: float
     allow_zero: bool = False
 
+    @property
+    def bare_name(self) -> str:
+        """The name without its article."""
+        return self.name.partition(" ")[2]
+
 
 TIME = Dimension(
     "a time",
@@ -287,7 +292,7 @@ def _needs_unit(words: str, dimension: Dimension) -> QuantityError:
 def _unknown_unit(unit: str, dimension: Dimension, low: float, high: float | None) -> QuantityError:
     advice = unit_advice(unit, tuple(dimension.units), low, high) or f"for example {dimension.example}"
     return QuantityError(
-        f"{_short(unit)!r} is not a unit of {dimension.name.removeprefix('a ')}",
+        f"{_short(unit)!r} is not a unit of {dimension.bare_name}",
         hint=f"{advice} (units: {', '.join(dimension.units)})",
     )
 

@@ -26,7 +26,7 @@ class Account:
         self.earlier_s, self.up_since_s = self.up_s(at_s), None
 
     def comes_up(self, at_s: float) -> None:
-        """Count idle power again from `at_s` [s] on."""
+        """Begin to count idle power again at `at_s` [s]."""
         if self.up_since_s is None:
             self.up_since_s = at_s
 

@@ -4,6 +4,9 @@
 
 It is linear in the flow of the hop, so it is the hop's marginal cost, times the price of energy. Results, control
 messages and idle power are not in it: no plan changes them much.
+
+Decision 113: priced energy is a constant cost of a hop, and the offloader adds it
+(docs/decisions/113-energy-is-a-cost-of-a-hop.md).
 """
 
 from collections.abc import Sequence
