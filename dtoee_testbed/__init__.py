@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ThresholdView,
     )
     from testbed.agree import Agreement, agree
+    from testbed.assertions import Assertion, parse_assertion
     from testbed.compare import Comparison, compare
     from testbed.learning.environment import OffloadingEnv
     from testbed.live.experiment import Experiment
@@ -66,6 +67,7 @@ _HOMES = {
         "ThresholdView",
     ),
     "testbed.agree": ("Agreement", "agree"),
+    "testbed.assertions": ("Assertion", "parse_assertion"),
     "testbed.compare": ("Comparison", "compare"),
     "testbed.learning.environment": ("OffloadingEnv",),
     "testbed.live.experiment": ("Experiment",),
@@ -83,6 +85,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Agreement",
+    "Assertion",
     "Bundle",
     "Candidate",
     "Comparison",
@@ -122,6 +125,7 @@ __all__ = [
     "load_bundle",
     "load_model",
     "load_topology",
+    "parse_assertion",
     "plan_replay",
     "plan_run",
     "read_cifar",

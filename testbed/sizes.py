@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from node_agent.wire import Hop, InputForm, Message, Result, Task, TensorForm, encode
+from node_agent.wire import ExitAnswer, Hop, InputForm, Message, Result, Task, TensorForm, encode, message_bytes
 
 ETHERNET_BYTES = 14
 PACKET_BYTES, SEGMENT_BYTES = 1500, 1448  # a full IP packet, and its payload under TCP with time stamps
 FRAME_BYTES = PACKET_BYTES + ETHERNET_BYTES
 SMALLEST_FRAME_BYTES = 60
 
+A_NUMBER, A_TIME_S = 1000, 0.1  # values of typical encoded length
 FRAMING_BYTES = 20  # ZeroMQ's lengths and flags of a message with a tensor frame
 
 
@@ -39,3 +40,26 @@ def _message_bytes(message: Message) -> int:
     (docs/decisions/060-two-sizes-of-a-message.md).
     """
     return sum(len(frame) for frame in encode(message)) + FRAMING_BYTES
+
+
+def passed_task_bytes(way: Sequence[str], form: TensorForm, *, carries_answers: bool) -> int:
+    """Return the bytes of a task that the last node of `way` sends on, but for the lengths of its numbers.
+
+    Args:
+        way: the device, then the servers that have served the task.
+        form: its tensor.
+        carries_answers: the task carries the answers of the exits that it has passed.
+    """
+    answers = (ExitAnswer(1, 0.5),) * (len(way) - 1) if carries_answers else ()
+    task = Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops_of(way[1:]), form, answers)
+    return message_bytes(task, form.byte_count)
+
+
+def passed_result_bytes(way: Sequence[str]) -> int:
+    """Return the bytes of a result that the last node of `way` sends to the device, its first node."""
+    hops = _hops_of(way[1:])
+    return message_bytes(Result(A_NUMBER, 1, 1, 0.5, len(hops), forced=False, hops=hops), None)
+
+
+def _hops_of(nodes: Sequence[str]) -> tuple[Hop, ...]:
+    return tuple(Hop(node, A_TIME_S, A_TIME_S, A_TIME_S, A_TIME_S, A_TIME_S) for node in nodes)

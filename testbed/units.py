@@ -6,7 +6,7 @@ A number without a unit is refused where a unit is needed: `delay: 20` in a topo
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from node_agent.errors import InputError
 from testbed.unit_advice import unit_advice
@@ -52,7 +52,7 @@ class Dimension:
     """A kind of quantity: its name, its units as multiples of the base unit, and its bounds in the base unit."""
 
     name: str
-    units: Mapping[str, float]
+    units: Mapping[str, float] = field(hash=False)
     example: str
     maximum: float
     allow_zero: bool = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.printing.assertion_lines import print_findings
 from cli.printing.columns import Lines, print_table
 from testbed.wording import interval, number, side_by_side
 
@@ -31,10 +32,14 @@ def print_comparison(comparison: Comparison) -> None:
         first = comparison.table[0].policy
         title = f"What {first} is ahead by, on the same workloads (negative: behind)"
         print_table(advantage_lines(comparison.table), title=title)
+    if any(one.figures.get("in_time") for one in comparison.table):
+        title = "Deadlines: results in time, over all tasks that have one (refused and lost tasks are not)"
+        print_table(deadline_lines(comparison.table), title=title)
     for place in range(len(comparison.recoveries[0].events) if comparison.recoveries else 0):
         event = comparison.recoveries[0].events[place]
         title = f"After {event.at_s:g} s ({event.what}), until {event.until_s:g} s, per run; what was paid in tasks x s"
         print_table(recovery_lines(comparison.recoveries, place), title=title)
+    print_findings(comparison.assertions, of_policies=True)
     for note in comparison.notes:
         click.echo(f"note: {note}")
     click.echo(f"files: {comparison.directory}")
@@ -67,6 +72,27 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
         ended = [str(one.lost), *[str(one.refused)] * refusing, *[estimated(one.goodput, ".1f", 1e2)] * failing]
         ended += [estimated(one.figures.get("energy_per_task"), ".3g")] * powered
         lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, *ended])
+    return lines
+
+
+def deadline_lines(table: Sequence[PolicyFigures]) -> Lines:
+    """Table of the tasks with a deadline: in time [%], right and in time [%], missed [tasks a run], the gain [points].
+
+    The gain is that of the first policy over the one in the row, in tasks that were right and in time.
+    """
+    heads = ["policy", "in time %", "right and in time %", "missed, a run"]
+    compared = len(table) > 1
+    lines = [[*heads, *[f"{table[0].policy} ahead by points"] * compared]]
+    for one in table:
+        figures = one.figures
+        ahead = one.first_ahead_by.in_time_gain if one.first_ahead_by is not None else None
+        cells = [
+            estimated(figures.get("in_time"), ".1f", 1e2),
+            estimated(figures.get("correct_in_time"), ".1f", 1e2),
+            estimated(figures.get("missed"), ".0f"),
+            *["" if one is table[0] else estimated(ahead, ".1f", 1e2)] * compared,
+        ]
+        lines.append([one.policy, *cells])
     return lines
 
 

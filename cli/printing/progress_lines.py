@@ -60,7 +60,7 @@ class Tally:
         self._clock = clock
         self._began_s = clock()
         self._shares: dict[Cell, float] = {}
-        self.runs = self.kept = self.complete = 0
+        self.runs = self.kept = self.complete = self.failed = 0
 
     def plan(self, runs: int, kept: int) -> None:
         """Begin with `runs` runs, of which `kept` were complete before."""
@@ -75,6 +75,11 @@ class Tally:
         """Note that a run is complete."""
         self._shares[cell] = 1.0
         self.complete += 1
+
+    def drop(self, cell: Cell, *, failed: bool) -> None:
+        """Note that a run failed, after which nothing is left of it, or that it begins again."""
+        self._shares[cell] = 1.0 if failed else 0.0
+        self.failed += failed
 
     @property
     def share(self) -> float:
@@ -116,6 +121,11 @@ class PlainProgress:
         left = self._tally.left()
         self._line(f"{self._tally.complete} of {self._tally.runs}: {cell.name} complete{left and ', '}{left}")
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """Write that a run failed, or that it begins again later."""
+        self._tally.drop(cell, failed=failed)
+        self._line(f"{'failed' if failed else 'put back'}: {cell.name}")
+
     def _line(self, text: str) -> None:
         try:
             self._stream.write(f"{text}\n")
@@ -156,6 +166,12 @@ class BarProgress:
         self._under_way.remove(cell)
         self._draw()
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """Name a run no more that failed, or begins again later."""
+        self._tally.drop(cell, failed=failed)
+        self._under_way.remove(cell)
+        self._draw()
+
     def _draw(self) -> None:
         from rich.markup import escape
 
@@ -163,7 +179,8 @@ class BarProgress:
             return
         what = f": {self._under_way[0].name}" if self._under_way else ""
         more = f" and {len(self._under_way) - 1} more" if len(self._under_way) > 1 else ""
-        text = escape(f"{self._tally.complete} of {self._tally.runs} runs{what}{more}")
+        failed = f", {self._tally.failed} failed" if self._tally.failed else ""
+        text = escape(f"{self._tally.complete} of {self._tally.runs} runs{failed}{what}{more}")
         self._progress.update(self._task, description=text, completed=self._tally.share, left=self._tally.left())
 
 

@@ -45,7 +45,7 @@ from testbed.optimum.settling import Settling
 from testbed.optimum.task_replay import Played, SampleShares, play
 from testbed.optimum.threshold_search import FlowPlan, ThresholdGrid, ThresholdSearch, grid_of, threshold_choices
 from testbed.record.reading import read_recorded
-from testbed.scenario import Scenario
+from testbed.scenario import Scenario, UtilityOf
 from testbed.simulation.transfers import outside_validation
 from testbed.sizes import largest_task_bytes, task_bytes
 from testbed.trace.workload import Arrival, generate
@@ -132,6 +132,7 @@ class Optimum:
         played: figures of the plans, played against the tasks; None if some segment has no plan.
         segments: the optimum between each two events, in order of time.
         links_outside_validation: lossy and jittery links for which the simulation was not validated.
+        utility_of: right answers that the utility of `played` counts, all or those in time; `overall` counts all.
     """
 
     topology: str
@@ -141,6 +142,7 @@ class Optimum:
     played: Played | None
     segments: tuple[SegmentOptimum, ...]
     links_outside_validation: tuple[str, ...] = ()
+    utility_of: UtilityOf = "accuracy"
 
     @property
     def unserved(self) -> tuple[SegmentOptimum, ...]:
@@ -197,7 +199,7 @@ def bound_for(
         InputError: the number or a value of the thresholds is wrong, or the model does not fit the cut.
     """
     table = offered_table(scenario, model, arrivals)
-    grid = _grid(model.exit_table(scenario.model.cut), table, thresholds)
+    grid = grid_for(model.exit_table(scenario.model.cut), table, thresholds)
     solver = _Solver(scenario, table, model.profiles(scenario.model.cut, scenario.model.activation), grid)
     found = tuple(solver.segment(segment) for segment in segments(scenario, arrivals))
     served = [segment for segment in found if segment.figures is not None]
@@ -221,10 +223,14 @@ def bound_for(
             seed=scenario.seed,
             draws=scenario.draws,
             shares=_shares(scenario, model),
+            deadlines_s=scenario.deadlines_s,
+            utility_of=scenario.utility,
         )
     forms = model.input_forms(scenario.model.cut, scenario.model.activation)
     outside = outside_validation(scenario, largest_task_bytes(forms))
-    return Optimum(scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside)
+    return Optimum(
+        scenario.name, scenario.theta_s, thresholds is None, overall, played, found, outside, scenario.utility
+    )
 
 
 def offered_table(scenario: Scenario, model: Model, arrivals: Sequence[Arrival] | None = None) -> ExitTable:
@@ -251,10 +257,10 @@ def _shares(scenario: Scenario, model: Model) -> SampleShares | None:
     return SampleShares(work.tolist(), np.stack(sizes, axis=1).tolist())
 
 
-def _grid(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | None) -> ThresholdGrid:
+def grid_for(known: ExitTable, offered: ExitTable, thresholds: Sequence[float] | None) -> ThresholdGrid:
     """The grid of thresholds: the choices of nodes that know the table `known`, or the given ones.
 
-    Outcomes are those for the table `offered`.
+    Outcomes are those for the table `offered`. Given thresholds are as in `bound_for`, as is the error.
     """
     if thresholds is None:
         return grid_of(offered, threshold_choices(known))

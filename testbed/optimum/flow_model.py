@@ -60,13 +60,14 @@ def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> t
     """The scenario over time, cut where events change links, capacities, rates or the nodes that are up.
 
     Decision 080: with links that follow traces, it is also cut from slot to slot, and such a link has its mean rate and
-    delay in between (docs/decisions/080-traced-links-by-slot.md).
+    delay in between (docs/decisions/080-traced-links-by-slot.md). So it is with an arrival process whose rate changes
+    over the run: within a segment the rate is its mean there.
 
     Args:
         arrivals: a trace; with it, a device's rate is counted in each segment instead of the stated one.
     """
     courses, incidents = traced_courses(scenario), scenario.incidents
-    cuts_s = _slots_s(scenario) if courses else ()
+    cuts_s = _slots_s(scenario) if courses or scenario.arrivals.varies else ()
     times_s = sorted({0.0, *cuts_s, *(event.at_s for event in incidents if event.at_s < scenario.duration_s)})
     found = []
     now, down = replace(scenario, events=()), frozenset[str]()
@@ -77,7 +78,8 @@ def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> t
         now = _changed(now, changes, means)
         for node, up in ((node, up) for event in changes for node, up in event.switched.items()):
             down = down - {node} if up else down | {node}
-        offered = now if arrivals is None else _counted(now, arrivals, begin_s, end_s)
+        expected = _expected(now, begin_s, end_s) if scenario.arrivals.varies else now
+        offered = expected if arrivals is None else _counted(now, arrivals, begin_s, end_s)
         found.append(TimeSegment(begin_s, end_s, offered, down))
     return tuple(found)
 
@@ -117,6 +119,13 @@ def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[Directi
             replace(device, rate_per_s=rates.get(device.name, device.rate_per_s)) for device in scenario.devices
         ),
     )
+
+
+def _expected(scenario: Scenario, begin_s: float, end_s: float) -> Scenario:
+    """The scenario with the mean rates of its arrival process in [begin, end) [s]."""
+    factor = scenario.arrivals.mean_factor(begin_s, end_s, scenario.duration_s)
+    devices = (replace(device, rate_per_s=factor * device.rate_per_s) for device in scenario.devices)
+    return replace(scenario, devices=tuple(devices))
 
 
 def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, end_s: float) -> Scenario:

@@ -120,6 +120,7 @@ class Recorder:
         labels: npt.NDArray[np.int64],
         policy_file: Path | None = None,
         link_traces: Mapping[str, bytes] | None = None,
+        deadlines_s: Mapping[str, float] | None = None,
         flush_lines: bool = True,
     ) -> None:
         """Write the inputs and open the files of lines.
@@ -131,6 +132,7 @@ class Recorder:
             labels: the true class of each evaluation sample, by its number.
             policy_file: the user's policy file, if the policy comes from one.
             link_traces: the contents of the network traces, by the path that the topology states.
+            deadlines_s: the deadline of each device whose tasks have one [s].
             flush_lines: flush after each line; if False, lines reach the files in blocks.
 
         Raises:
@@ -139,6 +141,7 @@ class Recorder:
         self._flush_lines = flush_lines
         self.path = path
         self._labels = labels
+        self._deadlines_s = deadlines_s or {}
         self._encode = msgspec.json.Encoder().encode
         replace_file(path / TOPOLOGY, topology_text.encode())
         write_trace(path / TRACE, arrivals)
@@ -178,7 +181,7 @@ class Recorder:
 
     def task(self, record: TaskRecord) -> TaskLine:
         """Write the end of a task to tasks.jsonl; return the line. Raises RecordingError."""
-        line = TaskLine.of(record, int(self._labels[record.sample]))
+        line = TaskLine.of(record, int(self._labels[record.sample]), self._deadlines_s.get(record.device))
         self._line(TASKS, line)
         return line
 

@@ -44,6 +44,9 @@ FIGURES = (
     Figure("p99", "delay_s.p99", "delay_p99_s", "time", "99 % quantile of delay", "lower"),
     Figure("accuracy", "accuracy", "accuracy", "share", "accuracy", "higher"),
     Figure("goodput", "goodput", "goodput", "share", "goodput", "higher"),
+    Figure("in_time", "deadlines.in_time", "in_time", "share", "tasks in time", "higher"),
+    Figure("correct_in_time", "deadlines.correct_in_time", "correct_in_time", "share", "right and in time", "higher"),
+    Figure("missed", "deadlines.missed", "missed_deadlines", "count", "missed deadlines", "lower"),
     Figure("utility", "utility", "utility_s", "time", "utility", "higher"),
     Figure("offered", "tasks.offered", "offered", "count", "tasks offered", None),
     Figure("completed", "tasks.completed", "completed", "count", "tasks completed", "higher"),
@@ -58,6 +61,17 @@ FIGURES = (
         "energy",
         "energy per correct answer",
         "lower",
+    ),
+    Figure("machine", "parts_s.machine", "machine_s", "time", "lateness of this machine", "lower"),
+    Figure("retries", "parts_s.retries", "retries_s", "time", "retries", "lower"),
+    Figure("transfer", "parts_s.transfer", "transfer_s", "time", "transfer", "lower"),
+    Figure("link_wait", "parts_s.link_wait", "link_wait_s", "time", "waiting for links", "lower"),
+    Figure("queueing", "parts_s.queueing", "queueing_s", "time", "queueing", "lower"),
+    Figure("service", "parts_s.service", "service_s", "time", "service", "lower"),
+    Figure("return", "parts_s.return", "return_s", "time", "way back", "lower"),
+    Figure("fairness", "fairness.jain", "fairness_jain", "number", "fairness over devices (Jain)", "higher"),
+    Figure(
+        "worst_device", "fairness.worst_over_mean", "worst_over_mean", "number", "worst device's mean delay", "lower"
     ),
     Figure("forced_exits", "forced_exits", "forced_exits", "count", "forced exits", "lower"),
 )

@@ -14,6 +14,9 @@ from node_agent.records import (
     TaskRecord,
     lost_task,
 )
+from testbed.breakdown.fairness import fairness_fields
+from testbed.breakdown.parts import PartSums
+from testbed.breakdown.splitter import Splitter
 from testbed.energy.energy_line import EnergyLine
 from testbed.energy.meter import EnergyMeter
 from testbed.record.backlog import Tasks, overload
@@ -48,12 +51,17 @@ class Lines(Protocol):
 class Bookkeeping:
     """Ends every offered task exactly once, and passes every record to the recorder and the observer."""
 
-    def __init__(self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Lines, observer: RunObserver) -> None:
-        """`arrivals` is the whole workload; a task's id is its index there."""
+    def __init__(
+        self, scenario: Scenario, arrivals: Sequence[Arrival], recorder: Lines, observer: RunObserver,
+        splitter: Splitter | None = None,
+    ) -> None:  # fmt: skip
+        """`arrivals` is the whole workload; a task's id is its index there. Without a `splitter`, no delay is split."""
         self._scenario = scenario
         self._arrivals = arrivals
         self._recorder = recorder
         self._observer = observer
+        self._splitter = splitter
+        self._parts = PartSums()  # of the counted tasks
         self._ended: set[int] = set()
         self._last_end_s = 0.0
         self._down: set[str] = set()  # nodes whose agent has been killed
@@ -100,6 +108,19 @@ class Bookkeeping:
         self.tasks.append(line.without_ways())
         self.service_lateness_s.append(line.service_lateness_s)
         self._observer.task(line)
+        self._split(line)
+
+    def _split(self, line: TaskLine) -> None:
+        """Split the delay of a task that has ended, while its way is known."""
+        if self._splitter is None or line.completed_s is None:
+            return
+        split = self._splitter.split(line)
+        if split is None:
+            return
+        parts = split.parts
+        self._observer.split(line.completed_s, parts)
+        if line.created_s >= self._scenario.warm_up_s:
+            self._parts.add(parts)
 
     def tell_traces(self) -> None:
         """Record at time zero which links follow which network traces."""
@@ -218,12 +239,19 @@ class Bookkeeping:
             duplicates=self.duplicates,
             stages=scenario.stages,
             fidelity=fidelity,
+            utility_of=scenario.utility,
+            group_of=scenario.group_of,
             energy_cost_s=self._energy_cost_s(),
         )
         figures |= self._overload()
+        figures |= {"parts_s": dict(self._parts.means()) or None, "fairness": self._fairness()}
         if self._energy is not None:
             figures["energy"] = self._energy.figures(self.tasks)
         return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}
+
+    def _fairness(self) -> Mapping[str, object]:
+        counted = (task for task in self.tasks if task.created_s >= self._scenario.warm_up_s)
+        return fairness_fields((task.device, task.delay_s) for task in counted if task.delay_s is not None)
 
     def _energy_cost_s(self) -> float:
         """Return the mean delay that the energy of a task is worth [s]; 0 without a price."""

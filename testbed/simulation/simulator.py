@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 
 from node_agent.core.machine import NodeCore
 from node_agent.records import Ready, Record, SampleRecord, TaskRecord
+from testbed.breakdown.splitter import Splitter
 from testbed.record.run_directory import Recorder, sub_model_facts
 from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.interrupts import Interrupts
@@ -122,7 +123,7 @@ class Simulation:
                         "oracle": self._oracle,
                         "links_outside_validation": list(outside_validation(plan.scenario, self._largest_bytes)),
                     }
-                    summary = {**self._bookkeeping.summary(fidelity, {}), **plan.borrowed}
+                    summary = plan.completed(self._bookkeeping.summary(fidelity, {}))
                 recorder.manifest["simulated_in_s"] = round(time.monotonic() - began_s, 3)
                 recorder.finish(summary, reason)
                 plan.release()
@@ -142,7 +143,9 @@ class Simulation:
             backends={"network": "simulated", "compute": "simulated"},
             sub_models=sub_model_facts(profiles),
         )
-        bookkeeping = self._bookkeeping = Bookkeeping(scenario, plan.arrivals, recorder, self._observer)
+        bookkeeping = self._bookkeeping = Bookkeeping(
+            scenario, plan.arrivals, recorder, self._observer, Splitter.of(scenario, plan.model)
+        )
         course = SimulatedRun(
             plan, self._agenda, bookkeeping, self._service_time, stories=self._stories, oracle=self._oracle
         )

@@ -48,6 +48,9 @@ class Compiler(UnfinishedScenario):
                 f"the warm-up ({warm_up_s:g} s) fills the whole duration ({self.duration_s:g} s)",
                 "shorten it, or state it in %",
             )
+        if document.utility == "deadlines" and all(entry.deadline is None for entry in document.devices.values()):
+            hint = "give one a deadline, for example deadline: 500 ms, or leave utility out"
+            self.complain(("utility",), "no device has a deadline", hint)
         if self.problems:
             return None
         scenario = Scenario(
@@ -69,6 +72,7 @@ class Compiler(UnfinishedScenario):
             events=events,
             theta_s=document.theta,
             draws=document.draws,
+            utility=document.utility,
             energy_price_s_per_j=document.energy_price,
         )
         self._check_price(scenario)
@@ -112,7 +116,8 @@ class Compiler(UnfinishedScenario):
                 rate = draw(device.rate, self.seed, "device", name, "rate")
                 power = None if device.power is None else device.power.drawn(self.seed, "device", name)
                 battery = None if device.battery is None else draw(device.battery, self.seed, "device", name, "battery")
-                self.devices.append(Device(name, rate, device.delay_bound, power, battery))
+                group_name = None if device.count is None else group
+                self.devices.append(Device(name, rate, device.delay_bound, device.deadline, group_name, power, battery))
         for group, server in self.document.servers.items():
             for name in self._claim(("servers", group), group, server.count, "server"):
                 capacity = draw(server.capacity, self.seed, "server", name, "capacity")

@@ -10,11 +10,13 @@ from node_agent.records import DecisionRecord, EventRecord, SampleRecord
 from testbed.agree.agreement import Agreement, Repeat
 from testbed.agree.decisions import Apart, Decisions, NodeDecisions
 from testbed.agree.resampling import ComparedFigure, Single
+from testbed.assertions import Finding
 from testbed.cells.intervals import Estimate
 from testbed.compare.recovery import Recovery
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.table import Advantage, PolicyFigures, RunRow
 from testbed.energy.energy_line import EnergyLine
+from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
@@ -46,6 +48,12 @@ def kinds() -> list[str]:
     return [*lines, ""]
 
 
+def short_names() -> list[str]:
+    """The figures of a run by short name."""
+    rows = ((f"`{each.name}`", f"`{each.path}`", each.kind, each.title) for each in FIGURES)
+    return table(("short name", "path", "kind", "figure"), rows)
+
+
 def source(cls: type[Any]) -> str:
     """The module of a class, as a block names it."""
     return f"{cls.__module__.replace('.', '/')}.py, {cls.__name__}"
@@ -59,6 +67,7 @@ FILES: dict[str, type[Any]] = {
     "timeseries.jsonl": SampleRecord,
     "energy.jsonl": EnergyLine,
     "events.jsonl": EventRecord,
+    "summary.json.assertions": Finding,
     "compare.json": Comparison,
     "compare.json.rows": RunRow,
     "compare.json.table": PolicyFigures,
@@ -108,6 +117,7 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "architectures": ("node_agent/models/published", cost_table.architectures),
     "power-profiles": ("testbed/topology/form/power_profiles.py", energy_tables.powers),
     "radio-profiles": ("testbed/topology/form/power_profiles.py", energy_tables.radios),
+    "short-names": ("testbed/record/run_figures.py, FIGURES", short_names),
     "units": ("testbed/units.py", topology_keys.dimensions),
     "commands": ("the command line's own help", command_options.options),
     "decisions": ("the pages of this folder", decisions.listed),

@@ -15,6 +15,7 @@ from testbed.agree.measures import TaskFrame, task_figures
 from testbed.agree.recorded_pair import Recorded
 from testbed.agree.repeats import gather
 from testbed.agree.result_file import as_json as agreement_json
+from testbed.assertions import parse_assertion
 from testbed.compare.comparison import compare
 from testbed.expectation.causes import Cause
 from testbed.expectation.deviation import DelayFigure
@@ -95,8 +96,8 @@ def content_of(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def simulate(topology: Path, out: Path, **options: Any) -> Path:
-    plan = plan_run(topology, out=out, **options)
+def simulate(topology: Path, out: Path, *, assertions: tuple[str, ...] = (), **options: Any) -> Path:
+    plan = replace(plan_run(topology, out=out, **options), assertions=tuple(map(parse_assertion, assertions)))
     Simulation(plan, SilentObserver()).run()
     return out
 
@@ -106,7 +107,8 @@ def plain(tmp_path_factory):
     """A simulated run with an event and a task that is lost."""
     folder = tmp_path_factory.mktemp("plain")
     text = f"{SMALL}events:\n  - {{at: 4 s, node: cam-1, state: down}}\n"
-    return simulate(write(folder, text), folder / "run")
+    text = text.replace("rate: 4..6 /s", "rate: 4..6 /s, deadline: 200 ms")
+    return simulate(write(folder, text), folder / "run", assertions=("p95 < 1 s", "overloaded == true"))
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +190,9 @@ def test_the_summary(plain, rich, borrowed):
     contents = [content_of(run / "summary.json") for run in (plain, rich, *borrowed)]
     assert differences("fidelity of a simulation", *(content["fidelity"] for content in contents)) == []
     bare = [{**content, "fidelity": {}} for content in contents]
-    assert differences("summary.json", *bare, {"setup_s": {"network": 0.1}}, {"energy": {}}) == []
+    entries_of = [entry for content in bare for entry in content.pop("assertions", ())]
+    assert differences("summary.json", *bare, {"setup_s": {"network": 0.1}, "assertions": []}, {"energy": {}}) == []
+    assert [set(entry) for entry in entries_of] == [fields_of("summary.json.assertions")] * 2
 
 
 def test_the_energy_of_a_run(powered):

@@ -10,8 +10,9 @@ from pydantic import BeforeValidator, Field
 
 from node_agent.core.config import Draws
 from node_agent.errors import InputError
-from testbed.scenario import ArrivalProcess, ComputeMode
+from testbed.scenario import ComputeMode, UtilityOf
 from testbed.topology.event_kinds.registry import AnyTimedEntry
+from testbed.topology.form.arrival_entries import Arrivals
 from testbed.topology.form.link_entries import AnyLink
 from testbed.topology.form.model_entries import ModelEntry
 from testbed.topology.form.power_entries import AnyPower, offer_power_profiles
@@ -36,6 +37,7 @@ from testbed.topology.form.values import (
     Worth,
     complaint,
 )
+from testbed.trace.processes.poisson import Poisson
 
 
 def _as_policy(value: object) -> object:
@@ -118,6 +120,14 @@ class DeviceEntry(Entry):
             "(default: it refuses none)"
         ),
     ] = None
+    deadline: Annotated[
+        Period | None,
+        STATED,
+        Field(
+            description="delay up to which a result is in time; it changes no decision, only the figures (default: "
+            "no deadline)"
+        ),
+    ] = None
     power: Annotated[
         AnyPower | None,
         STATED,
@@ -181,6 +191,13 @@ class TopologyDocument(Entry):
             "task, and dto-ee prices energy (default 0 s/J: energy is counted, but not priced)"
         ),
     ] = 0.0
+    utility: Annotated[
+        UtilityOf,
+        Field(
+            description="right answers that the utility of a summary counts: all (accuracy, default), or only those in "
+            "time (deadlines): theta * share of all tasks with a right answer in time - mean delay"
+        ),
+    ] = "accuracy"
     draws: Annotated[
         Draws,
         Field(
@@ -219,8 +236,12 @@ class TopologyDocument(Entry):
         ),
     ] = "paced"
     arrivals: Annotated[
-        ArrivalProcess, Field(description="arrival process of the generated workload: poisson (default) or bursty")
-    ] = "poisson"
+        Arrivals,
+        Field(
+            description="arrival process of the generated workload: poisson (default), bursty, diurnal, flash-crowd, "
+            "ramp or mmpp; or a map with its name at process and its parameters"
+        ),
+    ] = Field(default_factory=Poisson, json_schema_extra={"default": "poisson"})
     devices: Annotated[dict[Name, DeviceEntry], Field(min_length=1, description="devices, by name of device or group")]
     servers: Annotated[dict[Name, ServerEntry], Field(min_length=1, description="servers, by name of server or group")]
     switches: Annotated[list[Name], Field(description="names of switches, which forward frames (default: none)")] = (

@@ -34,7 +34,7 @@ def _schema_of(dimension: Dimension) -> dict[str, object]:
 
 
 PowerSpan = Annotated[
-    Span, PlainValidator(lambda value: _span(value, units.POWER)), WithJsonSchema(_schema_of(units.POWER))
+    Span, PlainValidator(lambda value: _span(value, units.POWER)), WithJsonSchema(_schema_of(units.POWER)), units.POWER
 ]
 
 
