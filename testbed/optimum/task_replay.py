@@ -203,7 +203,7 @@ class _Playback:
         self._heap: list[tuple[float, int, Arrival, str, float]] = []
 
     def play(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[float, float, bool, float, float]]:
-        """Yield (created, delay, correct, deadline, priced energy) of every task, by arrival at its exit; all times in s.
+        """Yield (created, delay, correct, deadline, priced energy) of every task, by arrival at its exit [s].
 
         The deadline of a task without one is infinite.
         """

@@ -6,7 +6,8 @@ node therefore changes no value of the others.
 
 import math
 
-from testbed.scenario import Device, Power, Scenario, Server
+from testbed.power import Power
+from testbed.scenario import Device, Scenario, Server
 from testbed.topology.choices import policy_problem
 from testbed.topology.drawing import draw
 from testbed.topology.event_schedule import compile_events

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from testbed.scenario import Link, LinkEnergy, LinkShape
+from testbed.power import LinkEnergy
+from testbed.scenario import Link, LinkShape
 from testbed.topology.drawing import draw
 from testbed.topology.followed_traces import followed_traces
 from testbed.topology.followers import Follower

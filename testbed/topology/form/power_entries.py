@@ -10,7 +10,7 @@ from pydantic.fields import Field
 
 from node_agent.suggest import advice
 from testbed import units
-from testbed.scenario import LinkEnergy, Power
+from testbed.power import LinkEnergy, Power
 from testbed.topology.drawing import draw
 from testbed.topology.form.power_profiles import POWER_PROFILES, RADIO_PROFILES, PowerProfile, RadioProfile
 from testbed.topology.form.values import STATED, Entry, complaint

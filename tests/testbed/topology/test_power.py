@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed.scenario import LinkEnergy, Power
+from testbed.power import LinkEnergy, Power
 from testbed.topology import load_topology_text
 from testbed.topology.form.power_profiles import POWER_PROFILES, RADIO_PROFILES
 from testbed.topology.topology_file import topology_json_schema
