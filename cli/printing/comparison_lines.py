@@ -56,14 +56,16 @@ def print_comparison(comparison: Comparison) -> None:
 def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
     """Table of the figures of each policy: delays [ms], accuracy [%], exits [%], utility [s], losses [tasks].
 
-    If devices refused tasks, the table also has their number. If tasks were refused or lost, it has the goodput [%].
+    If devices refused tasks, the table also has their number. If tasks were refused or lost, it has the goodput [%]. If
+    the runs count energy, it has the energy per task [J].
     Refused and lost tasks are those of all runs together.
     """
     refusing = any(one.refused for one in table)
     failing = refusing or any(one.lost for one in table)
+    powered = any(one.figures.get("energy_per_task") for one in table)
     every = ", all runs" if any(one.runs > 1 for one in table) else ""
     lines = [["policy", "mean delay ms", "p95 ms", "accuracy %", "exits %", "utility s", f"lost{every}"]]
-    lines[0] += [f"refused{every}"] * refusing + ["goodput %"] * failing
+    lines[0] += [f"refused{every}"] * refusing + ["goodput %"] * failing + ["J a task"] * powered
     for one in table:
         if one.overloaded:
             figures = ["overloaded", "-", "-", "-", "-"]
@@ -76,6 +78,7 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
                 estimated(one.utility_s, ".3f"),
             ]
         ended = [str(one.lost), *[str(one.refused)] * refusing, *[estimated(one.goodput, ".1f", 1e2)] * failing]
+        ended += [estimated(one.figures.get("energy_per_task"), ".3g")] * powered
         lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, *ended])
     return lines
 
