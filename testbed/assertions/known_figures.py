@@ -22,7 +22,7 @@ _EVERY_RUN: dict[ValueKind, str] = {
     "time": "theta_s warm_up_s outstanding_s",
     "share": "exit_share.[1-9] deadlines.groups.<name>.in_time deadlines.groups.<name>.correct_in_time",
     "count": """
-        tasks.duplicates tasks.counted attempts.above_one deadlines.tasks deadlines.groups.<name>.tasks
+        tasks.duplicates tasks.counted attempts.above_one fairness.devices deadlines.tasks deadlines.groups.<name>.tasks
         deadlines.groups.<name>.missed
     """,
     "number": "attempts.most",
