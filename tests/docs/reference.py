@@ -18,6 +18,7 @@ from testbed.compare.table import Advantage, PolicyFigures, RunRow
 from testbed.energy.energy_line import EnergyLine
 from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
+from testbed.sweep.result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
 from tests.docs import command_options, cost_table, decisions, energy_tables, topology_keys
@@ -75,6 +76,11 @@ FILES: dict[str, type[Any]] = {
     "compare.json.first_ahead_by": Advantage,
     "compare.json.recoveries": PolicyRecoveries,
     "compare.json.recoveries.events": Recovery,
+    "sweep.json": Sweep,
+    "sweep.json.keys": SweptKey,
+    "sweep.json.points": SweepPoint,
+    "sweep.json.rows": SweepRow,
+    "sweep.json.failed": FailedRun,
     "agree.json": Agreement,
     "agree.json.repeats": Repeat,
     "agree.json.figures": ComparedFigure,
@@ -90,6 +96,10 @@ MORE: dict[type[Any], tuple[FieldDoc, ...]] = {
         FieldDoc("schema", "int", "", "version of this format, 1"),
         FieldDoc("kind", '"dtoee-comparison"', "", "the kind of the file"),
     ),
+    Sweep: (
+        FieldDoc("schema", "int", "", "version of this format, 1"),
+        FieldDoc("kind", '"dtoee-sweep"', "", "the kind of the file"),
+    ),
     Agreement: (
         FieldDoc("schema", "int", "", "version of this format, 1"),
         FieldDoc("kind", '"dtoee-agreement"', "", "the kind of the file"),
@@ -98,7 +108,7 @@ MORE: dict[type[Any], tuple[FieldDoc, ...]] = {
 }
 """Fields that a file adds to those of its class."""
 
-LEFT_OUT = {Comparison: "directory", Agreement: "directory"}
+LEFT_OUT = {Comparison: "directory", Sweep: "directory", Agreement: "directory"}
 """A field that a class has and its file does not."""
 
 

@@ -4,7 +4,7 @@ import ast
 import csv
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from testbed.record.run_figures import FIGURES
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.simulation.simulator import Simulation
+from testbed.sweep import FailedRun, sweep
 from tests.docs.field_docs import field_docs
 from tests.docs.pages import DOCS, ROOT, rows, section
 from tests.docs.reference import FILES, MORE, REFERENCE
@@ -117,6 +118,13 @@ def rich(tmp_path_factory):
     policy = f"{ROOT}/topologies/policies/nearest_first.py:NearestFirst:sharpness=2"
     out = tmp_path_factory.mktemp("rich") / "run"
     return simulate(ROOT / "topologies/commute.yaml", out, duration_s=6.0, policy=policy)
+
+
+@pytest.fixture(scope="module")
+def sweep_directory(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    sweep(write(folder), ["theta=1s,2s"], repeats=1, simulate=True, duration_s=10.0, out=folder / "out")
+    return folder / "out"
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +280,41 @@ def test_the_tables_of_a_comparison(comparison):
     assert columns("compare-summary.csv") == set(re.findall(r"`(\w+)`", counts)) | spread | {
         f"{column}{end}" for column in further - set(re.findall(r"`(\w+)`", counts)) for end in ("", "_low", "_high")
     }
+
+
+def test_the_files_of_a_sweep(sweep_directory):
+    names = {path.name for path in sweep_directory.iterdir()}
+    swept = {"sweep-theta-mean", "sweep-theta-accuracy"}
+    files = {name for name in listed("The directory of a sweep") if "<" not in name}
+    pictures = {f"{name}.{ending}" for name in swept for ending in ("png", "svg")}
+    assert names == files | pictures | {"theta=1s", "theta=2s"}
+    assert {path.name for path in (sweep_directory / "theta=1s/dto-ee").iterdir()} == {"seed-7"}
+
+
+def test_sweep_json(sweep_directory):
+    content = content_of(sweep_directory / "sweep.json")
+    assert set(content) == fields_of("sweep.json")
+    assert set(content["keys"][0]) == fields_of("sweep.json.keys")
+    assert set(content["points"][0]) == fields_of("sweep.json.points")
+    assert set(content["points"][0]["table"][0]) == fields_of("compare.json.table")
+    assert set(content["rows"][0]) == fields_of("sweep.json.rows")
+    assert set(content["rows"][0]["run"]) == fields_of("compare.json.rows")
+    failed = FailedRun(0, {}, "ngto", 1, "run", "why", "hint")
+    assert set(asdict(failed)) == fields_of("sweep.json.failed")
+
+
+def test_the_table_of_a_sweep(sweep_directory):
+    found = next(csv.reader((sweep_directory / "sweep.csv").open()))
+    columns = {re.sub(r"exit_share_\d", "exit_share", column) for column in found}
+    further = {figure.column for figure in FIGURES}
+    assert found[:2] == ["theta", "point"]
+    assert columns == {"theta", "point"} | fields_of("compare.json.rows") - {"figures"} | further
+
+
+def test_the_manifest_of_a_run_with_overrides(sweep_directory):
+    manifest = content_of(sweep_directory / "theta=1s/dto-ee/seed-7/manifest.json")
+    assert manifest["overrides"] == ["theta=1s"]
+    assert "`overrides`" in section(TEXT, "manifest.json")
 
 
 def test_agree_json(tmp_path):
