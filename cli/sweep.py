@@ -136,9 +136,9 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.comparison_lines import refuse_broken_runs
-    from cli.printing.progress_lines import comparing
-    from cli.printing.sweep_lines import print_failures, print_sweep
+    from cli.printing.many.comparison_lines import refuse_broken_runs
+    from cli.printing.many.progress_lines import comparing
+    from cli.printing.many.sweep_lines import print_failures, print_sweep
     from testbed.cells.policy_specs import split_policies
     from testbed.sweep import as_json as content_of
     from testbed.sweep import sweep

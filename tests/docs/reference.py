@@ -15,11 +15,12 @@ from testbed.cells.intervals import Estimate
 from testbed.compare.recovery import Recovery
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.table import Advantage, PolicyFigures, RunRow
+from testbed.energy.energy_line import EnergyLine
 from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
-from tests.docs import command_options, cost_table, decisions, topology_keys
+from tests.docs import command_options, cost_table, decisions, energy_tables, topology_keys
 from tests.docs.field_docs import FieldDoc, field_docs, sections
 
 HEAD = ("field", "type", "unit", "meaning")
@@ -64,6 +65,7 @@ FILES: dict[str, type[Any]] = {
     "tasks.jsonl.hops": HopLine,
     "decisions.jsonl": DecisionRecord,
     "timeseries.jsonl": SampleRecord,
+    "energy.jsonl": EnergyLine,
     "events.jsonl": EventRecord,
     "summary.json.assertions": Finding,
     "compare.json": Comparison,
@@ -113,6 +115,8 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "topology-keys": ("topologies/topology.schema.json", topology_keys.keys),
     "Recipe": (source(Recipe), partial(file_fields, Recipe)),
     "architectures": ("node_agent/models/published", cost_table.architectures),
+    "power-profiles": ("testbed/topology/form/power_profiles.py", energy_tables.powers),
+    "radio-profiles": ("testbed/topology/form/power_profiles.py", energy_tables.radios),
     "short-names": ("testbed/record/run_figures.py, FIGURES", short_names),
     "units": ("testbed/units.py", topology_keys.dimensions),
     "commands": ("the command line's own help", command_options.options),

@@ -33,6 +33,7 @@ from tests.docs.pages import DOCS, ROOT, rows, section
 from tests.docs.reference import FILES, MORE, REFERENCE
 from tests.testbed.agree.sides import UNIFORM, make_repeat
 from tests.testbed.compare.topology import SMALL, write
+from tests.testbed.energy.networks import CHAIN
 from tests.testbed.fidelity.test_assessment import CALM
 from tests.testbed.tables import table_of_glyphs
 
@@ -126,6 +127,13 @@ def comparison(tmp_path_factory):
     return folder / "out"
 
 
+@pytest.fixture(scope="module")
+def powered(tmp_path_factory):
+    """A simulated run that counts energy."""
+    folder = tmp_path_factory.mktemp("powered")
+    return simulate(write(folder, CHAIN.replace("busy: 1.2 W}", "busy: 1.2 W}, battery: 6 J")), folder / "run")
+
+
 def listed(heading: str) -> list[str]:
     return [cells[0].strip("`") for cells in rows(section(TEXT, heading))]
 
@@ -138,7 +146,7 @@ def test_the_files_of_a_run(plain, rich):
     always = {cells[0].strip("`") for cells in rows(section(TEXT, "Files")) if cells[2].startswith("always")}
     assert names_in(plain) == always | {"summary.json"}
     assert names_in(rich) == always | {"summary.json", "policy.py", "link-trace-N.*"}
-    assert set(listed("Files")) == names_in(rich) | {"agents.log"}
+    assert set(listed("Files")) == names_in(rich) | {"agents.log", "energy.jsonl"}
 
 
 def test_the_manifest_of_simulations(plain, rich, comparison):
@@ -183,8 +191,18 @@ def test_the_summary(plain, rich, borrowed):
     assert differences("fidelity of a simulation", *(content["fidelity"] for content in contents)) == []
     bare = [{**content, "fidelity": {}} for content in contents]
     entries_of = [entry for content in bare for entry in content.pop("assertions", ())]
-    assert differences("summary.json", *bare, {"setup_s": {"network": 0.1}, "assertions": []}) == []
+    assert differences("summary.json", *bare, {"setup_s": {"network": 0.1}, "assertions": []}, {"energy": {}}) == []
     assert [set(entry) for entry in entries_of] == [fields_of("summary.json.assertions")] * 2
+
+
+def test_the_energy_of_a_run(powered):
+    energy = content_of(powered / "summary.json")["energy"]
+    assert differences("energy of a run", energy) == []
+    fields = {one.name for one in field_docs(FILES["energy.jsonl"])}
+    lines = [json.loads(line) for line in (powered / "energy.jsonl").read_text().splitlines()]
+    assert all(set(line) == fields for line in lines)
+    samples = [json.loads(line) for line in (powered / "timeseries.jsonl").read_text().splitlines()]
+    assert any(line["sent_bytes"]["post"] > 0 for line in samples if line["node"] == "cam-1" and "sent_bytes" in line)
 
 
 def test_the_fidelity_of_live_runs():
@@ -209,7 +227,7 @@ def test_the_lines_of_a_run(plain, name):
     assert lines
     fields = {one.name for one in field_docs(FILES[name])}
     # Of live runs, and of devices with a bound.
-    absent = {"expected_delay_s", "repeats", "predicted_delay_s"} if name == "tasks.jsonl" else set()
+    absent = {"expected_delay_s", "repeats", "predicted_delay_s"} if name == "tasks.jsonl" else {"sent_bytes"}
     assert all(set(line) == fields - absent for line in lines)
 
 
