@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP
 from cli.quantity import seconds as seconds_option
 from cli.shared_options import model_options, override_options, seed_option
+from node_agent.errors import InputError
 from testbed.wording import counted, milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
@@ -53,6 +55,30 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     "stage but the last. Examples: 0.8; 0.8,0.7; 0.8,never.",
 )
 @click.option(
+    "--cuts",
+    is_flag=True,
+    help="Search where to cut the model and which server hosts which stage, and print the best topology.",
+)
+@click.option(
+    "--stages",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --cuts: number of stages.  [default: the topology's]",
+)
+@click.option(
+    "--time-limit",
+    "limit",
+    metavar="TIME",
+    callback=seconds_option,
+    help="With --cuts: real time after which the search ends with the best found.  [default: none]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --cuts: write the best topology to a new file instead of printing it.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print JSON with all plans; times in seconds, shares and accuracy 0..1."
 )
 def command(
@@ -64,13 +90,19 @@ def command(
     criterion: str | None,
     overrides: tuple[Override, ...],
     thresholds: Sequence[float] | None,
+    cuts: bool,
+    stages: int | None, limit: float | None, out: Path | None,
     as_json: bool,
-) -> None:
+) -> int:  # fmt: skip
     """Compute the centralised optimum: the plans of a solver that knows everything, and a certified bound on any plan.
 
     A plan is a set of fixed shares and thresholds. Between two events the model assumes steady state and takes queues
     from a formula, a few per cent above true ones; the bound (columns `at least` and `at most`) holds in this model.
     The plans are also played against the tasks themselves: compare a run with the line `played`.
+
+    With --cuts, the optimum is that over all cuts and placements: each server hosts one stage, its memory holds the
+    sub-model, and links lead from stage to stage. Small networks are searched exactly, larger ones locally. Ctrl-C
+    prints the best found so far, with exit code 130.
 
     For RUN_DIR, a directory of a complete run, rates are counted in its trace, and the run's figures are printed too.
 
@@ -78,8 +110,16 @@ def command(
     Examples:
       dtoee-testbed optimum topologies/quickstart.yaml
       dtoee-testbed optimum topologies/surge.yaml --thresholds 0.8,never
+      dtoee-testbed optimum topologies/quickstart.yaml --cuts --out better.yaml
       dtoee-testbed optimum runs/first
     """
+    if not cuts and (stages, limit, out) != (None,) * 3:
+        raise click.UsageError("--stages, --time-limit and --out need --cuts")
+    if cuts:
+        if source.is_dir():
+            raise click.UsageError("--cuts needs a topology: a run directory holds one cut and its tasks")
+        chosen = {"model": model, "cut": cut, "criterion": criterion, "overrides": overrides, "seed": seed}
+        return _place(source, {**chosen, "duration_s": duration, "stages": stages}, thresholds, limit, out, as_json)
     from testbed.optimum.bound import bound_for, bound_for_run
     from testbed.topology import load_topology
 
@@ -99,8 +139,42 @@ def command(
         if summary is not None:
             content["run"] = run_beside(optimum, summary)
         click.echo(json.dumps(content, indent=2, allow_nan=False))
-        return
+        return 0
     _print(optimum, summary)
+    return 0
+
+
+def _place(
+    source: Path, options: Mapping[str, Any], thresholds: Sequence[float] | None, limit_s: float | None,
+    out: Path | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Search the best placement, print it or write it, and return the exit code."""
+    from cli.printing.placement_lines import placing, print_placement
+    from testbed.placement import Placer, read_site, rewritten, write_new
+
+    if out is not None and out.exists():
+        raise InputError(f"{out} exists", hint="remove it, or name another file with --out")
+    with placing() as observer:
+        stated = read_site(source, **options)
+        site = stated.site
+        found = Placer(site, thresholds, seed=site.scenario.seed, limit_s=limit_s, observer=observer).run()
+    written = None
+    if found.best is not None:
+        note = f"Written by dtoee-testbed optimum --cuts, from {source}."
+        written = rewritten(
+            stated, found.best.candidate, seed=options["seed"], duration_s=options["duration_s"],
+            folder=None if out is None else str(out.absolute().parent), note=note,
+        )  # fmt: skip
+        if out is not None:
+            write_new(out, written.text)
+    if as_json:
+        told = {"changes": (), "overrides": (), "text": None} if written is None else asdict(written)
+        click.echo(json.dumps({**found.as_dict(), **told}, indent=2, allow_nan=False))
+    else:
+        print_placement(found, written, to_file=None if out is None or written is None else str(out))
+    if found.ended == "interrupted":
+        return 130
+    return 0 if found.best is not None else 3
 
 
 def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
@@ -124,6 +198,11 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
                 f"utility {seconds(played.utility_s)}"
             ),
         )
+        if played.in_time is not None:
+            in_time, right = percent(played.in_time), percent(played.correct_in_time)
+            yield "", f"        {in_time} in time, {right} right and in time"
+    if optimum.utility_of == "deadlines":
+        yield "", "utility counts right answers in time when played and in runs, all right answers in the model"
     for segment in optimum.unserved:
         yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
     if optimum.links_outside_validation:

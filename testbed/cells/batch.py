@@ -1,6 +1,6 @@
 """The course of a command that runs many cells: options, checks before the first run, what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +129,9 @@ def run_missing(
     observer: CompareObserver,
     interrupts: Interrupts,
     executor: CellExecutor | None = None,
+    failed: Callable[[Cell, TestbedError], None] | None = None,
 ) -> bool:
-    """Carry out the missing runs; return True if all are complete, False after an interrupt.
+    """Carry out the missing runs; return True if all have ended, False after an interrupt.
 
     Interrupts are deferred afterwards.
 
@@ -140,17 +141,18 @@ def run_missing(
         observer: follows the progress.
         interrupts: those of the command.
         executor: carries them out, and stays open; None opens one for this call. Live runs of this machine need none.
+        failed: called with each run that fails; the others go on. If it is None, the first failure ends the command.
 
     Raises:
-        TestbedError: a run failed. Complete runs stay.
+        TestbedError: a run failed, and `failed` is None. Complete runs stay.
     """
     try:
         if not missing:
             return True
         if not options.in_other_processes:
-            return run_in_turn(missing, observer, interrupts)
+            return run_in_turn(missing, observer, interrupts, failed)
         with nullcontext(executor) if executor is not None else executor_for(options) as chosen:
-            return run_together(missing, chosen, observer, interrupts)
+            return run_together(missing, chosen, observer, interrupts, failed)
     except KeyboardInterrupt:
         return False
     finally:

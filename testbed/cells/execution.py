@@ -65,6 +65,9 @@ class CompareObserver(Protocol):
     def ended(self, cell: Cell) -> None:
         """A run is complete."""
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """A run that had begun is no longer under way: it failed, or it begins again later."""
+
 
 class Unobserved:
     """A CompareObserver that does nothing."""
@@ -76,6 +79,8 @@ class Unobserved:
     def advanced(self, cell: Cell, share: float) -> None: ...
 
     def ended(self, cell: Cell) -> None: ...
+
+    def dropped(self, cell: Cell, *, failed: bool) -> None: ...
 
 
 class CellExecutor(Protocol):
@@ -121,35 +126,52 @@ def clear_unfinished(cell: Cell) -> None:
         claim.release()
 
 
-def run_in_turn(cells: Sequence[Cell], observer: CompareObserver, interrupts: Interrupts) -> bool:
+Failed = Callable[[Cell, TestbedError], None]
+"""Called with a run that failed, and its error; the other runs go on."""
+
+
+def run_in_turn(
+    cells: Sequence[Cell], observer: CompareObserver, interrupts: Interrupts, failed: Failed | None = None
+) -> bool:
     """Carry out one run after the other in this process, as live runs require.
 
     Returns:
-        True if all are complete, False after an interrupt.
+        True if all have ended, False after an interrupt.
 
     Raises:
-        TestbedError: a run failed.
+        TestbedError: a run failed, and `failed` is None.
     """
     for cell in cells:
         if interrupts.wanted:  # came while the last run was ending
             return False
         observer.begun(cell)
-        if _carry_out(cell, _Watch(partial(observer.advanced, cell)), cell.facts) != "completed":
-            return False
-        observer.ended(cell)
+        try:
+            if _carry_out(cell, _Watch(partial(observer.advanced, cell)), cell.facts) != "completed":
+                return False
+        except TestbedError as error:
+            if failed is None:
+                raise
+            observer.dropped(cell, failed=True)
+            failed(cell, error)
+        else:
+            observer.ended(cell)
     return True
 
 
 def run_together(
-    cells: Sequence[Cell], executor: CellExecutor, observer: CompareObserver, interrupts: Interrupts
+    cells: Sequence[Cell],
+    executor: CellExecutor,
+    observer: CompareObserver,
+    interrupts: Interrupts,
+    failed: Failed | None = None,
 ) -> bool:
     """Carry out cells by an open executor.
 
     Returns:
-        True if all are complete, False after an interrupt. Then cells may be under way until the executor is closed.
+        True if all have ended, False after an interrupt. Then cells may be under way until the executor is closed.
 
     Raises:
-        CellFailed: a run failed; others may be under way until the executor is closed.
+        CellFailed: a run failed, and `failed` is None; others may be under way until the executor is closed.
         TestbedError: the executor cannot carry out these cells.
     """
     executor.prepare(cells)
@@ -174,11 +196,18 @@ def run_together(
         cell, news = happened.get()
         if isinstance(news, Future):
             under_way -= 1
-            match _end_of(cell, news, tries[cell]):
+            end = _end_of(news, tries[cell])
+            match end.reason:
                 case "completed":
                     observer.ended(cell)
                 case "interrupted":
                     return False
+                case "failed":
+                    error = CellFailed(f"{cell.name}: {end.message}", hint=end.hint, exit_code=end.exit_code)
+                    if failed is None:
+                        raise error
+                    observer.dropped(cell, failed=True)
+                    failed(cell, error)
                 case _:
                     waiting.append(cell)
         elif cell not in begun:
@@ -189,17 +218,14 @@ def run_together(
     return True
 
 
-def _end_of(cell: Cell, future: Future[CellEnd], tries: int) -> str:
-    """The reason why a cell ended; "lost" if it must be carried out again. Raises CellFailed if it failed."""
+def _end_of(future: Future[CellEnd], tries: int) -> CellEnd:
+    """The end of a cell, with the reason "lost" if it must be carried out again."""
     try:
-        end = future.result()
+        return future.result()
     except BrokenExecutor:
         if tries < MOST_TRIES:
-            return "lost"
-        end = CellEnd("failed", f"its process, or one beside it, was killed {tries} times", exit_code=1)
-    if end.reason == "failed":
-        raise CellFailed(f"{cell.name}: {end.message}", hint=end.hint, exit_code=end.exit_code)
-    return end.reason
+            return CellEnd("lost")
+        return CellEnd("failed", f"its process, or one beside it, was killed {tries} times", exit_code=1)
 
 
 def carry_out(cell: Cell, report: Callable[[float], None], facts: Mapping[str, object] | None = None) -> CellEnd:

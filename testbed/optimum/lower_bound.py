@@ -43,16 +43,19 @@ class Tangent:
         return tasks / self.model.network.total_rate_per_s
 
     def cheapest_s(self, remaining: Array) -> Array:
-        """m of every device (D,) [s], if all servers of stage h pass on the share `remaining[h-1]` (0..1); (H,)."""
+        """m of every device (..., D) [s], if all servers of stage h pass on the share `remaining[..., h-1]` (0..1).
+
+        `remaining` has the shape (..., H): the leading dimensions may hold any number of cases.
+        """
         cost = self._last
         last = self.model.network.stages
         for stage in range(last - 1, 0, -1):
             onward = self._last_onward if stage == last - 1 else self._onward(stage, cost)
-            ratio, slope = remaining[stage - 1], self._servers[stage - 1][1][:, None]
+            ratio, slope = remaining[..., stage - 1, None, None], self._servers[stage - 1][1][:, None]
             cost = slope + (1 - ratio) * self.model.return_s[stage - 1] + ratio * onward
         tier = self.model.network.tiers[0]
         device = np.arange(len(tier.receivers))[:, None]
-        ways = self._links[0][1] + cost[tier.receivers, device]
+        ways = self._links[0][1] + cost[..., tier.receivers, device]
         return np.asarray(np.where(tier.exists, ways, np.inf).min(-1))
 
     def delay_s(self, remaining: Array) -> float:
@@ -61,12 +64,12 @@ class Tangent:
         return self.constant_s + float(rates @ self.cheapest_s(remaining)) / float(rates.sum())
 
     def _onward(self, stage: int, cost: Array) -> Array:
-        """min_k (D'_jk + m_ki) for the servers j of `stage` (1..H-1), over tier stage + 1, and devices i, (n, D)."""
+        """min_k (D'_jk + m_ki) for servers j of `stage` (1..H-1), over tier stage + 1, and devices i, (..., n, D)."""
         tier, slope = self.model.network.tiers[stage], self._links[stage][1]
         ways = np.where(tier.exists, slope, np.inf)
-        best = np.full((len(ways), cost.shape[1]), np.inf)
+        best = np.full((*cost.shape[:-2], len(ways), cost.shape[-1]), np.inf)
         for k in range(ways.shape[1]):  # one receiver at a time; all at once takes K times the memory
-            np.minimum(best, ways[:, k, None] + cost[tier.receivers[:, k]], out=best)
+            np.minimum(best, ways[:, k, None] + cost[..., tier.receivers[:, k], :], out=best)
         return best
 
     @cached_property

@@ -32,13 +32,24 @@ from testbed.optimum.lower_bound import Tangent
 USUAL_THRESHOLDS = (0.7, 0.8, 0.9)  # of policies with fixed thresholds: on the grid, so that the bound covers them
 MOST_COMBINATIONS = 1000
 MOST_SOLVED = 80
+MOST_NUMBERS = 2_000_000  # in an array of the prices of ways, which has one for each combination, server and device
 ENOUGH_S = 1e-4  # the search ends if no point of the grid can gain more than this
 MOST_SWEEPS = 8  # passes over all servers
 STEPS_TRIED = 2  # on the grid, up and down
 # Decision 081: scipy's solver confirms the plans of networks with up to 5000 links
 # (docs/decisions/081-scipy-confirms-up-to-5000-links.md).
 MOST_LINKS = 5000
-RELATIVE_GAP = 1e-4  # share of the mean delay at which rounds of DTO-EE end
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """When rounds of DTO-EE end: at a gap of this share of the mean delay, or after this number of them."""
+
+    relative_gap: float
+    most_rounds: int
+
+
+USUAL_EFFORT = Effort(relative_gap=1e-4, most_rounds=2000)
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ def grid_of(table: ExitTable, choices: Sequence[Array]) -> ThresholdGrid:
 class FlowPlan:
     """Rows and thresholds of a model, with their flows and mean delay [s], which counts the ways back exactly.
 
+    With a price of energy, `mean_delay_s` includes the priced energy of the tasks, `energy_s`.
     `solver_gap_s` (Frank-Wolfe gap) bounds how much better rows could save, if every server keeps its mix of devices;
     infinite if no solver found the rows. The gap of the tangent is larger: it also covers plans that know the device of
     every task on its whole way.
@@ -113,6 +125,12 @@ class FlowPlan:
         return tuple(phi / service for phi, service in rates)
 
     @property
+    def energy_s(self) -> float:
+        """Mean priced energy of a task on its hops, without that of idle nodes [s]; 0 without a price."""
+        parts = zip(self.model.energy_s, self.flows.link_per_s, strict=False)  # no energies without a price
+        return sum(float((energy_s * flow).sum()) for energy_s, flow in parts) / self.model.network.total_rate_per_s
+
+    @property
     def busiest_link(self) -> float:
         """The highest utilisation of a link."""
         tiers = zip(self.model.network.tiers, self.flows.link_per_s, strict=True)
@@ -135,8 +153,9 @@ def evaluate(model: FlowModel, thresholds: Thresholds, rows: Rows) -> FlowPlan:
 
 
 def best_flows(
-    model: FlowModel, thresholds: Thresholds, start: Rows | None = None, *, times: int = 2, independent: bool = False
-) -> FlowPlan:
+    model: FlowModel, thresholds: Thresholds, start: Rows | None = None, *, times: int = 2, independent: bool = False,
+    effort: Effort | None = None,
+) -> FlowPlan:  # fmt: skip
     """The best rows for given thresholds.
 
     Solves up to `times` times, each time with the ways back of the last solution. If thresholds differ within a stage,
@@ -146,14 +165,18 @@ def best_flows(
         start: rows to begin with; None takes rows in proportion to speed.
         independent: True uses scipy's solver, which shares only the cost with DTO-EE; False uses `solver.solve`, whose
             steps are those of DTO-EE with full knowledge.
+        effort: of `solver.solve`; None takes USUAL_EFFORT.
     """
+    effort = effort or USUAL_EFFORT
     best = evaluate(model, thresholds, model.network.speed_rows() if start is None else start)
     for turn in range(times):
         network = model.with_returns(best.flows, best.rows)
         if independent:
             rows = FlowProgramme(network, best.flows.remaining).solve(best.flows, best.rows)
         else:
-            rows = solve(network, thresholds, rows=best.rows, relative_gap=RELATIVE_GAP).rows
+            rows = solve(
+                network, thresholds, rows=best.rows, relative_gap=effort.relative_gap, most_rounds=effort.most_rounds
+            ).rows
         found = evaluate(model, thresholds, rows)
         if found.mean_delay_s >= best.mean_delay_s and turn:
             break
@@ -181,9 +204,22 @@ def is_overloaded(plan: FlowPlan) -> bool:
 class ThresholdSearch:
     """A search of the grid, for one model and one price of accuracy."""
 
-    def __init__(self, model: FlowModel, grid: ThresholdGrid, theta_s: float) -> None:
-        """`theta_s`: seconds of mean delay that one unit of accuracy is worth."""
+    def __init__(
+        self, model: FlowModel, grid: ThresholdGrid, theta_s: float, *, effort: Effort = USUAL_EFFORT,
+        crowded: bool = False,
+    ) -> None:  # fmt: skip
+        """Begin without a plan.
+
+        Args:
+            model: the network.
+            grid: the thresholds to choose from.
+            theta_s: seconds of mean delay that one unit of accuracy is worth.
+            effort: of the solver, for each combination; with less it is quicker, and bounds remain valid.
+            crowded: True if some combinations probably overload, so that each is checked before it is solved.
+        """
         self.model = model
+        self._effort = effort
+        self._crowded = crowded
         self.grid = grid
         self.theta_s = theta_s
         self.solved: dict[int, FlowPlan] = {}  # by combination
@@ -198,14 +234,8 @@ class ThresholdSearch:
             start: thresholds to begin with, one per early stage; the search takes the nearest on the grid.
             rows: rows to begin with, of a model of the same shape.
         """
-        away = self.grid.combinations - (0.8 if start is None else np.asarray(start))
-        distance = np.where(np.isfinite(self.delay_bound_s), np.abs(away).sum(axis=1), np.inf)
-        chosen = int(distance.argmin()) if np.isfinite(distance).any() else None
-        while chosen is not None:
-            plan = best_flows(self.model, self._uniform(chosen), rows, times=1 if self.solved else 2)
-            self._note(chosen, plan)
-            rows = plan.rows
-            chosen = self._next()
+        for _ in self.steps(start, rows):
+            pass
         best = self._best()
         if best is None:
             return None
@@ -213,6 +243,45 @@ class ThresholdSearch:
         if plan is not self.solved[best]:
             self._note(best, plan)
         return plan
+
+    def steps(
+        self, start: Sequence[float] | None = None, rows: Rows | None = None, *, times: int = 2
+    ) -> Iterator[FlowPlan]:
+        """Solve one combination after another, and yield its plan; end when no other one can be better.
+
+        After each step `least_objective_s` bounds all plans. The first combination is solved up to `times` times, as in
+        `best_flows`; other arguments as in `run`.
+        """
+        if self._crowded and np.isfinite(self.delay_bound_s).any() and self.least_utilisation() >= 1:
+            self.delay_bound_s[:] = np.inf
+        away = self.grid.combinations - (0.8 if start is None else np.asarray(start))
+        distance = np.where(np.isfinite(self.delay_bound_s), np.abs(away).sum(axis=1), np.inf)
+        chosen = int(distance.argmin()) if np.isfinite(distance).any() else None
+        while chosen is not None:
+            if self._crowded and self._utilisation(chosen) >= 1:  # quicker than to solve it
+                self._overload(chosen)
+            else:
+                plan = best_flows(
+                    self.model, self._uniform(chosen), rows, times=1 if self.solved else times, effort=self._effort
+                )
+                self._note(chosen, plan)
+                rows = plan.rows
+                yield plan
+            chosen = self._next()
+
+    @property
+    def least_objective_s(self) -> float:
+        """A lower bound on mean delay - theta * accuracy [s] of plans with one threshold per stage, on the grid.
+
+        Infinite if all overload.
+        """
+        return float((self.delay_bound_s - self.theta_s * self.grid.accuracy).min())
+
+    @property
+    def best_solved(self) -> FlowPlan | None:
+        """The best plan solved so far; None if there is none that is not overloaded."""
+        best = self._best()
+        return None if best is None else self.solved[best]
 
     def _hopeless(self) -> Mask:
         """True for each combination that passes more tasks to some stage than all its servers can serve, (C,)."""
@@ -226,12 +295,20 @@ class ThresholdSearch:
     def _note(self, combination: int, plan: FlowPlan) -> None:
         self.solved[combination] = plan
         if is_overloaded(plan):
-            # A combination that passes at least as many tasks to every stage overloads too.
-            more = (self.grid.reaching >= self.grid.reaching[combination] - 1e-12).all(axis=1)
-            self.delay_bound_s[more] = np.inf
-        cheapest = np.array([plan.tangent.cheapest_s(remaining) for remaining in self.grid.remaining])
+            self._overload(combination)
+        nodes = max(len(names) for names in self.model.names)
+        together = max(1, MOST_NUMBERS // (nodes * len(self.model.names[0])))
+        remaining = self.grid.remaining
+        parts = (remaining[begin : begin + together] for begin in range(0, len(remaining), together))
+        cheapest = np.concatenate([plan.tangent.cheapest_s(part) for part in parts])
         self._tangents.append((plan.tangent.constant_s, cheapest))
         self.delay_bound_s = np.maximum(self.delay_bound_s, plan.tangent.constant_s + cheapest @ self._weights)
+
+    def _overload(self, combination: int) -> None:
+        """Note that a combination overloads: one that passes at least as many tasks to every stage does, too."""
+        more = (self.grid.reaching >= self.grid.reaching[combination] - 1e-12).all(axis=1)
+        self.delay_bound_s[more] = np.inf
+        self._crowded = True
 
     def bound_s(self, theta_s: float) -> float:
         """A lower bound on mean delay - theta * accuracy [s] of all plans with thresholds on the grid, also per server.
@@ -259,7 +336,10 @@ class ThresholdSearch:
 
     def least_utilisation(self) -> float:
         """The least utilisation of the busiest server or link, with the thresholds that pass on the fewest tasks."""
-        combination = int(self.grid.reaching.sum(axis=1).argmin())
+        return self._utilisation(int(self.grid.reaching.sum(axis=1).argmin()))
+
+    def _utilisation(self, combination: int) -> float:
+        """The least utilisation of the busiest server or link under a combination."""
         ratios = self.grid.remaining[combination]
         remaining = tuple(np.full(len(names), ratio) for names, ratio in zip(self.model.names[1:], ratios, strict=True))
         return FlowProgramme(self.model.network, remaining).least_utilisation()

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from cli.watch.state import WINDOW_S, ViewState, figures
 from tests.cli.watched import completed, event, lost, play, sample, scenario
+from tests.testbed.record.task_lines import task_line
 
 
 @pytest.fixture
@@ -19,6 +20,16 @@ def test_tasks_are_counted_by_how_they_ended(state):
     state.task(lost(3, "refused"))
     state.task(lost(4, "refused"))
     assert (state.completed, state.lost, state.refused, state.offered) == (1, 1, 2, 100)
+
+
+def test_tasks_with_a_deadline_are_counted_after_the_warm_up(state):
+    assert state.in_time_share is None
+    state.task(task_line(1, created_s=5.9, delay_s=9.0, deadline_s=0.5))  # in the warm-up
+    state.task(completed(2, 8.0))  # without a deadline
+    assert state.in_time_share is None
+    for number, delay_s in enumerate((0.4, 0.5, 0.6, None), start=3):
+        state.task(task_line(number, created_s=7.0, delay_s=delay_s, deadline_s=0.5))
+    assert (state.due, state.in_time, state.in_time_share) == (4, 2, 0.5)
 
 
 def test_recent_figures_forget_what_is_older_than_the_window(state):

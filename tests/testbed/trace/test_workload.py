@@ -15,8 +15,8 @@ from node_agent.errors import InputError
 from testbed.scenario import Scenario
 from testbed.topology import load_topology, resolve_text
 from testbed.trace.error import MAX_PROBLEMS, TraceError
+from testbed.trace.inspection.workload_summary import summarise
 from testbed.trace.workload import Arrival, check_trace, generate, read_trace, write_trace
-from testbed.trace.workload_summary import summarise
 
 ROOT = Path(__file__).parents[3]
 
