@@ -7,7 +7,8 @@ import pytest
 from node_agent.errors import EnvironmentLacking, InputError
 from testbed.cells.batch import Options, check_plans, settings_of
 from testbed.cells.cell import cells_of
-from testbed.cells.cluster.likeness import check_alike, code_sha256, likeness
+from testbed.cells.cluster import errands
+from testbed.cells.cluster.likeness import check_alike, code_sha256, identity, likeness
 from testbed.cells.policy_specs import read_specs
 from tests.testbed.compare.topology import write
 
@@ -59,3 +60,11 @@ def test_a_topology_that_cannot_be_read_is_reported(cell, tmp_path):
     found = likeness(cell)
     assert found.topology_sha256 is None
     assert found.message
+
+
+def test_a_worker_that_joined_late_with_another_version_carries_out_nothing():
+    """Each helper states its code and libraries; the errand states those of the client."""
+    assert errands._helper("of another version") is None
+    helper = errands._helper(identity())
+    assert helper is not None
+    helper.close()
