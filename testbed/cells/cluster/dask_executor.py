@@ -8,9 +8,8 @@ import logging
 import os
 import sys
 import warnings
-from asyncio import CancelledError
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 from itertools import count
