@@ -18,7 +18,7 @@ from testbed.compare.table import Advantage, PolicyFigures, RunRow
 from testbed.energy.energy_line import EnergyLine
 from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
-from testbed.sweep.result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
+from testbed.sweep.sweep_result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
 from tests.docs import command_options, cost_table, decisions, energy_tables, topology_keys
