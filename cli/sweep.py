@@ -130,7 +130,7 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.progress_lines import comparing
+    from cli.printing.many.progress_lines import comparing
     from testbed.cells.policy_specs import split_policies
     from testbed.sweep import sweep
 
@@ -149,8 +149,8 @@ def _finish(result: Sweep, *, as_json: bool, require_fidelity: bool) -> int:
     """Print a sweep and return the exit code. Raises EmulationBroken for runs that did not hold, if that is asked."""
     import json
 
-    from cli.printing.comparison_lines import refuse_broken_runs
-    from cli.printing.sweep_lines import print_failures, print_sweep
+    from cli.printing.many.comparison_lines import refuse_broken_runs
+    from cli.printing.many.sweep_lines import print_failures, print_sweep
     from testbed.sweep import as_json as content_of
 
     if as_json:

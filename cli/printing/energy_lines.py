@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from testbed.wording import counted, joules, percent, seconds
+from testbed.wording import joules, percent, seconds
 
 MOST_NODES = 3  # named, those with the most energy
-MOST_BATTERIES = 3  # named, those that were empty first
+MOST_BATTERIES = 2  # named, those that were empty first
 _PARTS = {"idle_j": "idle", "computing_j": "computing", "transfer_j": "transfers"}
 
 
@@ -21,7 +21,8 @@ def energy_lines(energy: Mapping[str, Any] | None) -> Iterator[str]:
         parts = ", ".join(f"{name} {percent(energy[part] / total_j)}" for part, name in _PARTS.items())
         nodes = {name: node["total_j"] for name, node in energy["nodes"].items() if node["total_j"] > 0}
         most = sorted(nodes, key=lambda name: -nodes[name])[:MOST_NODES]
-        yield f"{parts}; most: {', '.join(f'{name} {joules(nodes[name])}' for name in most)}"
+        yield parts
+        yield f"most: {', '.join(f'{name} {joules(nodes[name])}' for name in most)}"
     if batteries := energy["batteries"]:
         yield _batteries(batteries)
 
@@ -34,5 +35,5 @@ def _batteries(batteries: Mapping[str, Mapping[str, Any]]) -> str:
         return f"no battery empty; the lowest is {least} at {percent(left)}"
     first = sorted(empty_s, key=lambda device: empty_s[device])[:MOST_BATTERIES]
     named = ", ".join(f"{device} after {seconds(empty_s[device], '.1f')}" for device in first)
-    more = f" and {counted(len(empty_s) - len(first), 'more device')}" if len(empty_s) > len(first) else ""
+    more = f" and {len(empty_s) - len(first)} more" if len(empty_s) > len(first) else ""
     return f"battery empty: {named}{more}"

@@ -11,7 +11,7 @@ import pytest
 
 from cli.printing.assertion_lines import finding_lines
 from cli.printing.columns import aligned
-from cli.printing.comparison_lines import deadline_lines
+from cli.printing.many.comparison_lines import deadline_lines
 from cli.run import finish
 from testbed.assertions import AssertionsMissed, findings_of, parse_assertion
 from testbed.compare import Advantage, Estimate, PolicyFigures

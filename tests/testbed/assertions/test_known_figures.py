@@ -10,8 +10,8 @@ from testbed.record.run_figures import FIGURES
 from tests.docs.pages import DOCS, rows, section
 
 TEXT = (DOCS / "run-directory.md").read_text(encoding="utf-8")
-# Facts and settings, which nobody bounds; and entries that only some runs have.
-NO_FIGURES = {"schema", "seed", "lost_reasons.<reason>"}
+# Facts and settings, which nobody bounds; entries that only some runs have, and names with blanks.
+NO_FIGURES = {"schema", "seed", "lost_reasons.<reason>", "energy.links.<link>"}
 SCALARS = ("int", "number", "true or false")
 
 
@@ -38,7 +38,7 @@ def steps_of(path: str, meaning: str) -> list[str]:
     return [path]
 
 
-EVERY = documented("summary.json")
+EVERY = documented("summary.json") | documented("energy of a run", "energy.")
 LIVE = documented("fidelity of a live run", "fidelity.")
 SIMULATED = documented("fidelity of a simulation", "fidelity.")
 
@@ -59,6 +59,7 @@ def test_kinds_agree_with_the_documented_types_and_units():
             assert kind == "int", figure.path
         assert (figure.kind == "truth") == (kind == "true or false"), figure.path
         assert (figure.kind == "time") == (unit == "s"), figure.path
+        assert (figure.kind == "energy") == (unit == "J"), figure.path
         if figure.kind in ("share", "ratio"):
             assert (kind, unit) == ("number", ""), figure.path
 

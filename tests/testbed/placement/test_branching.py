@@ -38,7 +38,9 @@ def test_the_best_is_that_of_brute_force(tmp_path, seed, stages, thresholds):
 
 def test_the_networks_of_these_tests_differ():
     """They would prove little if memory, links, or capacity never excluded a candidate."""
-    sizes = {(seed, stages): len(brute_force(seed, stages, (0.8,))) for seed, stages in ((0, 2), (3, 2), (5, 2), (6, 2))}
+    sizes = {
+        (seed, stages): len(brute_force(seed, stages, (0.8,))) for seed, stages in ((0, 2), (3, 2), (5, 2), (6, 2))
+    }
     assert len(set(sizes.values())) >= 3
     assert all(0 < size < 48 for size in sizes.values())
 
