@@ -36,7 +36,7 @@ def steps_of(path: str) -> list[str]:
     return [path]
 
 
-EVERY = documented("summary.json")
+EVERY = documented("summary.json") | documented("energy of a run", "energy.")
 LIVE = documented("fidelity of a live run", "fidelity.")
 SIMULATED = documented("fidelity of a simulation", "fidelity.")
 
@@ -57,6 +57,7 @@ def test_kinds_agree_with_the_documented_types_and_units():
             assert kind == "int", figure.path
         assert (figure.kind == "truth") == (kind == "true or false"), figure.path
         assert (figure.kind == "time") == (unit == "s"), figure.path
+        assert (figure.kind == "energy") == (unit == "J"), figure.path
         if figure.kind in ("share", "ratio"):
             assert (kind, unit) == ("number", ""), figure.path
 
