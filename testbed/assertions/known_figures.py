@@ -25,7 +25,7 @@ _EVERY_RUN: dict[ValueKind, str] = {
     """,
     "energy": """
         energy.idle_j energy.computing_j energy.transfer_j energy.nodes.<name>.total_j energy.nodes.<name>.idle_j
-        energy.nodes.<name>.computing_j energy.nodes.<name>.transfer_j energy.links.<name>
+        energy.nodes.<name>.computing_j energy.nodes.<name>.transfer_j
         energy.batteries.<name>.capacity_j energy.batteries.<name>.left_j
     """,
     "share": "exit_share.[1-9] deadlines.groups.<name>.in_time deadlines.groups.<name>.correct_in_time",
