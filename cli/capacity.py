@@ -114,15 +114,12 @@ def command(
     lists: tuple[str, ...],
     repeats: int,
     search_from: float, search_to: float, precision: float,
-    simulate: bool,
-    duration: float | None,
-    seed: int | None,
+    simulate: bool, duration: float | None, seed: int | None,
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
     jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
-    require_fidelity: bool,
-    as_json: bool,
+    require_fidelity: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find how many times the load of TOPOLOGY each policy can carry, so that an objective still holds.
 
@@ -148,8 +145,8 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.capacity_lines import print_capacity
-    from cli.printing.capacity_progress import searching
+    from cli.answers.capacity_lines import print_capacity
+    from cli.answers.capacity_progress import searching
     from testbed.capacity import CapacityAsk, capacity
     from testbed.capacity import as_json as content_of
     from testbed.cells.batch import Options

@@ -119,22 +119,16 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str) -> float:
     "--json", "as_json", is_flag=True, help="Print the content of frontier.json instead of tables; times in seconds."
 )
 def command(
-    topology: Path,
-    lists: tuple[str, ...],
-    repeats: int,
+    topology: Path, lists: tuple[str, ...], repeats: int,
     thetas: tuple[float, ...] | None, thresholds: tuple[float, ...] | None, points: int,
     against: str,
     no_bound: bool,
-    simulate: bool,
-    duration: float | None,
-    seed: int | None,
+    simulate: bool, duration: float | None, seed: int | None,
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
     jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
-    require_fidelity: bool,
-    include_unheld: bool,
-    as_json: bool,
+    require_fidelity: bool, include_unheld: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Trace the frontier of accuracy against mean delay for each policy, and compare policies at equal accuracy.
 
@@ -159,8 +153,8 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.frontier_lines import print_frontier
-    from cli.printing.frontier_progress import tracing
+    from cli.answers.frontier_lines import print_frontier
+    from cli.answers.frontier_progress import tracing
     from testbed.cells.batch import Options
     from testbed.cells.policy_specs import split_policies
     from testbed.frontier import FrontierAsk, frontier

@@ -12,12 +12,12 @@ from cli.printing.columns import Lines, print_table
 from testbed.wording import interval, number, side_by_side
 
 if TYPE_CHECKING:
-    from testbed.capacity.capacity_result import Probe
+    from testbed.capacity.capacity_result import LoadProbe
     from testbed.compare import Comparison, Estimate, PolicyFigures, PolicyRecoveries, RunRow
     from testbed.frontier.frontier_result import FrontierRun
 
 
-def refuse_broken_runs(rows: Sequence[RunRow | FrontierRun | Probe]) -> None:
+def refuse_broken_runs(rows: Sequence[RunRow | FrontierRun | LoadProbe]) -> None:
     """Raise EmulationBroken if the verdict on any live run is broken or unknown."""
     broken = [row.run_directory for row in rows if row.fidelity in ("broken", "unknown")]
     if broken:

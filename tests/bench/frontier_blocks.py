@@ -9,7 +9,7 @@ import numpy as np
 from testbed.cells.intervals import Estimate
 from testbed.cells.line_picture import Axis, Line, Panel, Point, draw_lines
 from testbed.frontier.curve import undominated
-from testbed.frontier.gathering import PLAYED
+from testbed.frontier.pareto_points import PLAYED
 from tests.bench.frontier import CASES, FIRST
 from tests.bench.markdown import paragraph, table
 from tests.bench.results import Result, load

@@ -1,0 +1,1 @@
+"""Tables, sentences and progress of the commands that answer from many runs."""
