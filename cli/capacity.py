@@ -145,8 +145,8 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.answers.capacity_lines import print_capacity
-    from cli.answers.capacity_progress import searching
+    from cli.printing.many.capacity_lines import print_capacity
+    from cli.printing.many.capacity_progress import searching
     from testbed.capacity import CapacityAsk, capacity
     from testbed.capacity import as_json as content_of
     from testbed.cells.batch import Options
@@ -162,7 +162,7 @@ def command(
     else:
         print_capacity(found)
     if require_fidelity:
-        from cli.printing.comparison_lines import refuse_broken_runs
+        from cli.printing.many.comparison_lines import refuse_broken_runs
 
         refuse_broken_runs(found.probes)
     return 0

@@ -153,8 +153,8 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.answers.frontier_lines import print_frontier
-    from cli.answers.frontier_progress import tracing
+    from cli.printing.many.frontier_lines import print_frontier
+    from cli.printing.many.frontier_progress import tracing
     from testbed.cells.batch import Options
     from testbed.cells.policy_specs import split_policies
     from testbed.frontier import FrontierAsk, frontier
@@ -170,7 +170,7 @@ def command(
     else:
         print_frontier(found)
     if require_fidelity:
-        from cli.printing.comparison_lines import refuse_broken_runs
+        from cli.printing.many.comparison_lines import refuse_broken_runs
 
         refuse_broken_runs(found.rows)
     return 0

@@ -160,7 +160,7 @@ def _cluster(scheduler: str | None, workers: int | None, keys: Path | None, *, i
     from node_agent.errors import InputError
     from testbed.cells.cluster.choice import ClusterChoice
 
-    if scheduler is None and workers is None and keys is None and not insecure:
+    if (scheduler, workers, keys, insecure) == (None, None, None, False):
         return None
     try:
         return ClusterChoice(scheduler, workers, keys, insecure)

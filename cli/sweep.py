@@ -11,9 +11,16 @@ from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
-from cli.shared_options import all_runs_option, first_seed_option, model_options, plain_override_options
+from cli.shared_options import (
+    all_runs_option,
+    cluster_options,
+    first_seed_option,
+    model_options,
+    plain_override_options,
+)
 
 if TYPE_CHECKING:
+    from testbed.cells.cluster.choice import ClusterChoice
     from testbed.network.emulated import BackendChoice
     from testbed.topology.overrides import Override
 
@@ -66,6 +73,7 @@ _PATH = click.Path(path_type=Path)
     metavar="K",
     help="Number of simulations that run at the same time.  [default: the number of cores]",
 )
+@cluster_options
 @backend_option("What delays frames in live runs:")
 @click.option(
     "--require-fidelity",
@@ -100,8 +108,7 @@ def command(
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
-    jobs: int | None,
-    backend: BackendChoice,
+    jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
     require_fidelity: bool,
     include_unheld: bool,
     plots: tuple[str, ...],
@@ -132,13 +139,13 @@ def command(
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
     if simulate:
         refuse_live_options()
-    else:
+    elif cluster is None:
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.comparison_lines import refuse_broken_runs
-    from cli.printing.progress_lines import comparing
-    from cli.printing.sweep_lines import print_failures, print_sweep
+    from cli.printing.many.comparison_lines import refuse_broken_runs
+    from cli.printing.many.progress_lines import comparing
+    from cli.printing.many.sweep_lines import print_failures, print_sweep
     from testbed.cells.policy_specs import split_policies
     from testbed.sweep import as_json as content_of
     from testbed.sweep import sweep
@@ -149,7 +156,7 @@ def command(
             topology, values, [policy for text in lists for policy in split_policies(text)], repeats=repeats,
             sample_points=sample, simulate=simulate, duration_s=duration, seed=seed, model=model, cut=cut,
             criterion=criterion, out=out, jobs=jobs, backend=backend, observer=progress,
-            include_unheld=include_unheld, overrides=overrides, plots=plots,
+            include_unheld=include_unheld, overrides=overrides, plots=plots, cluster=cluster,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(content_of(result), indent=2))

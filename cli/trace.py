@@ -30,9 +30,9 @@ _EVERY = (
 )
 
 
-@click.group(name="trace", short_help="Generate, convert or inspect traces of workloads and of links.")
+@click.group(name="trace", short_help="Generate, import, convert or inspect traces of workloads and of links.")
 def command() -> None:
-    """Generate, convert or inspect traces.
+    """Generate, import, convert or inspect traces.
 
     A workload trace lists the tasks that devices offer: JSON lines of time_s [s], device, sample. A network trace gives
     the rate, delay and loss of a link over time, as mahimahi packet deliveries or as a time series (CSV); links of a

@@ -45,16 +45,14 @@ def print_workload(summary: Summary, form: str, *, keyed: bool) -> None:
     if gaps["mean_s"] is not None:
         click.echo(
             f"gaps        mean {milliseconds(gaps['mean_s'], '.3g')}, coefficient of variation "
-            f"{number(gaps['variation'], '.2f')} (1 for Poisson arrivals)"
+            f"{number(gaps['variation'], '.2f')}"
         )
         click.echo(f"peak        {summary['peak_per_s']:.4g} tasks/s over {summary['step_s']:.3g} s")
     measured = [f"{value:.2f} in {window} s" for window, value in summary["windows"].items() if value is not None]
     if measured:
         click.echo(f"burstiness  {', '.join(measured)}")
-    click.echo(
-        f"burstiness: variance over mean of the number of tasks in a window; by device in {_WINDOW_S:g} s "
-        "(1 for Poisson arrivals)"
-    )
+    click.echo(f"Burstiness is variance over mean of the tasks in a window, by device in {_WINDOW_S:g} s.")
+    click.echo("For Poisson arrivals it is 1, as is the coefficient of variation.")
 
 
 def _line(name: str, row: WorkloadRow) -> list[str]:

@@ -66,7 +66,7 @@ class Curve:
     def accuracy_at(self, height: Array) -> Array:
         """The accuracy at these heights (m,), each between the least and the most of the curve: the same curve."""
         at = np.unique(np.concatenate([np.linspace(self.accuracy[0], self.accuracy[-1], STEPS), self.accuracy]))
-        return np.interp(height, _monotone(self.accuracy, self.height, at), at)
+        return np.asarray(np.interp(height, _monotone(self.accuracy, self.height, at), at), dtype=np.float64)
 
 
 def _monotone(x: Array, y: Array, at: Array) -> Array:

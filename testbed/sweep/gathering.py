@@ -36,7 +36,7 @@ def gather(
     Raises:
         TestbedError: policies at a point had different workloads.
     """
-    keys = tuple(_swept(axis, [point.values[number] for point in plan.points]) for number, axis in enumerate(axes))
+    keys = tuple(swept_key(axis, [point.values[number] for point in plan.points]) for number, axis in enumerate(axes))
     names = tuple(spec.label for spec in plan.specs)
     manifests = {path: read_manifest(path) for path in sorted(present)}
     read: dict[Path, RunRow] = {}
@@ -85,7 +85,8 @@ def gather(
     )
 
 
-def _swept(axis: Axis, drawn: Sequence[str]) -> SweptKey:
+def swept_key(axis: Axis, drawn: Sequence[str]) -> SweptKey:
+    """Return a key with its values; `drawn` are those of a sample, by point."""
     stated = axis.values if axis.interval is None else tuple(drawn)
     found = [measured(value) for value in stated]
     units = {each[1] for each in found if each is not None}

@@ -13,6 +13,7 @@ from testbed.cells.batch import (
     seeds_from,
 )
 from testbed.cells.cell import Cell, is_complete, missing_of
+from testbed.cells.cluster.choice import ClusterChoice
 from testbed.cells.execution import CompareObserver, Unobserved
 from testbed.cells.policy_specs import read_specs
 from testbed.cells.result_directory import new_directory, own
@@ -49,6 +50,7 @@ def sweep(
     seed: int | None = None,
     model: str | None = None, cut: Sequence[int] | None = None, criterion: str | None = None,
     out: Path | None = None, jobs: int | None = None, backend: BackendChoice = "auto",
+    cluster: ClusterChoice | None = None,
     observer: CompareObserver | None = None,
     include_unheld: bool = False,
     overrides: Sequence[Override | str] = (),
@@ -67,6 +69,7 @@ def sweep(
         policies: as for `compare`; empty for the topology's own.
         sample_points: draw so many points as a Latin hypercube; None takes the grid of all combinations.
         simulate: in virtual time, `jobs` at a time (None: one per core); otherwise live, as root, by `backend`.
+        cluster: the machines that carry out the runs; None is this one.
         observer: follows the progress; None shows nothing.
         include_unheld: True also counts live runs whose emulation did not hold.
         overrides: what replaces values of the topology at all points; texts are KEY=VALUE.
@@ -75,16 +78,18 @@ def sweep(
     Raises:
         InputError: topology, values, policies or options cannot be used, or `out` holds something else; nothing
             has run.
-        EnvironmentLacking: a live sweep without root.
+        EnvironmentLacking: a live sweep without root, or a cluster that cannot be used.
         CellsInterrupted: Ctrl-C, SIGTERM or SIGHUP.
     """
-    if not simulate:
+    options = Options(
+        simulate, duration_s, seed, model, cut, criterion, as_overrides(overrides), jobs, backend, cluster
+    )
+    if not options.in_other_processes:
         require_root()
     observer = observer or Unobserved()
     axes = read_axes(values)
     chosen = [parse_plot(text, axes) for text in plots] or default_plots(axes)
     specs = read_specs(policies) if policies else (OWN,)
-    options = Options(simulate, duration_s, seed, model, cut, criterion, as_overrides(overrides), jobs, backend)
     _check_clashes(axes, options)
     check_counts(repeats, jobs)
     check_rereadable(topology)

@@ -45,6 +45,7 @@ BENCHES = {
     "thresholds": Bench("thresholds that adapt against fixed ones, simulated (half an hour)"),
     **{f"dynamic.{part}": Bench(about) for part, about in dynamic.PARTS.items()},
     "tables": Bench("a table of a million samples: time to read it, memory of those who share it", timed=True),
+    "traces": Bench("workload traces of ten million lines: import and inspection (ten minutes)", timed=True),
     "language": Bench("language models at a saturated server (three minutes)", timed=True),
     "scale": Bench("simulation of 1,000 devices and 120 servers; one round on 100,000 nodes", timed=True),
     "quickstart": Bench("quickstart live: what its user sees (needs root, a minute)"),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.answers.capacity_lines import capacity_lines
-from cli.answers.capacity_progress import PlainCapacity, Probes, in_words
+from cli.printing.many.capacity_lines import capacity_lines
+from cli.printing.many.capacity_progress import PlainCapacity, Probes, in_words
 from testbed.capacity import Bracket, Capacity
 from testbed.capacity.capacity_result import PolicyCapacity, SeedCapacity
 from testbed.cells.cell import Cell, RunSettings

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.answers.frontier_lines import point_lines, sentences
-from cli.answers.frontier_progress import PlainFrontier
+from cli.printing.many.frontier_lines import point_lines, sentences
+from cli.printing.many.frontier_progress import PlainFrontier
 from testbed.cells.intervals import Estimate
 from testbed.frontier import Frontier
 from testbed.frontier.frontier_result import BoundAt, FrontierPoint

@@ -23,7 +23,7 @@ from testbed.cells.cell import Cell
 from testbed.cells.cluster.choice import ClusterChoice
 from testbed.cells.cluster.errands import Errand, Parcel, as_is, compare_worker, run_errand
 from testbed.cells.cluster.keys import INSTALL_HINT, key_files
-from testbed.cells.cluster.likeness import check_alike, code_sha256
+from testbed.cells.cluster.likeness import check_alike, identity
 from testbed.cells.cluster.luggage import input_files, pack_inputs, unpack_run
 from testbed.cells.execution import CellEnd, clear_unfinished
 from testbed.run.plan import new_run_id
@@ -75,8 +75,7 @@ class DaskExecutor:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # Dask logs each lost connection; here it is mended, or ends in an error of ours.
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            _silence_dask()
             security = self._security()
             address = self._choice.scheduler or self._start_workers(stack, security)
             try:
@@ -188,7 +187,7 @@ class DaskExecutor:
         return sorted(fit)
 
     def _errand(self, cell: Cell, number: int = -1) -> Errand:
-        return Errand(cell, number, self._topic, tuple(sys.argv), Path(os.getcwd()), code_sha256())
+        return Errand(cell, number, self._topic, tuple(sys.argv), Path(os.getcwd()), identity())
 
     def submit(self, cell: Cell, report: Callable[[float], None]) -> Future[CellEnd]:
         """Send a cell to the scheduler; see `CellExecutor`."""
@@ -238,3 +237,10 @@ class DaskExecutor:
         _, (number, share) = event
         if (report := self._reports.get(number)) is not None:
             report(share)
+
+
+def _silence_dask() -> None:
+    """Turn off Dask's log of lost connections: here each is mended, or ends in an error of ours."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -35,7 +35,7 @@ class Batch:
         samples: the sample of each, (n,).
         failed: which requests failed at the source, (n,).
         counts: number of requests that each row stands for, (n,); None: one each.
-        span_ticks: with `counts`, the requests of a row come within this time from its tick on.
+        span_ticks: with `counts`, the requests of a row come from its tick until this time later.
     """
 
     axis: Axis

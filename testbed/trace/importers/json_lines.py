@@ -20,7 +20,6 @@ _MILLISECOND_TICKS = TICKS_PER_S // 1000
 class _Request(msgspec.Struct):
     timestamp: Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # [ms]
     input_length: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-    output_length: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 1
 
 
 class Mooncake(Importer):
@@ -86,8 +85,7 @@ class OwnTrace(Importer):
 def _batch(found: list[_Request], lines: list[int]) -> Batch:
     ticks = np.array([round(request.timestamp * _MILLISECOND_TICKS) for request in found], dtype=np.int64)
     tokens = np.array([request.input_length for request in found], dtype=np.int64)
-    failed = np.array([request.output_length == 0 for request in found])
-    return Batch("seconds", ticks, lines, tokens=tokens, failed=failed)
+    return Batch("seconds", ticks, lines, tokens=tokens)
 
 
 def _refuse(columns: Columns, name: str) -> None:

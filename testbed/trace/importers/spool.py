@@ -16,8 +16,9 @@ from node_agent.errors import InputError
 RECORD = np.dtype([("ticks", "<i8"), ("device", "<i4"), ("sample", "<i4")])
 Records = npt.NDArray[np.void]  # of RECORD, (n,)
 
-RUN_RECORDS = 1 << 18
-MERGED_RECORDS = 1 << 19  # in memory while runs are merged
+RUN_RECORDS = 1 << 16
+_NOTHING = np.empty(0, dtype=RECORD)
+MERGED_RECORDS = 1 << 17  # in memory while runs are merged
 
 
 @dataclass(slots=True)
@@ -110,7 +111,7 @@ class Spool:
         except OSError as error:
             raise _unwritable(error) from error
         first, last = int(together["ticks"][0]), int(together["ticks"][-1])
-        self._runs.append(_Run(begin, begin + len(together), first, last, together[:0]))
+        self._runs.append(_Run(begin, begin + len(together), first, last, _NOTHING))
         self._waiting, self._count = [], 0
 
     def _next(self, run: _Run, most: int) -> Records:

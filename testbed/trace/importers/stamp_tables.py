@@ -28,6 +28,7 @@ class StampTable(Importer):
     tokens: ClassVar[str | None] = None
     answer_tokens: ClassVar[str | None] = None  # 0 means that the request failed
     duration: ClassVar[str | None] = None  # [s]; the times are those of ends
+    key_within: ClassVar[str | None] = None  # the column within whose values alone a key is unique
 
     def recognises(self, first: bytes) -> bool:
         """True if the header has the columns of the format."""
@@ -41,6 +42,7 @@ class StampTable(Importer):
             None if name is None else table.column(name)
             for name in (columns.device or self.key, columns.sample, self.tokens, self.answer_tokens, self.duration)
         )
+        group = None if self.key_within is None or columns.device is not None else table.column(self.key_within)
         clock: Clock | None = None
         for rows in table.batches():
             if clock is None:
@@ -53,7 +55,7 @@ class StampTable(Importer):
                 clock.axis,
                 ticks,
                 rows.lines,
-                keys=None if key is None else [row[key] for row in rows.cells],
+                keys=None if key is None else _keys(rows, key, group),
                 tokens=None if tokens is None else _numbers(rows, tokens),
                 samples=None if sample is None else _numbers(rows, sample),
                 failed=None if answers is None else answers == 0,
@@ -110,9 +112,10 @@ class AzureFunctions2021(StampTable):
     name: ClassVar[str] = "azure-functions-2021"
     about: ClassVar[str] = "app,func,end_timestamp,duration"
     key: ClassVar[str | None] = "func"
+    key_within: ClassVar[str | None] = "app"
     time: ClassVar[str | None] = "end_timestamp"
     duration: ClassVar[str | None] = "duration"
-    needed: ClassVar[frozenset[str]] = frozenset({"func", "end_timestamp", "duration"})
+    needed: ClassVar[frozenset[str]] = frozenset({"app", "func", "end_timestamp", "duration"})
 
 
 def is_link_header(first: bytes) -> bool:
@@ -131,6 +134,12 @@ def _clock(rows: Rows, time: int, columns: Columns) -> Clock:
     first: Sequence[Sequence[str]] = rows.cells[:1]
     Rows(rows.source, rows.names, first, rows.lines[:1]).read(time, read, hint=_TIME_HINT)
     return found[0]
+
+
+def _keys(rows: Rows, key: int, group: int | None) -> list[str]:
+    if group is None:
+        return [row[key] for row in rows.cells]
+    return [f"{row[group]}/{row[key]}" for row in rows.cells]
 
 
 def _numbers(rows: Rows, column: int) -> Integers:

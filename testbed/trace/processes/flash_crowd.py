@@ -1,4 +1,4 @@
-"""The arrival process `flash-crowd`: the rate soars at one time, and falls back by and by."""
+"""The arrival process `flash-crowd`: the rate soars at one time, and decays."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -136,13 +136,13 @@ def test_mooncake(tmp_path: Path) -> None:
     batches, tally = requests_of(written(tmp_path, MOONCAKE))
     assert only(batches).ticks.tolist() == [0, 3_052_000]
     assert only(batches).tokens.tolist() == [6758, 12]  # type: ignore[union-attr]
-    assert tally.failed == 1
+    assert tally.failed == 0
 
 
 def test_functions_2021_begin_before_they_end(tmp_path: Path) -> None:
     batch = only(requests_of(written(tmp_path, CALLS))[0])
     assert batch.ticks.tolist() == [10_000_000, 1_250_000]
-    assert batch.keys == ["f1", "f2"]
+    assert batch.keys == ["a/f1", "a/f2"]  # a function's name is unique within its application alone
 
 
 def test_counts_per_minute_become_that_many_requests_in_their_minute(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Sorting on disk against sorting in memory."""
 
 import errno
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,20 @@ def test_many_runs_are_merged_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -
     together = np.concatenate(blocks)
     assert (together["ticks"] == np.sort(ticks)).all()
     assert (together["device"] == together["ticks"] % 7).all()
+
+
+def test_memory_does_not_grow_with_the_number_of_runs() -> None:
+    """400 runs of 16 kB are 6.4 MB."""
+    with Spool(run_records=1000) as spool:
+        some = np.arange(1000)
+        spool.add(some, some, some)
+        tracemalloc.start()
+        for _ in range(400):
+            spool.add(some, some, some)
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert held < 300_000
+    assert peak < 600_000
 
 
 def test_a_full_disk_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from cli.printing.progress_lines import BarProgress, PlainProgress, drawing, ending_with_a_hint
+from cli.printing.many.progress_lines import BarProgress, PlainProgress, drawing, ending_with_a_hint
 from testbed.wording import counted, rough_time
 
 if TYPE_CHECKING:

@@ -187,7 +187,8 @@ class BarProgress:
     def dropped(self, cell: Cell, *, failed: bool) -> None:
         """Name a run no more that failed, or begins again later."""
         self._tally.drop(cell, failed=failed)
-        self._under_way.remove(cell)
+        if cell in self._under_way:  # not a run that failed before it reported anything
+            self._under_way.remove(cell)
         self._draw()
 
     def _draw(self) -> None:

@@ -1,1 +1,0 @@
-"""Tables, sentences and progress of the commands that answer from many runs."""

@@ -1,0 +1,112 @@
+"""Workers in network namespaces with addresses of their own: two machines as far as the network can see."""
+
+import json
+import subprocess
+import time
+
+import pytest
+
+from testbed.record.run_directory import read_manifest
+from tests.testbed.cells.cluster.machines import ROOT, command, compare, inside, machines, networks
+from tests.testbed.compare.topology import SMALL, write
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
+MOST_OF_THE_TIME = 0.6
+CELLS = ("-p", "dto-ee,computing-first,ngto,uniform", "-n", "6")  # 24
+
+
+@pytest.fixture
+def joined(tmp_path, keys):
+    """The namespaces of a client and two workers, and a scheduler beside the client."""
+    with networks(3) as names, machines(tmp_path / "machines", keys, "10.77.1.1", inside(names[0])) as found:
+        yield names, found
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+@pytest.mark.timeout(600)
+def test_two_workers_take_at_most_three_fifths_of_the_time_of_one(tmp_path, joined):
+    names, found = joined
+    path = write(tmp_path, SMALL.replace("duration: 20 s", "duration: 100 s"))
+    took_s, tables = [], []
+    for number in (1, 2):
+        found.start_worker(prefix=inside(names[number]))
+        out = tmp_path / f"out-{number}"
+        began_s = time.monotonic()
+        done = compare(
+            path, *CELLS, "--out", out, "--scheduler", found.url, "--keys", found.keys, prefix=inside(names[0])
+        )
+        took_s.append(time.monotonic() - began_s)
+        assert done.returncode == 0, done.stderr
+        tables.append((out / "compare.csv").read_text())
+    print(f"24 cells: one worker {took_s[0]:.1f} s, two workers {took_s[1]:.1f} s, ratio {took_s[1] / took_s[0]:.2f}")
+    assert tables[0] == tables[1]
+    assert tables[0].count("\n") == 25
+    assert took_s[1] <= MOST_OF_THE_TIME * took_s[0]
+
+
+def test_inputs_travel_to_machines_without_these_files(tmp_path, joined):
+    """An empty file system hides the folder of the inputs from the workers."""
+    names, found = joined
+    inputs = tmp_path / "inputs"
+    (inputs / "traces").mkdir(parents=True)
+    (inputs / "policies").mkdir()
+    rows = "time_s,rate_mbit_per_s,delay_ms\n0,20,10\n5,10,20\n"
+    (inputs / "traces" / "up.csv").write_text(rows)
+    (inputs / "own.py").write_text("from node_agent.policies.uniform import Uniform\n\nclass Own(Uniform): ...\n")
+    (inputs / "policies" / "other.py").write_text((inputs / "own.py").read_text())
+    text = SMALL.replace("rate: 20 Mbit/s, delay: 3 ms", "trace: {up: traces/up.csv, down: traces/up.csv}")
+    assert text != SMALL
+    write(inputs, text.replace("policy: dto-ee", "policy: {name: 'own.py:Own'}"))
+    hidden = [*inside(names[1]), "sh", "-c", f'mount -t tmpfs none "{inputs}" && exec "$@"', "worker"]
+    found.start_worker(prefix=hidden)
+    texts = ["policies/other.py:Own", str(inputs / "own.py:Own"), "uniform"]
+    arguments = ("small.yaml", "-p", ",".join(texts), "-n", "1", "--out")
+    done = compare(
+        *arguments, tmp_path / "there", "--scheduler", found.url, "--keys", found.keys, prefix=inside(names[0]),
+        cwd=inputs,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    here = compare(*arguments, tmp_path / "here", cwd=inputs)
+    assert here.returncode == 0, here.stderr
+    assert (tmp_path / "there" / "compare.csv").read_text() == (tmp_path / "here" / "compare.csv").read_text()
+
+
+def test_a_file_at_an_absolute_path_must_be_on_every_machine(tmp_path, joined):
+    names, found = joined
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    (inputs / "up.csv").write_text("time_s,rate_mbit_per_s,delay_ms\n0,20,10\n5,10,20\n")
+    trace = f"trace: {{up: {inputs}/up.csv, down: {inputs}/up.csv}}"
+    path = write(tmp_path, SMALL.replace("rate: 20 Mbit/s, delay: 3 ms", trace))
+    found.start_worker(prefix=[*inside(names[1]), "sh", "-c", f'mount -t tmpfs none "{inputs}" && exec "$@"', "worker"])
+    done = compare(
+        path, "-p", "uniform", "-n", "1", "--out", tmp_path / "out", "--scheduler", found.url, "--keys", found.keys,
+        prefix=inside(names[0]),
+    )  # fmt: skip
+    assert done.returncode == 3
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: worker tls://10.77.1.2:")
+    assert f"{inputs}/up.csv" in error
+    assert "/inputs-" not in error
+    assert "state it relative to the topology" in hint
+
+
+@pytest.mark.slow
+def test_live_runs_get_a_machine_each(tmp_path, joined):
+    names, found = joined
+    for name in names[1:]:
+        found.start_worker("--resources", "live=1", prefix=inside(name))
+    out = tmp_path / "out"
+    words = command(
+        "compare", write(tmp_path), "-p", "dto-ee,uniform", "-n", "1", "--duration", "8 s", "--out", out,
+        "--scheduler", found.url, "--keys", found.keys, prefix=inside(names[0]),
+    )  # fmt: skip
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    manifests = [read_manifest(out / policy / "seed-7") for policy in ("dto-ee", "uniform")]
+    assert {manifest["exit_reason"] for manifest in manifests} == {"completed"}
+    assert "simulated" not in {manifest["backends"]["network"] for manifest in manifests}
+    began, ended = ([manifest[when] for manifest in manifests] for when in ("started", "ended"))
+    assert max(began) < min(ended)  # side by side
+    assert {row["mode"] for row in [json.loads((out / "compare.json").read_text())]} == {"live"}
