@@ -70,9 +70,10 @@ def _sentence(result: Result, case: str, rivals: Sequence[str]) -> str:
     between = (
         " [{:.1f}, {:.1f}]".format(*sorted(sign * entry[end] for end in ("low", "high"))) if "low" in entry else ""
     )
+    span = f"{low * 100:.1f} to {high * 100:.1f} %"
     return (
-        f"On the {case}, dto-ee is at equal accuracy ({low * 100:.1f} to {high * 100:.1f} %) {abs(entry['value']):.1f} %"
-        f"{between} {word} than {other}, the closest other policy."
+        f"On the {case}, dto-ee is at equal accuracy ({span}) {abs(entry['value']):.1f} %{between} {word} "
+        f"than {other}, the closest other policy."
     )
 
 
