@@ -166,8 +166,9 @@ def _gain(found: Placement) -> Iterator[tuple[str, str]]:
     """How much better the best candidate is."""
     assert found.best is not None
     stated, best = found.stated, found.best
-    if stated.ranked is None or stated.trouble:
-        yield "Gain", f"the stated topology cannot serve all tasks: {stated.trouble}"
+    if stated.trouble:
+        what = "cannot run" if stated.ranked is None else "does not serve all tasks"
+        yield "Gain", f"the stated topology {what}: {stated.trouble}"
         return
     one, other = stated.figures, best.figures
     if one is not None and other is not None:
