@@ -17,11 +17,16 @@ COMMANDS = {
     "replay": "Run again what a run directory recorded.",
     "simulate": "Run the same nodes in virtual time, without root.",
     "compare": "Run several policies on the same workloads and compare them.",
+    "sweep": "Run policies over a grid or sample of values.",
+    "frontier": "Trace accuracy against delay, by policy.",
+    "capacity": "Find the highest load at which an objective holds.",
     "agree": "Run a topology live and simulated, and compare the two.",
     "optimum": "Compute the best plan for a topology, and a bound on any plan.",
+    "explain": "Say what limits a recorded run, or where one task's time went.",
     "topology": "Validate topology files, or print their JSON Schema.",
-    "trace": "Generate, convert or inspect traces of workloads and of links.",
+    "trace": "Generate, import, convert or inspect traces of workloads and of links.",
     "model": "List, profile or train early-exit models.",
+    "cluster": "Make the keys of a cluster of machines.",
     "doctor": "Check what this machine offers for emulation.",
     "clean": "Remove what an interrupted run left behind.",
 }
@@ -85,8 +90,9 @@ def commands() -> None:
 
     \b
     Exit codes: 0 success; 1 a run or the program failed; 2 wrong usage;
-    3 invalid input; 4 this machine lacks something; 5 the emulation did
-    not hold (with --require-fidelity); 130 interrupted (Ctrl-C).
+    3 invalid input; 4 this machine lacks something; 5 the run ended well,
+    but its emulation did not hold (with --require-fidelity), or a figure
+    missed its bound (--assert); 130 interrupted (Ctrl-C).
     """
 
 

@@ -85,9 +85,7 @@ def command(
     source: Path,
     seed: int | None,
     duration: float | None,
-    model: str | None,
-    cut: tuple[int, ...] | None,
-    criterion: str | None,
+    model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     thresholds: Sequence[float] | None,
     cuts: bool,
@@ -118,8 +116,8 @@ def command(
     if cuts:
         if source.is_dir():
             raise click.UsageError("--cuts needs a topology: a run directory holds one cut and its tasks")
-        chosen = {"model": model, "cut": cut, "criterion": criterion, "overrides": overrides, "seed": seed}
-        return _place(source, {**chosen, "duration_s": duration, "stages": stages}, thresholds, limit, out, as_json)
+        chosen = {"model": model, "cut": cut, "criterion": criterion, "overrides": overrides, "stages": stages}
+        return _place(source, {**chosen, "seed": seed, "duration_s": duration}, thresholds, limit, out, as_json)
     from testbed.optimum.bound import bound_for, bound_for_run
     from testbed.topology import load_topology
 
@@ -198,6 +196,11 @@ def optimum_lines(optimum: Optimum, summary: Mapping[str, Any] | None = None) ->
                 f"utility {seconds(played.utility_s)}"
             ),
         )
+        if played.in_time is not None:
+            in_time, right = percent(played.in_time), percent(played.correct_in_time)
+            yield "", f"        {in_time} in time, {right} right and in time"
+    if optimum.utility_of == "deadlines":
+        yield "", "utility counts right answers in time when played and in runs, all right answers in the model"
     for segment in optimum.unserved:
         yield "", f"left out: {segment.begin_s:g}-{segment.end_s:g} s, {segment.trouble}"
     if optimum.links_outside_validation:

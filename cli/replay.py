@@ -9,9 +9,11 @@ import click
 
 from cli.policy_help import PolicyCommand
 from cli.run import carry_out, common_options, live_options, refuse_live_options
+from cli.shared_options import check_mode
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
+    from testbed.assertions import Assertion
     from testbed.network.emulated import BackendChoice
 
 
@@ -30,6 +32,7 @@ def command(
     require_fidelity: bool,
     debug: bool,
     with_optimum: bool,
+    assertions: tuple[Assertion, ...],
     as_json: bool,
 ) -> int:
     """Run again what RUN_DIR recorded: same arrivals, samples and events, optionally under another policy.
@@ -42,6 +45,7 @@ def command(
       dtoee-testbed replay runs/first
       dtoee-testbed replay runs/first --policy ngto --simulate
     """
+    check_mode(assertions, simulate=simulate)
     if simulate:
         refuse_live_options()
     if not simulate:
@@ -52,7 +56,8 @@ def command(
 
     from testbed.run.planning import plan_replay
 
-    plan = replace(plan_replay(run_directory, policy=policy, out=out, backend=backend), debug=debug)
+    plan = plan_replay(run_directory, policy=policy, out=out, backend=backend)
+    plan = replace(plan, debug=debug, assertions=assertions)
     if simulate:
         from cli.simulate import carry_out as simulate_plan
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import click
 from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
-from cli.shared_options import model_options, override_options, seed_option
+from cli.shared_options import assert_option, check_mode, model_options, override_options, seed_option
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
+    from testbed.assertions import Assertion, Finding
     from testbed.network.emulated import BackendChoice
     from testbed.optimum.bound import Optimum
     from testbed.run.plan import Outcome, Plan
@@ -68,6 +69,7 @@ common_options = _together(
         "--optimum", "with_optimum", is_flag=True,
         help="Also compute the best plan for the same tasks, and print its delay [ms], accuracy [%] and utility [s].",
     ),
+    assert_option,
     click.option(
         "--json", "as_json", is_flag=True, help="Print the content of summary.json instead of text; times in seconds."
     ),
@@ -115,6 +117,7 @@ def command(
     require_fidelity: bool,
     debug: bool,
     with_optimum: bool,
+    assertions: tuple[Assertion, ...],
     as_json: bool,
 ) -> int:
     """Run an experiment: build the network of TOPOLOGY, start an agent per node, replay a workload.
@@ -129,6 +132,7 @@ def command(
       dtoee-testbed run topologies/surge.yaml --policy ngto --duration 30
       dtoee-testbed run topologies/city.yaml --seed 7 --out runs/city-7
     """
+    check_mode(assertions, simulate=False)
     from testbed.host.rootless import ensure_root
 
     ensure_root()  # before anything heavy is loaded
@@ -140,7 +144,7 @@ def command(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut,
         criterion=criterion, overrides=overrides, out=out, backend=backend,
     )  # fmt: skip
-    plan = replace(plan, require_fidelity=require_fidelity, debug=debug)
+    plan = replace(plan, require_fidelity=require_fidelity, debug=debug, assertions=assertions)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 
 
@@ -151,22 +155,35 @@ def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json
 
     with make_observer(monitor) as observer:
         outcome = Experiment(plan, observer).run()
-    return finish(outcome, with_optimum=with_optimum, as_json=as_json, require_fidelity=plan.require_fidelity)
+    return finish(
+        outcome, with_optimum=with_optimum, as_json=as_json, require_fidelity=plan.require_fidelity,
+        assertions=plan.assertions,
+    )  # fmt: skip
 
 
-def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidelity: bool = False) -> int:
-    """Print the summary of a run that has ended, and return the exit code.
+def finish(
+    outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidelity: bool = False,
+    assertions: Sequence[Assertion] = (),
+) -> int:  # fmt: skip
+    """Print the summary of a run that has ended and the outcomes of its assertions, and return the exit code.
 
     If no optimum can be computed, a warning says why, and the summary is printed all the same.
 
     Raises:
         EmulationBroken: `require_fidelity`, and the emulation did not hold. The summary has been printed.
+        AssertionsMissed: a figure misses a bound that was asserted. All has been printed.
     """
     from cli.optimum import optimum_lines
+    from cli.printing.assertion_lines import print_findings
     from cli.printing.columns import print_lines
     from cli.printing.summary_lines import print_summary
 
+    findings: list[Finding] = []
     if outcome.summary is not None:
+        if assertions:
+            from testbed.assertions import findings_of
+
+            findings = findings_of(assertions, outcome.summary)
         if as_json:
             _print_json(outcome, outcome.summary, with_optimum=with_optimum)
         else:
@@ -174,6 +191,9 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
             optimum, _ = _bound(outcome) if with_optimum else (None, "")
             if optimum is not None:
                 print_lines(optimum_lines(optimum, outcome.summary))
+            if findings:
+                click.echo()
+            print_findings(findings)
     if outcome.exit_reason == "interrupted":
         click.echo(f"interrupted; what was recorded is in {outcome.run_directory}", err=True)
         return 130
@@ -181,6 +201,10 @@ def finish(outcome: Outcome, *, with_optimum: bool, as_json: bool, require_fidel
         from testbed.fidelity.report import refuse_broken
 
         refuse_broken(outcome.report)
+    if findings:
+        from testbed.assertions import refuse_missed
+
+        refuse_missed(findings)
     return 0
 
 

@@ -9,10 +9,11 @@ import click
 
 from cli.policy_help import PolicyCommand
 from cli.run import common_options, finish, workload_options
-from cli.shared_options import model_options, override_options
+from cli.shared_options import check_mode, model_options, override_options
 
 if TYPE_CHECKING:
     from cli.watch import MonitorChoice
+    from testbed.assertions import Assertion
     from testbed.run.plan import Plan
     from testbed.topology.overrides import Override
 
@@ -37,6 +38,7 @@ def command(
     monitor: MonitorChoice,
     debug: bool,
     with_optimum: bool,
+    assertions: tuple[Assertion, ...],
     as_json: bool,
 ) -> int:
     """Simulate an experiment: the nodes of TOPOLOGY run their own code in virtual time; no root is needed.
@@ -51,6 +53,7 @@ def command(
       dtoee-testbed simulate topologies/city.yaml --policy dto-ee:threshold=0.9
       dtoee-testbed simulate topologies/surge.yaml --duration "2 min" --optimum
     """
+    check_mode(assertions, simulate=True)
     from dataclasses import replace
 
     from testbed.run.planning import plan_run
@@ -59,7 +62,7 @@ def command(
         topology, trace_path=trace, duration_s=duration, seed=seed, policy=policy, model=model, cut=cut,
         criterion=criterion, overrides=overrides, out=out,
     )  # fmt: skip
-    plan = replace(plan, debug=debug)
+    plan = replace(plan, debug=debug, assertions=assertions)
     return carry_out(plan, monitor, with_optimum=with_optimum, as_json=as_json)
 
 
@@ -70,4 +73,4 @@ def carry_out(plan: Plan, monitor: MonitorChoice, *, with_optimum: bool, as_json
 
     with make_observer("plain" if monitor == "auto" else monitor) as observer:
         outcome = Simulation(plan, observer).run()
-    return finish(outcome, with_optimum=with_optimum, as_json=as_json)
+    return finish(outcome, with_optimum=with_optimum, as_json=as_json, assertions=plan.assertions)

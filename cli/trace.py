@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.printing.columns import print_table
+from cli.printing.workload_lines import print_workload
 from cli.quantity import DURATION_HELP, bit_rate, finite, seconds, share
 from cli.shared_options import seed_option
-from testbed.wording import counted, milliseconds, number, percent
+from cli.trace_import import import_command, source_options
+from testbed.wording import counted, milliseconds, percent
 
 if TYPE_CHECKING:
     from testbed.scenario import ArrivalProcess
+    from testbed.trace.importers.contract import TimeUnit
     from testbed.trace.link_reading import TraceFormat
     from testbed.trace.link_trace import LinkTrace
-    from testbed.trace.workload import Arrival
 
-COUNTING_WINDOW_S = 1.0
 _FORMATS = click.Choice(["csv", "mahimahi"])
 _EVERY = (
     "Length of a step over which the trace is averaged, such as '100 ms'; outages keep steps of their own. A bare "
@@ -28,9 +29,9 @@ _EVERY = (
 )
 
 
-@click.group(name="trace", short_help="Generate, convert or inspect traces of workloads and of links.")
+@click.group(name="trace", short_help="Generate, import, convert or inspect traces of workloads and of links.")
 def command() -> None:
-    """Generate, convert or inspect traces.
+    """Generate, import, convert or inspect traces.
 
     A workload trace lists the tasks that devices offer: JSON lines of time_s [s], device, sample. A network trace gives
     the rate, delay and loss of a link over time, as mahimahi packet deliveries or as a time series (CSV); links of a
@@ -38,9 +39,28 @@ def command() -> None:
     """
 
 
+command.add_command(import_command)
+
+
+def _process(ctx: click.Context, param: click.Parameter, value: str | None) -> ArrivalProcess | None:
+    from node_agent.errors import InputError
+    from testbed.trace.processes.registry import process_from
+
+    try:
+        return None if value is None else process_from(value)
+    except InputError as error:
+        raise click.BadParameter(f"{error} ({error.hint})", ctx, param) from None
+
+
 @command.command()
 @click.argument("topology")
-@click.option("--process", type=click.Choice(["poisson", "bursty"]), help="Arrival process.  [default: the topology's]")
+@click.option(
+    "--process",
+    metavar="PROCESS",
+    callback=_process,
+    help="Arrival process: poisson, bursty, diurnal, flash-crowd, ramp or mmpp, with parameters after a colon: "
+    "flash-crowd:at=20 s,peak=x8.  [default: the topology's]",
+)
 @click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
 @seed_option("Seed of arrival times and samples.  [default: the topology's]")
 @click.option("--out", required=True, metavar="FILE", help="File to write; an existing one is replaced.")
@@ -75,50 +95,49 @@ def generate(topology: str, process: ArrivalProcess | None, duration: float | No
 @command.command()
 @click.argument("file")
 @click.option("--every", metavar="TIME", callback=seconds, help=f"For network traces. {_EVERY}")
+@source_options
+@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw the trace, as PNG or SVG.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON instead of text; times in seconds, rates in Mbit/s or tasks/s."
 )
-def inspect(file: str, every: float | None, as_json: bool) -> None:
+def inspect(
+    file: str, every: float | None, form: str | None, time_column: str | None, time_unit: TimeUnit,
+    device_column: str | None, picture: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Show what is in the trace FILE.
 
-    A workload trace: its tasks, their rates [tasks/s] and burstiness, by device. A network trace: its rates [Mbit/s],
-    outages, delays and losses.
+    A workload trace: its tasks, their rates [tasks/s], gaps and burstiness, by device. So are requests in any format
+    that `trace import` reads; times then count from the first one. A network trace: its rates [Mbit/s], outages,
+    delays and losses. FILE may be packed by gzip.
 
     \b
     Example:
-      dtoee-testbed trace inspect load.jsonl
+      dtoee-testbed trace inspect load.jsonl --picture load.png
     """
-    from testbed.trace.either_kind import read_any
+    from testbed.trace.importers.contract import Columns
+    from testbed.trace.inspection.examining import examine
+    from testbed.trace.inspection.trace_picture import draw_link, draw_workload, picture_format
     from testbed.trace.link_trace import LinkTrace
 
-    found = read_any(file, every_s=every)
+    if picture is not None:
+        picture_format(picture)
+    columns = Columns(time_column, time_unit, device_column)
+    found = examine(file, every_s=every, form=form, columns=columns)
     if isinstance(found, LinkTrace):
         _inspect_link(file, found, as_json)
+        if picture is not None:
+            draw_link(found, Path(file).name, picture)
     elif every is not None:
         raise click.UsageError("--every is for network traces, and this is one of a workload")
     else:
-        _inspect_workload(file, found, as_json)
-
-
-def _inspect_workload(file: str, arrivals: list[Arrival], as_json: bool) -> None:
-    from testbed.trace.workload_summary import summarise
-
-    summary = summarise(arrivals, window_s=COUNTING_WINDOW_S)
-    if as_json:
-        _print_json(file, summary)
-        return
-    whole = summary["all"]
-    click.echo(
-        f"{whole['tasks']} tasks of {len(summary['devices'])} devices in {number(summary['span_s'], '.1f')} s, "
-        f"{summary['samples']} different samples"
-    )
-    lines = [["device", "tasks", "tasks/s", "burstiness"]]
-    for name, row in (*summary["devices"].items(), ("all", whole)):
-        lines.append([name, str(row["tasks"]), number(row["rate_per_s"], ".3f"), number(row["dispersion"], ".2f")])
-    print_table(lines)
-    click.echo(
-        f"burstiness: variance over mean of the number of tasks in {COUNTING_WINDOW_S:g} s (1 for Poisson arrivals)"
-    )
+        summary = found.gathered.summary()
+        if as_json:
+            _print_json(file, {"format": found.form, **summary})
+        else:
+            print_workload(summary, found.form, keyed=found.keyed)
+        if picture is not None:
+            title = f"{Path(file).name}: {counted(summary['all']['tasks'], found.noun)} in {summary['span_s']:.6g} s"
+            draw_workload(found.gathered, title, picture, keyed=found.keyed)
 
 
 def _inspect_link(file: str, trace: LinkTrace, as_json: bool) -> None:

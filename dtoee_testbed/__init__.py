@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ThresholdView,
     )
     from testbed.agree import Agreement, agree
+    from testbed.assertions import Assertion, parse_assertion
     from testbed.compare import Comparison, compare
     from testbed.learning.environment import OffloadingEnv
     from testbed.live.experiment import Experiment
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from testbed.run.planning import plan_replay, plan_run
     from testbed.scenario import Scenario
     from testbed.simulation.simulator import Simulation
+    from testbed.sweep import Sweep, sweep
     from testbed.topology import Topology, TopologyError, load_topology
+    from testbed.topology.overrides import Override
 
 _HOMES = {
     "node_agent.errors": ("EnvironmentLacking", "InputError", "TestbedError"),
@@ -66,6 +69,7 @@ _HOMES = {
         "ThresholdView",
     ),
     "testbed.agree": ("Agreement", "agree"),
+    "testbed.assertions": ("Assertion", "parse_assertion"),
     "testbed.compare": ("Comparison", "compare"),
     "testbed.learning.environment": ("OffloadingEnv",),
     "testbed.live.experiment": ("Experiment",),
@@ -77,12 +81,15 @@ _HOMES = {
     "testbed.run.planning": ("plan_replay", "plan_run"),
     "testbed.scenario": ("Scenario",),
     "testbed.simulation.simulator": ("Simulation",),
+    "testbed.sweep": ("Sweep", "sweep"),
     "testbed.topology": ("Topology", "TopologyError", "load_topology"),
+    "testbed.topology.overrides": ("Override",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Agreement",
+    "Assertion",
     "Bundle",
     "Candidate",
     "Comparison",
@@ -96,6 +103,7 @@ __all__ = [
     "OffloadingEnv",
     "Optimum",
     "Outcome",
+    "Override",
     "PlainPolicy",
     "Plan",
     "Policy",
@@ -109,6 +117,7 @@ __all__ = [
     "Scenario",
     "SilentObserver",
     "Simulation",
+    "Sweep",
     "TaskLine",
     "TestbedError",
     "ThresholdView",
@@ -122,6 +131,7 @@ __all__ = [
     "load_bundle",
     "load_model",
     "load_topology",
+    "parse_assertion",
     "plan_replay",
     "plan_run",
     "read_cifar",
@@ -129,6 +139,7 @@ __all__ = [
     "read_idx",
     "read_medmnist",
     "read_recorded",
+    "sweep",
 ]
 
 

@@ -5,23 +5,28 @@ quantities end in their unit; times are emulated seconds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from node_agent.core.config import Draws
 from node_agent.records import EventKind
+from testbed.power import LinkEnergy, Power
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from node_agent.models.interface import Model
     from node_agent.models.source import ModelSource
 
 DRAIN_S = 90.0  # a run waits this long for results after the end of the workload, and on while some still come
 
 ComputeMode = Literal["paced", "quota"]
-ArrivalProcess = Literal["poisson", "bursty"]
 Parameter = float | int | bool | str  # of a policy
+UtilityOf = Literal["accuracy", "deadlines"]
 Direction = tuple[str, str]  # of a link: its sending and its receiving end
+RateChanges = Sequence[tuple[float, float]]  # (start [s], rate [tasks/s]) in order of time, the first at 0 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,19 @@ class LinkShape:
 class Device:
     """An end device, which offers tasks at a mean rate and owns each until its result is back.
 
-    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none.
+    It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none. A task is in time if
+    its delay is at most `deadline_s`; None: its tasks have no deadline. `group` is its entry in the file; None means
+    that the entry is the device itself. The device leaves the network when it has used the energy `battery_j`; None: it
+    has no battery. `power` is None if none is stated.
     """
 
     name: str
     rate_per_s: float
     delay_bound_s: float | None = None
+    deadline_s: float | None = None
+    group: str | None = field(default=None, compare=False)
+    power: Power | None = None
+    battery_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ class Server:
     """An edge server that hosts the sub-model of its stage (1 is nearest to the devices).
 
     With a `device` it is that device's own processor: a server of stage 1 at the device's place in the network, to
-    which only that device offloads.
+    which only that device offloads. Its `power` then begins at zero: the idle power is that of the device.
 
     Decision 094: a device that runs stage 1 is a device and a server at one place
     (docs/decisions/094-a-device-and-its-processor-share-a-place.md).
@@ -67,6 +79,7 @@ class Server:
     capacity_flop_per_s: float
     memory_bytes: int | None = None
     device: str | None = None
+    power: Power | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,8 @@ class Link:
 
     `trace` is the file of the network trace that the link follows, as the topology states it; `shape` is then its shape
     at the start. Both hold for both directions. If the link follows two traces, they hold for frames from the first
-    end, and `down_trace` and `down_shape` for frames from the second.
+    end, and `down_trace` and `down_shape` for frames from the second. `energies` are those of frames from the first end
+    and from the second; None if none are stated.
     """
 
     ends: tuple[str, str]
@@ -83,6 +97,7 @@ class Link:
     trace: str | None = None
     down_shape: LinkShape | None = None
     down_trace: str | None = None
+    energies: tuple[LinkEnergy, LinkEnergy] | None = None
 
     @property
     def shapes(self) -> tuple[LinkShape, LinkShape]:
@@ -213,6 +228,45 @@ class PolicyChoice:
         return self.stated_label or self.name.rpartition(".py:")[2]
 
 
+class ArrivalProcess(ABC):
+    """The random process by which the tasks of every device come. Each is a class of `testbed.trace.processes`.
+
+    Attributes:
+        name: as topologies and commands state it.
+        readers: the parameters by name, each with the function that reads its value.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    readers: ClassVar[Mapping[str, Callable[[object], object]]] = {}
+
+    @abstractmethod
+    def times_s(
+        self, random: "np.random.Generator", changes: RateChanges, duration_s: float
+    ) -> "npt.NDArray[np.float64]":
+        """Draw the sorted arrival times [s] in [0, duration), (n,), of a device whose mean rate changes so."""
+
+    @property
+    def varies(self) -> bool:
+        """True if the expected rate changes over the run."""
+        return False
+
+    def check(self, duration_s: float) -> None:  # noqa: B027 - most processes suit any run
+        """Raise InputError if the process does not suit a run of this length."""
+
+    def mean_factor(self, begin_s: float, end_s: float, duration_s: float) -> float:  # noqa: ARG002
+        """The expected rate in [begin, end) over that of the whole run, which lasts `duration_s`."""
+        return 1.0
+
+    def dispersion(self, rate_per_s: "npt.NDArray[np.float64]", window_s: float) -> "npt.NDArray[np.float64]":  # noqa: ARG002
+        """The index of dispersion of the counts in windows, (D,), of devices with these rates [tasks/s], (D,).
+
+        It is the variance of the counts over their mean, apart from changes of the expected rate; 1 for Poisson.
+        """
+        return rate_per_s * 0.0 + 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A complete description of a run: only the workload, and the links' loss and jitter, are still drawn.
@@ -225,7 +279,7 @@ class Scenario:
         slot_s: time between two decisions [emulated s].
         time_scale: real seconds per emulated second; a factor above 0.
         compute: "paced" or "quota".
-        arrivals: the arrival process, "poisson" or "bursty".
+        arrivals: the arrival process.
         model: the model, its cut into stages, and the format of activations.
         policy: the policy with its parameters and label.
         devices: in the order of the file.
@@ -237,6 +291,9 @@ class Scenario:
         events: sorted by time; steps of network traces go on after the end, for as long as a run may drain.
         theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
         draws: how tasks follow their offloader's row, "smooth" or "random".
+        utility: what theta rewards in summaries: "accuracy", or with "deadlines" right answers in time.
+        energy_price_s_per_j: mean delay that one joule per task is worth [s/J]; 0 leaves energy out of utility and
+            prices.
     """
 
     name: str
@@ -257,6 +314,8 @@ class Scenario:
     events: tuple[Event, ...]
     theta_s: float = 2.0
     draws: Draws = "smooth"
+    utility: UtilityOf = "accuracy"
+    energy_price_s_per_j: float = 0.0
 
     @property
     def stages(self) -> int:
@@ -267,6 +326,16 @@ class Scenario:
     def node_names(self) -> tuple[str, ...]:
         """The names of all devices, then of all servers, in the order of the file."""
         return (*(device.name for device in self.devices), *(server.name for server in self.servers))
+
+    @property
+    def deadlines_s(self) -> Mapping[str, float]:
+        """The deadline of each device whose tasks have one [s]."""
+        return {device.name: device.deadline_s for device in self.devices if device.deadline_s is not None}
+
+    @property
+    def group_of(self) -> Mapping[str, str]:
+        """The entry of the file that each device comes from: its group, or itself."""
+        return {device.name: device.group or device.name for device in self.devices}
 
     @property
     def place_of(self) -> Mapping[str, str]:
@@ -281,6 +350,17 @@ class Scenario:
     def own_processors(self) -> tuple[Server, ...]:
         """The servers that are processors of devices."""
         return tuple(server for server in self.servers if server.device is not None)
+
+    @property
+    def states_link_energy(self) -> bool:
+        """True if a link states the energy of its bytes, so that nodes count what they send."""
+        return any(link.energies is not None for link in self.links)
+
+    @property
+    def states_energy(self) -> bool:
+        """True if a node states its power, or a link its energy: then the run accounts for energy."""
+        nodes: tuple[Device | Server, ...] = (*self.devices, *self.servers)
+        return self.states_link_energy or any(node.power is not None for node in nodes)
 
     @property
     def incidents(self) -> tuple[Event, ...]:

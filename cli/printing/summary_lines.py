@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cli.printing.columns import LABEL_WIDTH, print_lines
+from cli.printing.energy_lines import energy_lines
 from testbed.wording import counted, milliseconds, number, percent, seconds
 
 WRONG_SPEED = 0.05  # share by which a median service time must be off to be reported
+MOST_GROUPS = 6  # of devices with deadlines
 MOST_LATE = 3  # paths, and nodes, named in the summary of a run that did not hold
 TEXT_WIDTH = 80 - LABEL_WIDTH
 UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
@@ -37,6 +39,10 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
     yield from _tasks(summary)
     yield from _overload(summary)
     yield from _figures(summary)
+    label = "Energy"
+    for text in energy_lines(summary.get("energy")):
+        yield label, text
+        label = ""
     yield from _fidelity(summary.get("fidelity", {}))
     if setup := summary.get("setup_s"):
         yield "Set-up", ", ".join(f"{what} after {seconds(after_s, '.1f')}" for what, after_s in setup.items())
@@ -75,14 +81,52 @@ def _overload(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     delay = summary["delay_s"]
     yield "Delay", "   ".join(f"{name} {milliseconds(delay[name])}" for name in ("mean", "p50", "p95", "p99"))
+    yield from _parts(summary)
+    yield from _fairness(summary)
     yield "Accuracy", percent(summary["accuracy"])
     if summary.get("goodput") is not None and (summary["tasks"]["lost"] or summary["tasks"].get("refused")):
         yield "Goodput", f"{percent(summary['goodput'])} of all tasks got a right answer"
+    yield from _deadlines(summary.get("deadlines") or {})
     yield "Exits", "   ".join(f"stage {stage} {percent(share)}" for stage, share in summary["exit_share"].items())
-    theta = f" = {summary['theta_s']:g} s x accuracy - mean delay" if "theta_s" in summary else ""
-    yield "Utility", f"{seconds(summary['utility'])}{theta}"
+    rewarded = "right and in time" if summary.get("utility_of") == "deadlines" else "accuracy"
+    theta = f" = {summary['theta_s']:g} s x {rewarded} - mean delay" if "theta_s" in summary else ""
+    price = (summary.get("energy") or {}).get("price_s_per_j", 0)
+    energy = f" - {price:g} s/J x energy per task" if price else ""
+    yield "Utility", f"{seconds(summary['utility'])}{theta}{energy}"
     if (warm_up_s := summary.get("warm_up_s", 0)) and "counted" in summary["tasks"]:
         yield "", f"(over the {summary['tasks']['counted']} tasks completed of those offered after {warm_up_s:g} s)"
+
+
+def _deadlines(deadlines: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines on the tasks that have a deadline; nothing without any. Groups follow if they are few and more than one."""
+    if not deadlines.get("tasks"):
+        return
+    groups: Mapping[str, Any] = deadlines.get("groups") or {}
+    named = 1 < len(groups) <= MOST_GROUPS
+    missed = f"{deadlines['missed']} of {counted(deadlines['tasks'], 'task')} missed"
+    yield "Deadlines", f"{_in_time(deadlines)}; {missed}"
+    for name, figures in groups.items() if named else ():
+        yield "", f"{name}: {_in_time(figures)}"
+
+
+def _in_time(figures: Mapping[str, Any]) -> str:
+    return f"{percent(figures['in_time'])} in time, {percent(figures['correct_in_time'])} right and in time"
+
+
+def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if parts := summary.get("parts_s"):
+        from cli.printing.parts_bar import bar_of_parts, legend_of_parts
+
+        yield "", bar_of_parts(parts, TEXT_WIDTH)
+        for line in legend_of_parts(parts, TEXT_WIDTH):
+            yield "", line
+
+
+def _fairness(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    fairness = summary.get("fairness") or {}
+    if fairness.get("devices", 0) > 1 and fairness["jain"] is not None:
+        worst = f"worst {fairness['worst_device']}, {number(fairness['worst_over_mean'], '.2f')} x the mean"
+        yield "Fairness", f"Jain's index {number(fairness['jain'], '.3f')} over {fairness['devices']} devices; {worst}"
 
 
 def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from cli.watch.lines import Frame, Line, beside, crop, pad, sparkline, width_of
 from cli.watch.nodes import full_height, least_height, node_table, table_width
 from cli.watch.state import WINDOW_S, Delays, ViewState
 from node_agent.records import EventKind
+from testbed.breakdown.parts import PART_WORDS
 from testbed.topology.event_kinds.registry import KINDS
 from testbed.wording import clock, percent, seconds, short_time
 
@@ -16,6 +17,8 @@ SPINNER_PER_S = 8
 TWO_COLUMNS_FROM = 60  # cells that must be free beside the node table for a second column
 LABEL = 20  # cells before a curve
 SCALE = 14  # cells after it
+PARTS_FROM = 3  # lines for events from which one shows the parts of the delay
+LEAST_PART = 0.005  # share of the delay; smaller parts are left out
 Ends = tuple[str, str]  # of a scale
 EVENT_STYLES: Mapping[EventKind, str] = {
     **{told: "cyan" for kind in KINDS for told in kind.told_as},
@@ -111,6 +114,7 @@ def _head(state: ViewState, width: int) -> list[Line]:
         (f" of {state.offered} tasks completed  ", ""),
         (f"{state.lost} lost", "bold red" if state.lost else "dim"),
         *([(f"  {state.refused} refused", "yellow")] if state.refused else []),
+        *([(f"  {percent(state.in_time_share, '.0f')} in time", "bold")] if state.due else []),
         (f"  {state.in_flight} under way  ", ""),
     ]
     return [_justified(left, right, width), [*counts, *_progress(state, width - width_of(counts))]]
@@ -172,9 +176,11 @@ def _exit_shares(state: ViewState, now: Delays, width: int) -> Line:
 
 
 def _events(state: ViewState, width: int, height: int) -> list[Line]:
-    """The latest events, the newest last."""
+    """The latest events, the newest last; with room for three lines, the parts of the delay come first."""
+    parts = _parts(state, width) if height >= PARTS_FROM else []
+    height -= len(parts)
     shown = list(state.events)[-height:] if height > 0 else []
-    return [
+    return parts + [
         crop(
             [
                 (f"{event.time_s:7.1f} s  ", "dim"),
@@ -186,6 +192,19 @@ def _events(state: ViewState, width: int, height: int) -> list[Line]:
         )
         for event in shown
     ]
+
+
+def _parts(state: ViewState, width: int) -> list[Line]:
+    """The mean parts of the delay over the window [ms], in one line; nothing without a task."""
+    parts_s = state.recent_parts()
+    if parts_s is None:
+        return []
+    least_s = LEAST_PART * sum(parts_s.values())
+    line: Line = [(f"{'parts':<9}", "")]
+    for name, part_s in parts_s.items():
+        if part_s >= least_s:
+            line += [(f" {PART_WORDS[name]} ", "dim"), (f"{part_s * 1e3:.0f} ", "bold")]
+    return [crop([*line, ("ms", "dim")], width)]
 
 
 def _justified(left: Line, right: Line, width: int) -> Line:

@@ -6,6 +6,7 @@ from typing import TextIO
 
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.breakdown.parts import PART_WORDS, Parts
 from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
@@ -13,6 +14,7 @@ from testbed.wording import milliseconds, percent
 
 PROGRESS_EVERY_S = 5.0  # real time
 PHASE_EVERY_S = 1.0
+MOST_PARTS = 2  # of the delay, in a line of figures
 
 
 class PlainObserver:
@@ -59,6 +61,10 @@ class PlainObserver:
         """Count a task that has ended."""
         self._state.task(line)
 
+    def split(self, completed_s: float, parts: Parts) -> None:
+        """Keep the parts of a completed task's delay."""
+        self._state.split(completed_s, parts)
+
     def decision(self, record: DecisionRecord) -> None:
         """Ignore a node's decision: there are too many for lines."""
 
@@ -92,12 +98,19 @@ class PlainObserver:
         parts = [f"{state.completed}/{state.offered} completed", f"{state.lost} lost"]
         if state.refused:
             parts.append(f"{state.refused} refused")
+        if state.due:
+            parts.append(f"{percent(state.in_time_share)} in time")
         if recent.completed:
             parts += [
                 f"mean {milliseconds(recent.mean_s)}",
                 f"p95 {milliseconds(recent.p95_s)}",
                 f"accuracy {percent(recent.accuracy)}",
             ]
+            split_s = state.recent_parts()
+            if split_s:
+                longest = sorted(split_s, key=lambda name: -split_s[name])[:MOST_PARTS]
+                words = (f"{PART_WORDS[name]} {milliseconds(split_s[name])}" for name in longest)
+                parts.append(f"most of the delay: {' and '.join(words)}")
         else:
             parts.append("none completed lately")
         if state.emulation is not None:

@@ -16,6 +16,7 @@ from cli.watch.frame import draw
 from cli.watch.lines import Frame
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.breakdown.parts import Parts
 from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
@@ -92,6 +93,11 @@ class ScreenObserver:
         with self._lock:
             self._state.task(line)
             self._news = True
+
+    def split(self, completed_s: float, parts: Parts) -> None:
+        """Keep the parts of a completed task's delay for the next picture."""
+        with self._lock:
+            self._state.split(completed_s, parts)
 
     def decision(self, record: DecisionRecord) -> None:
         """Show a node's decision."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from node_agent.records import DecisionRecord, EventKind, EventRecord, SampleRecord
+from testbed.breakdown.parts import PART_NAMES, Parts
 from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
@@ -121,11 +122,14 @@ class ViewState:
         self.completed = 0
         self.lost = 0
         self.refused = 0
+        self.due = 0  # tasks with a deadline that have ended, without those of the warm-up
+        self.in_time = 0  # of those
         self.nodes: dict[str, NodeView] = {}
         self.offload: dict[str, Mapping[str, float]] = {}
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_KEPT)
         self.emulation: FidelityState | None = None  # the latest report
         self._recent: deque[Finished] = deque()
+        self._parts: deque[tuple[float, Parts]] = deque()  # with the time of completion [s]
         self._bins: dict[int, list[Finished]] = {}
         self._curve: dict[int, Delays] = {}
 
@@ -150,6 +154,9 @@ class ViewState:
 
     def task(self, line: TaskLine) -> None:
         """Count a task that has ended."""
+        if line.in_time is not None and self.scenario is not None and line.created_s >= self.scenario.warm_up_s:
+            self.due += 1
+            self.in_time += line.in_time
         if line.completed_s is None or line.delay_s is None or line.exit_stage is None:
             self.lost += line.status == "lost"
             self.refused += line.status == "refused"
@@ -160,6 +167,10 @@ class ViewState:
         number = int(task.completed_s / self.bin_s)
         self._bins.setdefault(number, []).append(task)
         self._curve.pop(number, None)
+
+    def split(self, completed_s: float, parts: Parts) -> None:
+        """Keep the parts of a completed task's delay."""
+        self._parts.append((completed_s, parts))
 
     def decision(self, record: DecisionRecord) -> None:
         """Keep a node's decision."""
@@ -207,6 +218,11 @@ class ViewState:
         return sum(node.queue_length for node in self.nodes.values() if node.stage == 0)
 
     @property
+    def in_time_share(self) -> float | None:
+        """Share (0..1) of the tasks with a deadline that were in time, since the warm-up; None without any."""
+        return self.in_time / self.due if self.due else None
+
+    @property
     def bin_s(self) -> float:
         """Emulated time for one point of the curves [s]."""
         return max(1.0, self.scenario.duration_s / BINS) if self.scenario else 1.0
@@ -223,6 +239,16 @@ class ViewState:
         while self._recent and self._recent[0].completed_s < since_s:
             self._recent.popleft()
         return figures(self._recent)
+
+    def recent_parts(self) -> dict[str, float] | None:
+        """Mean of each part of the delay [s] over the window that ends now; None without a task."""
+        since_s = self.now_s - WINDOW_S
+        while self._parts and self._parts[0][0] < since_s:
+            self._parts.popleft()
+        if not self._parts:
+            return None
+        sums_s = map(sum, zip(*(parts for _, parts in self._parts), strict=True))
+        return {name: total_s / len(self._parts) for name, total_s in zip(PART_NAMES, sums_s, strict=True)}
 
     def curve(self) -> list[Delays]:
         """Figures per `bin_s` since the start; the last entry still grows."""

@@ -55,6 +55,11 @@ def policy_defaults() -> dict[str, dict[str, str]]:
     return {name: defaults_in_words(each.parameters_type) for name, each in _POLICIES.items()}
 
 
+def parameter_names(name: str) -> tuple[str, ...]:
+    """Names of a policy's parameters. Raises InputError if there is no such policy."""
+    return tuple(_class_of(name.removesuffix(":")).parameters_type.__struct_fields__)
+
+
 def make_policy(name: str, parameters: Mapping[str, object] | None = None, *, theta_s: float = 2.0) -> Policy:
     """A new instance of a policy, for one node.
 

@@ -1,13 +1,16 @@
 """The course of a command that runs many cells: options, checks before the first run, what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from node_agent.errors import InputError, TestbedError
 from testbed.cells.cell import Cell, RunSettings
-from testbed.cells.execution import CompareObserver, default_jobs, run_in_turn, run_simulated
+from testbed.cells.cluster.choice import ClusterChoice
+from testbed.cells.execution import CellExecutor, CompareObserver, default_jobs, run_in_turn, run_together
 from testbed.cells.policy_specs import PolicySpec
+from testbed.cells.process_pool import ProcessPool
 from testbed.network.emulated import BackendChoice
 from testbed.run.interrupts import Interrupts
 from testbed.run.plan import Plan
@@ -44,6 +47,7 @@ class Options:
         overrides: what replaces values of the topology in all runs.
         jobs: number of simulations at a time; None means one per core.
         backend: what delays frames in live runs.
+        cluster: the machines that carry out the runs; None is this one. On a cluster, live runs get a machine each.
     """
 
     simulate: bool = False
@@ -55,10 +59,25 @@ class Options:
     overrides: tuple[Override, ...] = ()
     jobs: int | None = None
     backend: BackendChoice = "auto"
+    cluster: ClusterChoice | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError if the cluster and other options contradict each other."""
+        if self.cluster is not None and self.jobs is not None:
+            raise InputError("a cluster's workers decide how many runs go on at a time", hint="leave out --jobs")
+        if self.cluster is not None and self.cluster.workers is not None and not self.simulate:
+            raise InputError("workers of one machine cannot share it for live runs", hint="add --simulate")
+
+    @property
+    def in_other_processes(self) -> bool:
+        """True if an executor carries out the runs, False if they follow one another in this process."""
+        return self.simulate or self.cluster is not None
 
     @property
     def jobs_in_use(self) -> int:
-        """The number of runs at a time."""
+        """The number of runs at a time; 1 if the workers of a scheduler decide."""
+        if self.cluster is not None:
+            return self.cluster.workers or 1
         return (self.jobs or default_jobs()) if self.simulate else 1
 
 
@@ -92,20 +111,48 @@ def settings_of(topology: Path, plan: Plan, options: Options) -> RunSettings:
     return RunSettings.of(topology, plan, options.backend, simulate=options.simulate)
 
 
-def run_missing(missing: Sequence[Cell], options: Options, observer: CompareObserver, interrupts: Interrupts) -> bool:
-    """Carry out the missing runs; return True if all are complete, False after an interrupt.
+def executor_for(options: Options) -> CellExecutor:
+    """Open what carries out the cells of a command in other processes; the caller closes it, by `with`.
+
+    A command that runs cells in several steps passes it to `run_missing` in each of them.
+    """
+    if options.cluster is None:
+        return ProcessPool(options.jobs_in_use)
+    from testbed.cells.cluster.dask_executor import DaskExecutor  # noqa: PLC0415 - an extra
+
+    return DaskExecutor(options.cluster, live=not options.simulate)
+
+
+def run_missing(
+    missing: Sequence[Cell],
+    options: Options,
+    observer: CompareObserver,
+    interrupts: Interrupts,
+    executor: CellExecutor | None = None,
+    failed: Callable[[Cell, TestbedError], None] | None = None,
+) -> bool:
+    """Carry out the missing runs; return True if all have ended, False after an interrupt.
 
     Interrupts are deferred afterwards.
 
+    Args:
+        missing: the runs.
+        options: say how.
+        observer: follows the progress.
+        interrupts: those of the command.
+        executor: carries them out, and stays open; None opens one for this call. Live runs of this machine need none.
+        failed: called with each run that fails; the others go on. If it is None, the first failure ends the command.
+
     Raises:
-        TestbedError: a run failed. Complete runs stay.
+        TestbedError: a run failed, and `failed` is None. Complete runs stay.
     """
     try:
         if not missing:
             return True
-        if options.simulate:
-            return run_simulated(missing, options.jobs_in_use, observer, interrupts)
-        return run_in_turn(missing, observer, interrupts)
+        if not options.in_other_processes:
+            return run_in_turn(missing, observer, interrupts, failed)
+        with nullcontext(executor) if executor is not None else executor_for(options) as chosen:
+            return run_together(missing, chosen, observer, interrupts, failed)
     except KeyboardInterrupt:
         return False
     finally:

@@ -73,11 +73,12 @@ class Cell:
     seed: int
     path: Path
     settings: RunSettings = field(hash=False)
+    place: str = ""  # the values of the topology that tell it apart, in words
 
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"{self.spec.label}, seed {self.seed}"
+        return f"{self.place}{', ' if self.place else ''}{self.spec.label}, seed {self.seed}"
 
     @property
     def facts(self) -> dict[str, object]:
@@ -145,8 +146,9 @@ def is_complete(cell: Cell) -> bool:
 
 def missing_of(cells: Sequence[Cell]) -> list[Cell]:
     """The runs that are not complete yet. Raises the errors of `is_complete` and of `check_continues`."""
-    missing = [cell for cell in cells if not is_complete(cell)]
-    check_continues([cell.path for cell in cells if cell not in missing], missing=len(missing))
+    complete = [is_complete(cell) for cell in cells]
+    missing = [cell for cell, over in zip(cells, complete, strict=True) if not over]
+    check_continues([cell.path for cell, over in zip(cells, complete, strict=True) if over], missing=len(missing))
     return missing
 
 

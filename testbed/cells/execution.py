@@ -1,17 +1,16 @@
-"""Carrying out the runs of a comparison: live runs one after the other, simulations side by side."""
+"""Carrying out cells: live runs one after the other in this process, simulations side by side by an executor."""
 
-import multiprocessing
 import os
 import shutil
-import signal
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol, assert_never
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Protocol, Self
 
 from node_agent.errors import InputError, TestbedError
 from testbed.cells.cell import Cell
@@ -23,6 +22,7 @@ from testbed.scenario import Scenario
 
 TELL_EVERY_S = 0.25  # real time between two reports of a simulation on its progress
 END_TIMEOUT_S = 10.0  # real time in which a simulation must end cleanly
+MOST_TRIES = 3  # of a cell whose process is killed
 
 
 class CellFailed(TestbedError):
@@ -31,6 +31,23 @@ class CellFailed(TestbedError):
     def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class CellEnd:
+    """The end of a cell, as plain values that travel between processes.
+
+    Attributes:
+        reason: "completed", "interrupted" or "failed".
+        message: why it failed.
+        hint: how to mend that; may be empty.
+        exit_code: that of the failure.
+    """
+
+    reason: str
+    message: str = ""
+    hint: str = ""
+    exit_code: int = 0
 
 
 class CompareObserver(Protocol):
@@ -48,6 +65,9 @@ class CompareObserver(Protocol):
     def ended(self, cell: Cell) -> None:
         """A run is complete."""
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None:
+        """A run that had begun is no longer under way: it failed, or it begins again later."""
+
 
 class Unobserved:
     """A CompareObserver that does nothing."""
@@ -60,11 +80,43 @@ class Unobserved:
 
     def ended(self, cell: Cell) -> None: ...
 
+    def dropped(self, cell: Cell, *, failed: bool) -> None: ...
+
+
+class CellExecutor(Protocol):
+    """Carries out cells in other processes, of this machine or of others, until it is closed.
+
+    It is a context manager; leaving it ends the runs that are under way, cleanly.
+    """
+
+    room: int  # number of cells that it accepts at a time
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Check that the cells can be carried out, before the first of them begins. Raises TestbedError if not."""
+
+    def submit(self, cell: Cell, report: Callable[[float], None]) -> Future[CellEnd]:
+        """Begin a cell as soon as possible; its run directory is in place when the future is done.
+
+        Args:
+            cell: the cell.
+            report: called, in any thread, with 0 when the cell begins and then with the share (0..1) that is over.
+
+        Returns:
+            The end of the cell. The exception BrokenExecutor means that its process was killed: submit it again.
+            A TestbedError means that the executor itself has failed.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
 
 def clear_unfinished(cell: Cell) -> None:
     """Remove the remains of an interrupted run from a directory that `is_complete` accepts as ours.
 
-    If an earlier comparison was killed, its simulations notice that only at their next report; wait until they end.
+    If an earlier comparison was killed, its simulations may still be ending; wait until they have ended.
 
     Raises:
         InputError: another command is writing to the directory.
@@ -75,121 +127,128 @@ def clear_unfinished(cell: Cell) -> None:
         claim.release()
 
 
-def run_in_turn(cells: Sequence[Cell], observer: CompareObserver, interrupts: Interrupts) -> bool:
+Failed = Callable[[Cell, TestbedError], None]
+"""Called with a run that failed, and its error; the other runs go on."""
+
+
+def run_in_turn(
+    cells: Sequence[Cell], observer: CompareObserver, interrupts: Interrupts, failed: Failed | None = None
+) -> bool:
     """Carry out one run after the other in this process, as live runs require.
 
     Returns:
-        True if all are complete, False after an interrupt.
+        True if all have ended, False after an interrupt.
 
     Raises:
-        TestbedError: a run failed.
+        TestbedError: a run failed, and `failed` is None.
     """
     for cell in cells:
         if interrupts.wanted:  # came while the last run was ending
             return False
         observer.begun(cell)
-        if _carry_out(cell, _Watch(cell, observer)) == "interrupted":
-            return False
-        observer.ended(cell)
+        try:
+            if _carry_out(cell, _Watch(partial(observer.advanced, cell)), cell.facts) != "completed":
+                return False
+        except TestbedError as error:
+            if failed is None:
+                raise
+            observer.dropped(cell, failed=True)
+            failed(cell, error)
+        else:
+            observer.ended(cell)
     return True
 
 
-def run_simulated(cells: Sequence[Cell], jobs: int, observer: CompareObserver, interrupts: Interrupts) -> bool:
-    """Carry out up to `jobs` simulations at the same time, each in a process of its own.
+def run_together(
+    cells: Sequence[Cell],
+    executor: CellExecutor,
+    observer: CompareObserver,
+    interrupts: Interrupts,
+    failed: Failed | None = None,
+) -> bool:
+    """Carry out cells by an open executor.
 
     Returns:
-        True if all are complete, False after an interrupt.
+        True if all have ended, False after an interrupt. Then cells may be under way until the executor is closed.
 
     Raises:
-        CellFailed: a run failed; the others under way are ended.
+        CellFailed: a run failed, and `failed` is None; others may be under way until the executor is closed.
+        TestbedError: the executor cannot carry out these cells.
     """
-    # Forked from a small server process without threads or open files, which has loaded the common modules.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["testbed.simulation.simulator"])
-    waiting = list(reversed(cells))
-    under_way: dict[Connection, tuple[Cell, BaseProcess]] = {}
-    try:
-        while waiting or under_way:
-            while waiting and len(under_way) < jobs:
-                cell = waiting.pop()
-                ours, theirs = context.Pipe(duplex=False)
-                process: BaseProcess = context.Process(target=_simulate, args=(cell, theirs), daemon=True)
-                interrupts.deferred = True  # a child that reads only half of its orders would print a traceback
-                process.start()
-                interrupts.deferred = False
-                theirs.close()
-                under_way[ours] = cell, process
-                if interrupts.wanted:
+    executor.prepare(cells)
+    happened: SimpleQueue[tuple[Cell, float | Future[CellEnd]]] = SimpleQueue()
+
+    def note(cell: Cell, news: float | Future[CellEnd]) -> None:
+        happened.put((cell, news))
+
+    waiting, tries, begun = list(reversed(cells)), dict.fromkeys(cells, 0), set[Cell]()
+    under_way = 0
+    while waiting or under_way:
+        while waiting and under_way < executor.room:
+            cell = waiting.pop()
+            tries[cell] += 1
+            interrupts.deferred = True  # a child that reads only half of its orders would print a traceback
+            future = executor.submit(cell, partial(note, cell))
+            future.add_done_callback(partial(note, cell))
+            interrupts.deferred = False
+            under_way += 1
+            if interrupts.wanted:
+                return False
+        cell, news = happened.get()
+        if isinstance(news, Future):
+            under_way -= 1
+            end = _end_of(news, tries[cell])
+            match end.reason:
+                case "completed":
+                    observer.ended(cell)
+                case "interrupted":
                     return False
-                observer.begun(cell)
-            for channel in wait(list(under_way)):
-                assert isinstance(channel, Connection)
-                cell, process = under_way[channel]
-                said = _hear(channel, process)
-                if not isinstance(said, float):
-                    del under_way[channel]
-                    process.join()
-                match said:
-                    case float():
-                        observer.advanced(cell, said)
-                    case CellFailed():
-                        raise CellFailed(f"{cell.name}: {said}", hint=said.hint, exit_code=said.exit_code)
-                    case "interrupted":
-                        return False
-                    case str():
-                        observer.ended(cell)
-                    case _:
-                        assert_never(said)
-    finally:
-        _end([process for _, process in under_way.values()])
+                case "failed":
+                    error = CellFailed(f"{cell.name}: {end.message}", hint=end.hint, exit_code=end.exit_code)
+                    if failed is None:
+                        raise error
+                    observer.dropped(cell, failed=True)
+                    failed(cell, error)
+                case _:
+                    waiting.append(cell)
+        elif cell not in begun:
+            begun.add(cell)
+            observer.begun(cell)
+        else:
+            observer.advanced(cell, news)
     return True
 
 
-def _hear(channel: Connection, process: BaseProcess) -> float | str | CellFailed:
-    """The next report of a simulation: its progress (0..1), its exit reason, or its failure."""
+def _end_of(future: Future[CellEnd], tries: int) -> CellEnd:
+    """The end of a cell, with the reason "lost" if it must be carried out again."""
     try:
-        said: float | str | tuple[str, str, int] = channel.recv()
-    except EOFError:
-        process.join()
-        return CellFailed(f"its process ended with status {process.exitcode}", hint="", exit_code=1)
-    if isinstance(said, tuple):
-        return CellFailed(said[0], hint=said[1], exit_code=said[2])
-    return said
+        return future.result()
+    except BrokenExecutor:
+        if tries < MOST_TRIES:
+            return CellEnd("lost")
+        return CellEnd("failed", f"its process, or one beside it, was killed {tries} times", exit_code=1)
 
 
-def _end(processes: Sequence[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    deadline_s = time.monotonic() + END_TIMEOUT_S
-    for process in processes:
-        process.join(max(0.0, deadline_s - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
+def carry_out(cell: Cell, report: Callable[[float], None], facts: Mapping[str, object] | None = None) -> CellEnd:
+    """Carry out a cell in this process; return its end, a failure or an interrupt included.
 
-
-def _simulate(cell: Cell, channel: Connection) -> None:
-    """The body of a simulation's process."""
-    # Ctrl-C reaches the whole process group; only the parent acts on it, and ends us with SIGTERM.
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt, BrokenPipeError):  # the parent waits for no answer, or is gone
-        channel.send(_last_word(cell, channel))
-
-
-def _last_word(cell: Cell, channel: Connection) -> str | tuple[str, str, int]:
-    """Carry out a run; return its exit reason, or message, hint and exit code of its failure."""
+    Args:
+        cell: the cell.
+        report: called some times a second with the share (0..1) of the workload that is over.
+        facts: the field `comparison` of its manifest; None takes those of the cell.
+    """
     try:
-        return _carry_out(cell, _Teller(channel))
+        return CellEnd(_carry_out(cell, _Watch(report), cell.facts if facts is None else facts))
+    except KeyboardInterrupt:
+        return CellEnd("interrupted")
     except TestbedError as error:
-        return str(error), error.hint, error.exit_code
+        return CellEnd("failed", str(error), error.hint, error.exit_code)
     except (Exception, SystemExit) as error:
         what = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        return what, "", TestbedError.exit_code
+        return CellEnd("failed", what, "", TestbedError.exit_code)
 
 
-def _carry_out(cell: Cell, observer: SilentObserver) -> str:
+def _carry_out(cell: Cell, observer: SilentObserver, facts: Mapping[str, object]) -> str:
     """Carry out a run and return its exit reason."""
     clear_unfinished(cell)
     ask = cell.settings
@@ -215,7 +274,7 @@ def _carry_out(cell: Cell, observer: SilentObserver) -> str:
             f"the model {plan.model.name} has changed since the comparison began",
             hint="restore it, or start a new comparison",
         )
-    plan = replace(plan, facts={**plan.facts, "comparison": cell.facts})
+    plan = replace(plan, facts={**plan.facts, "comparison": dict(facts)})
     if ask.simulate:
         from testbed.simulation.simulator import Simulation  # noqa: PLC0415 - neither engine loads the other
 
@@ -225,10 +284,12 @@ def _carry_out(cell: Cell, observer: SilentObserver) -> str:
     return Experiment(plan, observer).run().exit_reason
 
 
-class _Progress(SilentObserver):
+class _Watch(SilentObserver):
     """A RunObserver that reports the progress of a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[float], None]) -> None:
+        super().__init__()
+        self._report = report
         self._duration_s = float("inf")
         self._next_s = 0.0
 
@@ -238,36 +299,7 @@ class _Progress(SilentObserver):
     def tick(self, now_s: float) -> None:
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + TELL_EVERY_S
-            self._told(min(1.0, max(0.0, now_s / self._duration_s)))
-
-    def _told(self, share: float) -> None:
-        raise NotImplementedError
-
-
-class _Watch(_Progress):
-    """Reports the progress of a run to the observer of the comparison."""
-
-    def __init__(self, cell: Cell, observer: CompareObserver) -> None:
-        super().__init__()
-        self._cell = cell
-        self._observer = observer
-
-    def _told(self, share: float) -> None:
-        self._observer.advanced(self._cell, share)
-
-
-class _Teller(_Progress):
-    """Reports the progress of a run to the parent process; ends the run if the parent is gone."""
-
-    def __init__(self, channel: Connection) -> None:
-        super().__init__()
-        self._channel = channel
-
-    def _told(self, share: float) -> None:
-        try:
-            self._channel.send(share)
-        except BrokenPipeError:
-            raise KeyboardInterrupt from None
+            self._report(min(1.0, max(0.0, now_s / self._duration_s)))
 
 
 def default_jobs() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.errors import TestbedError
+from testbed.assertions import Assertion, Finding, policy_findings
 from testbed.cells.batch import (
     FEW_REPEATS,
     CellsInterrupted,
@@ -17,13 +18,23 @@ from testbed.cells.batch import (
     settings_of,
 )
 from testbed.cells.cell import Cell, RunSettings, cells_of, is_complete, manifests, missing_of, read_summary
+from testbed.cells.cluster.choice import ClusterChoice
 from testbed.cells.execution import CompareObserver, Unobserved
 from testbed.cells.policy_specs import PolicySpec, read_specs
 from testbed.cells.result_directory import new_directory, own
 from testbed.compare.recovery import Recovery, pooled, read_tasks, recoveries
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.result_files import MARKER, write_files
-from testbed.compare.table import PolicyFigures, RunRow, aggregate, fidelity_notes, refusal_notes, row_of
+from testbed.compare.table import (
+    PolicyFigures,
+    RunRow,
+    aggregate,
+    counting_runs,
+    fidelity_notes,
+    refusal_notes,
+    row_of,
+    utility_notes,
+)
 from testbed.live.experiment import require_root
 from testbed.network.emulated import BackendChoice
 from testbed.record.backlog import Tasks
@@ -31,22 +42,19 @@ from testbed.record.earlier import is_before_new_names
 from testbed.record.run_directory import TRACE
 from testbed.run.interrupts import Interrupts
 from testbed.scenario import Scenario
-from testbed.topology.overrides import Override
+from testbed.topology.overrides import Override, as_overrides
 
 
 def compare(
-    topology: Path,
-    policies: Sequence[str],
-    *,
+    topology: Path, policies: Sequence[str], *,
     repeats: int,
     simulate: bool = False,
     duration_s: float | None = None,
     seed: int | None = None,
     model: str | None = None, cut: Sequence[int] | None = None, criterion: str | None = None,
     out: Path | None = None, jobs: int | None = None, backend: BackendChoice = "auto",
-    observer: CompareObserver | None = None,
-    include_unheld: bool = False,
-    overrides: Sequence[Override] = (),
+    observer: CompareObserver | None = None, include_unheld: bool = False, cluster: ClusterChoice | None = None,
+    overrides: Sequence[Override | str] = (), assertions: Sequence[Assertion] = (),
 ) -> Comparison:  # fmt: skip
     """Run every policy on the same `repeats` workloads; return the figures, with each policy compared to the first.
 
@@ -60,18 +68,22 @@ def compare(
         simulate: in virtual time, `jobs` at a time (None: one per core); otherwise live, as root, by `backend`.
         observer: follows the progress; None shows nothing.
         include_unheld: True also counts live runs whose emulation did not hold.
-        overrides: what replaces values of the topology in all runs.
+        overrides: what replaces values of the topology in all runs; texts are KEY=VALUE.
+        assertions: bounds on the figures of every policy, or of one; their outcomes are in the result.
+        cluster: the machines that carry out the runs; None is this one.
 
     Raises:
         InputError: topology, policies or options cannot be used, or `out` holds something else. Nothing has run.
-        EnvironmentLacking: a live comparison without root.
+        EnvironmentLacking: a live comparison without root, or a cluster that cannot be used.
         CellsInterrupted: Ctrl-C, SIGTERM or SIGHUP.
         TestbedError: a run failed.
     """
-    if not simulate:
+    options = Options(
+        simulate, duration_s, seed, model, cut, criterion, as_overrides(overrides), jobs, backend, cluster
+    )
+    if not options.in_other_processes:
         require_root()
     observer, specs = observer or Unobserved(), read_specs(policies)
-    options = Options(simulate, duration_s, seed, model, cut, criterion, tuple(overrides), jobs, backend)
     check_counts(repeats * len(specs), jobs)
     check_rereadable(topology)
     with Interrupts() as interrupts:
@@ -87,9 +99,8 @@ def compare(
                 completed = run_missing(missing, options, observer, interrupts)
             finally:  # also after an error: the figures of the complete runs
                 present = [cell for cell in cells if is_complete(cell)]
-                comparison = _gather(
-                    directory, first.scenario, settings, specs, seeds, present, include_unheld=include_unheld
-                )
+                facts = directory, first.scenario, settings, specs, seeds
+                comparison = _gather(*facts, present, assertions, include_unheld=include_unheld)
                 write_files(comparison)
         if interrupts.wanted or not completed:
             raise CellsInterrupted(f"{len(present)} of {len(cells)} runs", directory=directory)
@@ -103,6 +114,7 @@ def _gather(
     specs: Sequence[PolicySpec],
     seeds: tuple[int, ...],
     present: Sequence[Cell],
+    assertions: Sequence[Assertion],
     *,
     include_unheld: bool,
 ) -> Comparison:
@@ -112,25 +124,17 @@ def _gather(
     names = tuple(spec.label for spec in specs)
     rows: list[RunRow] = []
     recovered: dict[str, tuple[Recovery, ...]] = {}
+    findings: list[Finding] = []
     for name in names:
-        runs: list[Tasks] = []
-        for cell in sorted((cell for cell in present if cell.spec.label == name), key=lambda cell: cell.repeat):
-            tasks = read_tasks(cell.path)
-            rows.append(
-                row_of(
-                    read_summary(cell),
-                    tasks,
-                    policy=name,
-                    repeat=cell.repeat,
-                    seed=cell.seed,
-                    run_directory=str(cell.path.relative_to(directory)),
-                    duration_s=scenario.duration_s,
-                )
-            )
-            if scenario.incidents:
-                runs.append(tasks)
-        if runs:
-            recovered[name] = recoveries(pooled(runs), scenario)
+        cells = sorted((cell for cell in present if cell.spec.label == name), key=lambda cell: cell.repeat)
+        runs = [(cell, read_summary(cell), read_tasks(cell.path)) for cell in cells]
+        own_rows = [_row(directory, scenario, *run) for run in runs]
+        rows += own_rows
+        if runs and scenario.incidents:
+            recovered[name] = recoveries(pooled([tasks for _, _, tasks in runs]), scenario)
+        summaries = [summary for _, summary, _ in runs]
+        counting = counting_runs(own_rows, summaries, include_unheld=include_unheld)
+        findings += policy_findings(assertions, name, summaries, counting)
     table = aggregate(rows, names, include_unheld=include_unheld)
     return Comparison(
         directory=directory,
@@ -151,8 +155,22 @@ def _gather(
             for one in table
             if one.policy in recovered
         ),
-        notes=(*_notes(table, len(seeds), list(found.values())), *fidelity_notes(table)),
+        notes=(
+            *_notes(table, len(seeds), list(found.values())),
+            *utility_notes(scenario.utility),
+            *fidelity_notes(table),
+        ),
+        assertions=tuple(findings),
     )
+
+
+def _row(directory: Path, scenario: Scenario, cell: Cell, summary: Mapping[str, Any], tasks: Tasks) -> RunRow:
+    """The row of a complete run."""
+    place = str(cell.path.relative_to(directory))
+    return row_of(
+        summary, tasks, policy=cell.spec.label, repeat=cell.repeat, seed=cell.seed, run_directory=place,
+        duration_s=scenario.duration_s,
+    )  # fmt: skip
 
 
 def _check_pairs(found: Mapping[Cell, Mapping[str, Any]]) -> None:

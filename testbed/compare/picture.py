@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testbed.cells.intervals import Estimate
+from testbed.cells.line_picture import COLOURS
 from testbed.compare.result import Comparison
 from testbed.compare.table import PolicyFigures
 from testbed.record.run_directory import replace_file
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 WIDE_SPREAD = 6.0  # factor between delays above which the axis is logarithmic
 MARKERS = "osD^vP*X<>ph"
-# Colours that people with any kind of colour blindness can distinguish (M. Okabe and K. Ito, 2008), without the yellow.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SIZE_INCHES = (8.5, 5.0)
 DOTS_PER_INCH = 150
 

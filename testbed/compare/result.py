@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testbed.assertions import Finding
 from testbed.compare.recovery import Recovery
 from testbed.compare.table import PolicyFigures, RunRow
 
@@ -39,6 +40,7 @@ class Comparison:
         table: the figures of each policy; `table[0]` is the policy with which the others are compared.
         recoveries: the response to each event, by policy; empty without events.
         notes: sentences that a reader of the figures must know.
+        assertions: the outcome of each assertion for each policy that it concerns.
     """
 
     directory: Path
@@ -56,3 +58,4 @@ class Comparison:
     table: tuple[PolicyFigures, ...]
     recoveries: tuple[PolicyRecoveries, ...]
     notes: tuple[str, ...] = field(default=())
+    assertions: tuple[Finding, ...] = ()

@@ -68,6 +68,7 @@ def _summary_fields(figures: PolicyFigures) -> dict[str, object]:
         "first_utility_gain_s": ahead.utility_gain_s if ahead else None,
         "goodput": figures.goodput,
         "first_goodput_gain": ahead.goodput_gain if ahead else None,
+        "first_in_time_gain": ahead.in_time_gain if ahead else None,
     }
     known = {"offered", "lost", "refused", *estimates}  # counts are totals over all runs
     further = {each.column: figures.figures.get(each.name) for each in FIGURES if each.column not in known}

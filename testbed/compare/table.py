@@ -7,6 +7,7 @@ from typing import Any
 from testbed.cells.intervals import Estimate, estimate
 from testbed.record.backlog import Tasks, overload
 from testbed.record.run_figures import FIGURES, Figure, figures_of
+from testbed.scenario import UtilityOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Advantage:
     accuracy_gain: Estimate  # first - other; 0.01 is one point
     utility_gain_s: Estimate  # first - other [s]
     goodput_gain: Estimate | None = None  # first - other; 0.01 is one point; None with runs of earlier versions
+    in_time_gain: Estimate | None = None  # of tasks right and in time: first - other; None without deadlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class PolicyFigures:
 
 def row_of(
     summary: Mapping[str, Any],
-    tasks: Tasks,
+    tasks: Tasks | None,
     *,
     policy: str,
     repeat: int,
@@ -120,8 +122,13 @@ def row_of(
     run_directory: str,
     duration_s: float,
 ) -> RunRow:
-    """The row of a run, from the content of its summary.json and its tasks."""
-    overloaded, outstanding_s = overload(tasks, duration_s)
+    """The row of a complete run, from the content of its summary.json and its tasks.
+
+    Without `tasks`, the summary's own word on overload counts.
+    """
+    overloaded, outstanding_s = bool(summary.get("overloaded")), summary.get("outstanding_s") or 0.0
+    if tasks is not None:
+        overloaded, outstanding_s = overload(tasks, duration_s)
     counts, delay = summary["tasks"], summary["delay_s"]
     return RunRow(
         policy=policy,
@@ -146,6 +153,18 @@ def row_of(
         goodput=summary.get("goodput"),
         figures=figures_of(summary),
     )
+
+
+def counting_runs(
+    rows: Sequence[RunRow], summaries: Sequence[Mapping[str, Any]], *, include_unheld: bool
+) -> list[Mapping[str, Any]]:
+    """Return the summaries of those runs of a policy that count in its means; none if one of its runs was overloaded.
+
+    `rows` and `summaries` are those of the same runs.
+    """
+    if any(row.overloaded for row in rows):
+        return []
+    return [summary for row, summary in zip(rows, summaries, strict=True) if include_unheld or not row.unheld]
 
 
 def aggregate(
@@ -203,7 +222,7 @@ def _mean_share(rows: Sequence[RunRow], stage: int) -> Estimate | None:
 
 def _advantage(first: Sequence[RunRow], rows: Sequence[RunRow]) -> Advantage | None:
     ours = {row.seed: row for row in first}
-    reductions, accuracies, utilities, goodputs = [], [], [], []
+    reductions, accuracies, utilities, goodputs, timely = [], [], [], [], []
     for theirs in rows:
         mine = ours.get(theirs.seed)
         if mine is None:
@@ -219,10 +238,14 @@ def _advantage(first: Sequence[RunRow], rows: Sequence[RunRow]) -> Advantage | N
         utilities.append(mine.utility_s - theirs.utility_s)
         if mine.goodput is not None and theirs.goodput is not None:
             goodputs.append(mine.goodput - theirs.goodput)
+        ours_in_time, theirs_in_time = (row.figures.get("correct_in_time") for row in (mine, theirs))
+        if ours_in_time is not None and theirs_in_time is not None:
+            timely.append(ours_in_time - theirs_in_time)
     if not reductions:
         return None
     goodput = estimate(goodputs) if len(goodputs) == len(reductions) else None
-    return Advantage(estimate(reductions), estimate(accuracies), estimate(utilities), goodput)
+    in_time = estimate(timely) if len(timely) == len(reductions) else None
+    return Advantage(estimate(reductions), estimate(accuracies), estimate(utilities), goodput, in_time)
 
 
 def refusal_notes(table: Sequence[PolicyFigures]) -> Iterator[str]:
@@ -231,6 +254,12 @@ def refusal_notes(table: Sequence[PolicyFigures]) -> Iterator[str]:
     if len(shares) > 1:
         what = "utility, delay and accuracy are those of admitted tasks; compare goodput, too"
         yield f"policies refused different shares of the tasks: {what}"
+
+
+def utility_notes(utility_of: UtilityOf) -> Iterator[str]:
+    """A sentence on the utility if it is not the usual one."""
+    if utility_of == "deadlines":
+        yield "utility = theta * share of all tasks with a right answer in time - mean delay"
 
 
 def fidelity_notes(table: Sequence[PolicyFigures]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from testbed.doctor.finding import Finding
 from testbed.host.ledger import Ledger
 from testbed.network import EmulatedNetwork
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.trace.processes.poisson import Poisson
 from testbed.wording import milliseconds
 
 NAME = "trial network"
@@ -27,7 +28,7 @@ def trial_scenario() -> Scenario:
         slot_s=1.0,
         time_scale=1.0,
         compute="paced",
-        arrivals="poisson",
+        arrivals=Poisson(),
         model=ModelChoice("none", (1,)),
         policy=PolicyChoice("none"),
         devices=(Device("device", 1.0),),

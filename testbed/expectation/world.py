@@ -10,17 +10,16 @@ from node_agent.core.config import Timeouts
 from node_agent.exit_criteria import CRITERIA
 from node_agent.models.data_types import SubModelProfile
 from node_agent.models.interface import SampleCosts
-from node_agent.wire import ExitAnswer, Handover, Hop, InputForm, Result, Task, TensorForm
+from node_agent.wire import Handover, InputForm
 from testbed.network.routes import Ways
 from testbed.scenario import Event, LinkShape, Scenario
 from testbed.simulation.links import Connection, Links
-from testbed.sizes import message_bytes
+from testbed.sizes import passed_result_bytes, passed_task_bytes
 from testbed.virtual_time import Calendar
 
 FOREVER_S = 1e12
 APART_S = 1e3  # time between two messages that must not wait for each other
 ACTIONS_AT_ONCE = 100_000
-A_NUMBER, A_TIME_S = 1000, 0.1  # values of typical encoded length
 SLOW_SHARE = 0.5  # share of a wait; a message expected later than this may not be answered in time
 Path = tuple[str, str]  # sender, receiver
 Seen = Callable[[float], None]  # called with the time of a message's arrival
@@ -71,8 +70,8 @@ class ExactWorld:
         self.loses = any(shape.loss for shape in shapes)
         # Cached by way; a run has few different ways.
         carries_answers = not CRITERIA[scenario.model.criterion].of_one_exit
-        self._task_bytes = cache(partial(_task_bytes, carries_answers=carries_answers))
-        self.result_bytes = cache(self._result_bytes)
+        self._task_bytes = cache(partial(passed_task_bytes, carries_answers=carries_answers))
+        self.result_bytes = cache(passed_result_bytes)
         self._ways = Ways(scenario)
         self.legs = cache(self._legs)
 
@@ -174,23 +173,9 @@ class ExactWorld:
             return self._task_bytes(way, form.usual)
         return self._task_bytes(way, form.sized(int(costs.length[sample, stage - 1])))
 
-    def _result_bytes(self, way: tuple[str, ...]) -> int:
-        hops = _hops(way[1:])
-        return message_bytes(Result(A_NUMBER, 1, 1, 0.5, len(hops), forced=False, hops=hops), None)
-
-
-def _task_bytes(way: tuple[str, ...], form: TensorForm, *, carries_answers: bool) -> int:
-    answers = (ExitAnswer(1, 0.5),) * (len(way) - 1) if carries_answers else ()
-    task = Task(A_NUMBER, way[0], 1, A_NUMBER, A_TIME_S, _hops(way[1:]), form, answers)
-    return message_bytes(task, form.byte_count)
-
 
 def _note(found: dict[Path, float], path: Path, sent_s: float, arrival_s: float) -> None:
     found[path] = arrival_s - sent_s
-
-
-def _hops(nodes: Iterable[str]) -> tuple[Hop, ...]:
-    return tuple(Hop(node, A_TIME_S, A_TIME_S, A_TIME_S, A_TIME_S, A_TIME_S) for node in nodes)
 
 
 class ExactNetwork:

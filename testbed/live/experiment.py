@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from node_agent.errors import EnvironmentLacking, InputError
 from node_agent.records import EventKind, EventRecord
+from testbed.breakdown.splitter import Splitter
 from testbed.expectation import ExactWorld, Findings, hold_against
 from testbed.expectation.verdict import judge
 from testbed.fidelity.assessment import assess
@@ -122,7 +123,8 @@ class Experiment:
         self._lap("links")
         self._observer.phase("loading the model, forking agents")
         launcher.wait_spawned(lambda done: self._observer.progress("agents forked", done, len(configs)))
-        self._bookkeeping = Bookkeeping(scenario, plan.arrivals, recorder, self._observer)
+        splitter = Splitter.of(scenario, plan.model)
+        self._bookkeeping = Bookkeeping(scenario, plan.arrivals, recorder, self._observer, splitter)
         measured = self._check_links(network, self._bookkeeping)
         collector = EvidenceCollector(scenario, network, self._bookkeeping, measured, launcher.processes)
         self._lap("model")
@@ -253,7 +255,7 @@ class Experiment:
         if self._bookkeeping is None:
             return None
         figures = self._bookkeeping.summary(self._report.as_dict() if self._report else {}, self._setup_s)
-        return {**figures, **self._plan.borrowed}
+        return self._plan.completed(figures)
 
     def _lap(self, what: str) -> None:
         """Note the time from the start until now [real s], under the name `what`."""

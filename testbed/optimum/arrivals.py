@@ -30,7 +30,7 @@ from node_agent.core.config import Draws
 from node_agent.dtoee.queueing import Array
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork
 from testbed.optimum.flow_model import FlowModel
-from testbed.trace.workload import BURST_FACTOR, BURST_SHARE, MEAN_BURST_S, MEAN_QUIET_S, QUIET_FACTOR
+from testbed.trace.processes.bursty import Bursty
 
 WINDOW = 2.0  # shorter than that of nodes: over long windows these formulas are too even
 ROUNDING = 0.19  # variance of the rounding by smooth draws, over many tasks: 1/6 for two receivers, up to 0.2 for more
@@ -41,12 +41,7 @@ ALIKE = 0.05  # windows whose lengths differ by less are taken for one
 Dispersion = Callable[[Array, float], Array]  # index of dispersion of devices' tasks, by rate (D,) and window [s]
 
 
-def bursts(rate_per_s: Array, window_s: float) -> Array:
-    """Index of dispersion of the streams that the arrival process `bursty` draws, (D,)."""
-    relaxation_s = 1 / (1 / MEAN_BURST_S + 1 / MEAN_QUIET_S)
-    relative = BURST_SHARE * (1 - BURST_SHARE) * (BURST_FACTOR - QUIET_FACTOR) ** 2  # variance of the rate / its square
-    within = 1 - relaxation_s / window_s * -math.expm1(-window_s / relaxation_s)
-    return 1 + 2 * relative * relaxation_s * within * rate_per_s
+bursts: Dispersion = Bursty().dispersion  # of the streams that the arrival process `bursty` draws
 
 
 def poisson(rate_per_s: Array, window_s: float) -> Array:  # noqa: ARG001 - it is 1 at any window

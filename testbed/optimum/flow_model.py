@@ -25,6 +25,7 @@ from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Tier
 from node_agent.errors import TestbedError
 from node_agent.models.data_types import SubModelProfile
+from testbed.energy.hop_energy import HopEnergies
 from testbed.network.routes import Ways
 from testbed.scenario import Direction, Event, LinkShape, Scenario
 from testbed.simulation.transfers import Transfers, is_troubled, most_byte_per_s, transfers
@@ -59,13 +60,14 @@ def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> t
     """The scenario over time, cut where events change links, capacities, rates or the nodes that are up.
 
     Decision 080: with links that follow traces, it is also cut from slot to slot, and such a link has its mean rate and
-    delay in between (docs/decisions/080-traced-links-by-slot.md).
+    delay in between (docs/decisions/080-traced-links-by-slot.md). So it is with an arrival process whose rate changes
+    over the run: within a segment the rate is its mean there.
 
     Args:
         arrivals: a trace; with it, a device's rate is counted in each segment instead of the stated one.
     """
     courses, incidents = traced_courses(scenario), scenario.incidents
-    cuts_s = _slots_s(scenario) if courses else ()
+    cuts_s = _slots_s(scenario) if courses or scenario.arrivals.varies else ()
     times_s = sorted({0.0, *cuts_s, *(event.at_s for event in incidents if event.at_s < scenario.duration_s)})
     found = []
     now, down = replace(scenario, events=()), frozenset[str]()
@@ -76,7 +78,8 @@ def segments(scenario: Scenario, arrivals: Sequence[Arrival] | None = None) -> t
         now = _changed(now, changes, means)
         for node, up in ((node, up) for event in changes for node, up in event.switched.items()):
             down = down - {node} if up else down | {node}
-        offered = now if arrivals is None else _counted(now, arrivals, begin_s, end_s)
+        expected = _expected(now, begin_s, end_s) if scenario.arrivals.varies else now
+        offered = expected if arrivals is None else _counted(now, arrivals, begin_s, end_s)
         found.append(TimeSegment(begin_s, end_s, offered, down))
     return tuple(found)
 
@@ -118,6 +121,13 @@ def _changed(scenario: Scenario, events: Sequence[Event], means: Mapping[Directi
     )
 
 
+def _expected(scenario: Scenario, begin_s: float, end_s: float) -> Scenario:
+    """The scenario with the mean rates of its arrival process in [begin, end) [s]."""
+    factor = scenario.arrivals.mean_factor(begin_s, end_s, scenario.duration_s)
+    devices = (replace(device, rate_per_s=factor * device.rate_per_s) for device in scenario.devices)
+    return replace(scenario, devices=tuple(devices))
+
+
 def _counted(scenario: Scenario, arrivals: Sequence[Arrival], begin_s: float, end_s: float) -> Scenario:
     """The scenario with rates counted in [begin, end) [s]; the last segment includes its end."""
     last = end_s >= scenario.duration_s
@@ -156,12 +166,18 @@ class FlowModel:
     network's arrays. Nodes that are down, offer nothing or lead nowhere are not in the model. The network itself does
     not count the way back. `late` is the effect of loss and jitter on tasks and results, by (sender, receiver); its
     means are part of the times here.
+
+    With a price of energy, the transfer times of the network include `energy_s`, the priced energy of a task on each
+    hop [s]: an energy that is linear in the flow is a cost like a transfer. `idle_energy_s` is the priced energy of the
+    idle power, per task [s]; no plan changes it, so it is in no cost.
     """
 
     network: StagedNetwork
     names: tuple[tuple[str, ...], ...]
     return_s: tuple[Array, ...]  # stage h at index h - 1, (n_h, D): a result's time from each server to each device
     late: Mapping[tuple[str, str], Transfers] = field(default_factory=dict)
+    energy_s: tuple[Array, ...] = ()  # per tier (n, K); none without a price
+    idle_energy_s: float = 0.0
 
     def with_returns(self, flows: Flows, rows: Rows) -> StagedNetwork:
         """The network with the results' way back, for these flows and the rows that cause them.
@@ -200,6 +216,7 @@ def flow_model(
     down: frozenset[str] = frozenset(),
     ways: Ways | None = None,
     capacities_only: bool = False,
+    priced: bool = False,
 ) -> FlowModel:
     """The flow model of a scenario in its current state, without its events.
 
@@ -210,6 +227,7 @@ def flow_model(
         ways: routes of the scenario at its start, if it has changed since.
         capacities_only: ignore the time that loss and jitter cost, and estimate TCP's throughput on lossy links. That
             is enough for utilisations, and avoids a simulation of each kind of route.
+        priced: count the energy of tasks at the scenario's price.
 
     Raises:
         CutOff: a device that offers tasks reaches no living chain of servers.
@@ -247,7 +265,34 @@ def flow_model(
         ])
         for h in range(1, scenario.stages + 1)
     )  # fmt: skip
-    return FlowModel(network, names, return_s, routes.late)
+    model = FlowModel(network, names, return_s, routes.late)
+    return with_energy(model, scenario, HopEnergies(scenario, profiles, ways), down) if priced else model
+
+
+def with_energy(model: FlowModel, scenario: Scenario, energies: HopEnergies, down: frozenset[str]) -> FlowModel:
+    """The model with the energy of tasks at the scenario's price; unchanged without one."""
+    price, network = scenario.energy_price_s_per_j, model.network
+    if price == 0:
+        return model
+    found = []
+    for stage, (tier, service) in enumerate(zip(network.tiers, network.service_per_s, strict=True), start=1):
+        energy_s = np.zeros(tier.transfer_s.shape)
+        for i, k in zip(*np.nonzero(tier.exists), strict=True):
+            receiver = tier.receivers[i, k]
+            hop = energies.of(model.names[stage - 1][i], model.names[stage][receiver])
+            energy_s[i, k] = price * hop.of_task_j(float(service[receiver]))
+        found.append(energy_s)
+    tiers = tuple(
+        replace(tier, transfer_s=tier.transfer_s + energy_s)
+        for tier, energy_s in zip(network.tiers, found, strict=True)
+    )
+    powers = [node.power for node in scenario.devices if node.name not in down]
+    powers += [node.power for node in scenario.servers if node.name not in down]
+    idle_w = sum(power.idle_w for power in powers if power is not None)
+    return replace(
+        model, network=replace(network, tiers=tiers), energy_s=tuple(found),
+        idle_energy_s=price * idle_w / network.total_rate_per_s,
+    )  # fmt: skip
 
 
 def _living(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from node_agent.core.config import Draws
 from node_agent.dtoee.staged import Rows
-from testbed.optimum.arrivals import Dispersion, bursts, poisson, with_arrivals
+from testbed.optimum.arrivals import Dispersion, with_arrivals
 from testbed.optimum.flow_model import FlowModel
 from testbed.optimum.threshold_search import FlowPlan, best_flows, evaluate
 from testbed.scenario import Scenario
@@ -24,7 +24,7 @@ class Settling:
     @classmethod
     def of(cls, scenario: Scenario) -> "Settling":
         """The draws and the arrival process of a scenario."""
-        return cls(scenario.draws, bursts if scenario.arrivals == "bursty" else poisson)
+        return cls(scenario.draws, scenario.arrivals.dispersion)
 
     def plan(self, model: FlowModel, thresholds: Sequence[float], rows: Rows | None) -> FlowPlan:
         """A plan with these thresholds and the best rows, in a model that has the arrivals of the plan.

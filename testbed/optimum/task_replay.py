@@ -11,6 +11,7 @@ service began, and a server that goes down still serves its queue.
 """
 
 import heapq
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from node_agent.core.config import Draws
 from node_agent.core.offloading.spreading import Spreading, spreading
 from node_agent.dtoee.exit_table import ExitTable
 from testbed.optimum.threshold_search import FlowPlan
+from testbed.scenario import UtilityOf
 from testbed.trace.workload import Arrival
 
 MOST_TASKS = 100_000  # played in all; a short trace is played several times, with different draws
@@ -33,7 +35,8 @@ MOST_TIMES = 10
 class Played:
     """Figures over the tasks created after the warm-up, and over all `times` that the trace was played.
 
-    `accuracy` is 0..1, `utility_s` = theta * accuracy - mean delay; `tasks` is the number of tasks in one playback.
+    `accuracy` is 0..1, `utility_s` = theta * accuracy - mean delay - priced energy; `tasks` is the number of tasks in
+    one playback. `in_time` and `correct_in_time` are shares (0..1) of the tasks with a deadline; None without any.
     """
 
     mean_delay_s: float
@@ -42,6 +45,8 @@ class Played:
     utility_s: float
     tasks: int
     times: int
+    in_time: float | None = None
+    correct_in_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class _Way:
     transmission_s: float
     rest_s: float  # delays and further links, without loss and jitter
     late_s: Sequence[float] = ()  # extra times by loss and jitter, all equally likely
+    energy_s: float = 0.0  # priced energy of a task on it; of a device, that of idle nodes included
 
 
 @dataclass(slots=True)
@@ -85,6 +91,8 @@ def play(
     seed: int,
     draws: Draws = "smooth",
     shares: SampleShares | None = None,
+    deadlines_s: Mapping[str, float] | None = None,
+    utility_of: UtilityOf = "accuracy",
 ) -> Played | None:
     """Play plans against a trace.
 
@@ -97,27 +105,34 @@ def play(
         seed: of the draws.
         draws: how tasks follow the plans' rows.
         shares: the costs of each sample; None if all samples cost the same.
+        deadlines_s: the deadline of each device whose tasks have one [s].
+        utility_of: right answers that theta rewards: all, or those in time.
 
     Returns:
         The figures; None if no task counts.
     """
     known = [(begin_s, _nodes(plan)) for begin_s, plan in plans]
     times = max(1, min(MOST_TIMES, MOST_TASKS // max(1, len(arrivals))))
+    due_s = deadlines_s or {}
     results = np.array([
         result for turn in range(times)
-        for result in _Playback(known, answers, Random(f"{seed}/{turn}"), draws, shares).play(arrivals)
+        for result in _Playback(known, answers, Random(f"{seed}/{turn}"), draws, shares, due_s).play(arrivals)
         if result[0] >= warm_up_s
     ])  # fmt: skip
     if not len(results):
         return None
-    delays, accuracy = results[:, 1], float(results[:, 2].mean())
+    delays, correct, deadlines = results[:, 1], results[:, 2] > 0, results[:, 3]
+    accuracy, due, in_time = float(correct.mean()), np.isfinite(deadlines), delays <= deadlines
+    rewarded = float((correct & in_time).mean()) if utility_of == "deadlines" else accuracy
     return Played(
         mean_delay_s=float(delays.mean()),
         p95_delay_s=float(np.percentile(delays, 95)),
         accuracy=accuracy,
-        utility_s=float(theta_s * accuracy - delays.mean()),
+        utility_s=float(theta_s * rewarded - delays.mean() - results[:, 4].mean()),
         tasks=len(results) // times,
         times=times,
+        in_time=float(in_time[due].mean()) if due.any() else None,
+        correct_in_time=float((correct & in_time)[due].mean()) if due.any() else None,
     )
 
 
@@ -141,9 +156,11 @@ def _nodes(plan: FlowPlan) -> dict[str, _Node]:
             used = np.flatnonzero(tier.exists[i] & (rows[i] > 0))
             for k in used:
                 transmission_s = 1 / float(tier.link_rate_per_s[i, k])
-                rest_s = float(tier.transfer_s[i, k]) - transmission_s
+                energy_s = float(plan.model.energy_s[stage - 1][i, k]) if plan.model.energy_s else 0.0
+                rest_s = float(tier.transfer_s[i, k]) - energy_s - transmission_s
                 receiver = names[stage][tier.receivers[i, k]]
-                way = _Way(receiver, transmission_s, rest_s)
+                idle_s = plan.model.idle_energy_s if stage == 1 else 0.0
+                way = _Way(receiver, transmission_s, rest_s, energy_s=energy_s + idle_s)
                 if found := late.get((name, receiver)):
                     way.rest_s, way.late_s = rest_s - found.mean_late_s, found.late_s
                 nodes[name].ways.append(way)
@@ -167,11 +184,13 @@ class _Playback:
         random: Random,
         draws: Draws,
         shares: SampleShares | None,
+        deadlines_s: Mapping[str, float],
     ) -> None:
         self._spreads = {
             id(node): _spreading(node, draws, random) for _, nodes in plans for node in nodes.values() if node.ways
         }
         self._shares = shares
+        self._deadlines_s = deadlines_s
         self._begins_s = [begin_s for begin_s, _ in plans]
         self._plans = [nodes for _, nodes in plans]
         self._confidence = answers.confidence.tolist()
@@ -180,34 +199,39 @@ class _Playback:
         self._free_s: dict[object, float] = {}  # when a server, or a pair (offloader, receiver), is free again
         self._last_s: dict[tuple[str, str], float] = {}  # when the last task of such a pair arrives
         self._order = count()
-        self._heap: list[tuple[float, int, Arrival, str]] = []  # (arrival at a server [s], order, task, server)
+        # (arrival at a server [s], order, task, server, priced energy so far [s])
+        self._heap: list[tuple[float, int, Arrival, str, float]] = []
 
-    def play(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[float, float, bool]]:
-        """(created [s], delay [s], correct) of every task, in the order of arrival at the last server."""
+    def play(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[float, float, bool, float, float]]:
+        """Yield (created, delay, correct, deadline, priced energy) of every task, by arrival at its exit [s].
+
+        The deadline of a task without one is infinite.
+        """
         for arrival in arrivals:
             while self._heap and self._heap[0][0] <= arrival.time_s:
                 yield from self._serve()
-            self._send(arrival, arrival.device, arrival.time_s)
+            self._send(arrival, arrival.device, arrival.time_s, 0.0)
         while self._heap:
             yield from self._serve()
 
-    def _serve(self) -> Iterator[tuple[float, float, bool]]:
-        now_s, _, task, name = heapq.heappop(self._heap)
+    def _serve(self) -> Iterator[tuple[float, float, bool, float, float]]:
+        now_s, _, task, name, energy_s = heapq.heappop(self._heap)
         begin_s = max(now_s, self._free_s.get(name, 0.0))
         served = self._node(name, begin_s)
         share = 1.0 if self._shares is None else self._shares.work[task.sample][served.stage - 1]
         self._free_s[name] = end_s = begin_s + served.service_s * share
         node = self._node(name, end_s)
         if node.ways and self._confidence[task.sample][node.stage - 1] < node.threshold:
-            self._send(task, name, end_s)
+            self._send(task, name, end_s, energy_s)
             return
         back_s = node.back_s.get(task.device, 0.0)
         if late_s := node.late_back_s.get(task.device):
             back_s += self._random.choice(late_s)
         delay_s = end_s + back_s - task.time_s
-        yield task.time_s, delay_s, self._correct[task.sample][node.stage - 1]
+        deadline_s = self._deadlines_s.get(task.device, math.inf)
+        yield task.time_s, delay_s, self._correct[task.sample][node.stage - 1], deadline_s, energy_s
 
-    def _send(self, task: Arrival, name: str, now_s: float) -> None:
+    def _send(self, task: Arrival, name: str, now_s: float, energy_s: float) -> None:
         node = self._node(name, now_s)
         way = node.ways[self._spreads[id(node)].one()]
         pair = (name, way.receiver)
@@ -218,7 +242,7 @@ class _Playback:
         if way.late_s:
             arrival_s = max(arrival_s + self._random.choice(way.late_s), self._last_s.get(pair, 0.0))
             self._last_s[pair] = arrival_s
-        heapq.heappush(self._heap, (arrival_s, next(self._order), task, way.receiver))
+        heapq.heappush(self._heap, (arrival_s, next(self._order), task, way.receiver, energy_s + way.energy_s))
 
     def _node(self, name: str, now_s: float) -> _Node:
         """The node under the plan in force; if that plan lacks it, under the latest earlier plan, else the next."""

@@ -12,13 +12,22 @@ None.
     goodput: share of all tasks created at or after `warm_up_s` that got a right answer, 0 to 1: lost and refused tasks
         count as wrong.
     exit_share: share of the counted tasks that left at each stage, 0 to 1, by stage ("1" to "H").
-    utility: theta_s * accuracy - mean delay [s].
+    deadlines: figures of the tasks with a deadline that were created at or after `warm_up_s`, see
+        `testbed.record.deadlines.deadline_figures`.
+    utility: theta_s * accuracy - mean delay [s]; with `utility_of` "deadlines", theta_s * the share of all tasks
+        created at or after `warm_up_s` with a right answer that was not late - mean delay. In both cases less the price
+        of the energy per task, if one is stated.
+    utility_of: "accuracy" or "deadlines".
     theta_s: mean delay that one unit of accuracy is worth [s].
     warm_up_s: end of the warm-up [s].
     attempts: `most`, the largest number of offers for one task; `above_one`, the number of tasks offered again.
     forced_exits: number of tasks that left because no receiver answered.
     lost_reasons: number of lost tasks by reason.
     fidelity: the verdict on the emulation, see `testbed.fidelity.report.FidelityReport.as_dict`.
+    parts_s: means of the parts of the counted tasks' delays [s], see `testbed.breakdown.parts.Parts`; None if no delay
+        could be split.
+    fairness: how equal the devices' mean delays of counted tasks are: `jain`, Jain's index, 1 if all are equal;
+        `worst_over_mean`, the worst over their mean; `worst_device`; and `devices`, the number with a counted task.
     overloaded: true if tasks piled up, see `testbed.record.backlog.overload`; None if the run was cut short.
     outstanding_s: outstanding work when the workload ended [s of arrivals]; None if the run was cut short.
     seed: the random seed.
@@ -27,6 +36,7 @@ None.
     answers: "recorded elsewhere" if a table answered; left out if the model's own sub-models did.
     costs: the published architecture whose work and sizes counted; left out if they were the model's own.
     criterion: the exit criterion by name; left out for the confidence, the default.
+    energy: the energy of nodes and links, see `testbed.energy.meter`; left out if the topology states no power.
 """
 
 from collections import Counter
@@ -35,7 +45,9 @@ from typing import Any
 
 import numpy as np
 
+from testbed.record.deadlines import deadline_figures, timely_share
 from testbed.record.task_line import TaskLine
+from testbed.scenario import UtilityOf
 
 SUMMARY_SCHEMA = 1
 
@@ -49,6 +61,9 @@ def summarise(
     duplicates: int,
     stages: int,
     fidelity: Mapping[str, object],
+    utility_of: UtilityOf = "accuracy",
+    group_of: Mapping[str, str] | None = None,
+    energy_cost_s: float = 0.0,
 ) -> dict[str, object]:
     """Return the fields of summary.json from `schema` to `fidelity`.
 
@@ -60,35 +75,31 @@ def summarise(
         duplicates: number of results that came after the first one.
         stages: number of stages H.
         fidelity: the verdict on the emulation.
+        utility_of: right answers that theta rewards: all, or those in time.
+        group_of: the group of each device, by its name; None means that each is a group of its own.
+        energy_cost_s: mean delay that the energy of a task is worth [s].
     """
-    ends = Counter(task.status for task in tasks)
     created = [task for task in tasks if task.created_s >= warm_up_s]
     counted = [task for task in created if task.status == "completed"]
     delays = np.array([task.delay_s for task in counted])
     accuracy = float(np.mean([task.correct for task in counted])) if counted else None
     mean_s = float(delays.mean()) if counted else None
-    exits = Counter(task.exit_stage for task in counted)
+    ends, exits = Counter(task.status for task in tasks), Counter(task.exit_stage for task in counted)
+    rewarded = timely_share(created) if utility_of == "deadlines" else accuracy
     return {
         "schema": SUMMARY_SCHEMA,
         "policy": policy,
         "tasks": {
-            "offered": len(tasks),
-            "completed": ends["completed"],
-            "lost": ends["lost"],
-            "refused": ends["refused"],
-            "duplicates": duplicates,
-            "counted": len(counted),
+            "offered": len(tasks), "completed": ends["completed"], "lost": ends["lost"], "refused": ends["refused"],
+            "duplicates": duplicates, "counted": len(counted),
         },
-        "delay_s": {
-            "mean": mean_s,
-            "p50": _percentile(delays, 50),
-            "p95": _percentile(delays, 95),
-            "p99": _percentile(delays, 99),
-        },
+        "delay_s": {"mean": mean_s, **{f"p{q}": _percentile(delays, q) for q in (50, 95, 99)}},
         "accuracy": accuracy,
         "goodput": float(np.mean([task.correct is True for task in created])) if created else None,
         "exit_share": {str(h): exits[h] / len(counted) if counted else None for h in range(1, stages + 1)},
-        "utility": theta_s * accuracy - mean_s if accuracy is not None and mean_s is not None else None,
+        "deadlines": deadline_figures(created, group_of or {}),
+        "utility": theta_s * rewarded - mean_s - energy_cost_s if rewarded is not None and mean_s is not None else None,
+        "utility_of": utility_of,
         "theta_s": theta_s,
         "warm_up_s": warm_up_s,
         "attempts": {
@@ -98,7 +109,7 @@ def summarise(
         "forced_exits": sum(task.forced_exit for task in tasks),
         "lost_reasons": dict(Counter(task.reason for task in tasks if task.status == "lost")),
         "fidelity": dict(fidelity),
-    }
+    }  # fmt: skip
 
 
 def _percentile(values: "np.ndarray[Any, np.dtype[np.float64]]", q: float) -> float | None:

@@ -56,6 +56,7 @@ class TaskLine(Struct, frozen=True, kw_only=True):
         forced_exit: true if the task left because no receiver answered, although the exit was not confident.
         reason: why it was lost or refused; None if it was completed.
         predicted_delay_s: the delay that its device predicted when it arrived [s]; left out without a prediction.
+        deadline_s: the delay up to which its result is in time [s]; left out without a deadline.
         expected_delay_s: the `delay_s` that a machine that emulates exactly would have given [s]; None if unknown.
             Left out in simulations, and until a live run has ended.
         repeats: the ways of results that arrived after the first one, each as in `hops`; left out if there were none.
@@ -79,12 +80,13 @@ class TaskLine(Struct, frozen=True, kw_only=True):
     forced_exit: bool
     reason: str | None
     predicted_delay_s: float | UnsetType = UNSET
+    deadline_s: float | UnsetType = UNSET
     expected_delay_s: float | UnsetType | None = UNSET
     repeats: tuple[Way, ...] | UnsetType = UNSET
 
     @classmethod
-    def of(cls, record: TaskRecord, label: int) -> Self:
-        """Return the line of a task that has ended; `label` is the true class of its sample."""
+    def of(cls, record: TaskRecord, label: int, deadline_s: float | None = None) -> Self:
+        """Return the line of a task that has ended; `label` is its true class, `deadline_s` is None without one."""
         done_s = record.completed_s
         return cls(
             id=record.id,
@@ -105,7 +107,15 @@ class TaskLine(Struct, frozen=True, kw_only=True):
             forced_exit=record.forced_exit,
             reason=record.reason,
             predicted_delay_s=UNSET if record.predicted_delay_s is None else record.predicted_delay_s,
+            deadline_s=UNSET if deadline_s is None else deadline_s,
         )
+
+    @property
+    def in_time(self) -> bool | None:
+        """True if it was completed by its deadline; None if it has none."""
+        if self.deadline_s is UNSET:
+            return None
+        return self.delay_s is not None and self.delay_s <= self.deadline_s
 
     @property
     def service_lateness_s(self) -> float:

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.breakdown.parts import Parts
 from testbed.fidelity.report import FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
@@ -22,6 +23,9 @@ class RunObserver(Protocol):
 
     def task(self, line: TaskLine) -> None:
         """A task has ended; `line` is its line of tasks.jsonl so far."""
+
+    def split(self, completed_s: float, parts: Parts) -> None:
+        """The delay of the task that completed at `completed_s` [s] consists of `parts`; called after `task`."""
 
     def decision(self, record: DecisionRecord) -> None:
         """A node has decided."""
@@ -49,6 +53,8 @@ class SilentObserver:
     def started(self, scenario: Scenario, offered: int) -> None: ...
 
     def task(self, line: TaskLine) -> None: ...
+
+    def split(self, completed_s: float, parts: Parts) -> None: ...
 
     def decision(self, record: DecisionRecord) -> None: ...
 

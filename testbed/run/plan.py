@@ -2,13 +2,14 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from node_agent.models.interface import Model
 from node_agent.policies.loading import is_file
+from testbed.assertions import Assertion, findings_of
 from testbed.fidelity.report import FidelityReport
 from testbed.network.emulated import BackendChoice
 from testbed.record.claim import Claim
@@ -36,6 +37,7 @@ class Plan:
         debug: every node, and a simulation itself, checks its state after each event.
         link_traces: the contents of the network traces, by the path that the topology states.
         overrides: what replaced values of the file.
+        assertions: bounds on the figures, whose outcomes summary.json states.
         claim: keeps other commands out of the run directory, until `release` or as long as the plan exists.
     """
 
@@ -52,6 +54,7 @@ class Plan:
     debug: bool = False
     link_traces: Mapping[str, bytes] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
     claim: Claim | None = None
 
     @property
@@ -71,6 +74,7 @@ class Plan:
             labels=self.model.labels,
             policy_file=self.policy_file,
             link_traces=self.link_traces,
+            deadlines_s=self.scenario.deadlines_s,
             flush_lines=flush_lines,
         )
         recorder.describe(run_id=self.run_id, policy=self.scenario.policy.name, **self.facts)
@@ -93,6 +97,13 @@ class Plan:
         stated = {"answers": model.answers, "costs": model.costs, "criterion": model.other_criterion}
         stated["labels"] = model.labels_are
         return {field: words for field, words in stated.items() if words is not None}
+
+    def completed(self, figures: Mapping[str, object]) -> dict[str, object]:
+        """Return the content of summary.json: the figures, what is not usual of the model, outcomes of assertions."""
+        summary = {**figures, **self.borrowed}
+        if not self.assertions:
+            return summary
+        return {**summary, "assertions": [asdict(finding) for finding in findings_of(self.assertions, summary)]}
 
     @property
     def policy_file(self) -> Path | None:

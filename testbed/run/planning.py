@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from node_agent.errors import InputError
 from node_agent.models.interface import Model
 from testbed.network.emulated import BackendChoice
 from testbed.record.reading import Asked, RecordedRun, read_recorded
@@ -16,7 +17,7 @@ from testbed.scenario import Scenario
 from testbed.topology import Topology, load_topology
 from testbed.topology.choices import anchored, check_policy
 from testbed.topology.model_choice import anchored_model
-from testbed.topology.overrides import Override, stated_overrides
+from testbed.topology.overrides import LOAD, Override, stated_overrides
 from testbed.trace.workload import Arrival, check_trace, check_volume, generate, read_trace
 
 
@@ -30,7 +31,7 @@ def plan_run(
     model: str | None = None,
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
-    overrides: Sequence[Override] = (),
+    overrides: Sequence[Override | str] = (),
     out: Path | None = None,
     backend: BackendChoice = "auto",
     make_directory: bool = True,
@@ -46,7 +47,7 @@ def plan_run(
         model: another model than the file's: a shipped name, or the path of a bundle, of FILE.py:CLASS or of a table.
         cut: the last block of each sub-model, first stage first.
         criterion: name of the exit criterion.
-        overrides: what replaces values of the file, in order.
+        overrides: what replaces values of the file, in order; texts are KEY=VALUE.
         out: the run directory; None means a new one under `runs/`.
         backend: the network backend.
         make_directory: create and claim the run directory; if False, only name it, for a check without traces on disk.
@@ -58,6 +59,9 @@ def plan_run(
     topology = load_topology(
         topology_path, policy=policy, model=model, cut=cut, criterion=criterion, overrides=overrides
     )
+    if trace_path is not None and any(each.key == LOAD for each in topology.overrides):
+        hint = "leave out the load, or the trace: arrivals are then drawn from the rates"
+        raise InputError(f"a load does not multiply the arrivals of the trace {trace_path}", hint=hint)
     arrivals = read_trace(trace_path) if trace_path is not None else None
     source = str(trace_path) if trace_path is not None else "generated"
     place = None if model is None else anchored_model(model, os.getcwd())

@@ -18,6 +18,7 @@ from testbed.network.routes import Ways
 from testbed.scenario import Device, Direction, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
 from testbed.simulation.links import Links, bucket_s
 from testbed.sizes import SEGMENT_BYTES
+from testbed.trace.processes.poisson import Poisson
 from testbed.virtual_time import Calendar
 from testbed.wording import milliseconds, percent
 
@@ -297,7 +298,7 @@ class _Stream:
 def _scenario(shape: LinkShape, time_scale: float) -> Scenario:
     return Scenario(
         name="one link", seed=SEED, duration_s=1.0, warm_up_s=0.0, slot_s=1.0, time_scale=time_scale, compute="paced",
-        arrivals="poisson", model=ModelChoice("", (1,)), policy=PolicyChoice(""), devices=(Device("device", 1.0),),
+        arrivals=Poisson(), model=ModelChoice("", (1,)), policy=PolicyChoice(""), devices=(Device("device", 1.0),),
         servers=(Server("server", 1, 1.0),), switches=(), links=(Link(("device", "server"), shape),), offload_to={},
         events=(),
     )  # fmt: skip

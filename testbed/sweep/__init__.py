@@ -1,1 +1,7 @@
-"""Sweeps: figures of runs over a grid of values of the topology."""
+"""Sweeps: policies at every point of a grid or sample of values."""
+
+from testbed.sweep.sweep_files import as_json
+from testbed.sweep.sweep_result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
+from testbed.sweep.sweeping import sweep
+
+__all__ = ["FailedRun", "Sweep", "SweepPoint", "SweepRow", "SweptKey", "as_json", "sweep"]

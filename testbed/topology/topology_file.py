@@ -17,9 +17,9 @@ from testbed.topology.followers import TraceFiles
 from testbed.topology.form.draft import Draft, read_form
 from testbed.topology.form.entries import TopologyDocument
 from testbed.topology.form.values import MAX_PATH_CHARACTERS, MAX_POLICY_CHARACTERS
-from testbed.topology.form.yaml_places import MAX_BYTES, TopologyProblem, YamlError, read_yaml
+from testbed.topology.form.yaml_places import MAX_BYTES, TopologyProblem, YamlError
 from testbed.topology.model_choice import with_other_model
-from testbed.topology.overrides import Override, overridden
+from testbed.topology.overrides import Override, as_overrides, placed, replaced
 from testbed.trace.files import opened
 
 _MAX_SHOWN = 50
@@ -35,7 +35,8 @@ class TopologyError(InputError):
         if len(self.problems) == 1:
             super().__init__(str(self.problems[0]), hint=self.problems[0].hint)
             return
-        lines = [f"{len(self.problems)} problems in {self.problems[0].source}"]
+        sources = ", ".join(dict.fromkeys(problem.source for problem in reversed(self.problems)))
+        lines = [f"{len(self.problems)} problems in {sources}"]
         for problem in self.problems[:_MAX_SHOWN]:
             lines.append(f"{problem}\n    hint: {problem.hint}" if problem.hint else str(problem))
         if len(self.problems) > _MAX_SHOWN:
@@ -98,7 +99,7 @@ class Topology:
             self._draft, self.source, self._files, chosen, self._recorded, seed=seed, duration_s=duration_s
         )
         if scenario is None:
-            raise TopologyError(problems)
+            raise _error(problems, self.overrides)
         return scenario
 
 
@@ -111,7 +112,7 @@ def load_topology(
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
     draws: Draws | None = None,
-    overrides: Sequence[Override] = (),
+    overrides: Sequence[Override | str] = (),
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -125,13 +126,14 @@ def load_topology(
         cut: replaces the cut; see `model_choice.with_other_model`.
         criterion: replaces the exit criterion, by name.
         draws: replaces `draws`, for a file of a version that had no such key.
-        overrides: what replaces values of the file, in order.
+        overrides: what replaces values of the file, in order; texts are KEY=VALUE.
         traces: files to read instead of network traces, by path as the topology states it.
         recorded: True for the file of a recorded run, which may state what only earlier versions allowed.
 
     Raises:
         TopologyError: the topology has faults; it lists all of them.
-        InputError: the file cannot be read, or `policy`, `model`, `cut` or `criterion` is invalid.
+        InputError: the file cannot be read, or `policy`, `model`, `cut`, `criterion` or an override is
+            invalid.
     """
     with opened(path, hint="give the path of a topology.yaml") as file:
         raw = file.read(MAX_BYTES + 1)
@@ -162,7 +164,7 @@ def load_topology_text(
     cut: Sequence[int] | None = None,
     criterion: str | None = None,
     draws: Draws | None = None,
-    overrides: Sequence[Override] = (),
+    overrides: Sequence[Override | str] = (),
     traces: Mapping[str, Path] | None = None,
     recorded: bool = False,
 ) -> Topology:
@@ -172,18 +174,17 @@ def load_topology_text(
 
     Raises:
         TopologyError: the topology has faults; it lists all of them.
-        InputError: `policy`, `model`, `cut` or `criterion` is invalid.
+        InputError: `policy`, `model`, `cut`, `criterion` or an override is invalid.
     """
-    folder, original = os.path.abspath(folder), text
+    folder, replacing = os.path.abspath(folder), as_overrides(overrides)
     try:
-        text = overridden(text, source, overrides)
-        data, place, duplicates = read_yaml(text, source)
+        read = replaced(text, source, replacing)
     except YamlError as error:
         raise TopologyError([error.problem]) from None
-    draft = read_form(data, place, source)
-    problems = [*duplicates, *draft.problems]
+    draft = read_form(read.data, read.place, source)
+    problems = [*read.problems, *draft.problems]
     if draft.document is None:
-        raise TopologyError(problems)
+        raise _error(problems, replacing)
     document = draft.document
     if (model, cut, criterion) != (None, None, None) and "model" not in draft.damaged:
         other = with_other_model(document.model, folder, model, cut, criterion)
@@ -197,8 +198,12 @@ def load_topology_text(
     _, found = _compile(draft, source, files, chosen, recorded)
     problems += found
     if problems:
-        raise TopologyError(problems)
-    return Topology(source, text, original, tuple(overrides), folder, document, draft, chosen, files, recorded)
+        raise _error(problems, replacing)
+    return Topology(source, read.text, text, replacing, folder, document, draft, chosen, files, recorded)
+
+
+def _error(problems: Sequence[TopologyProblem], overrides: Sequence[Override]) -> TopologyError:
+    return TopologyError([placed(problem, overrides) for problem in problems])
 
 
 def resolve_text(text: str, source: str = "topology.yaml", *, seed: int | None = None) -> Scenario:

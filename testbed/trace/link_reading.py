@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal
 from node_agent.errors import InputError
 from testbed.sizes import SEGMENT_BYTES
 from testbed.trace.error import TraceError
-from testbed.trace.files import BYTE_ORDER_MARK, opened
+from testbed.trace.files import BYTE_ORDER_MARK, bare_suffix, unpacked
 from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, LinkTrace, exact_s
 
 TraceFormat = Literal["mahimahi", "csv"]
@@ -80,7 +80,7 @@ def whole_step_s(every_s: float) -> float:
 
 def read_bytes(path: Path | str) -> bytes:
     """Return a trace file's content. Raises InputError if it cannot be read, TraceError if it is too long."""
-    with opened(path, hint="give the path of a network trace") as file:
+    with unpacked(path, hint="give the path of a network trace") as file:
         return rest_of(file, b"", path)
 
 
@@ -123,8 +123,8 @@ def parse_link_trace(
 
 
 def format_of_name(name: str) -> TraceFormat | None:
-    """Return the format that a file's suffix stands for; None for other suffixes."""
-    return _SUFFIXES.get(Path(name).suffix.lower())
+    """Return the format that a file's suffix stands for, apart from .gz; None for other suffixes."""
+    return _SUFFIXES.get(bare_suffix(name))
 
 
 def guess_format(content: bytes, source: str) -> TraceFormat:

@@ -8,34 +8,26 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from node_agent.errors import InputError
 from node_agent.suggest import closest
-from testbed.scenario import ArrivalProcess, Scenario
+from testbed.scenario import ArrivalProcess, RateChanges, Scenario
 from testbed.trace.error import MAX_PROBLEMS, TraceError
-from testbed.trace.files import BYTE_ORDER_MARK, opened, replacing
+from testbed.trace.files import BYTE_ORDER_MARK, replacing, unpacked
 from testbed.trace.link_reading import format_of_line
+from testbed.trace.processes.pieces import pieces
+from testbed.trace.processes.registry import process_from
 
 MAX_LINE_BYTES = 4096
 MAX_ARRIVALS = 10_000_000
 MAX_DURATION_S = MAX_TIME_S = 1e7
 LEAST_EPOCH_S = 1e8  # March 1973 in seconds since 1970: larger times are dates, not a run of three years
-
-# Bursty arrivals: a two-state Markov-modulated Poisson process. A device spends BURST_SHARE of its time in bursts, in
-# which tasks come at BURST_FACTOR times the mean rate. Between bursts they come at QUIET_FACTOR times the mean, so that
-# the mean rate is the stated one. For a device of m tasks/s the index of dispersion of long counts is 1 + 3.2 s * m
-# (Poisson: 1).
-BURST_FACTOR = 3.0
-BURST_SHARE = 0.2
-QUIET_FACTOR = (1 - BURST_SHARE * BURST_FACTOR) / (1 - BURST_SHARE)
-MEAN_BURST_S = 2.0
-MEAN_QUIET_S = MEAN_BURST_S * (1 - BURST_SHARE) / BURST_SHARE
 
 _YAML_LINE = re.compile(rb"(---|[A-Za-z_]+:)(\s|$)")
 _TICKS_PER_S = 1_000_000  # times are whole microseconds, so that a written trace reads back equal
@@ -57,14 +49,20 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def read_trace(path: Path | str) -> list[Arrival]:
-    """Read a workload trace.
+    """Read a workload trace, packed by gzip or not.
 
     Raises:
-        TraceError: the file is no workload trace; it lists up to MAX_PROBLEMS problems.
+        TraceError: the file is no workload trace, or has more than MAX_ARRIVALS tasks; it lists up to MAX_PROBLEMS
+            problems.
         InputError: the file cannot be opened.
     """
-    with opened(path, hint="make one: dtoee-testbed trace generate") as file:
-        return read_lines(iter(lambda: file.readline(MAX_LINE_BYTES), b""), str(path))
+    with unpacked(path, hint="make one: dtoee-testbed trace generate") as file:
+        lines = iter(lambda: file.readline(MAX_LINE_BYTES), b"")
+        found = list(islice(read_lines(lines, str(path)), MAX_ARRIVALS + 1))
+    if len(found) > MAX_ARRIVALS:
+        hint = f"keep a part of it: dtoee-testbed trace import {path} --rate x0.1"
+        raise TraceError([f"{path}: more than {MAX_ARRIVALS:,} tasks, too many for a run"], hint=hint)
+    return found
 
 
 def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: int, *, source: str = "trace") -> None:
@@ -113,7 +111,7 @@ def write_trace(path: Path | str, arrivals: Iterable[Arrival]) -> None:
 def generate(
     scenario: Scenario,
     *,
-    process: ArrivalProcess | None = None,
+    process: ArrivalProcess | str | None = None,
     duration_s: float | None = None,
     seed: int | None = None,
     sample_count: int,
@@ -127,26 +125,25 @@ def generate(
 
     Args:
         scenario: devices, rates and rate changes.
-        process: the arrival process; None means the scenario's.
+        process: the arrival process, as text `NAME[:KEY=VALUE,...]`, too; None means the scenario's.
         duration_s: length of the workload [s]; None means the scenario's.
         seed: None means the scenario's.
         sample_count: number of evaluation samples.
 
     Raises:
-        InputError: the duration is impossible, there are no samples, or more than MAX_ARRIVALS tasks are expected.
+        InputError: process or duration is impossible, there is no sample, or more than MAX_ARRIVALS tasks are expected.
     """
-    process = scenario.arrivals if process is None else process
+    process = scenario.arrivals if process is None else process_from(process)
     duration_s = scenario.duration_s if duration_s is None else duration_s
     seed = scenario.seed if seed is None else seed
     if not 0 < duration_s <= MAX_DURATION_S:
         message = f"the duration must be above zero and at most {MAX_DURATION_S:.0g} s, not {duration_s}"
         raise InputError(message, hint="for example 60 s")
     rates = _rates(scenario)
-    check_volume(scenario, sample_count, duration_s=duration_s)
-    arrive = {"poisson": _poisson, "bursty": _bursty}[process]
+    check_volume(scenario, sample_count, process=process, duration_s=duration_s)
     offers: list[tuple[int, str]] = []
     for name, changes in rates.items():
-        times_s = arrive(_stream(seed, process, name), changes, duration_s)
+        times_s = process.times_s(_stream(seed, process.name, name), changes, duration_s)
         ticks = np.floor(times_s * _TICKS_PER_S).astype(np.int64)
         offers += [(tick, name) for tick in ticks.tolist()]
     offers.sort()
@@ -156,31 +153,41 @@ def generate(
     ]
 
 
-def check_volume(scenario: Scenario, sample_count: int, *, duration_s: float | None = None) -> None:
+def check_volume(
+    scenario: Scenario, sample_count: int, *, process: ArrivalProcess | None = None, duration_s: float | None = None
+) -> None:
     """Check that a scenario's workload can be drawn.
 
     Raises:
-        InputError: there are no samples, or more than MAX_ARRIVALS tasks are expected.
+        InputError: there is no sample, the process does not suit the duration, or more than MAX_ARRIVALS tasks are
+            expected.
     """
+    process = scenario.arrivals if process is None else process
     duration_s = scenario.duration_s if duration_s is None else duration_s
     if sample_count < 1:
         raise InputError("there is no sample to offer", hint="the model's evaluation split is empty")
-    changing = _rates(scenario).values()
-    expected = sum(piece.rate_per_s * piece.length_s for each in changing for piece in _pieces(each, 0.0, duration_s))
+    process.check(duration_s)
+    expected = sum(
+        piece.rate_per_s
+        * piece.length_s
+        * process.mean_factor(piece.begin_s, piece.begin_s + piece.length_s, duration_s)
+        for changes in _rates(scenario).values()
+        for piece in pieces(changes, 0.0, duration_s)
+    )
     if expected > MAX_ARRIVALS:
         hint = f"the most is {MAX_ARRIVALS:,}: lower the devices' rates, or shorten the duration"
         raise InputError(f"about {expected:.3g} tasks are too many", hint=hint)
 
 
-def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
-    """Read the arrivals from lines of at most MAX_LINE_BYTES; `source` names them in messages.
+def read_lines(lines: Iterable[bytes], source: str) -> Iterator[Arrival]:
+    """Yield the arrivals in lines of at most MAX_LINE_BYTES, one by one; `source` names them in messages.
 
     Raises:
-        TraceError: as in `read_trace`.
+        TraceError: as in `read_trace`; after the last line, or after MAX_PROBLEMS problems.
     """
     decoder = msgspec.json.Decoder(_Line)
-    arrivals: list[Arrival] = []
     problems: list[str] = []
+    found = 0
     latest_s = 0.0
     unread: list[bytes] = []
     for number, raw in enumerate(lines, start=1):
@@ -192,7 +199,7 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
         except ValueError as error:
             problems.append(f"{source}:{number}: {error}")
             unread.append(raw)
-            if len(problems) > MAX_PROBLEMS or (len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n")):
+            if len(problems) > MAX_PROBLEMS or (len(raw) >= MAX_LINE_BYTES and not raw.endswith(b"\n")):
                 break  # a line without end cannot be skipped within bounded memory
             continue
         if not line.time_s <= MAX_TIME_S:
@@ -202,20 +209,20 @@ def read_lines(lines: Iterator[bytes], source: str) -> list[Arrival]:
             if len(problems) > MAX_PROBLEMS:
                 break
         latest_s = max(latest_s, line.time_s)
-        arrivals.append(Arrival(line.time_s, line.device, line.sample))
+        found += 1
+        yield Arrival(line.time_s, line.device, line.sample)
     if problems:
-        if not arrivals and len(problems) > 1 and not any(_like_json(raw) for raw in unread):
+        if not found and len(problems) > 1 and not any(_like_json(raw) for raw in unread):
             is_yaml = any(map(_YAML_LINE.match, unread))
             kind = "a YAML file, such as a topology" if is_yaml else "no line of it is a JSON object"
             problems = [f"{source}: not a workload trace ({kind})"]
         raise TraceError(problems, hint='a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time')
-    return arrivals
 
 
 def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:
     """Decode a line. Raises ValueError with its fault."""
     whole = raw.endswith(b"\n")
-    if not whole and len(raw) == MAX_LINE_BYTES:
+    if not whole and len(raw) >= MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
     if not raw.strip():
         raise ValueError("empty line")
@@ -274,73 +281,12 @@ def _stream(seed: int, purpose: str, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int.from_bytes(digest)])))
 
 
-_Changes = Sequence[tuple[float, float]]  # (start [s], rate [task/s]) in order of time, the first at 0 s
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A stretch of time with one rate."""
-
-    begin_s: float
-    length_s: float
-    rate_per_s: float
-
-
-def _rates(scenario: Scenario) -> dict[str, _Changes]:
+def _rates(scenario: Scenario) -> dict[str, RateChanges]:
     rates = {device.name: [(0.0, device.rate_per_s)] for device in scenario.devices}
     for event in scenario.events:
         for device, rate_per_s in event.rates_per_s.items():
             rates[device].append((event.at_s, rate_per_s))
     return dict(rates)
-
-
-def _pieces(changes: _Changes, begin_s: float, length_s: float) -> Iterator[_Piece]:
-    """Cut the time from `begin_s` on into pieces of constant rate.
-
-    Without a change inside, there is a single piece with exactly this begin and length. Its arrivals are those of a
-    device without events, to the last bit.
-    """
-    end_s = begin_s + length_s
-    rate_per_s = 0.0
-    for at_s, new_rate_per_s in changes:
-        if at_s >= end_s:
-            break
-        if at_s > begin_s:
-            yield _Piece(begin_s, at_s - begin_s, rate_per_s)
-            begin_s, length_s = at_s, end_s - at_s
-        rate_per_s = new_rate_per_s
-    yield _Piece(begin_s, length_s, rate_per_s)
-
-
-def _poisson(random: np.random.Generator, changes: _Changes, duration_s: float) -> npt.NDArray[np.float64]:
-    """Draw arrival times [s] in [0, duration), (n,): in every piece a Poisson count, placed uniformly."""
-    times_s = np.concatenate([_even(random, piece) for piece in _pieces(changes, 0.0, duration_s)])
-    return times_s[times_s < duration_s]  # adding a piece's begin may round up to the very end
-
-
-def _bursty(random: np.random.Generator, changes: _Changes, duration_s: float) -> npt.NDArray[np.float64]:
-    """Draw arrival times [s] in [0, duration), (n,), of the two-state process above, begun in its stationary state.
-
-    A change of the rate scales the rates of both states; it does not move the bursts.
-    """
-    parts = [np.empty(0)]
-    begin_s = 0.0
-    burst = bool(random.random() < BURST_SHARE)
-    while begin_s < duration_s:
-        length_s = random.exponential(MEAN_BURST_S if burst else MEAN_QUIET_S)
-        factor = BURST_FACTOR if burst else QUIET_FACTOR
-        pieces = _pieces(changes, begin_s, min(length_s, duration_s - begin_s))
-        parts += [_even(random, piece, factor) for piece in pieces]
-        begin_s += length_s
-        burst = not burst
-    times_s = np.concatenate(parts)
-    return times_s[times_s < duration_s]  # adding begin_s may round up to the very end
-
-
-def _even(random: np.random.Generator, piece: _Piece, factor: float = 1.0) -> npt.NDArray[np.float64]:
-    """Draw sorted arrival times [s], (n,), of a Poisson process with `factor` times the piece's rate."""
-    count = random.poisson(piece.rate_per_s * factor * piece.length_s)
-    return np.asarray(piece.begin_s + np.sort(random.uniform(0.0, piece.length_s, count)))
 
 
 def _deal(random: np.random.Generator, sample_count: int, tasks: int) -> list[int]:

@@ -16,6 +16,7 @@ from cli.printing.summary_lines import render_summary
 from cli.watch.frame import draw
 from cli.watch.state import ViewState
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord
+from testbed.breakdown.parts import Parts
 from testbed.fidelity.report import VERDICTS, FidelityState
 from testbed.record.task_line import TaskLine
 from testbed.run.observer import SilentObserver
@@ -45,6 +46,9 @@ class Camera(SilentObserver):
 
     def task(self, line: TaskLine) -> None:
         self._state.task(line)
+
+    def split(self, completed_s: float, parts: Parts) -> None:
+        self._state.split(completed_s, parts)
 
     def decision(self, record: DecisionRecord) -> None:
         self._state.decision(record)

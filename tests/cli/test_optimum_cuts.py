@@ -9,7 +9,7 @@ import pytest
 from cli.printing.placement_lines import PlainPlacing, placing
 from testbed.placement import Placer, read_site
 from testbed.placement.candidates import Candidate
-from testbed.placement.progress import Ranked
+from testbed.placement.progress import RankedCandidate
 from testbed.placement.ranking import Value
 from testbed.topology import load_topology
 from tests.cli.called import exit_code_of
@@ -104,7 +104,7 @@ def test_ctrl_c_prints_the_best_so_far(
 ) -> None:
     seen = []
 
-    def looked(_: PlainPlacing, _what: str, number: int, _best: Ranked | None) -> None:
+    def looked(_: PlainPlacing, _what: str, number: int, _best: RankedCandidate | None) -> None:
         seen.append(number)
         if number == 5:
             raise KeyboardInterrupt
@@ -123,7 +123,7 @@ def test_progress_says_what_is_best() -> None:
     progress = PlainPlacing(stream, clock=lambda: next(clock))
     value = Value((0.0, -2.5), (0.0, -2.5), 0.1, 0.9)
     progress.looked("exact search", 1, None)
-    progress.looked("exact search", 7, Ranked(Candidate((2, 5), (1, 2)), value))
+    progress.looked("exact search", 7, RankedCandidate(Candidate((2, 5), (1, 2)), value))
     progress.looked("exact search", 8, None)
     assert stream.getvalue() == "exact search: 7 networks computed, best so far: cut 2,5, utility 2.500 s\n"
 

@@ -64,6 +64,31 @@ def test_goodput_counts_what_was_lost_or_refused(summary):
     assert "Goodput" not in render_summary(summary_of([task(8.0, 0.1)], {}), RUN)
 
 
+def test_deadlines_have_a_line_and_a_further_one_for_each_of_a_few_groups(summary):
+    def due(device, delay_s, **fields):
+        return task(20.0, delay_s, device=device, deadline_s=0.2, **fields)
+
+    tasks = [due("a", 0.1), due("a", 0.2, correct=False), due("b", 0.3), due("b", None), task(20.0, 9.0)]
+    text = render_summary(summary_of(tasks, {}), RUN)
+    assert "\nDeadlines  50.0 % in time, 25.0 % right and in time; 2 of 4 tasks missed\n" in text
+    assert "\n           a: 100.0 % in time, 50.0 % right and in time\n" in text
+    assert "\n           b: 0.0 % in time, 0.0 % right and in time\nExits" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\n           a: " not in render_summary(summary_of(tasks[:2], {}), RUN), "one group is all of them"
+    many = [due(f"d{number}", 0.1) for number in range(9)]
+    assert "d1" not in render_summary(summary_of(many, {}), RUN)
+    assert "Deadlines" not in render_summary(summary, RUN)
+    early = render_summary(summary_of([task(1.0, 0.1, deadline_s=0.2)], {}), RUN)
+    assert "Deadlines" not in early, "no task after the warm-up has one"
+
+
+def test_the_utility_with_deadlines_is_named(summary):
+    text = render_summary({**summary, "utility_of": "deadlines"}, RUN)
+    assert "Utility    0.800 s = 2 s x right and in time - mean delay" in text
+    del summary["utility_of"], summary["deadlines"]  # as earlier versions recorded it
+    assert "= 2 s x accuracy - mean delay" in render_summary(summary, RUN)
+
+
 def test_figures_over_no_task_are_dashes():
     text = render_summary(summary_of([], {}), RUN)
     for expected in ("mean -   p50 -", "Accuracy   -", "stage 3 -", "Utility    - ="):

@@ -181,3 +181,80 @@ def test_the_example_traces_are_those_that_the_topology_tells(tmp_path: Path) ->
     for name, wish in zip(("bus.mahi", "tram.csv"), wishes, strict=True):
         assert exit_code_of("trace", "generate-link", *wish, "--out", str(tmp_path / name)) == 0
         assert (tmp_path / name).read_bytes() == (ROOT / "traces" / "links" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "process", ["flash-crowd:at=10 s,peak=x20,rise=0 s,decay=2 s", "mmpp:states=x0/x9,dwell=9 s/1 s", "ramp", "diurnal"]
+)
+def test_a_process_with_parameters(tmp_path: Path, process: str) -> None:
+    out = str(tmp_path / "t.jsonl.gz")
+    wish = ("--process", process, "--duration", "60 s", "--out", out)
+    assert exit_code_of("trace", "generate", QUICKSTART, *wish) == 0
+    times = [arrival.time_s for arrival in read_trace(out)]
+    assert (tmp_path / "t.jsonl.gz").read_bytes().startswith(b"\x1f\x8b")
+    assert 300 < len(times) < 3000
+    if process.startswith("flash"):
+        assert sum(10 <= time < 14 for time in times) > 3 * sum(2 <= time < 6 for time in times)
+
+
+@pytest.mark.parametrize(
+    ("process", "said"),
+    [
+        ("flash-crowd:peak=x0.5", "no peak: it must be above x1"),
+        ("flash", "there is no arrival process 'flash'"),
+        ("poisson:x=1", "poisson has no parameter 'x'"),
+    ],
+)
+def test_a_wrong_process_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], process: str, said: str
+) -> None:
+    assert exit_code_of("trace", "generate", QUICKSTART, "--process", process, "--out", str(tmp_path / "t")) == 2
+    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_a_shaped_topology_runs_and_has_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(QUICKSTART).read_text() + "\narrivals: {process: flash-crowd, at: 5 s, peak: x3}\n"
+    (tmp_path / "t.yaml").write_text(re.sub(r"(?m)^duration: .*$", "duration: 20 s", text))
+    assert exit_code_of("topology", "validate", str(tmp_path / "t.yaml")) == 0
+    simulate = ("simulate", str(tmp_path / "t.yaml"), "--monitor", "off", "--out", str(tmp_path / "run"))
+    assert exit_code_of(*simulate) == 0
+    times = [arrival.time_s for arrival in read_trace(tmp_path / "run" / "trace.jsonl")]
+    assert sum(time < 5 for time in times) < sum(5 <= time < 10 for time in times)
+    capsys.readouterr()
+    assert exit_code_of("optimum", str(tmp_path / "t.yaml"), "--json") == 0
+    weights = [segment["weight"] for segment in json.loads(capsys.readouterr().out)["segments"]]
+    assert len(weights) >= 4
+    assert weights[0] * 1.5 < max(weights)
+
+
+def test_a_link_trace_may_be_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "bus.mahi.gz")
+    assert exit_code_of("trace", "generate-link", "--duration", "30", "--out", out) == 0
+    assert capsys.readouterr().err == f"{out}: 30 s, mahimahi\n"
+    assert (tmp_path / "bus.mahi.gz").read_bytes().startswith(b"\x1f\x8b")
+    assert exit_code_of("trace", "inspect", out, "--picture", str(tmp_path / "bus.svg")) == 0
+    assert capsys.readouterr().out.startswith("network trace of 30 s")
+    assert "rate [Mbit/s]" in (tmp_path / "bus.svg").read_text()
+    assert exit_code_of("trace", "convert", out, "--out", str(tmp_path / "bus.csv")) == 0
+
+
+def test_a_damaged_packed_trace_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "t.jsonl.gz"
+    assert exit_code_of("trace", "generate", QUICKSTART, "--out", str(out)) == 0
+    out.write_bytes(out.read_bytes()[:-9])
+    for wish in (("trace", "inspect", str(out)), ("simulate", QUICKSTART, "--trace", str(out))):
+        capsys.readouterr()
+        assert exit_code_of(*wish) == 3
+        assert f"error: {out}: cannot be read: its gzip data is cut off\nhint: " in capsys.readouterr().err
+
+
+def test_inspect_draws_and_shows_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, picture = str(tmp_path / "t"), tmp_path / "t.png"
+    assert exit_code_of("trace", "generate", QUICKSTART, "--process", "bursty", "--out", out) == 0
+    assert exit_code_of("trace", "inspect", out, "--picture", str(picture)) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"\ngaps        mean [0-9.]+ ms, coefficient of variation 1\.[0-9]+\n", said)
+    assert re.search(r"\nburstiness  [0-9.]+ in 0\.01 s, ", said)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert exit_code_of("trace", "inspect", out, "--picture", str(tmp_path / "t.jpg")) == 3
+    assert "a picture ends in .png or .svg" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from cli.watch import make_observer
 from cli.watch.plain import PlainObserver
 from testbed.run.observer import SilentObserver
 from tests.cli.watched import completed, event, lost, play, sample, scenario
+from tests.testbed.record.task_lines import task_line
 
 pytestmark = [pytest.mark.timing, pytest.mark.company]
 
@@ -70,6 +71,17 @@ def test_plain_lines_tell_the_progress_of_a_phase_once_a_second_at_most():
     assert lines[0] == "set-up: building"
     assert lines[1:-1] == ["set-up: building: links: 4 of 350", "set-up: building: links: 8 of 350"]
     assert lines[-1] == "set-up: starting"
+
+
+def test_plain_lines_have_the_share_in_time_if_there_are_deadlines():
+    stream, clock = io.StringIO(), Clock()
+    observer = PlainObserver(stream, clock)
+    observer.started(scenario(), 1080)
+    for number, delay_s in enumerate((0.1, 0.3, None)):
+        observer.task(task_line(number, created_s=7.0, delay_s=delay_s, deadline_s=0.2))
+    clock.now_s += 5.0
+    observer.tick(8.0)
+    assert "2/1080 completed, 1 lost, 33.3 % in time, mean 200 ms" in stream.getvalue()
 
 
 def test_plain_lines_tell_set_up_events_and_progress():

@@ -10,16 +10,20 @@ from pydantic import BeforeValidator, Field
 
 from node_agent.core.config import Draws
 from node_agent.errors import InputError
-from testbed.scenario import ArrivalProcess, ComputeMode
+from testbed.scenario import ComputeMode, UtilityOf
 from testbed.topology.event_kinds.registry import AnyTimedEntry
+from testbed.topology.form.arrival_entries import Arrivals
 from testbed.topology.form.link_entries import AnyLink
 from testbed.topology.form.model_entries import ModelEntry
+from testbed.topology.form.power_entries import AnyPower, offer_power_profiles
 from testbed.topology.form.values import (
     MAX_POLICY_CHARACTERS,
     STATED,
     At,
+    Battery,
     ComputeSpan,
     Count,
+    EnergyPrice,
     Entry,
     FirstStage,
     Instant,
@@ -33,6 +37,7 @@ from testbed.topology.form.values import (
     Worth,
     complaint,
 )
+from testbed.trace.processes.poisson import Poisson
 
 
 def _as_policy(value: object) -> object:
@@ -115,6 +120,31 @@ class DeviceEntry(Entry):
             "(default: it refuses none)"
         ),
     ] = None
+    deadline: Annotated[
+        Period | None,
+        STATED,
+        Field(
+            description="delay up to which a result is in time; it changes no decision, only the figures (default: "
+            "no deadline)"
+        ),
+    ] = None
+    power: Annotated[
+        AnyPower | None,
+        STATED,
+        Field(
+            description="power of each device: a profile, or {idle: …, busy: …} (default: its energy is not counted); "
+            "busy is that of the whole device while its own processor serves a task",
+            json_schema_extra=offer_power_profiles,
+        ),
+    ] = None
+    battery: Annotated[
+        Battery | None,
+        STATED,
+        Field(
+            description="energy of each device's battery, only with power: when it is used up, the device leaves the "
+            "network; a range is drawn per device (default: no battery)"
+        ),
+    ] = None
 
 
 class ServerEntry(Entry):
@@ -129,6 +159,14 @@ class ServerEntry(Entry):
         Field(
             description="memory of each server, which must hold its sub-model; with compute: quota also the limit of "
             "the process that computes (default: no limit)"
+        ),
+    ] = None
+    power: Annotated[
+        AnyPower | None,
+        STATED,
+        Field(
+            description="power of each server: a profile, or {idle: …, busy: …} (default: its energy is not counted)",
+            json_schema_extra=offer_power_profiles,
         ),
     ] = None
 
@@ -146,6 +184,20 @@ class TopologyDocument(Entry):
             "(default 2 s)"
         ),
     ] = 2.0
+    energy_price: Annotated[
+        EnergyPrice,
+        Field(
+            description="mean delay that one joule per task is worth: the utility falls by energy_price * energy per "
+            "task, and dto-ee prices energy (default 0 s/J: energy is counted, but not priced)"
+        ),
+    ] = 0.0
+    utility: Annotated[
+        UtilityOf,
+        Field(
+            description="right answers that the utility of a summary counts: all (accuracy, default), or only those in "
+            "time (deadlines): theta * share of all tasks with a right answer in time - mean delay"
+        ),
+    ] = "accuracy"
     draws: Annotated[
         Draws,
         Field(
@@ -184,8 +236,12 @@ class TopologyDocument(Entry):
         ),
     ] = "paced"
     arrivals: Annotated[
-        ArrivalProcess, Field(description="arrival process of the generated workload: poisson (default) or bursty")
-    ] = "poisson"
+        Arrivals,
+        Field(
+            description="arrival process of the generated workload: poisson (default), bursty, diurnal, flash-crowd, "
+            "ramp or mmpp; or a map with its name at process and its parameters"
+        ),
+    ] = Field(default_factory=Poisson, json_schema_extra={"default": "poisson"})
     devices: Annotated[dict[Name, DeviceEntry], Field(min_length=1, description="devices, by name of device or group")]
     servers: Annotated[dict[Name, ServerEntry], Field(min_length=1, description="servers, by name of server or group")]
     switches: Annotated[list[Name], Field(description="names of switches, which forward frames (default: none)")] = (

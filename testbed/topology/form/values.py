@@ -155,16 +155,25 @@ _INSTANT_SCHEMA = {
 }
 _PARAMETER_SCHEMA = {"type": ["number", "boolean", "string"]}
 
+# The dimension stands among the notes of a quantity, for those that read a default back into text (`overrides`).
 Name = Annotated[str, PlainValidator(_check_name), WithJsonSchema(_NAME_SCHEMA)]
-TimeSpan = Annotated[Span, _read_span(units.TIME), WithJsonSchema(_span_schema(units.TIME))]
-BitRateSpan = Annotated[Span, _read_span(units.BIT_RATE), WithJsonSchema(_span_schema(units.BIT_RATE))]
-ShareSpan = Annotated[Span, _read_span(units.SHARE), WithJsonSchema(_span_schema(units.SHARE))]
-TaskRateSpan = Annotated[Span, _read_span(units.TASK_RATE), WithJsonSchema(_span_schema(units.TASK_RATE))]
-ComputeSpan = Annotated[Span, _read_span(units.COMPUTE_RATE), WithJsonSchema(_span_schema(units.COMPUTE_RATE))]
-Memory = Annotated[float, _read_quantity(units.MEMORY), WithJsonSchema(_quantity_schema(units.MEMORY))]
-Period = Annotated[float, _read_quantity(units.PERIOD), WithJsonSchema(_quantity_schema(units.PERIOD))]
-Step = Annotated[float, PlainValidator(_read_step), WithJsonSchema(_quantity_schema(units.PERIOD))]
-Worth = Annotated[float, _read_quantity(units.TIME), WithJsonSchema(_quantity_schema(units.TIME))]
+TimeSpan = Annotated[Span, _read_span(units.TIME), WithJsonSchema(_span_schema(units.TIME)), units.TIME]
+BitRateSpan = Annotated[Span, _read_span(units.BIT_RATE), WithJsonSchema(_span_schema(units.BIT_RATE)), units.BIT_RATE]
+ShareSpan = Annotated[Span, _read_span(units.SHARE), WithJsonSchema(_span_schema(units.SHARE)), units.SHARE]
+TaskRateSpan = Annotated[
+    Span, _read_span(units.TASK_RATE), WithJsonSchema(_span_schema(units.TASK_RATE)), units.TASK_RATE
+]
+ComputeSpan = Annotated[
+    Span, _read_span(units.COMPUTE_RATE), WithJsonSchema(_span_schema(units.COMPUTE_RATE)), units.COMPUTE_RATE
+]
+Memory = Annotated[float, _read_quantity(units.MEMORY), WithJsonSchema(_quantity_schema(units.MEMORY)), units.MEMORY]
+Period = Annotated[float, _read_quantity(units.PERIOD), WithJsonSchema(_quantity_schema(units.PERIOD)), units.PERIOD]
+Step = Annotated[float, PlainValidator(_read_step), WithJsonSchema(_quantity_schema(units.PERIOD)), units.PERIOD]
+Battery = Annotated[Span, _read_span(units.ENERGY), WithJsonSchema(_span_schema(units.ENERGY)), units.ENERGY]
+EnergyPrice = Annotated[
+    float, _read_quantity(units.ENERGY_PRICE), WithJsonSchema(_quantity_schema(units.ENERGY_PRICE)), units.ENERGY_PRICE
+]
+Worth = Annotated[float, _read_quantity(units.TIME), WithJsonSchema(_quantity_schema(units.TIME)), units.TIME]
 At = Annotated[Instant, PlainValidator(_read_instant), WithJsonSchema(_INSTANT_SCHEMA)]
 Parameter = Annotated[float | int | bool | str, PlainValidator(_read_parameter), WithJsonSchema(_PARAMETER_SCHEMA)]
 TimeChange = Annotated[Change, _read_change(units.TIME), WithJsonSchema(_change_schema(units.TIME))]

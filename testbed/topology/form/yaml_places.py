@@ -33,7 +33,10 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TopologyProblem:
-    """A fault in a file: its place (line and column from 1), a message, and a hint how to mend it."""
+    """A fault in a file: its place (line and column from 1), a message, and a hint how to mend it.
+
+    If the source is an option of the command line, line and column are 0.
+    """
 
     source: str
     line: int
@@ -42,7 +45,8 @@ class TopologyProblem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}: {self.message}"
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.source}{place}: {self.message}"
 
 
 class YamlError(InputError):

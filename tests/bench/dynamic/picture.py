@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from testbed.compare.picture import COLOURS
+from testbed.cells.line_picture import COLOURS
 from tests.bench.dynamic.policies import FIXED, OWN
 from tests.bench.dynamic.scenarios import SCENARIOS
 from tests.bench.results import load

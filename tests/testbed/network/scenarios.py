@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice, Scenario, Server
+from testbed.trace.processes.poisson import Poisson
 
 FAST = LinkShape(100.0, 0.002)
 
@@ -25,7 +26,7 @@ def scenario(
         slot_s=1.0,
         time_scale=time_scale,
         compute="paced",
-        arrivals="poisson",
+        arrivals=Poisson(),
         model=ModelChoice("none", (1,)),
         policy=PolicyChoice("none"),
         devices=tuple(Device(name, 1.0) for name in devices),

@@ -65,7 +65,7 @@ def test_fills_in_the_defaults() -> None:
     scenario = resolve_text(SMALL)
     assert (scenario.duration_s, scenario.warm_up_s, scenario.slot_s) == (60.0, 6.0, 5.0)
     assert (scenario.seed, scenario.time_scale, scenario.theta_s) == (1, 1.0, 2.0)
-    assert (scenario.compute, scenario.arrivals, scenario.model.activation) == ("paced", "poisson", "float32")
+    assert (scenario.compute, scenario.arrivals.name, scenario.model.activation) == ("paced", "poisson", "float32")
     assert (scenario.policy.name, dict(scenario.policy.parameters)) == ("dto-ee", {})
     assert scenario.switches == ()
     assert scenario.events == ()

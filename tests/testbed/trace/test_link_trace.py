@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from node_agent.errors import InputError
 from testbed.sizes import SEGMENT_BYTES
 from testbed.trace import link_reading
-from testbed.trace.either_kind import is_workload, read_any
 from testbed.trace.error import TraceError
+from testbed.trace.inspection.examining import ExaminedWorkload, examine
 from testbed.trace.link_reading import guess_format, parse_link_trace, read_bytes
 from testbed.trace.link_synthesis import Fading, synthesise
 from testbed.trace.link_trace import LinkTrace
 from testbed.trace.link_writing import figures, left_out, write_link_trace
 from testbed.trace.outages import outage_rate_mbit_per_s
-from testbed.trace.workload import Arrival, read_trace
+from testbed.trace.peeked import is_workload
+from testbed.trace.workload import read_trace
 
 PACKET_MBIT = SEGMENT_BYTES * 8e-6
 
@@ -184,17 +185,19 @@ def test_a_byte_order_mark_and_the_order_of_columns_do_not_hide_the_format(tmp_p
     ):
         file.write_bytes(content)
         assert guess_format(content, "trace.txt") == form
-        assert isinstance(read_any(file), LinkTrace)
+        assert isinstance(examine(file), LinkTrace)
         assert read_link_trace(file).rate_mbit_per_s is not None
     file.write_text('{"time_s": 0.1, "device": "cam", "sample": 1}\n')
     for name, form in (("t.csv", None), ("t.mahi", None), ("t", None), ("t", "csv"), ("t", "mahimahi")):
         with pytest.raises(TraceError, match=r"t[.a-z]*:1: a workload trace, not a network trace") as caught:
             parse_link_trace(file.read_bytes(), name, form)
         assert "give it to run --trace" in caught.value.hint
-    assert read_any(file) == [Arrival(0.1, "cam", 1)]
+    found = examine(file)
+    assert isinstance(found, ExaminedWorkload)
+    assert list(found.gathered.summary()["devices"]) == ["cam"]
     for name in ("no such file", "a\0b"):
         with pytest.raises(InputError, match="cannot be read"):
-            read_any(name)
+            examine(name)
 
 
 @pytest.mark.parametrize("lead", ["", "\n \n", "\ufeff"])
@@ -215,10 +218,10 @@ def test_a_trace_is_read_once_and_told_by_its_bytes(tmp_path: Path, kind: str, l
         os.close(reader)
     assert outcomes[0] == outcomes[1]
     if not lead.strip("\ufeff"):
-        assert isinstance(outcomes[0], list if kind == "workload" else LinkTrace)
+        assert isinstance(outcomes[0], dict if kind == "workload" else LinkTrace)
     for name in ("t.csv", "t.mahi", "t.jsonl"):  # also with the suffix of another kind
         (tmp_path / name).write_bytes(lines["workload"].encode())
-        assert isinstance(read_any(tmp_path / name), list)
+        assert isinstance(examine(tmp_path / name), ExaminedWorkload)
 
 
 def _write_all(handle: int, content: bytes) -> None:
@@ -228,7 +231,8 @@ def _write_all(handle: int, content: bytes) -> None:
 
 def _outcome(path: Path | str) -> object:
     try:
-        return read_any(path)
+        found = examine(path)
+        return found if isinstance(found, LinkTrace) else found.gathered.summary()
     except TraceError as error:
         return str(error).replace(str(path), "")
 
@@ -373,7 +377,7 @@ def test_long_packet_deliveries_are_written_although_they_need_longer_steps(tmp_
 
 def test_no_file_has_a_null_byte_in_its_name(tmp_path: Path) -> None:
     trace = LinkTrace((0.0, 1.0), 2.0, (1.0, 2.0))
-    for use in (read_any, read_link_trace, read_trace, lambda path: write_link_trace(path, trace, "csv")):
+    for use in (examine, read_link_trace, read_trace, lambda path: write_link_trace(path, trace, "csv")):
         with pytest.raises(InputError, match=r"a\\x00b' cannot be read or written: a file name cannot") as caught:
             use(str(tmp_path / "a\0b"))
         assert str(caught.value).isprintable()

@@ -1,0 +1,1 @@
+"""Importers of workload traces that other people published or recorded: one module per format."""
