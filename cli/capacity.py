@@ -114,15 +114,12 @@ def command(
     lists: tuple[str, ...],
     repeats: int,
     search_from: float, search_to: float, precision: float,
-    simulate: bool,
-    duration: float | None,
-    seed: int | None,
+    simulate: bool, duration: float | None, seed: int | None,
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
     jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
-    require_fidelity: bool,
-    as_json: bool,
+    require_fidelity: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find how many times the load of TOPOLOGY each policy can carry, so that an objective still holds.
 

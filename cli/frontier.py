@@ -119,22 +119,16 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str) -> float:
     "--json", "as_json", is_flag=True, help="Print the content of frontier.json instead of tables; times in seconds."
 )
 def command(
-    topology: Path,
-    lists: tuple[str, ...],
-    repeats: int,
+    topology: Path, lists: tuple[str, ...], repeats: int,
     thetas: tuple[float, ...] | None, thresholds: tuple[float, ...] | None, points: int,
     against: str,
     no_bound: bool,
-    simulate: bool,
-    duration: float | None,
-    seed: int | None,
+    simulate: bool, duration: float | None, seed: int | None,
     model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     out: Path | None,
     jobs: int | None, cluster: ClusterChoice | None, backend: BackendChoice,
-    require_fidelity: bool,
-    include_unheld: bool,
-    as_json: bool,
+    require_fidelity: bool, include_unheld: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Trace the frontier of accuracy against mean delay for each policy, and compare policies at equal accuracy.
 

@@ -21,7 +21,7 @@ def draw(capacity: Capacity, path: Path) -> list[Path]:
 
     Args:
         capacity: the capacities.
-        path: the files without their endings .png and .svg; those of the second assertion end with -2, and so on.
+        path: the files without their endings .png and .svg; the second assertion adds -2, the third one -3.
 
     Raises:
         RecordingError: a file cannot be written.

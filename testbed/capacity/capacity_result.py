@@ -12,7 +12,7 @@ seeds only; or probes are missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class LoadProbe:
     """A run at one load.
 
     Attributes:
@@ -135,5 +135,5 @@ class Capacity:
     stated: tuple[str, ...]
     complete: bool
     table: tuple[PolicyCapacity, ...]
-    probes: tuple[Probe, ...]
+    probes: tuple[LoadProbe, ...]
     notes: tuple[str, ...]

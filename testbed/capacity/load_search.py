@@ -95,7 +95,7 @@ class LoadSearch:
 
     @property
     def most_left(self) -> int:
-        """A number of probes that suffices from here on."""
+        """A number of further probes that suffices."""
         holds, misses, loads = self.holds, self.misses, self.grid.loads
         if holds is not None and misses is not None:
             return (misses - holds - 1).bit_length()

@@ -13,7 +13,7 @@ DELAYS = ("delay_s.", "utility")
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What must hold: one assertion, or several together."""
+    """One assertion that must hold, or several together."""
 
     assertions: tuple[Assertion, ...]
 

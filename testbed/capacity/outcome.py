@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from testbed.capacity.capacity_result import PolicyCapacity, Probe, SeedCapacity, State
+from testbed.capacity.capacity_result import LoadProbe, PolicyCapacity, SeedCapacity, State
 from testbed.capacity.load_search import LoadSearch, common
 from testbed.capacity.objective import DELAYS, Objective
 from testbed.cells.batch import FEW_REPEATS
@@ -76,7 +76,7 @@ def _on(seed: int, search: LoadSearch) -> SeedCapacity:
 
 
 def notes_on(
-    table: Sequence[PolicyCapacity], probes: Sequence[Probe], objective: Objective, seeds: Sequence[int]
+    table: Sequence[PolicyCapacity], probes: Sequence[LoadProbe], objective: Objective, seeds: Sequence[int]
 ) -> Iterator[str]:
     """Sentences that a reader of the figures must know."""
     if len(seeds) == 1:

@@ -1,4 +1,4 @@
-"""How far one policy's frontier lies ahead of another's: at equal accuracy, and at equal cost, on the same seeds.
+"""The lead of one policy's frontier over another's: at equal accuracy, and at equal cost, on the same seeds.
 
 On every seed, the curves of both policies (`testbed.frontier.curve`) are compared over the range that both cover, and
 the difference is averaged over it. Chance that both policies share on a seed cancels. The interval is the bootstrap

@@ -53,7 +53,7 @@ class Setting:
 
 
 def parameter_of(spec: PolicySpec) -> Parameter | None:
-    """What traces the frontier of a policy.
+    """Return the parameter that traces the frontier of a policy.
 
     A policy with a true parameter `adapt_thresholds` follows theta. Another one with a parameter `threshold` has that,
     unless the user states it. A policy with neither is one point.
@@ -80,7 +80,7 @@ def settings_for(spec: PolicySpec, thetas_s: Sequence[float], thresholds: Sequen
 
 
 def theta_override(theta_s: float) -> Override:
-    """What gives the topology this theta [s]."""
+    """Return the override that sets theta [s]."""
     return Override("theta", f"{theta_s!r} s")
 
 

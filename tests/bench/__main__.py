@@ -40,7 +40,7 @@ BENCHES = {
     "models": Bench("accuracy of the models' exits, by exit and by threshold"),
     "outcomes": Bench("thresholds chosen by seen and by expected outcomes (a minute)"),
     "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
-    "frontier": Bench("accuracy against delay of all policies, on the city and a scarce one (forty minutes)"),
+    "frontier": Bench("accuracy against delay of all policies, on the city and a scarce one (half an hour)"),
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
     "thresholds": Bench("thresholds that adapt against fixed ones, simulated (half an hour)"),
     **{f"dynamic.{part}": Bench(about) for part, about in dynamic.PARTS.items()},

@@ -9,7 +9,7 @@ import numpy as np
 from testbed.cells.intervals import Estimate
 from testbed.cells.line_picture import Axis, Line, Panel, Point, draw_lines
 from testbed.frontier.curve import undominated
-from testbed.frontier.gathering import PLAYED
+from testbed.frontier.pareto_points import PLAYED
 from tests.bench.frontier import CASES, FIRST
 from tests.bench.markdown import paragraph, table
 from tests.bench.results import Result, load
@@ -63,19 +63,17 @@ def _sentence(result: Result, case: str, rivals: Sequence[str]) -> str:
     """dto-ee against the policy that comes closest to it at equal accuracy."""
     found = {other: entry for other in rivals if (entry := _row(result, case, other, QUICKER)) is not None}
     if not found:
-        return f"In {case}, no policy reaches the accuracies of dto-ee."
+        return f"On the {case}, no other policy has a range of accuracies in common with dto-ee on every seed."
     other, entry = min(found.items(), key=lambda pair: float(pair[1]["value"]))
     low, high = (result.value(f"{case}: against {other}: accuracies compared, {end}") for end in ("from", "to"))
-    word = "quicker" if entry["value"] >= 0 else "slower"
-    ends = (
-        sorted(abs(entry[end]) if word == "quicker" else -entry[end] for end in ("low", "high"))
-        if "low" in entry
-        else []
+    word, sign = ("quicker", 1.0) if entry["value"] >= 0 else ("slower", -1.0)
+    between = (
+        " [{:.1f}, {:.1f}]".format(*sorted(sign * entry[end] for end in ("low", "high"))) if "low" in entry else ""
     )
-    between = f" [{ends[0]:.1f}, {ends[1]:.1f}]" if ends else ""
+    span = f"{low * 100:.1f} to {high * 100:.1f} %"
     return (
-        f"In {case}, dto-ee is at equal accuracy ({low * 100:.1f} to {high * 100:.1f} %) {abs(entry['value']):.1f} %"
-        f"{between} {word} than {other}, the closest other policy."
+        f"On the {case}, dto-ee is at equal accuracy ({span}) {abs(entry['value']):.1f} %{between} {word} "
+        f"than {other}, the closest other policy."
     )
 
 

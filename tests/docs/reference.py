@@ -11,14 +11,18 @@ from testbed.agree.agreement import Agreement, Repeat
 from testbed.agree.decisions import Apart, Decisions, NodeDecisions
 from testbed.agree.resampling import ComparedFigure, Single
 from testbed.assertions import Finding
+from testbed.capacity.capacity_result import Capacity, LoadProbe, PolicyCapacity, SeedCapacity
 from testbed.cells.intervals import Estimate
 from testbed.compare.recovery import Recovery
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.table import Advantage, PolicyFigures, RunRow
 from testbed.energy.energy_line import EnergyLine
+from testbed.frontier.certified import Certified
+from testbed.frontier.frontier_result import BoundAt, Frontier, FrontierPoint, FrontierRun
+from testbed.frontier.leads import EqualAccuracy, EqualCost, Lead
 from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
-from testbed.sweep.result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
+from testbed.sweep.sweep_result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
 from tests.docs import command_options, cost_table, decisions, energy_tables, topology_keys
@@ -81,6 +85,18 @@ FILES: dict[str, type[Any]] = {
     "sweep.json.points": SweepPoint,
     "sweep.json.rows": SweepRow,
     "sweep.json.failed": FailedRun,
+    "frontier.json": Frontier,
+    "frontier.json.rows": FrontierRun,
+    "frontier.json.points": FrontierPoint,
+    "frontier.json.leads": Lead,
+    "frontier.json.leads.at_equal_accuracy": EqualAccuracy,
+    "frontier.json.leads.at_equal_cost": EqualCost,
+    "frontier.json.bounds": BoundAt,
+    "frontier.json.optima": Certified,
+    "capacity.json": Capacity,
+    "capacity.json.table": PolicyCapacity,
+    "capacity.json.table.seeds": SeedCapacity,
+    "capacity.json.probes": LoadProbe,
     "agree.json": Agreement,
     "agree.json.repeats": Repeat,
     "agree.json.figures": ComparedFigure,
@@ -104,11 +120,19 @@ MORE: dict[type[Any], tuple[FieldDoc, ...]] = {
         FieldDoc("schema", "int", "", "version of this format, 1"),
         FieldDoc("kind", '"dtoee-agreement"', "", "the kind of the file"),
     ),
+    Frontier: (
+        FieldDoc("schema", "int", "", "version of this format, 1"),
+        FieldDoc("kind", '"dtoee-frontier"', "", "the kind of the file"),
+    ),
+    Capacity: (
+        FieldDoc("schema", "int", "", "version of this format, 1"),
+        FieldDoc("kind", '"dtoee-capacity"', "", "the kind of the file"),
+    ),
     PolicyFigures: (OVERLOADED,),
 }
 """Fields that a file adds to those of its class."""
 
-LEFT_OUT = {Comparison: "directory", Sweep: "directory", Agreement: "directory"}
+LEFT_OUT: dict[type[Any], str] = dict.fromkeys((Comparison, Sweep, Frontier, Capacity, Agreement), "directory")
 """A field that a class has and its file does not."""
 
 

@@ -13,7 +13,7 @@ from testbed.breakdown.parts import PART_NAMES, PART_WORDS
 from testbed.wording import interval, number, side_by_side
 
 if TYPE_CHECKING:
-    from testbed.capacity.capacity_result import Probe
+    from testbed.capacity.capacity_result import LoadProbe
     from testbed.compare import Comparison, Estimate, PolicyFigures, PolicyRecoveries, RunRow
     from testbed.frontier.frontier_result import FrontierRun
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LEAST_PART_S = 5e-4  # a part that no policy has more of is left out
 
 
-def refuse_broken_runs(rows: Sequence[RunRow | FrontierRun | Probe]) -> None:
+def refuse_broken_runs(rows: Sequence[RunRow | FrontierRun | LoadProbe]) -> None:
     """Raise EmulationBroken if the verdict on any live run is broken or unknown."""
     broken = [row.run_directory for row in rows if row.fidelity in ("broken", "unknown")]
     if broken:

@@ -9,9 +9,9 @@ import pytest
 from node_agent.errors import InputError
 from testbed.assertions import parse_assertion
 from testbed.capacity import CapacityAsk, as_json, capacity
-from testbed.capacity.capacity import UnobservedCapacity
 from testbed.capacity.load_search import LoadGrid, LoadSearch
 from testbed.capacity.outcome import state_of, table_of
+from testbed.capacity.probing import UnobservedCapacity
 from testbed.cells.batch import CellsInterrupted, Options
 from testbed.topology.overrides import load_overrides
 from tests.testbed.compare.topology import write

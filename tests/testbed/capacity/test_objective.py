@@ -1,4 +1,4 @@
-"""When a run holds an objective."""
+"""Objectives hold in some runs and miss in others."""
 
 import pytest
 

@@ -9,8 +9,8 @@ import pytest
 from node_agent.errors import InputError
 from testbed.cells.batch import CellsInterrupted, Options
 from testbed.frontier import FrontierAsk, as_json, frontier
-from testbed.frontier.frontier import UnobservedFrontier
 from testbed.frontier.leads import lead
+from testbed.frontier.tracing import UnobservedFrontier
 from testbed.optimum.bound import bound_for_run
 from testbed.record.run_figures import BY_NAME
 from tests.testbed.compare.topology import SMALL, write

@@ -27,7 +27,7 @@ def policy(chance, accuracy, *, quicker=0.0, shared=None, own_accuracy=0.0015, o
 
 
 def workloads(chance, seeds=SEEDS):
-    """What the workload of each seed does to all policies alike."""
+    """Shifts and factors by which the workload of each seed moves all policies alike."""
     return [(chance.normal(0, 0.01), float(np.exp(chance.normal(0, 0.1)))) for _ in range(seeds)]
 
 

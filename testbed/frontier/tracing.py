@@ -24,7 +24,7 @@ from testbed.cells.result_directory import new_directory, own
 from testbed.frontier.certified import BoundTask, Certified, bound_tasks, compute_bounds, kept
 from testbed.frontier.frontier_files import MARKER, write_files
 from testbed.frontier.frontier_result import Frontier, FrontierRun
-from testbed.frontier.gathering import BOUNDED, bounds_of, leads_of, notes_on, points_of, with_bounds
+from testbed.frontier.pareto_points import BOUNDED, bounds_of, leads_of, notes_on, points_of, with_bounds
 from testbed.frontier.settings import (
     MOST_POINTS,
     Setting,
@@ -50,7 +50,7 @@ class FrontierObserver(CompareObserver, Protocol):
         """The runs are complete; there are `bounds` bounds of `optimum`, of which `kept` are known already."""
 
     def bounded(self) -> None:
-        """One more bound is known."""
+        """A bound has become known."""
 
 
 class UnobservedFrontier(Unobserved):
@@ -63,7 +63,7 @@ class UnobservedFrontier(Unobserved):
 
 @dataclass(frozen=True, slots=True)
 class FrontierAsk:
-    """What a frontier consists of.
+    """The request for a frontier.
 
     Attributes:
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
@@ -86,7 +86,7 @@ class FrontierAsk:
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """What is known before the first run."""
+    """All that is known before the first run."""
 
     plan: Plan
     specs: Sequence[PolicySpec]

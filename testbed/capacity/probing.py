@@ -7,7 +7,7 @@ from typing import Protocol
 
 from testbed.assertions import Assertion
 from testbed.capacity.capacity_files import MARKER, write_files
-from testbed.capacity.capacity_result import Capacity, Probe
+from testbed.capacity.capacity_result import Capacity, LoadProbe
 from testbed.capacity.load_search import LoadGrid, LoadSearch
 from testbed.capacity.objective import Objective
 from testbed.capacity.outcome import notes_on, table_of
@@ -38,7 +38,7 @@ Key = tuple[str, int]  # label of the policy, seed
 
 @dataclass(frozen=True, slots=True)
 class CapacityAsk:
-    """What a capacity consists of.
+    """The request for a capacity.
 
     Attributes:
         policies: each `name`, `name:key=value,key=value` or `file.py:Class`; `label=TEXT` names it in the results.
@@ -59,7 +59,7 @@ class CapacityAsk:
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """How far the search of a policy has come, over all seeds.
+    """The state of the search of a policy, over all seeds.
 
     Attributes:
         policy: the policy's label.
@@ -87,7 +87,7 @@ class UnobservedCapacity(Unobserved):
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """What is known before the first probe."""
+    """All that is known before the first probe."""
 
     ask: CapacityAsk
     plan: Plan
@@ -180,10 +180,10 @@ class _Rounds:
     observer: CapacityObserver
     interrupts: Interrupts
     searches: Mapping[Key, LoadSearch]
-    probes: dict[tuple[Key, int], Probe] = field(default_factory=dict)
+    probes: dict[tuple[Key, int], LoadProbe] = field(default_factory=dict)
 
     def run(self) -> bool:
-        """Probe until all searches are over; return False after an interrupt.
+        """LoadProbe until all searches are over; return False after an interrupt.
 
         Raises:
             TestbedError: a run failed.
@@ -228,9 +228,9 @@ def _brackets(course: _Course, searches: Mapping[Key, LoadSearch]) -> list[Brack
     return found
 
 
-def _probe(course: _Course, key: Key, index: int, cell: Cell) -> Probe:
+def _probe(course: _Course, key: Key, index: int, cell: Cell) -> LoadProbe:
     found = cell_figures(cell)
-    return Probe(
+    return LoadProbe(
         policy=key[0],
         seed=key[1],
         load=course.grid.loads[index],
@@ -246,7 +246,7 @@ def _probe(course: _Course, key: Key, index: int, cell: Cell) -> Probe:
 def _gather(
     course: _Course,
     searches: Mapping[Key, LoadSearch],
-    probes: Mapping[tuple[Key, int], Probe],
+    probes: Mapping[tuple[Key, int], LoadProbe],
     *,
     complete: bool,
 ) -> Capacity:
