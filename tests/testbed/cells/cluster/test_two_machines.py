@@ -34,7 +34,7 @@ def test_two_workers_take_at_most_three_fifths_of_the_time_of_one(tmp_path, keys
     its picture, printed with it, take as long for one worker as for two.
     """
     first, second = sorted(os.sched_getaffinity(0))[:2]
-    path = write(tmp_path, SMALL.replace("duration: 20 s", "duration: 450 s"))
+    path = write(tmp_path, SMALL.replace("duration: 20 s", "duration: 300 s"))
     with networks(3) as names:
         here, one, two = (
             [*inside(name), "taskset", "-c", str(processor)]
