@@ -140,7 +140,10 @@ class DaskExecutor:
                 warnings.simplefilter("ignore")  # of large graphs
                 key = f"{self._topic}-inputs-{sha256(packed).hexdigest()}"
                 self._inputs = self._client.submit(as_is, packed, key=key)
+            self._compared.clear()
         workers = self._workers()
+        if self._live:
+            self.room = len(workers)
         kinds = {(cell.settings.topology_sha256, cell.settings.model_sha256): cell for cell in reversed(cells)}
         for kind, cell in kinds.items():
             strange = [worker for worker in workers if (worker, *kind) not in self._compared]
@@ -155,6 +158,8 @@ class DaskExecutor:
                     )
                 check_alike(worker, facts, cell)
                 self._compared.add((worker, *kind))
+        # Else the scheduler would give all cells to the worker that has the inputs, as long as they are few.
+        self._client.replicate([self._inputs], workers=workers)
 
     def _workers(self) -> list[str]:
         """The addresses of the workers that may carry out these cells.

@@ -28,9 +28,13 @@ def joined(tmp_path, keys):
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two machines need two processors")
 def test_two_workers_take_at_most_three_fifths_of_the_time_of_one(tmp_path, keys):
-    """Each machine has one processor; client, scheduler and the first worker share one machine."""
+    """Each machine has one processor; client, scheduler and the first worker share one machine.
+
+    The time is that of the runs, from the beginning of the first to the end of the last. The start of the command and
+    its picture, printed with it, take as long for one worker as for two.
+    """
     first, second = sorted(os.sched_getaffinity(0))[:2]
-    path = write(tmp_path, SMALL.replace("duration: 20 s", "duration: 600 s"))
+    path = write(tmp_path, SMALL.replace("duration: 20 s", "duration: 450 s"))
     with networks(3) as names:
         here, one, two = (
             [*inside(name), "taskset", "-c", str(processor)]
@@ -51,7 +55,7 @@ def test_two_workers_take_at_most_three_fifths_of_the_time_of_one(tmp_path, keys
     tables = [(tmp_path / f"out-{number}" / "compare.csv").read_text() for number in (1, 2)]
     assert tables[0] == tables[1]
     assert tables[0].count("\n") == 25
-    assert all_two_s <= MOST_OF_THE_TIME * all_one_s
+    assert two_s <= MOST_OF_THE_TIME * one_s
 
 
 def timed(words):
