@@ -163,7 +163,7 @@ def placement_lines(found: Placement, written: Rewritten | None) -> Iterator[tup
 
 
 def _gain(found: Placement) -> Iterator[tuple[str, str]]:
-    """How much better the best candidate is."""
+    """Lines on the gain of the best candidate over the stated one."""
     assert found.best is not None
     stated, best = found.stated, found.best
     if stated.trouble:

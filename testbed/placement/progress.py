@@ -1,4 +1,4 @@
-"""What a search of placements has looked at so far, its limits, and who is informed."""
+"""The candidates that a search of placements has found so far, its limit of time, and its observer."""
 
 import math
 import time

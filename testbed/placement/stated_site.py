@@ -86,11 +86,12 @@ def _memory_bytes(
 ) -> dict[str, int]:
     """The memory of each server that has a limit [byte], own processors included."""
     own = {server.device: server.name for server in scenario.own_processors}
-    entries = [*document.servers.items(), *document.devices.items()]
+    stated = {name: entry.memory for name, entry in document.servers.items()}
+    stated |= {name: entry.memory for name, entry in document.devices.items()}
     return {
-        own.get(member, member): round(entry.memory)
-        for name, entry in entries
-        if entry.memory is not None
+        own.get(member, member): round(memory)
+        for name, memory in stated.items()
+        if memory is not None
         for member in members[name]
     }
 

@@ -18,8 +18,17 @@ from tests.docs.pages import ROOT, code_blocks, texts
 
 PAGES = texts()
 PROGRAM = re.compile(r"^\s*(?:[A-Z_]+=\S+ )*(?:sudo )?(?:\S*/)?dtoee-testbed(?: (.*))?$")
-ELSEWHERE = {"--durations", "--index-url", "--net", "--privileged", "--cap-add", "--security-opt", "--rm"}
-"""Options of pip, pytest, nsenter and container engines that pages name."""
+ELSEWHERE = {
+    "--durations",
+    "--index-url",
+    "--net",
+    "--privileged",
+    "--cap-add",
+    "--security-opt",
+    "--rm",
+    "--dashboard-address",
+}
+"""Options of pip, pytest, nsenter, Dask and container engines that pages name."""
 
 
 def inline(text: str) -> Iterator[str]:
