@@ -24,7 +24,7 @@ COMMANDS = {
     "optimum": "Compute the best plan for a topology, and a bound on any plan.",
     "explain": "Say what limits a recorded run, or where one task's time went.",
     "topology": "Validate topology files, or print their JSON Schema.",
-    "trace": "Generate, convert or inspect traces of workloads and of links.",
+    "trace": "Generate, import, convert or inspect traces of workloads and of links.",
     "model": "List, profile or train early-exit models.",
     "cluster": "Make the keys of a cluster of machines.",
     "doctor": "Check what this machine offers for emulation.",

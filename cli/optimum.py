@@ -85,9 +85,7 @@ def command(
     source: Path,
     seed: int | None,
     duration: float | None,
-    model: str | None,
-    cut: tuple[int, ...] | None,
-    criterion: str | None,
+    model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
     overrides: tuple[Override, ...],
     thresholds: Sequence[float] | None,
     cuts: bool,
@@ -118,8 +116,8 @@ def command(
     if cuts:
         if source.is_dir():
             raise click.UsageError("--cuts needs a topology: a run directory holds one cut and its tasks")
-        chosen = {"model": model, "cut": cut, "criterion": criterion, "overrides": overrides, "seed": seed}
-        return _place(source, {**chosen, "duration_s": duration, "stages": stages}, thresholds, limit, out, as_json)
+        chosen = {"model": model, "cut": cut, "criterion": criterion, "overrides": overrides, "stages": stages}
+        return _place(source, {**chosen, "seed": seed, "duration_s": duration}, thresholds, limit, out, as_json)
     from testbed.optimum.bound import bound_for, bound_for_run
     from testbed.topology import load_topology
 

@@ -13,8 +13,7 @@ import click
 from cli.printing.workload_lines import print_workload
 from cli.quantity import DURATION_HELP, bit_rate, finite, seconds, share
 from cli.shared_options import seed_option
-from cli.trace_import import command as import_command
-from cli.trace_import import source_options
+from cli.trace_import import import_command, source_options
 from testbed.wording import counted, milliseconds, percent
 
 if TYPE_CHECKING:

@@ -114,7 +114,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str) -> float:
 )
 @click.option("--without-failed", is_flag=True, help="Leave out requests that failed at the source.")
 @seed_option("Seed of all draws.  [default: the topology's]")
-def command(
+def import_command(
     files: tuple[str, ...], topology: str, out: str, form: str | None, time_column: str | None, time_unit: TimeUnit,
     device_column: str | None, sample_column: str | None, window: Window, keep: float, speed: float,
     devices: DeviceChoice | None, samples: SampleChoice | None, without_failed: bool, seed: int | None,

@@ -13,7 +13,7 @@ from testbed.wording import clock, counted, milliseconds, number, percent, rough
 if TYPE_CHECKING:
     from testbed.explain.explanation import Explanation, WaitingSpan
     from testbed.explain.groups import Group
-    from testbed.explain.places import Place
+    from testbed.explain.places import WaitingPlace
     from testbed.explain.task_way import TaskWay
 
 TEXT_WIDTH = 80 - LABEL_WIDTH
@@ -92,7 +92,7 @@ def verdict_sentences(explanation: Explanation) -> Iterator[str]:
         yield _when(explanation.span)
 
 
-def place_sentences(place: Place) -> Iterator[str]:
+def place_sentences(place: WaitingPlace) -> Iterator[str]:
     """Sentences on a place that is the bottleneck."""
     waited = f"{_ms(place.waited_s)} a task on average, {rough_percent(place.share)} of the mean delay"
     busy = f", busy {percent(place.busy, '.0f')} of the time" if place.busy is not None else ""
@@ -116,7 +116,7 @@ def place_sentences(place: Place) -> Iterator[str]:
             yield f"this machine was late: {waited}. The fidelity in summary.json says why."
 
 
-def _price(place: Place) -> str:
+def _price(place: WaitingPlace) -> str:
     return "" if place.price_s is None else f" (by DTO-EE's price of load: {_ms(place.price_s)})"
 
 
@@ -125,7 +125,7 @@ def _when(span: WaitingSpan) -> str:
     return f"{text}: {'; '.join(span.events)}." if span.events else f"{text}."
 
 
-def _name(place: Place) -> str:
+def _name(place: WaitingPlace) -> str:
     match place.kind:
         case "server":
             return f"server {place.name[0]}"
@@ -137,7 +137,7 @@ def _name(place: Place) -> str:
             return "this machine"
 
 
-def place_lines(places: Sequence[Place]) -> Lines:
+def place_lines(places: Sequence[WaitingPlace]) -> Lines:
     """Table of the places with the longest waiting; empty if tasks waited nowhere."""
     shown = [place for place in places if place.waited_s >= LEAST_WAIT_S][:MOST_PLACES]
     if not shown:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from testbed.optimum.bound import PlanFigures
     from testbed.optimum.task_replay import Played
     from testbed.placement.placing import Evaluated, Placement
-    from testbed.placement.progress import PlacementObserver, Ranked
+    from testbed.placement.progress import PlacementObserver, RankedCandidate
     from testbed.placement.rewriting import Rewritten
 
 PLAIN_EVERY_S = 5.0
@@ -55,7 +55,7 @@ class PlainPlacing:
         self._stream, self._clock = stream, clock
         self._last_s = clock()
 
-    def looked(self, what: str, number: int, best: Ranked | None) -> None:
+    def looked(self, what: str, number: int, best: RankedCandidate | None) -> None:
         """Write a line, if the last one is long ago."""
         if self._clock() - self._last_s < PLAIN_EVERY_S:
             return
@@ -74,7 +74,7 @@ class DrawnPlacing:
         self._status, self._clock = status, clock
         self._last_s = -DRAWN_EVERY_S
 
-    def looked(self, what: str, number: int, best: Ranked | None) -> None:
+    def looked(self, what: str, number: int, best: RankedCandidate | None) -> None:
         """Draw the line again."""
         if self._clock() - self._last_s < DRAWN_EVERY_S:
             return
@@ -84,7 +84,7 @@ class DrawnPlacing:
         self._status.update(escape(progress_in_words(what, number, best)))
 
 
-def progress_in_words(what: str, number: int, best: Ranked | None) -> str:
+def progress_in_words(what: str, number: int, best: RankedCandidate | None) -> str:
     """The state of a search in one line."""
     found = ""
     if best is not None:
@@ -163,11 +163,12 @@ def placement_lines(found: Placement, written: Rewritten | None) -> Iterator[tup
 
 
 def _gain(found: Placement) -> Iterator[tuple[str, str]]:
-    """How much better the best candidate is."""
+    """Lines on the gain of the best candidate over the stated one."""
     assert found.best is not None
     stated, best = found.stated, found.best
-    if stated.ranked is None or stated.trouble:
-        yield "Gain", f"the stated topology cannot serve all tasks: {stated.trouble}"
+    if stated.trouble:
+        what = "cannot run" if stated.ranked is None else "does not serve all tasks"
+        yield "Gain", f"the stated topology {what}: {stated.trouble}"
         return
     one, other = stated.figures, best.figures
     if one is not None and other is not None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal, DecimalException
 
 from node_agent.errors import InputError
@@ -10,7 +9,7 @@ from node_agent.suggest import advice
 from testbed.assertions.known_figures import KnownFigure, ValueKind
 from testbed.units import ENERGY, SHARE, TIME, Dimension, QuantityError, parse_number, parse_quantity
 
-_ENERGY = replace(ENERGY, allow_zero=True)
+_ENERGY = Dimension("an energy", ENERGY.units, "5 J", maximum=1e18, allow_zero=True)
 _RATIO = Dimension("a share", SHARE.units, "2 %", maximum=1e6, allow_zero=True)
 _DIMENSIONS: Mapping[ValueKind, Dimension] = {"time": TIME, "share": SHARE, "ratio": _RATIO, "energy": _ENERGY}
 _NOUNS: Mapping[ValueKind, str] = {

@@ -23,17 +23,17 @@ _EVERY_RUN: dict[ValueKind, str] = {
         theta_s warm_up_s outstanding_s energy.counted_s energy.nodes.<name>.up_s energy.nodes.<name>.busy_s
         energy.batteries.<name>.empty_s
     """,
+    "energy": """
+        energy.idle_j energy.computing_j energy.transfer_j energy.nodes.<name>.total_j energy.nodes.<name>.idle_j
+        energy.nodes.<name>.computing_j energy.nodes.<name>.transfer_j
+        energy.batteries.<name>.capacity_j energy.batteries.<name>.left_j
+    """,
     "share": "exit_share.[1-9] deadlines.groups.<name>.in_time deadlines.groups.<name>.correct_in_time",
     "count": """
         tasks.duplicates tasks.counted attempts.above_one fairness.devices deadlines.tasks deadlines.groups.<name>.tasks
         deadlines.groups.<name>.missed
     """,
     "number": "attempts.most energy.price_s_per_j",
-    "energy": """
-        energy.idle_j energy.computing_j energy.transfer_j energy.nodes.<name>.total_j energy.nodes.<name>.idle_j
-        energy.nodes.<name>.computing_j energy.nodes.<name>.transfer_j energy.batteries.<name>.capacity_j
-        energy.batteries.<name>.left_j
-    """,
     "truth": "overloaded",
 }
 _LIVE: dict[ValueKind, str] = {

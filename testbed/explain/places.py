@@ -17,7 +17,7 @@ Key = tuple[PlaceKind, tuple[str, ...]]
 
 
 @dataclass(slots=True)
-class Place:
+class WaitingPlace:
     """A place where tasks waited; times are means over all counted tasks.
 
     Attributes:
@@ -56,19 +56,19 @@ class _Places:
     """Adds up the waiting of the counted tasks by place."""
 
     def __init__(self, run: ExplainedRun, queues: Queues) -> None:
-        self.found: dict[Key, Place] = {}
+        self.found: dict[Key, WaitingPlace] = {}
         self._slot_s = run.scenario.slot_s
         self._queues = queues
         self._run = run
 
-    def place(self, kind: PlaceKind, *name: str) -> Place:
+    def place(self, kind: PlaceKind, *name: str) -> WaitingPlace:
         """Return a place, made if it is new."""
         key = kind, name
         if key not in self.found:
-            self.found[key] = Place(kind, name)
+            self.found[key] = WaitingPlace(kind, name)
         return self.found[key]
 
-    def add(self, place: Place, waited_s: float, at_s: float) -> None:
+    def add(self, place: WaitingPlace, waited_s: float, at_s: float) -> None:
         """Add waiting that began at `at_s` [s]."""
         if waited_s > 0:
             place.waited_s += waited_s
@@ -156,7 +156,7 @@ class _Places:
             self.add(place, left_s / len(blamed), at_s)
 
 
-def places_of(run: ExplainedRun) -> list[Place]:
+def places_of(run: ExplainedRun) -> list[WaitingPlace]:
     """Return all places where counted tasks were, the one with the longest waiting first."""
     queues = queues_of(run)
     places = _Places(run, queues)

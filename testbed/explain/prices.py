@@ -1,4 +1,4 @@
-"""What a faster server or link would save, by the formulas with which DTO-EE prices load.
+"""The time that a faster server or link would save, by the formulas with which DTO-EE prices load.
 
 A server with the arrival rate phi and the service rate s holds D(phi, s) tasks on average
 (`node_agent.dtoee.queueing`), a link with the flow f likewise. By Little's law, the time that all tasks of a span T

@@ -43,7 +43,7 @@ MOST_LINKS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """When rounds of DTO-EE end: at a gap of this share of the mean delay, or after this number of them."""
+    """The end of rounds of DTO-EE: at a gap of this share of the mean delay, or after this number of rounds."""
 
     relative_gap: float
     most_rounds: int
@@ -212,7 +212,7 @@ class ThresholdSearch:
 
         Args:
             model: the network.
-            grid: the thresholds to choose from.
+            grid: the thresholds that are offered.
             theta_s: seconds of mean delay that one unit of accuracy is worth.
             effort: of the solver, for each combination; with less it is quicker, and bounds remain valid.
             crowded: True if some combinations probably overload, so that each is checked before it is solved.

@@ -21,7 +21,7 @@ PHASE = "exact search"
 
 @dataclass(slots=True)
 class Tally:
-    """What became of all candidates; those that differ only in the names of equal servers count once."""
+    """The number of candidates by their fate; those that differ only in the names of equal servers count once."""
 
     all: int = 0
     computed: int = 0  # to the end, or until they were proved worse
@@ -33,7 +33,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Branching:
-    """The result: no candidate has a lower key than `bound`; `complete` if none is left to look at."""
+    """The result: no candidate has a lower key than `bound`; `complete` if none is left."""
 
     bound: Key
     complete: bool

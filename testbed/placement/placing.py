@@ -11,7 +11,7 @@ from testbed.optimum.bound import Optimum, PlanFigures, bound_for
 from testbed.placement.branching import Brancher, Tally
 from testbed.placement.candidates import Candidate, Site, Stages
 from testbed.placement.climbing import Climber
-from testbed.placement.progress import Findings, PlacementObserver, Ranked, SilentPlacement, TimeIsUp, is_equal
+from testbed.placement.progress import Findings, PlacementObserver, RankedCandidate, SilentPlacement, TimeIsUp, is_equal
 from testbed.placement.ranking import NOTHING, Key, Ranking, alike_s
 
 SCHEMA = 1
@@ -32,7 +32,7 @@ class Evaluated:
     """
 
     candidate: Candidate
-    ranked: Ranked | None
+    ranked: RankedCandidate | None
     optimum: Optimum | None
     trouble: str = ""
 
@@ -187,7 +187,7 @@ class Placer:
             computed=ranking.solved,
         )
 
-    def _simplified(self, ranking: Ranking, best: Sequence[Ranked], ended: str) -> list[Ranked]:
+    def _simplified(self, ranking: Ranking, best: Sequence[RankedCandidate], ended: str) -> list[RankedCandidate]:
         """The candidates; the best one without changes of the stated one that gain nothing."""
         stated = self.site.stated
         if not best or ended == "interrupted" or len(stated.cut) != self.site.stages:
@@ -200,7 +200,7 @@ class Placer:
             other = Candidate(first.candidate.cut, ways[number])
             number += 1
             if self.site.trouble(other) is None and (value := ranking.value(other)).key <= limit:
-                first, number = Ranked(other, value), 0
+                first, number = RankedCandidate(other, value), 0
                 ways = list(_ways_back(other.stages, stated.stages))
         return [first, *(each for each in best[1:] if not is_equal(each.value, first.value))]
 
@@ -210,7 +210,7 @@ class Placer:
         if (unfit := site.trouble(stated)) is not None:
             return Evaluated(stated, None, None, unfit.sentence)
         value = Ranking(site, self.thresholds).value(stated)
-        return Evaluated(stated, Ranked(stated, value), None, value.trouble)
+        return Evaluated(stated, RankedCandidate(stated, value), None, value.trouble)
 
     def _in_full(
         self, stated: Evaluated, finalists: Sequence[Evaluated], computed: int
@@ -262,7 +262,7 @@ def _order(each: Evaluated) -> Key:
     return unserved / whole, -optimum.overall.utility_s
 
 
-def _is_first(best: Evaluated, first: Ranked | None) -> bool:
+def _is_first(best: Evaluated, first: RankedCandidate | None) -> bool:
     """True if the candidate has the best value found, up to the search's tolerance."""
     if best.ranked is None or first is None:
         return False

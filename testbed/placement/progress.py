@@ -1,4 +1,4 @@
-"""What a search of placements has looked at so far, its limits, and who is informed."""
+"""The candidates that a search of placements has found so far, its limit of time, and its observer."""
 
 import math
 import time
@@ -13,7 +13,7 @@ EQUAL_S = 2e-5  # what the solver cannot distinguish
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedCandidate:
     """A candidate with its value."""
 
     candidate: Candidate
@@ -23,14 +23,14 @@ class Ranked:
 class PlacementObserver(Protocol):
     """Is informed of the progress of a search."""
 
-    def looked(self, what: str, number: int, best: Ranked | None) -> None:
+    def looked(self, what: str, number: int, best: RankedCandidate | None) -> None:
         """`number` networks have been computed, the last one in the phase `what`; `best` is the best candidate."""
 
 
 class SilentPlacement:
     """A PlacementObserver that does nothing."""
 
-    def looked(self, what: str, number: int, best: Ranked | None) -> None:
+    def looked(self, what: str, number: int, best: RankedCandidate | None) -> None:
         """Do nothing."""
 
 
@@ -52,7 +52,7 @@ class Findings:
     kept: int
     limit_s: float | None = None
     clock: Callable[[], float] = time.monotonic
-    best: list[Ranked] = field(default_factory=list)
+    best: list[RankedCandidate] = field(default_factory=list)
     number: int = 0
     phase: str = ""
     _began_s: float = math.nan
@@ -61,7 +61,7 @@ class Findings:
         self._began_s = self.clock()
 
     @property
-    def first(self) -> Ranked | None:
+    def first(self) -> RankedCandidate | None:
         """The best candidate so far."""
         return self.best[0] if self.best else None
 
@@ -78,7 +78,7 @@ class Findings:
         known = any(each.candidate == candidate or is_equal(each.value, value) for each in self.best)
         if value.key >= NOTHING or known:
             return False
-        found = Ranked(candidate, value)
+        found = RankedCandidate(candidate, value)
         before = self.first
         self.best = sorted([*self.best, found], key=lambda each: each.value.key)[: self.kept]
         return before is None or value.key < before.value.key

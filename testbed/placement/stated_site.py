@@ -9,7 +9,9 @@ import yaml
 
 from node_agent.errors import InputError
 from testbed.placement.candidates import Site
+from testbed.scenario import Scenario
 from testbed.topology import Topology, TopologyError, load_topology, load_topology_text
+from testbed.topology.compiler import PROCESSOR
 from testbed.topology.form.draft import read_form
 from testbed.topology.form.entries import TopologyDocument
 from testbed.topology.form.yaml_places import read_yaml
@@ -57,32 +59,9 @@ def read_site(
     data, _, _ = read_yaml(topology.text, topology.source)
     assert isinstance(data, dict)
     scenario = topology.resolve(seed=seed, duration_s=duration_s)
-    members = {name: _members(name, entry.count) for name, entry in document.devices.items()}
-    members |= {f"{name}-cpu": tuple(f"{each}-cpu" for each in members[name]) for name in members}
-    members |= {name: _members(name, entry.count) for name, entry in document.servers.items()}
-    memory = {
-        member: round(entry.memory)
-        for name, entry in document.servers.items()
-        if entry.memory is not None
-        for member in members[name]
-    }
-    own = {server.device: server.name for server in scenario.own_processors}
-    memory |= {
-        own[member]: round(entry.memory)
-        for name, entry in document.devices.items()
-        if entry.memory is not None
-        for member in members[name]
-    }
-    lists: dict[str, tuple[str, ...]] = {}
-    for name in document.offload:
-        for member in members.get(name, (name,)):
-            listed = scenario.offload_to[member]
-            if member in own:
-                listed = (
-                    *(other for other in listed if other != own[member]),
-                    *scenario.offload_to.get(own[member], ()),
-                )
-            lists[member] = listed
+    members = _all_members(document)
+    memory = _memory_bytes(document, members, scenario)
+    lists = _stated_lists(document, members, scenario)
     site = Site(
         replace(scenario, servers=tuple(replace(server, memory_bytes=None) for server in scenario.servers)),
         scenario.model.open(),
@@ -92,6 +71,45 @@ def read_site(
     )
     _check_slot(site)
     return StatedSite(site, topology, data, document, members)
+
+
+def _all_members(document: TopologyDocument) -> dict[str, tuple[str, ...]]:
+    """The nodes of every group and single node, own processors included."""
+    members = {name: _members(name, entry.count) for name, entry in document.devices.items()}
+    own = {f"{name}{PROCESSOR}": entry.count for name, entry in document.devices.items() if entry.runs}
+    members |= {name: _members(name, count) for name, count in own.items()}
+    return members | {name: _members(name, entry.count) for name, entry in document.servers.items()}
+
+
+def _memory_bytes(
+    document: TopologyDocument, members: Mapping[str, tuple[str, ...]], scenario: Scenario
+) -> dict[str, int]:
+    """The memory of each server that has a limit [byte], own processors included."""
+    own = {server.device: server.name for server in scenario.own_processors}
+    stated = {name: entry.memory for name, entry in document.servers.items()}
+    stated |= {name: entry.memory for name, entry in document.devices.items()}
+    return {
+        own.get(member, member): round(memory)
+        for name, memory in stated.items()
+        if memory is not None
+        for member in members[name]
+    }
+
+
+def _stated_lists(
+    document: TopologyDocument, members: Mapping[str, tuple[str, ...]], scenario: Scenario
+) -> dict[str, tuple[str, ...]]:
+    """The receivers that the topology states, by offloader; a device's list also has those of its own processor."""
+    own = {server.device: server.name for server in scenario.own_processors}
+    lists = {}
+    for name in document.offload:
+        for member in members.get(name, (name,)):
+            listed = scenario.offload_to[member]
+            if member in own:
+                first = tuple(other for other in listed if other != own[member])
+                listed = (*first, *scenario.offload_to.get(own[member], ()))
+            lists[member] = listed
+    return lists
 
 
 def _check_slot(site: Site) -> None:

@@ -8,7 +8,7 @@ from cli.printing.explain_lines import place_sentences, verdict_sentences
 from cli.printing.parts_bar import LETTERS, bar_of_parts, legend_of_parts
 from testbed.breakdown.parts import PART_NAMES
 from testbed.explain.explanation import explain
-from testbed.explain.places import Place
+from testbed.explain.places import WaitingPlace
 from tests.cli.called import exit_code_of
 from tests.testbed.explain.limited import BASE, LIMITED
 from tests.testbed.simulated import simulate
@@ -73,13 +73,13 @@ def test_where_nothing_is_a_bottleneck(tmp_path):
 
 
 def test_every_kind_of_place_has_its_words():
-    lossy = Place("link", ("a", "b"), 0.2, 0.5, 0.01, 0.1, 0.001, 0.002, repairs_s=0.15, loses=True)
+    lossy = WaitingPlace("link", ("a", "b"), 0.2, 0.5, 0.01, 0.1, 0.001, 0.002, repairs_s=0.15, loses=True)
     assert "150 ms of it come from frames that the link loses" in " ".join(place_sentences(lossy))
-    late = Place("link", ("a", "b"), 0.2, 0.5, 0.01, 0.1, 0.001, retries_s=0.1)
+    late = WaitingPlace("link", ("a", "b"), 0.2, 0.5, 0.01, 0.1, 0.001, retries_s=0.1)
     assert "100 ms of it are retries" in " ".join(place_sentences(late))
-    silent = Place("receiver", ("b",), 0.2, 0.5, tasks=3)
+    silent = WaitingPlace("receiver", ("b",), 0.2, 0.5, tasks=3)
     assert "retries: receiver b did not answer" in " ".join(place_sentences(silent))
-    assert "this machine was late" in " ".join(place_sentences(Place("machine", (), 0.2, 0.5)))
+    assert "this machine was late" in " ".join(place_sentences(WaitingPlace("machine", (), 0.2, 0.5)))
 
 
 def test_wrong_directories_and_tasks(called, run, tmp_path):

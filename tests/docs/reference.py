@@ -22,7 +22,7 @@ from testbed.frontier.frontier_result import BoundAt, Frontier, FrontierPoint, F
 from testbed.frontier.leads import EqualAccuracy, EqualCost, Lead
 from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
-from testbed.sweep.result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
+from testbed.sweep.sweep_result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
 from tests.docs import command_options, cost_table, decisions, energy_tables, topology_keys

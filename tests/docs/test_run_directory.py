@@ -157,8 +157,9 @@ def test_the_files_of_a_run(plain, rich):
     assert set(listed("Files")) == names_in(rich) | {"agents.log", "energy.jsonl"}
 
 
-def test_the_manifest_of_simulations(plain, rich, comparison):
-    contents = [content_of(run / "manifest.json") for run in (plain, rich, comparison / "uniform/seed-7")]
+def test_the_manifest_of_simulations(plain, rich, comparison, sweep_directory):
+    runs = (plain, rich, comparison / "uniform/seed-7", sweep_directory / "theta=1s/dto-ee/seed-7")
+    contents = [content_of(run / "manifest.json") for run in runs]
     only_live = [f"never written: {path_of(name)}" for name in
                  ("setup_s.<step>", "nodes.<node>.address", "nodes.<node>.namespace")]  # fmt: skip
     assert differences("manifest.json", *contents) == only_live
@@ -309,12 +310,6 @@ def test_the_table_of_a_sweep(sweep_directory):
     further = {figure.column for figure in FIGURES}
     assert found[:2] == ["theta", "point"]
     assert columns == {"theta", "point"} | fields_of("compare.json.rows") - {"figures"} | further
-
-
-def test_the_manifest_of_a_run_with_overrides(sweep_directory):
-    manifest = content_of(sweep_directory / "theta=1s/dto-ee/seed-7/manifest.json")
-    assert manifest["overrides"] == ["theta=1s"]
-    assert "`overrides`" in section(TEXT, "manifest.json")
 
 
 def test_agree_json(tmp_path):

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 from itertools import count
@@ -140,7 +140,10 @@ class DaskExecutor:
                 warnings.simplefilter("ignore")  # of large graphs
                 key = f"{self._topic}-inputs-{sha256(packed).hexdigest()}"
                 self._inputs = self._client.submit(as_is, packed, key=key)
+            self._compared.clear()
         workers = self._workers()
+        if self._live:
+            self.room = len(workers)
         kinds = {(cell.settings.topology_sha256, cell.settings.model_sha256): cell for cell in reversed(cells)}
         for kind, cell in kinds.items():
             strange = [worker for worker in workers if (worker, *kind) not in self._compared]
@@ -155,6 +158,8 @@ class DaskExecutor:
                     )
                 check_alike(worker, facts, cell)
                 self._compared.add((worker, *kind))
+        # Else the scheduler would give all cells to the worker that has the inputs, as long as they are few.
+        self._client.replicate([self._inputs], workers=workers)
 
     def _workers(self) -> list[str]:
         """The addresses of the workers that may carry out these cells.
@@ -214,23 +219,23 @@ class DaskExecutor:
             if parcel.run:
                 unpack_run(parcel.run, cell.path)
             found.set_result(parcel.end)
-        except TestbedError as error:
-            found.set_result(CellEnd("failed", str(error), error.hint, error.exit_code))
         except BaseException as error:
-            found.set_result(self._failure(error))
+            self._note_failure(error, found)
         finally:
             task.release()
 
-    def _failure(self, error: BaseException) -> CellEnd:
-        """The failure that an error of Dask means."""
-        from distributed.client import FutureCancelledError  # noqa: PLC0415 - an extra
-
+    def _note_failure(self, error: BaseException, found: Future[CellEnd]) -> None:
+        """Pass an error on: as the failure of a cell, or as an exception where the cluster itself has failed."""
         again = "the same command with --out goes on, as complete runs stay"
         if isinstance(error, self._distributed.KilledWorker):
-            return CellEnd("failed", "several workers that had it were lost", f"do they have enough memory? {again}", 1)
-        if isinstance(error, FutureCancelledError | OSError):
-            return CellEnd("failed", "the connection to the scheduler is lost", again, 1)
-        return CellEnd("failed", f"{type(error).__name__}: {error}", "", 1)
+            hint = f"do they have enough memory? {again}"
+            found.set_result(CellEnd("failed", "several workers that had it were lost", hint, 1))
+        elif isinstance(error, TestbedError):
+            found.set_exception(error)
+        elif isinstance(error, CancelledError | OSError):
+            found.set_exception(TestbedError("the connection to the scheduler is lost", hint=again))
+        else:
+            found.set_result(CellEnd("failed", f"{type(error).__name__}: {error}", "", 1))
 
     def _heard(self, event: tuple[float, tuple[int, float]]) -> None:
         """Pass a report on; Dask calls this in its own thread."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from node_agent.errors import EnvironmentLacking
 from testbed.cells.cell import Cell
 from testbed.cells.cluster.helper import Helper, HelperLost, Order
 from testbed.cells.cluster.likeness import VERSION_HINT, Likeness
@@ -61,6 +62,7 @@ def run_errand(errand: Errand, inputs: bytes) -> Parcel:
 
     Raises:
         HelperLost: its process was killed; Dask tries again.
+        EnvironmentLacking: this worker has another version than the client.
         Unwanted: the client is gone.
     """
     from distributed import get_worker  # noqa: PLC0415 - an extra
@@ -82,7 +84,7 @@ def run_errand(errand: Errand, inputs: bytes) -> Parcel:
         helper = _helper(errand.identity)
         if helper is None:
             message = f"worker {worker.address} has another version of dtoee-testbed or its libraries"
-            return Parcel(CellEnd("failed", message, VERSION_HINT, 4), b"", worker.address)
+            raise EnvironmentLacking(message, hint=VERSION_HINT)
         end = _carried_out(helper, order, report, wanted)
         assert isinstance(end, CellEnd)
         if end.reason == "interrupted":  # not by the client: it sends no signals

@@ -4,8 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
+from testbed.optimum.bound import bound_for
 from testbed.placement import Placer, read_site, rewritten
+from testbed.placement.branching import all_candidates, branch
+from testbed.placement.climbing import Climber
 from testbed.placement.progress import Findings, SilentPlacement
 from testbed.placement.ranking import NOTHING, Ranking, alike_s
 from tests.testbed.placement.small_sites import small_site
@@ -181,9 +185,6 @@ def test_searches_repeat_themselves(tmp_path):
 
 def test_the_local_search_finds_the_best(tmp_path):
     """On 12 of 12 small networks, from random starts alone."""
-    from testbed.placement.branching import branch
-    from testbed.placement.climbing import Climber
-
     reached = []
     for seed in range(12):
         site = small_site(tmp_path, seed, 2).site
@@ -202,21 +203,17 @@ def test_the_local_search_finds_the_best(tmp_path):
     assert sum(reached) == len(reached) >= 10
 
 
-def test_the_cheap_model_ranks_as_the_full_one(tmp_path):
+@pytest.mark.parametrize("seed", [0, 1, None])
+def test_the_cheap_model_ranks_as_the_full_one(tmp_path, seed):
     """Kendall's tau of all candidates of a network, between utility in the search's model and in the optimum's."""
-    from scipy.stats import kendalltau
-
-    from testbed.optimum.bound import bound_for
-    from testbed.placement.branching import all_candidates
-
-    path = tmp_path / "stated.yaml"
-    path.write_text(SLOW_STAGE)
-    site = read_site(path).site
-    ranking = Ranking(site, (0.8,))
-    pairs = []
-    for candidate in all_candidates(site):
-        if site.trouble(candidate) is None and (value := ranking.value(candidate)).key[0] == 0:
-            optimum = bound_for(site.placed(candidate), site.model, thresholds=(0.8,))
+    (tmp_path / "stated.yaml").write_text(SLOW_STAGE)
+    site = read_site(tmp_path / "stated.yaml").site if seed is None else small_site(tmp_path, seed, 2).site
+    ranking, pairs = Ranking(site), []
+    for candidate in [each for each in all_candidates(site) if site.trouble(each) is None][:12]:
+        if (value := ranking.value(candidate)).key[0] == 0:
+            optimum = bound_for(site.placed(candidate), site.model)
             pairs.append((value.utility_s, optimum.overall.utility_s))
-    assert len(pairs) > 8
-    assert kendalltau(*zip(*pairs, strict=True)).statistic > 0.9
+    assert len(pairs) >= 6
+    assert kendalltau(*zip(*pairs, strict=True)).statistic > 0.8
+    chosen, best = max(pairs)[1], max(full for _, full in pairs)
+    assert best - chosen < 0.002

@@ -25,7 +25,7 @@ duration: 40 s
 seed: 5
 devices:
   cam: {count: 2, rate: 1..2 /s}
-  bell: {rate: 1 /s, runs: 1, capacity: 0.1 GFLOP/s, memory: 400 MiB}
+  bell: {count: 2, rate: 1 /s, runs: 1, capacity: 0.1 GFLOP/s, memory: 400 MiB}
 servers:
   near: {stage: 1, count: 3, capacity: 0.2..0.3 GFLOP/s, memory: 512 MiB}
   mid: {stage: 2, count: 2, capacity: 0.1..0.2 GFLOP/s}
@@ -126,7 +126,7 @@ def test_lists_hold_as_far_as_they_can(stated):
     assert kept["near-1"] == ("mid-1", "mid-2")
     assert kept["near-3"] == ("mid-2",)
     assert "near-2" not in kept  # neither of its servers hosts stage 3, so it follows the links
-    assert set(kept["bell"]) == {"near-1", "mid-1", "mid-2"}
+    assert set(kept["bell-2"]) == {"near-1", "mid-1", "mid-2"}
     placed = site.placed(Candidate((2, 3, 5), (1, 2, 1, 2, 2, 3)))
     assert placed.offload_to["near-2"] == ("core",)
     assert placed.offload_to["near-1"] == ("mid-1", "mid-2")

@@ -11,6 +11,7 @@ from testbed.scenario import Device, Link, LinkShape, ModelChoice, PolicyChoice,
 from testbed.simulation.links import Links
 from testbed.sizes import SEGMENT_BYTES
 from testbed.topology.event_kinds.link_shape import LinkChange
+from testbed.trace.processes.poisson import Poisson
 from testbed.virtual_time import Calendar
 
 MS = 1e-3
@@ -28,7 +29,7 @@ class Wire:
         self.arrived: list[tuple[str, float]] = []
         scenario = Scenario(
             name="wire", seed=seed, duration_s=10, warm_up_s=0, slot_s=1, time_scale=1, compute="paced",
-            arrivals="poisson", model=ModelChoice("glyphs", (5,)), policy=PolicyChoice("uniform"),
+            arrivals=Poisson(), model=ModelChoice("glyphs", (5,)), policy=PolicyChoice("uniform"),
             devices=tuple(Device(name, 1) for name in sorted(names) if name.startswith("d")),
             servers=tuple(Server(name, 1, 1e9) for name in sorted(names) if not name.startswith("d")),
             switches=tuple(switches), links=tuple(links), offload_to={},

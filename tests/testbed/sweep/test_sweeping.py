@@ -136,7 +136,7 @@ def test_the_table_in_parquet_is_that_in_csv(done):
 
 def test_without_pyarrow_a_note_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_file, "PACKAGE", "no_such_package")
-    monkeypatch.setattr("testbed.sweep.result_files.can_write", parquet_file.can_write)
+    monkeypatch.setattr("testbed.sweep.sweep_files.can_write", parquet_file.can_write)
     result, _ = small(tmp_path, ("theta=1 s",), (), repeats=1)
     assert not (tmp_path / "out/sweep.parquet").exists()
     assert (tmp_path / "out/sweep.csv").exists()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from node_agent.errors import InputError
 from testbed.scenario import Scenario
 from testbed.topology import load_topology, resolve_text
+from testbed.trace import workload
 from testbed.trace.error import MAX_PROBLEMS, TraceError
 from testbed.trace.inspection.workload_summary import summarise
 from testbed.trace.workload import Arrival, check_trace, generate, read_trace, write_trace
@@ -151,6 +152,25 @@ def test_all_bad_lines_are_reported_up_to_a_limit(tmp_path: Path) -> None:
     assert len(problems_of(tmp_path / "t", "{oops\n" * 10_000)) == MAX_PROBLEMS + 1
     with pytest.raises(TraceError, match="… and more"):
         read_trace(tmp_path / "t")
+
+
+def test_more_tasks_than_a_run_takes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t").write_text(GOOD_LINE * 6)
+    monkeypatch.setattr(workload, "MAX_ARRIVALS", 6)
+    assert len(read_trace(tmp_path / "t")) == 6
+    monkeypatch.setattr(workload, "MAX_ARRIVALS", 5)
+    with pytest.raises(TraceError, match="more than 5 tasks, too many for a run") as caught:
+        read_trace(tmp_path / "t")
+    assert "trace import" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz"])
+def test_a_packed_trace_is_known_by_its_first_bytes(tmp_path: Path, name: str) -> None:
+    arrivals = [Arrival(n / 4, "cam-1", n) for n in range(1000)]
+    write_trace(tmp_path / name, arrivals)
+    (tmp_path / "other").write_bytes((tmp_path / name).read_bytes())
+    assert read_trace(tmp_path / "other") == arrivals
+    assert (tmp_path / name).read_bytes()[:2] == (b"\x1f\x8b" if name.endswith(".gz") else b'{"')
 
 
 def test_a_last_line_without_a_line_feed_counts(tmp_path: Path) -> None:

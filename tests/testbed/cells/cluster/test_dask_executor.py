@@ -24,6 +24,7 @@ from tests.testbed.cells.cluster.machines import ROOT, command, compare, machine
 from tests.testbed.compare.topology import SMALL, write
 
 POLICIES = "dto-ee,computing-first,uniform"
+MEDIUM = SMALL.replace("duration: 20 s", "duration: 200 s")  # a cell takes a second or so
 
 
 def at(found):
@@ -45,14 +46,14 @@ def table(out):
 def here(tmp_path_factory):
     """Three policies on two workloads, simulated by processes of this machine."""
     folder = tmp_path_factory.mktemp("here")
-    done = compare(write(folder), "-p", POLICIES, "-n", "2", "--out", folder / "out")
+    done = compare(write(folder, MEDIUM), "-p", POLICIES, "-n", "2", "--out", folder / "out")
     assert done.returncode == 0, done.stderr
     return folder / "out"
 
 
 def test_workers_make_the_same_table(tmp_path, two_workers, here):
     out = tmp_path / "out"
-    done = compare(write(tmp_path), "-p", POLICIES, "-n", "2", "--out", out, *at(two_workers))
+    done = compare(write(tmp_path, MEDIUM), "-p", POLICIES, "-n", "2", "--out", out, *at(two_workers))
     assert done.returncode == 0, done.stderr
     assert table(out) == table(here)
     assert "Traceback" not in done.stderr
@@ -61,7 +62,7 @@ def test_workers_make_the_same_table(tmp_path, two_workers, here):
     assert len(begun) == len(set(begun)) == 6
     used = {name for name in ("worker-1", "worker-2") if list((two_workers._folder / name).rglob("inputs-*"))}
     assert used == {"worker-1", "worker-2"}
-    again = compare(write(tmp_path), "-p", POLICIES, "-n", "2", "--out", out)
+    again = compare(write(tmp_path, MEDIUM), "-p", POLICIES, "-n", "2", "--out", out)
     assert "6 of them complete already" in again.stderr
 
 
@@ -85,7 +86,7 @@ def test_a_lost_worker_changes_nothing(tmp_path, keys, here, when):
     out = tmp_path / "out"
     with machines(tmp_path / "machines", keys) as found:
         lost, _ = found.start_worker(), found.start_worker()
-        arguments = (write(tmp_path), "-p", POLICIES, "-n", "2", "--out", out, "--simulate", *at(found))
+        arguments = (write(tmp_path, MEDIUM), "-p", POLICIES, "-n", "2", "--out", out, "--simulate", *at(found))
         process = subprocess.Popen(command("compare", *arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True,
                                    stdout=subprocess.DEVNULL)  # fmt: skip
         for line in process.stderr:
@@ -129,7 +130,7 @@ LONG = SMALL.replace("duration: 20 s", "duration: 400 s")
 
 
 def test_a_killed_cell_is_carried_out_again(tmp_path, two_workers):
-    """Its helper notices; the worker lives on."""
+    """Its helper notices; the worker stays."""
     out = tmp_path / "out"
     path = write(tmp_path, LONG)
     arguments = (path, "-p", "uniform", "-n", "2", "--out", out, "--simulate", *at(two_workers))
@@ -226,7 +227,7 @@ def test_a_scheduler_that_goes_away_ends_the_command(tmp_path, keys):
 
 def test_workers_of_this_machine(tmp_path, here):
     out = tmp_path / "out"
-    done = compare(write(tmp_path), "-p", POLICIES, "-n", "2", "--out", out, "--workers", "2")
+    done = compare(write(tmp_path, MEDIUM), "-p", POLICIES, "-n", "2", "--out", out, "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert table(out) == table(here)
     assert "6 runs in" in done.stderr.splitlines()[0]

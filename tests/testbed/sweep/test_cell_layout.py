@@ -8,8 +8,8 @@ from node_agent.errors import InputError
 from testbed.cells.batch import Options
 from testbed.cells.policy_specs import read_specs
 from testbed.sweep.axis import parse_axis
+from testbed.sweep.cell_layout import OWN, place_of, plan_sweep, with_parameters
 from testbed.sweep.design import grid
-from testbed.sweep.plan import OWN, place_of, plan_sweep, with_parameters
 from testbed.topology.overrides import Override
 from tests.testbed.compare.topology import write
 
@@ -19,7 +19,7 @@ def laid_out(folder, stated, policies=(), seeds=(7, 8), **options):
     points = grid(axes)
     specs = read_specs(policies) if policies else (OWN,)
     planned = plan_sweep(write(folder), axes, points, specs, Options(simulate=True, **options))
-    return planned.lay_out(axes, points, seeds, Path("out"))
+    return planned.lay_out(axes, seeds, Path("out"))
 
 
 def test_parameters_go_into_the_text_of_a_policy():

@@ -10,9 +10,9 @@ from testbed.cells.intervals import Estimate
 from testbed.compare.table import PolicyFigures
 from testbed.sweep.axis import measured, parse_axis
 from testbed.sweep.design import grid
-from testbed.sweep.gathering import swept_key
-from testbed.sweep.picture import Plot, default_plots, draw_plots, parse_plot
-from testbed.sweep.result import Sweep, SweepPoint
+from testbed.sweep.point_figures import swept_key
+from testbed.sweep.sweep_picture import Plot, default_plots, draw_plots, parse_plot
+from testbed.sweep.sweep_result import Sweep, SweepPoint
 
 
 def figures(policy, mean, **fields):
