@@ -14,6 +14,8 @@ from testbed.capacity.outcome import state_of, table_of
 from testbed.capacity.probing import UnobservedCapacity
 from testbed.cells.batch import CellsInterrupted, Options
 from testbed.topology.overrides import load_overrides
+from tests.docs.pages import rows
+from tests.docs.reference import REFERENCE
 from tests.testbed.compare.topology import write
 
 POLICIES = ("dto-ee", "uniform")
@@ -106,9 +108,18 @@ def test_the_files_hold_the_figures(done):
     assert names == {*POLICIES, *files}
     assert json.loads((found.directory / "capacity.json").read_text()) == json.loads(json.dumps(as_json(found)))
     with (found.directory / "capacity.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(row["load"]) for row in rows] == [probe.load for probe in found.probes]
-    assert [float(row["delay_s.p95"]) for row in rows] == [probe.values[0] for probe in found.probes]
+        lines = list(csv.DictReader(file))
+    assert [float(row["load"]) for row in lines] == [probe.load for probe in found.probes]
+    assert [float(row["delay_s.p95"]) for row in lines] == [probe.values[0] for probe in found.probes]
+
+
+def test_the_reference_lists_the_fields_of_the_file(done):
+    _, found, _ = done
+    content = json.loads((found.directory / "capacity.json").read_text())
+    parts = {"": content, ".table": content["table"][0], ".table.seeds": content["table"][0]["seeds"][0]}
+    parts |= {".probes": content["probes"][0]}
+    for name, part in parts.items():
+        assert set(part) == {cells[0].strip("`") for cells in rows("\n".join(REFERENCE[f"capacity.json{name}"][1]()))}
 
 
 def test_a_second_call_repeats_no_probe(done):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from testbed.frontier.curve import Curve, undominated
 
-PAIRS = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 10)), min_size=1, max_size=30)
+SHARES = st.integers(0, 10_000).map(lambda right: right / 10_000)  # of right answers
+PAIRS = st.lists(st.tuples(SHARES, st.floats(0.01, 10)), min_size=1, max_size=30)
 
 
 def knee(accuracy):

@@ -13,6 +13,8 @@ from testbed.frontier.leads import lead
 from testbed.frontier.tracing import UnobservedFrontier
 from testbed.optimum.bound import bound_for_run
 from testbed.record.run_figures import BY_NAME
+from tests.docs.pages import ROOT, rows
+from tests.docs.reference import REFERENCE
 from tests.testbed.compare.topology import SMALL, write
 
 POLICIES = ("dto-ee", "uniform", "first-exit")
@@ -135,14 +137,27 @@ def test_the_files_hold_the_figures(done):
     assert {path.name for path in found.directory.iterdir()} == {*POLICIES, "optimum", *files}
     assert json.loads((found.directory / "frontier.json").read_text()) == json.loads(json.dumps(as_json(found)))
     with (found.directory / "frontier.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(row["delay_p95_s"]) for row in rows] == [row.figures["p95"] for row in found.rows]
+        lines = list(csv.DictReader(file))
+    assert [float(row["delay_p95_s"]) for row in lines] == [row.figures["p95"] for row in found.rows]
     with (found.directory / "frontier-points.csv").open(newline="") as file:
         points = list(csv.DictReader(file))
     assert [float(one["accuracy_low"]) for one in points] == [one.accuracy.low for one in found.points]
     assert [float(one["delay_mean_s"]) for one in points] == [one.cost.mean for one in found.points]
     drawn = (found.directory / "frontier.svg").read_text()
     assert "<svg" in drawn
+    page = (ROOT / "docs/run-directory.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in files)
+
+
+def test_the_reference_lists_the_fields_of_the_file(done):
+    _, found, _ = done
+    content = json.loads((found.directory / "frontier.json").read_text())
+    lead = content["leads"][0]
+    parts = {"": content, ".leads": lead, ".leads.at_equal_accuracy": lead["at_equal_accuracy"],
+             ".leads.at_equal_cost": lead["at_equal_cost"]}  # fmt: skip
+    parts |= {f".{name}": content[name][0] for name in ("rows", "points", "bounds", "optima")}
+    for name, part in parts.items():
+        assert set(part) == {cells[0].strip("`") for cells in rows("\n".join(REFERENCE[f"frontier.json{name}"][1]()))}
 
 
 def test_a_second_call_repeats_nothing(done):
