@@ -70,8 +70,8 @@ def command(
 
     ensure_root()  # before anything heavy is loaded
     from cli.printing.agreement_lines import print_agreement
-    from cli.printing.comparison_lines import refuse_broken_runs
-    from cli.printing.progress_lines import comparing
+    from cli.printing.many.comparison_lines import refuse_broken_runs
+    from cli.printing.many.progress_lines import comparing
     from testbed.agree import agree
     from testbed.agree import as_json as content_of
 

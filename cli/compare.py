@@ -123,7 +123,7 @@ def command(
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.progress_lines import comparing
+    from cli.printing.many.progress_lines import comparing
     from testbed.compare import compare
 
     policies = _policies(lists, assertions)
@@ -156,7 +156,7 @@ def _finish(comparison: Comparison, *, as_json: bool, require_fidelity: bool) ->
     """Print a comparison. Raises the errors of runs that did not hold, and of bounds that were missed."""
     import json
 
-    from cli.printing.comparison_lines import print_comparison, refuse_broken_runs
+    from cli.printing.many.comparison_lines import print_comparison, refuse_broken_runs
     from testbed.assertions import refuse_missed
     from testbed.compare import as_json as content_of
 

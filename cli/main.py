@@ -18,6 +18,8 @@ COMMANDS = {
     "simulate": "Run the same nodes in virtual time, without root.",
     "compare": "Run several policies on the same workloads and compare them.",
     "sweep": "Run policies over a grid or sample of values.",
+    "frontier": "Trace accuracy against delay, by policy.",
+    "capacity": "Find the highest load at which an objective holds.",
     "agree": "Run a topology live and simulated, and compare the two.",
     "optimum": "Compute the best plan for a topology, and a bound on any plan.",
     "explain": "Say what limits a recorded run, or where one task's time went.",

@@ -96,12 +96,21 @@ def policies_assert_option(function: Function) -> Function:
     )(function)  # fmt: skip
 
 
-def check_mode(assertions: Sequence[Assertion], *, simulate: bool) -> None:
+def objective_option(function: Function) -> Function:
+    """The option --slo of a command that searches where an objective holds, which receives `objective`."""
+    return click.option(
+        "--slo", "objective", multiple=True, required=True, metavar="BOUND", callback=_assertions,
+        help="What must hold in a run: 'p95 < 500 ms', 'accuracy >= 85 %'; 'ngto: p95 < 1 s' concerns one policy. "
+        "Figures are short names or paths such as delay_s.p95. With several, all must hold.",
+    )(function)  # fmt: skip
+
+
+def check_mode(assertions: Sequence[Assertion], *, simulate: bool, option: str = "--assert") -> None:
     """Raise UsageError if an assertion is on a figure that only live runs, or only simulations, have."""
     other = "live" if simulate else "simulated"
     for assertion in assertions:
         if assertion.known.mode == other:
-            raise click.UsageError(f"--assert {str(assertion)!r}: only {other} runs have {assertion.path}")
+            raise click.UsageError(f"{option} {str(assertion)!r}: only {other} runs have {assertion.path}")
 
 
 def _assertions(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Assertion, ...]:
@@ -151,7 +160,7 @@ def _cluster(scheduler: str | None, workers: int | None, keys: Path | None, *, i
     from node_agent.errors import InputError
     from testbed.cells.cluster.choice import ClusterChoice
 
-    if scheduler is None and workers is None and keys is None and not insecure:
+    if (scheduler, workers, keys, insecure) == (None, None, None, False):
         return None
     try:
         return ClusterChoice(scheduler, workers, keys, insecure)

@@ -11,10 +11,18 @@ from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
 from cli.run import refuse_live_options
-from cli.shared_options import all_runs_option, first_seed_option, model_options, plain_override_options
+from cli.shared_options import (
+    all_runs_option,
+    cluster_options,
+    first_seed_option,
+    model_options,
+    plain_override_options,
+)
 
 if TYPE_CHECKING:
+    from testbed.cells.cluster.choice import ClusterChoice
     from testbed.network.emulated import BackendChoice
+    from testbed.sweep import Sweep
     from testbed.topology.overrides import Override
 
 _PATH = click.Path(path_type=Path)
@@ -66,6 +74,7 @@ _PATH = click.Path(path_type=Path)
     metavar="K",
     help="Number of simulations that run at the same time.  [default: the number of cores]",
 )
+@cluster_options
 @backend_option("What delays frames in live runs:")
 @click.option(
     "--require-fidelity",
@@ -89,23 +98,10 @@ _PATH = click.Path(path_type=Path)
     "--json", "as_json", is_flag=True, help="Print the content of sweep.json instead of a table; times in seconds."
 )
 def command(
-    topology: Path,
-    values: tuple[str, ...],
-    sample: int | None,
-    lists: tuple[str, ...],
-    repeats: int,
-    simulate: bool,
-    duration: float | None,
-    seed: int | None,
-    model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
-    overrides: tuple[Override, ...],
-    out: Path | None,
-    jobs: int | None,
-    backend: BackendChoice,
-    require_fidelity: bool,
-    include_unheld: bool,
-    plots: tuple[str, ...],
-    as_json: bool,
+    topology: Path, values: tuple[str, ...], sample: int | None, lists: tuple[str, ...], repeats: int, simulate: bool,
+    duration: float | None, seed: int | None, model: str | None, cut: tuple[int, ...] | None, criterion: str | None,
+    overrides: tuple[Override, ...], out: Path | None, jobs: int | None, cluster: ClusterChoice | None,
+    backend: BackendChoice, require_fidelity: bool, include_unheld: bool, plots: tuple[str, ...], as_json: bool,
 ) -> int:  # fmt: skip
     """Run policies on TOPOLOGY at every point of a grid of values; draw figures against them.
 
@@ -126,21 +122,16 @@ def command(
       dtoee-testbed sweep topologies/quickstart.yaml --set theta=1s,3s --set 'model.cut=[2,3,5],[2,4,5]' --simulate
       dtoee-testbed sweep topologies/city.yaml --set load=x0.5..x1.2 --set theta=0.5..4s --sample 20 --simulate
     """
-    import json
-
     if jobs is not None and not simulate:
         raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
     if simulate:
         refuse_live_options()
-    else:
+    elif cluster is None:
         from testbed.host.rootless import ensure_root
 
         ensure_root()  # before anything heavy is loaded
-    from cli.printing.comparison_lines import refuse_broken_runs
-    from cli.printing.progress_lines import comparing
-    from cli.printing.sweep_lines import print_failures, print_sweep
+    from cli.printing.many.progress_lines import comparing
     from testbed.cells.policy_specs import split_policies
-    from testbed.sweep import as_json as content_of
     from testbed.sweep import sweep
 
     _check_usage(values, plots)
@@ -149,8 +140,19 @@ def command(
             topology, values, [policy for text in lists for policy in split_policies(text)], repeats=repeats,
             sample_points=sample, simulate=simulate, duration_s=duration, seed=seed, model=model, cut=cut,
             criterion=criterion, out=out, jobs=jobs, backend=backend, observer=progress,
-            include_unheld=include_unheld, overrides=overrides, plots=plots,
+            include_unheld=include_unheld, overrides=overrides, plots=plots, cluster=cluster,
         )  # fmt: skip
+    return _finish(result, as_json=as_json, require_fidelity=require_fidelity)
+
+
+def _finish(result: Sweep, *, as_json: bool, require_fidelity: bool) -> int:
+    """Print a sweep and return the exit code. Raises EmulationBroken for runs that did not hold, if that is asked."""
+    import json
+
+    from cli.printing.many.comparison_lines import refuse_broken_runs
+    from cli.printing.many.sweep_lines import print_failures, print_sweep
+    from testbed.sweep import as_json as content_of
+
     if as_json:
         click.echo(json.dumps(content_of(result), indent=2))
     else:
@@ -164,7 +166,7 @@ def command(
 def _check_usage(values: tuple[str, ...], plots: tuple[str, ...]) -> None:
     """Raise UsageError if the text of an option cannot be read, whatever the topology says."""
     from node_agent.errors import InputError
-    from testbed.sweep.picture import parse_plot
+    from testbed.sweep.sweep_picture import parse_plot
     from testbed.sweep.sweeping import read_axes
 
     try:

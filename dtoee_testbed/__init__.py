@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from testbed.run.planning import plan_replay, plan_run
     from testbed.scenario import Scenario
     from testbed.simulation.simulator import Simulation
+    from testbed.sweep import Sweep, sweep
     from testbed.topology import Topology, TopologyError, load_topology
+    from testbed.topology.overrides import Override
 
 _HOMES = {
     "node_agent.errors": ("EnvironmentLacking", "InputError", "TestbedError"),
@@ -79,7 +81,9 @@ _HOMES = {
     "testbed.run.planning": ("plan_replay", "plan_run"),
     "testbed.scenario": ("Scenario",),
     "testbed.simulation.simulator": ("Simulation",),
+    "testbed.sweep": ("Sweep", "sweep"),
     "testbed.topology": ("Topology", "TopologyError", "load_topology"),
+    "testbed.topology.overrides": ("Override",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -99,6 +103,7 @@ __all__ = [
     "OffloadingEnv",
     "Optimum",
     "Outcome",
+    "Override",
     "PlainPolicy",
     "Plan",
     "Policy",
@@ -112,6 +117,7 @@ __all__ = [
     "Scenario",
     "SilentObserver",
     "Simulation",
+    "Sweep",
     "TaskLine",
     "TestbedError",
     "ThresholdView",
@@ -133,6 +139,7 @@ __all__ = [
     "read_idx",
     "read_medmnist",
     "read_recorded",
+    "sweep",
 ]
 
 

@@ -137,6 +137,8 @@ class SampleRecord(Struct, frozen=True, tag="sample"):
     refused: int = 0  # devices: tasks refused, since their predicted delay exceeded the device's bound
     worst_timer_s: float = 0.0  # how late the worst of the deadlines was [s]
     stalls: tuple[tuple[float, float], ...] = ()  # the longest spans, from and to [s], in which the process did not run
+    # Bytes of the messages sent, by peer [B]; left out if no link states its energy.
+    sent_bytes: dict[str, int] = {}
 
 
 EventKind = Literal[
@@ -162,6 +164,7 @@ EventKind = Literal[
     "agent-died",
     "agent-not-stopped",
     "agents-gone",
+    "battery-empty",
 ]
 
 
@@ -195,6 +198,7 @@ class EventRecord(Struct, frozen=True, tag="event"):
         agent-died: an agent ended by itself.
         agent-not-stopped: an agent did not end when the run did.
         agents-gone: the agents ended before all their records had arrived.
+        battery-empty: the battery of a device is used up: its agent was killed, or stays down.
     """
 
     time_s: float  # when it happened [s]; 0 if before the start

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from node_agent.errors import TestbedError
@@ -41,6 +41,9 @@ Threshold = Annotated[float, Meta(ge=0.0, le=MOST_THRESHOLD)]
 # A flow, or a share of one, with the thresholds of the stages that it has passed or will pass, the lowest stage first.
 FlowPath = tuple[Rate, Annotated[tuple[Threshold, ...], Meta(max_length=16)]]
 FlowPaths = Annotated[tuple[FlowPath, ...], Meta(max_length=512)]
+
+# ZeroMQ's prefix of short frames, and of longer ones [B]
+SHORT_FRAME_BYTES, SHORT_PREFIX_BYTES, LONG_PREFIX_BYTES = 255, 2, 9
 
 _ITEM_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "float16": 2, "float32": 4}
 
@@ -236,6 +239,13 @@ class Report(Struct, frozen=True, tag="report"):
     sent_s: Seconds = 0.0  # when the report was sent [s]
     arrival_variability: Cost = 1.0  # a, variance of the number of arrivals in a window over its mean; Poisson: 1
     work_s: Cost | None = None  # unfinished work of the tasks waiting or in service [s]
+    # Mean priced energy that a task still causes after this server [s]; left out if energy has no price.
+    onward_energy_s: Cost | UnsetType = UNSET
+
+    @property
+    def beyond_energy_s(self) -> float:
+        """`onward_energy_s`, or 0 if it is left out [s]."""
+        return 0.0 if self.onward_energy_s is UNSET else self.onward_energy_s
 
 
 class Status(Struct, frozen=True, tag="status", omit_defaults=True):
@@ -302,6 +312,13 @@ def encode(message: Message, tensor: Tensor | None = None) -> list[bytes | bytea
     """
     header = PREFIX + _encoder.encode(message)
     return [header] if tensor is None else [header, tensor.data]
+
+
+def message_bytes(message: Message, tensor_bytes: int | None) -> int:
+    """Return the exact bytes of a message on a connection, with its tensor of `tensor_bytes`; None means no tensor."""
+    header_bytes = len(PREFIX) + len(_encoder.encode(message))
+    size_bytes = header_bytes + (SHORT_PREFIX_BYTES if header_bytes <= SHORT_FRAME_BYTES else LONG_PREFIX_BYTES)
+    return size_bytes if tensor_bytes is None else size_bytes + tensor_bytes + LONG_PREFIX_BYTES
 
 
 def decode(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[Message, Tensor | None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from node_agent.core.config import Draws
 from node_agent.records import EventKind
+from testbed.power import LinkEnergy, Power
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,14 +50,17 @@ class Device:
 
     It refuses a task if the delay that it predicts exceeds `delay_bound_s`; None: it refuses none. A task is in time if
     its delay is at most `deadline_s`; None: its tasks have no deadline. `group` is its entry in the file; None means
-    that the entry is the device itself.
+    that the entry is the device itself. The device leaves the network when it has used the energy `battery_j`; None: it
+    has no battery. `power` is None if none is stated.
     """
 
     name: str
     rate_per_s: float
     delay_bound_s: float | None = None
     deadline_s: float | None = None
-    group: str | None = None
+    group: str | None = field(default=None, compare=False)
+    power: Power | None = None
+    battery_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Server:
     """An edge server that hosts the sub-model of its stage (1 is nearest to the devices).
 
     With a `device` it is that device's own processor: a server of stage 1 at the device's place in the network, to
-    which only that device offloads.
+    which only that device offloads. Its `power` then begins at zero: the idle power is that of the device.
 
     Decision 094: a device that runs stage 1 is a device and a server at one place
     (docs/decisions/094-a-device-and-its-processor-share-a-place.md).
@@ -75,6 +79,7 @@ class Server:
     capacity_flop_per_s: float
     memory_bytes: int | None = None
     device: str | None = None
+    power: Power | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,8 @@ class Link:
 
     `trace` is the file of the network trace that the link follows, as the topology states it; `shape` is then its shape
     at the start. Both hold for both directions. If the link follows two traces, they hold for frames from the first
-    end, and `down_trace` and `down_shape` for frames from the second.
+    end, and `down_trace` and `down_shape` for frames from the second. `energies` are those of frames from the first end
+    and from the second; None if none are stated.
     """
 
     ends: tuple[str, str]
@@ -91,6 +97,7 @@ class Link:
     trace: str | None = None
     down_shape: LinkShape | None = None
     down_trace: str | None = None
+    energies: tuple[LinkEnergy, LinkEnergy] | None = None
 
     @property
     def shapes(self) -> tuple[LinkShape, LinkShape]:
@@ -285,6 +292,8 @@ class Scenario:
         theta_s: mean delay [s] that one unit (100 points) of accuracy is worth.
         draws: how tasks follow their offloader's row, "smooth" or "random".
         utility: what theta rewards in summaries: "accuracy", or with "deadlines" right answers in time.
+        energy_price_s_per_j: mean delay that one joule per task is worth [s/J]; 0 leaves energy out of utility and
+            prices.
     """
 
     name: str
@@ -306,6 +315,7 @@ class Scenario:
     theta_s: float = 2.0
     draws: Draws = "smooth"
     utility: UtilityOf = "accuracy"
+    energy_price_s_per_j: float = 0.0
 
     @property
     def stages(self) -> int:
@@ -340,6 +350,17 @@ class Scenario:
     def own_processors(self) -> tuple[Server, ...]:
         """The servers that are processors of devices."""
         return tuple(server for server in self.servers if server.device is not None)
+
+    @property
+    def states_link_energy(self) -> bool:
+        """True if a link states the energy of its bytes, so that nodes count what they send."""
+        return any(link.energies is not None for link in self.links)
+
+    @property
+    def states_energy(self) -> bool:
+        """True if a node states its power, or a link its energy: then the run accounts for energy."""
+        nodes: tuple[Device | Server, ...] = (*self.devices, *self.servers)
+        return self.states_link_energy or any(node.power is not None for node in nodes)
 
     @property
     def incidents(self) -> tuple[Event, ...]:

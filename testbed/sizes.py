@@ -2,20 +2,15 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
-from node_agent.wire import PREFIX, ExitAnswer, Hop, InputForm, Message, Result, Task, TensorForm, encode
+from node_agent.wire import ExitAnswer, Hop, InputForm, Message, Result, Task, TensorForm, encode, message_bytes
 
 ETHERNET_BYTES = 14
 PACKET_BYTES, SEGMENT_BYTES = 1500, 1448  # a full IP packet, and its payload under TCP with time stamps
 FRAME_BYTES = PACKET_BYTES + ETHERNET_BYTES
 SMALLEST_FRAME_BYTES = 60
 
-SHORT_FRAME_BYTES, SHORT_PREFIX_BYTES, LONG_PREFIX_BYTES = 255, 2, 9  # ZeroMQ's prefix of short frames, and of longer
 A_NUMBER, A_TIME_S = 1000, 0.1  # values of typical encoded length
 FRAMING_BYTES = 20  # ZeroMQ's lengths and flags of a message with a tensor frame
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def task_bytes(stage: int, tensor_bytes: int) -> int:
@@ -39,19 +34,12 @@ def _hops(count: int) -> tuple[Hop, ...]:
 
 
 def _message_bytes(message: Message) -> int:
-    """Return the size of a message with FRAMING_BYTES for ZeroMQ's framing, 2 to 18 bytes above `message_bytes`.
+    """Return the size of a message with FRAMING_BYTES for ZeroMQ's framing, 2 to 18 bytes above `wire.message_bytes`.
 
     Decision 060: timeouts and bounds use this size, simulated connections and expected delays the exact one
     (docs/decisions/060-two-sizes-of-a-message.md).
     """
     return sum(len(frame) for frame in encode(message)) + FRAMING_BYTES
-
-
-def message_bytes(message: Message, tensor_bytes: int | None) -> int:
-    """Return the exact bytes of a message on a connection, with its tensor of `tensor_bytes`; None means no tensor."""
-    header_bytes = len(PREFIX) + len(_encode(message))
-    size_bytes = header_bytes + (SHORT_PREFIX_BYTES if header_bytes <= SHORT_FRAME_BYTES else LONG_PREFIX_BYTES)
-    return size_bytes if tensor_bytes is None else size_bytes + tensor_bytes + LONG_PREFIX_BYTES
 
 
 def passed_task_bytes(way: Sequence[str], form: TensorForm, *, carries_answers: bool) -> int:

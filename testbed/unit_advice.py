@@ -19,6 +19,13 @@ _SPELLINGS: Mapping[str, Sequence[str]] = {
     "/s": ("/sec", "/second", "1/s", "hz", "per second", "task/s", "tasks/s", "tasks per second", "tps", "rps"),
     "/min": ("/m", "/minute", "1/min", "per minute", "task/min", "tasks/min"),
     "/h": ("/hr", "/hour", "1/h", "per hour", "task/h", "tasks/h"),
+    "W": ("watt", "watts", "j/s"),
+    "J": ("joule", "joules", "ws"),
+    "Wh": ("watthour", "watthours", "w h"),
+    "J/byte": ("j/b", "joule/byte", "joules per byte"),
+    "uJ/byte": ("uj/b", "µj/b", "j/mb"),
+    "nJ/byte": ("nj/b",),
+    "s/J": ("s/joule", "seconds per joule", "s per j"),
 }
 # Unsupported units, in lower case: their size in a known unit.
 _FOREIGN: Mapping[str, tuple[float, str]] = {

@@ -57,6 +57,11 @@ class Dimension:
     maximum: float
     allow_zero: bool = False
 
+    @property
+    def bare_name(self) -> str:
+        """The name without its article."""
+        return self.name.partition(" ")[2]
+
 
 TIME = Dimension(
     "a time",
@@ -94,14 +99,42 @@ MEMORY = Dimension(
 )
 TASK_RATE = Dimension("a task rate", {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}, "3 /s", maximum=1e6)
 SHARE = Dimension("a share", {"%": 0.01}, "1 %", maximum=1.0, allow_zero=True)
+POWER = Dimension("a power", {"W": 1.0, "mW": 1e-3, "kW": 1e3}, "2.7 W", maximum=1e6, allow_zero=True)
+ENERGY = Dimension(
+    "an energy",
+    {"J": 1.0, "mJ": 1e-3, "kJ": 1e3, "MJ": 1e6, "Wh": 3600.0, "mWh": 3.6, "kWh": 3.6e6},
+    "2 kJ",
+    maximum=1e12,
+)
+BYTE_ENERGY = Dimension(
+    "an energy per byte",
+    {
+        "J/byte": 1.0,
+        "mJ/byte": 1e-3,
+        "uJ/byte": 1e-6,
+        "µJ/byte": 1e-6,
+        "nJ/byte": 1e-9,
+        "mJ/bit": 8e-3,
+        "uJ/bit": 8e-6,
+        "µJ/bit": 8e-6,
+        "nJ/bit": 8e-9,
+    },
+    "500 nJ/byte",
+    maximum=1e3,
+    allow_zero=True,
+)
+ENERGY_PRICE = Dimension(
+    "a price of energy", {"s/J": 1.0, "ms/J": 1e-3, "s/kJ": 1e-3}, "0.1 s/J", maximum=1e6, allow_zero=True
+)
 
-DIMENSIONS = (TIME, BIT_RATE, COMPUTE_RATE, MEMORY, TASK_RATE, SHARE)
+DIMENSIONS = (TIME, BIT_RATE, COMPUTE_RATE, MEMORY, TASK_RATE, SHARE, POWER, ENERGY, BYTE_ENERGY, ENERGY_PRICE)
 
 
 def parse_span(text: object, dimension: Dimension) -> Span:
     """Read a quantity or a range such as `2..10 ms`; both ends share the unit.
 
-    Returns the ends in the dimension's base unit (seconds, Mbit/s, FLOP/s, bytes, tasks per second, 0..1).
+    Returns the ends in the dimension's base unit (seconds, Mbit/s, FLOP/s, bytes, tasks per second, 0..1, watts,
+    joules, joules per byte, seconds per joule).
 
     Raises:
         QuantityError: `text` is no such quantity, or out of bounds; the hint says how to write it.
@@ -259,7 +292,7 @@ def _needs_unit(words: str, dimension: Dimension) -> QuantityError:
 def _unknown_unit(unit: str, dimension: Dimension, low: float, high: float | None) -> QuantityError:
     advice = unit_advice(unit, tuple(dimension.units), low, high) or f"for example {dimension.example}"
     return QuantityError(
-        f"{_short(unit)!r} is not a unit of {dimension.name.removeprefix('a ')}",
+        f"{_short(unit)!r} is not a unit of {dimension.bare_name}",
         hint=f"{advice} (units: {', '.join(dimension.units)})",
     )
 

@@ -63,6 +63,18 @@ def clock(time_s: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
+def joules(energy_j: float | None) -> str:
+    """Format an energy [J] with three digits in a suitable unit: `430 mJ`, `12.5 J`, `1.20 kJ`."""
+    if energy_j is None:
+        return "-"
+    for factor, unit in ((1e-6, "MJ"), (1e-3, "kJ"), (1.0, "J"), (1e3, "mJ")):
+        if abs(energy_j) * factor >= 0.9995 or unit == "mJ":
+            break
+    value = energy_j * factor
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:.{digits}f} {unit}"
+
+
 def counted(count: int, what: str, plural: str = "s") -> str:
     """Format a count of things with their plural ending: `1 task`, `2 tasks`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}{plural}"

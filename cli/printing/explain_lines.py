@@ -13,7 +13,7 @@ from testbed.wording import clock, counted, milliseconds, number, percent, rough
 if TYPE_CHECKING:
     from testbed.explain.explanation import Explanation, WaitingSpan
     from testbed.explain.groups import Group
-    from testbed.explain.places import Place
+    from testbed.explain.places import WaitingPlace
     from testbed.explain.task_way import TaskWay
 
 TEXT_WIDTH = 80 - LABEL_WIDTH
@@ -21,6 +21,11 @@ MOST_PLACES, MOST_DEVICES, MOST_SERVERS, MOST_SLOTS = 8, 5, 12, 12
 LEAST_WAIT_S = 5e-5  # a place where tasks waited less on average is left out of the table
 LEAST_PART_S = 5e-4  # of a group; a column without a larger part is left out
 TENTHS_BELOW_S = 0.01
+LONGEST_WORDS = {
+    "service": "service",
+    "transfer": "transfer over idle links, propagation included",
+    "return": "the way back of results",
+}
 SHORT_NAMES = {"machine": "late", "link_wait": "link wait"}
 
 
@@ -75,9 +80,8 @@ def verdict_sentences(explanation: Explanation) -> Iterator[str]:
     if place is None:
         assert explanation.longest is not None
         part_s = explanation.parts_s[explanation.longest]
-        words = {"service": "service", "transfer": "transfer over idle links", "return": "the way back of results"}
         yield (
-            f"none: most of the delay is {words[explanation.longest]}, {_ms(part_s)} "
+            f"none: the largest part of the delay is {LONGEST_WORDS[explanation.longest]}, {_ms(part_s)} "
             f"({rough_percent(part_s / explanation.mean_s)}), and tasks waited nowhere for long."
         )
         if explanation.places and (first := explanation.places[0]).waited_s >= LEAST_WAIT_S:
@@ -88,7 +92,7 @@ def verdict_sentences(explanation: Explanation) -> Iterator[str]:
         yield _when(explanation.span)
 
 
-def place_sentences(place: Place) -> Iterator[str]:
+def place_sentences(place: WaitingPlace) -> Iterator[str]:
     """Sentences on a place that is the bottleneck."""
     waited = f"{_ms(place.waited_s)} a task on average, {rough_percent(place.share)} of the mean delay"
     busy = f", busy {percent(place.busy, '.0f')} of the time" if place.busy is not None else ""
@@ -102,6 +106,8 @@ def place_sentences(place: Place) -> Iterator[str]:
                 yield f"{_ms(place.repairs_s)} of it come from frames that the link loses; a higher rate hardly helps."
             elif 2 * place.repairs_s > place.waited_s:
                 yield f"{_ms(place.repairs_s)} of it are no queue of tasks: jitter, other messages, or this machine."
+            if place.retries_s >= LEAST_WAIT_S:
+                yield f"{_ms(place.retries_s)} of it are retries: messages waited for so long that senders gave up."
             yield f"10 % more rate would save {_ms(place.saves_s)} a task{_price(place)}."
         case "receiver":
             yield f"retries: {_name(place)} did not answer. Tasks that were offered there waited {waited}."
@@ -110,7 +116,7 @@ def place_sentences(place: Place) -> Iterator[str]:
             yield f"this machine was late: {waited}. The fidelity in summary.json says why."
 
 
-def _price(place: Place) -> str:
+def _price(place: WaitingPlace) -> str:
     return "" if place.price_s is None else f" (by DTO-EE's price of load: {_ms(place.price_s)})"
 
 
@@ -119,7 +125,7 @@ def _when(span: WaitingSpan) -> str:
     return f"{text}: {'; '.join(span.events)}." if span.events else f"{text}."
 
 
-def _name(place: Place) -> str:
+def _name(place: WaitingPlace) -> str:
     match place.kind:
         case "server":
             return f"server {place.name[0]}"
@@ -131,7 +137,7 @@ def _name(place: Place) -> str:
             return "this machine"
 
 
-def place_lines(places: Sequence[Place]) -> Lines:
+def place_lines(places: Sequence[WaitingPlace]) -> Lines:
     """Table of the places with the longest waiting; empty if tasks waited nowhere."""
     shown = [place for place in places if place.waited_s >= LEAST_WAIT_S][:MOST_PLACES]
     if not shown:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.printing.columns import LABEL_WIDTH, print_lines
+from cli.printing.energy_lines import energy_lines
 from testbed.wording import counted, milliseconds, number, percent, seconds
 
 WRONG_SPEED = 0.05  # share by which a median service time must be off to be reported
@@ -38,6 +39,10 @@ def summary_lines(summary: Mapping[str, Any], run_directory: Path) -> Iterator[t
     yield from _tasks(summary)
     yield from _overload(summary)
     yield from _figures(summary)
+    label = "Energy"
+    for text in energy_lines(summary.get("energy")):
+        yield label, text
+        label = ""
     yield from _fidelity(summary.get("fidelity", {}))
     if setup := summary.get("setup_s"):
         yield "Set-up", ", ".join(f"{what} after {seconds(after_s, '.1f')}" for what, after_s in setup.items())
@@ -85,7 +90,9 @@ def _figures(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Exits", "   ".join(f"stage {stage} {percent(share)}" for stage, share in summary["exit_share"].items())
     rewarded = "right and in time" if summary.get("utility_of") == "deadlines" else "accuracy"
     theta = f" = {summary['theta_s']:g} s x {rewarded} - mean delay" if "theta_s" in summary else ""
-    yield "Utility", f"{seconds(summary['utility'])}{theta}"
+    price = (summary.get("energy") or {}).get("price_s_per_j", 0)
+    energy = f" - {price:g} s/J x energy per task" if price else ""
+    yield "Utility", f"{seconds(summary['utility'])}{theta}{energy}"
     if (warm_up_s := summary.get("warm_up_s", 0)) and "counted" in summary["tasks"]:
         yield "", f"(over the {summary['tasks']['counted']} tasks completed of those offered after {warm_up_s:g} s)"
 

@@ -203,8 +203,8 @@ def _parts(state: ViewState, width: int) -> list[Line]:
     line: Line = [(f"{'parts':<9}", "")]
     for name, part_s in parts_s.items():
         if part_s >= least_s:
-            line += [(f" {PART_WORDS[name]} ", "dim"), (short_time(part_s), "bold")]
-    return [crop(line, width)]
+            line += [(f" {PART_WORDS[name]} ", "dim"), (f"{part_s * 1e3:.0f} ", "bold")]
+    return [crop([*line, ("ms", "dim")], width)]
 
 
 def _justified(left: Line, right: Line, width: int) -> Line:

@@ -23,6 +23,13 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     probe_s: float = 5.0  # for the first measurement of the links, all tries together
 
 
+class HopPrice(Struct, frozen=True):
+    """The priced energy of a task that a node sends to a receiver: what its joules are worth in mean delay."""
+
+    link_s: float = 0.0  # of the bytes on their way [s]
+    computing: float = 0.0  # of a second in service at the receiver [s of delay per s]
+
+
 class NodeConfig(Struct, frozen=True, kw_only=True):
     """Configuration of a device or a server. Times and rates are emulated."""
 
@@ -48,6 +55,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     places: dict[str, Place] = msgspec.field(default_factory=dict)  # for the coordinator: all nodes, itself included
     delay_bound_s: float | None = None  # of a device: it refuses tasks with a longer predicted delay [s]
     bounded: tuple[str, ...] = ()  # of a server: its offloaders that have such a bound
+    counts_bytes: bool = False  # samples state the bytes sent to each peer
+    hop_prices: dict[str, HopPrice] = msgspec.field(default_factory=dict)  # receiver -> priced energy; free if missing
     sample_every_s: float = 1.0  # interval between two samples [s]
     max_attempts: int = 5  # offers of a task by its device before it is lost
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)

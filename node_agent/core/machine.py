@@ -120,6 +120,7 @@ class DeviceCore(NodeStateMachine):
                 threshold=None,
                 busy_s=0.0,
                 refused=int(refused),
+                sent_bytes=self._outbox.take_sent_bytes(),
             )
         )
 
@@ -250,6 +251,7 @@ class ServerCore(NodeStateMachine):
                 busy_s=busy_s,
                 work_flop=work_flop,
                 served_s=served_s,
+                sent_bytes=self._outbox.take_sent_bytes(),
             )
         )
 

@@ -19,7 +19,7 @@ from node_agent.core.events import (
 from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.records import EventKind, EventRecord, Record
-from node_agent.wire import Message, Tensor
+from node_agent.wire import Message, Tensor, message_bytes
 
 
 class Outbox:
@@ -30,17 +30,32 @@ class Outbox:
         self.now_s = 0.0
         self.budget: Budget | None = None  # of control messages; None: they are not counted
         self.timers: set[TimerKey] = set()  # those set now; valid if `follow_timers` is called after each event
+        self.sent_bytes: dict[str, int] | None = None  # by peer, since `take_sent_bytes`; None: they are not counted
         self._effects: list[Effect] = []
 
     def send_data(self, peer: str, message: Message, tensor: Tensor | None = None) -> None:
         """Send on the connection for tasks."""
+        self._count(peer, message, tensor)
         self._effects.append(Send(peer, "data", message, tensor))
 
     def send_control(self, peer: str, message: Message) -> None:
         """Send on the connection for prices."""
         if self.budget is not None:
             self.budget.spend(peer, message, self.now_s)
+        self._count(peer, message, None)
         self._effects.append(Send(peer, "control", message))
+
+    def _count(self, peer: str, message: Message, tensor: Tensor | None) -> None:
+        if self.sent_bytes is not None:
+            size_bytes = message_bytes(message, None if tensor is None else tensor.form.byte_count)
+            self.sent_bytes[peer] = self.sent_bytes.get(peer, 0) + size_bytes
+
+    def take_sent_bytes(self) -> dict[str, int]:
+        """Return the bytes sent to each peer since the last call, and count anew; empty if they are not counted."""
+        if self.sent_bytes is None:
+            return {}
+        sent_bytes, self.sent_bytes = self.sent_bytes, {}
+        return sent_bytes
 
     def messages(self) -> list[tuple[str, Message]]:
         """Return peer and message of all that this event has sent so far."""

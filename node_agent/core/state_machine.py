@@ -53,6 +53,7 @@ class NodeStateMachine(ABC):
         self._started = False
         self._last: tuple[float, ...] = ()
         self._outbox = Outbox(config.name)
+        self._outbox.sent_bytes = {} if config.counts_bytes else None
         self.routing = Routing(config, self._outbox)
         self._probes = LinkProbes(config, self.routing, self._outbox)
         self._member = Member(config, self.routing, self._outbox)
@@ -111,6 +112,7 @@ class NodeStateMachine(ABC):
             case RunStarted():
                 self._started = True
                 self._last = (max(0.0, self._outbox.now_s), *self._last[1:])
+                self._outbox.take_sent_bytes()
                 self._begin()
             case TaskArrived() | ComputeFinished() | PlanningFinished() | TimerFired():
                 self._react_alone(event)

@@ -27,7 +27,7 @@ rule in closed form: "a task leaves where going on gains less accuracy, times th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,18 +51,29 @@ class Onward:
     """The K receivers of a server that may move its threshold; arrays of shape (K,), K entries in `paths`."""
 
     row: Array  # offloading probabilities p; sum one
-    link_marginal_s: Array  # t', marginal time of the link [s]; its transfer time where it does not queue
+    link_marginal_s: Array  # t', marginal time of the link [s], priced energy included
     local_s: Array  # D' + pen' [s]
     onward_s: Array  # B [s]
     curvature_s2: Array  # R [s^2/task]
     paths: tuple[Paths, ...]  # thresholds from the receiver on, with their probabilities
     return_s: Array | float = 0.0  # ret_k, mean time of a result from the receiver to its device [s]
     own_return_s: float = 0.0  # ret, the same from this server [s]: a task that goes on does not pay it
+    energy_s: Array | float = 0.0  # part of t': priced energy of a task to the receiver, way and service [s]
+    onward_energy_s: Array | float = 0.0  # part of B: priced energy of a task that goes on from the receiver [s]
 
     @property
     def returns_s(self) -> Array:
         """ret_k of every receiver [s], (K,)."""
         return np.broadcast_to(np.asarray(self.return_s, dtype=np.float64), self.row.shape)
+
+    def weighing_energy(self, weight: float) -> "Onward":
+        """Return the receivers with their priced energy counted `weight` times."""
+        more = weight - 1
+        return replace(
+            self, link_marginal_s=self.link_marginal_s + more * self.energy_s,
+            onward_s=self.onward_s + more * self.onward_energy_s, energy_s=weight * self.energy_s,
+            onward_energy_s=weight * self.onward_energy_s,
+        )  # fmt: skip
 
     if not TYPE_CHECKING:  # a type checker would accept every name
 

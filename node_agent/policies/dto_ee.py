@@ -78,8 +78,12 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         return np.array(best_response(row.tolist(), receivers, self.parameters.floor))
 
     def move_threshold(self, view: ThresholdView) -> float:
-        """The threshold after a few steps on its grid, by the expected outcomes of the exit table's rows."""
-        return super().move_threshold(dataclasses.replace(view, table=expected(view.table)))
+        """The threshold after a few steps on its grid, by the expected outcomes of the exit table's rows.
+
+        Energy counts whole, like accuracy: no task avoids it.
+        """
+        onward = view.onward.weighing_energy(1 / PLAN_PRICE) if np.any(view.onward.energy_s) else view.onward
+        return super().move_threshold(dataclasses.replace(view, table=expected(view.table), onward=onward))
 
     def task_threshold(self, view: ThresholdView, candidate: Candidate) -> float:
         """The threshold of one task: the server's, moved by the difference of its receiver's price from the mean."""
@@ -93,7 +97,7 @@ class DtoEe(dto_ee_static.DtoEeStatic):
         """
         if not all(candidate.current for candidate in candidates):
             return 0
-        prices = [self._weighed(candidate.predicted_delay_s, candidate.price_s) for candidate in candidates]
+        prices = [self._weighed(candidate.own_cost_s, candidate.price_s) for candidate in candidates]
         best = min(range(len(candidates)), key=prices.__getitem__)
         compared = candidates[0], candidates[best]
         doubt_s = math.hypot(*[self._weighed(each.work_error_s, each.price_error_s) for each in compared])

@@ -17,7 +17,7 @@ class Parameters(dto_ee_static.Parameters, frozen=True):
 
 
 class DtoEe2c(dto_ee_static.DtoEeStatic):
-    """Draws two receivers from the row of dto-ee and takes the one with less expected delay.
+    """Draws two receivers from the row of dto-ee and takes the one with less expected delay and priced energy.
 
     Receivers report their backlogs every `report_every` seconds. Both draws may fall on the same receiver.
     """
@@ -34,4 +34,4 @@ class DtoEe2c(dto_ee_static.DtoEeStatic):
         if sum(shares) <= 0:
             return random.randrange(len(candidates))
         pair = random.choices(range(len(candidates)), shares, k=2)
-        return min(pair, key=lambda k: candidates[k].predicted_delay_s)
+        return min(pair, key=lambda k: candidates[k].own_cost_s)

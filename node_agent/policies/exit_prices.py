@@ -30,7 +30,7 @@ class ExitPrices:
 
 
 def price_now_s(candidate: Candidate) -> float:
-    """The price of going on to `candidate` at its present queue: t' + D' + u - W + Omega - D' - pen' [s].
+    """The price of going on to `candidate` at its present queue: t' + e + D' + u - W + Omega - D' - pen' [s].
 
     It has the mean t' + Omega - pen' over the stationary queue, whose mean work u is W, and swings with the task's own
     wait. `Candidate.price_s` swings by 1 / (1 - rho) times as much: it counts the later tasks that one more task delays
@@ -41,4 +41,4 @@ def price_now_s(candidate: Candidate) -> float:
     inside_per_s = min(arrival_per_s, RHO_EXTENSION * service_per_s)
     mean_s = server_cost(arrival_per_s, service_per_s, *varied).slope_s
     swing_s = candidate.work_s - mean_wait_s(inside_per_s, service_per_s, *varied)
-    return candidate.link_marginal_s + mean_s + swing_s + candidate.onward_marginal_s
+    return candidate.link_marginal_s + mean_s + swing_s + candidate.onward_marginal_s + candidate.energy_s

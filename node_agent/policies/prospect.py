@@ -37,6 +37,9 @@ RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
+LEAST_SHARE = 1e-9  # stands for no share of tasks that go on
+
+
 def _refuse(owner: str) -> Callable[[object, str], NoReturn]:
     """A `__getattr__` for a class: Python calls it for names that the class does not have."""
 
@@ -61,15 +64,21 @@ class KnownReceiver(NamedTuple):
     # Cost of the result's way back that the report does not count, (1 - I) (ret - mean ret) [s]. A report holds the
     # mean over all devices; a device knows its own time.
     return_correction_s: float = 0.0
+    energy_s: float = 0.0  # e, priced energy of a task sent there: on its way, and in its service there [s]
 
     @property
     def way_s(self) -> float:
-        """Price of a task besides the receiver's own: t' and the correction of the result's way back [s]."""
-        return self.link_marginal_s + self.return_correction_s
+        """Price besides the receiver's own: t', the correction of the result's way back, and priced energy [s]."""
+        return self.link_marginal_s + self.return_correction_s + self.energy_s
+
+    @property
+    def onward_energy_s(self) -> float:
+        """Mean priced energy that a task still causes after the receiver [s]."""
+        return self.report.beyond_energy_s
 
     @property
     def delta_s(self) -> float:
-        """Marginal cost of the receiver, with its link and the result's way back: delta = t' + Omega [s]."""
+        """Marginal cost of the receiver, its link, the result's way back and energy: delta = t' + e + Omega [s]."""
         return self.way_s + self.report.marginal_s
 
     @property
@@ -124,7 +133,9 @@ class Prospect:
     link_marginal_s = _Column("link_marginal_s")  # t', marginal time of the link [s]: slope of its cost in the flow
     link_byte_per_s = _Column("link_byte_per_s")  # measured rate of the link [B/s]; 0 if not measured, or not wanted
     sent = _Column("sent")  # tasks sent there in the slot before
-    delta_s = _Column("delta_s")  # marginal cost of link, receiver and way back: t' + Omega [s]
+    energy_s = _Column("energy_s")  # e, priced energy of a task sent there: on its way, and in its service there [s]
+    onward_energy_s = _Column("onward_energy_s")  # mean priced energy that a task still causes after it [s]
+    delta_s = _Column("delta_s")  # marginal cost of link, receiver, way back and energy: t' + e + Omega [s]
     onward_delay_s = _Column("onward_delay_s")  # mean time that a task still takes after it, way back included [s]
     marginal_s = _Column("report.marginal_s")  # Omega, price of one more task at the receiver and beyond [s]
     best_s = _Column("report.best_s")  # m, that price if all nodes beyond used their cheapest receivers [s]
@@ -169,6 +180,14 @@ class Prospect:
                 kept += p
         return total / kept
 
+    def mean_energy_s(self, row: Array) -> float:
+        """Mean priced energy of a task that follows `row` (K,), until it exits: sum_k p_k (e_k + onward_energy_k) [s].
+
+        Living receivers only, their shares scaled to sum one; at least one must have a share.
+        """
+        kept = self.alive
+        return float(row[kept] @ (self.energy_s + self.onward_energy_s)[kept] / row[kept].sum())
+
     def mean_price_s(self, row: Array) -> float:
         """The mean price of a task that follows `row` (K,): sum_k p_k delta_k over the living receivers [s].
 
@@ -200,15 +219,18 @@ class Prospect:
             own_return_s: mean time of a result from this server to its device [s].
         """
         keep = self.alive
+        going_on = np.maximum(LEAST_SHARE, [receiver.report.remaining_ratio for receiver in self.receivers])
         return Onward(
             row[keep] / row[keep].sum(),
-            self.link_marginal_s[keep],
+            self.link_marginal_s[keep] + self.energy_s[keep],
             self.local_s[keep],
             self.onward_s[keep],
             self.curvature_s2[keep],
             tuple(receiver.report.onward_paths for receiver in self.receivers if receiver.alive),
             self.return_s[keep],
             own_return_s,
+            self.energy_s[keep],
+            (self.onward_energy_s / going_on)[keep],
         )
 
     if not TYPE_CHECKING:  # a type checker would accept every name
@@ -239,6 +261,8 @@ class Candidate:
     service_per_s: float  # s, service rate [task/s]
     onward_delay_s: float  # mean time that a task still takes after it, its result's way back included [s]
     exit_return_s: float = 0.0  # part of that time: the way back of tasks that exit there, (1 - I) ret [s]
+    energy_s: float = 0.0  # e, priced energy of the task there: on its way, and in its service [s]
+    onward_energy_s: float = 0.0  # mean priced energy that it still causes after this receiver [s]
     # Of a policy with `fresh` set; `backlog` is then u s, brought up to date with the task's arrival there.
     work_s: float = 0.0  # u, expected unfinished work there when the task arrives [s]
     work_error_s: float = 0.0  # standard deviation of that expectation, by the age of what is known [s]
@@ -257,11 +281,16 @@ class Candidate:
 
     @property
     def price_s(self) -> float:
-        """Marginal cost of this task there at its present queue: t' + d(u) + Omega - D' - pen' [s]."""
+        """Marginal cost of this task there at its present queue: t' + e + d(u) + Omega - D' - pen' [s]."""
         at_s = state_price_s(
             self.work_s, self.arrival_per_s, self.service_per_s, self.variability, self.arrival_variability
         )
-        return self.link_marginal_s + at_s + self.onward_marginal_s
+        return self.link_marginal_s + at_s + self.onward_marginal_s + self.energy_s
+
+    @property
+    def own_cost_s(self) -> float:
+        """The task's own part of the price: its predicted delay, and its priced energy [s]."""
+        return self.predicted_delay_s + (self.energy_s + self.onward_energy_s)
 
     @property
     def price_error_s(self) -> float:

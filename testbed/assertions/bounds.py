@@ -7,17 +7,11 @@ from decimal import Decimal, DecimalException
 from node_agent.errors import InputError
 from node_agent.suggest import advice
 from testbed.assertions.known_figures import KnownFigure, ValueKind
-from testbed.units import SHARE, TIME, Dimension, QuantityError, parse_number, parse_quantity
+from testbed.units import ENERGY, SHARE, TIME, Dimension, QuantityError, parse_number, parse_quantity
 
-ENERGY = Dimension(
-    "an energy",
-    {"J": 1.0, "mJ": 1e-3, "kJ": 1e3, "MJ": 1e6, "Wh": 3600.0, "kWh": 3.6e6},
-    "5 J",
-    maximum=1e18,
-    allow_zero=True,
-)
+_ENERGY = Dimension("an energy", ENERGY.units, "5 J", maximum=1e18, allow_zero=True)
 _RATIO = Dimension("a share", SHARE.units, "2 %", maximum=1e6, allow_zero=True)
-_DIMENSIONS: Mapping[ValueKind, Dimension] = {"time": TIME, "share": SHARE, "ratio": _RATIO, "energy": ENERGY}
+_DIMENSIONS: Mapping[ValueKind, Dimension] = {"time": TIME, "share": SHARE, "ratio": _RATIO, "energy": _ENERGY}
 _NOUNS: Mapping[ValueKind, str] = {
     "time": "a time", "share": "a share", "ratio": "a share", "energy": "an energy", "count": "a count",
     "number": "a number",

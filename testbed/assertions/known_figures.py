@@ -19,13 +19,21 @@ Mode = Literal["live", "simulated"]
 
 # The paths of each kind. <name> stands for any name, [1-9] for a stage.
 _EVERY_RUN: dict[ValueKind, str] = {
-    "time": "theta_s warm_up_s outstanding_s",
+    "time": """
+        theta_s warm_up_s outstanding_s energy.counted_s energy.nodes.<name>.up_s energy.nodes.<name>.busy_s
+        energy.batteries.<name>.empty_s
+    """,
+    "energy": """
+        energy.idle_j energy.computing_j energy.transfer_j energy.nodes.<name>.total_j energy.nodes.<name>.idle_j
+        energy.nodes.<name>.computing_j energy.nodes.<name>.transfer_j
+        energy.batteries.<name>.capacity_j energy.batteries.<name>.left_j
+    """,
     "share": "exit_share.[1-9] deadlines.groups.<name>.in_time deadlines.groups.<name>.correct_in_time",
     "count": """
-        tasks.duplicates tasks.counted attempts.above_one deadlines.tasks deadlines.groups.<name>.tasks
+        tasks.duplicates tasks.counted attempts.above_one fairness.devices deadlines.tasks deadlines.groups.<name>.tasks
         deadlines.groups.<name>.missed
     """,
-    "number": "attempts.most",
+    "number": "attempts.most energy.price_s_per_j",
     "truth": "overloaded",
 }
 _LIVE: dict[ValueKind, str] = {
@@ -73,7 +81,9 @@ WORDS = {"fidelity.verdict": ("held", "strained", "broken", "unknown")}
 """The words that a figure of kind "word" can be."""
 _TRUTHS = ("true", "false")
 _ALIKE = 0.5  # names are short and few, so a guess may be further off than elsewhere
-_MORE = re.compile(r"lost_reasons\b|fidelity\.(reasons|causes|decisions|paths|links|links_outside_validation|nodes)\b")
+_MORE = re.compile(
+    r"(lost_reasons|energy\.links|fidelity\.(reasons|causes|decisions|paths|links|links_outside_validation|nodes))\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ Decision 108: what loss and jitter add to an idle link's time counts as waiting
 (docs/decisions/108-parts-of-a-delay.md).
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from copy import copy
 from functools import cache
 from itertools import pairwise
 
+from testbed.breakdown.rate_course import RateCourse
 from testbed.network.routes import Ways
 from testbed.scenario import LinkShape, Scenario
 from testbed.sizes import SEGMENT_BYTES
@@ -22,48 +21,26 @@ Path = tuple[str, str]  # sender, receiver
 Leg = tuple[str, str]  # one direction of a link: sending end, receiving end
 
 
-class LinkCourse:
-    """The rate and the delay of one direction of a link over a run.
+class LinkCourse(RateCourse):
+    """The rate [byte/s] and the delay of one direction of a link over a run.
 
-    From `times_s[i]` on, the rate is `byte_per_s[i]` and the delay is `delays_s[i]`.
+    From `times_s[i]` on the delay is `delays_s[i]`. `ends` are the sending and the receiving end; `lossy` is true if
+    the link loses frames at any time.
     """
 
-    __slots__ = ("byte_per_s", "delays_s", "ends", "lossy", "times_s")
+    __slots__ = ("delays_s", "ends", "lossy")
 
     def __init__(self, ends: Leg, shape: LinkShape) -> None:
+        super().__init__(shape.rate_mbit_per_s * 1e6 / 8)
         self.ends = ends
-        self.times_s = [float("-inf")]
-        self.byte_per_s = [shape.rate_mbit_per_s * 1e6 / 8]
         self.delays_s = [shape.delay_s]
         self.lossy = shape.loss > 0
 
     def change(self, at_s: float, shape: LinkShape) -> None:
         """Take another shape from `at_s` [s] on, which is not before the last change."""
-        self.times_s.append(at_s)
-        self.byte_per_s.append(shape.rate_mbit_per_s * 1e6 / 8)
+        self.change_rate(at_s, shape.rate_mbit_per_s * 1e6 / 8)
         self.delays_s.append(shape.delay_s)
         self.lossy = self.lossy or shape.loss > 0
-
-    def faster(self, factor: float) -> "LinkCourse":
-        """Return the course of a link whose rates are `factor` times as high."""
-        other = copy(self)
-        other.byte_per_s = [rate * factor for rate in self.byte_per_s]
-        return other
-
-    def rate_at(self, at_s: float) -> float:
-        """Return the rate at `at_s` [byte/s]."""
-        return self.byte_per_s[bisect_right(self.times_s, at_s) - 1]
-
-    def sent_at(self, from_s: float, size_bytes: float) -> tuple[float, float]:
-        """Return when the last byte is sent [s] if the first one is at `from_s`, and the delay that follows [s]."""
-        times_s, rates = self.times_s, self.byte_per_s
-        span = bisect_right(times_s, from_s) - 1 if len(times_s) > 1 else 0
-        end_s = from_s + size_bytes / rates[span]
-        while span + 1 < len(times_s) and end_s > times_s[span + 1]:
-            left_bytes = (end_s - times_s[span + 1]) * rates[span]
-            span += 1
-            end_s = times_s[span] + left_bytes / rates[span]
-        return end_s, self.delays_s[span]
 
 
 class IdleLinks:
@@ -107,8 +84,8 @@ def arrival_s(legs: Sequence[LinkCourse], size_bytes: int, sent_s: float) -> flo
         enter_s = handed_on_s(leg, onward, size_bytes, enter_s)
     if not legs:
         return enter_s
-    end_s, delay_s = legs[-1].sent_at(enter_s, size_bytes)
-    return end_s + delay_s
+    end_s, span = legs[-1].end_of(enter_s, size_bytes)
+    return end_s + legs[-1].delays_s[span]
 
 
 def handed_on_s(leg: LinkCourse, onward: LinkCourse, size_bytes: int, enter_s: float) -> float:
@@ -117,16 +94,16 @@ def handed_on_s(leg: LinkCourse, onward: LinkCourse, size_bytes: int, enter_s: f
     It starts with the first segment, but so late that it does not run out of segments.
     """
     times_s = leg.times_s
-    span = bisect_right(times_s, enter_s) - 1
+    span = leg.span_at(enter_s)
     segment_bytes = min(size_bytes, SEGMENT_BYTES)
-    known_s, end_s = enter_s, enter_s + size_bytes / leg.byte_per_s[span]  # of the rates at `known_s`
+    known_s, end_s = enter_s, enter_s + size_bytes / leg.rates[span]  # of the rates at `known_s`
     while True:
-        first_s = enter_s + segment_bytes / leg.byte_per_s[span] + leg.delays_s[span]
+        first_s = enter_s + segment_bytes / leg.rates[span] + leg.delays_s[span]
         unhurried_s = end_s + leg.delays_s[span] - (size_bytes - segment_bytes) / onward.rate_at(known_s)
         start_s = max(first_s, unhurried_s, known_s)
         if span + 1 == len(times_s) or times_s[span + 1] > start_s or times_s[span + 1] >= end_s:
             return start_s
         known_s = times_s[span + 1]
-        left_bytes = (end_s - known_s) * leg.byte_per_s[span]
+        left_bytes = (end_s - known_s) * leg.rates[span]
         span += 1
-        end_s = known_s + left_bytes / leg.byte_per_s[span]
+        end_s = known_s + left_bytes / leg.rates[span]

@@ -103,6 +103,7 @@ class CellExecutor(Protocol):
 
         Returns:
             The end of the cell. The exception BrokenExecutor means that its process was killed: submit it again.
+            A TestbedError means that the executor itself has failed.
         """
 
     def __enter__(self) -> Self: ...

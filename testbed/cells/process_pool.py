@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import count
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType, TracebackType
 from typing import Self
@@ -35,6 +36,7 @@ class ProcessPool:
         self.room = room
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["testbed.cells.worker_signals", "testbed.simulation.simulator"])
+        _start_servers()
         self._numbers = count()
         self._reports: dict[int, Callable[[float], None]] = {}  # by the number of the cell
         self._open()
@@ -92,6 +94,16 @@ class ProcessPool:
             end.close()
         self._listener.join(END_TIMEOUT_S)
         self._incoming.close()
+
+
+def _start_servers() -> None:
+    """Start the processes of multiprocessing that serve the pool; a hang-up of the terminal leaves them alive."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which they inherit
+    try:
+        resource_tracker.ensure_running()
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:

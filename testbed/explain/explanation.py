@@ -10,7 +10,7 @@ from testbed.breakdown.fairness import fairness_fields
 from testbed.breakdown.parts import PartSums
 from testbed.explain.explained_run import ExplainedRun, read_explained
 from testbed.explain.groups import Groups, groups_of
-from testbed.explain.places import Place, places_of
+from testbed.explain.places import WaitingPlace, places_of
 from testbed.scenario import Scenario
 
 LEAST_SHARE = 0.10  # of the mean delay that tasks must wait at a place for it to be a bottleneck
@@ -40,7 +40,7 @@ class WaitingSpan:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What limits a run.
+    """The explanation of a run.
 
     Attributes:
         run_directory: of the run.
@@ -69,10 +69,10 @@ class Explanation:
     lost: int
     mean_s: float
     parts_s: Mapping[str, float]
-    bottleneck: Place | None
+    bottleneck: WaitingPlace | None
     span: WaitingSpan | None
     longest: Working | None
-    places: Sequence[Place]
+    places: Sequence[WaitingPlace]
     groups: Groups
     fairness: Mapping[str, object]
 
@@ -123,7 +123,7 @@ def explanation_of(run: ExplainedRun) -> Explanation:
     )
 
 
-def _span_of(place: Place, scenario: Scenario) -> WaitingSpan | None:
+def _span_of(place: WaitingPlace, scenario: Scenario) -> WaitingSpan | None:
     """Return the shortest span of slots with MOST_OF_IT of a place's waiting; None if it is nearly the whole run."""
     if not place.by_slot_s:
         return None

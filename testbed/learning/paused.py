@@ -20,6 +20,7 @@ from node_agent.core.machine import NodeCore
 from node_agent.policies.base import Candidate
 from node_agent.policies.checked import CheckedPolicy
 from node_agent.records import DecisionRecord, EventRecord, SampleRecord, TaskRecord
+from testbed.energy.energy_line import EnergyLine
 from testbed.record.task_line import TaskLine
 from testbed.run.bookkeeping import Bookkeeping
 from testbed.run.observer import RunObserver
@@ -179,3 +180,5 @@ class _Unwritten:
     def sample(self, record: SampleRecord) -> None: ...
 
     def event(self, record: EventRecord) -> None: ...
+
+    def energy(self, line: EnergyLine) -> None: ...

@@ -150,6 +150,7 @@ class LiveRun:
                 time.sleep(self._patience_s())
                 self._inject_due()  # first: taking the waiting records may take a while
                 self._take(self._telemetry.listen(0.0))
+                self._bookkeeping.drain(self, self.now_s)
                 self._note_deaths()
                 self._check_network()
                 if (state := self._collector.beat(self.now_s)) is not None:
@@ -197,9 +198,9 @@ class LiveRun:
             time.sleep(LISTEN_S)
 
     def _patience_s(self) -> float:
-        if (at_s := self._agenda.next_at_s()) is None:
-            return BEAT_S
-        return min(BEAT_S, max(0.0, (at_s - self.now_s) * self._scenario.time_scale))
+        times_s = self._agenda.next_at_s(), self._bookkeeping.battery_due_s(self.now_s)
+        next_s = min([at_s for at_s in times_s if at_s is not None], default=float("inf"))
+        return min(BEAT_S, max(0.0, (next_s - self.now_s) * self._scenario.time_scale))
 
     def _take(self, records: list[Record]) -> None:
         for record in records:
@@ -239,6 +240,8 @@ class LiveRun:
     def _inject_due(self) -> None:
         enough_s = time.monotonic() + INJECT_S
         while time.monotonic() < enough_s and (event := self._agenda.take(self.now_s)) is not None:
+            if self._bookkeeping.bars(event, self.now_s):
+                continue
             event.apply(self)
             self._collector.injected(event, self.now_s)
             self._bookkeeping.injected(event, self.now_s)
@@ -267,7 +270,7 @@ class LiveRun:
         """Start or kill a node's agent. Records that a killed agent had sent count."""
         down = self._bookkeeping.is_down(node)
         if up and down:
-            self._bookkeeping.came_up(node)
+            self._bookkeeping.came_up(node, self.now_s)
             config = msgspec.structs.replace(
                 self._configs[node], epoch_monotonic_s=self._epoch_s, life=self._telemetry.life(node)
             )

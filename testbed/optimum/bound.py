@@ -63,8 +63,9 @@ class PlanFigures:
     """The figures of the best plan found, and bounds on those of any plan.
 
     `mean_delay_s` and `accuracy` (0..1) are those of the plan. No plan of at least this accuracy has less mean delay
-    than `lower_bound_s`; `gap_s` is the distance of the plan from it. `utility_s` = theta * accuracy - mean delay; no
-    plan has more than `utility_bound_s`.
+    than `lower_bound_s`; `gap_s` is the distance of the plan from it. `utility_s` = theta * accuracy - mean delay -
+    `energy_s`; no plan has more than `utility_bound_s`. `energy_s` is the priced energy per task, that of idle nodes
+    included; with a price, `lower_bound_s` holds for plans with no more energy.
     """
 
     mean_delay_s: float
@@ -73,14 +74,17 @@ class PlanFigures:
     accuracy: float
     utility_s: float
     utility_bound_s: float
+    energy_s: float = 0.0
 
     @classmethod
-    def of(cls, mean_delay_s: float, accuracy: float, objective_bound_s: float, theta_s: float) -> "PlanFigures":
-        """The figures of a plan, from a lower bound on mean delay - theta * accuracy [s]."""
-        objective_s = mean_delay_s - theta_s * accuracy
+    def of(
+        cls, mean_delay_s: float, accuracy: float, objective_bound_s: float, theta_s: float, energy_s: float = 0.0
+    ) -> "PlanFigures":
+        """The figures of a plan, from a lower bound on mean delay + priced energy - theta * accuracy [s]."""
+        objective_s = mean_delay_s + energy_s - theta_s * accuracy
         if 0 < objective_bound_s - objective_s < ROUNDING * max(1.0, mean_delay_s):
             objective_bound_s = objective_s  # the plan equals the bound up to rounding
-        lower_s = objective_bound_s + theta_s * accuracy
+        lower_s = objective_bound_s + theta_s * accuracy - energy_s
         return cls(
             mean_delay_s=float(mean_delay_s),
             lower_bound_s=float(lower_s),
@@ -88,6 +92,7 @@ class PlanFigures:
             accuracy=float(accuracy),
             utility_s=float(-objective_s),
             utility_bound_s=float(-objective_bound_s),
+            energy_s=float(energy_s),
         )
 
 
@@ -148,10 +153,11 @@ class Optimum:
         """A lower bound on the mean delay [s] of every plan with at least this accuracy (0..1) over the whole run.
 
         By duality: at every price of accuracy, delay - price * accuracy is bounded, so delay is too. Tight near the
-        optimum's own accuracy, weaker far from it. None if no plan can serve the tasks, or none is that accurate.
+        optimum's own accuracy, weaker far from it. None if no plan can serve the tasks, or none is that accurate, or if
+        energy has a price: then delay and energy are bounded together only.
         """
         served = [segment for segment in self.segments if segment.figures is not None and segment.weight > 0]
-        if not served:
+        if not served or any(segment.figures.energy_s for segment in served if segment.figures is not None):
             return None
         weights = np.array([segment.weight for segment in served])
         bounds = weights @ np.array([segment.delay_bounds_s for segment in served]) / weights.sum()
@@ -204,7 +210,8 @@ def bound_for(
         def mean(name: str) -> float:
             return float(weights @ [getattr(segment.figures, name) for segment in served] / weights.sum())
 
-        overall = PlanFigures.of(mean("mean_delay_s"), mean("accuracy"), -mean("utility_bound_s"), scenario.theta_s)
+        figures = mean("mean_delay_s"), mean("accuracy"), -mean("utility_bound_s"), scenario.theta_s
+        overall = PlanFigures.of(*figures, mean("energy_s"))
     played = None
     if len(served) == len(found):
         played = play(
@@ -299,7 +306,9 @@ class _Solver:
 
     def _solve(self, segment: TimeSegment) -> tuple[SegmentOptimum, FlowPlan | None]:
         try:
-            model = flow_model(segment.scenario, self._profiles, self._table, down=segment.down, ways=self._ways)
+            model = flow_model(
+                segment.scenario, self._profiles, self._table, down=segment.down, ways=self._ways, priced=True
+            )
         except CutOff as error:
             return _unserved(str(error)), None
         start = [float(values[0]) for values in self._last.thresholds] if self._last else None
@@ -330,12 +339,19 @@ class _Solver:
         names, theta_s = best.model.names, self._scenario.theta_s
         servers = [name for stage in names[1:] for name in stage]
         early = [name for stage in names[1:-1] for name in stage]
+        idle_s = best.model.idle_energy_s
         return SegmentOptimum(
             begin_s=0.0,
             end_s=0.0,
             weight=0.0,
             trouble="",
-            figures=PlanFigures.of(best.mean_delay_s, best.flows.accuracy, search.bound_s(theta_s), theta_s),
+            figures=PlanFigures.of(
+                best.mean_delay_s - best.energy_s,
+                best.flows.accuracy,
+                search.bound_s(theta_s) + idle_s,
+                theta_s,
+                best.energy_s + idle_s,
+            ),
             stage_thresholds=tuple(float(values[0]) for values in uniform.thresholds),
             thresholds=dict(zip(early, (float(c) for stage in best.thresholds for c in stage), strict=True)),
             exit_share=tuple(best.flows.exit_share.tolist()),

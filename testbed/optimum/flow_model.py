@@ -25,6 +25,7 @@ from node_agent.dtoee.receiver import Overload
 from node_agent.dtoee.staged import Flows, Rows, StagedNetwork, Tier
 from node_agent.errors import TestbedError
 from node_agent.models.data_types import SubModelProfile
+from testbed.energy.hop_energy import HopEnergies
 from testbed.network.routes import Ways
 from testbed.scenario import Direction, Event, LinkShape, Scenario
 from testbed.simulation.transfers import Transfers, is_troubled, most_byte_per_s, transfers
@@ -165,12 +166,18 @@ class FlowModel:
     network's arrays. Nodes that are down, offer nothing or lead nowhere are not in the model. The network itself does
     not count the way back. `late` is the effect of loss and jitter on tasks and results, by (sender, receiver); its
     means are part of the times here.
+
+    With a price of energy, the transfer times of the network include `energy_s`, the priced energy of a task on each
+    hop [s]: an energy that is linear in the flow is a cost like a transfer. `idle_energy_s` is the priced energy of the
+    idle power, per task [s]; no plan changes it, so it is in no cost.
     """
 
     network: StagedNetwork
     names: tuple[tuple[str, ...], ...]
     return_s: tuple[Array, ...]  # stage h at index h - 1, (n_h, D): a result's time from each server to each device
     late: Mapping[tuple[str, str], Transfers] = field(default_factory=dict)
+    energy_s: tuple[Array, ...] = ()  # per tier (n, K); none without a price
+    idle_energy_s: float = 0.0
 
     def with_returns(self, flows: Flows, rows: Rows) -> StagedNetwork:
         """The network with the results' way back, for these flows and the rows that cause them.
@@ -209,6 +216,7 @@ def flow_model(
     down: frozenset[str] = frozenset(),
     ways: Ways | None = None,
     capacities_only: bool = False,
+    priced: bool = False,
 ) -> FlowModel:
     """The flow model of a scenario in its current state, without its events.
 
@@ -219,6 +227,7 @@ def flow_model(
         ways: routes of the scenario at its start, if it has changed since.
         capacities_only: ignore the time that loss and jitter cost, and estimate TCP's throughput on lossy links. That
             is enough for utilisations, and avoids a simulation of each kind of route.
+        priced: count the energy of tasks at the scenario's price.
 
     Raises:
         CutOff: a device that offers tasks reaches no living chain of servers.
@@ -256,7 +265,34 @@ def flow_model(
         ])
         for h in range(1, scenario.stages + 1)
     )  # fmt: skip
-    return FlowModel(network, names, return_s, routes.late)
+    model = FlowModel(network, names, return_s, routes.late)
+    return with_energy(model, scenario, HopEnergies(scenario, profiles, ways), down) if priced else model
+
+
+def with_energy(model: FlowModel, scenario: Scenario, energies: HopEnergies, down: frozenset[str]) -> FlowModel:
+    """The model with the energy of tasks at the scenario's price; unchanged without one."""
+    price, network = scenario.energy_price_s_per_j, model.network
+    if price == 0:
+        return model
+    found = []
+    for stage, (tier, service) in enumerate(zip(network.tiers, network.service_per_s, strict=True), start=1):
+        energy_s = np.zeros(tier.transfer_s.shape)
+        for i, k in zip(*np.nonzero(tier.exists), strict=True):
+            receiver = tier.receivers[i, k]
+            hop = energies.of(model.names[stage - 1][i], model.names[stage][receiver])
+            energy_s[i, k] = price * hop.of_task_j(float(service[receiver]))
+        found.append(energy_s)
+    tiers = tuple(
+        replace(tier, transfer_s=tier.transfer_s + energy_s)
+        for tier, energy_s in zip(network.tiers, found, strict=True)
+    )
+    powers = [node.power for node in scenario.devices if node.name not in down]
+    powers += [node.power for node in scenario.servers if node.name not in down]
+    idle_w = sum(power.idle_w for power in powers if power is not None)
+    return replace(
+        model, network=replace(network, tiers=tiers), energy_s=tuple(found),
+        idle_energy_s=price * idle_w / network.total_rate_per_s,
+    )  # fmt: skip
 
 
 def _living(

@@ -35,8 +35,8 @@ MOST_TIMES = 10
 class Played:
     """Figures over the tasks created after the warm-up, and over all `times` that the trace was played.
 
-    `accuracy` is 0..1, `utility_s` = theta * accuracy - mean delay; `tasks` is the number of tasks in one playback.
-    `in_time` and `correct_in_time` are shares (0..1) of the tasks with a deadline; None without any.
+    `accuracy` is 0..1, `utility_s` = theta * accuracy - mean delay - priced energy; `tasks` is the number of tasks in
+    one playback. `in_time` and `correct_in_time` are shares (0..1) of the tasks with a deadline; None without any.
     """
 
     mean_delay_s: float
@@ -65,6 +65,7 @@ class _Way:
     transmission_s: float
     rest_s: float  # delays and further links, without loss and jitter
     late_s: Sequence[float] = ()  # extra times by loss and jitter, all equally likely
+    energy_s: float = 0.0  # priced energy of a task on it; of a device, that of idle nodes included
 
 
 @dataclass(slots=True)
@@ -127,7 +128,7 @@ def play(
         mean_delay_s=float(delays.mean()),
         p95_delay_s=float(np.percentile(delays, 95)),
         accuracy=accuracy,
-        utility_s=float(theta_s * rewarded - delays.mean()),
+        utility_s=float(theta_s * rewarded - delays.mean() - results[:, 4].mean()),
         tasks=len(results) // times,
         times=times,
         in_time=float(in_time[due].mean()) if due.any() else None,
@@ -155,9 +156,11 @@ def _nodes(plan: FlowPlan) -> dict[str, _Node]:
             used = np.flatnonzero(tier.exists[i] & (rows[i] > 0))
             for k in used:
                 transmission_s = 1 / float(tier.link_rate_per_s[i, k])
-                rest_s = float(tier.transfer_s[i, k]) - transmission_s
+                energy_s = float(plan.model.energy_s[stage - 1][i, k]) if plan.model.energy_s else 0.0
+                rest_s = float(tier.transfer_s[i, k]) - energy_s - transmission_s
                 receiver = names[stage][tier.receivers[i, k]]
-                way = _Way(receiver, transmission_s, rest_s)
+                idle_s = plan.model.idle_energy_s if stage == 1 else 0.0
+                way = _Way(receiver, transmission_s, rest_s, energy_s=energy_s + idle_s)
                 if found := late.get((name, receiver)):
                     way.rest_s, way.late_s = rest_s - found.mean_late_s, found.late_s
                 nodes[name].ways.append(way)
@@ -196,35 +199,39 @@ class _Playback:
         self._free_s: dict[object, float] = {}  # when a server, or a pair (offloader, receiver), is free again
         self._last_s: dict[tuple[str, str], float] = {}  # when the last task of such a pair arrives
         self._order = count()
-        self._heap: list[tuple[float, int, Arrival, str]] = []  # (arrival at a server [s], order, task, server)
+        # (arrival at a server [s], order, task, server, priced energy so far [s])
+        self._heap: list[tuple[float, int, Arrival, str, float]] = []
 
-    def play(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[float, float, bool, float]]:
-        """(created [s], delay [s], correct, deadline [s], infinite if none) of every task, by arrival at its exit."""
+    def play(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[float, float, bool, float, float]]:
+        """Yield (created, delay, correct, deadline, priced energy) of every task, by arrival at its exit [s].
+
+        The deadline of a task without one is infinite.
+        """
         for arrival in arrivals:
             while self._heap and self._heap[0][0] <= arrival.time_s:
                 yield from self._serve()
-            self._send(arrival, arrival.device, arrival.time_s)
+            self._send(arrival, arrival.device, arrival.time_s, 0.0)
         while self._heap:
             yield from self._serve()
 
-    def _serve(self) -> Iterator[tuple[float, float, bool, float]]:
-        now_s, _, task, name = heapq.heappop(self._heap)
+    def _serve(self) -> Iterator[tuple[float, float, bool, float, float]]:
+        now_s, _, task, name, energy_s = heapq.heappop(self._heap)
         begin_s = max(now_s, self._free_s.get(name, 0.0))
         served = self._node(name, begin_s)
         share = 1.0 if self._shares is None else self._shares.work[task.sample][served.stage - 1]
         self._free_s[name] = end_s = begin_s + served.service_s * share
         node = self._node(name, end_s)
         if node.ways and self._confidence[task.sample][node.stage - 1] < node.threshold:
-            self._send(task, name, end_s)
+            self._send(task, name, end_s, energy_s)
             return
         back_s = node.back_s.get(task.device, 0.0)
         if late_s := node.late_back_s.get(task.device):
             back_s += self._random.choice(late_s)
         delay_s = end_s + back_s - task.time_s
         deadline_s = self._deadlines_s.get(task.device, math.inf)
-        yield task.time_s, delay_s, self._correct[task.sample][node.stage - 1], deadline_s
+        yield task.time_s, delay_s, self._correct[task.sample][node.stage - 1], deadline_s, energy_s
 
-    def _send(self, task: Arrival, name: str, now_s: float) -> None:
+    def _send(self, task: Arrival, name: str, now_s: float, energy_s: float) -> None:
         node = self._node(name, now_s)
         way = node.ways[self._spreads[id(node)].one()]
         pair = (name, way.receiver)
@@ -235,7 +242,7 @@ class _Playback:
         if way.late_s:
             arrival_s = max(arrival_s + self._random.choice(way.late_s), self._last_s.get(pair, 0.0))
             self._last_s[pair] = arrival_s
-        heapq.heappush(self._heap, (arrival_s, next(self._order), task, way.receiver))
+        heapq.heappush(self._heap, (arrival_s, next(self._order), task, way.receiver, energy_s + way.energy_s))
 
     def _node(self, name: str, now_s: float) -> _Node:
         """The node under the plan in force; if that plan lacks it, under the latest earlier plan, else the next."""

@@ -100,6 +100,7 @@ def grid_of(table: ExitTable, choices: Sequence[Array]) -> ThresholdGrid:
 class FlowPlan:
     """Rows and thresholds of a model, with their flows and mean delay [s], which counts the ways back exactly.
 
+    With a price of energy, `mean_delay_s` includes the priced energy of the tasks, `energy_s`.
     `solver_gap_s` (Frank-Wolfe gap) bounds how much better rows could save, if every server keeps its mix of devices;
     infinite if no solver found the rows. The gap of the tangent is larger: it also covers plans that know the device of
     every task on its whole way.
@@ -122,6 +123,12 @@ class FlowPlan:
         """Utilisation of every server, per stage (n_h,)."""
         rates = zip(self.flows.arrival_per_s, self.model.network.service_per_s, strict=True)
         return tuple(phi / service for phi, service in rates)
+
+    @property
+    def energy_s(self) -> float:
+        """Mean priced energy of a task on its hops, without that of idle nodes [s]; 0 without a price."""
+        parts = zip(self.model.energy_s, self.flows.link_per_s, strict=False)  # no energies without a price
+        return sum(float((energy_s * flow).sum()) for energy_s, flow in parts) / self.model.network.total_rate_per_s
 
     @property
     def busiest_link(self) -> float:

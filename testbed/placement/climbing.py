@@ -37,10 +37,15 @@ class Climber:
         """
         self._findings.phase = "first candidates"
         stated = self._site.stated
-        starts = (stated if stated.cut in self._site.cuts else None, self._greedy())
-        for start in starts:
-            if start is not None and (value := self._value(start, NOTHING)) is not None:
-                self._starts.append((start, value))
+        if stated.cut in self._site.cuts:
+            self._begin_at(stated)
+        if (greedy := self._greedy()) is not None:
+            self._begin_at(greedy)
+
+    def _begin_at(self, start: Candidate) -> None:
+        value = self._value(start, NOTHING)
+        if value is not None:
+            self._starts.append((start, value))
 
     def run(self, restarts: int, most: int | None = None) -> None:
         """Climb from the candidates of `begin`, and from `restarts` random ones; compute up to `most` candidates."""

@@ -7,12 +7,14 @@ from typing import Any
 
 import yaml
 
+from node_agent.errors import InputError
 from testbed.placement.candidates import Site
 from testbed.topology import Topology, TopologyError, load_topology, load_topology_text
 from testbed.topology.form.draft import read_form
 from testbed.topology.form.entries import TopologyDocument
 from testbed.topology.form.yaml_places import read_yaml
 from testbed.topology.overrides import Override, overridden
+from testbed.topology.slowest_hop import longest_hop_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,21 @@ def read_site(
         lists,
         scenario.stages if stages is None else stages,
     )
+    _check_slot(site)
     return StatedSite(site, topology, data, document, members)
+
+
+def _check_slot(site: Site) -> None:
+    """Raise InputError if a round of messages might not fit into a slot, whichever servers follow each other."""
+    scenario = site.scenario
+    everywhere = replace(scenario, offload_to={name: tuple(sorted(others)) for name, others in site.joined.items()})
+    round_s = 2 * site.stages * longest_hop_s(everywhere)
+    if scenario.slot_s <= round_s:
+        raise InputError(
+            f"a slot of {scenario.slot_s:g} s is too short for {site.stages} stages: one round of messages there and "
+            f"back might take {round_s:g} s on these links",
+            hint="state a longer one, for example with --slot",
+        )
 
 
 def _members(name: str, count: int | None) -> tuple[str, ...]:

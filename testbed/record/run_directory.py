@@ -8,6 +8,7 @@
     tasks.jsonl       A line per task that ended, see `testbed.record.task_line.TaskLine`.
     decisions.jsonl   A line per node and slot, see `node_agent.records.DecisionRecord`.
     timeseries.jsonl  A line per node and second, see `node_agent.records.SampleRecord`.
+    energy.jsonl      Only if the topology states power: see `testbed.energy.energy_line.EnergyLine`.
     events.jsonl      A line per injected event or problem, see `node_agent.records.EventRecord`.
     agents.log        Only if a node failed: the traceback and the node's last events.
     summary.json      The results, see `testbed.record.summary`.
@@ -43,6 +44,7 @@ MANIFEST, TOPOLOGY, TRACE, POLICY = "manifest.json", "topology.yaml", "trace.jso
 LINK_TRACE = "link-trace-"  # prefix of the copies of network traces
 TASKS, DECISIONS, TIMESERIES = "tasks.jsonl", "decisions.jsonl", "timeseries.jsonl"
 EVENTS, SUMMARY, SCHEMA = "events.jsonl", "summary.json", 1
+ENERGY = "energy.jsonl"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 
 
@@ -153,10 +155,7 @@ class Recorder:
         inputs += copies.values()
         self._streams: dict[str, IO[bytes]] = {}
         for name in (TASKS, DECISIONS, TIMESERIES, EVENTS):
-            try:
-                self._streams[name] = (path / name).open("wb")
-            except OSError as error:
-                raise _unwritten(path / name, error) from error
+            self._open(name)
         self.manifest: dict[str, Any] = {
             "schema": SCHEMA,
             "started": _now(),
@@ -168,6 +167,12 @@ class Recorder:
             "git_commit": git_commit(),
             **({"link_traces": copies} if copies else {}),
         }
+
+    def _open(self, name: str) -> None:
+        try:
+            self._streams[name] = (self.path / name).open("wb")
+        except OSError as error:
+            raise _unwritten(self.path / name, error) from error
 
     def describe(self, **facts: object) -> None:
         """Add facts to the manifest and write it. Raises RecordingError."""
@@ -186,11 +191,20 @@ class Recorder:
 
     def sample(self, record: SampleRecord) -> None:
         """Write a node's state to timeseries.jsonl. Raises RecordingError."""
-        self._line(TIMESERIES, _fields(record))
+        fields = _fields(record)
+        if not record.sent_bytes:
+            del fields["sent_bytes"]
+        self._line(TIMESERIES, fields)
 
     def event(self, record: EventRecord) -> None:
         """Write an event to events.jsonl. Raises RecordingError."""
         self._line(EVENTS, _fields(record))
+
+    def energy(self, line: msgspec.Struct) -> None:
+        """Write the energy of a node or a link to energy.jsonl. Raises RecordingError."""
+        if ENERGY not in self._streams:
+            self._open(ENERGY)
+        self._line(ENERGY, line)
 
     def complete_tasks(self, expected_s: Mapping[int, float], repeats: Mapping[int, Sequence[Way]]) -> None:
         """Add to tasks.jsonl the fields that are known only at the end.
@@ -245,7 +259,7 @@ class Recorder:
         if failure is not None:
             raise failure
 
-    def _line(self, name: str, line: TaskLine | Mapping[str, object]) -> None:
+    def _line(self, name: str, line: msgspec.Struct | Mapping[str, object]) -> None:
         stream = self._streams[name]
         try:
             stream.write(self._encode(line) + b"\n")

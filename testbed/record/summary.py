@@ -15,7 +15,8 @@ None.
     deadlines: figures of the tasks with a deadline that were created at or after `warm_up_s`, see
         `testbed.record.deadlines.deadline_figures`.
     utility: theta_s * accuracy - mean delay [s]; with `utility_of` "deadlines", theta_s * the share of all tasks
-        created at or after `warm_up_s` with a right answer that was not late - mean delay.
+        created at or after `warm_up_s` with a right answer that was not late - mean delay. In both cases less the price
+        of the energy per task, if one is stated.
     utility_of: "accuracy" or "deadlines".
     theta_s: mean delay that one unit of accuracy is worth [s].
     warm_up_s: end of the warm-up [s].
@@ -35,6 +36,7 @@ None.
     answers: "recorded elsewhere" if a table answered; left out if the model's own sub-models did.
     costs: the published architecture whose work and sizes counted; left out if they were the model's own.
     criterion: the exit criterion by name; left out for the confidence, the default.
+    energy: the energy of nodes and links, see `testbed.energy.meter`; left out if the topology states no power.
 """
 
 from collections import Counter
@@ -61,6 +63,7 @@ def summarise(
     fidelity: Mapping[str, object],
     utility_of: UtilityOf = "accuracy",
     group_of: Mapping[str, str] | None = None,
+    energy_cost_s: float = 0.0,
 ) -> dict[str, object]:
     """Return the fields of summary.json from `schema` to `fidelity`.
 
@@ -74,14 +77,14 @@ def summarise(
         fidelity: the verdict on the emulation.
         utility_of: right answers that theta rewards: all, or those in time.
         group_of: the group of each device, by its name; None means that each is a group of its own.
+        energy_cost_s: mean delay that the energy of a task is worth [s].
     """
-    ends = Counter(task.status for task in tasks)
     created = [task for task in tasks if task.created_s >= warm_up_s]
     counted = [task for task in created if task.status == "completed"]
     delays = np.array([task.delay_s for task in counted])
     accuracy = float(np.mean([task.correct for task in counted])) if counted else None
     mean_s = float(delays.mean()) if counted else None
-    exits = Counter(task.exit_stage for task in counted)
+    ends, exits = Counter(task.status for task in tasks), Counter(task.exit_stage for task in counted)
     rewarded = timely_share(created) if utility_of == "deadlines" else accuracy
     return {
         "schema": SUMMARY_SCHEMA,
@@ -95,7 +98,7 @@ def summarise(
         "goodput": float(np.mean([task.correct is True for task in created])) if created else None,
         "exit_share": {str(h): exits[h] / len(counted) if counted else None for h in range(1, stages + 1)},
         "deadlines": deadline_figures(created, group_of or {}),
-        "utility": theta_s * rewarded - mean_s if rewarded is not None and mean_s is not None else None,
+        "utility": theta_s * rewarded - mean_s - energy_cost_s if rewarded is not None and mean_s is not None else None,
         "utility_of": utility_of,
         "theta_s": theta_s,
         "warm_up_s": warm_up_s,

@@ -17,11 +17,13 @@ from node_agent.records import (
 from testbed.breakdown.fairness import fairness_fields
 from testbed.breakdown.parts import PartSums
 from testbed.breakdown.splitter import Splitter
+from testbed.energy.energy_line import EnergyLine
+from testbed.energy.meter import EnergyMeter
 from testbed.record.backlog import Tasks, overload
 from testbed.record.summary import summarise
 from testbed.record.task_line import TaskLine, Way, way_of
 from testbed.run.observer import RunObserver
-from testbed.scenario import DRAIN_S, Event, Scenario
+from testbed.scenario import DRAIN_S, ChangingRun, Event, Scenario
 from testbed.trace.workload import Arrival
 
 STILL_S = 30.0  # after this time without an end of a task, the run ends
@@ -41,6 +43,9 @@ class Lines(Protocol):
 
     def event(self, record: EventRecord) -> None:
         """Take an event."""
+
+    def energy(self, line: EnergyLine) -> None:
+        """Take the energy of a node or a link."""
 
 
 class Bookkeeping:
@@ -67,6 +72,7 @@ class Bookkeeping:
         self.duplicates = 0
         self.repeats: dict[int, list[Way]] = {}  # by task id: ways of results after the first
         self.agents_cpu_s = 0.0
+        self._energy = EnergyMeter(scenario) if scenario.states_energy else None
 
     def take(self, record: Record, now_s: float) -> None:
         """Take a record from a node at `now_s` [emulated s]."""
@@ -82,6 +88,8 @@ class Bookkeeping:
                 self.duplicates += record.duplicates
                 self.agents_cpu_s += record.cpu_s
                 self._recorder.sample(record)
+                if self._energy is not None:
+                    self._recorder.energy(self._energy.sampled(record))
                 self._observer.sample(record)
             case EventRecord():
                 self.note(record)
@@ -125,6 +133,8 @@ class Bookkeeping:
 
     def injected(self, event: Event, now_s: float) -> None:
         """Record an event of the scenario. Steps of network traces are skipped: they are too many."""
+        if self._energy is not None:
+            self._energy.changed(event)
         if not event.traced:
             self.note(EventRecord(now_s, *event.told()))
 
@@ -140,11 +150,35 @@ class Bookkeeping:
     def went_down(self, node: str, now_s: float) -> None:
         """Note that a node's agent was killed. A device's tasks end with it: only the device receives their results."""
         self._down.add(node)
+        if self._energy is not None:
+            self._energy.went_down(node, now_s)
         self._lose_tasks_of({node}, now_s)
 
-    def came_up(self, node: str) -> None:
+    def came_up(self, node: str, now_s: float) -> None:
         """Note that a node's agent was started again. A device then reports the tasks that it missed."""
         self._down.discard(node)
+        if self._energy is not None:
+            self._energy.came_up(node, now_s)
+
+    def battery_due_s(self, now_s: float) -> float | None:
+        """Return when `drain` has to be called next, if devices only idle from `now_s` on [s]; None for never."""
+        return None if self._energy is None else self._energy.next_empty_s(now_s)
+
+    def drain(self, run: ChangingRun, now_s: float) -> None:
+        """Take the devices out of a run whose batteries are used up at `now_s` [s], and record it."""
+        for device in self._energy.emptied(now_s) if self._energy is not None else ():
+            assert self._energy is not None
+            for part in self._energy.parts(device):
+                run.switch(part, up=False)
+            detail = f"its {self._energy.battery_j(device):g} J are used up: agent killed"
+            self.note(EventRecord(now_s, device, "battery-empty", detail))
+
+    def bars(self, event: Event, now_s: float) -> bool:
+        """True if an event would bring up a node whose battery is empty; this is recorded, and must not happen."""
+        barred = [node for node, up in event.switched.items() if up and self._energy and self._energy.is_empty(node)]
+        for node in barred:
+            self.note(EventRecord(now_s, node, "battery-empty", "agent not started: its battery is used up"))
+        return bool(barred)
 
     def finished(self, now_s: float) -> bool:
         """True if the run has nothing left to wait for: all tasks have ended, or no task ends any more.
@@ -186,6 +220,10 @@ class Bookkeeping:
             else:
                 reason = "still under way when the run ended"
             self.end_task(lost_task(task_id, arrival.device, arrival.sample, arrival.time_s, reason), now_s)
+        if self._energy is not None:
+            self._energy.stop(self.stopped_s)
+            for line in self._energy.closing_lines(now_s):
+                self._recorder.energy(line)
 
     def summary(self, fidelity: Mapping[str, object], setup_s: Mapping[str, float]) -> dict[str, object]:
         """Return the content of summary.json; see `testbed.record.summary` for its fields.
@@ -203,14 +241,22 @@ class Bookkeeping:
             fidelity=fidelity,
             utility_of=scenario.utility,
             group_of=scenario.group_of,
+            energy_cost_s=self._energy_cost_s(),
         )
         figures |= self._overload()
         figures |= {"parts_s": dict(self._parts.means()) or None, "fairness": self._fairness()}
+        if self._energy is not None:
+            figures["energy"] = self._energy.figures(self.tasks)
         return {**figures, "seed": scenario.seed, "topology": scenario.name, "setup_s": dict(setup_s)}
 
     def _fairness(self) -> Mapping[str, object]:
         counted = (task for task in self.tasks if task.created_s >= self._scenario.warm_up_s)
         return fairness_fields((task.device, task.delay_s) for task in counted if task.delay_s is not None)
+
+    def _energy_cost_s(self) -> float:
+        """Return the mean delay that the energy of a task is worth [s]; 0 without a price."""
+        per_task_j = None if self._energy is None else self._energy.per_task_j(self.tasks)
+        return 0.0 if per_task_j is None else self._scenario.energy_price_s_per_j * per_task_j
 
     def _overload(self) -> dict[str, object]:
         """Return `overloaded` and `outstanding_s`; both are None if the run was cut short."""

@@ -9,6 +9,7 @@ from node_agent.models.data_types import SubModelProfile
 from node_agent.policies import make_policy
 from node_agent.problem import Place
 from node_agent.wire import InputForm
+from testbed.energy.hop_energy import hop_prices
 from testbed.scenario import Scenario
 from testbed.topology.slowest_hop import longest_hop_s
 
@@ -42,10 +43,8 @@ def node_configs(
     patience = timeouts(scenario, forms)
     parameters = dict(scenario.policy.parameters)
     coordinator = coordinator_of(scenario)
-    places = {
-        name: Place(stage, tuple(scenario.offload_to.get(name, ()))) for name, (stage, _) in declared.items()
-    }  # fmt: skip
-    sources = _sources(declared, offloaders)
+    places = {name: Place(stage, tuple(scenario.offload_to.get(name, ()))) for name, (stage, _) in declared.items()}
+    sources, prices = _sources(declared, offloaders), hop_prices(scenario, profiles)
     configs = {}
     for name, (stage, rate_per_s) in declared.items():
         configs[name] = NodeConfig(
@@ -72,6 +71,8 @@ def node_configs(
             delay_bound_s=bounds.get(name),
             bounded=tuple(other for other in offloaders[name] if not bounds.keys().isdisjoint(sources[other])),
             timeouts=patience,
+            counts_bytes=scenario.states_link_energy,
+            hop_prices=prices.get(name, {}),
             story=story,
             debug=debug,
         )

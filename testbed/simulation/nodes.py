@@ -12,11 +12,10 @@ from node_agent.errors import InvalidState
 from node_agent.problem import Problem
 from node_agent.process.driver import Driver, make_core
 from node_agent.records import Record
-from node_agent.wire import Tensor
+from node_agent.wire import Tensor, message_bytes
 from testbed.simulation.failure import NodeFailed
 from testbed.simulation.links import Connection, Links
 from testbed.simulation.processor import Answers, Processor
-from testbed.sizes import message_bytes
 from testbed.virtual_time import Calendar, Entry
 
 

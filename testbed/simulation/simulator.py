@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from node_agent.core.machine import NodeCore
-from node_agent.records import Ready, Record, TaskRecord
+from node_agent.records import Ready, Record, SampleRecord, TaskRecord
 from testbed.breakdown.splitter import Splitter
 from testbed.record.run_directory import Recorder, sub_model_facts
 from testbed.run.bookkeeping import Bookkeeping
@@ -38,7 +38,7 @@ from testbed.simulation.oracle import Oracle, check_fresh
 from testbed.simulation.processor import Answers, Processor, ServiceTime, paced
 from testbed.simulation.transfers import outside_validation
 from testbed.sizes import largest_task_bytes
-from testbed.virtual_time import Calendar
+from testbed.virtual_time import Calendar, Entry
 
 ACTIONS_AT_ONCE = 2000  # between two checks for Ctrl-C
 LOOK_EVERY_S = 0.5  # emulated time between two checks whether the run is over
@@ -191,6 +191,7 @@ class SimulatedRun:
         self._agenda = agenda
         self._bookkeeping = bookkeeping
         self._started = False
+        self._battery: Entry | None = None  # when the next battery is used up
         self._unready = set(scenario.node_names)
         cut, activation = scenario.model.cut, scenario.model.activation
         profiles = plan.model.profiles(cut, activation)
@@ -239,6 +240,7 @@ class SimulatedRun:
             self._agenda.at(self._arrivals[0].time_s, self._offer, 0)
         for node in self.nodes.values():
             node.start()
+        self._await_battery()
 
     def end(self) -> None:
         """Let all nodes report their last interval."""
@@ -268,6 +270,8 @@ class SimulatedRun:
                 self._unready.discard(record.node)
             return
         self._bookkeeping.take(record, now_s)
+        if isinstance(record, SampleRecord):
+            self._await_battery()
         if isinstance(record, TaskRecord) and self._bookkeeping.finished(now_s):
             self._agenda.stop()
 
@@ -283,7 +287,22 @@ class SimulatedRun:
             self._agenda.at(self._arrivals[task_id + 1].time_s, self._offer, task_id + 1)
         self.nodes[arrival.device].offer(task_id, arrival.sample, arrival.time_s)
 
+    def _await_battery(self) -> None:
+        """Enter into the agenda when the next battery is used up, by what is known now."""
+        if self._battery is not None:
+            self._agenda.strike(self._battery)
+            self._battery = None
+        if (due_s := self._bookkeeping.battery_due_s(self._agenda.now_s)) is not None:
+            self._battery = self._agenda.at(due_s, self._drain, None)
+
+    def _drain(self, _: None) -> None:
+        self._battery = None
+        self._bookkeeping.drain(self, self._agenda.now_s)
+        self._await_battery()
+
     def _inject(self, event: Event) -> None:
+        if self._bookkeeping.bars(event, self._agenda.now_s):
+            return
         event.apply(self)
         self._bookkeeping.injected(event, self._agenda.now_s)
 
@@ -303,7 +322,7 @@ class SimulatedRun:
         """Start or kill a node's agent. A node that goes down loses its state and its tasks."""
         switched = self.nodes[node]
         if up and not switched.up:
-            self._bookkeeping.came_up(node)
+            self._bookkeeping.came_up(node, self._agenda.now_s)
             switched.switch_on()
             switched.measure_links()
         elif not up and switched.up:

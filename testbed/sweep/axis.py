@@ -48,7 +48,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class KeyAxis:
     """A key and the values that it takes, each as text.
 
     Attributes:
@@ -71,13 +71,13 @@ class Axis:
         return words if own else None
 
 
-def parse_axis(text: str) -> Axis:
+def parse_axis(text: str) -> KeyAxis:
     """Read KEY=V1,V2,... Raises InputError if it is none, or states a value twice."""
     stated = parse_override(text)
     return make_axis(stated.key, split_values(stated.value, text))
 
 
-def make_axis(key: str, items: Sequence[str]) -> Axis:
+def make_axis(key: str, items: Sequence[str]) -> KeyAxis:
     """Return the axis of a key with these values and grids. Raises InputError for impossible grids, or repetitions."""
     values: list[str] = []
     for item in items:
@@ -88,12 +88,12 @@ def make_axis(key: str, items: Sequence[str]) -> Axis:
         raise InputError(f"{key} takes the value {again} twice", hint="state each value once")
     found = _SPAN.fullmatch(items[0].strip()) if len(items) == 1 else None
     if found is None or found["count"] is not None:
-        return Axis(key, tuple(values))
+        return KeyAxis(key, tuple(values))
     whole = not found["mark"] and not found["unit"] and all(re.fullmatch(r"\d+", found[end]) for end in ("low", "high"))
-    return Axis(key, tuple(values), _interval(found), whole)
+    return KeyAxis(key, tuple(values), _interval(found), whole)
 
 
-def axis_of(key: str, values: Sequence[object] | str) -> Axis:
+def axis_of(key: str, values: Sequence[object] | str) -> KeyAxis:
     """Return the axis of a key with values as Python has them; a text is read as on the command line.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 
 from node_agent.errors import InputError
 from node_agent.suggest import closest
-from testbed.sweep.axis import Axis
+from testbed.sweep.axis import KeyAxis
 
 MOST_POINTS = 10_000
 FIXED_KEYS = {
@@ -26,7 +26,7 @@ class DesignPoint:
     values: tuple[str, ...]
 
 
-def check_axes(axes: Sequence[Axis]) -> None:
+def check_axes(axes: Sequence[KeyAxis]) -> None:
     """Raise InputError if there is no axis, one occurs twice, or a key cannot be swept."""
     if not axes:
         raise InputError("a sweep needs a key and its values", hint="for example --set theta=1s,2s,4s")
@@ -38,7 +38,7 @@ def check_axes(axes: Sequence[Axis]) -> None:
             raise InputError(f"{key} is swept twice", hint=f"state all its values at once: {key}=V1,V2")
 
 
-def grid(axes: Sequence[Axis]) -> tuple[DesignPoint, ...]:
+def grid(axes: Sequence[KeyAxis]) -> tuple[DesignPoint, ...]:
     """Return all combinations; the last axis changes quickest.
 
     Raises:
@@ -54,7 +54,7 @@ def grid(axes: Sequence[Axis]) -> tuple[DesignPoint, ...]:
     return tuple(DesignPoint(values) for values in itertools.product(*(axis.values for axis in axes)))
 
 
-def sample(axes: Sequence[Axis], count: int, seed: int) -> tuple[DesignPoint, ...]:
+def sample(axes: Sequence[KeyAxis], count: int, seed: int) -> tuple[DesignPoint, ...]:
     """Return a Latin hypercube of `count` points (M. McKay, R. Beckman, W. Conover, 1979).
 
     Each axis is cut into `count` strips of equal probability, and each strip has one point. An axis with a list of
@@ -74,13 +74,13 @@ def sample(axes: Sequence[Axis], count: int, seed: int) -> tuple[DesignPoint, ..
     )
 
 
-def _value_at(axis: Axis, share: float) -> str:
+def _value_at(axis: KeyAxis, share: float) -> str:
     if axis.interval is not None:
         return axis.interval.at(share, whole=axis.whole)
     return axis.values[min(int(share * len(axis.values)), len(axis.values) - 1)]
 
 
-def known_key(key: str, axes: Sequence[Axis]) -> Axis:
+def known_key(key: str, axes: Sequence[KeyAxis]) -> KeyAxis:
     """Return the axis of a key. Raises InputError if the sweep has no such key."""
     for axis in axes:
         if axis.key == key:

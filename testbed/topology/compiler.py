@@ -6,11 +6,13 @@ node therefore changes no value of the others.
 
 import math
 
+from testbed.power import Power
 from testbed.scenario import Device, Scenario, Server
 from testbed.topology.choices import policy_problem
 from testbed.topology.drawing import draw
 from testbed.topology.event_schedule import compile_events
-from testbed.topology.form.entries import DeviceEntry
+from testbed.topology.form.entries import DeviceEntry, ServerEntry
+from testbed.topology.form.power_entries import power_fault
 from testbed.topology.form.values import MAX_NAME_CHARACTERS
 from testbed.topology.form.yaml_places import Path
 from testbed.topology.link_expansion import expand_links
@@ -72,7 +74,9 @@ class Compiler(UnfinishedScenario):
             theta_s=document.theta,
             draws=document.draws,
             utility=document.utility,
+            energy_price_s_per_j=document.energy_price,
         )
+        self._check_price(scenario)
         if not self.recorded:
             self._check_round(scenario)
         return None if self.problems else scenario
@@ -111,15 +115,19 @@ class Compiler(UnfinishedScenario):
         for group, device in self.document.devices.items():
             for name in self._claim(("devices", group), group, device.count, "device"):
                 rate = draw(device.rate, self.seed, "device", name, "rate")
+                power = None if device.power is None else device.power.drawn(self.seed, "device", name)
+                battery = None if device.battery is None else draw(device.battery, self.seed, "device", name, "battery")
                 group_name = None if device.count is None else group
-                self.devices.append(Device(name, rate, device.delay_bound, device.deadline, group_name))
+                self.devices.append(Device(name, rate, device.delay_bound, device.deadline, group_name, power, battery))
         for group, server in self.document.servers.items():
             for name in self._claim(("servers", group), group, server.count, "server"):
                 capacity = draw(server.capacity, self.seed, "server", name, "capacity")
                 memory = None if server.memory is None else round(server.memory)
-                self.servers[name] = Server(name, server.stage, capacity, memory)
+                power = None if server.power is None else server.power.drawn(self.seed, "server", name)
+                self.servers[name] = Server(name, server.stage, capacity, memory, power=power)
         for group, device in self.document.devices.items():
             self._expand_processors(group, device)
+        self._check_powers()
         for index, switch in enumerate(self.document.switches):
             self._claim(("switches", index), switch, None, "switch")
 
@@ -141,8 +149,30 @@ class Compiler(UnfinishedScenario):
         names = self._claim(path, f"{group}{PROCESSOR}", entry.count, "server") if devices else []
         for device, name in zip(devices, names, strict=False):  # no names if they could not be claimed
             capacity = draw(entry.capacity, self.seed, "server", name, "capacity")
-            self.servers[name] = Server(name, 1, capacity, memory, device)
+            power = None if entry.power is None else entry.power.drawn(self.seed, "device", device)
+            added = None if power is None else Power(0.0, power.computing_w)
+            self.servers[name] = Server(name, 1, capacity, memory, device, added)
             self.own_processors[device] = name
+
+    def _check_powers(self) -> None:
+        """Report powers that a node cannot have, and batteries without a power that uses them up."""
+        document = self.document
+        for section, entries in (("devices", document.devices), ("servers", document.servers)):
+            for group, entry in entries.items():
+                computes = isinstance(entry, ServerEntry) or entry.runs is not None
+                if (found := power_fault(entry.power, computes=computes)) is not None:
+                    self.complain((section, group, "power"), *found)
+        for group, device in document.devices.items():
+            if device.battery is not None and device.power is None:
+                message = "a device without `power` does not use up its battery"
+                self.complain(("devices", group, "battery"), message, "for example power: {idle: 1 W}", of_key=True)
+
+    def _check_price(self, scenario: Scenario) -> None:
+        """Report a price of energy where nothing uses any."""
+        price = self.document.energy_price
+        if price and not scenario.states_energy:
+            message = f"a price of energy ({price:g} s/J), but no node states power and no link energy"
+            self.complain(("energy_price",), message, "for example power: {idle: 2 W, busy: 5 W} at a server")
 
     def _claim(self, path: Path, group: str, count: int | None, kind: str) -> list[str]:
         names = [group] if count is None else [f"{group}-{number}" for number in range(1, count + 1)]

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from testbed.power import LinkEnergy
 from testbed.scenario import Link, LinkShape
 from testbed.topology.drawing import draw
 from testbed.topology.followed_traces import followed_traces
 from testbed.topology.followers import Follower
 from testbed.topology.form.link_entries import AnyLinkEntry, TracedLinkEntry
+from testbed.topology.form.power_entries import LinkEnergyEntry
 from testbed.topology.form.yaml_places import Path
 from testbed.topology.shapes import stated_faults
 from testbed.topology.unfinished import UnfinishedScenario
@@ -108,8 +110,9 @@ def _draw_link(
         loss=draw(entry.loss, seed, *key, "loss"),
         queue_packets=entry.queue,
     )
+    energies = None if entry.energy is None else _energies(entry.energy, seed, key)
     if not traces or not isinstance(entry, TracedLinkEntry):
-        return Link(statement.ends, shape)
+        return Link(statement.ends, shape, energies=energies)
     # Both directions draw from the same seed: with equal ranges they get the same offset, as if recorded together.
     followers = tuple(
         Follower(trace, one, shape, draw(one.offset, seed, *key, "trace"))
@@ -117,5 +120,11 @@ def _draw_link(
     )
     compiler.followers[pair] = statement.index, followers
     firsts = [next(follower.shapes(compiler.duration_s))[1] for follower in followers]
-    link = Link(statement.ends, firsts[0], entry.traces[0].file)
+    link = Link(statement.ends, firsts[0], entry.traces[0].file, energies=energies)
     return link if len(firsts) == 1 else replace(link, down_shape=firsts[1], down_trace=entry.traces[1].file)
+
+
+def _energies(entry: LinkEnergyEntry, seed: int, key: tuple[str, ...]) -> tuple[LinkEnergy, LinkEnergy]:
+    """Draw the energies of a link's two directions; with equal ranges both get the same value."""
+    up = entry.up.drawn(seed, *key, "energy")
+    return up, up if entry.down == entry.up else entry.down.drawn(seed, *key, "energy down")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.topology.topology_file import topology_json_schema_text
-from tests.bench import city, dynamic, fidelity, pages, picture
+from tests.bench import city, dynamic, fidelity, frontier_blocks, pages, picture
 from tests.bench.dynamic import picture as dynamic_picture
 from tests.bench.results import commit, keep
 from tests.bench.table import Row, collect, exit_status, kept
@@ -40,6 +40,7 @@ BENCHES = {
     "models": Bench("accuracy of the models' exits, by exit and by threshold"),
     "outcomes": Bench("thresholds chosen by seen and by expected outcomes (a minute)"),
     "convergence": Bench("rounds until DTO-EE is near the optimum (two minutes)"),
+    "frontier": Bench("accuracy against delay of all policies, on the city and a scarce one (forty minutes)"),
     "policies": Bench("DTO-EE against every rival, simulated on the city (ten minutes)"),
     "thresholds": Bench("thresholds that adapt against fixed ones, simulated (half an hour)"),
     **{f"dynamic.{part}": Bench(about) for part, about in dynamic.PARTS.items()},
@@ -90,6 +91,7 @@ def _render() -> None:
     pages.render()
     picture.render()
     dynamic_picture.render()
+    frontier_blocks.render()
 
 
 def _run(names: list[str], json_file: Path | None, *, keeps: bool) -> int:

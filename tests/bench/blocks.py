@@ -6,7 +6,18 @@ from statistics import median
 
 from node_agent.policies import policy_defaults, policy_lines
 from testbed.fidelity.report import VERDICTS
-from tests.bench import admission, city_blocks, language, models, onboard, policies, tables, theta, thresholds
+from tests.bench import (
+    admission,
+    city_blocks,
+    frontier_blocks,
+    language,
+    models,
+    onboard,
+    policies,
+    tables,
+    theta,
+    thresholds,
+)
 from tests.bench.convergence import GOALS, INSTANCES, SIZES
 from tests.bench.dynamic import blocks as dynamic_blocks
 from tests.bench.markdown import paragraph, span, table
@@ -363,6 +374,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "exits": (("models",), exits),
     "leaving": (("models",), leaving),
     "tokens": (("models",), tokens),
+    "frontier": (("frontier",), frontier_blocks.frontiers),
     "policies": (("policies",), rivals),
     "dynamic": (("dynamic.policies",), dynamic_blocks.scenarios),
     "room": (("dynamic.room",), dynamic_blocks.room),

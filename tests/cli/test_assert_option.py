@@ -11,7 +11,7 @@ import pytest
 
 from cli.printing.assertion_lines import finding_lines
 from cli.printing.columns import aligned
-from cli.printing.comparison_lines import deadline_lines
+from cli.printing.many.comparison_lines import deadline_lines
 from cli.run import finish
 from testbed.assertions import AssertionsMissed, findings_of, parse_assertion
 from testbed.compare import Advantage, Estimate, PolicyFigures
@@ -176,7 +176,7 @@ class TestComparisons:
             ("policy", "figure"), ("uniform", "lost"), ("uniform", "mean"), ("ours", "lost"), ("ours", "in_time"),
         ]  # fmt: skip
         assert printed.err.splitlines()[-1].startswith("error: 1 of 4 assertions missed: uniform: mean < 1 ms (")
-        assert "Deadlines: results in time" in printed.out
+        assert "Deadlines: tasks in time" in printed.out
         assert exit_code_of(*words, "--out", str(tmp_path / "out"), "--json", *bounds("ours: lost == 0")) == 0
         printed = json.loads(capsys.readouterr().out)
         assert [(one["policy"], one["holds"]) for one in printed["assertions"]] == [("ours", True)]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cli.printing.columns import aligned
-from cli.printing.comparison_lines import advantage_lines, figure_lines, recovery_lines
-from cli.printing.progress_lines import PlainProgress, Tally
+from cli.printing.many.comparison_lines import advantage_lines, figure_lines, recovery_lines
+from cli.printing.many.progress_lines import PlainProgress, Tally
 from testbed.cells.cell import RunSettings
 from testbed.cells.policy_specs import PolicySpec
 from testbed.compare import Advantage, Cell, Estimate, PolicyFigures, PolicyRecoveries

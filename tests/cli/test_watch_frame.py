@@ -7,6 +7,7 @@ from rich.console import Console
 from cli.watch.frame import draw
 from cli.watch.lines import bar, sparkline
 from cli.watch.state import ViewState
+from testbed.breakdown.parts import Parts
 from testbed.scenario import ModelChoice, Server
 from tests.cli.watched import big_scenario, decision, event, lost, play, sample, scenario
 from tests.testbed.record.task_lines import task_line
@@ -53,6 +54,15 @@ def test_the_share_in_time_stands_beside_the_counts_if_there_are_deadlines():
     for number, delay_s in enumerate((0.1, 0.1, 0.9)):
         state.task(task_line(3000 + number, delay_s=delay_s, deadline_s=0.5))
     assert "tasks completed  0 lost  67 % in time  " in rendered(state, *SIZES[0])[1]
+
+
+def test_the_running_split_stands_above_the_events_where_there_is_room():
+    state = ViewState(clock=lambda: 0.0)
+    play(state)
+    assert "parts " not in rendered(state, 80, 40)
+    state.split(state.now_s, Parts(0.0, 0.0, 0.025, 0.0, 0.1, 0.2, 0.0001))
+    assert re.search(r"parts +transfer 25 +queueing 100 +service 200 +ms", rendered(state, 80, 40))
+    assert "parts " not in rendered(state, 80, 12)
 
 
 def test_refused_tasks_are_counted_beside_lost_ones():

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.watch.state import WINDOW_S, ViewState, figures
+from testbed.breakdown.parts import Parts
 from tests.cli.watched import completed, event, lost, play, sample, scenario
 from tests.testbed.record.task_lines import task_line
 
@@ -40,6 +41,18 @@ def test_recent_figures_forget_what_is_older_than_the_window(state):
     state.tick(1.5 + WINDOW_S)
     recent = state.recent()
     assert (recent.completed, recent.mean_s, recent.accuracy, recent.exit_share) == (1, 0.2, 1.0, {1: 1.0})
+
+
+def test_the_running_split_is_that_of_the_window(state):
+    assert state.recent_parts() is None
+    state.split(1.0, Parts(0.0, 0.0, 1.0, 0.0, 0.0, 8.0, 0.0))
+    state.split(8.0, Parts(0.0, 0.0, 0.1, 0.0, 0.2, 0.3, 0.0))
+    state.split(8.5, Parts(0.0, 0.0, 0.1, 0.0, 0.4, 0.5, 0.0))
+    state.tick(1.5 + WINDOW_S)
+    parts_s = state.recent_parts()
+    assert (parts_s["transfer"], parts_s["queueing"], parts_s["service"]) == pytest.approx((0.1, 0.3, 0.4))
+    state.tick(9.0 + WINDOW_S)
+    assert state.recent_parts() is None
 
 
 def test_figures_over_no_task_are_none():

@@ -15,11 +15,13 @@ from testbed.cells.intervals import Estimate
 from testbed.compare.recovery import Recovery
 from testbed.compare.result import Comparison, PolicyRecoveries
 from testbed.compare.table import Advantage, PolicyFigures, RunRow
+from testbed.energy.energy_line import EnergyLine
 from testbed.record.run_figures import FIGURES
 from testbed.record.task_line import HopLine, TaskLine
+from testbed.sweep.sweep_result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
 from testbed.trace.workload import Arrival
 from tests.bench.markdown import table
-from tests.docs import command_options, cost_table, decisions, topology_keys
+from tests.docs import command_options, cost_table, decisions, energy_tables, topology_keys
 from tests.docs.field_docs import FieldDoc, field_docs, sections
 
 HEAD = ("field", "type", "unit", "meaning")
@@ -64,6 +66,7 @@ FILES: dict[str, type[Any]] = {
     "tasks.jsonl.hops": HopLine,
     "decisions.jsonl": DecisionRecord,
     "timeseries.jsonl": SampleRecord,
+    "energy.jsonl": EnergyLine,
     "events.jsonl": EventRecord,
     "summary.json.assertions": Finding,
     "compare.json": Comparison,
@@ -73,6 +76,11 @@ FILES: dict[str, type[Any]] = {
     "compare.json.first_ahead_by": Advantage,
     "compare.json.recoveries": PolicyRecoveries,
     "compare.json.recoveries.events": Recovery,
+    "sweep.json": Sweep,
+    "sweep.json.keys": SweptKey,
+    "sweep.json.points": SweepPoint,
+    "sweep.json.rows": SweepRow,
+    "sweep.json.failed": FailedRun,
     "agree.json": Agreement,
     "agree.json.repeats": Repeat,
     "agree.json.figures": ComparedFigure,
@@ -88,6 +96,10 @@ MORE: dict[type[Any], tuple[FieldDoc, ...]] = {
         FieldDoc("schema", "int", "", "version of this format, 1"),
         FieldDoc("kind", '"dtoee-comparison"', "", "the kind of the file"),
     ),
+    Sweep: (
+        FieldDoc("schema", "int", "", "version of this format, 1"),
+        FieldDoc("kind", '"dtoee-sweep"', "", "the kind of the file"),
+    ),
     Agreement: (
         FieldDoc("schema", "int", "", "version of this format, 1"),
         FieldDoc("kind", '"dtoee-agreement"', "", "the kind of the file"),
@@ -96,7 +108,7 @@ MORE: dict[type[Any], tuple[FieldDoc, ...]] = {
 }
 """Fields that a file adds to those of its class."""
 
-LEFT_OUT = {Comparison: "directory", Agreement: "directory"}
+LEFT_OUT = {Comparison: "directory", Sweep: "directory", Agreement: "directory"}
 """A field that a class has and its file does not."""
 
 
@@ -113,6 +125,8 @@ REFERENCE: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "topology-keys": ("topologies/topology.schema.json", topology_keys.keys),
     "Recipe": (source(Recipe), partial(file_fields, Recipe)),
     "architectures": ("node_agent/models/published", cost_table.architectures),
+    "power-profiles": ("testbed/topology/form/power_profiles.py", energy_tables.powers),
+    "radio-profiles": ("testbed/topology/form/power_profiles.py", energy_tables.radios),
     "short-names": ("testbed/record/run_figures.py, FIGURES", short_names),
     "units": ("testbed/units.py", topology_keys.dimensions),
     "commands": ("the command line's own help", command_options.options),

@@ -4,7 +4,7 @@ import ast
 import csv
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ from testbed.record.run_figures import FIGURES
 from testbed.run.observer import SilentObserver
 from testbed.run.planning import plan_run
 from testbed.simulation.simulator import Simulation
+from testbed.sweep import FailedRun, sweep
 from tests.docs.field_docs import field_docs
 from tests.docs.pages import DOCS, ROOT, rows, section
 from tests.docs.reference import FILES, MORE, REFERENCE
 from tests.testbed.agree.sides import UNIFORM, make_repeat
 from tests.testbed.compare.topology import SMALL, write
+from tests.testbed.energy.networks import CHAIN
 from tests.testbed.fidelity.test_assessment import CALM
 from tests.testbed.tables import table_of_glyphs
 
@@ -119,11 +121,25 @@ def rich(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def sweep_directory(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    sweep(write(folder), ["theta=1s,2s"], repeats=1, simulate=True, duration_s=10.0, out=folder / "out")
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     text = f"{SMALL}events:\n  - {{at: 10 s, server: near-1, capacity: x0.5}}\n"
     compare(write(folder, text), ["uniform", "dto-ee"], repeats=2, simulate=True, out=folder / "out", jobs=1)
     return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def powered(tmp_path_factory):
+    """A simulated run that counts energy."""
+    folder = tmp_path_factory.mktemp("powered")
+    return simulate(write(folder, CHAIN.replace("busy: 1.2 W}", "busy: 1.2 W}, battery: 6 J")), folder / "run")
 
 
 def listed(heading: str) -> list[str]:
@@ -138,11 +154,12 @@ def test_the_files_of_a_run(plain, rich):
     always = {cells[0].strip("`") for cells in rows(section(TEXT, "Files")) if cells[2].startswith("always")}
     assert names_in(plain) == always | {"summary.json"}
     assert names_in(rich) == always | {"summary.json", "policy.py", "link-trace-N.*"}
-    assert set(listed("Files")) == names_in(rich) | {"agents.log"}
+    assert set(listed("Files")) == names_in(rich) | {"agents.log", "energy.jsonl"}
 
 
-def test_the_manifest_of_simulations(plain, rich, comparison):
-    contents = [content_of(run / "manifest.json") for run in (plain, rich, comparison / "uniform/seed-7")]
+def test_the_manifest_of_simulations(plain, rich, comparison, sweep_directory):
+    runs = (plain, rich, comparison / "uniform/seed-7", sweep_directory / "theta=1s/dto-ee/seed-7")
+    contents = [content_of(run / "manifest.json") for run in runs]
     only_live = [f"never written: {path_of(name)}" for name in
                  ("setup_s.<step>", "nodes.<node>.address", "nodes.<node>.namespace")]  # fmt: skip
     assert differences("manifest.json", *contents) == only_live
@@ -183,8 +200,18 @@ def test_the_summary(plain, rich, borrowed):
     assert differences("fidelity of a simulation", *(content["fidelity"] for content in contents)) == []
     bare = [{**content, "fidelity": {}} for content in contents]
     entries_of = [entry for content in bare for entry in content.pop("assertions", ())]
-    assert differences("summary.json", *bare, {"setup_s": {"network": 0.1}, "assertions": []}) == []
+    assert differences("summary.json", *bare, {"setup_s": {"network": 0.1}, "assertions": []}, {"energy": {}}) == []
     assert [set(entry) for entry in entries_of] == [fields_of("summary.json.assertions")] * 2
+
+
+def test_the_energy_of_a_run(powered):
+    energy = content_of(powered / "summary.json")["energy"]
+    assert differences("energy of a run", energy) == []
+    fields = {one.name for one in field_docs(FILES["energy.jsonl"])}
+    lines = [json.loads(line) for line in (powered / "energy.jsonl").read_text().splitlines()]
+    assert all(set(line) == fields for line in lines)
+    samples = [json.loads(line) for line in (powered / "timeseries.jsonl").read_text().splitlines()]
+    assert any(line["sent_bytes"]["post"] > 0 for line in samples if line["node"] == "cam-1" and "sent_bytes" in line)
 
 
 def test_the_fidelity_of_live_runs():
@@ -209,7 +236,7 @@ def test_the_lines_of_a_run(plain, name):
     assert lines
     fields = {one.name for one in field_docs(FILES[name])}
     # Of live runs, and of devices with a bound.
-    absent = {"expected_delay_s", "repeats", "predicted_delay_s"} if name == "tasks.jsonl" else set()
+    absent = {"expected_delay_s", "repeats", "predicted_delay_s"} if name == "tasks.jsonl" else {"sent_bytes"}
     assert all(set(line) == fields - absent for line in lines)
 
 
@@ -254,6 +281,35 @@ def test_the_tables_of_a_comparison(comparison):
     assert columns("compare-summary.csv") == set(re.findall(r"`(\w+)`", counts)) | spread | {
         f"{column}{end}" for column in further - set(re.findall(r"`(\w+)`", counts)) for end in ("", "_low", "_high")
     }
+
+
+def test_the_files_of_a_sweep(sweep_directory):
+    names = {path.name for path in sweep_directory.iterdir()}
+    swept = {"sweep-theta-mean", "sweep-theta-accuracy"}
+    files = {name for name in listed("The directory of a sweep") if "<" not in name}
+    pictures = {f"{name}.{ending}" for name in swept for ending in ("png", "svg")}
+    assert names == files | pictures | {"theta=1s", "theta=2s"}
+    assert {path.name for path in (sweep_directory / "theta=1s/dto-ee").iterdir()} == {"seed-7"}
+
+
+def test_sweep_json(sweep_directory):
+    content = content_of(sweep_directory / "sweep.json")
+    assert set(content) == fields_of("sweep.json")
+    assert set(content["keys"][0]) == fields_of("sweep.json.keys")
+    assert set(content["points"][0]) == fields_of("sweep.json.points")
+    assert set(content["points"][0]["table"][0]) == fields_of("compare.json.table")
+    assert set(content["rows"][0]) == fields_of("sweep.json.rows")
+    assert set(content["rows"][0]["run"]) == fields_of("compare.json.rows")
+    failed = FailedRun(0, {}, "ngto", 1, "run", "why", "hint")
+    assert set(asdict(failed)) == fields_of("sweep.json.failed")
+
+
+def test_the_table_of_a_sweep(sweep_directory):
+    found = next(csv.reader((sweep_directory / "sweep.csv").open()))
+    columns = {re.sub(r"exit_share_\d", "exit_share", column) for column in found}
+    further = {figure.column for figure in FIGURES}
+    assert found[:2] == ["theta", "point"]
+    assert columns == {"theta", "point"} | fields_of("compare.json.rows") - {"figures"} | further
 
 
 def test_agree_json(tmp_path):

@@ -11,6 +11,7 @@ from tests.bench.markdown import table
 ENTRIES = {
     "ModelEntry": "model", "CostEntry": "model.cost",
     "PolicyEntry": "policy", "DeviceEntry": "devices.NAME", "ServerEntry": "servers.NAME",
+    "PowerEntry": "power of devices and servers", "LinkEnergyEntry": "energy of links",
     "LinkEntry": "links[]", "TracedLinkEntry": "links[] with a trace", "TraceEntry": "links[].trace",
     "TracePair": "links[].trace, two directions", "DeviceEvent": "events[] of a device",
     "ServerEvent": "events[] of a server", "LinkEvent": "events[] of a link", "NodeEvent": "events[] of a node",
@@ -58,7 +59,7 @@ def _value(field: Mapping[str, Any]) -> str:
 def dimensions() -> list[str]:
     """The units of each kind of quantity."""
     rows = [
-        (dimension.name.removeprefix("a "), ", ".join(f"`{unit}`" for unit in dimension.units if unit.isascii()),
+        (dimension.bare_name, ", ".join(f"`{unit}`" for unit in dimension.units if unit.isascii()),
          f"`{dimension.example}`")
         for dimension in units.DIMENSIONS
     ]  # fmt: skip

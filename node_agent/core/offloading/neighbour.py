@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from node_agent.core.config import HopPrice
 from node_agent.core.estimators import LinkTime
 from node_agent.core.offloading.queue_estimate import Flow, QueueEstimate
 from node_agent.dtoee.queue_state import work_error_s
@@ -21,6 +22,7 @@ UNHEARD = Report(
     offloaders=1, arrival_per_s=0.0, service_per_s=1.0, variability=0.0, threshold=0.0, remaining_ratio=0.0,
     backlog=0, onward_paths=((1.0, ()),), offer_s=0.0, done=False,
 )  # fmt: skip
+FREE = HopPrice()
 UNSTATED = Status(backlog=0)  # stands for the status of a receiver that has sent none
 
 
@@ -47,6 +49,14 @@ class Receiver:
     sent: int = 0  # tasks sent to it in the slot before
     # (1 - I) (ret - mean ret): time of its results to this device, beyond the mean over all devices in its report [s]
     return_correction_s: float = 0.0
+    price: HopPrice = FREE  # of the energy of a task that is sent to it
+
+    @property
+    def energy_s(self) -> float:
+        """Priced energy of a task that is sent to it: on its way, and in its service at the present rate [s]."""
+        if self.price is FREE:
+            return 0.0
+        return self.price.link_s + self.price.computing / (self.report or UNHEARD).service_per_s
 
     @property
     def backlog(self) -> int:
@@ -135,6 +145,8 @@ class Receiver:
             service_per_s=service_per_s,
             onward_delay_s=(report.onward_delay_s if onward_s is None else onward_s) + self.return_correction_s,
             exit_return_s=self.exit_return_s,
+            energy_s=self.energy_s,
+            onward_energy_s=report.beyond_energy_s,
         )
         return self._brought_up_to_date(plain, report, now_s) if fresh else plain
 
@@ -153,6 +165,8 @@ class Receiver:
             service_per_s=plain.service_per_s,
             onward_delay_s=plain.onward_delay_s,
             exit_return_s=plain.exit_return_s,
+            energy_s=plain.energy_s,
+            onward_energy_s=plain.onward_energy_s,
             work_s=work_s,
             work_error_s=work_error_s(now_s + link_s - self.queue.at_s, *flow),
             age_s=self.queue.age_s(now_s),

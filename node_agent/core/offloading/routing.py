@@ -8,7 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from node_agent.core.config import NodeConfig
-from node_agent.core.offloading.neighbour import SILENT_AFTER, UNHEARD, Receiver
+from node_agent.core.offloading.neighbour import FREE, SILENT_AFTER, UNHEARD, Receiver
 from node_agent.core.offloading.spreading import spreading
 from node_agent.core.outbox import Outbox
 from node_agent.dtoee.queueing import Array, measured_link_marginal_s, transmission_s
@@ -33,7 +33,10 @@ class Routing:
         self.policy = CheckedPolicy(policy, config.policy)
         self.threshold: float | None = None if config.is_device or config.is_last_stage else self.policy.first_threshold
         expiry_s = EXPIRY_SLOTS * config.slot_s
-        self.receivers = {name: Receiver(name, expiry_s=expiry_s) for name in config.receivers}
+        self.receivers = {
+            name: Receiver(name, expiry_s=expiry_s, price=config.hop_prices.get(name, FREE))
+            for name in config.receivers
+        }
         self._order = tuple(self.receivers.values())
         count = len(self._order)
         # Only kept here: a policy is given the row and returns the next one.
@@ -259,7 +262,7 @@ class Routing:
             [
                 KnownReceiver(
                     r.name, alive, r.report or UNHEARD, r.link.transfer_s, self._link_marginal_s(r, p),
-                    r.link.byte_per_s, r.sent, r.return_correction_s,
+                    r.link.byte_per_s, r.sent, r.return_correction_s, r.energy_s,
                 )
                 for r, alive, p in known
             ]

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from msgspec import UNSET, UnsetType
+
 from node_agent.core.config import NodeConfig
 from node_agent.core.offloading.routing import Routing
 from node_agent.core.outbox import Outbox
@@ -125,10 +127,13 @@ class Pricing:
         # Without a receiver, every task exits here, as at threshold 0.
         onward_paths: list[FlowPath] = [(1.0, (0.0,) * (self._config.stages - self._config.stage))]
         onward_delay_s = max(0.0, 1 - load.remaining_ratio) * load.return_s
+        onward_energy_s: float | UnsetType = UNSET
         if threshold is not None and prospect is not None:
             known = [receiver.report.onward_paths for receiver in prospect.receivers]
             onward_paths = thresholds.paths_from(threshold, row.tolist(), known)
             onward_delay_s += load.remaining_ratio * prospect.mean_delay_s(row)
+            if self._config.hop_prices:
+                onward_energy_s = load.remaining_ratio * prospect.mean_energy_s(row)
         return Report(
             slot=number[0],
             round=number[1],
@@ -152,4 +157,5 @@ class Pricing:
             sent_s=self._outbox.now_s,
             arrival_variability=load.arrival_variability,
             work_s=self._tasks.work_s,
+            onward_energy_s=onward_energy_s,
         )

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 from itertools import count
@@ -23,7 +23,7 @@ from testbed.cells.cell import Cell
 from testbed.cells.cluster.choice import ClusterChoice
 from testbed.cells.cluster.errands import Errand, Parcel, as_is, compare_worker, run_errand
 from testbed.cells.cluster.keys import INSTALL_HINT, key_files
-from testbed.cells.cluster.likeness import check_alike, code_sha256
+from testbed.cells.cluster.likeness import check_alike, identity
 from testbed.cells.cluster.luggage import input_files, pack_inputs, unpack_run
 from testbed.cells.execution import CellEnd, clear_unfinished
 from testbed.run.plan import new_run_id
@@ -75,8 +75,7 @@ class DaskExecutor:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # Dask logs each lost connection; here it is mended, or ends in an error of ours.
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            _silence_dask()
             security = self._security()
             address = self._choice.scheduler or self._start_workers(stack, security)
             try:
@@ -188,7 +187,7 @@ class DaskExecutor:
         return sorted(fit)
 
     def _errand(self, cell: Cell, number: int = -1) -> Errand:
-        return Errand(cell, number, self._topic, tuple(sys.argv), Path(os.getcwd()), code_sha256())
+        return Errand(cell, number, self._topic, tuple(sys.argv), Path(os.getcwd()), identity())
 
     def submit(self, cell: Cell, report: Callable[[float], None]) -> Future[CellEnd]:
         """Send a cell to the scheduler; see `CellExecutor`."""
@@ -215,26 +214,33 @@ class DaskExecutor:
             if parcel.run:
                 unpack_run(parcel.run, cell.path)
             found.set_result(parcel.end)
-        except TestbedError as error:
-            found.set_result(CellEnd("failed", str(error), error.hint, error.exit_code))
         except BaseException as error:
-            found.set_result(self._failure(error))
+            self._note_failure(error, found)
         finally:
             task.release()
 
-    def _failure(self, error: BaseException) -> CellEnd:
-        """The failure that an error of Dask means."""
-        from distributed.client import FutureCancelledError  # noqa: PLC0415 - an extra
-
+    def _note_failure(self, error: BaseException, found: Future[CellEnd]) -> None:
+        """Pass an error on: as the failure of a cell, or as an exception where the cluster itself has failed."""
         again = "the same command with --out goes on, as complete runs stay"
         if isinstance(error, self._distributed.KilledWorker):
-            return CellEnd("failed", "several workers that had it were lost", f"do they have enough memory? {again}", 1)
-        if isinstance(error, FutureCancelledError | OSError):
-            return CellEnd("failed", "the connection to the scheduler is lost", again, 1)
-        return CellEnd("failed", f"{type(error).__name__}: {error}", "", 1)
+            hint = f"do they have enough memory? {again}"
+            found.set_result(CellEnd("failed", "several workers that had it were lost", hint, 1))
+        elif isinstance(error, TestbedError):
+            found.set_exception(error)
+        elif isinstance(error, CancelledError | OSError):
+            found.set_exception(TestbedError("the connection to the scheduler is lost", hint=again))
+        else:
+            found.set_result(CellEnd("failed", f"{type(error).__name__}: {error}", "", 1))
 
     def _heard(self, event: tuple[float, tuple[int, float]]) -> None:
         """Pass a report on; Dask calls this in its own thread."""
         _, (number, share) = event
         if (report := self._reports.get(number)) is not None:
             report(share)
+
+
+def _silence_dask() -> None:
+    """Turn off Dask's log of lost connections: here each is mended, or ends in an error of ours."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)

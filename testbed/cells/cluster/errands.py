@@ -1,14 +1,16 @@
 """The functions that Dask runs on its workers. They import no more of this project than they need."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from node_agent.errors import EnvironmentLacking
 from testbed.cells.cell import Cell
-from testbed.cells.cluster.helper import Helper, Order, Unwanted
+from testbed.cells.cluster.helper import Helper, HelperLost, Order
 from testbed.cells.cluster.likeness import VERSION_HINT, Likeness
 from testbed.cells.cluster.luggage import below, pack_run, unpack_inputs
 from testbed.cells.execution import CellEnd
@@ -30,7 +32,7 @@ class Errand:
         topic: where reports are sent, see `distributed.Worker.log_event`.
         argv: the command line of the client.
         folder: the working directory of the client.
-        code_sha256: of the client's code.
+        identity: of the client's code and libraries.
     """
 
     cell: Cell
@@ -38,7 +40,7 @@ class Errand:
     topic: str
     argv: tuple[str, ...]
     folder: Path
-    code_sha256: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def run_errand(errand: Errand, inputs: bytes) -> Parcel:
 
     Raises:
         HelperLost: its process was killed; Dask tries again.
+        EnvironmentLacking: this worker has another version than the client.
         Unwanted: the client is gone.
     """
     from distributed import get_worker  # noqa: PLC0415 - an extra
@@ -78,17 +81,31 @@ def run_errand(errand: Errand, inputs: bytes) -> Parcel:
     with TemporaryDirectory(prefix="cell-", dir=worker.local_directory, ignore_cleanup_errors=True) as folder:
         run = Path(folder) / errand.cell.path.name
         order = _order(errand, root, run)
-        helper = _helper(errand.code_sha256)
+        helper = _helper(errand.identity)
         if helper is None:
-            lacking = CellEnd("failed", f"worker {worker.address} has other code of dtoee-testbed", VERSION_HINT, 4)
-            return Parcel(lacking, b"", worker.address)
-        end = helper.carry_out(order, report, wanted)
+            message = f"worker {worker.address} has another version of dtoee-testbed or its libraries"
+            raise EnvironmentLacking(message, hint=VERSION_HINT)
+        end = _carried_out(helper, order, report, wanted)
         assert isinstance(end, CellEnd)
-        with _lock:
-            _idle.append(helper)
+        if end.reason == "interrupted":  # not by the client: it sends no signals
+            raise HelperLost("a signal ended the process of the cell")
         there = {str(run): str(errand.cell.path), str(root): ""}
         end = replace(end, message=_renamed(end.message, there), hint=_renamed(end.hint, there))
         return Parcel(end, pack_run(run, root), worker.address)
+
+
+def _carried_out(
+    helper: Helper, order: Order, report: Callable[[float], None], wanted: Callable[[], bool]
+) -> CellEnd | Likeness:
+    """Carry out an order; the helper then waits for the next one, or is closed after an error."""
+    try:
+        found = helper.carry_out(order, report, wanted)
+    except BaseException:
+        helper.close()
+        raise
+    with _lock:
+        _idle.append(helper)
+    return found
 
 
 async def compare_worker(errand: Errand, inputs: bytes, dask_worker: "Worker") -> Likeness:
@@ -101,13 +118,11 @@ async def compare_worker(errand: Errand, inputs: bytes, dask_worker: "Worker") -
 def _compare(errand: Errand, inputs: bytes, folder: Path) -> Likeness:
     root = _unpacked(inputs, folder)
     helper = Helper()
-    try:
-        order = replace(_order(errand, root, folder / "none"), compare_only=True)
-        found = helper.carry_out(order, lambda _: None, lambda: True)
-    finally:
-        helper.close()
+    order = replace(_order(errand, root, folder / "none"), compare_only=True)
+    found = _carried_out(helper, order, lambda _: None, lambda: True)
     assert isinstance(found, Likeness)
-    return found
+    there = {str(root): ""}
+    return replace(found, message=_renamed(found.message, there), hint=_renamed(found.hint, there))
 
 
 def _order(errand: Errand, root: Path, run: Path) -> Order:
@@ -124,14 +139,14 @@ def _unpacked(inputs: bytes, folder: Path) -> Path:
     return root
 
 
-def _helper(code_sha256: str) -> Helper | None:
-    """A helper that runs this code; None if the worker has other code."""
+def _helper(identity: str) -> Helper | None:
+    """A helper with this code and these libraries; None if the worker has others."""
     while True:
         with _lock:
             helper = _idle.pop() if _idle else None
         fresh = helper is None
         helper = helper or Helper()
-        if helper.code_sha256 == code_sha256:
+        if helper.identity == identity:
             return helper
         helper.close()
         if fresh:
@@ -142,6 +157,3 @@ def _renamed(text: str, there: dict[str, str]) -> str:
     for theirs, ours in there.items():
         text = text.replace(theirs, ours)
     return text
-
-
-__all__ = ["Errand", "Parcel", "Unwanted", "as_is", "compare_worker", "run_errand"]

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from testbed.cells.cell import Cell
-from testbed.cells.cluster.likeness import Likeness, code_sha256, likeness
+from testbed.cells.cluster.likeness import Likeness, identity, likeness
 from testbed.cells.execution import END_TIMEOUT_S, TELL_EVERY_S, CellEnd, carry_out
 
 LIVE_END_TIMEOUT_S = 60.0  # real time in which a live run must remove its network
@@ -68,7 +68,7 @@ class Helper:
             ]  # -P: not the files of the current folder
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[number])
         try:
-            self.code_sha256: str = self._connection.recv()
+            self.identity: str = self._connection.recv()
         except EOFError:
             raise HelperLost(f"the helper ended with status {self._process.wait()}") from None
 
@@ -80,7 +80,7 @@ class Helper:
         Args:
             order: the order.
             report: called with the share (0..1) of the workload that is over.
-            wanted: asked some times a second; False ends the cell.
+            wanted: asked some times a second; the caller closes this helper if it returns False.
 
         Raises:
             HelperLost: the process of the cell was killed.
@@ -91,7 +91,6 @@ class Helper:
         while True:
             while not self._connection.poll(TELL_EVERY_S):
                 if not wanted():
-                    self.close()
                     raise Unwanted(order.cell.name)
             try:
                 news = self._connection.recv()
@@ -120,7 +119,7 @@ class Helper:
 def main() -> None:
     """Serve a worker until it closes the connection, whose descriptor is the only argument."""
     connection = Connection(int(sys.argv[1]))
-    connection.send(code_sha256())  # of what is imported now
+    connection.send(identity())  # of what is imported now
     for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C in a terminal is meant for the worker
         signal.signal(number, signal.SIG_IGN)
     importlib.import_module("testbed.simulation.simulator")  # the forks need not load it again

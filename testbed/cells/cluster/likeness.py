@@ -17,6 +17,8 @@ from testbed.run.planning import plan_run
 _PACKAGES = (node_agent, testbed)
 VERSION_HINT = "install the same version on every machine: same commit, same requirements.lock"
 
+_TRAVEL = "a file at an absolute path must be equal on every machine; state it relative to the topology, and it travels"
+
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
@@ -52,6 +54,11 @@ def code_sha256() -> str:
                 digest.update(f"{package.__name__}/{file.relative_to(folder).as_posix()}".encode() + b"\0")
                 digest.update(sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def identity() -> str:
+    """A hash of the code and the versions of the libraries (SHA-256 in hex): equal where runs are equal."""
+    return sha256(f"{code_sha256()} {sorted(library_versions().items())}".encode()).hexdigest()
 
 
 def likeness(cell: Cell) -> Likeness:
@@ -95,15 +102,13 @@ def check_alike(worker: str, found: Likeness, cell: Cell) -> None:
             f"worker {worker} has other code of dtoee-testbed than this machine", hint=VERSION_HINT
         )
     if found.message:
-        hint = found.hint or "state paths relative to the topology: such files travel"
-        raise InputError(f"worker {worker}: {found.message}", hint=hint)
+        raise InputError(f"worker {worker} cannot use the inputs: {' '.join(found.message.split())}", hint=_TRAVEL)
     ask = cell.settings
     for what, theirs, wanted in (
         ("topology", found.topology_sha256, ask.topology_sha256), ("model", found.model_sha256, ask.model_sha256),
     ):  # fmt: skip
         if theirs != wanted:
-            hint = "a file that the topology names by an absolute path must be equal on every machine"
-            raise InputError(f"worker {worker}: its {what} differs from that of this machine", hint=hint)
+            raise InputError(f"worker {worker}: its {what} differs from that of this machine", hint=_TRAVEL)
     if not ask.simulate and not found.rights:
         raise EnvironmentLacking(
             f"worker {worker} may not make networks, which live runs need", hint="start it as root on its machine"

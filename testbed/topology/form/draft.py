@@ -18,6 +18,7 @@ from testbed.topology.event_kinds.server_capacity import ServerEvent
 from testbed.topology.form import entries as form
 from testbed.topology.form.link_entries import TracedLinkEntry, TraceEntry, TracePair
 from testbed.topology.form.model_entries import MODEL_EXAMPLE, CostEntry, ModelEntry
+from testbed.topology.form.power_entries import LinkEnergyEntry, PowerEntry
 from testbed.topology.form.values import MAX_COUNT
 from testbed.topology.form.yaml_places import Path, TopologyProblem, YamlPlace
 
@@ -210,6 +211,8 @@ def _known_keys(path: Path, data: object) -> list[str]:
         stated = _value_at(data, path)
         pair = path[-1] == "trace" and isinstance(stated, dict) and not {"up", "down"}.isdisjoint(stated)
         cls = TracePair if pair else TraceEntry
+    elif path[-1:] in (("power",), ("energy",)):
+        cls = PowerEntry if path[-1] == "power" else LinkEnergyEntry
     elif path == ("model", "cost"):
         cls = CostEntry
     elif path:
@@ -230,11 +233,14 @@ def _example(path: Path) -> str:
         "delay": "for example delay: 5 ms",
         "cut": "for example cut: [2, 3, 5]",
         "at": "for example at: 50 %",
+        "idle": "for example power: {idle: 2.7 W, busy: 6.4 W}",
         "state": "state: down or state: up",
         "file": "for example file: drive.csv",
         "up": "state both: trace: {up: drive.up, down: drive.down}; `up` is for frames that the `from` end sends",
         "down": "state both: trace: {up: drive.up, down: drive.down}; `up` is for frames that the `from` end sends",
     }
+    if path[-2:-1] == ("energy",):
+        return "for example energy: {up: 3 uJ/byte, down: 400 nJ/byte}"
     if path[-1] == "rate":
         return "for example rate: 20 Mbit/s" if path[0] == "links" else "for example rate: 3 /s"
     return examples.get(str(path[-1]), "") if len(path) == 1 or path[-1] != "name" else "add name: …"

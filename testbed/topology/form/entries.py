@@ -15,12 +15,15 @@ from testbed.topology.event_kinds.registry import AnyTimedEntry
 from testbed.topology.form.arrival_entries import Arrivals
 from testbed.topology.form.link_entries import AnyLink
 from testbed.topology.form.model_entries import ModelEntry
+from testbed.topology.form.power_entries import AnyPower, offer_power_profiles
 from testbed.topology.form.values import (
     MAX_POLICY_CHARACTERS,
     STATED,
     At,
+    Battery,
     ComputeSpan,
     Count,
+    EnergyPrice,
     Entry,
     FirstStage,
     Instant,
@@ -125,6 +128,23 @@ class DeviceEntry(Entry):
             "no deadline)"
         ),
     ] = None
+    power: Annotated[
+        AnyPower | None,
+        STATED,
+        Field(
+            description="power of each device: a profile, or {idle: …, busy: …} (default: its energy is not counted); "
+            "busy is that of the whole device while its own processor serves a task",
+            json_schema_extra=offer_power_profiles,
+        ),
+    ] = None
+    battery: Annotated[
+        Battery | None,
+        STATED,
+        Field(
+            description="energy of each device's battery, only with power: when it is used up, the device leaves the "
+            "network; a range is drawn per device (default: no battery)"
+        ),
+    ] = None
 
 
 class ServerEntry(Entry):
@@ -139,6 +159,14 @@ class ServerEntry(Entry):
         Field(
             description="memory of each server, which must hold its sub-model; with compute: quota also the limit of "
             "the process that computes (default: no limit)"
+        ),
+    ] = None
+    power: Annotated[
+        AnyPower | None,
+        STATED,
+        Field(
+            description="power of each server: a profile, or {idle: …, busy: …} (default: its energy is not counted)",
+            json_schema_extra=offer_power_profiles,
         ),
     ] = None
 
@@ -156,6 +184,13 @@ class TopologyDocument(Entry):
             "(default 2 s)"
         ),
     ] = 2.0
+    energy_price: Annotated[
+        EnergyPrice,
+        Field(
+            description="mean delay that one joule per task is worth: the utility falls by energy_price * energy per "
+            "task, and dto-ee prices energy (default 0 s/J: energy is counted, but not priced)"
+        ),
+    ] = 0.0
     utility: Annotated[
         UtilityOf,
         Field(

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from testbed.topology.form.power_entries import AnyLinkEnergy, offer_radio_profiles
 from testbed.topology.form.values import (
     MAX_PATH_CHARACTERS,
     STATED,
@@ -100,6 +101,15 @@ class AnyLinkEntry(Entry):
         Field(description="share of frames that are dropped, below 100 %; a range is drawn per link (default 0 %)"),
     ] = Span(0.0, 0.0)
     queue: QueueLength = 1000
+    energy: Annotated[
+        AnyLinkEnergy | None,
+        STATED,
+        Field(
+            description="energy of what links carry: for each byte, a power while they transmit, a radio profile, or "
+            "{up: …, down: …}; a device at an end of the link pays it (default: not counted)",
+            json_schema_extra=offer_radio_profiles,
+        ),
+    ] = None
 
 
 class LinkEntry(AnyLinkEntry):

@@ -169,6 +169,10 @@ ComputeSpan = Annotated[
 Memory = Annotated[float, _read_quantity(units.MEMORY), WithJsonSchema(_quantity_schema(units.MEMORY)), units.MEMORY]
 Period = Annotated[float, _read_quantity(units.PERIOD), WithJsonSchema(_quantity_schema(units.PERIOD)), units.PERIOD]
 Step = Annotated[float, PlainValidator(_read_step), WithJsonSchema(_quantity_schema(units.PERIOD)), units.PERIOD]
+Battery = Annotated[Span, _read_span(units.ENERGY), WithJsonSchema(_span_schema(units.ENERGY)), units.ENERGY]
+EnergyPrice = Annotated[
+    float, _read_quantity(units.ENERGY_PRICE), WithJsonSchema(_quantity_schema(units.ENERGY_PRICE)), units.ENERGY_PRICE
+]
 Worth = Annotated[float, _read_quantity(units.TIME), WithJsonSchema(_quantity_schema(units.TIME)), units.TIME]
 At = Annotated[Instant, PlainValidator(_read_instant), WithJsonSchema(_INSTANT_SCHEMA)]
 Parameter = Annotated[float | int | bool | str, PlainValidator(_read_parameter), WithJsonSchema(_PARAMETER_SCHEMA)]

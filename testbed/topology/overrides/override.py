@@ -6,6 +6,8 @@ file, too, it is the value. The key `load` multiplies what all devices offer.
 
 The result is the text of another topology, which a run records as what it ran. Replaced values have lines below zero,
 so that a problem with one names its override, and no line that the user has never seen.
+
+Decision 105: keys are those of the form (docs/decisions/105-overrides-by-the-form-of-the-file.md).
 """
 
 from collections.abc import Sequence

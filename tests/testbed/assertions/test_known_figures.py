@@ -10,33 +10,35 @@ from testbed.record.run_figures import FIGURES
 from tests.docs.pages import DOCS, rows, section
 
 TEXT = (DOCS / "run-directory.md").read_text(encoding="utf-8")
-# Facts and settings, which nobody bounds; and entries that only some runs have.
-NO_FIGURES = {"schema", "seed", "lost_reasons.<reason>"}
+# Facts and settings, which nobody bounds; entries that only some runs have, and names with blanks.
+NO_FIGURES = {"schema", "seed", "lost_reasons.<reason>", "energy.links.<link>"}
 SCALARS = ("int", "number", "true or false")
 
 
 def documented(heading: str, prefix: str = "") -> dict[str, tuple[str, str]]:
     """Type and unit of every number and truth of a section of the page, by path, in the form of patterns."""
     found = {}
-    for name, kind, unit, *_ in rows(section(TEXT, heading)):
+    for name, kind, unit, meaning in rows(section(TEXT, heading)):
         path = prefix + name.strip("`")
         if kind.removesuffix(" or null") in SCALARS and "[]" not in path and path not in NO_FIGURES:
             path = path.replace("exit_share.<stage>", "exit_share.[1-9]")
-            for end in steps_of(path):
+            for end in steps_of(path, meaning):
                 found[re.sub(r"<(?!name)\w+>", "<name>", end)] = (kind.removesuffix(" or null"), unit)
     return found
 
 
-def steps_of(path: str) -> list[str]:
-    """The paths behind a pattern that stands for a few known names."""
-    if path == "setup_s.<step>":
-        return [f"setup_s.{step}" for step in ("network", "links", "model", "agents")]
+def steps_of(path: str, meaning: str) -> list[str]:
+    """The paths behind a pattern that stands for a few known names; some rows list these in their meaning."""
+    if (listed := re.search(r"<(step|part)>$", path)) is not None:
+        names = re.findall(r"`(\w+)`", meaning)
+        assert len(names) > 1, path
+        return [path.replace(listed[0], name) for name in names]
     if path.endswith(".<figure>"):
         return [path.replace("<figure>", figure) for figure in ("mean", "p50", "p95", "p99")]
     return [path]
 
 
-EVERY = documented("summary.json")
+EVERY = documented("summary.json") | documented("energy of a run", "energy.")
 LIVE = documented("fidelity of a live run", "fidelity.")
 SIMULATED = documented("fidelity of a simulation", "fidelity.")
 
@@ -57,6 +59,7 @@ def test_kinds_agree_with_the_documented_types_and_units():
             assert kind == "int", figure.path
         assert (figure.kind == "truth") == (kind == "true or false"), figure.path
         assert (figure.kind == "time") == (unit == "s"), figure.path
+        assert (figure.kind == "energy") == (unit == "J"), figure.path
         if figure.kind in ("share", "ratio"):
             assert (kind, unit) == ("number", ""), figure.path
 

@@ -84,7 +84,7 @@ def test_a_device_that_goes_down_takes_its_tasks_with_it(bookkeeping):
     bookkeeping.went_down("west-1", 2.5)
     assert bookkeeping.is_down("west-1")
     assert by_reason(bookkeeping) == [(1.0, DEVICE_DOWN)]  # its other one has not been offered yet
-    bookkeeping.came_up("west-1")
+    bookkeeping.came_up("west-1", 3.5)
     assert not bookkeeping.is_down("west-1")
     bookkeeping.take(done(0, 4.0), 4.0)  # it arrives too late
     bookkeeping.take(done(2, 5.0), 5.0)
@@ -100,7 +100,7 @@ def test_tasks_whose_time_comes_while_their_device_is_down_are_lost_at_the_end(b
     assert not bookkeeping.finished(END_S - 0.001)
     assert by_reason(bookkeeping) == [(2.0, None)]
     assert bookkeeping.finished(END_S)
-    bookkeeping.came_up("west-1")
+    bookkeeping.came_up("west-1", END_S)
     bookkeeping.take(lost_task(0, "west-1", 0, 1.0, DEVICE_DOWN), END_S)  # the device reports it, too
     assert by_reason(bookkeeping)[1:] == [(1.0, DEVICE_DOWN), (3.0, DEVICE_DOWN)]
 

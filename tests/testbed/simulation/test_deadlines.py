@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cli.optimum import optimum_lines
 from testbed.assertions import parse_assertion
 from testbed.optimum.bound import bound_for_run
 from testbed.record.reading import read_lines, read_recorded
@@ -70,6 +71,9 @@ def test_the_best_plans_have_deadlines_too(tmp_path):
     assert optimum.played.utility_s == pytest.approx(summary["utility"], abs=2e-3)
     assert optimum.utility_of == "deadlines"
     assert optimum.overall.utility_s >= optimum.played.utility_s
+    text = "\n".join(words for _, words in optimum_lines(optimum, summary))
+    assert "        94.5 % in time, " in text
+    assert "utility counts right answers in time when played and in runs" in text
 
 
 def test_assertions_stand_in_the_summary_and_are_not_replayed(tmp_path):

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from node_agent.errors import InputError
 from node_agent.suggest import advice
 from testbed.cells.intervals import Estimate
-from testbed.cells.line_picture import Axis as PictureAxis
-from testbed.cells.line_picture import Line, Panel, Point, draw_lines
+from testbed.cells.line_picture import Axis, Line, Panel, Point, draw_lines
 from testbed.record.run_directory import folder_name
 from testbed.record.run_figures import BY_NAME, Figure
-from testbed.sweep.axis import Axis
+from testbed.sweep.axis import KeyAxis
 from testbed.sweep.design import known_key
-from testbed.sweep.result import Sweep, SweepPoint, SweptKey
+from testbed.sweep.sweep_result import Sweep, SweepPoint, SweptKey
 from testbed.wording import counted
 
 DEFAULT_FIGURES = ("mean", "accuracy")
@@ -42,13 +41,13 @@ class Plot:
         return f"sweep-{folder_name(self.key.replace('*', 'all'))}-{self.figure}"
 
 
-def default_plots(axes: Sequence[Axis]) -> list[Plot]:
+def default_plots(axes: Sequence[KeyAxis]) -> list[Plot]:
     """Mean delay and accuracy against the first key that varies; nothing if none does."""
     varying = [axis for axis in axes if len(axis.values) > 1 or axis.interval is not None]
     return [Plot(varying[0].key, figure) for figure in DEFAULT_FIGURES] if varying else []
 
 
-def parse_plot(text: str, axes: Sequence[Axis]) -> Plot:
+def parse_plot(text: str, axes: Sequence[KeyAxis]) -> Plot:
     """Read KEY:FIGURE, or FIGURE for the first key. Raises InputError for an unknown key or figure."""
     key, _, figure = text.strip().rpartition(":")
     if figure not in BY_NAME:
@@ -131,34 +130,34 @@ def _place(key: SweptKey, point: SweepPoint) -> float:
     return float(value) if isinstance(value, int | float) else float(key.stated.index(point.stated[key.key]))
 
 
-def _key_axis(key: SweptKey, places: Sequence[float]) -> PictureAxis:
+def _key_axis(key: SweptKey, places: Sequence[float]) -> Axis:
     if key.unit is None:
         words = tuple((float(number), text) for number, text in enumerate(dict.fromkeys(key.stated)))
-        return PictureAxis(key.key, ticks=words)
+        return Axis(key.key, ticks=words)
     unit = {"x": ", factor", "": ""}.get(key.shown_unit, f" [{key.shown_unit}]")
     label = "load factor" if key.key == "load" else f"{key.key}{unit}"
     if places and 0 < WIDE_VALUES * min(places) <= max(places):
-        return PictureAxis(label, key.shown_factor, logarithmic=True)
+        return Axis(label, key.shown_factor, logarithmic=True)
     values = sorted(set(places))
     gaps = [high - low for low, high in itertools.pairwise(values)]
     if len(values) > MOST_TICKS or not gaps or min(gaps) * MOST_TICKS < values[-1] - values[0]:
-        return PictureAxis(label, key.shown_factor)
-    return PictureAxis(label, key.shown_factor, tuple((each, f"{each * key.shown_factor:g}") for each in values))
+        return Axis(label, key.shown_factor)
+    return Axis(label, key.shown_factor, tuple((each, f"{each * key.shown_factor:g}") for each in values))
 
 
-def _figure_axis(figure: Figure, means: Sequence[float]) -> PictureAxis:
+def _figure_axis(figure: Figure, means: Sequence[float]) -> Axis:
     match figure.kind:
         case "time":
             lower = figure.better == "lower"  # a delay; a utility may be negative
             wide = lower and bool(means) and 0 < WIDE_DELAYS * min(means) <= max(means)
             short = lower and max(means, default=0.0) < 10.0
-            return PictureAxis(f"{figure.title} [{'ms' if short else 's'}]", 1e3 if short else 1.0, logarithmic=wide)
+            return Axis(f"{figure.title} [{'ms' if short else 's'}]", 1e3 if short else 1.0, logarithmic=wide)
         case "share":
-            return PictureAxis(f"{figure.title} [%]", 1e2)
+            return Axis(f"{figure.title} [%]", 1e2)
         case "energy":
-            return PictureAxis(f"{figure.title} [J]")
+            return Axis(f"{figure.title} [J]")
         case _:
-            return PictureAxis(figure.title)
+            return Axis(figure.title)
 
 
 def _title(sweep: Sweep, key: SweptKey) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.printing.columns import Lines, print_table
-from cli.printing.comparison_lines import estimated
+from cli.printing.many.comparison_lines import estimated
 from testbed.wording import counted
 
 if TYPE_CHECKING:

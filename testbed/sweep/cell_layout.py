@@ -12,7 +12,7 @@ from testbed.cells.cell import Cell, RunSettings
 from testbed.cells.policy_specs import PolicySpec
 from testbed.record.run_directory import folder_name
 from testbed.run.plan import Plan
-from testbed.sweep.axis import Axis
+from testbed.sweep.axis import KeyAxis
 from testbed.sweep.design import DesignPoint
 from testbed.topology.overrides import Override
 
@@ -22,13 +22,13 @@ OWN = PolicySpec("", "own-policy", None, "", "own-policy")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PolicyPlace:
     """A policy at a point.
 
     Attributes:
         overrides: what replaces values of the topology, besides those of all runs.
         spec: the policy with its parameters at this point.
-        words: the values that tell it apart, `theta=1 s, load=x2`; without parameters that the policy does not have.
+        words: the values that belong to it, `theta=1 s, load=x2`; without parameters that the policy does not have.
     """
 
     overrides: tuple[Override, ...]
@@ -56,7 +56,7 @@ class SweepPlan:
     cells_at: Mapping[tuple[int, str], tuple[Cell, ...]]
 
 
-def place_of(axes: Sequence[Axis], point: DesignPoint, spec: PolicySpec) -> Place:
+def place_of(axes: Sequence[KeyAxis], point: DesignPoint, spec: PolicySpec) -> PolicyPlace:
     """Return a policy at a point: parameters go into its text, unless it is the topology's own."""
     overrides: list[Override] = []
     parameters: dict[str, str] = {}
@@ -70,7 +70,7 @@ def place_of(axes: Sequence[Axis], point: DesignPoint, spec: PolicySpec) -> Plac
         else:
             continue
         words.append(f"{axis.key}={value}")
-    return Place(tuple(overrides), with_parameters(spec, parameters), tuple(words))
+    return PolicyPlace(tuple(overrides), with_parameters(spec, parameters), tuple(words))
 
 
 def with_parameters(spec: PolicySpec, parameters: Mapping[str, str]) -> PolicySpec:
@@ -87,7 +87,7 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_parameters(axes: Sequence[Axis], specs: Sequence[PolicySpec]) -> None:
+def check_parameters(axes: Sequence[KeyAxis], specs: Sequence[PolicySpec]) -> None:
     """Raise InputError if no policy has a parameter that is swept."""
     if not specs[0].text:
         return
@@ -103,7 +103,7 @@ def check_parameters(axes: Sequence[Axis], specs: Sequence[PolicySpec]) -> None:
 
 def plan_sweep(
     topology: Path,
-    axes: Sequence[Axis],
+    axes: Sequence[KeyAxis],
     points: Sequence[DesignPoint],
     specs: Sequence[PolicySpec],
     options: Options,
@@ -129,20 +129,19 @@ def plan_sweep(
     assert first is not None
     if not specs[0].text:
         specs = (replace(OWN, label=first.scenario.policy.label, folder=_folder(first.scenario.policy.label)),)
-    return Planned(first, tuple(specs), settings)
+    return Planned(first, tuple(specs), tuple(points), settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The plan of the first run, the policies with their labels, and the settings by what replaces values."""
+    """The plan of the first run, policies with their labels, points, and the settings by what replaces values."""
 
     first: Plan
     specs: tuple[PolicySpec, ...]
+    points: tuple[DesignPoint, ...]
     settings: Mapping[tuple[Override, ...], RunSettings]
 
-    def lay_out(
-        self, axes: Sequence[Axis], points: Sequence[DesignPoint], seeds: Sequence[int], directory: Path
-    ) -> SweepPlan:
+    def lay_out(self, axes: Sequence[KeyAxis], seeds: Sequence[int], directory: Path) -> SweepPlan:
         """Return all runs, in directories by values, policy and seed.
 
         They go repeat by repeat, so that an interrupted sweep has all points. The order rotates from repeat to repeat,
@@ -155,7 +154,7 @@ class Planned:
         cells_at: dict[tuple[int, str], list[Cell]] = {}
         places = [
             (number, spec.label, place_of(axes, point, spec))
-            for number, point in enumerate(points)
+            for number, point in enumerate(self.points)
             for spec in self.specs
         ]
         folders = dict(_folders(place.words for _, _, place in places))
@@ -171,7 +170,7 @@ class Planned:
         if len(by_path) > MAX_RUNS:
             raise InputError(f"{len(by_path)} runs cannot be carried out", hint=f"{MAX_RUNS} at most")
         return SweepPlan(
-            self.first, self.specs, tuple(points), tuple(by_path.values()),
+            self.first, self.specs, self.points, tuple(by_path.values()),
             {at: tuple(cells) for at, cells in cells_at.items()},
         )  # fmt: skip
 

@@ -9,13 +9,19 @@ import click
 
 from cli.printing.assertion_lines import print_findings
 from cli.printing.columns import Lines, print_table
+from testbed.breakdown.parts import PART_NAMES, PART_WORDS
 from testbed.wording import interval, number, side_by_side
 
 if TYPE_CHECKING:
+    from testbed.capacity.capacity_result import Probe
     from testbed.compare import Comparison, Estimate, PolicyFigures, PolicyRecoveries, RunRow
+    from testbed.frontier.frontier_result import FrontierRun
 
 
-def refuse_broken_runs(rows: Sequence[RunRow]) -> None:
+LEAST_PART_S = 5e-4  # a part that no policy has more of is left out
+
+
+def refuse_broken_runs(rows: Sequence[RunRow | FrontierRun | Probe]) -> None:
     """Raise EmulationBroken if the verdict on any live run is broken or unknown."""
     broken = [row.run_directory for row in rows if row.fidelity in ("broken", "unknown")]
     if broken:
@@ -28,12 +34,14 @@ def refuse_broken_runs(rows: Sequence[RunRow]) -> None:
 def print_comparison(comparison: Comparison) -> None:
     """Print the tables of a comparison: drawn on a terminal, aligned text elsewhere."""
     print_table(figure_lines(comparison.table))
+    if parts := part_lines(comparison.table):
+        print_table(parts, title="Where the time went: mean parts of the delay, ms")
     if len(comparison.table) > 1:
         first = comparison.table[0].policy
         title = f"What {first} is ahead by, on the same workloads (negative: behind)"
         print_table(advantage_lines(comparison.table), title=title)
     if any(one.figures.get("in_time") for one in comparison.table):
-        title = "Deadlines: results in time, over all tasks that have one (refused and lost tasks are not)"
+        title = "Deadlines: tasks in time (late, lost and refused ones are not)"
         print_table(deadline_lines(comparison.table), title=title)
     for place in range(len(comparison.recoveries[0].events) if comparison.recoveries else 0):
         event = comparison.recoveries[0].events[place]
@@ -48,14 +56,16 @@ def print_comparison(comparison: Comparison) -> None:
 def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
     """Table of the figures of each policy: delays [ms], accuracy [%], exits [%], utility [s], losses [tasks].
 
-    If devices refused tasks, the table also has their number. If tasks were refused or lost, it has the goodput [%].
+    If devices refused tasks, the table also has their number. If tasks were refused or lost, it has the goodput [%]. If
+    the runs count energy, it has the energy per task [J].
     Refused and lost tasks are those of all runs together.
     """
     refusing = any(one.refused for one in table)
     failing = refusing or any(one.lost for one in table)
+    powered = any(one.figures.get("energy_per_task") for one in table)
     every = ", all runs" if any(one.runs > 1 for one in table) else ""
     lines = [["policy", "mean delay ms", "p95 ms", "accuracy %", "exits %", "utility s", f"lost{every}"]]
-    lines[0] += [f"refused{every}"] * refusing + ["goodput %"] * failing
+    lines[0] += [f"refused{every}"] * refusing + ["goodput %"] * failing + ["J a task"] * powered
     for one in table:
         if one.overloaded:
             figures = ["overloaded", "-", "-", "-", "-"]
@@ -68,7 +78,21 @@ def figure_lines(table: Sequence[PolicyFigures]) -> Lines:
                 estimated(one.utility_s, ".3f"),
             ]
         ended = [str(one.lost), *[str(one.refused)] * refusing, *[estimated(one.goodput, ".1f", 1e2)] * failing]
+        ended += [estimated(one.figures.get("energy_per_task"), ".3g")] * powered
         lines.append([f"{one.policy} *" if one.unheld_runs else one.policy, *figures, *ended])
+    return lines
+
+
+def part_lines(table: Sequence[PolicyFigures]) -> Lines:
+    """Table of the mean parts of each policy's delay [ms]; parts that none has are left out. Empty without any part."""
+    known = [one for one in table if all(one.figures.get(name) for name in PART_NAMES)]
+    means_s = [{name: each.mean for name in PART_NAMES if (each := one.figures[name]) is not None} for one in known]
+    shown = [name for name in PART_NAMES if any(parts_s[name] >= LEAST_PART_S for parts_s in means_s)]
+    if not shown:
+        return []
+    lines = [["policy", *(PART_WORDS[name] for name in shown)]]
+    for one, parts_s in zip(known, means_s, strict=True):
+        lines.append([one.policy, *(number(parts_s[name], ".0f", 1e3) for name in shown)])
     return lines
 
 

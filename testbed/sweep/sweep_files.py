@@ -16,8 +16,8 @@ from testbed.cells.result_directory import Marker
 from testbed.record.run_directory import replace_file, write_json
 from testbed.record.run_figures import FIGURES
 from testbed.sweep.parquet_file import MISSING, can_write, write_parquet
-from testbed.sweep.picture import Plot, draw_plots
-from testbed.sweep.result import Sweep, SweepRow
+from testbed.sweep.sweep_picture import Plot, draw_plots
+from testbed.sweep.sweep_result import Sweep, SweepRow
 
 SWEEP_JSON, ROWS_CSV, ROWS_PARQUET = "sweep.json", "sweep.csv", "sweep.parquet"
 MARKER = Marker(SWEEP_JSON, kind="dtoee-sweep", schema=1, what="sweep")

@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 @contextmanager
 def comparing(stream: TextIO | None = None) -> Iterator[CompareObserver]:
     """`make_progress` for a command: if the comparison is interrupted, print how to continue, and end the command."""
-    from testbed.compare import CellsInterrupted
+    with ending_with_a_hint(), make_progress(stream) as progress:
+        yield progress
+
+
+@contextmanager
+def ending_with_a_hint() -> Iterator[None]:
+    """If the cells of the `with` block are interrupted, print how to continue, and end the command."""
+    from testbed.cells.batch import CellsInterrupted
 
     try:
-        with make_progress(stream) as progress:
-            yield progress
+        yield
     except CellsInterrupted as interrupted:
         click.echo(str(interrupted), err=True)
         click.echo(f"hint: to go on, give the same command with --out {interrupted.directory}", err=True)
@@ -43,13 +49,20 @@ def make_progress(stream: TextIO | None = None) -> Iterator[CompareObserver]:
     if not stream.isatty():
         yield PlainProgress(stream)
         return
+    with drawing(stream) as progress:
+        yield BarProgress(progress)
+
+
+@contextmanager
+def drawing(stream: TextIO) -> Iterator[Progress]:
+    """A bar on the terminal `stream` for the time of the `with` block."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     behind = TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}")
     columns = (TextColumn("{task.description}"), BarColumn(), behind)
     with Progress(*columns, console=Console(file=stream), transient=True) as progress:
-        yield BarProgress(progress)
+        yield progress
 
 
 class Tally:
@@ -105,11 +118,11 @@ class PlainProgress:
     def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
         """Write how many runs there are, and how many are complete already."""
         self._tally.plan(runs, kept)
-        self._line(_plan_in_words(directory, runs, kept, jobs))
+        self.line(_plan_in_words(directory, runs, kept, jobs))
 
     def begun(self, cell: Cell) -> None:
         """Write that a run begins."""
-        self._line(f"begins: {cell.name}")
+        self.line(f"begins: {cell.name}")
 
     def advanced(self, cell: Cell, share: float) -> None:
         """Remember that `share` (0..1) of a run is over."""
@@ -119,14 +132,15 @@ class PlainProgress:
         """Write that a run is complete, and the time that is left."""
         self._tally.end(cell)
         left = self._tally.left()
-        self._line(f"{self._tally.complete} of {self._tally.runs}: {cell.name} complete{left and ', '}{left}")
+        self.line(f"{self._tally.complete} of {self._tally.runs}: {cell.name} complete{left and ', '}{left}")
 
     def dropped(self, cell: Cell, *, failed: bool) -> None:
         """Write that a run failed, or that it begins again later."""
         self._tally.drop(cell, failed=failed)
-        self._line(f"{'failed' if failed else 'put back'}: {cell.name}")
+        self.line(f"{'failed' if failed else 'put back'}: {cell.name}")
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Write a line."""
         try:
             self._stream.write(f"{text}\n")
             self._stream.flush()
@@ -146,9 +160,13 @@ class BarProgress:
     def planned(self, directory: Path, runs: int, kept: int, jobs: int) -> None:
         """Print how many runs there are, and show the bar."""
         self._tally.plan(runs, kept)
-        self._progress.console.print(_plan_in_words(directory, runs, kept, jobs), markup=False, highlight=False)
-        self._task = self._progress.add_task("", total=1.0, left="")
+        self.begin(_plan_in_words(directory, runs, kept, jobs))
         self._draw()
+
+    def begin(self, text: str) -> None:
+        """Print a line, and show the bar below it."""
+        self._progress.console.print(text, markup=False, highlight=False)
+        self._task = self._progress.add_task("", total=1.0, left="")
 
     def begun(self, cell: Cell) -> None:
         """Name a run that begins beside the bar."""
@@ -169,19 +187,25 @@ class BarProgress:
     def dropped(self, cell: Cell, *, failed: bool) -> None:
         """Name a run no more that failed, or begins again later."""
         self._tally.drop(cell, failed=failed)
-        self._under_way.remove(cell)
+        if cell in self._under_way:  # not a run that failed before it reported anything
+            self._under_way.remove(cell)
         self._draw()
 
     def _draw(self) -> None:
-        from rich.markup import escape
-
         if self._task is None:
             return
         what = f": {self._under_way[0].name}" if self._under_way else ""
         more = f" and {len(self._under_way) - 1} more" if len(self._under_way) > 1 else ""
         failed = f", {self._tally.failed} failed" if self._tally.failed else ""
-        text = escape(f"{self._tally.complete} of {self._tally.runs} runs{failed}{what}{more}")
-        self._progress.update(self._task, description=text, completed=self._tally.share, left=self._tally.left())
+        text = f"{self._tally.complete} of {self._tally.runs} runs{failed}{what}{more}"
+        self.show(text, self._tally.share, self._tally.left())
+
+    def show(self, text: str, share: float, left: str) -> None:
+        """Draw the bar at `share` (0..1), with text before it and the time that is left behind it."""
+        from rich.markup import escape
+
+        if self._task is not None:
+            self._progress.update(self._task, description=escape(text), completed=share, left=left)
 
 
 def _plan_in_words(directory: Path, runs: int, kept: int, jobs: int) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 from node_agent.errors import TestbedError
 from testbed.cells.batch import FEW_REPEATS, Options
-from testbed.cells.cell import read_summary
+from testbed.cells.cell import Cell, read_summary
 from testbed.compare.table import RunRow, aggregate, row_of
 from testbed.record.run_directory import TRACE, read_manifest
-from testbed.sweep.axis import Axis, measured
-from testbed.sweep.plan import SweepPlan
-from testbed.sweep.result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
+from testbed.sweep.axis import KeyAxis, measured
+from testbed.sweep.cell_layout import SweepPlan
+from testbed.sweep.sweep_result import FailedRun, Sweep, SweepPoint, SweepRow, SweptKey
 from testbed.topology.overrides import stated_overrides
 from testbed.units import DIMENSIONS
 
@@ -22,7 +22,7 @@ Failures = dict[Path, tuple[str, str]]
 def gather(
     directory: Path,
     plan: SweepPlan,
-    axes: Sequence[Axis],
+    axes: Sequence[KeyAxis],
     options: Options,
     present: set[Path],
     failures: Failures,
@@ -36,33 +36,18 @@ def gather(
     Raises:
         TestbedError: policies at a point had different workloads.
     """
-    keys = tuple(_swept(axis, [point.values[number] for point in plan.points]) for number, axis in enumerate(axes))
+    keys = tuple(swept_key(axis, [point.values[number] for point in plan.points]) for number, axis in enumerate(axes))
     names = tuple(spec.label for spec in plan.specs)
-    manifests = {path: read_manifest(path) for path in sorted(present)}
-    read: dict[Path, RunRow] = {}
+    manifests = {str(path.relative_to(directory)): read_manifest(path) for path in sorted(present)}
+    reader = _Reader(directory, present, failures)
     points: list[SweepPoint] = []
     rows: list[SweepRow] = []
-    failed: dict[Path, FailedRun] = {}
     for number, point in enumerate(plan.points):
         stated = dict(zip((key.key for key in keys), point.values, strict=True))
         values = {key.key: _value(key, stated[key.key]) for key in keys}
-        here: list[RunRow] = []
-        lost: dict[str, int] = {}
-        for name in names:
-            for cell in plan.cells_at[number, name]:
-                if cell.path in present:
-                    if cell.path not in read:
-                        read[cell.path] = row_of(
-                            read_summary(cell), None, policy=name, repeat=cell.repeat, seed=cell.seed,
-                            run_directory=str(cell.path.relative_to(directory)), duration_s=cell.settings.duration_s,
-                        )  # fmt: skip
-                    here.append(read[cell.path])
-                elif cell.path in failures:
-                    lost[name] = lost.get(name, 0) + 1
-                    run = str(cell.path.relative_to(directory))
-                    why, hint = failures[cell.path]
-                    failed.setdefault(cell.path, FailedRun(number, values, name, cell.seed, run, why, hint))
-        _check_pairs(here, {str(path.relative_to(directory)): one for path, one in manifests.items()})
+        here = [row for name in names for row in reader.rows(plan.cells_at[number, name], name)]
+        lost = {name: count for name in names if (count := reader.lost(plan.cells_at[number, name], number, values))}
+        _check_pairs(here, manifests)
         table = aggregate(here, names, include_unheld=include_unheld)
         points.append(SweepPoint(number, values, stated, len(seeds), lost, table))
         rows += [SweepRow(number, values, row) for row in here]
@@ -80,12 +65,43 @@ def gather(
         complete=len(present) == len(plan.cells),
         points=tuple(points),
         rows=tuple(rows),
-        failed=tuple(failed.values()),
+        failed=tuple(reader.failed.values()),
         notes=tuple(_notes(points, len(seeds), list(manifests.values()), len(plan.cells) - len(present))),
     )
 
 
-def _swept(axis: Axis, drawn: Sequence[str]) -> SweptKey:
+class _Reader:
+    """Reads complete runs, each once, and lists those that failed."""
+
+    def __init__(self, directory: Path, present: set[Path], failures: Failures) -> None:
+        self._directory, self._present, self._failures = directory, present, failures
+        self._read: dict[Path, RunRow] = {}
+        self.failed: dict[Path, FailedRun] = {}
+
+    def rows(self, cells: Sequence[Cell], policy: str) -> Iterator[RunRow]:
+        """The figures of those that are complete."""
+        for cell in cells:
+            if cell.path in self._present:
+                if cell.path not in self._read:
+                    run, length_s = str(cell.path.relative_to(self._directory)), cell.settings.duration_s
+                    self._read[cell.path] = row_of(
+                        read_summary(cell), None, policy=policy, repeat=cell.repeat, seed=cell.seed, run_directory=run,
+                        duration_s=length_s,
+                    )  # fmt: skip
+                yield self._read[cell.path]
+
+    def lost(self, cells: Sequence[Cell], point: int, values: Mapping[str, float | str]) -> int:
+        """The number of those that failed."""
+        lost = [cell for cell in cells if cell.path in self._failures]
+        for cell in lost:
+            run = str(cell.path.relative_to(self._directory))
+            found = FailedRun(point, values, cell.spec.label, cell.seed, run, *self._failures[cell.path])
+            self.failed.setdefault(cell.path, found)
+        return len(lost)
+
+
+def swept_key(axis: KeyAxis, drawn: Sequence[str]) -> SweptKey:
+    """Return a key with its values; `drawn` are those of a sample, by point."""
     stated = axis.values if axis.interval is None else tuple(drawn)
     found = [measured(value) for value in stated]
     units = {each[1] for each in found if each is not None}

@@ -1,0 +1,1 @@
+"""Results and progress of commands that carry out many runs."""
