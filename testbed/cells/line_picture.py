@@ -260,7 +260,7 @@ def _labels_of(axes: Axes, panel: Panel, x: Axis, y: Axis) -> tuple[list[Annotat
         right, height = 1.0, min(crosses, default=1.0)  # without any mean: beside its crosses
         if last is not None and last.y is not None:
             right, height = to_share.transform((_middle(last.x) * x.factor, _middle(last.y) * y.factor))
-        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4}
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 4, "relpos": (0, 0.5)}
         marker = "" if line.joined or line.bound else f"{_SIGNS[line.number % len(_SIGNS)]} "
         labels.append(
             axes.annotate(

@@ -19,7 +19,7 @@ from tests.bench.policies import CITY
 from tests.bench.table import POINTS, POSITIVE, REDUCTION, SHARE, Row, main, row
 
 FIRST = "dto-ee"
-SEEDS, VALUES, DURATION_S = 5, 7, 40.0
+SEEDS, VALUES, DURATION_S = 5, 6, 20.0
 SCARCE = 0.6
 LAST_STAGE = ("core-small", "core-medium", "core-large")
 
