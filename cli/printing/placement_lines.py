@@ -160,6 +160,8 @@ def placement_lines(found: Placement, written: Rewritten | None) -> Iterator[tup
             yield "Try it", " ".join(f"--set '{each}'" for each in written.overrides)
     yield "Search", _exactness(found)
     yield "", _counts(found)
+    if (cost := found.site.scenario.model.cost) is not None:
+        yield "Note", f"work and sizes are those of {cost.name}, whose blocks do not follow the cut: only exits differ"
 
 
 def _gain(found: Placement) -> Iterator[tuple[str, str]]:

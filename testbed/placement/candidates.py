@@ -23,6 +23,7 @@ from testbed.topology.graph import Network
 Stages = tuple[int, ...]  # the stage of each server in `Site.servers`
 Options = tuple[tuple[int, ...], ...]  # the stages that each of them may still host
 MOST_CUTS = 5000
+FEW_CUTS = 20  # all of them are neighbours of each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,8 @@ class Site:
 
 
 def neighbours_of(cut: Sequence[int], cuts: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
-    """The cuts of `cuts` that differ from `cut` in one block, those that differ least first."""
-    near = [other for other in cuts if sum(a != b for a, b in zip(cut, other, strict=True)) == 1]
+    """The other cuts if there are few, else those that differ in one block; those that differ least first."""
+    few = len(cuts) <= FEW_CUTS
+    differing = {other: sum(a != b for a, b in zip(cut, other, strict=True)) for other in cuts}
+    near = [other for other, blocks in differing.items() if blocks == 1 or (few and blocks)]
     yield from sorted(near, key=lambda other: sum(abs(a - b) for a, b in zip(cut, other, strict=True)))

@@ -12,12 +12,12 @@ from testbed.placement.branching import Brancher, Tally
 from testbed.placement.candidates import Candidate, Site, Stages
 from testbed.placement.climbing import Climber
 from testbed.placement.progress import Findings, PlacementObserver, RankedCandidate, SilentPlacement, TimeIsUp, is_equal
-from testbed.placement.ranking import NOTHING, Key, Ranking, alike_s
+from testbed.placement.ranking import ALIKE_S, NOTHING, Key, Ranking, alike_s
 
 SCHEMA = 1
-MOST_EXACT = 20_000  # candidates that the exact search tries to decide
+MOST_EXACT = 20_000  # candidates for which the exact search takes its time
 MOST_NODES = 4_000  # networks that the exact search computes
-OPEN_NODES = 200  # and that it computes for the bound, if there are more candidates
+OPEN_NODES = 200  # and if there are more candidates, before the local search and after it
 RESTARTS = 4
 MOST_LOOKED = 500  # candidates that the local search computes
 FINALISTS = 3  # candidates computed in full
@@ -159,7 +159,7 @@ class Placer:
             stated = self._stated()
             climber = Climber(ranking, findings, self.seed)
             climber.begin()
-            if not (few and brancher.run(self.most_nodes).complete):
+            if not brancher.run(self.most_nodes if few else min(self.most_nodes, OPEN_NODES)).complete:
                 climber.run(self.restarts, MOST_LOOKED)
                 ended = "complete" if brancher.run(min(self.most_nodes, OPEN_NODES)).complete else "nodes"
         except TimeIsUp:
@@ -231,7 +231,7 @@ class Placer:
         found = {each.candidate: _with_optimum(each, optima) for each in finalists}
         if stated.ranked is not None and len(stated.candidate.cut) == self.site.stages:
             found[stated.candidate] = stated
-        return stated, sorted(found.values(), key=_order)
+        return stated, sorted(found.values(), key=lambda each: _order(each, ALIKE_S if each == stated else 0.0))
 
 
 def _ways_back(stages: Stages, stated: Stages) -> Iterator[Stages]:
@@ -252,14 +252,17 @@ def _with_optimum(each: Evaluated, optima: Mapping[Candidate, Optimum]) -> Evalu
     return replace(each, optimum=optimum, trouble=unserved[0] if unserved else "")
 
 
-def _order(each: Evaluated) -> Key:
-    """Finalists in order: the tasks left out, then the utility, of the optimum in full."""
+def _order(each: Evaluated, ahead_s: float) -> Key:
+    """Finalists in order: the tasks left out, then the utility plus `ahead_s` [s], of the optimum in full.
+
+    The stated candidate is ahead by the tolerance of the search: a change must gain something.
+    """
     optimum = each.optimum
     if optimum is None or optimum.overall is None:
         return NOTHING
     unserved = sum(segment.weight for segment in optimum.unserved)
     whole = sum(segment.weight for segment in optimum.segments)
-    return unserved / whole, -optimum.overall.utility_s
+    return unserved / whole, -optimum.overall.utility_s - ahead_s
 
 
 def _is_first(best: Evaluated, first: RankedCandidate | None) -> bool:
