@@ -57,12 +57,13 @@ def test_the_share_in_time_stands_beside_the_counts_if_there_are_deadlines():
 
 
 def test_the_running_split_stands_above_the_events_where_there_is_room():
-    state = ViewState(clock=lambda: 0.0)
-    play(state)
-    assert "parts " not in rendered(state, 80, 40)
+    state = played(scenario())
     state.split(state.now_s, Parts(0.0, 0.0, 0.025, 0.0, 0.1, 0.2, 0.0001))
-    assert re.search(r"parts +transfer 25 +queueing 100 +service 200 +ms", rendered(state, 80, 40))
-    assert "parts " not in rendered(state, 80, 12)
+    lines = rendered(state, 80, 40)
+    (place,) = [number for number, line in enumerate(lines) if line.startswith("parts ")]
+    assert re.search(r"parts +transfer 25 +queueing 100 +service 200 +ms", lines[place])
+    assert any("capacity-change" in line for line in lines[place + 1 :])
+    assert not any(line.startswith("parts ") for line in rendered(state, 80, 12))
 
 
 def test_refused_tasks_are_counted_beside_lost_ones():

@@ -24,6 +24,9 @@ class Nobody:
     def finished(self, now_s):  # noqa: ARG002 - the signature of bookkeeping
         return False
 
+    def battery_due_s(self, now_s):  # noqa: ARG002 - the signature of bookkeeping
+        return None
+
 
 @pytest.fixture
 def course(tmp_path):
