@@ -224,11 +224,14 @@ def read_lines(lines: Iterable[bytes], source: str) -> Iterator[Arrival]:
         found += 1
         yield Arrival(line.time_s, line.device, line.sample)
     if problems:
+        hint = 'a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time'
         if not found and len(problems) > 1 and not any(_like_json(raw) for raw in unread):
             is_yaml = any(map(_YAML_LINE.match, unread))
             kind = "a YAML file, such as a topology" if is_yaml else "no line of it is a JSON object"
             problems = [f"{source}: not a workload trace ({kind})"]
-        raise TraceError(problems, hint='a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time')
+            if not is_yaml:
+                hint += "; `dtoee-testbed trace import` makes one of other people's requests"
+        raise TraceError(problems, hint=hint)
 
 
 def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:

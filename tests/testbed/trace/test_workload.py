@@ -130,7 +130,11 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str | bytes, said: str) -> No
             "t.jsonl: not a workload trace (a YAML file, such as a topology)",
             "a line is {",
         ),
-        ("Not of\nthis kind.\n" * 50, "t.jsonl: not a workload trace (no line of it is a JSON object)", "a line is {"),
+        (
+            "TIMESTAMP,ContextTokens\n" + "2023-11-16 18:17:03.97996,4808\n" * 50,
+            "t.jsonl: not a workload trace (no line of it is a JSON object)",
+            "sorted by time; `dtoee-testbed trace import` makes one",
+        ),
     ],
 )
 def test_what_is_no_workload_at_all_is_said_once(tmp_path: Path, text: str, said: str, advised: str) -> None:
