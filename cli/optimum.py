@@ -16,7 +16,6 @@ from cli.printing.summary_lines import outside_validation_text
 from cli.quantity import DURATION_HELP
 from cli.quantity import seconds as seconds_option
 from cli.shared_options import model_options, override_options, seed_option
-from node_agent.errors import InputError
 from testbed.wording import counted, milliseconds, number, percent, seconds, side_by_side
 
 if TYPE_CHECKING:
@@ -148,10 +147,10 @@ def _place(
 ) -> int:  # fmt: skip
     """Search the best placement, print it or write it, and return the exit code."""
     from cli.printing.placement_lines import placing, print_placement
-    from testbed.placement import Placer, read_site, rewritten, write_new
+    from testbed.placement import Placer, check_new, read_site, rewritten, write_new
 
-    if out is not None and out.exists():
-        raise InputError(f"{out} exists", hint="remove it, or name another file with --out")
+    if out is not None:
+        check_new(out)
     with placing() as observer:
         stated = read_site(source, **options)
         site = stated.site

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.printing.columns import print_table
-from testbed.wording import counted, milliseconds, number
+from testbed.wording import counted, milliseconds, number, seconds
 
 if TYPE_CHECKING:
     from testbed.trace.inspection.workload_summary import Summary, WorkloadRow
@@ -44,8 +44,7 @@ def print_workload(summary: Summary, form: str, *, keyed: bool) -> None:
     gaps = summary["gaps"]
     if gaps["mean_s"] is not None:
         click.echo(
-            f"gaps        mean {milliseconds(gaps['mean_s'], '.3g')}, coefficient of variation "
-            f"{number(gaps['variation'], '.2f')}"
+            f"gaps        mean {_gap(gaps['mean_s'])}, coefficient of variation {number(gaps['variation'], '.2f')}"
         )
         click.echo(f"peak        {summary['peak_per_s']:.4g} tasks/s over {summary['step_s']:.3g} s")
     measured = [f"{value:.2f} in {window} s" for window, value in summary["windows"].items() if value is not None]
@@ -53,6 +52,13 @@ def print_workload(summary: Summary, form: str, *, keyed: bool) -> None:
         click.echo(f"burstiness  {', '.join(measured)}")
     click.echo(f"Burstiness is variance over mean of the tasks in a window, by device in {_WINDOW_S:g} s.")
     click.echo("For Poisson arrivals it is 1, as is the coefficient of variation.")
+
+
+def _gap(time_s: float) -> str:
+    """Format a mean gap [s] with three digits: `390 ms`, `3.93 s`; whole seconds above a thousand."""
+    if time_s < 0.9995:
+        return milliseconds(time_s, ".3g")
+    return seconds(time_s, ".3g" if time_s < 999.5 else ".0f")
 
 
 def _line(name: str, row: WorkloadRow) -> list[str]:

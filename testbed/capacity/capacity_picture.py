@@ -43,13 +43,16 @@ def _draw_one(capacity: Capacity, number: int, bound: float, path: Path) -> tupl
     values = [_middle(point.y) for line in lines for point in line.points if point.y is not None] + [bound]
     wide = min(values) > 0 and max(values) > WIDE_SPREAD * min(values)
     seeds = counted(len(capacity.seeds), "seed")
+    remark = "mean and 95 % interval; loads that all seeds ran"
+    if any(not line.joined for line in lines):
+        remark += ", and the capacity"
     return draw_lines(
         [Panel((*lines, limit))],
         Axis("load, as a factor on the tasks that devices offer", logarithmic=True),
         Axis(f"{title} [{unit}]" if unit else title, factor, logarithmic=wide),
         path,
         title=f"{capacity.topology}: {capacity.mode}, {capacity.duration_s:g} s, {seeds}",
-        remark="mean and 95 % interval; loads that all seeds ran, and the capacity",
+        remark=remark,
     )
 
 

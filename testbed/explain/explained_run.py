@@ -15,7 +15,8 @@ from testbed.record.run_directory import MANIFEST, TASKS, TIMESERIES
 from testbed.record.task_line import TaskLine
 from testbed.scenario import Scenario
 
-MANY_RUNS = ("compare.json", "agree.json")  # files of directories that hold run directories
+MANY_RUNS = ("compare.json", "agree.json", "sweep.json", "frontier.json", "capacity.json")
+"""Files of directories that hold run directories."""
 MOST_NAMED = 3
 
 

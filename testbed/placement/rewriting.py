@@ -8,6 +8,7 @@ Decision 114: lists of receivers are rewritten, or dropped where none of their s
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -61,15 +62,34 @@ def rewritten(
     return Rewritten(text, tuple(writer.changes), tuple(writer.overrides))
 
 
+def check_new(path: Path) -> None:
+    """Check before a long search that `write_new` can write. Raises InputError if the file exists, or none can be."""
+    if os.path.lexists(path):
+        raise _exists(path)
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
 def write_new(path: Path, text: str) -> None:
     """Write a new file. Raises InputError if it exists, or cannot be written."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise InputError(f"{path} exists", hint="remove it, or name another file with --out") from None
+        raise _exists(path) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", hint="name another file with --out") from None
+        raise _unwritable(path, error) from None
+
+
+def _exists(path: Path) -> InputError:
+    return InputError(f"{path} exists", hint="remove it, or name another file with --out")
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be written: {error.strerror}", hint="name another file with --out")
 
 
 class _Writer:

@@ -1,6 +1,7 @@
 """The points of a sweep: all combinations of its axes' values, or a Latin hypercube over them."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from node_agent.errors import InputError
 from node_agent.suggest import closest
 from testbed.sweep.axis import KeyAxis
+from testbed.wording import counted
 
 MOST_POINTS = 10_000
 FIXED_KEYS = {
@@ -61,10 +63,13 @@ def sample(axes: Sequence[KeyAxis], count: int, seed: int) -> tuple[DesignPoint,
     values takes each of them equally often, as near as can be.
 
     Raises:
-        InputError: `count` is below 2 or too many.
+        InputError: `count` is below 2 or too many, or no axis has an interval and a grid has fewer points.
     """
     if not 2 <= count <= MOST_POINTS:
         raise InputError(f"a sample of {count} points", hint=f"2 to {MOST_POINTS}")
+    if all(axis.interval is None for axis in axes) and (most := math.prod(len(axis.values) for axis in axes)) < count:
+        hint = "state an interval to draw from, as in load=x0.5..x1.5, or leave out --sample"
+        raise InputError(f"a sample of {count} points, and only {counted(most, 'combination')} of values", hint=hint)
     from scipy.stats import qmc  # noqa: PLC0415 - slow to load
 
     shares = qmc.LatinHypercube(len(axes), seed=np.random.default_rng(seed)).random(count)

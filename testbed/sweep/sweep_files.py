@@ -30,6 +30,10 @@ def write_files(sweep: Sweep, plots: Sequence[Plot]) -> Sweep:
         RecordingError: a file cannot be written.
     """
     sweep = replace(sweep, pictures=draw_plots(sweep, plots))
+    undrawn = [plot for plot in dict.fromkeys(plots) if f"{plot.name}.png" not in sweep.pictures]
+    reason = "no run that counts has this figure"
+    notes = [f"no picture of {plot.figure} against {plot.key}: {reason}" for plot in undrawn]
+    sweep = replace(sweep, notes=(*sweep.notes, *notes))
     if not can_write():
         sweep = replace(sweep, notes=(*sweep.notes, MISSING))
     write_json(sweep.directory / SWEEP_JSON, as_json(sweep))

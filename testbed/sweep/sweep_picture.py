@@ -58,6 +58,8 @@ def parse_plot(text: str, axes: Sequence[KeyAxis]) -> Plot:
 def draw_plots(sweep: Sweep, plots: Sequence[Plot]) -> tuple[str, ...]:
     """Write the pictures into the directory of a sweep, each as PNG and SVG; return the names of the files.
 
+    A picture that would be empty is left out.
+
     Raises:
         RecordingError: a file cannot be written.
     """
@@ -67,6 +69,8 @@ def draw_plots(sweep: Sweep, plots: Sequence[Plot]) -> tuple[str, ...]:
         figure = BY_NAME[plot.figure]
         panels, left_out = _panels(sweep, key, figure)
         points = [point for panel in panels for line in panel.lines for point in line.points]
+        if all(point.y is None and not point.crossed for point in points):
+            continue
         files = draw_lines(
             panels,
             _key_axis(key, [point.x for point in points if isinstance(point.x, float)]),

@@ -5,6 +5,7 @@ A trace is JSON lines sorted by time: `{"time_s": 0.123, "device": "cam-1", "sam
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: i
         raise TraceError([f"the workload ({source}) offers no task"], hint=hint)
     devices = dict.fromkeys(device.name for device in scenario.devices)
     problems: list[str] = []
+    late = False  # the first task beyond the duration is enough
     for number, arrival in enumerate(arrivals, start=1):
         if arrival.device not in devices:
             guess = closest(arrival.device, devices)
@@ -86,14 +88,24 @@ def check_trace(arrivals: Sequence[Arrival], scenario: Scenario, sample_count: i
             problems.append(
                 f"{source}:{number}: sample {arrival.sample} does not exist; the model has {sample_count} samples"
             )
-        if arrival.time_s > scenario.duration_s:
+        if arrival.time_s > scenario.duration_s and not late:
+            late = True
             problems.append(
                 f"{source}:{number}: {arrival.time_s:g} s lies beyond the duration of {scenario.duration_s:g} s"
             )
         if len(problems) > MAX_PROBLEMS:
             break
+    if late and len(problems) == 1:
+        raise TraceError(problems, hint=_later_end(arrivals, scenario.duration_s))
     if problems:
         raise TraceError(problems, hint="make a trace that fits: dtoee-testbed trace generate TOPOLOGY --out FILE")
+
+
+def _later_end(arrivals: Sequence[Arrival], duration_s: float) -> str:
+    """Return a hint for a workload that suits a scenario but for tasks beyond its duration [s]."""
+    end = math.ceil(max(arrival.time_s for arrival in arrivals))
+    part = f"keep a part of it: dtoee-testbed trace import FILE -t TOPOLOGY --window 0..{duration_s:g} --out PART"
+    return f"run all of it with --duration '{end} s', or {part}"
 
 
 def write_trace(path: Path | str, arrivals: Iterable[Arrival]) -> None:
@@ -212,11 +224,14 @@ def read_lines(lines: Iterable[bytes], source: str) -> Iterator[Arrival]:
         found += 1
         yield Arrival(line.time_s, line.device, line.sample)
     if problems:
+        hint = 'a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time'
         if not found and len(problems) > 1 and not any(_like_json(raw) for raw in unread):
             is_yaml = any(map(_YAML_LINE.match, unread))
             kind = "a YAML file, such as a topology" if is_yaml else "no line of it is a JSON object"
             problems = [f"{source}: not a workload trace ({kind})"]
-        raise TraceError(problems, hint='a line is {"time_s": 0.123, "device": "cam-1", "sample": 17}, sorted by time')
+            if not is_yaml:
+                hint += "; `dtoee-testbed trace import` makes one of other people's requests"
+        raise TraceError(problems, hint=hint)
 
 
 def _decoded(raw: bytes, decoder: "msgspec.json.Decoder[_Line]") -> _Line:

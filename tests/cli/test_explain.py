@@ -89,7 +89,11 @@ def test_wrong_directories_and_tasks(called, run, tmp_path):
     code, _, err = called("explain", str(run), "123456")
     assert code == 3
     assert "no task '123456'" in err
-    (tmp_path / "compare.json").write_text("{}")
+
+
+@pytest.mark.parametrize("verb", ["compare", "agree", "sweep", "frontier", "capacity"])
+def test_a_directory_of_several_runs_names_some_of_them(called, tmp_path, verb):
+    (tmp_path / f"{verb}.json").write_text("{}")
     inside = tmp_path / "dto-ee" / "seed-1"
     inside.mkdir(parents=True)
     (inside / "manifest.json").write_text("{}")

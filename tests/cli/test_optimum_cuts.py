@@ -52,6 +52,16 @@ def test_a_file_is_written_once(topology: str, tmp_path: Path, capsys: pytest.Ca
     assert exit_code_of("optimum", topology, "--cuts", "--out", out) == 3
     assert "exists" in capsys.readouterr().err
     assert Path(out).read_text() == before
+    # A file that cannot be written is an error before anything else is read.
+    assert (
+        exit_code_of(
+            "optimum", str(tmp_path / "no-topology.yaml"), "--cuts", "--out", str(tmp_path / "absent" / "t.yaml")
+        )
+        == 3
+    )
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 2)
+    assert "absent/t.yaml cannot be written: No such file or directory" in said.err
     # The best topology is what the search states for itself, too.
     assert exit_code_of("optimum", out, "--cuts") == 0
     assert "Best       what the topology states" in capsys.readouterr().out

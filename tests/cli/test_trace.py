@@ -256,5 +256,10 @@ def test_inspect_draws_and_shows_gaps(tmp_path: Path, capsys: pytest.CaptureFixt
     assert re.search(r"\ngaps        mean [0-9.]+ ms, coefficient of variation 1\.[0-9]+\n", said)
     assert re.search(r"\nburstiness  [0-9.]+ in 0\.01 s, ", said)
     assert picture.read_bytes().startswith(b"\x89PNG")
+    for last_s, gap in ((7.86, "3.93 s"), (4000, "2000 s")):  # two gaps
+        lines = [f'{{"time_s": {time_s}, "device": "west-1", "sample": 1}}\n' for time_s in (0, 1, last_s)]
+        (tmp_path / "slow.jsonl").write_text("".join(lines))
+        assert exit_code_of("trace", "inspect", str(tmp_path / "slow.jsonl")) == 0
+        assert f"\ngaps        mean {gap}, " in capsys.readouterr().out
     assert exit_code_of("trace", "inspect", out, "--picture", str(tmp_path / "t.jpg")) == 3
     assert "a picture ends in .png or .svg" in capsys.readouterr().err

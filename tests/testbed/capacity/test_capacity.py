@@ -109,6 +109,7 @@ def test_the_files_hold_the_figures(done):
     assert json.loads((found.directory / "capacity.json").read_text()) == json.loads(json.dumps(as_json(found)))
     with (found.directory / "capacity.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
+    assert "loads that all seeds ran, and the capacity" in (found.directory / "capacity.svg").read_text()
     assert [float(row["load"]) for row in lines] == [probe.load for probe in found.probes]
     assert [float(row["delay_s.p95"]) for row in lines] == [probe.values[0] for probe in found.probes]
 
@@ -150,6 +151,9 @@ def test_an_objective_that_holds_everywhere_or_nowhere(tmp_path):
     for found, state in ((everywhere, "everywhere"), (nowhere, "nowhere")):
         assert {(one.state, one.load, one.offered_per_s) for one in found.table} == {(state, None, None)}
         assert (found.directory / "capacity.png").exists()
+        drawn = (found.directory / "capacity.svg").read_text()
+        assert "loads that all seeds ran" in drawn
+        assert "and the capacity" not in drawn  # there is none
     assert everywhere.table[0].holds_on_all == 1.25
     assert nowhere.table[0].misses_on_all == 0.8
 

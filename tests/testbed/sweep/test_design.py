@@ -54,6 +54,9 @@ def test_bounds():
     for count in (1, 10_001):
         with pytest.raises(InputError, match=f"a sample of {count} points"):
             sample(axes("theta=1..2 s"), count, 1)
+    with pytest.raises(InputError, match="a sample of 7 points, and only 6 combinations of values"):
+        sample(axes("load=x1,x2", "theta=1..3 s:3"), 7, 1)
+    assert len(sample(axes("load=x1,x2", "theta=1..3 s:3"), 6, 1)) == 6
 
 
 def test_unknown_keys_get_a_hint():

@@ -11,6 +11,7 @@ from testbed.compare.table import PolicyFigures
 from testbed.sweep.axis import measured, parse_axis
 from testbed.sweep.design import grid
 from testbed.sweep.point_figures import swept_key
+from testbed.sweep.sweep_files import write_files
 from testbed.sweep.sweep_picture import Plot, default_plots, draw_plots, parse_plot
 from testbed.sweep.sweep_result import Sweep, SweepPoint
 
@@ -91,6 +92,14 @@ def test_overload_gaps_and_doubt_are_explained(tmp_path):
         )
     )
     assert "mean and 95 % interval of 3 repeats; gaps: no run counts" in said
+
+
+def test_a_figure_that_no_run_has_gets_a_note_and_no_picture(tmp_path):
+    sweep = swept(tmp_path, ["theta=1 s,2 s"], ["ngto"], lambda p, number: figures(p, 0.1 + number))
+    written = write_files(sweep, [Plot("theta", "energy"), Plot("theta", "mean")])
+    assert written.pictures == ("sweep-theta-mean.png", "sweep-theta-mean.svg")
+    assert not list(tmp_path.glob("*energy*"))
+    assert "no picture of energy against theta: no run that counts has this figure" in written.notes
 
 
 def test_a_sample_has_points_of_all_policies_in_one_panel(tmp_path):

@@ -130,7 +130,11 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str | bytes, said: str) -> No
             "t.jsonl: not a workload trace (a YAML file, such as a topology)",
             "a line is {",
         ),
-        ("Not of\nthis kind.\n" * 50, "t.jsonl: not a workload trace (no line of it is a JSON object)", "a line is {"),
+        (
+            "TIMESTAMP,ContextTokens\n" + "2023-11-16 18:17:03.97996,4808\n" * 50,
+            "t.jsonl: not a workload trace (no line of it is a JSON object)",
+            "sorted by time; `dtoee-testbed trace import` makes one",
+        ),
     ],
 )
 def test_what_is_no_workload_at_all_is_said_once(tmp_path: Path, text: str, said: str, advised: str) -> None:
@@ -223,6 +227,12 @@ def test_a_trace_must_suit_the_scenario() -> None:
     )
     with pytest.raises(TraceError, match="offers no task"):
         check_trace([], scenario, 10)
+    with pytest.raises(TraceError) as caught:
+        check_trace([Arrival(59.0 + each, "cam-1", 0) for each in range(30)], scenario, 10, source="t")
+    assert caught.value.problems == ("t:3: 61 s lies beyond the duration of 60 s",)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("run all of it with --duration '88 s', or keep a part of it: ")
+    assert caught.value.hint.endswith(" --window 0..60 --out PART")
     with pytest.raises(TraceError) as caught:
         check_trace([Arrival(0.0, "x", 0)] * 10_000, scenario, 10)
     assert len(caught.value.problems) == MAX_PROBLEMS + 1
