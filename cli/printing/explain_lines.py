@@ -69,7 +69,7 @@ def explanation_lines(explanation: Explanation) -> Iterator[tuple[str, str]]:
         jain, worst = fairness["jain"], fairness["worst_over_mean"]
         assert isinstance(jain, float)
         assert isinstance(worst, float)
-        words = f"worst {fairness['worst_device']}, {worst:.2f} x the mean"
+        words = f"worst {fairness['worst_device']}, {worst:.2f} x the devices' mean"
         yield "Fairness", f"Jain's index {jain:.3f} over {fairness['devices']} devices; {words}"
     yield "Files", str(explanation.run_directory)
 

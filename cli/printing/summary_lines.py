@@ -125,7 +125,7 @@ def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _fairness(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     fairness = summary.get("fairness") or {}
     if fairness.get("devices", 0) > 1 and fairness["jain"] is not None:
-        worst = f"worst {fairness['worst_device']}, {number(fairness['worst_over_mean'], '.2f')} x the mean"
+        worst = f"worst {fairness['worst_device']}, {number(fairness['worst_over_mean'], '.2f')} x the devices' mean"
         yield "Fairness", f"Jain's index {number(fairness['jain'], '.3f')} over {fairness['devices']} devices; {worst}"
 
 

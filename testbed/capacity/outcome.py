@@ -89,8 +89,23 @@ def notes_on(
             yield f"{one.policy}: the search crosses the objective on {inside} of {len(seeds)} seeds only; widen it"
     if not any(assertion.path.startswith((*DELAYS, "tasks.")) for assertion in objective.assertions):
         yield "the objective bounds neither delay nor losses: runs in which tasks pile up may hold it"
+    yield from _without_value(table, probes, objective)
     if unheld := [probe for probe in probes if probe.unheld]:
         yield (
             f"the emulation did not hold in {counted(len(unheld), 'probe')}, the first: {unheld[0].run_directory}; "
             "such delays are those of this machine, and a capacity from them may be too low"
         )
+
+
+def _without_value(table: Sequence[PolicyCapacity], probes: Sequence[LoadProbe], objective: Objective) -> Iterator[str]:
+    """On figures that a policy has in no probe: they, and not its load, make it miss."""
+    for number, assertion in enumerate(objective.assertions):
+        if assertion.word is not None:
+            continue
+        concerned = [one.policy for one in table if assertion.policy in (None, one.policy)]
+        values = {policy: [probe.values[number] for probe in probes if probe.policy == policy] for policy in concerned}
+        if void := [policy for policy, found in values.items() if found and all(value is None for value in found)]:
+            yield (
+                f"{assertion.text}: no run of {', '.join(void)} has this figure, and a figure without a value misses "
+                "every bound; no load is the reason"
+            )

@@ -1,6 +1,6 @@
 """From the runs of a frontier to its points, Pareto sets, bounds and leads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -98,22 +98,26 @@ def with_bounds(points: Sequence[FrontierPoint], bounds: tuple[BoundAt, ...]) ->
     )
 
 
-def leads_of(
+def compared_points(
     points: Sequence[FrontierPoint],
     rows: Sequence[FrontierRun],
     figure: Figure,
     optima: Sequence[Certified],
     *,
     include_unheld: bool,
-) -> tuple[Lead, ...]:
-    """The first policy against each other one, then against the best plans, played."""
+) -> tuple[dict[str, Points], bool]:
+    """The points of each policy and of the best plans, played, by seed; and whether all costs are above zero."""
     policies = list(dict.fromkeys(point.policy for point in points))
     by_policy = {
         policy: _points_by_seed(policy, points, rows, figure, include_unheld=include_unheld) for policy in policies
     }
     if any(each.played_accuracy is not None for each in optima):
         by_policy[PLAYED] = _played_by_seed(optima)
-    by_ratio = all(bool((cost > 0).all()) for found in by_policy.values() for _, cost in found.values())
+    return by_policy, all(bool((cost > 0).all()) for found in by_policy.values() for _, cost in found.values())
+
+
+def leads_of(by_policy: Mapping[str, Points], *, by_ratio: bool) -> tuple[Lead, ...]:
+    """The first policy against each other one, then against the best plans, played."""
     first, *others = by_policy.items()
     return tuple(lead(other, first[1], found, by_ratio=by_ratio) for other, found in others)
 

@@ -24,7 +24,16 @@ from testbed.cells.result_directory import new_directory, own
 from testbed.frontier.certified import BoundTask, Certified, bound_tasks, compute_bounds, kept
 from testbed.frontier.frontier_files import MARKER, write_files
 from testbed.frontier.frontier_result import Frontier, FrontierRun
-from testbed.frontier.pareto_points import BOUNDED, bounds_of, leads_of, notes_on, points_of, with_bounds
+from testbed.frontier.pareto_points import (
+    BOUNDED,
+    bounds_of,
+    compared_points,
+    leads_of,
+    notes_on,
+    points_of,
+    with_bounds,
+)
+from testbed.frontier.point_spacing import spacing_notes
 from testbed.frontier.settings import (
     MOST_POINTS,
     Setting,
@@ -224,6 +233,7 @@ def _gather(
     rows = [_run_of(setting, cell, directory) for setting, cell in in_order]
     points = points_of(rows, settings, figure, include_unheld=include_unheld)
     bounds = bounds_of(optima, seeds)
+    by_policy, by_ratio = compared_points(points, rows, figure, optima, include_unheld=include_unheld)
     return Frontier(
         directory=directory,
         topology=plan.scenario.name,
@@ -242,10 +252,10 @@ def _gather(
         complete=complete,
         rows=tuple(rows),
         points=with_bounds(points, bounds),
-        leads=leads_of(points, rows, figure, optima, include_unheld=include_unheld),
+        leads=leads_of(by_policy, by_ratio=by_ratio),
         bounds=bounds,
         optima=tuple(optima),
-        notes=tuple(notes_on(points, rows, seeds, figure)),
+        notes=(*notes_on(points, rows, seeds, figure), *spacing_notes(by_policy, by_ratio=by_ratio)),
     )
 
 

@@ -71,7 +71,12 @@ FIGURES = (
     Figure("return", "parts_s.return", "return_s", "time", "way back", "lower"),
     Figure("fairness", "fairness.jain", "fairness_jain", "number", "fairness over devices (Jain)", "higher"),
     Figure(
-        "worst_device", "fairness.worst_over_mean", "worst_over_mean", "number", "worst device's mean delay", "lower"
+        "worst_device",
+        "fairness.worst_over_mean",
+        "worst_over_mean",
+        "number",
+        "worst device's delay over the devices' mean",
+        "lower",
     ),
     Figure("forced_exits", "forced_exits", "forced_exits", "count", "forced exits", "lower"),
 )

@@ -132,6 +132,12 @@ def test_where_time_was_lost_is_told_of_runs_that_did_not_hold():
         assert not any("time lost" in line for line in fidelity_lines(verdict=verdict, lateness=known))
 
 
+def test_the_worst_device_is_compared_with_the_mean_of_devices(summary):
+    fairness = {"jain": 0.95, "worst_over_mean": 1.42, "worst_device": "cam-2", "devices": 5}
+    text = render_summary({**summary, "fairness": fairness}, RUN)
+    assert "Fairness   Jain's index 0.950 over 5 devices; worst cam-2, 1.42 x the devices' mean\n" in text
+
+
 def test_the_worst_paths_are_named():
     def path(name, measured_s, excess_s):
         return {"path": [name, "switch", "near"], "delay_s": 0.01, "measured_delay_s": measured_s,

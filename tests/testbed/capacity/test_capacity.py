@@ -192,3 +192,14 @@ def test_states_over_several_seeds():
     first, other = table_of(["a", "b"], [1, 2], searches, 10.0)
     assert first.offered_per_s == pytest.approx(10 * first.load.mean)
     assert (other.state, other.load, other.first_ahead_by) == ("mixed", None, None)
+
+
+@pytest.mark.parametrize(
+    ("objective", "noted"),
+    [("in_time >= 90 %", True), ("p95 < 1 ms", False), ("accuracy >= 1 %", False), ("overloaded == false", False)],
+)
+def test_a_figure_that_no_run_has_is_named_as_the_reason(tmp_path, objective, noted):
+    options = Options(simulate=True, jobs=1, duration_s=6.0)
+    found = search(tmp_path, objective=objective, options=options, repeats=1, search_from=0.5, search_to=2.0)
+    about = f"{objective}: no run of dto-ee, uniform has this figure"
+    assert any(note.startswith(about) for note in found.notes) == noted
