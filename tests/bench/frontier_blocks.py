@@ -37,8 +37,8 @@ def frontiers(result: Result) -> list[str]:
             f"Simulated, {seeds:.0f} seeds (each another city), {duration_s:.0f} s of tasks a run. The first column of "
             "a network has by how much the mean delay of dto-ee is shorter at equal accuracy, the second by how much "
             "it is more accurate at equal delay, over the range that both reach, with 95 % intervals. A dash: the "
-            "ranges do not overlap on every seed, or the policy is overloaded. The intervals know the seeds, and not the "
-            "gaps between the few points of a curve, which move a lead by about two percentage points."
+            "ranges do not overlap on every seed, or the policy is overloaded. The intervals know the seeds, and "
+            "not the gaps between the few points of a curve, which move a lead by about two percentage points."
         ),
     ]  # fmt: skip
 
