@@ -70,7 +70,8 @@ def explanation_lines(explanation: Explanation) -> Iterator[tuple[str, str]]:
         assert isinstance(jain, float)
         assert isinstance(worst, float)
         words = f"worst {fairness['worst_device']}, {worst:.2f} x the devices' mean"
-        yield "Fairness", f"Jain's index {jain:.3f} over {fairness['devices']} devices; {words}"
+        yield "Fairness", f"Jain's index {jain:.3f} over {fairness['devices']} devices;"
+        yield "", words
     yield "Files", str(explanation.run_directory)
 
 

@@ -18,6 +18,7 @@ from tests.bench.table import Row
 PICTURE = Path(__file__).parents[2] / "docs" / "frontier.svg"
 QUICKER, MORE_ACCURATE = "delay less at equal accuracy", "accuracy more at equal delay"
 STEPS = 60
+NOTHING = "-"
 DRAWN = (FIRST, "dto-ee-static", "shortest-expected-delay", "computing-first", "uniform")
 """The policies of the picture: more lines are not legible. The table has all."""
 
@@ -32,13 +33,14 @@ def frontiers(result: Result) -> list[str]:
     duration_s = result.value(f"{CASES[0].name}: tasks arrive for")
     return [
         *paragraph(" ".join(_sentence(result, case.name, rivals) for case in CASES)), "",
-        *table(("dto-ee against", *heads), lines), "",
+        *table(("dto-ee against", *heads), [line for line in lines if set(line[1:]) != {NOTHING}]), "",
         *paragraph(
             f"Simulated, {seeds:.0f} seeds (each another city), {duration_s:.0f} s of tasks a run. The first column of "
             "a network has by how much the mean delay of dto-ee is shorter at equal accuracy, the second by how much "
-            "it is more accurate at equal delay, over the range that both reach, with 95 % intervals. A dash: the "
-            "ranges do not overlap on every seed, or the policy is overloaded. The intervals know the seeds, and "
-            "not the gaps between the few points of a curve, which move a lead by about two percentage points."
+            "it is more accurate at equal delay, over the range that both reach, with 95 % intervals. A dash, or "
+            "a policy that is left out: the ranges do not overlap on every seed, or it is overloaded. The intervals "
+            "know the seeds, and not the gaps between the few points of a curve, which move a lead by about two "
+            "percentage points."
         ),
     ]  # fmt: skip
 
@@ -55,7 +57,7 @@ def _row(result: Result, case: str, other: str, what: str) -> Row | None:
 
 def _cell(result: Result, case: str, other: str, what: str) -> str:
     entry = _row(result, case, other, what)
-    return "-" if entry is None else f"{entry['value']:.1f}{_ends(entry)}"
+    return NOTHING if entry is None else f"{entry['value']:.1f}{_ends(entry)}"
 
 
 def _ends(entry: Row) -> str:

@@ -1,5 +1,6 @@
 """Time stamps of other people's traces: seconds, their fractions, or ISO dates, as whole microseconds."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,9 +80,10 @@ def _reader(per_s: float) -> Callable[[str], int]:
 
 def _number(text: str) -> float | None:
     try:
-        return None if "_" in text else float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) and "_" not in text else None
 
 
 def _date(text: str, *, zoned: bool | None = None) -> datetime:
