@@ -287,7 +287,8 @@ def _beyond(time_s: float, where: str) -> TraceError:
 
 
 def _lowered(text: str) -> str:
-    """Return the text with a lower-case first letter, unless it begins with an abbreviation."""
+    """Return the text with a lower-case first letter, but for an abbreviation, and with "?" for control codes."""
+    text = "".join(character if character.isprintable() else "?" for character in text)
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 

@@ -45,7 +45,8 @@ class Mooncake(Importer):
             try:
                 found.append(decoder.decode(text))
             except msgspec.DecodeError as error:
-                raise TraceError([f"{file.source}:{line}: {str(error)[:100]}: {shown(text)}"], hint=hint) from None
+                what = "".join(each if each.isprintable() else "?" for each in str(error)[:100])
+                raise TraceError([f"{file.source}:{line}: {what}: {shown(text)}"], hint=hint) from None
             lines.append(line)
             if len(found) == BATCH_ROWS:
                 yield _batch(found, lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from node_agent.errors import InputError
@@ -306,6 +306,7 @@ def spoilt(draw: st.DrawFn) -> tuple[str, bytes]:
     return name, bytes(content)
 
 
+@example(("testbed", b'{"\x7ftime_s": 0.5, "device": "cam-1", "sample": 17}\n'), True)
 @given(spoilt(), st.booleans())
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_file_ends_in_a_traceback(tmp_path: Path, case: tuple[str, bytes], named: bool) -> None:
