@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.delay_backend import backend_option
+from cli.many_runs import become_root, check_usage, listed_policies, policies_option, repeats_option, run_options
 from cli.policy_help import PolicyCommand
-from cli.quantity import DURATION_HELP, seconds, share
-from cli.run import refuse_live_options
-from cli.shared_options import (
-    all_runs_option,
-    check_mode,
-    cluster_options,
-    first_seed_option,
-    model_options,
-    objective_option,
-    override_options,
-)
+from cli.quantity import factor, share
+from cli.shared_options import check_mode, objective_option
 
 if TYPE_CHECKING:
     from testbed.assertions import Assertion
@@ -30,41 +21,16 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-def _factor(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    from testbed.units import QuantityError, parse_factor
-
-    try:
-        return parse_factor(value)
-    except QuantityError as error:
-        raise click.BadParameter(f"{error} ({error.hint})", ctx, param) from None
-
-
 @click.command(name="capacity", cls=PolicyCommand, short_help="Find the highest load at which an objective holds.")
 @click.argument("topology", type=_PATH)
 @objective_option
-@click.option(
-    "-p",
-    "--policies",
-    "lists",
-    multiple=True,
-    required=True,
-    metavar="LIST",
-    help="Policies, separated by commas; may be given more than once. The first is compared with every other one.",
-)
-@click.option(
-    "-n",
-    "--repeats",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=5,
-    show_default=True,
-    help="Number of seeds, on each of which a search is made. Below 5, the 95 % intervals are too narrow.",
-)
+@policies_option(" The first is compared with every other one.")
+@repeats_option("Number of seeds, on each of which a search is made.")
 @click.option(
     "--from",
     "search_from",
     metavar="xFACTOR",
-    callback=_factor,
+    callback=factor,
     default="x0.1",
     show_default=True,
     help="Lowest load of the search.",
@@ -73,7 +39,7 @@ def _factor(ctx: click.Context, param: click.Parameter, value: str) -> float:
     "--to",
     "search_to",
     metavar="xFACTOR",
-    callback=_factor,
+    callback=factor,
     default="x10",
     show_default=True,
     help="Highest load of the search.",
@@ -86,25 +52,7 @@ def _factor(ctx: click.Context, param: click.Parameter, value: str) -> float:
     show_default=True,
     help="How much the next load to be told apart is higher; a capacity is found to half of it on each seed.",
 )
-@click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
-@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@first_seed_option
-@model_options
-@override_options
-@all_runs_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Number of simulations that run at the same time.  [default: the number of cores]",
-)
-@cluster_options
-@backend_option("What delays frames in live runs:")
-@click.option(
-    "--require-fidelity",
-    is_flag=True,
-    help="End with exit code 5 if the verdict on any live run is `broken` or `unknown`.",
-)
+@run_options()
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the content of capacity.json instead of a table; times in seconds."
 )
@@ -136,24 +84,17 @@ def command(
     """
     import json
 
-    if jobs is not None and not simulate:
-        raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
+    check_usage(simulate=simulate, jobs=jobs)
     check_mode(objective, simulate=simulate, option="--slo")
-    if simulate:
-        refuse_live_options()
-    elif cluster is None:
-        from testbed.host.rootless import ensure_root
-
-        ensure_root()  # before anything heavy is loaded
+    become_root(simulate=simulate, cluster=cluster)
     from cli.printing.many.capacity_lines import print_capacity
     from cli.printing.many.capacity_progress import searching
     from testbed.capacity import CapacityAsk, capacity
     from testbed.capacity import as_json as content_of
     from testbed.cells.batch import Options
-    from testbed.cells.policy_specs import split_policies
 
     options = Options(simulate, duration, seed, model, cut, criterion, overrides, jobs, backend, cluster)
-    policies = [policy for text in lists for policy in split_policies(text)]
+    policies = listed_policies(lists)
     ask = CapacityAsk(policies, objective, repeats, search_from, search_to, precision)
     with searching() as progress:
         found = capacity(topology, ask, options, out=out, observer=progress)

@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.delay_backend import backend_option
+from cli.many_runs import become_root, check_usage, listed_policies, policies_option, repeats_option, run_options
 from cli.policy_help import PolicyCommand
-from cli.quantity import DURATION_HELP, seconds
-from cli.run import refuse_live_options
-from cli.shared_options import (
-    all_runs_option,
-    check_mode,
-    cluster_options,
-    first_seed_option,
-    model_options,
-    override_options,
-    policies_assert_option,
-)
+from cli.shared_options import check_mode, policies_assert_option
 
 if TYPE_CHECKING:
     from testbed.assertions import Assertion
@@ -36,43 +26,9 @@ _PATH = click.Path(path_type=Path)
     name="compare", cls=PolicyCommand, short_help="Run several policies on the same workloads and compare them."
 )
 @click.argument("topology", type=_PATH)
-@click.option(
-    "-p",
-    "--policies",
-    "lists",
-    multiple=True,
-    required=True,
-    metavar="LIST",
-    help="Policies, separated by commas; may be given more than once. Every other policy is compared with the first.",
-)
-@click.option(
-    "-n",
-    "--repeats",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=5,
-    show_default=True,
-    help="Number of workloads; every policy runs each. Below 5, the 95 % intervals are too narrow.",
-)
-@click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
-@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@first_seed_option
-@model_options
-@override_options
-@all_runs_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Number of simulations that run at the same time.  [default: the number of cores]",
-)
-@cluster_options
-@backend_option("What delays frames in live runs:")
-@click.option(
-    "--require-fidelity",
-    is_flag=True,
-    help="End with exit code 5 if the verdict on any live run is `broken` or `unknown`.",
-)
+@policies_option(" Every other policy is compared with the first.")
+@repeats_option("Number of workloads; every policy runs each.")
+@run_options()
 @click.option(
     "--include-unheld",
     is_flag=True,
@@ -114,15 +70,9 @@ def command(
       dtoee-testbed compare topologies/surge.yaml -p dto-ee,ngto --simulate
       dtoee-testbed compare topologies/quickstart.yaml -p dto-ee,uniform -n 3
     """
-    if jobs is not None and not simulate:
-        raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
+    check_usage(simulate=simulate, jobs=jobs)
     check_mode(assertions, simulate=simulate)
-    if simulate:
-        refuse_live_options()
-    elif cluster is None:
-        from testbed.host.rootless import ensure_root
-
-        ensure_root()  # before anything heavy is loaded
+    become_root(simulate=simulate, cluster=cluster)
     from cli.printing.many.progress_lines import comparing
     from testbed.compare import compare
 
@@ -141,9 +91,9 @@ def command(
 def _policies(lists: Sequence[str], assertions: Sequence[Assertion]) -> list[str]:
     """The policies of all lists. Raises UsageError if an assertion is on a policy that is not compared."""
     from node_agent.suggest import advice
-    from testbed.cells.policy_specs import read_specs, split_policies
+    from testbed.cells.policy_specs import read_specs
 
-    policies = [policy for text in lists for policy in split_policies(text)]
+    policies = listed_policies(lists)
     labels = [spec.label for spec in read_specs(policies)]
     for assertion in assertions:
         if assertion.policy is not None and assertion.policy not in labels:

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.delay_backend import backend_option
+from cli.many_runs import become_root, check_usage, listed_policies, policies_option, repeats_option, run_options
 from cli.policy_help import PolicyCommand
-from cli.quantity import DURATION_HELP, seconds
-from cli.run import refuse_live_options
-from cli.shared_options import all_runs_option, cluster_options, first_seed_option, model_options, override_options
+from cli.quantity import seconds
 
 if TYPE_CHECKING:
     from testbed.cells.cluster.choice import ClusterChoice
@@ -47,24 +45,8 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 @click.command(name="frontier", cls=PolicyCommand, short_help="Trace accuracy against delay, by policy.")
 @click.argument("topology", type=_PATH)
-@click.option(
-    "-p",
-    "--policies",
-    "lists",
-    multiple=True,
-    required=True,
-    metavar="LIST",
-    help="Policies, separated by commas; may be given more than once. The first is compared with every other one.",
-)
-@click.option(
-    "-n",
-    "--repeats",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=5,
-    show_default=True,
-    help="Number of seeds; every policy runs each at every value. Below 5, the 95 % intervals are too narrow.",
-)
+@policies_option(" The first is compared with every other one.")
+@repeats_option("Number of seeds; every policy runs each at every value.")
 @click.option(
     "--thetas",
     metavar="LIST",
@@ -95,25 +77,7 @@ def _threshold(ctx: click.Context, param: click.Parameter, value: str) -> float:
     help="Figure that should be small beside accuracy: mean, p95, and others that an unknown name lists.",
 )
 @click.option("--no-bound", is_flag=True, help="Leave out the bounds of `optimum`, which belong to the mean delay.")
-@click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
-@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@first_seed_option
-@model_options
-@override_options
-@all_runs_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Number of simulations that run at the same time.  [default: the number of cores]",
-)
-@cluster_options
-@backend_option("What delays frames in live runs:")
-@click.option(
-    "--require-fidelity",
-    is_flag=True,
-    help="End with exit code 5 if the verdict on any live run is `broken` or `unknown`.",
-)
+@run_options()
 @click.option("--include-unheld", is_flag=True, help="Also count live runs whose emulation did not hold.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the content of frontier.json instead of tables; times in seconds."
@@ -145,23 +109,16 @@ def command(
     """
     import json
 
-    if jobs is not None and not simulate:
-        raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
-    if simulate:
-        refuse_live_options()
-    elif cluster is None:
-        from testbed.host.rootless import ensure_root
-
-        ensure_root()  # before anything heavy is loaded
+    check_usage(simulate=simulate, jobs=jobs)
+    become_root(simulate=simulate, cluster=cluster)
     from cli.printing.many.frontier_lines import print_frontier
     from cli.printing.many.frontier_progress import tracing
     from testbed.cells.batch import Options
-    from testbed.cells.policy_specs import split_policies
     from testbed.frontier import FrontierAsk, frontier
     from testbed.frontier import as_json as content_of
 
     options = Options(simulate, duration, seed, model, cut, criterion, overrides, jobs, backend, cluster)
-    policies = [policy for text in lists for policy in split_policies(text)]
+    policies = listed_policies(lists)
     ask = FrontierAsk(policies, repeats, against, points, thetas, thresholds, bounds=not no_bound)
     with tracing() as progress:
         found = frontier(topology, ask, options, out=out, observer=progress, include_unheld=include_unheld)

@@ -45,6 +45,16 @@ def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return _read(value, SHARE, ctx, param)
 
 
+def factor(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Callback of an option that takes a factor, such as `x1.2`."""
+    from testbed.units import QuantityError, parse_factor
+
+    try:
+        return None if value is None else parse_factor(value)
+    except QuantityError as error:
+        raise click.BadParameter(f"{error} ({error.hint})", ctx, param) from None
+
+
 def finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
     """Callback of an option that takes a finite number; click's own ranges accept `nan`."""
     from math import isfinite

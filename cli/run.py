@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import click
 from cli.delay_backend import backend_option
 from cli.policy_help import PolicyCommand
 from cli.quantity import DURATION_HELP, seconds
-from cli.shared_options import assert_option, check_mode, model_options, override_options, seed_option
+from cli.shared_options import assert_option, check_mode, model_options, override_options, seed_option, together
 from node_agent.errors import TestbedError
 
 if TYPE_CHECKING:
@@ -25,18 +25,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-def _together(*options: Callable[[Callable[..., int]], Callable[..., int]]) -> Callable[..., Callable[..., int]]:
-    """A decorator that adds several options; --help shows them in this order."""
-
-    def decorate(function: Callable[..., int]) -> Callable[..., int]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-workload_options = _together(
+workload_options = together(
     click.option(
         "--trace", type=_PATH, metavar="FILE",
         help="Workload to replay: JSON lines of time_s, device, sample (`trace generate` writes them).  "
@@ -47,7 +36,7 @@ workload_options = _together(
     ),
     seed_option("Seed of everything random: the topology's ranges, arrivals, samples.  [default: the topology's]"),
 )  # fmt: skip
-common_options = _together(
+common_options = together(
     click.option(
         "--policy", metavar="NAME[:KEY=VALUE,...]",
         help="Offloading policy: a name from the list below, or FILE.py:Class for your own. Parameters follow a colon; "
@@ -74,7 +63,7 @@ common_options = _together(
         "--json", "as_json", is_flag=True, help="Print the content of summary.json instead of text; times in seconds."
     ),
 )  # fmt: skip
-live_options = _together(
+live_options = together(
     backend_option("What delays frames:"),
     click.option(
         "--require-fidelity", is_flag=True,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.quantity import seconds
+from cli.quantity import factor, seconds
 
 if TYPE_CHECKING:
     from testbed.assertions import Assertion
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from testbed.topology.overrides import Override
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """A decorator that adds several options; --help shows them in this order."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def seed_option(what: str, default: int | None = None) -> Callable[[Function], Function]:
@@ -141,7 +152,7 @@ def override_options(function: Callable[..., object]) -> Callable[..., object]:
         overrides = _taken_out(options, assignments)
         return function(*args, overrides=overrides, **options)
 
-    return _decorated(with_overrides, (*_PERIODS_AND_LOAD, _SET))
+    return together(*_PERIODS_AND_LOAD, _SET)(with_overrides)
 
 
 def cluster_options(function: Callable[..., object]) -> Callable[..., object]:
@@ -153,7 +164,7 @@ def cluster_options(function: Callable[..., object]) -> Callable[..., object]:
     ) -> object:
         return function(*args, cluster=_cluster(scheduler, workers, keys, insecure=insecure), **options)
 
-    return _decorated(with_cluster, _CLUSTER)
+    return together(*_CLUSTER)(with_cluster)
 
 
 def _cluster(scheduler: str | None, workers: int | None, keys: Path | None, *, insecure: bool) -> ClusterChoice | None:
@@ -197,15 +208,7 @@ def plain_override_options(function: Callable[..., object]) -> Callable[..., obj
         overrides = _taken_out(options)
         return function(*args, overrides=overrides, **options)
 
-    return _decorated(with_overrides, _PERIODS_AND_LOAD)
-
-
-def _decorated(
-    function: Callable[..., object], options: Sequence[Callable[[Callable[..., object]], Callable[..., object]]]
-) -> Callable[..., object]:
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return together(*_PERIODS_AND_LOAD)(with_overrides)
 
 
 def _taken_out(options: dict[str, object], assignments: tuple[Override, ...] = ()) -> tuple[Override, ...]:
@@ -218,15 +221,6 @@ def _taken_out(options: dict[str, object], assignments: tuple[Override, ...] = (
         raise click.UsageError("--load multiplies the topology's rates: a workload of --trace does not follow them")
     periods = [Override(key, f"{value!r} s") for key, value in (("theta", theta), ("slot", slot)) if value is not None]
     return (*periods, *(load_overrides(load) if isinstance(load, float) else ()), *assignments)
-
-
-def _factor(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    from testbed.units import QuantityError, parse_factor
-
-    try:
-        return None if value is None else parse_factor(value)
-    except QuantityError as error:
-        raise click.BadParameter(f"{error} ({error.hint})", ctx, param) from None
 
 
 def _assignments(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Override, ...]:
@@ -249,7 +243,7 @@ _PERIODS_AND_LOAD = (
         help="Emulated time between two decisions of the policy.  [default: the topology's]",
     ),
     click.option(
-        "--load", metavar="xFACTOR", callback=_factor,
+        "--load", metavar="xFACTOR", callback=factor,
         help="Multiply the tasks that all devices offer, for example x1.2.",
     ),
 )  # fmt: skip

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.delay_backend import backend_option
+from cli.many_runs import become_root, check_usage, listed_policies, policies_option, repeats_option, run_options
 from cli.policy_help import PolicyCommand
-from cli.quantity import DURATION_HELP, seconds
-from cli.run import refuse_live_options
-from cli.shared_options import (
-    all_runs_option,
-    cluster_options,
-    first_seed_option,
-    model_options,
-    plain_override_options,
-)
+from cli.shared_options import plain_override_options
 
 if TYPE_CHECKING:
     from testbed.cells.cluster.choice import ClusterChoice
@@ -45,42 +37,9 @@ _PATH = click.Path(path_type=Path)
     help="Draw N points as a Latin hypercube (drawn by the seed) instead of all combinations; lo..hi is then an "
     "interval.",
 )
-@click.option(
-    "-p",
-    "--policies",
-    "lists",
-    multiple=True,
-    metavar="LIST",
-    help="Policies, separated by commas; may be given more than once.  [default: the topology's]",
-)
-@click.option(
-    "-n",
-    "--repeats",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=5,
-    show_default=True,
-    help="Number of workloads; every policy runs each at every point. Below 5, the 95 % intervals are too narrow.",
-)
-@click.option("--simulate", is_flag=True, help="Run in virtual time instead of live: no root, and much faster.")
-@click.option("--duration", metavar="TIME", callback=seconds, help=DURATION_HELP)
-@first_seed_option
-@model_options
-@plain_override_options
-@all_runs_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Number of simulations that run at the same time.  [default: the number of cores]",
-)
-@cluster_options
-@backend_option("What delays frames in live runs:")
-@click.option(
-    "--require-fidelity",
-    is_flag=True,
-    help="End with exit code 5 if the verdict on any live run is `broken` or `unknown`.",
-)
+@policies_option("  [default: the topology's]", required=False)
+@repeats_option("Number of workloads; every policy runs each at every point.")
+@run_options(plain_override_options)
 @click.option(
     "--include-unheld",
     is_flag=True,
@@ -122,22 +81,15 @@ def command(
       dtoee-testbed sweep topologies/quickstart.yaml --set theta=1s,3s --set 'model.cut=[2,3,5],[2,4,5]' --simulate
       dtoee-testbed sweep topologies/city.yaml --set load=x0.5..x1.2 --set theta=0.5..4s --sample 20 --simulate
     """
-    if jobs is not None and not simulate:
-        raise click.UsageError("--jobs needs --simulate: live runs go one after the other")
-    if simulate:
-        refuse_live_options()
-    elif cluster is None:
-        from testbed.host.rootless import ensure_root
-
-        ensure_root()  # before anything heavy is loaded
+    check_usage(simulate=simulate, jobs=jobs)
+    become_root(simulate=simulate, cluster=cluster)
     from cli.printing.many.progress_lines import comparing
-    from testbed.cells.policy_specs import split_policies
     from testbed.sweep import sweep
 
     _check_usage(values, plots)
     with comparing() as progress:
         result = sweep(
-            topology, values, [policy for text in lists for policy in split_policies(text)], repeats=repeats,
+            topology, values, listed_policies(lists), repeats=repeats,
             sample_points=sample, simulate=simulate, duration_s=duration, seed=seed, model=model, cut=cut,
             criterion=criterion, out=out, jobs=jobs, backend=backend, observer=progress,
             include_unheld=include_unheld, overrides=overrides, plots=plots, cluster=cluster,

@@ -2,10 +2,8 @@
 
 import io
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,18 +15,11 @@ from testbed.capacity.capacity_result import PolicyCapacity, SeedCapacity
 from testbed.cells.cell import Cell, RunSettings
 from testbed.cells.intervals import Estimate
 from testbed.cells.policy_specs import PolicySpec
+from tests.cli import commands
 from tests.testbed.compare.topology import write
 
-ROOT = Path(__file__).parents[2]
-CODE = "from cli.main import main; main()"
 SHORT = ("--slo", "p95 < 250 ms", "-n", "2", "--simulate", "--precision", "20 %")
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, "capacity", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+run = partial(commands.run, "capacity", timeout=200)
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +57,9 @@ def test_json_is_the_file_and_no_probe_is_repeated(done):
 def test_ctrl_c_ends_it_with_how_to_go_on(tmp_path):
     out = tmp_path / "out"
     command = (write(tmp_path), "-p", "dto-ee,uniform", "--slo", "p95 < 250 ms", "-n", "20", "--simulate", "--jobs",
-               "1", "--out", out)  # fmt: skip
-    with subprocess.Popen(
-        [sys.executable, "-c", CODE, "capacity", *map(str, command)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        next(line for line in process.stderr if line.startswith("2 probes: "))
-        process.send_signal(signal.SIGINT)
-        said = process.stderr.read().splitlines()
-        assert process.stdout.read() == ""
-    assert process.returncode == 130
-    assert said[-2].startswith("interrupted: ")
-    assert said[-2].endswith(" probes are complete")
-    assert said[-1] == f"hint: to go on, give the same command with --out {out}"
+               "1")  # fmt: skip
+    said = commands.interrupt("capacity", *command, at="2 probes: ", out=out)
+    assert said.endswith(" probes are complete")
     assert len(json.loads((out / "capacity.json").read_text())["probes"]) >= 2
 
 

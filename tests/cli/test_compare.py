@@ -4,9 +4,9 @@ import io
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,12 @@ from testbed.cells.cell import RunSettings
 from testbed.cells.policy_specs import PolicySpec
 from testbed.compare import Advantage, Cell, Estimate, PolicyFigures, PolicyRecoveries
 from testbed.compare.recovery import Recovery
+from tests.cli import commands
+from tests.cli.commands import CODE, ROOT
 from tests.testbed.compare.topology import write
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = RunSettings(Path(), "", 8.0, simulate=True, backend="auto")
-CODE = "from cli.main import main; main()"
-
-
-def run(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, "compare", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **options,
-    )  # fmt: skip
+run = partial(commands.run, "compare")
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +86,9 @@ def test_on_a_terminal_the_tables_are_drawn(done):
 
 def test_ctrl_c_ends_it_with_how_to_go_on(tmp_path):
     out = tmp_path / "out"
-    command = (write(tmp_path), "-p", "dto-ee,uniform", "-n", "500", "--simulate", "--jobs", "1", "--out", out)
-    with subprocess.Popen(
-        [sys.executable, "-c", CODE, "compare", *map(str, command)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        next(line for line in process.stderr if line.startswith("1 of 1000: "))
-        process.send_signal(signal.SIGINT)
-        said = process.stderr.read().splitlines()
-        assert process.stdout.read() == ""
-    assert process.returncode == 130
-    assert said[-2].startswith("interrupted: ")
-    assert said[-2].endswith(" of 1000 runs are complete")
-    assert said[-1] == f"hint: to go on, give the same command with --out {out}"
+    command = (write(tmp_path), "-p", "dto-ee,uniform", "-n", "500", "--simulate", "--jobs", "1")
+    said = commands.interrupt("compare", *command, at="1 of 1000: ", out=out)
+    assert said.endswith(" of 1000 runs are complete")
     assert (out / "compare.json").exists()
 
 

@@ -2,10 +2,8 @@
 
 import io
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,18 +14,11 @@ from testbed.cells.intervals import Estimate
 from testbed.frontier import Frontier
 from testbed.frontier.frontier_result import BoundAt, FrontierPoint
 from testbed.frontier.leads import EqualAccuracy, EqualCost, Lead
+from tests.cli import commands
 from tests.testbed.compare.topology import write
 
-ROOT = Path(__file__).parents[2]
-CODE = "from cli.main import main; main()"
 SHORT = ("--thetas", "0.2s,2", "--thresholds", "0.4,0.8", "-n", "2", "--simulate")
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, "frontier", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+run = partial(commands.run, "frontier", timeout=200)
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +61,9 @@ def test_json_is_the_file(done):
 
 def test_ctrl_c_ends_it_with_how_to_go_on(tmp_path):
     out = tmp_path / "out"
-    command = (write(tmp_path), "-p", "dto-ee,uniform", "-n", "50", "--simulate", "--jobs", "1", "--out", out)
-    with subprocess.Popen(
-        [sys.executable, "-c", CODE, "frontier", *map(str, command)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        next(line for line in process.stderr if line.startswith("1 of 700: "))
-        process.send_signal(signal.SIGINT)
-        said = process.stderr.read().splitlines()
-        assert process.stdout.read() == ""
-    assert process.returncode == 130
-    assert said[-2].startswith("interrupted: ")
-    assert said[-2].endswith(" of 700 runs and 0 of 350 bounds are complete")
-    assert said[-1] == f"hint: to go on, give the same command with --out {out}"
+    command = (write(tmp_path), "-p", "dto-ee,uniform", "-n", "50", "--simulate", "--jobs", "1")
+    said = commands.interrupt("frontier", *command, at="1 of 700: ", out=out)
+    assert said.endswith(" of 700 runs and 0 of 350 bounds are complete")
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), [

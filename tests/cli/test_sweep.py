@@ -1,25 +1,18 @@
 """`sweep` as a user runs it: its output, and its exit codes."""
 
 import json
-import signal
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
+from tests.cli import commands
+from tests.cli.commands import CODE, ROOT
 from tests.testbed.compare.topology import write
 from tests.testbed.sweep.test_sweeping import MOODY
 
-ROOT = Path(__file__).parents[2]
-CODE = "from cli.main import main; main()"
-
-
-def run(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, "sweep", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **options,
-    )  # fmt: skip
+run = partial(commands.run, "sweep")
 
 
 @pytest.fixture(scope="module")
@@ -60,24 +53,14 @@ def test_json_is_the_file(done):
 
 def test_ctrl_c_ends_it_with_how_to_go_on_and_the_same_command_goes_on(tmp_path):
     out = tmp_path / "out"
-    command = (write(tmp_path), "--set", "theta=1 s,2 s", "-n", "300", "--simulate", "--jobs", "1", "--out", out)
-    with subprocess.Popen(
-        [sys.executable, "-c", CODE, "sweep", *map(str, command)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        next(line for line in process.stderr if line.startswith("2 of 600: "))
-        process.send_signal(signal.SIGINT)
-        said = process.stderr.read().splitlines()
-        assert process.stdout.read() == ""
-    assert process.returncode == 130
-    assert said[-2].startswith("interrupted: ")
-    assert said[-2].endswith(" of 600 runs are complete")
-    assert said[-1] == f"hint: to go on, give the same command with --out {out}"
+    command = (write(tmp_path), "--set", "theta=1 s,2 s", "-n", "300", "--simulate", "--jobs", "1")
+    said = commands.interrupt("sweep", *command, at="2 of 600: ", out=out)
+    assert said.endswith(" of 600 runs are complete")
     content = json.loads((out / "sweep.json").read_text())
     kept = len(content["rows"])
     assert (content["complete"], kept >= 2) == (False, True)
     fewer = [*command[:3], "-n", "2", *command[5:]]
-    result = run(*fewer)
+    result = run(*fewer, "--out", out)
     assert result.returncode == 0
     assert f"4 runs in {out}, {min(kept, 4)} of them complete already" in result.stderr
 
