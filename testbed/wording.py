@@ -1,10 +1,21 @@
-"""Figures as text: the formats of numbers, shares, times and counts in everything that people read.
+"""Figures and names as text: the formats of numbers, shares, times, counts and words in everything that people read.
 
 A missing figure (None) is `-`. A unit follows after a space: `12.5 %`, `40 ms`. `form` is Python's format specification
 of the number.
 """
 
 from collections.abc import Iterable
+
+
+def printable(text: str) -> str:
+    """The text with `?` in place of control codes, which a file may hold."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """The printable text, with at most `most` characters; one that is cut ends in an ellipsis."""
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def number(value: float | None, form: str, factor: float = 1.0) -> str:

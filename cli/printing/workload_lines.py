@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.printing.columns import print_table
-from testbed.wording import counted, milliseconds, number, seconds
+from testbed.wording import counted, milliseconds, number, seconds, shortened
 
 if TYPE_CHECKING:
     from testbed.trace.inspection.workload_summary import Summary, WorkloadRow
@@ -62,6 +62,9 @@ def _gap(time_s: float) -> str:
 
 
 def _line(name: str, row: WorkloadRow) -> list[str]:
-    bare = "".join(character if character.isprintable() else "?" for character in name)
-    short = bare if len(bare) <= _MOST_LETTERS else f"{bare[: _MOST_LETTERS - 1]}…"
-    return [short, str(row["tasks"]), number(row["rate_per_s"], ".3f"), number(row["dispersion"], ".2f")]
+    return [
+        shortened(name, _MOST_LETTERS),
+        str(row["tasks"]),
+        number(row["rate_per_s"], ".3f"),
+        number(row["dispersion"], ".2f"),
+    ]

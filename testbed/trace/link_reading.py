@@ -23,6 +23,7 @@ from testbed.sizes import SEGMENT_BYTES
 from testbed.trace.error import TraceError
 from testbed.trace.files import BYTE_ORDER_MARK, bare_suffix, unpacked
 from testbed.trace.link_trace import MOST_DELAY_S, MOST_MBIT_PER_S, LinkTrace, exact_s
+from testbed.wording import shortened
 
 TraceFormat = Literal["mahimahi", "csv"]
 
@@ -309,6 +310,4 @@ def _too_many_steps(source: str, line: int) -> TraceError:
 
 
 def _shown(word: bytes) -> str:
-    text = word.decode(errors="replace")
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return repr(text if len(text) <= 40 else text[:39] + "…")
+    return repr(shortened(word.decode(errors="replace"), 40))

@@ -24,6 +24,7 @@ from testbed.trace.files import BYTE_ORDER_MARK, replacing, unpacked
 from testbed.trace.link_reading import format_of_line
 from testbed.trace.processes.pieces import pieces
 from testbed.trace.processes.registry import process_from
+from testbed.wording import printable
 
 MAX_LINE_BYTES = 4096
 MAX_ARRIVALS = 10_000_000
@@ -288,7 +289,7 @@ def _beyond(time_s: float, where: str) -> TraceError:
 
 def _lowered(text: str) -> str:
     """Return the text with a lower-case first letter, but for an abbreviation, and with "?" for control codes."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
+    text = printable(text)
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 ROOM = 10_000  # cells that the scheduler holds at a time
 CONNECT_TIMEOUT_S = 10.0
 WORKER_TIMEOUT_S = 30.0  # until the first worker has connected
-COMPARE_TIMEOUT_S = 120.0
 RETRIES = 2  # of a cell whose own process is killed, on a worker that lives on
 LIVE = "live"  # the resource of workers that carry out live runs, one at a time
 

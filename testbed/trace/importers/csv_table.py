@@ -10,6 +10,7 @@ from testbed.trace.error import TraceError
 from testbed.trace.files import BYTE_ORDER_MARK
 from testbed.trace.importers.contract import BATCH_ROWS
 from testbed.trace.peeked import MAX_HEAD_BYTES, PeekedFile
+from testbed.wording import shortened
 
 Value = TypeVar("Value")
 
@@ -173,8 +174,7 @@ def whole_number(text: str) -> int:
 
 def shown(text: str) -> str:
     """A text from a file for a message: quoted, printable and short."""
-    bare = "".join(character if character.isprintable() else "?" for character in text)
-    return repr(bare if len(bare) <= 40 else bare[:39] + "…")
+    return repr(shortened(text, 40))
 
 
 def _csv_fault(message: str) -> str:

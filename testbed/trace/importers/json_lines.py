@@ -13,6 +13,7 @@ from testbed.trace.importers.contract import BATCH_ROWS, TICKS_PER_S, Batch, Col
 from testbed.trace.importers.csv_table import shown, text_lines
 from testbed.trace.peeked import PeekedFile
 from testbed.trace.workload import MAX_LINE_BYTES, read_lines
+from testbed.wording import printable
 
 _MILLISECOND_TICKS = TICKS_PER_S // 1000
 
@@ -45,7 +46,7 @@ class Mooncake(Importer):
             try:
                 found.append(decoder.decode(text))
             except msgspec.DecodeError as error:
-                what = "".join(each if each.isprintable() else "?" for each in str(error)[:100])
+                what = printable(str(error)[:100])
                 raise TraceError([f"{file.source}:{line}: {what}: {shown(text)}"], hint=hint) from None
             lines.append(line)
             if len(found) == BATCH_ROWS:

@@ -12,7 +12,7 @@ from testbed.trace.files import replacing
 from testbed.trace.importers.contract import TICKS_PER_S
 from testbed.trace.inspection.workload_summary import Gathered, Summary, top
 from testbed.trace.link_trace import LinkTrace
-from testbed.wording import counted
+from testbed.wording import counted, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,6 +172,4 @@ def _draw_devices(axes: Axes, summary: Summary) -> None:
 
 
 def _short(name: str) -> str:
-    bare = "".join(character if character.isprintable() else "?" for character in name)
-    bare = bare.replace("$", r"\$")
-    return bare if len(bare) <= _MOST_LETTERS else f"{bare[: _MOST_LETTERS - 1]}…"
+    return shortened(name.replace("$", r"\$"), _MOST_LETTERS)
